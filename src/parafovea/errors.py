@@ -1,0 +1,59 @@
+"""The errors that a user can cause, each a subclass of the fitting built-in.
+
+A message says what is wrong, where, and what to do; context that only a caller knows (which
+sample, which file) is added with `add_note`. Scripts and the command line print these without a
+traceback.
+"""
+
+
+class ParafoveaError(Exception):
+    """Base of every error that is the input's fault, not the program's."""
+
+
+class ConfigError(ParafoveaError, ValueError):
+    """A config file or a sample sheet that cannot be right."""
+
+
+class SourceError(ParafoveaError, ValueError):
+    """A source volume that cannot be read or makes no sense."""
+
+
+class MissingSourceError(SourceError, FileNotFoundError):
+    """A source that is not there."""
+
+
+class SpacingError(SourceError):
+    """A source whose voxel size nobody states."""
+
+
+class VoxelError(SourceError):
+    """Voxels that are not finite, or a volume without any."""
+
+
+class GridError(ParafoveaError, ValueError):
+    """Grids, boxes or windows that do not fit each other."""
+
+
+class ModelError(ParafoveaError, ValueError):
+    """A model folder that is incomplete, altered or does not fit the data."""
+
+
+class StoreError(ParafoveaError, OSError):
+    """A result of an earlier stage that is missing or damaged."""
+
+
+def describe(error: BaseException) -> str:
+    """Return the one readable text of an error: its message, then its notes, a line each.
+
+    Parameters
+    ----------
+    error : BaseException
+        Any error; its notes say where it happened.
+
+    Returns
+    -------
+    str
+        The text for the terminal and the log, without a traceback.
+    """
+    notes = getattr(error, "__notes__", [])
+    return "\n  ".join([str(error), *notes])

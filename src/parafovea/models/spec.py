@@ -1,0 +1,145 @@
+"""What a model is, as data: the content of `model.json` and of a training recipe.
+
+No torch here: the workflow reads these while it plans its jobs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from parafovea.grid import METRES
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+SpacingTuple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
+
+
+class Strict(BaseModel):
+    """A model that refuses keys it does not know and cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Normalization(Strict):
+    """How source values become the network's input; global to the sample."""
+
+    method: Literal["percentile", "window", "none"] = Field(
+        "percentile",
+        description="percentile: `low` and `high` are percentiles of the sample's voxels; "
+        "window: they are source values; none: values pass unchanged.",
+    )
+    low: float = Field(0.5, description="Becomes 0.")
+    high: float = Field(99.5, description="Becomes 1.")
+    clip: bool = Field(True, description="Cut values to [0, 1].")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Normalization:
+        if self.method != "none" and self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be smaller than high ({self.high})")
+        if self.method == "percentile" and not (self.low >= 0 and self.high <= 100):
+            raise ValueError(f"percentiles {self.low} and {self.high} must lie in 0 to 100")
+        return self
+
+
+class BackboneSpec(Strict):
+    """A feature extractor: its name, its revision, and its own arguments."""
+
+    name: Literal["raw", "filterbank", "dinov3"] = "filterbank"
+    revision: str | None = Field(None, description="Revision on the hub, for dinov3.")
+    arguments: dict[str, Any] = Field(
+        default_factory=dict, description="Arguments of the backbone, by name."
+    )
+
+
+class ContextSpec(Strict):
+    """The wide view: coarser voxels, seen by a backbone of its own."""
+
+    spacing: SpacingTuple = Field(description="Voxel size of the wide view along z, y, x.")
+    alignment: Literal["registered"] = Field(
+        "registered", description="registered: context is sampled where the window is."
+    )
+    backbone: BackboneSpec = BackboneSpec()
+
+
+class NetworkSpec(Strict):
+    """The FusedUNet's architecture."""
+
+    dimensions: Literal[2, 3] = Field(3, description="2: every z slice by itself.")
+    base_channels: PositiveInt = 16
+    max_channels: PositiveInt | None = Field(
+        None, description="Widths double at each level up to this; unlimited when null."
+    )
+    fusion: Literal["attention", "concat", "none"] = "attention"
+
+
+class Recipe(Strict):
+    """Everything about a model but its weights: enough to make its input and to train it."""
+
+    kind: Literal["segmentation"] = "segmentation"
+    unit: str = Field("nanometer", description="Unit of every spacing here.")
+    spacing: SpacingTuple = Field(description="Voxel size of the local view along z, y, x.")
+    normalization: Normalization = Normalization()
+    raw_input: bool = Field(
+        True,
+        description="Feed the normalized voxels themselves, at full resolution, beside the "
+        "features.",
+    )
+    backbone: BackboneSpec = BackboneSpec()
+    context: ContextSpec | None = None
+    network: NetworkSpec = NetworkSpec()
+    classes: tuple[str, ...] = Field(
+        min_length=2, description="Class names; the first is the background."
+    )
+    window: ShapeTuple = Field(description="Voxels of a training window along z, y, x.")
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, unit: str) -> str:
+        if unit not in METRES:
+            raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
+        return unit
+
+    @field_validator("classes")
+    @classmethod
+    def _unique(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) != len(classes):
+            raise ValueError(f"class names must differ: {', '.join(classes)}")
+        return classes
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        check_window(self.window, self.network.dimensions)
+        if (self.context is None) != (self.network.fusion == "none"):
+            raise ValueError(
+                f"fusion {self.network.fusion!r} and context "
+                f"{'missing' if self.context is None else 'given'} do not fit: "
+                "give a context for attention and concat, none for none"
+            )
+        return self
+
+
+class ModelSpec(Recipe):
+    """The content of `model.json`: a recipe, and what training made of it."""
+
+    format: Literal[1] = 1
+    name: str = Field(min_length=1)
+    input_channels: PositiveInt = Field(description="Channels of the local input, raw included.")
+    context_channels: int = Field(0, ge=0, description="Channels of the context features.")
+    weights_sha256: str = Field(min_length=64, max_length=64)
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Samples, steps, seed, scores and version of training."
+    )
+
+
+def check_window(window: tuple[int, ...], dimensions: int) -> None:
+    """Raise `ValueError` where a window does not fit the network's four poolings."""
+    pooled = window if dimensions == 3 else window[1:]
+    if any(n % 16 for n in pooled):
+        raise ValueError(
+            f"window {window} must be a multiple of 16 along {'z, y, x'[-3 * dimensions + 2 :]}"
+        )
+    if dimensions == 2 and window[0] != 1:
+        raise ValueError(f"window {window} must be 1 along z, since the network has 2 dimensions")
