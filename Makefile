@@ -1,0 +1,49 @@
+# Everything runs in .venv, which is made and brought up to date by itself.
+PYTHON ?= python3
+CORES ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.parafovea-installed
+TEST_WORKERS ?= 2
+
+export OMP_NUM_THREADS ?= $(CORES)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## Show what one can do.
+	@echo "make TARGET [CORES=2] [PYTHON=python3]"
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: $(STAMP) ## Install everything into .venv.
+
+$(STAMP): pyproject.toml envs/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "parafovea needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
+	    "name another with make PYTHON=python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation -e .
+	touch $@
+
+demo: $(STAMP) ## Segment three phantom cells; prints the path of the report.
+	$(BIN)/parafovea check
+	$(BIN)/snakemake --cores $(CORES)
+	@echo "Open $(CURDIR)/results/report.html"
+
+test: $(STAMP) ## Run all tests.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS)
+
+lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint --configfile config/train_cell.yaml
+
+bench: $(STAMP) ## Measure speed and memory; see benchmarks/README.md.
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove results and caches; .venv stays.
+	rm -rf results/* .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,42 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/make_phantom.smk"
+include: "workflow/rules/resample_volume.smk"
+include: "workflow/rules/extract_features.smk"
+include: "workflow/rules/extract_context.smk"
+include: "workflow/rules/train_model.smk"
+include: "workflow/rules/infer_shard.smk"
+include: "workflow/rules/blend_shards.smk"
+include: "workflow/rules/segment_objects.smk"
+include: "workflow/rules/measure_quality.smk"
+include: "workflow/rules/render_report.smk"
+include: "workflow/rules/summarize_cohort.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        list(PROJECT.trained),
+        "<results>/report.html" if PROJECT.predicted else [],
+
+
+onstart:
+    print("\n".join(f"Note: {notice}" for notice in PROJECT.notices))
+
+
+onsuccess:
+    print(f"\nDone. {PROJECT.outcome}")
+
+
+onerror:
+    print(f"\nSomething failed. The logs are in {PROJECT.settings.results}/logs.")

@@ -1,0 +1,20 @@
+"""Compute the features of one view, local or context."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parafovea.models.spec import BackboneSpec
+from parafovea.scripting import stage
+from parafovea.stages.extract_features import extract_features
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with stage(snakemake):
+    extract_features(
+        Path(snakemake.input.volume),
+        Path(snakemake.output.features),
+        spacing=tuple(snakemake.params.spacing),
+        backbone=BackboneSpec(**snakemake.params.backbone),
+        dimensions=snakemake.params.dimensions,
+    )

@@ -1,0 +1,22 @@
+"""Make a phantom with its truth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parafovea.scripting import stage
+from parafovea.stages.make_phantom import make_phantom
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with stage(snakemake):
+    make_phantom(
+        Path(snakemake.output.volume),
+        Path(snakemake.output.truth),
+        Path(snakemake.output.objects),
+        kind=snakemake.wildcards.kind,
+        seed=int(snakemake.wildcards.seed),
+        shape=tuple(snakemake.params.shape),
+        spacing=tuple(snakemake.params.spacing),
+        unit=snakemake.params.unit,
+    )

@@ -1,0 +1,23 @@
+"""Draw a sample's figures and write its page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parafovea.report.sample import SampleResults
+from parafovea.scripting import stage
+from parafovea.stages.render_report import render_report
+from parafovea.truth import open_truth
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with stage(snakemake):
+    html = Path(snakemake.output.html)
+    render_report(
+        SampleResults(html.parent),
+        html,
+        figures=Path(snakemake.output.overlays).parent,
+        sample=snakemake.wildcards.sample,
+        truth=open_truth(snakemake.params.truth, metadata=snakemake.params.metadata),
+        **snakemake.params.settings,
+    )

@@ -1,0 +1,23 @@
+"""Bring a source onto the grid of its model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parafovea.models.spec import Normalization
+from parafovea.scripting import stage
+from parafovea.stages.resample_volume import resample_volume
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with stage(snakemake):
+    resample_volume(
+        snakemake.params.source,
+        Path(snakemake.output.volume),
+        metadata=snakemake.params.metadata,
+        folder=Path(),
+        spacing=tuple(snakemake.params.spacing),
+        unit=snakemake.params.unit,
+        normalization=Normalization(**snakemake.params.normalization),
+        nonfinite=snakemake.params.nonfinite,
+    )

@@ -1,0 +1,92 @@
+"""Feature extractors: from a block of voxels to tokens, at the same place whoever asks.
+
+Importing this package loads neither torch nor weights; `load_backbone` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parafovea.backbones.arguments import (
+    Dinov3Arguments,
+    FilterbankArguments,
+    RawArguments,
+    parse_arguments,
+)
+from parafovea.grid import Vector
+
+if TYPE_CHECKING:
+    from parafovea.backbones.backbone import Backbone
+    from parafovea.models.spec import BackboneSpec
+
+__all__ = ["feature_channels", "load_backbone"]
+
+
+def load_backbone(
+    spec: BackboneSpec, *, spacing: Vector, dimensions: int, device: str = "cpu"
+) -> Backbone:
+    """Return the backbone that a spec names, ready to compute.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Name, revision and arguments.
+    spacing : tuple of float
+        Voxel size of the view along z, y, x, in any unit; only ratios matter.
+    dimensions : int
+        3, or 2 where every z slice stands by itself.
+    device : str, default "cpu"
+        Where to compute, as torch names it.
+
+    Returns
+    -------
+    Backbone
+        The backbone on `device`, in evaluation mode.
+
+    Raises
+    ------
+    ModelError
+        If an argument is unknown or impossible, or weights are missing or damaged.
+    """
+    arguments = parse_arguments(spec, dimensions=dimensions)
+    if isinstance(arguments, RawArguments):
+        from parafovea.backbones.raw import Raw
+
+        return Raw(arguments, dimensions=dimensions, device=device)
+    if isinstance(arguments, FilterbankArguments):
+        from parafovea.backbones.filterbank import Filterbank
+
+        return Filterbank(arguments, spacing=spacing, dimensions=dimensions, device=device)
+    from parafovea.backbones.dinov3 import Dinov3
+    from parafovea.backbones.weights import load_vit
+
+    network, identity = load_vit(arguments.weights, revision=spec.revision)
+    return Dinov3(network, arguments, identity=identity, device=device)
+
+
+def feature_channels(spec: BackboneSpec, *, dimensions: int) -> int:
+    """Return how many channels a backbone gives, without loading its weights.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Name, revision and arguments.
+    dimensions : int
+        3, or 2 where every z slice stands by itself.
+
+    Returns
+    -------
+    int
+        Number of channels.
+
+    Raises
+    ------
+    ModelError
+        If an argument is unknown or impossible, or the configuration of the weights is missing.
+    """
+    arguments = parse_arguments(spec, dimensions=dimensions)
+    if isinstance(arguments, Dinov3Arguments):
+        from parafovea.backbones.weights import hidden_size
+
+        return hidden_size(arguments.weights, revision=spec.revision)
+    return len(arguments.channels(dimensions))

@@ -1,0 +1,147 @@
+"""Tokens of a DINOv3 vision transformer that looks at the planes of a volume."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+
+from parafovea.backbones.arguments import Dinov3Arguments
+from parafovea.backbones.backbone import fingerprint_of, token_shape
+from parafovea.errors import ModelError
+from parafovea.grid import Shape
+
+#: Mean and standard deviation of ImageNet's red, green and blue in [0, 1], as the model was fed.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+#: The axis across each plane; rows and columns are the other two, in the order z, y, x.
+ACROSS = {"xy": 0, "xz": 1, "yz": 2}
+
+
+class Dinov3:
+    """Backbone `dinov3`; see `Backbone` for its attributes.
+
+    A plane is cut at token centres: of the s voxels that a token spans across the plane, number
+    (s - 1) // 2 is seen. Planes are enlarged by patch / stride, pixel faces kept in place, so
+    that one patch covers exactly the voxels of one token.
+
+    A transformer's token depends on the whole tile that is seen with it, and on the tile's size:
+    tokens of two tilings agree roughly, not to rounding. `overlap` keeps the borders of a tile
+    out of the result.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A `transformers.DINOv3ViTModel` in evaluation mode; moved to `device`.
+    arguments : Dinov3Arguments
+        Planes, stride, tile, overlap, batch.
+    identity : dict of str
+        What identifies the weights, for the fingerprint.
+    device : str
+        Where to compute; bfloat16 autocast on CUDA, float32 elsewhere.
+
+    Raises
+    ------
+    ModelError
+        If the stride is coarser than the patch.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        arguments: Dinov3Arguments,
+        *,
+        identity: dict[str, str],
+        device: str = "cpu",
+    ) -> None:
+        config: Any = network.config
+        self._patch = int(config.patch_size)
+        self._prefix = 1 + int(config.num_register_tokens)
+        if arguments.stride > self._patch:
+            raise ModelError(
+                f"backbone dinov3: stride {arguments.stride} is coarser than the patch of "
+                f"{self._patch} pixels: use at most {self._patch}, or coarser voxels"
+            )
+        self._arguments = arguments
+        self._device = torch.device(device)
+        self._network = network.to(self._device)
+        self._planes = tuple(arguments.planes.split("+"))
+        self.channels = tuple(f"dinov3_{i:04d}" for i in range(int(config.hidden_size)))
+        self.stride, self.halo, self.tile = self._layout(arguments)
+        self.fingerprint = fingerprint_of(
+            "dinov3",
+            **identity,
+            arguments={
+                "planes": arguments.planes,
+                "stride": self.stride,
+                "tile": self.tile[1],
+                "overlap": self.halo[1],
+            },
+        )
+
+    def to(self, device: str) -> Self:
+        """Move the network to another device and return this backbone."""
+        self._device = torch.device(device)
+        self._network.to(self._device)
+        return self
+
+    @torch.inference_mode()
+    def __call__(self, block: torch.Tensor) -> torch.Tensor:
+        """Return the transformer's tokens of a block; see `Backbone.__call__`."""
+        shape = token_shape(block.shape, stride=self.stride, halo=self.halo)
+        voxels = block.to(self._device, torch.float32)
+        total = torch.zeros((len(self.channels), *shape), device=self._device)
+        size = self._arguments.batch_size
+        for plane in self._planes:
+            axis = ACROSS[plane]
+            step, halo = self.stride[axis], self.halo[axis]
+            # The planes through the token centres, first in a view and first in the result.
+            seen = voxels.movedim(axis, 0)[halo + (step - 1) // 2 :: step][: shape[axis]]
+            target = total.movedim(axis + 1, 0)
+            rows, columns = (a for a in range(3) if a != axis)
+            for start in range(0, shape[axis], size):
+                tokens = self._tokens(seen[start : start + size])
+                inner = _cropped(tokens, self._margin(rows), self._margin(columns))
+                target[start : start + size] += inner
+        return total / len(self._planes)
+
+    def _tokens(self, planes: torch.Tensor) -> torch.Tensor:
+        """Return the tokens of planes (plane, row, column): (plane, channel, row, column)."""
+        count = planes.shape[0]
+        rows, columns = (n // self._arguments.stride for n in planes.shape[1:])
+        images = planes[:, None]
+        if self._patch != self._arguments.stride:
+            size = (rows * self._patch, columns * self._patch)
+            images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+        mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        std = images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        cuda = self._device.type == "cuda"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=cuda):
+            states = self._network(pixel_values=(images - mean) / std).last_hidden_state
+        tokens: torch.Tensor = states[:, self._prefix :].float()
+        return tokens.transpose(1, 2).reshape(count, len(self.channels), rows, columns)
+
+    def _margin(self, axis: int) -> int:
+        """Return the tokens of halo on each side of an axis."""
+        return self.halo[axis] // self.stride[axis]
+
+    def _layout(self, arguments: Dinov3Arguments) -> tuple[Shape, Shape, Shape]:
+        """Return stride, halo and tile along z, y, x."""
+        stride = arguments.stride
+        overlap, tile = arguments.margin_pixels, arguments.tile_pixels(self._patch)
+        if arguments.planes == "xy":
+            depth = arguments.plane_step
+            return (
+                (depth, stride, stride),
+                (0, overlap, overlap),
+                (depth * arguments.batch_size, tile, tile),
+            )
+        return (stride,) * 3, (overlap,) * 3, (tile,) * 3
+
+
+def _cropped(tokens: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Return tokens (plane, channel, row, column) without their margins."""
+    height, width = tokens.shape[-2:]
+    return tokens[..., rows : height - rows, columns : width - columns]

@@ -1,0 +1,47 @@
+"""The voxels themselves as the only feature, averaged over the stride."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+
+from parafovea.backbones.arguments import RawArguments
+from parafovea.backbones.backbone import fingerprint_of, token_shape, whole_tile
+from parafovea.grid import Shape
+
+
+class Raw:
+    """Backbone `raw`; see `Backbone` for its attributes.
+
+    Parameters
+    ----------
+    arguments : RawArguments
+        The stride.
+    dimensions : int
+        3, or 2 where every z slice stands by itself.
+    device : str
+        Where to compute.
+    """
+
+    def __init__(self, arguments: RawArguments, *, dimensions: int, device: str = "cpu") -> None:
+        self._arguments = arguments
+        self._dimensions = dimensions
+        self._device = torch.device(device)
+        self.channels = arguments.channels(dimensions)
+        self.stride = arguments.strides(dimensions)
+        self.halo: Shape = (0, 0, 0)
+        self.tile = whole_tile((16, 512, 512) if dimensions == 2 else (128, 128, 128), self.stride)
+        self.fingerprint = fingerprint_of("raw", stride=self.stride)
+
+    def to(self, device: str) -> Self:
+        """Return the same backbone on another device."""
+        return type(self)(self._arguments, dimensions=self._dimensions, device=device)
+
+    @torch.inference_mode()
+    def __call__(self, block: torch.Tensor) -> torch.Tensor:
+        """Return the mean of each token's voxels; see `Backbone.__call__`."""
+        token_shape(block.shape, stride=self.stride, halo=self.halo)
+        voxels = block.to(self._device, torch.float32)
+        return F.avg_pool3d(voxels[None], self.stride)

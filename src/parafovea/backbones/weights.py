@@ -1,0 +1,177 @@
+"""Weights of DINOv3 vision transformers: found, loaded without pickle, and identified."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import DINOv3ViTConfig, DINOv3ViTModel
+from transformers.utils import cached_file, extract_commit_hash
+
+from parafovea.errors import ModelError
+
+MODEL_TYPE = "dinov3_vit"
+
+_HOW = (
+    "accept the licence on the model's page (https://huggingface.co/facebook), "
+    "run `hf auth login` and `hf download NAME --local-dir FOLDER`, "
+    "and give that folder as the argument `weights`"
+)
+
+
+def load_vit(weights: str, *, revision: str | None) -> tuple[torch.nn.Module, dict[str, str]]:
+    """Return a DINOv3 vision transformer and what identifies its weights.
+
+    Parameters
+    ----------
+    weights : str
+        Local folder with `config.json` and safetensors, or a name on the Hugging Face hub.
+    revision : str or None
+        Branch, tag or commit on the hub; has no meaning for a folder.
+
+    Returns
+    -------
+    network : torch.nn.Module
+        float32, in evaluation mode, parameters frozen, on the CPU.
+    identity : dict of str
+        `sha256` of a folder's weights, or `weights` and `revision` (the commit where it is known)
+        on the hub; nothing that depends on where a folder lies.
+
+    Raises
+    ------
+    ModelError
+        If there are none, they are damaged, or they are not of a DINOv3 vision transformer.
+    """
+    _check_config(weights, revision)
+    where = _arguments(weights, revision)
+    try:
+        network, report = DINOv3ViTModel.from_pretrained(
+            _location(weights),
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            **where,
+        )
+    except OSError as error:
+        raise _missing(weights, revision, "has no weights in safetensors") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise _damaged(weights, str(error).splitlines()[0]) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # Otherwise transformers fills them with random numbers and only logs it.
+        raise _damaged(weights, f"{len(missing)} tensors are missing, such as {missing[0]}")
+    network.eval().requires_grad_(False)
+    return network, _identity(weights, revision)
+
+
+def hidden_size(weights: str, *, revision: str | None) -> int:
+    """Return the width of a transformer's tokens, from its configuration alone.
+
+    Parameters
+    ----------
+    weights : str
+        Local folder, or a name on the hub.
+    revision : str or None
+        Branch, tag or commit on the hub.
+
+    Returns
+    -------
+    int
+        Channels per token.
+
+    Raises
+    ------
+    ModelError
+        If the configuration is missing or is not of a DINOv3 vision transformer.
+    """
+    return int(_check_config(weights, revision).hidden_size)
+
+
+def _check_config(weights: str, revision: str | None) -> Any:
+    """Return the configuration, or raise `ModelError` where it is none of a DINOv3 ViT."""
+    folder = _folder(weights)
+    if folder is None and _is_path(weights):
+        raise ModelError(f"dinov3 weights: there is no folder {weights}: {_HOW}")
+    if folder is not None and not (folder / "config.json").is_file():
+        raise ModelError(f"dinov3 weights: {weights} has no config.json: {_HOW}")
+    where = _arguments(weights, revision)
+    try:
+        values, _ = DINOv3ViTConfig.get_config_dict(_location(weights), **where)
+        if values.get("model_type") != MODEL_TYPE:
+            raise ModelError(
+                f"dinov3 weights: {weights} holds a model of type {values.get('model_type')!r}, "
+                f"not {MODEL_TYPE!r}: give weights of a DINOv3 ViT"
+            )
+        return DINOv3ViTConfig.from_dict(values)
+    except StrictDataclassError as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"dinov3 weights: {weights}/config.json is not valid: {reason}") from error
+    except OSError as error:
+        raise _missing(weights, revision, "has no readable configuration") from error
+
+
+def _identity(weights: str, revision: str | None) -> dict[str, str]:
+    """Return what identifies the weights, wherever they lie."""
+    folder = _folder(weights)
+    if folder is None:
+        found = cached_file(weights, "config.json", revision=revision, local_files_only=True)
+        commit = extract_commit_hash(found, None)
+        return {"weights": weights, "revision": commit or revision or "main"}
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("model*.safetensors"))
+    if len(files) == 1:
+        # The plain hash of the one file, as `sha256sum` and the hub show it.
+        with files[0].open("rb") as stream:
+            return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    for path in files:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return {"sha256": digest.hexdigest()}
+
+
+def _folder(weights: str) -> Path | None:
+    """Return the local folder, or None for a name on the hub."""
+    folder = Path(weights).expanduser()
+    return folder if folder.is_dir() else None
+
+
+def _location(weights: str) -> str:
+    """Return what transformers is asked for."""
+    folder = _folder(weights)
+    return weights if folder is None else os.fspath(folder)
+
+
+def _arguments(weights: str, revision: str | None) -> dict[str, Any]:
+    """Return how transformers is asked: a folder never reaches for the network."""
+    if _folder(weights) is not None:
+        return {"local_files_only": True}
+    return {} if revision is None else {"revision": revision}
+
+
+def _is_path(weights: str) -> bool:
+    """Tell whether a text can only be meant as a path: hub names are `owner/name`."""
+    return weights.startswith((".", "~", os.sep)) or weights.count("/") != 1
+
+
+def _missing(weights: str, revision: str | None, reason: str) -> ModelError:
+    """Return the error for weights that are not there."""
+    if _folder(weights) is not None:
+        return ModelError(f"dinov3 weights: {weights} {reason}: {_HOW}")
+    at = "" if revision is None else f" at revision {revision}"
+    return ModelError(
+        f"dinov3 weights: {weights}{at} is neither a folder here nor reachable on the hub "
+        f"(no network, a wrong name or revision, or a licence not yet accepted): {_HOW}"
+    )
+
+
+def _damaged(weights: str, reason: str) -> ModelError:
+    """Return the error for weights that do not load as they should."""
+    return ModelError(
+        f"dinov3 weights: {weights} is damaged or does not fit its config.json ({reason}): "
+        "download it again"
+    )

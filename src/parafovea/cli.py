@@ -1,0 +1,182 @@
+"""The command line: what stands beside the workflow, for checking and preparing its inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from parafovea.config import Project, read_project
+from parafovea.config.documentation import schema_text, table_text, with_table
+from parafovea.errors import ConfigError, ParafoveaError, describe
+
+app = typer.Typer(
+    help="Segmentation with local and context features; the workflow itself runs by snakemake.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
+
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option("--config", help="Config file laid over config/config.yaml; may be repeated."),
+]
+
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """End with status 1 and one message, without a traceback, at a user's mistake."""
+    try:
+        yield
+    except ParafoveaError as error:
+        errors.print(f"[bold red]error[/] {escape(describe(error))}", highlight=False)
+        raise typer.Exit(1) from None
+
+
+def _project(configs: list[Path] | None) -> Project:
+    return read_project(DEFAULT_CONFIG, *(configs or []))
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices, codecs and plugins, for a bug report."""
+    from parafovea.doctor import diagnose
+
+    with readable_errors():
+        groups = diagnose()
+    for group, facts in groups.items():
+        console.print(f"[bold]{escape(group)}[/]")
+        for name, value in facts.items():
+            console.print(f"  {escape(f'{name:26s} {value}')}", highlight=False)
+
+
+@app.command()
+def check(config: Configs = None) -> None:
+    """Check the config, the sheet, the models and the files, and show what would be read."""
+    with readable_errors():
+        project = _project(config)
+    for name, sample in project.samples.items():
+        recipe, shards = project.recipe(name), project.inference(name).shards
+        spacing = " x ".join(f"{s:g}" for s in recipe.spacing)
+        use = f"{shards} shard(s)" if name in project.predicted else "for training"
+        console.print(f"[bold]{escape(name)}[/]")
+        for key, value in (
+            ("task", f"{sample.task}, at {spacing} {recipe.unit}, {use}"),
+            ("source", sample.source),
+            ("truth", sample.truth),
+            ("metadata", sample.metadata),
+        ):
+            if value:
+                console.print(f"  {key:9s} {escape(value)}", highlight=False)
+    for model, task in project.trained.items():
+        console.print(f"{escape(model)} is trained by task {escape(task)}", highlight=False)
+    for notice in project.notices:
+        console.print(f"[yellow]note[/] {escape(notice)}", highlight=False)
+    console.print(f"{len(project.samples)} samples, all well.", highlight=False)
+
+
+@app.command()
+def run(
+    sample: Annotated[str, typer.Option(help="Name of the sample in the sheet.")],
+    config: Configs = None,
+) -> None:
+    """Run all stages of one sample in this process, without snakemake."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    with readable_errors():
+        project = _project(config)
+        from parafovea.pipeline import run_sample
+
+        page = run_sample(project, sample)
+    console.print(f"The report is {escape(str(page))}", highlight=False)
+
+
+@app.command()
+def phantom(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another phantom.")] = 1,
+    kind: Annotated[str, typer.Option(help="What it shows.")] = "cell",
+    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels along z y x.")] = (
+        96,
+        192,
+        192,
+    ),
+    spacing: Annotated[
+        tuple[float, float, float], typer.Option(help="Voxel size along z y x, in nanometer.")
+    ] = (16.0, 16.0, 16.0),
+) -> None:
+    """Make a phantom volume with its true classes and objects."""
+    from parafovea.stages.make_phantom import make_phantom
+
+    stem = f"{kind}_seed{seed}"
+    with readable_errors():
+        make_phantom(
+            output / f"{stem}.ome.zarr",
+            output / f"{stem}_truth.ome.zarr",
+            output / f"{stem}_objects.ome.zarr",
+            kind=kind,
+            seed=seed,
+            shape=shape,
+            spacing=spacing,
+            unit="nanometer",
+        )
+    console.print(f"{escape(str(output / stem))}.ome.zarr, its truth and its objects are made.")
+
+
+@app.command()
+def merge_masks(
+    mask: Annotated[
+        list[str],
+        typer.Option("-c", "--class", help="NAME=PATTERN of a class's mask; later ones win."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="TIFF stack to write.")],
+    threshold: Annotated[float, typer.Option(help="Voxels above it belong to the class.")] = 0,
+) -> None:
+    """Merge binary masks into one stack of class indices, for the sheet's truth column."""
+    from parafovea.masks import merge_masks as merge
+
+    with readable_errors():
+        counts = merge(_masks(mask), output, threshold=threshold)
+    for name, (index, voxels) in counts.items():
+        console.print(f"{index}  {escape(name)}: {voxels} voxels", highlight=False)
+    console.print(f"{escape(str(output))} is written; 0 is background.", highlight=False)
+
+
+def _masks(texts: list[str]) -> dict[str, str]:
+    masks: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise ConfigError(f"{text!r} is not NAME=PATTERN: such as mitochondrion='masks/*.png'")
+        if name in masks:
+            raise ConfigError(f"class {name!r} is given twice: keep one")
+        masks[name] = path
+    return masks
+
+
+@app.command()
+def config_docs(
+    folder: Annotated[Path, typer.Option(help="Where README.md and the schema lie.")] = Path(
+        "config"
+    ),
+) -> None:
+    """Write the config's JSON schema and the parameter table of its README anew."""
+    from parafovea.store import replacing
+
+    readme = folder / "README.md"
+    with readable_errors():
+        if not readme.is_file():
+            raise ConfigError(f"{readme} is not there: run this in the root of the repository")
+        page = with_table(readme.read_text(encoding="utf-8"), table_text())
+        for path, text in ((readme, page), (folder / "config.schema.json", schema_text())):
+            with replacing(path) as partial:
+                partial.write_text(text, encoding="utf-8")
+    console.print(f"{escape(str(folder))} is up to date.", highlight=False)

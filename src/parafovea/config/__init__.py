@@ -1,0 +1,18 @@
+"""Config and sample sheet: read, checked against each other and the disk, before any job runs.
+
+Nothing here imports torch or zarr: the workflow parses it for every job.
+"""
+
+from parafovea.config.project import Project, load_project, read_project
+from parafovea.config.settings import Settings, Task
+from parafovea.config.sheet import Sample, read_sheet
+
+__all__ = [
+    "Project",
+    "Sample",
+    "Settings",
+    "Task",
+    "load_project",
+    "read_project",
+    "read_sheet",
+]

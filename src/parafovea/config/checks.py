@@ -1,0 +1,213 @@
+"""What a sheet and a config can get wrong together, and what they name that is not on the disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from parafovea.config.messages import locate, suggestion
+from parafovea.config.settings import Settings
+from parafovea.config.sheet import Sample
+from parafovea.errors import ParafoveaError, describe
+from parafovea.models.spec import Recipe
+from parafovea.postprocess.settings import resolve_classes
+from parafovea.quality.metrics import metric_names
+from parafovea.readers.files import source_files
+from parafovea.readers.metadata import parse_metadata, sidecar_path
+
+PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?:_truth|_objects)?\.ome\.zarr")
+
+
+def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
+    """Return what is wrong with the samples: tasks, metadata, and files that are not there.
+
+    Parameters
+    ----------
+    sheet : Path
+        Where the samples were read from.
+    samples : mapping of str to Sample
+        By name.
+    settings : Settings
+        The config; its phantoms need not be there yet.
+
+    Returns
+    -------
+    list of str
+        "file:line: what is wrong and the fix".
+    """
+    found = []
+    for sample in samples.values():
+        wrong = []
+        if sample.task not in settings.tasks:
+            hint = suggestion(sample.task, settings.tasks)
+            wrong.append(
+                f"task {sample.task!r} of sample {sample.name!r} is not in the config"
+                f"{hint or ':'} tasks are {', '.join(settings.tasks)}"
+            )
+        wrong += _file_problems(sample, settings)
+        found += [f"{sheet}:{sample.line}: {text}" for text in wrong]
+    return found
+
+
+def sample_files(sample: Sample, results: str) -> dict[str, list[str]]:
+    """Return the files and folders that a sample consists of.
+
+    Parameters
+    ----------
+    sample : Sample
+        The sample.
+    results : str
+        Folder of results; phantoms below it are named without being there.
+
+    Returns
+    -------
+    dict
+        By `source`, `truth`, `objects` and `metadata`; empty where the sheet names none.
+
+    Raises
+    ------
+    ParafoveaError
+        If the metadata is wrong, or a file is not there.
+    """
+    here = Path()
+    sidecar = sidecar_path(sample.metadata, folder=here)
+    objects = parse_metadata(sample.metadata, folder=here).objects
+    return {
+        "source": _files(sample.source, results),
+        "truth": _files(sample.truth, results),
+        "objects": _files(objects, results),
+        "metadata": [] if sidecar is None else [str(sidecar)],
+    }
+
+
+def _files(path: str | None, results: str) -> list[str]:
+    # "@" names a sample whose result is the source: reserved, and nothing on the disk
+    if path is None or path.startswith("@"):
+        return []
+    return [path] if _is_phantom(path, results) else source_files(path)
+
+
+def _is_phantom(path: str, results: str) -> bool:
+    return path.startswith(f"{results}/phantoms/")
+
+
+def _file_problems(sample: Sample, settings: Settings) -> list[str]:
+    try:
+        objects = parse_metadata(sample.metadata, folder=Path()).objects
+    except ParafoveaError as error:
+        return [f"sample {sample.name!r}: {describe(error)}"]
+    wrong = []
+    for what, path in (("source", sample.source), ("truth", sample.truth), ("objects", objects)):
+        try:
+            _files(path, settings.results)
+        except ParafoveaError as error:
+            wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
+        if path is not None and _is_phantom(path, settings.results):
+            match = PHANTOM.fullmatch(path.rpartition("/")[2])
+            if match is None or match["kind"] not in settings.phantoms:
+                wrong.append(
+                    f"{what} {path!r} of sample {sample.name!r} is no phantom that can be made: "
+                    f"use {settings.results}/phantoms/KIND_seedNUMBER.ome.zarr, with KIND one of "
+                    f"{', '.join(settings.phantoms)}"
+                )
+    return wrong
+
+
+def task_problems(
+    settings: Settings,
+    samples: Mapping[str, Sample],
+    files: Sequence[Path],
+    *,
+    recipes: Mapping[str, Recipe] | None = None,
+) -> list[str]:
+    """Return what is wrong with the tasks: samples for training and, given recipes, classes.
+
+    Parameters
+    ----------
+    settings : Settings
+        The config.
+    samples : mapping of str to Sample
+        The sheet, by name.
+    files : sequence of Path
+        The config's files, for the place of a key.
+    recipes : mapping of str to Recipe, optional
+        Of each used task. Only then are the class names checked.
+
+    Returns
+    -------
+    list of str
+        "file:line: key: what is wrong and the fix".
+    """
+    found = []
+    for name in dict.fromkeys(sample.task for sample in samples.values()):
+        if name not in settings.tasks:
+            continue
+        if recipes is None:
+            problems = _training_problems(name, settings, samples)
+        else:
+            problems = _class_problems(name, settings, recipes[name].classes)
+        for path, text in problems:
+            keys = ".".join(str(key) for key in path)
+            found.append(f"{locate(files, path)}: {keys}: {text}")
+    return found
+
+
+Problems = list[tuple[tuple[str | int, ...], str]]
+
+
+def _training_problems(name: str, settings: Settings, samples: Mapping[str, Sample]) -> Problems:
+    training = settings.tasks[name].training
+    if training is None:
+        return []
+    found: Problems = []
+    for key, chosen in (("samples", training.samples), ("validation", training.validation)):
+        for index, sample in enumerate(chosen):
+            path = ("tasks", name, "training", key, index)
+            if sample not in samples:
+                hint = suggestion(sample, samples) or ": add a line for it"
+                found.append((path, f"sample {sample!r} is not in {settings.samples}{hint}"))
+            elif samples[sample].truth is None:
+                found.append((path, f"sample {sample!r} has no truth: fill its `truth` column"))
+            elif samples[sample].task != name:
+                found.append(
+                    (
+                        path,
+                        f"sample {sample!r} belongs to task {samples[sample].task!r}: "
+                        f"give it the task {name!r}, so that its features are the model's",
+                    )
+                )
+            elif key == "validation" and sample in training.samples:
+                found.append(
+                    (path, f"sample {sample!r} is also trained on: keep it in one of the two")
+                )
+    return found
+
+
+def _class_problems(name: str, settings: Settings, classes: Sequence[str]) -> Problems:
+    task = settings.tasks[name]
+    found: Problems = []
+    for label in task.postprocess.classes:
+        if label not in classes[1:]:
+            path = ("tasks", name, "postprocess", "classes", label)
+            found.append(
+                (
+                    path,
+                    f"class {label!r} is not one of {task.model}"
+                    f"{suggestion(label, classes[1:]) or ':'} classes are {', '.join(classes[1:])}"
+                    f" (and {classes[0]!r}, the background, which has no settings)",
+                )
+            )
+    if found:
+        return found
+    settled = resolve_classes(task.postprocess.classes, classes)
+    instances = [label for label, each in zip(classes[1:], settled, strict=True) if each.instances]
+    metrics = metric_names(classes, instances)
+    for metric in task.quality.limits:
+        if metric not in metrics:
+            path = ("tasks", name, "quality", "limits", metric)
+            hint = suggestion(metric, metrics) or ":"
+            found.append(
+                (path, f"metric {metric!r} is not measured{hint} metrics are {', '.join(metrics)}")
+            )
+    return found

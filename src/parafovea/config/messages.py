@@ -1,0 +1,179 @@
+"""Readable text for what pydantic finds wrong: file, line, key, value, what is allowed, the fix."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Key = str | int
+LONGEST_VALUE = 80
+
+
+def suggestion(word: str, choices: Iterable[str]) -> str:
+    """Return ": did you mean 'x'?" for the choice that is close to `word`, or "".
+
+    Parameters
+    ----------
+    word : str
+        What was written.
+    choices : iterable of str
+        What could have been meant.
+
+    Returns
+    -------
+    str
+        Text to append to a message.
+    """
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def locate(files: Sequence[Path], path: Sequence[Key]) -> str:
+    """Return the place of a key as "file:line", in the last of the files that has it.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        YAML or JSON files, the later ones overriding the earlier ones.
+    path : sequence of str or int
+        The keys from the top down to the value.
+
+    Returns
+    -------
+    str
+        Where the deepest part of the path that any file has is written; "config" without files.
+    """
+    best, place = -1, "config"
+    for file in files:
+        node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        depth, line = 0, 1
+        for key in path:
+            found = _child(node, key)
+            if found is None:
+                break
+            line, node = found
+            depth += 1
+        if depth >= best:
+            best, place = depth, f"{_shown(file)}:{line}"
+    return place
+
+
+def _shown(file: Path) -> Path:
+    here = Path().absolute()
+    return file.relative_to(here) if file.is_relative_to(here) else file
+
+
+def _child(node: Any, key: Key) -> tuple[int, Any] | None:
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            if name.value == str(key):
+                return name.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        value = node.value[key]
+        return value.start_mark.line + 1, value
+    return None
+
+
+def problems(
+    error: ValidationError,
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    files: Sequence[Path],
+) -> list[str]:
+    """Return one line for each key that `model` refuses.
+
+    Parameters
+    ----------
+    error : ValidationError
+        What validating `values` raised.
+    model : type of BaseModel
+        The model they were validated against; tells which keys are allowed.
+    values : mapping
+        The values, nested.
+    files : sequence of Path
+        The files they were read from.
+
+    Returns
+    -------
+    list of str
+        "file:line: key = value: what is wrong and the fix", each key once.
+    """
+    lines: dict[tuple[Key, ...], list[str]] = {}
+    for item in error.errors(include_url=False):
+        path = _real_path(item["loc"], values, keep_last=item["type"] == "missing")
+        lines.setdefault(path, []).append(_explain(item, path, model))
+    return [
+        f"{locate(files, path)}: {'.'.join(str(k) for k in path) or 'the file'}{' or '.join(texts)}"
+        for path, texts in lines.items()
+    ]
+
+
+def _real_path(
+    location: tuple[Key, ...], values: Mapping[str, Any], *, keep_last: bool
+) -> tuple[Key, ...]:
+    """Return the location without the names that pydantic gives to members of a union."""
+    path: list[Key] = []
+    here: Any = values
+    for key in location:
+        if not _holds(here, key):
+            if keep_last and key == location[-1]:
+                path.append(key)
+            break
+        here = here[key]
+        path.append(key)
+    return tuple(path)
+
+
+def _holds(values: Any, key: Key) -> bool:
+    if isinstance(values, Mapping):
+        return key in values
+    return isinstance(values, list | tuple) and isinstance(key, int) and key < len(values)
+
+
+def _explain(item: Any, path: tuple[Key, ...], model: type[BaseModel]) -> str:
+    kind, value = item["type"], item["input"]
+    if kind == "extra_forbidden":
+        allowed = _keys_at(model, path[:-1])
+        hint = suggestion(str(path[-1]), allowed)
+        return f" is not a known key{hint or ':'} allowed here: {', '.join(allowed)}"
+    if kind == "missing":
+        return " is missing: add it"
+    text = item["msg"].removeprefix("Value error, ")
+    expected = item.get("ctx", {}).get("expected", "")
+    hint = (
+        suggestion(value, expected.replace("'", "").replace(" or ", ", ").split(", "))
+        if (kind == "literal_error" and isinstance(value, str))
+        else ""
+    )
+    shown = repr(value)
+    if isinstance(value, Mapping) or len(shown) > LONGEST_VALUE:
+        return f": {text}{hint}"
+    return f" = {shown}: {text}{hint}"
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[Key]) -> list[str]:
+    """Return the names of the fields that the model has at a path."""
+    here: Any = model
+    for key in path:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            here = here.model_fields[str(key)].annotation
+        elif get_origin(here) is dict:
+            here = get_args(here)[1]
+        else:
+            return []
+        here = _without_none(here)
+    if isinstance(here, type) and issubclass(here, BaseModel):
+        return list(here.model_fields)
+    return []
+
+
+def _without_none(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(a for a in get_args(annotation) if a is not type(None))
+    return annotation

@@ -1,0 +1,261 @@
+"""A checked project: the config, the sheet and the models, which fit each other and the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from parafovea.config.checks import sample_files, sample_problems, task_problems
+from parafovea.config.messages import problems
+from parafovea.config.recipes import given, task_recipe, trained_models
+from parafovea.config.settings import PhantomSettings, Settings, Task
+from parafovea.config.sheet import Sample, read_sheet
+from parafovea.errors import ConfigError, ModelError
+from parafovea.inference.settings import InferenceSettings
+from parafovea.models.spec import Recipe
+
+
+@dataclass(frozen=True)
+class Project:
+    """Everything that the workflow plans with.
+
+    Parameters
+    ----------
+    settings : Settings
+        The config.
+    samples : mapping of str to Sample
+        The sheet, by name, in its order.
+    recipes : mapping of str to Recipe
+        What the model of each used task expects, overrides applied, by task.
+    """
+
+    settings: Settings
+    samples: Mapping[str, Sample]
+    recipes: Mapping[str, Recipe]
+
+    def task(self, sample: str) -> Task:
+        """Return the task of a sample."""
+        return self.settings.tasks[self.samples[sample].task]
+
+    def recipe(self, sample: str) -> Recipe:
+        """Return what the model of a sample's task expects of its input."""
+        return self.recipes[self.samples[sample].task]
+
+    def inference(self, sample: str) -> InferenceSettings:
+        """Return a sample's inference settings, with the sheet's number of shards if it has one."""
+        settings = self.task(sample).inference
+        shards = self.samples[sample].shards
+        return settings if shards is None else settings.model_copy(update={"shards": shards})
+
+    def folder(self, sample: str) -> str:
+        """Return the folder of a sample's results."""
+        return f"{self.settings.results}/{sample}"
+
+    def phantom(self, kind: str) -> PhantomSettings:
+        """Return the size of the phantoms of a kind.
+
+        Raises
+        ------
+        ConfigError
+            If there are no phantoms of this kind.
+        """
+        for name, settings in self.settings.phantoms.items():
+            if name == kind:
+                return settings
+        raise ConfigError(
+            f"no phantoms of kind {kind!r} in the config: kinds are "
+            f"{', '.join(self.settings.phantoms)}"
+        )
+
+    @property
+    def trained(self) -> dict[str, str]:
+        """The model folders that this project trains, each with the name of its task."""
+        return trained_models({name: self.settings.tasks[name] for name in self.recipes})
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The samples that are segmented: all but those for training, unless a task wants them."""
+        return tuple(name for name in self.samples if self._is_predicted(name))
+
+    @property
+    def tasks_of_predicted(self) -> dict[str, str]:
+        """The task of each sample that is segmented."""
+        return {name: self.samples[name].task for name in self.predicted}
+
+    @property
+    def outcome(self) -> str:
+        """One sentence that says where the results are."""
+        if self.predicted:
+            return f"The report of all samples is {self.settings.results}/report.html"
+        return f"The trained models are {', '.join(self.trained)}"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a reader of the results should know: a sentence for each override."""
+        return tuple(
+            f"task {name} overrides the {field} of {self.settings.tasks[name].model}: {value}"
+            for name in self.recipes
+            for field, value in given(self.settings.tasks[name].overrides).items()
+        )
+
+    def _is_predicted(self, sample: str) -> bool:
+        task = self.task(sample)
+        training = task.training
+        return (
+            training is None
+            or task.predict_training
+            or sample not in training.samples + training.validation
+        )
+
+    def plan(self, sample: str) -> dict[str, Any]:
+        """Return all that rules need to know of a sample, JSON-ready.
+
+        Parameters
+        ----------
+        sample : str
+            Name in the sheet.
+
+        Returns
+        -------
+        dict
+            `source`, `truth`, `metadata` as in the sheet, `files` behind them, `task`, `recipe`
+            and `inference` as nested settings.
+        """
+        entry = self.samples[sample]
+        return {
+            "source": entry.source,
+            "truth": entry.truth,
+            "metadata": entry.metadata,
+            "files": sample_files(entry, self.settings.results),
+            "task": self.task(sample).model_dump(mode="json"),
+            "recipe": self.recipe(sample).model_dump(mode="json"),
+            "inference": self.inference(sample).model_dump(mode="json"),
+        }
+
+    def training_plan(self, model: str) -> dict[str, Any]:
+        """Return all that the rule needs to know that trains a model, JSON-ready.
+
+        Parameters
+        ----------
+        model : str
+            Model folder; one of `trained`.
+
+        Returns
+        -------
+        dict
+            `name` of the model, `checkpoints` folder, `settings`, the `samples` (name, truth,
+            metadata), and the files to wait for: `volumes`, `features`, `contexts`, `truths`.
+
+        Raises
+        ------
+        KeyError
+            If the project does not train this model.
+        """
+        name = self.trained[model]
+        training = self.settings.tasks[name].training
+        if training is None:
+            raise KeyError(model)
+        names = training.samples + training.validation
+        folders = [self.folder(sample) for sample in names]
+        context = training.recipe.context is not None
+        return {
+            "name": Path(model).name,
+            "checkpoints": f"{self.settings.results}/training/{name}",
+            "settings": training.model_dump(mode="json"),
+            "samples": [
+                {
+                    "name": sample,
+                    "truth": self.samples[sample].truth,
+                    "metadata": self.samples[sample].metadata,
+                }
+                for sample in names
+            ],
+            "volumes": [f"{folder}/volume.ome.zarr" for folder in folders],
+            "features": [f"{folder}/features.zarr" for folder in folders],
+            "contexts": [f"{folder}/context.zarr" for folder in folders] if context else [],
+            "truths": [file for s in names for file in self.plan(s)["files"]["truth"]],
+        }
+
+
+def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Project:
+    """Check a config with its sheet, its models and its files.
+
+    Parameters
+    ----------
+    values : mapping
+        The config, nested as in YAML.
+    files : sequence of Path
+        Where it was read from, the later files overriding the earlier; named in messages.
+
+    Returns
+    -------
+    Project
+        The project, fit to run.
+
+    Raises
+    ------
+    ConfigError
+        If a key, a value, the sheet or a source is wrong; all that is found at one level of
+        checking in one message.
+    ModelError
+        If a model folder that is used is incomplete.
+    """
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n  ".join(problems(error, Settings, values, files))) from error
+    sheet = Path(settings.samples)
+    samples = {sample.name: sample for sample in read_sheet(sheet)}
+    found = sample_problems(sheet, samples, settings)
+    found += task_problems(settings, samples, files)
+    if found:
+        raise ConfigError("\n  ".join(found))
+    recipes: dict[str, Recipe] = {}
+    used = {sample.task: settings.tasks[sample.task] for sample in samples.values()}
+    for name in used:
+        try:
+            recipes[name] = task_recipe(settings.tasks[name], used)
+        except ModelError as error:
+            error.add_note(f"it is the model of task {name!r}")
+            raise
+    found = task_problems(settings, samples, files, recipes=recipes)
+    if found:
+        raise ConfigError("\n  ".join(found))
+    return Project(settings, samples, recipes)
+
+
+def read_project(*files: Path) -> Project:
+    """Read and check the config in YAML files, the later ones on top of the earlier ones.
+
+    Raises
+    ------
+    ConfigError
+        As `load_project`, and if a file is not there or not YAML.
+    """
+    values: dict[str, Any] = {}
+    for file in files:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"{file} is not there: give the path of a config file") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise ConfigError(f"{file} must hold keys and values, such as `tasks:`")
+        values = _merged(values, content)
+    return load_project(values, files=files)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two nested mappings as one, as Snakemake merges its config files."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return merged

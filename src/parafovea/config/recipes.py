@@ -1,0 +1,78 @@
+"""What each task's model expects of its input: from the training block, or from `model.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from parafovea.config.settings import Overrides, Task
+from parafovea.errors import ModelError
+from parafovea.models.spec import Recipe, read_spec
+
+WEIGHTS = "model.safetensors"
+
+
+def trained_models(tasks: Mapping[str, Task]) -> dict[str, str]:
+    """Return the name of the task that trains each model folder.
+
+    Raises
+    ------
+    ModelError
+        If two tasks train the same folder.
+    """
+    trained: dict[str, str] = {}
+    for name, task in tasks.items():
+        if task.training is None:
+            continue
+        if task.model in trained:
+            raise ModelError(
+                f"tasks {trained[task.model]!r} and {name!r} both train {task.model}: "
+                "give each a model folder of its own"
+            )
+        trained[task.model] = name
+    return trained
+
+
+def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
+    """Return what a task's model expects of its input, with the task's overrides on top.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    tasks : mapping of str to Task
+        All tasks: one of them may train the model that this one uses.
+
+    Returns
+    -------
+    Recipe
+        Of the training block if there is one for the folder, else of its `model.json`.
+
+    Raises
+    ------
+    ModelError
+        If the model folder is needed and not complete.
+    """
+    trainer = trained_models(tasks).get(task.model)
+    training = None if trainer is None else tasks[trainer].training
+    recipe: Recipe = _stored_recipe(Path(task.model)) if training is None else training.recipe
+    return recipe.model_copy(update=given(task.overrides))
+
+
+def _stored_recipe(folder: Path) -> Recipe:
+    spec = read_spec(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(
+            f"model folder {folder} has no {WEIGHTS}: give the folder of a complete model, or add "
+            "a `training` block to the task, which makes it"
+        )
+    return spec
+
+
+def given(overrides: Overrides) -> dict[str, object]:
+    """Return the overrides that are set, by the name of the field they replace."""
+    return {
+        name: getattr(overrides, name)
+        for name in Overrides.model_fields
+        if getattr(overrides, name) is not None
+    }

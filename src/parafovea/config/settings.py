@@ -1,0 +1,96 @@
+"""The config as a pydantic model: the one source of truth for keys, defaults and limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from parafovea.grid import METRES
+from parafovea.inference.settings import InferenceSettings
+from parafovea.models.spec import Normalization, ShapeTuple, SpacingTuple, Strict
+from parafovea.postprocess.settings import PostprocessSettings
+from parafovea.quality.settings import QualitySettings
+from parafovea.report.settings import ReportSettings
+from parafovea.training.settings import TrainingSettings
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class PhantomSettings(Strict):
+    """The phantoms of one kind that the workflow makes when a sample asks for them."""
+
+    shape: ShapeTuple = Field((96, 192, 192), description="Voxels along z, y, x.")
+    spacing: SpacingTuple = Field((16.0, 16.0, 16.0), description="Voxel size along z, y, x.")
+    unit: str = Field("nanometer", description="Unit of the spacing.")
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, unit: str) -> str:
+        if unit not in METRES:
+            raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
+        return unit
+
+
+class InputSettings(Strict):
+    """How sources are read."""
+
+    nonfinite: Literal["error"] | Annotated[float, Field(allow_inf_nan=False)] = Field(
+        "error",
+        description="Voxels that are NaN or infinite: `error` stops the sample; a number, in the "
+        "source's own values, takes their place.",
+    )
+
+
+class Overrides(Strict):
+    """Properties of the model that this task replaces, against the way it was trained."""
+
+    spacing: SpacingTuple | None = Field(
+        None, description="Voxel size of the local view; the model's own when null."
+    )
+    normalization: Normalization | None = Field(
+        None, description="Normalization of the source; the model's own when null."
+    )
+
+
+class Task(Strict):
+    """What is done with a sample: a model, and how its answer is turned into results."""
+
+    kind: Literal["segmentation"] = Field("segmentation", description="What the result is.")
+    model: NonEmpty = Field(description="Model folder: model.json and model.safetensors.")
+    overrides: Overrides = Overrides()
+    input: InputSettings = InputSettings()
+    inference: InferenceSettings = InferenceSettings()
+    postprocess: PostprocessSettings = PostprocessSettings()
+    quality: QualitySettings = QualitySettings()
+    report: ReportSettings = ReportSettings()
+    training: TrainingSettings | None = Field(
+        None, description="Makes the model folder; null uses the folder as it is."
+    )
+    predict_training: bool = Field(
+        False,
+        description="Also segment the samples that the model learns from or is chosen by.",
+    )
+
+
+class Settings(Strict):
+    """The whole config."""
+
+    samples: NonEmpty = Field("config/samples.tsv", description="Path of the sample sheet.")
+    results: NonEmpty = Field("results", description="Folder of everything that is made.")
+    keep_features: bool = Field(
+        True, description="Keep features and shards; false deletes them once they are used."
+    )
+    phantoms: dict[Literal["cell"], PhantomSettings] = Field(
+        default={"cell": PhantomSettings()},
+        description="Size of the phantoms to make, by kind.",
+    )
+    tasks: dict[str, Task] = Field(min_length=1, description="Tasks, by the name the sheet uses.")
+
+    @field_validator("results")
+    @classmethod
+    def _plain_folder(cls, folder: str) -> str:
+        plain = folder.rstrip("/")
+        if not plain or any(c in plain for c in "{}<>*?[]"):
+            raise ValueError(f"folder {folder!r} must be a plain path without {{ }} < > * ? [ ]")
+        return plain

@@ -1,0 +1,172 @@
+"""The sample sheet: a line a sample, columns separated by tabs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from parafovea.config.messages import suggestion
+from parafovea.errors import ConfigError
+
+REQUIRED = ("sample", "task", "source")
+OPTIONAL = ("truth", "metadata", "shards")
+COLUMNS = REQUIRED + OPTIONAL
+
+#: Names of folders beside the samples' own.
+RESERVED = ("benchmarks", "cohort", "logs", "phantoms", "report", "training")
+
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One line of the sheet.
+
+    Parameters
+    ----------
+    name : str
+        Of the sample and of its folder of results.
+    task : str
+        Key of the task in the config.
+    source : str
+        Path of the volume, or a glob pattern, or `file.h5:dataset`.
+    truth : str or None
+        Path of the class indices of the same place.
+    metadata : str
+        What the source does not say itself: `key=value` words, or the path of a sidecar.
+    shards : int or None
+        Jobs to divide the sample's windows into; None leaves it to the task.
+    line : int
+        Where the sample stands in the sheet, counted from 1.
+    """
+
+    name: str
+    task: str
+    source: str
+    truth: str | None
+    metadata: str
+    shards: int | None
+    line: int
+
+
+def read_sheet(path: Path) -> tuple[Sample, ...]:
+    """Read a sample sheet.
+
+    A byte-order mark, Windows line ends, blank lines and lines that begin with # are accepted.
+
+    Parameters
+    ----------
+    path : Path
+        Tab-separated file with a header of `sample`, `task`, `source` and any of `truth`,
+        `metadata`, `shards`; columns at the end of a line may be missing.
+
+    Returns
+    -------
+    tuple of Sample
+        In the order of the lines.
+
+    Raises
+    ------
+    ConfigError
+        If the sheet is not there, a column or a value is missing, or a name is unfit or given
+        twice; all such problems in one message, each with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path} is not there: write the sample sheet, or name another under `samples`"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 text (byte {error.start}): save it as tab-separated UTF-8"
+        ) from error
+    rows = [
+        (number, [cell.strip() for cell in line.split("\t")])
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not rows:
+        raise ConfigError(f"{path} is empty: begin with a line of {', '.join(COLUMNS)}")
+    header = _checked_header(path, *rows[0])
+    found: list[str] = []
+    samples: dict[str, Sample] = {}
+    for number, cells in rows[1:]:
+        sample, wrong = _sample(header, cells, number)
+        if sample is not None and sample.name in samples:
+            wrong.append(
+                f"sample {sample.name!r} is already on line {samples[sample.name].line}: "
+                "give each sample a name of its own"
+            )
+        found += [f"{path}:{number}: {text}" for text in wrong]
+        if sample is not None and not wrong:
+            samples[sample.name] = sample
+    if found:
+        raise ConfigError("\n  ".join(found))
+    if not samples:
+        raise ConfigError(f"{path} has a header but no samples: add a line for each")
+    return tuple(samples.values())
+
+
+def _checked_header(path: Path, number: int, header: list[str]) -> list[str]:
+    place = f"{path}:{number}"
+    if len(header) == 1 and len(header[0].split()) > 1:
+        raise ConfigError(f"{place}: columns are separated by tabs, not by spaces or commas")
+    unknown = [name for name in header if name not in COLUMNS]
+    if unknown:
+        raise ConfigError(
+            f"{place}: column {unknown[0]!r} is not known{suggestion(unknown[0], COLUMNS) or ':'} "
+            f"columns are {', '.join(COLUMNS)}"
+        )
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise ConfigError(
+            f"{place}: column {missing[0]!r} is missing: the first line names the columns "
+            f"{', '.join(COLUMNS)}, separated by tabs"
+        )
+    if len(set(header)) != len(header):
+        raise ConfigError(f"{place}: a column stands twice in {', '.join(header)}: keep one")
+    return header
+
+
+def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | None, list[str]]:
+    """Return the sample of one line (None where its columns do not fit) and what is wrong."""
+    while len(cells) > len(header) and not cells[-1]:
+        cells = cells[:-1]
+    if len(cells) > len(header):
+        return None, [
+            f"{len(cells)} columns, but the header names {len(header)} ({', '.join(header)}): "
+            "remove a tab, or add the column to the header"
+        ]
+    row = dict.fromkeys(COLUMNS, "") | dict(zip(header, cells, strict=False))
+    wrong = [
+        f"{name} is empty: every sample needs {', '.join(REQUIRED)}, separated by tabs"
+        for name in REQUIRED
+        if not row[name]
+    ]
+    if row["sample"] and not NAME.fullmatch(row["sample"]):
+        wrong.append(
+            f"sample {row['sample']!r} cannot name a folder: use letters, digits, . _ and -, "
+            "not a dot first"
+        )
+    if row["sample"] in RESERVED:
+        wrong.append(
+            f"sample {row['sample']!r} is a folder of the workflow itself "
+            f"({', '.join(RESERVED)}): use another name"
+        )
+    if row["shards"] and not (
+        row["shards"].isascii() and row["shards"].isdigit() and int(row["shards"]) > 0
+    ):
+        wrong.append(f"shards {row['shards']!r} must be a whole number of at least 1, or empty")
+    if wrong:
+        return None, wrong
+    return Sample(
+        name=row["sample"],
+        task=row["task"],
+        source=row["source"],
+        truth=row["truth"] or None,
+        metadata=row["metadata"],
+        shards=int(row["shards"]) if row["shards"] else None,
+        line=number,
+    ), []

@@ -1,0 +1,56 @@
+"""Which processor computes, and in which precision."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+import torch
+
+from parafovea.errors import ConfigError
+
+#: Overrides the choice of device: "cpu", "cuda" or "cuda:1".
+DEVICE_VARIABLE = "PARAFOVEA_DEVICE"
+
+
+def choose_device() -> torch.device:
+    """Return the first CUDA device, or the CPU where there is none.
+
+    Raises
+    ------
+    ConfigError
+        If the environment variable `PARAFOVEA_DEVICE` names a device that is not there.
+    """
+    wanted = os.environ.get(DEVICE_VARIABLE)
+    if wanted is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted != "cpu" and not (wanted.startswith("cuda") and torch.cuda.is_available()):
+        raise ConfigError(
+            f"{DEVICE_VARIABLE}={wanted} is not available on this machine: unset it, or use cpu"
+        )
+    return torch.device(wanted)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device multiplies bfloat16 natively, so that it gains by it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    abilities = torch.cpu.get_capabilities()
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16") or abilities.get("bf16"))
+
+
+def choose_dtype(
+    precision: Literal["auto", "float32", "bfloat16"], device: torch.device
+) -> torch.dtype:
+    """Return the dtype that a network's convolutions run in.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16"}
+        auto takes bfloat16 where the device computes it natively, else float32.
+    device : torch.device
+        Where the network runs.
+    """
+    if precision == "auto":
+        return torch.bfloat16 if computes_bfloat16(device) else torch.float32
+    return torch.float32 if precision == "float32" else torch.bfloat16

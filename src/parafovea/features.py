@@ -1,0 +1,95 @@
+"""Features of a whole sample and view, computed once, block by block, at token resolution.
+
+The local and the context view differ only in their grid: the context view is the same volume on
+coarser voxels. A view's blocks are read with the halo that the backbone asks for, mirrored at the
+border of the volume, so that tokens do not depend on how the volume is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parafovea.backbones.backbone import Backbone
+from parafovea.grid import Box, Grid, Shape, shape3
+from parafovea.resample import read_reflected, resample_box
+from parafovea.store import Stored
+
+
+class View:
+    """A volume as a backbone sees it: on a grid of its own, mirrored beyond its border.
+
+    Parameters
+    ----------
+    volume : Stored
+        The normalized volume on the local grid.
+    grid : Grid
+        Grid of the view in the same world.
+    """
+
+    def __init__(self, volume: Stored, grid: Grid) -> None:
+        self.volume = volume
+        self.grid = grid
+        self._same = grid.same_place(volume.grid)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the voxels (z, y, x) of a box, which may reach outside of the view."""
+        return read_reflected(self._inside, self.grid, box)
+
+    def _inside(self, box: Box) -> NDArray[Any]:
+        if self._same:
+            return self.volume.read(box)
+        return resample_box(self.volume.read, self.volume.grid, self.grid, box)
+
+
+def _block_shape(view: Grid, backbone: Backbone) -> tuple[Shape, Shape]:
+    """Return the tokens of a block, and the halo in view voxels: none where a block is all."""
+    tokens = [
+        max(1, min(t // s, -(-n // s)))
+        for t, s, n in zip(backbone.tile, backbone.stride, view.shape, strict=True)
+    ]
+    return shape3(tokens), shape3(backbone.halo)
+
+
+def token_blocks(
+    view: View, backbone: Backbone, *, device: torch.device
+) -> Iterator[tuple[Box, NDArray[np.float16]]]:
+    """Yield the tokens of a view, block by block, each once.
+
+    Parameters
+    ----------
+    view : View
+        What the backbone looks at.
+    backbone : Backbone
+        Turns voxels into tokens.
+    device : torch.device
+        Where the backbone runs.
+
+    Yields
+    ------
+    box : Box
+        Place of the block on the token grid.
+    tokens : ndarray
+        (channel, z, y, x) float16.
+    """
+    grid = view.grid.coarsened(backbone.stride)
+    block, halo = _block_shape(view.grid, backbone)
+    for box in grid.box.tiles(block):
+        voxels = view.read(box.scaled(backbone.stride).expanded(halo))
+        tensor = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
+        if device.type == "cuda":
+            tensor = tensor.pin_memory().to(device, non_blocking=True)
+        with torch.inference_mode():
+            tokens = backbone(tensor)
+        yield box, tokens.to("cpu", torch.float16).numpy()
+
+
+def block_count(view: View, backbone: Backbone) -> int:
+    """Return how many blocks `token_blocks` will yield."""
+    grid = view.grid.coarsened(backbone.stride)
+    block, _ = _block_shape(view.grid, backbone)
+    return len(list(grid.box.tiles(block)))

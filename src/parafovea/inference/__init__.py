@@ -1,0 +1,1 @@
+"""Sliding-window inference: from cached features to weighted sums, and to a prediction."""

@@ -1,0 +1,115 @@
+"""The loop over windows: read ahead, predict, weigh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parafovea.blending import VALUE_BITS
+from parafovea.grid import Box, Shape
+from parafovea.inference.inputs import RegionInputs, SampleInputs
+from parafovea.inference.predictor import Predictor
+from parafovea.windows import Layout
+
+#: Windows along z, y, x whose inputs are read at once.
+REGION: Shape = (1, 3, 3)
+
+
+def regions(part: Box) -> Iterator[Box]:
+    """Yield boxes of windows in the order in which they share the most tiles.
+
+    Columns along z of a few windows in y and x: their sums fit in memory however large the volume.
+    """
+    columns = Box((0, part.start[1], part.start[2]), (1, part.stop[1], part.stop[2]))
+    for column in columns.tiles((1, *REGION[1:])):
+        depth = Box(
+            (part.start[0], column.start[1], column.start[2]),
+            (part.stop[0], column.stop[1], column.stop[2]),
+        )
+        yield from depth.tiles(REGION)
+
+
+def _span(layout: Layout, part: Box) -> Box:
+    """Return the box around the windows of a part, reaching outside of the volume as they do."""
+    boxes = list(layout.windows(part))
+    return boxes[0].union(boxes[-1])
+
+
+def predicted(
+    inputs: SampleInputs, predictor: Predictor, layout: Layout, part: Box
+) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+    """Yield the probabilities of every window of a part of the lattice, each once.
+
+    The inputs of the next few windows are read while the network works on these.
+
+    Parameters
+    ----------
+    inputs : SampleInputs
+        Volume and features.
+    predictor : Predictor
+        The network.
+    layout : Layout
+        All windows of the volume.
+    part : Box
+        Which windows, as a box of the lattice.
+
+    Yields
+    ------
+    box : Box
+        The window's voxels; may reach outside of a volume that is smaller than a window.
+    probabilities : ndarray
+        (class, z, y, x) float32.
+    """
+    groups = list(regions(part))
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        pending = reader.submit(inputs.read, _span(layout, groups[0])) if groups else None
+        for group, following in pairwise([*groups, None]):
+            if group is None or pending is None:
+                break
+            region = pending.result()
+            if following is not None:
+                pending = reader.submit(inputs.read, _span(layout, following))
+            yield from _predict_region(region, predictor, list(layout.windows(group)))
+
+
+def _predict_region(
+    region: RegionInputs, predictor: Predictor, windows: list[Box]
+) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+    for first in range(0, len(windows), predictor.batch_size):
+        boxes = windows[first : first + predictor.batch_size]
+        yield from zip(boxes, predictor(region, boxes), strict=True)
+
+
+def weighed(
+    box: Box, probabilities: NDArray[np.float32], weights: NDArray[np.int64], volume: Box
+) -> tuple[Box, NDArray[np.int64]]:
+    """Return the part of a window inside the volume, and its weighted fixed-point values.
+
+    Parameters
+    ----------
+    box : Box
+        The window.
+    probabilities : ndarray
+        (class, z, y, x) float32, 0 to 1.
+    weights : ndarray
+        (z, y, x) int64, as from `blending.fixed_weights`.
+    volume : Box
+        All voxels of the volume.
+
+    Returns
+    -------
+    inside : Box
+        The window without what lies outside of the volume.
+    values : ndarray
+        (class, z, y, x) int64 of the shape of `inside`.
+    """
+    inside = box.intersection(volume)
+    place = inside.relative_to(box.start).slices
+    values = torch.from_numpy(probabilities[(slice(None), *place)])
+    fixed = (values * float(2**VALUE_BITS)).round_().to(torch.int64)
+    return inside, fixed.mul_(torch.from_numpy(weights[place])).numpy()

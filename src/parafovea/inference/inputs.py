@@ -1,0 +1,174 @@
+"""A sample's volume and features, opened together and checked against the model that reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.errors import ModelError
+from parafovea.grid import Box, Grid
+from parafovea.models.sampling import TokenSampler, Weights
+from parafovea.models.spec import Recipe
+from parafovea.resample import read_reflected
+from parafovea.store import Stored, open_stored
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """Where a sample's inputs are.
+
+    Parameters
+    ----------
+    volume : Path
+        Normalized volume on the local grid.
+    features : Path
+        Local features on their token grid.
+    context : Path or None
+        Context features on theirs.
+    """
+
+    volume: Path
+    features: Path
+    context: Path | None = None
+
+
+@dataclass(frozen=True)
+class TokenBlock:
+    """Tokens of a region in memory, from which windows inside of it take theirs.
+
+    Parameters
+    ----------
+    box : Box
+        Place on the token grid.
+    values : ndarray
+        (feature, z, y, x) float16.
+    sampler : TokenSampler
+        Knows which tokens a window needs, and how to interpolate them.
+    """
+
+    box: Box
+    values: NDArray[Any]
+    sampler: TokenSampler
+
+    def window(self, box: Box) -> tuple[NDArray[Any], Weights]:
+        """Return the tokens that a window of local voxels needs, and its weights."""
+        inner = self.sampler.needed(box).relative_to(self.box.start)
+        return self.values[(slice(None), *inner.slices)], self.sampler.weights(box)
+
+
+@dataclass(frozen=True)
+class RegionInputs:
+    """Everything the network needs for the windows of one region.
+
+    Parameters
+    ----------
+    box : Box
+        The region, in voxels of the local grid; may reach outside of the volume.
+    raw : ndarray or None
+        (z, y, x) float16, the region's voxels where the network takes them.
+    features : TokenBlock
+        Local features.
+    context : TokenBlock or None
+        Context features.
+    """
+
+    box: Box
+    raw: NDArray[Any] | None
+    features: TokenBlock
+    context: TokenBlock | None
+
+    def raw_window(self, box: Box) -> NDArray[Any] | None:
+        """Return the voxels of a window inside the region."""
+        return None if self.raw is None else self.raw[box.relative_to(self.box.start).slices]
+
+
+class SampleInputs:
+    """Opened inputs of a sample.
+
+    Parameters
+    ----------
+    inputs : ModelInputs
+        Where they are.
+    recipe : Recipe
+        The model's facts about its input.
+
+    Raises
+    ------
+    ModelError
+        If spacing, unit, backbone or context are not those the model was made for.
+    StoreError
+        If an input is missing or damaged.
+    """
+
+    def __init__(self, inputs: ModelInputs, recipe: Recipe) -> None:
+        self.volume = open_stored(inputs.volume)
+        self.features = open_stored(inputs.features)
+        self.context = None if inputs.context is None else open_stored(inputs.context)
+        self.raw_input = recipe.raw_input
+        _check_view(self.volume, inputs.volume, recipe)
+        _check_features(self.features, inputs.features, recipe.backbone.model_dump(mode="json"))
+        if (self.context is None) != (recipe.context is None):
+            has, needs = ("no ", "a ") if self.context is None else ("a ", "no ")
+            raise ModelError(f"the sample has {has}context, but the model takes {needs}context")
+        if recipe.context is not None and inputs.context is not None and self.context is not None:
+            wanted = recipe.context.backbone.model_dump(mode="json")
+            _check_features(self.context, inputs.context, wanted, recipe.context.spacing)
+        self._local = TokenSampler(self.grid, self.features.grid)
+        self._wide = None if self.context is None else TokenSampler(self.grid, self.context.grid)
+
+    @property
+    def grid(self) -> Grid:
+        """The local grid."""
+        return self.volume.grid
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the local input, raw voxels included."""
+        return len(self.features.channels or ()) + int(self.raw_input)
+
+    @property
+    def context_channels(self) -> int:
+        """Channels of the context features; 0 without context."""
+        return 0 if self.context is None else len(self.context.channels or ())
+
+    def read(self, box: Box) -> RegionInputs:
+        """Read what the windows inside a region need; the region may reach outside the volume."""
+        raw = read_reflected(self.volume.read, self.grid, box) if self.raw_input else None
+        context = None
+        if self.context is not None and self._wide is not None:
+            context = _token_block(self.context, self._wide, box)
+        return RegionInputs(box, raw, _token_block(self.features, self._local, box), context)
+
+
+def _token_block(stored: Stored, sampler: TokenSampler, box: Box) -> TokenBlock:
+    needed = sampler.needed(box)
+    return TokenBlock(needed, stored.read(needed), sampler)
+
+
+def _check_view(volume: Stored, path: Path, recipe: Recipe) -> None:
+    found = volume.grid.converted(recipe.unit).spacing
+    if any(abs(a - b) > 1e-3 * b for a, b in zip(found, recipe.spacing, strict=True)):
+        raise ModelError(
+            f"{path} has voxels of {found} {recipe.unit}, but the model was made for "
+            f"{recipe.spacing}: run resample_volume again with the model's spacing"
+        )
+
+
+def _check_features(
+    stored: Stored, path: Path, backbone: dict[str, Any], spacing: tuple[float, ...] | None = None
+) -> None:
+    facts = stored.attributes.get("features", {})
+    if facts.get("backbone") != backbone:
+        raise ModelError(
+            f"{path} holds features of {facts.get('backbone')}, but the model was made for "
+            f"{backbone}: run extract_features again with the model's backbone"
+        )
+    if spacing is not None and not np.allclose(facts.get("view_spacing", []), spacing, rtol=1e-3):
+        raise ModelError(
+            f"{path} was seen at a spacing of {facts.get('view_spacing')}, but the model's "
+            f"context has {list(spacing)}: run extract_context again with the model's spacing"
+        )

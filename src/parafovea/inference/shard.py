@@ -1,0 +1,159 @@
+"""One shard of a sample: its windows, and the array on disk that their sums go to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parafovea.blending import fixed_weights, importance_map
+from parafovea.errors import GridError, ModelError
+from parafovea.grid import Box
+from parafovea.inference.engine import weighed
+from parafovea.inference.inputs import SampleInputs
+from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sums import TILE, TileSums, aligned
+from parafovea.models.spec import ModelSpec, check_window
+from parafovea.provenance import lineage, record
+from parafovea.store import create
+from parafovea.windows import Layout
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A share of a sample's windows.
+
+    Parameters
+    ----------
+    inputs : SampleInputs
+        The sample's volume and features.
+    spec : ModelSpec
+        The model that predicts.
+    settings : InferenceSettings
+        Windows and blending.
+    layout : Layout
+        All windows of the sample.
+    part : Box
+        This shard's, as a box of the lattice; may be empty.
+    """
+
+    inputs: SampleInputs
+    spec: ModelSpec
+    settings: InferenceSettings
+    layout: Layout
+    part: Box
+
+    @classmethod
+    def of(
+        cls, inputs: SampleInputs, spec: ModelSpec, settings: InferenceSettings, *, number: int = 1
+    ) -> Shard:
+        """Return shard `number`, from 1 to `settings.shards`.
+
+        Raises
+        ------
+        GridError
+            If the window does not fit the network, or there is no such shard.
+        ModelError
+            If the inputs have other channels than the model was trained with.
+        """
+        if not 1 <= number <= settings.shards:
+            raise GridError(f"shard {number} is not one of 1 to {settings.shards}")
+        window = settings.window or spec.window
+        try:
+            check_window(window, spec.network.dimensions)
+        except ValueError as error:
+            raise GridError(f"inference.window: {error}") from error
+        for what, found, wanted in (
+            ("local input", inputs.input_channels, spec.input_channels),
+            ("context", inputs.context_channels, spec.context_channels),
+        ):
+            if found != wanted:
+                raise ModelError(
+                    f"the {what} has {found} channels, but the model {spec.name} was trained "
+                    f"with {wanted}: its backbone and its weights do not belong together"
+                )
+        layout = Layout.regular(inputs.grid.shape, window, overlap=settings.overlap)
+        return cls(inputs, spec, settings, layout, layout.shards(settings.shards)[number - 1])
+
+    @property
+    def region(self) -> Box:
+        """Voxels that the array of sums holds: whole tiles around the windows."""
+        return aligned(self.layout.covered(self.part)) if self.part.size else Box((0, 0, 0), TILE)
+
+
+class WindowSums:
+    """Takes windows' probabilities and keeps their weighted fixed-point sums.
+
+    Parameters
+    ----------
+    shard : Shard
+        Whose windows will come.
+    sums : TileSums
+        Where they go.
+    """
+
+    def __init__(self, shard: Shard, sums: TileSums) -> None:
+        settings = shard.settings
+        weights = importance_map(settings.blending, shard.layout.window, sigma=settings.sigma)
+        self._weights = fixed_weights(weights)
+        self._volume = shard.inputs.grid.box
+        self._sums = sums
+
+    def add(self, box: Box, probabilities: NDArray[np.float32]) -> None:
+        """Add one window, (class, z, y, x) float32; what lies outside of the volume is dropped."""
+        self._sums.add(*weighed(box, probabilities, self._weights, self._volume))
+
+
+@contextlib.contextmanager
+def open_sums(output: Path, shard: Shard, *, dtype: torch.dtype) -> Iterator[WindowSums]:
+    """Create a shard's array of sums; it appears when the block ends.
+
+    Parameters
+    ----------
+    output : Path
+        Zarr to write: (class, z, y, x) int64, weight times probability in fixed point.
+    shard : Shard
+        Whose windows will come.
+    dtype : torch.dtype
+        Precision that they are predicted in.
+
+    Yields
+    ------
+    WindowSums
+        Takes the windows.
+    """
+    inputs, part, region = shard.inputs, shard.part, shard.region
+    context = None if inputs.context is None else inputs.context.attributes["features"]
+    carried = {
+        **lineage(inputs.volume.attributes),
+        "features": inputs.features.attributes["features"],
+        "context": context,
+        "model": {"name": shard.spec.name, "sha256": shard.spec.weights_sha256},
+        "inference": shard.settings.model_dump(mode="json", exclude={"shards"}),
+    }
+    attributes = record(
+        "infer_shard",
+        **carried,
+        precision=str(dtype).removeprefix("torch."),
+        layout=shard.layout.to_dict(),
+        part=[list(part.start), list(part.stop)],
+        region=[list(region.start), list(region.stop)],
+        volume=inputs.grid.to_dict(),
+    )
+    with create(
+        output,
+        inputs.grid.crop(region),
+        dtype=np.int64,
+        channels=shard.spec.classes,
+        chunk=TILE,
+        shard=None,
+        attributes=attributes,
+    ) as array:
+        sums = TileSums(array, region, shard.layout, part)
+        yield WindowSums(shard, sums)
+        sums.close()

@@ -1,0 +1,128 @@
+"""Fixed-point sums of weighted predictions, tile by tile, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from parafovea.grid import Box, Shape, shape3
+from parafovea.windows import Layout
+
+#: Voxels of a tile: a chunk of the array of sums, and what is held or spilled at once.
+TILE: Shape = (32, 64, 64)
+
+
+def tiled(box: Box) -> Box:
+    """Return the tiles that touch a box of voxels, counted in tiles."""
+    start = [a // t for a, t in zip(box.start, TILE, strict=True)]
+    stop = [-(-b // t) for b, t in zip(box.stop, TILE, strict=True)]
+    return Box(shape3(start), shape3(stop))
+
+
+def aligned(box: Box) -> Box:
+    """Return the voxels of all tiles that touch a box."""
+    return tiled(box).scaled(TILE)
+
+
+class TileSums:
+    """Accumulates windows into an array of sums on disk.
+
+    Tiles are kept in memory while windows still come to them, at most `capacity` of them; a tile
+    is written when its last window was added, or when others need its place, and read back if
+    windows come to it again. Integers add up alike in any order, so neither the order of windows
+    nor the capacity changes a bit.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        (class, z, y, x) int64, zeros, chunked by `TILE`.
+    region : Box
+        Voxels of the volume that the array holds; starts at a whole tile.
+    layout : Layout
+        All windows of the volume.
+    part : Box
+        The windows that will be added, as a box of the lattice.
+    capacity : int
+        Tiles in memory.
+    """
+
+    def __init__(
+        self, array: zarr.Array[Any], region: Box, layout: Layout, part: Box, *, capacity: int = 36
+    ) -> None:
+        self.array = array
+        self.region = region
+        self.capacity = capacity
+        self._held: OrderedDict[Shape, NDArray[np.int64]] = OrderedDict()
+        self._spilled: set[Shape] = set()
+        self._awaited = _windows_per_tile(layout, part)
+
+    def add(self, box: Box, values: NDArray[np.int64]) -> None:
+        """Add one window's weighted values.
+
+        Parameters
+        ----------
+        box : Box
+            The window's voxels; parts outside of the volume must have been cut off.
+        values : ndarray
+            (class, z, y, x) int64, of the shape of `box`.
+        """
+        for index in tiled(box).tiles((1, 1, 1)):
+            tile = index.scaled(TILE)
+            common = tile.intersection(box)
+            held = self._fetch(index.start, tile)
+            target = common.relative_to(tile.start).slices
+            held[(slice(None), *target)] += values[
+                (slice(None), *common.relative_to(box.start).slices)
+            ]
+            self._awaited[index.start] -= 1
+            if self._awaited[index.start] == 0:
+                self._write(index.start, self._held.pop(index.start))
+        while len(self._held) > self.capacity:
+            index_start, oldest = self._held.popitem(last=False)
+            self._write(index_start, oldest)
+            self._spilled.add(index_start)
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        for index, values in self._held.items():
+            self._write(index, values)
+        self._held.clear()
+
+    def _fetch(self, index: Shape, tile: Box) -> NDArray[np.int64]:
+        held = self._held.get(index)
+        if held is None:
+            held = np.zeros((self.array.shape[0], *TILE), dtype=np.int64)
+            if index in self._spilled:
+                inside = tile.intersection(self.region).relative_to(self.region.start)
+                stored = np.asarray(self.array[(slice(None), *inside.slices)])
+                nz, ny, nx = inside.shape
+                held[:, :nz, :ny, :nx] = stored
+                self._spilled.discard(index)
+            self._held[index] = held
+        self._held.move_to_end(index)
+        return held
+
+    def _write(self, index: Shape, values: NDArray[np.int64]) -> None:
+        tile = Box.sized(index, (1, 1, 1)).scaled(TILE).intersection(self.region)
+        nz, ny, nx = tile.shape
+        place = tile.relative_to(self.region.start).slices
+        self.array[(slice(None), *place)] = values[:, :nz, :ny, :nx]
+
+
+def _windows_per_tile(layout: Layout, part: Box) -> dict[Shape, int]:
+    """Return how many windows of a part of the lattice touch each tile."""
+    counts: list[dict[int, int]] = []
+    for axis in range(3):
+        along: dict[int, int] = {}
+        for start in layout.starts[axis][part.start[axis] : part.stop[axis]]:
+            first = max(0, start) // TILE[axis]
+            end = min(start + layout.window[axis], layout.shape[axis])
+            for tile in range(first, -(-end // TILE[axis])):
+                along[tile] = along.get(tile, 0) + 1
+        counts.append(along)
+    z, y, x = counts
+    return {(i, j, k): a * b * c for i, a in z.items() for j, b in y.items() for k, c in x.items()}

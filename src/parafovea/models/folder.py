@@ -1,0 +1,106 @@
+"""Model folders: `model.safetensors` and `model.json`, whole, hashed, and free of code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from parafovea.errors import ModelError
+from parafovea.models.network import FusedUNet
+from parafovea.models.spec import ModelSpec, read_spec
+from parafovea.store import replacing
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
+    """Read a model folder and return its description and its network, ready to predict.
+
+    Parameters
+    ----------
+    folder : Path
+        The model folder.
+
+    Returns
+    -------
+    spec : ModelSpec
+        Content of `model.json`.
+    network : FusedUNet
+        In evaluation mode, float32, on the CPU.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing or damaged, the hash differs, or the weights do not fit the
+        architecture.
+    """
+    spec = read_spec(folder)
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise ModelError(f"{weights} is missing: copy the whole model folder, both files")
+    found = file_sha256(weights)
+    if found != spec.weights_sha256:
+        raise ModelError(
+            f"{weights} has the hash {found[:12]}…, but {CARD} states {spec.weights_sha256[:12]}…: "
+            "the weights were altered or belong to another model; copy the folder again"
+        )
+    network = FusedUNet.from_spec(spec)
+    try:
+        tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
+        buffers = {n: t for n, t in network.state_dict().items() if n.endswith("batches_tracked")}
+        network.load_state_dict({**buffers, **tensors})
+    except (RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{weights} does not fit the architecture in {CARD}: {error}") from error
+    return spec, network.eval()
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """Return a tensor as it is kept: convolutions in half precision, statistics exact."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.half() if tensor.ndim > 1 else tensor.float()
+
+
+def save_model(folder: Path, spec: ModelSpec, network: FusedUNet) -> ModelSpec:
+    """Write a model folder; it appears whole or not at all.
+
+    Convolution kernels are rounded to float16, which halves the folder; biases and the
+    statistics of normalizations stay float32.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to write, replaced if it exists.
+    spec : ModelSpec
+        Description; its hash is set to that of the weights written.
+    network : FusedUNet
+        Gives the weights.
+
+    Returns
+    -------
+    ModelSpec
+        The description as written.
+    """
+    tensors = {
+        name: _stored(tensor)
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("batches_tracked")
+    }
+    with replacing(folder) as partial:
+        partial.mkdir()
+        save_file(tensors, partial / WEIGHTS)
+        written = spec.model_copy(update={"weights_sha256": file_sha256(partial / WEIGHTS)})
+        text = json.dumps(written.model_dump(mode="json"), indent=2)
+        (partial / CARD).write_text(text + "\n", encoding="utf-8")
+    return written

@@ -1,0 +1,184 @@
+"""The FusedUNet: sharp local features, guided by context at the skip connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from parafovea.models.fusion import Fusion, batch_norm, conv, fusion_block
+from parafovea.models.spec import ModelSpec
+
+LEVELS = 4
+
+
+def level_widths(base: int, maximum: int | None) -> list[int]:
+    """Return the channels of the four encoder levels and of the bottleneck.
+
+    Parameters
+    ----------
+    base : int
+        Channels at full resolution; they double at each level.
+    maximum : int or None
+        Upper limit of a level's channels.
+    """
+    limit = maximum or base * 2**LEVELS
+    return [min(base * 2**level, max(base, limit)) for level in range(LEVELS + 1)]
+
+
+def _block(dimensions: int, inputs: int, outputs: int) -> nn.Sequential:
+    dropout = nn.Dropout3d if dimensions == 3 else nn.Dropout2d
+    return nn.Sequential(
+        conv(dimensions, inputs, outputs, 3),
+        batch_norm(dimensions, outputs),
+        nn.ReLU(inplace=True),
+        conv(dimensions, outputs, outputs, 3),
+        batch_norm(dimensions, outputs),
+        nn.ReLU(inplace=True),
+        dropout(0.1),
+    )
+
+
+class FusedUNet(nn.Module):
+    """A UNet over feature channels whose skip connections are guided by context features.
+
+    Layers and their names follow the DINOv3UNet3D family, so that its checkpoints load as they
+    are (`input_conv`, `enc1..4`, `bottleneck`, `dec4..1`, `final_conv`, `context_input_conv`,
+    `context_proj1..4`, `context_fusion1..4`). The encoder itself stays free of context.
+
+    Parameters
+    ----------
+    input_channels : int
+        Channels of the local features.
+    classes : int
+        Channels of the output.
+    base_channels : int
+        Channels at full resolution.
+    context_channels : int
+        Channels of the context features; without meaning for fusion "none".
+    max_channels : int, optional
+        Upper limit of a level's channels.
+    fusion : {"attention", "concat", "none"}
+        How context enters.
+    dimensions : {2, 3}
+        Spatial dimensions.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        classes: int,
+        *,
+        base_channels: int = 16,
+        context_channels: int = 0,
+        max_channels: int | None = None,
+        fusion: Fusion = "attention",
+        dimensions: int = 3,
+    ) -> None:
+        super().__init__()
+        self.fusion: Fusion = fusion
+        self.dimensions = dimensions
+        widths = level_widths(base_channels, max_channels)
+        self.input_conv = conv(dimensions, input_channels, base_channels, 1)
+        for level in range(LEVELS):
+            name = f"enc{level + 1}"
+            self.add_module(name, _block(dimensions, widths[max(0, level - 1)], widths[level]))
+        self.bottleneck = _block(dimensions, widths[LEVELS - 1], widths[LEVELS])
+        self.dropout = nn.Dropout3d(0.2) if dimensions == 3 else nn.Dropout2d(0.2)
+        for level in reversed(range(LEVELS)):
+            inputs = widths[level + 1] + widths[level]
+            self.add_module(f"dec{level + 1}", _block(dimensions, inputs, widths[level]))
+        self.final_conv = conv(dimensions, base_channels, classes, 1)
+        if fusion != "none":
+            self.context_input_conv = conv(dimensions, context_channels, base_channels, 1)
+            for level in range(LEVELS):
+                projection = conv(dimensions, base_channels, widths[level], 1)
+                self.add_module(f"context_proj{level + 1}", projection)
+            for level in range(LEVELS):
+                block = fusion_block(fusion, widths[level], dimensions)
+                self.add_module(f"context_fusion{level + 1}", block)
+
+    @classmethod
+    def from_spec(cls, spec: ModelSpec) -> FusedUNet:
+        """Return an untrained network of the architecture that `spec` states."""
+        return cls(
+            spec.input_channels,
+            len(spec.classes),
+            base_channels=spec.network.base_channels,
+            context_channels=spec.context_channels,
+            max_channels=spec.network.max_channels,
+            fusion=spec.network.fusion,
+            dimensions=spec.network.dimensions,
+        )
+
+    def forward(self, features: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return class scores for features at full resolution.
+
+        Parameters
+        ----------
+        features : Tensor
+            (N, input_channels, z, y, x), or without z in 2 dimensions; sizes are multiples of 16.
+        context : Tensor, optional
+            (N, context_channels, ...) of the same size. Without it, the skip connections stay
+            unguided.
+
+        Returns
+        -------
+        Tensor
+            (N, classes, ...), logits.
+        """
+        projected = None if context is None else self.context_input_conv(context)
+        return self.forward_projected(self.input_conv(features), projected)
+
+    def forward_projected(self, features: Tensor, context: Tensor | None = None) -> Tensor:
+        """Return class scores for inputs that passed their input convolution already.
+
+        Input convolutions are pointwise, so they commute with linear interpolation: callers
+        project at token resolution, then interpolate (`models.sampling`).
+
+        Parameters
+        ----------
+        features, context : Tensor
+            (N, base_channels, ...) at full resolution.
+
+        Returns
+        -------
+        Tensor
+            (N, classes, ...), logits.
+        """
+        skips = []
+        x = features
+        for level in range(LEVELS):
+            x = self._layer("enc", level)(x)
+            skips.append(x)
+            x = self._pool(x)
+        x = self.dropout(self.bottleneck(x))
+        guides = self._guides(context)
+        for level in reversed(range(LEVELS)):
+            skip = skips[level]
+            if guides is not None:
+                skip = self._layer("context_fusion", level)(skip, guides[level])
+            mode = "trilinear" if self.dimensions == 3 else "bilinear"
+            x = F.interpolate(x, scale_factor=2, mode=mode, align_corners=False)
+            x = self._layer("dec", level)(torch.cat([x, skip], dim=1))
+        return cast(Tensor, self.final_conv(x))
+
+    def _guides(self, context: Tensor | None) -> Sequence[Tensor] | None:
+        """Return the context features of each level: pooled by 2, then projected to its width."""
+        if context is None or self.fusion == "none":
+            return None
+        pool = F.avg_pool3d if self.dimensions == 3 else F.avg_pool2d
+        guides = []
+        for level in range(LEVELS):
+            guides.append(self._layer("context_proj", level)(context))
+            context = pool(context, 2)
+        return guides
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return F.max_pool3d(x, 2) if self.dimensions == 3 else F.max_pool2d(x, 2)
+
+    def _layer(self, name: str, level: int) -> nn.Module:
+        return cast(nn.Module, getattr(self, f"{name}{level + 1}"))

@@ -1,0 +1,40 @@
+"""What a phantom is: a volume whose truth is known exactly, because it was drawn from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.grid import Grid, Vector
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A made volume with its truth.
+
+    Parameters
+    ----------
+    image : ndarray
+        (z, y, x) uint8 grey values.
+    classes : ndarray
+        (z, y, x) uint8 index into the names in `class_names`.
+    objects : ndarray
+        (z, y, x) uint32 ids of the objects to be found, from 1 on, each one face-connected piece;
+        0 elsewhere.
+    grid : Grid
+        Where the voxels lie.
+    class_names : tuple of str
+        Name of each class; the first is the background.
+    decoys : tuple of Vector
+        Centres, as (fractional) voxel indices z, y, x, of bodies that look like an object and
+        are none.
+    """
+
+    image: NDArray[np.uint8]
+    classes: NDArray[np.uint8]
+    objects: NDArray[np.uint32]
+    grid: Grid
+    class_names: tuple[str, ...]
+    decoys: tuple[Vector, ...]

@@ -1,0 +1,116 @@
+"""All stages of one sample in one process, with the functions and the paths of the workflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from parafovea.config import Project
+from parafovea.errors import ConfigError
+from parafovea.inference.inputs import ModelInputs
+from parafovea.report.sample import SampleResults
+from parafovea.stages.blend_shards import blend_shards
+from parafovea.stages.extract_features import extract_features
+from parafovea.stages.infer_shard import infer_shard
+from parafovea.stages.measure_quality import measure_quality
+from parafovea.stages.render_report import render_report
+from parafovea.stages.resample_volume import resample_volume
+from parafovea.stages.segment_objects import segment_objects
+from parafovea.truth import open_truth, open_truth_objects
+
+
+def run_sample(project: Project, sample: str) -> Path:
+    """Run every stage of a sample, from its source to its report.
+
+    Parameters
+    ----------
+    project : Project
+        The checked config and sheet.
+    sample : str
+        Name in the sheet; its source, truth and model must be there.
+
+    Returns
+    -------
+    Path
+        The sample's page; all results lie beside it.
+
+    Raises
+    ------
+    ConfigError
+        If the sheet has no such sample.
+    ParafoveaError
+        As the stages raise, with the sample's name in a note.
+    """
+    if sample not in project.samples:
+        raise ConfigError(
+            f"sample {sample!r} is not in {project.settings.samples}: samples are "
+            f"{', '.join(project.samples)}"
+        )
+    results = SampleResults(Path(project.folder(sample)))
+    _predict(project, sample, results)
+    entry, task = project.samples[sample], project.task(sample)
+    segment_objects(
+        results.prediction,
+        results.classes,
+        results.objects,
+        results.object_table,
+        method=task.postprocess.method,
+        connectivity=task.postprocess.connectivity,
+        classes=task.postprocess.classes,
+    )
+    truth = open_truth(entry.truth, metadata=entry.metadata)
+    measure_quality(
+        results.prediction,
+        results.classes,
+        results.objects,
+        results.quality,
+        results.quality_table,
+        truth=truth,
+        truth_objects=open_truth_objects(entry.metadata),
+        limits=task.quality.limits,
+    )
+    page = results.folder / "report.html"
+    render_report(
+        results,
+        page,
+        figures=results.figures,
+        sample=sample,
+        truth=truth,
+        **task.report.model_dump(),
+    )
+    return page
+
+
+def _predict(project: Project, sample: str, results: SampleResults) -> None:
+    entry, task, recipe = (
+        project.samples[sample],
+        project.task(sample),
+        project.recipe(sample),
+    )
+    resample_volume(
+        entry.source,
+        results.volume,
+        metadata=entry.metadata,
+        folder=Path(),
+        spacing=recipe.spacing,
+        unit=recipe.unit,
+        normalization=recipe.normalization,
+        nonfinite=task.input.nonfinite,
+    )
+    context = None if recipe.context is None else results.folder / "context.zarr"
+    inputs = ModelInputs(results.volume, results.folder / "features.zarr", context)
+    views = [(inputs.features, recipe.spacing, recipe.backbone)]
+    if context is not None and recipe.context is not None:
+        views.append((context, recipe.context.spacing, recipe.context.backbone))
+    for output, spacing, backbone in views:
+        extract_features(
+            results.volume,
+            output,
+            spacing=spacing,
+            backbone=backbone,
+            dimensions=recipe.network.dimensions,
+        )
+    settings = project.inference(sample)
+    shards = [results.folder / "shards" / f"{n}.zarr" for n in range(1, settings.shards + 1)]
+    for number, shard in enumerate(shards, start=1):
+        infer_shard(inputs, Path(task.model), shard, shard=number, settings=settings)
+    blend_shards(shards, results.prediction)

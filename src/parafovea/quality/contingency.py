@@ -1,0 +1,112 @@
+"""How often two labels share a voxel: a sparse table that grows slab by slab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of labels that occur together, each once, in increasing order.
+
+    Parameters
+    ----------
+    first, second : (n,) uint64
+        Labels of the one and the other volume.
+    count : (n,) int64
+        Number of voxels that have both.
+    """
+
+    first: Array
+    second: Array
+    count: Array
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.count)
+
+    def where(self, keep: Array) -> Pairs:
+        """Return the pairs for which `keep`, (n,) bool, is true."""
+        return Pairs(self.first[keep], self.second[keep], self.count[keep])
+
+
+def count_pairs(first: Array, second: Array) -> Pairs:
+    """Return the pairs of labels at the same voxels of two arrays.
+
+    Parameters
+    ----------
+    first, second : ndarray of non-negative integers
+        Of one shape.
+    """
+    one, other = first.reshape(-1), second.reshape(-1)
+    if one.size == 0:
+        return united([])
+    # Labels come in runs along x, so that few entries are left to sort.
+    begins = np.flatnonzero((one[1:] != one[:-1]) | (other[1:] != other[:-1])) + 1
+    begins = np.concatenate([[0], begins])
+    lengths = np.diff(begins, append=one.size)
+    return united([Pairs(one[begins].astype(np.uint64), other[begins].astype(np.uint64), lengths)])
+
+
+def united(parts: Sequence[Pairs]) -> Pairs:
+    """Return the sum of several tables, which may hold a pair more than once."""
+    empty = np.zeros(0, np.uint64)
+    first = np.concatenate([empty, *(p.first for p in parts)])
+    second = np.concatenate([empty, *(p.second for p in parts)])
+    count = np.concatenate([np.zeros(0, np.int64), *(p.count for p in parts)])
+    if not len(count):
+        return Pairs(first, second, count)
+    order = np.lexsort((second, first))
+    first, second, count = first[order], second[order], count[order]
+    new = np.concatenate([[True], (first[1:] != first[:-1]) | (second[1:] != second[:-1])])
+    return Pairs(first[new], second[new], np.add.reduceat(count, np.flatnonzero(new)))
+
+
+def totals(labels: Array, count: Array) -> tuple[Array, Array, Array]:
+    """Return the voxels of each label of one side of a table.
+
+    Parameters
+    ----------
+    labels : (n,) integer
+        One column of a table of pairs.
+    count : (n,) int64
+        Its counts.
+
+    Returns
+    -------
+    names : (m,) integer
+        The labels, in increasing order.
+    sizes : (m,) int64
+        Voxels of each.
+    position : (n,) int64
+        Where in `names` each entry of `labels` is.
+    """
+    names, position = np.unique(labels, return_inverse=True)
+    sizes = np.zeros(len(names), np.int64)
+    np.add.at(sizes, position, count)
+    return names, sizes, position
+
+
+def main_partner(pairs: Pairs) -> tuple[Array, Array]:
+    """Return for each first label the second label, other than 0, that it meets most often.
+
+    Returns
+    -------
+    names : (m,) uint64
+        The first labels other than 0, in increasing order.
+    partners : (m,) int64
+        The partner of each, the smallest of equally frequent ones; 0 where there is none.
+    """
+    names = np.unique(pairs.first[pairs.first > 0])
+    met = pairs.where((pairs.first > 0) & (pairs.second > 0))
+    order = np.lexsort((met.second, -met.count, met.first))
+    owners, begins = np.unique(met.first[order], return_index=True)
+    partners = np.zeros(len(names), np.int64)
+    partners[np.searchsorted(names, owners)] = met.second[order][begins].astype(np.int64)
+    return names, partners

@@ -1,0 +1,86 @@
+"""Readers: every source becomes a lazy array (z, y, x) on a Grid.
+
+`open_source` imports the reader of a format when it meets one, so that the workflow can ask for
+`source_files` and `parse_metadata` without loading the libraries of all formats.
+"""
+
+from __future__ import annotations
+
+from parafovea.errors import ConfigError
+from parafovea.grid import METRES, Vector
+from parafovea.readers.files import locate, source_files
+from parafovea.readers.metadata import SourceMetadata, parse_metadata
+from parafovea.readers.source import LazyArray, Source
+
+__all__ = [
+    "LazyArray",
+    "Source",
+    "SourceMetadata",
+    "open_source",
+    "parse_metadata",
+    "source_files",
+]
+
+_NOTHING = SourceMetadata()
+
+
+def open_source(
+    path: str,
+    *,
+    metadata: SourceMetadata = _NOTHING,
+    finer_than: Vector | None = None,
+    unit: str | None = None,
+) -> Source:
+    """Open a volume of any known format, without reading its voxels.
+
+    Parameters
+    ----------
+    path : str
+        An OME-Zarr image (0.4, 0.5), a Zarr array, a TIFF stack, a folder or a pattern of TIFF or
+        PNG slices, a NIfTI file, or a dataset as `file.h5:dataset`.
+    metadata : SourceMetadata
+        What the user says; it wins over the file.
+    finer_than : tuple of float, optional
+        For pyramids: read the coarsest level whose spacing is at most this along z, y, x; the
+        finest where none is.
+    unit : str, optional
+        Of `finer_than`; the source's own by default.
+
+    Returns
+    -------
+    Source
+        The lazy array with its grid, and the affine where the format has one.
+
+    Raises
+    ------
+    MissingSourceError
+        If nothing is there.
+    SpacingError
+        If neither the file nor the user says the voxel size.
+    VoxelError
+        If an axis has no length.
+    SourceError
+        If the source is damaged, of an unknown format, or no volume of numbers.
+    """
+    if unit is not None and unit not in METRES:
+        raise ConfigError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
+    location = locate(path)
+    if location.format == "zarr":
+        from parafovea.readers.zarr_nodes import open_zarr
+
+        return open_zarr(path, metadata=metadata, finer_than=finer_than, unit=unit)
+    if location.format == "hdf5":
+        from parafovea.readers.hdf5 import open_hdf5
+
+        return open_hdf5(path, location.files[0], location.dataset, metadata=metadata)
+    if location.format == "nifti":
+        from parafovea.readers.nifti import open_nifti
+
+        return open_nifti(path, metadata=metadata)
+    if location.format == "tiff":
+        from parafovea.readers.tiff import open_tiff
+
+        return open_tiff(path, metadata=metadata)
+    from parafovea.readers.slices import open_slices
+
+    return open_slices(path, location.slices, metadata=metadata)

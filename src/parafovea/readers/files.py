@@ -1,0 +1,168 @@
+"""Which files are behind a source string, and of which format; nothing is opened here.
+
+The workflow asks this while it plans its jobs, so only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from parafovea.errors import MissingSourceError, SourceError
+
+Format = Literal["zarr", "hdf5", "nifti", "tiff", "slices"]
+
+ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
+TIFF_SUFFIXES = (".tif", ".tiff")
+SLICE_SUFFIXES = (*TIFF_SUFFIXES, ".png")
+KNOWN = (
+    "an OME-Zarr or Zarr folder, a TIFF stack (.tif, .tiff), a folder or a pattern of TIFF or PNG "
+    "slices, NIfTI (.nii, .nii.gz), or HDF5 (file.h5:dataset)"
+)
+
+_HDF5 = re.compile(r"(?P<file>.+?\.(?:h5|hdf5|hdf))(?::(?P<dataset>.*))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a source lies on disk.
+
+    Parameters
+    ----------
+    format : str
+        Which reader opens it.
+    files : tuple of str
+        What the source depends on: a file, a folder, or the files that a pattern selects.
+    slices : tuple of str
+        One image file a plane, sorted; only for the format "slices".
+    dataset : str
+        Name within the file; only for the format "hdf5", and empty where nobody gave one.
+    """
+
+    format: Format
+    files: tuple[str, ...]
+    slices: tuple[str, ...] = ()
+    dataset: str = ""
+
+
+def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
+    """Return a sort key that counts numbers as numbers: slice9 comes before slice10."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
+
+
+def locate(path: str) -> Location:
+    """Return the format and the files of a source string.
+
+    Parameters
+    ----------
+    path : str
+        A path, a pattern of slices such as `raw/0[0-6].tif`, or `file.h5:dataset`.
+
+    Returns
+    -------
+    Location
+        Paths as they were given, relative ones stay relative.
+
+    Raises
+    ------
+    MissingSourceError
+        If nothing is there.
+    SourceError
+        If the format is not known, or a folder holds no volume.
+    """
+    place = Path(path)
+    if not path.strip():
+        raise MissingSourceError(f"the source is empty: give {KNOWN}")
+    if place.is_dir():
+        return _locate_folder(path)
+    if any(sign in path for sign in "*?[") and not place.exists():
+        return _locate_pattern(path)
+    hdf5 = _HDF5.fullmatch(path)
+    if hdf5 is not None:
+        _check_there(hdf5["file"])
+        return Location("hdf5", (hdf5["file"],), dataset=(hdf5["dataset"] or "").strip("/"))
+    _check_there(path)
+    name = place.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return Location("nifti", (path,))
+    if name.endswith(TIFF_SUFFIXES):
+        return Location("tiff", (path,))
+    if name.endswith(SLICE_SUFFIXES):
+        return Location("slices", (path,), slices=(path,))
+    raise SourceError(f"{path} is of a format that is not known: give {KNOWN}")
+
+
+def source_files(path: str) -> list[str]:
+    """Return the files and folders on disk behind a source string.
+
+    Parameters
+    ----------
+    path : str
+        As for `locate`.
+
+    Returns
+    -------
+    list of str
+        The file of `file.h5:dataset`, the sorted files that a pattern selects, a folder itself.
+
+    Raises
+    ------
+    MissingSourceError, SourceError
+        As `locate`.
+    """
+    return list(locate(path).files)
+
+
+def _check_there(path: str) -> None:
+    if not Path(path).exists():
+        raise MissingSourceError(
+            f"{path} does not exist: correct the path; a relative one counts from the folder in "
+            "which the workflow runs"
+        )
+
+
+def _locate_folder(path: str) -> Location:
+    folder = Path(path)
+    if any((folder / name).is_file() for name in ZARR_METADATA):
+        return Location("zarr", (path,))
+    if any(part.lower().endswith(".zarr") for part in folder.parts):
+        raise SourceError(
+            f"{path} is a folder without Zarr metadata ({', '.join(ZARR_METADATA)}): "
+            "copy it again, hidden files included, or give the folder of the array or image"
+        )
+    slices = [
+        str(file)
+        for file in folder.iterdir()
+        if file.name.lower().endswith(SLICE_SUFFIXES)
+        and not file.name.startswith(".")
+        and file.is_file()
+    ]
+    if not slices:
+        raise SourceError(
+            f"{path} is a folder with neither Zarr metadata nor TIFF or PNG slices: give {KNOWN}"
+        )
+    png = sum(name.lower().endswith(".png") for name in slices)
+    if 0 < png < len(slices):
+        raise SourceError(
+            f"{path} holds {len(slices) - png} TIFF and {png} PNG files: say which are the slices "
+            f"with a pattern, such as {folder / '*.tif'}"
+        )
+    return Location("slices", (path,), slices=tuple(sorted(slices, key=natural_key)))
+
+
+def _locate_pattern(path: str) -> Location:
+    # Path.glob takes no absolute pattern.
+    files = tuple(sorted(glob.glob(path), key=natural_key))  # noqa: PTH207
+    if not files:
+        raise MissingSourceError(f"the pattern {path} selects no file: correct it")
+    for file in files:
+        if not file.lower().endswith(SLICE_SUFFIXES) or not Path(file).is_file():
+            raise SourceError(
+                f"the pattern {path} selects {file}, which is no slice: a pattern selects "
+                f"files that end in {', '.join(SLICE_SUFFIXES)}"
+            )
+    return Location("slices", files, slices=files)

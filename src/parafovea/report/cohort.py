@@ -1,0 +1,180 @@
+"""Many samples side by side: one table, the metrics that matter most, and what failed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from parafovea.errors import StoreError
+from parafovea.report.charts import Point
+from parafovea.report.sample import Metric
+from parafovea.report.view import SampleView
+
+#: Metrics that are drawn where no limit says which ones matter; braces stand for each class.
+HEADLINES = (
+    "iou",
+    "iou.{}",
+    "panoptic.{}.pq",
+    "voi.split",
+    "voi.merge",
+    "arand.error",
+    "seam_energy",
+    "entropy",
+)
+
+#: Panels of the cohort's figure.
+MOST_PANELS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A limit that a sample does not meet."""
+
+    sample: str
+    task: str
+    metric: Metric
+
+
+def failures(views: Iterable[SampleView]) -> tuple[Failure, ...]:
+    """Return the limits that are missed, then those without a value, in the samples' order."""
+    unmet = [
+        Failure(view.sample, view.task, metric)
+        for view in views
+        for metric in view.metrics
+        if metric.status in ("failed", "undefined")
+    ]
+    return tuple(sorted(unmet, key=lambda failure: failure.metric.status != "failed"))
+
+
+def summary_line(views: Sequence[SampleView]) -> str:
+    """Return the first thing to know: "2 of 3 samples meet every limit"."""
+    states = [view.verdict.status for view in views]
+    free = states.count("unlimited")
+    if free == len(views):
+        return f"No limits are set for {_samples(free)}"
+    met = states.count("passed")
+    verb = "meets" if met == 1 and len(views) - free == 1 else "meet"
+    line = f"{met} of {_samples(len(views) - free)} {verb} every limit"
+    if unjudged := states.count("undefined"):
+        line += f", {unjudged} could not be judged on every one"
+    return f"{line}; {_samples(free)} without limits" if free else line
+
+
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count} samples"
+
+
+def metric_names(views: Iterable[SampleView]) -> tuple[str, ...]:
+    """Return the metrics of all samples, each once, in the order of appearance."""
+    return tuple(dict.fromkeys(metric.name for view in views for metric in view.metrics))
+
+
+def headline_metrics(views: Sequence[SampleView]) -> tuple[str, ...]:
+    """Return the metrics worth a panel: those with limits first, then well-known ones.
+
+    Parameters
+    ----------
+    views : sequence of SampleView
+        All samples; they may have different metrics.
+
+    Returns
+    -------
+    tuple of str
+        At most `MOST_PANELS` names that have a value in at least one sample.
+    """
+    metrics = [metric for view in views for metric in view.metrics]
+    valued = [name for name in metric_names(views) if _has_value(metrics, name)]
+    limited = {metric.name for metric in metrics if metric.limited}
+    chosen = [name for name in valued if name in limited]
+    classes = dict.fromkeys(row.name for view in views for row in view.classes)
+    for pattern in HEADLINES:
+        wanted = [pattern.replace("{}", name) for name in classes] if "{}" in pattern else [pattern]
+        chosen.extend(name for name in wanted if name in valued and name not in chosen)
+    return tuple((chosen or valued)[:MOST_PANELS])
+
+
+def _has_value(metrics: Iterable[Metric], name: str) -> bool:
+    return any(metric.name == name and metric.value is not None for metric in metrics)
+
+
+def metric_points(views: Iterable[SampleView]) -> tuple[Point, ...]:
+    """Return every metric of every sample, for a chart."""
+    return tuple(Point(view.sample, view.task, metric) for view in views for metric in view.metrics)
+
+
+def cohort_table(views: Sequence[SampleView]) -> pd.DataFrame:
+    """Return one row for each sample and one column for each metric of any sample.
+
+    Parameters
+    ----------
+    views : sequence of SampleView
+        All samples.
+
+    Returns
+    -------
+    DataFrame
+        Columns sample, task, degraded, objects, limits, limits_met, then the metrics; a metric
+        that a sample does not have, or whose value is undefined, is empty.
+    """
+    names = metric_names(views)
+    rows = []
+    for view in views:
+        values = {metric.name: metric.value for metric in view.metrics}
+        rows.append(
+            {
+                "sample": view.sample,
+                "task": view.task,
+                "degraded": bool(view.degraded),
+                "objects": view.object_count,
+                "limits": view.verdict.limits,
+                "limits_met": view.verdict.met,
+                **{name: values.get(name) for name in names},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def join_tables(tables: Mapping[tuple[str, str], Path], output: Path) -> None:
+    """Write the lines of many tables into one, with the columns sample and task before them.
+
+    Lines pass one by one and unchanged: the tables may be larger than the memory, and numbers
+    keep all their digits.
+
+    Parameters
+    ----------
+    tables : mapping of (str, str) to Path
+        Tab-separated tables by sample and task; their columns may differ.
+    output : Path
+        Table to write; cells of columns that a table lacks are empty.
+
+    Raises
+    ------
+    StoreError
+        If a table is missing or has no header.
+    """
+    columns: dict[str, None] = {}
+    for path in tables.values():
+        columns.update(dict.fromkeys(_header(path)))
+    names = ["sample", "task", *columns]
+    with output.open("w", encoding="utf-8", newline="") as sink:
+        writer = csv.DictWriter(sink, names, delimiter="\t", lineterminator="\n", restval="")
+        writer.writeheader()
+        for (sample, task), path in tables.items():
+            with path.open(encoding="utf-8", newline="") as source:
+                for row in csv.DictReader(source, delimiter="\t"):
+                    writer.writerow({"sample": sample, "task": task, **row})
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8", newline="") as source:
+            header = next(csv.reader(source, delimiter="\t"), [])
+    except OSError as error:
+        raise StoreError(f"{path} is missing: run post-processing of its sample again") from error
+    if not header:
+        raise StoreError(f"{path} is empty, it lacks even a header: delete it and run again")
+    return header

@@ -1,0 +1,51 @@
+"""Self-contained HTML: templates that escape all they are given, pictures as data."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from parafovea.report.scale import number_text
+from parafovea.store import replacing
+
+
+def data_uri(path: Path) -> str:
+    """Return a PNG file as a `data:` address."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+@cache
+def _environment() -> Environment:
+    # Names of samples and classes come from files of any origin: everything is escaped.
+    environment = Environment(
+        loader=PackageLoader("parafovea.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["data_uri"] = data_uri
+    environment.filters["number"] = number_text
+    return environment
+
+
+def write_page(path: Path, template: str, **values: Any) -> None:
+    """Render a template into an HTML file that needs no other file.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; it appears whole.
+    template : str
+        Name of a file in `report/templates`.
+    **values
+        What the template names. Texts are escaped.
+    """
+    text = _environment().get_template(template).render(**values)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")

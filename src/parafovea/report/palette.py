@@ -1,0 +1,107 @@
+"""Colours that readers with any colour vision can tell apart.
+
+The class colours are those of Okabe and Ito, "Color Universal Design" (2008), without black,
+which an image is full of. The error colours come from Tol's "bright" scheme (2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
+
+OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+
+#: Of the background, where it needs one (tables, charts).
+BACKGROUND = "#8A8F98"
+
+PASSED, FAILED, UNLIMITED = "#009E73", "#D55E00", "#6B7280"
+
+#: What is wrong at a voxel: (label, colour); the index plus one is its code in `error_codes`.
+ERRORS = (("missed", "#EE3377"), ("extra", "#33BBEE"), ("other class", "#F0E442"))
+
+FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+def class_colours(count: int) -> tuple[str, ...]:
+    """Return a colour for each of `count` classes; the first is the background's.
+
+    Past seven foreground classes the colours come again, darker each time.
+    """
+    colours = [BACKGROUND]
+    for index in range(count - 1):
+        turn, place = divmod(index, len(OKABE_ITO))
+        shade = 0.6**turn
+        red, green, blue = to_rgb(OKABE_ITO[place])
+        colours.append(to_hex((red * shade, green * shade, blue * shade)).upper())
+    return tuple(colours[:count])
+
+
+def edges(labels: np.ndarray) -> np.ndarray:
+    """Return which pixels touch a pixel of another label.
+
+    Parameters
+    ----------
+    labels : (row, column) integer
+        Class of each pixel.
+
+    Returns
+    -------
+    (row, column) bool
+        True on both sides of every border between labels.
+    """
+    found = np.zeros(labels.shape, bool)
+    vertical, horizontal = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    found[1:] |= vertical
+    found[:-1] |= vertical
+    found[:, 1:] |= horizontal
+    found[:, :-1] |= horizontal
+    return found
+
+
+def overlay(
+    grey: FloatArray, labels: np.ndarray, colours: Sequence[str], alpha: float
+) -> FloatArray:
+    """Lay class colours over an image; borders are drawn stronger than areas.
+
+    Parameters
+    ----------
+    grey : (row, column) float32
+        Image in [0, 1].
+    labels : (row, column) integer
+        Index of the class; 0 stays grey.
+    colours : sequence of str
+        A colour for each index.
+    alpha : float
+        Opacity of an area, in [0, 1].
+
+    Returns
+    -------
+    (row, column, 3) float32
+        Red, green and blue in [0, 1].
+    """
+    table = np.asarray([to_rgb(c) for c in colours], np.float32)
+    # A class that the prediction does not name (a damaged file) shows as the last colour.
+    painted = table[np.minimum(labels, len(colours) - 1)]
+    strength = np.where(edges(labels), min(1.0, alpha + 0.35 * bool(alpha)), alpha) * (labels > 0)
+    weight = strength[..., None].astype(np.float32)
+    return np.asarray(grey[..., None] * (1 - weight) + painted * weight, np.float32)
+
+
+def error_codes(classes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return 0 where two label images agree, else one plus the index of the error in `ERRORS`.
+
+    Parameters
+    ----------
+    classes, truth : (row, column) integer
+        Predicted and true class of each pixel; 0 is the background.
+
+    Returns
+    -------
+    (row, column) uint8
+        1 missed (predicted background), 2 extra (true background), 3 another class.
+    """
+    wrong = classes != truth
+    code = np.where(classes == 0, 1, np.where(truth == 0, 2, 3))
+    return np.asarray(np.where(wrong, code, 0), np.uint8)

@@ -1,0 +1,185 @@
+"""The planes that a report shows, read without reading the volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from parafovea.grid import AXES, Box, Grid
+from parafovea.report.scale import length_text
+
+#: Rows of voxels read at a time.
+STRIP = 256
+
+
+class Voxels(Protocol):
+    """Anything with a Grid that reads a box: a `store.Stored` or a `readers.Source`."""
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        ...
+
+    def read(self, box: Box) -> np.ndarray:
+        """Return the voxels of a box: (z, y, x), or (channel, z, y, x)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One plane of a grid, drawn with a pixel for every block of voxels.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the volume that the plane cuts.
+    axis : int
+        Axis that stands on the plane: 0 (z) for an XY plane, 1 (y) for an XZ plane.
+    index : int
+        Voxel index along `axis`.
+    max_pixels : int
+        Longest side of the picture.
+    """
+
+    grid: Grid
+    axis: int
+    index: int
+    max_pixels: int
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        """Axes that run along the rows' direction (down) and the columns' (right)."""
+        return (1, 2) if self.axis == 0 else (0, 2)
+
+    @property
+    def factors(self) -> tuple[int, int]:
+        """Voxels per pixel down and right."""
+        down, right = (-(-self.grid.shape[a] // self.max_pixels) for a in self.axes)
+        return down, right
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Height and width of the plane in the world, in the grid's unit."""
+        down, right = (self.grid.extent[a] for a in self.axes)
+        return down, right
+
+    @property
+    def name(self) -> str:
+        """Orientation and place, such as "XY plane at z = 24 (0.38 µm)"."""
+        letters = "".join(AXES[a] for a in reversed(self.axes)).upper()
+        depth = length_text((self.index + 0.5) * self.grid.spacing[self.axis], self.grid.unit)
+        return f"{letters} plane at {AXES[self.axis]} = {self.index} ({depth})"
+
+    def sampled(self, axis: int) -> np.ndarray:
+        """Return the voxel index at each pixel's centre along an axis of the plane."""
+        if axis == self.axis:
+            return np.asarray([self.index])
+        count, factor = self.grid.shape[axis], self.factors[self.axes.index(axis)]
+        centres = np.arange(0, count, factor) + factor // 2
+        return np.minimum(centres, count - 1)
+
+    def box(self, rows: tuple[int, int], columns: tuple[int, int], index: int) -> Box:
+        """Return the box of half-open spans of rows and columns, at an index along `axis`."""
+        start, stop = [index] * 3, [index + 1] * 3
+        for axis, (first, last) in zip(self.axes, (rows, columns), strict=True):
+            start[axis], stop[axis] = first, last
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def choose_planes(grid: Grid, slices: int, max_pixels: int) -> tuple[Plane, ...]:
+    """Return XY planes evenly spaced over the depth, then the middle XZ plane of a deep volume.
+
+    The choice depends on the grid alone: no plane is picked for what it shows.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the volume.
+    slices : int
+        Number of XY planes; no more than the volume has.
+    max_pixels : int
+        Longest side of a picture.
+
+    Returns
+    -------
+    tuple of Plane
+        At the middles of `slices` equal parts of the depth; the XZ plane only where depth > 1.
+    """
+    depth = grid.shape[0]
+    count = min(slices, depth)
+    planes = [Plane(grid, 0, (2 * i + 1) * depth // (2 * count), max_pixels) for i in range(count)]
+    if depth > 1:
+        planes.append(Plane(grid, 1, grid.shape[1] // 2, max_pixels))
+    return tuple(planes)
+
+
+def read_mean(voxels: Voxels, plane: Plane) -> np.ndarray:
+    """Read a plane of an image on the plane's own grid; a pixel is the mean of its voxels.
+
+    Parameters
+    ----------
+    voxels : Voxels
+        Image or probabilities on `plane.grid`.
+    plane : Plane
+        What to read.
+
+    Returns
+    -------
+    (row, column) or (channel, row, column) float32
+        Means in the image's own values.
+    """
+    down, right = plane.factors
+    height, width = (plane.grid.shape[a] for a in plane.axes)
+    step = down * max(1, STRIP // down)
+    strips = []
+    for first in range(0, height, step):
+        rows = (first, min(height, first + step))
+        block = voxels.read(plane.box(rows, (0, width), plane.index))
+        flat = np.take(block, 0, axis=plane.axis - 3).astype(np.float32)
+        strips.append(_block_mean(_block_mean(flat, down, -2), right, -1))
+    return np.concatenate(strips, axis=-2)
+
+
+def _block_mean(values: np.ndarray, factor: int, axis: int) -> np.ndarray:
+    if factor == 1:
+        return values
+    starts = np.arange(0, values.shape[axis], factor)
+    counts = np.diff(np.append(starts, values.shape[axis])).astype(np.float32)
+    sums = np.add.reduceat(values, starts, axis=axis)
+    return np.asarray(sums / (counts[:, None] if axis == -2 else counts), np.float32)
+
+
+def read_nearest(voxels: Voxels, plane: Plane) -> np.ndarray:
+    """Read a plane of labels on any grid of the same world; a pixel is the voxel at its centre.
+
+    Parameters
+    ----------
+    voxels : Voxels
+        Labels; pixels that lie beyond them take the outermost voxel.
+    plane : Plane
+        What to read.
+
+    Returns
+    -------
+    (row, column)
+        Labels, in their own dtype.
+    """
+    there = voxels.grid.converted(plane.grid.unit)
+    index = {}
+    for axis in range(3):
+        position = plane.grid.origin[axis] + plane.sampled(axis) * plane.grid.spacing[axis]
+        nearest = np.floor((position - there.origin[axis]) / there.spacing[axis] + 0.5)
+        index[axis] = np.clip(nearest, 0, there.shape[axis] - 1).astype(np.int64)
+    rows, columns = (index[a] for a in plane.axes)
+    at, left = int(index[plane.axis][0]), int(columns[0])
+    strips, first = [], 0
+    while first < len(rows):
+        last = int(np.searchsorted(rows, rows[first] + STRIP))
+        top = int(rows[first])
+        box = plane.box((top, int(rows[last - 1]) + 1), (left, int(columns[-1]) + 1), at)
+        flat = np.take(voxels.read(box), 0, axis=plane.axis)
+        strips.append(flat[np.ix_(rows[first:last] - top, columns - left)])
+        first = last
+    return np.concatenate(strips)

@@ -1,0 +1,73 @@
+"""What every script of the workflow does around its one call: the log, and readable errors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from parafovea.errors import ParafoveaError, describe
+
+FORMAT = "%(levelname)s %(name)s: %(message)s"
+
+logger = logging.getLogger("parafovea")
+
+
+class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
+    """Context of a script's body: sets up its log file and tells its errors.
+
+    A user's mistake is told as its message, anything else with its traceback, both in the log and
+    on stderr; the script then ends with status 1.
+
+    Parameters
+    ----------
+    job : snakemake.iocontainers.Snakemake
+        The `snakemake` object of the script: its first log file takes all log records, and its
+        wildcards say in messages which result was being made.
+    """
+
+    def __init__(self, job: Any) -> None:
+        self._job = job
+        self._handlers: list[logging.Handler] = []
+        self._level = logging.WARNING
+
+    def __enter__(self) -> None:
+        log = Path(self._job.log[0])
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self._handlers = [
+            logging.FileHandler(log, mode="w", encoding="utf-8"),
+            logging.StreamHandler(sys.stderr),
+        ]
+        root = logging.getLogger()
+        self._level = root.level
+        for handler in self._handlers:
+            handler.setFormatter(logging.Formatter(FORMAT))
+            root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        logging.captureWarnings(True)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, ParafoveaError):
+            made = ", ".join(f"{name} {value}" for name, value in self._job.wildcards.items())
+            error.add_note(f"in {self._job.rule}" + (f" of {made}" if made else ""))
+            logger.error(describe(error))
+        elif isinstance(error, Exception):
+            logger.error("%s failed", self._job.rule, exc_info=error)
+        self._release()
+        if isinstance(error, Exception):
+            raise SystemExit(1) from None
+
+    def _release(self) -> None:
+        logging.captureWarnings(False)
+        root = logging.getLogger()
+        root.setLevel(self._level)
+        for handler in self._handlers:
+            root.removeHandler(handler)
+            handler.close()

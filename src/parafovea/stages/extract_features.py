@@ -1,0 +1,83 @@
+"""Stages features and context: what a backbone sees of the volume, in one view."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+
+from parafovea.backbones import load_backbone
+from parafovea.devices import choose_device
+from parafovea.features import View, block_count, token_blocks
+from parafovea.grid import Vector, shape3
+from parafovea.models.spec import BackboneSpec
+from parafovea.progress import tracked
+from parafovea.provenance import record
+from parafovea.store import create, open_stored
+
+logger = logging.getLogger(__name__)
+
+
+def extract_features(
+    volume: Path,
+    output: Path,
+    *,
+    spacing: Vector,
+    backbone: BackboneSpec,
+    dimensions: int,
+) -> None:
+    """Write a backbone's features of the volume, seen at a spacing of one's own.
+
+    Parameters
+    ----------
+    volume : Path
+        Normalized volume, as `resample_volume` wrote it.
+    output : Path
+        OME-Zarr to write: (feature, z, y, x) float16 on the token grid.
+    spacing : tuple of float
+        Voxel size of the view along z, y, x, in the volume's unit. The volume's own for local
+        features, coarser for context.
+    backbone : BackboneSpec
+        Which backbone, with its arguments.
+    dimensions : {2, 3}
+        Whether the backbone may look along z.
+
+    Raises
+    ------
+    ModelError
+        If the backbone's weights or arguments are wrong.
+    """
+    source = open_stored(volume)
+    device = choose_device()
+    model = load_backbone(backbone, spacing=spacing, dimensions=dimensions, device=str(device))
+    view = View(source, source.grid.resampled(spacing))
+    tokens = view.grid.coarsened(model.stride)
+    blocks = block_count(view, model)
+    logger.info("%s on %s: tokens %s", backbone.name, device, tokens)
+    shard = [max(1, t // s) for t, s in zip(model.tile, model.stride, strict=True)]
+    attributes = record(
+        "extract_features",
+        features={
+            "backbone": backbone.model_dump(mode="json"),
+            "fingerprint": model.fingerprint,
+            "view_spacing": list(spacing),
+            "bytes_per_voxel": round(
+                2 * len(model.channels) * math.prod(tokens.shape) / source.grid.size, 3
+            ),
+        },
+        volume=source.attributes,
+    )
+    with create(
+        output,
+        tokens,
+        dtype=np.float16,
+        channels=model.channels,
+        chunk=shape3([math.gcd(n, 32) for n in shard]),
+        shard=shard,
+        attributes=attributes,
+    ) as array:
+        computed = token_blocks(view, model, device=device)
+        for box, values in tracked(computed, blocks, "blocks"):
+            array[(slice(None), *box.slices)] = values

@@ -1,0 +1,60 @@
+"""Stage infer: weighted sums of the network's predictions over one shard's windows."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from parafovea.devices import choose_device, choose_dtype
+from parafovea.inference.engine import predicted
+from parafovea.inference.inputs import ModelInputs, SampleInputs
+from parafovea.inference.predictor import Predictor
+from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.shard import Shard, open_sums
+from parafovea.models.folder import load_model
+from parafovea.progress import tracked
+
+logger = logging.getLogger(__name__)
+
+
+def infer_shard(
+    inputs: ModelInputs,
+    model: Path,
+    output: Path,
+    *,
+    shard: int,
+    settings: InferenceSettings,
+) -> None:
+    """Predict one shard's windows and write their weighted sums.
+
+    Parameters
+    ----------
+    inputs : ModelInputs
+        The sample's volume and features.
+    model : Path
+        Model folder.
+    output : Path
+        Zarr to write: (class, z, y, x) int64, weight times probability in fixed point, over the
+        voxels that the shard's windows touch.
+    shard : int
+        Which shard, from 1 to `settings.shards`.
+    settings : InferenceSettings
+        Windows, blending and precision.
+
+    Raises
+    ------
+    ModelError
+        If the model folder is wrong, or was made for other inputs.
+    GridError
+        If the window does not fit the network, or there is no such shard.
+    """
+    spec, network = load_model(model)
+    share = Shard.of(SampleInputs(inputs, spec), spec, settings, number=shard)
+    device = choose_device()
+    dtype = choose_dtype(settings.precision, device)
+    logger.info("%d windows of %s on %s, %s", share.part.size, share.layout.window, device, dtype)
+    predictor = Predictor(network, device=device, dtype=dtype, batch_size=settings.batch_size)
+    windows = predicted(share.inputs, predictor, share.layout, share.part)
+    with open_sums(output, share, dtype=dtype) as sums:
+        for box, probabilities in tracked(windows, share.part.size, "windows"):
+            sums.add(box, probabilities)

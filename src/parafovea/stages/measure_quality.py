@@ -1,0 +1,181 @@
+"""Stage measure_quality: how good one sample's segmentation is, as numbers against limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import parafovea
+from parafovea.errors import StoreError
+from parafovea.grid import AXES
+from parafovea.quality import metrics
+from parafovea.quality.compare import compare_with_truth
+from parafovea.quality.metrics import Judged, Value
+from parafovea.quality.probabilities import profile_probabilities, seam_energy
+from parafovea.quality.settings import Limit
+from parafovea.quality.truth import SampledTruth, TruthSource
+from parafovea.store import Stored, open_stored, replacing
+
+
+def measure_quality(
+    prediction: Path,
+    classes: Path,
+    objects: Path,
+    json_output: Path,
+    tsv_output: Path,
+    *,
+    truth: TruthSource | None,
+    truth_objects: TruthSource | None,
+    limits: Mapping[str, Limit],
+) -> None:
+    """Measure one sample and write its numbers as JSON and as a table.
+
+    Memory is bounded by a slab of planes.
+
+    Parameters
+    ----------
+    prediction : Path
+        Store of the class probabilities, with the record of their `blending`.
+    classes, objects : Path
+        Stores that `segment_objects` wrote.
+    json_output : Path
+        Metrics, nested (`metrics`), the judged limits (`limits`), whether all hold (`passed`),
+        and what made them (`provenance`). What is not defined is null.
+    tsv_output : Path
+        Columns metric, value, minimum, maximum, passed; what is not defined is empty.
+    truth : TruthSource or None
+        True class indices.
+    truth_objects : TruthSource or None
+        True object ids; without it, the connected components of the true classes.
+    limits : mapping of str to Limit
+        Acceptable range by metric name.
+
+    Raises
+    ------
+    ConfigError
+        If a limit is on a metric that does not exist.
+    SourceError
+        If the truth covers another part of the world or holds values that are no labels.
+    StoreError
+        If a result of an earlier stage is missing or incomplete.
+    """
+    probabilities, class_store, object_store = map(open_stored, (prediction, classes, objects))
+    names = probabilities.channels or ()
+    connectivity, instances = _segmentation(object_store, names, objects)
+    counted = [names[index] for index in instances]
+    metrics.check_limits(limits, names, counted)
+    for stored, path in ((class_store, classes), (object_store, objects)):
+        if stored.grid != probabilities.grid:
+            raise StoreError(
+                f"{path} is {stored.grid}, but {prediction} is {probabilities.grid}: "
+                "run segment_objects again"
+            )
+    grid = probabilities.grid
+    measured = _own_marks(probabilities, prediction) | compare_with_truth(
+        class_store,
+        object_store,
+        truth=None if truth is None else SampledTruth(truth, grid, classes=len(names)),
+        truth_objects=None if truth_objects is None else SampledTruth(truth_objects, grid),
+        names=names,
+        instances=instances,
+        connectivity=connectivity,
+    )
+    values = {path: measured.get(path) for path in metrics.metric_paths(names, counted)}
+    judged = metrics.judge(values, limits)
+    provenance = {
+        **object_store.attributes,
+        "version": parafovea.__version__,
+        "blending": probabilities.attributes["blending"],
+        "grid": grid.to_dict(),
+        "truth": _grid_record(truth),
+        "truth_objects": _grid_record(truth_objects),
+    }
+    with replacing(json_output) as json_path, replacing(tsv_output) as tsv_path:
+        json_path.write_text(_as_json(values, judged, provenance), encoding="utf-8")
+        tsv_path.write_text(_as_table(judged), encoding="utf-8")
+
+
+def _segmentation(objects: Stored, names: Sequence[str], path: Path) -> tuple[int, tuple[int, ...]]:
+    """Return how objects were connected and the indices of the classes that have objects."""
+    try:
+        settings = objects.attributes["postprocess"]
+        choices = settings["classes"]
+        instances = tuple(i for i, n in enumerate(names) if i and choices[n]["instances"])
+        return int(settings["connectivity"]), instances
+    except KeyError as error:
+        raise StoreError(
+            f"{path} does not say how the objects of {', '.join(names)} were made ({error} is "
+            "missing): run segment_objects again"
+        ) from error
+
+
+def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
+    """Return the metrics that need no truth."""
+    try:
+        blending = prediction.attributes["blending"]
+        window, starts = blending["window"], blending["starts"]
+        weight = float(blending["minimum_weight"])
+        uncovered = int(blending["uncovered_voxels"])
+    except KeyError as error:
+        raise StoreError(
+            f"{path} has no complete record of its blending ({error} is missing): "
+            "run blend_shards again"
+        ) from error
+    profile = profile_probabilities(prediction)
+    energies = {
+        axis: seam_energy(profile.steps[i], starts[i], window[i]) for i, axis in enumerate(AXES)
+    }
+    defined = [energy for energy in energies.values() if energy is not None]
+    return {
+        ("coverage", "minimum_weight"): weight,
+        ("coverage", "uncovered_voxels"): uncovered,
+        # The worst axis: a seam across one must not be averaged away.
+        ("seam_energy", metrics.OVERALL): max(defined, default=None),
+        **{("seam_energy", axis): energy for axis, energy in energies.items()},
+        ("entropy",): profile.entropy,
+    }
+
+
+def _grid_record(source: TruthSource | None) -> dict[str, Any] | None:
+    return None if source is None else source.grid.to_dict()
+
+
+def _as_json(
+    values: Mapping[metrics.Path, Value], judged: Sequence[Judged], provenance: Mapping[str, Any]
+) -> str:
+    verdicts = [one.passed for one in judged if one.passed is not None]
+    record = {
+        "metrics": metrics.nested(values),
+        "limits": {
+            one.metric: {
+                "minimum": one.limit.min,
+                "maximum": one.limit.max,
+                "value": one.value,
+                "passed": one.passed,
+            }
+            for one in judged
+            if one.limit is not None
+        },
+        "passed": all(verdicts) if verdicts else None,
+        "provenance": dict(provenance),
+    }
+    return json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _as_table(judged: Sequence[Judged]) -> str:
+    lines = ["metric\tvalue\tminimum\tmaximum\tpassed"]
+    for one in judged:
+        low, high = (one.limit.min, one.limit.max) if one.limit else (None, None)
+        cells = [one.metric, *map(_cell, (one.value, low, high)), _cell(one.passed)]
+        lines.append("\t".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | int | bool | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else f"{value:.9g}"

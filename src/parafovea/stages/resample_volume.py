@@ -1,0 +1,95 @@
+"""Stage resample: the source on the model's local grid, normalized."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from parafovea.grid import Box, Vector
+from parafovea.models.spec import Normalization
+from parafovea.normalize import NonFinite, scan, value_map
+from parafovea.progress import tracked
+from parafovea.provenance import record
+from parafovea.readers import open_source
+from parafovea.readers.metadata import parse_metadata
+from parafovea.resample import resample_box
+from parafovea.store import create
+
+logger = logging.getLogger(__name__)
+
+#: Voxels of a shard of the volume, and of the box that is held in memory.
+SHARD = (64, 256, 256)
+
+
+def resample_volume(
+    source: str,
+    output: Path,
+    *,
+    metadata: str = "",
+    folder: Path = Path(),
+    spacing: Vector,
+    unit: str,
+    normalization: Normalization,
+    nonfinite: NonFinite = "error",
+) -> None:
+    """Write the source on the model's grid: anti-aliased down, linear up, normalized globally.
+
+    Parameters
+    ----------
+    source : str
+        Where the source is, as in the sample sheet.
+    output : Path
+        OME-Zarr to write: (z, y, x) float16, 0 to 1 where the normalization clips.
+    metadata : str
+        The sheet's `metadata` of the sample.
+    folder : Path
+        Folder that relative sidecar paths count from.
+    spacing : tuple of float
+        Voxel size of the model's local view along z, y, x.
+    unit : str
+        Unit of `spacing`.
+    normalization : Normalization
+        The model's.
+    nonfinite : "error" or float
+        Refuse NaN and infinite voxels, or the source value to replace them by.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be read or makes no sense.
+    """
+    opened = open_source(
+        source, metadata=parse_metadata(metadata, folder=folder), finer_than=spacing, unit=unit
+    )
+    grid = opened.grid.converted(unit)
+    logger.info("%s: %s", source, grid)
+    statistics = scan(opened.read, grid, np.dtype(opened.array.dtype))
+    values = value_map(statistics, normalization, nonfinite=nonfinite)
+    target = grid.resampled(spacing)
+    logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
+    attributes = record(
+        "resample_volume",
+        source={
+            "path": source,
+            "sha256": statistics.sha256,
+            "grid": opened.grid.to_dict(),
+            "dtype": str(opened.array.dtype),
+            "affine": None if opened.affine is None else np.asarray(opened.affine).tolist(),
+        },
+        normalization={
+            **normalization.model_dump(),
+            "zero": values.low,
+            "one": values.high,
+            "replaced_voxels": statistics.nonfinite,
+        },
+    )
+
+    def read(box: Box) -> np.ndarray:
+        return values.finite(opened.read(box))
+
+    with create(output, target, dtype=np.float16, shard=SHARD, attributes=attributes) as array:
+        boxes = list(target.box.tiles(SHARD))
+        for box in tracked(boxes, len(boxes), "blocks"):
+            array[box.slices] = values(resample_box(read, grid, target, box)).astype(np.float16)

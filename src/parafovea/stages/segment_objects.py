@@ -1,0 +1,210 @@
+"""Stage segment_objects: from a prediction to cleaned classes, numbered objects and their table."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+import parafovea
+from parafovea.errors import StoreError
+from parafovea.grid import Box, Grid
+from parafovea.postprocess.classify import classify
+from parafovea.postprocess.clean import with_filled_holes, without_small
+from parafovea.postprocess.components import PLANES, ReadSlab, slabs
+from parafovea.postprocess.objects import (
+    Numbering,
+    Voxels,
+    number_objects,
+    objects_frame,
+    renumber_objects,
+    split_objects,
+)
+from parafovea.postprocess.settings import ClassSettings, Connectivity, Method, resolve_classes
+from parafovea.store import Stored, chunk_shape, create, discard, open_stored, replacing
+
+Array = np.ndarray[Any, Any]
+
+_LOG = logging.getLogger(__name__)
+_CHUNK = (PLANES, 64, 64)
+#: As deep as a slab, so that a slab is written as whole shards.
+_SHARD = (PLANES, 256, 256)
+
+
+def segment_objects(
+    prediction: Path,
+    classes_output: Path,
+    objects_output: Path,
+    table_output: Path,
+    *,
+    method: Method,
+    connectivity: Connectivity = 26,
+    classes: Mapping[str, ClassSettings],
+    planes: int = PLANES,
+) -> None:
+    """Turn class probabilities into classes and objects.
+
+    The order is: class of each voxel, removal of small components, filling of holes, objects,
+    splits. Memory is bounded by a slab of planes, and by the largest object that is split.
+
+    Parameters
+    ----------
+    prediction : Path
+        Store of (class, z, y, x) probabilities in [0, 1]; the first class is the background.
+    classes_output : Path
+        Store to write: (z, y, x) uint8 class indices.
+    objects_output : Path
+        Store to write: (z, y, x) uint32 object ids, 1..n in scan order of their first voxels.
+    table_output : Path
+        Tab-separated table to write, a line an object: see `objects_frame`.
+    method : {"argmax", "threshold"}
+        How a voxel's class is chosen: see `classify`.
+    connectivity : {6, 18, 26}
+        Neighbours of a voxel.
+    classes : mapping of str to ClassSettings
+        Settings by class name; classes not named get the defaults.
+    planes : int
+        Planes of a slab; results do not depend on it.
+
+    Raises
+    ------
+    ConfigError
+        If `classes` names something that is no class of the prediction.
+    StoreError
+        If the prediction is missing, damaged or without classes.
+    VoxelError
+        If a probability is not a number.
+    """
+    source = open_stored(prediction)
+    if source.channels is None or len(source.channels) < 2:
+        raise StoreError(f"{prediction} has no classes: it is not the prediction of a segmentation")
+    settings = resolve_classes(classes, source.channels)
+    attributes = _provenance(source, method, connectivity, settings)
+    boxes = slabs(source.grid.shape, planes)
+    scratch = objects_output.with_name(f".{objects_output.name}.scratch-{os.getpid()}")
+    with (
+        _labels(classes_output, source.grid, np.uint8, attributes) as class_array,
+        _labels(objects_output, source.grid, np.uint32, attributes) as object_array,
+        replacing(table_output) as table_path,
+    ):
+        for box in boxes:
+            class_array[box.slices] = _classified(source, box, method, settings)
+        read = _reader(class_array)
+        _clean(class_array, read, boxes, settings, connectivity)
+        numbering = _number(object_array, scratch, read, boxes, source.grid, settings, connectivity)
+        attributes["objects"] = len(numbering.table)
+        attributes["unsplit_objects"] = numbering.unsplit
+        frame = objects_frame(numbering.table, classes=source.channels, grid=source.grid)
+        frame.to_csv(table_path, sep="\t", index=False, float_format="%.9g", lineterminator="\n")
+    if numbering.unsplit:
+        _LOG.warning(
+            "%d objects of %s were left whole: their bounding boxes are too large to split",
+            numbering.unsplit,
+            objects_output,
+        )
+
+
+def _labels(
+    path: Path, grid: Grid, dtype: np.typing.DTypeLike, attributes: dict[str, Any]
+) -> contextlib.AbstractContextManager[zarr.Array[Any]]:
+    return create(
+        path, grid, dtype=dtype, chunk=_CHUNK, shard=_SHARD, attributes=attributes, labels=True
+    )
+
+
+def _reader(array: zarr.Array[Any]) -> ReadSlab:
+    return lambda box: np.asarray(array[box.slices])
+
+
+def _classified(
+    source: Stored, box: Box, method: Method, settings: Sequence[ClassSettings]
+) -> Array:
+    classes = np.empty(box.shape, np.uint8)
+    thresholds = [s.threshold for s in settings]
+    # All classes of a whole slab would be many times the slab: by tiles.
+    for tile in box.tiles((box.shape[0], *_SHARD[1:])):
+        found = classify(source.read(tile), method=method, thresholds=thresholds)
+        classes[tile.relative_to(box.start).slices] = found
+    return classes
+
+
+def _clean(
+    classes: Voxels,
+    read: ReadSlab,
+    boxes: Sequence[Box],
+    settings: Sequence[ClassSettings],
+    connectivity: int,
+) -> None:
+    if any(s.min_voxels > 1 for s in settings):
+        least = [s.min_voxels for s in settings]
+        for box, slab in without_small(read, boxes, least, connectivity=connectivity):
+            classes[box.slices] = slab
+    if any(s.fill_holes for s in settings):
+        fills = [s.fill_holes for s in settings]
+        for box, slab in with_filled_holes(read, boxes, fills, connectivity=connectivity):
+            classes[box.slices] = slab
+
+
+def _number(
+    target: zarr.Array[Any],
+    scratch: Path,
+    read: ReadSlab,
+    boxes: Sequence[Box],
+    grid: Grid,
+    settings: Sequence[ClassSettings],
+    connectivity: int,
+) -> Numbering:
+    if all(s.split_distance is None or not s.instances for s in settings):
+        return number_objects(read, boxes, target, settings=settings, connectivity=connectivity)
+    with _scratch(scratch, grid) as ids:
+        whole = number_objects(read, boxes, ids, settings=settings, connectivity=connectivity)
+        split = split_objects(
+            ids,
+            whole,
+            shape=grid.shape,
+            spacing=grid.spacing,
+            settings=settings,
+            connectivity=connectivity,
+        )
+        return Numbering(renumber_objects(ids, read, boxes, target), split.unsplit)
+
+
+@contextlib.contextmanager
+def _scratch(path: Path, grid: Grid) -> Iterator[zarr.Array[Any]]:
+    """Yield a temporary array whose small boxes are cheap to write: chunks, no shards."""
+    discard(path)
+    try:
+        yield zarr.create_array(
+            path,
+            shape=grid.shape,
+            chunks=chunk_shape(grid.shape, _CHUNK),
+            dtype=np.uint32,
+            fill_value=0,
+        )
+    finally:
+        discard(path)
+
+
+def _provenance(
+    source: Stored, method: str, connectivity: int, settings: Sequence[ClassSettings]
+) -> dict[str, Any]:
+    names = source.channels or ()
+    inherited = {k: v for k, v in source.attributes.items() if k != "blending"}
+    return {
+        **inherited,
+        "version": parafovea.__version__,
+        "classes": list(names),
+        "postprocess": {
+            "method": method,
+            "connectivity": connectivity,
+            "classes": {
+                name: choice.model_dump() for name, choice in zip(names[1:], settings, strict=True)
+            },
+        },
+    }

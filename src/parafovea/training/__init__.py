@@ -1,0 +1,1 @@
+"""Training a FusedUNet from cached features."""

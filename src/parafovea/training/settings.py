@@ -1,0 +1,31 @@
+"""The choices of training, as they stand in a task of the config."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from parafovea.models.spec import PositiveFloat, PositiveInt, Recipe, Strict
+
+
+class TrainingSettings(Strict):
+    """What to train a model on, and for how long."""
+
+    recipe: Recipe = Field(description="Everything about the model but its weights.")
+    samples: tuple[str, ...] = Field(
+        min_length=1, description="Samples of the sheet to learn from."
+    )
+    validation: tuple[str, ...] = Field(
+        min_length=1, description="Samples of the sheet that choose the best checkpoint."
+    )
+    steps: PositiveInt = Field(1000, description="Optimizer steps.")
+    batch_size: PositiveInt = Field(2, description="Windows in one step.")
+    learning_rate: PositiveFloat = Field(2e-3, description="Peak of the one-cycle schedule.")
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    foreground: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="Share of windows that are centred on a voxel of a random other class."
+    )
+    validate_every: PositiveInt = Field(100, description="Steps between two validations.")
+    augment: bool = Field(True, description="Mirror windows at random along y and x (z in 3D).")
+    seed: int = Field(0, ge=0, description="Of the initial weights and of every random choice.")

@@ -1,0 +1,17 @@
+rule blend_shards:
+    input:
+        shards=shard_stores,
+    output:
+        prediction=directory("<results>/{sample}/prediction.ome.zarr"),
+    log:
+        "<logs>/{sample}/blend_shards.log",
+    benchmark:
+        "<benchmarks>/{sample}/blend_shards.tsv"
+    conda:
+        "../../envs/parafovea.yaml"
+    params:
+        code=fingerprint("stages.blend_shards"),
+    message:
+        "{wildcards.sample}: blending {input.shards}"
+    script:
+        "../../scripts/blend_shards.py"

@@ -1,0 +1,100 @@
+import re
+import sys
+from functools import cache, reduce
+from operator import getitem
+from pathlib import Path
+
+from parafovea import config as parafovea_config
+from parafovea.errors import ParafoveaError, describe
+from parafovea.fingerprint import fingerprint
+
+# Files of the command line override the one that the Snakefile names, which comes last here.
+CONFIG_FILES = [
+    Path(file) for file in workflow.configfiles[-1:] + workflow.configfiles[:-1]
+]
+
+try:
+    PROJECT = parafovea_config.load_project(config, files=CONFIG_FILES)
+except ParafoveaError as error:
+    sys.exit(f"Nothing was run. {describe(error)}")
+
+
+pathvars:
+    results=PROJECT.settings.results,
+    logs=f"{PROJECT.settings.results}/logs",
+    benchmarks=f"{PROJECT.settings.results}/benchmarks",
+
+
+wildcard_constraints:
+    sample="[A-Za-z0-9_-][A-Za-z0-9._-]*",
+    shard=r"[1-9]\d*",
+    kind="[a-z]+",
+    seed=r"\d+",
+    model="|".join(map(re.escape, PROJECT.trained)) or "(?!)",
+
+
+plan = cache(PROJECT.plan)
+
+
+def setting(key):
+    """Return a function of the wildcards: a value of the sample's plan, by its dotted key."""
+
+    def value(wildcards):
+        return reduce(getitem, key.split("."), plan(wildcards.sample))
+
+    return value
+
+
+def phantom(key):
+    """Return a function of the wildcards: a setting of the phantoms of that kind."""
+
+    def value(wildcards):
+        return getattr(PROJECT.phantom(wildcards.kind), key)
+
+    return value
+
+
+def training(key):
+    """Return a function of the wildcards: a value of a trained model's plan."""
+
+    def value(wildcards):
+        return PROJECT.training_plan(wildcards.model)[key]
+
+    return value
+
+
+def intermediate(path):
+    """Return the folder of a large store as an output, kept or not as the config says."""
+    return directory(path) if PROJECT.settings.keep_features else temp(directory(path))
+
+
+def model_files(wildcards):
+    """Return what a sample's prediction depends on: a folder that is trained here, or its files.
+
+    model.json holds the hash of the weights, so that a mere touch of the weights means nothing.
+    """
+    folder = PROJECT.task(wildcards.sample).model
+    if folder in PROJECT.trained:
+        return folder
+    return [f"{folder}/model.json", ancient(f"{folder}/model.safetensors")]
+
+
+def context_store(wildcards):
+    """Return the context features of a sample, if its model sees context."""
+    if PROJECT.recipe(wildcards.sample).context is None:
+        return []
+    return f"{PROJECT.folder(wildcards.sample)}/context.zarr"
+
+
+def shard_stores(wildcards):
+    """Return the stores of all shards of a sample."""
+    count = PROJECT.inference(wildcards.sample).shards
+    return [
+        f"{PROJECT.folder(wildcards.sample)}/shards/{shard}.zarr"
+        for shard in range(1, count + 1)
+    ]
+
+
+def predicted(name):
+    """Return one file of each sample that is segmented."""
+    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted]

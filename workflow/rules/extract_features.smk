@@ -1,0 +1,25 @@
+rule extract_features:
+    input:
+        volume="<results>/{sample}/volume.ome.zarr",
+    output:
+        features=intermediate("<results>/{sample}/features.zarr"),
+    log:
+        "<logs>/{sample}/extract_features.log",
+    benchmark:
+        "<benchmarks>/{sample}/extract_features.tsv"
+    conda:
+        "../../envs/parafovea.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        spacing=setting("recipe.spacing"),
+        backbone=setting("recipe.backbone"),
+        dimensions=setting("recipe.network.dimensions"),
+        code=fingerprint("stages.extract_features"),
+    message:
+        "{wildcards.sample}: extracting local features"
+    script:
+        "../../scripts/extract_features.py"

@@ -1,0 +1,27 @@
+rule infer_shard:
+    input:
+        volume="<results>/{sample}/volume.ome.zarr",
+        features="<results>/{sample}/features.zarr",
+        context=context_store,
+        model=model_files,
+    output:
+        shard=intermediate("<results>/{sample}/shards/{shard}.zarr"),
+    log:
+        "<logs>/{sample}/infer_shard_{shard}.log",
+    benchmark:
+        "<benchmarks>/{sample}/infer_shard_{shard}.tsv"
+    conda:
+        "../../envs/parafovea.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        model=setting("task.model"),
+        settings=setting("inference"),
+        code=fingerprint("stages.infer_shard"),
+    message:
+        "{wildcards.sample}: inference, shard {wildcards.shard} of {params.settings[shards]}"
+    script:
+        "../../scripts/infer_shard.py"

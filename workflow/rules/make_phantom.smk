@@ -1,0 +1,20 @@
+rule make_phantom:
+    output:
+        volume=directory("<results>/phantoms/{kind}_seed{seed}.ome.zarr"),
+        truth=directory("<results>/phantoms/{kind}_seed{seed}_truth.ome.zarr"),
+        objects=directory("<results>/phantoms/{kind}_seed{seed}_objects.ome.zarr"),
+    log:
+        "<logs>/phantoms/{kind}_seed{seed}.log",
+    benchmark:
+        "<benchmarks>/phantoms/{kind}_seed{seed}.tsv"
+    conda:
+        "../../envs/parafovea.yaml"
+    params:
+        shape=phantom("shape"),
+        spacing=phantom("spacing"),
+        unit=phantom("unit"),
+        code=fingerprint("stages.make_phantom"),
+    message:
+        "Making phantom {wildcards.kind} of seed {wildcards.seed}"
+    script:
+        "../../scripts/make_phantom.py"

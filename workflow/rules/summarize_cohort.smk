@@ -1,0 +1,35 @@
+rule summarize_cohort:
+    input:
+        reports=predicted("report.html"),
+        predictions=predicted("prediction.ome.zarr"),
+        tables=predicted("objects.tsv"),
+        quality=predicted("quality.json"),
+        metrics=predicted("quality.tsv"),
+    output:
+        quality=report(
+            "<results>/cohort/quality.tsv",
+            caption="../report/cohort.rst",
+            category="Cohort",
+            labels={"content": "metrics of all samples"},
+        ),
+        objects="<results>/cohort/objects.tsv",
+        figure=report(
+            "<results>/cohort/quality.png",
+            caption="../report/cohort.rst",
+            category="Cohort",
+            labels={"content": "headline metrics"},
+        ),
+        html="<results>/report.html",
+    log:
+        "<logs>/summarize_cohort.log",
+    benchmark:
+        "<benchmarks>/summarize_cohort.tsv"
+    conda:
+        "../../envs/parafovea.yaml"
+    params:
+        tasks=PROJECT.tasks_of_predicted,
+        code=fingerprint("stages.summarize_cohort"),
+    message:
+        "Summarizing all samples"
+    script:
+        "../../scripts/summarize_cohort.py"
