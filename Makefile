@@ -6,8 +6,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
-export OMP_NUM_THREADS ?= $(CORES)
-
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench clean
 
@@ -45,5 +43,6 @@ lint: $(STAMP) ## Check style and types of the package, the scripts and the rule
 bench: $(STAMP) ## Measure speed and memory; see benchmarks/README.md.
 	$(BIN)/python -m benchmarks
 
-clean: ## Remove results and caches; .venv stays.
-	rm -rf results/* .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove all results and caches; .venv stays.
+	test ! -d results || find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -93,6 +93,8 @@ def run(
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     with readable_errors():
         project = _project(config)
+        project.require(sample)
+        # loads torch, which takes seconds: only for a sample that is there
         from parafovea.pipeline import run_sample
 
         page = run_sample(project, sample)

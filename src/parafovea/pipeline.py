@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from parafovea.config import Project
-from parafovea.errors import ConfigError
 from parafovea.inference.inputs import ModelInputs
 from parafovea.report.sample import SampleResults
 from parafovea.stages.blend_shards import blend_shards
@@ -40,14 +39,9 @@ def run_sample(project: Project, sample: str) -> Path:
     ParafoveaError
         As the stages raise, with the sample's name in a note.
     """
-    if sample not in project.samples:
-        raise ConfigError(
-            f"sample {sample!r} is not in {project.settings.samples}: samples are "
-            f"{', '.join(project.samples)}"
-        )
+    entry, task = project.require(sample), project.task(sample)
     results = SampleResults(Path(project.folder(sample)))
     _predict(project, sample, results)
-    entry, task = project.samples[sample], project.task(sample)
     segment_objects(
         results.prediction,
         results.classes,

@@ -16,7 +16,7 @@ logger = logging.getLogger("parafovea")
 
 
 class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
-    """Context of a script's body: sets up its log file and tells its errors.
+    """Context of a script's body: sets up its log and its threads, and tells its errors.
 
     A user's mistake is told as its message, anything else with its traceback, both in the log and
     on stderr; the script then ends with status 1.
@@ -47,6 +47,10 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
             root.addHandler(handler)
         root.setLevel(logging.INFO)
         logging.captureWarnings(True)
+        # torch takes all cores of the machine unless told; only stages that compute load it
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            torch.set_num_threads(self._job.threads)
 
     def __exit__(
         self,

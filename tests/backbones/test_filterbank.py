@@ -47,6 +47,9 @@ def cells(size):
     return np.clip(image + generator.normal(0, 0.05, image.shape), 0, 1).astype(np.float32)
 
 
+CELLS = cells(48)
+
+
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_announced_channels_are_those_computed(dimensions):
     backbone = bank(dimensions=dimensions)
@@ -61,28 +64,21 @@ def test_announced_channels_are_those_computed(dimensions):
     dimensions=st.sampled_from([2, 3]),
     stride=st.sampled_from([1, 2, 3]),
     spacing=st.sampled_from([(1.0, 1.0, 1.0), (4.0, 1.0, 1.0), (40.0, 4.0, 4.0)]),
-    cut=st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)),
+    cut=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4)),
 )
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=12)
 def test_tiles_with_halo_equal_the_whole_volume(dimensions, stride, spacing, cut):
     backbone = bank(spacing, dimensions, scales=[1, 2], stride=stride)
-    volume = cells(48)[:18, :24, :24]
+    volume = CELLS[:24, :30, :36]
     padded = torch.from_numpy(np.pad(volume, [(h, h) for h in backbone.halo], mode="reflect"))
     whole = backbone(padded)
-    tile = [n * k for n, k in zip(cut, backbone.stride, strict=True)]
     pieces = torch.full_like(whole, torch.nan)
-    for box in Box.whole(volume.shape).tiles(tile):
-        # In the padded volume, a block with its halo starts where the block starts in the plain.
-        reach = Box(box.start, Box.whole(volume.shape).intersection(box).stop)
-        around = tuple(
-            slice(a, b + 2 * h)
-            for a, b, h in zip(reach.start, reach.stop, backbone.halo, strict=True)
+    for box in Box.whole(volume.shape).tiles([6 * n + 6 for n in cut]):
+        ends = zip(box.start, box.stop, backbone.halo, backbone.stride, strict=True)
+        block, tokens = zip(
+            *[(slice(a, b + 2 * h), slice(a // k, b // k)) for a, b, h, k in ends], strict=True
         )
-        place = tuple(
-            slice(a // k, b // k)
-            for a, b, k in zip(box.start, box.stop, backbone.stride, strict=True)
-        )
-        pieces[(slice(None), *place)] = backbone(padded[around])
+        pieces[(slice(None), *tokens)] = backbone(padded[block])
     torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=1e-5)
 
 
@@ -125,7 +121,7 @@ def test_gradient_and_structure_of_a_ramp_are_its_slope_times_the_scale():
 
 
 def test_a_membrane_has_one_strong_direction_and_a_filament_two():
-    z, y, x = np.mgrid[:48, :48, :48] - 23.5
+    z, y, _ = np.mgrid[:48, :48, :48] - 23.5
     plane = np.exp(-((y / 2.0) ** 2)).astype(np.float32)
     line = np.exp(-((y / 2.0) ** 2) - (z / 2.0) ** 2).astype(np.float32)
     backbone = bank(kinds=["structure"], scales=[2])
@@ -133,8 +129,8 @@ def test_a_membrane_has_one_strong_direction_and_a_filament_two():
         found = features(backbone, volume)
         roots = [plain(name, found[name][12, 12, 12]) for name in backbone.channels]
         assert roots == sorted(roots, reverse=True)
-        assert roots[strong - 1] > 0.1
-        assert all(root < 0.02 for root in roots[strong:])
+        assert roots[strong - 1] > 0.07
+        assert all(root < 0.01 for root in roots[strong:])
 
 
 def test_anisotropic_voxels_see_the_same_world_as_isotropic_ones():
@@ -173,7 +169,7 @@ def test_a_slice_ignores_its_neighbours_in_two_dimensions():
 
 
 def test_channels_have_roughly_unit_variance_on_cells():
-    for name, values in features(bank(), cells(48)).items():
+    for name, values in features(bank(), CELLS).items():
         assert 0.3 < values.std() < 3, name
         assert abs(values.mean()) < 3, name
 

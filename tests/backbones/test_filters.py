@@ -36,7 +36,8 @@ def test_gaussian_weights_are_symmetric_and_sum_to_one(sigma):
 
 
 def test_differences_and_laplacian_of_a_quadratic_are_exact():
-    z, y, x = torch.meshgrid(*[torch.arange(n, dtype=torch.float32) for n in (5, 6, 7)])
+    ranges = [torch.arange(n, dtype=torch.float32) for n in (5, 6, 7)]
+    z, y, x = torch.meshgrid(*ranges, indexing="ij")
     volume = 3 * z**2 + 2 * y**2 + x**2 + z * y
     ratio = (0.1, 1.0, 0.5)
     inner = tuple(slice(1, -1) for _ in range(3))

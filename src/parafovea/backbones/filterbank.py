@@ -192,8 +192,9 @@ class Filterbank:
 
     def _structure(self, slopes: list[torch.Tensor], scale: Scale) -> torch.Tensor:
         """Return the roots of the structure tensor's eigenvalues, (eigenvalue, z, y, x)."""
+        # In float64, as the small eigenvalues are differences of large components.
         tensor = [
-            smooth(self._pooled(first * second), scale.token_sigma)
+            smooth(self._pooled(first * second).double(), scale.token_sigma)
             for i, first in enumerate(slopes)
             for second in slopes[i:]
         ]

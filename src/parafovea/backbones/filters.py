@@ -55,14 +55,14 @@ def smooth(volume: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     Parameters
     ----------
     volume : torch.Tensor
-        (z, y, x) float32.
+        (z, y, x) float32 or float64.
     sigma : sequence of float
         Standard deviation along z, y, x, in voxels.
 
     Returns
     -------
     torch.Tensor
-        (z, y, x) float32, `gaussian_radius` voxels less on both sides of each axis.
+        (z, y, x), of the same dtype, `gaussian_radius` voxels less on both sides of each axis.
     """
     for axis, width in enumerate(sigma):
         if gaussian_radius(width) > 0:

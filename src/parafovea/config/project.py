@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from parafovea.config.checks import sample_files, sample_problems, task_problems
-from parafovea.config.messages import problems
+from parafovea.config.messages import problems, suggestion
 from parafovea.config.recipes import given, task_recipe, trained_models
 from parafovea.config.settings import PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
@@ -37,6 +37,16 @@ class Project:
     settings: Settings
     samples: Mapping[str, Sample]
     recipes: Mapping[str, Recipe]
+
+    def require(self, sample: str) -> Sample:
+        """Return a sample of the sheet, or raise `ConfigError` where there is no such sample."""
+        if sample not in self.samples:
+            hint = suggestion(sample, self.samples) or ":"
+            raise ConfigError(
+                f"sample {sample!r} is not in {self.settings.samples}{hint} samples are "
+                f"{', '.join(self.samples)}"
+            )
+        return self.samples[sample]
 
     def task(self, sample: str) -> Task:
         """Return the task of a sample."""

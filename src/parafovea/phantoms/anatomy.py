@@ -118,7 +118,8 @@ def _radius(lattice: Lattice, centre: Vector, stretch: Vector) -> Field:
         (p - np.float32(c)) * np.float32(s)
         for p, c, s in zip(lattice.positions(), centre, stretch, strict=True)
     )
-    return np.sqrt(z * z + y * y + x * x)
+    radius: Field = np.sqrt(z * z + y * y + x * x)
+    return radius
 
 
 def _reticulum(

@@ -39,7 +39,7 @@ def cell_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "nanom
 
     Classes: 0 background (cytoplasm with its reticulum, and what lies outside of the cell),
     1 mitochondrion, 2 nucleus (its envelope, chromatin and bodies included), 3 plasma membrane.
-    Sizes are in steps of the finest spacing: a mitochondrion is about 13 of them thick. A volume
+    Sizes are in steps of the finest spacing: a mitochondrion is about 14 of them thick. A volume
     of less than about 64 of them along two axes may lack mitochondria or bodies.
 
     Parameters
@@ -56,7 +56,7 @@ def cell_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "nanom
     Returns
     -------
     Phantom
-        `objects` holds the mitochondria, `decoys` the centres of the nuclear bodies.
+        `objects` holds the mitochondria, `decoys` the middles of the nuclear bodies.
 
     Raises
     ------
@@ -82,16 +82,19 @@ def cell_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "nanom
     for number, blob in enumerate(mitochondria, start=1):
         objects[blob.box.slices][blob.mask] = number
     classes[objects > 0] = MITOCHONDRION
-    voxel = anatomy.lattice.voxel
-    decoys = tuple(
-        vector3([c / v for c, v in zip(blob.centre, voxel, strict=True)]) for blob in anatomy.bodies
-    )
+    decoys = tuple(_middle(blob) for blob in bodies)
     return Phantom(image, classes, objects, grid, CELL_CLASSES, decoys)
 
 
 def _drawn(anatomy: Anatomy, blobs: tuple[Blob, ...], shape: Shape) -> list[DrawnBlob]:
     drawn = (draw_blob(b, anatomy.lattice, shape=shape, wobble=anatomy.wobble) for b in blobs)
     return [blob for blob in drawn if blob is not None]
+
+
+def _middle(blob: DrawnBlob) -> Vector:
+    """Return the mean voxel index of a blob, as the centre of an object is measured."""
+    places = np.argwhere(blob.mask).mean(axis=0)
+    return vector3([float(p) + a for p, a in zip(places, blob.box.start, strict=True)])
 
 
 def _slab_classes(anatomy: Anatomy, slab: Box) -> NDArray[np.uint8]:
@@ -125,7 +128,8 @@ def _slab_image(
     shots = _planes(seed, SHOTS, slab)
     # Shot noise grows as the root of the signal.
     grey = grey + 6.5 * shots * np.sqrt(np.maximum(grey, 0) * np.float32(1 / 128))
-    return np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
+    return levels
 
 
 def _cisternae(anatomy: Anatomy, box: Box) -> Field:

@@ -122,7 +122,8 @@ class Lattice:
     def slope(self, field: Field) -> Field:
         """Return the length of a field's gradient at the points, per length."""
         z, y, x = (np.asarray(np.gradient(field, s, axis=a)) for a, s in enumerate(self.step))
-        return np.sqrt(z * z + y * y + x * x).astype(np.float32)
+        slope: Field = np.sqrt(z * z + y * y + x * x).astype(np.float32)
+        return slope
 
     def distance(self, field: Field, floor: float) -> Field:
         """Return roughly the signed distance to the field's zero surface, in lengths.
@@ -130,8 +131,8 @@ class Lattice:
         The field over its slope: exact to first order at the surface, so that a membrane drawn
         around it is equally thick everywhere. `floor` is the least slope that is believed.
         """
-        out: Field = field / np.maximum(self.slope(field), np.float32(floor))
-        return out
+        slope: Field = np.maximum(self.slope(field), np.float32(floor))
+        return field / slope
 
     def sample(self, field: Field, box: Box) -> Field:
         """Return a field at the voxels of a box (z, y, x, float32), interpolated linearly."""

@@ -28,8 +28,8 @@ class Phantom:
     class_names : tuple of str
         Name of each class; the first is the background.
     decoys : tuple of Vector
-        Centres, as (fractional) voxel indices z, y, x, of bodies that look like an object and
-        are none.
+        Centres of mass, as (fractional) voxel indices z, y, x, of bodies that look like an object
+        and are none.
     """
 
     image: NDArray[np.uint8]

@@ -249,7 +249,8 @@ def _unit_factors(image: Image) -> tuple[list[float | None], str | None]:
         if spelled == reference:
             factors.append(1.0)
         elif own is not None and common is not None:
-            factors.append(METRES[own] / METRES[common])
+            # Powers of ten have no exact inverse: 1e-6 / 1e-9 is 999.9999999999999.
+            factors.append(float(f"{METRES[own] / METRES[common]:.12g}"))
         else:
             factors.append(None)
     return factors, reference

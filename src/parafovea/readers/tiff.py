@@ -101,6 +101,13 @@ def _choose_axes(
             "z, y, x and channels: save one volume of it"
         )
     count = shape[channels[0]] if channels else 1
+    if not planes and channels and letters[channels[0]] == "C" and channel is None:
+        # tifffile.imwrite(..., imagej=True) labels a stack so where it is not told its axes.
+        raise SourceError(
+            f"{path} has {count} channels of one plane: write channel=0 (up to {count - 1}) in "
+            "the metadata column of its line in the sample sheet; where they are the planes of a "
+            "stack, save it again with the axes ZYX"
+        )
     fixed = dict.fromkeys(channels, pick_channel(path, count, channel))
     return (planes[0] if planes else None, y, x), fixed
 

@@ -17,8 +17,6 @@ import tifffile
 from parafovea.errors import SourceError
 from parafovea.readers.source import Array
 
-_MINISWHITE = 0
-
 
 def check_complete(tiff: Any, path: str) -> None:
     """Raise `SourceError` where pages, or parts of a page, lie past the end of the file.
@@ -147,13 +145,8 @@ class PagedTiff:
             rows, columns = index[0], index[1]
             pixels = _read_window(page, rows, columns, size)  # type: ignore[arg-type]
             pixels = pixels.reshape(pixels.shape + (1,) * (len(shape) - 2))
-            pixels = pixels[(slice(None), slice(None), *index[2:])]
-        else:
-            pixels = page.asarray().reshape(shape)[index]
-        if self.dtype.kind == "b" and page.photometric == _MINISWHITE:
-            # As every viewer shows it: white is true.
-            pixels = ~pixels
-        return pixels
+            return pixels[(slice(None), slice(None), *index[2:])]
+        return np.asarray(page.asarray().reshape(shape)[index])
 
 
 def _read_window(page: Any, rows: slice, columns: slice, size: int) -> Array:

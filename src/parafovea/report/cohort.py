@@ -57,7 +57,7 @@ def summary_line(views: Sequence[SampleView]) -> str:
     if free == len(views):
         return f"No limits are set for {_samples(free)}"
     met = states.count("passed")
-    verb = "meets" if met == 1 and len(views) - free == 1 else "meet"
+    verb = "meets" if len(views) - free == 1 else "meet"
     line = f"{met} of {_samples(len(views) - free)} {verb} every limit"
     if unjudged := states.count("undefined"):
         line += f", {unjudged} could not be judged on every one"

@@ -17,6 +17,9 @@ from parafovea.report.palette import ERRORS, class_colours, error_codes, overlay
 from parafovea.report.panels import CAPTION, GAP, MARGIN, panel_height, show
 from parafovea.report.planes import Plane, Voxels, read_mean, read_nearest
 
+#: Height of a panel that holds a scale bar, in inches.
+LEAST_WITH_BAR = 0.3
+
 #: Classes in a line of the legend.
 PER_LINE = 5
 
@@ -121,7 +124,7 @@ def draw_overlays(
             left = MARGIN + column * (width + GAP)
             place = (left / size[0], (top - height) / size[1], width / size[0], height / size[1])
             axes = figure.add_axes(place, anchor="NW")
-            show(axes, picture, view.plane)
+            show(axes, picture, view.plane, bar=height >= LEAST_WITH_BAR)
         top -= height + GAP
     _legends(figure, classes, colours, with_truth=with_truth)
     return save(figure, Drawing(path, "Overlays", _overlay_caption(views, classes, alpha)))

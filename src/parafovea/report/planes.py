@@ -10,6 +10,9 @@ import numpy as np
 from parafovea.grid import AXES, Box, Grid
 from parafovea.report.scale import length_text
 
+#: Least height of an XZ plane over its width: a flatter one is a line, not a picture.
+FLATTEST = 0.02
+
 #: Rows of voxels read at a time.
 STRIP = 256
 
@@ -89,7 +92,7 @@ class Plane:
 
 
 def choose_planes(grid: Grid, slices: int, max_pixels: int) -> tuple[Plane, ...]:
-    """Return XY planes evenly spaced over the depth, then the middle XZ plane of a deep volume.
+    """Return XY planes evenly spaced over the depth, then the middle XZ plane unless it is flat.
 
     The choice depends on the grid alone: no plane is picked for what it shows.
 
@@ -105,12 +108,13 @@ def choose_planes(grid: Grid, slices: int, max_pixels: int) -> tuple[Plane, ...]
     Returns
     -------
     tuple of Plane
-        At the middles of `slices` equal parts of the depth; the XZ plane only where depth > 1.
+        At the middles of `slices` equal parts of the depth; the XZ plane only
+        where the depth is more than one plane and than a fiftieth of the width.
     """
     depth = grid.shape[0]
     count = min(slices, depth)
     planes = [Plane(grid, 0, (2 * i + 1) * depth // (2 * count), max_pixels) for i in range(count)]
-    if depth > 1:
+    if depth > 1 and grid.extent[0] >= FLATTEST * grid.extent[2]:
         planes.append(Plane(grid, 1, grid.shape[1] // 2, max_pixels))
     return tuple(planes)
 

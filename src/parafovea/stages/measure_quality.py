@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import parafovea
 from parafovea.errors import StoreError
 from parafovea.grid import AXES
+from parafovea.provenance import lineage, record
 from parafovea.quality import metrics
 from parafovea.quality.compare import compare_with_truth
 from parafovea.quality.metrics import Judged, Value
@@ -84,14 +84,15 @@ def measure_quality(
     )
     values = {path: measured.get(path) for path in metrics.metric_paths(names, counted)}
     judged = metrics.judge(values, limits)
-    provenance = {
-        **object_store.attributes,
-        "version": parafovea.__version__,
-        "blending": probabilities.attributes["blending"],
-        "grid": grid.to_dict(),
-        "truth": _grid_record(truth),
-        "truth_objects": _grid_record(truth_objects),
-    }
+    provenance = record(
+        "measure_quality",
+        **lineage(object_store.attributes),
+        postprocess=object_store.attributes["postprocess"],
+        blending=probabilities.attributes["blending"],
+        grid=grid.to_dict(),
+        truth=_grid_record(truth),
+        truth_objects=_grid_record(truth_objects),
+    )
     with replacing(json_output) as json_path, replacing(tsv_output) as tsv_path:
         json_path.write_text(_as_json(values, judged, provenance), encoding="utf-8")
         tsv_path.write_text(_as_table(judged), encoding="utf-8")

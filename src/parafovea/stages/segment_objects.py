@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import zarr
 
-import parafovea
 from parafovea.errors import StoreError
 from parafovea.grid import Box, Grid
 from parafovea.postprocess.classify import classify
@@ -27,6 +26,8 @@ from parafovea.postprocess.objects import (
     split_objects,
 )
 from parafovea.postprocess.settings import ClassSettings, Connectivity, Method, resolve_classes
+from parafovea.progress import tracked
+from parafovea.provenance import lineage, record
 from parafovea.store import Stored, chunk_shape, create, discard, open_stored, replacing
 
 Array = np.ndarray[Any, Any]
@@ -93,7 +94,7 @@ def segment_objects(
         _labels(objects_output, source.grid, np.uint32, attributes) as object_array,
         replacing(table_output) as table_path,
     ):
-        for box in boxes:
+        for box in tracked(boxes, len(boxes), "slabs classified"):
             class_array[box.slices] = _classified(source, box, method, settings)
         read = _reader(class_array)
         _clean(class_array, read, boxes, settings, connectivity)
@@ -195,16 +196,14 @@ def _provenance(
     source: Stored, method: str, connectivity: int, settings: Sequence[ClassSettings]
 ) -> dict[str, Any]:
     names = source.channels or ()
-    inherited = {k: v for k, v in source.attributes.items() if k != "blending"}
-    return {
-        **inherited,
-        "version": parafovea.__version__,
-        "classes": list(names),
-        "postprocess": {
+    choices = zip(names[1:], settings, strict=True)
+    return record(
+        "segment_objects",
+        **lineage(source.attributes),
+        classes=list(names),
+        postprocess={
             "method": method,
             "connectivity": connectivity,
-            "classes": {
-                name: choice.model_dump() for name, choice in zip(names[1:], settings, strict=True)
-            },
+            "classes": {name: choice.model_dump() for name, choice in choices},
         },
-    }
+    )

@@ -1,0 +1,232 @@
+"""Stage train: a model folder, learned from samples whose features are cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from parafovea import __version__
+from parafovea.devices import choose_device, computes_bfloat16
+from parafovea.inference.settings import InferenceSettings
+from parafovea.models.folder import save_model
+from parafovea.models.network import FusedUNet
+from parafovea.models.spec import ModelSpec
+from parafovea.quality.overlap import confusion_matrix, overlap_metrics
+from parafovea.stages.blend_shards import blend_shards
+from parafovea.store import open_stored, replacing
+from parafovea.training.curve import draw_curve
+from parafovea.training.module import FusionTask
+from parafovea.training.progress import StepProgress
+from parafovea.training.samples import OpenSample, TrainingSample, TrainingWindows, VolumeWindows
+from parafovea.training.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingData(L.LightningDataModule):
+    """Batches for each epoch of `validate_every` steps; a resumed epoch gets its own windows.
+
+    Parameters
+    ----------
+    training : TrainingWindows
+        All windows of the whole training, in order.
+    validation : VolumeWindows
+        Windows to score.
+    settings : TrainingSettings
+        Batch size and steps.
+    """
+
+    def __init__(
+        self, training: TrainingWindows, validation: VolumeWindows, settings: TrainingSettings
+    ) -> None:
+        super().__init__()
+        self.training = training
+        self.validation = validation
+        self.settings = settings
+
+    def train_dataloader(self) -> Any:
+        """Return the batches of the current epoch."""
+        per_epoch = self.settings.validate_every * self.settings.batch_size
+        epoch = 0 if self.trainer is None else self.trainer.current_epoch
+        first = epoch * per_epoch
+        part = range(first, min(first + per_epoch, len(self.training)))
+        return _loader(torch.utils.data.Subset(self.training, part), self.settings.batch_size)
+
+    def val_dataloader(self) -> Any:
+        """Return all validation windows."""
+        return _loader(self.validation, self.settings.batch_size)
+
+
+def _loader(dataset: Any, batch_size: int) -> Any:
+    return torch.utils.data.DataLoader(dataset, batch_size=batch_size, collate_fn=list)
+
+
+def _new_spec(name: str, samples: Sequence[OpenSample], settings: TrainingSettings) -> ModelSpec:
+    first = samples[0].inputs
+    return ModelSpec(
+        **settings.recipe.model_dump(),
+        name=name,
+        input_channels=first.input_channels,
+        context_channels=first.context_channels,
+        weights_sha256="0" * 64,
+    )
+
+
+def _trainer(folder: Path, settings: TrainingSettings) -> L.Trainer:
+    device = choose_device()
+    half = computes_bfloat16(device)
+    return L.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed" if half else "32-true",
+        max_steps=settings.steps,
+        num_sanity_val_steps=0,
+        reload_dataloaders_every_n_epochs=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        deterministic="warn",
+        default_root_dir=folder,
+        callbacks=[
+            ModelCheckpoint(
+                folder, filename="best", monitor="validation_iou", mode="max", save_last=True
+            ),
+            StepProgress(settings.steps),
+        ],
+    )
+
+
+def _fingerprint(spec: ModelSpec, settings: TrainingSettings, samples: Sequence[OpenSample]) -> str:
+    """Return what a checkpoint belongs to: it is resumed only by the same training."""
+    facts = {
+        "spec": spec.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json"),
+        "sources": [s.inputs.volume.attributes.get("source", {}).get("sha256") for s in samples],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def train_model(
+    output: Path,
+    *,
+    training: Sequence[TrainingSample],
+    validation: Sequence[TrainingSample],
+    settings: TrainingSettings,
+    name: str,
+    checkpoints: Path,
+) -> None:
+    """Train a FusedUNet and write a model folder with the best weights and the curve.
+
+    Parameters
+    ----------
+    output : Path
+        Model folder to write: `model.safetensors`, `model.json`, `history.tsv`, `loss.png`.
+    training, validation : sequence of TrainingSample
+        Samples to learn from, and those that choose the best checkpoint.
+    settings : TrainingSettings
+        Recipe, steps, rates and seed.
+    name : str
+        The model's name.
+    checkpoints : Path
+        Folder for checkpoints; training that was interrupted goes on from the last one there, and
+        the folder is removed when the model is written.
+
+    Raises
+    ------
+    SourceError
+        If a truth cannot be read or does not fit its volume.
+    ModelError
+        If features are not those of the recipe.
+    """
+    L.seed_everything(settings.seed, verbose=False)
+    _quiet()
+    learn = [OpenSample(sample, settings.recipe) for sample in training]
+    check = [OpenSample(sample, settings.recipe) for sample in validation]
+    spec = _new_spec(name, learn, settings)
+    folder = checkpoints / _fingerprint(spec, settings, [*learn, *check])
+    data = TrainingData(
+        TrainingWindows(
+            learn,
+            settings.recipe,
+            count=settings.steps * settings.batch_size,
+            foreground=settings.foreground,
+            seed=settings.seed,
+        ),
+        VolumeWindows(check, settings.recipe.window, overlap=0),
+        settings,
+    )
+    task = FusionTask(FusedUNet.from_spec(spec), spec, settings)
+    trainer = _trainer(folder, settings)
+    last = folder / "last.ckpt"
+    if last.is_file():
+        logger.info("going on from %s", last)
+    trainer.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    best = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
+    task.load_state_dict(best["state_dict"])
+    scores = _volume_scores(trainer, task, check)
+    for metric, value in scores.items():
+        logger.info("validation, whole volumes: %s %s", metric, value)
+    facts = {
+        "version": __version__,
+        "samples": list(settings.samples),
+        "validation": list(settings.validation),
+        "settings": settings.model_dump(mode="json", exclude={"recipe", "samples", "validation"}),
+        "best_step": int(best["global_step"]),
+        "validation_scores": scores,
+    }
+    with replacing(output) as partial:
+        save_model(partial, spec.model_copy(update={"training": facts}), task.network)
+        table = pd.DataFrame(task.history)
+        table.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
+        draw_curve(table, partial / "loss.png", title=name)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _volume_scores(
+    trainer: L.Trainer, task: FusionTask, samples: Sequence[OpenSample]
+) -> dict[str, float | None]:
+    """Rebuild the validation volumes with the workflow's blending and score them together."""
+    spec = task.spec
+    inference = InferenceSettings(window=spec.window)
+    confusion = np.zeros((len(spec.classes),) * 2, dtype=np.int64)
+    with tempfile.TemporaryDirectory(prefix="parafovea-") as folder:
+        outputs = [Path(folder) / f"{number}.zarr" for number in range(len(samples))]
+        task.rebuild(samples, outputs, inference)
+        windows = VolumeWindows(samples, spec.window, overlap=inference.overlap)
+        trainer.test(task, _loader(windows, task.settings.batch_size), verbose=False)
+        for sample, output in zip(samples, outputs, strict=True):
+            prediction = output.with_suffix(".prediction.zarr")
+            blend_shards([output], prediction)
+            stored = open_stored(prediction)
+            for box in stored.grid.box.tiles((32, *stored.grid.shape[1:])):
+                found = stored.read(box).argmax(axis=0)
+                confusion += confusion_matrix(sample.truth.read(box), found, len(spec.classes))
+    scores = overlap_metrics(confusion, spec.classes)
+    return {
+        name: None if value is None else round(float(value), 4)
+        for name, value in ((".".join(path), value) for path, value in scores.items())
+    }
+
+
+def _quiet() -> None:
+    """Silence what Lightning says about choices that are made on purpose here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*log_every_n_steps.*",
+        ".*exists and is not",
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,207 @@
+"""The LightningModule that trains a FusedUNet, and rebuilds whole volumes when it is tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from monai.losses import DiceCELoss
+from torch import Tensor
+
+from parafovea.grid import Box
+from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.shard import Shard, WindowSums, open_sums
+from parafovea.models.network import FusedUNet
+from parafovea.models.sampling import project_context, project_local
+from parafovea.models.spec import ModelSpec
+from parafovea.quality.overlap import confusion_matrix, overlap_metrics
+from parafovea.training.samples import OpenSample, TrainingWindow
+from parafovea.training.settings import TrainingSettings
+
+
+class FusionTask(L.LightningModule):
+    """Learns classes from windows of cached features.
+
+    Loss is Dice plus cross-entropy. Validation scores are those of all validation windows
+    together, not a mean over windows. `test_step` weighs and adds every window at its place with
+    the code of the workflow, and `on_test_epoch_end` leaves the sums of whole volumes.
+
+    Parameters
+    ----------
+    network : FusedUNet
+        What learns.
+    spec : ModelSpec
+        The model to be.
+    settings : TrainingSettings
+        Steps, rates and seed.
+    """
+
+    def __init__(self, network: FusedUNet, spec: ModelSpec, settings: TrainingSettings) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.settings = settings
+        # Fixed order of memory: the faster one for convolutions on both kinds of device.
+        flat = spec.network.dimensions == 2
+        self._format = torch.channels_last if flat else torch.channels_last_3d
+        self.loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
+        self.history: list[dict[str, float]] = []
+        self._losses: list[float] = []
+        self._confusion = np.zeros((len(spec.classes),) * 2, dtype=np.int64)
+        self._test: Sequence[OpenSample] = ()
+        self._sums: list[WindowSums] = []
+        self._open = ExitStack()
+        self._outputs: list[Path] = []
+        self._inference = InferenceSettings()
+
+    def forward(self, windows: list[TrainingWindow]) -> Tensor:
+        """Return the logits of a batch of windows, (N, classes, [z,] y, x)."""
+        return self._scores([self._inputs(w) for w in windows])
+
+    def _inputs(self, window: TrainingWindow) -> tuple[Tensor, Tensor | None]:
+        """Return a window's projected local and context input, (channel, z, y, x)."""
+        region = window.region
+        tokens, weights = region.features.window(window.box)
+        raw = region.raw_window(window.box)
+        local = project_local(
+            self.network, self._moved(tokens), weights, None if raw is None else self._moved(raw)
+        )
+        if region.context is None:
+            return local, None
+        tokens, weights = region.context.window(window.box)
+        return local, project_context(self.network, self._moved(tokens), weights)
+
+    def _moved(self, values: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    def _scores(self, inputs: list[tuple[Tensor, Tensor | None]]) -> Tensor:
+        local = self._batch([x for x, _ in inputs])
+        wide = [c for _, c in inputs if c is not None]
+        return self.network.forward_projected(local, self._batch(wide) if wide else None)
+
+    def _batch(self, windows: list[Tensor]) -> Tensor:
+        batch = torch.stack(windows)
+        if self.spec.network.dimensions == 2:
+            batch = batch.squeeze(2)
+        return batch.contiguous(memory_format=self._format)
+
+    def _target(self, target: np.ndarray[Any, Any]) -> Tensor:
+        classes = self._moved(target.astype(np.int64))
+        return classes if self.spec.network.dimensions == 2 else classes[None]
+
+    def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
+        """Return the batch as it is: windows move to the device when they are assembled."""
+        return batch
+
+    def training_step(self, windows: list[TrainingWindow], batch_index: int) -> Tensor:
+        """Return the loss of a batch, mirrored and turned at random."""
+        inputs, targets = [], []
+        for window in windows:
+            local, wide = self._inputs(window)
+            target = self._moved(window.target.astype(np.int64))[None]
+            turns = self._turns(window, batch_index) if self.settings.augment else []
+            inputs.append((_turned(local, turns), None if wide is None else _turned(wide, turns)))
+            targets.append(_turned(target, turns))
+        target_batch = torch.stack(targets)
+        if self.spec.network.dimensions == 2:
+            target_batch = target_batch.squeeze(2)
+        loss: Tensor = self.loss(self._scores(inputs).float(), target_batch)
+        self._losses.append(float(loss.detach()))
+        self.log("loss", loss, prog_bar=True, batch_size=len(windows))
+        return loss
+
+    def _turns(self, window: TrainingWindow, batch_index: int) -> list[str]:
+        """Return the mirrorings of a window, drawn from its place and the step."""
+        seed = [self.settings.seed, 2, self.global_step, batch_index, *np.abs(window.box.start)]
+        rng = np.random.default_rng(seed)
+        axes = "yx" if self.spec.network.dimensions == 2 else "zyx"
+        turns = [axis for axis in axes if rng.random() < 0.5]
+        square = self.spec.window[1] == self.spec.window[2]
+        if square and self.spec.spacing[1] == self.spec.spacing[2] and rng.random() < 0.5:
+            turns.append("yx")
+        return turns
+
+    def validation_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
+        """Count which classes the voxels of a batch were given."""
+        found = self(windows).argmax(dim=1).cpu().numpy().astype(np.uint8)
+        for classes, window in zip(found, windows, strict=True):
+            truth = window.target.reshape(classes.shape)
+            self._confusion += confusion_matrix(truth, classes, len(self.spec.classes))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score all validation windows together; the mean IoU chooses the best checkpoint."""
+        if self.trainer.sanity_checking:
+            return
+        scores = overlap_metrics(self._confusion, self.spec.classes)
+        iou = {name: float(scores["iou", name] or 0.0) for name in self.spec.classes[1:]}
+        mean = float(np.mean(list(iou.values())))
+        self.log("validation_iou", mean, prog_bar=True)
+        row = {"step": float(self.global_step), "loss": float(np.mean(self._losses or [np.nan]))}
+        row |= {"validation_iou": mean}
+        row |= {f"iou.{name}": value for name, value in iou.items()}
+        self.history.append(row)
+        self._losses.clear()
+        self._confusion[:] = 0
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the curve, so that a resumed run draws all of it."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the curve up again."""
+        self.history = list(checkpoint["history"])
+
+    def rebuild(
+        self, samples: Sequence[OpenSample], outputs: Sequence[Path], settings: InferenceSettings
+    ) -> None:
+        """Set what `trainer.test` rebuilds: these volumes, into one array of sums each."""
+        self._test, self._outputs, self._inference = samples, list(outputs), settings
+
+    def on_test_start(self) -> None:
+        """Open an array of weighted sums for each volume."""
+        self._sums = []
+        for sample, output in zip(self._test, self._outputs, strict=True):
+            shard = Shard.of(sample.inputs, self.spec, self._inference)
+            sums = open_sums(output, shard, dtype=torch.float32)
+            self._sums.append(self._open.enter_context(sums))
+
+    def test_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
+        """Weigh a batch of windows and add each at its place."""
+        probabilities = self(windows).float().softmax(dim=1).cpu().numpy()
+        for window, values in zip(windows, probabilities, strict=True):
+            box: Box = window.box
+            self._sums[window.sample].add(box, values.reshape(len(values), *box.shape))
+
+    def on_test_epoch_end(self) -> None:
+        """Close the sums: they are whole now, and `blend_shards` makes predictions of them."""
+        self._open.close()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return AdamW with a one-cycle schedule over all steps."""
+        optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.settings.learning_rate,
+            total_steps=self.settings.steps + 1,
+            pct_start=0.1,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+
+def _turned(values: Tensor, turns: Sequence[str]) -> Tensor:
+    """Return (..., z, y, x) mirrored along the named axes; "yx" swaps two axes."""
+    for turn in turns:
+        values = values.transpose(-2, -1) if turn == "yx" else values.flip("zyx".index(turn) - 3)
+    return values

@@ -1,0 +1,217 @@
+"""Windows to learn from: cached features of the training samples, with the truth at each voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from parafovea.errors import SourceError
+from parafovea.grid import Box, Shape, shape3
+from parafovea.inference.inputs import ModelInputs, RegionInputs, SampleInputs
+from parafovea.models.spec import Recipe
+from parafovea.quality.truth import SampledTruth
+from parafovea.readers import open_source
+from parafovea.readers.metadata import parse_metadata
+from parafovea.resample import read_reflected
+from parafovea.windows import Layout
+
+#: Voxels of each class that windows can be centred on, drawn once per sample.
+ANCHORS = 4096
+SLAB = 32
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """A line of the sheet to learn from.
+
+    Parameters
+    ----------
+    name : str
+        The sample's name.
+    inputs : ModelInputs
+        Its cached volume and features.
+    truth : str
+        Volume of class indices, on the source's grid.
+    metadata : str
+        The sheet's `metadata` of the sample.
+    folder : Path
+        Folder that relative sidecar paths count from.
+    """
+
+    name: str
+    inputs: ModelInputs
+    truth: str
+    metadata: str = ""
+    folder: Path = Path()
+
+
+@dataclass(frozen=True)
+class TrainingWindow:
+    """One window to learn from.
+
+    Parameters
+    ----------
+    box : Box
+        Its voxels on the local grid of its sample.
+    region : RegionInputs
+        What the network needs for it.
+    target : ndarray
+        (z, y, x) uint8, class indices.
+    sample : int
+        Which sample it is from.
+    """
+
+    box: Box
+    region: RegionInputs
+    target: NDArray[np.uint8]
+    sample: int
+
+
+class OpenSample:
+    """A training sample opened: its inputs, and its truth on the local grid.
+
+    Parameters
+    ----------
+    sample : TrainingSample
+        Where everything is.
+    recipe : Recipe
+        The model's facts about its input.
+
+    Raises
+    ------
+    SourceError
+        If the truth cannot be read, or is of another shape or place than the volume.
+    """
+
+    def __init__(self, sample: TrainingSample, recipe: Recipe) -> None:
+        self.name = sample.name
+        self.paths = sample.inputs
+        self.inputs = SampleInputs(sample.inputs, recipe)
+        metadata = parse_metadata(sample.metadata, folder=sample.folder)
+        source = open_source(sample.truth, metadata=metadata)
+        self.truth = SampledTruth(source, self.inputs.grid, classes=len(recipe.classes))
+
+    def window(self, box: Box, number: int) -> TrainingWindow:
+        """Return a window, mirrored where it reaches outside of the volume."""
+        target = read_reflected(self.truth.read, self.inputs.grid, box)
+        return TrainingWindow(box, self.inputs.read(box), target, number)
+
+    def anchors(self, classes: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Return voxels of each class, (n, 3) z, y, x: all, or an even draw of `ANCHORS`."""
+        shape = self.inputs.grid.shape
+        found: list[list[NDArray[np.int64]]] = [[] for _ in range(classes)]
+        for slab in self.inputs.grid.box.tiles((SLAB, shape[1], shape[2])):
+            labels = self.truth.read(slab)
+            for index in range(classes):
+                places = np.flatnonzero(labels == index)
+                share = max(1, ANCHORS * SLAB // max(1, shape[0]))
+                if len(places) > share:
+                    places = rng.choice(places, share, replace=False)
+                voxels = np.stack(np.unravel_index(places, labels.shape), axis=1)
+                found[index].append(voxels + np.asarray(slab.start))
+        return [np.concatenate(parts) for parts in found]
+
+
+class TrainingWindows(Dataset[TrainingWindow]):
+    """Random windows; window i is the same in every run with the same seed.
+
+    Parameters
+    ----------
+    samples : sequence of OpenSample
+        Where windows are drawn from, each as likely.
+    recipe : Recipe
+        Gives the window's shape and the classes.
+    count : int
+        Number of windows.
+    foreground : float
+        Share of windows that hold a voxel of a random class other than the background.
+    seed : int
+        Of every draw.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[OpenSample],
+        recipe: Recipe,
+        *,
+        count: int,
+        foreground: float,
+        seed: int,
+    ) -> None:
+        self.samples = samples
+        self.window: Shape = recipe.window
+        self.count = count
+        self.foreground = foreground
+        self.seed = seed
+        rng = np.random.default_rng([seed, 0])
+        self.anchors = [sample.anchors(len(recipe.classes), rng) for sample in samples]
+        for index, name in enumerate(recipe.classes):
+            if not any(len(places[index]) for places in self.anchors):
+                names = ", ".join(sample.name for sample in samples)
+                raise SourceError(
+                    f"no voxel of class {index} ({name}) in the truth of {names}: train on "
+                    "samples that hold every class, or leave the class out of the recipe"
+                )
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return self.count
+
+    def __getitem__(self, index: int) -> TrainingWindow:
+        """Return window `index`."""
+        rng = np.random.default_rng([self.seed, 1, index])
+        number = int(rng.integers(len(self.samples)))
+        shape = self.samples[number].inputs.grid.shape
+        start = [
+            int(rng.integers(n - w + 1)) if n > w else -((w - n) // 2)
+            for n, w in zip(shape, self.window, strict=True)
+        ]
+        present = [places for places in self.anchors[number][1:] if len(places)]
+        if present and rng.random() < self.foreground:
+            places = present[int(rng.integers(len(present)))]
+            voxel = places[int(rng.integers(len(places)))]
+            start = [
+                s if w >= n else int(np.clip(v - rng.integers(w), 0, n - w))
+                for s, v, n, w in zip(start, voxel, shape, self.window, strict=True)
+            ]
+        return self.samples[number].window(Box.sized(shape3(start), self.window), number)
+
+
+class VolumeWindows(Dataset[TrainingWindow]):
+    """All windows of whole volumes, each with its place, in the order of the blending.
+
+    Parameters
+    ----------
+    samples : sequence of OpenSample
+        The volumes.
+    window : tuple of int
+        Voxels of a window.
+    overlap : float
+        Share of a window that its neighbour covers too.
+    """
+
+    def __init__(self, samples: Sequence[OpenSample], window: Shape, *, overlap: float) -> None:
+        self.samples = samples
+        self._places = [
+            (number, box)
+            for number, sample in enumerate(samples)
+            for box in Layout.regular(sample.inputs.grid.shape, window, overlap=overlap).windows()
+        ]
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> TrainingWindow:
+        """Return window `index`."""
+        number, box = self._places[index]
+        return self.samples[number].window(box, number)
+
+    def __iter__(self) -> Iterator[TrainingWindow]:
+        """Yield all windows."""
+        return (self[index] for index in range(len(self)))

@@ -1,0 +1,211 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from parafovea.config import load_project, read_project
+from parafovea.errors import ConfigError, ModelError, ParafoveaError, describe
+
+
+@pytest.fixture(autouse=True)
+def _inside(project_folder, monkeypatch):
+    monkeypatch.chdir(project_folder.path)
+
+
+def refusal(folder) -> str:
+    folder.write()
+    with pytest.raises(ParafoveaError) as caught:
+        read_project(folder.path / "config" / "config.yaml")
+    return describe(caught.value)
+
+
+@pytest.fixture
+def training(recipe):
+    def block(**more):
+        return {"recipe": recipe, "samples": ["a"], "validation": ["b"], **more}
+
+    return block
+
+
+def test_planning_imports_neither_torch_nor_zarr_nor_scipy():
+    code = "import sys, parafovea.config, parafovea.fingerprint; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "zarr", "scipy", "pandas", "tifffile"} & set(done.stdout.split())
+
+
+def test_a_plan_holds_what_the_rules_need(project_folder):
+    project = read_project(project_folder.path / "config/config.yaml")
+    plan = project.plan("a")
+    assert plan["files"] == {
+        "source": ["data/a.tif"],
+        "truth": ["data/a_truth.tif"],
+        "objects": [],
+        "metadata": [],
+    }
+    assert plan["recipe"]["context"]["spacing"] == [64, 64, 64]
+    assert plan["inference"]["shards"] == 1
+    assert json.loads(json.dumps(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "expected"),
+    [
+        ("inferrence", {}, "config.yaml:4: tasks.cell.inferrence is not a known key: did you mean"),
+        ("inference", {"overlapp": 0.5}, "tasks.cell.inference.overlapp is not a known key"),
+        ("inference", {"overlap": 1}, "config.yaml:5: tasks.cell.inference.overlap = 1: "),
+        ("inference", {"blending": "gausian"}, "did you mean 'gaussian'?"),
+        ("kind", "segmentatio", "tasks.cell.kind = 'segmentatio'"),
+        ("input", {"nonfinite": "drop"}, "tasks.cell.input.nonfinite = 'drop'"),
+        ("model", "", "tasks.cell.model = ''"),
+        ("overrides", {"backbone": {}}, "tasks.cell.overrides.backbone is not a known key"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_its_line(project_folder, section, value, expected):
+    project_folder.config["tasks"]["cell"][section] = value
+    message = refusal(project_folder)
+    assert expected in message
+    assert message.startswith("config/config.yaml:")
+    assert message.count("\n") == 0
+
+
+def test_a_missing_key_says_what_to_add(project_folder):
+    del project_folder.config["tasks"]["cell"]["model"]
+    project_folder.config["tasks"]["cell"]["kind"] = "segmentation"
+    assert "tasks.cell.model is missing: add it" in refusal(project_folder)
+
+
+def test_the_overriding_file_is_named_where_it_is_at_fault(project_folder):
+    later = project_folder.path / "more.yaml"
+    later.write_text("tasks:\n  cell:\n    report: {slices: 0}\n")
+    with pytest.raises(ConfigError, match=r"^more.yaml:3: tasks.cell.report.slices = 0: "):
+        read_project(project_folder.path / "config/config.yaml", later)
+
+
+def test_unknown_task_missing_source_and_wrong_metadata_are_named_at_once(project_folder):
+    project_folder.rows[0][1] = "cel"
+    project_folder.rows[1][2] = "data/none.tif"
+    project_folder.add("c")
+    project_folder.rows[2][4] = "spacng=1,2,3"
+    message = refusal(project_folder)
+    assert "config/samples.tsv:2: task 'cel' of sample 'a'" in message
+    assert "did you mean 'cell'?" in message
+    assert "config/samples.tsv:3: source of sample 'b': data/none.tif" in message
+    assert "config/samples.tsv:4: sample 'c'" in message
+    assert "spacng" in message
+
+
+def test_missing_truth_and_missing_objects_are_named(project_folder):
+    project_folder.rows[0][3] = "data/no_truth.tif"
+    project_folder.rows[1][4] += " objects=data/no_objects.tif"
+    message = refusal(project_folder)
+    assert "truth of sample 'a': data/no_truth.tif" in message
+    assert "objects of sample 'b': data/no_objects.tif" in message
+
+
+def test_phantoms_need_not_be_there_but_must_be_possible(project_folder):
+    project_folder.rows[0][2] = "results/phantoms/cell_seed7.ome.zarr"
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.plan("a")["files"]["source"] == ["results/phantoms/cell_seed7.ome.zarr"]
+    project_folder.rows[0][2] = "results/phantoms/cel_seed7.ome.zarr"
+    assert "is no phantom that can be made" in refusal(project_folder)
+
+
+def test_unknown_class_and_unknown_metric_are_named(project_folder):
+    task = project_folder.config["tasks"]["cell"]
+    task["postprocess"] = {"classes": {"mitochondria": {}}}
+    message = refusal(project_folder)
+    assert "postprocess.classes.mitochondria: class 'mitochondria' is not one of" in message
+    assert "did you mean 'mitochondrion'?" in message
+    task["postprocess"] = {}
+    task["quality"] = {"limits": {"iou.nucleu": {"min": 0.5}}}
+    assert "did you mean 'iou.nucleus'?" in refusal(project_folder)
+
+
+def test_an_incomplete_model_is_named_with_its_task(project_folder):
+    (project_folder.path / "models/cell/model.safetensors").unlink()
+    assert "has no model.safetensors" in refusal(project_folder)
+    (project_folder.path / "models/cell/model.json").write_text("{}")
+    message = refusal(project_folder)
+    assert "weights_sha256" in message
+    assert message.endswith("it is the model of task 'cell'")
+    project_folder.config["tasks"]["cell"]["model"] = "models/none"
+    assert "models/none" in refusal(project_folder)
+
+
+def test_a_model_of_a_task_that_no_sample_has_is_not_asked_for(project_folder):
+    project_folder.config["tasks"]["other"] = {"model": "models/none"}
+    project_folder.write()
+    assert list(read_project(project_folder.path / "config/config.yaml").recipes) == ["cell"]
+
+
+def test_a_training_block_gives_the_recipe_before_the_model_is_there(
+    project_folder, training, recipe
+):
+    project_folder.config["tasks"]["cell"] |= {"model": "models/new", "training": training()}
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.recipe("a").classes == tuple(recipe["classes"])
+    assert project.trained == {"models/new": "cell"}
+    assert project.predicted == ()
+    assert project.training_plan("models/new")["volumes"] == [
+        "results/a/volume.ome.zarr",
+        "results/b/volume.ome.zarr",
+    ]
+
+
+def test_samples_for_training_are_segmented_only_when_asked(project_folder, training):
+    project_folder.add("c", truth=False)
+    task = project_folder.config["tasks"]["cell"]
+    task["training"] = training()
+    project_folder.write()
+    assert read_project(project_folder.path / "config/config.yaml").predicted == ("c",)
+    task["predict_training"] = True
+    project_folder.write()
+    assert read_project(project_folder.path / "config/config.yaml").predicted == ("a", "b", "c")
+
+
+def test_samples_for_training_must_be_there_have_a_truth_and_be_kept_apart(
+    project_folder, training
+):
+    project_folder.add("c", truth=False)
+    block = training(samples=["a", "bb", "c"], validation=["b", "a"])
+    project_folder.config["tasks"]["cell"]["training"] = block
+    message = refusal(project_folder)
+    assert "training.samples.1: sample 'bb' is not in config/samples.tsv" in message
+    assert "training.samples.2: sample 'c' has no truth" in message
+    assert "training.validation.1: sample 'a' is also trained on" in message
+
+
+def test_two_tasks_cannot_train_one_folder(project_folder, training):
+    project_folder.config["tasks"] = {
+        "cell": {"model": "models/x", "training": training()},
+        "twin": {"model": "models/x", "training": training(samples=["c"], validation=["d"])},
+    }
+    project_folder.add("c", task="twin")
+    project_folder.add("d", task="twin")
+    project_folder.write()
+    with pytest.raises(ModelError, match="both train models/x"):
+        read_project(project_folder.path / "config/config.yaml")
+
+
+def test_an_override_replaces_the_models_own_and_is_told(project_folder):
+    project_folder.config["tasks"]["cell"]["overrides"] = {"spacing": [50, 8, 8]}
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.recipe("a").spacing == (50, 8, 8)
+    assert project.notices == ("task cell overrides the spacing of models/cell: (50.0, 8.0, 8.0)",)
+
+
+def test_values_without_files_are_checked_too(project_folder):
+    with pytest.raises(ConfigError, match=r"^config: tasks is missing: add it"):
+        load_project({})
+
+
+@pytest.mark.parametrize("text", ["- a list\n", "key: [unclosed\n", "\xff"])
+def test_a_config_that_is_no_mapping_or_no_yaml_is_a_readable_error(project_folder, text):
+    path = project_folder.path / "bad.yaml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        read_project(path)

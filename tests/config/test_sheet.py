@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parafovea.config.sheet import NAME, OPTIONAL, RESERVED, read_sheet
+from parafovea.errors import ConfigError
+
+HEADER = "sample\ttask\tsource\ttruth\tmetadata\n"
+
+
+def sheet(tmp_path: Path, text: str, *, encoding: str = "utf-8") -> Path:
+    path = tmp_path / "samples.tsv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_byte_order_mark_windows_line_ends_comments_and_blank_lines_are_accepted(tmp_path):
+    text = "sample\ttask\tsource\r\n\r\n# a remark\r\na\tcell\tx y.tif\r\n\t\t\r\n"
+    (sample,) = read_sheet(sheet(tmp_path, text, encoding="utf-8-sig"))
+    assert (sample.name, sample.task, sample.source, sample.line) == ("a", "cell", "x y.tif", 4)
+    assert (sample.truth, sample.metadata, sample.shards) == (None, "", None)
+
+
+def test_columns_may_stand_in_any_order_and_hold_shards(tmp_path):
+    text = "source\tshards\tsample\ttask\ns.tif\t3\ta\tcell\ns.tif\t\tb\tcell\n"
+    a, b = read_sheet(sheet(tmp_path, text))
+    assert (a.name, a.source, a.shards, b.shards) == ("a", "s.tif", 3, None)
+
+
+def test_trailing_tabs_of_a_spreadsheet_are_accepted(tmp_path):
+    (sample,) = read_sheet(sheet(tmp_path, HEADER + "a\tcell\ts.tif\t\t\t\t\t\n"))
+    assert sample.truth is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "is empty: begin with a line of sample, task, source"),
+        (HEADER, "has a header but no samples"),
+        ("sample task source\na cell s.tif\n", "separated by tabs"),
+        ("sample\ttask\n", ":1: column 'source' is missing"),
+        ("sample\ttask\tsauce\n", ":1: column 'sauce' is not known: did you mean 'source'?"),
+        ("sample\ttask\tsource\ttask\n", "a column stands twice"),
+        (HEADER + "a\tcell\t\n", ":2: source is empty"),
+        (HEADER + "a\tcell\ts\ng\tcell\ts\na\tcell\ts\n", ":4: sample 'a' is already on line 2"),
+        (HEADER + "a\tcell\ts\t\t\t\tmore\n", ":2: 7 columns, but the header names 5"),
+        (HEADER + "a/b\tcell\ts\n", "sample 'a/b' cannot name a folder"),
+        (HEADER + ".a\tcell\ts\n", "sample '.a' cannot name a folder"),
+        ("sample\ttask\tsource\tshards\na\tcell\ts\t0\n", "shards '0' must be a whole number"),
+        ("sample\ttask\tsource\tshards\na\tcell\ts\t²\n", "shards '²' must be a whole number"),
+    ],
+)
+def test_a_wrong_sheet_says_where_and_what_to_do(tmp_path, text, expected):
+    with pytest.raises(ConfigError) as caught:
+        read_sheet(sheet(tmp_path, text))
+    assert expected in str(caught.value)
+    assert str(tmp_path / "samples.tsv") in str(caught.value)
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_folders_of_the_workflow_are_no_sample_names(tmp_path, name):
+    with pytest.raises(ConfigError, match="folder of the workflow itself"):
+        read_sheet(sheet(tmp_path, HEADER + f"{name}\tcell\ts\n"))
+
+
+def test_all_wrong_lines_are_named_at_once(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        read_sheet(sheet(tmp_path, HEADER + "a b\tcell\ts\nok\tcell\ts\nc\t\ts\n"))
+    assert ":2:" in str(caught.value)
+    assert ":4:" in str(caught.value)
+
+
+def test_a_missing_sheet_and_one_that_is_no_text_are_readable_errors(tmp_path):
+    with pytest.raises(ConfigError, match="is not there"):
+        read_sheet(tmp_path / "none.tsv")
+    (tmp_path / "excel.tsv").write_bytes(b"\xff\xfe\x00s")
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        read_sheet(tmp_path / "excel.tsv")
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=8)
+
+
+@settings(deadline=None, max_examples=30)
+@given(rows=st.lists(st.tuples(st.from_regex(NAME, fullmatch=True), CELLS, CELLS), max_size=5))
+def test_a_sheet_is_read_as_written_or_refused_with_its_path(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("sheet") / "samples.tsv"
+    lines = ["\t".join(["sample", "task", "source", *OPTIONAL])]
+    lines += ["\t".join([name, task, source]) for name, task, source in rows]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    names = [name for name, _, _ in rows]
+    whole = all(task and source for _, task, source in rows)
+    if rows and whole and len(set(names)) == len(names) and not set(names) & set(RESERVED):
+        assert [(s.name, s.task, s.source) for s in read_sheet(path)] == rows
+    else:
+        with pytest.raises(ConfigError, match=r"samples\.tsv"):
+            read_sheet(path)

@@ -1,0 +1,74 @@
+"""A small project in a folder of its own: config, sheet, sources and a model that is described."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+
+CLASSES = ["background", "mitochondrion", "nucleus"]
+
+RECIPE: dict[str, Any] = {
+    "spacing": [16, 16, 16],
+    "context": {"spacing": [64, 64, 64]},
+    "network": {"base_channels": 4, "max_channels": 8},
+    "classes": CLASSES,
+    "window": [16, 32, 32],
+}
+
+
+@dataclass
+class ProjectFolder:
+    """A folder to run in, with its config and its sheet as data until `write` is called."""
+
+    path: Path
+    config: dict[str, Any]
+    rows: list[list[str]] = field(default_factory=list)
+
+    def add(self, name: str, *, task: str = "cell", truth: bool = True) -> None:
+        """Add a sample with a TIFF stack of (20, 40, 36) voxels of 16 nm as its source."""
+        random = np.random.default_rng(len(self.rows))
+        source, classes = f"data/{name}.tif", f"data/{name}_truth.tif"
+        (self.path / "data").mkdir(exist_ok=True)
+        image = random.integers(0, 256, (20, 40, 36), np.uint8)
+        tifffile.imwrite(self.path / source, image, photometric="minisblack")
+        if truth:
+            labels = (image > 200).astype(np.uint8)
+            tifffile.imwrite(self.path / classes, labels, photometric="minisblack")
+        spacing = "spacing=16,16,16 unit=nanometer"
+        self.rows.append([name, task, source, classes if truth else "", spacing])
+
+    def write(self) -> None:
+        """Write config/config.yaml and config/samples.tsv."""
+        folder = self.path / "config"
+        folder.mkdir(exist_ok=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
+        lines = [["sample", "task", "source", "truth", "metadata"], *self.rows]
+        (folder / "samples.tsv").write_text("\n".join("\t".join(row) for row in lines) + "\n")
+
+
+@pytest.fixture
+def recipe() -> dict[str, Any]:
+    """Return the recipe of the model in `project_folder`, as a config holds it."""
+    return RECIPE
+
+
+@pytest.fixture
+def project_folder(tmp_path: Path) -> ProjectFolder:
+    """Return a folder with the samples `a` and `b` of a task `cell`, ready to be changed."""
+    model = tmp_path / "models" / "cell"
+    model.mkdir(parents=True)
+    spec = {**RECIPE, "name": "cell", "input_channels": 1, "weights_sha256": "0" * 64}
+    (model / "model.json").write_text(json.dumps(spec))
+    (model / "model.safetensors").write_bytes(b"not read while jobs are planned")
+    folder = ProjectFolder(tmp_path, {"tasks": {"cell": {"model": "models/cell"}}})
+    folder.add("a")
+    folder.add("b")
+    folder.write()
+    return folder

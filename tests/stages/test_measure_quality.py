@@ -1,0 +1,197 @@
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parafovea.errors import ConfigError, SourceError, StoreError
+from parafovea.grid import Grid
+from parafovea.postprocess.settings import ClassSettings
+from parafovea.quality.settings import Limit
+from parafovea.stages.measure_quality import measure_quality
+from parafovea.stages.segment_objects import segment_objects
+from parafovea.store import create
+
+NAMES = ("background", "mitochondrion", "membrane")
+GRID = Grid((40, 20, 24), (20.0, 10.0, 10.0))
+BLENDING = {
+    "window": [16, 20, 16],
+    "starts": [[0, 12, 24], [0], [0, 8]],
+    "minimum_weight": 0.125,
+    "uncovered_voxels": 0,
+}
+
+
+@dataclass(frozen=True)
+class Volume:
+    array: np.ndarray
+    grid: Grid = GRID
+    path: str = "truth.tif"
+
+    def read(self, box):
+        return self.array[box.slices]
+
+
+def labels():
+    """Return classes: three cuboids, one across the slabs of 32 planes, and a sheet."""
+    classes = np.zeros(GRID.shape, np.uint8)
+    classes[2:8, 2:8, 2:8] = 1
+    classes[26:38, 2:8, 2:8] = 1
+    classes[12:18, 12:18, 2:8] = 1
+    classes[:, :, 20] = 2
+    return classes
+
+
+def write(folder, classes, blending=BLENDING):
+    probabilities = np.stack([np.where(classes == k, 0.8, 0.1) for k in range(3)])
+    attributes = {"model": "m"} | ({"blending": blending} if blending else {})
+    path = folder / "prediction.ome.zarr"
+    with create(path, GRID, dtype=np.float32, channels=NAMES, attributes=attributes) as array:
+        array[:] = probabilities
+    segment_objects(
+        path,
+        folder / "classes.ome.zarr",
+        folder / "objects.ome.zarr",
+        folder / "objects.tsv",
+        method="argmax",
+        classes={"membrane": ClassSettings(instances=False)},
+    )
+
+
+def measure(folder, truth=None, truth_objects=None, limits=None):
+    outputs = folder / "quality.json", folder / "quality.tsv"
+    stores = [folder / f"{n}.ome.zarr" for n in ("prediction", "classes", "objects")]
+    measure_quality(
+        *stores, *outputs, truth=truth, truth_objects=truth_objects, limits=limits or {}
+    )
+    table = pd.read_csv(outputs[1], sep="\t", index_col="metric", keep_default_na=False)
+    return json.loads(outputs[0].read_text()), table
+
+
+def test_a_perfect_result_has_perfect_scores(tmp_path):
+    write(tmp_path, labels())
+    found = measure(tmp_path, Volume(labels()))[0]["metrics"]
+    assert found["iou"] == {"overall": 1, "background": 1, "mitochondrion": 1, "membrane": 1}
+    assert found["voi"] == {"split": 0, "merge": 0}
+    assert found["arand"] == {"error": 0, "precision": 1, "recall": 1}
+    perfect = {"tp": 3, "fp": 0, "fn": 0, "rq": 1, "sq": 1, "pq": 1}
+    assert found["panoptic"] == {"mitochondrion": perfect}
+
+
+def test_mistakes_show_in_the_metrics_that_are_about_them(tmp_path):
+    predicted = labels()
+    predicted[12:18, 12:18, 2:8] = 0  # one object missed
+    predicted[30:32, 2:8, 2:8] = 0  # one object cut in two, 4 and 6 planes of 12
+    write(tmp_path, predicted)
+    found = measure(tmp_path, Volume(labels()))[0]["metrics"]
+    assert found["iou"]["mitochondrion"] == pytest.approx((6 + 10) / (6 + 12 + 6))
+    assert found["precision"]["mitochondrion"] == 1
+    assert found["panoptic"]["mitochondrion"] == {
+        "tp": 1,
+        "fp": 2,
+        "fn": 2,
+        "rq": pytest.approx(1 / 3),
+        "sq": 1,
+        "pq": pytest.approx(1 / 3),
+    }
+    assert found["voi"]["split"] > 0
+    # Background covers the missed object and the gap: both are one found "object".
+    assert found["voi"]["merge"] > 0
+
+
+def test_given_truth_objects_take_the_place_of_components(tmp_path):
+    write(tmp_path, labels())
+    ids = np.zeros(GRID.shape, np.uint64)
+    ids[labels() == 1] = 2**40
+    ids[2:8, 2:8, 2:5] = 7  # truth knows that this cuboid is two
+    ids[2:8, 2:8, 5:8] = 8
+    ids[labels() == 2] = 9  # a membrane is no instance
+    for truth in (Volume(labels()), None):
+        found = measure(tmp_path, truth, Volume(ids))[0]["metrics"]
+        assert found["voi"]["merge"] > 0
+        if truth is not None:
+            counts = found["panoptic"]["mitochondrion"]
+            assert (counts["tp"], counts["fp"], counts["fn"]) == (1, 2, 2)
+    assert found["iou"]["mitochondrion"] is None
+
+
+def test_finer_truth_gives_the_same_scores_as_its_own_copy(tmp_path):
+    write(tmp_path, labels())
+    fine = labels().repeat(2, axis=0).repeat(3, axis=1).repeat(2, axis=2)
+    truth = Volume(fine, GRID.resampled((10.0, 10 / 3, 5.0)))
+    same, copy = measure(tmp_path, truth), measure(tmp_path, Volume(labels()))
+    assert same[0]["metrics"] == copy[0]["metrics"]
+
+
+def test_without_truth_its_metrics_are_null_and_empty(tmp_path):
+    write(tmp_path, labels())
+    record, table = measure(tmp_path)
+    assert record["metrics"]["iou"]["mitochondrion"] is None
+    assert record["metrics"]["panoptic"]["mitochondrion"]["pq"] is None
+    assert table.loc["iou.mitochondrion", "value"] == ""
+    assert record["metrics"]["coverage"] == {"minimum_weight": 0.125, "uncovered_voxels": 0}
+    assert 0 < record["metrics"]["entropy"] < 1
+    assert record["metrics"]["seam_energy"]["y"] is None
+
+
+def test_a_step_at_window_faces_shows_as_seam_energy(tmp_path):
+    write(tmp_path, labels())
+    before = measure(tmp_path)[0]["metrics"]["seam_energy"]
+    seamed = labels()
+    seamed[:, :, 8:] = np.where(seamed[:, :, 8:] == 0, 1, seamed[:, :, 8:])
+    write(tmp_path, seamed)
+    after = measure(tmp_path)[0]["metrics"]["seam_energy"]
+    assert before["x"] < 1
+    assert after["x"] > 3
+    assert after["overall"] == after["x"]
+
+
+def test_limits_are_judged_in_both_files(tmp_path):
+    write(tmp_path, labels())
+    limits = {
+        "iou.mitochondrion": Limit(min=0.9),
+        "coverage.minimum_weight": Limit(min=0.5, max=1.0),
+        "entropy": Limit(max=1.0),
+    }
+    record, table = measure(tmp_path, limits=limits)
+    assert list(table.columns) == ["value", "minimum", "maximum", "passed"]
+    assert table.loc["coverage.minimum_weight"].tolist() == ["0.125", "0.5", "1", "false"]
+    assert table.loc["iou.mitochondrion"].tolist() == ["", "0.9", "", ""]
+    assert table.loc["entropy", "passed"] == "true"
+    assert table.loc["voi.split"].tolist() == ["", "", "", ""]
+    assert record["passed"] is False
+    assert record["limits"]["iou.mitochondrion"]["passed"] is None
+    assert measure(tmp_path)[0]["passed"] is None
+
+
+def test_the_record_says_what_made_it_and_is_the_same_again(tmp_path):
+    write(tmp_path, labels())
+    made = measure(tmp_path, Volume(labels()))[0]["provenance"]
+    assert (made["stage"], made["model"]) == ("measure_quality", "m")
+    assert made["blending"] == BLENDING
+    assert made["grid"] == made["truth"] == GRID.to_dict()
+    assert made["postprocess"]["connectivity"] == 26
+    first = (tmp_path / "quality.json").read_bytes()
+    measure(tmp_path, Volume(labels()))
+    assert (tmp_path / "quality.json").read_bytes() == first
+
+
+def test_mistakes_of_the_user_leave_no_files(tmp_path):
+    write(tmp_path, labels())
+    with pytest.raises(ConfigError, match=r"panoptic\.membrane\.pq.*panoptic\.mitochondrion\.pq"):
+        measure(tmp_path, limits={"panoptic.membrane.pq": Limit(min=0.5)})
+    with pytest.raises(SourceError, match="another shape"):
+        measure(tmp_path, Volume(labels(), Grid(GRID.shape, (20.0, 10.0, 20.0))))
+    wrong = labels()
+    wrong[0, 0, :3] = 7, 9, 255
+    with pytest.raises(SourceError, match="7, 9, 255"):
+        measure(tmp_path, Volume(wrong))
+    assert not (tmp_path / "quality.json").exists()
+    assert not (tmp_path / "quality.tsv").exists()
+
+
+def test_a_prediction_without_its_blending_is_refused(tmp_path):
+    write(tmp_path, labels(), blending=None)
+    with pytest.raises(StoreError, match="no complete record of its blending"):
+        measure(tmp_path)

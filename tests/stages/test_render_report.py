@@ -1,0 +1,184 @@
+import hashlib
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_results import METRICS, OBJECTS, Truth, write_results
+
+from parafovea.errors import StoreError
+from parafovea.grid import Grid
+from parafovea.stages.render_report import render_report
+from parafovea.store import open_stored
+
+FIGURES = ("overlays.png", "probabilities.png", "sizes.png")
+
+
+def render(results, **options):
+    html = results.folder / "report.html"
+    options = {"sample": "cell", "slices": 2, **options}
+    render_report(results, html, figures=results.figures, **options)
+    return html.read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """Collects a page's addresses, ids and tags, and fails on tags that do not nest."""
+
+    VOID = frozenset({"meta", "img", "input"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.addresses, self.ids, self.tags, self.open = [], [], set(), []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            if name in ("src", "href"):
+                self.addresses.append(value)
+            if name == "id":
+                self.ids.append(value)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def results(tmp_path):
+    return write_results(tmp_path / "cell")
+
+
+def digests(folder):
+    files = [folder / "report.html", *(folder / "figures" / name for name in FIGURES)]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+
+def test_page_needs_no_other_file_and_is_well_formed(results):
+    page = Page(render(results))
+    assert len([a for a in page.addresses if a.startswith("data:image/png;base64,")]) == 3
+    local = [a for a in page.addresses if not a.startswith("data:image/png;base64,")]
+    assert all(a.startswith("#") and a[1:] in page.ids for a in local)
+    assert len(set(page.ids)) == len(page.ids)
+    assert not page.tags & {"script", "link", "iframe"}
+
+
+def test_same_results_in_another_folder_give_the_same_bytes(results, tmp_path):
+    render(results)
+    shutil.copytree(results.folder, tmp_path / "elsewhere" / "cell")
+    again = type(results)(tmp_path / "elsewhere" / "cell")
+    render(again)
+    assert digests(again.folder) == digests(results.folder)
+
+
+def test_figures_carry_captions_but_no_software_or_date(results):
+    render(results)
+    for name in FIGURES:
+        with Image.open(results.figures / name) as image:
+            assert set(image.text) == {"Title", "Description"}
+            assert len(image.text["Description"]) > 20
+            assert np.ptp(np.asarray(image.convert("L"))) > 100
+
+
+def test_names_from_files_are_escaped(tmp_path):
+    bad = "<script>alert(1)</script>"
+    classes = ("background", '"><img src=x onerror=alert(2)>', "$\\frac{$")
+    objects = OBJECTS.replace("nucleus", bad)
+    metrics = METRICS + f"<b>{bad}</b>\t1\t\t\t\n"
+    results = write_results(tmp_path / "s", classes=classes, objects=objects, metrics=metrics)
+    text = render(results, sample=bad, title=f"{bad}'\"")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "&lt;b&gt;" in text
+    assert all(a.startswith(("data:image/png", "#")) for a in page.addresses)
+
+
+def test_limits_that_are_met_missed_or_without_value_are_told_apart(results):
+    text = render(results)
+    assert "1 of 3 limits met, 1 not judged" in text
+    for name, words in (
+        ("seam_energy", ("1.04", "≤ 1.2", "met")),
+        ("iou.mitochondrion", ("0.5", "≥ 0.7", "missed")),
+        ("arand.error", ("undefined", "≤ 0.1", "not judged")),
+    ):
+        row = re.search(rf'<tr><th scope="row">{re.escape(name)}</th>.*?</tr>', text, re.S)
+        assert row is not None
+        assert all(word in row.group() for word in words)
+
+
+def test_degraded_result_shows_a_banner_and_others_do_not(tmp_path):
+    whole = render(write_results(tmp_path / "whole"))
+    assert 'role="alert"' not in whole
+    degraded = render(write_results(tmp_path / "degraded", degraded="no context was given"))
+    assert 'role="alert"' in degraded
+    assert "no context was given" in degraded
+
+
+def test_provenance_is_shown_whatever_it_holds(results):
+    text = render(results)
+    for part in ("model.sha256", "abcdef0123456789", "blending.starts", "measure_quality"):
+        assert part in text
+    assert str(results.folder) not in text
+
+
+def test_truth_on_a_finer_grid_adds_columns_and_is_read_by_planes(results):
+    render(results)
+    with Image.open(results.figures / "overlays.png") as image:
+        plain = image.size
+    labels = np.repeat(np.repeat(open_stored(results.classes).read(), 2, axis=1), 2, axis=2)
+    truth = Truth(labels, Grid(labels.shape, (16, 8, 8), (0, -4, -4)))
+    text = render(results, truth=truth)
+    with Image.open(results.figures / "overlays.png") as image:
+        assert image.size != plain
+        # The truth is the prediction: nothing above the legend has the colour of a missed voxel.
+        pixels = np.asarray(image.convert("RGB"))
+    missed = (pixels == (0xEE, 0x33, 0x77)).all(axis=-1)
+    assert missed.any()
+    assert not missed[: -pixels.shape[0] // 8].any()
+    assert "Errors: missed" in text
+    assert all(min(box.shape) == 1 for box in truth.boxes)
+
+
+def test_sample_without_objects_says_so(tmp_path):
+    header = OBJECTS.splitlines()[0] + "\n"
+    text = render(write_results(tmp_path / "s", objects=header, shape=(1, 32, 32)))
+    assert "No objects were found" in text
+    assert "The one plane of the sample" in text
+
+
+def test_only_the_largest_objects_are_listed(tmp_path):
+    header = OBJECTS.splitlines()[0]
+    lines = [f"{i}\tnucleus\t{i}\t{i * 4096}\t1\t1\t1\t0\t1" for i in range(1, 31)]
+    text = render(write_results(tmp_path / "s", objects="\n".join([header, *lines, ""])))
+    assert "The 20 largest of 30 objects" in text
+    ids = re.findall(r'<tr><td class="number">(\d+)</td>', text)
+    assert ids == [str(i) for i in range(30, 10, -1)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda r: shutil.rmtree(r.volume), "volume.ome.zarr"),
+        (lambda r: r.object_table.unlink(), "objects.tsv"),
+        (lambda r: r.object_table.write_text("id\tclass\n1\ta\n"), "voxels, volume"),
+        (lambda r: r.quality_table.write_text(METRICS.replace("0.5", "much")), "'much'"),
+        (lambda r: r.quality.write_text("{"), "quality.json"),
+        (lambda r: r.quality.write_text("[]"), "quality.json"),
+    ],
+)
+def test_damaged_result_is_one_readable_error_and_leaves_nothing(results, spoil, words):
+    spoil(results)
+    with pytest.raises(StoreError, match=re.escape(words)) as caught:
+        render(results)
+    assert "again" in str(caught.value)
+    assert not results.figures.exists()
+    assert not (results.folder / "report.html").exists()

@@ -1,0 +1,100 @@
+"""What snakemake plans for a small project; nothing is run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.workflow
+
+EACH = {
+    "resample_volume": 1,
+    "extract_features": 1,
+    "extract_context": 1,
+    "infer_shard": 1,
+    "blend_shards": 1,
+    "segment_objects": 1,
+    "measure_quality": 1,
+    "render_report": 1,
+}
+
+
+@pytest.fixture
+def plan(project_folder):
+    """Return a function that plans the project and returns the number of jobs by rule."""
+
+    def run(*arguments, status=0):
+        project_folder.write()
+        command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+        command += ["--directory", project_folder.path, "--quiet", "rules", "--dry-run"]
+        command += ["--cores", "1", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=project_folder.path)
+        text = done.stdout + done.stderr
+        assert done.returncode == status, text
+        if status:
+            return text
+        lines = text[text.index("Job stats:") :].splitlines()
+        table = lines[3 : next(i for i, line in enumerate(lines) if line.startswith("total"))]
+        return {name: int(count) for name, count in map(str.split, table)}
+
+    return run
+
+
+def test_two_samples_take_every_stage_twice_and_one_summary(plan):
+    jobs = {rule: 2 * count for rule, count in EACH.items()}
+    assert plan() == {**jobs, "summarize_cohort": 1, "all": 1}
+
+
+def test_the_sheets_shards_are_jobs_and_a_model_without_context_needs_none(plan, project_folder):
+    model = project_folder.path / "models/cell/model.json"
+    text = model.read_text().replace('"context": {"spacing": [64, 64, 64]}', '"context": null')
+    model.write_text(text.replace('"base_channels"', '"fusion": "none", "base_channels"'))
+    project_folder.config["tasks"]["cell"]["inference"] = {"shards": 3}
+    jobs = plan()
+    assert jobs["infer_shard"] == 6
+    assert "extract_context" not in jobs
+
+
+def test_phantoms_are_made_for_the_samples_that_name_them(plan, project_folder):
+    phantom = "results/phantoms/cell_seed5"
+    project_folder.rows[1][2:] = [
+        f"{phantom}.ome.zarr",
+        f"{phantom}_truth.ome.zarr",
+        f"objects={phantom}_objects.ome.zarr",
+    ]
+    assert plan()["make_phantom"] == 1
+
+
+def test_a_training_block_makes_the_model_before_it_is_used(plan, project_folder, recipe):
+    project_folder.add("c", truth=False)
+    project_folder.config["tasks"]["cell"] |= {
+        "model": "models/new",
+        "training": {"recipe": recipe, "samples": ["a"], "validation": ["b"]},
+    }
+    jobs = plan()
+    assert jobs["train_model"] == 1
+    assert jobs["extract_features"] == jobs["extract_context"] == 3
+    assert jobs["infer_shard"] == jobs["render_report"] == 1
+
+
+def test_a_folder_for_results_of_ones_own_is_used(plan, project_folder):
+    project_folder.config["results"] = "out/here"
+    assert plan("out/here/a/volume.ome.zarr") == {"resample_volume": 1}
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "expected"),
+    [
+        ("inferrence", {}, "tasks.cell.inferrence is not a known key: did you mean 'inference'?"),
+        ("model", "models/none", "models/none"),
+    ],
+)
+def test_a_wrong_config_stops_before_any_job(plan, project_folder, section, value, expected):
+    project_folder.config["tasks"]["cell"][section] = value
+    text = plan(status=1)
+    assert expected in text
+    assert "Traceback" not in text
+    assert "Job stats" not in text
