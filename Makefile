@@ -31,7 +31,7 @@ demo: $(STAMP) ## Segment three phantom cells; prints the path of the report.
 	@echo "Open $(CURDIR)/results/report.html"
 
 test: $(STAMP) ## Run all tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup
 
 lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .

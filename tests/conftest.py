@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,22 +54,32 @@ class ProjectFolder:
         (folder / "samples.tsv").write_text("\n".join("\t".join(row) for row in lines) + "\n")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe() -> dict[str, Any]:
     """Return the recipe of the model in `project_folder`, as a config holds it."""
     return RECIPE
 
 
-@pytest.fixture
-def project_folder(tmp_path: Path) -> ProjectFolder:
-    """Return a folder with the samples `a` and `b` of a task `cell`, ready to be changed."""
-    model = tmp_path / "models" / "cell"
+def _make_project_folder(path: Path) -> ProjectFolder:
+    model = path / "models" / "cell"
     model.mkdir(parents=True)
     spec = {**RECIPE, "name": "cell", "input_channels": 1, "weights_sha256": "0" * 64}
     (model / "model.json").write_text(json.dumps(spec))
     (model / "model.safetensors").write_bytes(b"not read while jobs are planned")
-    folder = ProjectFolder(tmp_path, {"tasks": {"cell": {"model": "models/cell"}}})
+    folder = ProjectFolder(path, {"tasks": {"cell": {"model": "models/cell"}}})
     folder.add("a")
     folder.add("b")
     folder.write()
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_project_folder() -> Callable[[Path], ProjectFolder]:
+    """Return what `project_folder` makes, for a folder of one's own."""
+    return _make_project_folder
+
+
+@pytest.fixture
+def project_folder(tmp_path: Path) -> ProjectFolder:
+    """Return a folder with the samples `a` and `b` of a task `cell`, ready to be changed."""
+    return _make_project_folder(tmp_path)

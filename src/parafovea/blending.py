@@ -57,7 +57,8 @@ def _bump(shape: Shape) -> Float64:
         x = np.linspace(0, 1, n + 2)[1:-1]
         axes.append(-((x * (1 - x)) ** -1.5))
     depth = _outer_sum(axes)
-    return 1e-4 + np.exp(depth - depth.max())
+    weights: Float64 = 1e-4 + np.exp(depth - depth.max())
+    return weights
 
 
 def _bump_wu(shape: Shape) -> Float64:

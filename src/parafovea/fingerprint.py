@@ -74,11 +74,16 @@ def modules(module: str, *, root: Path = ROOT) -> tuple[str, ...]:
         if name in found:
             continue
         found.add(name)
-        file = _file(name, root)
-        waiting |= set(_packages(name))
-        for target in _read(file)[1]:
-            waiting |= {part for part in _resolved(target, name, file, root) if part not in found}
+        waiting |= _direct(name, root) - found
     return tuple(sorted(found))
+
+
+@functools.cache
+def _direct(name: str, root: Path) -> frozenset[str]:
+    """Return what a module imports itself, with the packages that are run on the way to it."""
+    file = _file(name, root)
+    targets = (_resolved(target, name, file, root) for target in _read(file)[1])
+    return frozenset(_packages(name)).union(*targets)
 
 
 def _packages(name: str) -> Iterator[str]:
@@ -87,6 +92,7 @@ def _packages(name: str) -> Iterator[str]:
         yield name
 
 
+@functools.cache
 def _file(name: str, root: Path) -> Path | None:
     """Return the file of a module, by its name below the package; None where there is none."""
     path = root.joinpath(*name.split(".")) if name else root
@@ -121,19 +127,16 @@ def _read(file: Path | None) -> tuple[str, tuple[str, ...]]:
         return "", ()
     tree = ast.parse(file.read_bytes())
     targets = tuple(_imports(tree.body))
-    for node in _scopes(tree):
-        if _is_text(node.body[0]):
-            node.body = node.body[1:]
+    _drop_docstrings(tree)
     return ast.dump(tree), targets
 
 
-def _scopes(tree: ast.Module) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef]:
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and node.body
-        ):
-            yield node  # type: ignore[misc]
+def _drop_docstrings(scope: ast.Module | ast.ClassDef | ast.FunctionDef) -> None:
+    if scope.body and _is_text(scope.body[0]):
+        scope.body = scope.body[1:]
+    for node in scope.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            _drop_docstrings(node)
 
 
 def _is_text(node: ast.stmt) -> bool:

@@ -29,7 +29,7 @@ def test_centres_nearer_than_the_distance_stay_together():
 
 
 def test_the_distance_is_one_of_the_world_along_z_too():
-    mask = ball(5, 20, 30, 8) | ball(13, 20, 30, 8)  # 8 planes are 16 units
+    mask = ball(5, 20, 30, 9.5) | ball(13, 20, 30, 9.5)  # 8 planes are 16 units
     assert split(mask, 15).max() == 2
     assert split(mask, 17).max() == 1
 

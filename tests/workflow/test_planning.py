@@ -1,12 +1,6 @@
 """What snakemake plans for a small project; nothing is run."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.workflow
 
@@ -23,22 +17,12 @@ EACH = {
 
 
 @pytest.fixture
-def plan(project_folder):
-    """Return a function that plans the project and returns the number of jobs by rule."""
+def plan(project_folder, planned):
+    """Return a function that writes the project, plans it and returns the jobs by rule."""
 
-    def run(*arguments, status=0):
+    def run(*arguments):
         project_folder.write()
-        command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
-        command += ["--directory", project_folder.path, "--quiet", "rules", "--dry-run"]
-        command += ["--cores", "1", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=project_folder.path)
-        text = done.stdout + done.stderr
-        assert done.returncode == status, text
-        if status:
-            return text
-        lines = text[text.index("Job stats:") :].splitlines()
-        table = lines[3 : next(i for i, line in enumerate(lines) if line.startswith("total"))]
-        return {name: int(count) for name, count in map(str.split, table)}
+        return planned(project_folder.path, *arguments)
 
     return run
 
@@ -92,9 +76,11 @@ def test_a_folder_for_results_of_ones_own_is_used(plan, project_folder):
         ("model", "models/none", "models/none"),
     ],
 )
-def test_a_wrong_config_stops_before_any_job(plan, project_folder, section, value, expected):
+def test_a_wrong_config_stops_before_any_job(snakemake, project_folder, section, value, expected):
     project_folder.config["tasks"]["cell"][section] = value
-    text = plan(status=1)
+    project_folder.write()
+    status, text = snakemake(project_folder.path)
+    assert status == 1
     assert expected in text
     assert "Traceback" not in text
-    assert "Job stats" not in text
+    assert not (project_folder.path / "results").exists()

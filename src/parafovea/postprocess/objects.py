@@ -19,8 +19,8 @@ from parafovea.postprocess.split import split_object
 
 Array = np.ndarray[Any, Any]
 
-#: Voxels of the largest bounding box that is split: its distances take about 2 GB.
-LARGEST_SPLIT = 2**26
+#: Voxels of the largest bounding box that is split: its distances and basins take about 3 GB.
+LARGEST_SPLIT = 2**25
 
 
 class Voxels(Protocol):
