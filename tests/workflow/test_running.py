@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from parafovea.backbones import feature_channels
+from parafovea.config import read_project
 from parafovea.models.folder import save_model
 from parafovea.models.network import FusedUNet
 from parafovea.models.spec import BackboneSpec, ModelSpec
+from parafovea.pipeline import run_sample
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -146,3 +148,14 @@ def test_a_new_line_runs_that_sample_and_the_summary(finished, planned):
         finished.rows = rows[:1]
         finished.write()
     assert jobs == {**dict.fromkeys(EVERYTHING, 1), "summarize_cohort": 1, "all": 1}
+
+
+def test_one_process_makes_the_same_bytes_as_the_workflow(finished, monkeypatch):
+    monkeypatch.chdir(finished.path)
+    (finished.path / "solo.yaml").write_text("results: solo\n")
+    project = read_project(finished.path / "config/config.yaml", finished.path / "solo.yaml")
+    page = run_sample(project, "a")
+    assert page.parent.as_posix() == "solo/a"
+    for name in RESULTS:
+        made = (finished.path / "solo" / "a" / name).read_bytes()
+        assert made == (finished.path / "results" / "a" / name).read_bytes(), name

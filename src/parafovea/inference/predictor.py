@@ -12,6 +12,7 @@ from torch import Tensor
 from parafovea.grid import Box
 from parafovea.inference.inputs import RegionInputs
 from parafovea.models.network import FusedUNet
+from parafovea.models.prepare import folded
 from parafovea.models.sampling import project_context, project_local
 
 
@@ -40,9 +41,11 @@ class Predictor:
         self.dtype = dtype
         self.batch_size = batch_size
         self.flat = network.dimensions == 2
+        # Input projections stay in float32: they are small, and interpolation deserves it.
+        self.projections = network.eval().to(device)
         # Channels last is the faster order of both oneDNN and cuDNN.
-        self.memory_format = torch.channels_last if self.flat else torch.channels_last_3d
-        self.network = network.to(device).to(memory_format=self.memory_format).eval()  # type: ignore[call-overload]
+        order = torch.channels_last if self.flat else torch.channels_last_3d
+        self.network = folded(network).to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def __call__(self, region: RegionInputs, boxes: Sequence[Box]) -> NDArray[np.float32]:
@@ -64,10 +67,7 @@ class Predictor:
         wide = None if region.context is None else [self._wide(region, box) for box in boxes]
         features = self._batch(local)
         context = None if wide is None else self._batch(wide)
-        with torch.autocast(
-            self.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=True
-        ):
-            logits = self.network.forward_projected(features, context)
+        logits = self.network.forward_projected(features, context)
         probabilities = logits[: len(boxes)].float().softmax(dim=1)
         if self.flat:
             probabilities = probabilities.unsqueeze(2)
@@ -77,15 +77,14 @@ class Predictor:
     def _local(self, region: RegionInputs, box: Box) -> Tensor:
         tokens, weights = region.features.window(box)
         raw = region.raw_window(box)
-        return project_local(
-            self.network, self._moved(tokens), weights, None if raw is None else self._moved(raw)
-        )
+        voxels = None if raw is None else self._moved(raw)
+        return project_local(self.projections, self._moved(tokens), weights, voxels)
 
     def _wide(self, region: RegionInputs, box: Box) -> Tensor:
         if region.context is None:
             raise ValueError("the region has no context")
         tokens, weights = region.context.window(box)
-        return project_context(self.network, self._moved(tokens), weights)
+        return project_context(self.projections, self._moved(tokens), weights)
 
     def _moved(self, values: NDArray[np.float16]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(values))
@@ -94,9 +93,7 @@ class Predictor:
         return tensor
 
     def _batch(self, windows: list[Tensor]) -> Tensor:
-        """Stack windows (channel, z, y, x) to a full batch in the network's memory layout."""
+        """Stack windows (channel, z, y, x) to a full batch, channels last in memory."""
         filled = windows + [torch.zeros_like(windows[0])] * (self.batch_size - len(windows))
-        batch = torch.stack(filled).to(self.dtype)
-        if self.flat:
-            batch = batch.squeeze(2)
-        return batch.contiguous(memory_format=self.memory_format)
+        batch = torch.stack([window.permute(1, 2, 3, 0) for window in filled]).to(self.dtype)
+        return batch.squeeze(1).permute(0, 3, 1, 2) if self.flat else batch.permute(0, 4, 1, 2, 3)

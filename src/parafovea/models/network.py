@@ -171,11 +171,11 @@ class FusedUNet(nn.Module):
         if context is None or self.fusion == "none":
             return None
         pool = F.avg_pool3d if self.dimensions == 3 else F.avg_pool2d
-        guides = []
-        for level in range(LEVELS):
-            guides.append(self._layer("context_proj", level)(context))
-            context = pool(context, 2)
-        return guides
+        views = [context]
+        while len(views) < LEVELS:
+            # torch averages 3D windows on the CPU in float32 and float64 only.
+            views.append(pool(views[-1].float(), 2).to(context.dtype))
+        return [self._layer("context_proj", level)(view) for level, view in enumerate(views)]
 
     def _pool(self, x: Tensor) -> Tensor:
         return F.max_pool3d(x, 2) if self.dimensions == 3 else F.max_pool2d(x, 2)

@@ -72,19 +72,20 @@ def interpolate(tokens: Tensor, weights: Weights) -> Tensor:
     Returns
     -------
     Tensor
-        (channel, z, y, x) float32.
+        (channel, z, y, x) float32, channels last in memory.
     """
-    along = [
-        None if w.is_identity else torch.from_numpy(w.matrix).to(tokens.device) for w in weights
-    ]
+    along = [torch.from_numpy(w.matrix).to(tokens.device) for w in weights]
     channels, tz, ty, tx = tokens.shape
-    if along[0] is not None:
-        tokens = (along[0] @ tokens.reshape(channels, tz, ty * tx)).reshape(channels, -1, ty, tx)
-    if along[1] is not None:
-        tokens = along[1] @ tokens
-    if along[2] is not None:
-        tokens = tokens @ along[2].T
-    return tokens
+    z, y = len(weights[0].matrix), len(weights[1].matrix)
+    # Channels last throughout: the network reads them so, and the products are large ones.
+    values = tokens.permute(1, 2, 3, 0)
+    if not weights[0].is_identity:
+        values = (along[0] @ values.reshape(tz, ty * tx * channels)).reshape(z, ty, tx, channels)
+    if not weights[1].is_identity:
+        values = (along[1] @ values.reshape(z, ty, tx * channels)).reshape(z, y, tx, channels)
+    if not weights[2].is_identity:
+        values = along[2] @ values
+    return values.permute(3, 0, 1, 2)
 
 
 def _pointwise(layer: nn.Module) -> tuple[Tensor, Tensor]:

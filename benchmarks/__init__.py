@@ -1,0 +1,1 @@
+"""Speed and memory of the engine, each number a ratio measured side by side in one run."""

@@ -1,0 +1,63 @@
+"""Row `features`: features once per sample, against once per window."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+
+from benchmarks.measure import in_turns, whole
+from benchmarks.samples import Bench, extract_local, make_volume, read_fused_spec
+from benchmarks.table import Row, ratio_row
+from parafovea.backbones import load_backbone
+from parafovea.backbones.backbone import Backbone
+from parafovea.features import View
+from parafovea.store import open_stored
+from parafovea.windows import Layout
+
+logger = logging.getLogger(__name__)
+
+NAME = "features"
+
+OVERLAP = 0.5
+
+
+def _every_window(view: View, backbone: Backbone, layout: Layout) -> None:
+    """Compute the features of each window anew, with the surroundings that make them the same."""
+    for box in layout.windows():
+        voxels = np.ascontiguousarray(view.read(box.expanded(backbone.halo)), dtype=np.float32)
+        with torch.inference_mode():
+            backbone(torch.from_numpy(voxels))
+
+
+def run(bench: Bench) -> list[Row]:
+    """Measure the features stage, written to disk, against features of every window in memory."""
+    spec = read_fused_spec(bench.model)
+    shape = (64, 96, 96) if bench.quick else (128, 160, 160)
+    logger.info("  preparing a phantom")
+    inputs = make_volume(bench.scratch, spec, shape=shape)
+    volume = open_stored(inputs.volume)
+    backbone = load_backbone(
+        spec.backbone, spacing=spec.spacing, dimensions=spec.network.dimensions
+    )
+    layout = Layout.regular(shape, spec.window, overlap=OVERLAP)
+    view = View(volume, volume.grid)
+    seconds = in_turns(
+        {
+            "every window": whole(lambda: _every_window(view, backbone, layout)),
+            "once": whole(lambda: extract_local(inputs, spec)),
+        },
+        repeats=2 if bench.quick else 3,
+    )
+    windows = len(list(layout.windows()))
+    voxels = " x ".join(str(n) for n in shape)
+    return [
+        ratio_row(
+            NAME,
+            "time of the same local features for each window over once per sample",
+            seconds,
+            ("every window", "once"),
+            note=f"{spec.backbone.name}, {voxels} voxels, {windows} windows, overlap {OVERLAP}",
+        )
+    ]

@@ -1,0 +1,161 @@
+"""What is measured: phantoms with their cached features, and networks of any architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parafovea.errors import ModelError
+from parafovea.grid import Shape
+from parafovea.inference.inputs import ModelInputs
+from parafovea.models.folder import save_model
+from parafovea.models.network import FusedUNet
+from parafovea.models.spec import BackboneSpec, ModelSpec, SpacingTuple, read_spec
+from parafovea.stages.extract_features import extract_features
+from parafovea.stages.make_phantom import make_phantom
+from parafovea.stages.resample_volume import resample_volume
+
+#: Seed of the phantom; no model was trained or validated on it.
+UNSEEN_SEED = 9001
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every benchmark is given.
+
+    Parameters
+    ----------
+    model : Path
+        Model folder.
+    scratch : Path
+        Empty folder of the benchmark's own, removed afterwards.
+    quick : bool
+        Small volumes, few repeats: for trying out, not for judging.
+    """
+
+    model: Path
+    scratch: Path
+    quick: bool
+
+    @property
+    def repeats(self) -> int:
+        """Rounds that count."""
+        return 2 if self.quick else 5
+
+
+def read_fused_spec(model: Path) -> ModelSpec:
+    """Return the description of a model that the benchmarks can measure.
+
+    Raises
+    ------
+    ModelError
+        If the model has no context, or 2 dimensions.
+    """
+    spec = read_spec(model)
+    if spec.context is None or spec.network.dimensions != 3:
+        raise ModelError(
+            f"{model} is a model of {spec.network.dimensions} dimensions "
+            f"{'without' if spec.context is None else 'with'} context: the benchmarks need one of "
+            "3 dimensions with context, such as resources/models/cell"
+        )
+    return spec
+
+
+def extract_local(inputs: ModelInputs, spec: ModelSpec) -> None:
+    """Write a sample's local features."""
+    _extract(inputs.volume, inputs.features, spec, spec.spacing, spec.backbone)
+
+
+def extract_context(inputs: ModelInputs, spec: ModelSpec) -> None:
+    """Write a sample's context features, where the model takes some."""
+    if spec.context is not None and inputs.context is not None:
+        _extract(inputs.volume, inputs.context, spec, spec.context.spacing, spec.context.backbone)
+
+
+def _extract(
+    volume: Path, output: Path, spec: ModelSpec, spacing: SpacingTuple, backbone: BackboneSpec
+) -> None:
+    extract_features(
+        volume,
+        output,
+        spacing=spacing,
+        backbone=backbone,
+        dimensions=spec.network.dimensions,
+    )
+
+
+def make_volume(folder: Path, spec: ModelSpec, *, shape: Shape) -> ModelInputs:
+    """Write an unseen phantom cell on the model's grid; the features are still to be made.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to write.
+    spec : ModelSpec
+        Gives spacing and normalization.
+    shape : tuple of int
+        Voxels along z, y, x.
+
+    Returns
+    -------
+    ModelInputs
+        The volume, and where its features belong.
+    """
+    image = folder / "phantom.ome.zarr"
+    make_phantom(
+        image,
+        folder / "phantom_truth.ome.zarr",
+        folder / "phantom_objects.ome.zarr",
+        kind="cell",
+        seed=UNSEEN_SEED,
+        shape=shape,
+        spacing=spec.spacing,
+        unit=spec.unit,
+    )
+    volume = folder / "volume.ome.zarr"
+    resample_volume(
+        str(image),
+        volume,
+        spacing=spec.spacing,
+        unit=spec.unit,
+        normalization=spec.normalization,
+    )
+    context = None if spec.context is None else folder / "context.zarr"
+    return ModelInputs(volume, folder / "features.zarr", context)
+
+
+def make_sample(folder: Path, spec: ModelSpec, *, shape: Shape) -> ModelInputs:
+    """Write an unseen phantom cell with its cached features; as `make_volume` otherwise."""
+    inputs = make_volume(folder, spec, shape=shape)
+    extract_local(inputs, spec)
+    extract_context(inputs, spec)
+    return inputs
+
+
+def random_model(folder: Path, spec: ModelSpec, **network: Any) -> ModelSpec:
+    """Write a model of random weights, for measurements that do not depend on them.
+
+    Parameters
+    ----------
+    folder : Path
+        Model folder to write.
+    spec : ModelSpec
+        What the model is like.
+    **network
+        Arguments of the architecture that differ; ``fusion="none"`` drops the context too.
+
+    Returns
+    -------
+    ModelSpec
+        The description as written.
+    """
+    card = spec.model_dump()
+    card["network"] = {**card["network"], **network}
+    if card["network"]["fusion"] == "none":
+        card["context"], card["context_channels"] = None, 0
+    changed = ModelSpec.model_validate({**card, "name": folder.name, "training": {}})
+    torch.manual_seed(0)
+    return save_model(folder, changed, FusedUNet.from_spec(changed))

@@ -1,0 +1,113 @@
+"""A small sample with its cached features, and an untrained model that fits it: for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from parafovea.grid import Grid
+from parafovea.inference.inputs import ModelInputs
+from parafovea.models.folder import save_model
+from parafovea.models.network import FusedUNet
+from parafovea.models.spec import ModelSpec, Recipe
+from parafovea.provenance import record
+from parafovea.stages.extract_features import extract_features
+from parafovea.store import create
+
+BACKBONE = {"name": "filterbank", "arguments": {"scales": [1.0], "kinds": ["gaussian", "gradient"]}}
+CLASSES = ("background", "dark", "bright")
+
+
+def tiny_recipe(*, dimensions: int = 3, context: bool = True, **changes: Any) -> Recipe:
+    """Return a recipe of 8 nm voxels, a small network and, with context, a 16 nm wide view."""
+    wide = {"spacing": (8 if dimensions == 2 else 16, 16, 16), "backbone": BACKBONE}
+    values = {
+        "spacing": (8, 8, 8),
+        "backbone": BACKBONE,
+        "context": wide if context else None,
+        "network": {
+            "dimensions": dimensions,
+            "base_channels": 4,
+            "max_channels": 8,
+            "fusion": "attention" if context else "none",
+        },
+        "classes": CLASSES,
+        "window": (1, 32, 32) if dimensions == 2 else (16, 32, 32),
+        **changes,
+    }
+    return Recipe.model_validate(values)
+
+
+def smooth_volume(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray[Any, Any]:
+    """Return (z, y, x) float16 in 0 to 1: smoothed noise."""
+    noise = np.random.default_rng(seed).normal(size=shape)
+    smooth = ndimage.gaussian_filter(noise, 1.5)
+    return ((smooth - smooth.min()) / np.ptp(smooth)).astype(np.float16)
+
+
+def store_volume(
+    path: Path, voxels: np.ndarray[Any, Any], grid: Grid | None = None, sha256: str = "5" * 64
+) -> Path:
+    """Write voxels as `resample_volume` does, 8 nm where no grid is given."""
+    grid = grid or Grid(voxels.shape, (8, 8, 8))
+    facts = record("resample_volume", source={"path": path.name, "sha256": sha256})
+    with create(path, grid, dtype=np.float16, attributes=facts) as array:
+        array[:] = voxels
+    return path
+
+
+def tiny_inputs(folder: Path, shape: tuple[int, int, int], recipe: Recipe) -> ModelInputs:
+    """Write a sample's volume, features and, where the recipe has one, context."""
+    volume = store_volume(folder / "volume.ome.zarr", smooth_volume(shape))
+    dimensions = recipe.network.dimensions
+    features, context = folder / "features.zarr", folder / "context.zarr"
+    extract_features(
+        volume,
+        features,
+        spacing=recipe.spacing,
+        backbone=recipe.backbone,
+        dimensions=dimensions,
+    )
+    if recipe.context is None:
+        return ModelInputs(volume, features)
+    extract_features(
+        volume,
+        context,
+        spacing=recipe.context.spacing,
+        backbone=recipe.context.backbone,
+        dimensions=dimensions,
+    )
+    return ModelInputs(volume, features, context)
+
+
+def random_network(network: FusedUNet, seed: int = 0) -> FusedUNet:
+    """Return the network with random weights and statistics, so that every layer matters."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for name, tensor in network.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 2)
+            elif tensor.is_floating_point() and tensor.ndim == 1:
+                tensor.normal_(0.3, 0.2)
+            elif tensor.is_floating_point():
+                tensor.normal_(0, 1.5 / tensor[0].numel() ** 0.5)
+    return network.eval()
+
+
+def tiny_spec(recipe: Recipe, **changes: Any) -> ModelSpec:
+    """Return the description of a model for `tiny_inputs`, with a hash to be filled."""
+    channels = {"input_channels": 2 + int(recipe.raw_input)}
+    channels["context_channels"] = 0 if recipe.context is None else 2
+    facts = {"name": "tiny", "weights_sha256": "0" * 64, **channels, **changes}
+    return ModelSpec(**{**recipe.model_dump(), **facts})
+
+
+def tiny_model(folder: Path, recipe: Recipe, **changes: Any) -> Path:
+    """Write a model folder with random weights."""
+    spec = tiny_spec(recipe, **changes)
+    save_model(folder, spec, random_network(FusedUNet.from_spec(spec)))
+    return folder
