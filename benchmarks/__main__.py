@@ -34,6 +34,9 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
 
 RESULTS = Path("benchmarks/results")
 
+#: Characters of a line of the table where the output is not a terminal.
+WIDTH = 120
+
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options of a command line."""
@@ -112,7 +115,10 @@ def main() -> int:
         f"bfloat16 {'native' if facts['bfloat16'] else 'not native'}, load {facts['load']}"
         f"{' (quick: limits do not count)' if given.quick else ''}"
     )
-    Console().print(render(rows, title=title))
+    console = Console()
+    # A pipe or a log file has no width of its own.
+    console.width = console.width if console.is_terminal else WIDTH
+    console.print(render(rows, title=title))
     logger.info("written to %s", given.json)
     failed = any(row.passed is False for row in rows)
     return int(failed and not given.quick)

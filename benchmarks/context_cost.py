@@ -14,6 +14,7 @@ from benchmarks.samples import (
     make_volume,
     random_model,
     read_fused_spec,
+    times,
 )
 from benchmarks.table import Limit, Row, ratio_row
 from parafovea.inference.inputs import ModelInputs
@@ -62,8 +63,7 @@ def run(bench: Bench) -> list[Row]:
         },
         repeats=bench.repeats,
     )
-    voxels = " x ".join(str(n) for n in shape)
-    local, context = (f"{spacing[0]:g}" for spacing in (wide.spacing, _spacing(wide)))
+    place = f"{times(shape)} voxels, context voxels {RATIO} times as long, random weights"
     return [
         ratio_row(
             NAME,
@@ -71,10 +71,6 @@ def run(bench: Bench) -> list[Row]:
             seconds,
             ("with context", "without"),
             limit=Limit("at most", 1.25),
-            note=f"{voxels} voxels of {local} {wide.unit}, context of {context}, random weights",
+            note=place,
         )
     ]
-
-
-def _spacing(spec: ModelSpec) -> tuple[float, float, float]:
-    return spec.spacing if spec.context is None else spec.context.spacing

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import in_turns, whole
-from benchmarks.samples import Bench, extract_local, make_volume, read_fused_spec
+from benchmarks.samples import Bench, extract_local, make_volume, read_fused_spec, times
 from benchmarks.table import Row, ratio_row
 from parafovea.backbones import load_backbone
 from parafovea.backbones.backbone import Backbone
@@ -50,14 +50,13 @@ def run(bench: Bench) -> list[Row]:
         },
         repeats=2 if bench.quick else 3,
     )
-    windows = len(list(layout.windows()))
-    voxels = " x ".join(str(n) for n in shape)
+    place = f"{times(shape)} voxels, {layout.lattice.size} windows, overlap {OVERLAP}"
     return [
         ratio_row(
             NAME,
             "time of the same local features for each window over once per sample",
             seconds,
             ("every window", "once"),
-            note=f"{spec.backbone.name}, {voxels} voxels, {windows} windows, overlap {OVERLAP}",
+            note=f"{spec.backbone.name}, {place}",
         )
     ]

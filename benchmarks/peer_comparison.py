@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.measure import in_turns, whole
 from benchmarks.peer import FullResolution, full_resolution, predicted_by_monai
-from benchmarks.samples import Bench, make_sample, read_fused_spec
+from benchmarks.samples import Bench, make_sample, read_fused_spec, times
 from benchmarks.table import Limit, Row, ratio_row
 from parafovea.devices import computes_bfloat16
 from parafovea.inference.inputs import ModelInputs, SampleInputs
@@ -109,15 +109,13 @@ def run(bench: Bench) -> list[Row]:
     if bfloat16:
         works["MONAI, bfloat16"] = whole(tuned)
     seconds = in_turns(works, repeats=2 if bench.quick else 3)
+    place = (
+        f"{times(shape)} voxels, windows of {times(spec.window)}, overlap {OVERLAP}, equal weights"
+    )
     return [
-        *_times(seconds, _place(shape, spec), bfloat16=bfloat16),
+        *_times(seconds, place, bfloat16=bfloat16),
         *_agreement(auto.output, exact.output, plain.probabilities()),
     ]
-
-
-def _place(shape: tuple[int, ...], spec: ModelSpec) -> str:
-    voxels, window = (" x ".join(str(n) for n in values) for values in (shape, spec.window))
-    return f"{voxels} voxels, windows of {window}, overlap {OVERLAP}, equal weights"
 
 
 def _times(seconds: dict[str, tuple[float, ...]], place: str, *, bfloat16: bool) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,11 @@ class Bench:
     def repeats(self) -> int:
         """Rounds that count."""
         return 2 if self.quick else 5
+
+
+def times(numbers: Sequence[int]) -> str:
+    """Return a shape as text: 64 x 96 x 96."""
+    return " x ".join(str(n) for n in numbers)
 
 
 def read_fused_spec(model: Path) -> ModelSpec:

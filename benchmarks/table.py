@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.measure import Ratio
@@ -132,8 +133,8 @@ def formatted(value: float | None, unit: str) -> str:
     if value is None:
         return "not run"
     if unit == "%":
-        return f"{value:.2f} %"
-    text = f"{value:.2e}" if 0 < abs(value) < 0.01 else f"{value:.3g}"
+        return f"{value:.1f} %" if value < 99 else f"{value:.2f} %"
+    text = f"{value:.1e}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
     return f"{text} {unit}".rstrip()
 
 
@@ -143,28 +144,31 @@ def verdict(row: Row) -> str:
 
 
 def render(rows: Sequence[Row], *, title: str) -> Table:
-    """Return all rows as one table for the terminal."""
-    table = Table(title=title, title_justify="left", show_lines=True)
-    for name in ("benchmark", "what", "measured", "spread", "limit", "result"):
-        table.add_column(name, no_wrap=name not in ("what", "limit"))
+    """Return all rows as one table for the terminal; how each was measured stands below it."""
+    notes = list(dict.fromkeys(row.note for row in rows if row.note))
+    caption = "\n".join(f"({number}) {note}" for number, note in enumerate(notes, start=1))
+    table = Table(
+        title=title, title_justify="left", caption=escape(caption), caption_justify="left"
+    )
+    table.add_column("benchmark", no_wrap=True)
+    table.add_column("what", min_width=40)
+    for name in ("measured", "spread", "limit", "result"):
+        table.add_column(name, no_wrap=True)
     for row in rows:
-        spread = ""
-        if row.spread is not None:
-            spread = " to ".join(formatted(value, "") for value in row.spread)
-        limit = ""
-        if row.limit is not None:
-            limit = f"{row.limit.bound} {formatted(row.limit.value, row.unit)}"
-        what = f"{row.what}\n[dim]{row.note}[/dim]" if row.note else row.what
-        style = {"pass": "green", "FAIL": "bold red"}.get(verdict(row), "")
-        table.add_row(
-            row.benchmark,
-            what,
-            formatted(row.value, row.unit),
-            spread,
-            limit,
-            f"[{style}]{verdict(row)}[/{style}]" if style else verdict(row),
-        )
+        mark = f" ({notes.index(row.note) + 1})" if row.note else ""
+        table.add_row(row.benchmark, escape(row.what) + mark, *_cells(row))
     return table
+
+
+def _cells(row: Row) -> tuple[str, str, str, str]:
+    """Return the value, its spread, its limit and the verdict, as the terminal shows them."""
+    spread, limit = "", ""
+    if row.spread is not None:
+        spread = " to ".join(formatted(value, "") for value in row.spread)
+    if row.limit is not None:
+        limit = f"{row.limit.bound} {formatted(row.limit.value, row.unit)}"
+    colour = {True: "[green]", False: "[bold red]", None: "[dim]"}[row.passed]
+    return formatted(row.value, row.unit), spread, limit, f"{colour}{verdict(row)}[/]"
 
 
 def write_json(

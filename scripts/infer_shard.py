@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from parafovea.inference.inputs import ModelInputs
 from parafovea.inference.settings import InferenceSettings
+from parafovea.models.spec import Overrides
 from parafovea.scripting import stage
 from parafovea.stages.infer_shard import infer_shard
 
@@ -23,4 +24,5 @@ with stage(snakemake):
         Path(snakemake.output.shard),
         shard=int(snakemake.wildcards.shard),
         settings=InferenceSettings(**snakemake.params.settings),
+        overrides=Overrides(**snakemake.params.overrides),
     )

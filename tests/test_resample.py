@@ -128,9 +128,7 @@ def test_a_box_is_the_same_part_of_the_whole(
     box = Box.sized(start, [data.draw(st.integers(1, n)) for n in target.shape])
     box = box.intersection(target.box)
     whole = resampled(volume, source, target)
-    np.testing.assert_allclose(
-        resampled(volume, source, target, box), whole[box.slices], atol=1e-6
-    )
+    np.testing.assert_allclose(resampled(volume, source, target, box), whole[box.slices], atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float16])

@@ -32,9 +32,7 @@ def test_voxels_grid_channels_and_attributes_come_back(tmp_path: Path) -> None:
         facts["later"] = "known at the end"
     stored = open_stored(path)
     np.testing.assert_array_equal(stored.read(), voxels)
-    np.testing.assert_array_equal(
-        stored.read(Box((1, 2, 3), (3, 4, 7))), voxels[:, 1:3, 2:4, 3:7]
-    )
+    np.testing.assert_array_equal(stored.read(Box((1, 2, 3), (3, 4, 7))), voxels[:, 1:3, 2:4, 3:7])
     assert stored.grid == GRID
     assert stored.channels == ("a", "b")
     assert stored.attributes == {"stage": "test", "later": "known at the end"}
@@ -59,9 +57,10 @@ def test_images_are_valid_ome_zarr_with_the_grid_in_their_transformations(
 
 
 def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="killed"), create(
-        tmp_path / "image.zarr", GRID, dtype=np.uint8
-    ) as array:
+    with (
+        pytest.raises(RuntimeError, match="killed"),
+        create(tmp_path / "image.zarr", GRID, dtype=np.uint8) as array,
+    ):
         array[:] = 1
         raise RuntimeError("killed")
     assert list(tmp_path.iterdir()) == []

@@ -31,7 +31,7 @@ def test_windows_cover_every_voxel_and_leave_no_large_volume(layout: Layout) -> 
         assert box.shape == layout.window
         covered[box.intersection(whole).slices] = True
         for a, b, n, w in zip(box.start, box.stop, layout.shape, layout.window, strict=True):
-            assert (0 <= a and b <= n) or w > n
+            assert (a >= 0 and b <= n) or w > n
     assert covered.all()
 
 

@@ -106,5 +106,12 @@ def _predict(project: Project, sample: str, results: SampleResults) -> None:
     settings = project.inference(sample)
     shards = [results.folder / "shards" / f"{n}.zarr" for n in range(1, settings.shards + 1)]
     for number, shard in enumerate(shards, start=1):
-        infer_shard(inputs, Path(task.model), shard, shard=number, settings=settings)
+        infer_shard(
+            inputs,
+            Path(task.model),
+            shard,
+            shard=number,
+            settings=settings,
+            overrides=task.overrides,
+        )
     blend_shards(shards, results.prediction)

@@ -47,6 +47,8 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
             root.addHandler(handler)
         root.setLevel(logging.INFO)
         logging.captureWarnings(True)
+        # what it logs as an error is raised as well, and told once, as ours
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         # torch takes all cores of the machine unless told; only stages that compute load it
         torch = sys.modules.get("torch")
         if torch is not None:

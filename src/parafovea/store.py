@@ -222,7 +222,7 @@ def open_stored(path: Path) -> Stored:
     try:
         group = zarr.open_group(path, mode="r")
         array = group["0"]
-        attributes = cast(dict[str, Any], group.attrs["parafovea"]).copy()
+        attributes = dict(cast(dict[str, Any], group.attrs["parafovea"]))
         grid = Grid.from_dict(attributes.pop("grid"))
         channels = attributes.pop("channels")
     except (FileNotFoundError, KeyError, ValueError, TypeError) as error:

@@ -20,6 +20,7 @@ rule infer_shard:
     params:
         model=setting("task.model"),
         settings=setting("inference"),
+        overrides=setting("task.overrides"),
         code=fingerprint("stages.infer_shard"),
     message:
         "{wildcards.sample}: inference, shard {wildcards.shard} of {params.settings[shards]}"

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from parafovea.config.checks import sample_files, sample_problems, task_problems
 from parafovea.config.messages import problems, suggestion
-from parafovea.config.recipes import given, task_recipe, trained_models
+from parafovea.config.recipes import task_recipe, trained_models
 from parafovea.config.settings import PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
 from parafovea.errors import ConfigError, ModelError
@@ -110,7 +110,7 @@ class Project:
         return tuple(
             f"task {name} overrides the {field} of {self.settings.tasks[name].model}: {value}"
             for name in self.recipes
-            for field, value in given(self.settings.tasks[name].overrides).items()
+            for field, value in self.settings.tasks[name].overrides.given.items()
         )
 
     def _is_predicted(self, sample: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from parafovea.config.settings import Overrides, Task
+from parafovea.config.settings import Task
 from parafovea.errors import ModelError
 from parafovea.models.spec import Recipe, read_spec
 
@@ -56,7 +56,7 @@ def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
     trainer = trained_models(tasks).get(task.model)
     training = None if trainer is None else tasks[trainer].training
     recipe: Recipe = _stored_recipe(Path(task.model)) if training is None else training.recipe
-    return recipe.model_copy(update=given(task.overrides))
+    return recipe.model_copy(update=task.overrides.given)
 
 
 def _stored_recipe(folder: Path) -> Recipe:
@@ -67,12 +67,3 @@ def _stored_recipe(folder: Path) -> Recipe:
             "a `training` block to the task, which makes it"
         )
     return spec
-
-
-def given(overrides: Overrides) -> dict[str, object]:
-    """Return the overrides that are set, by the name of the field they replace."""
-    return {
-        name: getattr(overrides, name)
-        for name in Overrides.model_fields
-        if getattr(overrides, name) is not None
-    }

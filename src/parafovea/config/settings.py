@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from parafovea.grid import METRES
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import Normalization, ShapeTuple, SpacingTuple, Strict
+from parafovea.models.spec import Overrides, ShapeTuple, SpacingTuple, Strict
 from parafovea.postprocess.settings import PostprocessSettings
 from parafovea.quality.settings import QualitySettings
 from parafovea.report.settings import ReportSettings
@@ -39,17 +39,6 @@ class InputSettings(Strict):
         "error",
         description="Voxels that are NaN or infinite: `error` stops the sample; a number, in the "
         "source's own values, takes their place.",
-    )
-
-
-class Overrides(Strict):
-    """Properties of the model that this task replaces, against the way it was trained."""
-
-    spacing: SpacingTuple | None = Field(
-        None, description="Voxel size of the local view; the model's own when null."
-    )
-    normalization: Normalization | None = Field(
-        None, description="Normalization of the source; the model's own when null."
     )
 
 

@@ -18,10 +18,12 @@ from parafovea.inference.engine import weighed
 from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.sums import TILE, TileSums, aligned
-from parafovea.models.spec import ModelSpec, check_window
+from parafovea.models.spec import ModelSpec, Overrides, check_window
 from parafovea.provenance import lineage, record
 from parafovea.store import create
 from parafovea.windows import Layout
+
+_NONE = Overrides()
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ class WindowSums:
 
 
 @contextlib.contextmanager
-def open_sums(output: Path, shard: Shard, *, dtype: torch.dtype) -> Iterator[WindowSums]:
+def open_sums(
+    output: Path, shard: Shard, *, dtype: torch.dtype, overrides: Overrides = _NONE
+) -> Iterator[WindowSums]:
     """Create a shard's array of sums; it appears when the block ends.
 
     Parameters
@@ -121,6 +125,8 @@ def open_sums(output: Path, shard: Shard, *, dtype: torch.dtype) -> Iterator[Win
         Whose windows will come.
     dtype : torch.dtype
         Precision that they are predicted in.
+    overrides : Overrides
+        Properties of the model that the inputs were made with others of; kept in the record.
 
     Yields
     ------
@@ -133,7 +139,11 @@ def open_sums(output: Path, shard: Shard, *, dtype: torch.dtype) -> Iterator[Win
         **lineage(inputs.volume.attributes),
         "features": inputs.features.attributes["features"],
         "context": context,
-        "model": {"name": shard.spec.name, "sha256": shard.spec.weights_sha256},
+        "model": {
+            "name": shard.spec.name,
+            "sha256": shard.spec.weights_sha256,
+            "overrides": overrides.model_dump(mode="json", exclude_none=True),
+        },
         "inference": shard.settings.model_dump(mode="json", exclude={"shards"}),
     }
     attributes = record(

@@ -85,6 +85,23 @@ class NetworkSpec(Strict):
     fusion: Literal["attention", "concat", "none"] = "attention"
 
 
+class Overrides(Strict):
+    """Properties of a model that a task replaces, against the way the model was trained."""
+
+    spacing: SpacingTuple | None = Field(
+        None, description="Voxel size of the local view; the model's own when null."
+    )
+    normalization: Normalization | None = Field(
+        None, description="Normalization of the source; the model's own when null."
+    )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The properties that are replaced, by name."""
+        named = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in named.items() if value is not None}
+
+
 class Recipe(Strict):
     """Everything about a model but its weights: enough to make its input and to train it."""
 

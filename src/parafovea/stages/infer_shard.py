@@ -12,9 +12,12 @@ from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, open_sums
 from parafovea.models.folder import load_model
+from parafovea.models.spec import Overrides
 from parafovea.progress import tracked
 
 logger = logging.getLogger(__name__)
+
+_NONE = Overrides()
 
 
 def infer_shard(
@@ -24,6 +27,7 @@ def infer_shard(
     *,
     shard: int,
     settings: InferenceSettings,
+    overrides: Overrides = _NONE,
 ) -> None:
     """Predict one shard's windows and write their weighted sums.
 
@@ -40,6 +44,8 @@ def infer_shard(
         Which shard, from 1 to `settings.shards`.
     settings : InferenceSettings
         Windows, blending and precision.
+    overrides : Overrides
+        Properties of the model that the inputs were made with others of, on purpose.
 
     Raises
     ------
@@ -49,12 +55,13 @@ def infer_shard(
         If the window does not fit the network, or there is no such shard.
     """
     spec, network = load_model(model)
-    share = Shard.of(SampleInputs(inputs, spec), spec, settings, number=shard)
+    opened = SampleInputs(inputs, spec.model_copy(update=overrides.given))
+    share = Shard.of(opened, spec, settings, number=shard)
     device = choose_device()
     dtype = choose_dtype(settings.precision, device)
     logger.info("%d windows of %s on %s, %s", share.part.size, share.layout.window, device, dtype)
     predictor = Predictor(network, device=device, dtype=dtype, batch_size=settings.batch_size)
     windows = predicted(share.inputs, predictor, share.layout, share.part)
-    with open_sums(output, share, dtype=dtype) as sums:
+    with open_sums(output, share, dtype=dtype, overrides=overrides) as sums:
         for box, probabilities in tracked(windows, share.part.size, "windows"):
             sums.add(box, probabilities)

@@ -1,0 +1,124 @@
+"""Fixed-point sums: one result in whatever order, memory or number of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from parafovea.grid import Box
+from parafovea.inference import sums as sums_module
+from parafovea.inference.sums import TileSums, aligned, tiled
+from parafovea.windows import Layout
+
+TILE = (4, 8, 8)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_tiles() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sums_module, "TILE", TILE)
+        yield
+
+
+def summed(
+    layout: Layout, part: Box, windows: list[tuple[Box, NDArray[np.int64]]], *, capacity: int
+) -> NDArray[np.int64]:
+    """Return the sums over the volume, through tiles on disk."""
+    region = aligned(layout.covered(part))
+    array = zarr.create_array({}, shape=(2, *region.shape), chunks=(2, *TILE), dtype=np.int64)
+    sums = TileSums(array, region, layout, part, capacity=capacity)
+    for box, values in windows:
+        sums.add(box, values)
+    sums.close()
+    total = np.zeros((2, *layout.shape), dtype=np.int64)
+    inside = region.intersection(Box.whole(layout.shape))
+    total[(slice(None), *inside.slices)] = np.asarray(array[:])[
+        (slice(None), *inside.relative_to(region.start).slices)
+    ]
+    return total
+
+
+def drawn_windows(layout: Layout, part: Box, seed: int) -> list[tuple[Box, NDArray[np.int64]]]:
+    rng = np.random.default_rng(seed)
+    boxes = [box.intersection(Box.whole(layout.shape)) for box in layout.windows(part)]
+    return [(box, rng.integers(0, 2**48, (2, *box.shape))) for box in boxes]
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.tuples(st.integers(2, 10), st.integers(4, 20), st.integers(4, 20)),
+    st.tuples(st.integers(3, 6), st.integers(5, 12), st.integers(5, 12)),
+    st.floats(0, 0.5),
+    st.integers(0, 99),
+)
+def test_tiles_in_memory_do_not_change_a_bit_of_the_plain_sum(
+    shape: tuple[int, int, int], window: tuple[int, int, int], overlap: float, seed: int
+) -> None:
+    layout = Layout.regular(shape, window, overlap=overlap)
+    windows = drawn_windows(layout, layout.lattice, seed)
+    plain = np.zeros((2, *shape), dtype=np.int64)
+    for box, values in windows:
+        plain[(slice(None), *box.slices)] += values
+    np.random.default_rng(seed).shuffle(windows)  # type: ignore[arg-type]
+    for capacity in (1, 100):
+        np.testing.assert_array_equal(
+            summed(layout, layout.lattice, windows, capacity=capacity), plain
+        )
+
+
+def test_the_sums_of_shards_add_up_to_those_of_the_whole() -> None:
+    layout = Layout.regular((9, 25, 30), (6, 12, 16), overlap=0.5)
+    windows = drawn_windows(layout, layout.lattice, 0)
+    whole = summed(layout, layout.lattice, windows, capacity=36)
+    known = dict(windows)
+    parts = np.zeros_like(whole)
+    for part in layout.shards(4):
+        own = [b.intersection(Box.whole(layout.shape)) for b in layout.windows(part)]
+        parts += summed(layout, part, [(b, known[b]) for b in own], capacity=2)
+    np.testing.assert_array_equal(parts, whole)
+
+
+def test_no_more_tiles_are_held_than_allowed() -> None:
+    layout = Layout.regular((8, 16, 24), (4, 8, 8), overlap=0.5)
+    region = aligned(layout.covered(layout.lattice))
+    array = zarr.create_array({}, shape=(2, *region.shape), chunks=(2, *TILE), dtype=np.int64)
+    sums = TileSums(array, region, layout, layout.lattice, capacity=3)
+    for box, values in drawn_windows(layout, layout.lattice, 0):
+        sums.add(box, values)
+        assert len(sums._held) <= 3
+
+
+@pytest.mark.parametrize(
+    ("box", "tiles"),
+    [
+        (Box((0, 0, 0), (1, 1, 1)), Box((0, 0, 0), (1, 1, 1))),
+        (Box((3, 7, 8), (5, 8, 9)), Box((0, 0, 1), (2, 1, 2))),
+        (Box((4, 8, 0), (8, 16, 16)), Box((1, 1, 0), (2, 2, 2))),
+    ],
+)
+def test_tiles_are_those_that_a_box_touches(box: Box, tiles: Box) -> None:
+    assert tiled(box) == tiles
+    assert aligned(box) == tiles.scaled(TILE)
+
+
+def test_a_shard_reaches_the_disk(tmp_path: Path) -> None:
+    layout = Layout.regular((5, 6, 6), (4, 4, 4), overlap=0.5)
+    windows = drawn_windows(layout, layout.lattice, 3)
+    region = aligned(Box.whole(layout.shape))
+    array = zarr.create_array(
+        tmp_path / "sums.zarr", shape=(2, *region.shape), chunks=(2, *TILE), dtype=np.int64
+    )
+    sums = TileSums(array, region, layout, layout.lattice)
+    for box, values in windows:
+        sums.add(box, values)
+    sums.close()
+    read = np.asarray(zarr.open_array(tmp_path / "sums.zarr", mode="r")[:])
+    assert read[:, :5, :6, :6].sum() == sum(values.sum() for _, values in windows)
+    assert not read[:, 5:].any()

@@ -1,0 +1,46 @@
+"""Recipes and specs: what cannot be right is refused when it is read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from tiny_sample import tiny_recipe
+
+from parafovea.models.spec import check_window
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unit": "parsec"}, "unit 'parsec' is not known"),
+        ({"classes": ("a", "a")}, "class names must differ"),
+        ({"classes": ("a",)}, "at least 2"),
+        ({"window": (16, 20, 32)}, r"window \(16, 20, 32\) must be a multiple of 16 along z, y, x"),
+        ({"network": {"fusion": "none"}}, "fusion 'none' and context given do not fit"),
+        ({"spacing": (8, 0, 8)}, "greater than 0"),
+        ({"normalization": {"low": 99, "high": 1}}, r"low \(99.0\) must be smaller"),
+        ({"normalization": {"low": -5, "high": 50}}, "must lie in 0 to 100"),
+        ({"colour": "blue"}, "Extra inputs"),
+    ],
+)
+def test_impossible_recipes_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        tiny_recipe(**changes)
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [((1, 40, 32), "must be a multiple of 16 along y, x$"), ((16, 32, 32), "must be 1 along z")],
+)
+def test_windows_of_flat_networks_are_one_slice(window: tuple[int, int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_window(window, 2)
+
+
+def test_reading_a_spec_does_not_import_torch() -> None:
+    code = "import sys, parafovea.models.spec; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

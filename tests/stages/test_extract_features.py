@@ -1,0 +1,77 @@
+"""Features on disk: on their own token grid, with what made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_sample import BACKBONE, smooth_volume, store_volume
+
+from parafovea.errors import ModelError, StoreError
+from parafovea.grid import Vector
+from parafovea.models.spec import BackboneSpec
+from parafovea.stages.extract_features import extract_features
+from parafovea.store import Stored, open_stored
+
+FILTERS = BackboneSpec.model_validate(BACKBONE)
+
+
+def extracted(
+    tmp_path: Path, *, spacing: Vector = (8, 8, 8), backbone: BackboneSpec = FILTERS
+) -> Stored:
+    volume = store_volume(tmp_path / "volume.ome.zarr", smooth_volume((20, 30, 26)))
+    output = tmp_path / "features.zarr"
+    extract_features(volume, output, spacing=spacing, backbone=backbone, dimensions=3)
+    return open_stored(output)
+
+
+def test_features_lie_on_the_token_grid_of_their_view(tmp_path: Path) -> None:
+    volume = store_volume(tmp_path / "volume.ome.zarr", smooth_volume((20, 30, 26)))
+    grid = open_stored(volume).grid
+    local = extracted(tmp_path)
+    assert local.grid == grid.coarsened((2, 2, 2))
+    assert local.channels == ("gaussian_s1", "gradient_s1")
+    assert local.array.dtype == np.float16
+    wide = extracted(tmp_path, spacing=(16, 24, 16))
+    assert wide.grid == grid.resampled((16, 24, 16)).coarsened((2, 2, 2))
+    assert np.isfinite(wide.read()).all()
+    assert wide.read().std(axis=(1, 2, 3)).min() > 0.01
+
+
+def test_features_say_what_made_them_and_how_large_they_are(tmp_path: Path) -> None:
+    stored = extracted(tmp_path, spacing=(16, 16, 16))
+    facts = stored.attributes["features"]
+    assert facts["backbone"] == FILTERS.model_dump(mode="json")
+    assert facts["view_spacing"] == [16, 16, 16]
+    size = stored.array.nbytes / (20 * 30 * 26)
+    assert facts["bytes_per_voxel"] == pytest.approx(size, abs=1e-3)
+    assert stored.attributes["volume"]["source"]["sha256"] == "5" * 64
+
+
+def test_extracting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    def content(folder: Path) -> dict[str, bytes]:
+        folder.mkdir()
+        extracted(folder)
+        files = (p for p in (folder / "features.zarr").rglob("*") if p.is_file())
+        return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_an_impossible_backbone_leaves_no_output(tmp_path: Path) -> None:
+    backbone = BackboneSpec(name="filterbank", arguments={"scale": 3})
+    with pytest.raises(ModelError, match="unknown argument 'scale'"):
+        extracted(tmp_path, backbone=backbone)
+    assert not (tmp_path / "features.zarr").exists()
+
+
+def test_a_missing_volume_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"gone\.zarr is not a complete result"):
+        extract_features(
+            tmp_path / "gone.zarr",
+            tmp_path / "features.zarr",
+            spacing=(8, 8, 8),
+            backbone=FILTERS,
+            dimensions=3,
+        )

@@ -1,0 +1,100 @@
+"""Shards of a sample: bits that do not depend on how many there are, and what made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
+
+from parafovea.inference.inputs import ModelInputs
+from parafovea.inference.settings import InferenceSettings
+from parafovea.models.folder import file_sha256
+from parafovea.stages.blend_shards import blend_shards
+from parafovea.stages.infer_shard import infer_shard
+from parafovea.store import open_stored
+
+
+def predict(
+    folder: Path, inputs: ModelInputs, model: Path, **settings: Any
+) -> np.ndarray[Any, Any]:
+    """Return the blended prediction of all shards, (class, z, y, x)."""
+    chosen = InferenceSettings(**settings)
+    paths = [folder / f"{number}.zarr" for number in range(1, chosen.shards + 1)]
+    for number, path in enumerate(paths, start=1):
+        infer_shard(inputs, model, path, shard=number, settings=chosen)
+    blend_shards(paths, folder / "prediction.ome.zarr")
+    return open_stored(folder / "prediction.ome.zarr").read()
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto", "bfloat16"])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_one_shard_equals_five_shards_bit_for_bit(
+    tmp_path: Path, precision: str, batch_size: int
+) -> None:
+    recipe = tiny_recipe()
+    inputs = tiny_inputs(tmp_path, (24, 60, 70), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    one, five = (
+        predict(
+            tmp_path / str(shards),
+            inputs,
+            model,
+            shards=shards,
+            precision=precision,
+            batch_size=batch_size,
+        )
+        for shards in (1, 5)
+    )
+    np.testing.assert_array_equal(one, five)
+    assert one.std() > 0.01
+    np.testing.assert_allclose(one.astype(np.float32).sum(axis=0), 1, atol=3e-3)
+
+
+def test_flat_networks_have_shards_too_even_more_than_windows(tmp_path: Path) -> None:
+    recipe = tiny_recipe(dimensions=2)
+    inputs = tiny_inputs(tmp_path, (3, 40, 32), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    one = predict(tmp_path / "one", inputs, model)
+    many = predict(tmp_path / "many", inputs, model, shards=8)
+    np.testing.assert_array_equal(one, many)
+
+
+def test_a_batch_of_three_is_a_batch_of_one_to_rounding(tmp_path: Path) -> None:
+    recipe = tiny_recipe(context=False)
+    inputs = tiny_inputs(tmp_path, (16, 48, 48), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    single, triple = (
+        predict(tmp_path / str(n), inputs, model, batch_size=n, precision="float32")
+        for n in (1, 3)
+    )
+    np.testing.assert_allclose(single, triple, atol=1e-5)
+
+
+def test_the_same_shard_twice_is_the_same_bytes_and_says_what_made_it(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    inputs = tiny_inputs(tmp_path, (16, 40, 32), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    for name in ("one", "two"):
+        settings = InferenceSettings(shards=2, precision="float32")
+        infer_shard(inputs, model, tmp_path / name / "s.zarr", shard=1, settings=settings)
+
+    def content(folder: Path) -> dict[str, bytes]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    facts = open_stored(tmp_path / "one" / "s.zarr").attributes
+    assert facts["stage"] == "infer_shard"
+    assert facts["model"] == {
+        "name": "tiny",
+        "sha256": file_sha256(model / "model.safetensors"),
+    }
+    assert facts["source"]["sha256"] == "5" * 64
+    assert facts["precision"] == "float32"
+    assert facts["inference"]["overlap"] == 0.5
+    assert facts["features"]["backbone"]["arguments"]["scales"] == [1.0]
+    assert facts["context"]["view_spacing"] == [16, 16, 16]
+    assert str(tmp_path) not in str(facts)
