@@ -14,9 +14,13 @@ CPU = torch.device("cpu")
 def test_the_environment_decides_over_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(devices.DEVICE_VARIABLE, "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert devices.choose_device() == CPU
     monkeypatch.setenv(devices.DEVICE_VARIABLE, "cuda:1")
     assert devices.choose_device() == torch.device("cuda:1")
+    monkeypatch.setenv(devices.DEVICE_VARIABLE, "cuda:2")
+    with pytest.raises(ConfigError, match="cuda:2 is not available .*cpu or cuda:0 or cuda:1"):
+        devices.choose_device()
 
 
 @pytest.mark.parametrize(("available", "kind"), [(True, "cuda"), (False, "cpu")])

@@ -24,9 +24,11 @@ def choose_device() -> torch.device:
     wanted = os.environ.get(DEVICE_VARIABLE)
     if wanted is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted != "cpu" and not (wanted.startswith("cuda") and torch.cuda.is_available()):
+    cards = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if wanted not in ("cpu", *cards, *(["cuda"] if cards else [])):
         raise ConfigError(
-            f"{DEVICE_VARIABLE}={wanted} is not available on this machine: unset it, or use cpu"
+            f"{DEVICE_VARIABLE}={wanted} is not available on this machine: unset it, or use "
+            f"{' or '.join(['cpu', *cards])}"
         )
     return torch.device(wanted)
 

@@ -148,6 +148,17 @@ class ValueMap:
         )
         return filled
 
+    def check_half(self, statistics: Statistics) -> None:
+        """Raise `VoxelError` where normalized values would not fit into float16."""
+        extremes = [statistics.minimum, statistics.maximum]
+        reached = np.abs(self(np.asarray(extremes))).max()
+        if reached > np.finfo(np.float16).max:
+            raise VoxelError(
+                f"source values of {extremes[0]:g} to {extremes[1]:g} reach {reached:g} when "
+                "normalized, more than float16 holds: override the model's normalization by a "
+                "window of values, or let it clip"
+            )
+
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return the normalized values, float32, in the shape of `values`."""
         scaled = (np.asarray(values, dtype=np.float32) - np.float32(self.low)) / np.float32(

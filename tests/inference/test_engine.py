@@ -96,11 +96,13 @@ def test_a_window_is_the_same_wherever_it_stands_in_a_batch(tmp_path: Path) -> N
     np.testing.assert_array_equal(together, np.stack(alone))
 
 
-def _store_raw_tokens(path: Path, voxels: np.ndarray) -> Path:  # type: ignore[type-arg]
+def _store_raw_tokens(path: Path, volume: Path) -> Path:
+    stored = open_stored(volume)
+    voxels = stored.read()
     facts = {"backbone": {"revision": None, **BACKBONE}, "view_spacing": [8.0, 8.0, 8.0]}
     grid = Grid(voxels.shape, (8, 8, 8))
     tokens = np.stack([voxels, np.square(voxels)])
-    attributes = record("extract_features", features=facts)
+    attributes = record("extract_features", features=facts, volume=stored.attributes)
     with create(path, grid, dtype=np.float16, channels=["a", "b"], attributes=attributes) as array:
         array[:] = tokens
     return path
@@ -121,7 +123,7 @@ def test_a_volume_smaller_than_a_window_is_as_if_padded_by_reflection_and_croppe
     found = []
     for name, voxels in (("small", small), ("large", large)):
         volume = store_volume(tmp_path / f"{name}.zarr", voxels)
-        tokens = _store_raw_tokens(tmp_path / f"{name}_tokens.zarr", voxels)
+        tokens = _store_raw_tokens(tmp_path / f"{name}_tokens.zarr", volume)
         found.append(SampleInputs(ModelInputs(volume, tokens), recipe))
     inside, padded = found
     assert open_stored(tmp_path / "large.zarr").grid.shape != shape

@@ -127,18 +127,22 @@ def refused(paths: list[Path], output: Path, message: str) -> None:
 
 def test_a_missing_shard_is_refused(tmp_path: Path, sample: tuple[ModelInputs, Path]) -> None:
     paths = shards_of(tmp_path, sample, (1, 2), shards=3)
-    refused(paths, tmp_path / "p.zarr", r"hold \d+ windows of \d+: delete .*run infer_shard again")
+    refused(
+        paths,
+        tmp_path / "p.zarr",
+        r"of \d+ windows the shards miss \d+ and repeat \d+: delete .*run infer_shard again",
+    )
     refused([*paths, tmp_path / "3.zarr"], tmp_path / "p.zarr", "3.zarr is not a complete result")
 
 
 def test_a_shard_given_twice_in_anothers_place_is_refused(
     tmp_path: Path, sample: tuple[ModelInputs, Path]
 ) -> None:
-    first, second = shards_of(tmp_path, sample, (1, 2), shards=2)
-    # Both hold as many windows, so that counting them does not tell.
+    first, second = shards_of(tmp_path, sample, (1, 2), shards=3)
+    # All three hold as many windows, so that counting them does not tell.
     parts = [Box(*map(tuple, open_stored(p).attributes["part"])) for p in (first, second)]
-    assert parts[0].size == parts[1].size
-    refused([first, first], tmp_path / "p.zarr", "infer_shard again")
+    assert [part.size for part in parts] == [2, 2]
+    refused([first, second, second], tmp_path / "p.zarr", "infer_shard again")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import ModelError
-from parafovea.grid import Box, Grid
+from parafovea.grid import METRES, Box, Grid, Vector
 from parafovea.models.sampling import TokenSampler, Weights
-from parafovea.models.spec import Recipe
+from parafovea.models.spec import BackboneSpec, Recipe
 from parafovea.resample import read_reflected
 from parafovea.store import Stored, open_stored
 
@@ -109,16 +109,42 @@ class SampleInputs:
         self.features = open_stored(inputs.features)
         self.context = None if inputs.context is None else open_stored(inputs.context)
         self.raw_input = recipe.raw_input
+        self._unit = recipe.unit
         _check_view(self.volume, inputs.volume, recipe)
-        _check_features(self.features, inputs.features, recipe.backbone.model_dump(mode="json"))
+        self._check_features(self.features, inputs.features, recipe.backbone, recipe.spacing)
         if (self.context is None) != (recipe.context is None):
             has, needs = ("no ", "a ") if self.context is None else ("a ", "no ")
             raise ModelError(f"the sample has {has}context, but the model takes {needs}context")
         if recipe.context is not None and inputs.context is not None and self.context is not None:
-            wanted = recipe.context.backbone.model_dump(mode="json")
-            _check_features(self.context, inputs.context, wanted, recipe.context.spacing)
+            context = recipe.context
+            self._check_features(self.context, inputs.context, context.backbone, context.spacing)
         self._local = TokenSampler(self.grid, self.features.grid)
         self._wide = None if self.context is None else TokenSampler(self.grid, self.context.grid)
+
+    def _check_features(
+        self, stored: Stored, path: Path, backbone: BackboneSpec, spacing: Vector
+    ) -> None:
+        """Raise `ModelError` where features are of another backbone, view or volume."""
+        facts = stored.attributes.get("features", {})
+        wanted = backbone.model_dump(mode="json")
+        if facts.get("backbone") != wanted:
+            raise ModelError(
+                f"{path} holds features of {facts.get('backbone')}, but the model was made for "
+                f"{wanted}: run the stage that made them again with the model's backbone"
+            )
+        scale = METRES[self.grid.unit] / METRES[self._unit]
+        found = [s * scale for s in facts.get("view_spacing", [])]
+        if len(found) != 3 or not np.allclose(found, spacing, rtol=1e-3):
+            raise ModelError(
+                f"{path} was seen with voxels of {found} {self._unit}, but the model was made for "
+                f"{list(spacing)}: run extract_features, or extract_context, again with the "
+                "model's spacing"
+            )
+        source = stored.attributes.get("volume", {}).get("source")
+        if source != self.volume.attributes.get("source"):
+            raise ModelError(
+                f"{path} was made from another volume: run the stage that made it again"
+            )
 
     @property
     def grid(self) -> Grid:
@@ -155,20 +181,4 @@ def _check_view(volume: Stored, path: Path, recipe: Recipe) -> None:
         raise ModelError(
             f"{path} has voxels of {found} {recipe.unit}, but the model was made for "
             f"{recipe.spacing}: run resample_volume again with the model's spacing"
-        )
-
-
-def _check_features(
-    stored: Stored, path: Path, backbone: dict[str, Any], spacing: tuple[float, ...] | None = None
-) -> None:
-    facts = stored.attributes.get("features", {})
-    if facts.get("backbone") != backbone:
-        raise ModelError(
-            f"{path} holds features of {facts.get('backbone')}, but the model was made for "
-            f"{backbone}: run extract_features again with the model's backbone"
-        )
-    if spacing is not None and not np.allclose(facts.get("view_spacing", []), spacing, rtol=1e-3):
-        raise ModelError(
-            f"{path} was seen at a spacing of {facts.get('view_spacing')}, but the model's "
-            f"context has {list(spacing)}: run extract_context again with the model's spacing"
         )

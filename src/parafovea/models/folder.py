@@ -62,7 +62,8 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
         buffers = {n: t for n, t in network.state_dict().items() if n.endswith("batches_tracked")}
         network.load_state_dict({**buffers, **tensors})
     except (RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{weights} does not fit the architecture in {CARD}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{weights} does not fit the architecture in {CARD}: {reason}") from error
     return spec, network.eval()
 
 

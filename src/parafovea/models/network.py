@@ -168,8 +168,10 @@ class FusedUNet(nn.Module):
 
     def _guides(self, context: Tensor | None) -> Sequence[Tensor] | None:
         """Return the context features of each level: pooled by 2, then projected to its width."""
-        if context is None or self.fusion == "none":
+        if context is None:
             return None
+        if self.fusion == "none":
+            raise ValueError("this network takes no context: its fusion is none")
         pool = F.avg_pool3d if self.dimensions == 3 else F.avg_pool2d
         views = [context]
         while len(views) < LEVELS:

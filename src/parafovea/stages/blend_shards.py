@@ -57,7 +57,7 @@ def _region(shard: Stored) -> Box:
 
 def _complete(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
     """Return the common layout of the shards, which must hold every window once."""
-    same = ("layout", "inference", "model", "source", "volume")
+    same = ("layout", "inference", "model", "source", "volume", "precision")
     first = shards[0].attributes
     for shard, path in zip(shards, paths, strict=True):
         for key in same:
@@ -67,11 +67,14 @@ def _complete(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
                     "infer_shard again"
                 )
     layout = Layout.from_dict(first["layout"])
-    parts = [Box(*(tuple(corner) for corner in s.attributes["part"])) for s in shards]
-    if sum(p.size for p in parts) != layout.lattice.size:
+    held = np.zeros(layout.lattice.shape, dtype=np.int64)
+    for shard in shards:
+        start, stop = (tuple(corner) for corner in shard.attributes["part"])
+        held[Box(start, stop).slices] += 1
+    if (held != 1).any():
         raise StoreError(
-            f"the shards hold {sum(p.size for p in parts)} windows of {layout.lattice.size}: "
-            f"delete {paths[0].parent} and run infer_shard again"
+            f"of {held.size} windows the shards miss {np.count_nonzero(held == 0)} and repeat "
+            f"{np.count_nonzero(held > 1)}: delete {paths[0].parent} and run infer_shard again"
         )
     return layout
 

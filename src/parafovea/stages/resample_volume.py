@@ -67,6 +67,7 @@ def resample_volume(
     logger.info("%s: %s", source, grid)
     statistics = scan(opened.read, grid, np.dtype(opened.array.dtype))
     values = value_map(statistics, normalization, nonfinite=nonfinite)
+    values.check_half(statistics)
     target = grid.resampled(spacing)
     logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
     attributes = record(

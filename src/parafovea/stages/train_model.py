@@ -102,7 +102,13 @@ def _trainer(folder: Path, settings: TrainingSettings) -> L.Trainer:
         default_root_dir=folder,
         callbacks=[
             ModelCheckpoint(
-                folder, filename="best", monitor="validation_iou", mode="max", save_last=True
+                folder,
+                filename="best",
+                monitor="validation_iou",
+                mode="max",
+                save_last=True,
+                # A file that a killed run left is written over, not kept beside a "best-v1".
+                enable_version_counter=False,
             ),
             StepProgress(settings.steps),
         ],
@@ -225,6 +231,9 @@ def _quiet() -> None:
     """Silence what Lightning says about choices that are made on purpose here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
+        ".*have overridden `transfer_batch_to_device`.*",
+        ".*could not find the monitored key.*",
+        ".*LeafSpec.*",
         ".*does not have many workers.*",
         ".*log_every_n_steps.*",
         ".*exists and is not",

@@ -64,7 +64,14 @@ class FusionTask(L.LightningModule):
         return self._scores([self._inputs(w) for w in windows])
 
     def _inputs(self, window: TrainingWindow) -> tuple[Tensor, Tensor | None]:
-        """Return a window's projected local and context input, (channel, z, y, x)."""
+        """Return a window's projected local and context input, (channel, z, y, x).
+
+        In float32, as in inference, whatever the precision of training.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return self._projected(window)
+
+    def _projected(self, window: TrainingWindow) -> tuple[Tensor, Tensor | None]:
         region = window.region
         tokens, weights = region.features.window(window.box)
         raw = region.raw_window(window.box)
@@ -100,6 +107,8 @@ class FusionTask(L.LightningModule):
 
     def training_step(self, windows: list[TrainingWindow], batch_index: int) -> Tensor:
         """Return the loss of a batch, mirrored and turned at random."""
+        # Dropout is drawn from the step alone, so that a resumed run draws as an undisturbed one.
+        torch.manual_seed(1_000_003 * self.settings.seed + self.global_step)
         inputs, targets = [], []
         for window in windows:
             local, wide = self._inputs(window)

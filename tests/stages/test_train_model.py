@@ -1,0 +1,199 @@
+"""Training ends with a model folder, the same whether it was interrupted or not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from tiny_sample import tiny_recipe
+from tiny_training import training_sample
+
+from parafovea.inference.settings import InferenceSettings
+from parafovea.models.folder import load_model
+from parafovea.models.spec import Recipe
+from parafovea.stages import train_model as stage
+from parafovea.stages.blend_shards import blend_shards
+from parafovea.stages.infer_shard import infer_shard
+from parafovea.stages.train_model import train_model
+from parafovea.store import open_stored
+from parafovea.training.module import FusionTask
+from parafovea.training.samples import TrainingSample
+from parafovea.training.settings import TrainingSettings
+
+# Lightning itself calls what torch has deprecated; nothing of this package does.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers.*"),
+    pytest.mark.filterwarnings("ignore:You have overridden `transfer_batch_to_device`"),
+    # A resumed epoch that had ended already ends once more, without scores.
+    pytest.mark.filterwarnings("ignore:.*could not find the monitored key.*"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning"),
+]
+
+
+class KilledError(RuntimeError):
+    """Stands for a job that ends before its work does."""
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    """Return the recipe of the 3D samples here."""
+    return tiny_recipe(window=(16, 16, 16))
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> TrainingSample:
+    """Return a sample of (20, 24, 40) voxels with context."""
+    return training_sample(tmp_path_factory.mktemp("training") / "train", recipe, (20, 24, 40))
+
+
+@pytest.fixture(autouse=True)
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "computes_bfloat16", lambda device: False)
+
+
+def train(folder: Path, sample: TrainingSample, recipe: Recipe, **changes: Any) -> Path:
+    values = {"steps": 6, "validate_every": 2, "batch_size": 2, "seed": 1, **changes}
+    names = {"samples": (sample.name,), "validation": (sample.name,)}
+    train_model(
+        folder / "model",
+        training=[sample],
+        validation=[sample],
+        settings=TrainingSettings(recipe=recipe, **names, **values),  # type: ignore[arg-type]
+        name="tiny",
+        checkpoints=folder / "checkpoints",
+    )
+    return folder / "model"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, sample: TrainingSample, recipe: Recipe
+) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "computes_bfloat16", lambda device: False)
+        return train(tmp_path_factory.mktemp("undisturbed"), sample, recipe)
+
+
+def test_training_writes_a_model_folder_that_predicts(
+    tmp_path: Path, undisturbed: Path, sample: TrainingSample
+) -> None:
+    assert set(content(undisturbed)) == {
+        "model.safetensors",
+        "model.json",
+        "history.tsv",
+        "loss.png",
+    }
+    spec, _ = load_model(undisturbed)
+    assert (spec.input_channels, spec.context_channels) == (3, 2)
+    assert spec.training["samples"] == ["train"]
+    assert spec.training["settings"]["seed"] == 1
+    assert 0 <= spec.training["validation_scores"]["iou.dark"] <= 1
+    settings = InferenceSettings(precision="float32")
+    infer_shard(sample.inputs, undisturbed, tmp_path / "s.zarr", shard=1, settings=settings)
+    blend_shards([tmp_path / "s.zarr"], tmp_path / "p.zarr")
+    prediction = open_stored(tmp_path / "p.zarr").read()
+    np.testing.assert_allclose(prediction.sum(axis=0), 1, atol=1e-4)
+
+
+def test_the_history_has_a_row_for_each_validation_and_no_folder_is_left(undisturbed: Path) -> None:
+    history = pd.read_csv(undisturbed / "history.tsv", sep="\t")
+    assert history["step"].tolist() == [2, 4, 6]
+    assert list(history.columns) == ["step", "loss", "validation_iou", "iou.dark", "iou.bright"]
+    assert [path.name for path in undisturbed.parent.iterdir()] == ["model"]
+    assert str(undisturbed.parent) not in (undisturbed / "model.json").read_text()
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_interrupted_and_run_again_ends_with_the_same_bytes(
+    tmp_path: Path,
+    undisturbed: Path,
+    sample: TrainingSample,
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+) -> None:
+    plain = FusionTask.training_step
+
+    def killed(self: FusionTask, windows: Any, batch_index: int) -> torch.Tensor:
+        if self.global_step == step:
+            raise KilledError
+        return plain(self, windows, batch_index)
+
+    monkeypatch.setattr(FusionTask, "training_step", killed)
+    with pytest.raises(KilledError):
+        train(tmp_path, sample, recipe)
+    assert not (tmp_path / "model").exists()
+    monkeypatch.setattr(FusionTask, "training_step", plain)
+    resumed = content(train(tmp_path, sample, recipe))
+    wanted = content(undisturbed)
+    assert resumed["history.tsv"].decode() == wanted["history.tsv"].decode()
+    assert resumed == wanted
+
+
+def test_killed_between_its_two_checkpoints_it_still_ends_with_the_best_weights(
+    tmp_path: Path,
+    sample: TrainingSample,
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = ModelCheckpoint._save_last_checkpoint
+
+    def killed(self: ModelCheckpoint, *args: Any) -> None:
+        raise KilledError
+
+    monkeypatch.setattr(ModelCheckpoint, "_save_last_checkpoint", killed)
+    with pytest.raises(KilledError):
+        train(tmp_path, sample, recipe, steps=20, validate_every=4)
+    monkeypatch.setattr(ModelCheckpoint, "_save_last_checkpoint", plain)
+    model = train(tmp_path, sample, recipe, steps=20, validate_every=4)
+    history = pd.read_csv(model / "history.tsv", sep="\t")
+    best = int(history["step"][history["validation_iou"].idxmax()])
+    assert best > 4, "the first checkpoint is the best: this tells nothing"
+    assert load_model(model)[0].training["best_step"] == best
+
+
+def test_a_checkpoint_of_another_training_is_not_resumed(
+    tmp_path: Path,
+    sample: TrainingSample,
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: Path,
+) -> None:
+    plain = FusionTask.training_step
+
+    def killed(self: FusionTask, windows: Any, batch_index: int) -> torch.Tensor:
+        if self.global_step == 3:
+            raise KilledError
+        return plain(self, windows, batch_index)
+
+    monkeypatch.setattr(FusionTask, "training_step", killed)
+    with pytest.raises(KilledError):
+        train(tmp_path, sample, recipe, learning_rate=0.5)
+    monkeypatch.setattr(FusionTask, "training_step", plain)
+    assert content(train(tmp_path, sample, recipe)) == content(undisturbed)
+
+
+def test_a_flat_network_learns_an_easy_problem(
+    tmp_path: Path,
+) -> None:
+    recipe = tiny_recipe(dimensions=2)
+    sample = training_sample(tmp_path / "sample", recipe, (4, 40, 48))
+    model = train(
+        tmp_path, sample, recipe, steps=60, validate_every=20, learning_rate=2e-2, batch_size=4
+    )
+    history = pd.read_csv(model / "history.tsv", sep="\t")
+    assert history["loss"].iloc[-1] < 0.75 * history["loss"].iloc[0]
+    assert history["validation_iou"].iloc[-1] > 0.5
+    scores = json.loads((model / "model.json").read_text())["training"]["validation_scores"]
+    assert scores["iou.overall"] > 0.5
+    assert load_model(model)[1].dimensions == 2
