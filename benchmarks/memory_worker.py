@@ -1,4 +1,4 @@
-"""One task of the memory benchmark, in a process of its own; prints its peak memory as JSON.
+"""One task of the memory benchmark, in a process of its own; prints its peaks as JSON.
 
 Run by `memory_growth`: `python -m benchmarks.memory_worker TASK FOLDER MODEL`.
 """
@@ -90,15 +90,17 @@ def _repeat(stored: Stored, output: Path, *, times: int) -> None:
             array[(..., *box.slices)] = values
 
 
-def ours(folder: Path, model: Path, *, overlap: float) -> None:
-    """Run infer_shard and blend_shards."""
+def ours(folder: Path, model: Path, *, overlap: float) -> dict[str, int]:
+    """Run infer_shard and blend_shards; return the peak after each."""
     sums = folder / "sums.zarr"
     infer_shard(_inputs(folder), model, sums, shard=1, settings=InferenceSettings(overlap=overlap))
+    inferred = peak_bytes()
     blend_shards([sums], folder / "prediction.ome.zarr")
+    return {"infer_peak_bytes": inferred, "peak_bytes": peak_bytes()}
 
 
-def monai(folder: Path, model: Path, *, overlap: float) -> None:
-    """Run MONAI's sliding windows over a tensor of all features at full resolution."""
+def monai(folder: Path, model: Path, *, overlap: float) -> dict[str, int]:
+    """Run MONAI's sliding windows over a tensor of all features; return the peak."""
     # Imported here, so that our peak does not pay for MONAI's modules.
     from benchmarks.peer import FullResolution, full_resolution, predicted_by_monai
 
@@ -106,10 +108,11 @@ def monai(folder: Path, model: Path, *, overlap: float) -> None:
     stacked = full_resolution(SampleInputs(_inputs(folder), spec))
     predictor = FullResolution(network, spec.input_channels).eval()
     predicted_by_monai(predictor, stacked, spec.window, overlap=overlap)
+    return {"peak_bytes": peak_bytes()}
 
 
 def main() -> None:
-    """Do the task and print the peak."""
+    """Do the task and print its peaks in bytes, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=("prepare", "ours", "monai"))
     parser.add_argument("folder", type=Path)
@@ -119,10 +122,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.task == "prepare":
         prepare(given.folder, given.model, edge=given.edge)
-    else:
-        task = ours if given.task == "ours" else monai
-        task(given.folder, given.model, overlap=given.overlap)
-    sys.stdout.write(json.dumps({"peak_bytes": peak_bytes()}))
+        return
+    task = ours if given.task == "ours" else monai
+    sys.stdout.write(json.dumps(task(given.folder, given.model, overlap=given.overlap)))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from parafovea.inference.inputs import SampleInputs
 from parafovea.models.network import FusedUNet
 from parafovea.models.sampling import interpolate
 
+#: Voxels along z, y, x that are interpolated at once.
+BRICK: Shape = (64, 64, 64)
+
 
 class FullResolution(nn.Module):
     """A fused network as MONAI takes it: one input tensor, class probabilities as output.
@@ -52,22 +55,21 @@ def full_resolution(inputs: SampleInputs, box: Box | None = None) -> Tensor:
     Returns
     -------
     Tensor
-        (1, channel, z, y, x) float32, filled channel by channel so that nothing else of its size
-        is held.
+        (1, channel, z, y, x) float32, filled brick by brick so that nothing else of its size is
+        held.
     """
     box = box or inputs.grid.box
-    region = inputs.read(box)
     stacked = torch.empty(1, inputs.input_channels + inputs.context_channels, *box.shape)
-    places = iter(stacked[0])
-    raw = region.raw_window(box)
-    if raw is not None:
-        next(places).copy_(torch.from_numpy(raw))
-    for block in (region.features, region.context):
-        if block is not None:
-            tokens, weights = block.window(box)
-            for channel in tokens:
-                low = torch.from_numpy(channel).float()[None]
-                next(places).copy_(interpolate(low, weights)[0])
+    for brick in box.tiles(BRICK):
+        region = inputs.read(brick)
+        raw = region.raw_window(brick)
+        parts = [] if raw is None else [torch.from_numpy(raw)[None].float()]
+        for block in (region.features, region.context):
+            if block is not None:
+                tokens, weights = block.window(brick)
+                parts.append(interpolate(torch.from_numpy(tokens).float(), weights))
+        place = brick.relative_to(box.start).slices
+        stacked[(0, slice(None), *place)] = torch.cat(parts)
     return stacked
 
 

@@ -19,7 +19,7 @@ def test_the_environment_decides_over_what_is_there(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(devices.DEVICE_VARIABLE, "cuda:1")
     assert devices.choose_device() == torch.device("cuda:1")
     monkeypatch.setenv(devices.DEVICE_VARIABLE, "cuda:2")
-    with pytest.raises(ConfigError, match="cuda:2 is not available .*cpu or cuda:0 or cuda:1"):
+    with pytest.raises(ConfigError, match=r"cuda:2 is not available .*cpu or cuda:0 or cuda:1"):
         devices.choose_device()
 
 

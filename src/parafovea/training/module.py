@@ -92,14 +92,12 @@ class FusionTask(L.LightningModule):
         return self.network.forward_projected(local, self._batch(wide) if wide else None)
 
     def _batch(self, windows: list[Tensor]) -> Tensor:
-        batch = torch.stack(windows)
-        if self.spec.network.dimensions == 2:
-            batch = batch.squeeze(2)
+        batch = self._flattened(torch.stack(windows))
         return batch.contiguous(memory_format=self._format)
 
-    def _target(self, target: np.ndarray[Any, Any]) -> Tensor:
-        classes = self._moved(target.astype(np.int64))
-        return classes if self.spec.network.dimensions == 2 else classes[None]
+    def _flattened(self, batch: Tensor) -> Tensor:
+        """Return a batch (N, channel, z, y, x) without z where the network has 2 dimensions."""
+        return batch.squeeze(2) if self.spec.network.dimensions == 2 else batch
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Return the batch as it is: windows move to the device when they are assembled."""
@@ -116,10 +114,8 @@ class FusionTask(L.LightningModule):
             turns = self._turns(window, batch_index) if self.settings.augment else []
             inputs.append((_turned(local, turns), None if wide is None else _turned(wide, turns)))
             targets.append(_turned(target, turns))
-        target_batch = torch.stack(targets)
-        if self.spec.network.dimensions == 2:
-            target_batch = target_batch.squeeze(2)
-        loss: Tensor = self.loss(self._scores(inputs).float(), target_batch)
+        target = self._flattened(torch.stack(targets))
+        loss: Tensor = self.loss(self._scores(inputs).float(), target)
         self._losses.append(float(loss.detach()))
         self.log("loss", loss, prog_bar=True, batch_size=len(windows))
         return loss
