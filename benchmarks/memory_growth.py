@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 NAME = "memory"
 
 #: Less than the usual half, ours and MONAI's alike: 384³ voxels are then 343 windows, not 1331.
-#: Neither side's memory depends on how often a voxel is predicted.
+#: How often a voxel is predicted hardly matters for the memory of either side.
 OVERLAP = 0.125
 
 #: What Python, torch and the network need beside arrays of the volume's size, in 1e9 bytes.

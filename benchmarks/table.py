@@ -134,7 +134,7 @@ def formatted(value: float | None, unit: str) -> str:
         return "not run"
     if unit == "%":
         return f"{value:.1f} %" if value < 99 else f"{value:.2f} %"
-    text = f"{value:.1e}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
+    text = f"{value:.2f}" if value == 0 or 0.01 <= abs(value) < 1e5 else f"{value:.1e}"
     return f"{text} {unit}".rstrip()
 
 
