@@ -43,6 +43,12 @@ class AxisWeights:
         """One past the last source index that is used."""
         return self.start + int(self.matrix.shape[1])
 
+    def pooled(self, factor: int) -> AxisWeights:
+        """Return the weights of the means of `factor` targets each; the count must divide."""
+        rows, columns = self.matrix.shape
+        means = self.matrix.reshape(rows // factor, factor, columns).mean(axis=1)
+        return AxisWeights(self.start, means)
+
     @property
     def is_identity(self) -> bool:
         """Whether the values pass unchanged."""

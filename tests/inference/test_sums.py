@@ -115,7 +115,7 @@ def test_a_shard_reaches_the_disk(tmp_path: Path) -> None:
     array = zarr.create_array(
         tmp_path / "sums.zarr", shape=(2, *region.shape), chunks=(2, *TILE), dtype=np.int64
     )
-    sums = TileSums(array, region, layout, layout.lattice)
+    sums = TileSums(array, region, layout, layout.lattice, capacity=3)
     for box, values in windows:
         sums.add(box, values)
     sums.close()

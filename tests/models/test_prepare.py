@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from tiny_sample import random_network
 from torch import nn
 
+from parafovea.grid import Box, Grid
 from parafovea.models.fusion import Fusion
 from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import folded
+from parafovea.models.prepare import prepare
+from parafovea.models.sampling import TokenSampler, project, project_context
+
+WINDOW = {2: (1, 32, 32), 3: (16, 32, 32)}
 
 
 def network_of(fusion: Fusion, dimensions: int) -> FusedUNet:
@@ -19,34 +24,63 @@ def network_of(fusion: Fusion, dimensions: int) -> FusedUNet:
     return random_network(network)
 
 
-@pytest.mark.parametrize("fusion", ["attention", "concat", "none"])
+def seeded(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("fusion", ["attention", "concat"])
 @pytest.mark.parametrize("dimensions", [2, 3])
-def test_a_folded_network_computes_the_same(fusion: Fusion, dimensions: int) -> None:
+def test_context_from_tokens_guides_as_context_at_full_resolution(
+    fusion: Fusion, dimensions: int
+) -> None:
     network = network_of(fusion, dimensions)
-    generator = torch.Generator().manual_seed(0)
-    local, wide = torch.randn(2, 2, 4, *[32] * dimensions, generator=generator)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    quick = folded(network)
+    box = Box.whole(WINDOW[dimensions])
+    sampler = TokenSampler(Grid(box.shape, (8, 8, 8)), Grid((4, 9, 9), (32, 30, 30)))
+    weights = sampler.weights(box)
+    tokens = seeded(2, *sampler.needed(box).shape)
+    flat = dimensions == 2
+
+    def batch(view: torch.Tensor) -> torch.Tensor:
+        return (view.squeeze(1) if flat else view)[None]
+
+    local = batch(seeded(4, *box.shape))
+    ready = prepare(network)
     with torch.inference_mode():
-        for context in (None,) if fusion == "none" else (None, wide):
-            wanted = network.forward_projected(local, context)
-            found = quick.forward_projected(local, context)
-            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        wanted = network.forward_projected(local, batch(project_context(network, tokens, weights)))
+        views = []
+        for level, guide in enumerate(ready.guides):
+            factors = (1 if flat else 2**level, 2**level, 2**level)
+            z, y, x = (w.pooled(f) for w, f in zip(weights, factors, strict=True))
+            views.append(batch(project(tokens, guide, (z, y, x))))
+        found = ready.network.forward_guided(local, views)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_network_without_context_computes_the_same(dimensions: int) -> None:
+    network = network_of("none", dimensions)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    local = seeded(2, 4, *[32] * dimensions)
+    ready = prepare(network)
+    with torch.inference_mode():
+        wanted = network.forward_projected(local)
+        torch.testing.assert_close(
+            ready.network.forward_guided(local, None), wanted, rtol=1e-4, atol=1e-4
+        )
+    assert ready.guides == ()
     after = network.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
 def test_no_normalization_is_left() -> None:
-    kinds = {type(module) for module in folded(network_of("attention", 3)).modules()}
+    kinds = {type(module) for module in prepare(network_of("attention", 3)).network.modules()}
     assert nn.BatchNorm3d not in kinds
     assert nn.Conv3d in kinds
 
 
-def test_a_folded_network_still_computes_in_half_precision() -> None:
-    network = network_of("attention", 3)
-    local, wide = torch.randn(2, 1, 4, 16, 16, 16, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        wanted = network.forward_projected(local, wide).softmax(dim=1)
-        half = folded(network).to(torch.bfloat16)
-        found = half.forward_projected(local.bfloat16(), wide.bfloat16()).float().softmax(dim=1)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=0.05)
+def test_pooled_weights_give_the_means_of_what_the_weights_give() -> None:
+    sampler = TokenSampler(Grid((1, 1, 32), (8, 8, 8)), Grid((1, 1, 11), (8, 8, 24)))
+    along = sampler.weights(Box.whole((1, 1, 32)))[2]
+    values = np.random.default_rng(0).random(along.matrix.shape[1], dtype=np.float32)
+    wanted = (along.matrix @ values).reshape(8, 4).mean(axis=1)
+    np.testing.assert_allclose(along.pooled(4).matrix @ values, wanted, rtol=1e-5)

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from parafovea.devices import keep_buffers
 from parafovea.grid import Box
-from parafovea.inference.inputs import RegionInputs
+from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import folded
-from parafovea.models.sampling import project_context, project_local
+from parafovea.models.prepare import prepare
+from parafovea.models.sampling import project, project_local
 
 
 class Predictor:
@@ -42,10 +43,13 @@ class Predictor:
         self.batch_size = batch_size
         self.flat = network.dimensions == 2
         # Input projections stay in float32: they are small, and interpolation deserves it.
-        self.projections = network.eval().to(device)
+        self._projections = network.eval().to(device)
+        prepared = prepare(network)
         # Channels last is the faster order of both oneDNN and cuDNN.
         order = torch.channels_last if self.flat else torch.channels_last_3d
-        self.network = folded(network).to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
+        self.network = prepared.network.to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
+        self._guides = prepared.guides
+        keep_buffers()
 
     @torch.inference_mode()
     def __call__(self, region: RegionInputs, boxes: Sequence[Box]) -> NDArray[np.float32]:
@@ -63,11 +67,12 @@ class Predictor:
         ndarray
             (window, class, z, y, x) float32; classes add up to 1.
         """
-        local = [self._local(region, box) for box in boxes]
-        wide = None if region.context is None else [self._wide(region, box) for box in boxes]
-        features = self._batch(local)
-        context = None if wide is None else self._batch(wide)
-        logits = self.network.forward_projected(features, context)
+        features = self._batch([self._local(region, box) for box in boxes])
+        guides = None
+        if region.context is not None:
+            views = [self._wide(region.context, box) for box in boxes]
+            guides = [self._batch(list(level)) for level in zip(*views, strict=True)]
+        logits = self.network.forward_guided(features, guides)
         probabilities = logits[: len(boxes)].float().softmax(dim=1)
         if self.flat:
             probabilities = probabilities.unsqueeze(2)
@@ -78,13 +83,18 @@ class Predictor:
         tokens, weights = region.features.window(box)
         raw = region.raw_window(box)
         voxels = None if raw is None else self._moved(raw)
-        return project_local(self.projections, self._moved(tokens), weights, voxels)
+        return project_local(self._projections, self._moved(tokens), weights, voxels)
 
-    def _wide(self, region: RegionInputs, box: Box) -> Tensor:
-        if region.context is None:
-            raise ValueError("the region has no context")
-        tokens, weights = region.context.window(box)
-        return project_context(self.projections, self._moved(tokens), weights)
+    def _wide(self, context: TokenBlock, box: Box) -> list[Tensor]:
+        """Return a window's context at each level of the network."""
+        values, weights = context.window(box)
+        tokens = self._moved(values)
+        views = []
+        for level, guide in enumerate(self._guides):
+            factors = (1 if self.flat else 2**level, 2**level, 2**level)
+            z, y, x = (along.pooled(f) for along, f in zip(weights, factors, strict=True))
+            views.append(project(tokens, guide, (z, y, x)))
+        return views
 
     def _moved(self, values: NDArray[np.float16]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(values))
@@ -94,6 +104,7 @@ class Predictor:
 
     def _batch(self, windows: list[Tensor]) -> Tensor:
         """Stack windows (channel, z, y, x) to a full batch, channels last in memory."""
-        filled = windows + [torch.zeros_like(windows[0])] * (self.batch_size - len(windows))
-        batch = torch.stack([window.permute(1, 2, 3, 0) for window in filled]).to(self.dtype)
+        last = [window.permute(1, 2, 3, 0).to(self.dtype) for window in windows]
+        last += [torch.zeros_like(last[0])] * (self.batch_size - len(windows))
+        batch = torch.stack(last) if len(last) > 1 else last[0][None]
         return batch.squeeze(1).permute(0, 3, 1, 2) if self.flat else batch.permute(0, 4, 1, 2, 3)

@@ -47,11 +47,11 @@ class TileSums:
     part : Box
         The windows that will be added, as a box of the lattice.
     capacity : int
-        Tiles in memory.
+        Tiles in memory; `capacity` of this module says how many a walk through windows needs.
     """
 
     def __init__(
-        self, array: zarr.Array[Any], region: Box, layout: Layout, part: Box, *, capacity: int = 36
+        self, array: zarr.Array[Any], region: Box, layout: Layout, part: Box, *, capacity: int
     ) -> None:
         self.array = array
         self.region = region
@@ -126,3 +126,26 @@ def _windows_per_tile(layout: Layout, part: Box) -> dict[Shape, int]:
         counts.append(along)
     z, y, x = counts
     return {(i, j, k): a * b * c for i, a in z.items() for j, b in y.items() for k, c in x.items()}
+
+
+def capacity(layout: Layout, group: Shape) -> int:
+    """Return how many tiles the largest group of neighbouring windows touches.
+
+    Parameters
+    ----------
+    layout : Layout
+        All windows of the volume.
+    group : tuple of int
+        Windows along z, y, x that are computed one after the other.
+    """
+    most = 1
+    for starts, window, size, count, tile in zip(
+        layout.starts, layout.window, layout.shape, group, TILE, strict=True
+    ):
+        touched = 1
+        for first in range(0, len(starts), count):
+            last = starts[min(first + count, len(starts)) - 1]
+            end = min(last + window, size)
+            touched = max(touched, -(-end // tile) - max(0, starts[first]) // tile)
+        most *= touched
+    return most

@@ -149,6 +149,23 @@ class FusedUNet(nn.Module):
         Tensor
             (N, classes, ...), logits.
         """
+        return self.forward_guided(features, None if context is None else self._guides(context))
+
+    def forward_guided(self, features: Tensor, guides: Sequence[Tensor] | None) -> Tensor:
+        """Return class scores for projected features and each level's own context.
+
+        Parameters
+        ----------
+        features : Tensor
+            (N, base_channels, ...) at full resolution.
+        guides : sequence of Tensor or None
+            Context at levels 1 to 4, (N, width of the level, ...), at its resolution.
+
+        Returns
+        -------
+        Tensor
+            (N, classes, ...), logits.
+        """
         skips = []
         x = features
         for level in range(LEVELS):
@@ -156,7 +173,6 @@ class FusedUNet(nn.Module):
             skips.append(x)
             x = self._pool(x)
         x = self.dropout(self.bottleneck(x))
-        guides = self._guides(context)
         for level in reversed(range(LEVELS)):
             skip = skips[level]
             if guides is not None:
@@ -166,10 +182,8 @@ class FusedUNet(nn.Module):
             x = self._layer("dec", level)(torch.cat([x, skip], dim=1))
         return cast(Tensor, self.final_conv(x))
 
-    def _guides(self, context: Tensor | None) -> Sequence[Tensor] | None:
+    def _guides(self, context: Tensor) -> Sequence[Tensor]:
         """Return the context features of each level: pooled by 2, then projected to its width."""
-        if context is None:
-            return None
         if self.fusion == "none":
             raise ValueError("this network takes no context: its fusion is none")
         pool = F.avg_pool3d if self.dimensions == 3 else F.avg_pool2d

@@ -6,7 +6,7 @@ to the tokens; only their few output channels are interpolated to full resolutio
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -59,8 +59,26 @@ class TokenSampler:
         return Box(shape3([w.start for w in weights]), shape3([w.stop for w in weights]))
 
 
+class Pointwise(NamedTuple):
+    """A pointwise convolution as a matrix: (outputs, inputs) weights and (outputs,) bias."""
+
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> Pointwise:
+        """Return the matrix of a convolution of kernel 1."""
+        return cls(cast(Tensor, layer.weight).flatten(1), cast(Tensor, layer.bias))
+
+    def after(self, first: Pointwise) -> Pointwise:
+        """Return the one convolution that is `first`, then this."""
+        weight = self.weight.double() @ first.weight.double()
+        bias = self.weight.double() @ first.bias.double() + self.bias.double()
+        return Pointwise(weight.float(), bias.float())
+
+
 def interpolate(tokens: Tensor, weights: Weights) -> Tensor:
-    """Return tokens interpolated along z, y, x.
+    """Return tokens interpolated along x, y, z.
 
     Parameters
     ----------
@@ -72,25 +90,47 @@ def interpolate(tokens: Tensor, weights: Weights) -> Tensor:
     Returns
     -------
     Tensor
-        (channel, z, y, x) float32, channels last in memory.
+        (channel, z, y, x) float32, channels last in memory, as networks read them fastest.
     """
-    along = [torch.from_numpy(w.matrix).to(tokens.device) for w in weights]
-    channels, tz, ty, tx = tokens.shape
-    z, y = len(weights[0].matrix), len(weights[1].matrix)
-    # Channels last throughout: the network reads them so, and the products are large ones.
+    wz, wy, wx = weights
+    channels, tz, ty, _ = tokens.shape
+    z, y, x = (len(w.matrix) for w in weights)
     values = tokens.permute(1, 2, 3, 0)
-    if not weights[0].is_identity:
-        values = (along[0] @ values.reshape(tz, ty * tx * channels)).reshape(z, ty, tx, channels)
-    if not weights[1].is_identity:
-        values = (along[1] @ values.reshape(z, ty, tx * channels)).reshape(z, y, tx, channels)
-    if not weights[2].is_identity:
-        values = along[2] @ values
+    # The longest product, over whole planes, comes last and is one matrix multiplication.
+    if not wx.is_identity:
+        values = torch.from_numpy(wx.matrix).to(tokens.device) @ values
+    if not wy.is_identity:
+        values = values.reshape(tz, ty, x * channels)
+        values = (torch.from_numpy(wy.matrix).to(tokens.device) @ values).reshape(
+            tz, y, x, channels
+        )
+    if not wz.is_identity:
+        values = values.reshape(tz, y * x * channels)
+        values = (torch.from_numpy(wz.matrix).to(tokens.device) @ values).reshape(z, y, x, channels)
     return values.permute(3, 0, 1, 2)
 
 
-def _pointwise(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
-    return weight.reshape(weight.shape[0], weight.shape[1]), bias
+def project(tokens: Tensor, layer: Pointwise, weights: Weights) -> Tensor:
+    """Return tokens past a pointwise convolution, then interpolated.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        (feature, tz, ty, tx) of any float type.
+    layer : Pointwise
+        The convolution.
+    weights : tuple of AxisWeights
+        From the tokens to the window.
+
+    Returns
+    -------
+    Tensor
+        (output, z, y, x) float32, channels last in memory.
+    """
+    features, *shape = tokens.shape
+    columns = tokens.reshape(features, -1).float().T
+    low = torch.addmm(layer.bias, columns, layer.weight.T)
+    return interpolate(low.reshape(*shape, -1).permute(3, 0, 1, 2), weights)
 
 
 def project_local(
@@ -112,15 +152,16 @@ def project_local(
     Returns
     -------
     Tensor
-        (base_channels, z, y, x) float32.
+        (base_channels, z, y, x) float32, channels last in memory.
     """
-    weight, bias = _pointwise(network.input_conv)
-    taken = 0 if raw is None else 1
-    low = torch.einsum("bc,czyx->bzyx", weight[:, taken:], tokens.float())
-    full = interpolate(low, weights) + bias[:, None, None, None]
-    if raw is not None:
-        full = torch.addcmul(full, weight[:, 0, None, None, None], raw.float()[None])
-    return full
+    layer = Pointwise.of(network.input_conv)
+    if raw is None:
+        return project(tokens, layer, weights)
+    full = project(tokens, Pointwise(layer.weight[:, 1:], layer.bias), weights)
+    channels, *shape = full.shape
+    columns = full.permute(1, 2, 3, 0).reshape(-1, channels)
+    columns = torch.addmm(columns, raw.reshape(-1, 1).float(), layer.weight[:, :1].T)
+    return columns.reshape(*shape, channels).permute(3, 0, 1, 2)
 
 
 def project_context(network: FusedUNet, tokens: Tensor, weights: Weights) -> Tensor:
@@ -138,8 +179,6 @@ def project_context(network: FusedUNet, tokens: Tensor, weights: Weights) -> Ten
     Returns
     -------
     Tensor
-        (base_channels, z, y, x) float32.
+        (base_channels, z, y, x) float32, channels last in memory.
     """
-    weight, bias = _pointwise(network.context_input_conv)
-    low = torch.einsum("bc,czyx->bzyx", weight, tokens.float()) + bias[:, None, None, None]
-    return interpolate(low, weights)
+    return project(tokens, Pointwise.of(network.context_input_conv), weights)

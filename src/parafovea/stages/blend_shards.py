@@ -21,7 +21,7 @@ from parafovea.windows import Layout
 logger = logging.getLogger(__name__)
 
 #: Voxels that are blended at once: a shard file of the prediction.
-BLOCK = (64, 128, 256)
+BLOCK = (64, 128, 128)
 
 
 def summed_weights(layout: Layout, weights: NDArray[np.int64], box: Box) -> NDArray[np.int64]:

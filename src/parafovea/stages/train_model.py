@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from parafovea import __version__
-from parafovea.devices import choose_device, computes_bfloat16
+from parafovea.devices import choose_device, computes_bfloat16, keep_buffers
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.folder import save_model
 from parafovea.models.network import FusedUNet
@@ -159,6 +159,7 @@ def train_model(
     """
     L.seed_everything(settings.seed, verbose=False)
     _quiet()
+    keep_buffers()
     learn = [OpenSample(sample, settings.recipe) for sample in training]
     check = [OpenSample(sample, settings.recipe) for sample in validation]
     spec = _new_spec(name, learn, settings)
