@@ -67,17 +67,38 @@ class Predictor:
         ndarray
             (window, class, z, y, x) float32; classes add up to 1.
         """
-        features = self._batch([self._local(region, box) for box in boxes])
-        guides = None
-        if region.context is not None:
-            views = [self._wide(region.context, box) for box in boxes]
-            guides = [self._batch(list(level)) for level in zip(*views, strict=True)]
-        logits = self.network.forward_guided(features, guides)
+        logits = self.network.forward_guided(*self.assemble(region, boxes))
         probabilities = logits[: len(boxes)].float().softmax(dim=1)
         if self.flat:
             probabilities = probabilities.unsqueeze(2)
         result: NDArray[np.float32] = probabilities.contiguous().cpu().numpy()
         return result
+
+    @torch.inference_mode()
+    def assemble(
+        self, region: RegionInputs, boxes: Sequence[Box]
+    ) -> tuple[Tensor, list[Tensor] | None]:
+        """Return what the network takes for a batch of windows.
+
+        Parameters
+        ----------
+        region : RegionInputs
+            Inputs of a region that holds the windows.
+        boxes : sequence of Box
+            At most `batch_size` windows of one shape.
+
+        Returns
+        -------
+        features : Tensor
+            (N, base_channels, [z,] y, x), projected local input; N is `batch_size`.
+        guides : list of Tensor or None
+            Context at each level; None without context.
+        """
+        features = self._batch([self._local(region, box) for box in boxes])
+        if region.context is None:
+            return features, None
+        views = [self._wide(region.context, box) for box in boxes]
+        return features, [self._batch(list(level)) for level in zip(*views, strict=True)]
 
     def _local(self, region: RegionInputs, box: Box) -> Tensor:
         tokens, weights = region.features.window(box)
