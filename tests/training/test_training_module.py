@@ -70,3 +70,17 @@ def test_mirroring_twice_changes_nothing_and_once_what_it_names(turns: list[str]
         axis = 1 + "zyx".find(turn)
         wanted = wanted.swapaxes(2, 3) if turn == "yx" else np.flip(wanted, axis)
     np.testing.assert_array_equal(_turned(values, turns).numpy(), wanted)
+
+
+def test_jitter_changes_channels_by_its_share_and_only_where_it_is_drawn(recipe: Recipe) -> None:
+    settings = TrainingSettings(recipe=recipe, samples=("a",), validation=("b",), jitter=0.1)
+    task = FusionTask(FusedUNet.from_spec(tiny_spec(recipe)), tiny_spec(recipe), settings)
+    values = np.random.default_rng(0).normal(3, 2, (200, 4, 5, 6)).astype(np.float32)
+    plain = task._channels(values, None)
+    torch.testing.assert_close(plain, torch.from_numpy(values))
+    moved = task._channels(values, np.random.default_rng(1))
+    again = task._channels(values, np.random.default_rng(1))
+    assert torch.equal(moved, again)
+    gains = moved.std(dim=(1, 2, 3)) / plain.std(dim=(1, 2, 3))
+    assert abs(gains.mean() - 1) < 0.03
+    assert 0.07 < gains.std() < 0.13

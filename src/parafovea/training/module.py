@@ -63,25 +63,36 @@ class FusionTask(L.LightningModule):
         """Return the logits of a batch of windows, (N, classes, [z,] y, x)."""
         return self._scores([self._inputs(w) for w in windows])
 
-    def _inputs(self, window: TrainingWindow) -> tuple[Tensor, Tensor | None]:
+    def _inputs(
+        self, window: TrainingWindow, draw: np.random.Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return a window's projected local and context input, (channel, z, y, x).
 
-        In float32, as in inference, whatever the precision of training.
+        In float32, as in inference, whatever the precision of training. Channels are jittered
+        where there is a generator to draw from.
         """
-        with torch.autocast(self.device.type, enabled=False):
-            return self._projected(window)
-
-    def _projected(self, window: TrainingWindow) -> tuple[Tensor, Tensor | None]:
         region = window.region
         tokens, weights = region.features.window(window.box)
         raw = region.raw_window(window.box)
-        local = project_local(
-            self.network, self._moved(tokens), weights, None if raw is None else self._moved(raw)
-        )
-        if region.context is None:
-            return local, None
-        tokens, weights = region.context.window(window.box)
-        return local, project_context(self.network, self._moved(tokens), weights)
+        with torch.autocast(self.device.type, enabled=False):
+            voxels = None if raw is None else self._channels(raw[None], draw)[0]
+            local = project_local(self.network, self._channels(tokens, draw), weights, voxels)
+            if region.context is None:
+                return local, None
+            tokens, weights = region.context.window(window.box)
+            wide = project_context(self.network, self._channels(tokens, draw), weights)
+            return local, wide
+
+    def _channels(self, values: np.ndarray[Any, Any], draw: np.random.Generator | None) -> Tensor:
+        """Return (channel, z, y, x) values, each channel with a gain and an offset of its own."""
+        channels = self._moved(values).float()
+        if draw is None or self.settings.jitter == 0:
+            return channels
+        noise = self.settings.jitter * draw.standard_normal((2, len(channels), 1, 1, 1))
+        gain, offset = torch.from_numpy(noise.astype(np.float32)).to(self.device)
+        spread = channels.std(dim=(1, 2, 3), correction=0, keepdim=True)
+        jittered: Tensor = channels * (1 + gain) + offset * spread
+        return jittered
 
     def _moved(self, values: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
@@ -104,14 +115,15 @@ class FusionTask(L.LightningModule):
         return batch
 
     def training_step(self, windows: list[TrainingWindow], batch_index: int) -> Tensor:
-        """Return the loss of a batch, mirrored and turned at random."""
+        """Return the loss of a batch, jittered, mirrored and turned at random."""
         # Dropout is drawn from the step alone, so that a resumed run draws as an undisturbed one.
         torch.manual_seed(1_000_003 * self.settings.seed + self.global_step)
         inputs, targets = [], []
         for window in windows:
-            local, wide = self._inputs(window)
+            draw = self._generator(window, batch_index)
+            local, wide = self._inputs(window, draw)
             target = self._moved(window.target.astype(np.int64))[None]
-            turns = self._turns(window, batch_index) if self.settings.augment else []
+            turns = self._turns(draw) if self.settings.augment else []
             inputs.append((_turned(local, turns), None if wide is None else _turned(wide, turns)))
             targets.append(_turned(target, turns))
         target = self._flattened(torch.stack(targets))
@@ -120,10 +132,13 @@ class FusionTask(L.LightningModule):
         self.log("loss", loss, prog_bar=True, batch_size=len(windows))
         return loss
 
-    def _turns(self, window: TrainingWindow, batch_index: int) -> list[str]:
-        """Return the mirrorings of a window, drawn from its place and the step."""
+    def _generator(self, window: TrainingWindow, batch_index: int) -> np.random.Generator:
+        """Return what a window's augmentation is drawn from: its place and the step."""
         seed = [self.settings.seed, 2, self.global_step, batch_index, *np.abs(window.box.start)]
-        rng = np.random.default_rng(seed)
+        return np.random.default_rng(seed)
+
+    def _turns(self, rng: np.random.Generator) -> list[str]:
+        """Return the mirrorings of a window."""
         axes = "yx" if self.spec.network.dimensions == 2 else "zyx"
         turns = [axis for axis in axes if rng.random() < 0.5]
         square = self.spec.window[1] == self.spec.window[2]

@@ -28,4 +28,9 @@ class TrainingSettings(Strict):
     )
     validate_every: PositiveInt = Field(100, description="Steps between two validations.")
     augment: bool = Field(True, description="Mirror windows at random along y and x (z in 3D).")
+    jitter: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1,
+        description="Random gain and offset of each input channel of a window: their standard "
+        "deviation, relative to the channel's own.",
+    )
     seed: int = Field(0, ge=0, description="Of the initial weights and of every random choice.")
