@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import zarr
@@ -139,6 +139,7 @@ def create(
     shard: Sequence[int] | None = (64, 256, 256),
     attributes: dict[str, Any] | None = None,
     labels: bool = False,
+    codec: Literal["zstd", "lz4"] = "zstd",
 ) -> Iterator[zarr.Array[Any]]:
     """Create an OME-Zarr image and yield its array for writing; it appears when the block ends.
 
@@ -161,6 +162,8 @@ def create(
         filled by the caller until the block ends.
     labels : bool
         Marks a label image, which viewers colour by id.
+    codec : {"zstd", "lz4"}
+        Compression: the smaller or the faster one.
 
     Yields
     ------
@@ -185,7 +188,7 @@ def create(
             shards=shards,
             dtype=np.dtype(dtype),
             dimension_names=names,
-            compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+            compressors=BloscCodec(cname=codec, clevel=1, shuffle="shuffle"),
             fill_value=0,
         )
         yield array

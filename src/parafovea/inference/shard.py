@@ -162,6 +162,7 @@ def open_sums(
         channels=shard.spec.classes,
         chunk=TILE,
         shard=None,
+        codec="lz4",
         attributes=attributes,
     ) as array:
         held = capacity(shard.layout, REGION)

@@ -95,10 +95,10 @@ def interpolate(tokens: Tensor, weights: Weights) -> Tensor:
     wz, wy, wx = weights
     channels, tz, ty, _ = tokens.shape
     z, y, x = (len(w.matrix) for w in weights)
+    if not wx.is_identity:
+        tokens = tokens @ torch.from_numpy(wx.matrix).to(tokens.device).T
     values = tokens.permute(1, 2, 3, 0)
     # The longest product, over whole planes, comes last and is one matrix multiplication.
-    if not wx.is_identity:
-        values = torch.from_numpy(wx.matrix).to(tokens.device) @ values
     if not wy.is_identity:
         values = values.reshape(tz, ty, x * channels)
         values = (torch.from_numpy(wy.matrix).to(tokens.device) @ values).reshape(
@@ -128,9 +128,8 @@ def project(tokens: Tensor, layer: Pointwise, weights: Weights) -> Tensor:
         (output, z, y, x) float32, channels last in memory.
     """
     features, *shape = tokens.shape
-    columns = tokens.reshape(features, -1).float().T
-    low = torch.addmm(layer.bias, columns, layer.weight.T)
-    return interpolate(low.reshape(*shape, -1).permute(3, 0, 1, 2), weights)
+    low = torch.addmm(layer.bias[:, None], layer.weight, tokens.reshape(features, -1).float())
+    return interpolate(low.reshape(-1, *shape), weights)
 
 
 def project_local(
@@ -160,7 +159,7 @@ def project_local(
     full = project(tokens, Pointwise(layer.weight[:, 1:], layer.bias), weights)
     channels, *shape = full.shape
     columns = full.permute(1, 2, 3, 0).reshape(-1, channels)
-    columns = torch.addmm(columns, raw.reshape(-1, 1).float(), layer.weight[:, :1].T)
+    columns = columns.addmm_(raw.reshape(-1, 1).float(), layer.weight[:, :1].T)
     return columns.reshape(*shape, channels).permute(3, 0, 1, 2)
 
 
