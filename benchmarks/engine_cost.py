@@ -22,6 +22,7 @@ from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, open_sums
 from parafovea.models.folder import load_model
 from parafovea.models.network import FusedUNet
+from parafovea.models.prepare import PreparedUNet
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +77,12 @@ def _assembled(shard: Shard, predictor: Predictor) -> Assembled:
     return [predictor.assemble(region, boxes[i : i + size]) for i in range(0, len(boxes), size)]
 
 
-def _prepared(network: FusedUNet, batches: Assembled, *, calls: int) -> float:
+def _prepared(network: PreparedUNet, batches: Assembled, *, calls: int) -> float:
     """Run the engine's network alone over resident batches; return the seconds."""
     with torch.inference_mode():
         start = time.perf_counter()
         for features, guides in itertools.islice(itertools.cycle(batches), calls):
-            network.forward_guided(features, guides)
+            network(features, guides)
         return time.perf_counter() - start
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from parafovea.grid import Box, Grid
 from parafovea.models.fusion import Fusion
 from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import prepare
+from parafovea.models.prepare import PreparedUNet
 from parafovea.models.sampling import TokenSampler, project, project_context
 
 WINDOW = {2: (1, 32, 32), 3: (16, 32, 32)}
@@ -44,7 +44,7 @@ def test_context_from_tokens_guides_as_context_at_full_resolution(
         return (view.squeeze(1) if flat else view)[None]
 
     local = batch(seeded(4, *box.shape))
-    ready = prepare(network)
+    ready = PreparedUNet(network)
     with torch.inference_mode():
         wanted = network.forward_projected(local, batch(project_context(network, tokens, weights)))
         views = []
@@ -52,7 +52,7 @@ def test_context_from_tokens_guides_as_context_at_full_resolution(
             factors = (1 if flat else 2**level, 2**level, 2**level)
             z, y, x = (w.pooled(f) for w, f in zip(weights, factors, strict=True))
             views.append(batch(project(tokens, guide, (z, y, x))))
-        found = ready.network.forward_guided(local, views)
+        found = ready(local, views)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -61,19 +61,17 @@ def test_a_network_without_context_computes_the_same(dimensions: int) -> None:
     network = network_of("none", dimensions)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     local = seeded(2, 4, *[32] * dimensions)
-    ready = prepare(network)
+    ready = PreparedUNet(network)
     with torch.inference_mode():
         wanted = network.forward_projected(local)
-        torch.testing.assert_close(
-            ready.network.forward_guided(local, None), wanted, rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(ready(local), wanted, rtol=1e-4, atol=1e-4)
     assert ready.guides == ()
     after = network.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
 def test_no_normalization_is_left() -> None:
-    kinds = {type(module) for module in prepare(network_of("attention", 3)).network.modules()}
+    kinds = {type(module) for module in PreparedUNet(network_of("attention", 3)).modules()}
     assert nn.BatchNorm3d not in kinds
     assert nn.Conv3d in kinds
 

@@ -13,7 +13,7 @@ from parafovea.devices import keep_buffers
 from parafovea.grid import Box
 from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import prepare
+from parafovea.models.prepare import PreparedUNet
 from parafovea.models.sampling import project, project_local
 
 
@@ -42,13 +42,12 @@ class Predictor:
         self.dtype = dtype
         self.batch_size = batch_size
         self.flat = network.dimensions == 2
-        # Input projections stay in float32: they are small, and interpolation deserves it.
+        # Projections of tokens stay in float32; what comes out of them is rounded once.
         self._projections = network.eval().to(device)
-        prepared = prepare(network)
+        prepared = PreparedUNet(network)
         # Channels last is the faster order of both oneDNN and cuDNN.
         order = torch.channels_last if self.flat else torch.channels_last_3d
-        self.network = prepared.network.to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
-        self._guides = prepared.guides
+        self.network = prepared.to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
         keep_buffers()
 
     @torch.inference_mode()
@@ -67,7 +66,7 @@ class Predictor:
         ndarray
             (window, class, z, y, x) float32; classes add up to 1.
         """
-        logits = self.network.forward_guided(*self.assemble(region, boxes))
+        logits = self.network(*self.assemble(region, boxes))
         probabilities = logits[: len(boxes)].float().softmax(dim=1)
         if self.flat:
             probabilities = probabilities.unsqueeze(2)
@@ -104,17 +103,19 @@ class Predictor:
         tokens, weights = region.features.window(box)
         raw = region.raw_window(box)
         voxels = None if raw is None else self._moved(raw)
-        return project_local(self._projections, self._moved(tokens), weights, voxels)
+        return project_local(
+            self._projections, self._moved(tokens), weights, voxels, dtype=self.dtype
+        )
 
     def _wide(self, context: TokenBlock, box: Box) -> list[Tensor]:
         """Return a window's context at each level of the network."""
         values, weights = context.window(box)
         tokens = self._moved(values)
         views = []
-        for level, guide in enumerate(self._guides):
+        for level, guide in enumerate(self.network.guides):
             factors = (1 if self.flat else 2**level, 2**level, 2**level)
             z, y, x = (along.pooled(f) for along, f in zip(weights, factors, strict=True))
-            views.append(project(tokens, guide, (z, y, x)))
+            views.append(project(tokens, guide, (z, y, x), dtype=self.dtype))
         return views
 
     def _moved(self, values: NDArray[np.float16]) -> Tensor:

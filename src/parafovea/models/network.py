@@ -149,23 +149,7 @@ class FusedUNet(nn.Module):
         Tensor
             (N, classes, ...), logits.
         """
-        return self.forward_guided(features, None if context is None else self._guides(context))
-
-    def forward_guided(self, features: Tensor, guides: Sequence[Tensor] | None) -> Tensor:
-        """Return class scores for projected features and each level's own context.
-
-        Parameters
-        ----------
-        features : Tensor
-            (N, base_channels, ...) at full resolution.
-        guides : sequence of Tensor or None
-            Context at levels 1 to 4, (N, width of the level, ...), at its resolution.
-
-        Returns
-        -------
-        Tensor
-            (N, classes, ...), logits.
-        """
+        guides = None if context is None else self._guides(context)
         skips = []
         x = features
         for level in range(LEVELS):

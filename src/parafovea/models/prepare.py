@@ -3,70 +3,123 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from parafovea.models.doubling import double_into
 from parafovea.models.fusion import AttentionFusion
 from parafovea.models.network import LEVELS, FusedUNet
 from parafovea.models.sampling import Pointwise
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A network for inference, and what its context passes on the way to each level.
+class PreparedUNet(nn.Module):
+    """A FusedUNet for inference only: results agree with the original's to rounding.
+
+    In evaluation a batch normalization is a fixed scale and shift of each channel, so it becomes
+    part of the convolution before it. All that context passes before the first activation of a
+    level's fusion is pointwise and linear, so it becomes one small matrix (`guides`) that is
+    applied to the context's tokens; only its few outputs are interpolated, at the level's own
+    resolution. Averaging and linear interpolation commute with it. In the decoder, what is
+    concatenated is computed into its place.
 
     Parameters
     ----------
     network : FusedUNet
-        Takes projected features and guides (`forward_guided`), nothing else.
+        Stays as it is.
+
+    Attributes
+    ----------
     guides : tuple of Pointwise
         From context features to what each level's fusion takes; empty without context.
     """
 
-    network: FusedUNet
-    guides: tuple[Pointwise, ...]
+    @torch.no_grad()
+    def __init__(self, network: FusedUNet) -> None:
+        super().__init__()
+        source = copy.deepcopy(network).eval()
+        for block in source.modules():
+            if isinstance(block, nn.Sequential):
+                _fold_normalizations(block)
+        self.dimensions = source.dimensions
+        self.guides = _guides(source)
+        levels = range(1, LEVELS + 1)
+        self.encoder = nn.ModuleList(getattr(source, f"enc{level}") for level in levels)
+        self.bottleneck = source.bottleneck
+        self.fusions = nn.ModuleList(
+            getattr(source, f"context_fusion{level}") for level in levels if self.guides
+        )
+        self.decoder = nn.ModuleList(getattr(source, f"dec{level}") for level in levels)
+        self.final_conv = source.final_conv
+
+    def forward(self, features: Tensor, guides: Sequence[Tensor] | None = None) -> Tensor:
+        """Return class scores for projected features and each level's own context.
+
+        Parameters
+        ----------
+        features : Tensor
+            (N, base_channels, ...) at full resolution, past the network's `input_conv`.
+        guides : sequence of Tensor, optional
+            What `guides` make of the context, at the resolutions of levels 1 to 4.
+
+        Returns
+        -------
+        Tensor
+            (N, classes, ...), logits.
+        """
+        skips = []
+        x = features
+        for encode in self.encoder:
+            x = encode(x)
+            skips.append(x)
+            x = F.max_pool3d(x, 2) if self.dimensions == 3 else F.max_pool2d(x, 2)
+        x = self.bottleneck(x)
+        for level in reversed(range(LEVELS)):
+            skip = skips[level]
+            below = x.shape[1]
+            joined = _channels_last(skip, below + skip.shape[1])
+            double_into(x, joined[:, :below])
+            self._guide_into(skip, guides, level, joined[:, below:])
+            x = self.decoder[level](joined)
+        return cast(Tensor, self.final_conv(x))
+
+    def _guide_into(
+        self, skip: Tensor, guides: Sequence[Tensor] | None, level: int, out: Tensor
+    ) -> None:
+        if guides is None:
+            out.copy_(skip)
+            return
+        fusion = self.fusions[level]
+        if isinstance(fusion, AttentionFusion):
+            fusion(skip, guides[level], out=out)
+        else:
+            out.copy_(fusion(skip, guides[level]))
 
 
-@torch.no_grad()
-def prepare(network: FusedUNet) -> Prepared:
-    """Return a copy of a network that computes the same with fewer operations.
+def _channels_last(like: Tensor, channels: int) -> Tensor:
+    """Return an empty tensor of `channels` channels, channels last in memory."""
+    count, _, *shape = like.shape
+    return like.new_empty((count, *shape, channels)).movedim(-1, 1)
 
-    In evaluation a batch normalization is a fixed scale and shift of each channel, so it becomes
-    part of the convolution before it. All that context passes before the first activation of a
-    level's fusion is pointwise and linear, so it becomes one small matrix that is applied to the
-    context's tokens; only its few outputs are interpolated, at the level's own resolution.
-    Averaging and linear interpolation commute with it. Results agree to rounding.
 
-    Parameters
-    ----------
-    network : FusedUNet
-        In evaluation mode; stays as it is.
-
-    Returns
-    -------
-    Prepared
-        For inference only.
-    """
-    result = copy.deepcopy(network).eval()
-    for block in result.modules():
-        if isinstance(block, nn.Sequential):
-            _fold_normalizations(block)
-    if result.fusion == "none":
-        return Prepared(result, ())
-    entry = Pointwise.of(result.context_input_conv)
+def _guides(network: FusedUNet) -> tuple[Pointwise, ...]:
+    """Return each level's context path as one matrix, and take it out of the network."""
+    if network.fusion == "none":
+        return ()
+    entry = Pointwise.of(network.context_input_conv)
     guides = []
     for level in range(1, LEVELS + 1):
-        guide = Pointwise.of(getattr(result, f"context_proj{level}")).after(entry)
-        fusion = getattr(result, f"context_fusion{level}")
+        guide = Pointwise.of(getattr(network, f"context_proj{level}")).after(entry)
+        fusion = getattr(network, f"context_fusion{level}")
         if isinstance(fusion, AttentionFusion):
             guide = Pointwise.of(fusion.context_proj[0]).after(guide)
             fusion.context_proj[0] = nn.Identity()
         guides.append(guide)
-    return Prepared(result, tuple(guides))
+    return tuple(guides)
 
 
 def _fold_normalizations(block: nn.Sequential) -> None:

@@ -77,7 +77,7 @@ class Pointwise(NamedTuple):
         return Pointwise(weight.float(), bias.float())
 
 
-def interpolate(tokens: Tensor, weights: Weights) -> Tensor:
+def interpolate(tokens: Tensor, weights: Weights, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return tokens interpolated along x, y, z.
 
     Parameters
@@ -86,11 +86,13 @@ def interpolate(tokens: Tensor, weights: Weights) -> Tensor:
         (channel, tz, ty, tx) float32, just the tokens that the weights name.
     weights : tuple of AxisWeights
         As from `TokenSampler.weights`.
+    dtype : torch.dtype
+        Of the result; the last and longest product is computed in it.
 
     Returns
     -------
     Tensor
-        (channel, z, y, x) float32, channels last in memory, as networks read them fastest.
+        (channel, z, y, x), channels last in memory, as networks read them fastest.
     """
     wz, wy, wx = weights
     channels, tz, ty, _ = tokens.shape
@@ -105,12 +107,15 @@ def interpolate(tokens: Tensor, weights: Weights) -> Tensor:
             tz, y, x, channels
         )
     if not wz.is_identity:
-        values = values.reshape(tz, y * x * channels)
-        values = (torch.from_numpy(wz.matrix).to(tokens.device) @ values).reshape(z, y, x, channels)
-    return values.permute(3, 0, 1, 2)
+        matrix = torch.from_numpy(wz.matrix).to(tokens.device, dtype)
+        values = values.reshape(tz, y * x * channels).to(dtype)
+        values = (matrix @ values).reshape(z, y, x, channels)
+    return values.to(dtype).permute(3, 0, 1, 2)
 
 
-def project(tokens: Tensor, layer: Pointwise, weights: Weights) -> Tensor:
+def project(
+    tokens: Tensor, layer: Pointwise, weights: Weights, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Return tokens past a pointwise convolution, then interpolated.
 
     Parameters
@@ -121,19 +126,26 @@ def project(tokens: Tensor, layer: Pointwise, weights: Weights) -> Tensor:
         The convolution.
     weights : tuple of AxisWeights
         From the tokens to the window.
+    dtype : torch.dtype
+        Of the result.
 
     Returns
     -------
     Tensor
-        (output, z, y, x) float32, channels last in memory.
+        (output, z, y, x), channels last in memory.
     """
     features, *shape = tokens.shape
     low = torch.addmm(layer.bias[:, None], layer.weight, tokens.reshape(features, -1).float())
-    return interpolate(low.reshape(-1, *shape), weights)
+    return interpolate(low.reshape(-1, *shape), weights, dtype=dtype)
 
 
 def project_local(
-    network: FusedUNet, tokens: Tensor, weights: Weights, raw: Tensor | None
+    network: FusedUNet,
+    tokens: Tensor,
+    weights: Weights,
+    raw: Tensor | None,
+    *,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Return the network's input at full resolution, past its `input_conv`.
 
@@ -147,19 +159,21 @@ def project_local(
         From the tokens to the window.
     raw : Tensor or None
         (z, y, x), the window's normalized voxels where the network takes them: its first channel.
+    dtype : torch.dtype
+        Of the result.
 
     Returns
     -------
     Tensor
-        (base_channels, z, y, x) float32, channels last in memory.
+        (base_channels, z, y, x), channels last in memory.
     """
     layer = Pointwise.of(network.input_conv)
     if raw is None:
-        return project(tokens, layer, weights)
-    full = project(tokens, Pointwise(layer.weight[:, 1:], layer.bias), weights)
+        return project(tokens, layer, weights, dtype=dtype)
+    full = project(tokens, Pointwise(layer.weight[:, 1:], layer.bias), weights, dtype=dtype)
     channels, *shape = full.shape
     columns = full.permute(1, 2, 3, 0).reshape(-1, channels)
-    columns = columns.addmm_(raw.reshape(-1, 1).float(), layer.weight[:, :1].T)
+    columns = columns.addmm_(raw.reshape(-1, 1).to(dtype), layer.weight[:, :1].T.to(dtype))
     return columns.reshape(*shape, channels).permute(3, 0, 1, 2)
 
 

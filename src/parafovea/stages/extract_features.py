@@ -74,8 +74,9 @@ def extract_features(
         tokens,
         dtype=np.float16,
         channels=model.channels,
-        chunk=shape3([math.gcd(n, 32) for n in shard]),
+        chunk=shape3([math.gcd(n, 16) for n in shard]),
         shard=shard,
+        codec="lz4",
         attributes=attributes,
     ) as array:
         computed = token_blocks(view, model, device=device)
