@@ -48,9 +48,9 @@ class AttentionFusion(nn.Module):
         )
         self.raw_proj = conv(dimensions, channels, channels, 1)
 
-    def forward(self, local: Tensor, context: Tensor, *, out: Tensor | None = None) -> Tensor:
-        """Return the guided local features, in `out` if given; all are (N, channels, ...)."""
-        return torch.addcmul(local, self.raw_proj(local), self.context_proj(context), out=out)
+    def forward(self, local: Tensor, context: Tensor) -> Tensor:
+        """Return the guided local features; both inputs are (N, channels, ...), as the output."""
+        return torch.addcmul(local, self.raw_proj(local), self.context_proj(context))
 
 
 class ConcatFusion(nn.Module):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from parafovea.models.doubling import double_into
 from parafovea.models.fusion import AttentionFusion
+from parafovea.models.joining import JoinedConvolution
 from parafovea.models.network import LEVELS, FusedUNet
 from parafovea.models.sampling import Pointwise
 
@@ -24,8 +24,8 @@ class PreparedUNet(nn.Module):
     part of the convolution before it. All that context passes before the first activation of a
     level's fusion is pointwise and linear, so it becomes one small matrix (`guides`) that is
     applied to the context's tokens; only its few outputs are interpolated, at the level's own
-    resolution. Averaging and linear interpolation commute with it. In the decoder, what is
-    concatenated is computed into its place.
+    resolution. Averaging and linear interpolation commute with it. The first convolution of each
+    decoder level takes the coarser level as it is (`models.joining`).
 
     Parameters
     ----------
@@ -53,7 +53,12 @@ class PreparedUNet(nn.Module):
         self.fusions = nn.ModuleList(
             getattr(source, f"context_fusion{level}") for level in levels if self.guides
         )
-        self.decoder = nn.ModuleList(getattr(source, f"dec{level}") for level in levels)
+        decoder = [getattr(source, f"dec{level}") for level in levels]
+        widths = [block[0].in_channels - block[0].out_channels for block in decoder]
+        self.join = nn.ModuleList(
+            JoinedConvolution(block[0], below) for block, below in zip(decoder, widths, strict=True)
+        )
+        self.decoder = nn.ModuleList(block[1:] for block in decoder)
         self.final_conv = source.final_conv
 
     def forward(self, features: Tensor, guides: Sequence[Tensor] | None = None) -> Tensor:
@@ -80,30 +85,10 @@ class PreparedUNet(nn.Module):
         x = self.bottleneck(x)
         for level in reversed(range(LEVELS)):
             skip = skips[level]
-            below = x.shape[1]
-            joined = _channels_last(skip, below + skip.shape[1])
-            double_into(x, joined[:, :below])
-            self._guide_into(skip, guides, level, joined[:, below:])
-            x = self.decoder[level](joined)
+            if guides is not None:
+                skip = self.fusions[level](skip, guides[level])
+            x = self.decoder[level](self.join[level](x, skip))
         return cast(Tensor, self.final_conv(x))
-
-    def _guide_into(
-        self, skip: Tensor, guides: Sequence[Tensor] | None, level: int, out: Tensor
-    ) -> None:
-        if guides is None:
-            out.copy_(skip)
-            return
-        fusion = self.fusions[level]
-        if isinstance(fusion, AttentionFusion):
-            fusion(skip, guides[level], out=out)
-        else:
-            out.copy_(fusion(skip, guides[level]))
-
-
-def _channels_last(like: Tensor, channels: int) -> Tensor:
-    """Return an empty tensor of `channels` channels, channels last in memory."""
-    count, _, *shape = like.shape
-    return like.new_empty((count, *shape, channels)).movedim(-1, 1)
 
 
 def _guides(network: FusedUNet) -> tuple[Pointwise, ...]:
