@@ -81,7 +81,7 @@ def _repeat(stored: Stored, output: Path, *, times: int) -> None:
         grid,
         dtype=stored.array.dtype,
         channels=stored.channels,
-        chunk=[min(n, 32) for n in step],
+        chunk=stored.array.chunks[-3:],
         shard=step,
         attributes=stored.attributes,
     ) as array:

@@ -21,7 +21,7 @@ from tiny_sample import (
 
 from parafovea.blending import VALUE_BITS
 from parafovea.grid import Box, Grid
-from parafovea.inference.engine import predicted, regions, weighed
+from parafovea.inference.engine import columns, predicted, weighed
 from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.predictor import Predictor
 from parafovea.models.network import FusedUNet
@@ -39,13 +39,13 @@ def predictor_for(recipe_spec: object, batch_size: int = 1) -> Predictor:
 
 @settings(deadline=None, max_examples=30)
 @given(st.tuples(*[st.integers(0, 4)] * 3), st.tuples(*[st.integers(0, 8)] * 3))
-def test_regions_hold_every_window_of_a_shard_once(
+def test_columns_hold_every_window_of_a_shard_once(
     start: tuple[int, int, int], shape: tuple[int, int, int]
 ) -> None:
     part = Box.sized(start, shape)
     seen = np.zeros((12, 12, 12), dtype=int)
-    for region in regions(part):
-        seen[region.slices] += 1
+    for column in columns(part):
+        seen[column.slices] += 1
     assert (seen[part.slices] == 1).all()
     assert seen.sum() == part.size
 

@@ -28,15 +28,15 @@ def small_tiles() -> Iterator[None]:
 
 
 def summed(
-    layout: Layout, part: Box, windows: list[tuple[Box, NDArray[np.int64]]], *, capacity: int
+    layout: Layout, parts: list[Box], windows: list[tuple[Box, NDArray[np.int64]]]
 ) -> NDArray[np.int64]:
     """Return the sums over the volume, through tiles on disk."""
-    region = aligned(layout.covered(part))
+    region = aligned(layout.covered(parts[0].union(parts[-1])))
     array = zarr.create_array({}, shape=(2, *region.shape), chunks=(2, *TILE), dtype=np.int64)
-    sums = TileSums(array, region, layout, part, capacity=capacity)
+    sums = TileSums(array, region, layout, parts)
     for box, values in windows:
         sums.add(box, values)
-    sums.close()
+    assert not sums._held
     total = np.zeros((2, *layout.shape), dtype=np.int64)
     inside = region.intersection(Box.whole(layout.shape))
     total[(slice(None), *inside.slices)] = np.asarray(array[:])[
@@ -58,41 +58,46 @@ def drawn_windows(layout: Layout, part: Box, seed: int) -> list[tuple[Box, NDArr
     st.floats(0, 0.5),
     st.integers(0, 99),
 )
-def test_tiles_in_memory_do_not_change_a_bit_of_the_plain_sum(
+def test_windows_that_come_part_by_part_give_the_bits_of_the_plain_sum(
     shape: tuple[int, int, int], window: tuple[int, int, int], overlap: float, seed: int
 ) -> None:
     layout = Layout.regular(shape, window, overlap=overlap)
-    windows = drawn_windows(layout, layout.lattice, seed)
+    rng = np.random.default_rng(seed)
     plain = np.zeros((2, *shape), dtype=np.int64)
-    for box, values in windows:
-        plain[(slice(None), *box.slices)] += values
-    np.random.default_rng(seed).shuffle(windows)  # type: ignore[arg-type]
-    for capacity in (1, 100):
-        np.testing.assert_array_equal(
-            summed(layout, layout.lattice, windows, capacity=capacity), plain
-        )
+    drawn = []
+    parts = list(layout.lattice.tiles((layout.lattice.shape[0], 2, 1)))
+    for part in parts:
+        windows = drawn_windows(layout, part, seed)
+        for box, values in windows:
+            plain[(slice(None), *box.slices)] += values
+        rng.shuffle(windows)  # type: ignore[arg-type]
+        drawn += windows
+    np.testing.assert_array_equal(summed(layout, parts, drawn), plain)
 
 
 def test_the_sums_of_shards_add_up_to_those_of_the_whole() -> None:
     layout = Layout.regular((9, 25, 30), (6, 12, 16), overlap=0.5)
     windows = drawn_windows(layout, layout.lattice, 0)
-    whole = summed(layout, layout.lattice, windows, capacity=36)
+    whole = summed(layout, [layout.lattice], windows)
     known = dict(windows)
     parts = np.zeros_like(whole)
     for part in layout.shards(4):
         own = [b.intersection(Box.whole(layout.shape)) for b in layout.windows(part)]
-        parts += summed(layout, part, [(b, known[b]) for b in own], capacity=2)
+        parts += summed(layout, [part], [(b, known[b]) for b in own])
     np.testing.assert_array_equal(parts, whole)
 
 
-def test_no_more_tiles_are_held_than_allowed() -> None:
-    layout = Layout.regular((8, 16, 24), (4, 8, 8), overlap=0.5)
+@pytest.mark.parametrize("depth", [8, 80])
+def test_tiles_in_memory_do_not_grow_with_the_depth_of_the_volume(depth: int) -> None:
+    layout = Layout.regular((depth, 16, 24), (4, 8, 8), overlap=0.5)
     region = aligned(layout.covered(layout.lattice))
     array = zarr.create_array({}, shape=(2, *region.shape), chunks=(2, *TILE), dtype=np.int64)
-    sums = TileSums(array, region, layout, layout.lattice, capacity=3)
-    for box, values in drawn_windows(layout, layout.lattice, 0):
-        sums.add(box, values)
-        assert len(sums._held) <= 3
+    parts = list(layout.lattice.tiles((layout.lattice.shape[0], 2, 2)))
+    sums = TileSums(array, region, layout, parts)
+    for part in parts:
+        for box, values in drawn_windows(layout, part, 0):
+            sums.add(box, values)
+            assert len(sums._held) <= 2 * 2 * 2
 
 
 @pytest.mark.parametrize(
@@ -115,10 +120,9 @@ def test_a_shard_reaches_the_disk(tmp_path: Path) -> None:
     array = zarr.create_array(
         tmp_path / "sums.zarr", shape=(2, *region.shape), chunks=(2, *TILE), dtype=np.int64
     )
-    sums = TileSums(array, region, layout, layout.lattice, capacity=3)
+    sums = TileSums(array, region, layout, [layout.lattice])
     for box, values in windows:
         sums.add(box, values)
-    sums.close()
     read = np.asarray(zarr.open_array(tmp_path / "sums.zarr", mode="r")[:])
     assert read[:, :5, :6, :6].sum() == sum(values.sum() for _, values in windows)
     assert not read[:, 5:].any()

@@ -11,27 +11,23 @@ import torch
 from numpy.typing import NDArray
 
 from parafovea.blending import VALUE_BITS
-from parafovea.grid import Box, Shape
+from parafovea.grid import Box
 from parafovea.inference.inputs import RegionInputs, SampleInputs
 from parafovea.inference.predictor import Predictor
 from parafovea.windows import Layout
 
-#: Windows along z, y, x whose inputs are read at once.
-REGION: Shape = (1, 3, 3)
+#: Windows along y and x that are walked through together, along z.
+COLUMN = (2, 2)
 
 
-def regions(part: Box) -> Iterator[Box]:
-    """Yield boxes of windows in the order in which they share the most tiles.
+def columns(part: Box) -> Iterator[Box]:
+    """Yield the columns of windows in a part of the lattice, each over its whole depth.
 
-    Columns along z of a few windows in y and x: their sums fit in memory however large the volume.
+    In a column, the next windows always share tiles with the last: what has to be in memory
+    depends on the size of windows, not on that of the volume.
     """
-    columns = Box((0, part.start[1], part.start[2]), (1, part.stop[1], part.stop[2]))
-    for column in columns.tiles((1, *REGION[1:])):
-        depth = Box(
-            (part.start[0], column.start[1], column.start[2]),
-            (part.stop[0], column.stop[1], column.stop[2]),
-        )
-        yield from depth.tiles(REGION)
+    if part.size:
+        yield from part.tiles((part.shape[0], *COLUMN))
 
 
 def _span(layout: Layout, part: Box) -> Box:
@@ -65,7 +61,7 @@ def predicted(
     probabilities : ndarray
         (class, z, y, x) float32.
     """
-    groups = list(regions(part))
+    groups = [group for column in columns(part) for group in column.tiles((1, *COLUMN))]
     with ThreadPoolExecutor(max_workers=1) as reader:
         pending = reader.submit(inputs.read, _span(layout, groups[0])) if groups else None
         for group, following in pairwise([*groups, None]):

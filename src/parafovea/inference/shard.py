@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from parafovea.blending import fixed_weights, importance_map
 from parafovea.errors import GridError, ModelError
 from parafovea.grid import Box
-from parafovea.inference.engine import REGION, weighed
+from parafovea.inference.engine import columns, weighed
 from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.settings import InferenceSettings
-from parafovea.inference.sums import TILE, TileSums, aligned, capacity
+from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.models.spec import ModelSpec, Overrides, check_window
 from parafovea.provenance import lineage, record
 from parafovea.store import create
@@ -165,7 +165,5 @@ def open_sums(
         codec="lz4",
         attributes=attributes,
     ) as array:
-        held = capacity(shard.layout, REGION)
-        sums = TileSums(array, region, shard.layout, part, capacity=held)
+        sums = TileSums(array, region, shard.layout, list(columns(part)))
         yield WindowSums(shard, sums)
-        sums.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from parafovea.grid import Box, Shape, shape3
 from parafovea.windows import Layout
 
 #: Voxels of a tile: a chunk of the array of sums, and what is held or spilled at once.
-TILE: Shape = (32, 64, 64)
+TILE: Shape = (32, 32, 64)
 
 
 def tiled(box: Box) -> Box:
@@ -31,10 +31,10 @@ def aligned(box: Box) -> Box:
 class TileSums:
     """Accumulates windows into an array of sums on disk.
 
-    Tiles are kept in memory while windows still come to them, at most `capacity` of them; a tile
-    is written when its last window was added, or when others need its place, and read back if
-    windows come to it again. Integers add up alike in any order, so neither the order of windows
-    nor the capacity changes a bit.
+    Windows come part by part; a tile is in memory from the first to the last window of a part
+    that touches it, then on disk, from where the next part that comes to it takes it back.
+    Integers add up alike in any order, so neither the order of windows nor the division into
+    parts changes a bit.
 
     Parameters
     ----------
@@ -44,21 +44,21 @@ class TileSums:
         Voxels of the volume that the array holds; starts at a whole tile.
     layout : Layout
         All windows of the volume.
-    part : Box
-        The windows that will be added, as a box of the lattice.
-    capacity : int
-        Tiles in memory; `capacity` of this module says how many a walk through windows needs.
+    parts : sequence of Box
+        The windows that will be added, as boxes of the lattice: all of a part, in any order, before
+        any of the next.
     """
 
     def __init__(
-        self, array: zarr.Array[Any], region: Box, layout: Layout, part: Box, *, capacity: int
+        self, array: zarr.Array[Any], region: Box, layout: Layout, parts: Sequence[Box]
     ) -> None:
         self.array = array
         self.region = region
-        self.capacity = capacity
-        self._held: OrderedDict[Shape, NDArray[np.int64]] = OrderedDict()
-        self._spilled: set[Shape] = set()
-        self._awaited = _windows_per_tile(layout, part)
+        self._layout = layout
+        self._parts = list(reversed(parts))
+        self._held: dict[Shape, NDArray[np.int64]] = {}
+        self._written: set[Shape] = set()
+        self._awaited: dict[Shape, int] = {}
 
     def add(self, box: Box, values: NDArray[np.int64]) -> None:
         """Add one window's weighted values.
@@ -70,6 +70,8 @@ class TileSums:
         values : ndarray
             (class, z, y, x) int64, of the shape of `box`.
         """
+        if not self._awaited:
+            self._awaited = _windows_per_tile(self._layout, self._parts.pop())
         for index in tiled(box).tiles((1, 1, 1)):
             tile = index.scaled(TILE)
             common = tile.intersection(box)
@@ -80,30 +82,19 @@ class TileSums:
             ]
             self._awaited[index.start] -= 1
             if self._awaited[index.start] == 0:
+                del self._awaited[index.start]
                 self._write(index.start, self._held.pop(index.start))
-        while len(self._held) > self.capacity:
-            index_start, oldest = self._held.popitem(last=False)
-            self._write(index_start, oldest)
-            self._spilled.add(index_start)
-
-    def close(self) -> None:
-        """Write what is still in memory."""
-        for index, values in self._held.items():
-            self._write(index, values)
-        self._held.clear()
 
     def _fetch(self, index: Shape, tile: Box) -> NDArray[np.int64]:
         held = self._held.get(index)
         if held is None:
             held = np.zeros((self.array.shape[0], *TILE), dtype=np.int64)
-            if index in self._spilled:
+            if index in self._written:
                 inside = tile.intersection(self.region).relative_to(self.region.start)
                 stored = np.asarray(self.array[(slice(None), *inside.slices)])
                 nz, ny, nx = inside.shape
                 held[:, :nz, :ny, :nx] = stored
-                self._spilled.discard(index)
             self._held[index] = held
-        self._held.move_to_end(index)
         return held
 
     def _write(self, index: Shape, values: NDArray[np.int64]) -> None:
@@ -111,6 +102,7 @@ class TileSums:
         nz, ny, nx = tile.shape
         place = tile.relative_to(self.region.start).slices
         self.array[(slice(None), *place)] = values[:, :nz, :ny, :nx]
+        self._written.add(index)
 
 
 def _windows_per_tile(layout: Layout, part: Box) -> dict[Shape, int]:
@@ -126,26 +118,3 @@ def _windows_per_tile(layout: Layout, part: Box) -> dict[Shape, int]:
         counts.append(along)
     z, y, x = counts
     return {(i, j, k): a * b * c for i, a in z.items() for j, b in y.items() for k, c in x.items()}
-
-
-def capacity(layout: Layout, group: Shape) -> int:
-    """Return how many tiles the largest group of neighbouring windows touches.
-
-    Parameters
-    ----------
-    layout : Layout
-        All windows of the volume.
-    group : tuple of int
-        Windows along z, y, x that are computed one after the other.
-    """
-    most = 1
-    for starts, window, size, count, tile in zip(
-        layout.starts, layout.window, layout.shape, group, TILE, strict=True
-    ):
-        touched = 1
-        for first in range(0, len(starts), count):
-            last = starts[min(first + count, len(starts)) - 1]
-            end = min(last + window, size)
-            touched = max(touched, -(-end // tile) - max(0, starts[first]) // tile)
-        most *= touched
-    return most
