@@ -43,11 +43,11 @@ class ObjectRow:
 
 @dataclass(frozen=True, slots=True)
 class ClassCount:
-    """A class with its colour and its number of objects."""
+    """A class with its colour and its number of objects; None where it is not divided."""
 
     name: str
     colour: str
-    objects: int
+    objects: int | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def view_sample(
         facts={**grid_facts(grid), **_model_facts(stores["Prediction"].attributes)},
         verdict=verdict(metrics),
         metrics=metrics,
-        classes=_counts(objects, classes),
+        classes=_counts(objects, classes, records["Objects"]),
         objects=_largest(objects, classes, grid),
         object_count=len(objects),
         provenance={name: provenance_rows(record) for name, record in records.items() if record},
@@ -174,11 +174,18 @@ def _model_facts(record: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _counts(objects: pd.DataFrame, classes: Sequence[str]) -> tuple[ClassCount, ...]:
+def _counts(
+    objects: pd.DataFrame, classes: Sequence[str], record: Mapping[str, Any]
+) -> tuple[ClassCount, ...]:
     counts = objects["class"].value_counts()
     colours = class_colours(len(classes))
+    choices = record.get("postprocess", {}).get("classes", {})
     return tuple(
-        ClassCount(name, colour, int(counts.get(name, 0)))
+        ClassCount(
+            name,
+            colour,
+            int(counts.get(name, 0)) if choices.get(name, {}).get("instances", True) else None,
+        )
         for name, colour in list(zip(classes, colours, strict=True))[1:]
     )
 
