@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_sample import random_network, tiny_spec
 
+from parafovea.inference import engine, sums
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.folder import load_model, save_model
 from parafovea.models.network import FusedUNet
@@ -26,8 +27,11 @@ from parafovea.training.settings import TrainingSettings
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")
 def test_a_rebuilt_volume_is_what_the_workflow_predicts(
-    tmp_path: Path, sample: TrainingSample, recipe: Recipe
+    tmp_path: Path, sample: TrainingSample, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Many columns and tiles, as large volumes have: windows have to come in the order of the sums.
+    monkeypatch.setattr(sums, "TILE", (4, 8, 8))
+    monkeypatch.setattr(engine, "COLUMN", (1, 1))
     fresh = tiny_spec(recipe)
     save_model(tmp_path / "model", fresh, random_network(FusedUNet.from_spec(fresh)))
     spec, network = load_model(tmp_path / "model")

@@ -30,6 +30,12 @@ def columns(part: Box) -> Iterator[Box]:
         yield from part.tiles((part.shape[0], *COLUMN))
 
 
+def windows_in_order(layout: Layout) -> Iterator[Box]:
+    """Yield all windows of a volume column by column: the order in which sums take them."""
+    for column in columns(layout.lattice):
+        yield from layout.windows(column)
+
+
 def _span(layout: Layout, part: Box) -> Box:
     """Return the box around the windows of a part, reaching outside of the volume as they do."""
     boxes = list(layout.windows(part))

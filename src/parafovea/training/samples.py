@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from parafovea.errors import SourceError
 from parafovea.grid import Box, Shape, shape3
+from parafovea.inference.engine import windows_in_order
 from parafovea.inference.inputs import ModelInputs, RegionInputs, SampleInputs
 from parafovea.models.spec import Recipe
 from parafovea.quality.truth import SampledTruth
@@ -200,7 +201,9 @@ class VolumeWindows(Dataset[TrainingWindow]):
         self._places = [
             (number, box)
             for number, sample in enumerate(samples)
-            for box in Layout.regular(sample.inputs.grid.shape, window, overlap=overlap).windows()
+            for box in windows_in_order(
+                Layout.regular(sample.inputs.grid.shape, window, overlap=overlap)
+            )
         ]
 
     def __len__(self) -> int:
