@@ -42,7 +42,7 @@ class Predictor:
         self.dtype = dtype
         self.batch_size = batch_size
         self.flat = network.dimensions == 2
-        # Projections of tokens stay in float32; what comes out of them is rounded once.
+        # Projections of tokens stay in float32, and so does interpolation but for its last axis.
         self._projections = network.eval().to(device)
         prepared = PreparedUNet(network)
         # Channels last is the faster order of both oneDNN and cuDNN.
