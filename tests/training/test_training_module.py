@@ -1,4 +1,4 @@
-"""The task that learns: its rebuilt volumes are the workflow's, its mirrorings undo themselves."""
+"""The task that learns: its rebuilt volumes are the workflow's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from parafovea.models.spec import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.store import open_stored
-from parafovea.training.module import FusionTask, _turned
+from parafovea.training.module import FusionTask
 from parafovea.training.samples import OpenSample, TrainingSample, VolumeWindows
 from parafovea.training.settings import TrainingSettings
 
@@ -63,28 +63,3 @@ def test_a_rebuilt_volume_is_what_the_workflow_predicts(
     assert training.grid == workflow.grid
     np.testing.assert_allclose(training.read(), workflow.read(), atol=1e-6 + 2.0**-18)
     assert workflow.read().std() > 0.01
-
-
-@pytest.mark.parametrize("turns", [["z"], ["y"], ["x"], ["yx"], ["z", "y", "x"]])
-def test_mirroring_twice_changes_nothing_and_once_what_it_names(turns: list[str]) -> None:
-    values = torch.arange(2 * 3 * 4 * 4).reshape(2, 3, 4, 4)
-    assert torch.equal(_turned(_turned(values, turns), turns), values)
-    wanted = values.numpy()
-    for turn in turns:
-        axis = 1 + "zyx".find(turn)
-        wanted = wanted.swapaxes(2, 3) if turn == "yx" else np.flip(wanted, axis)
-    np.testing.assert_array_equal(_turned(values, turns).numpy(), wanted)
-
-
-def test_jitter_changes_channels_by_its_share_and_only_where_it_is_drawn(recipe: Recipe) -> None:
-    settings = TrainingSettings(recipe=recipe, samples=("a",), validation=("b",), jitter=0.1)
-    task = FusionTask(FusedUNet.from_spec(tiny_spec(recipe)), tiny_spec(recipe), settings)
-    values = np.random.default_rng(0).normal(3, 2, (200, 4, 5, 6)).astype(np.float32)
-    plain = task._channels(values, None)
-    torch.testing.assert_close(plain, torch.from_numpy(values))
-    moved = task._channels(values, np.random.default_rng(1))
-    again = task._channels(values, np.random.default_rng(1))
-    assert torch.equal(moved, again)
-    gains = moved.std(dim=(1, 2, 3)) / plain.std(dim=(1, 2, 3))
-    assert abs(gains.mean() - 1) < 0.03
-    assert 0.07 < gains.std() < 0.13

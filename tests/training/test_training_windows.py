@@ -21,13 +21,21 @@ from parafovea.training.samples import (
     TrainingWindows,
     VolumeWindows,
 )
+from parafovea.training.settings import AugmentationSettings
 
 
 def windows(
     sample: TrainingSample, recipe: Recipe, *, seed: int = 0, foreground: float = 0.5
 ) -> TrainingWindows:
     opened = OpenSample(sample, recipe)
-    return TrainingWindows([opened], recipe, count=12, foreground=foreground, seed=seed)
+    return TrainingWindows(
+        [opened],
+        recipe,
+        count=12,
+        foreground=foreground,
+        seed=seed,
+        augmentation=AugmentationSettings(),
+    )
 
 
 def places(dataset: TrainingWindows) -> list[Box]:

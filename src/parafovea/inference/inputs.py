@@ -59,6 +59,11 @@ class TokenBlock:
         inner = self.sampler.needed(box).relative_to(self.box.start)
         return self.values[(slice(None), *inner.slices)], self.sampler.weights(box)
 
+    def positions(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return fractional local voxels (..., 3) as fractional indices of `values`."""
+        positions: NDArray[np.float64] = self.sampler.positions(places) - self.box.start
+        return positions
+
 
 @dataclass(frozen=True)
 class RegionInputs:

@@ -171,6 +171,7 @@ def train_model(
             count=settings.steps * settings.batch_size,
             foreground=settings.foreground,
             seed=settings.seed,
+            augmentation=settings.augmentation,
         ),
         VolumeWindows(check, settings.recipe.window, overlap=0),
         settings,

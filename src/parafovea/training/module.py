@@ -11,15 +11,18 @@ import lightning as L
 import numpy as np
 import torch
 from monai.losses import DiceCELoss
+from numpy.typing import NDArray
 from torch import Tensor
 
 from parafovea.grid import Box
+from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, WindowSums, open_sums
 from parafovea.models.network import FusedUNet
-from parafovea.models.sampling import project_context, project_local
+from parafovea.models.sampling import interpolate_at, project_at, project_context, project_local
 from parafovea.models.spec import ModelSpec
 from parafovea.quality.overlap import confusion_matrix, overlap_metrics
+from parafovea.training.augmentation import jittered, random_turns, turned
 from parafovea.training.samples import OpenSample, TrainingWindow
 from parafovea.training.settings import TrainingSettings
 
@@ -72,9 +75,11 @@ class FusionTask(L.LightningModule):
         where there is a generator to draw from.
         """
         region = window.region
-        tokens, weights = region.features.window(window.box)
-        raw = region.raw_window(window.box)
         with torch.autocast(self.device.type, enabled=False):
+            if window.places is not None:
+                return self._warped_inputs(region, window.places, draw)
+            tokens, weights = region.features.window(window.box)
+            raw = region.raw_window(window.box)
             voxels = None if raw is None else self._channels(raw[None], draw)[0]
             local = project_local(self.network, self._channels(tokens, draw), weights, voxels)
             if region.context is None:
@@ -83,18 +88,37 @@ class FusionTask(L.LightningModule):
             wide = project_context(self.network, self._channels(tokens, draw), weights)
             return local, wide
 
-    def _channels(self, values: np.ndarray[Any, Any], draw: np.random.Generator | None) -> Tensor:
-        """Return (channel, z, y, x) values, each channel with a gain and an offset of its own."""
-        channels = self._moved(values).float()
-        if draw is None or self.settings.jitter == 0:
-            return channels
-        noise = self.settings.jitter * draw.standard_normal((2, len(channels), 1, 1, 1))
-        gain, offset = torch.from_numpy(noise.astype(np.float32)).to(self.device)
-        spread = channels.std(dim=(1, 2, 3), correction=0, keepdim=True)
-        jittered: Tensor = channels * (1 + gain) + offset * spread
-        return jittered
+    def _warped_inputs(
+        self,
+        region: RegionInputs,
+        places: NDArray[np.float64],
+        draw: np.random.Generator | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the inputs of a window that is taken from other places than its own voxels."""
+        parts = []
+        if region.raw is not None:
+            voxels = self._channels(region.raw[None], draw)
+            parts.append(interpolate_at(voxels, places - np.asarray(region.box.start)))
+        parts.append(self._tokens_at(region.features, places, draw))
+        local = project_at(self.network.input_conv, torch.cat(parts))
+        if region.context is None:
+            return local, None
+        wide = self._tokens_at(region.context, places, draw)
+        return local, project_at(self.network.context_input_conv, wide)
 
-    def _moved(self, values: np.ndarray[Any, Any]) -> Tensor:
+    def _tokens_at(
+        self, tokens: TokenBlock, places: NDArray[np.float64], draw: np.random.Generator | None
+    ) -> Tensor:
+        return interpolate_at(self._channels(tokens.values, draw), tokens.positions(places))
+
+    def _channels(self, values: NDArray[Any], draw: np.random.Generator | None) -> Tensor:
+        """Return (channel, z, y, x) values, jittered where there is a generator to draw from."""
+        channels = self._moved(values).float()
+        if draw is None:
+            return channels
+        return jittered(channels, self.settings.augmentation.jitter, draw)
+
+    def _moved(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
     def _scores(self, inputs: list[tuple[Tensor, Tensor | None]]) -> Tensor:
@@ -123,9 +147,9 @@ class FusionTask(L.LightningModule):
             draw = self._generator(window, batch_index)
             local, wide = self._inputs(window, draw)
             target = self._moved(window.target.astype(np.int64))[None]
-            turns = self._turns(draw) if self.settings.augment else []
-            inputs.append((_turned(local, turns), None if wide is None else _turned(wide, turns)))
-            targets.append(_turned(target, turns))
+            turns = self._turns(draw)
+            inputs.append((turned(local, turns), None if wide is None else turned(wide, turns)))
+            targets.append(turned(target, turns))
         target = self._flattened(torch.stack(targets))
         loss: Tensor = self.loss(self._scores(inputs).float(), target)
         self._losses.append(float(loss.detach()))
@@ -139,12 +163,12 @@ class FusionTask(L.LightningModule):
 
     def _turns(self, rng: np.random.Generator) -> list[str]:
         """Return the mirrorings of a window."""
+        if not self.settings.augmentation.mirror:
+            return []
+        _, y, x = self.spec.window
+        square = y == x and self.spec.spacing[1] == self.spec.spacing[2]
         axes = "yx" if self.spec.network.dimensions == 2 else "zyx"
-        turns = [axis for axis in axes if rng.random() < 0.5]
-        square = self.spec.window[1] == self.spec.window[2]
-        if square and self.spec.spacing[1] == self.spec.spacing[2] and rng.random() < 0.5:
-            turns.append("yx")
-        return turns
+        return random_turns(axes, square=square, rng=rng)
 
     def validation_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
         """Count which classes the voxels of a batch were given."""
@@ -218,10 +242,3 @@ class FusionTask(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
-
-
-def _turned(values: Tensor, turns: Sequence[str]) -> Tensor:
-    """Return (..., z, y, x) mirrored along the named axes; "yx" swaps two axes."""
-    for turn in turns:
-        values = values.transpose(-2, -1) if turn == "yx" else values.flip("zyx".index(turn) - 3)
-    return values

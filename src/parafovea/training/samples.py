@@ -19,6 +19,8 @@ from parafovea.quality.truth import SampledTruth
 from parafovea.readers import open_source
 from parafovea.readers.metadata import parse_metadata
 from parafovea.resample import read_reflected
+from parafovea.training.augmentation import nearest, warped_places
+from parafovea.training.settings import AugmentationSettings
 from parafovea.windows import Layout
 
 #: Voxels of each class that windows can be centred on, drawn once per sample.
@@ -65,12 +67,16 @@ class TrainingWindow:
         (z, y, x) uint8, class indices.
     sample : int
         Which sample it is from.
+    places : ndarray, optional
+        (z, y, x, 3), fractional local voxels inside the volume that the window is taken from;
+        without them, the voxels of `box`.
     """
 
     box: Box
     region: RegionInputs
     target: NDArray[np.uint8]
     sample: int
+    places: NDArray[np.float64] | None = None
 
 
 class OpenSample:
@@ -101,6 +107,14 @@ class OpenSample:
         """Return a window, mirrored where it reaches outside of the volume."""
         target = read_reflected(self.truth.read, self.inputs.grid, box)
         return TrainingWindow(box, self.inputs.read(box), target, number)
+
+    def warped_window(self, box: Box, number: int, places: NDArray[np.float64]) -> TrainingWindow:
+        """Return a window that is taken from other places, (z, y, x, 3), inside the volume."""
+        lowest = np.floor(places.min(axis=(0, 1, 2))).astype(int)
+        highest = np.ceil(places.max(axis=(0, 1, 2))).astype(int) + 1
+        region = Box(shape3(lowest), shape3(highest))
+        target = nearest(self.truth.read(region), places - lowest)
+        return TrainingWindow(box, self.inputs.read(region), target, number, places)
 
     def anchors(self, classes: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Return voxels of each class, (n, 3) z, y, x: all, or an even draw of `ANCHORS`."""
@@ -133,6 +147,8 @@ class TrainingWindows(Dataset[TrainingWindow]):
         Share of windows that hold a voxel of a random class other than the background.
     seed : int
         Of every draw.
+    augmentation : AugmentationSettings
+        How windows are turned, zoomed and bent.
     """
 
     def __init__(
@@ -143,9 +159,12 @@ class TrainingWindows(Dataset[TrainingWindow]):
         count: int,
         foreground: float,
         seed: int,
+        augmentation: AugmentationSettings,
     ) -> None:
         self.samples = samples
         self.window: Shape = recipe.window
+        self.dimensions = recipe.network.dimensions
+        self.augmentation = augmentation
         self.count = count
         self.foreground = foreground
         self.seed = seed
@@ -172,15 +191,22 @@ class TrainingWindows(Dataset[TrainingWindow]):
             int(rng.integers(n - w + 1)) if n > w else -((w - n) // 2)
             for n, w in zip(shape, self.window, strict=True)
         ]
-        present = [places for places in self.anchors[number][1:] if len(places)]
+        present = [voxels for voxels in self.anchors[number][1:] if len(voxels)]
         if present and rng.random() < self.foreground:
-            places = present[int(rng.integers(len(present)))]
-            voxel = places[int(rng.integers(len(places)))]
+            voxels = present[int(rng.integers(len(present)))]
+            voxel = voxels[int(rng.integers(len(voxels)))]
             start = [
                 s if w >= n else int(np.clip(v - rng.integers(w), 0, n - w))
                 for s, v, n, w in zip(start, voxel, shape, self.window, strict=True)
             ]
-        return self.samples[number].window(Box.sized(shape3(start), self.window), number)
+        box = Box.sized(shape3(start), self.window)
+        sample = self.samples[number]
+        places = warped_places(
+            box, sample.inputs.grid, self.augmentation, rng, dimensions=self.dimensions
+        )
+        if places is None:
+            return sample.window(box, number)
+        return sample.warped_window(box, number, places)
 
 
 class VolumeWindows(Dataset[TrainingWindow]):

@@ -4,9 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from parafovea.models.spec import PositiveFloat, PositiveInt, Recipe, Strict
+
+
+class AugmentationSettings(Strict):
+    """How windows are changed at random before the network learns from them."""
+
+    mirror: bool = Field(
+        True,
+        description="Mirror along y and x (z in 3D), and swap y and x where both are alike.",
+    )
+    rotate: bool = Field(False, description="Turn by any angle in the xy plane.")
+    zoom: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Largest enlargement, as a share; as much smaller at the other end."
+    )
+    elastic: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Standard deviation of a smooth random displacement, in voxels."
+    )
+    jitter: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1,
+        description="Random gain and offset of each input channel: their standard deviation, "
+        "relative to the channel's own.",
+    )
 
 
 class TrainingSettings(Strict):
@@ -27,10 +48,15 @@ class TrainingSettings(Strict):
         0.5, description="Share of windows that are centred on a voxel of a random other class."
     )
     validate_every: PositiveInt = Field(100, description="Steps between two validations.")
-    augment: bool = Field(True, description="Mirror windows at random along y and x (z in 3D).")
-    jitter: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.1,
-        description="Random gain and offset of each input channel of a window: their standard "
-        "deviation, relative to the channel's own.",
-    )
+    augmentation: AugmentationSettings = AugmentationSettings()
     seed: int = Field(0, ge=0, description="Of the initial weights and of every random choice.")
+
+    @model_validator(mode="after")
+    def _turnable(self) -> TrainingSettings:
+        _, y, x = self.recipe.spacing
+        if self.augmentation.rotate and y != x:
+            raise ValueError(
+                f"augmentation.rotate needs square pixels, but the recipe's are {y:g} by {x:g} "
+                f"{self.recipe.unit}: set rotate to false"
+            )
+        return self

@@ -1,0 +1,132 @@
+"""Random changes of training windows: where voxels are taken, and what their channels read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import zoom
+from torch import Tensor
+
+from parafovea.grid import Box, Grid
+from parafovea.training.settings import AugmentationSettings
+
+#: Windows hold this many control points of an elastic displacement along each axis.
+CONTROL_POINTS = 6
+
+
+def warped_places(
+    box: Box,
+    grid: Grid,
+    settings: AugmentationSettings,
+    rng: np.random.Generator,
+    *,
+    dimensions: int,
+) -> NDArray[np.float64] | None:
+    """Return where the voxels of a window are taken from, turned, zoomed and bent about its middle.
+
+    Parameters
+    ----------
+    box : Box
+        The window.
+    grid : Grid
+        The grid it lies on; places beyond it are mirrored at its border.
+    settings : AugmentationSettings
+        How far each change goes.
+    rng : Generator
+        What the changes are drawn from.
+    dimensions : {2, 3}
+        In 2 dimensions z stays as it is.
+
+    Returns
+    -------
+    ndarray or None
+        (z, y, x, 3) float64, fractional voxels of the grid along z, y, x; None where the settings
+        change no place.
+    """
+    if not (settings.rotate or settings.zoom or settings.elastic):
+        return None
+    axes = [1, 2] if dimensions == 2 else [0, 1, 2]
+    middle = [(a + b - 1) / 2 for a, b in zip(box.start, box.stop, strict=True)]
+    offsets = [np.arange(a, b) - m for a, b, m in zip(box.start, box.stop, middle, strict=True)]
+    places = np.stack(np.meshgrid(*offsets, indexing="ij"), axis=-1)
+    angle = rng.uniform(-math.pi, math.pi) if settings.rotate else 0.0
+    factor = math.exp(rng.uniform(-1, 1) * math.log1p(settings.zoom))
+    turn = np.eye(3)
+    turn[1:, 1:] = [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]]
+    turn[axes] *= factor
+    places = places @ turn.T + middle
+    if settings.elastic:
+        finest = min(grid.spacing[axis] for axis in axes)
+        for axis in axes:
+            deviation = settings.elastic * finest / grid.spacing[axis]
+            places[..., axis] += deviation * _smooth_noise(box.shape, rng)
+    return mirrored_places(places, grid.shape)
+
+
+def _smooth_noise(shape: Sequence[int], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return cubic interpolation between independent normal values at the control points."""
+    control = [min(CONTROL_POINTS, n) for n in shape]
+    factors = [n / c for n, c in zip(shape, control, strict=True)]
+    smooth: NDArray[np.float64] = zoom(rng.standard_normal(control), factors, order=3)
+    return smooth
+
+
+def mirrored_places(places: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
+    """Return places (..., 3) mirrored at the first and the last voxel of each axis.
+
+    As `parafovea.resample.reflected_indices` does with whole voxels.
+    """
+    last = np.asarray(shape) - 1
+    folded = np.mod(places, np.maximum(2 * last, 1))
+    mirrored: NDArray[np.float64] = np.where(
+        last > 0, np.minimum(folded, 2 * last - folded), np.zeros(())
+    )
+    return mirrored
+
+
+def jittered(channels: Tensor, jitter: float, rng: np.random.Generator) -> Tensor:
+    """Return (channel, z, y, x) values, each channel with a random gain and offset of its own.
+
+    Parameters
+    ----------
+    channels : Tensor
+        (channel, z, y, x) float32.
+    jitter : float
+        Standard deviation of gain and offset, relative to the channel's own.
+    rng : Generator
+        What they are drawn from.
+    """
+    if jitter == 0:
+        return channels
+    noise = jitter * rng.standard_normal((2, len(channels), 1, 1, 1))
+    gain, offset = torch.from_numpy(noise.astype(np.float32)).to(channels.device)
+    spread = channels.std(dim=(1, 2, 3), correction=0, keepdim=True)
+    moved: Tensor = channels * (1 + gain) + offset * spread
+    return moved
+
+
+def random_turns(axes: str, *, square: bool, rng: np.random.Generator) -> list[str]:
+    """Return which mirrorings a window gets: each of the axes, and "yx" where it is square."""
+    turns = [axis for axis in axes if rng.random() < 0.5]
+    if square and rng.random() < 0.5:
+        turns.append("yx")
+    return turns
+
+
+def turned(values: Tensor, turns: Sequence[str]) -> Tensor:
+    """Return (..., z, y, x) mirrored along the named axes; "yx" swaps two axes."""
+    for turn in turns:
+        values = values.transpose(-2, -1) if turn == "yx" else values.flip("zyx".index(turn) - 3)
+    return values
+
+
+def nearest(values: NDArray[Any], places: NDArray[np.float64]) -> NDArray[Any]:
+    """Return the values (z, y, x) of the voxels nearest to places (..., 3)."""
+    z, y, x = np.moveaxis(np.rint(places).astype(np.int64), -1, 0)
+    found: NDArray[Any] = values[z, y, x]
+    return found
