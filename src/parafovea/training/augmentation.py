@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,18 @@ def warped_places(
 
 def _smooth_noise(shape: Sequence[int], rng: np.random.Generator) -> NDArray[np.float64]:
     """Return cubic interpolation between independent normal values at the control points."""
-    control = [min(CONTROL_POINTS, n) for n in shape]
-    factors = [n / c for n, c in zip(shape, control, strict=True)]
-    smooth: NDArray[np.float64] = zoom(rng.standard_normal(control), factors, order=3)
-    return smooth
+    noise = rng.standard_normal([min(CONTROL_POINTS, n) for n in shape])
+    for axis, count in enumerate(shape):
+        along = _interpolation(noise.shape[axis], count)
+        noise = np.moveaxis(np.tensordot(along, noise, axes=(1, axis)), 0, axis)
+    return noise
+
+
+@cache
+def _interpolation(control: int, count: int) -> NDArray[np.float64]:
+    """Return the (count, control) matrix of cubic interpolation along one axis."""
+    rows: NDArray[np.float64] = zoom(np.eye(control), (count / control, 1), order=3)
+    return rows
 
 
 def mirrored_places(places: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:

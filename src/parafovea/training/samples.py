@@ -27,6 +27,10 @@ from parafovea.windows import Layout
 ANCHORS = 4096
 SLAB = 32
 
+#: Samples of up to this many voxels keep their class indices in memory, a byte each: windows
+#: overlap, and truth that is finer than the model votes anew each time it is read.
+KEPT_LABELS = 2**28
+
 
 @dataclass(frozen=True)
 class TrainingSample:
@@ -102,10 +106,19 @@ class OpenSample:
         metadata = parse_metadata(sample.metadata, folder=sample.folder)
         source = open_source(sample.truth, metadata=metadata)
         self.truth = SampledTruth(source, self.inputs.grid, classes=len(recipe.classes))
+        self._kept: NDArray[np.uint8] | None = None
+        if self.inputs.grid.box.size <= KEPT_LABELS:
+            self._kept = self.truth.read(self.inputs.grid.box).astype(np.uint8)
+
+    def labels(self, box: Box) -> NDArray[np.uint8]:
+        """Return the class indices of a box inside the volume, (z, y, x)."""
+        if self._kept is not None:
+            return self._kept[box.slices]
+        return self.truth.read(box).astype(np.uint8)
 
     def window(self, box: Box, number: int) -> TrainingWindow:
         """Return a window, mirrored where it reaches outside of the volume."""
-        target = read_reflected(self.truth.read, self.inputs.grid, box)
+        target = read_reflected(self.labels, self.inputs.grid, box)
         return TrainingWindow(box, self.inputs.read(box), target, number)
 
     def warped_window(self, box: Box, number: int, places: NDArray[np.float64]) -> TrainingWindow:
@@ -113,7 +126,7 @@ class OpenSample:
         lowest = np.floor(places.min(axis=(0, 1, 2))).astype(int)
         highest = np.ceil(places.max(axis=(0, 1, 2))).astype(int) + 1
         region = Box(shape3(lowest), shape3(highest))
-        target = nearest(self.truth.read(region), places - lowest)
+        target = nearest(self.labels(region), places - lowest)
         return TrainingWindow(box, self.inputs.read(region), target, number, places)
 
     def anchors(self, classes: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
@@ -121,7 +134,7 @@ class OpenSample:
         shape = self.inputs.grid.shape
         found: list[list[NDArray[np.int64]]] = [[] for _ in range(classes)]
         for slab in self.inputs.grid.box.tiles((SLAB, shape[1], shape[2])):
-            labels = self.truth.read(slab)
+            labels = self.labels(slab)
             for index in range(classes):
                 places = np.flatnonzero(labels == index)
                 share = max(1, ANCHORS * SLAB // max(1, shape[0]))
