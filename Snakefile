@@ -23,6 +23,11 @@ include: "workflow/rules/render_report.smk"
 include: "workflow/rules/summarize_cohort.smk"
 
 
+if PROJECT.study:
+
+    include: "workflow/rules/context_study.smk"
+
+
 rule all:
     default_target: True
     input:

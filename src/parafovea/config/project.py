@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from parafovea.config.checks import sample_files, sample_problems, task_problems
+from parafovea.config.documents import read_document
 from parafovea.config.messages import problems, suggestion
 from parafovea.config.recipes import task_recipe, trained_models
 from parafovea.config.settings import PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
+from parafovea.config.study import StudySettings, read_study
 from parafovea.errors import ConfigError, ModelError
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.spec import Recipe
@@ -32,11 +33,14 @@ class Project:
         The sheet, by name, in its order.
     recipes : mapping of str to Recipe
         What the model of each used task expects, overrides applied, by task.
+    study : StudySettings or None
+        The context study, where the config names one.
     """
 
     settings: Settings
     samples: Mapping[str, Sample]
     recipes: Mapping[str, Recipe]
+    study: StudySettings | None = None
 
     def require(self, sample: str) -> Sample:
         """Return a sample of the sheet, or raise `ConfigError` where there is no such sample."""
@@ -236,7 +240,8 @@ def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Pr
     found = task_problems(settings, samples, files, recipes=recipes)
     if found:
         raise ConfigError("\n  ".join(found))
-    return Project(settings, samples, recipes)
+    study = None if settings.study is None else read_study(Path(settings.study))
+    return Project(settings, samples, recipes, study)
 
 
 def read_project(*files: Path) -> Project:
@@ -249,15 +254,7 @@ def read_project(*files: Path) -> Project:
     """
     values: dict[str, Any] = {}
     for file in files:
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError as error:
-            raise ConfigError(f"{file} is not there: give the path of a config file") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} is not YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise ConfigError(f"{file} must hold keys and values, such as `tasks:`")
-        values = _merged(values, content)
+        values = _merged(values, read_document(file))
     return load_project(values, files=files)
 
 

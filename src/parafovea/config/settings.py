@@ -74,6 +74,9 @@ class Settings(Strict):
         default={"cell": PhantomSettings()},
         description="Size of the phantoms to make, by kind.",
     )
+    study: NonEmpty | None = Field(
+        None, description="Config file of the context study, which the target `figures` draws."
+    )
     tasks: dict[str, Task] = Field(min_length=1, description="Tasks, by the name the sheet uses.")
 
     @field_validator("results")

@@ -14,7 +14,16 @@ OPTIONAL = ("truth", "metadata", "shards")
 COLUMNS = REQUIRED + OPTIONAL
 
 #: Names of folders beside the samples' own.
-RESERVED = ("benchmarks", "cohort", "logs", "phantoms", "report", "training")
+RESERVED = (
+    "benchmarks",
+    "cohort",
+    "figures",
+    "logs",
+    "phantoms",
+    "report",
+    "study",
+    "training",
+)
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 

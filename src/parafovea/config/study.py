@@ -1,0 +1,161 @@
+"""The study of what context is worth: which models it trains, on which phantoms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from parafovea.config.documents import read_document
+from parafovea.config.messages import problems
+from parafovea.errors import ConfigError
+from parafovea.models.spec import PositiveInt, Strict
+from parafovea.training.settings import TrainingSettings
+
+Fusion = Literal["attention", "concat", "none"]
+PhantomName = Annotated[str, Field(pattern=r"^cell_seed\d+$")]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One of the models that are compared; `str` gives the name that files carry.
+
+    Parameters
+    ----------
+    fusion : {"attention", "concat", "none"}
+        How context enters.
+    ratio : int
+        Context spacing over local spacing; 1 without context.
+    """
+
+    fusion: Fusion
+    ratio: int
+
+    def __str__(self) -> str:
+        """Return fusion and ratio as one word."""
+        return self.fusion if self.fusion == "none" else f"{self.fusion}{self.ratio}"
+
+
+class StudySettings(Strict):
+    """A comparison of models that differ in their context and in nothing else."""
+
+    training: TrainingSettings = Field(
+        description="The same for every model, but for fusion, context spacing and seed; its "
+        "samples are phantoms, such as cell_seed201."
+    )
+    test: tuple[PhantomName, ...] = Field(
+        min_length=1, description="Phantoms to score on; no model has seen them."
+    )
+    ratios: tuple[Annotated[int, Field(ge=2)], ...] = Field(
+        (2, 4, 8), min_length=1, description="Context spacings to compare, over local spacing."
+    )
+    ratio: PositiveInt = Field(4, description="The one of `ratios` where fusions are compared.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0, 1, 2), min_length=1, description="Every model is trained once with each."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.ratio not in self.ratios:
+            raise ValueError(f"ratio {self.ratio} must be one of ratios {self.ratios}")
+        if self.training.recipe.context is None:
+            raise ValueError("training.recipe needs a context, which the variants change")
+        seen = {*self.training.samples, *self.training.validation}
+        if both := sorted(seen & {*self.test}):
+            raise ValueError(f"{', '.join(both)} cannot be both trained on and tested on")
+        return self
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Every model of the study: without context, concatenated, and attended at each ratio."""
+        attention = [Variant("attention", ratio) for ratio in self.ratios]
+        return (Variant("none", 1), Variant("concat", self.ratio), *attention)
+
+    @property
+    def phantoms(self) -> tuple[str, ...]:
+        """The phantoms that models are trained on, chosen by, and tested on."""
+        return (*self.training.samples, *self.training.validation, *self.test)
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant of a name."""
+        return next(variant for variant in self.variants if str(variant) == name)
+
+    def context_spacing(self, ratio: int) -> tuple[float, float, float]:
+        """Return the context's voxel size along z, y, x."""
+        z, y, x = self.training.recipe.spacing
+        return (z * ratio, y * ratio, x * ratio)
+
+    def training_of(self, variant: Variant, seed: int) -> TrainingSettings:
+        """Return the training of one model of the study."""
+        recipe = self.training.recipe
+        context = recipe.context
+        if variant.fusion == "none":
+            context = None
+        elif context is not None:
+            spacing = self.context_spacing(variant.ratio)
+            context = context.model_copy(update={"spacing": spacing})
+        network = recipe.network.model_copy(update={"fusion": variant.fusion})
+        recipe = recipe.model_copy(update={"network": network, "context": context})
+        return self.training.model_copy(update={"recipe": recipe, "seed": seed})
+
+    def plan(self, name: str, seed: int, results: str) -> dict[str, Any]:
+        """Return all that rules need to know of one model of the study, JSON-ready.
+
+        Parameters
+        ----------
+        name : str
+            Of the variant.
+        seed : int
+            One of `seeds`.
+        results : str
+            Folder of results.
+
+        Returns
+        -------
+        dict
+            `settings` of the training, `facts` that name the model, and of the samples for
+            `training` and for `test` each a dict of `samples` (name, truth, metadata), `volumes`,
+            `features`, `contexts`, `truths`.
+        """
+        variant = self.variant(name)
+        learned = (*self.training.samples, *self.training.validation)
+        return {
+            "settings": self.training_of(variant, seed).model_dump(mode="json"),
+            "facts": {"fusion": variant.fusion, "ratio": variant.ratio, "seed": seed},
+            "training": _files(learned, variant, results),
+            "test": _files(self.test, variant, results),
+        }
+
+
+def _files(phantoms: tuple[str, ...], variant: Variant, results: str) -> dict[str, Any]:
+    """Return the files of phantoms as one model of the study sees them."""
+    truths = [f"{results}/phantoms/{name}_truth.ome.zarr" for name in phantoms]
+    folders = [f"{results}/study/{name}" for name in phantoms]
+    contexts = [f"{folder}/context_{variant.ratio}.zarr" for folder in folders]
+    return {
+        "samples": [
+            {"name": name, "truth": truth, "metadata": ""}
+            for name, truth in zip(phantoms, truths, strict=True)
+        ],
+        "volumes": [f"{folder}/volume.ome.zarr" for folder in folders],
+        "features": [f"{folder}/features.zarr" for folder in folders],
+        "contexts": [] if variant.fusion == "none" else contexts,
+        "truths": truths,
+    }
+
+
+def read_study(file: Path) -> StudySettings:
+    """Read and check the study's own config file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is not there, is not YAML, or a key or value is wrong.
+    """
+    values = read_document(file)
+    try:
+        return StudySettings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n  ".join(problems(error, StudySettings, values, [file]))) from error

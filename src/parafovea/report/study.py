@@ -1,0 +1,130 @@
+"""The figure of the context study: what fusion and what spacing are worth, over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from parafovea.report.canvas import INK, MUTED, STYLE, new_figure
+from parafovea.report.palette import class_colours
+
+#: Inches: two columns of a journal's page.
+WIDTH, HEIGHT = 7.2, 2.9
+
+#: On top of the one look: text as outlines and fixed identifiers, so that files come out the same.
+PAPER = {"svg.fonttype": "path", "svg.hashsalt": "parafovea", "pdf.fonttype": 42}
+
+#: The entry of each format that would change from run to run.
+_DATED = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
+
+FUSIONS = {"none": "no context", "concat": "concatenation", "attention": "attention"}
+FUSION_COLOURS = {"none": "#8A8F98", "concat": "#E69F00", "attention": "#0072B2"}
+
+
+def study_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and spread over seeds.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        A line for each model and class: fusion, ratio, seed, class, iou.
+
+    Returns
+    -------
+    DataFrame
+        A line for each fusion, ratio and class: seeds, iou_mean, iou_sd (of the sample; NaN with
+        one seed), iou_min, iou_max, gain (of iou_mean over no context).
+    """
+    groups = scores.groupby(["fusion", "ratio", "class"], sort=False)["iou"]
+    table = groups.agg(
+        seeds="count", iou_mean="mean", iou_sd="std", iou_min="min", iou_max="max"
+    ).reset_index()
+    without = table[table["fusion"] == "none"].set_index("class")["iou_mean"]
+    table["gain"] = table["iou_mean"] - table["class"].map(without)
+    return table
+
+
+def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int) -> None:
+    """Draw IoU by fusion, and by context spacing, with a dot for each seed.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As for `study_table`.
+    files : mapping of Path to str
+        Files to write, each with its format: .svg, .pdf or .png. The same bytes for the same
+        scores.
+    ratio : int
+        Context spacing over local spacing where fusions are compared.
+    """
+    classes = list(dict.fromkeys(scores["class"]))
+    with matplotlib.style.context(["default", STYLE, PAPER]):
+        figure = new_figure(WIDTH, HEIGHT, layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        _fusions(left, scores, classes, ratio)
+        _spacings(right, scores, classes)
+        for axes, letter in ((left, "a"), (right, "b")):
+            axes.text(-0.04, 1.06, letter, transform=axes.transAxes, weight="bold", size=11)
+            axes.grid(axis="y", color="#E8EBEF", linewidth=0.6)
+            axes.set_axisbelow(True)
+        low = float(scores["iou"].min())
+        left.set_ylim(max(0.0, np.floor(10 * low - 0.5) / 10), 1)
+        for path, suffix in files.items():
+            metadata = {_DATED[suffix]: None}
+            figure.savefig(path, format=suffix.removeprefix("."), metadata=metadata)
+
+
+def _values(scores: pd.DataFrame, **wanted: str | int) -> np.ndarray:
+    """Return the IoU of the lines that hold all of the wanted values, by seed."""
+    chosen = scores
+    for column, value in wanted.items():
+        chosen = chosen[chosen[column] == value]
+    return chosen.sort_values("seed")["iou"].to_numpy()
+
+
+def _fusions(axes: Axes, scores: pd.DataFrame, classes: Sequence[str], ratio: int) -> None:
+    """Draw the seeds of each fusion side by side, class by class, with a line at their mean."""
+    for place, name in enumerate(classes):
+        for turn, (fusion, colour) in enumerate(FUSION_COLOURS.items()):
+            near = {"ratio": 1 if fusion == "none" else ratio}
+            values = _values(scores, fusion=fusion, **near, **{"class": name})
+            x = place + 0.25 * (turn - 1)
+            spread = 0.05 * (np.arange(len(values)) - (len(values) - 1) / 2)
+            axes.hlines(values.mean(), x - 0.1, x + 0.1, color=colour, linewidth=2)
+            axes.plot(x + spread, values, ".", color=colour, markersize=5, alpha=0.7)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.tick_params(axis="x", length=0, labelcolor=INK)
+    axes.set_ylabel("IoU on unseen phantoms")
+    axes.set_title(f"Fusion (context {ratio} times coarser)", loc="left")
+    keys = [
+        Line2D([], [], color=colour, linewidth=2, label=FUSIONS[fusion])
+        for fusion, colour in FUSION_COLOURS.items()
+    ]
+    axes.legend(handles=keys, loc="lower right", handlelength=1.2)
+
+
+def _spacings(axes: Axes, scores: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Draw the attention models over the spacing of their context, no context at the left."""
+    attention = scores[scores["fusion"] == "attention"]
+    ratios = sorted(int(r) for r in attention["ratio"].unique())
+    colours = class_colours(len(classes) + 1)[1:]
+    for name, colour in zip(classes, colours, strict=True):
+        points = [_values(scores, fusion="none", **{"class": name})]
+        points += [_values(attention, ratio=r, **{"class": name}) for r in ratios]
+        means = [float(values.mean()) for values in points]
+        axes.plot(range(1, len(means)), means[1:], color=colour, linewidth=1.6, label=name)
+        axes.plot([0, 1], means[:2], color=colour, linewidth=1, linestyle=":")
+        for place, values in enumerate(points):
+            axes.plot([place] * len(values), values, ".", color=colour, markersize=5, alpha=0.7)
+    axes.set_xticks(range(len(ratios) + 1), ["none", *(f"{r}×" for r in ratios)])
+    axes.set_xlim(-0.3, len(ratios) + 0.3)
+    axes.set_xlabel("context spacing over local spacing")
+    axes.xaxis.label.set_color(MUTED)
+    axes.set_title("Spacing (attention)", loc="left")
+    axes.legend(loc="lower right", handlelength=1.2)

@@ -1,0 +1,36 @@
+"""Put the scores of the context study into one table and one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pandas as pd
+
+from parafovea.report.study import draw_study, study_table
+from parafovea.store import replacing
+
+
+def plot_context_study(
+    scores: Sequence[Path], table: Path, figures: Sequence[Path], *, ratio: int
+) -> None:
+    """Write means and spread over seeds, and the figure of them.
+
+    Parameters
+    ----------
+    scores : sequence of Path
+        TSV files of `score_model`, one a model, with the columns fusion, ratio and seed.
+    table : Path
+        TSV to write, as of `parafovea.report.study.study_table`.
+    figures : sequence of Path
+        SVG, PDF or PNG files to write.
+    ratio : int
+        Context spacing over local spacing where fusions are compared.
+    """
+    lines = pd.concat([pd.read_csv(path, sep="\t") for path in scores], ignore_index=True)
+    with ExitStack() as stack:
+        drawn = {stack.enter_context(replacing(path)): path.suffix for path in figures}
+        draw_study(lines, drawn, ratio=ratio)
+        partial = stack.enter_context(replacing(table))
+        study_table(lines).to_csv(partial, sep="\t", index=False, float_format="%.4f")

@@ -1,0 +1,69 @@
+"""The context study's table and figure: right means, and the same bytes every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from parafovea.report.study import draw_study, study_table
+from parafovea.stages.plot_context_study import plot_context_study
+
+MODELS = [("none", 1), ("concat", 4), ("attention", 2), ("attention", 4), ("attention", 8)]
+CLASSES = ("mitochondrion", "nucleus", "membrane")
+
+
+def scores(seeds: int = 3) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    rows = [
+        {"fusion": fusion, "ratio": ratio, "seed": seed, "class": name}
+        for fusion, ratio in MODELS
+        for seed in range(seeds)
+        for name in CLASSES
+    ]
+    return pd.DataFrame(rows).assign(iou=random.uniform(0.4, 0.9, len(rows)).round(6))
+
+
+def test_the_table_holds_means_spread_and_gain_over_no_context() -> None:
+    lines = scores()
+    table = study_table(lines).set_index(["fusion", "ratio", "class"])
+    own = lines.query("fusion == 'attention' and ratio == 4 and `class` == 'nucleus'")["iou"]
+    none = lines.query("fusion == 'none' and `class` == 'nucleus'")["iou"]
+    row = table.loc[("attention", 4, "nucleus")]
+    assert row["seeds"] == 3
+    assert row["iou_mean"] == pytest.approx(own.mean())
+    assert row["iou_sd"] == pytest.approx(np.std(own, ddof=1))
+    assert row["gain"] == pytest.approx(own.mean() - none.mean())
+    assert (table.loc["none"]["gain"] == 0).all()
+
+
+def test_figures_are_the_same_bytes_when_drawn_again(tmp_path: Path) -> None:
+    written = []
+    for turn in ("first", "second"):
+        files = {tmp_path / f"{turn}{suffix}": suffix for suffix in (".svg", ".pdf", ".png")}
+        draw_study(scores(), files, ratio=4)
+        written.append([path.read_bytes() for path in files])
+    assert written[0] == written[1]
+    assert all(len(content) > 5000 for content in written[0])
+
+
+def test_other_scores_give_another_figure(tmp_path: Path) -> None:
+    files = [tmp_path / "a.svg", tmp_path / "b.svg"]
+    draw_study(scores(), {files[0]: ".svg"}, ratio=4)
+    draw_study(scores().assign(iou=0.5), {files[1]: ".svg"}, ratio=4)
+    assert files[0].read_bytes() != files[1].read_bytes()
+
+
+def test_the_stage_joins_the_scores_of_all_models(tmp_path: Path) -> None:
+    paths = []
+    for (fusion, ratio), lines in scores().groupby(["fusion", "ratio"]):
+        paths.append(tmp_path / f"{fusion}{ratio}.tsv")
+        lines.to_csv(paths[-1], sep="\t", index=False)
+    figures = [tmp_path / f"study.{kind}" for kind in ("svg", "pdf")]
+    plot_context_study(paths, tmp_path / "study.tsv", figures, ratio=4)
+    table = pd.read_csv(tmp_path / "study.tsv", sep="\t")
+    assert len(table) == len(MODELS) * len(CLASSES)
+    assert figures[0].read_text().startswith("<?xml")
+    assert figures[1].read_bytes().startswith(b"%PDF")

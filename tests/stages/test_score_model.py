@@ -1,0 +1,56 @@
+"""A model's score on whole volumes is that of the workflow's own prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from tiny_sample import tiny_model, tiny_recipe
+from tiny_training import training_sample
+
+from parafovea.errors import ModelError
+from parafovea.inference.settings import InferenceSettings
+from parafovea.stages.blend_shards import blend_shards
+from parafovea.stages.infer_shard import infer_shard
+from parafovea.stages.score_model import score_model
+from parafovea.store import open_stored
+
+FACTS = {"fusion": "attention", "ratio": 2, "seed": 7}
+
+
+def test_scores_are_those_of_both_volumes_together(tmp_path: Path) -> None:
+    recipe = tiny_recipe(window=(16, 16, 16))
+    samples = [
+        training_sample(tmp_path / name, recipe, shape)
+        for name, shape in (("a", (20, 24, 40)), ("b", (16, 40, 20)))
+    ]
+    model = tiny_model(tmp_path / "model", recipe)
+    score_model(model, tmp_path / "scores.tsv", samples=samples, facts=FACTS)
+    found, truth = [], []
+    for sample in samples:
+        shard, prediction = tmp_path / f"{sample.name}.zarr", tmp_path / f"{sample.name}_p.zarr"
+        infer_shard(sample.inputs, model, shard, shard=1, settings=InferenceSettings())
+        blend_shards([shard], prediction)
+        found.append(open_stored(prediction).read().argmax(axis=0).ravel())
+        truth.append(tifffile.imread(sample.truth).ravel())
+    classes, wanted = np.concatenate(found), np.concatenate(truth)
+    table = pd.read_csv(tmp_path / "scores.tsv", sep="\t")
+    assert list(table.columns) == [*FACTS, "class", "iou", "precision", "recall"]
+    assert table["class"].tolist() == ["dark", "bright"]
+    assert (table["seed"] == 7).all()
+    for index, iou in enumerate(table["iou"], start=1):
+        both = ((classes == index) & (wanted == index)).sum()
+        either = ((classes == index) | (wanted == index)).sum()
+        assert iou == pytest.approx(both / either, abs=1e-6)
+
+
+def test_features_of_another_view_are_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    recipe = tiny_recipe(window=(16, 16, 16))
+    sample = training_sample(tmp_path / "a", recipe, (20, 24, 40))
+    other = tiny_model(tmp_path / "model", tiny_recipe(window=(16, 16, 16), context=False))
+    with pytest.raises(ModelError, match="context"):
+        score_model(other, tmp_path / "scores.tsv", samples=[sample], facts=FACTS)
+    assert not (tmp_path / "scores.tsv").exists()
