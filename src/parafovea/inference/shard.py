@@ -16,6 +16,7 @@ from parafovea.errors import GridError, ModelError
 from parafovea.grid import Box
 from parafovea.inference.engine import columns, weighed
 from parafovea.inference.inputs import SampleInputs
+from parafovea.inference.memory import Execution
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.models.spec import ModelSpec, Overrides, check_window
@@ -113,7 +114,12 @@ class WindowSums:
 
 @contextlib.contextmanager
 def open_sums(
-    output: Path, shard: Shard, *, dtype: torch.dtype, overrides: Overrides = _NONE
+    output: Path,
+    shard: Shard,
+    *,
+    dtype: torch.dtype,
+    overrides: Overrides = _NONE,
+    execution: Execution | None = None,
 ) -> Iterator[WindowSums]:
     """Create a shard's array of sums; it appears when the block ends.
 
@@ -127,6 +133,8 @@ def open_sums(
         Precision that they are predicted in.
     overrides : Overrides
         Properties of the model that the inputs were made with others of; kept in the record.
+    execution : Execution, optional
+        How the windows are computed; kept in the record.
 
     Yields
     ------
@@ -150,6 +158,7 @@ def open_sums(
         "infer_shard",
         **carried,
         precision=str(dtype).removeprefix("torch."),
+        execution=None if execution is None else execution.to_dict(),
         layout=shard.layout.to_dict(),
         part=[list(part.start), list(part.stop)],
         region=[list(region.start), list(region.stop)],

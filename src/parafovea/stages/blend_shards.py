@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from parafovea.blending import WEIGHT_BITS, fixed_weights, importance_map, normalized
 from parafovea.errors import StoreError
 from parafovea.grid import Box, Grid
+from parafovea.inference.memory import summary
 from parafovea.inference.settings import InferenceSettings
 from parafovea.progress import tracked
 from parafovea.provenance import lineage, record
@@ -79,6 +81,13 @@ def _complete(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
     return layout
 
 
+def _execution(shards: Sequence[Stored]) -> dict[str, Any] | None:
+    """Return how the shards were computed; None where one does not say it."""
+    known = [shard.attributes.get("execution") for shard in shards]
+    stated = [each for each in known if each is not None]
+    return summary(stated) if len(stated) == len(known) else None
+
+
 def blend_shards(shards: Sequence[Path], output: Path) -> None:
     """Divide the shards' sums by the sum of weights and write the prediction.
 
@@ -104,7 +113,12 @@ def blend_shards(shards: Sequence[Path], output: Path) -> None:
     dtype = np.float32 if made["precision"] == "float32" else np.float16
     classes = opened[0].channels or ()
     least, uncovered = np.iinfo(np.int64).max, 0
-    attributes = record("blend_shards", **lineage(made), precision=made["precision"])
+    attributes = record(
+        "blend_shards",
+        **lineage(made),
+        precision=made["precision"],
+        execution=_execution(opened),
+    )
     with create(
         output, grid, dtype=dtype, channels=classes, shard=BLOCK, attributes=attributes
     ) as array:

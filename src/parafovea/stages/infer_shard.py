@@ -8,6 +8,7 @@ from pathlib import Path
 from parafovea.devices import choose_device, choose_dtype
 from parafovea.inference.engine import predicted
 from parafovea.inference.inputs import ModelInputs, SampleInputs
+from parafovea.inference.memory import Execution, run_within_memory
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, open_sums
@@ -31,6 +32,9 @@ def infer_shard(
 ) -> None:
     """Predict one shard's windows and write their weighted sums.
 
+    Where memory runs out, the shard is computed anew with half the batch, and at last on the CPU,
+    in the precision that was chosen first: see `inference.memory`.
+
     Parameters
     ----------
     inputs : ModelInputs
@@ -53,6 +57,8 @@ def infer_shard(
         If the model folder is wrong, or was made for other inputs.
     GridError
         If the window does not fit the network, or there is no such shard.
+    MemoryLimitError
+        If not even one window fits the memory of the CPU.
     """
     spec, network = load_model(model)
     opened = SampleInputs(inputs, spec.model_copy(update=overrides.given))
@@ -60,8 +66,16 @@ def infer_shard(
     device = choose_device()
     dtype = choose_dtype(settings.precision, device)
     logger.info("%d windows of %s on %s, %s", share.part.size, share.layout.window, device, dtype)
-    predictor = Predictor(network, device=device, dtype=dtype, batch_size=settings.batch_size)
-    windows = predicted(share.inputs, predictor, share.layout, share.part)
-    with open_sums(output, share, dtype=dtype, overrides=overrides) as sums:
-        for box, probabilities in tracked(windows, share.part.size, "windows"):
-            sums.add(box, probabilities)
+
+    def compute(execution: Execution) -> None:
+        predictor = Predictor(
+            network, device=execution.device, dtype=dtype, batch_size=execution.batch_size
+        )
+        windows = predicted(share.inputs, predictor, share.layout, share.part)
+        with open_sums(
+            output, share, dtype=dtype, overrides=overrides, execution=execution
+        ) as sums:
+            for box, probabilities in tracked(windows, share.part.size, "windows"):
+                sums.add(box, probabilities)
+
+    run_within_memory(compute, Execution(device, settings.batch_size))

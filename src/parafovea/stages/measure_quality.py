@@ -73,7 +73,8 @@ def measure_quality(
                 "run segment_objects again"
             )
     grid = probabilities.grid
-    measured = _own_marks(probabilities, prediction) | compare_with_truth(
+    marks = _own_marks(probabilities, prediction) | _memory_marks(probabilities)
+    measured = marks | compare_with_truth(
         class_store,
         object_store,
         truth=None if truth is None else SampledTruth(truth, grid, classes=len(names)),
@@ -89,6 +90,7 @@ def measure_quality(
         **lineage(object_store.attributes),
         postprocess=object_store.attributes["postprocess"],
         blending=probabilities.attributes["blending"],
+        execution=probabilities.attributes.get("execution"),
         grid=grid.to_dict(),
         truth=_grid_record(truth),
         truth_objects=_grid_record(truth_objects),
@@ -136,6 +138,18 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
         ("seam_energy", metrics.OVERALL): max(defined, default=None),
         **{("seam_energy", axis): energy for axis, energy in energies.items()},
         ("entropy",): profile.entropy,
+    }
+
+
+def _memory_marks(prediction: Stored) -> dict[metrics.Path, Value]:
+    """Return what inference had to do for want of memory; nothing where that is not recorded."""
+    execution = prediction.attributes.get("execution")
+    if execution is None:
+        return {}
+    return {
+        ("memory", "fallbacks"): len(execution["fallbacks"]),
+        ("memory", "smallest_batch"): int(execution["smallest_batch"]),
+        ("memory", "cpu_shards"): int(execution["cpu_shards"]),
     }
 
 
