@@ -13,6 +13,7 @@ import torch
 from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import MemoryLimitError
+from parafovea.inference import memory
 from parafovea.inference.inputs import ModelInputs
 from parafovea.inference.memory import (
     Execution,
@@ -195,3 +196,14 @@ def test_the_quality_table_says_what_memory_made_of_the_run(
     }
     assert steps[0] == "shard 1: a batch of 4 did not fit the memory of cpu: the batch became 2"
     assert f"memory.fallbacks\t{len(steps)}\t" in table.read_text()
+
+
+def test_a_whole_volume_that_does_not_fit_is_refused_with_both_sizes_and_the_fix(
+    tmp_path: Path, sample: tuple[ModelInputs, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2**23)
+    message = r"48 x 48 x 64 .* about 0\.\d GiB, but cpu has 0\.0 GiB free: .* sliding_window"
+    message = message.replace("48 x", "32 x", 1)
+    with pytest.raises(MemoryLimitError, match=message):
+        whole = InferenceSettings(mode="whole_volume")
+        infer_shard(*sample, tmp_path / "s.zarr", shard=1, settings=whole)

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
 
-from parafovea.inference.inputs import ModelInputs
+from parafovea.grid import Box
+from parafovea.inference.inputs import ModelInputs, SampleInputs
+from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.folder import file_sha256
+from parafovea.models.folder import file_sha256, load_model
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.store import open_stored
@@ -95,3 +98,31 @@ def test_the_same_shard_twice_is_the_same_bytes_and_says_what_made_it(tmp_path: 
     assert facts["features"]["backbone"]["arguments"]["scales"] == [1.0]
     assert facts["context"]["view_spacing"] == [16, 16, 16]
     assert str(tmp_path) not in str(facts)
+
+
+def test_a_whole_volume_is_predicted_at_once_from_its_reflection(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    shape = (20, 40, 50)
+    inputs = tiny_inputs(tmp_path, shape, recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    chosen = {"mode": "whole_volume", "precision": "float32"}
+    found = predict(tmp_path / "one", inputs, model, **chosen)
+    many = predict(tmp_path / "many", inputs, model, **chosen, shards=3, batch_size=4)
+    np.testing.assert_array_equal(found, many)
+    spec, network = load_model(model)
+    opened = SampleInputs(inputs, spec)
+    predictor = Predictor(network, device=torch.device("cpu"), dtype=torch.float32)
+    window = Box((-6, -4, -7), (26, 44, 57))
+    alone = predictor(opened.read(window), [window])[0][:, 6:26, 4:44, 7:57]
+    np.testing.assert_allclose(found, alone, atol=2.0**-18)
+    blending = open_stored(tmp_path / "one" / "prediction.ome.zarr").attributes["blending"]
+    assert blending["minimum_weight"] == 1
+
+
+def test_windows_a_stride_apart_are_those_of_the_same_overlap(tmp_path: Path) -> None:
+    recipe = tiny_recipe(context=False)
+    inputs = tiny_inputs(tmp_path, (16, 48, 48), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    by_overlap = predict(tmp_path / "a", inputs, model, overlap=0.25)
+    by_stride = predict(tmp_path / "b", inputs, model, stride=(12, 24, 24))
+    np.testing.assert_array_equal(by_overlap, by_stride)

@@ -1,25 +1,41 @@
-"""The choices of sliding-window inference, as they stand in a task of the config."""
+"""The choices of inference, as they stand in a task of the config."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from parafovea.models.spec import PositiveFloat, PositiveInt, ShapeTuple, Strict
 
 BlendingMode = Literal["gaussian", "gaussian_radial", "bump", "bump_wu", "linear", "constant"]
+Mode = Literal["sliding_window", "whole_volume"]
 Precision = Literal["auto", "float32", "bfloat16"]
+
+
+#: The blending modes that have a width.
+WIDE = ("gaussian", "gaussian_radial")
 
 
 class InferenceSettings(Strict):
     """How windows are placed, run and blended."""
 
+    mode: Mode = Field(
+        "sliding_window",
+        description="whole_volume: one window that covers the sample, mirrored at its border up "
+        "to a multiple of 16; for samples that fit the memory, others are refused.",
+    )
     window: ShapeTuple | None = Field(
         None, description="Voxels of a window along z, y, x; the model's own when null."
     )
-    overlap: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.5, description="Share of a window that its neighbour covers too."
+    overlap: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        0.5,
+        description="Share of a window that its neighbour covers too; null where `stride` says it.",
+    )
+    stride: ShapeTuple | None = Field(
+        None,
+        description="Voxels from one window to the next along z, y, x, instead of `overlap`.",
     )
     blending: BlendingMode = Field(
         "gaussian", description="Importance map that weights a window's voxels in the sum."
@@ -35,3 +51,47 @@ class InferenceSettings(Strict):
     shards: PositiveInt = Field(
         1, description="Jobs that a sample's windows are divided into; results do not depend on it."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_overlap(cls, values: Any) -> Any:
+        """Take the default overlap away where it has no meaning: only a stated one conflicts."""
+        if not isinstance(values, dict) or "overlap" in values:
+            return values
+        if values.get("stride") is not None or values.get("mode") == "whole_volume":
+            return {**values, "overlap": None}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.mode == "whole_volume":
+            given = [n for n in ("window", "overlap", "stride") if getattr(self, n) is not None]
+            if given:
+                raise ValueError(
+                    f"mode whole_volume has one window, but {' and '.join(given)} is given: set "
+                    "it to null, or use mode: sliding_window"
+                )
+        elif self.stride is not None and self.overlap is not None:
+            raise ValueError(
+                f"overlap ({self.overlap:g}) and stride {self.stride} are both given: set one of "
+                "them to null"
+            )
+        elif self.stride is None and self.overlap is None:
+            raise ValueError("neither overlap nor stride is given: set overlap: 0.5")
+        if self.stride is not None and self.window is not None:
+            check_stride(self.window, self.stride)
+        if self.sigma is not None and self.blending not in WIDE:
+            raise ValueError(
+                f"sigma ({self.sigma:g}) has no meaning for blending {self.blending}: set it to "
+                f"null, or use {' or '.join(WIDE)}"
+            )
+        return self
+
+
+def check_stride(window: Sequence[int], stride: Sequence[int]) -> None:
+    """Raise `ValueError` where windows a stride apart would leave voxels between them."""
+    if any(s > w for w, s in zip(window, stride, strict=True)):
+        raise ValueError(
+            f"stride {tuple(stride)} is larger than the window {tuple(window)}, so that voxels "
+            "between windows are missed: use a stride of at most the window"
+        )

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parafovea.blending import fixed_weights, importance_map
+from parafovea.blending import window_weights
 from parafovea.errors import GridError, ModelError
-from parafovea.grid import Box
+from parafovea.grid import Box, Shape
 from parafovea.inference.engine import columns, weighed
 from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.memory import Execution
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.settings import InferenceSettings, check_stride
 from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.models.spec import ModelSpec, Overrides, check_window
 from parafovea.provenance import lineage, record
@@ -25,6 +25,42 @@ from parafovea.store import create
 from parafovea.windows import Layout
 
 _NONE = Overrides()
+
+#: Voxels that become one in the network's four poolings.
+POOLED = 16
+
+
+def planned_layout(shape: Shape, spec: ModelSpec, settings: InferenceSettings) -> Layout:
+    """Return the windows of a volume, as a task's settings place them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels of the volume along z, y, x.
+    spec : ModelSpec
+        The model; gives the window where the settings have none.
+    settings : InferenceSettings
+        Mode, window, and overlap or stride.
+
+    Raises
+    ------
+    GridError
+        If the window does not fit the network, or the stride not the window.
+    """
+    flat = spec.network.dimensions == 2
+    if settings.mode == "whole_volume":
+        z, y, x = (-(-n // POOLED) * POOLED for n in shape)
+        window = (1 if flat else z, y, x)
+        return Layout.strided(shape, window, stride=window)
+    window = settings.window or spec.window
+    try:
+        check_window(window, spec.network.dimensions)
+        if settings.stride is not None:
+            check_stride(window, settings.stride)
+            return Layout.strided(shape, window, stride=settings.stride)
+    except ValueError as error:
+        raise GridError(f"inference: {error}") from error
+    return Layout.regular(shape, window, overlap=settings.overlap or 0.0)
 
 
 @dataclass(frozen=True)
@@ -66,11 +102,6 @@ class Shard:
         """
         if not 1 <= number <= settings.shards:
             raise GridError(f"shard {number} is not one of 1 to {settings.shards}")
-        window = settings.window or spec.window
-        try:
-            check_window(window, spec.network.dimensions)
-        except ValueError as error:
-            raise GridError(f"inference.window: {error}") from error
         for what, found, wanted in (
             ("local input", inputs.input_channels, spec.input_channels),
             ("context", inputs.context_channels, spec.context_channels),
@@ -80,7 +111,7 @@ class Shard:
                     f"the {what} has {found} channels, but the model {spec.name} was trained "
                     f"with {wanted}: its backbone and its weights do not belong together"
                 )
-        layout = Layout.regular(inputs.grid.shape, window, overlap=settings.overlap)
+        layout = planned_layout(inputs.grid.shape, spec, settings)
         return cls(inputs, spec, settings, layout, layout.shards(settings.shards)[number - 1])
 
     @property
@@ -101,9 +132,7 @@ class WindowSums:
     """
 
     def __init__(self, shard: Shard, sums: TileSums) -> None:
-        settings = shard.settings
-        weights = importance_map(settings.blending, shard.layout.window, sigma=settings.sigma)
-        self._weights = fixed_weights(weights)
+        self._weights = window_weights(shard.settings, shard.layout.window)
         self._volume = shard.inputs.grid.box
         self._sums = sums
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.blending import WEIGHT_BITS, fixed_weights, importance_map, normalized
+from parafovea.blending import WEIGHT_BITS, normalized, window_weights
 from parafovea.errors import StoreError
 from parafovea.grid import Box, Grid
 from parafovea.inference.memory import summary
@@ -108,7 +108,7 @@ def blend_shards(shards: Sequence[Path], output: Path) -> None:
     layout = _complete(opened, shards)
     made = opened[0].attributes
     settings = InferenceSettings.model_validate(made["inference"])
-    weights = fixed_weights(importance_map(settings.blending, layout.window, sigma=settings.sigma))
+    weights = window_weights(settings, layout.window)
     grid = Grid.from_dict(made["volume"])
     dtype = np.float32 if made["precision"] == "float32" else np.float16
     classes = opened[0].channels or ()
@@ -133,7 +133,7 @@ def blend_shards(shards: Sequence[Path], output: Path) -> None:
             array[(slice(None), *box.slices)] = normalized(sums, total, dtype)
         attributes["blending"] = {
             **layout.to_dict(),
-            "mode": settings.blending,
+            "mode": "constant" if settings.mode == "whole_volume" else settings.blending,
             "minimum_weight": least / 2.0**WEIGHT_BITS,
             "uncovered_voxels": uncovered,
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 from parafovea.devices import choose_device, choose_dtype
 from parafovea.inference.engine import predicted
 from parafovea.inference.inputs import ModelInputs, SampleInputs
-from parafovea.inference.memory import Execution, run_within_memory
+from parafovea.inference.memory import Execution, require_memory, run_within_memory
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, open_sums
@@ -58,14 +58,18 @@ def infer_shard(
     GridError
         If the window does not fit the network, or there is no such shard.
     MemoryLimitError
-        If not even one window fits the memory of the CPU.
+        If not even one window fits the memory of the CPU, or the whole volume that of the device.
     """
     spec, network = load_model(model)
     opened = SampleInputs(inputs, spec.model_copy(update=overrides.given))
     share = Shard.of(opened, spec, settings, number=shard)
     device = choose_device()
     dtype = choose_dtype(settings.precision, device)
+    # No more than all shards together have windows: the same for each of them.
+    batch_size = min(settings.batch_size, share.layout.lattice.size)
     logger.info("%d windows of %s on %s, %s", share.part.size, share.layout.window, device, dtype)
+    if settings.mode == "whole_volume" and share.part.size:
+        require_memory(spec, share.layout.window, dtype, device)
 
     def compute(execution: Execution) -> None:
         predictor = Predictor(
@@ -78,4 +82,4 @@ def infer_shard(
             for box, probabilities in tracked(windows, share.part.size, "windows"):
                 sums.add(box, probabilities)
 
-    run_within_memory(compute, Execution(device, settings.batch_size))
+    run_within_memory(compute, Execution(device, batch_size))
