@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -82,3 +84,34 @@ def test_pooled_weights_give_the_means_of_what_the_weights_give() -> None:
     values = np.random.default_rng(0).random(along.matrix.shape[1], dtype=np.float32)
     wanted = (along.matrix @ values).reshape(8, 4).mean(axis=1)
     np.testing.assert_allclose(along.pooled(4).matrix @ values, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["attention", "concat"])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_batchs_statistics_are_those_of_the_plain_network_in_training(
+    fusion: Fusion, dimensions: int
+) -> None:
+    network = network_of(fusion, dimensions)
+    local = seeded(2, 4, *[32] * dimensions)
+    # A context that is constant is its own average: the plain network's levels see the same.
+    context = seeded(2, 2, *[1] * dimensions).expand(2, 2, *[32] * dimensions)
+    ready = PreparedUNet(network, batch_statistics=True)
+    plain = copy.deepcopy(network)
+    for layer in plain.modules():
+        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
+            layer.train()
+    with torch.inference_mode():
+        views = [
+            torch.einsum("oc,nc...->no...", guide.weight, context[..., : 32 // 2**level])
+            for level, guide in enumerate(ready.guides)
+        ]
+        views = [
+            view[(..., *[slice(32 // 2**level)] * dimensions)]
+            + guide.bias.reshape(-1, *[1] * dimensions)
+            for level, (view, guide) in enumerate(zip(views, ready.guides, strict=True))
+        ]
+        wanted = plain.forward_projected(local, plain.context_input_conv(context))
+        found = ready(local, views)
+        usual = network.forward_projected(local, network.context_input_conv(context))
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+    assert (found - usual).abs().max() > 0.1

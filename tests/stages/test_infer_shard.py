@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
 
+from parafovea.errors import GridError
 from parafovea.grid import Box
 from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.predictor import Predictor
@@ -126,3 +127,29 @@ def test_windows_a_stride_apart_are_those_of_the_same_overlap(tmp_path: Path) ->
     by_overlap = predict(tmp_path / "a", inputs, model, overlap=0.25)
     by_stride = predict(tmp_path / "b", inputs, model, stride=(12, 24, 24))
     np.testing.assert_array_equal(by_overlap, by_stride)
+
+
+def test_statistics_of_the_batch_are_announced_and_change_the_result(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = tiny_recipe(context=False)
+    inputs = tiny_inputs(tmp_path, (16, 48, 80), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    chosen = {"do_eval": False, "precision": "float32"}
+    usual = predict(tmp_path / "usual", inputs, model, precision="float32")
+    assert "do_eval" not in caplog.text
+    alone = predict(tmp_path / "alone", inputs, model, **chosen)
+    assert "do_eval is false" in caplog.text
+    cut = predict(tmp_path / "cut", inputs, model, **chosen, shards=3)
+    np.testing.assert_array_equal(alone, cut)
+    paired = predict(tmp_path / "paired", inputs, model, **chosen, batch_size=2)
+    assert np.abs(alone - usual).max() > 1e-2
+    assert np.abs(alone - paired).max() > 1e-3
+
+
+def test_a_window_without_statistics_of_its_own_is_refused(tmp_path: Path) -> None:
+    recipe = tiny_recipe(context=False)
+    inputs = tiny_inputs(tmp_path, (16, 32, 32), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    with pytest.raises(GridError, match="do_eval: false, use a larger"):
+        predict(tmp_path, inputs, model, do_eval=False, window=(16, 16, 16))

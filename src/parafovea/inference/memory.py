@@ -59,8 +59,8 @@ def needed_bytes(spec: ModelSpec, window: Shape, dtype: torch.dtype) -> int:
 
     The first decoder level is the widest: with its input, its output and what it convolves, the
     peak was measured at 7.2 to 9.9 maps of `base_channels` at full resolution, the network's
-    input included (96³ voxels on a CPU, in float32 and bfloat16); ten are counted. Beside them are the window's logits, probabilities and
-    fixed-point sums, and its weights.
+    input included (96³ voxels on a CPU, in float32 and bfloat16); ten are counted. Beside them
+    are the window's logits, probabilities and fixed-point sums, and its weights.
 
     Parameters
     ----------

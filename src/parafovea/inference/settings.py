@@ -44,6 +44,11 @@ class InferenceSettings(Strict):
         None, description="Width of the Gaussian maps; 0.125 (gaussian), 0.2 (radial) when null."
     )
     batch_size: PositiveInt = Field(1, description="Windows in one call of the network.")
+    do_eval: bool = Field(
+        True,
+        description="Batch normalization by the model's statistics; false: by those of the batch "
+        "at hand, so that results depend on `batch_size` and, above a batch of 1, on `shards`.",
+    )
     precision: Precision = Field(
         "auto",
         description="auto: bfloat16 where the processor computes it natively, else float32.",

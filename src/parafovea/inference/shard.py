@@ -112,6 +112,11 @@ class Shard:
                     f"with {wanted}: its backbone and its weights do not belong together"
                 )
         layout = planned_layout(inputs.grid.shape, spec, settings)
+        if not settings.do_eval and all(n <= POOLED for n in layout.window):
+            raise GridError(
+                f"window {layout.window} is one voxel at the network's coarsest level, which has "
+                "no statistics of its own: with do_eval: false, use a larger inference.window"
+            )
         return cls(inputs, spec, settings, layout, layout.shards(settings.shards)[number - 1])
 
     @property

@@ -33,7 +33,8 @@ def infer_shard(
     """Predict one shard's windows and write their weighted sums.
 
     Where memory runs out, the shard is computed anew with half the batch, and at last on the CPU,
-    in the precision that was chosen first: see `inference.memory`.
+    in the precision that was chosen first: see `inference.memory`. Where the statistics of batches
+    count, it goes to the CPU at once.
 
     Parameters
     ----------
@@ -68,12 +69,21 @@ def infer_shard(
     # No more than all shards together have windows: the same for each of them.
     batch_size = min(settings.batch_size, share.layout.lattice.size)
     logger.info("%d windows of %s on %s, %s", share.part.size, share.layout.window, device, dtype)
+    if not settings.do_eval:
+        logger.warning(
+            "do_eval is false: batch normalization takes the statistics of each batch, so that "
+            "results depend on which windows share one"
+        )
     if settings.mode == "whole_volume" and share.part.size:
         require_memory(spec, share.layout.window, dtype, device)
 
     def compute(execution: Execution) -> None:
         predictor = Predictor(
-            network, device=execution.device, dtype=dtype, batch_size=execution.batch_size
+            network,
+            device=execution.device,
+            dtype=dtype,
+            batch_size=execution.batch_size,
+            batch_statistics=not settings.do_eval,
         )
         windows = predicted(share.inputs, predictor, share.layout, share.part)
         with open_sums(
@@ -82,4 +92,5 @@ def infer_shard(
             for box, probabilities in tracked(windows, share.part.size, "windows"):
                 sums.add(box, probabilities)
 
-    run_within_memory(compute, Execution(device, batch_size))
+    # With the statistics of batches, a smaller batch would be another result.
+    run_within_memory(compute, Execution(device, batch_size), halving=settings.do_eval)
