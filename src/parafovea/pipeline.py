@@ -114,4 +114,4 @@ def _predict(project: Project, sample: str, results: SampleResults) -> None:
             settings=settings,
             overrides=task.overrides,
         )
-    blend_shards(shards, results.prediction)
+    blend_shards(shards, results.prediction, output_scale=settings.output_scales)

@@ -7,12 +7,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from parafovea.grid import Vector
 from parafovea.models.spec import PositiveFloat, PositiveInt, ShapeTuple, Strict
 
 BlendingMode = Literal["gaussian", "gaussian_radial", "bump", "bump_wu", "linear", "constant"]
 Mode = Literal["sliding_window", "whole_volume"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
+
+ScaleFactor = Annotated[float, Field(ge=1 / 16, le=16)]
 
 #: The blending modes that have a width.
 WIDE = ("gaussian", "gaussian_radial")
@@ -53,9 +56,20 @@ class InferenceSettings(Strict):
         "auto",
         description="auto: bfloat16 where the processor computes it natively, else float32.",
     )
+    output_scale: ScaleFactor | tuple[ScaleFactor, ScaleFactor, ScaleFactor] = Field(
+        1.0,
+        description="Voxels of the prediction per voxel of the model's grid, one number or z, y, "
+        "x: 2 is finer, 0.5 coarser. What follows counts in the prediction's voxels.",
+    )
     shards: PositiveInt = Field(
         1, description="Jobs that a sample's windows are divided into; results do not depend on it."
     )
+
+    @property
+    def output_scales(self) -> Vector:
+        """`output_scale` along z, y, x."""
+        scale = self.output_scale
+        return (scale, scale, scale) if isinstance(scale, float) else scale
 
     @model_validator(mode="before")
     @classmethod

@@ -186,7 +186,7 @@ def open_sums(
             "sha256": shard.spec.weights_sha256,
             "overrides": overrides.model_dump(mode="json", exclude_none=True),
         },
-        "inference": shard.settings.model_dump(mode="json", exclude={"shards"}),
+        "inference": shard.settings.model_dump(mode="json", exclude={"shards", "output_scale"}),
     }
     attributes = record(
         "infer_shard",

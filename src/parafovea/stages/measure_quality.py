@@ -119,6 +119,7 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
     try:
         blending = prediction.attributes["blending"]
         window, starts = blending["window"], blending["starts"]
+        scale = blending.get("output_scale", (1, 1, 1))
         weight = float(blending["minimum_weight"])
         uncovered = int(blending["uncovered_voxels"])
     except KeyError as error:
@@ -128,7 +129,8 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
         ) from error
     profile = profile_probabilities(prediction)
     energies = {
-        axis: seam_energy(profile.steps[i], starts[i], window[i]) for i, axis in enumerate(AXES)
+        axis: seam_energy(profile.steps[i], starts[i], window[i], scale=scale[i])
+        for i, axis in enumerate(AXES)
     }
     defined = [energy for energy in energies.values() if energy is not None]
     return {
