@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from parafovea.grid import Vector
 from parafovea.models.spec import PositiveFloat, PositiveInt, ShapeTuple, Strict
+from parafovea.symmetry import check_views
 
 BlendingMode = Literal["gaussian", "gaussian_radial", "bump", "bump_wu", "linear", "constant"]
 Mode = Literal["sliding_window", "whole_volume"]
@@ -47,6 +48,12 @@ class InferenceSettings(Strict):
         None, description="Width of the Gaussian maps; 0.125 (gaussian), 0.2 (radial) when null."
     )
     batch_size: PositiveInt = Field(1, description="Windows in one call of the network.")
+    tta: tuple[str, ...] = Field(
+        (),
+        description="Views to average with the sample as it is, any of `flip_x`, `flip_y`, "
+        "`flip_z`, `rotate_90_xy`, `rotate_90_xz`, `rotate_90_yz`. They are not combined: "
+        "`flip_x+flip_y` names a view that is both. Each costs features and inference anew.",
+    )
     do_eval: bool = Field(
         True,
         description="Batch normalization by the model's statistics; false: by those of the batch "
@@ -70,6 +77,17 @@ class InferenceSettings(Strict):
         """`output_scale` along z, y, x."""
         scale = self.output_scale
         return (scale, scale, scale) if isinstance(scale, float) else scale
+
+    @property
+    def views(self) -> int:
+        """How many views of the sample are averaged: itself, and each augmentation."""
+        return 1 + len(self.tta)
+
+    @field_validator("tta")
+    @classmethod
+    def _known_views(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_views(names)
+        return names
 
     @model_validator(mode="before")
     @classmethod

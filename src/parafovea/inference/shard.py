@@ -157,6 +157,8 @@ def open_sums(
 ) -> Iterator[WindowSums]:
     """Create a shard's array of sums; it appears when the block ends.
 
+    The windows must come as `engine.columns` orders them, once for every view.
+
     Parameters
     ----------
     output : Path
@@ -208,5 +210,6 @@ def open_sums(
         codec="lz4",
         attributes=attributes,
     ) as array:
-        sums = TileSums(array, region, shard.layout, list(columns(part)))
+        # Each view walks all columns; what it adds to is taken back from the disk.
+        sums = TileSums(array, region, shard.layout, list(columns(part)) * shard.settings.views)
         yield WindowSums(shard, sums)

@@ -117,7 +117,7 @@ def blend_shards(
     layout = _complete(opened, shards)
     made = opened[0].attributes
     settings = InferenceSettings.model_validate(made["inference"])
-    means = _Means(opened, layout, window_weights(settings, layout.window))
+    means = _Means(opened, layout, settings)
     volume = Grid.from_dict(made["volume"])
     scaled = any(scale != 1 for scale in output_scale)
     spacing = [s / scale for s, scale in zip(volume.spacing, output_scale, strict=True)]
@@ -168,12 +168,13 @@ class _Means:
     """The blended probabilities of a volume, to be read box by box."""
 
     def __init__(
-        self, shards: Sequence[Stored], layout: Layout, weights: NDArray[np.int64]
+        self, shards: Sequence[Stored], layout: Layout, settings: InferenceSettings
     ) -> None:
         self._shards = shards
         self._layout = layout
-        self._weights = weights
-        #: The smallest sum of weights of all voxels that were read.
+        self._weights = window_weights(settings, layout.window)
+        self._views = settings.views
+        #: The smallest sum of weights of one view, of all voxels that were read.
         self.least = int(np.iinfo(np.int64).max)
 
     def read(self, box: Box, dtype: Any) -> NDArray[Any]:
@@ -184,7 +185,7 @@ class _Means:
             raise StoreError(f"{uncovered} voxels of {box} are covered by no window")
         self.least = min(self.least, int(total.min()))
         sums = _gathered(self._shards, box, len(self._shards[0].channels or ()))
-        return normalized(sums, total, dtype)
+        return normalized(sums, total * self._views, dtype)
 
 
 def _resampled(means: _Means, volume: Grid, grid: Grid, box: Box) -> NDArray[np.float32]:

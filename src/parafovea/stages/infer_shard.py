@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from parafovea.devices import choose_device, choose_dtype
+from parafovea.errors import ModelError
+from parafovea.inference.augmented import AugmentedInputs, AugmentedPredictor
 from parafovea.inference.engine import predicted
 from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.memory import Execution, require_memory, run_within_memory
@@ -29,6 +33,7 @@ def infer_shard(
     shard: int,
     settings: InferenceSettings,
     overrides: Overrides = _NONE,
+    views: Sequence[ModelInputs] = (),
 ) -> None:
     """Predict one shard's windows and write their weighted sums.
 
@@ -51,24 +56,35 @@ def infer_shard(
         Windows, blending and precision.
     overrides : Overrides
         Properties of the model that the inputs were made with others of, on purpose.
+    views : sequence of ModelInputs
+        The inputs of each augmented view, in the order of `settings.tta`.
 
     Raises
     ------
     ModelError
         If the model folder is wrong, or was made for other inputs.
     GridError
-        If the window does not fit the network, or there is no such shard.
+        If the window does not fit the network, an augmentation not the model, or there is no such
+        shard.
     MemoryLimitError
         If not even one window fits the memory of the CPU, or the whole volume that of the device.
     """
     spec, network = load_model(model)
-    opened = SampleInputs(inputs, spec.model_copy(update=overrides.given))
+    if [view.augmentation for view in views] != list(settings.tta):
+        raise ModelError(
+            f"inputs are there for the views {[view.augmentation for view in views]}, but "
+            f"inference.tta is {list(settings.tta)}: run extract_features for each"
+        )
+    recipe = spec.model_copy(update=overrides.given)
+    opened = SampleInputs(inputs, recipe)
+    augmented = [AugmentedInputs(SampleInputs(view, recipe)) for view in views]
     share = Shard.of(opened, spec, settings, number=shard)
     device = choose_device()
     dtype = choose_dtype(settings.precision, device)
     # No more than all shards together have windows: the same for each of them.
     batch_size = min(settings.batch_size, share.layout.lattice.size)
-    logger.info("%d windows of %s on %s, %s", share.part.size, share.layout.window, device, dtype)
+    count = share.part.size * settings.views
+    logger.info("%d windows of %s on %s, %s", count, share.layout.window, device, dtype)
     if not settings.do_eval:
         logger.warning(
             "do_eval is false: batch normalization takes the statistics of each batch, so that "
@@ -85,11 +101,17 @@ def infer_shard(
             batch_size=execution.batch_size,
             batch_statistics=not settings.do_eval,
         )
-        windows = predicted(share.inputs, predictor, share.layout, share.part)
+        windows = chain(
+            predicted(share.inputs, predictor, share.layout, share.part),
+            *(
+                predicted(view, AugmentedPredictor(predictor, view), share.layout, share.part)
+                for view in augmented
+            ),
+        )
         with open_sums(
             output, share, dtype=dtype, overrides=overrides, execution=execution
         ) as sums:
-            for box, probabilities in tracked(windows, share.part.size, "windows"):
+            for box, probabilities in tracked(windows, count, "windows"):
                 sums.add(box, probabilities)
 
     # With the statistics of batches, a smaller batch would be another result.
