@@ -69,7 +69,8 @@ class Layout:
         """Return the layout that covers a volume with windows of one size, `stride` apart."""
         if any(not 1 <= s <= w for s, w in zip(stride, window, strict=True)):
             raise GridError(
-                f"stride {tuple(stride)} must be at least 1 and at most the window {tuple(window)}"
+                f"stride {tuple(stride)} must be at least 1 and at most the window "
+                f"{tuple(window)}, so that no voxel lies between windows"
             )
         z, y, x = (axis_starts(n, w, s) for n, w, s in zip(shape, window, stride, strict=True))
         return cls(shape3(shape), shape3(window, "window"), (z, y, x))

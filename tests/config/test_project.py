@@ -219,6 +219,7 @@ def test_a_config_that_is_no_mapping_or_no_yaml_is_a_readable_error(project_fold
         ({"mode": "whole_volume", "overlap": 0.5}, "set it to null, or use mode: sliding_window"),
         ({"blending": "linear", "sigma": 0.1}, "sigma (0.1) has no meaning for blending linear"),
         ({"output_scale": 0}, "tasks.cell.inference.output_scale"),
+        ({"window": [16, 20, 32]}, "inference.window: window (16, 20, 32) must be a multiple of"),
         ({"stride": [17, 8, 8]}, "(17, 8, 8) is larger than the window (16, 32, 32)"),
     ],
 )

@@ -142,6 +142,15 @@ def test_what_does_not_fit_a_device_at_all_is_computed_on_the_cpu_in_the_same_pr
     assert facts["precision"] == "bfloat16"
 
 
+def test_statistics_of_the_batch_are_never_those_of_a_smaller_one(
+    tmp_path: Path, sample: tuple[ModelInputs, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_batch(monkeypatch, 2, ask_for_too_much)
+    chosen = InferenceSettings(batch_size=4, do_eval=False)
+    with pytest.raises(MemoryLimitError, match="a batch of 4 does not fit the memory of cpu"):
+        infer_shard(*sample, tmp_path / "s.zarr", shard=1, settings=chosen)
+
+
 def test_what_fits_nowhere_is_one_readable_error_and_leaves_nothing(
     tmp_path: Path, sample: tuple[ModelInputs, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

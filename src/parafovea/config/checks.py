@@ -11,7 +11,7 @@ from parafovea.config.settings import Settings
 from parafovea.config.sheet import Sample
 from parafovea.errors import GridError, ParafoveaError, describe
 from parafovea.inference.settings import check_stride
-from parafovea.models.spec import Recipe
+from parafovea.models.spec import Recipe, check_window
 from parafovea.postprocess.settings import resolve_classes
 from parafovea.quality.metrics import metric_names
 from parafovea.readers.files import source_files
@@ -188,13 +188,18 @@ def _training_problems(name: str, settings: Settings, samples: Mapping[str, Samp
 
 
 def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
-    """Return what of a task's inference does not fit its model: stride and augmentations."""
+    """Return what of a task's inference does not fit its model: windows and augmentations."""
     inference = settings.tasks[name].inference
     path = ("tasks", name, "inference")
     found: Problems = []
+    window = inference.window or recipe.window
+    try:
+        check_window(window, recipe.network.dimensions)
+    except ValueError as error:
+        found.append(((*path, "window"), str(error)))
     if inference.stride is not None:
         try:
-            check_stride(inference.window or recipe.window, inference.stride)
+            check_stride(window, inference.stride)
         except ValueError as error:
             found.append(((*path, "stride"), str(error)))
     for index, view in enumerate(inference.tta):

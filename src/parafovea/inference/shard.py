@@ -17,7 +17,7 @@ from parafovea.grid import Box, Shape
 from parafovea.inference.engine import columns, weighed
 from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.memory import Execution
-from parafovea.inference.settings import InferenceSettings, check_stride
+from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.models.spec import ModelSpec, Overrides, check_window
 from parafovea.provenance import lineage, record
@@ -55,11 +55,10 @@ def planned_layout(shape: Shape, spec: ModelSpec, settings: InferenceSettings) -
     window = settings.window or spec.window
     try:
         check_window(window, spec.network.dimensions)
-        if settings.stride is not None:
-            check_stride(window, settings.stride)
-            return Layout.strided(shape, window, stride=settings.stride)
     except ValueError as error:
-        raise GridError(f"inference: {error}") from error
+        raise GridError(f"inference.window: {error}") from error
+    if settings.stride is not None:
+        return Layout.strided(shape, window, stride=settings.stride)
     return Layout.regular(shape, window, overlap=settings.overlap or 0.0)
 
 
