@@ -93,22 +93,23 @@ def test_the_batchs_statistics_are_those_of_the_plain_network_in_training(
 ) -> None:
     network = network_of(fusion, dimensions)
     local = seeded(2, 4, *[32] * dimensions)
-    # A context that is constant is its own average: the plain network's levels see the same.
-    context = seeded(2, 2, *[1] * dimensions).expand(2, 2, *[32] * dimensions)
     ready = PreparedUNet(network, batch_statistics=True)
     plain = copy.deepcopy(network)
     for layer in plain.modules():
         if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
             layer.train()
+
+    def spread(values: torch.Tensor, size: int) -> torch.Tensor:
+        one = values.reshape(*values.shape, *[1] * dimensions)
+        return one.expand(*values.shape, *[size] * dimensions)
+
+    # A context that is constant is its own average at every level.
+    values = seeded(2, 2)
+    context = spread(values, 32)
     with torch.inference_mode():
         views = [
-            torch.einsum("oc,nc...->no...", guide.weight, context[..., : 32 // 2**level])
+            spread(values @ guide.weight.T + guide.bias, 32 // 2**level)
             for level, guide in enumerate(ready.guides)
-        ]
-        views = [
-            view[(..., *[slice(32 // 2**level)] * dimensions)]
-            + guide.bias.reshape(-1, *[1] * dimensions)
-            for level, (view, guide) in enumerate(zip(views, ready.guides, strict=True))
         ]
         wanted = plain.forward_projected(local, plain.context_input_conv(context))
         found = ready(local, views)
