@@ -11,5 +11,7 @@ if TYPE_CHECKING:
 
 with stage(snakemake):
     blend_shards(
-        [Path(shard) for shard in snakemake.input.shards], Path(snakemake.output.prediction)
+        [Path(shard) for shard in snakemake.input.shards],
+        Path(snakemake.output.prediction),
+        output_scale=tuple(snakemake.params.output_scale),
     )

@@ -17,4 +17,5 @@ with stage(snakemake):
         spacing=tuple(snakemake.params.spacing),
         backbone=BackboneSpec(**snakemake.params.backbone),
         dimensions=snakemake.params.dimensions,
+        augmentation=snakemake.wildcards.get("augmentation", ""),
     )

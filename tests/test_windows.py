@@ -40,9 +40,10 @@ def test_windows_cover_every_voxel_and_leave_no_large_volume(layout: Layout) -> 
 def test_neighbours_overlap_by_the_stated_share_at_least(
     count: int, window: int, overlap: float
 ) -> None:
-    starts = axis_starts(count, window, overlap)
-    steps = np.diff(starts)
     step = max(1, round(window * (1 - overlap)))
+    starts = Layout.regular((count,) * 3, (window,) * 3, overlap=overlap).starts[0]
+    assert starts == axis_starts(count, window, step)
+    steps = np.diff(starts)
     assert (steps >= 1).all()
     assert (steps <= step).all()
     assert (steps[:-1] == step).all()
@@ -52,9 +53,18 @@ def test_neighbours_overlap_by_the_stated_share_at_least(
 
 
 def test_a_window_longer_than_the_axis_is_centred_on_it() -> None:
-    assert axis_starts(10, 16, 0.5) == (-3,)
-    assert axis_starts(11, 16, 0.5) == (-2,)
-    assert axis_starts(16, 16, 0.5) == (0,)
+    assert axis_starts(10, 16, 8) == (-3,)
+    assert axis_starts(11, 16, 8) == (-2,)
+    assert axis_starts(16, 16, 8) == (0,)
+
+
+def test_a_stride_says_where_windows_lie_and_leaves_no_voxel_out() -> None:
+    layout = Layout.strided((20, 33, 40), (16, 16, 16), stride=(16, 8, 12))
+    assert layout.starts == ((0, 4), (0, 8, 16, 17), (0, 12, 24))
+    assert layout == Layout.from_dict(layout.to_dict())
+    for stride in ((17, 8, 8), (0, 8, 8)):
+        with pytest.raises(GridError, match="at least 1 and at most the window"):
+            Layout.strided((20, 33, 40), (16, 16, 16), stride=stride)
 
 
 @quick

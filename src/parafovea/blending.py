@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.grid import Shape, shape3
-from parafovea.inference.settings import BlendingMode
+from parafovea.inference.settings import BlendingMode, InferenceSettings
 
 Float64 = NDArray[np.float64]
 
@@ -127,6 +127,13 @@ def fixed_weights(weights: Float64) -> NDArray[np.int64]:
     of a window by less than 1e-4 of it, and never the scale of a result.
     """
     return np.maximum(1, np.rint(weights * 2.0**WEIGHT_BITS)).astype(np.int64)
+
+
+def window_weights(settings: InferenceSettings, window: Shape) -> NDArray[np.int64]:
+    """Return the fixed-point weights (z, y, x) of a window, all 1 where it is the only one."""
+    if settings.mode == "whole_volume":
+        return fixed_weights(importance_map("constant", window))
+    return fixed_weights(importance_map(settings.blending, window, sigma=settings.sigma))
 
 
 def normalized(sums: NDArray[np.int64], weights: NDArray[np.int64], dtype: Any) -> NDArray[Any]:

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Literal
 
+import psutil
 import torch
 
 from parafovea.errors import ConfigError
@@ -58,6 +59,13 @@ def choose_dtype(
     if precision == "auto":
         return torch.bfloat16 if computes_bfloat16(device) else torch.float32
     return torch.float32 if precision == "float32" else torch.bfloat16
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory of a device, in bytes, that nobody uses: for the CPU the machine's."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def keep_buffers() -> None:

@@ -38,6 +38,10 @@ class ModelError(ParafoveaError, ValueError):
     """A model folder that is incomplete, altered or does not fit the data."""
 
 
+class MemoryLimitError(ParafoveaError, MemoryError):
+    """A computation that needs more memory than there is."""
+
+
 class StoreError(ParafoveaError, OSError):
     """A result of an earlier stage that is missing or damaged."""
 

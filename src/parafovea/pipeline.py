@@ -6,6 +6,7 @@ from pathlib import Path
 
 from parafovea.config import Project
 from parafovea.inference.inputs import ModelInputs
+from parafovea.models.spec import Recipe
 from parafovea.report.sample import SampleResults
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
@@ -90,8 +91,29 @@ def _predict(project: Project, sample: str, results: SampleResults) -> None:
         normalization=recipe.normalization,
         nonfinite=task.input.nonfinite,
     )
-    context = None if recipe.context is None else results.folder / "context.zarr"
-    inputs = ModelInputs(results.volume, results.folder / "features.zarr", context)
+    settings = project.inference(sample)
+    inputs = _view(recipe, results, results.folder)
+    views = [_view(recipe, results, results.folder / "views" / name, name) for name in settings.tta]
+    shards = [results.folder / "shards" / f"{n}.zarr" for n in range(1, settings.shards + 1)]
+    for number, shard in enumerate(shards, start=1):
+        infer_shard(
+            inputs,
+            Path(task.model),
+            shard,
+            shard=number,
+            settings=settings,
+            overrides=task.overrides,
+            views=views,
+        )
+    blend_shards(shards, results.prediction, output_scale=settings.output_scales)
+
+
+def _view(
+    recipe: Recipe, results: SampleResults, folder: Path, augmentation: str = ""
+) -> ModelInputs:
+    """Extract the features and the context of the sample, or of an augmented view of it."""
+    context = None if recipe.context is None else folder / "context.zarr"
+    inputs = ModelInputs(results.volume, folder / "features.zarr", context, augmentation)
     views = [(inputs.features, recipe.spacing, recipe.backbone)]
     if context is not None and recipe.context is not None:
         views.append((context, recipe.context.spacing, recipe.context.backbone))
@@ -102,16 +124,6 @@ def _predict(project: Project, sample: str, results: SampleResults) -> None:
             spacing=spacing,
             backbone=backbone,
             dimensions=recipe.network.dimensions,
+            augmentation=augmentation,
         )
-    settings = project.inference(sample)
-    shards = [results.folder / "shards" / f"{n}.zarr" for n in range(1, settings.shards + 1)]
-    for number, shard in enumerate(shards, start=1):
-        infer_shard(
-            inputs,
-            Path(task.model),
-            shard,
-            shard=number,
-            settings=settings,
-            overrides=task.overrides,
-        )
-    blend_shards(shards, results.prediction)
+    return inputs

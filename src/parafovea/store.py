@@ -21,6 +21,7 @@ from zarr.codecs import BloscCodec
 
 from parafovea.errors import StoreError
 from parafovea.grid import AXES, Box, Grid
+from parafovea.symmetry import IDENTITY, Symmetry
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
@@ -53,6 +54,31 @@ class Stored:
         slices = (box or self.grid.box).slices
         index = slices if self.channels is None else (slice(None), *slices)
         return np.asarray(self.array[index])
+
+
+@dataclass(frozen=True)
+class Turned(Stored):
+    """A stored array as a symmetry shows it; `grid` is the view's, `array` lies as it is stored.
+
+    Parameters
+    ----------
+    symmetry : Symmetry
+        From the array to the view.
+    """
+
+    symmetry: Symmetry = IDENTITY
+
+    @classmethod
+    def of(cls, stored: Stored, symmetry: Symmetry) -> Turned:
+        """Return the view of what is stored."""
+        grid = symmetry.grid(stored.grid)
+        return cls(stored.array, grid, stored.channels, stored.attributes, symmetry)
+
+    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+        """Return the voxels of a box inside the view (all of them by default)."""
+        slices = self.symmetry.inverse.box(box or self.grid.box, self.grid.shape).slices
+        index = slices if self.channels is None else (slice(None), *slices)
+        return np.ascontiguousarray(self.symmetry.turned(np.asarray(self.array[index])))
 
 
 def chunk_shape(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:

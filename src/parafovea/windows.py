@@ -15,7 +15,7 @@ from parafovea.errors import GridError
 from parafovea.grid import Box, Shape, shape3
 
 
-def axis_starts(count: int, window: int, overlap: float) -> tuple[int, ...]:
+def axis_starts(count: int, window: int, step: int) -> tuple[int, ...]:
     """Return the first voxels of the windows that cover an axis.
 
     Parameters
@@ -24,8 +24,8 @@ def axis_starts(count: int, window: int, overlap: float) -> tuple[int, ...]:
         Voxels along the axis.
     window : int
         Voxels of a window. A longer window than the axis is centred on it, its start negative.
-    overlap : float
-        Share of a window that its neighbour covers too, in [0, 1).
+    step : int
+        Voxels from the start of a window to that of the next.
 
     Returns
     -------
@@ -34,7 +34,6 @@ def axis_starts(count: int, window: int, overlap: float) -> tuple[int, ...]:
     """
     if window >= count:
         return (-((window - count) // 2),)
-    step = max(1, round(window * (1 - overlap)))
     return (*range(0, count - window, step), count - window)
 
 
@@ -61,7 +60,19 @@ class Layout:
         """Return the layout that covers a volume with windows of one size and overlap."""
         if not 0 <= overlap < 1:
             raise GridError(f"overlap {overlap} must be at least 0 and less than 1")
-        z, y, x = (axis_starts(n, w, overlap) for n, w in zip(shape, window, strict=True))
+        return cls.strided(shape, window, stride=[max(1, round(w * (1 - overlap))) for w in window])
+
+    @classmethod
+    def strided(
+        cls, shape: Sequence[int], window: Sequence[int], *, stride: Sequence[int]
+    ) -> Layout:
+        """Return the layout that covers a volume with windows of one size, `stride` apart."""
+        if any(not 1 <= s <= w for s, w in zip(stride, window, strict=True)):
+            raise GridError(
+                f"stride {tuple(stride)} must be at least 1 and at most the window "
+                f"{tuple(window)}, so that no voxel lies between windows"
+            )
+        z, y, x = (axis_starts(n, w, s) for n, w, s in zip(shape, window, stride, strict=True))
         return cls(shape3(shape), shape3(window, "window"), (z, y, x))
 
     @property

@@ -209,3 +209,31 @@ def test_a_config_that_is_no_mapping_or_no_yaml_is_a_readable_error(project_fold
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"bad\.yaml"):
         read_project(path)
+
+
+@pytest.mark.parametrize(
+    ("inference", "expected"),
+    [
+        ({"tta": ["flip_w"]}, "tasks.cell.inference.tta = ['flip_w']: augmentation 'flip_w'"),
+        ({"overlap": 0.5, "stride": [8, 8, 8]}, "set one of them to null"),
+        ({"mode": "whole_volume", "overlap": 0.5}, "set it to null, or use mode: sliding_window"),
+        ({"blending": "linear", "sigma": 0.1}, "sigma (0.1) has no meaning for blending linear"),
+        ({"output_scale": 0}, "tasks.cell.inference.output_scale"),
+        ({"window": [16, 20, 32]}, "inference.window: window (16, 20, 32) must be a multiple of"),
+        ({"stride": [17, 8, 8]}, "(17, 8, 8) is larger than the window (16, 32, 32)"),
+    ],
+)
+def test_inference_that_cannot_be_is_refused_before_any_job(project_folder, inference, expected):
+    project_folder.config["tasks"]["cell"]["inference"] = inference
+    message = refusal(project_folder)
+    assert expected in message
+    assert message.startswith("config/config.yaml:")
+
+
+def test_a_rotation_that_mixes_spacings_is_refused_with_its_line(project_folder):
+    cell = project_folder.config["tasks"]["cell"]
+    cell["overrides"] = {"spacing": [32, 16, 16]}
+    cell["inference"] = {"tta": ["flip_z", "rotate_90_yz"]}
+    message = refusal(project_folder)
+    assert message.startswith("config/config.yaml:12: tasks.cell.inference.tta.1: ")
+    assert "turns voxels of 32 x 16 x 16 (z, y, x) to 16 x 32 x 16" in message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -82,3 +84,35 @@ def test_pooled_weights_give_the_means_of_what_the_weights_give() -> None:
     values = np.random.default_rng(0).random(along.matrix.shape[1], dtype=np.float32)
     wanted = (along.matrix @ values).reshape(8, 4).mean(axis=1)
     np.testing.assert_allclose(along.pooled(4).matrix @ values, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["attention", "concat"])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_the_batchs_statistics_are_those_of_the_plain_network_in_training(
+    fusion: Fusion, dimensions: int
+) -> None:
+    network = network_of(fusion, dimensions)
+    local = seeded(2, 4, *[32] * dimensions)
+    ready = PreparedUNet(network, batch_statistics=True)
+    plain = copy.deepcopy(network)
+    for layer in plain.modules():
+        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
+            layer.train()
+
+    def spread(values: torch.Tensor, size: int) -> torch.Tensor:
+        one = values.reshape(*values.shape, *[1] * dimensions)
+        return one.expand(*values.shape, *[size] * dimensions)
+
+    # A context that is constant is its own average at every level.
+    values = seeded(2, 2)
+    context = spread(values, 32)
+    with torch.inference_mode():
+        views = [
+            spread(values @ guide.weight.T + guide.bias, 32 // 2**level)
+            for level, guide in enumerate(ready.guides)
+        ]
+        wanted = plain.forward_projected(local, plain.context_input_conv(context))
+        found = ready(local, views)
+        usual = network.forward_projected(local, network.context_input_conv(context))
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-3)
+    assert (found - usual).abs().max() > 0.1

@@ -61,3 +61,10 @@ def test_seam_energy_is_undefined_without_faces_or_without_anything_to_compare(
     steps, starts, window
 ):
     assert seam_energy(steps, starts, window) is None
+
+
+def test_window_faces_are_found_in_a_prediction_on_a_finer_or_coarser_grid():
+    steps = np.ones(31)
+    steps[[15]] = 4.0
+    assert seam_energy(steps, [0, 8], 8, scale=2.0) == 4.0
+    assert seam_energy(steps, [0, 32], 32, scale=0.5) == 4.0

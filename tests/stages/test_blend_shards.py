@@ -20,9 +20,11 @@ from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.folder import load_model
+from parafovea.resample import resample_box
+from parafovea.stages import blend_shards as stage
 from parafovea.stages.blend_shards import blend_shards, summed_weights
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
+from parafovea.store import Stored, open_stored
 from parafovea.windows import Layout
 
 SHAPE = (16, 40, 56)
@@ -175,3 +177,55 @@ def test_shards_computed_in_different_precisions_are_refused(
         monkeypatch.setattr(devices, "computes_bfloat16", lambda device, native=native: native)
         shards += shards_of(tmp_path, sample, (number,), shards=2, precision="auto")
     refused(shards, tmp_path / "p.zarr", "with different precision: delete both")
+
+
+def blended(folder: Path, shards: list[Path], **chosen: Any) -> Stored:
+    blend_shards(shards, folder / "p.zarr", **chosen)
+    return open_stored(folder / "p.zarr")
+
+
+@pytest.mark.parametrize("scale", [(2.0, 2.0, 2.0), (0.5, 0.5, 0.5), (1.0, 0.25, 1.5)])
+def test_a_scaled_prediction_keeps_its_faces_and_is_the_plain_one_resampled(
+    tmp_path: Path, sample: tuple[ModelInputs, Path], scale: tuple[float, float, float]
+) -> None:
+    shards = shards_of(tmp_path, sample)
+    plain = blended(tmp_path / "plain", shards)
+    found = blended(tmp_path / "scaled", shards, output_scale=scale)
+    spacing = tuple(8 / s for s in scale)
+    assert found.grid.spacing == pytest.approx(spacing)
+    assert found.grid.shape == tuple(round(n * s) for n, s in zip(SHAPE, scale, strict=True))
+    for far in ((-0.5, -0.5, -0.5), tuple(n - 0.5 for n in SHAPE)):
+        there = tuple((c + 0.5) * s - 0.5 for c, s in zip(far, scale, strict=True))
+        assert found.grid.world(there) == pytest.approx(plain.grid.world(far))
+    values = plain.read()
+    wanted = [
+        resample_box(lambda b, v=v: v[b.slices], plain.grid, found.grid, found.grid.box)
+        for v in values
+    ]
+    np.testing.assert_allclose(found.read(), np.stack(wanted), atol=1e-6)
+    np.testing.assert_allclose(found.read().sum(axis=0), 1, atol=1e-5)
+    facts = found.attributes["blending"]
+    assert facts["output_scale"] == list(scale)
+    assert facts["minimum_weight"] == plain.attributes["blending"]["minimum_weight"]
+
+
+def test_a_scaled_prediction_does_not_depend_on_its_blocks_nor_on_shards(
+    tmp_path: Path, sample: tuple[ModelInputs, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale = (2.0, 0.5, 0.5)
+    one = blended(tmp_path / "one", shards_of(tmp_path / "a", sample), output_scale=scale).read()
+    monkeypatch.setattr(stage, "BLOCK", (8, 16, 16))
+    three = shards_of(tmp_path / "b", sample, (1, 2, 3), shards=3)
+    many = blended(tmp_path / "many", three, output_scale=scale).read()
+    np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(st.tuples(*[st.floats(1 / 16, 16)] * 3))
+def test_blocks_of_a_scaled_prediction_hold_no_more_of_the_volume_than_a_block(
+    scale: tuple[float, float, float],
+) -> None:
+    block = stage.output_block(scale)
+    assert all(n % 8 == 0 for n in block)
+    behind = [n / s for n, s in zip(block, scale, strict=True)]
+    assert all(b <= max(n, 8 * 16) for b, n in zip(behind, stage.BLOCK, strict=True))

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
 
-from parafovea.inference.inputs import ModelInputs
+from parafovea.errors import GridError
+from parafovea.grid import Box
+from parafovea.inference.inputs import ModelInputs, SampleInputs
+from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.folder import file_sha256
+from parafovea.models.folder import file_sha256, load_model
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.store import open_stored
@@ -95,3 +99,57 @@ def test_the_same_shard_twice_is_the_same_bytes_and_says_what_made_it(tmp_path: 
     assert facts["features"]["backbone"]["arguments"]["scales"] == [1.0]
     assert facts["context"]["view_spacing"] == [16, 16, 16]
     assert str(tmp_path) not in str(facts)
+
+
+def test_a_whole_volume_is_predicted_at_once_from_its_reflection(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    shape = (20, 40, 50)
+    inputs = tiny_inputs(tmp_path, shape, recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    chosen = {"mode": "whole_volume", "precision": "float32"}
+    found = predict(tmp_path / "one", inputs, model, **chosen)
+    many = predict(tmp_path / "many", inputs, model, **chosen, shards=3, batch_size=4)
+    np.testing.assert_array_equal(found, many)
+    spec, network = load_model(model)
+    opened = SampleInputs(inputs, spec)
+    predictor = Predictor(network, device=torch.device("cpu"), dtype=torch.float32)
+    window = Box((-6, -4, -7), (26, 44, 57))
+    alone = predictor(opened.read(window), [window])[0][:, 6:26, 4:44, 7:57]
+    np.testing.assert_allclose(found, alone, atol=2.0**-18)
+    blending = open_stored(tmp_path / "one" / "prediction.ome.zarr").attributes["blending"]
+    assert blending["minimum_weight"] == 1
+
+
+def test_windows_a_stride_apart_are_those_of_the_same_overlap(tmp_path: Path) -> None:
+    recipe = tiny_recipe(context=False)
+    inputs = tiny_inputs(tmp_path, (16, 48, 48), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    by_overlap = predict(tmp_path / "a", inputs, model, overlap=0.25)
+    by_stride = predict(tmp_path / "b", inputs, model, stride=(12, 24, 24))
+    np.testing.assert_array_equal(by_overlap, by_stride)
+
+
+def test_statistics_of_the_batch_are_announced_and_change_the_result(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = tiny_recipe(context=False)
+    inputs = tiny_inputs(tmp_path, (16, 48, 80), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    chosen = {"do_eval": False, "precision": "float32"}
+    usual = predict(tmp_path / "usual", inputs, model, precision="float32")
+    assert "do_eval" not in caplog.text
+    alone = predict(tmp_path / "alone", inputs, model, **chosen)
+    assert "do_eval is false" in caplog.text
+    cut = predict(tmp_path / "cut", inputs, model, **chosen, shards=3)
+    np.testing.assert_array_equal(alone, cut)
+    paired = predict(tmp_path / "paired", inputs, model, **chosen, batch_size=2)
+    assert np.abs(alone - usual).max() > 1e-2
+    assert np.abs(alone - paired).max() > 1e-3
+
+
+def test_a_window_without_statistics_of_its_own_is_refused(tmp_path: Path) -> None:
+    recipe = tiny_recipe(context=False)
+    inputs = tiny_inputs(tmp_path, (16, 32, 32), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    with pytest.raises(GridError, match="do_eval: false, use a larger"):
+        predict(tmp_path, inputs, model, do_eval=False, window=(16, 16, 16))

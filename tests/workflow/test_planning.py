@@ -42,6 +42,18 @@ def test_the_sheets_shards_are_jobs_and_a_model_without_context_needs_none(plan,
     assert "extract_context" not in jobs
 
 
+def test_views_are_extracted_for_the_tasks_that_average_them_only(plan, project_folder):
+    other = {**project_folder.config["tasks"]["cell"]}
+    project_folder.config["tasks"]["turned"] = {
+        **other,
+        "inference": {"tta": ["flip_x", "flip_x+rotate_90_xz"]},
+    }
+    project_folder.rows[1][1] = "turned"
+    jobs = {rule: 2 * count for rule, count in EACH.items()}
+    views = {"extract_view_features": 2, "extract_view_context": 2}
+    assert plan() == {**jobs, **views, "summarize_cohort": 1, "all": 1}
+
+
 def test_phantoms_are_made_for_the_samples_that_name_them(plan, project_folder):
     phantom = "results/phantoms/cell_seed5"
     project_folder.rows[1][2:] = [

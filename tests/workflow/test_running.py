@@ -108,6 +108,15 @@ def test_another_blending_runs_again_from_inference(rerun):
     assert rerun(inference={"blending": "bump"}) == INFER
 
 
+def test_augmentation_runs_again_from_inference_with_the_features_of_its_views(rerun):
+    views = {"extract_view_features", "extract_view_context"}
+    assert rerun(inference={"tta": ["flip_x"]}) == INFER | views
+
+
+def test_another_output_scale_runs_again_from_blending(rerun):
+    assert rerun(inference={"output_scale": 2}) == INFER - {"infer_shard"}
+
+
 def test_another_spacing_runs_everything_again(rerun):
     assert rerun(overrides={"spacing": [16, 16, 20]}) == EVERYTHING
 
@@ -159,3 +168,26 @@ def test_one_process_makes_the_same_bytes_as_the_workflow(finished, monkeypatch)
     for name in RESULTS:
         made = (finished.path / "solo" / "a" / name).read_bytes()
         assert made == (finished.path / "results" / "a" / name).read_bytes(), name
+
+
+def test_augmented_views_on_another_grid_are_the_same_bytes_in_one_process(
+    finished, snakemake, monkeypatch
+):
+    monkeypatch.chdir(finished.path)
+    chosen = {"tta": ["flip_x", "flip_y+flip_z"], "output_scale": 0.5, "stride": [16, 32, 32]}
+    over = finished.path / "augmented.yaml"
+    for folder in ("flipped", "alone"):
+        values = {"results": folder, "tasks": {"cell": {"inference": chosen}}}
+        over.write_text(yaml.safe_dump(values))
+        if folder == "flipped":
+            status, text = snakemake(finished.path, "--configfile", over)
+            assert status == 0, text
+        else:
+            run_sample(read_project(finished.path / "config/config.yaml", over), "a")
+    views = ("views/flip_x/features.zarr", "views/flip_y+flip_z/context.zarr")
+    for name in (*RESULTS, *(f"{view}/zarr.json" for view in views)):
+        made = (finished.path / "flipped" / "a" / name).read_bytes()
+        assert made == (finished.path / "alone" / "a" / name).read_bytes(), name
+    quality = json.loads((finished.path / "flipped/a/quality.json").read_text())
+    assert quality["provenance"]["grid"]["shape"] == [10, 20, 18]
+    assert quality["metrics"]["iou"]["overall"] is not None

@@ -10,6 +10,7 @@ rule blend_shards:
     conda:
         "../../envs/parafovea.yaml"
     params:
+        output_scale=setting("output_scale"),
         code=fingerprint("stages.blend_shards"),
     message:
         "{wildcards.sample}: blending {input.shards}"

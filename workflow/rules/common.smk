@@ -30,6 +30,7 @@ wildcard_constraints:
     shard=r"[1-9]\d*",
     kind="[a-z]+",
     seed=r"\d+",
+    augmentation="[a-z0-9_+]+",
     model="|".join(map(re.escape, PROJECT.trained)) or "(?!)",
 
 
@@ -84,6 +85,19 @@ def context_store(wildcards):
     if PROJECT.recipe(wildcards.sample).context is None:
         return []
     return f"{PROJECT.folder(wildcards.sample)}/context.zarr"
+
+
+def view_stores(name):
+    """Return a function of the wildcards: a store of each augmented view, if the model reads it."""
+
+    def stores(wildcards):
+        if name == "context.zarr" and not context_store(wildcards):
+            return []
+        folder = f"{PROJECT.folder(wildcards.sample)}/views"
+        views = PROJECT.inference(wildcards.sample).tta
+        return [f"{folder}/{view}/{name}" for view in views]
+
+    return stores
 
 
 def shard_stores(wildcards):

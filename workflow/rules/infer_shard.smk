@@ -3,6 +3,8 @@ rule infer_shard:
         volume="<results>/{sample}/volume.ome.zarr",
         features="<results>/{sample}/features.zarr",
         context=context_store,
+        view_features=view_stores("features.zarr"),
+        view_contexts=view_stores("context.zarr"),
         model=model_files,
     output:
         shard=intermediate("<results>/{sample}/shards/{shard}.zarr"),

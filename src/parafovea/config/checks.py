@@ -9,12 +9,14 @@ from pathlib import Path
 from parafovea.config.messages import locate, suggestion
 from parafovea.config.settings import Settings
 from parafovea.config.sheet import Sample
-from parafovea.errors import ParafoveaError, describe
-from parafovea.models.spec import Recipe
+from parafovea.errors import GridError, ParafoveaError, describe
+from parafovea.inference.settings import check_stride
+from parafovea.models.spec import Recipe, check_window
 from parafovea.postprocess.settings import resolve_classes
 from parafovea.quality.metrics import metric_names
 from parafovea.readers.files import source_files
 from parafovea.readers.metadata import parse_metadata, sidecar_path
+from parafovea.symmetry import require_fit
 
 PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?:_truth|_objects)?\.ome\.zarr")
 
@@ -132,7 +134,7 @@ def task_problems(
     files : sequence of Path
         The config's files, for the place of a key.
     recipes : mapping of str to Recipe, optional
-        Of each used task. Only then are the class names checked.
+        Of each used task. Only then are the class names, windows and augmentations checked.
 
     Returns
     -------
@@ -147,6 +149,7 @@ def task_problems(
             problems = _training_problems(name, settings, samples)
         else:
             problems = _class_problems(name, settings, recipes[name].classes)
+            problems += _window_problems(name, settings, recipes[name])
         for path, text in problems:
             keys = ".".join(str(key) for key in path)
             found.append(f"{locate(files, path)}: {keys}: {text}")
@@ -181,6 +184,31 @@ def _training_problems(name: str, settings: Settings, samples: Mapping[str, Samp
                 found.append(
                     (path, f"sample {sample!r} is also trained on: keep it in one of the two")
                 )
+    return found
+
+
+def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
+    """Return what of a task's inference does not fit its model: windows and augmentations."""
+    inference = settings.tasks[name].inference
+    path = ("tasks", name, "inference")
+    found: Problems = []
+    window = inference.window or recipe.window
+    try:
+        check_window(window, recipe.network.dimensions)
+    except ValueError as error:
+        found.append(((*path, "window"), str(error)))
+    if inference.stride is not None:
+        try:
+            check_stride(window, inference.stride)
+        except ValueError as error:
+            found.append(((*path, "stride"), str(error)))
+    for index, view in enumerate(inference.tta):
+        try:
+            for seen in (recipe, recipe.context):
+                if seen is not None:
+                    require_fit(view, seen.spacing, dimensions=recipe.network.dimensions)
+        except GridError as error:
+            found.append(((*path, "tta", index), str(error)))
     return found
 
 

@@ -138,9 +138,11 @@ class Project:
         -------
         dict
             `source`, `truth`, `metadata` as in the sheet, `files` behind them, `task`, `recipe`
-            and `inference` as nested settings.
+            and `inference` as nested settings; `output_scale` (z, y, x) beside them, since only
+            blending depends on it.
         """
         entry = self.samples[sample]
+        inference = self.inference(sample)
         return {
             "source": entry.source,
             "truth": entry.truth,
@@ -148,7 +150,8 @@ class Project:
             "files": sample_files(entry, self.settings.results),
             "task": self.task(sample).model_dump(mode="json"),
             "recipe": self.recipe(sample).model_dump(mode="json"),
-            "inference": self.inference(sample).model_dump(mode="json"),
+            "inference": inference.model_dump(mode="json", exclude={"output_scale"}),
+            "output_scale": list(inference.output_scales),
         }
 
     def training_plan(self, model: str) -> dict[str, Any]:

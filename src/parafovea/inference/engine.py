@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,12 +13,32 @@ from numpy.typing import NDArray
 
 from parafovea.blending import VALUE_BITS
 from parafovea.grid import Box
-from parafovea.inference.inputs import RegionInputs, SampleInputs
-from parafovea.inference.predictor import Predictor
+from parafovea.inference.inputs import RegionInputs
 from parafovea.windows import Layout
 
 #: Windows along y and x that are walked through together, along z.
 COLUMN = (2, 2)
+
+
+class ReadsRegions(Protocol):
+    """What gives the inputs of a region: a sample, or an augmented view of it."""
+
+    def read(self, box: Box) -> RegionInputs:
+        """Return what the windows inside a box of the volume need."""
+        ...
+
+
+class PredictsWindows(Protocol):
+    """What gives the probabilities of windows: see `Predictor`."""
+
+    @property
+    def batch_size(self) -> int:
+        """Windows in one call."""
+        ...
+
+    def __call__(self, region: RegionInputs, boxes: Sequence[Box]) -> NDArray[np.float32]:
+        """Return (window, class, z, y, x) float32."""
+        ...
 
 
 def columns(part: Box) -> Iterator[Box]:
@@ -43,7 +64,7 @@ def _span(layout: Layout, part: Box) -> Box:
 
 
 def predicted(
-    inputs: SampleInputs, predictor: Predictor, layout: Layout, part: Box
+    inputs: ReadsRegions, predictor: PredictsWindows, layout: Layout, part: Box
 ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
     """Yield the probabilities of every window of a part of the lattice, each once.
 
@@ -51,9 +72,9 @@ def predicted(
 
     Parameters
     ----------
-    inputs : SampleInputs
+    inputs : SampleInputs or AugmentedInputs
         Volume and features.
-    predictor : Predictor
+    predictor : Predictor or AugmentedPredictor
         The network.
     layout : Layout
         All windows of the volume.
@@ -80,7 +101,7 @@ def predicted(
 
 
 def _predict_region(
-    region: RegionInputs, predictor: Predictor, windows: list[Box]
+    region: RegionInputs, predictor: PredictsWindows, windows: list[Box]
 ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
     for first in range(0, len(windows), predictor.batch_size):
         boxes = windows[first : first + predictor.batch_size]

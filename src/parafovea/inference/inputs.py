@@ -14,7 +14,8 @@ from parafovea.grid import METRES, Box, Grid, Vector
 from parafovea.models.sampling import TokenSampler, Weights
 from parafovea.models.spec import BackboneSpec, Recipe
 from parafovea.resample import read_reflected
-from parafovea.store import Stored, open_stored
+from parafovea.store import Stored, Turned, open_stored
+from parafovea.symmetry import Symmetry, require_fit
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class ModelInputs:
         Local features on their token grid.
     context : Path or None
         Context features on theirs.
+    augmentation : str
+        Mirrored or turned view of the volume that the features were made of; empty for none.
     """
 
     volume: Path
     features: Path
     context: Path | None = None
+    augmentation: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,12 @@ class SampleInputs:
     """
 
     def __init__(self, inputs: ModelInputs, recipe: Recipe) -> None:
-        self.volume = open_stored(inputs.volume)
+        self.symmetry = Symmetry.named(inputs.augmentation)
+        self.volume: Stored = open_stored(inputs.volume)
+        if inputs.augmentation:
+            self._check_augmentation(inputs.augmentation, recipe)
+            self.volume = Turned.of(self.volume, self.symmetry)
+        self._augmentation = inputs.augmentation
         self.features = open_stored(inputs.features)
         self.context = None if inputs.context is None else open_stored(inputs.context)
         self.raw_input = recipe.raw_input
@@ -125,6 +134,12 @@ class SampleInputs:
             self._check_features(self.context, inputs.context, context.backbone, context.spacing)
         self._local = TokenSampler(self.grid, self.features.grid)
         self._wide = None if self.context is None else TokenSampler(self.grid, self.context.grid)
+
+    def _check_augmentation(self, name: str, recipe: Recipe) -> None:
+        """Raise `GridError` where the model has never seen voxels turned that way."""
+        for view in (recipe, recipe.context):
+            if view is not None:
+                require_fit(name, view.spacing, dimensions=recipe.network.dimensions)
 
     def _check_features(
         self, stored: Stored, path: Path, backbone: BackboneSpec, spacing: Vector
@@ -144,6 +159,11 @@ class SampleInputs:
                 f"{path} was seen with voxels of {found} {self._unit}, but the model was made for "
                 f"{list(spacing)}: run extract_features, or extract_context, again with the "
                 "model's spacing"
+            )
+        if facts.get("augmentation", "") != self._augmentation:
+            raise ModelError(
+                f"{path} holds features of the view {facts.get('augmentation', '')!r}, not of "
+                f"{self._augmentation!r}: run the stage that made it again"
             )
         source = stored.attributes.get("volume", {}).get("source")
         if source != self.volume.attributes.get("source"):

@@ -33,10 +33,19 @@ class Predictor:
         Of its convolutions; float32 or a half precision.
     batch_size : int
         Windows in one call.
+    batch_statistics : bool
+        Normalize by the statistics of the batch instead of the network's own. A batch is then as
+        large as there are windows for it, and a window's result depends on the others in it.
     """
 
     def __init__(
-        self, network: FusedUNet, *, device: torch.device, dtype: torch.dtype, batch_size: int = 1
+        self,
+        network: FusedUNet,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        batch_size: int = 1,
+        batch_statistics: bool = False,
     ) -> None:
         self.device = device
         self.dtype = dtype
@@ -44,7 +53,8 @@ class Predictor:
         self.flat = network.dimensions == 2
         # Projections of tokens stay in float32, and so does interpolation but for its last axis.
         self._projections = network.eval().to(device)
-        prepared = PreparedUNet(network)
+        prepared = PreparedUNet(network, batch_statistics=batch_statistics)
+        self._filled = not batch_statistics
         # Channels last is the faster order of both oneDNN and cuDNN.
         order = torch.channels_last if self.flat else torch.channels_last_3d
         self.network = prepared.to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
@@ -89,7 +99,8 @@ class Predictor:
         Returns
         -------
         features : Tensor
-            (N, base_channels, [z,] y, x), projected local input; N is `batch_size`.
+            (N, base_channels, [z,] y, x), projected local input; N is `batch_size`, or with
+            `batch_statistics` the number of windows.
         guides : list of Tensor or None
             Context at each level; None without context.
         """
@@ -125,8 +136,12 @@ class Predictor:
         return tensor
 
     def _batch(self, windows: list[Tensor]) -> Tensor:
-        """Stack windows (channel, z, y, x) to a full batch, channels last in memory."""
+        """Stack windows (channel, z, y, x) to a full batch, channels last in memory.
+
+        Where the statistics of the batch count, nothing is added to the windows that are there.
+        """
         last = [window.permute(1, 2, 3, 0).to(self.dtype) for window in windows]
-        last += [torch.zeros_like(last[0])] * (self.batch_size - len(windows))
+        if self._filled:
+            last += [torch.zeros_like(last[0])] * (self.batch_size - len(windows))
         batch = torch.stack(last) if len(last) > 1 else last[0][None]
         return batch.squeeze(1).permute(0, 3, 1, 2) if self.flat else batch.permute(0, 4, 1, 2, 3)

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parafovea.blending import fixed_weights, importance_map
+from parafovea.blending import window_weights
 from parafovea.errors import GridError, ModelError
-from parafovea.grid import Box
+from parafovea.grid import Box, Shape
 from parafovea.inference.engine import columns, weighed
 from parafovea.inference.inputs import SampleInputs
+from parafovea.inference.memory import Execution
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.models.spec import ModelSpec, Overrides, check_window
@@ -24,6 +25,41 @@ from parafovea.store import create
 from parafovea.windows import Layout
 
 _NONE = Overrides()
+
+#: Voxels that become one in the network's four poolings.
+POOLED = 16
+
+
+def planned_layout(shape: Shape, spec: ModelSpec, settings: InferenceSettings) -> Layout:
+    """Return the windows of a volume, as a task's settings place them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels of the volume along z, y, x.
+    spec : ModelSpec
+        The model; gives the window where the settings have none.
+    settings : InferenceSettings
+        Mode, window, and overlap or stride.
+
+    Raises
+    ------
+    GridError
+        If the window does not fit the network, or the stride not the window.
+    """
+    flat = spec.network.dimensions == 2
+    if settings.mode == "whole_volume":
+        z, y, x = (-(-n // POOLED) * POOLED for n in shape)
+        window = (1 if flat else z, y, x)
+        return Layout.strided(shape, window, stride=window)
+    window = settings.window or spec.window
+    try:
+        check_window(window, spec.network.dimensions)
+    except ValueError as error:
+        raise GridError(f"inference.window: {error}") from error
+    if settings.stride is not None:
+        return Layout.strided(shape, window, stride=settings.stride)
+    return Layout.regular(shape, window, overlap=settings.overlap or 0.0)
 
 
 @dataclass(frozen=True)
@@ -65,11 +101,6 @@ class Shard:
         """
         if not 1 <= number <= settings.shards:
             raise GridError(f"shard {number} is not one of 1 to {settings.shards}")
-        window = settings.window or spec.window
-        try:
-            check_window(window, spec.network.dimensions)
-        except ValueError as error:
-            raise GridError(f"inference.window: {error}") from error
         for what, found, wanted in (
             ("local input", inputs.input_channels, spec.input_channels),
             ("context", inputs.context_channels, spec.context_channels),
@@ -79,7 +110,12 @@ class Shard:
                     f"the {what} has {found} channels, but the model {spec.name} was trained "
                     f"with {wanted}: its backbone and its weights do not belong together"
                 )
-        layout = Layout.regular(inputs.grid.shape, window, overlap=settings.overlap)
+        layout = planned_layout(inputs.grid.shape, spec, settings)
+        if not settings.do_eval and all(n <= POOLED for n in layout.window):
+            raise GridError(
+                f"window {layout.window} is one voxel at the network's coarsest level, which has "
+                "no statistics of its own: with do_eval: false, use a larger inference.window"
+            )
         return cls(inputs, spec, settings, layout, layout.shards(settings.shards)[number - 1])
 
     @property
@@ -100,9 +136,7 @@ class WindowSums:
     """
 
     def __init__(self, shard: Shard, sums: TileSums) -> None:
-        settings = shard.settings
-        weights = importance_map(settings.blending, shard.layout.window, sigma=settings.sigma)
-        self._weights = fixed_weights(weights)
+        self._weights = window_weights(shard.settings, shard.layout.window)
         self._volume = shard.inputs.grid.box
         self._sums = sums
 
@@ -113,9 +147,16 @@ class WindowSums:
 
 @contextlib.contextmanager
 def open_sums(
-    output: Path, shard: Shard, *, dtype: torch.dtype, overrides: Overrides = _NONE
+    output: Path,
+    shard: Shard,
+    *,
+    dtype: torch.dtype,
+    overrides: Overrides = _NONE,
+    execution: Execution | None = None,
 ) -> Iterator[WindowSums]:
     """Create a shard's array of sums; it appears when the block ends.
+
+    The windows must come as `engine.columns` orders them, once for every view.
 
     Parameters
     ----------
@@ -127,6 +168,8 @@ def open_sums(
         Precision that they are predicted in.
     overrides : Overrides
         Properties of the model that the inputs were made with others of; kept in the record.
+    execution : Execution, optional
+        How the windows are computed; kept in the record.
 
     Yields
     ------
@@ -144,12 +187,13 @@ def open_sums(
             "sha256": shard.spec.weights_sha256,
             "overrides": overrides.model_dump(mode="json", exclude_none=True),
         },
-        "inference": shard.settings.model_dump(mode="json", exclude={"shards"}),
+        "inference": shard.settings.model_dump(mode="json", exclude={"shards", "output_scale"}),
     }
     attributes = record(
         "infer_shard",
         **carried,
         precision=str(dtype).removeprefix("torch."),
+        execution=None if execution is None else execution.to_dict(),
         layout=shard.layout.to_dict(),
         part=[list(part.start), list(part.stop)],
         region=[list(region.start), list(region.stop)],
@@ -165,5 +209,6 @@ def open_sums(
         codec="lz4",
         attributes=attributes,
     ) as array:
-        sums = TileSums(array, region, shard.layout, list(columns(part)))
+        # Each view walks all columns; what it adds to is taken back from the disk.
+        sums = TileSums(array, region, shard.layout, list(columns(part)) * shard.settings.views)
         yield WindowSums(shard, sums)

@@ -31,6 +31,9 @@ class PreparedUNet(nn.Module):
     ----------
     network : FusedUNet
         Stays as it is.
+    batch_statistics : bool
+        Normalize by the mean and deviation of the batch at hand, as in training, instead of those
+        that training left. Dropout stays off all the same.
 
     Attributes
     ----------
@@ -39,11 +42,13 @@ class PreparedUNet(nn.Module):
     """
 
     @torch.no_grad()
-    def __init__(self, network: FusedUNet) -> None:
+    def __init__(self, network: FusedUNet, *, batch_statistics: bool = False) -> None:
         super().__init__()
         source = copy.deepcopy(network).eval()
         for block in source.modules():
-            if isinstance(block, nn.Sequential):
+            if batch_statistics:
+                _forget_statistics(block)
+            elif isinstance(block, nn.Sequential):
                 _fold_normalizations(block)
         self.dimensions = source.dimensions
         self.guides = _guides(source)
@@ -105,6 +110,13 @@ def _guides(network: FusedUNet) -> tuple[Pointwise, ...]:
             fusion.context_proj[0] = nn.Identity()
         guides.append(guide)
     return tuple(guides)
+
+
+def _forget_statistics(layer: nn.Module) -> None:
+    """Let a normalization have no statistics of its own: torch then takes the batch's."""
+    if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
+        layer.track_running_stats = False
+        layer.running_mean = layer.running_var = layer.num_batches_tracked = None
 
 
 def _fold_normalizations(block: nn.Sequential) -> None:

@@ -63,6 +63,9 @@ def metric_paths(classes: Sequence[str], instances: Sequence[str]) -> tuple[Path
     return (
         ("coverage", "minimum_weight"),
         ("coverage", "uncovered_voxels"),
+        ("memory", "fallbacks"),
+        ("memory", "smallest_batch"),
+        ("memory", "cpu_shards"),
         *(("seam_energy", part) for part in (OVERALL, *AXES)),
         ("entropy",),
         *((metric, part) for metric in OVERLAP for part in (OVERALL, *classes)),

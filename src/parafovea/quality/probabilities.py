@@ -79,7 +79,9 @@ def _step(before: Array, after: Array) -> float:
     return float(np.abs(after - before).sum(dtype=np.float64))
 
 
-def seam_energy(steps: Array, starts: Sequence[int], window: int) -> float | None:
+def seam_energy(
+    steps: Array, starts: Sequence[int], window: int, *, scale: float = 1.0
+) -> float | None:
     """Return how much the probabilities step at the faces of windows, against elsewhere.
 
     Parameters
@@ -90,6 +92,8 @@ def seam_energy(steps: Array, starts: Sequence[int], window: int) -> float | Non
         First plane of every window along this axis.
     window : int
         Planes of a window.
+    scale : float
+        Planes of the prediction per plane that `starts` and `window` count.
 
     Returns
     -------
@@ -97,7 +101,8 @@ def seam_energy(steps: Array, starts: Sequence[int], window: int) -> float | Non
         Mean of the steps at window faces over the mean of all others: 1 where nothing shows.
         None without a face inside of the volume, or without any step elsewhere.
     """
-    edges = np.array([edge for s in starts for edge in (s, s + window)], dtype=np.int64)
+    faces = np.array([edge for s in starts for edge in (s, s + window)], dtype=np.float64)
+    edges = np.rint(faces * scale).astype(np.int64)
     inside = np.unique(edges[(edges > 0) & (edges <= len(steps))]) - 1
     at_face = np.zeros(len(steps), bool)
     at_face[inside] = True

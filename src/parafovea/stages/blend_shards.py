@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.blending import WEIGHT_BITS, fixed_weights, importance_map, normalized
+from parafovea.blending import WEIGHT_BITS, normalized, window_weights
 from parafovea.errors import StoreError
-from parafovea.grid import Box, Grid
+from parafovea.grid import Box, Grid, Shape, Vector
+from parafovea.inference.memory import summary
 from parafovea.inference.settings import InferenceSettings
 from parafovea.progress import tracked
 from parafovea.provenance import lineage, record
+from parafovea.resample import apply_weights, box_weights
 from parafovea.store import Stored, create, open_stored
 from parafovea.windows import Layout
 
@@ -22,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 #: Voxels that are blended at once: a shard file of the prediction.
 BLOCK = (64, 128, 128)
+CHUNK = (32, 64, 64)
 
 
 def summed_weights(layout: Layout, weights: NDArray[np.int64], box: Box) -> NDArray[np.int64]:
@@ -79,7 +84,16 @@ def _complete(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
     return layout
 
 
-def blend_shards(shards: Sequence[Path], output: Path) -> None:
+def _execution(shards: Sequence[Stored]) -> dict[str, Any] | None:
+    """Return how the shards were computed; None where one does not say it."""
+    known = [shard.attributes.get("execution") for shard in shards]
+    stated = [each for each in known if each is not None]
+    return summary(stated) if len(stated) == len(known) else None
+
+
+def blend_shards(
+    shards: Sequence[Path], output: Path, *, output_scale: Vector = (1.0, 1.0, 1.0)
+) -> None:
     """Divide the shards' sums by the sum of weights and write the prediction.
 
     Parameters
@@ -89,6 +103,10 @@ def blend_shards(shards: Sequence[Path], output: Path) -> None:
     output : Path
         OME-Zarr to write: (class, z, y, x) probabilities; float32 where inference ran in float32,
         else float16.
+    output_scale : tuple of float
+        Voxels of the prediction per voxel of the volume along z, y, x. The prediction begins at
+        the volume's outer face; its probabilities are interpolated linearly, and averaged where
+        its voxels are larger.
 
     Raises
     ------
@@ -99,30 +117,82 @@ def blend_shards(shards: Sequence[Path], output: Path) -> None:
     layout = _complete(opened, shards)
     made = opened[0].attributes
     settings = InferenceSettings.model_validate(made["inference"])
-    weights = fixed_weights(importance_map(settings.blending, layout.window, sigma=settings.sigma))
-    grid = Grid.from_dict(made["volume"])
+    means = _Means(opened, layout, settings)
+    volume = Grid.from_dict(made["volume"])
+    scaled = any(scale != 1 for scale in output_scale)
+    spacing = [s / scale for s, scale in zip(volume.spacing, output_scale, strict=True)]
+    grid = volume.resampled(spacing) if scaled else volume
     dtype = np.float32 if made["precision"] == "float32" else np.float16
-    classes = opened[0].channels or ()
-    least, uncovered = np.iinfo(np.int64).max, 0
-    attributes = record("blend_shards", **lineage(made), precision=made["precision"])
+    block = output_block(output_scale)
+    attributes = record(
+        "blend_shards",
+        **lineage(made),
+        precision=made["precision"],
+        execution=_execution(opened),
+    )
     with create(
-        output, grid, dtype=dtype, channels=classes, shard=BLOCK, attributes=attributes
+        output,
+        grid,
+        dtype=dtype,
+        channels=opened[0].channels or (),
+        chunk=[math.gcd(n, c) for n, c in zip(block, CHUNK, strict=True)],
+        shard=block,
+        attributes=attributes,
     ) as array:
-        boxes = list(grid.box.tiles(BLOCK))
+        boxes = list(grid.box.tiles(block))
         for box in tracked(boxes, len(boxes), "blocks"):
-            total = summed_weights(layout, weights, box)
-            least = min(least, int(total.min()))
-            uncovered += int(np.count_nonzero(total == 0))
-            if uncovered:
-                raise StoreError(f"{uncovered} voxels of {box} are covered by no window")
-            sums = _gathered(opened, box, len(classes))
-            array[(slice(None), *box.slices)] = normalized(sums, total, dtype)
+            values = _resampled(means, volume, grid, box) if scaled else means.read(box, dtype)
+            array[(slice(None), *box.slices)] = values
         attributes["blending"] = {
             **layout.to_dict(),
-            "mode": settings.blending,
-            "minimum_weight": least / 2.0**WEIGHT_BITS,
-            "uncovered_voxels": uncovered,
+            "mode": "constant" if settings.mode == "whole_volume" else settings.blending,
+            "output_scale": list(output_scale),
+            "minimum_weight": means.least / 2.0**WEIGHT_BITS,
+            "uncovered_voxels": 0,
         }
+
+
+def output_block(scale: Vector) -> Shape:
+    """Return the voxels of the prediction that are blended at once, and stored in one file.
+
+    No more of the volume than `BLOCK` is behind them, but for blocks of 8 voxels along an axis.
+    """
+    z, y, x = (
+        n if s >= 1 else min(n, max(8, int(n * s) // 8 * 8))
+        for n, s in zip(BLOCK, scale, strict=True)
+    )
+    return z, y, x
+
+
+class _Means:
+    """The blended probabilities of a volume, to be read box by box."""
+
+    def __init__(
+        self, shards: Sequence[Stored], layout: Layout, settings: InferenceSettings
+    ) -> None:
+        self._shards = shards
+        self._layout = layout
+        self._weights = window_weights(settings, layout.window)
+        self._views = settings.views
+        #: The smallest sum of weights of one view, of all voxels that were read.
+        self.least = int(np.iinfo(np.int64).max)
+
+    def read(self, box: Box, dtype: Any) -> NDArray[Any]:
+        """Return the probabilities (class, z, y, x) of a box of the volume."""
+        total = summed_weights(self._layout, self._weights, box)
+        uncovered = int(np.count_nonzero(total == 0))
+        if uncovered:
+            raise StoreError(f"{uncovered} voxels of {box} are covered by no window")
+        self.least = min(self.least, int(total.min()))
+        sums = _gathered(self._shards, box, len(self._shards[0].channels or ()))
+        return normalized(sums, total * self._views, dtype)
+
+
+def _resampled(means: _Means, volume: Grid, grid: Grid, box: Box) -> NDArray[np.float32]:
+    """Return the probabilities (class, z, y, x) of a box of another grid than the volume's."""
+    wz, wy, wx = box_weights(volume, grid, box)
+    needed = Box((wz.start, wy.start, wx.start), (wz.stop, wy.stop, wx.stop))
+    return np.stack([apply_weights(v, (wz, wy, wx)) for v in means.read(needed, np.float32)])
 
 
 def _gathered(shards: Sequence[Stored], box: Box, classes: int) -> NDArray[np.int64]:

@@ -15,7 +15,8 @@ from parafovea.grid import Vector, shape3
 from parafovea.models.spec import BackboneSpec
 from parafovea.progress import tracked
 from parafovea.provenance import record
-from parafovea.store import create, open_stored
+from parafovea.store import Turned, create, open_stored
+from parafovea.symmetry import Symmetry, require_fit
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ def extract_features(
     spacing: Vector,
     backbone: BackboneSpec,
     dimensions: int,
+    augmentation: str = "",
 ) -> None:
     """Write a backbone's features of the volume, seen at a spacing of one's own.
 
@@ -43,13 +45,21 @@ def extract_features(
         Which backbone, with its arguments.
     dimensions : {2, 3}
         Whether the backbone may look along z.
+    augmentation : str
+        Mirrored or turned view of the volume that the backbone sees, such as `flip_x`; the volume
+        as it is where empty. The tokens lie on a grid of that view's own axes.
 
     Raises
     ------
+    GridError
+        If the augmentation would turn voxels into others than those of `spacing`.
     ModelError
         If the backbone's weights or arguments are wrong.
     """
     source = open_stored(volume)
+    if augmentation:
+        require_fit(augmentation, spacing, dimensions=dimensions)
+        source = Turned.of(source, Symmetry.named(augmentation))
     device = choose_device()
     model = load_backbone(backbone, spacing=spacing, dimensions=dimensions, device=str(device))
     view = View(source, source.grid.resampled(spacing))
@@ -63,6 +73,7 @@ def extract_features(
             "backbone": backbone.model_dump(mode="json"),
             "fingerprint": model.fingerprint,
             "view_spacing": list(spacing),
+            **({"augmentation": augmentation} if augmentation else {}),
             "bytes_per_voxel": round(
                 2 * len(model.channels) * math.prod(tokens.shape) / source.grid.size, 3
             ),

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from parafovea.devices import choose_device, choose_dtype
+from parafovea.errors import ModelError
+from parafovea.inference.augmented import AugmentedInputs, AugmentedPredictor
 from parafovea.inference.engine import predicted
 from parafovea.inference.inputs import ModelInputs, SampleInputs
+from parafovea.inference.memory import Execution, require_memory, run_within_memory
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, open_sums
@@ -28,8 +33,13 @@ def infer_shard(
     shard: int,
     settings: InferenceSettings,
     overrides: Overrides = _NONE,
+    views: Sequence[ModelInputs] = (),
 ) -> None:
     """Predict one shard's windows and write their weighted sums.
+
+    Where memory runs out, the shard is computed anew with half the batch, and at last on the CPU,
+    in the precision that was chosen first: see `inference.memory`. Where the statistics of batches
+    count, it goes to the CPU at once.
 
     Parameters
     ----------
@@ -46,22 +56,63 @@ def infer_shard(
         Windows, blending and precision.
     overrides : Overrides
         Properties of the model that the inputs were made with others of, on purpose.
+    views : sequence of ModelInputs
+        The inputs of each augmented view, in the order of `settings.tta`.
 
     Raises
     ------
     ModelError
         If the model folder is wrong, or was made for other inputs.
     GridError
-        If the window does not fit the network, or there is no such shard.
+        If the window does not fit the network, an augmentation not the model, or there is no such
+        shard.
+    MemoryLimitError
+        If not even one window fits the memory of the CPU, or the whole volume that of the device.
     """
     spec, network = load_model(model)
-    opened = SampleInputs(inputs, spec.model_copy(update=overrides.given))
+    if [view.augmentation for view in views] != list(settings.tta):
+        raise ModelError(
+            f"inputs are there for the views {[view.augmentation for view in views]}, but "
+            f"inference.tta is {list(settings.tta)}: run extract_features for each"
+        )
+    recipe = spec.model_copy(update=overrides.given)
+    opened = SampleInputs(inputs, recipe)
+    augmented = [AugmentedInputs(SampleInputs(view, recipe)) for view in views]
     share = Shard.of(opened, spec, settings, number=shard)
     device = choose_device()
     dtype = choose_dtype(settings.precision, device)
-    logger.info("%d windows of %s on %s, %s", share.part.size, share.layout.window, device, dtype)
-    predictor = Predictor(network, device=device, dtype=dtype, batch_size=settings.batch_size)
-    windows = predicted(share.inputs, predictor, share.layout, share.part)
-    with open_sums(output, share, dtype=dtype, overrides=overrides) as sums:
-        for box, probabilities in tracked(windows, share.part.size, "windows"):
-            sums.add(box, probabilities)
+    # No more than all shards together have windows: the same for each of them.
+    batch_size = min(settings.batch_size, share.layout.lattice.size)
+    count = share.part.size * settings.views
+    logger.info("%d windows of %s on %s, %s", count, share.layout.window, device, dtype)
+    if not settings.do_eval:
+        logger.warning(
+            "do_eval is false: batch normalization takes the statistics of each batch, so that "
+            "results depend on which windows share one"
+        )
+    if settings.mode == "whole_volume" and share.part.size:
+        require_memory(spec, share.layout.window, dtype, device)
+
+    def compute(execution: Execution) -> None:
+        predictor = Predictor(
+            network,
+            device=execution.device,
+            dtype=dtype,
+            batch_size=execution.batch_size,
+            batch_statistics=not settings.do_eval,
+        )
+        windows = chain(
+            predicted(share.inputs, predictor, share.layout, share.part),
+            *(
+                predicted(view, AugmentedPredictor(predictor, view), share.layout, share.part)
+                for view in augmented
+            ),
+        )
+        with open_sums(
+            output, share, dtype=dtype, overrides=overrides, execution=execution
+        ) as sums:
+            for box, probabilities in tracked(windows, count, "windows"):
+                sums.add(box, probabilities)
+
+    # With the statistics of batches, a smaller batch would be another result.
+    run_within_memory(compute, Execution(device, batch_size), halving=settings.do_eval)

@@ -73,7 +73,8 @@ def measure_quality(
                 "run segment_objects again"
             )
     grid = probabilities.grid
-    measured = _own_marks(probabilities, prediction) | compare_with_truth(
+    marks = _own_marks(probabilities, prediction) | _memory_marks(probabilities)
+    measured = marks | compare_with_truth(
         class_store,
         object_store,
         truth=None if truth is None else SampledTruth(truth, grid, classes=len(names)),
@@ -89,6 +90,7 @@ def measure_quality(
         **lineage(object_store.attributes),
         postprocess=object_store.attributes["postprocess"],
         blending=probabilities.attributes["blending"],
+        execution=probabilities.attributes.get("execution"),
         grid=grid.to_dict(),
         truth=_grid_record(truth),
         truth_objects=_grid_record(truth_objects),
@@ -117,6 +119,7 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
     try:
         blending = prediction.attributes["blending"]
         window, starts = blending["window"], blending["starts"]
+        scale = blending.get("output_scale", (1, 1, 1))
         weight = float(blending["minimum_weight"])
         uncovered = int(blending["uncovered_voxels"])
     except KeyError as error:
@@ -126,7 +129,8 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
         ) from error
     profile = profile_probabilities(prediction)
     energies = {
-        axis: seam_energy(profile.steps[i], starts[i], window[i]) for i, axis in enumerate(AXES)
+        axis: seam_energy(profile.steps[i], starts[i], window[i], scale=scale[i])
+        for i, axis in enumerate(AXES)
     }
     defined = [energy for energy in energies.values() if energy is not None]
     return {
@@ -136,6 +140,18 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
         ("seam_energy", metrics.OVERALL): max(defined, default=None),
         **{("seam_energy", axis): energy for axis, energy in energies.items()},
         ("entropy",): profile.entropy,
+    }
+
+
+def _memory_marks(prediction: Stored) -> dict[metrics.Path, Value]:
+    """Return what inference had to do for want of memory; nothing where that is not recorded."""
+    execution = prediction.attributes.get("execution")
+    if execution is None:
+        return {}
+    return {
+        ("memory", "fallbacks"): len(execution["fallbacks"]),
+        ("memory", "smallest_batch"): int(execution["smallest_batch"]),
+        ("memory", "cpu_shards"): int(execution["cpu_shards"]),
     }
 
 

@@ -35,6 +35,9 @@ from parafovea.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
+#: Share of a window that its neighbour covers too, where whole validation volumes are rebuilt.
+OVERLAP = 0.5
+
 
 class TrainingData(L.LightningDataModule):
     """Batches for each epoch of `validate_every` steps; a resumed epoch gets its own windows.
@@ -208,12 +211,12 @@ def _volume_scores(
 ) -> dict[str, float | None]:
     """Rebuild the validation volumes with the workflow's blending and score them together."""
     spec = task.spec
-    inference = InferenceSettings(window=spec.window)
+    inference = InferenceSettings(window=spec.window, overlap=OVERLAP)
     confusion = np.zeros((len(spec.classes),) * 2, dtype=np.int64)
     with tempfile.TemporaryDirectory(prefix="parafovea-") as folder:
         outputs = [Path(folder) / f"{number}.zarr" for number in range(len(samples))]
         task.rebuild(samples, outputs, inference)
-        windows = VolumeWindows(samples, spec.window, overlap=inference.overlap)
+        windows = VolumeWindows(samples, spec.window, overlap=OVERLAP)
         trainer.test(task, _loader(windows, task.settings.batch_size), verbose=False)
         for sample, output in zip(samples, outputs, strict=True):
             prediction = output.with_suffix(".prediction.zarr")
