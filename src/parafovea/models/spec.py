@@ -83,6 +83,12 @@ class NetworkSpec(Strict):
         None, description="Widths double at each level up to this; unlimited when null."
     )
     fusion: Literal["attention", "concat", "none"] = "attention"
+    learned_upsampling: Literal[2, 4, 8] | None = Field(
+        None, description="Factor of learned upsampling; imported models only."
+    )
+    output: Literal["labels", "affinities", "affinities_lsds"] = Field(
+        "labels", description="What the scores are; others than labels: imported models only."
+    )
 
 
 class Overrides(Strict):
