@@ -1,4 +1,4 @@
-"""Learned upsampling: transposed convolutions that bring tokens towards the resolution of voxels."""
+"""Learned upsampling: transposed convolutions from the resolution of tokens to that of voxels."""
 
 from __future__ import annotations
 
