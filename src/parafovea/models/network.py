@@ -151,12 +151,16 @@ class FusedUNet(nn.Module):
         Tensor
             (N, classes, ...), logits.
         """
-        projected = None
-        if context is not None:
-            projected = self._upsampled(self.context_input_conv(context), size)
-        return self.forward_projected(self._upsampled(self.input_conv(features), size), projected)
+        projected = None if context is None else self.context_input_conv(context)
+        return self.forward_projected(self.input_conv(features), projected, size=size)
 
-    def forward_projected(self, features: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward_projected(
+        self,
+        features: Tensor,
+        context: Tensor | None = None,
+        *,
+        size: Sequence[int] | None = None,
+    ) -> Tensor:
         """Return class scores for inputs that passed their input convolution already.
 
         Input convolutions are pointwise, so they commute with linear interpolation: callers
@@ -165,16 +169,18 @@ class FusedUNet(nn.Module):
         Parameters
         ----------
         features, context : Tensor
-            (N, base_channels, ...) at full resolution.
+            (N, base_channels, ...) at full resolution, or at that of learned upsampling.
+        size : sequence of int, optional
+            As for `forward`.
 
         Returns
         -------
         Tensor
             (N, classes, ...), logits.
         """
-        guides = None if context is None else self._guides(context)
+        guides = None if context is None else self._guides(self._upsampled(context, size))
         skips = []
-        x = features
+        x = self._upsampled(features, size)
         for level in range(LEVELS):
             x = self._layer("enc", level)(x)
             skips.append(x)
