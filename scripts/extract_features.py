@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with stage(snakemake):
+    window = snakemake.params.concentric_window
     extract_features(
         Path(snakemake.input.volume),
         Path(snakemake.output.features),
         spacing=tuple(snakemake.params.spacing),
         backbone=BackboneSpec(**snakemake.params.backbone),
         dimensions=snakemake.params.dimensions,
+        concentric_window=None if window is None else tuple(window),
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from parafovea.config import Project
+from parafovea.grid import Shape, Vector
 from parafovea.inference.inputs import ModelInputs
+from parafovea.models.spec import BackboneSpec
 from parafovea.report.sample import SampleResults
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
@@ -92,16 +94,19 @@ def _predict(project: Project, sample: str, results: SampleResults) -> None:
     )
     context = None if recipe.context is None else results.folder / "context.zarr"
     inputs = ModelInputs(results.volume, results.folder / "features.zarr", context)
-    views = [(inputs.features, recipe.spacing, recipe.backbone)]
+    window = None if recipe.context_ratio is None else recipe.window
+    views: list[tuple[Path, Vector, BackboneSpec, Shape | None]]
+    views = [(inputs.features, recipe.spacing, recipe.backbone, None)]
     if context is not None and recipe.context is not None:
-        views.append((context, recipe.context.spacing, recipe.context.backbone))
-    for output, spacing, backbone in views:
+        views.append((context, recipe.context.spacing, recipe.context.backbone, window))
+    for output, spacing, backbone, concentric_window in views:
         extract_features(
             results.volume,
             output,
             spacing=spacing,
             backbone=backbone,
             dimensions=recipe.network.dimensions,
+            concentric_window=concentric_window,
         )
     settings = project.inference(sample)
     shards = [results.folder / "shards" / f"{n}.zarr" for n in range(1, settings.shards + 1)]

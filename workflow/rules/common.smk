@@ -86,6 +86,12 @@ def context_store(wildcards):
     return f"{PROJECT.folder(wildcards.sample)}/context.zarr"
 
 
+def concentric_window(wildcards):
+    """Return the window that concentric context has to cover, None for registered context."""
+    recipe = PROJECT.recipe(wildcards.sample)
+    return None if recipe.context_ratio is None else recipe.window
+
+
 def shard_stores(wildcards):
     """Return the stores of all shards of a sample."""
     count = PROJECT.inference(wildcards.sample).shards

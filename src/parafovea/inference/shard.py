@@ -70,6 +70,13 @@ class Shard:
             check_window(window, spec.network.dimensions)
         except ValueError as error:
             raise GridError(f"inference.window: {error}") from error
+        if spec.context_ratio is not None and any(
+            n > most for n, most in zip(window, spec.window, strict=True)
+        ):
+            raise GridError(
+                f"inference.window {window} is larger than the model's {spec.window}, which its "
+                "concentric context was computed for: use at most that, or leave it out"
+            )
         for what, found, wanted in (
             ("local input", inputs.input_channels, spec.input_channels),
             ("context", inputs.context_channels, spec.context_channels),
@@ -134,7 +141,13 @@ def open_sums(
         Takes the windows.
     """
     inputs, part, region = shard.inputs, shard.part, shard.region
-    context = None if inputs.context is None else inputs.context.attributes["features"]
+    context = None
+    if inputs.context is not None:
+        ratio = shard.spec.context_ratio
+        context = {
+            **inputs.context.attributes["features"],
+            "zoom": None if ratio is None else list(ratio),
+        }
     carried = {
         **lineage(inputs.volume.attributes),
         "features": inputs.features.attributes["features"],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -56,24 +58,56 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
             f"{weights} has the hash {found[:12]}…, but {CARD} states {spec.weights_sha256[:12]}…: "
             "the weights were altered or belong to another model; copy the folder again"
         )
-    network = FusedUNet.from_spec(spec)
+    with torch.device("meta"):
+        network = FusedUNet.from_spec(spec)
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
-        buffers = {n: t for n, t in network.state_dict().items() if n.endswith("batches_tracked")}
-        network.load_state_dict({**buffers, **tensors})
+        fill(network, tensors)
     except (RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{weights} does not fit the architecture in {CARD}: {reason}") from error
     return spec, network.eval()
 
 
-def _stored(tensor: Tensor) -> Tensor:
-    """Return a tensor as it is kept: convolutions in half precision, statistics exact."""
+def fill(network: FusedUNet, tensors: Mapping[str, Tensor]) -> None:
+    """Give a network that was made without memory its tensors, which it takes as they are.
+
+    Parameters
+    ----------
+    network : FusedUNet
+        Made on the device "meta".
+    tensors : mapping of str to Tensor
+        float32 by name; counts of batches may be left out.
+
+    Raises
+    ------
+    RuntimeError
+        If names or shapes do not fit.
+    """
+    counters = {
+        name: torch.zeros((), dtype=tensor.dtype)
+        for name, tensor in network.state_dict().items()
+        if name.endswith("batches_tracked")
+    }
+    network.load_state_dict({**counters, **tensors}, assign=True)
+
+
+def is_exact_in_half(tensor: Tensor) -> bool:
+    """Tell whether float16 holds every value of a tensor exactly."""
+    return tensor.dtype == torch.float16 or torch.equal(tensor.half().to(tensor.dtype), tensor)
+
+
+def _stored(tensor: Tensor, exact: bool) -> Tensor:
+    """Return a tensor as it is kept: kernels in half precision where allowed, the rest exact."""
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.half() if tensor.ndim > 1 else tensor.float()
+    if tensor.ndim > 1 and (not exact or is_exact_in_half(tensor)):
+        return tensor.half()
+    return tensor.float()
 
 
-def save_model(folder: Path, spec: ModelSpec, network: FusedUNet) -> ModelSpec:
+def save_model(
+    folder: Path, spec: ModelSpec, network: FusedUNet, *, exact: bool = False
+) -> ModelSpec:
     """Write a model folder; it appears whole or not at all.
 
     Convolution kernels are rounded to float16, which halves the folder; biases and the
@@ -87,6 +121,8 @@ def save_model(folder: Path, spec: ModelSpec, network: FusedUNet) -> ModelSpec:
         Description; its hash is set to that of the weights written.
     network : FusedUNet
         Gives the weights.
+    exact : bool, default False
+        Keep kernels in float32 where float16 would change a value.
 
     Returns
     -------
@@ -94,7 +130,7 @@ def save_model(folder: Path, spec: ModelSpec, network: FusedUNet) -> ModelSpec:
         The description as written.
     """
     tensors = {
-        name: _stored(tensor)
+        name: _stored(tensor, exact)
         for name, tensor in network.state_dict().items()
         if not name.endswith("batches_tracked")
     }

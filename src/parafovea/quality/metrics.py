@@ -63,6 +63,7 @@ def metric_paths(classes: Sequence[str], instances: Sequence[str]) -> tuple[Path
     return (
         ("coverage", "minimum_weight"),
         ("coverage", "uncovered_voxels"),
+        ("coverage", "padded_context"),
         *(("seam_energy", part) for part in (OVERALL, *AXES)),
         ("entropy",),
         *((metric, part) for metric in OVERLAP for part in (OVERALL, *classes)),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.blending import WEIGHT_BITS, fixed_weights, importance_map, normalized
 from parafovea.errors import StoreError
-from parafovea.grid import Box, Grid
+from parafovea.grid import Box, Grid, vector3
 from parafovea.inference.settings import InferenceSettings
+from parafovea.models.alignment import padded_share
 from parafovea.progress import tracked
 from parafovea.provenance import lineage, record
 from parafovea.store import Stored, create, open_stored
@@ -122,7 +124,17 @@ def blend_shards(shards: Sequence[Path], output: Path) -> None:
             "mode": settings.blending,
             "minimum_weight": least / 2.0**WEIGHT_BITS,
             "uncovered_voxels": uncovered,
+            "padded_context": _padded_context(layout, made),
         }
+
+
+def _padded_context(layout: Layout, made: dict[str, Any]) -> float | None:
+    """Return the share of the windows' context beyond the volume; None without context."""
+    context = made.get("context")
+    if context is None:
+        return None
+    zoom = context.get("zoom")
+    return padded_share(layout, None if zoom is None else vector3(zoom))
 
 
 def _gathered(shards: Sequence[Stored], box: Box, classes: int) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, open_sums
 from parafovea.models.folder import load_model
-from parafovea.models.spec import Overrides
+from parafovea.models.spec import Overrides, require_cacheable
 from parafovea.progress import tracked
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ def infer_shard(
         If the window does not fit the network, or there is no such shard.
     """
     spec, network = load_model(model)
+    require_cacheable(spec, str(model))
     opened = SampleInputs(inputs, spec.model_copy(update=overrides.given))
     share = Shard.of(opened, spec, settings, number=shard)
     device = choose_device()
