@@ -58,13 +58,10 @@ class View:
         return resample_box(self.volume.read, self.volume.grid, self.grid, box)
 
 
-def _block_shape(view: Grid, backbone: Backbone) -> tuple[Shape, Shape]:
-    """Return the tokens of a block, and the halo in view voxels: none where a block is all."""
-    tokens = [
-        max(1, min(t // s, -(-n // s)))
-        for t, s, n in zip(backbone.tile, backbone.stride, view.shape, strict=True)
-    ]
-    return shape3(tokens), shape3(backbone.halo)
+def _block_shape(tokens: Box, backbone: Backbone) -> Shape:
+    """Return the tokens of a block: those of the backbone's tile, no more than there are."""
+    terms = zip(backbone.tile, backbone.stride, tokens.shape, strict=True)
+    return shape3([max(1, min(t // s, n)) for t, s, n in terms])
 
 
 def token_box(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> Box:
@@ -106,18 +103,18 @@ def token_blocks(
     tokens : ndarray
         (channel, z, y, x) float16.
     """
-    block, halo = _block_shape(view.grid, backbone)
-    for box in token_box(view, backbone, margin=margin).tiles(block):
-        voxels = view.read(box.scaled(backbone.stride).expanded(halo))
+    tokens = token_box(view, backbone, margin=margin)
+    for box in tokens.tiles(_block_shape(tokens, backbone)):
+        voxels = view.read(box.scaled(backbone.stride).expanded(backbone.halo))
         tensor = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
         if device.type == "cuda":
             tensor = tensor.pin_memory().to(device, non_blocking=True)
         with torch.inference_mode():
-            tokens = backbone(tensor)
-        yield box, tokens.to("cpu", torch.float16).numpy()
+            computed = backbone(tensor)
+        yield box, computed.to("cpu", torch.float16).numpy()
 
 
 def block_count(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> int:
     """Return how many blocks `token_blocks` will yield."""
-    block, _ = _block_shape(view.grid, backbone)
-    return len(list(token_box(view, backbone, margin=margin).tiles(block)))
+    tokens = token_box(view, backbone, margin=margin)
+    return len(list(tokens.tiles(_block_shape(tokens, backbone))))

@@ -148,11 +148,12 @@ def odd_upsampling(weights: dict[str, Any]) -> None:
     [
         (
             other_context_channels,
-            r"best\.pkl: layer context_proj2\.weight has shape \(8, 6, 1, 1, 1\), but with 32 "
-            r"input, 32 context and 4 base channels .* must be \(8, 4, 1, 1, 1\): .* one run's",
+            r"best\.pkl: layer context_proj2\.weight has the shape \(8, 6, 1, 1, 1\), but must "
+            r"have \(8, 4, 1, 1, 1\) \(it takes 6 channels, not 4\), in a .* of 32 input, 32 "
+            r"context and 4 base channels .* load another",
         ),
-        (missing_layers, r"lacks 2 layers .* needs \(dec1\.0\.weight, dec1\.0\.bias\): .*another"),
-        (layers_left_over, r"has 1 layers .* has not \(aux_head\.weight\): they are of another"),
+        (missing_layers, r"2 layers are missing \(dec1\.0\.weight, dec1\.0\.bias\), in .* another"),
+        (layers_left_over, r"1 layers are left over \(aux_head\.weight\), in .* load another"),
         (
             not_a_number,
             r"1728 of 1728 values of layer enc2\.3\.weight are NaN .*earlier checkpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,8 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import GridError, ModelError, VoxelError
-from parafovea.grid import Box, Grid, vector3
+from parafovea.grid import Box, Grid, Shape, Vector, shape3, vector3
 from parafovea.models.spec import ModelSpec
+from parafovea.resample import read_reflected_array
+
+#: A shift of less than this share of a voxel is none.
+SAME_PLACE = 1e-6
 
 
 class OpenedVolume(Protocol):
@@ -145,3 +150,41 @@ def check_channels(found: int, layer: str, wanted: int, backbone: str, source: s
             f"{source}: layer {layer} takes {wanted} channels, but the backbone {backbone} gives "
             f"{found}: give weights= the transformer that the model was trained with"
         )
+
+
+def concentric_view(context: NDArray[Any], volume: Shape, box: Box, ratio: Vector) -> NDArray[Any]:
+    """Return the context around a window's centre: as many voxels, each `ratio` as wide.
+
+    Parameters
+    ----------
+    context : ndarray
+        (z, y, x), around the centre of the volume.
+    volume : tuple of int
+        Voxels of the volume along z, y, x.
+    box : Box
+        The window, in voxels of the volume; may reach outside of it.
+    ratio : tuple of float
+        Context spacing over local spacing along z, y, x.
+
+    Returns
+    -------
+    ndarray
+        (z, y, x) of the shape of `box`. Where the centre lies between voxels of the context,
+        linearly interpolated and float32, else of the context's own type.
+    """
+    starts = []
+    for axis in range(3):
+        middle = (volume[axis] - 1) / 2
+        centre = (box.start[axis] + box.stop[axis] - 1) / 2
+        wide_middle = (context.shape[axis] - 1) / 2
+        starts.append(wide_middle + (centre - middle) / ratio[axis] - (box.shape[axis] - 1) / 2)
+    first = shape3([math.floor(start + SAME_PLACE) for start in starts])
+    values = read_reflected_array(context, Box.sized(first, [n + 1 for n in box.shape]))
+    for axis, (start, below) in enumerate(zip(starts, first, strict=True)):
+        part, count = start - below, box.shape[axis]
+        here = np.take(values, range(count), axis=axis)
+        if part > SAME_PLACE:
+            after = np.take(values, range(1, count + 1), axis=axis)
+            here = ((1 - part) * here + part * after).astype(np.float32)
+        values = here
+    return values

@@ -13,14 +13,11 @@ from parafovea.backbones import load_backbone
 from parafovea.backbones.compatibility import CompatibleDinov3
 from parafovea.errors import GridError, ModelError
 from parafovea.grid import Box, Grid, shape3
-from parafovea.inference.arrays import check_channels, check_context
+from parafovea.inference.arrays import check_channels, check_context, concentric_view
 from parafovea.models.network import FusedUNet
 from parafovea.models.sampling import Pointwise
 from parafovea.models.spec import ModelSpec
 from parafovea.resample import read_reflected_array
-
-#: A shift of less than this share of a voxel is none.
-TOLERANCE = 1e-6
 
 
 class CompatibleModel:
@@ -136,7 +133,8 @@ class CompatibleVolume:
         )
         wide = None
         if self._context is not None and model.wide is not None:
-            view = self._view(self._context, box)
+            ratio = model.spec.context_ratio or (1.0, 1.0, 1.0)
+            view = concentric_view(self._context, self.grid.shape, box, ratio)
             wide = self._features(view, size, model.wide, "context_features_s")
         logits = model.network.forward_projected(local, wide, size=size)[0].float()
         labels = model.spec.network.output == "labels"
@@ -157,22 +155,3 @@ class CompatibleVolume:
             torch.cuda.synchronize(self._model.device)
         self._seconds[name] += time.perf_counter() - started
         return features[None].to(self._model.dtype)
-
-    def _view(self, context: NDArray[Any], box: Box) -> NDArray[Any]:
-        """Return the context around a window's centre: as many voxels, each `ratio` as wide."""
-        ratio = self._model.spec.context_ratio or (1.0, 1.0, 1.0)
-        starts = []
-        for axis in range(3):
-            middle = (self.grid.shape[axis] - 1) / 2
-            centre = (box.start[axis] + box.stop[axis] - 1) / 2
-            starts.append(middle + (centre - middle) / ratio[axis] - (box.shape[axis] - 1) / 2)
-        first = shape3([int(np.floor(s + TOLERANCE)) for s in starts])
-        values = read_reflected_array(context, Box.sized(first, [n + 1 for n in box.shape]))
-        for axis, (start, below) in enumerate(zip(starts, first, strict=True)):
-            part = start - below
-            here = np.take(values, range(box.shape[axis]), axis=axis)
-            if part > TOLERANCE:
-                after = np.take(values, range(1, box.shape[axis] + 1), axis=axis)
-                here = ((1 - part) * here + part * after).astype(np.float32)
-            values = here
-        return values

@@ -62,11 +62,58 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
         network = FusedUNet.from_spec(spec)
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
-        fill(network, tensors)
-    except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{weights} does not fit the architecture in {CARD}: {reason}") from error
+        problem = layer_problem(tensors, network)
+    except SafetensorError as error:
+        problem = " ".join(str(error).split())
+    problem = problem or finite_problem(tensors)
+    if problem is not None:
+        raise ModelError(
+            f"{weights} does not fit the architecture in {CARD}: {problem}; copy both files of the "
+            "folder again, from one model"
+        )
+    fill(network, tensors)
     return spec, network.eval()
+
+
+def layer_problem(tensors: Mapping[str, Tensor], network: FusedUNet) -> str | None:
+    """Return how tensors differ from the layers of a network; None where they are the same.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        By layer name; counts of batches may be left out.
+    network : FusedUNet
+        Also one that was made without memory.
+
+    Returns
+    -------
+    str or None
+        The layers that are missing or left over, or the first of another shape, with both shapes.
+    """
+    wanted = network.state_dict()
+    missing = [n for n in wanted if n not in tensors and not n.endswith("batches_tracked")]
+    extra = [name for name in tensors if name not in wanted]
+    for names, what in ((missing, "missing"), (extra, "left over")):
+        if names:
+            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            return f"{len(names)} layers are {what} ({shown})"
+    for name in (n for n in wanted if n in tensors):
+        found, needed = tuple(tensors[name].shape), tuple(wanted[name].shape)
+        if found != needed:
+            channels = f"{found[1]} channels, not {needed[1]}" if found[1:2] != needed[1:2] else ""
+            takes = f" (it takes {channels})" if channels and len(found) > 1 < len(needed) else ""
+            return f"layer {name} has the shape {found}, but must have {needed}{takes}"
+    return None
+
+
+def finite_problem(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the first layer with values that are NaN or infinite; None where there is none."""
+    for name, tensor in tensors.items():
+        # A sum is finite only where all its terms are; it needs no memory.
+        if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float64)):
+            wrong = int((~torch.isfinite(tensor)).sum())
+            return f"{wrong} of {tensor.numel()} values of layer {name} are NaN or infinite"
+    return None
 
 
 def fill(network: FusedUNet, tensors: Mapping[str, Tensor]) -> None:

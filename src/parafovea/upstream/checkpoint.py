@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from parafovea.errors import ModelError
-from parafovea.models.folder import file_sha256
+from parafovea.models.folder import file_sha256, finite_problem
 from parafovea.upstream.pickles import Array, read_pickle
 
 #: Where weights stand, by the writers that put them there; a bare dictionary holds them itself.
@@ -145,7 +144,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     model_config, training_config = configs
     _check_type(path, model_config, training_config)
     weights = _weights(path, content)
-    _check_finite(path, weights)
+    problem = finite_problem(weights)
+    if problem is not None:
+        raise ModelError(
+            f"{path}: {problem}, so that every prediction would be: use an earlier checkpoint of "
+            "the run"
+        )
     epoch = content.get("epoch")
     return Checkpoint(
         path,
@@ -181,17 +185,6 @@ def _weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
         f"{path} has no weights under {', '.join(WEIGHT_KEYS)}, nor is it a dictionary of "
         f"tensors; its keys are {keys or 'none'}: give best.pkl or checkpoint_epoch_*.pkl"
     )
-
-
-def _check_finite(path: Path, weights: Mapping[str, Tensor]) -> None:
-    for name, tensor in weights.items():
-        # A sum is finite only where all its terms are; it needs no memory.
-        if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float64)):
-            wrong = int((~torch.isfinite(tensor)).sum())
-            raise ModelError(
-                f"{path}: {wrong} of {tensor.numel()} values of layer {name} are NaN or infinite, "
-                "so that every prediction would be: use an earlier checkpoint of the run"
-            )
 
 
 def plain(value: Any) -> Any:

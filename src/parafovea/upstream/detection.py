@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from parafovea.errors import ModelError
 from parafovea.grid import Shape, Vector, vector3
+from parafovea.models.folder import layer_problem
 from parafovea.models.network import FusedUNet
 from parafovea.models.upsampling import upsampling_factor
 from parafovea.upstream.checkpoint import Checkpoint
@@ -197,7 +197,14 @@ def detect(
         assumed=(*configs.assumed, "the kind of norm is in no file: batch norm and batch renorm "
                  "evaluate alike"),
     )  # fmt: skip
-    _check_layers(checkpoint, facts)
+    problem = layer_problem(weights, facts.network())
+    if problem is not None:
+        raise ModelError(
+            f"{checkpoint.path}: {problem}, in a DINOv3UNet3D of {facts.input_channels} input, "
+            f"{facts.context_channels or 0} context and {facts.base_channels} base channels (as "
+            "layers input_conv and context_input_conv say): its weights are cut or of two "
+            "networks; load another checkpoint of the run"
+        )
     return facts
 
 
@@ -282,32 +289,3 @@ def _window(configs: _Configs) -> Shape:
     if min(z, y, x) < 16 or any(n % 16 for n in (z, y, x)):
         raise configs.wrong("input_size", value, "multiples of 16 along z, y, x")
     return z, y, x
-
-
-def _check_layers(checkpoint: Checkpoint, facts: Facts) -> None:
-    """Raise `ModelError` where layers are missing, left over or of another size than they must."""
-    wanted: Mapping[str, Tensor] = facts.network().state_dict()
-    found = checkpoint.weights
-    optional = {name for name in wanted if name.endswith("num_batches_tracked")}
-    missing = [name for name in wanted if name not in found and name not in optional]
-    extra = [name for name in found if name not in wanted]
-    for names, what, fix in (
-        (missing, "lacks", "the file was cut, or is of another network; use another checkpoint"),
-        (extra, "has", "they are of another network, which cannot be loaded without them"),
-    ):
-        if names:
-            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            raise ModelError(
-                f"{checkpoint.path} {what} {len(names)} layers that a DINOv3UNet3D of "
-                f"{facts.base_channels} base channels {'needs' if what == 'lacks' else 'has not'}"
-                f" ({shown}): {fix}"
-            )
-    for name, tensor in wanted.items():
-        if name in found and found[name].shape != tensor.shape:
-            raise ModelError(
-                f"{checkpoint.path}: layer {name} has shape {tuple(found[name].shape)}, but with "
-                f"{facts.input_channels} input, {facts.context_channels or 0} context and "
-                f"{facts.base_channels} base channels (layers input_conv, context_input_conv) it "
-                f"must be {tuple(tensor.shape)}: its weights are of two networks; load one run's "
-                "checkpoint"
-            )
