@@ -91,6 +91,20 @@ def test_beyond_the_border_the_wide_view_is_reflected(tmp_path: Path, axis: int)
         assert np.abs(found - wanted)[inner].max() < 0.05 * ratio
 
 
+def test_places_of_training_windows_look_where_windows_do() -> None:
+    tokens = LOCAL.resampled(WIDE)
+    zoom = tuple(w / s for w, s in zip(WIDE, LOCAL.spacing, strict=True))
+    sampler = TokenSampler(LOCAL, tokens, zoom=zoom)
+    box = Box.sized((16, 24, 12), WINDOW)
+    places = np.stack(np.meshgrid(*map(np.arange, box.start, box.stop), indexing="ij"), axis=-1)
+    found = sampler.positions(places.astype(float))
+    for axis in range(3):
+        seen = concentric(box.start[axis], box.stop[axis], zoom[axis])
+        world = LOCAL.origin[axis] + seen * LOCAL.spacing[axis]
+        wanted = (world - tokens.origin[axis]) / tokens.spacing[axis]
+        np.testing.assert_allclose(np.moveaxis(found[..., axis], axis, 0)[:, 0, 0], wanted)
+
+
 def test_a_flat_axis_has_no_surroundings() -> None:
     assert surroundings(Grid((5, 64, 64), (40, 8, 8)), (40, 32, 32), (1, 32, 32)) == (0, 13, 13)
 

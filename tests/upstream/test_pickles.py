@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from parafovea.errors import ModelError
-from parafovea.upstream.pickles import Array, read_pickle
+from parafovea.upstream.pickles import read_pickle
+from parafovea.upstream.rebuilding import Array
 
 
 class Call:

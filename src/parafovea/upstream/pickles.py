@@ -1,43 +1,41 @@
 """Pickles without their power: tensors, arrays, numbers, texts and containers, nothing else.
 
 A pickle names the functions that rebuild its objects. Here each name on a short list stands for a
-function of this module; any other name ends the reading with an error. Tensors are views of the
+function of `rebuilding`; any other name ends the reading with an error. Tensors are views of the
 bytes that were read, on the CPU wherever they were saved.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import pickle
 import struct
-import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from parafovea.errors import ModelError
+from parafovea.upstream.rebuilding import (
+    STORAGES,
+    Array,
+    ElementType,
+    Storage,
+    array_of,
+    elements_of,
+    empty_dictionary,
+    exceeds,
+    rebuild_parameter,
+    rebuild_tensor,
+    refuse,
+    scalar_of,
+    storage_facts,
+    text_of,
+)
 
-#: Element types by the names that torch gives its storages.
-STORAGES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
 #: First number of a file that `torch.save` wrote, before it wrote zip files.
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -50,23 +48,11 @@ _DAMAGE = (
     LookupError,
     MemoryError,
     OverflowError,
-    RecursionError,
+    RuntimeError,
     struct.error,
     zipfile.BadZipFile,
     NotImplementedError,
 )
-
-
-class Storage(NamedTuple):
-    """Elements in a row, as tensors view them.
-
-    Parameters
-    ----------
-    values : Tensor
-        (element,), on the CPU.
-    """
-
-    values: Tensor
 
 
 def read_pickle(path: Path) -> Any:
@@ -110,13 +96,6 @@ def read_pickle(path: Path) -> Any:
     return content
 
 
-def _refuse(what: str) -> NoReturn:
-    raise ModelError(
-        f"the file asks for {what}, which is no part of a checkpoint; nothing was run: do not use "
-        "this file, or save its state dictionary alone, as a dictionary of tensors"
-    )
-
-
 class _Bounded:
     """A file that is never asked for more bytes than it has."""
 
@@ -127,7 +106,7 @@ class _Bounded:
     def _check(self, count: int) -> None:
         left = self._size - self._file.tell()
         if count > left > 0:  # at the very end, the reader itself says that the file ends
-            _exceeds("a value", count, "bytes", left)
+            exceeds("a value", count, "bytes", left)
 
     def read(self, count: int = -1) -> bytes:
         self._check(count)
@@ -141,13 +120,6 @@ class _Bounded:
         return self._file.readline()
 
 
-def _exceeds(what: str, declared: int, unit: str, held: int) -> NoReturn:
-    raise ModelError(
-        f"{what} declares {declared} {unit}, but the file holds {held}; it was refused: copy the "
-        "file again, whole, and do not use it if that changes nothing"
-    )
-
-
 class _TensorUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in STORAGES:
@@ -155,18 +127,18 @@ class _TensorUnpickler(pickle.Unpickler):
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
         if (module, name) not in _ALLOWED:
-            _refuse(f"{module}.{name}")
+            refuse(f"{module}.{name}")
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        _refuse(f"the object {str(pid)[:80]!r} of another file")
+        refuse(f"the object {str(pid)[:80]!r} of another file")
 
 
 class _StorageUnpickler(_TensorUnpickler):
     """For the parts of a storage's own file: its element type and how many there are."""
 
     def persistent_load(self, pid: Any) -> tuple[torch.dtype, int]:
-        return _storage_facts(pid)[:2]
+        return storage_facts(pid)[:2]
 
 
 class _ArchiveUnpickler(_TensorUnpickler):
@@ -184,36 +156,17 @@ class _ArchiveUnpickler(_TensorUnpickler):
         self._folder = names[0].removesuffix("data.pkl")
 
     def persistent_load(self, pid: Any) -> Storage:
-        dtype, count, key = _storage_facts(pid)
-        return _elements(self._stored(self._archive, f"{self._folder}data/{key}"), dtype, count, 0)
+        dtype, count, key = storage_facts(pid)
+        return elements_of(
+            self._stored(self._archive, f"{self._folder}data/{key}"), dtype, count, 0
+        )
 
     @staticmethod
     def _stored(archive: zipfile.ZipFile, name: str) -> bytes:
         facts = archive.getinfo(name)
         if facts.file_size != facts.compress_size:
-            _exceeds(name, facts.file_size, "bytes", facts.compress_size)
+            exceeds(name, facts.file_size, "bytes", facts.compress_size)
         return archive.read(facts)
-
-
-def _storage_facts(pid: Any) -> tuple[torch.dtype, int, str]:
-    """Return element type, count and key of what torch calls a persistent id."""
-    if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
-        _refuse(f"the object {str(pid)[:80]!r}")
-    _, dtype, key, _, count = pid[:5]
-    if not isinstance(dtype, torch.dtype) or not isinstance(count, int) or count < 0:
-        _refuse(f"a storage of {count!r} elements of type {dtype!r}")
-    return dtype, count, str(key)
-
-
-def _elements(raw: bytes, dtype: torch.dtype, count: int, offset: int) -> Storage:
-    held = (len(raw) - offset) // dtype.itemsize
-    if count > held:
-        _exceeds("a tensor", count, "elements", held)
-    if count == 0:
-        return Storage(torch.empty(0, dtype=dtype))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*not writable")
-        return Storage(torch.frombuffer(raw, dtype=dtype, count=count, offset=offset))
 
 
 def _load_from_bytes(raw: bytes) -> Storage:
@@ -223,90 +176,14 @@ def _load_from_bytes(raw: bytes) -> Storage:
         _StorageUnpickler(_Bounded(file, len(raw))).load() for _ in range(5)
     )
     if magic != TORCH_MAGIC or not isinstance(facts, tuple) or len(facts) != 2 or len(keys) != 1:
-        _refuse("torch.storage._load_from_bytes with something else than one storage")
+        refuse("torch.storage._load_from_bytes with something else than one storage")
     dtype, count = facts
-    return _elements(raw, dtype, count, file.tell() + 8)
-
-
-def _rebuild_tensor(
-    storage: Storage, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any
-) -> Tensor:
-    if not isinstance(storage, Storage):
-        _refuse(f"a tensor of {type(storage).__name__}")
-    held = len(storage.values)
-    counts = (offset, *size, *stride)
-    if len(size) != len(stride) or not all(isinstance(n, int) and n >= 0 for n in counts):
-        _refuse(f"a tensor of shape {tuple(size)} and strides {tuple(stride)}")
-    count = math.prod(size)
-    if count == 0:
-        return storage.values.new_empty(tuple(size)) if len(size) < 8 else storage.values[:0]
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if count > held or last >= held:
-        _exceeds(f"a tensor of shape {tuple(size)}", max(count, last + 1), "elements", held)
-    return storage.values.as_strided(tuple(size), tuple(stride), offset)
-
-
-def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:
-    return data
-
-
-class _DType:
-    """An element type of numpy, named by a pickle."""
-
-    def __init__(self, name: str = "", *_: Any) -> None:
-        if not isinstance(name, str) or name[:1] not in tuple("biufcSU"):
-            _refuse(f"an array of type {name!r}")
-        self.value = np.dtype(name)
-        if self.value.itemsize > 4096:
-            _refuse(f"an array of type {name!r}")
-
-    def __setstate__(self, state: Any) -> None:
-        if state[1] in ("<", ">"):
-            self.value = self.value.newbyteorder(state[1])
-
-
-class Array:
-    """An array of numpy on its way out of a pickle."""
-
-    def __init__(self, *_: Any) -> None:
-        self.values: NDArray[Any] = np.zeros(0)
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, raw = state
-        self.values = _array(raw, dtype, shape, "F" if fortran else "C")
-
-
-def _array(raw: Any, dtype: _DType, shape: Sequence[int], order: str = "C") -> NDArray[Any]:
-    if not isinstance(dtype, _DType) or not isinstance(raw, bytes | bytearray):
-        _refuse("an array of objects")
-    held = len(raw) // max(1, dtype.value.itemsize)
-    if math.prod(shape) != held:
-        _exceeds(f"an array of shape {tuple(shape)}", math.prod(shape), "elements", held)
-    return np.frombuffer(raw, dtype.value).reshape(tuple(shape), order="F" if order == "F" else "C")
-
-
-def _frombuffer(raw: Any, dtype: _DType, shape: Sequence[int], order: str = "C") -> Array:
-    array = Array()
-    array.values = _array(raw, dtype, shape, order)
-    return array
-
-
-def _scalar(dtype: _DType, raw: bytes = b"") -> Any:
-    values = _array(raw, dtype, (1,))
-    return values[0].item()
-
-
-def _text(*parts: Any) -> str:
-    return "/".join(str(part) for part in parts)
-
-
-def _default_dict(*_: Any) -> dict[Any, Any]:
-    return {}
+    return elements_of(raw, dtype, count, file.tell() + 8)
 
 
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "defaultdict"): _default_dict,
+    ("collections", "defaultdict"): empty_dictionary,
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
     ("builtins", "list"): list,
@@ -314,23 +191,23 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("builtins", "tuple"): tuple,
     ("builtins", "slice"): slice,
     ("builtins", "complex"): complex,
-    ("pathlib", "PosixPath"): _text,
-    ("pathlib", "PurePosixPath"): _text,
-    ("pathlib._local", "PosixPath"): _text,
+    ("pathlib", "PosixPath"): text_of,
+    ("pathlib", "PurePosixPath"): text_of,
+    ("pathlib._local", "PosixPath"): text_of,
     ("torch", "Size"): tuple,
-    ("torch", "device"): _text,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "device"): text_of,
+    ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): rebuild_parameter,
     ("torch.storage", "_load_from_bytes"): _load_from_bytes,
-    ("numpy", "dtype"): _DType,
+    ("numpy", "dtype"): ElementType,
     ("numpy", "ndarray"): Array,
     **{
         (f"numpy.{core}.{module}", name): rebuild
         for core in ("core", "_core")
         for module, name, rebuild in (
             ("multiarray", "_reconstruct", Array),
-            ("multiarray", "scalar", _scalar),
-            ("numeric", "_frombuffer", _frombuffer),
+            ("multiarray", "scalar", scalar_of),
+            ("numeric", "_frombuffer", array_of),
         )
     },
     ("_codecs", "encode"): lambda text, *_: str(text).encode("latin1"),
