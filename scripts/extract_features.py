@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with stage(snakemake):
+    window = snakemake.params.concentric_window
     extract_features(
         Path(snakemake.input.volume),
         Path(snakemake.output.features),
@@ -18,4 +19,5 @@ with stage(snakemake):
         backbone=BackboneSpec(**snakemake.params.backbone),
         dimensions=snakemake.params.dimensions,
         augmentation=snakemake.wildcards.get("augmentation", ""),
+        concentric_window=None if window is None else tuple(window),
     )

@@ -80,6 +80,7 @@ def tiny_inputs(folder: Path, shape: tuple[int, int, int], recipe: Recipe) -> Mo
         spacing=recipe.context.spacing,
         backbone=recipe.context.backbone,
         dimensions=dimensions,
+        concentric_window=None if recipe.context_ratio is None else recipe.window,
     )
     return ModelInputs(volume, features, context)
 

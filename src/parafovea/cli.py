@@ -165,6 +165,52 @@ def _masks(texts: list[str]) -> dict[str, str]:
 
 
 @app.command()
+def import_model(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="best.pkl, checkpoint_epoch_*.pkl, or the folder of a run.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Model folder to write: resources/models/NAME.")
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Folder of the DINOv3 weights, or their name; else what the file says."),
+    ] = None,
+    spacing: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size along z y x, in nanometer; else what the file says."),
+    ] = None,
+    context_spacing: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size of the context along z y x, in nanometer."),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("-c", "--class", help="Name of a class, the background first; repeat it."),
+    ] = None,
+) -> None:
+    """Write a DINOv3UNet3D checkpoint as a model folder; nothing in it is executed."""
+    with readable_errors():
+        # loads torch, which takes seconds
+        from parafovea.models.spec import read_spec
+        from parafovea.upstream.importing import import_model as import_checkpoint
+
+        notes = import_checkpoint(
+            checkpoint,
+            output,
+            weights=weights,
+            spacing=spacing,
+            context_spacing=context_spacing,
+            classes=name or (),
+        )
+        origin = read_spec(output).training["upstream"]
+    for note in notes:
+        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+    text = f"{output} is made from {origin['file']}, SHA-256 {origin['sha256']}."
+    console.print(escape(text), highlight=False)
+
+
+@app.command()
 def config_docs(
     folder: Annotated[Path, typer.Option(help="Where README.md and the schema lie.")] = Path(
         "config"

@@ -8,7 +8,7 @@ border of the volume, so that tokens do not depend on how the volume is cut.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 from parafovea.backbones.backbone import Backbone
 from parafovea.grid import Box, Grid, Shape, shape3
 from parafovea.resample import read_reflected, resample_box
-from parafovea.store import Stored
+
+NO_MARGIN = (0, 0, 0)
+
+
+class Readable(Protocol):
+    """An array on a grid, on disk or in memory."""
+
+    @property
+    def grid(self) -> Grid: ...  # noqa: D102
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the voxels (z, y, x) of a box inside the grid."""
+        ...
 
 
 class View:
@@ -25,13 +37,13 @@ class View:
 
     Parameters
     ----------
-    volume : Stored
+    volume : Readable
         The normalized volume on the local grid.
     grid : Grid
         Grid of the view in the same world.
     """
 
-    def __init__(self, volume: Stored, grid: Grid) -> None:
+    def __init__(self, volume: Readable, grid: Grid) -> None:
         self.volume = volume
         self.grid = grid
         self._same = grid.same_place(volume.grid)
@@ -46,17 +58,30 @@ class View:
         return resample_box(self.volume.read, self.volume.grid, self.grid, box)
 
 
-def _block_shape(view: Grid, backbone: Backbone) -> tuple[Shape, Shape]:
-    """Return the tokens of a block, and the halo in view voxels: none where a block is all."""
-    tokens = [
-        max(1, min(t // s, -(-n // s)))
-        for t, s, n in zip(backbone.tile, backbone.stride, view.shape, strict=True)
-    ]
-    return shape3(tokens), shape3(backbone.halo)
+def _block_shape(tokens: Box, backbone: Backbone) -> Shape:
+    """Return the tokens of a block: those of the backbone's tile, no more than there are."""
+    terms = zip(backbone.tile, backbone.stride, tokens.shape, strict=True)
+    return shape3([max(1, min(t // s, n)) for t, s, n in terms])
+
+
+def token_box(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> Box:
+    """Return the tokens of a view and of a margin around it, on the view's token grid.
+
+    Parameters
+    ----------
+    view : View
+        What the backbone looks at.
+    backbone : Backbone
+        Turns voxels into tokens.
+    margin : tuple of int
+        Voxels of the view on each side along z, y, x that tokens reach beyond it at least.
+    """
+    grid = view.grid.coarsened(backbone.stride)
+    return grid.box.expanded([-(-m // s) for m, s in zip(margin, backbone.stride, strict=True)])
 
 
 def token_blocks(
-    view: View, backbone: Backbone, *, device: torch.device
+    view: View, backbone: Backbone, *, device: torch.device, margin: Shape = NO_MARGIN
 ) -> Iterator[tuple[Box, NDArray[np.float16]]]:
     """Yield the tokens of a view, block by block, each once.
 
@@ -68,28 +93,28 @@ def token_blocks(
         Turns voxels into tokens.
     device : torch.device
         Where the backbone runs.
+    margin : tuple of int
+        Voxels of the view on each side that tokens reach beyond it, where it is mirrored.
 
     Yields
     ------
     box : Box
-        Place of the block on the token grid.
+        Place of the block on the view's token grid, which the margin reaches out of.
     tokens : ndarray
         (channel, z, y, x) float16.
     """
-    grid = view.grid.coarsened(backbone.stride)
-    block, halo = _block_shape(view.grid, backbone)
-    for box in grid.box.tiles(block):
-        voxels = view.read(box.scaled(backbone.stride).expanded(halo))
+    tokens = token_box(view, backbone, margin=margin)
+    for box in tokens.tiles(_block_shape(tokens, backbone)):
+        voxels = view.read(box.scaled(backbone.stride).expanded(backbone.halo))
         tensor = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
         if device.type == "cuda":
             tensor = tensor.pin_memory().to(device, non_blocking=True)
         with torch.inference_mode():
-            tokens = backbone(tensor)
-        yield box, tokens.to("cpu", torch.float16).numpy()
+            computed = backbone(tensor)
+        yield box, computed.to("cpu", torch.float16).numpy()
 
 
-def block_count(view: View, backbone: Backbone) -> int:
+def block_count(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> int:
     """Return how many blocks `token_blocks` will yield."""
-    grid = view.grid.coarsened(backbone.stride)
-    block, _ = _block_shape(view.grid, backbone)
-    return len(list(grid.box.tiles(block)))
+    tokens = token_box(view, backbone, margin=margin)
+    return len(list(tokens.tiles(_block_shape(tokens, backbone))))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from parafovea.config import Project
+from parafovea.grid import Shape, Vector
 from parafovea.inference.inputs import ModelInputs
-from parafovea.models.spec import Recipe
+from parafovea.models.spec import BackboneSpec, Recipe
 from parafovea.report.sample import SampleResults
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
@@ -114,10 +115,12 @@ def _view(
     """Extract the features and the context of the sample, or of an augmented view of it."""
     context = None if recipe.context is None else folder / "context.zarr"
     inputs = ModelInputs(results.volume, folder / "features.zarr", context, augmentation)
-    views = [(inputs.features, recipe.spacing, recipe.backbone)]
+    window = None if recipe.context_ratio is None else recipe.window
+    views: list[tuple[Path, Vector, BackboneSpec, Shape | None]]
+    views = [(inputs.features, recipe.spacing, recipe.backbone, None)]
     if context is not None and recipe.context is not None:
-        views.append((context, recipe.context.spacing, recipe.context.backbone))
-    for output, spacing, backbone in views:
+        views.append((context, recipe.context.spacing, recipe.context.backbone, window))
+    for output, spacing, backbone, concentric_window in views:
         extract_features(
             results.volume,
             output,
@@ -125,5 +128,6 @@ def _view(
             backbone=backbone,
             dimensions=recipe.network.dimensions,
             augmentation=augmentation,
+            concentric_window=concentric_window,
         )
     return inputs

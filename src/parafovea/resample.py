@@ -194,3 +194,13 @@ def read_reflected(read: ReadBox, grid: Grid, box: Box) -> NDArray[Any]:
     for axis, (index, low) in enumerate(zip(indices, lowest, strict=True)):
         values = np.take(values, index - low, axis=values.ndim - 3 + axis)
     return values
+
+
+def read_reflected_array(values: NDArray[Any], box: Box) -> NDArray[Any]:
+    """Return a box of an array in memory, (z, y, x), mirrored where it reaches beyond it."""
+    indices = [
+        reflected_indices(a, b, n)
+        for a, b, n in zip(box.start, box.stop, values.shape, strict=True)
+    ]
+    mirrored: NDArray[Any] = values[np.ix_(*indices)]
+    return mirrored

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_sample import random_network, tiny_model, tiny_recipe, tiny_spec
 
 from parafovea.errors import ModelError
@@ -128,6 +128,13 @@ def _tensor_missing(model: Path) -> None:
     _rewrite(model, weights_sha256=file_sha256(model / WEIGHTS))
 
 
+def _not_a_number(model: Path) -> None:
+    tensors = load_file(model / WEIGHTS)
+    tensors["enc1.0.bias"][2] = float("nan")
+    save_file(tensors, model / WEIGHTS)
+    _rewrite(model, weights_sha256=file_sha256(model / WEIGHTS))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -140,9 +147,14 @@ def _tensor_missing(model: Path) -> None:
         (_wrong_value, r"does not describe a model: network\.dimensions"),
         (_altered, r"has the hash .* but model\.json states .* copy the folder again"),
         (_truncated, r"does not fit the architecture"),
-        (_wider, r"model\.safetensors does not fit the architecture in model\.json"),
+        (
+            _wider,
+            r"model\.safetensors does not fit the architecture in model\.json: layer .* has the "
+            r"shape \(4.*, but must have \(8.*; copy both files",
+        ),
         (_other_fusion, r"does not fit the architecture"),
-        (_tensor_missing, r"does not fit the architecture"),
+        (_tensor_missing, r"does not fit the architecture .*: \d+ layers are missing .* copy both"),
+        (_not_a_number, r"1 of 4 values of layer enc1\.0\.bias are NaN or infinite; copy both"),
     ],
 )
 def test_a_damaged_folder_is_refused_with_the_file_and_the_fix(

@@ -20,6 +20,7 @@ BLENDING = {
     "starts": [[0, 12, 24], [0], [0, 8]],
     "minimum_weight": 0.125,
     "uncovered_voxels": 0,
+    "padded_context": 0.25,
 }
 
 
@@ -130,7 +131,12 @@ def test_without_truth_its_metrics_are_null_and_empty(tmp_path):
     assert record["metrics"]["iou"]["mitochondrion"] is None
     assert record["metrics"]["panoptic"]["mitochondrion"]["pq"] is None
     assert table.loc["iou.mitochondrion", "value"] == ""
-    assert record["metrics"]["coverage"] == {"minimum_weight": 0.125, "uncovered_voxels": 0}
+    assert record["metrics"]["coverage"] == {
+        "minimum_weight": 0.125,
+        "uncovered_voxels": 0,
+        "padded_context": 0.25,
+    }
+    assert table.loc["coverage.padded_context", "value"] == "0.25"
     assert 0 < record["metrics"]["entropy"] < 1
     assert record["metrics"]["seam_energy"]["y"] is None
 

@@ -100,6 +100,12 @@ def view_stores(name):
     return stores
 
 
+def concentric_window(wildcards):
+    """Return the window that concentric context has to cover, None for registered context."""
+    recipe = PROJECT.recipe(wildcards.sample)
+    return None if recipe.context_ratio is None else recipe.window
+
+
 def shard_stores(wildcards):
     """Return the stores of all shards of a sample."""
     count = PROJECT.inference(wildcards.sample).shards

@@ -57,6 +57,7 @@ use rule extract_features as extract_study_features with:
         spacing=STUDY.training.recipe.spacing,
         backbone=STUDY.training.recipe.backbone.model_dump(mode="json"),
         dimensions=STUDY.training.recipe.network.dimensions,
+        concentric_window=None,
         code=fingerprint("stages.extract_features"),
     message:
         "Study: extracting local features of {wildcards.phantom}"
@@ -73,6 +74,7 @@ use rule extract_study_features as extract_study_context with:
         spacing=lambda wildcards: STUDY.context_spacing(int(wildcards.ratio)),
         backbone=STUDY.training.recipe.context.backbone.model_dump(mode="json"),
         dimensions=STUDY.training.recipe.network.dimensions,
+        concentric_window=STUDY.concentric_window,
         code=fingerprint("stages.extract_features"),
     message:
         "Study: extracting context features of {wildcards.phantom}, {wildcards.ratio} times coarser"

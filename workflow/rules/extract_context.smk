@@ -9,6 +9,7 @@ use rule extract_features as extract_context with:
         spacing=setting("recipe.context.spacing"),
         backbone=setting("recipe.context.backbone"),
         dimensions=setting("recipe.network.dimensions"),
+        concentric_window=concentric_window,
         code=fingerprint("stages.extract_features"),
     message:
         "{wildcards.sample}: extracting context features"

@@ -18,6 +18,7 @@ rule extract_features:
         spacing=setting("recipe.spacing"),
         backbone=setting("recipe.backbone"),
         dimensions=setting("recipe.network.dimensions"),
+        concentric_window=None,
         code=fingerprint("stages.extract_features"),
     message:
         "{wildcards.sample}: extracting local features"

@@ -58,9 +58,20 @@ def load_backbone(
 
         return Filterbank(arguments, spacing=spacing, dimensions=dimensions, device=device)
     from parafovea.backbones.dinov3 import Dinov3
-    from parafovea.backbones.weights import load_vit
+    from parafovea.backbones.weights import image_statistics, load_vit
 
     network, identity = load_vit(arguments.weights, revision=spec.revision)
+    if arguments.compatibility is not None:
+        from parafovea.backbones.compatibility import CompatibleDinov3
+
+        return CompatibleDinov3(
+            network,
+            arguments,
+            arguments.compatibility,
+            identity=identity,
+            statistics=image_statistics(arguments.weights),
+            device=device,
+        )
     return Dinov3(network, arguments, identity=identity, device=device)
 
 

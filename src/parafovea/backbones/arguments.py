@@ -73,6 +73,19 @@ class FilterbankArguments(Arguments):
         return _strides(self.stride, dimensions)
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
+class Compatibility(Arguments):
+    """How DINOv3UNet3D checkpoints saw planes; written by `import-model`, never by hand."""
+
+    slice_size: Count = Field(description="Pixels of a plane's side, as the transformer sees it.")
+    window: tuple[Count, Count, Count] = Field(
+        description="Voxels along z, y, x that are cut into whole planes together."
+    )
+    oversampling: Count = Field(1, description="Voxels of the source per voxel of the result.")
+
+
 class Dinov3Arguments(Arguments):
     """Arguments of `dinov3`: tokens of a vision transformer that sees planes."""
 
@@ -97,6 +110,9 @@ class Dinov3Arguments(Arguments):
         None, ge=0, description="Pixels of surroundings on every side; default four tokens."
     )
     batch_size: int = Field(8, ge=1, description="Planes per pass; does not change the result.")
+    compatibility: Compatibility | None = Field(
+        None, description="Planes as DINOv3UNet3D checkpoints saw them; imported models only."
+    )
 
     @property
     def margin_pixels(self) -> int:
@@ -113,12 +129,26 @@ class Dinov3Arguments(Arguments):
             value = getattr(self, name)
             if value is not None and value % self.stride:
                 raise ValueError(f"{name} {value} must be a multiple of stride {self.stride}")
+        if self.compatibility is not None:
+            self._check_compatible(self.compatibility)
         if self.planes != "xy" and self.plane_step != 1:
             raise ValueError(
                 f"plane_step {self.plane_step} is for planes xy only: leave it out, "
                 f"since {self.planes} has stride {self.stride} along every axis"
             )
         return self
+
+    def _check_compatible(self, compatibility: Compatibility) -> None:
+        given = [n for n in ("tile", "overlap", "plane_step") if n in self.model_fields_set]
+        if given:
+            raise ValueError(
+                f"{' and '.join(given)} have no meaning in compatibility mode, whose tiles are "
+                "windows: leave them out"
+            )
+        if any(n % self.stride for n in compatibility.window):
+            raise ValueError(
+                f"window {compatibility.window} must be a multiple of stride {self.stride}"
+            )
 
 
 BackboneArguments = RawArguments | FilterbankArguments | Dinov3Arguments

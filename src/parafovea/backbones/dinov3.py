@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -9,12 +10,9 @@ import torch.nn.functional as F
 
 from parafovea.backbones.arguments import Dinov3Arguments
 from parafovea.backbones.backbone import fingerprint_of, token_shape
+from parafovea.backbones.weights import IMAGENET_MEAN, IMAGENET_STD
 from parafovea.errors import ModelError
 from parafovea.grid import Shape
-
-#: Mean and standard deviation of ImageNet's red, green and blue in [0, 1], as the model was fed.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 #: The axis across each plane; rows and columns are the other two, in the order z, y, x.
 ACROSS = {"xy": 0, "xz": 1, "yz": 2}
@@ -58,7 +56,6 @@ class Dinov3:
     ) -> None:
         config: Any = network.config
         self._patch = int(config.patch_size)
-        self._prefix = 1 + int(config.num_register_tokens)
         if arguments.stride > self._patch:
             raise ModelError(
                 f"backbone dinov3: stride {arguments.stride} is coarser than the patch of "
@@ -109,19 +106,12 @@ class Dinov3:
 
     def _tokens(self, planes: torch.Tensor) -> torch.Tensor:
         """Return the tokens of planes (plane, row, column): (plane, channel, row, column)."""
-        count = planes.shape[0]
         rows, columns = (n // self._arguments.stride for n in planes.shape[1:])
         images = planes[:, None]
         if self._patch != self._arguments.stride:
             size = (rows * self._patch, columns * self._patch)
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-        std = images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
-        cuda = self._device.type == "cuda"
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=cuda):
-            states = self._network(pixel_values=(images - mean) / std).last_hidden_state
-        tokens: torch.Tensor = states[:, self._prefix :].float()
-        return tokens.transpose(1, 2).reshape(count, len(self.channels), rows, columns)
+        return patch_tokens(self._network, images)
 
     def _margin(self, axis: int) -> int:
         """Return the tokens of halo on each side of an axis."""
@@ -139,6 +129,39 @@ class Dinov3:
                 (depth * arguments.batch_size, tile, tile),
             )
         return (stride,) * 3, (overlap,) * 3, (tile,) * 3
+
+
+def patch_tokens(
+    network: torch.nn.Module,
+    images: torch.Tensor,
+    *,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> torch.Tensor:
+    """Return a transformer's tokens of grey images, without those of class and registers.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A `transformers.DINOv3ViTModel`.
+    images : torch.Tensor
+        (plane, 1, row, column) float32 in [0, 1], on the network's device.
+    mean, std : sequence of float
+        Of red, green and blue, as the network was trained with.
+
+    Returns
+    -------
+    torch.Tensor
+        (plane, channel, row, column) float32, a token for each patch.
+    """
+    config: Any = network.config
+    rows, columns = (n // int(config.patch_size) for n in images.shape[-2:])
+    centre, scale = (images.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    cuda = images.device.type == "cuda"
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=cuda):
+        states = network(pixel_values=(images - centre) / scale).last_hidden_state
+    tokens: torch.Tensor = states[:, 1 + int(config.num_register_tokens) :].float()
+    return tokens.transpose(1, 2).reshape(len(images), -1, rows, columns)
 
 
 def _cropped(tokens: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

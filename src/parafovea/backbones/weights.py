@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from transformers.utils import cached_file, extract_commit_hash
 from parafovea.errors import ModelError
 
 MODEL_TYPE = "dinov3_vit"
+
+#: Mean and standard deviation of ImageNet's red, green and blue in [0, 1], as the model was fed.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _HOW = (
     "accept the licence on the model's page (https://huggingface.co/facebook), "
@@ -67,6 +72,39 @@ def load_vit(weights: str, *, revision: str | None) -> tuple[torch.nn.Module, di
         raise _damaged(weights, f"{len(missing)} tensors are missing, such as {missing[0]}")
     network.eval().requires_grad_(False)
     return network, _identity(weights, revision)
+
+
+def image_statistics(weights: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and standard deviation of colours that a transformer's images had.
+
+    Parameters
+    ----------
+    weights : str
+        Local folder, or a name on the hub.
+
+    Returns
+    -------
+    mean, std : tuple of float
+        Of red, green and blue: those of the folder's `preprocessor_config.json`, else ImageNet's.
+
+    Raises
+    ------
+    ModelError
+        If that file is there and not readable.
+    """
+    folder = _folder(weights)
+    card = None if folder is None else folder / "preprocessor_config.json"
+    if card is None or not card.is_file():
+        return IMAGENET_MEAN, IMAGENET_STD
+    try:
+        values = json.loads(card.read_text(encoding="utf-8"))
+        mean = tuple(float(v) for v in values.get("image_mean", IMAGENET_MEAN))
+        std = tuple(float(v) for v in values.get("image_std", IMAGENET_STD))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _damaged(weights, f"preprocessor_config.json: {error}") from error
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise _damaged(weights, f"preprocessor_config.json: mean {mean}, deviation {std}")
+    return mean, std
 
 
 def hidden_size(weights: str, *, revision: str | None) -> int:

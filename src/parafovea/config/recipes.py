@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parafovea.config.settings import Task
 from parafovea.errors import ModelError
-from parafovea.models.spec import Recipe, read_spec
+from parafovea.models.spec import Recipe, read_spec, require_cacheable
 
 WEIGHTS = "model.safetensors"
 
@@ -56,6 +56,12 @@ def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
     trainer = trained_models(tasks).get(task.model)
     training = None if trainer is None else tasks[trainer].training
     recipe: Recipe = _stored_recipe(Path(task.model)) if training is None else training.recipe
+    require_cacheable(recipe, task.model)
+    if training is not None and "compatibility" in recipe.backbone.arguments:
+        raise ModelError(
+            f"the recipe that trains {task.model} has a backbone in compatibility mode, which only "
+            "reproduces imported models: leave the argument `compatibility` out"
+        )
     return recipe.model_copy(update=task.overrides.given)
 
 

@@ -82,6 +82,12 @@ class StudySettings(Strict):
         """Return the variant of a name."""
         return next(variant for variant in self.variants if str(variant) == name)
 
+    @property
+    def concentric_window(self) -> tuple[int, int, int] | None:
+        """The window that concentric context has to cover; None for registered context."""
+        recipe = self.training.recipe
+        return None if recipe.context_ratio is None else recipe.window
+
     def context_spacing(self, ratio: int) -> tuple[float, float, float]:
         """Return the context's voxel size along z, y, x."""
         z, y, x = self.training.recipe.spacing

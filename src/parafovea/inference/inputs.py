@@ -132,8 +132,11 @@ class SampleInputs:
         if recipe.context is not None and inputs.context is not None and self.context is not None:
             context = recipe.context
             self._check_features(self.context, inputs.context, context.backbone, context.spacing)
+            _check_alignment(self.context, inputs.context, recipe)
         self._local = TokenSampler(self.grid, self.features.grid)
-        self._wide = None if self.context is None else TokenSampler(self.grid, self.context.grid)
+        self._wide = None
+        if self.context is not None:
+            self._wide = TokenSampler(self.grid, self.context.grid, zoom=recipe.context_ratio)
 
     def _check_augmentation(self, name: str, recipe: Recipe) -> None:
         """Raise `GridError` where the model has never seen voxels turned that way."""
@@ -206,4 +209,19 @@ def _check_view(volume: Stored, path: Path, recipe: Recipe) -> None:
         raise ModelError(
             f"{path} has voxels of {found} {recipe.unit}, but the model was made for "
             f"{recipe.spacing}: run resample_volume again with the model's spacing"
+        )
+
+
+def _check_alignment(context: Stored, path: Path, recipe: Recipe) -> None:
+    """Raise `ModelError` where context features do not reach as far as the model's windows look."""
+    wanted = None if recipe.context_ratio is None else list(recipe.window)
+    found = context.attributes.get("features", {}).get("concentric_window")
+    if found != wanted:
+        have, need = (
+            "registered context" if window is None else f"context for concentric windows {window}"
+            for window in (found, wanted)
+        )
+        raise ModelError(
+            f"{path} holds {have}, but the model was made for {need}: run extract_context again "
+            "with the model's alignment and window"
         )

@@ -111,6 +111,13 @@ class Shard:
                     f"with {wanted}: its backbone and its weights do not belong together"
                 )
         layout = planned_layout(inputs.grid.shape, spec, settings)
+        if spec.context_ratio is not None and any(
+            n > most for n, most in zip(layout.window, spec.window, strict=True)
+        ):
+            raise GridError(
+                f"inference.window {layout.window} is larger than the model's {spec.window}, which "
+                "its concentric context was computed for: use at most that, or leave it out"
+            )
         if not settings.do_eval and all(n <= POOLED for n in layout.window):
             raise GridError(
                 f"window {layout.window} is one voxel at the network's coarsest level, which has "
@@ -177,7 +184,13 @@ def open_sums(
         Takes the windows.
     """
     inputs, part, region = shard.inputs, shard.part, shard.region
-    context = None if inputs.context is None else inputs.context.attributes["features"]
+    context = None
+    if inputs.context is not None:
+        ratio = shard.spec.context_ratio
+        context = {
+            **inputs.context.attributes["features"],
+            "zoom": None if ratio is None else list(ratio),
+        }
     carried = {
         **lineage(inputs.volume.attributes),
         "features": inputs.features.attributes["features"],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -56,24 +58,103 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
             f"{weights} has the hash {found[:12]}…, but {CARD} states {spec.weights_sha256[:12]}…: "
             "the weights were altered or belong to another model; copy the folder again"
         )
-    network = FusedUNet.from_spec(spec)
+    with torch.device("meta"):
+        network = FusedUNet.from_spec(spec)
     try:
         tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
-        buffers = {n: t for n, t in network.state_dict().items() if n.endswith("batches_tracked")}
-        network.load_state_dict({**buffers, **tensors})
-    except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{weights} does not fit the architecture in {CARD}: {reason}") from error
+        problem = layer_problem(tensors, network)
+    except SafetensorError as error:
+        problem = " ".join(str(error).split())
+    problem = problem or finite_problem(tensors)
+    if problem is not None:
+        raise ModelError(
+            f"{weights} does not fit the architecture in {CARD}: {problem}; copy both files of the "
+            "folder again, from one model"
+        )
+    fill(network, tensors)
     return spec, network.eval()
 
 
-def _stored(tensor: Tensor) -> Tensor:
-    """Return a tensor as it is kept: convolutions in half precision, statistics exact."""
+def layer_problem(tensors: Mapping[str, Tensor], network: FusedUNet) -> str | None:
+    """Return how tensors differ from the layers of a network; None where they are the same.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        By layer name; counts of batches may be left out.
+    network : FusedUNet
+        Also one that was made without memory.
+
+    Returns
+    -------
+    str or None
+        The layers that are missing or left over, or the first of another shape, with both shapes.
+    """
+    wanted = network.state_dict()
+    missing = [n for n in wanted if n not in tensors and not n.endswith("batches_tracked")]
+    extra = [name for name in tensors if name not in wanted]
+    for names, what in ((missing, "missing"), (extra, "left over")):
+        if names:
+            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            return f"{len(names)} layers are {what} ({shown})"
+    for name in (n for n in wanted if n in tensors):
+        found, needed = tuple(tensors[name].shape), tuple(wanted[name].shape)
+        if found != needed:
+            channels = f"{found[1]} channels, not {needed[1]}" if found[1:2] != needed[1:2] else ""
+            takes = f" (it takes {channels})" if channels and len(found) > 1 < len(needed) else ""
+            return f"layer {name} has the shape {found}, but must have {needed}{takes}"
+    return None
+
+
+def finite_problem(tensors: Mapping[str, Tensor]) -> str | None:
+    """Return the first layer with values that are NaN or infinite; None where there is none."""
+    for name, tensor in tensors.items():
+        # A sum is finite only where all its terms are; it needs no memory.
+        if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float64)):
+            wrong = int((~torch.isfinite(tensor)).sum())
+            return f"{wrong} of {tensor.numel()} values of layer {name} are NaN or infinite"
+    return None
+
+
+def fill(network: FusedUNet, tensors: Mapping[str, Tensor]) -> None:
+    """Give a network that was made without memory its tensors, which it takes as they are.
+
+    Parameters
+    ----------
+    network : FusedUNet
+        Made on the device "meta".
+    tensors : mapping of str to Tensor
+        float32 by name; counts of batches may be left out.
+
+    Raises
+    ------
+    RuntimeError
+        If names or shapes do not fit.
+    """
+    counters = {
+        name: torch.zeros((), dtype=tensor.dtype)
+        for name, tensor in network.state_dict().items()
+        if name.endswith("batches_tracked")
+    }
+    network.load_state_dict({**counters, **tensors}, assign=True)
+
+
+def is_exact_in_half(tensor: Tensor) -> bool:
+    """Tell whether float16 holds every value of a tensor exactly."""
+    return tensor.dtype == torch.float16 or torch.equal(tensor.half().to(tensor.dtype), tensor)
+
+
+def _stored(tensor: Tensor, exact: bool) -> Tensor:
+    """Return a tensor as it is kept: kernels in half precision where allowed, the rest exact."""
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.half() if tensor.ndim > 1 else tensor.float()
+    if tensor.ndim > 1 and (not exact or is_exact_in_half(tensor)):
+        return tensor.half()
+    return tensor.float()
 
 
-def save_model(folder: Path, spec: ModelSpec, network: FusedUNet) -> ModelSpec:
+def save_model(
+    folder: Path, spec: ModelSpec, network: FusedUNet, *, exact: bool = False
+) -> ModelSpec:
     """Write a model folder; it appears whole or not at all.
 
     Convolution kernels are rounded to float16, which halves the folder; biases and the
@@ -87,6 +168,8 @@ def save_model(folder: Path, spec: ModelSpec, network: FusedUNet) -> ModelSpec:
         Description; its hash is set to that of the weights written.
     network : FusedUNet
         Gives the weights.
+    exact : bool, default False
+        Keep kernels in float32 where float16 would change a value.
 
     Returns
     -------
@@ -94,7 +177,7 @@ def save_model(folder: Path, spec: ModelSpec, network: FusedUNet) -> ModelSpec:
         The description as written.
     """
     tensors = {
-        name: _stored(tensor)
+        name: _stored(tensor, exact)
         for name, tensor in network.state_dict().items()
         if not name.endswith("batches_tracked")
     }

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from parafovea.models.fusion import Fusion, batch_norm, conv, fusion_block
 from parafovea.models.spec import ModelSpec
+from parafovea.models.upsampling import learned_upsampling as upsampling_layers
 
 LEVELS = 4
 
@@ -46,8 +47,9 @@ class FusedUNet(nn.Module):
     """A UNet over feature channels whose skip connections are guided by context features.
 
     Layers and their names follow the DINOv3UNet3D family, so that its checkpoints load as they
-    are (`input_conv`, `enc1..4`, `bottleneck`, `dec4..1`, `final_conv`, `context_input_conv`,
-    `context_proj1..4`, `context_fusion1..4`). The encoder itself stays free of context.
+    are (`input_conv`, `learned_upsample` where there is one, `enc1..4`, `bottleneck`, `dec4..1`,
+    `final_conv`, `context_input_conv`, `context_proj1..4`, `context_fusion1..4`). The encoder
+    itself stays free of context.
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ class FusedUNet(nn.Module):
         How context enters.
     dimensions : {2, 3}
         Spatial dimensions.
+    learned_upsampling : {2, 4, 8}, optional
+        Factor by which learned layers enlarge both inputs before the first level.
     """
 
     def __init__(
@@ -77,12 +81,18 @@ class FusedUNet(nn.Module):
         max_channels: int | None = None,
         fusion: Fusion = "attention",
         dimensions: int = 3,
+        learned_upsampling: int | None = None,
     ) -> None:
         super().__init__()
         self.fusion: Fusion = fusion
         self.dimensions = dimensions
         widths = level_widths(base_channels, max_channels)
         self.input_conv = conv(dimensions, input_channels, base_channels, 1)
+        self.learned_upsample = (
+            None
+            if learned_upsampling is None
+            else upsampling_layers(learned_upsampling, base_channels, dimensions)
+        )
         for level in range(LEVELS):
             name = f"enc{level + 1}"
             self.add_module(name, _block(dimensions, widths[max(0, level - 1)], widths[level]))
@@ -112,10 +122,17 @@ class FusedUNet(nn.Module):
             max_channels=spec.network.max_channels,
             fusion=spec.network.fusion,
             dimensions=spec.network.dimensions,
+            learned_upsampling=spec.network.learned_upsampling,
         )
 
-    def forward(self, features: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return class scores for features at full resolution.
+    def forward(
+        self,
+        features: Tensor,
+        context: Tensor | None = None,
+        *,
+        size: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Return class scores for features at full resolution, or at that of learned upsampling.
 
         Parameters
         ----------
@@ -124,6 +141,10 @@ class FusedUNet(nn.Module):
         context : Tensor, optional
             (N, context_channels, ...) of the same size. Without it, the skip connections stay
             unguided.
+        size : sequence of int, optional
+            Voxels of the result along (z,) y, x, for a network with learned upsampling: what it
+            enlarges is brought to this size by linear interpolation. By default, its factor times
+            the size of the features. A multiple of 16.
 
         Returns
         -------
@@ -131,9 +152,15 @@ class FusedUNet(nn.Module):
             (N, classes, ...), logits.
         """
         projected = None if context is None else self.context_input_conv(context)
-        return self.forward_projected(self.input_conv(features), projected)
+        return self.forward_projected(self.input_conv(features), projected, size=size)
 
-    def forward_projected(self, features: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward_projected(
+        self,
+        features: Tensor,
+        context: Tensor | None = None,
+        *,
+        size: Sequence[int] | None = None,
+    ) -> Tensor:
         """Return class scores for inputs that passed their input convolution already.
 
         Input convolutions are pointwise, so they commute with linear interpolation: callers
@@ -142,16 +169,18 @@ class FusedUNet(nn.Module):
         Parameters
         ----------
         features, context : Tensor
-            (N, base_channels, ...) at full resolution.
+            (N, base_channels, ...) at full resolution, or at that of learned upsampling.
+        size : sequence of int, optional
+            As for `forward`.
 
         Returns
         -------
         Tensor
             (N, classes, ...), logits.
         """
-        guides = None if context is None else self._guides(context)
+        guides = None if context is None else self._guides(self._upsampled(context, size))
         skips = []
-        x = features
+        x = self._upsampled(features, size)
         for level in range(LEVELS):
             x = self._layer("enc", level)(x)
             skips.append(x)
@@ -165,6 +194,16 @@ class FusedUNet(nn.Module):
             x = F.interpolate(x, scale_factor=2, mode=mode, align_corners=False)
             x = self._layer("dec", level)(torch.cat([x, skip], dim=1))
         return cast(Tensor, self.final_conv(x))
+
+    def _upsampled(self, x: Tensor, size: Sequence[int] | None) -> Tensor:
+        """Return what learned upsampling, if there is one, makes of a projected input."""
+        if self.learned_upsample is None:
+            return x
+        x = self.learned_upsample(x)
+        if size is None or tuple(size) == tuple(x.shape[2:]):
+            return x
+        mode = "trilinear" if self.dimensions == 3 else "bilinear"
+        return F.interpolate(x, size=tuple(size), mode=mode, align_corners=False)
 
     def _guides(self, context: Tensor) -> Sequence[Tensor]:
         """Return the context features of each level: pooled by 2, then projected to its width."""

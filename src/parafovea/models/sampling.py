@@ -6,7 +6,7 @@ to the tokens; only their few output channels are interpolated to full resolutio
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parafovea.grid import Box, Grid, shape3
+from parafovea.grid import Box, Grid, Vector, shape3
+from parafovea.models.alignment import concentric
 from parafovea.models.network import FusedUNet
 from parafovea.resample import AxisWeights, axis_weights, reflected_indices
 
@@ -27,17 +28,24 @@ class TokenSampler:
     A voxel's value depends on where the voxel is, not on the box that asks. Voxels beyond the
     volume are mirrored at its border.
 
+    With a `zoom`, features are concentric: a box reads what lies around its centre, `zoom` times
+    as far from it as its voxels do. A voxel's value then depends on the box, and nothing is
+    mirrored: the tokens reach as far as boxes look (`alignment.surroundings`).
+
     Parameters
     ----------
     local : Grid
         Grid of the volume that windows are cut from.
     tokens : Grid
         Grid of the features, in the same world.
+    zoom : tuple of float, optional
+        Context spacing over local spacing along z, y, x, for concentric context.
     """
 
-    def __init__(self, local: Grid, tokens: Grid) -> None:
+    def __init__(self, local: Grid, tokens: Grid, *, zoom: Vector | None = None) -> None:
         self.local = local
         self.tokens = tokens.converted(local.unit)
+        self.zoom = zoom
         self._known: dict[tuple[int, int, int], AxisWeights] = {}
 
     def weights(self, box: Box) -> Weights:
@@ -48,15 +56,25 @@ class TokenSampler:
     def _axis(self, axis: int, start: int, stop: int) -> AxisWeights:
         key = (axis, start, stop)
         if key not in self._known:
-            index = reflected_indices(start, stop, self.local.shape[axis])
+            index = self._seen(axis, start, stop)
             world = self.local.origin[axis] + index * self.local.spacing[axis]
             positions = (world - self.tokens.origin[axis]) / self.tokens.spacing[axis]
             count = self.tokens.shape[axis]
             self._known[key] = axis_weights(positions.astype(np.float64), count, 1.0)
         return self._known[key]
 
+    def _seen(self, axis: int, start: int, stop: int) -> NDArray[Any]:
+        """Return the local voxels, fractional ones with a zoom, that an axis of a box reads."""
+        if self.zoom is None:
+            return reflected_indices(start, stop, self.local.shape[axis])
+        return concentric(start, stop, self.zoom[axis])
+
     def positions(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return fractional local voxels (..., 3) inside the volume as fractional tokens."""
+        if self.zoom is not None:
+            flat = places.reshape(-1, 3)
+            centre = (flat.min(axis=0) + flat.max(axis=0)) / 2
+            places = np.asarray(centre + (places - centre) * np.asarray(self.zoom), np.float64)
         world = np.asarray(self.local.origin) + places * np.asarray(self.local.spacing)
         positions: NDArray[np.float64] = (world - np.asarray(self.tokens.origin)) / np.asarray(
             self.tokens.spacing

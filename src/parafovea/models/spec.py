@@ -27,6 +27,9 @@ SpacingTuple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
+Alignment = Literal["registered", "concentric"]
+
+
 class Strict(BaseModel):
     """A model that refuses keys it does not know and cannot be changed."""
 
@@ -68,8 +71,10 @@ class ContextSpec(Strict):
     """The wide view: coarser voxels, seen by a backbone of its own."""
 
     spacing: SpacingTuple = Field(description="Voxel size of the wide view along z, y, x.")
-    alignment: Literal["registered"] = Field(
-        "registered", description="registered: context is sampled where the window is."
+    alignment: Alignment = Field(
+        "registered",
+        description="registered: context is sampled where the window is; concentric: it has the "
+        "window's centre and number of voxels, of its own spacing (imported models).",
     )
     backbone: BackboneSpec = BackboneSpec()
 
@@ -83,6 +88,12 @@ class NetworkSpec(Strict):
         None, description="Widths double at each level up to this; unlimited when null."
     )
     fusion: Literal["attention", "concat", "none"] = "attention"
+    learned_upsampling: Literal[2, 4, 8] | None = Field(
+        None, description="Factor of learned upsampling; imported models only."
+    )
+    output: Literal["labels", "affinities", "affinities_lsds"] = Field(
+        "labels", description="What the scores are; others than labels: imported models only."
+    )
 
 
 class Overrides(Strict):
@@ -145,7 +156,20 @@ class Recipe(Strict):
                 f"{'missing' if self.context is None else 'given'} do not fit: "
                 "give a context for attention and concat, none for none"
             )
+        if self.context_ratio is not None and min(self.context_ratio) < 1:
+            raise ValueError(
+                "concentric context must not be finer than the local view, but its spacing over "
+                f"the local one is {self.context_ratio} along z, y, x: give a coarser one"
+            )
         return self
+
+    @property
+    def context_ratio(self) -> SpacingTuple | None:
+        """Context spacing over local spacing along z, y, x where context is concentric."""
+        if self.context is None or self.context.alignment != "concentric":
+            return None
+        z, y, x = (c / s for c, s in zip(self.context.spacing, self.spacing, strict=True))
+        return z, y, x
 
 
 class ModelSpec(Recipe):
@@ -170,6 +194,32 @@ def check_window(window: tuple[int, ...], dimensions: int) -> None:
         )
     if dimensions == 2 and window[0] != 1:
         raise ValueError(f"window {window} must be 1 along z, since the network has 2 dimensions")
+
+
+def require_cacheable(recipe: Recipe, model: str) -> None:
+    """Raise `ModelError` where a model cannot run from features that are cached once a sample.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of the model.
+    model : str
+        Its folder, for the message.
+    """
+    network, arguments = recipe.network, recipe.backbone.arguments
+    oversampling = (arguments.get("compatibility") or {}).get("oversampling", 1)
+    if network.learned_upsampling is not None:
+        reason = f"learned upsampling by {network.learned_upsampling}"
+    elif network.output != "labels":
+        reason = f"the output {network.output}, which are no classes"
+    elif oversampling != 1:
+        reason = f"an input {oversampling} times as fine as its output"
+    else:
+        return
+    raise ModelError(
+        f"{model} has {reason}, which the workflow does not compute: predict with "
+        f"parafovea.load_inference_model({model!r}) instead"
+    )
 
 
 def read_spec(folder: Path) -> ModelSpec:

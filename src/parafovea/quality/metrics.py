@@ -63,6 +63,7 @@ def metric_paths(classes: Sequence[str], instances: Sequence[str]) -> tuple[Path
     return (
         ("coverage", "minimum_weight"),
         ("coverage", "uncovered_voxels"),
+        ("coverage", "padded_context"),
         ("memory", "fallbacks"),
         ("memory", "smallest_batch"),
         ("memory", "cpu_shards"),

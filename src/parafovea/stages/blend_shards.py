@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from parafovea.blending import WEIGHT_BITS, normalized, window_weights
 from parafovea.errors import StoreError
-from parafovea.grid import Box, Grid, Shape, Vector
+from parafovea.grid import Box, Grid, Shape, Vector, vector3
 from parafovea.inference.memory import summary
 from parafovea.inference.settings import InferenceSettings
+from parafovea.models.alignment import padded_share
 from parafovea.progress import tracked
 from parafovea.provenance import lineage, record
 from parafovea.resample import apply_weights, box_weights
@@ -149,6 +150,7 @@ def blend_shards(
             "output_scale": list(output_scale),
             "minimum_weight": means.least / 2.0**WEIGHT_BITS,
             "uncovered_voxels": 0,
+            "padded_context": _padded_context(layout, made),
         }
 
 
@@ -193,6 +195,15 @@ def _resampled(means: _Means, volume: Grid, grid: Grid, box: Box) -> NDArray[np.
     wz, wy, wx = box_weights(volume, grid, box)
     needed = Box((wz.start, wy.start, wx.start), (wz.stop, wy.stop, wx.stop))
     return np.stack([apply_weights(v, (wz, wy, wx)) for v in means.read(needed, np.float32)])
+
+
+def _padded_context(layout: Layout, made: dict[str, Any]) -> float | None:
+    """Return the share of the windows' context beyond the volume; None without context."""
+    context = made.get("context")
+    if context is None:
+        return None
+    zoom = context.get("zoom")
+    return padded_share(layout, None if zoom is None else vector3(zoom))
 
 
 def _gathered(shards: Sequence[Stored], box: Box, classes: int) -> NDArray[np.int64]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from parafovea.backbones import load_backbone
 from parafovea.devices import choose_device
-from parafovea.features import View, block_count, token_blocks
-from parafovea.grid import Vector, shape3
+from parafovea.features import NO_MARGIN, View, block_count, token_blocks, token_box
+from parafovea.grid import Shape, Vector, shape3
+from parafovea.models.alignment import surroundings
 from parafovea.models.spec import BackboneSpec
 from parafovea.progress import tracked
 from parafovea.provenance import record
@@ -29,6 +30,7 @@ def extract_features(
     backbone: BackboneSpec,
     dimensions: int,
     augmentation: str = "",
+    concentric_window: Shape | None = None,
 ) -> None:
     """Write a backbone's features of the volume, seen at a spacing of one's own.
 
@@ -48,6 +50,9 @@ def extract_features(
     augmentation : str
         Mirrored or turned view of the volume that the backbone sees, such as `flip_x`; the volume
         as it is where empty. The tokens lie on a grid of that view's own axes.
+    concentric_window : tuple of int, optional
+        Voxels of a window along z, y, x for concentric context: features then reach beyond the
+        volume, mirrored at its border, as far as such windows look.
 
     Raises
     ------
@@ -63,8 +68,12 @@ def extract_features(
     device = choose_device()
     model = load_backbone(backbone, spacing=spacing, dimensions=dimensions, device=str(device))
     view = View(source, source.grid.resampled(spacing))
-    tokens = view.grid.coarsened(model.stride)
-    blocks = block_count(view, model)
+    margin = NO_MARGIN
+    if concentric_window is not None:
+        margin = surroundings(source.grid, spacing, concentric_window)
+    box_of_tokens = token_box(view, model, margin=margin)
+    tokens = view.grid.coarsened(model.stride).crop(box_of_tokens)
+    blocks = block_count(view, model, margin=margin)
     logger.info("%s on %s: tokens %s", backbone.name, device, tokens)
     shard = [max(1, t // s) for t, s in zip(model.tile, model.stride, strict=True)]
     attributes = record(
@@ -74,6 +83,7 @@ def extract_features(
             "fingerprint": model.fingerprint,
             "view_spacing": list(spacing),
             **({"augmentation": augmentation} if augmentation else {}),
+            "concentric_window": None if concentric_window is None else list(concentric_window),
             "bytes_per_voxel": round(
                 2 * len(model.channels) * math.prod(tokens.shape) / source.grid.size, 3
             ),
@@ -90,6 +100,7 @@ def extract_features(
         codec="lz4",
         attributes=attributes,
     ) as array:
-        computed = token_blocks(view, model, device=device)
+        computed = token_blocks(view, model, device=device, margin=margin)
         for box, values in tracked(computed, blocks, "blocks"):
-            array[(slice(None), *box.slices)] = values
+            place = box.relative_to(box_of_tokens.start)
+            array[(slice(None), *place.slices)] = values

@@ -17,7 +17,7 @@ from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, open_sums
 from parafovea.models.folder import load_model
-from parafovea.models.spec import Overrides
+from parafovea.models.spec import Overrides, require_cacheable
 from parafovea.progress import tracked
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ def infer_shard(
         If not even one window fits the memory of the CPU, or the whole volume that of the device.
     """
     spec, network = load_model(model)
+    require_cacheable(spec, str(model))
     if [view.augmentation for view in views] != list(settings.tta):
         raise ModelError(
             f"inputs are there for the views {[view.augmentation for view in views]}, but "

@@ -136,6 +136,7 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
     return {
         ("coverage", "minimum_weight"): weight,
         ("coverage", "uncovered_voxels"): uncovered,
+        ("coverage", "padded_context"): blending.get("padded_context"),
         # The worst axis: a seam across one must not be averaged away.
         ("seam_energy", metrics.OVERALL): max(defined, default=None),
         **{("seam_energy", axis): energy for axis, energy in energies.items()},

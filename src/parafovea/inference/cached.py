@@ -1,0 +1,143 @@
+"""Windows of arrays in memory as the workflow sees them: features once, sampled at each window."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parafovea.backbones import load_backbone
+from parafovea.backbones.backbone import Backbone
+from parafovea.features import View, token_blocks
+from parafovea.grid import Box, Grid, Vector
+from parafovea.inference.arrays import ArrayOnGrid, check_channels, check_context
+from parafovea.inference.inputs import RegionInputs, TokenBlock
+from parafovea.inference.predictor import Predictor
+from parafovea.models.network import FusedUNet
+from parafovea.models.sampling import TokenSampler
+from parafovea.models.spec import BackboneSpec, ModelSpec, require_cacheable
+from parafovea.normalize import scan, value_map
+from parafovea.resample import read_reflected_array
+
+
+class CachedModel:
+    """A model of this package with its backbones, ready to open volumes.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model's description.
+    network : FusedUNet
+        Its network.
+    source : str
+        Where it came from, for messages.
+    device : torch.device
+        Where to compute, in float32.
+
+    Raises
+    ------
+    ModelError
+        If a backbone cannot be had, or gives other channels than the network takes.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, network: FusedUNet, *, source: str, device: torch.device
+    ) -> None:
+        require_cacheable(spec, source)
+        self.spec = spec
+        self.source = source
+        self.device = device
+        self.local = self._backbone(spec.backbone, spec.spacing)
+        wanted = spec.input_channels - int(spec.raw_input)
+        check_channels(len(self.local.channels), "input_conv", wanted, spec.backbone.name, source)
+        self.wide: Backbone | None = None
+        if spec.context is not None:
+            context = spec.context
+            self.wide = self._backbone(context.backbone, context.spacing)
+            check_channels(
+                len(self.wide.channels),
+                "context_input_conv",
+                spec.context_channels,
+                context.backbone.name,
+                source,
+            )
+        self.predictor = Predictor(network, device=device, dtype=torch.float32)
+
+    def _backbone(self, spec: BackboneSpec, spacing: Vector) -> Backbone:
+        dimensions = self.spec.network.dimensions
+        return load_backbone(spec, spacing=spacing, dimensions=dimensions, device=str(self.device))
+
+    def __call__(self, volume: NDArray[Any], context: NDArray[Any] | None) -> CachedVolume:
+        """Return a volume and, where there is one, its context, opened."""
+        return CachedVolume(self, volume, context)
+
+
+class CachedVolume:
+    """A volume opened for a `CachedModel`; see `OpenedVolume`.
+
+    Parameters
+    ----------
+    model : CachedModel
+        The model.
+    volume, context : ndarray
+        (z, y, x), values of any range; the volume's statistics normalize both.
+
+    Raises
+    ------
+    GridError
+        If the context has another shape than the model needs for this volume.
+    VoxelError
+        If all voxels are alike.
+    """
+
+    def __init__(
+        self, model: CachedModel, volume: NDArray[Any], context: NDArray[Any] | None
+    ) -> None:
+        spec = model.spec
+        self._model = model
+        self.grid = Grid(volume.shape, spec.spacing, unit=spec.unit)
+        stored = ArrayOnGrid(volume, self.grid)
+        normalize = value_map(scan(stored.read, self.grid, volume.dtype), spec.normalization)
+        # Half precision, as the workflow stores a normalized volume.
+        self._voxels = normalize(volume).astype(np.float16)
+        self._seconds: dict[str, float] = {}
+        self._local = self._tokens(self._voxels, self.grid, model.local, "local_features_s")
+        self._wide: TokenBlock | None = None
+        if context is not None and model.wide is not None:
+            grid = check_context(context, self.grid, spec, model.source)
+            values = normalize(context).astype(np.float16)
+            self._wide = self._tokens(
+                values, grid, model.wide, "context_features_s", zoom=spec.context_ratio
+            )
+
+    def _tokens(
+        self,
+        values: NDArray[np.float16],
+        grid: Grid,
+        backbone: Backbone,
+        name: str,
+        *,
+        zoom: Vector | None = None,
+    ) -> TokenBlock:
+        started = time.perf_counter()
+        tokens = grid.coarsened(backbone.stride)
+        stored = np.empty((len(backbone.channels), *tokens.shape), np.float16)
+        view = View(ArrayOnGrid(values, grid), grid)
+        for box, block in token_blocks(view, backbone, device=self._model.device):
+            stored[(slice(None), *box.slices)] = block
+        self._seconds[name] = time.perf_counter() - started
+        return TokenBlock(tokens.box, stored, TokenSampler(self.grid, tokens, zoom=zoom))
+
+    def timing(self) -> dict[str, float]:
+        """Return the seconds that features took, by view."""
+        return dict(self._seconds)
+
+    def predict(self, box: Box) -> NDArray[np.float32]:
+        """Return a window's probabilities, (class, z, y, x)."""
+        raw = read_reflected_array(self._voxels, box) if self._model.spec.raw_input else None
+        region = RegionInputs(box, raw, self._local, self._wide)
+        probabilities: NDArray[np.float32] = self._model.predictor(region, [box])[0]
+        return probabilities

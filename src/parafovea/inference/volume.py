@@ -1,0 +1,289 @@
+"""Inference on an array in memory: a model of any origin, one call, no workflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parafovea.blending import fixed_weights, importance_map, normalized
+from parafovea.devices import choose_device
+from parafovea.errors import GridError
+from parafovea.grid import METRES, Box, Vector, vector3
+from parafovea.inference.arrays import OpenedVolume, checked_volume
+from parafovea.inference.cached import CachedModel
+from parafovea.inference.compatible import CompatibleModel
+from parafovea.inference.engine import weighed, windows_in_order
+from parafovea.inference.settings import BlendingMode
+from parafovea.models.folder import load_model
+from parafovea.models.network import FusedUNet
+from parafovea.models.spec import ModelSpec
+from parafovea.upstream.importing import open_upstream
+from parafovea.windows import Layout
+
+Probabilities = NDArray[np.float32]
+WindowPredictor = Callable[[Box], Probabilities]
+
+DEGRADED = (
+    "⚠️ WARNING: Model was trained with context fusion but no context_volume provided.\n"
+    "           Inference may produce suboptimal results."
+)
+
+
+class VolumeInference:
+    """A model that predicts arrays in memory.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model's description.
+    network : FusedUNet
+        Its network.
+    source : str
+        Where the model came from, for messages.
+    device : torch.device
+        Where to compute.
+    overlap : float
+        Share of a window that its neighbour covers too, in volumes larger than a window.
+    blending : str
+        Importance map of a window, as for `blending.importance_map`.
+
+    Attributes
+    ----------
+    model_config : dict
+        What the model is, under the names of the upstream family's configs.
+    training_config : dict
+        How it was trained, as far as the model says.
+    degraded : bool
+        Whether the last prediction lacked the context that the model was trained with.
+    timing : dict
+        Seconds of the last prediction, by part.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: FusedUNet,
+        *,
+        source: str,
+        device: torch.device,
+        overlap: float = 0.5,
+        blending: BlendingMode = "gaussian",
+    ) -> None:
+        self.spec = spec
+        self.source = source
+        self.device = device
+        self.overlap = overlap
+        self.blending: BlendingMode = blending
+        self.degraded = False
+        self.timing: dict[str, float] = {}
+        self.model_config = describe_model(spec)
+        upstream = spec.training.get("upstream", {})
+        self.training_config: dict[str, Any] = upstream.get("training_config", spec.training)
+        compatible = bool(spec.backbone.arguments.get("compatibility"))
+        model = CompatibleModel if compatible else CachedModel
+        self._open: Callable[[NDArray[Any], NDArray[Any] | None], OpenedVolume]
+        self._open = model(spec, network, source=source, device=device)
+
+    def predict(
+        self,
+        volume: NDArray[Any],
+        context_volume: NDArray[Any] | None = None,
+        return_probabilities: bool = False,
+        *,
+        spacing: Vector | None = None,
+        context_spacing: Vector | None = None,
+    ) -> NDArray[Any] | tuple[NDArray[Any], Probabilities]:
+        """Return the labels of a volume, window by window where it is larger than one.
+
+        Parameters
+        ----------
+        volume : ndarray
+            (z, y, x), real numbers of any range, voxels of the model's size.
+        context_volume : ndarray, optional
+            (z, y, x), the wide view for a model with context fusion; ignored by others. For
+            concentric context as many voxels as `volume`, around the same centre; for registered
+            context the same place as `volume`, in fewer voxels.
+        return_probabilities : bool
+            Also return the probabilities.
+        spacing, context_spacing : tuple of float, optional
+            Voxel sizes of the two along z, y, x in the model's unit, to be checked against it.
+
+        Returns
+        -------
+        labels : ndarray
+            (z, y, x) int64, class indices; for affinities (channel, z, y, x) float32, 0 to 1.
+        probabilities : ndarray
+            (class, z, y, x) float32; only with `return_probabilities`.
+
+        Raises
+        ------
+        GridError
+            If an array is not three-dimensional, or sizes or spacings are not the model's.
+        VoxelError
+            If voxels are no real numbers, or NaN or infinite.
+        """
+        voxels = checked_volume(volume, "volume")
+        uses_context = self.spec.context is not None
+        wide = None
+        if uses_context and context_volume is not None:
+            wide = checked_volume(context_volume, "context_volume")
+        self._check_spacings(spacing, context_spacing)
+        self.degraded = uses_context and wide is None
+        if self.degraded:
+            print(DEGRADED)
+        opened = self._open(voxels, wide)
+        layout = Layout.regular(opened.grid.shape, self.spec.window, overlap=self.overlap)
+        started = time.perf_counter()
+        probabilities = self._blended(opened.predict, layout)
+        total = time.perf_counter() - started
+        self.timing = {**opened.timing(), "windows": layout.lattice.size, "prediction_s": total}
+        how = f" ({'without' if wide is None else 'with'} context)" if uses_context else ""
+        shown = {name: round(value, 3) for name, value in self.timing.items()}
+        print(f"Feature extraction timing{how}: {shown}")
+        labels: NDArray[Any] = probabilities
+        if self.spec.network.output == "labels":
+            labels = probabilities.argmax(axis=0)
+        return (labels, probabilities) if return_probabilities else labels
+
+    def _blended(self, predict: WindowPredictor, layout: Layout) -> Probabilities:
+        """Return the weighted means of all windows' probabilities, (class, z, y, x)."""
+        volume = Box.whole(layout.shape)
+        boxes = list(windows_in_order(layout))
+        if len(boxes) == 1:
+            inside = volume.relative_to(boxes[0].start)
+            return np.ascontiguousarray(predict(boxes[0])[(slice(None), *inside.slices)])
+        weights = fixed_weights(importance_map(self.blending, layout.window))
+        total = np.zeros(layout.shape, dtype=np.int64)
+        sums = np.zeros((len(self.spec.classes), *layout.shape), dtype=np.int64)
+        for box in boxes:
+            inside, values = weighed(box, predict(box), weights, volume)
+            sums[(slice(None), *inside.slices)] += values
+            total[inside.slices] += weights[inside.relative_to(box.start).slices]
+        blended: Probabilities = normalized(sums, total, np.float32)
+        return blended
+
+    def _check_spacings(self, spacing: Vector | None, context_spacing: Vector | None) -> None:
+        spec = self.spec
+        factor = _oversampling(spec)
+        wanted = {"spacing": (spacing, vector3([s / factor for s in spec.spacing]))}
+        if spec.context is not None:
+            wanted["context_spacing"] = (context_spacing, spec.context.spacing)
+        for name, (given, own) in wanted.items():
+            if given is not None and not np.allclose(given, own, rtol=1e-3):
+                raise GridError(
+                    f"{name} {tuple(given)} {spec.unit} is not that of {self.source}, {own} "
+                    f"{spec.unit}: load the volume with voxels of {own} {spec.unit}, then predict("
+                    f"volume, ..., {name}={own})"
+                )
+
+
+def _oversampling(spec: ModelSpec) -> int:
+    compatibility = spec.backbone.arguments.get("compatibility") or {}
+    return int(compatibility.get("oversampling", 1))
+
+
+def describe_model(spec: ModelSpec) -> dict[str, Any]:
+    """Return what a model is, under the names of the upstream family's `model_config`.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model's description; what its checkpoint said goes first into the result.
+    """
+    upstream = spec.training.get("upstream", {})
+    arguments = spec.backbone.arguments
+    compatibility = arguments.get("compatibility") or {}
+    to_nanometer = METRES[spec.unit] / METRES["nanometer"]
+    context = spec.context
+    return {
+        **upstream.get("model_config", {}),
+        "model_type": "dinov3_unet3d" if upstream else "fused_unet",
+        "num_classes": len(spec.classes),
+        "base_channels": spec.network.base_channels,
+        "input_size": spec.window,
+        "input_channels": spec.input_channels,
+        "model_id": arguments.get("weights", spec.backbone.name),
+        "dinov3_slice_size": compatibility.get("slice_size"),
+        "dinov3_stride": upstream.get("training_config", {}).get("dinov3_stride"),
+        "learn_upsampling": spec.network.learned_upsampling is not None,
+        "upsampling_factor": spec.network.learned_upsampling,
+        "use_orthogonal_planes": arguments.get("planes") == "xy+xz+yz",
+        "use_half_precision": bool(upstream.get("half_precision", False)),
+        "use_context_fusion": context is not None,
+        "context_channels": spec.context_channels if context is not None else None,
+        "context_scale": None if context is None else [s * to_nanometer for s in context.spacing],
+        "output_type": spec.network.output,
+    }
+
+
+def load_inference_model(
+    path: str | Path,
+    *,
+    device: str | None = None,
+    weights: str | None = None,
+    overlap: float = 0.5,
+) -> VolumeInference:
+    """Return a model that predicts arrays in memory, and print what it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        A model folder, a checkpoint of the DINOv3UNet3D family (`best.pkl`,
+        `checkpoint_epoch_*.pkl`), or the folder of a run with one. Nothing in it is executed.
+    device : str, optional
+        Where to compute, as torch names it; by default the first GPU, else the CPU.
+    weights : str, optional
+        Folder of the DINOv3 transformer's weights, or its name on the hub; by default what the
+        model says.
+    overlap : float, default 0.5
+        Share of a window that its neighbour covers too, in volumes larger than a window.
+
+    Returns
+    -------
+    VolumeInference
+        With `model_config`, `training_config` and `predict`.
+
+    Raises
+    ------
+    ModelError
+        If the model is damaged, hostile, of another kind, or its transformer cannot be had.
+    """
+    where = Path(path)
+    if (where / "model.json").is_file():
+        spec, network = load_model(where)
+        if weights is not None:
+            spec = _with_weights(spec, weights)
+    else:
+        imported = open_upstream(where, weights=weights)
+        spec, network = imported.spec, imported.network
+    chosen = choose_device() if device is None else torch.device(device)
+    inference = VolumeInference(spec, network, source=str(where), device=chosen, overlap=overlap)
+    _announce(inference)
+    return inference
+
+
+def _with_weights(spec: ModelSpec, weights: str) -> ModelSpec:
+    values = spec.model_dump()
+    for part in (values, values["context"]):
+        if part is not None and part["backbone"]["name"] == "dinov3":
+            part["backbone"]["arguments"] = {**part["backbone"]["arguments"], "weights": weights}
+    return ModelSpec.model_validate(values)
+
+
+def _announce(inference: VolumeInference) -> None:
+    config = inference.model_config
+    print(f"Use context fusion: {config['use_context_fusion']}")
+    if config["use_context_fusion"]:
+        print(f"Context channels: {config['context_channels']}")
+    print(f"Learned upsampling: {config['learn_upsampling']}")
+    print(f"Use orthogonal planes: {config['use_orthogonal_planes']}")
+    print(f"Half precision: {config['use_half_precision']}")
+    print(f"Classes: {config['num_classes']}, output type: {config['output_type']}")
+    for assumed in inference.spec.training.get("upstream", {}).get("assumed", ()):
+        print(f"Note: {assumed}")

@@ -1,0 +1,205 @@
+"""Checkpoint files of the DINOv3UNet3D family: found, read, and their weights checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from parafovea.errors import ModelError
+from parafovea.models.folder import file_sha256, finite_problem
+from parafovea.upstream.pickles import read_pickle
+from parafovea.upstream.rebuilding import Array
+
+#: Where weights stand, by the writers that put them there; a bare dictionary holds them itself.
+WEIGHT_KEYS = ("unet3d_state_dict", "model_state_dict", "state_dict")
+MODEL_TYPES = ("dinov3_unet3d",)
+RUN = re.compile(r"(run_)?\d{8}_\d{6}")
+EPOCH = re.compile(r"checkpoint_epoch_(\d+)\.pkl")
+#: Beginnings of names that wrappers of a network put before all of them.
+WRAPPERS = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of a checkpoint file, as it stands there.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    sha256 : str
+        Of the file.
+    weights : dict of str to Tensor
+        By layer name, on the CPU; views of what was read.
+    model_config, training_config : dict
+        As stored; empty where the file has none.
+    epoch : int or None
+        Where the file says it.
+    """
+
+    path: Path
+    sha256: str
+    weights: dict[str, Tensor]
+    model_config: dict[str, Any]
+    training_config: dict[str, Any]
+    epoch: int | None = None
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint file that a path means.
+
+    Parameters
+    ----------
+    path : Path
+        A file; or a run folder with `best.pkl` or `checkpoint_epoch_*.pkl`, in it or in its
+        `model` folder; or a folder of runs, of which the latest counts.
+
+    Returns
+    -------
+    Path
+        The file, `best.pkl` before the latest epoch.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    if path.is_file():
+        if path.name.startswith("stats_"):
+            raise _statistics_only(path)
+        return path
+    if not path.is_dir():
+        raise ModelError(
+            f"{path} is not there: give a model folder, a checkpoint such as best.pkl, or the "
+            "folder of a run"
+        )
+    for folder in (path, path / "model", *_runs(path)):
+        found = _in_folder(folder)
+        if found is not None:
+            return found
+    statistics = sorted(path.rglob("stats_*.pkl"))
+    if statistics:
+        raise _statistics_only(statistics[-1])
+    raise ModelError(
+        f"{path} holds neither model.json nor best.pkl nor checkpoint_epoch_*.pkl: give the "
+        "folder of a finished run (run_YYYYMMDD_HHMMSS), or the file itself"
+    )
+
+
+def _runs(path: Path) -> list[Path]:
+    """Return the folders of runs at and below a folder, each with its `model`, latest first."""
+    found = [p for p in (*path.glob("*"), *path.glob("*/*")) if p.is_dir() and RUN.match(p.name)]
+    latest = sorted(found, key=lambda run: run.name.removeprefix("run_"), reverse=True)
+    return [folder for run in latest for folder in (run, run / "model")]
+
+
+def _in_folder(folder: Path) -> Path | None:
+    if (folder / "best.pkl").is_file():
+        return folder / "best.pkl"
+    epochs = {int(m[1]): p for p in folder.glob("*.pkl") if (m := EPOCH.fullmatch(p.name))}
+    return epochs[max(epochs)] if epochs else None
+
+
+def _statistics_only(path: Path) -> ModelError:
+    return ModelError(
+        f"{path} holds the statistics of training, no weights: give best.pkl or "
+        "checkpoint_epoch_*.pkl, which training writes beside it when a network is saved"
+    )
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file; nothing in it is run.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    Checkpoint
+        Its weights, finite, and its configs as plain data.
+
+    Raises
+    ------
+    ModelError
+        If the file is hostile or damaged, has no weights, or weights that are not finite.
+    """
+    content = read_pickle(path)
+    if not isinstance(content, dict):
+        raise ModelError(
+            f"{path} holds {type(content).__name__}, not a dictionary with weights: give a "
+            "checkpoint such as best.pkl"
+        )
+    configs = [plain(content.get(key) or {}) for key in ("model_config", "training_config")]
+    for key, config in zip(("model_config", "training_config"), configs, strict=True):
+        if not isinstance(config, dict):
+            raise ModelError(
+                f"{path}: {key} is {type(config).__name__}, not a dictionary: copy the file again"
+            )
+    model_config, training_config = configs
+    _check_type(path, model_config, training_config)
+    weights = _weights(path, content)
+    problem = finite_problem(weights)
+    if problem is not None:
+        raise ModelError(
+            f"{path}: {problem}, so that every prediction would be: use an earlier checkpoint of "
+            "the run"
+        )
+    epoch = content.get("epoch")
+    return Checkpoint(
+        path,
+        file_sha256(path),
+        weights,
+        model_config,
+        training_config,
+        epoch if isinstance(epoch, int) else None,
+    )
+
+
+def _check_type(path: Path, *configs: Mapping[str, Any]) -> None:
+    for config in configs:
+        kind = config.get("model_type")
+        if kind is not None and kind not in MODEL_TYPES:
+            raise ModelError(
+                f"{path} is of model type {kind!r}, but only {', '.join(map(repr, MODEL_TYPES))} "
+                "can be loaded: give a checkpoint of a 3D UNet"
+            )
+
+
+def _weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    holders = [content[key] for key in WEIGHT_KEYS if isinstance(content.get(key), Mapping)]
+    for holder in (*holders, content):
+        tensors = {str(k): v for k, v in holder.items() if isinstance(v, Tensor)}
+        for wrapper in WRAPPERS:
+            if tensors and all(name.startswith(wrapper) for name in tensors):
+                tensors = {name.removeprefix(wrapper): t for name, t in tensors.items()}
+        if tensors:
+            return tensors
+    keys = ", ".join(sorted(str(key) for key in content)[:12])
+    raise ModelError(
+        f"{path} has no weights under {', '.join(WEIGHT_KEYS)}, nor is it a dictionary of "
+        f"tensors; its keys are {keys or 'none'}: give best.pkl or checkpoint_epoch_*.pkl"
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return a value of a config as JSON could hold it: arrays as lists, the rest as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(item) for item in value)
+    if isinstance(value, list | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, Array):
+        return value.values.tolist()
+    if isinstance(value, Tensor):
+        return value.tolist() if value.numel() <= 4096 else f"tensor of shape {tuple(value.shape)}"
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)

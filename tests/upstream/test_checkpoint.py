@@ -1,0 +1,230 @@
+"""Checkpoint files: found in the folders of runs, understood, and refused in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_checkpoint import WINDOW, upstream_content, upstream_weights, write_checkpoint
+
+from parafovea.errors import ModelError
+from parafovea.upstream.checkpoint import find_checkpoint, read_checkpoint
+from parafovea.upstream.detection import Facts, detect
+
+
+def facts_of(tmp_path: Path, weights: dict[str, Any], **changes: Any) -> Facts:
+    path = write_checkpoint(tmp_path / "best.pkl", upstream_content(weights, **changes))
+    return detect(read_checkpoint(path))
+
+
+@pytest.mark.parametrize("key", ["unet3d_state_dict", "model_state_dict", "state_dict", None])
+@pytest.mark.parametrize("wrapper", ["", "module.", "_orig_mod."])
+def test_weights_are_found_under_any_of_their_keys(
+    tmp_path: Path, key: str | None, wrapper: str
+) -> None:
+    weights = upstream_weights()
+    stored = {wrapper + name: tensor for name, tensor in weights.items()}
+    content = stored if key is None else {"epoch": 3, key: stored}
+    found = read_checkpoint(write_checkpoint(tmp_path / "best.pkl", content)).weights
+    assert list(found) == list(weights)
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+
+
+def test_files_are_found_in_the_folders_of_runs(tmp_path: Path) -> None:
+    runs = tmp_path / "dinov3_unet3d_vits16"
+    for name in ("run_20251003_110551/stats_epoch_0001.pkl", "notes/best.txt"):
+        (runs / name).parent.mkdir(parents=True, exist_ok=True)
+        (runs / name).write_bytes(b"")
+    old = runs / "run_20251003_110551" / "checkpoint_epoch_0020.pkl"
+    old.write_bytes(b"")
+    assert find_checkpoint(old) == old
+    assert find_checkpoint(runs) == old
+    (runs / "run_20251003_110551" / "checkpoint_epoch_0100.pkl").write_bytes(b"")
+    assert find_checkpoint(old.parent).name == "checkpoint_epoch_0100.pkl"
+    older = runs / "20241231_000000" / "model" / "best.pkl"
+    older.parent.mkdir(parents=True)
+    older.write_bytes(b"")
+    assert find_checkpoint(older.parent.parent) == older
+    assert find_checkpoint(tmp_path).name == "checkpoint_epoch_0100.pkl"  # the latest run
+    (old.parent / "best.pkl").write_bytes(b"")
+    assert find_checkpoint(tmp_path) == old.parent / "best.pkl"
+
+
+@pytest.mark.parametrize("upsampling", [None, 2, 4, 8])
+@pytest.mark.parametrize("context", [None, 32])
+def test_a_checkpoint_says_what_it_is(
+    tmp_path: Path, upsampling: int | None, context: int | None
+) -> None:
+    facts = facts_of(tmp_path, upstream_weights(context=context, upsampling=upsampling))
+    assert facts.learned_upsampling == upsampling
+    assert facts.context_channels == context
+    assert (facts.classes, facts.base_channels, facts.input_channels) == (3, 4, 32)
+    assert facts.orthogonal_planes
+    assert not facts.half_precision
+    assert (facts.window, facts.slice_size, facts.output) == (WINDOW, 32, "labels")
+    assert facts.spacing == (8.0, 8.0, 8.0)
+    assert facts.context_spacing == (None if context is None else (32.0, 32.0, 32.0))
+    assert len(facts.assumed) == 1  # only the kind of norm is in no file
+
+
+def test_layers_tell_what_configs_do_not(tmp_path: Path) -> None:
+    weights = upstream_weights(channels=384, context=384, upsampling=4)
+    half = {n: t.half() if t.is_floating_point() else t for n, t in weights.items()}
+    path = write_checkpoint(tmp_path / "best.pkl", half)
+    facts = detect(read_checkpoint(path))
+    assert (facts.context_channels, facts.learned_upsampling, facts.half_precision) == (
+        384,
+        4,
+        True,
+    )
+    assert facts.model_id == "facebook/dinov3-vits16-pretrain-lvd1689m"
+    said = "\n".join(facts.assumed)
+    for word in (
+        "base_resolution",
+        "input_size",
+        "dinov3_slice_size",
+        "orthogonal",
+        "context_scale",
+    ):
+        assert word in said
+
+
+def test_context_layers_count_where_a_config_denies_them(tmp_path: Path) -> None:
+    facts = facts_of(tmp_path, upstream_weights(context=32), use_context_fusion=False)
+    assert facts.context_channels == 32
+
+
+def test_affinities_are_an_output_of_their_own(tmp_path: Path) -> None:
+    offsets = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    facts = facts_of(
+        tmp_path, upstream_weights(), output_type="affinities", affinity_offsets=offsets
+    )
+    assert (facts.output, facts.offsets) == ("affinities", offsets)
+
+
+def test_a_source_finer_than_its_result_is_noticed(tmp_path: Path) -> None:
+    facts = facts_of(
+        tmp_path, upstream_weights(), min_resolution_for_raw=4, base_resolution=(16, 16, 16)
+    )
+    assert (facts.oversampling, facts.spacing) == (4, (16.0, 16.0, 16.0))
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def other_context_channels(weights: dict[str, Any]) -> None:
+    weights["context_proj2.weight"] = torch.zeros(8, 6, 1, 1, 1)
+
+
+def missing_layers(weights: dict[str, Any]) -> None:
+    del weights["dec1.0.weight"], weights["dec1.0.bias"]
+
+
+def layers_left_over(weights: dict[str, Any]) -> None:
+    weights["aux_head.weight"] = torch.zeros(2)
+
+
+def not_a_number(weights: dict[str, Any]) -> None:
+    weights["enc2.3.weight"] = torch.full((8, 8, 3, 3, 3), float("nan"))
+
+
+def without_input(weights: dict[str, Any]) -> None:
+    del weights["input_conv.weight"]
+
+
+def flat(weights: dict[str, Any]) -> None:
+    weights["input_conv.weight"] = torch.zeros(4, 32, 1, 1)
+
+
+def odd_upsampling(weights: dict[str, Any]) -> None:
+    weights["learned_upsample.12.weight"] = torch.zeros(4, 4, 3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            other_context_channels,
+            r"best\.pkl: layer context_proj2\.weight has the shape \(8, 6, 1, 1, 1\), but must "
+            r"have \(8, 4, 1, 1, 1\) \(it takes 6 channels, not 4\), in a .* of 32 input, 32 "
+            r"context and 4 base channels .* load another",
+        ),
+        (missing_layers, r"2 layers are missing \(dec1\.0\.weight, dec1\.0\.bias\), in .* another"),
+        (layers_left_over, r"1 layers are left over \(aux_head\.weight\), in .* load another"),
+        (
+            not_a_number,
+            r"1728 of 1728 values of layer enc2\.3\.weight are NaN .*earlier checkpoint",
+        ),
+        (without_input, r"has no layer input_conv\.weight, .*give the checkpoint of one"),
+        (flat, r"input_conv\.weight has shape \(4, 32, 1, 1\), of a network in 2 dim.*a 3D UNet"),
+        (odd_upsampling, r"last layer of learned_upsample has the number 12, not 3, 6 or 9"),
+    ],
+)
+def test_wrong_weights_are_one_error_with_layer_values_and_fix(
+    tmp_path: Path, change: Change, message: str
+) -> None:
+    weights = upstream_weights(context=32)
+    change(weights)
+    with pytest.raises(ModelError, match=message) as caught:
+        facts_of(tmp_path, weights)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model_type": "dinov3_unet"},
+            r"model type 'dinov3_unet', but only 'dinov3_unet3d'.*give",
+        ),
+        (
+            {"num_classes": 5},
+            r"final_conv\.weight gives 3 classes, but num_classes is 5: .*one run",
+        ),
+        ({"use_context_fusion": True}, r"use_context_fusion is True, but none of its 130 layers"),
+        ({"output_type": "flows"}, r"output_type is 'flows', not one of labels, affinities"),
+        ({"input_size": (16, 20, 16)}, r"input_size is \(16, 20, 16\), not multiples of 16"),
+        ({"base_resolution": "fine"}, r"base_resolution is 'fine', not a number or three"),
+        ({"min_resolution_for_raw": 3}, r"min_resolution_for_raw is .*, not a whole part of"),
+        ({"model_id": None}, r"names no model_id, and no DINOv3 .* has the 32 channels .*give"),
+    ],
+)
+def test_configs_that_cannot_be_are_refused_with_both_values(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        facts_of(tmp_path, upstream_weights(), **changes)
+
+
+def test_a_statistics_file_is_refused_for_what_it_is(tmp_path: Path) -> None:
+    content = upstream_content(upstream_weights())
+    for key in [key for key in content if key.endswith("state_dict")]:
+        del content[key]
+    path = write_checkpoint(tmp_path / "run_20251003_110551" / "stats_epoch_0001.pkl", content)
+    for asked in (path, path.parent, tmp_path):
+        with pytest.raises(ModelError, match=r"stats_epoch_0001\.pkl holds the statistics .*give"):
+            find_checkpoint(asked)
+    renamed = path.rename(tmp_path / "best.pkl")
+    with pytest.raises(ModelError, match=r"no weights under unet3d_state_dict.*keys are .*epoch"):
+        read_checkpoint(renamed)
+
+
+def test_an_empty_run_folder_and_a_path_to_nothing_are_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "run_20251003_110551"
+    empty.mkdir()
+    with pytest.raises(ModelError, match=r"110551 holds neither model\.json nor best\.pkl .*give"):
+        find_checkpoint(empty)
+    with pytest.raises(ModelError, match="nowhere is not there: give a model folder"):
+        find_checkpoint(tmp_path / "nowhere")
+
+
+def test_a_file_that_is_no_dictionary_is_refused(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "best.pkl", [1, 2])
+    with pytest.raises(ModelError, match="holds list, not a dictionary with weights"):
+        read_checkpoint(path)
+    path = write_checkpoint(tmp_path / "best.pkl", {"model_config": [1]})
+    with pytest.raises(ModelError, match="model_config is list, not a dictionary"):
+        read_checkpoint(path)
