@@ -38,6 +38,10 @@ class ModelError(ParafoveaError, ValueError):
     """A model folder that is incomplete, altered or does not fit the data."""
 
 
+class MissingExtraError(ParafoveaError, ImportError):
+    """An optional package that a choice needs and that is not installed."""
+
+
 class StoreError(ParafoveaError, OSError):
     """A result of an earlier stage that is missing or damaged."""
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from parafovea.devices import keep_buffers
 from parafovea.grid import Box
+from parafovea.inference.engines import EngineName, make_engine
 from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.models.network import FusedUNet
 from parafovea.models.prepare import PreparedUNet
@@ -33,10 +34,26 @@ class Predictor:
         Of its convolutions; float32 or a half precision.
     batch_size : int
         Windows in one call.
+    engine : {"torch", "openvino"}
+        What runs the network.
+    compiled : bool
+        Use torch.compile.
+
+    Raises
+    ------
+    MissingExtraError
+        If OpenVINO is chosen and not installed.
     """
 
     def __init__(
-        self, network: FusedUNet, *, device: torch.device, dtype: torch.dtype, batch_size: int = 1
+        self,
+        network: FusedUNet,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        batch_size: int = 1,
+        engine: EngineName = "torch",
+        compiled: bool = False,
     ) -> None:
         self.device = device
         self.dtype = dtype
@@ -48,6 +65,7 @@ class Predictor:
         # Channels last is the faster order of both oneDNN and cuDNN.
         order = torch.channels_last if self.flat else torch.channels_last_3d
         self.network = prepared.to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
+        self.engine = make_engine(engine, network, self.network, dtype=dtype, compiled=compiled)
         keep_buffers()
 
     @torch.inference_mode()
@@ -66,7 +84,7 @@ class Predictor:
         ndarray
             (window, class, z, y, x) float32; classes add up to 1.
         """
-        logits = self.network(*self.assemble(region, boxes))
+        logits = self.engine.logits(*self.assemble(region, boxes))
         probabilities = logits[: len(boxes)].float().softmax(dim=1)
         if self.flat:
             probabilities = probabilities.unsqueeze(2)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from parafovea.models.spec import PositiveFloat, PositiveInt, ShapeTuple, Strict
 
 BlendingMode = Literal["gaussian", "gaussian_radial", "bump", "bump_wu", "linear", "constant"]
 Precision = Literal["auto", "float32", "bfloat16"]
+EngineChoice = Literal["auto", "torch", "openvino"]
 
 
 class InferenceSettings(Strict):
@@ -32,6 +33,25 @@ class InferenceSettings(Strict):
         "auto",
         description="auto: bfloat16 where the processor computes it natively, else float32.",
     )
+    engine: EngineChoice = Field(
+        "auto",
+        description="What runs the network. auto: openvino on a CPU without bfloat16 where it is "
+        "installed (`parafovea[openvino]`), else torch, which was the faster one in bfloat16.",
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the network by torch.compile first, which takes up to minutes a job "
+        "and needs a C++ compiler.",
+    )
     shards: PositiveInt = Field(
         1, description="Jobs that a sample's windows are divided into; results do not depend on it."
     )
+
+    @model_validator(mode="after")
+    def _compiles_torch(self) -> InferenceSettings:
+        if self.compile and self.engine == "openvino":
+            raise ValueError(
+                "compile: true is for torch, since openvino always compiles: set engine: torch, "
+                "or compile: false"
+            )
+        return self

@@ -15,6 +15,7 @@ from parafovea.blending import fixed_weights, importance_map
 from parafovea.errors import GridError, ModelError
 from parafovea.grid import Box
 from parafovea.inference.engine import columns, weighed
+from parafovea.inference.engines import EngineName
 from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.sums import TILE, TileSums, aligned
@@ -113,7 +114,12 @@ class WindowSums:
 
 @contextlib.contextmanager
 def open_sums(
-    output: Path, shard: Shard, *, dtype: torch.dtype, overrides: Overrides = _NONE
+    output: Path,
+    shard: Shard,
+    *,
+    dtype: torch.dtype,
+    engine: EngineName = "torch",
+    overrides: Overrides = _NONE,
 ) -> Iterator[WindowSums]:
     """Create a shard's array of sums; it appears when the block ends.
 
@@ -125,6 +131,8 @@ def open_sums(
         Whose windows will come.
     dtype : torch.dtype
         Precision that they are predicted in.
+    engine : {"torch", "openvino"}
+        What predicts them.
     overrides : Overrides
         Properties of the model that the inputs were made with others of; kept in the record.
 
@@ -150,6 +158,7 @@ def open_sums(
         "infer_shard",
         **carried,
         precision=str(dtype).removeprefix("torch."),
+        engine=engine,
         layout=shard.layout.to_dict(),
         part=[list(part.start), list(part.stop)],
         region=[list(region.start), list(region.stop)],

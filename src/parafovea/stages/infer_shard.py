@@ -7,6 +7,7 @@ from pathlib import Path
 
 from parafovea.devices import choose_device, choose_dtype
 from parafovea.inference.engine import predicted
+from parafovea.inference.engines import choose_engine
 from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
@@ -53,15 +54,28 @@ def infer_shard(
         If the model folder is wrong, or was made for other inputs.
     GridError
         If the window does not fit the network, or there is no such shard.
+    ConfigError
+        If the engine does not run on the device, or cannot compile the network.
+    MissingExtraError
+        If the engine is not installed.
     """
     spec, network = load_model(model)
     opened = SampleInputs(inputs, spec.model_copy(update=overrides.given))
     share = Shard.of(opened, spec, settings, number=shard)
     device = choose_device()
     dtype = choose_dtype(settings.precision, device)
-    logger.info("%d windows of %s on %s, %s", share.part.size, share.layout.window, device, dtype)
-    predictor = Predictor(network, device=device, dtype=dtype, batch_size=settings.batch_size)
+    engine = choose_engine(settings.engine, device, compiled=settings.compile)
+    facts = (share.part.size, share.layout.window, device, dtype, engine)
+    logger.info("%d windows of %s on %s, %s, by %s", *facts)
+    predictor = Predictor(
+        network,
+        device=device,
+        dtype=dtype,
+        batch_size=settings.batch_size,
+        engine=engine,
+        compiled=settings.compile,
+    )
     windows = predicted(share.inputs, predictor, share.layout, share.part)
-    with open_sums(output, share, dtype=dtype, overrides=overrides) as sums:
+    with open_sums(output, share, dtype=dtype, engine=engine, overrides=overrides) as sums:
         for box, probabilities in tracked(windows, share.part.size, "windows"):
             sums.add(box, probabilities)
