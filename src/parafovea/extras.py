@@ -1,10 +1,13 @@
-"""Optional packages: imported where they are used, with telemetry off."""
+"""Optional packages: imported where they are used, quietly, with telemetry off."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
+import warnings
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, cast
 
@@ -71,3 +74,15 @@ def import_onnxruntime() -> Any:
     runtime = import_extra("onnxruntime", extra="onnx")
     runtime.disable_telemetry_events()
     return runtime
+
+
+@contextlib.contextmanager
+def older_torch_allowed() -> Iterator[None]:
+    """Silence torch where it, or a package that reads its graphs, uses what torch calls outdated.
+
+    That is TorchScript, which torch's own compiler still imports, and a way to look into trees.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", "`isinstance.treespec", FutureWarning)
+        yield

@@ -69,9 +69,7 @@ def test_every_engine_gives_the_logits_of_float32_torch(
     name: engines.EngineName, compiled: bool, dimensions: int, fusion: Fusion
 ) -> None:
     network = random_network(
-        FusedUNet(
-            3, 4, base_channels=4, context_channels=2, fusion=fusion, dimensions=dimensions
-        )
+        FusedUNet(3, 4, base_channels=4, context_channels=2, fusion=fusion, dimensions=dimensions)
     )
     prepared = PreparedUNet(network)
     features, guides = batch_for(network)
@@ -244,7 +242,7 @@ def test_compile_without_a_compiler_is_one_error_with_the_fix(
 
     monkeypatch.setattr(config.cpp, "cxx", (str(tmp_path / "no-compiler"),))
     monkeypatch.setattr(config, "force_disable_caches", True)
-    cpp_builder.get_cpp_compiler.cache_clear()
+    cpp_builder.cpp_compiler_search.cache_clear()
     spec = tiny_spec(tiny_recipe(dimensions=2, context=False))
     network = random_network(FusedUNet.from_spec(spec))
     engine = make_engine(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, cast
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from parafovea.devices import computes_bfloat16
 from parafovea.errors import ConfigError
-from parafovea.extras import import_openvino, is_installed
+from parafovea.extras import import_openvino, is_installed, older_torch_allowed
 from parafovea.inference.settings import EngineChoice
 from parafovea.models.network import FusedUNet
 from parafovea.models.prepare import PreparedUNet
@@ -138,7 +137,8 @@ class CompiledEngine:
     """
 
     def __init__(self, network: PreparedUNet) -> None:
-        self._network = torch.compile(network, dynamic=False)
+        with older_torch_allowed():
+            self._network = torch.compile(network, dynamic=False)
 
     def logits(self, features: Tensor, guides: Guides) -> Tensor:
         """Return class scores; as `Engine.logits`.
@@ -202,9 +202,7 @@ class OpenVinoEngine:
         return torch.from_numpy(scores).movedim(-1, 1)
 
     def _compile(self, shapes: Sequence[torch.Size]) -> Any:
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-            # OpenVINO reads torch's graph in a way that torch is about to change.
-            warnings.filterwarnings("ignore", "`isinstance.treespec", FutureWarning)
+        with torch.inference_mode(False), torch.no_grad(), older_torch_allowed():
             examples = tuple(torch.zeros(shape) for shape in shapes)
             model = self._openvino.convert_model(torch.export.export(self._network, examples))
         return self._openvino.Core().compile_model(model, "CPU", self._properties)
