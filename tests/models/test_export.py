@@ -1,4 +1,4 @@
-"""Exported models: what other runtimes compute is what torch computes, and the file says what it is."""
+"""Exported models: other runtimes compute what torch does, and the file says what it is."""
 
 from __future__ import annotations
 
