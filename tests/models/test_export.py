@@ -83,7 +83,7 @@ def inputs_of(model: Path, shape: tuple[int, ...], count: int) -> dict[str, torc
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("dimensions", [2, 3])
-@pytest.mark.parametrize("fusion", ["attention", "concat", "none"])
+@pytest.mark.parametrize("fusion", ["attention", "none"])
 def test_an_exported_model_gives_torchs_probabilities_at_any_batch_and_size(
     tmp_path: Path, form: Any, dimensions: int, fusion: str
 ) -> None:

@@ -92,7 +92,7 @@ def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
     """
     _check_output(output, form)
     spec, network = load_model(folder)
-    standalone = StandaloneUNet(network).eval()
+    standalone = StandaloneUNet(network).eval().requires_grad_(False)
     with replacing(output) as partial, torch.no_grad():
         written = FORMATS[form]()
         written.write(standalone, random_inputs(spec, TRACED, count=2), partial, metadata(spec))
