@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import (
     context_cost,
     engine_cost,
+    engine_speed,
     feature_reuse,
     machine,
     memory_growth,
@@ -29,7 +30,14 @@ logger = logging.getLogger("benchmarks")
 
 BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
     module.NAME: module.run
-    for module in (engine_cost, peer_comparison, memory_growth, context_cost, feature_reuse)
+    for module in (
+        engine_cost,
+        engine_speed,
+        peer_comparison,
+        memory_growth,
+        context_cost,
+        feature_reuse,
+    )
 }
 
 RESULTS = Path("benchmarks/results")

@@ -69,7 +69,7 @@ def _resident(shard: Shard, *, batch_size: int, dtype: torch.dtype) -> Batches:
     return batches
 
 
-def _assembled(shard: Shard, predictor: Predictor) -> Assembled:
+def assembled(shard: Shard, predictor: Predictor) -> Assembled:
     """Return batches of real windows as the engine's own network takes them."""
     boxes = list(itertools.islice(shard.layout.windows(), RESIDENT * predictor.batch_size))
     region = shard.inputs.read(boxes[0].union(boxes[-1]))
@@ -101,13 +101,13 @@ def run(bench: Bench) -> list[Row]:
     # What a user of the network would run: as it was trained, channels last, under autocast.
     trained = load_model(bench.model)[1].to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     batches = _resident(shard, batch_size=size, dtype=dtype)
-    assembled = _assembled(shard, predictor)
+    ready = assembled(shard, predictor)
     calls, autocast = -(-shard.part.size // size), dtype != torch.float32
     seconds = in_turns(
         {
             "engine": lambda: _engine(shard, predictor, bench.scratch / "sums.zarr"),
             "bare": lambda: _bare(trained, batches, calls=calls, autocast=autocast),
-            "prepared": lambda: _prepared(predictor.network, assembled, calls=calls),
+            "prepared": lambda: _prepared(predictor.network, ready, calls=calls),
         },
         repeats=bench.repeats,
     )

@@ -6,7 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -131,6 +131,29 @@ def phantom(
             unit="nanometer",
         )
     console.print(f"{escape(str(output / stem))}.ome.zarr, its truth and its objects are made.")
+
+
+@app.command()
+def export_model(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write; for openvino, a folder.")
+    ],
+    form: Annotated[
+        Literal["torchscript", "onnx", "openvino"],
+        typer.Option("--format", help="onnx and openvino need the extra of parafovea so named."),
+    ] = "torchscript",
+) -> None:
+    """Write a model's network for other runtimes, checked against torch."""
+    from parafovea.models.export import export_model as export
+
+    with readable_errors():
+        difference = export(model, output, form=form)
+    console.print(
+        f"{escape(str(output))} is written; its probabilities differ from torch in float32 by at "
+        f"most {difference:.1e}.",
+        highlight=False,
+    )
 
 
 @app.command()

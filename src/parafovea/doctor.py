@@ -26,6 +26,10 @@ PACKAGES = (
     "scikit-image",
     "connected-components-3d",
     "pydantic",
+    "openvino",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
 )
 
 PLUGINS = "snakemake-executor-plugin-", "snakemake-storage-plugin-", "snakemake-logger-plugin-"
@@ -64,10 +68,12 @@ def _devices() -> dict[str, str]:
     import torch
 
     from parafovea.devices import choose_device, computes_bfloat16
+    from parafovea.inference.engines import choose_engine
 
     cpu = torch.device("cpu")
+    chosen = choose_device()
     found = {
-        "chosen": str(choose_device()),
+        "chosen": f"{chosen}, engine {choose_engine('auto', chosen)}",
         "cpu": f"{torch.get_num_threads()} threads, bfloat16 {_yes(computes_bfloat16(cpu))}",
     }
     for index in range(torch.cuda.device_count()):

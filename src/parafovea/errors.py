@@ -42,6 +42,10 @@ class MemoryLimitError(ParafoveaError, MemoryError):
     """A computation that needs more memory than there is."""
 
 
+class MissingExtraError(ParafoveaError, ImportError):
+    """An optional package that a choice needs and that is not installed."""
+
+
 class StoreError(ParafoveaError, OSError):
     """A result of an earlier stage that is missing or damaged."""
 

@@ -30,10 +30,11 @@ def seeded(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("fusion", ["attention", "concat"])
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_context_from_tokens_guides_as_context_at_full_resolution(
-    fusion: Fusion, dimensions: int
+    fusion: Fusion, dimensions: int, plain: bool
 ) -> None:
     network = network_of(fusion, dimensions)
     box = Box.whole(WINDOW[dimensions])
@@ -46,7 +47,7 @@ def test_context_from_tokens_guides_as_context_at_full_resolution(
         return (view.squeeze(1) if flat else view)[None]
 
     local = batch(seeded(4, *box.shape))
-    ready = PreparedUNet(network)
+    ready = PreparedUNet(network, plain=plain)
     with torch.inference_mode():
         wanted = network.forward_projected(local, batch(project_context(network, tokens, weights)))
         views = []

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from parafovea.devices import keep_buffers
 from parafovea.grid import Box
+from parafovea.inference.engines import EngineName, make_engine
 from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.models.network import FusedUNet
 from parafovea.models.prepare import PreparedUNet
@@ -36,6 +37,15 @@ class Predictor:
     batch_statistics : bool
         Normalize by the statistics of the batch instead of the network's own. A batch is then as
         large as there are windows for it, and a window's result depends on the others in it.
+    engine : {"torch", "openvino"}
+        What runs the network.
+    compiled : bool
+        Use torch.compile.
+
+    Raises
+    ------
+    MissingExtraError
+        If OpenVINO is chosen and not installed.
     """
 
     def __init__(
@@ -46,6 +56,8 @@ class Predictor:
         dtype: torch.dtype,
         batch_size: int = 1,
         batch_statistics: bool = False,
+        engine: EngineName = "torch",
+        compiled: bool = False,
     ) -> None:
         self.device = device
         self.dtype = dtype
@@ -58,6 +70,7 @@ class Predictor:
         # Channels last is the faster order of both oneDNN and cuDNN.
         order = torch.channels_last if self.flat else torch.channels_last_3d
         self.network = prepared.to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
+        self.engine = make_engine(engine, network, self.network, dtype=dtype, compiled=compiled)
         keep_buffers()
 
     @torch.inference_mode()
@@ -76,7 +89,7 @@ class Predictor:
         ndarray
             (window, class, z, y, x) float32; classes add up to 1.
         """
-        logits = self.network(*self.assemble(region, boxes))
+        logits = self.engine.logits(*self.assemble(region, boxes))
         probabilities = logits[: len(boxes)].float().softmax(dim=1)
         if self.flat:
             probabilities = probabilities.unsqueeze(2)

@@ -14,6 +14,7 @@ from parafovea.symmetry import check_views
 BlendingMode = Literal["gaussian", "gaussian_radial", "bump", "bump_wu", "linear", "constant"]
 Mode = Literal["sliding_window", "whole_volume"]
 Precision = Literal["auto", "float32", "bfloat16"]
+EngineChoice = Literal["auto", "torch", "openvino"]
 
 
 ScaleFactor = Annotated[float, Field(ge=1 / 16, le=16)]
@@ -68,6 +69,16 @@ class InferenceSettings(Strict):
         description="Voxels of the prediction per voxel of the model's grid, one number or z, y, "
         "x: 2 is finer, 0.5 coarser. What follows counts in the prediction's voxels.",
     )
+    engine: EngineChoice = Field(
+        "auto",
+        description="What runs the network. auto: openvino on a CPU without bfloat16 where it is "
+        "installed (`parafovea[openvino]`), else torch, which was the faster one in bfloat16.",
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the network by torch.compile first, which takes up to minutes a job "
+        "and needs a C++ compiler.",
+    )
     shards: PositiveInt = Field(
         1, description="Jobs that a sample's windows are divided into; results do not depend on it."
     )
@@ -121,6 +132,20 @@ class InferenceSettings(Strict):
             raise ValueError(
                 f"sigma ({self.sigma:g}) has no meaning for blending {self.blending}: set it to "
                 f"null, or use {' or '.join(WIDE)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _runnable(self) -> Self:
+        if self.compile and self.engine == "openvino":
+            raise ValueError(
+                "compile: true is for torch, since openvino always compiles: set engine: torch, "
+                "or compile: false"
+            )
+        if not self.do_eval and (self.compile or self.engine == "openvino"):
+            raise ValueError(
+                "do_eval: false needs the network as torch runs it: set engine: torch and "
+                "compile: false"
             )
         return self
 

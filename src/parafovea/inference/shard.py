@@ -15,6 +15,7 @@ from parafovea.blending import window_weights
 from parafovea.errors import GridError, ModelError
 from parafovea.grid import Box, Shape
 from parafovea.inference.engine import columns, weighed
+from parafovea.inference.engines import EngineName
 from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.memory import Execution
 from parafovea.inference.settings import InferenceSettings
@@ -158,6 +159,7 @@ def open_sums(
     shard: Shard,
     *,
     dtype: torch.dtype,
+    engine: EngineName = "torch",
     overrides: Overrides = _NONE,
     execution: Execution | None = None,
 ) -> Iterator[WindowSums]:
@@ -173,6 +175,8 @@ def open_sums(
         Whose windows will come.
     dtype : torch.dtype
         Precision that they are predicted in.
+    engine : {"torch", "openvino"}
+        What predicts them.
     overrides : Overrides
         Properties of the model that the inputs were made with others of; kept in the record.
     execution : Execution, optional
@@ -207,6 +211,7 @@ def open_sums(
         **carried,
         precision=str(dtype).removeprefix("torch."),
         execution=None if execution is None else execution.to_dict(),
+        engine=engine,
         layout=shard.layout.to_dict(),
         part=[list(part.start), list(part.stop)],
         region=[list(region.start), list(region.stop)],

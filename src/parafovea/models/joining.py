@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,28 @@ class JoinedConvolution(nn.Module):
         sums = result.view(count, size, -1)
         torch.baddbmm(sums, matrix.expand(count, -1, -1), stacked.flatten(2), out=sums)
         return result.movedim(-1, 1)
+
+
+class ConcatenatedConvolution(nn.Module):
+    """What `JoinedConvolution` computes, as it was trained: interpolate, concatenate, convolve.
+
+    Compilers and other runtimes know these operations and make their own kernels of them.
+
+    Parameters
+    ----------
+    layer : Conv2d or Conv3d
+        As for `JoinedConvolution`.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.Conv3d) -> None:
+        super().__init__()
+        self.layer = layer
+        self.mode = "trilinear" if layer.weight.dim() == 5 else "bilinear"
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Return the convolution; shapes as of `JoinedConvolution.forward`."""
+        wide = F.interpolate(x, scale_factor=2, mode=self.mode, align_corners=False)
+        return cast(Tensor, self.layer(torch.cat([wide, skip], dim=1)))
 
 
 @lru_cache(maxsize=32)

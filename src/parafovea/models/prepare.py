@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from parafovea.models.fusion import AttentionFusion
-from parafovea.models.joining import JoinedConvolution
+from parafovea.models.joining import ConcatenatedConvolution, JoinedConvolution
 from parafovea.models.network import LEVELS, FusedUNet
 from parafovea.models.sampling import Pointwise
 
@@ -34,6 +34,8 @@ class PreparedUNet(nn.Module):
     batch_statistics : bool
         Normalize by the mean and deviation of the batch at hand, as in training, instead of those
         that training left. Dropout stays off all the same.
+    plain : bool
+        Leave that last step out: only operations that compilers and other runtimes know.
 
     Attributes
     ----------
@@ -42,7 +44,9 @@ class PreparedUNet(nn.Module):
     """
 
     @torch.no_grad()
-    def __init__(self, network: FusedUNet, *, batch_statistics: bool = False) -> None:
+    def __init__(
+        self, network: FusedUNet, *, batch_statistics: bool = False, plain: bool = False
+    ) -> None:
         super().__init__()
         source = copy.deepcopy(network).eval()
         for block in source.modules():
@@ -61,7 +65,8 @@ class PreparedUNet(nn.Module):
         decoder = [getattr(source, f"dec{level}") for level in levels]
         widths = [block[0].in_channels - block[0].out_channels for block in decoder]
         self.join = nn.ModuleList(
-            JoinedConvolution(block[0], below) for block, below in zip(decoder, widths, strict=True)
+            ConcatenatedConvolution(block[0]) if plain else JoinedConvolution(block[0], below)
+            for block, below in zip(decoder, widths, strict=True)
         )
         self.decoder = nn.ModuleList(block[1:] for block in decoder)
         self.final_conv = source.final_conv

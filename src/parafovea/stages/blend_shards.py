@@ -63,7 +63,7 @@ def _region(shard: Stored) -> Box:
 
 def _complete(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
     """Return the common layout of the shards, which must hold every window once."""
-    same = ("layout", "inference", "model", "source", "volume", "precision")
+    same = ("layout", "inference", "model", "source", "volume", "precision", "engine")
     first = shards[0].attributes
     for shard, path in zip(shards, paths, strict=True):
         for key in same:

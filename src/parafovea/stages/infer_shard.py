@@ -11,6 +11,7 @@ from parafovea.devices import choose_device, choose_dtype
 from parafovea.errors import ModelError
 from parafovea.inference.augmented import AugmentedInputs, AugmentedPredictor
 from parafovea.inference.engine import predicted
+from parafovea.inference.engines import choose_engine
 from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.memory import Execution, require_memory, run_within_memory
 from parafovea.inference.predictor import Predictor
@@ -68,6 +69,10 @@ def infer_shard(
         shard.
     MemoryLimitError
         If not even one window fits the memory of the CPU, or the whole volume that of the device.
+    ConfigError
+        If the engine does not run on the device, or cannot compile the network.
+    MissingExtraError
+        If the engine is not installed.
     """
     spec, network = load_model(model)
     require_cacheable(spec, str(model))
@@ -85,7 +90,10 @@ def infer_shard(
     # No more than all shards together have windows: the same for each of them.
     batch_size = min(settings.batch_size, share.layout.lattice.size)
     count = share.part.size * settings.views
-    logger.info("%d windows of %s on %s, %s", count, share.layout.window, device, dtype)
+    by_torch = settings.compile or not settings.do_eval
+    engine = choose_engine(settings.engine, device, compiled=by_torch)
+    facts = (count, share.layout.window, device, dtype, engine)
+    logger.info("%d windows of %s on %s, %s, by %s", *facts)
     if not settings.do_eval:
         logger.warning(
             "do_eval is false: batch normalization takes the statistics of each batch, so that "
@@ -101,6 +109,8 @@ def infer_shard(
             dtype=dtype,
             batch_size=execution.batch_size,
             batch_statistics=not settings.do_eval,
+            engine=engine,
+            compiled=settings.compile,
         )
         windows = chain(
             predicted(share.inputs, predictor, share.layout, share.part),
@@ -110,7 +120,12 @@ def infer_shard(
             ),
         )
         with open_sums(
-            output, share, dtype=dtype, overrides=overrides, execution=execution
+            output,
+            share,
+            dtype=dtype,
+            engine=engine,
+            overrides=overrides,
+            execution=execution,
         ) as sums:
             for box, probabilities in tracked(windows, count, "windows"):
                 sums.add(box, probabilities)

@@ -1,0 +1,88 @@
+"""Optional packages: imported where they are used, quietly, with telemetry off."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, cast
+
+from parafovea.errors import MissingExtraError
+
+
+def is_installed(package: str) -> bool:
+    """Tell whether a package could be imported; does not import it."""
+    return importlib.util.find_spec(package) is not None
+
+
+def import_extra(package: str, *, extra: str) -> Any:
+    """Import an optional package.
+
+    Parameters
+    ----------
+    package : str
+        Its name for `import`.
+    extra : str
+        The extra of parafovea that installs it.
+
+    Returns
+    -------
+    module
+        The package; untyped, since type checkers may not have it.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f'{error.name} is not installed: run `pip install "parafovea[{extra}]"`'
+        ) from error
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which else sends an event at every import.
+
+    OpenVINO sends through the package `openvino_telemetry` and keeps silent where that cannot be
+    imported; so it is hidden from this process. Neither files nor the user's own choice change.
+
+    Raises
+    ------
+    MissingExtraError
+        If OpenVINO is not installed.
+    """
+    modules = cast(dict[str, ModuleType | None], sys.modules)
+    modules.setdefault("openvino_telemetry", None)
+    return import_extra("openvino", extra="openvino")
+
+
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime and switch its telemetry off, which exists on Windows only.
+
+    Raises
+    ------
+    MissingExtraError
+        If ONNX Runtime is not installed.
+    """
+    runtime = import_extra("onnxruntime", extra="onnx")
+    runtime.disable_telemetry_events()
+    return runtime
+
+
+@contextlib.contextmanager
+def older_torch_allowed() -> Iterator[None]:
+    """Silence torch where it, or a package that reads its graphs, uses what torch calls outdated.
+
+    That is TorchScript, which torch's own compiler still imports, and a way to look into trees.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", "`isinstance.treespec", FutureWarning)
+        yield

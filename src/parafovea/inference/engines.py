@@ -1,0 +1,227 @@
+"""What runs a prepared network: torch, torch.compile, or OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from parafovea.devices import computes_bfloat16
+from parafovea.errors import ConfigError
+from parafovea.extras import import_openvino, is_installed, older_torch_allowed
+from parafovea.inference.settings import EngineChoice
+from parafovea.models.network import FusedUNet
+from parafovea.models.prepare import PreparedUNet
+
+EngineName = Literal["torch", "openvino"]
+
+Guides = Sequence[Tensor] | None
+
+
+class Engine(Protocol):
+    """Runs a network over batches."""
+
+    def logits(self, features: Tensor, guides: Guides) -> Tensor:
+        """Return class scores of a batch, (N, classes, [z,] y, x).
+
+        Parameters
+        ----------
+        features : Tensor
+            (N, base_channels, [z,] y, x), projected local input, channels last in memory.
+        guides : sequence of Tensor or None
+            Context at each level, as `PreparedUNet.forward` takes it.
+        """
+        ...
+
+
+def choose_engine(
+    engine: EngineChoice, device: torch.device, *, compiled: bool = False
+) -> EngineName:
+    """Return the engine that runs the network: where `engine: auto` is decided.
+
+    auto takes what was the faster one. In bfloat16 that is torch: the prepared network took 88 ms
+    a window, OpenVINO 95 ms (two cores with bfloat16 instructions, windows of 64³, the model
+    `cell`). A CPU without such instructions computes in float32, where OpenVINO took two thirds of
+    torch's time over the network as it was trained; so there, auto takes OpenVINO, if it is
+    installed. `make bench` shows both precisions of a machine.
+
+    Parameters
+    ----------
+    engine : {"auto", "torch", "openvino"}
+        The setting.
+    device : torch.device
+        Where the network runs; OpenVINO is used on CPUs only.
+    compiled : bool
+        torch.compile is wanted, so auto is torch.
+
+    Raises
+    ------
+    ConfigError
+        If OpenVINO is wanted on another device than a CPU.
+    """
+    if engine == "openvino" and device.type != "cpu":
+        raise ConfigError(
+            f"engine: openvino runs on CPUs, but this job runs on {device}: use engine: auto, or "
+            "set PARAFOVEA_DEVICE=cpu"
+        )
+    if engine != "auto":
+        return engine
+    slow = device.type == "cpu" and not computes_bfloat16(device)
+    return "openvino" if slow and not compiled and is_installed("openvino") else "torch"
+
+
+def make_engine(
+    name: EngineName,
+    network: FusedUNet,
+    prepared: PreparedUNet,
+    *,
+    dtype: torch.dtype,
+    compiled: bool = False,
+) -> Engine:
+    """Return an engine.
+
+    Parameters
+    ----------
+    name : {"torch", "openvino"}
+        As from `choose_engine`.
+    network : FusedUNet
+        As it was trained, float32; stays as it is.
+    prepared : PreparedUNet
+        The same, on its device, in `dtype` and channels last in memory.
+    dtype : torch.dtype
+        Of the convolutions.
+    compiled : bool
+        Use torch.compile.
+
+    Raises
+    ------
+    MissingExtraError
+        If OpenVINO is chosen and not installed.
+    """
+    if name == "openvino":
+        return OpenVinoEngine(network, dtype=dtype)
+    if not compiled:
+        return TorchEngine(prepared)
+    order = torch.channels_last if network.dimensions == 2 else torch.channels_last_3d
+    device = next(prepared.parameters()).device
+    plain = PreparedUNet(network, plain=True).to(device, dtype)
+    return CompiledEngine(plain.to(memory_format=order))  # type: ignore[call-overload]
+
+
+class TorchEngine:
+    """Runs the network operation by operation.
+
+    Parameters
+    ----------
+    network : PreparedUNet
+        On its device, in its precision.
+    """
+
+    def __init__(self, network: PreparedUNet) -> None:
+        self._network = network
+
+    def logits(self, features: Tensor, guides: Guides) -> Tensor:
+        """Return class scores; as `Engine.logits`."""
+        return cast(Tensor, self._network(features, guides))
+
+
+class CompiledEngine:
+    """Runs the network by torch.compile: compiled at the first batch of a shape.
+
+    Parameters
+    ----------
+    network : PreparedUNet
+        Plain, on its device, in its precision.
+    """
+
+    def __init__(self, network: PreparedUNet) -> None:
+        with older_torch_allowed():
+            self._network = torch.compile(network, dynamic=False)
+
+    def logits(self, features: Tensor, guides: Guides) -> Tensor:
+        """Return class scores; as `Engine.logits`.
+
+        Raises
+        ------
+        ConfigError
+            If the network cannot be compiled, most often since there is no compiler.
+        """
+        # Loads the compiler, which takes seconds.
+        from torch._dynamo.exc import TorchDynamoException
+
+        try:
+            return cast(Tensor, self._network(features, guides))
+        except TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(
+                f"compile: true failed ({reason}): install a C++ compiler such as g++ and the "
+                "headers of Python, name another compiler by CXX, or set compile: false"
+            ) from error
+
+
+class OpenVinoEngine:
+    """Runs the network by OpenVINO on the CPU: converted at the first batch of a shape.
+
+    Takes as many threads as torch would, and binds none to a core, so that several jobs share a
+    machine.
+
+    Parameters
+    ----------
+    network : FusedUNet
+        In evaluation mode, float32; stays as it is.
+    dtype : torch.dtype
+        Precision of its convolutions; without bfloat16 instructions, OpenVINO uses float32.
+
+    Raises
+    ------
+    MissingExtraError
+        If OpenVINO is not installed.
+    """
+
+    def __init__(self, network: FusedUNet, *, dtype: torch.dtype) -> None:
+        self._openvino = import_openvino()
+        self._network = _ChannelsLast(PreparedUNet(network, plain=True)).eval()
+        self._properties = {
+            "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._compiled: dict[tuple[torch.Size, ...], Any] = {}
+
+    def logits(self, features: Tensor, guides: Guides) -> Tensor:
+        """Return class scores in float32; as `Engine.logits`."""
+        arrays = [_channels_last(values) for values in (features, *(guides or ()))]
+        shapes = tuple(array.shape for array in arrays)
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._compile(shapes)
+        inputs = [array.numpy() for array in arrays]
+        scores = self._compiled[shapes](inputs, share_inputs=True)[0]
+        return torch.from_numpy(scores).movedim(-1, 1)
+
+    def _compile(self, shapes: Sequence[torch.Size]) -> Any:
+        with torch.inference_mode(False), torch.no_grad(), older_torch_allowed():
+            examples = tuple(torch.zeros(shape) for shape in shapes)
+            model = self._openvino.convert_model(torch.export.export(self._network, examples))
+        return self._openvino.Core().compile_model(model, "CPU", self._properties)
+
+
+def _channels_last(values: Tensor) -> Tensor:
+    """Return (N, channel, ...) as (N, ..., channel) float32; no copy where it lies so in memory."""
+    return values.movedim(1, -1).float().contiguous()
+
+
+class _ChannelsLast(nn.Module):
+    """A network whose inputs and output have their channels last, as they lie in memory."""
+
+    def __init__(self, network: PreparedUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor, *guides: Tensor) -> Tensor:
+        """Return class scores (N, [z,] y, x, classes)."""
+        first = [guide.movedim(-1, 1) for guide in guides]
+        scores = self.network(features.movedim(-1, 1), first or None)
+        return cast(Tensor, scores.movedim(1, -1))
