@@ -56,7 +56,7 @@ def test_a_missing_model_is_one_readable_error(monkeypatch, tmp_path, caplog):
 def test_an_unknown_name_lists_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         command.parse(["engin"])
-    assert "'engin' is not known: use one of engine, monai" in capsys.readouterr().err
+    assert "'engin' is not known: use one of engine, engines, monai" in capsys.readouterr().err
 
 
 def test_a_quick_run_does_not_overwrite_the_results_of_a_full_one():

@@ -29,7 +29,7 @@ def rendered(name, **params):
 def test_every_caption_renders_and_names_its_subject(path):
     params = {"settings": ReportSettings().model_dump(), "limits": LIMITS}
     text = rendered(path.name, **params)
-    assert ("cell_7" in text) != (path.name in {"cohort.rst", "workflow.rst"})
+    assert ("cell_7" in text) != (path.name in {"cohort.rst", "context_study.rst", "workflow.rst"})
 
 
 def test_overlay_caption_prints_the_settings():
