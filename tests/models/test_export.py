@@ -66,8 +66,9 @@ def metadata_of(form: str, path: Path) -> dict[str, str]:
     if form == "onnx":
         session = import_onnxruntime().InferenceSession(str(path))
         return session.get_modelmeta().custom_metadata_map
-    info = import_openvino().Core().read_model(path / "model.xml").get_rt_info()["parafovea"]
-    return {name: info[name].astype(str) for name in info.value}
+    network = import_openvino().Core().read_model(path / "model.xml")
+    names = network.get_rt_info()["parafovea"]
+    return {name: network.get_rt_info(["parafovea", name]).astype(str) for name in names}
 
 
 def inputs_of(model: Path, shape: tuple[int, ...], count: int) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -96,6 +97,8 @@ class OnnxFormat:
         # Says that packages are missing whose operators are not used here.
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         with older_torch_allowed():
+            # Features and context share the names of their axes, as they should.
+            warnings.filterwarnings("ignore", "# The axis name", UserWarning)
             program = torch.onnx.export(
                 network,
                 tuple(inputs),
