@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_sample import smooth_volume, store_volume
 
@@ -15,6 +15,7 @@ from parafovea.grid import Box, Grid
 from parafovea.store import Turned, open_stored
 from parafovea.symmetry import IDENTITY, STEPS, Symmetry, check_views, require_fit
 
+quick = settings(deadline=None, max_examples=50)
 symmetries = st.lists(st.sampled_from(sorted(STEPS)), max_size=4).map(
     lambda steps: Symmetry.named("+".join(steps))
 )
@@ -41,6 +42,7 @@ def test_steps_are_numpys_flips_and_quarter_turns() -> None:
         np.testing.assert_array_equal(Symmetry.named(name).turned(values[None])[0], turned)
 
 
+@quick
 @given(symmetries, symmetries, shapes)
 def test_one_after_the_other_is_their_product_and_the_inverse_leads_back(
     first: Symmetry, second: Symmetry, shape: tuple[int, int, int]
@@ -52,6 +54,7 @@ def test_one_after_the_other_is_their_product_and_the_inverse_leads_back(
     assert first.turned(values).shape == first.shape(shape)
 
 
+@quick
 @given(symmetries, shapes, shapes, shapes)
 def test_boxes_and_grids_move_as_arrays_do(
     symmetry: Symmetry,
@@ -72,6 +75,7 @@ def test_boxes_and_grids_move_as_arrays_do(
     assert grid.spacing == tuple((3.0, 4.0, 5.0)[axis] for axis in symmetry.order)
 
 
+@quick
 @given(symmetries)
 def test_a_stored_volume_is_read_turned(symmetry: Symmetry) -> None:
     values = counted((4, 5, 6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tiny_sample import tiny_recipe, tiny_spec
@@ -15,6 +15,7 @@ from parafovea.grid import Box
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import planned_layout
 
+quick = settings(deadline=None, max_examples=50)
 SPEC = tiny_spec(tiny_recipe(context=False))
 
 
@@ -29,8 +30,8 @@ SPEC = tiny_spec(tiny_recipe(context=False))
     ],
 )
 def test_settings_survive_the_way_through_a_rule(values: dict[str, Any]) -> None:
-    settings = InferenceSettings(**values)
-    assert InferenceSettings(**settings.model_dump(mode="json")) == settings
+    chosen = InferenceSettings(**values)
+    assert InferenceSettings(**chosen.model_dump(mode="json")) == chosen
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,7 @@ def test_overlap_is_a_stride() -> None:
     assert strided == planned_layout(shape, SPEC, InferenceSettings())
 
 
+@quick
 @given(st.tuples(*[st.integers(1, 70)] * 3))
 def test_a_whole_volume_is_one_window_of_a_multiple_of_16(shape: tuple[int, int, int]) -> None:
     (window,) = planned_layout(shape, SPEC, InferenceSettings(mode="whole_volume")).windows()
