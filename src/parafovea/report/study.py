@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -15,7 +16,19 @@ from parafovea.report.canvas import INK, MUTED, STYLE, new_figure
 from parafovea.report.palette import class_colours
 
 #: Inches: two columns of a journal's page.
-WIDTH, HEIGHT = 7.2, 2.9
+WIDTH, HEIGHT = 7.2, 3.2
+
+#: Points between the axes and their title.
+TITLE_PAD = 7
+
+#: Where keys cover no data.
+BELOW: dict[str, Any] = {
+    "loc": "upper center",
+    "bbox_to_anchor": (0.5, -0.16),
+    "ncols": 3,
+    "handlelength": 1.2,
+    "columnspacing": 1.4,
+}
 
 #: On top of the one look: text as outlines and fixed identifiers, so that files come out the same.
 PAPER = {"svg.fonttype": "path", "svg.hashsalt": "parafovea", "pdf.fonttype": 42}
@@ -70,7 +83,15 @@ def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int) -
         _fusions(left, scores, classes, ratio)
         _spacings(right, scores, classes)
         for axes, letter in ((left, "a"), (right, "b")):
-            axes.text(-0.04, 1.06, letter, transform=axes.transAxes, weight="bold", size=11)
+            axes.annotate(
+                letter,
+                (0, 1),
+                xycoords="axes fraction",
+                xytext=(-22, TITLE_PAD),
+                textcoords="offset points",
+                weight="bold",
+                size=11,
+            )
             axes.grid(axis="y", color="#E8EBEF", linewidth=0.6)
             axes.set_axisbelow(True)
         low = float(scores["iou"].min())
@@ -101,12 +122,12 @@ def _fusions(axes: Axes, scores: pd.DataFrame, classes: Sequence[str], ratio: in
     axes.set_xticks(range(len(classes)), classes)
     axes.tick_params(axis="x", length=0, labelcolor=INK)
     axes.set_ylabel("IoU on unseen phantoms")
-    axes.set_title(f"Fusion (context {ratio} times coarser)", loc="left")
+    axes.set_title(f"Fusion (context {ratio} times coarser)", loc="left", pad=TITLE_PAD)
     keys = [
         Line2D([], [], color=colour, linewidth=2, label=FUSIONS[fusion])
         for fusion, colour in FUSION_COLOURS.items()
     ]
-    axes.legend(handles=keys, loc="lower right", handlelength=1.2)
+    axes.legend(handles=keys, **BELOW)
 
 
 def _spacings(axes: Axes, scores: pd.DataFrame, classes: Sequence[str]) -> None:
@@ -126,5 +147,5 @@ def _spacings(axes: Axes, scores: pd.DataFrame, classes: Sequence[str]) -> None:
     axes.set_xlim(-0.3, len(ratios) + 0.3)
     axes.set_xlabel("context spacing over local spacing")
     axes.xaxis.label.set_color(MUTED)
-    axes.set_title("Spacing (attention)", loc="left")
-    axes.legend(loc="lower right", handlelength=1.2)
+    axes.set_title("Spacing (attention)", loc="left", pad=TITLE_PAD)
+    axes.legend(**BELOW)
