@@ -36,6 +36,8 @@ wildcard_constraints:
 
 plan = cache(PROJECT.plan)
 
+STUDY = PROJECT.study
+
 
 def setting(key):
     """Return a function of the wildcards: a value of the sample's plan, by its dotted key."""
@@ -60,6 +62,18 @@ def training(key):
 
     def value(wildcards):
         return PROJECT.training_plan(wildcards.model)[key]
+
+    return value
+
+
+def studied(key):
+    """Return a function of the wildcards: a value of a study model's plan, by its dotted key."""
+
+    def value(wildcards):
+        plan = STUDY.plan(
+            wildcards.variant, int(wildcards.seed), PROJECT.settings.results
+        )
+        return reduce(getitem, key.split("."), plan)
 
     return value
 

@@ -1,25 +1,11 @@
 # What context is worth: models that differ in their context alone, trained and scored alike.
 # The target is `figures`; config/study.yaml says what is compared.
 
-STUDY = PROJECT.study
-
 
 wildcard_constraints:
     phantom=r"[a-z]+_seed\d+",
     ratio=r"\d+",
     variant=r"[a-z]+\d*",
-
-
-def studied(key):
-    """Return a function of the wildcards: a value of one model's plan, by its dotted key."""
-
-    def value(wildcards):
-        plan = STUDY.plan(
-            wildcards.variant, int(wildcards.seed), PROJECT.settings.results
-        )
-        return reduce(getitem, key.split("."), plan)
-
-    return value
 
 
 use rule resample_volume as resample_study_volume with:
