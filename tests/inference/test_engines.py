@@ -232,22 +232,23 @@ def test_a_missing_openvino_is_one_error_with_the_fix(
     assert not (tmp_path / "s.zarr").exists()
 
 
-def test_compile_without_a_compiler_is_one_error_with_the_fix(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from torch._inductor import config, cpp_builder
-
-    monkeypatch.setattr(config.cpp, "cxx", (str(tmp_path / "no-compiler"),))
-    monkeypatch.setattr(config, "force_disable_caches", True)
-    cpp_builder.cpp_compiler_search.cache_clear()
+@pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled:UserWarning")
+def test_compile_without_a_compiler_is_one_error_with_the_fix(tmp_path: Path) -> None:
     spec = tiny_spec(tiny_recipe(dimensions=2, context=False))
     network = random_network(FusedUNet.from_spec(spec))
     engine = make_engine(
         "torch", network, PreparedUNet(network), dtype=torch.float32, compiled=True
     )
+    # Made the engine first: that imports torch's compiler, with its settings.
+    from torch._inductor import config, cpp_builder
+
     torch.compiler.reset()
-    with torch.inference_mode(), pytest.raises(ConfigError) as caught:
+    cpp_builder.cpp_compiler_search.cache_clear()
+    without = {"cpp.cxx": (str(tmp_path / "no-compiler"),), "force_disable_caches": True}
+    with config.patch(without), torch.inference_mode(), pytest.raises(ConfigError) as caught:
         engine.logits(*batch_for(network))
+    cpp_builder.cpp_compiler_search.cache_clear()
+    assert "No working C++ compiler found" in str(caught.value)
     assert "install a C++ compiler such as g++" in str(caught.value)
     assert "compile: false" in str(caught.value)
     assert "\n" not in str(caught.value)

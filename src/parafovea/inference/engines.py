@@ -155,7 +155,9 @@ class CompiledEngine:
         try:
             return cast(Tensor, self._network(features, guides))
         except TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
+            lines = [line.strip() for line in str(error).splitlines()]
+            # The first line names torch's compiler; the reason follows.
+            reason = next((line for line in lines if line and not line.endswith(":")), "")
             raise ConfigError(
                 f"compile: true failed ({reason}): install a C++ compiler such as g++ and the "
                 "headers of Python, name another compiler by CXX, or set compile: false"
