@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +42,18 @@ needs_openvino = pytest.mark.skipif(
     not is_installed("openvino"), reason="openvino is not installed: parafovea[openvino]"
 )
 
+#: What torch.compile calls: a compiler, and the headers of Python.
+needs_compiler = pytest.mark.skipif(
+    not (
+        any(shutil.which(name) for name in ("g++", "clang++"))
+        and Path(sysconfig.get_path("include"), "Python.h").is_file()
+    ),
+    reason="no C++ compiler, or no headers of Python",
+)
+
 #: Name of the engine, and whether it is torch.compile.
 ENGINES = [
-    pytest.param("torch", True, id="compiled"),
+    pytest.param("torch", True, id="compiled", marks=needs_compiler),
     pytest.param("openvino", False, id="openvino", marks=needs_openvino),
 ]
 
