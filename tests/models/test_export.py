@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,16 @@ def test_an_onnx_file_has_named_free_axes_and_no_paths_of_the_machine(tmp_path: 
     assert shapes["context"][:2] == ["batch", 2]
     assert all(isinstance(size, str) for size in shapes["features"][2:])
     assert b".py" not in (tmp_path / "model.onnx").read_bytes()
+
+
+def test_a_torchscript_file_holds_no_paths_of_the_machine(tmp_path: Path) -> None:
+    model = tiny_model(tmp_path / "model", tiny_recipe())
+    export_model(model, tmp_path / "model.pt", form="torchscript")
+    source = str(Path(export.__file__).parent).encode()
+    with zipfile.ZipFile(tmp_path / "model.pt") as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    assert any(name.endswith(".py") for name in records)
+    assert not [name for name, content in records.items() if source in content]
 
 
 def test_a_file_that_computes_something_else_is_not_kept(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -74,7 +76,13 @@ class TorchScriptFormat:
             # Compared to torch afterwards, by what reads the file.
             traced = torch.jit.trace(network, tuple(inputs), check_trace=False)  # type: ignore[no-untyped-call]
             extra = {f"{METADATA}.json": json.dumps(dict(metadata))}
-            torch.jit.save(traced, str(path), _extra_files=extra)
+            content = io.BytesIO()
+            torch.jit.save(traced, content, _extra_files=extra)
+        # Where in its source each operation comes from, with the paths of this machine, stays out.
+        with zipfile.ZipFile(content) as full, zipfile.ZipFile(path, "w") as kept:
+            for record in full.infolist():
+                if not record.filename.endswith(".debug_pkl"):
+                    kept.writestr(record, full.read(record))
 
     def run(self, path: Path, inputs: Sequence[Tensor]) -> NDArray[np.float32]:
         """Read a network back and return its probabilities."""

@@ -75,6 +75,30 @@ def compare_with_truth(
     return values | tables.metrics(names, instances)
 
 
+def prediction_confusion(prediction: Stored, truth: SampledTruth, classes: int) -> Array:
+    """Return the confusion matrix of a prediction's most probable classes, slab by slab.
+
+    Parameters
+    ----------
+    prediction : Stored
+        (class, z, y, x) probabilities.
+    truth : SampledTruth
+        True classes, on the same grid.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    (classes, classes) int64
+        As of `confusion_matrix`.
+    """
+    confusion = np.zeros((classes, classes), np.int64)
+    for box in slabs(prediction.grid.shape):
+        found = prediction.read(box).argmax(axis=0)
+        confusion += confusion_matrix(truth.read(box), found, classes)
+    return confusion
+
+
 class _Tables:
     """The tables of pairs that grow while the slabs pass."""
 

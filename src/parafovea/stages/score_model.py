@@ -11,14 +11,12 @@ import pandas as pd
 
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.spec import read_spec
-from parafovea.quality.overlap import confusion_matrix, overlap_metrics
+from parafovea.quality.compare import prediction_confusion
+from parafovea.quality.overlap import overlap_metrics
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.store import open_stored, replacing
 from parafovea.training.samples import OpenSample, TrainingSample
-
-#: Planes that are compared at a time.
-SLAB = 32
 
 
 def score_model(
@@ -59,9 +57,7 @@ def score_model(
             infer_shard(sample.inputs, model, shard, shard=1, settings=settings)
             blend_shards([shard], prediction)
             stored = open_stored(prediction)
-            for box in stored.grid.box.tiles((SLAB, *stored.grid.shape[1:])):
-                found = stored.read(box).argmax(axis=0)
-                confusion += confusion_matrix(truth.read(box), found, len(spec.classes))
+            confusion += prediction_confusion(stored, truth, len(spec.classes))
     scores = overlap_metrics(confusion, spec.classes)
     rows = [
         {**facts, "class": name, **{m: scores[m, name] for m in ("iou", "precision", "recall")}}

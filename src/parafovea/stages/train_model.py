@@ -24,7 +24,8 @@ from parafovea.inference.settings import InferenceSettings
 from parafovea.models.folder import save_model
 from parafovea.models.network import FusedUNet
 from parafovea.models.spec import ModelSpec
-from parafovea.quality.overlap import confusion_matrix, overlap_metrics
+from parafovea.quality.compare import prediction_confusion
+from parafovea.quality.overlap import overlap_metrics
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.store import open_stored, replacing
 from parafovea.training.curve import draw_curve
@@ -222,9 +223,7 @@ def _volume_scores(
             prediction = output.with_suffix(".prediction.zarr")
             blend_shards([output], prediction)
             stored = open_stored(prediction)
-            for box in stored.grid.box.tiles((32, *stored.grid.shape[1:])):
-                found = stored.read(box).argmax(axis=0)
-                confusion += confusion_matrix(sample.truth.read(box), found, len(spec.classes))
+            confusion += prediction_confusion(stored, sample.truth, len(spec.classes))
     scores = overlap_metrics(confusion, spec.classes)
     return {
         name: None if value is None else round(float(value), 4)
