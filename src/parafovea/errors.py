@@ -38,6 +38,10 @@ class ModelError(ParafoveaError, ValueError):
     """A model folder that is incomplete, altered or does not fit the data."""
 
 
+class TrainingError(ParafoveaError, ArithmeticError):
+    """A training that has diverged."""
+
+
 class MemoryLimitError(ParafoveaError, MemoryError):
     """A computation that needs more memory than there is."""
 

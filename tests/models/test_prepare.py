@@ -76,7 +76,7 @@ def test_a_network_without_context_computes_the_same(dimensions: int) -> None:
 def test_no_normalization_is_left() -> None:
     kinds = {type(module) for module in PreparedUNet(network_of("attention", 3)).modules()}
     assert nn.BatchNorm3d not in kinds
-    assert nn.Conv3d in kinds
+    assert any(issubclass(kind, nn.Conv3d) for kind in kinds)
 
 
 def test_pooled_weights_give_the_means_of_what_the_weights_give() -> None:

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from tiny_sample import tiny_recipe
 from tiny_training import training_sample
 
+from parafovea.errors import TrainingError
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.folder import load_model
 from parafovea.models.spec import Recipe
@@ -111,6 +112,20 @@ def test_the_history_has_a_row_for_each_validation_and_no_folder_is_left(undistu
     assert list(history.columns) == ["step", "loss", "validation_iou", "iou.dark", "iou.bright"]
     assert [path.name for path in undisturbed.parent.iterdir()] == ["model"]
     assert str(undisturbed.parent) not in (undisturbed / "model.json").read_text()
+
+
+def test_a_training_that_diverges_ends_with_an_error_and_no_model(
+    tmp_path: Path, sample: TrainingSample, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = FusionTask._scores
+
+    def overflowing(self: FusionTask, inputs: Any) -> torch.Tensor:
+        return plain(self, inputs) * (torch.inf if self.global_step == 3 else 1)
+
+    monkeypatch.setattr(FusionTask, "_scores", overflowing)
+    with pytest.raises(TrainingError, match="loss is nan at step 4 of 6.*learning_rate"):
+        train(tmp_path, sample, recipe)
+    assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize("step", [3, 4])

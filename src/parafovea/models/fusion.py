@@ -7,18 +7,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from parafovea.models.layers import batch_norm, conv
+
 Fusion = Literal["attention", "concat", "none"]
-
-
-def conv(dimensions: int, inputs: int, outputs: int, kernel: int) -> nn.Module:
-    """Return a convolution with bias that keeps the size, in 2 or 3 dimensions."""
-    layer = nn.Conv3d if dimensions == 3 else nn.Conv2d
-    return layer(inputs, outputs, kernel, padding=kernel // 2)
-
-
-def batch_norm(dimensions: int, channels: int) -> nn.Module:
-    """Return a batch normalization in 2 or 3 dimensions."""
-    return nn.BatchNorm3d(channels) if dimensions == 3 else nn.BatchNorm2d(channels)
 
 
 class AttentionFusion(nn.Module):

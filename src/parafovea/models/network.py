@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from parafovea.models.fusion import Fusion, batch_norm, conv, fusion_block
+from parafovea.models.fusion import Fusion, fusion_block
+from parafovea.models.layers import batch_norm, conv
 from parafovea.models.spec import ModelSpec
 from parafovea.models.upsampling import learned_upsampling as upsampling_layers
 

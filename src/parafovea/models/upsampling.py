@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from parafovea.models.fusion import batch_norm, conv
+from parafovea.models.layers import batch_norm, conv
 
 
 def learned_upsampling(factor: int, channels: int, dimensions: int) -> nn.Sequential:

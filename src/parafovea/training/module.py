@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from monai.losses import DiceCELoss
 from numpy.typing import NDArray
 from torch import Tensor
 
+from parafovea.errors import TrainingError
 from parafovea.grid import Box
 from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.inference.settings import InferenceSettings
@@ -152,9 +154,17 @@ class FusionTask(L.LightningModule):
             targets.append(turned(target, turns))
         target = self._flattened(torch.stack(targets))
         loss: Tensor = self.loss(self._scores(inputs).float(), target)
-        self._losses.append(float(loss.detach()))
+        self._losses.append(self._finite(float(loss.detach())))
         self.log("loss", loss, prog_bar=True, batch_size=len(windows))
         return loss
+
+    def _finite(self, loss: float) -> float:
+        if math.isfinite(loss):
+            return loss
+        raise TrainingError(
+            f"the loss is {loss} at step {self.global_step + 1} of {self.settings.steps}: the "
+            f"training has diverged. Lower its learning_rate (now {self.settings.learning_rate:g})"
+        )
 
     def _generator(self, window: TrainingWindow, batch_index: int) -> np.random.Generator:
         """Return what a window's augmentation is drawn from: its place and the step."""
