@@ -7,11 +7,11 @@ STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test test-openvino lint bench clean
 
 help: ## Show what one can do.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(STAMP) ## Install everything into .venv.
 
@@ -32,6 +32,12 @@ demo: $(STAMP) ## Segment three phantom cells; prints the path of the report.
 
 test: $(STAMP) ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup
+
+test-openvino: $(STAMP) ## Run the tests of OpenVINO, an optional engine, which is installed apart.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target $(VENV)/openvino --upgrade openvino==2026.4.1
+	PYTHONPATH=$(VENV)/openvino $(BIN)/python -m pytest -q \
+	  -k openvino tests/inference/test_engines.py tests/models/test_export.py
 
 lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .

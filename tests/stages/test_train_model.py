@@ -123,9 +123,18 @@ def test_a_training_that_diverges_ends_with_an_error_and_no_model(
         return plain(self, inputs) * (torch.inf if self.global_step == 3 else 1)
 
     monkeypatch.setattr(FusionTask, "_scores", overflowing)
-    with pytest.raises(TrainingError, match="loss is nan at step 4 of 6.*learning_rate"):
+    with pytest.raises(TrainingError, match=r"loss is nan at step 4 of 6.*learning_rate"):
         train(tmp_path, sample, recipe)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_slurm_job_of_several_tasks_trains_one_model(
+    tmp_path: Path, sample: TrainingSample, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = {"NTASKS": "2", "JOB_NAME": "train", "JOB_ID": "7", "PROCID": "1", "LOCALID": "1"}
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert (train(tmp_path, sample, recipe, steps=2) / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("step", [3, 4])

@@ -18,6 +18,9 @@ from parafovea.stages.infer_shard import infer_shard
 from parafovea.store import open_stored, replacing
 from parafovea.training.samples import OpenSample, TrainingSample
 
+#: Windows in one call of the network: those of a study are small, and quick only together.
+BATCH = 16
+
 
 def score_model(
     model: Path,
@@ -48,7 +51,7 @@ def score_model(
         If a truth cannot be read or does not fit its volume.
     """
     spec = read_spec(model)
-    settings = InferenceSettings()
+    settings = InferenceSettings(batch_size=BATCH)
     confusion = np.zeros((len(spec.classes),) * 2, dtype=np.int64)
     for sample in samples:
         truth = OpenSample(sample, spec).truth

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from parafovea import __version__
 from parafovea.devices import choose_device, computes_bfloat16, keep_buffers
@@ -104,6 +105,8 @@ def _trainer(folder: Path, settings: TrainingSettings) -> L.Trainer:
         enable_model_summary=False,
         deterministic="warn",
         default_root_dir=folder,
+        # One process, also inside a Slurm job, which Lightning would take for a distributed one.
+        plugins=[LightningEnvironment()],
         callbacks=[
             ModelCheckpoint(
                 folder,
@@ -241,5 +244,6 @@ def _quiet() -> None:
         ".*does not have many workers.*",
         ".*log_every_n_steps.*",
         ".*exists and is not",
+        ".*`srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message=message)
