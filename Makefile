@@ -7,11 +7,11 @@ STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test test-slurm lint bench clean
 
 help: ## Show what one can do.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(STAMP) ## Install everything into .venv.
 
@@ -31,7 +31,12 @@ demo: $(STAMP) ## Segment three phantom cells; prints the path of the report.
 	@echo "Open $(CURDIR)/results/report.html"
 
 test: $(STAMP) ## Run all tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
+	  --ignore tests/slurm
+
+test-slurm: $(STAMP) ## Run the workflow and its faults on a Slurm of this machine, as root.
+	@$(BIN)/python tests/slurm/cluster.py
+	$(BIN)/python -m pytest -q -n0 tests/slurm
 
 lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .

@@ -16,6 +16,8 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -51,6 +53,11 @@ def obstacle() -> str | None:
         )
     if any(process.info["name"] == "slurmctld" for process in psutil.process_iter(["name"])):
         return "slurmctld runs on this machine already: stop it, or test on another machine"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _make_device(Path(folder) / "gpu")
+    except PermissionError:
+        return "no device file can be made, as in some containers: run this on a whole machine"
     return None
 
 
@@ -81,6 +88,12 @@ class JobRecord:
         """How many GPUs Slurm gave it."""
         found = re.search(r"gpu(?::\w+)?:(\d+)", self.fields.get("JOB_GRES", ""))
         return int(found[1]) if found else 0
+
+    @property
+    def mem_mb(self) -> float:
+        """The memory that it asked for, in megabytes."""
+        size = self.fields["MinMemoryNode"]
+        return float(size[:-1]) * {"M": 1, "G": 1024}[size[-1]]
 
     def __getitem__(self, name: str) -> str:
         """Return one field."""
@@ -150,6 +163,18 @@ class Cluster:
         for process in [*steps, *doomed]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+
+    def freeze(self, job: JobRecord) -> None:
+        """Stop all processes of a running job, as if it hung."""
+        words = (
+            line.split() for line in command("scontrol", "listpids", job["JobId"]).splitlines()
+        )
+        for word, *_ in words:
+            if word.isdigit() and int(word) > 1:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process = psutil.Process(int(word))
+                    if process.name() != "slurmstepd":  # it has to end the others
+                        process.suspend()
 
     def state(self) -> str:
         """Return the state of the node, as `sinfo` says it."""
@@ -242,11 +267,21 @@ PartitionName=gpu Nodes={self.node} MaxTime=INFINITE State=UP
 def running_cluster(folder: Path) -> Iterator[Cluster]:
     """Yield a cluster whose files lie in an empty folder, and stop it whatever happens."""
     cluster = Cluster(folder)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         cluster.start()
         yield cluster
+    except TimeoutError as error:
+        for log in sorted(folder.glob("*.log")):
+            error.add_note(f"{log.name}: {log.read_text()[-2000:]}")
+        raise
     finally:
         cluster.stop()
+        signal.signal(signal.SIGTERM, before)
 
 
 def command(*words: str) -> str:
@@ -302,3 +337,9 @@ def _put_back() -> None:
         else:
             file.unlink(missing_ok=True)
             aside.unlink()
+
+
+if __name__ == "__main__":
+    if reason := obstacle():
+        print(f"No Slurm can be started here: {reason}", file=sys.stderr)
+        sys.exit(3)
