@@ -36,7 +36,7 @@ test: $(STAMP) ## Run all tests.
 
 test-slurm: $(STAMP) ## Run the workflow and its faults on a Slurm of this machine, as root.
 	@$(BIN)/python tests/slurm/cluster.py
-	$(BIN)/python -m pytest -q -n0 tests/slurm
+	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/slurm
 
 lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from parafovea.models.spec import BackboneSpec, ModelSpec
 PREDICTION = "results/a/prediction.ome.zarr"
 
 #: Seconds within which a job starts, or is told to end.
-PATIENCE = 180
+PATIENCE = 300
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,17 @@ def test_a_cancelled_job_is_tried_again_alone(disturbed):
 
 
 def test_a_drained_node_takes_no_job_until_it_is_back_and_nothing_is_repeated(disturbed, cluster):
+    def states():
+        jobs = [*disturbed.jobs(), *disturbed.jobs("blend_shards")]
+        return {job["JobState"] for job in jobs}
+
     disturbed.first_shard()
     node = f"NodeName={cluster.node}"
     command("scontrol", "update", node, "State=DRAIN", "Reason=test")
     try:
         wait_until(lambda: cluster.state() == "DRAINED", PATIENCE, "the node is drained")
-        waiting = [*disturbed.jobs(), *disturbed.jobs("blend_shards")]
-        assert {job["JobState"] for job in waiting} <= {"COMPLETED", "PENDING"}
+        wait_until(lambda: "PENDING" in states(), PATIENCE, "a job waits for the node")
+        assert states() <= {"COMPLETED", "PENDING"}
     finally:
         command("scontrol", "update", node, "State=RESUME")
     attempts, blendings = disturbed.finish()

@@ -46,6 +46,7 @@ class JobRequests:
         self._project = project
         self._planning = planning
         self._works: dict[str, Work] = {}
+        self._known: dict[tuple[str, str, int], Request] = {}
 
     def of(self, stage: str, wildcards: Mapping[str, str], attempt: int) -> Request:
         """Return what one attempt of a job asks for.
@@ -74,10 +75,7 @@ class JobRequests:
             return request(stage, self._phantom(phantom, self._any_recipe()), attempt)
         if "sample" not in wildcards:
             return self._of_study(stage, attempt)
-        if self._planning and stage in SHORT:
-            samples = map(self.work, self._project.predicted)
-            return largest_request(stage, samples, attempt)
-        return request(stage, self.work(wildcards["sample"]), attempt)
+        return self._of_sample(stage, wildcards["sample"], attempt)
 
     def work(self, sample: str) -> Work:
         """Return a sample, as far as the size of its jobs depends on it.
@@ -90,6 +88,17 @@ class JobRequests:
             grid = self._grid(sample, recipe).converted(recipe.unit)
             self._works[sample] = Work(grid, recipe, self._project.inference(sample))
         return self._works[sample]
+
+    def _of_sample(self, stage: str, sample: str, attempt: int) -> Request:
+        largest = self._planning and stage in SHORT
+        key = (stage, "" if largest else sample, attempt)
+        if key not in self._known:
+            self._known[key] = (
+                largest_request(stage, map(self.work, self._project.predicted), attempt)
+                if largest
+                else request(stage, self.work(sample), attempt)
+            )
+        return self._known[key]
 
     def _grid(self, sample: str, recipe: Recipe) -> Grid:
         entry = self._project.samples[sample]
