@@ -7,7 +7,7 @@ STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-openvino lint bench clean
+.PHONY: help setup demo test test-slurm test-openvino lint bench clean
 
 help: ## Show what one can do.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
@@ -31,7 +31,12 @@ demo: $(STAMP) ## Segment three phantom cells; prints the path of the report.
 	@echo "Open $(CURDIR)/results/report.html"
 
 test: $(STAMP) ## Run all tests.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
+	  --ignore tests/slurm
+
+test-slurm: $(STAMP) ## Run the workflow and its faults on a Slurm of this machine, as root.
+	@$(BIN)/python tests/slurm/cluster.py
+	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/slurm
 
 test-openvino: $(STAMP) ## Run the tests of OpenVINO, an optional engine, which is installed apart.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \

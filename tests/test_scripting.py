@@ -16,6 +16,7 @@ def job(tmp_path):
         rule="resample_volume",
         wildcards={"sample": "a"},
         threads=1,
+        resources={},
     )
 
 

@@ -198,3 +198,19 @@ def test_labels_are_marked_for_viewers(tmp_path: Path) -> None:
     with create(path, GRID, dtype=np.uint32, labels=True):
         pass
     assert "image-label" in zarr.open_group(path, mode="r").attrs["ome"]
+
+
+def test_the_same_voxels_are_the_same_file_whichever_chunk_is_compressed_first(
+    tmp_path: Path,
+) -> None:
+    grid = Grid((64, 256, 256), (1, 1, 1))
+    voxels = np.ones(grid.shape, np.float32)
+    # every fourth chunk takes much longer than the others
+    voxels[:32, :, :64] = np.random.default_rng(0).random((32, 256, 64))
+    files = set()
+    for number in range(5):
+        path = tmp_path / f"{number}.ome.zarr"
+        with create(path, grid, dtype=np.float32) as array:
+            array[...] = voxels
+        files.add((path / "0/c/0/0/0").read_bytes())
+    assert len(files) == 1

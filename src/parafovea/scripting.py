@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from parafovea.device_leases import VISIBLE, leased, visible_devices
 from parafovea.errors import ParafoveaError, describe
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
@@ -16,7 +19,9 @@ logger = logging.getLogger("parafovea")
 
 
 class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
-    """Context of a script's body: sets up its log and its threads, and tells its errors.
+    """Context of a script's body: sets up its log, its threads and its GPU, and tells its errors.
+
+    A job that asks for a GPU takes one of those that it sees, which no other job then takes.
 
     A user's mistake is told as its message, anything else with its traceback, both in the log and
     on stderr; the script then ends with status 1.
@@ -32,6 +37,7 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         self._job = job
         self._handlers: list[logging.Handler] = []
         self._level = logging.WARNING
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> None:
         log = Path(self._job.log[0])
@@ -53,6 +59,10 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(self._job.threads)
+            try:
+                self._take_device(torch.cuda)
+            except ParafoveaError as error:
+                self.__exit__(type(error), error, None)
 
     def __exit__(
         self,
@@ -70,10 +80,30 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         if isinstance(error, Exception):
             raise SystemExit(1) from None
 
+    def _take_device(self, cuda: Any) -> None:
+        """Show CUDA one device alone, before it starts; where it has one, there is no choice."""
+        from parafovea.devices import DEVICE_VARIABLE
+
+        if not self._job.resources.get("gpu", 0) or DEVICE_VARIABLE in os.environ:
+            return
+        devices = visible_devices(cuda.device_count())
+        if len(devices) > 1:
+            before = os.environ.get(VISIBLE)
+            os.environ[VISIBLE] = self._held.enter_context(leased(devices))
+            self._held.callback(_set_visible, before)
+
     def _release(self) -> None:
+        self._held.close()
         logging.captureWarnings(False)
         root = logging.getLogger()
         root.setLevel(self._level)
         for handler in self._handlers:
             root.removeHandler(handler)
             handler.close()
+
+
+def _set_visible(devices: str | None) -> None:
+    if devices is None:
+        os.environ.pop(VISIBLE, None)
+    else:
+        os.environ[VISIBLE] = devices

@@ -27,6 +27,10 @@ zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 OME_VERSION = "0.5"
 
+#: Several threads put the chunks of a shard into its file in the order in which they finish, so
+#: that the same voxels become other bytes each time.
+_IN_ORDER = {"threading.max_workers": 1}
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -207,16 +211,17 @@ def create(
     record = attributes if attributes is not None else {}
     with replacing(path) as partial:
         group = zarr.create_group(partial, zarr_format=3)
-        array = group.create_array(
-            "0",
-            shape=shape,
-            chunks=chunks,
-            shards=shards,
-            dtype=np.dtype(dtype),
-            dimension_names=names,
-            compressors=BloscCodec(cname=codec, clevel=1, shuffle="shuffle"),
-            fill_value=0,
-        )
+        with zarr.config.set(_IN_ORDER):
+            array = group.create_array(
+                "0",
+                shape=shape,
+                chunks=chunks,
+                shards=shards,
+                dtype=np.dtype(dtype),
+                dimension_names=names,
+                compressors=BloscCodec(cname=codec, clevel=1, shuffle="shuffle"),
+                fill_value=0,
+            )
         yield array
         group.attrs.put(
             {

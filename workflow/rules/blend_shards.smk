@@ -9,6 +9,9 @@ rule blend_shards:
         "<benchmarks>/{sample}/blend_shards.tsv"
     conda:
         "../../envs/parafovea.yaml"
+    resources:
+        mem_mb=memory("blend_shards"),
+        runtime=minutes("blend_shards"),
     params:
         output_scale=setting("output_scale"),
         code=fingerprint("stages.blend_shards"),

@@ -5,6 +5,7 @@ from operator import getitem
 from pathlib import Path
 
 from parafovea import config as parafovea_config
+from parafovea.config.requests import JobRequests
 from parafovea.errors import ParafoveaError, describe
 from parafovea.fingerprint import fingerprint
 
@@ -37,6 +38,26 @@ wildcard_constraints:
 plan = cache(PROJECT.plan)
 
 STUDY = PROJECT.study
+
+REQUESTS = JobRequests(PROJECT, planning=workflow.is_main_process)
+
+
+def memory(stage):
+    """Return a function of a job: the megabytes that it asks for, more at each attempt."""
+
+    def mem_mb(wildcards, attempt):
+        return REQUESTS.of(stage, dict(wildcards.items()), attempt).mem_mb
+
+    return mem_mb
+
+
+def minutes(stage):
+    """Return a function of a job: its time limit in minutes, longer at each attempt."""
+
+    def runtime(wildcards, attempt):
+        return REQUESTS.of(stage, dict(wildcards.items()), attempt).runtime
+
+    return runtime
 
 
 def setting(key):

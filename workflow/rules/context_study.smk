@@ -106,8 +106,8 @@ rule score_model:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory("score_model"),
+        runtime=minutes("score_model"),
     params:
         samples=studied("test.samples"),
         facts=studied("facts"),
@@ -144,6 +144,9 @@ rule plot_context_study:
         "<benchmarks>/study/plot_context_study.tsv"
     conda:
         "../../envs/parafovea.yaml"
+    resources:
+        mem_mb=memory("plot_context_study"),
+        runtime=minutes("plot_context_study"),
     params:
         ratio=STUDY.ratio,
         code=fingerprint("stages.plot_context_study"),

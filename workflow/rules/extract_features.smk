@@ -12,8 +12,8 @@ rule extract_features:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory("extract_features"),
+        runtime=minutes("extract_features"),
     params:
         spacing=setting("recipe.spacing"),
         backbone=setting("recipe.backbone"),

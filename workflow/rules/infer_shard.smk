@@ -17,8 +17,8 @@ rule infer_shard:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=memory("infer_shard"),
+        runtime=minutes("infer_shard"),
     params:
         model=setting("task.model"),
         settings=setting("inference"),

@@ -9,6 +9,9 @@ rule make_phantom:
         "<benchmarks>/phantoms/{kind}_seed{seed}.tsv"
     conda:
         "../../envs/parafovea.yaml"
+    resources:
+        mem_mb=memory("make_phantom"),
+        runtime=minutes("make_phantom"),
     params:
         shape=phantom("shape"),
         spacing=phantom("spacing"),

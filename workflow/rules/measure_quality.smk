@@ -20,6 +20,9 @@ rule measure_quality:
         "<benchmarks>/{sample}/measure_quality.tsv"
     conda:
         "../../envs/parafovea.yaml"
+    resources:
+        mem_mb=memory("measure_quality"),
+        runtime=minutes("measure_quality"),
     params:
         truth=setting("truth"),
         metadata=setting("metadata"),

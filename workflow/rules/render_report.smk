@@ -35,6 +35,9 @@ rule render_report:
         "<benchmarks>/{sample}/render_report.tsv"
     conda:
         "../../envs/parafovea.yaml"
+    resources:
+        mem_mb=memory("render_report"),
+        runtime=minutes("render_report"),
     params:
         truth=setting("truth"),
         metadata=setting("metadata"),

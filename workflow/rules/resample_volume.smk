@@ -10,6 +10,9 @@ rule resample_volume:
         "<benchmarks>/{sample}/resample_volume.tsv"
     conda:
         "../../envs/parafovea.yaml"
+    resources:
+        mem_mb=memory("resample_volume"),
+        runtime=minutes("resample_volume"),
     params:
         source=setting("source"),
         metadata=setting("metadata"),

@@ -11,6 +11,9 @@ rule segment_objects:
         "<benchmarks>/{sample}/segment_objects.tsv"
     conda:
         "../../envs/parafovea.yaml"
+    resources:
+        mem_mb=memory("segment_objects"),
+        runtime=minutes("segment_objects"),
     params:
         method=setting("task.postprocess.method"),
         connectivity=setting("task.postprocess.connectivity"),

@@ -26,6 +26,9 @@ rule summarize_cohort:
         "<benchmarks>/summarize_cohort.tsv"
     conda:
         "../../envs/parafovea.yaml"
+    resources:
+        mem_mb=memory("summarize_cohort"),
+        runtime=minutes("summarize_cohort"),
     params:
         tasks=PROJECT.tasks_of_predicted,
         code=fingerprint("stages.summarize_cohort"),

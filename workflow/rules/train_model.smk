@@ -15,8 +15,8 @@ rule train_model:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=1440,
+        mem_mb=memory("train_model"),
+        runtime=minutes("train_model"),
     params:
         name=training("name"),
         samples=training("samples"),

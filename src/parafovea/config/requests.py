@@ -1,0 +1,150 @@
+"""What each job of a project asks for: the sizes of its samples, given to `config.resources`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from parafovea.config.checks import PHANTOM
+from parafovea.config.project import Project
+from parafovea.config.resources import (
+    SHORT,
+    UNKNOWN_SHAPE,
+    Request,
+    Work,
+    cohort_request,
+    largest_request,
+    request,
+    training_request,
+)
+from parafovea.config.settings import PhantomSettings
+from parafovea.config.study import StudySettings
+from parafovea.errors import ParafoveaError
+from parafovea.grid import Grid
+from parafovea.inference.settings import InferenceSettings
+from parafovea.models.spec import Recipe
+from parafovea.readers.headers import source_grid
+from parafovea.readers.metadata import parse_metadata
+from parafovea.training.settings import TrainingSettings
+
+
+class JobRequests:
+    """The memory and the minutes that the jobs of a project ask for.
+
+    Parameters
+    ----------
+    project : Project
+        The checked project.
+    planning : bool
+        Whether all jobs are planned here. Then those of short stages ask for what the largest
+        sample needs, since a job array asks for all of its jobs alike. Within a job, nobody asks
+        for anything, and the other samples are not looked at.
+    """
+
+    def __init__(self, project: Project, *, planning: bool) -> None:
+        self._project = project
+        self._planning = planning
+        self._works: dict[str, Work] = {}
+        self._known: dict[tuple[str, str, int], Request] = {}
+
+    def of(self, stage: str, wildcards: Mapping[str, str], attempt: int) -> Request:
+        """Return what one attempt of a job asks for.
+
+        Parameters
+        ----------
+        stage : str
+            Name of the stage.
+        wildcards : mapping of str to str
+            Of the rule: a `sample`, the `kind` of a phantom, a `model` that is trained, or those
+            of the context study.
+        attempt : int
+            1 for the first.
+
+        Returns
+        -------
+        Request
+            Twice as much for each further attempt.
+        """
+        if stage in ("summarize_cohort", "plot_context_study"):
+            return cohort_request(len(self._project.samples), attempt)
+        if stage == "train_model":
+            return training_request(self._training(wildcards), attempt)
+        if stage == "make_phantom":
+            phantom = self._project.phantom(wildcards["kind"])
+            return request(stage, self._phantom(phantom, self._any_recipe()), attempt)
+        if "sample" not in wildcards:
+            return self._of_study(stage, attempt)
+        return self._of_sample(stage, wildcards["sample"], attempt)
+
+    def work(self, sample: str) -> Work:
+        """Return a sample, as far as the size of its jobs depends on it.
+
+        A source that cannot be opened counts as `UNKNOWN_SHAPE` voxels of the model's spacing: the
+        job that reads it says what is wrong.
+        """
+        if sample not in self._works:
+            recipe = self._project.recipe(sample)
+            grid = self._grid(sample, recipe).converted(recipe.unit)
+            self._works[sample] = Work(grid, recipe, self._project.inference(sample))
+        return self._works[sample]
+
+    def _of_sample(self, stage: str, sample: str, attempt: int) -> Request:
+        largest = self._planning and stage in SHORT
+        key = (stage, "" if largest else sample, attempt)
+        if key not in self._known:
+            self._known[key] = (
+                largest_request(stage, map(self.work, self._project.predicted), attempt)
+                if largest
+                else request(stage, self.work(sample), attempt)
+            )
+        return self._known[key]
+
+    def _grid(self, sample: str, recipe: Recipe) -> Grid:
+        entry = self._project.samples[sample]
+        if entry.source.startswith(f"{self._project.settings.results}/phantoms/"):
+            found = PHANTOM.fullmatch(entry.source.rpartition("/")[2])
+            if found is not None:
+                return _phantom_grid(self._project.phantom(found["kind"]))
+        with contextlib.suppress(ParafoveaError):
+            return source_grid(
+                entry.source,
+                metadata=parse_metadata(entry.metadata, folder=Path()),
+                finer_than=recipe.spacing,
+                unit=recipe.unit,
+            )
+        return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
+
+    def _phantom(self, phantom: PhantomSettings, recipe: Recipe) -> Work:
+        grid = _phantom_grid(phantom).converted(recipe.unit)
+        return Work(grid, recipe, InferenceSettings())
+
+    def _any_recipe(self) -> Recipe:
+        return next(iter(self._project.recipes.values()))
+
+    def _training(self, wildcards: Mapping[str, str]) -> TrainingSettings:
+        if "variant" in wildcards:
+            study = self._study()
+            return study.training_of(study.variant(wildcards["variant"]), int(wildcards["seed"]))
+        task = self._project.settings.tasks[self._project.trained[wildcards["model"]]]
+        if task.training is None:
+            raise KeyError(wildcards["model"])
+        return task.training
+
+    def _of_study(self, stage: str, attempt: int) -> Request:
+        """Return what a job of the context study asks for; all of its phantoms are alike."""
+        study = self._study()
+        work = self._phantom(self._project.phantom("cell"), study.training.recipe)
+        if stage != "score_model":
+            return request(stage, work, attempt)
+        each = request("infer_shard", work, attempt)
+        return Request(each.mem_mb, each.runtime * len(study.test))
+
+    def _study(self) -> StudySettings:
+        if self._project.study is None:
+            raise KeyError("study")
+        return self._project.study
+
+
+def _phantom_grid(phantom: PhantomSettings) -> Grid:
+    return Grid(phantom.shape, phantom.spacing, unit=phantom.unit)

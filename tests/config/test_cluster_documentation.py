@@ -1,0 +1,47 @@
+"""The table of requests in docs/cluster.md is what the functions say; `--write` writes it anew."""
+
+import sys
+from pathlib import Path
+
+from parafovea.config.resources import STAGES, Work, request
+from parafovea.grid import Grid
+from parafovea.inference.settings import InferenceSettings
+from parafovea.models.spec import read_spec
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/cluster.md"
+BEGIN = "<!-- requests: written by tests/config/test_cluster_documentation.py --write -->\n"
+END = "<!-- end of requests -->"
+SIDES = (256, 1024, 4096, 10240)
+
+
+def table() -> str:
+    recipe = read_spec(ROOT / "resources/models/cell")
+    lines = ["| rule | " + " | ".join(f"{side}³" for side in SIDES) + " |"]
+    lines.append("|---" * (len(SIDES) + 1) + "|")
+    for stage in STAGES:
+        if stage == "make_phantom":
+            continue
+        cells = []
+        for side in SIDES:
+            grid = Grid((side,) * 3, recipe.spacing)
+            asked = request(stage, Work(grid, recipe, InferenceSettings(shards=8)))
+            cells.append(f"{asked.mem_mb} MB, {asked.runtime} min")
+        lines.append(f"| `{stage}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def written(page: str) -> str:
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + table() + END + after
+
+
+def test_the_table_of_requests_is_up_to_date():
+    page = PAGE.read_text(encoding="utf-8")
+    assert BEGIN in page
+    assert written(page) == page, "run: python tests/config/test_cluster_documentation.py --write"
+
+
+if __name__ == "__main__" and "--write" in sys.argv:
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,179 @@
+"""What jobs ask for: enough, more where the sample is larger, more at each attempt."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from parafovea.config import read_project
+from parafovea.config.requests import JobRequests
+from parafovea.config.resources import (
+    SHORT,
+    STAGES,
+    UNKNOWN_SHAPE,
+    Work,
+    request,
+    training_request,
+    window_bytes,
+)
+from parafovea.grid import Grid
+from parafovea.inference.memory import needed_bytes
+from parafovea.inference.settings import InferenceSettings
+from parafovea.models.spec import ModelSpec, Recipe, read_spec
+from parafovea.training.settings import TrainingSettings
+from parafovea.windows import Layout
+
+ROOT = Path(__file__).parents[2]
+
+
+def cube(side: int, recipe: Recipe, **inference) -> Work:
+    grid = Grid((side,) * 3, (16, 16, 16))
+    return Work(grid, recipe, InferenceSettings(**inference))
+
+
+@pytest.fixture
+def model() -> ModelSpec:
+    return read_spec(ROOT / "resources/models/cell")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_attempt_asks_for_twice_as_much(stage, model):
+    first, second, third = (request(stage, cube(512, model), attempt) for attempt in (1, 2, 3))
+    assert (second.mem_mb, third.mem_mb) == (2 * first.mem_mb, 4 * first.mem_mb)
+    assert (second.runtime, third.runtime) == (2 * first.runtime, 4 * first.runtime)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_larger_sample_never_asks_for_less(stage, model):
+    asked = [request(stage, cube(side, model)) for side in (64, 512, 2048, 8192)]
+    assert [each.mem_mb for each in asked] == sorted(each.mem_mb for each in asked)
+    assert [each.runtime for each in asked] == sorted(each.runtime for each in asked)
+    assert stage == "render_report" or asked[0].runtime < asked[-1].runtime
+
+
+def test_memory_is_that_of_a_slab_and_not_of_the_volume(model):
+    flat = replace(cube(512, model), source=Grid((512, 512, 512), (16, 16, 16)))
+    deep = replace(flat, source=Grid((51200, 512, 512), (16, 16, 16)))
+    for stage in STAGES.keys() - {"make_phantom"}:
+        assert request(stage, flat).mem_mb == request(stage, deep).mem_mb, stage
+
+
+def test_shards_share_the_time_and_views_multiply_it(model):
+    alone, shared, views = (
+        request("infer_shard", cube(2048, model, **settings)).runtime
+        for settings in ({}, {"shards": 10}, {"tta": ["flip_x"]})
+    )
+    assert shared < alone / 9
+    assert 1.9 * alone < views < 2.1 * alone
+
+
+def test_a_whole_volume_needs_the_memory_of_one_window_as_large(model):
+    needed = needed_bytes(model, (256, 256, 256), torch.float32)
+    asked = request("infer_shard", cube(256, model, mode="whole_volume")).mem_mb
+    assert asked > needed / 1e6
+    assert window_bytes((256, 256, 256), base_channels=16, classes=4) == needed
+
+
+@pytest.mark.parametrize(("overlap", "shape"), [(0.5, (100, 64, 333)), (0.25, (64, 65, 1000))])
+def test_windows_are_counted_as_they_will_be_placed(overlap, shape, model):
+    work = replace(cube(1, model, overlap=overlap), source=Grid(shape, (16, 16, 16)))
+    assert work.windows == Layout.regular(shape, work.window, overlap=overlap).lattice.size
+
+
+def test_training_grows_with_its_batch_and_its_steps(model):
+    recipe = Recipe(**{name: getattr(model, name) for name in Recipe.model_fields})
+    facts = {"recipe": recipe, "samples": ["a"], "validation": ["b"]}
+    small, large = (
+        training_request(TrainingSettings(**facts, batch_size=size, steps=size * 500))
+        for size in (2, 8)
+    )
+    assert large.mem_mb > 2 * small.mem_mb
+    assert large.runtime > 4 * small.runtime
+
+
+@pytest.fixture
+def requests(project_folder, monkeypatch):
+    """Return a function that checks the project and returns what its jobs ask for."""
+    monkeypatch.chdir(project_folder.path)
+
+    def read(*, planning=True):
+        project_folder.write()
+        return JobRequests(read_project(Path("config/config.yaml")), planning=planning)
+
+    return read
+
+
+def test_the_grid_comes_from_the_header_of_the_source(requests):
+    assert requests().work("a").source.shape == (20, 40, 36)
+
+
+def test_a_phantom_is_known_before_it_is_made(requests, project_folder):
+    project_folder.config["phantoms"] = {"cell": {"shape": [30, 40, 50]}}
+    project_folder.rows[0][2] = "results/phantoms/cell_seed7.ome.zarr"
+    work = requests().work("a")
+    assert work.source.shape == (30, 40, 50)
+    asked = requests().of("make_phantom", {"kind": "cell", "seed": "7"}, 1)
+    assert asked == request("make_phantom", work)
+
+
+def test_a_source_that_cannot_be_read_counts_as_a_large_one(requests, project_folder):
+    (project_folder.path / "data/a.tif").write_bytes(b"no TIFF")
+    assert requests().work("a").source.shape == UNKNOWN_SHAPE
+
+
+def test_short_jobs_ask_alike_while_they_are_planned_and_for_themselves_when_they_run(
+    requests, project_folder
+):
+    large = "results/phantoms/cell_seed7.ome.zarr"
+    project_folder.config["phantoms"] = {"cell": {"shape": [64, 4096, 4096]}}
+    project_folder.rows[1][2] = large
+    planned, run = requests(), requests(planning=False)
+    for stage in SHORT[1:]:
+        a, b = (planned.of(stage, {"sample": name}, 1) for name in "ab")
+        assert a == b == request(stage, planned.work("b"))
+        assert run.of(stage, {"sample": "a"}, 1).mem_mb < a.mem_mb
+    assert planned.of("segment_objects", {"sample": "a"}, 1) != planned.of(
+        "segment_objects", {"sample": "b"}, 1
+    )
+
+
+def test_planning_imports_neither_torch_nor_zarr(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from parafovea.config import read_project;"
+        "from parafovea.config.requests import JobRequests;"
+        "project = read_project(Path('config/config.yaml'));"
+        "JobRequests(project, planning=True).of('infer_shard', {'sample': 'cell_101'}, 1);"
+        "sys.exit('torch' in sys.modules or 'zarr' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_profile_sends_every_gpu_rule_to_the_gpu_partition():
+    profile = yaml.safe_load((ROOT / "slurm/profile.yaml").read_text())
+    source = "\n".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
+    _, *rules = source.split("\nrule ")
+    own = {block.partition(":")[0] for block in rules if "gpu=1" in block}
+    inherited = own
+    while True:
+        heirs = {
+            line.split()[4]
+            for line in source.splitlines()
+            if line.startswith("use rule ") and line.split()[2] in inherited
+        }
+        if heirs <= inherited:
+            break
+        inherited = inherited | heirs
+    assert set(profile["set-resources"]) == inherited
+    assert {each["slurm_partition"] for each in profile["set-resources"].values()} == {"gpu"}
+    assert profile["default-resources"]["slurm_partition"] == "cpu"
+
+
+def test_arrays_hold_jobs_that_ask_alike_and_nothing_limits_their_submission():
+    profile = yaml.safe_load((ROOT / "slurm/profile.yaml").read_text())
+    assert set(profile["slurm-array-jobs"].split(",")) == set(SHORT)
+    assert profile["jobs"] == "unlimited"
+    assert int(profile["max-jobs-per-timespan"].partition("/")[0]) >= 100_000

@@ -1,0 +1,93 @@
+"""The default config through `snakemake --profile slurm`, judged by Slurm's own records."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from runs import assert_same_results
+
+GPU_RULES = {"extract_features", "extract_context", "infer_shard"}
+
+#: Three samples, two shards each.
+JOBS = {
+    "make_phantom": 3,
+    "resample_volume": 3,
+    "extract_features": 3,
+    "extract_context": 3,
+    "infer_shard": 6,
+    "blend_shards": 3,
+    "segment_objects": 3,
+    "measure_quality": 3,
+    "render_report": 3,
+    "summarize_cohort": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(cluster, clone, start):
+    """Run the default config on the cluster and on this machine."""
+    before = {job["JobId"] for job in cluster.jobs()}
+    folder = clone("cluster")
+    text = start(folder, "--profile", "slurm").finish()
+    jobs = [job for job in cluster.jobs() if job["JobId"] not in before]
+    local = clone("local")
+    start(local, "--cores", "2").finish()
+    return SimpleNamespace(folder=folder, local=local, text=text, jobs=jobs)
+
+
+def test_every_job_ran_once_and_completed(finished):
+    assert Counter(job.rule for job in finished.jobs) == JOBS
+    assert {job["JobState"] for job in finished.jobs} == {"COMPLETED"}
+
+
+def test_gpu_rules_ran_on_the_gpu_partition_with_a_gpu_and_no_other_rule_did(finished):
+    places = {(job.rule, job["Partition"], job.gpus) for job in finished.jobs}
+    assert places == {
+        *((rule, "gpu", 1) for rule in GPU_RULES),
+        *((rule, "cpu", 0) for rule in JOBS.keys() - GPU_RULES),
+    }
+
+
+def test_the_completion_log_says_the_same(finished, cluster):
+    logged = {job["JobId"]: job for job in cluster.completions()}
+    for job in finished.jobs:
+        assert logged[job["JobId"]]["Partition"] == job["Partition"]
+        assert logged[job["JobId"]]["JobState"] == "COMPLETED"
+
+
+def test_results_are_those_of_a_local_run_byte_for_byte(finished):
+    assert_same_results(finished.folder / "results", finished.local / "results")
+
+
+def test_short_jobs_were_submitted_as_an_array(finished):
+    phantoms = [job for job in finished.jobs if job.rule == "make_phantom"]
+    assert len({job["ArrayJobId"] for job in phantoms}) == 1
+    assert {job["ArrayTaskId"] for job in phantoms} == {"1", "2", "3"}
+
+
+def test_jobs_carry_the_name_of_the_project_and_say_their_rule_and_sample(finished):
+    assert all(job["JobName"].startswith("parafovea_") for job in finished.jobs)
+    shards = {job.wildcards for job in finished.jobs if job.rule == "infer_shard"}
+    assert shards == {f"cell_{seed}_{shard}" for seed in (101, 102, 103) for shard in (1, 2)}
+
+
+def test_no_job_took_more_memory_than_it_had_asked_for(finished):
+    asked = {job.rule: job.mem_mb for job in finished.jobs}
+    folder = finished.folder / "results" / "benchmarks"
+    files = {rule: f"cell_101/{rule}.tsv" for rule in JOBS} | {
+        "make_phantom": "phantoms/cell_seed101.tsv",
+        "infer_shard": "cell_101/infer_shard_1.tsv",
+        "summarize_cohort": "summarize_cohort.tsv",
+    }
+    for rule, file in files.items():
+        used = pd.read_csv(folder / file, sep="\t")["max_rss"].item()
+        assert used < asked[rule], rule
+
+
+def test_logs_of_stages_are_kept_and_those_of_slurm_for_failed_jobs_alone(finished):
+    logs = finished.folder / "results" / "logs"
+    assert (logs / "cell_101" / "infer_shard_1.log").read_text()
+    kept = {path.parent.name for path in (logs / "slurm").rglob("*.log")}
+    # the executor forgets where it put those of arrays
+    assert kept <= {"rule_make_phantom", "rule_measure_quality", "rule_render_report"}
