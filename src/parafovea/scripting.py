@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,6 +34,7 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         self._job = job
         self._handlers: list[logging.Handler] = []
         self._level = logging.WARNING
+        self._began = time.monotonic()
 
     def __enter__(self) -> None:
         log = Path(self._job.log[0])
@@ -66,6 +69,9 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
             logger.error(describe(error))
         elif isinstance(error, Exception):
             logger.error("%s failed", self._job.rule, exc_info=error)
+        elif error is None:
+            seconds = time.monotonic() - self._began
+            logger.info("done in %.1f s, with at most %d MB of memory", seconds, _peak_memory())
         self._release()
         if isinstance(error, Exception):
             raise SystemExit(1) from None
@@ -77,3 +83,10 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         for handler in self._handlers:
             root.removeHandler(handler)
             handler.close()
+
+
+def _peak_memory() -> int:
+    """Return the most memory that this process has held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # in bytes on macOS, in KiB elsewhere
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024))

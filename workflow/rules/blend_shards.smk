@@ -11,7 +11,7 @@ rule blend_shards:
         "../../envs/parafovea.yaml"
     params:
         output_scale=setting("output_scale"),
-        code=fingerprint("stages.blend_shards"),
+        code=fingerprint("blend_shards"),
     message:
         "{wildcards.sample}: blending {input.shards}"
     script:

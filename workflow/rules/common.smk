@@ -5,8 +5,9 @@ from operator import getitem
 from pathlib import Path
 
 from parafovea import config as parafovea_config
+from parafovea.config.recipes import weight_files
 from parafovea.errors import ParafoveaError, describe
-from parafovea.fingerprint import fingerprint
+from parafovea.fingerprint import fingerprint as script_fingerprint
 
 # Files of the command line override the one that the Snakefile names, which comes last here.
 CONFIG_FILES = [
@@ -37,6 +38,9 @@ wildcard_constraints:
 plan = cache(PROJECT.plan)
 
 STUDY = PROJECT.study
+
+# Whether features come from a cache that several workflows share: snakemake --cache.
+CACHED = workflow.workflow_settings.cache is not None
 
 
 def setting(key):
@@ -76,6 +80,26 @@ def studied(key):
         return reduce(getitem, key.split("."), plan)
 
     return value
+
+
+def fingerprint(stage):
+    """Return the fingerprint of the package's modules that a stage's script imports."""
+    return script_fingerprint(Path(workflow.basedir) / "scripts" / f"{stage}.py")
+
+
+def augmentation(wildcards):
+    """Return the augmented view that is meant, "" for the sample as it is."""
+    return wildcards.get("augmentation", "")
+
+
+def backbone_files(view):
+    """Return a function of the wildcards: the files of the weights that a view's backbone loads."""
+
+    def files(wildcards):
+        recipe = PROJECT.recipe(wildcards.sample)
+        return weight_files((recipe.context if view == "context" else recipe).backbone)
+
+    return files
 
 
 def intermediate(path):

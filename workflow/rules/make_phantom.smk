@@ -10,10 +10,12 @@ rule make_phantom:
     conda:
         "../../envs/parafovea.yaml"
     params:
+        kind="{kind}",
+        seed="{seed}",
         shape=phantom("shape"),
         spacing=phantom("spacing"),
         unit=phantom("unit"),
-        code=fingerprint("stages.make_phantom"),
+        code=fingerprint("make_phantom"),
     message:
         "Making phantom {wildcards.kind} of seed {wildcards.seed}"
     script:

@@ -28,7 +28,7 @@ rule summarize_cohort:
         "../../envs/parafovea.yaml"
     params:
         tasks=PROJECT.tasks_of_predicted,
-        code=fingerprint("stages.summarize_cohort"),
+        code=fingerprint("summarize_cohort"),
     message:
         "Summarizing all samples"
     script:
