@@ -106,7 +106,10 @@ def test_a_change_of_anything_that_is_run_changes_the_fingerprint(prints, name, 
     ("name", "text"),
     [
         ("base.py", '"""A docstring."""\n\n# a remark\nVALUE = 1  # one\n"""What it is."""\n'),
-        ("middle.py", 'from . import base\ndef work():\n    """Work."""\n    return (base.VALUE)\n'),
+        (
+            "middle.py",
+            'from . import base\ndef work():\n    """Work."""\n    return (base.VALUE)\n',
+        ),
         ("stage.py", FILES["stage.py"].replace("Run.", "Run it.")),
         ("other.py", "VALUE = 4\n"),
         ("typed.py", "VALUE = 4\n"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import resource
 import sys
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from parafovea.errors import ParafoveaError, describe
+from parafovea.runs import Run, storage_error
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 
@@ -37,12 +39,11 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         self._began = time.monotonic()
 
     def __enter__(self) -> None:
-        log = Path(self._job.log[0])
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._handlers = [
-            logging.FileHandler(log, mode="w", encoding="utf-8"),
-            logging.StreamHandler(sys.stderr),
-        ]
+        # the next run sees that this job is at work, also when the run that began it was killed
+        self._run = Run(job=True)
+        self._handlers = [logging.StreamHandler(sys.stderr)]
+        with contextlib.suppress(OSError):
+            self._handlers.append(_LogFile(Path(self._job.log[0])))
         root = logging.getLogger()
         self._level = root.level
         for handler in self._handlers:
@@ -63,6 +64,8 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(error, Exception):
+            error = storage_error(error, list(self._job.output)) or error
         if isinstance(error, ParafoveaError):
             made = ", ".join(f"{name} {value}" for name, value in self._job.wildcards.items())
             error.add_note(f"in {self._job.rule}" + (f" of {made}" if made else ""))
@@ -82,7 +85,21 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         root.setLevel(self._level)
         for handler in self._handlers:
             root.removeHandler(handler)
-            handler.close()
+            # what a full disk kept from the log is lost, and told on stderr
+            with contextlib.suppress(OSError):
+                handler.close()
+        self._run.close()
+
+
+class _LogFile(logging.FileHandler):
+    """The log of a job; a disk that is full or read-only ends it silently."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, mode="w", encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Pass over a record that could not be written; stderr has it, too."""
 
 
 def _peak_memory() -> int:

@@ -123,7 +123,7 @@ def test_a_training_that_diverges_ends_with_an_error_and_no_model(
         return plain(self, inputs) * (torch.inf if self.global_step == 3 else 1)
 
     monkeypatch.setattr(FusionTask, "_scores", overflowing)
-    with pytest.raises(TrainingError, match="loss is nan at step 4 of 6.*learning_rate"):
+    with pytest.raises(TrainingError, match=r"loss is nan at step 4 of 6.*learning_rate"):
         train(tmp_path, sample, recipe)
     assert not (tmp_path / "model").exists()
 

@@ -8,16 +8,28 @@ from parafovea import config as parafovea_config
 from parafovea.config.recipes import weight_files
 from parafovea.errors import ParafoveaError, describe
 from parafovea.fingerprint import fingerprint as script_fingerprint
+from parafovea.runs import Run, require_writable
 
 # Files of the command line override the one that the Snakefile names, which comes last here.
 CONFIG_FILES = [
     Path(file) for file in workflow.configfiles[-1:] + workflow.configfiles[:-1]
 ]
 
+# Whether features come from a cache that several workflows share: snakemake --cache.
+CACHED = workflow.workflow_settings.cache is not None
+
 try:
     PROJECT = parafovea_config.load_project(config, files=CONFIG_FILES)
+    if CACHED:
+        PROJECT.require_hashable()
 except ParafoveaError as error:
     sys.exit(f"Nothing was run. {describe(error)}")
+
+# Held until this process ends, so that the next run can tell whether this one was killed.
+RUN = Run(job=not workflow.is_main_process)
+
+if RUN.notice:
+    print(f"Note: {RUN.notice}", file=sys.stderr)
 
 
 pathvars:
@@ -39,8 +51,15 @@ plan = cache(PROJECT.plan)
 
 STUDY = PROJECT.study
 
-# Whether features come from a cache that several workflows share: snakemake --cache.
-CACHED = workflow.workflow_settings.cache is not None
+
+def begin():
+    """Stop where results cannot be written; note where the jobs of this run go."""
+    try:
+        require_writable(Path(PROJECT.settings.results))
+    except ParafoveaError as error:
+        sys.exit(f"Nothing was run. {describe(error)}")
+    if not workflow.local_exec:
+        RUN.goes_elsewhere()
 
 
 def setting(key):
