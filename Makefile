@@ -7,11 +7,11 @@ STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test test-kill docs lint bench clean
 
 help: ## Show what one can do.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(STAMP) ## Install everything into .venv.
 
@@ -32,6 +32,12 @@ demo: $(STAMP) ## Segment three phantom cells; prints the path of the report.
 
 test: $(STAMP) ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup
+
+test-kill: $(STAMP) ## Kill runs at twenty moments, fill the disk, take the source away; takes minutes.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py
+
+docs: $(STAMP) ## Write the tables of docs/caching.md anew, from what snakemake answers.
+	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/test_caching.py -k page
 
 lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .

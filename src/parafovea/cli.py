@@ -116,7 +116,9 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
         outputs = ask_snakemake(snakefile, config or [])
     samples = sample_status(project, outputs)
     rows = [["sample", *STAGES, "disk"]]
-    rows += [[s.name, *map(s.stages.get, STAGES), bytes_text(s.bytes_used)] for s in samples]
+    rows += [
+        [s.name, *(s.stages[each] for each in STAGES), bytes_text(s.bytes_used)] for s in samples
+    ]
     _print_table(rows)
     for rule, words in other_status(project, outputs).items():
         console.print(f"{escape(rule)}: {words}", highlight=False)

@@ -19,6 +19,8 @@ import tifffile
 import yaml
 from planner import Planner
 
+from parafovea.results import STAGES, stage_results
+
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("caching")]
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,10 @@ NOTHING = ()
 
 #: Rules in the order of their stages.
 ORDER = ("resample_volume", "extract_features", "extract_context", *VIEWS, *INFER)
+
+#: What takes long to import, and no plan needs.
+HEAVY = {"torch", "zarr", "zarrs", "lightning", "monai", "transformers", "scipy", "skimage"}
+HEAVY |= {"matplotlib", "pandas", "h5py", "tifffile", "nibabel", "openvino"}
 
 #: A change of one file: new text or bytes, None to remove it, TOUCH for a new modification time.
 TOUCH = object()
@@ -275,6 +281,73 @@ def test_a_setting_runs_again_what_depends_on_it(asked, change):
 @pytest.mark.parametrize("change", CODE, ids=lambda change: change.what)
 def test_a_module_runs_again_the_stages_that_import_it(asked, change):
     assert asked(change) == change.runs
+
+
+def test_planning_loads_no_library_that_computes(place):
+    program = (
+        "import atexit, sys\n"
+        "names = lambda: sorted({name.split('.')[0] for name in sys.modules})\n"
+        "atexit.register(lambda: print('LOADED', *names()))\n"
+        "from snakemake.cli import main\n"
+        f"main(['--snakefile', {str(place.code / 'Snakefile')!r}, '--dry-run', '--quiet'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=place.project,
+        env={**os.environ, "PYTHONPATH": str(place.code / "src")},
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.partition("LOADED ")[2].split())
+    assert {"parafovea", "snakemake"} <= loaded
+    assert loaded & HEAVY == set()
+
+
+def test_status_is_what_snakemake_answers(place, tmp_path):
+    def status(*arguments):
+        command = [
+            sys.executable,
+            "-c",
+            "from parafovea.cli import app; app()",
+            "status",
+            *arguments,
+        ]
+        command += ["--snakefile", place.code / "Snakefile"]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=place.project,
+            env={**os.environ, "PYTHONPATH": str(place.code / "src")},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    lines = status().splitlines()
+    assert lines[0].split() == ["sample", *STAGES, "disk"]
+    assert lines[1].split()[:9] == ["a", *["done"] * 8]
+    assert re.search(r"\d [kM]B$", lines[1])
+    assert "summarize_cohort: done" in lines
+    over = tmp_path / "over.yaml"
+    over.write_text(yaml.safe_dump({"tasks": {"cell": {"inference": {"blending": "bump"}}}}))
+    gone = place.project / "results/b/context.zarr"
+    aside = gone.rename(place.project / "aside")
+    try:
+        lines = status("--config", over).splitlines()
+    finally:
+        aside.rename(gone)
+    done, stale = ["done"] * 3, ["stale"] * 5
+    assert lines[1].split()[:9] == ["a", *done, *stale]
+    assert lines[2].split()[:9] == ["b", "done", "done", "missing", *stale]
+    assert "summarize_cohort: stale" in lines
+
+
+def test_every_result_of_a_sample_belongs_to_a_stage(place):
+    folder = place.project / "results" / "a"
+    found = {path for stage in STAGES for path in stage_results(folder, stage)}
+    assert {path for path in folder.iterdir() if path.name != "shards"} <= found
+    assert folder / "shards" / "1.zarr" in found
 
 
 def test_the_page_holds_what_snakemake_answers(asked):
