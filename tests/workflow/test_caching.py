@@ -40,9 +40,9 @@ NOTHING = ()
 #: Rules in the order of their stages.
 ORDER = ("resample_volume", "extract_features", "extract_context", *VIEWS, *INFER)
 
-#: What takes long to import, and no plan needs.
+#: What takes long to import, and no plan needs. (Snakemake imports pandas wherever it is.)
 HEAVY = {"torch", "zarr", "zarrs", "lightning", "monai", "transformers", "scipy", "skimage"}
-HEAVY |= {"matplotlib", "pandas", "h5py", "tifffile", "nibabel", "openvino"}
+HEAVY |= {"matplotlib", "h5py", "tifffile", "nibabel", "openvino"}
 
 #: A change of one file: new text or bytes, None to remove it, TOUCH for a new modification time.
 TOUCH = object()
@@ -373,9 +373,9 @@ def test_the_page_holds_what_snakemake_answers(asked):
 
 def _text(rules):
     """Return rules as text: a whole tail of the chain by its first rule."""
-    for length in range(len(INFER), 1, -1):
-        tail = INFER[-length:]
-        if len(tail) > 1 and rules[-length:] == tail:
+    for length in range(len(RESAMPLE), 1, -1):
+        tail = RESAMPLE[-length:]
+        if rules[-length:] == tail:
             first = [*rules[:-length], tail[0]]
             return ", ".join(f"`{rule}`" for rule in first) + " and all after it"
     return ", ".join(f"`{rule}`" for rule in rules) or "nothing"
