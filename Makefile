@@ -7,7 +7,7 @@ STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slurm test-openvino lint bench clean
+.PHONY: help setup demo test test-kill test-slurm test-openvino docs lint bench clean
 
 help: ## Show what one can do.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
@@ -43,6 +43,12 @@ test-openvino: $(STAMP) ## Run the tests of OpenVINO, an optional engine, which 
 	  --target $(VENV)/openvino --upgrade openvino==2026.4.1
 	PYTHONPATH=$(VENV)/openvino $(BIN)/python -m pytest -q \
 	  -k openvino tests/inference/test_engines.py tests/models/test_export.py
+
+test-kill: $(STAMP) ## Kill runs at twenty moments, fill the disk, take the source away; takes minutes.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py
+
+docs: $(STAMP) ## Write the tables of docs/caching.md anew, from what snakemake answers.
+	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/test_caching.py -k page
 
 lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .

@@ -34,9 +34,14 @@ rule all:
     input:
         list(PROJECT.trained),
         "<results>/report.html" if PROJECT.predicted else [],
+        # what a sample is run for is made again when it was deleted
+        predicted("report.html"),
+        predicted("quality.json"),
+        predicted("objects.tsv"),
 
 
 onstart:
+    begin()
     print("\n".join(f"Note: {notice}" for notice in PROJECT.notices))
 
 

@@ -18,6 +18,6 @@ with stage(snakemake):
         spacing=tuple(snakemake.params.spacing),
         backbone=BackboneSpec(**snakemake.params.backbone),
         dimensions=snakemake.params.dimensions,
-        augmentation=snakemake.wildcards.get("augmentation", ""),
+        augmentation=snakemake.params.augmentation,
         concentric_window=None if window is None else tuple(window),
     )

@@ -1,3 +1,4 @@
+import errno
 import logging
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ def job(tmp_path):
         log=[str(tmp_path / "logs" / "a.log")],
         rule="resample_volume",
         wildcards={"sample": "a"},
+        output=["results/a/volume.ome.zarr"],
         threads=1,
         resources={},
     )
@@ -58,3 +60,24 @@ def test_logging_is_as_before_afterwards_also_when_interrupted(job):
     with pytest.raises(KeyboardInterrupt), stage(job):
         raise KeyboardInterrupt
     assert (list(root.handlers), root.level) == before
+
+
+def test_a_full_disk_is_told_without_a_traceback(job, capsys):
+    with pytest.raises(SystemExit) as caught, stage(job):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.code == 1
+    for text in (log_of(job), capsys.readouterr().err):
+        assert "results/a/volume.ome.zarr cannot be written, the disk is full" in text
+        assert "in resample_volume of sample a" in text
+        assert "Traceback" not in text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_log_that_cannot_be_written_does_not_stop_a_job(job, capsys):
+    job.log = ["/dev/full"]
+    with stage(job):
+        logging.getLogger("parafovea").info("to 3 voxels")
+    text = capsys.readouterr().err
+    assert "to 3 voxels" in text
+    assert "done in" in text
+    assert "Logging error" not in text

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from parafovea.config import Project, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
+from parafovea.config.messages import suggestion
 from parafovea.errors import ConfigError, ParafoveaError, describe
 
 app = typer.Typer(
@@ -29,7 +30,10 @@ Configs = Annotated[
     typer.Option("--config", help="Config file laid over config/config.yaml; may be repeated."),
 ]
 
+Snakefile = Annotated[Path, typer.Option("--snakefile", help="The workflow's Snakefile.")]
+
 DEFAULT_CONFIG = Path("config/config.yaml")
+DEFAULT_SNAKEFILE = Path("Snakefile")
 
 
 @contextlib.contextmanager
@@ -99,6 +103,76 @@ def run(
 
         page = run_sample(project, sample)
     console.print(f"The report is {escape(str(page))}", highlight=False)
+
+
+@app.command()
+def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> None:
+    """Show how far each sample is, as snakemake sees it, and the disk that it takes."""
+    from parafovea.results import STAGES, bytes_text, disk_use
+    from parafovea.status import ask_snakemake, other_status, sample_status
+
+    with readable_errors():
+        project = _project(config)
+        outputs = ask_snakemake(snakefile, config or [])
+    samples = sample_status(project, outputs)
+    rows = [["sample", *STAGES, "disk"]]
+    rows += [
+        [s.name, *(s.stages[each] for each in STAGES), bytes_text(s.bytes_used)] for s in samples
+    ]
+    _print_table(rows)
+    for rule, words in other_status(project, outputs).items():
+        console.print(f"{escape(rule)}: {words}", highlight=False)
+    results = Path(project.settings.results)
+    console.print(f"{escape(str(results))} takes {bytes_text(disk_use(results))}", highlight=False)
+
+
+@app.command()
+def clean(
+    stage: Annotated[list[str], typer.Option(help="Stage whose results go; may be repeated.")],
+    sample: Annotated[
+        list[str] | None, typer.Option(help="Sample in the sheet; may be repeated. Else all.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Remove nothing.")] = False,
+    config: Configs = None,
+) -> None:
+    """Remove the results of a stage, for all samples or some, and say what that frees."""
+    from parafovea.results import STAGES, bytes_text, remove, stage_results
+    from parafovea.runs import at_work
+
+    with readable_errors():
+        project = _project(config)
+        for name in stage:
+            if name not in STAGES:
+                raise ConfigError(
+                    f"stage {name!r} is not known{suggestion(name, STAGES) or ':'} stages are "
+                    f"{', '.join(STAGES)}"
+                )
+        samples = [project.require(name).name for name in sample or project.samples]
+        if not dry_run and at_work():
+            raise ConfigError(
+                "the workflow is at work in this folder: wait until it ends, or stop it first"
+            )
+        freed = count = 0
+        for name in dict.fromkeys(samples):
+            folder = Path(project.folder(name))
+            found = [path for each in stage for path in stage_results(folder, each)]
+            for removal in remove(found, dry_run=dry_run):
+                path, size = escape(str(removal.path)), bytes_text(removal.freed)
+                console.print(f"{path}  {size}", highlight=False)
+                freed += removal.freed
+                count += 1
+    verb = "would be removed" if dry_run else "removed"
+    would = "would be free" if dry_run else "are free again"
+    console.print(f"{count} results {verb}, {bytes_text(freed)} {would}.", highlight=False)
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    """Print rows under a bold head, in columns as wide as they need."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for number, row in enumerate(rows):
+        padded = zip(row, widths, strict=True)
+        line = escape("  ".join(cell.ljust(width) for cell, width in padded).rstrip())
+        console.print(line if number else f"[bold]{line}[/]", highlight=False)
 
 
 @app.command()

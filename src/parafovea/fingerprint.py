@@ -1,7 +1,7 @@
 """The fingerprint of a stage's code: it changes when what the stage runs changes, and only then.
 
 Snakemake sees a change of a script, not of the modules that the script imports. Each rule carries
-the fingerprint of its stage as a param instead. Modules are read, not imported, so that planning
+the fingerprint of its script as a param instead. Modules are read, not imported, so that planning
 stays quick.
 """
 
@@ -11,21 +11,45 @@ import ast
 import functools
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent
 
 
-def fingerprint(module: str, *, root: Path = ROOT) -> str:
-    """Return a hash over a module and all modules of its package that it imports.
-
-    Comments, docstrings and layout do not count, nor do imports for type checkers only. Imports
-    by a computed name are not seen.
+@dataclass(frozen=True)
+class _Code:
+    """What a file of Python code says.
 
     Parameters
     ----------
-    module : str
-        Dotted name below the package, such as `stages.blend_shards`.
+    text : str
+        What it runs, without layout, comments and docstrings.
+    imports : tuple of str
+        Dotted targets of its imports, relative ones with their dots.
+    lazy_names : frozenset of str
+        Names that its module-level `__getattr__` answers to.
+    lazy_imports : tuple of str
+        What it imports when it is asked for one of them.
+    """
+
+    text: str = ""
+    imports: tuple[str, ...] = ()
+    lazy_names: frozenset[str] = frozenset()
+    lazy_imports: tuple[str, ...] = ()
+
+
+def fingerprint(script: Path, *, root: Path = ROOT) -> str:
+    """Return a hash over all modules of the package that a script imports, to any depth.
+
+    Files beside the modules, such as templates, count where a module of their package is imported.
+    Comments, docstrings and layout do not count, nor do imports for type checkers only. Imports
+    by a computed name are not seen. The script itself is Snakemake's to watch.
+
+    Parameters
+    ----------
+    script : Path
+        File of Python code.
     root : Path
         Folder of the package.
 
@@ -36,39 +60,44 @@ def fingerprint(module: str, *, root: Path = ROOT) -> str:
 
     Raises
     ------
-    ModuleNotFoundError
-        If there is no such module.
+    FileNotFoundError
+        If there is no such script.
     """
     digest = hashlib.sha256()
-    for name in modules(module, root=root):
-        digest.update(f"{name}\0{_read(_file(name, root))[0]}\0".encode())
+    for name in modules(script, root=root):
+        file = _file(name, root)
+        digest.update(f"{name}\0{_read(file).text}\0".encode())
+        if file is not None and file.name == "__init__.py":
+            for path in _data(file.parent):
+                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
-def modules(module: str, *, root: Path = ROOT) -> tuple[str, ...]:
-    """Return the sorted names of the modules that `module` runs, below the package; "" is its own.
+def modules(script: Path, *, root: Path = ROOT) -> tuple[str, ...]:
+    """Return the sorted names of the modules that a script runs, below the package; "" is its own.
 
     Parameters
     ----------
-    module : str
-        Dotted name below the package.
+    script : Path
+        File of Python code.
     root : Path
         Folder of the package.
 
     Returns
     -------
     tuple of str
-        The module, its packages, and what they import of the same package, to any depth.
+        What it imports of the package, to any depth, and the packages around it.
 
     Raises
     ------
-    ModuleNotFoundError
-        If there is no such module.
+    FileNotFoundError
+        If there is no such script.
     """
-    if _file(module, root) is None:
-        raise ModuleNotFoundError(f"{root.name}.{module} is not a module in {root}")
     found: set[str] = set()
-    waiting = {module}
+    waiting = {
+        name for target in _read(script).imports for name in _resolved(target, "", script, root)
+    }
     while waiting:
         name = waiting.pop()
         if name in found:
@@ -82,7 +111,7 @@ def modules(module: str, *, root: Path = ROOT) -> tuple[str, ...]:
 def _direct(name: str, root: Path) -> frozenset[str]:
     """Return what a module imports itself, with the packages that are run on the way to it."""
     file = _file(name, root)
-    targets = (_resolved(target, name, file, root) for target in _read(file)[1])
+    targets = (_resolved(target, name, file, root) for target in _read(file).imports)
     return frozenset(_packages(name)).union(*targets)
 
 
@@ -102,8 +131,21 @@ def _file(name: str, root: Path) -> Path | None:
     return None
 
 
+@functools.cache
+def _data(folder: Path) -> tuple[Path, ...]:
+    """Return the sorted files of a package that are no code, those of its subpackages excluded."""
+    found: list[Path] = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            if path.name != "__pycache__" and not (path / "__init__.py").is_file():
+                found += _data(path)
+        elif path.suffix not in (".py", ".pyc") and path.name != "py.typed":
+            found.append(path)
+    return tuple(found)
+
+
 def _resolved(target: str, importer: str, file: Path | None, root: Path) -> Iterator[str]:
-    """Yield the module below the package that an import statement's target names, if any."""
+    """Yield the modules below the package that an import statement's target names, if any."""
     dots = len(target) - len(target.lstrip("."))
     words = [word for word in target[dots:].split(".") if word]
     if dots:
@@ -115,31 +157,52 @@ def _resolved(target: str, importer: str, file: Path | None, root: Path) -> Iter
     else:
         return
     # the last words may name something inside of a module
+    inside = ""
     while words and _file(".".join(words), root) is None:
-        words.pop()
-    yield ".".join(words)
+        inside = words.pop()
+    name = ".".join(words)
+    yield name
+    named = _file(name, root)
+    if inside in _read(named).lazy_names and named != file:
+        for lazy in _read(named).lazy_imports:
+            yield from _resolved(lazy, name, named, root)
 
 
 @functools.cache
-def _read(file: Path | None) -> tuple[str, tuple[str, ...]]:
-    """Return what a module runs, as text without layout, and the targets of its imports."""
+def _read(file: Path | None) -> _Code:
+    """Return what a file of code says; nothing where there is none."""
     if file is None:
-        return "", ()
+        return _Code()
     tree = ast.parse(file.read_bytes())
-    targets = tuple(_imports(tree.body))
-    _drop_docstrings(tree)
-    return ast.dump(tree), targets
+    lazy = [each for each in tree.body if _named(each, "__getattr__")]
+    code = _Code(
+        imports=tuple(_imports([each for each in tree.body if each not in lazy])),
+        lazy_names=frozenset(
+            node.value
+            for each in lazy
+            for node in ast.walk(each)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ),
+        lazy_imports=tuple(_imports(lazy)),
+    )
+    _drop_texts(tree)
+    return _Code(ast.dump(tree), code.imports, code.lazy_names, code.lazy_imports)
 
 
-def _drop_docstrings(scope: ast.Module | ast.ClassDef | ast.FunctionDef) -> None:
-    if scope.body and _is_text(scope.body[0]):
-        scope.body = scope.body[1:]
-    for node in scope.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            _drop_docstrings(node)
+def _named(node: ast.stmt, name: str) -> bool:
+    return isinstance(node, ast.FunctionDef) and node.name == name
 
 
-def _is_text(node: ast.stmt) -> bool:
+def _drop_texts(tree: ast.Module) -> None:
+    """Remove docstrings, and all other statements that are a text and do nothing."""
+    for node in ast.walk(tree):
+        for field in ("body", "orelse", "finalbody"):
+            body = getattr(node, field, None)
+            if isinstance(body, list):
+                setattr(node, field, [each for each in body if not _is_text(each)])
+
+
+def _is_text(node: ast.AST) -> bool:
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -155,10 +218,15 @@ def _imports(body: list[ast.stmt]) -> Iterator[str]:
             base = "." * statement.level + (statement.module or "")
             joint = "" if base.endswith(".") else "."
             yield from (f"{base}{joint}{alias.name}" for alias in statement.names)
-        elif isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.dump(statement.test):
+        elif isinstance(statement, ast.If) and _is_type_checking(statement.test):
             yield from _imports(statement.orelse)
         else:
             for field in ("body", "orelse", "finalbody"):
                 yield from _imports(getattr(statement, field, []))
             for handler in getattr(statement, "handlers", []) + getattr(statement, "cases", []):
                 yield from _imports(handler.body)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)
+    return name == "TYPE_CHECKING"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from parafovea.device_leases import VISIBLE, leased, visible_devices
 from parafovea.errors import ParafoveaError, describe
+from parafovea.runs import Run, storage_error
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 
@@ -38,14 +41,14 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         self._handlers: list[logging.Handler] = []
         self._level = logging.WARNING
         self._held = contextlib.ExitStack()
+        self._began = time.monotonic()
 
     def __enter__(self) -> None:
-        log = Path(self._job.log[0])
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._handlers = [
-            logging.FileHandler(log, mode="w", encoding="utf-8"),
-            logging.StreamHandler(sys.stderr),
-        ]
+        # the next run sees that this job is at work, also when the run that began it was killed
+        self._run = Run(job=True)
+        self._handlers = [logging.StreamHandler(sys.stderr)]
+        with contextlib.suppress(OSError):
+            self._handlers.append(_LogFile(Path(self._job.log[0])))
         root = logging.getLogger()
         self._level = root.level
         for handler in self._handlers:
@@ -70,12 +73,17 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(error, Exception):
+            error = storage_error(error, list(self._job.output)) or error
         if isinstance(error, ParafoveaError):
             made = ", ".join(f"{name} {value}" for name, value in self._job.wildcards.items())
             error.add_note(f"in {self._job.rule}" + (f" of {made}" if made else ""))
             logger.error(describe(error))
         elif isinstance(error, Exception):
             logger.error("%s failed", self._job.rule, exc_info=error)
+        elif error is None:
+            seconds = time.monotonic() - self._began
+            logger.info("done in %.1f s, with at most %d MB of memory", seconds, _peak_memory())
         self._release()
         if isinstance(error, Exception):
             raise SystemExit(1) from None
@@ -99,7 +107,10 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         root.setLevel(self._level)
         for handler in self._handlers:
             root.removeHandler(handler)
-            handler.close()
+            # what a full disk kept from the log is lost, and told on stderr
+            with contextlib.suppress(OSError):
+                handler.close()
+        self._run.close()
 
 
 def _set_visible(devices: str | None) -> None:
@@ -107,3 +118,21 @@ def _set_visible(devices: str | None) -> None:
         os.environ.pop(VISIBLE, None)
     else:
         os.environ[VISIBLE] = devices
+
+
+class _LogFile(logging.FileHandler):
+    """The log of a job; a disk that is full or read-only ends it silently."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(path, mode="w", encoding="utf-8")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Pass over a record that could not be written; stderr has it, too."""
+
+
+def _peak_memory() -> int:
+    """Return the most memory that this process has held, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # in bytes on macOS, in KiB elsewhere
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024))

@@ -7,6 +7,7 @@ the OME metadata that viewers read and, under `parafovea`, what made it.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -136,11 +137,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to, and put it in place when all went well.
 
     Works for files and folders. What was at `path` before stays until then; what was written
-    is removed when an error passes.
+    is removed when an error passes, and what a killed process wrote for the same path at once.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    discard(partial)
+    partial = beside(path, "partial")
     try:
         yield partial
         if path.is_dir():
@@ -148,6 +148,16 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         discard(partial)
+
+
+def beside(path: Path, kind: str) -> Path:
+    """Return a hidden path beside `path` for this process; those of earlier ones are removed.
+
+    A result has one writer at a time, so that theirs are what killed processes left.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{kind}-*"):
+        discard(left)
+    return path.with_name(f".{path.name}.{kind}-{os.getpid()}")
 
 
 def discard(path: Path) -> None:

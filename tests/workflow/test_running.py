@@ -1,28 +1,15 @@
-"""The whole workflow on samples of a few voxels, and what it runs again after a change.
-
-One run serves all tests here; they change nothing in its folder but what they put back.
-"""
+"""The whole workflow on samples of a few voxels; one run serves all tests here."""
 
 import json
-import os
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from parafovea.backbones import feature_channels
 from parafovea.config import read_project
-from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import BackboneSpec, ModelSpec
 from parafovea.pipeline import run_sample
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
-
-POSTPROCESS = {"segment_objects", "measure_quality", "render_report"}
-INFER = POSTPROCESS | {"infer_shard", "blend_shards"}
-FEATURES = INFER | {"extract_features", "extract_context"}
-EVERYTHING = FEATURES | {"resample_volume"}
 
 RESULTS = (
     "volume.ome.zarr/zarr.json",
@@ -40,15 +27,11 @@ RESULTS = (
 
 
 @pytest.fixture(scope="module")
-def first_run(make_project_folder, recipe, snakemake, tmp_path_factory):
+def first_run(make_runnable, snakemake, tmp_path_factory):
     """Run two samples, of which `b` is cut off in the middle."""
-    folder = make_project_folder(tmp_path_factory.mktemp("project"))
-    channels = feature_channels(BackboneSpec(), dimensions=3)
-    numbers = {"input_channels": channels + 1, "context_channels": channels}
-    spec = ModelSpec.model_validate(
-        {**recipe, **numbers, "name": "cell", "weights_sha256": "0" * 64}
-    )
-    save_model(folder.path / "models" / "cell", spec, FusedUNet.from_spec(spec))
+    folder = make_runnable(tmp_path_factory.mktemp("project"))
+    folder.add("b")
+    folder.write()
     source = folder.path / "data" / "b.tif"
     source.write_bytes(source.read_bytes()[:9000])
     status, text = snakemake(folder.path, "--keep-going")
@@ -65,18 +48,6 @@ def finished(first_run, snakemake):
     assert status == 0, text
     assert "Done. The report of all samples is results/report.html" in text
     return folder
-
-
-@pytest.fixture
-def rerun(finished, planned):
-    """Return a function that lays settings over the config and returns the rules to run again."""
-
-    def plan(**settings):
-        over = finished.path / "over.yaml"
-        over.write_text(yaml.safe_dump({"tasks": {"cell": settings}}))
-        return set(planned(finished.path, "--configfile", over)) - {"all", "summarize_cohort"}
-
-    return plan
 
 
 def test_a_broken_source_stops_its_sample_and_not_the_others(first_run):
@@ -98,65 +69,6 @@ def test_results_name_no_folder_of_this_machine(finished):
     results = finished.path / "results"
     for name in ("quality.json", "report.html", "volume.ome.zarr/zarr.json"):
         assert str(finished.path) not in (results / "a" / name).read_text()
-
-
-def test_new_thresholds_run_again_from_postprocess(rerun):
-    assert rerun(postprocess={"classes": {"nucleus": {"min_voxels": 9}}}) == POSTPROCESS
-
-
-def test_another_blending_runs_again_from_inference(rerun):
-    assert rerun(inference={"blending": "bump"}) == INFER
-
-
-def test_augmentation_runs_again_from_inference_with_the_features_of_its_views(rerun):
-    views = {"extract_view_features", "extract_view_context"}
-    assert rerun(inference={"tta": ["flip_x"]}) == INFER | views
-
-
-def test_another_output_scale_runs_again_from_blending(rerun):
-    assert rerun(inference={"output_scale": 2}) == INFER - {"infer_shard"}
-
-
-def test_another_spacing_runs_everything_again(rerun):
-    assert rerun(overrides={"spacing": [16, 16, 20]}) == EVERYTHING
-
-
-def test_a_report_option_draws_the_report_again(rerun):
-    assert rerun(report={"slices": 1}) == {"render_report"}
-
-
-def test_a_limit_is_judged_again(rerun):
-    limits = {"entropy": {"max": 1}}
-    assert rerun(quality={"limits": limits}) == {"measure_quality", "render_report"}
-
-
-def test_another_model_with_the_same_features_runs_again_from_inference(finished, rerun):
-    card = finished.path / "models/cell/model.json"
-    before = card.read_text()
-    card.write_text(json.dumps({**json.loads(before), "weights_sha256": "1" * 64}))
-    try:
-        assert rerun() == INFER
-    finally:
-        card.write_text(before)
-    assert rerun() == set()
-
-
-def test_touched_files_run_nothing_again(finished, rerun):
-    for name in ("data/a.tif", "models/cell/model.json", "models/cell/model.safetensors"):
-        os.utime(finished.path / name)
-    assert rerun() == set()
-
-
-def test_a_new_line_runs_that_sample_and_the_summary(finished, planned):
-    rows = finished.rows
-    finished.add("c")
-    finished.write()
-    try:
-        jobs = planned(finished.path)
-    finally:
-        finished.rows = rows[:1]
-        finished.write()
-    assert jobs == {**dict.fromkeys(EVERYTHING, 1), "summarize_cohort": 1, "all": 1}
 
 
 def test_one_process_makes_the_same_bytes_as_the_workflow(finished, monkeypatch):

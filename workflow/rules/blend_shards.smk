@@ -14,7 +14,7 @@ rule blend_shards:
         runtime=minutes("blend_shards"),
     params:
         output_scale=setting("output_scale"),
-        code=fingerprint("stages.blend_shards"),
+        code=fingerprint("blend_shards"),
     message:
         "{wildcards.sample}: blending {input.shards}"
     script:

@@ -5,19 +5,32 @@ from operator import getitem
 from pathlib import Path
 
 from parafovea import config as parafovea_config
+from parafovea.config.recipes import weight_files
 from parafovea.config.requests import JobRequests
 from parafovea.errors import ParafoveaError, describe
-from parafovea.fingerprint import fingerprint
+from parafovea.fingerprint import fingerprint as script_fingerprint
+from parafovea.runs import Run, require_writable
 
 # Files of the command line override the one that the Snakefile names, which comes last here.
 CONFIG_FILES = [
     Path(file) for file in workflow.configfiles[-1:] + workflow.configfiles[:-1]
 ]
 
+# Whether features come from a cache that several workflows share: snakemake --cache.
+CACHED = workflow.workflow_settings.cache is not None
+
 try:
     PROJECT = parafovea_config.load_project(config, files=CONFIG_FILES)
+    if CACHED:
+        PROJECT.require_hashable()
 except ParafoveaError as error:
     sys.exit(f"Nothing was run. {describe(error)}")
+
+# Held until this process ends, so that the next run can tell whether this one was killed.
+RUN = Run(job=not workflow.is_main_process)
+
+if RUN.notice:
+    print(f"Note: {RUN.notice}", file=sys.stderr)
 
 
 pathvars:
@@ -60,6 +73,16 @@ def minutes(stage):
     return runtime
 
 
+def begin():
+    """Stop where results cannot be written; note where the jobs of this run go."""
+    try:
+        require_writable(Path(PROJECT.settings.results))
+    except ParafoveaError as error:
+        sys.exit(f"Nothing was run. {describe(error)}")
+    if not workflow.local_exec:
+        RUN.goes_elsewhere()
+
+
 def setting(key):
     """Return a function of the wildcards: a value of the sample's plan, by its dotted key."""
 
@@ -97,6 +120,26 @@ def studied(key):
         return reduce(getitem, key.split("."), plan)
 
     return value
+
+
+def fingerprint(stage):
+    """Return the fingerprint of the package's modules that a stage's script imports."""
+    return script_fingerprint(Path(workflow.basedir) / "scripts" / f"{stage}.py")
+
+
+def augmentation(wildcards):
+    """Return the augmented view that is meant, "" for the sample as it is."""
+    return wildcards.get("augmentation", "")
+
+
+def backbone_files(view):
+    """Return a function of the wildcards: the files of the weights that a view's backbone loads."""
+
+    def files(wildcards):
+        recipe = PROJECT.recipe(wildcards.sample)
+        return weight_files((recipe.context if view == "context" else recipe).backbone)
+
+    return files
 
 
 def intermediate(path):

@@ -25,7 +25,7 @@ use rule resample_volume as resample_study_volume with:
         unit=STUDY.training.recipe.unit,
         normalization=STUDY.training.recipe.normalization.model_dump(mode="json"),
         nonfinite="error",
-        code=fingerprint("stages.resample_volume"),
+        code=fingerprint("resample_volume"),
     message:
         "Study: resampling and normalizing {wildcards.phantom}"
 
@@ -33,35 +33,39 @@ use rule resample_volume as resample_study_volume with:
 use rule extract_features as extract_study_features with:
     input:
         volume="<results>/study/{phantom}/volume.ome.zarr",
+        backbone=weight_files(STUDY.training.recipe.backbone),
     output:
         features=intermediate("<results>/study/{phantom}/features.zarr"),
     log:
         "<logs>/study/{phantom}/extract_features.log",
-    benchmark:
-        "<benchmarks>/study/{phantom}/extract_features.tsv"
+    cache: CACHED
     params:
         spacing=STUDY.training.recipe.spacing,
         backbone=STUDY.training.recipe.backbone.model_dump(mode="json"),
         dimensions=STUDY.training.recipe.network.dimensions,
         concentric_window=None,
-        code=fingerprint("stages.extract_features"),
+        augmentation="",
+        code=fingerprint("extract_features"),
     message:
         "Study: extracting local features of {wildcards.phantom}"
 
 
 use rule extract_study_features as extract_study_context with:
+    input:
+        volume="<results>/study/{phantom}/volume.ome.zarr",
+        backbone=weight_files(STUDY.training.recipe.context.backbone),
     output:
         features=intermediate("<results>/study/{phantom}/context_{ratio}.zarr"),
     log:
         "<logs>/study/{phantom}/extract_context_{ratio}.log",
-    benchmark:
-        "<benchmarks>/study/{phantom}/extract_context_{ratio}.tsv"
+    cache: CACHED
     params:
         spacing=lambda wildcards: STUDY.context_spacing(int(wildcards.ratio)),
         backbone=STUDY.training.recipe.context.backbone.model_dump(mode="json"),
         dimensions=STUDY.training.recipe.network.dimensions,
         concentric_window=STUDY.concentric_window,
-        code=fingerprint("stages.extract_features"),
+        augmentation="",
+        code=fingerprint("extract_features"),
     message:
         "Study: extracting context features of {wildcards.phantom}, {wildcards.ratio} times coarser"
 
@@ -83,7 +87,7 @@ use rule train_model as train_study_model with:
         samples=studied("training.samples"),
         settings=studied("settings"),
         checkpoints=f"{PROJECT.settings.results}/training/study_{{variant}}_seed{{seed}}",
-        code=fingerprint("stages.train_model"),
+        code=fingerprint("train_model"),
     message:
         "Study: training {wildcards.variant}, seed {wildcards.seed}"
 
@@ -111,7 +115,7 @@ rule score_model:
     params:
         samples=studied("test.samples"),
         facts=studied("facts"),
-        code=fingerprint("stages.score_model"),
+        code=fingerprint("score_model"),
     message:
         "Study: scoring {wildcards.variant}, seed {wildcards.seed}"
     script:
@@ -149,7 +153,7 @@ rule plot_context_study:
         runtime=minutes("plot_context_study"),
     params:
         ratio=STUDY.ratio,
-        code=fingerprint("stages.plot_context_study"),
+        code=fingerprint("plot_context_study"),
     message:
         "Drawing the context study"
     script:

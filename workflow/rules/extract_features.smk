@@ -1,12 +1,13 @@
+# No benchmark: Snakemake refuses one beside `cache`. The log ends with the time and the memory.
 rule extract_features:
     input:
         volume="<results>/{sample}/volume.ome.zarr",
+        backbone=backbone_files("local"),
     output:
         features=intermediate("<results>/{sample}/features.zarr"),
     log:
         "<logs>/{sample}/extract_features.log",
-    benchmark:
-        "<benchmarks>/{sample}/extract_features.tsv"
+    cache: CACHED
     conda:
         "../../envs/parafovea.yaml"
     threads: 8
@@ -19,7 +20,8 @@ rule extract_features:
         backbone=setting("recipe.backbone"),
         dimensions=setting("recipe.network.dimensions"),
         concentric_window=None,
-        code=fingerprint("stages.extract_features"),
+        augmentation=augmentation,
+        code=fingerprint("extract_features"),
     message:
         "{wildcards.sample}: extracting local features"
     script:

@@ -6,8 +6,7 @@ use rule extract_features as extract_view_features with:
         features=intermediate("<results>/{sample}/views/{augmentation}/features.zarr"),
     log:
         "<logs>/{sample}/extract_features_{augmentation}.log",
-    benchmark:
-        "<benchmarks>/{sample}/extract_features_{augmentation}.tsv"
+    cache: CACHED
     message:
         "{wildcards.sample}: extracting local features of the view {wildcards.augmentation}"
 
@@ -17,7 +16,6 @@ use rule extract_context as extract_view_context with:
         features=intermediate("<results>/{sample}/views/{augmentation}/context.zarr"),
     log:
         "<logs>/{sample}/extract_context_{augmentation}.log",
-    benchmark:
-        "<benchmarks>/{sample}/extract_context_{augmentation}.tsv"
+    cache: CACHED
     message:
         "{wildcards.sample}: extracting context features of the view {wildcards.augmentation}"

@@ -23,7 +23,7 @@ rule infer_shard:
         model=setting("task.model"),
         settings=setting("inference"),
         overrides=setting("task.overrides"),
-        code=fingerprint("stages.infer_shard"),
+        code=fingerprint("infer_shard"),
     message:
         "{wildcards.sample}: inference, shard {wildcards.shard} of {params.settings[shards]}"
     script:

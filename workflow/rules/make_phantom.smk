@@ -13,10 +13,12 @@ rule make_phantom:
         mem_mb=memory("make_phantom"),
         runtime=minutes("make_phantom"),
     params:
+        kind="{kind}",
+        seed="{seed}",
         shape=phantom("shape"),
         spacing=phantom("spacing"),
         unit=phantom("unit"),
-        code=fingerprint("stages.make_phantom"),
+        code=fingerprint("make_phantom"),
     message:
         "Making phantom {wildcards.kind} of seed {wildcards.seed}"
     script:

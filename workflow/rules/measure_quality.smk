@@ -27,7 +27,7 @@ rule measure_quality:
         truth=setting("truth"),
         metadata=setting("metadata"),
         limits=setting("task.quality.limits"),
-        code=fingerprint("stages.measure_quality"),
+        code=fingerprint("measure_quality"),
     message:
         "{wildcards.sample}: measuring quality"
     script:

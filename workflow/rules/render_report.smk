@@ -42,7 +42,7 @@ rule render_report:
         truth=setting("truth"),
         metadata=setting("metadata"),
         settings=setting("task.report"),
-        code=fingerprint("stages.render_report"),
+        code=fingerprint("render_report"),
     message:
         "{wildcards.sample}: rendering the report"
     script:

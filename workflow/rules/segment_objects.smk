@@ -18,7 +18,7 @@ rule segment_objects:
         method=setting("task.postprocess.method"),
         connectivity=setting("task.postprocess.connectivity"),
         classes=setting("task.postprocess.classes"),
-        code=fingerprint("stages.segment_objects"),
+        code=fingerprint("segment_objects"),
     message:
         "{wildcards.sample}: segmenting objects by {params.method}"
     script:

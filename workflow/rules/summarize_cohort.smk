@@ -31,7 +31,7 @@ rule summarize_cohort:
         runtime=minutes("summarize_cohort"),
     params:
         tasks=PROJECT.tasks_of_predicted,
-        code=fingerprint("stages.summarize_cohort"),
+        code=fingerprint("summarize_cohort"),
     message:
         "Summarizing all samples"
     script:

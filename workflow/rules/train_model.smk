@@ -22,7 +22,7 @@ rule train_model:
         samples=training("samples"),
         settings=training("settings"),
         checkpoints=training("checkpoints"),
-        code=fingerprint("stages.train_model"),
+        code=fingerprint("train_model"),
     message:
         "Training {wildcards.model}"
     script:

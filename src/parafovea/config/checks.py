@@ -87,10 +87,11 @@ def _files(path: str | None, results: str) -> list[str]:
     # "@" names a sample whose result is the source: reserved, and nothing on the disk
     if path is None or path.startswith("@"):
         return []
-    return [path] if _is_phantom(path, results) else source_files(path)
+    return [path] if is_phantom(path, results) else source_files(path)
 
 
-def _is_phantom(path: str, results: str) -> bool:
+def is_phantom(path: str, results: str) -> bool:
+    """Tell whether a path names a phantom, which the workflow makes."""
     return path.startswith(f"{results}/phantoms/")
 
 
@@ -105,7 +106,7 @@ def _file_problems(sample: Sample, settings: Settings) -> list[str]:
             _files(path, settings.results)
         except ParafoveaError as error:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
-        if path is not None and _is_phantom(path, settings.results):
+        if path is not None and is_phantom(path, settings.results):
             match = PHANTOM.fullmatch(path.rpartition("/")[2])
             if match is None or match["kind"] not in settings.phantoms:
                 wrong.append(

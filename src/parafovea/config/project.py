@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parafovea.config.checks import sample_files, sample_problems, task_problems
+from parafovea.config.checks import is_phantom, sample_files, sample_problems, task_problems
 from parafovea.config.documents import read_document
 from parafovea.config.messages import problems, suggestion
 from parafovea.config.recipes import task_recipe, trained_models
@@ -116,6 +116,24 @@ class Project:
             for name in self.recipes
             for field, value in self.settings.tasks[name].overrides.given.items()
         )
+
+    def require_hashable(self) -> None:
+        """Make sure that Snakemake can tell the content of all sources, for its shared cache.
+
+        Raises
+        ------
+        ConfigError
+            If a source is a folder: Snakemake hashes files only.
+        """
+        for sample in self.samples.values():
+            for path in sample_files(sample, self.settings.results)["source"]:
+                if Path(path).is_dir() and not is_phantom(path, self.settings.results):
+                    raise ConfigError(
+                        f"{self.settings.samples}:{sample.line}: --cache cannot tell the content "
+                        f"of {path}, the source of sample {sample.name!r}, since Snakemake hashes "
+                        "files and no folders: run without --cache, or give a file or a pattern of "
+                        "slices"
+                    )
 
     def _is_predicted(self, sample: str) -> bool:
         task = self.task(sample)

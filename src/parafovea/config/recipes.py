@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parafovea.config.settings import Task
 from parafovea.errors import ModelError
-from parafovea.models.spec import Recipe, read_spec, require_cacheable
+from parafovea.models.spec import BackboneSpec, Recipe, read_spec, require_cacheable
 
 WEIGHTS = "model.safetensors"
 
@@ -63,6 +63,26 @@ def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
             "reproduces imported models: leave the argument `compatibility` out"
         )
     return recipe.model_copy(update=task.overrides.given)
+
+
+def weight_files(backbone: BackboneSpec) -> list[str]:
+    """Return the files on this machine that a backbone's weights are read from.
+
+    Parameters
+    ----------
+    backbone : BackboneSpec
+        Any backbone.
+
+    Returns
+    -------
+    list of str
+        Sorted; empty for a backbone without weights, or with weights of the hub, which its name
+        and revision tell apart.
+    """
+    folder = Path(str(backbone.arguments.get("weights", ""))).expanduser()
+    if "weights" not in backbone.arguments or not folder.is_dir():
+        return []
+    return sorted(str(file) for p in ("*.json", "*.safetensors") for file in folder.glob(p))
 
 
 def _stored_recipe(folder: Path) -> Recipe:

@@ -16,6 +16,7 @@ from parafovea.quality.metrics import Judged, Value
 from parafovea.quality.probabilities import profile_probabilities, seam_energy
 from parafovea.quality.settings import Limit
 from parafovea.quality.truth import SampledTruth, TruthSource
+from parafovea.readers.unchanged import unchanged
 from parafovea.store import Stored, open_stored, replacing
 
 
@@ -74,15 +75,17 @@ def measure_quality(
             )
     grid = probabilities.grid
     marks = _own_marks(probabilities, prediction) | _memory_marks(probabilities)
-    measured = marks | compare_with_truth(
-        class_store,
-        object_store,
-        truth=None if truth is None else SampledTruth(truth, grid, classes=len(names)),
-        truth_objects=None if truth_objects is None else SampledTruth(truth_objects, grid),
-        names=names,
-        instances=instances,
-        connectivity=connectivity,
-    )
+    with unchanged(*[each.path for each in (truth, truth_objects) if each is not None]) as check:
+        measured = marks | compare_with_truth(
+            class_store,
+            object_store,
+            truth=None if truth is None else SampledTruth(truth, grid, classes=len(names)),
+            truth_objects=None if truth_objects is None else SampledTruth(truth_objects, grid),
+            names=names,
+            instances=instances,
+            connectivity=connectivity,
+        )
+        check()
     values = {path: measured.get(path) for path in metrics.metric_paths(names, counted)}
     judged = metrics.judge(values, limits)
     provenance = record(

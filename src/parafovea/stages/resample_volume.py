@@ -14,6 +14,7 @@ from parafovea.progress import tracked
 from parafovea.provenance import record
 from parafovea.readers import open_source
 from parafovea.readers.metadata import parse_metadata
+from parafovea.readers.unchanged import unchanged
 from parafovea.resample import resample_box
 from parafovea.store import create
 
@@ -60,37 +61,39 @@ def resample_volume(
     SourceError
         If the source cannot be read or makes no sense.
     """
-    opened = open_source(
-        source, metadata=parse_metadata(metadata, folder=folder), finer_than=spacing, unit=unit
-    )
-    grid = opened.grid.converted(unit)
-    logger.info("%s: %s", source, grid)
-    statistics = scan(opened.read, grid, np.dtype(opened.array.dtype))
-    values = value_map(statistics, normalization, nonfinite=nonfinite)
-    values.check_half(statistics)
-    target = grid.resampled(spacing)
-    logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
-    attributes = record(
-        "resample_volume",
-        source={
-            "path": source,
-            "sha256": statistics.sha256,
-            "grid": opened.grid.to_dict(),
-            "dtype": str(opened.array.dtype),
-            "affine": None if opened.affine is None else np.asarray(opened.affine).tolist(),
-        },
-        normalization={
-            **normalization.model_dump(),
-            "zero": values.low,
-            "one": values.high,
-            "replaced_voxels": statistics.nonfinite,
-        },
-    )
+    with unchanged(source) as check:
+        opened = open_source(
+            source, metadata=parse_metadata(metadata, folder=folder), finer_than=spacing, unit=unit
+        )
+        grid = opened.grid.converted(unit)
+        logger.info("%s: %s", source, grid)
+        statistics = scan(opened.read, grid, np.dtype(opened.array.dtype))
+        values = value_map(statistics, normalization, nonfinite=nonfinite)
+        values.check_half(statistics)
+        target = grid.resampled(spacing)
+        logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
+        attributes = record(
+            "resample_volume",
+            source={
+                "path": source,
+                "sha256": statistics.sha256,
+                "grid": opened.grid.to_dict(),
+                "dtype": str(opened.array.dtype),
+                "affine": None if opened.affine is None else np.asarray(opened.affine).tolist(),
+            },
+            normalization={
+                **normalization.model_dump(),
+                "zero": values.low,
+                "one": values.high,
+                "replaced_voxels": statistics.nonfinite,
+            },
+        )
 
-    def read(box: Box) -> np.ndarray:
-        return values.finite(opened.read(box))
+        def read(box: Box) -> np.ndarray:
+            return values.finite(opened.read(box))
 
-    with create(output, target, dtype=np.float16, shard=SHARD, attributes=attributes) as array:
-        boxes = list(target.box.tiles(SHARD))
-        for box in tracked(boxes, len(boxes), "blocks"):
-            array[box.slices] = values(resample_box(read, grid, target, box)).astype(np.float16)
+        with create(output, target, dtype=np.float16, shard=SHARD, attributes=attributes) as array:
+            boxes = list(target.box.tiles(SHARD))
+            for box in tracked(boxes, len(boxes), "blocks"):
+                array[box.slices] = values(resample_box(read, grid, target, box)).astype(np.float16)
+            check()

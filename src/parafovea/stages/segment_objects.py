@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from parafovea.postprocess.objects import (
 from parafovea.postprocess.settings import ClassSettings, Connectivity, Method, resolve_classes
 from parafovea.progress import tracked
 from parafovea.provenance import lineage, record
-from parafovea.store import Stored, chunk_shape, create, discard, open_stored, replacing
+from parafovea.store import Stored, beside, chunk_shape, create, discard, open_stored, replacing
 
 Array = np.ndarray[Any, Any]
 
@@ -88,7 +87,7 @@ def segment_objects(
     settings = resolve_classes(classes, source.channels)
     attributes = _provenance(source, method, connectivity, settings)
     boxes = slabs(source.grid.shape, planes)
-    scratch = objects_output.with_name(f".{objects_output.name}.scratch-{os.getpid()}")
+    scratch = beside(objects_output, "scratch")
     with (
         _labels(classes_output, source.grid, np.uint8, attributes) as class_array,
         _labels(objects_output, source.grid, np.uint32, attributes) as object_array,

@@ -1,0 +1,269 @@
+"""Runs that are killed, or whose disk or source fails them, and the runs after them.
+
+Not collected by `make test`: `make test-kill` runs it, which takes minutes.
+"""
+
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+import yaml
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+COMMAND += ["--cores", "1"]
+
+#: Two kills in each part of a run: its start, and each of its jobs.
+PARTS = 10
+MOMENTS = 20
+SEED = 4
+
+#: What snakemake says when a job begins: its message, or its rule where it has none.
+JOB = re.compile(r"Job \d+: |localrule all:")
+
+#: What a run removes on its way where it need not keep it.
+INTERMEDIATE = ("features.zarr/", "context.zarr/", "shards/")
+
+
+def start(folder, *arguments):
+    """Start a run in a process group of its own."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(folder, *arguments):
+    """Run to the end, and return the status and what was said."""
+    run = start(folder, *arguments)
+    _, text = run.communicate()
+    return run.returncode, text
+
+
+def contents(results):
+    """Return a hash of every file but logs, timings and Snakemake's own stamps."""
+    return {
+        path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in results.rglob("*")
+        if path.is_file()
+        and path.name != ".snakemake_timestamp"
+        and path.relative_to(results).parts[0] not in ("logs", "benchmarks")
+    }
+
+
+def leftovers(folder):
+    """Return what no user should have to remove: locks, and results that are not whole."""
+    locks = folder / ".snakemake" / "locks"
+    partial = [
+        p for kind in ("partial", "scratch") for p in (folder / "results").rglob(f".*.{kind}-*")
+    ]
+    return [*(locks.iterdir() if locks.is_dir() else ()), *partial]
+
+
+def group_members(group):
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def project(make_runnable, tmp_path_factory):
+    """Return the folder of a project that has not been run."""
+    return make_runnable(tmp_path_factory.mktemp("project")).path
+
+
+@pytest.fixture
+def fresh(project, tmp_path):
+    """Return a copy of the project."""
+    return Path(shutil.copytree(project, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(project, tmp_path_factory):
+    """Run a copy of the project to its end; return its results and how long each part took."""
+    folder = shutil.copytree(project, tmp_path_factory.mktemp("undisturbed") / "copy")
+    run = start(folder)
+    began = [time.monotonic()]
+    text = []
+    for line in run.stderr:
+        text.append(line)
+        if JOB.match(line):
+            began.append(time.monotonic())
+    run.communicate()
+    assert run.returncode == 0, "".join(text)
+    assert len(began) >= PARTS
+    took = [after - before for before, after in itertools.pairwise(began)]
+    return SimpleNamespace(contents=contents(folder / "results"), took=took[:PARTS])
+
+
+def moments():
+    """Return twenty seeded moments: after how many jobs began, and at which share of the part."""
+    shares = np.random.default_rng(SEED).random(MOMENTS)
+    return [(n % PARTS, float(shares[n].round(2)), n >= PARTS) for n in range(MOMENTS)]
+
+
+@pytest.mark.parametrize(("jobs", "share", "lean"), moments())
+def test_a_run_that_is_killed_ends_with_the_same_bytes(fresh, undisturbed, jobs, share, lean):
+    if lean:
+        file = fresh / "config" / "config.yaml"
+        file.write_text(
+            yaml.safe_dump({**yaml.safe_load(file.read_text()), "keep_features": False})
+        )
+    run = start(fresh)
+    begun = 0
+    while begun < jobs:
+        line = run.stderr.readline()
+        assert line, f"the run ended before job {jobs}"
+        begun += bool(JOB.match(line))
+    time.sleep(share * undisturbed.took[jobs])
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert run.returncode == -signal.SIGKILL
+    for process in group_members(run.pid):
+        process.wait(timeout=10)
+    had_lock = bool(list((fresh / ".snakemake" / "locks").glob("*.lock")))
+    status, text = finish(fresh)
+    assert status == 0, text
+    assert ("its lock is removed" in text) == had_lock
+    assert "Traceback" not in text
+    expected = {
+        name: digest
+        for name, digest in undisturbed.contents.items()
+        if not (lean and name.partition("/")[2].startswith(INTERMEDIATE))
+    }
+    assert contents(fresh / "results") == expected
+    assert leftovers(fresh) == []
+    status, text = finish(fresh, "--dry-run")
+    assert "Nothing to be done" in text
+
+
+def test_a_job_that_outlives_its_run_is_not_joined_by_another(fresh, undisturbed):
+    run = start(fresh)
+    for line in run.stderr:
+        if "a: inference, shard 1" in line:
+            break
+    log = fresh / "results/logs/a/infer_shard_1.log"
+    while not log.exists():
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    jobs = group_members(run.pid)
+    assert jobs, "the job ended too soon"
+    for job in jobs:
+        job.suspend()
+    try:
+        status, text = finish(fresh)
+    finally:
+        for job in jobs:
+            job.resume()
+    assert status == 1
+    assert "Note: another run, or a job that a killed one left, is at work here" in text
+    run.communicate()
+    psutil.wait_procs(jobs)
+    status, text = finish(fresh)
+    assert status == 0, text
+    assert contents(fresh / "results") == undisturbed.contents
+    assert leftovers(fresh) == []
+
+
+@pytest.fixture
+def mounted(fresh):
+    """Return a function that mounts a small disk at the folder of results, or changes it."""
+    results = fresh / "results"
+    results.mkdir()
+    done = []
+
+    def mount(options):
+        again = ["-o", f"remount,{options}"] if done else ["-o", options]
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", *again, "tmpfs", results], capture_output=True, text=True
+        )
+        if made.returncode != 0:
+            pytest.skip(f"only root can mount a small disk: {made.stderr.strip()}")
+        done.append(options)
+
+    yield mount
+    if done:
+        subprocess.run(["umount", results], check=True)
+
+
+def test_a_full_disk_is_one_error_and_the_next_run_recovers(fresh, undisturbed, mounted):
+    mounted("size=420k")
+    status, text = finish(fresh)
+    assert status == 1
+    found = re.findall(r"^ERROR .*", text, re.MULTILINE)
+    assert len(set(found)) == 1, text
+    assert "cannot be written, the disk is full" in found[0]
+    assert "Traceback" not in text
+    mounted("size=100m")
+    status, text = finish(fresh)
+    assert status == 0, text
+    assert contents(fresh / "results") == undisturbed.contents
+    assert leftovers(fresh) == []
+
+
+def test_a_read_only_folder_is_one_error_before_any_job(fresh, undisturbed, mounted):
+    mounted("ro,size=100m")
+    status, text = finish(fresh)
+    assert status == 1
+    assert "results cannot be written to (its file system is read-only)" in text
+    assert "Traceback" not in text
+    assert not list((fresh / "results").iterdir())
+    mounted("rw,size=100m")
+    status, text = finish(fresh)
+    assert status == 0, text
+    assert contents(fresh / "results") == undisturbed.contents
+
+
+def test_a_source_that_disappears_halfway_is_one_error_and_the_next_run_recovers(
+    fresh, undisturbed
+):
+    source = fresh / "data" / "a.tif"
+    original = source.read_bytes()
+    # large enough to be read for a while
+    tifffile.imwrite(
+        source,
+        tifffile.imread(source).repeat(24, 0).repeat(8, 1).repeat(8, 2),
+        photometric="minisblack",
+    )
+    run = start(fresh)
+    log = fresh / "results/logs/a/resample_volume.log"
+    while "data/a.tif" not in (log.read_text() if log.exists() else ""):
+        assert run.poll() is None
+        time.sleep(0.01)
+    source.unlink()
+    _, text = run.communicate()
+    assert run.returncode == 1
+    found = re.findall(r"^ERROR .*", text, re.MULTILINE)
+    assert len(set(found)) == 1, text
+    assert "data/a.tif changed or disappeared while it was read" in found[0]
+    assert "Traceback" not in text
+    assert not (fresh / "results/a").exists() or not list((fresh / "results/a").iterdir())
+    status, text = finish(fresh)
+    assert status == 1
+    assert "data/a.tif does not exist" in text
+    source.write_bytes(original)
+    status, text = finish(fresh)
+    assert status == 0, text
+    assert contents(fresh / "results") == undisturbed.contents
