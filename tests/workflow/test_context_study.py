@@ -51,6 +51,8 @@ def test_every_model_is_trained_and_scored_and_features_are_shared(folder, plann
 def test_the_figure_comes_out_and_comes_out_the_same_again(folder, snakemake):
     status, text = snakemake(folder, "figures")
     assert status == 0, text
+    assert "The results are in results" in text
+    assert "report.html" not in text
     figures = folder / "results/figures"
     first = {path.name: path.read_bytes() for path in figures.iterdir()}
     assert set(first) == {f"context_study.{kind}" for kind in ("tsv", "svg", "pdf", "png")}

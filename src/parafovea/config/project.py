@@ -103,9 +103,12 @@ class Project:
 
     @property
     def outcome(self) -> str:
-        """One sentence that says where the results are."""
+        """One sentence that says where the results are, whatever was asked for."""
+        report = Path(self.settings.results) / "report.html"
         if self.predicted:
-            return f"The report of all samples is {self.settings.results}/report.html"
+            if report.is_file():
+                return f"The report of all samples is {report}"
+            return f"The results are in {self.settings.results}"
         return f"The trained models are {', '.join(self.trained)}"
 
     @property
