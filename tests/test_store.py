@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -198,3 +199,16 @@ def test_labels_are_marked_for_viewers(tmp_path: Path) -> None:
     with create(path, GRID, dtype=np.uint32, labels=True):
         pass
     assert "image-label" in zarr.open_group(path, mode="r").attrs["ome"]
+
+
+def test_the_same_voxels_are_the_same_bytes_also_in_shards_of_many_chunks(tmp_path):
+    voxels = np.random.default_rng(0).random((64, 256, 256)).astype(np.float16)
+    voxels[:, 64:128] = 0  # chunks that take different times
+    written = set()
+    for number in range(6):
+        path = tmp_path / f"{number}.zarr"
+        with create(path, Grid(voxels.shape, (1, 1, 1)), dtype=voxels.dtype) as array:
+            array[...] = voxels
+        (shard,) = (path / "0" / "c").rglob("0/0/0")
+        written.add(hashlib.sha256(shard.read_bytes()).digest())
+    assert len(written) == 1

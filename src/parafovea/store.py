@@ -217,16 +217,19 @@ def create(
     record = attributes if attributes is not None else {}
     with replacing(path) as partial:
         group = zarr.create_group(partial, zarr_format=3)
-        array = group.create_array(
-            "0",
-            shape=shape,
-            chunks=chunks,
-            shards=shards,
-            dtype=np.dtype(dtype),
-            dimension_names=names,
-            compressors=BloscCodec(cname=codec, clevel=1, shuffle="shuffle"),
-            fill_value=0,
-        )
+        # Several threads would append the chunks of a shard as they finish: other bytes every time.
+        # An array keeps the number that holds when it is made; reading elsewhere stays parallel.
+        with zarr.config.set({"threading.max_workers": 1}):
+            array = group.create_array(
+                "0",
+                shape=shape,
+                chunks=chunks,
+                shards=shards,
+                dtype=np.dtype(dtype),
+                dimension_names=names,
+                compressors=BloscCodec(cname=codec, clevel=1, shuffle="shuffle"),
+                fill_value=0,
+            )
         yield array
         group.attrs.put(
             {
