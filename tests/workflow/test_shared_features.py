@@ -34,9 +34,11 @@ def clones(make_runnable, snakemake, tmp_path_factory):
 
 def test_the_second_clone_computes_none(clones):
     one, two, cache = clones
-    assert len(list((one / "results/logs/a").glob("extract_*.log"))) == len(STORES)
-    assert (two / "results/logs/a/resample_volume.log").is_file()
-    assert not list((two / "results/logs").glob("*/extract_*.log"))
+    for folder, computes in ((one, True), (two, False)):
+        logs = list((folder / "results/logs").glob("*/extract_*.log"))
+        assert len(logs) == len(TARGETS)
+        # snakemake makes the log of a job that it fetches, but runs no script that writes to it
+        assert {log.stat().st_size > 0 for log in logs} == {computes}
     for target in TARGETS:
         assert (open_stored(two / target).read() == open_stored(one / target).read()).all()
         assert (two / target / "0").resolve().is_relative_to(cache)
