@@ -124,7 +124,7 @@ def job(tmp_path, monkeypatch):
     monkeypatch.delenv(VISIBLE, raising=False)
     monkeypatch.delenv(DEVICE_VARIABLE, raising=False)
     facts = {"rule": "infer_shard", "wildcards": {}, "threads": torch.get_num_threads()}
-    return SimpleNamespace(log=[str(tmp_path / "log")], resources={"gpu": 1}, **facts)
+    return SimpleNamespace(log=[str(tmp_path / "log")], output=[], resources={"gpu": 1}, **facts)
 
 
 def test_a_script_shows_cuda_the_device_it_took(job, hold):

@@ -21,6 +21,7 @@ def small_study():
         "validate_every": 2,
         "batch_size": 1,
     }
+    study["training"]["recipe"]["window"] = [1, 96, 96]
     study["training"]["recipe"]["network"] |= {"base_channels": 4, "max_channels": 8}
     return study | {"test": ["cell_seed3"], "ratios": [4], "seeds": [0]}
 
