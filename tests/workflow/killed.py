@@ -42,8 +42,8 @@ def start(folder, *arguments):
     return subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
@@ -52,7 +52,7 @@ def start(folder, *arguments):
 def finish(folder, *arguments):
     """Run to the end, and return the status and what was said."""
     run = start(folder, *arguments)
-    _, text = run.communicate()
+    text, _ = run.communicate()
     return run.returncode, text
 
 
@@ -106,7 +106,7 @@ def undisturbed(project, tmp_path_factory):
     run = start(folder)
     began = [time.monotonic()]
     text = []
-    for line in run.stderr:
+    for line in run.stdout:
         text.append(line)
         if JOB.match(line):
             began.append(time.monotonic())
@@ -133,7 +133,7 @@ def test_a_run_that_is_killed_ends_with_the_same_bytes(fresh, undisturbed, jobs,
     run = start(fresh)
     begun = 0
     while begun < jobs:
-        line = run.stderr.readline()
+        line = run.stdout.readline()
         assert line, f"the run ended before job {jobs}"
         begun += bool(JOB.match(line))
     time.sleep(share * undisturbed.took[jobs])
@@ -160,7 +160,7 @@ def test_a_run_that_is_killed_ends_with_the_same_bytes(fresh, undisturbed, jobs,
 
 def test_a_job_that_outlives_its_run_is_not_joined_by_another(fresh, undisturbed):
     run = start(fresh)
-    for line in run.stderr:
+    for line in run.stdout:
         if "a: inference, shard 1" in line:
             break
     log = fresh / "results/logs/a/infer_shard_1.log"
@@ -253,7 +253,7 @@ def test_a_source_that_disappears_halfway_is_one_error_and_the_next_run_recovers
         assert run.poll() is None
         time.sleep(0.01)
     source.unlink()
-    _, text = run.communicate()
+    text, _ = run.communicate()
     assert run.returncode == 1
     found = re.findall(r"^ERROR .*", text, re.MULTILINE)
     assert len(set(found)) == 1, text
