@@ -83,3 +83,32 @@ def make_project_folder() -> Callable[[Path], ProjectFolder]:
 def project_folder(tmp_path: Path) -> ProjectFolder:
     """Return a folder with the samples `a` and `b` of a task `cell`, ready to be changed."""
     return _make_project_folder(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_runnable() -> Callable[[Path], ProjectFolder]:
+    """Return a function that makes a project folder whose model is really there, of random weights.
+
+    Its only sample is `a`, of a few voxels.
+    """
+    # loads torch, which most tests of the config do without
+    from tiny_sample import random_network
+
+    from parafovea.backbones import feature_channels
+    from parafovea.models.folder import save_model
+    from parafovea.models.network import FusedUNet
+    from parafovea.models.spec import BackboneSpec, ModelSpec
+
+    def make(path: Path) -> ProjectFolder:
+        folder = _make_project_folder(path)
+        folder.rows = folder.rows[:1]
+        folder.write()
+        channels = feature_channels(BackboneSpec(), dimensions=3)
+        numbers = {"input_channels": channels + 1, "context_channels": channels}
+        spec = ModelSpec.model_validate(
+            {**RECIPE, **numbers, "name": "cell", "weights_sha256": "0" * 64}
+        )
+        save_model(path / "models" / "cell", spec, random_network(FusedUNet.from_spec(spec)))
+        return folder
+
+    return make

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from parafovea.config import read_project
@@ -18,14 +17,12 @@ from parafovea.config.resources import (
     Work,
     request,
     training_request,
-    window_bytes,
 )
 from parafovea.grid import Grid
-from parafovea.inference.memory import needed_bytes
+from parafovea.inference.planning import window_bytes
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.spec import ModelSpec, Recipe, read_spec
 from parafovea.training.settings import TrainingSettings
-from parafovea.windows import Layout
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,16 +69,9 @@ def test_shards_share_the_time_and_views_multiply_it(model):
 
 
 def test_a_whole_volume_needs_the_memory_of_one_window_as_large(model):
-    needed = needed_bytes(model, (256, 256, 256), torch.float32)
+    needed = window_bytes((256, 256, 256), base_channels=16, classes=4)
     asked = request("infer_shard", cube(256, model, mode="whole_volume")).mem_mb
     assert asked > needed / 1e6
-    assert window_bytes((256, 256, 256), base_channels=16, classes=4) == needed
-
-
-@pytest.mark.parametrize(("overlap", "shape"), [(0.5, (100, 64, 333)), (0.25, (64, 65, 1000))])
-def test_windows_are_counted_as_they_will_be_placed(overlap, shape, model):
-    work = replace(cube(1, model, overlap=overlap), source=Grid(shape, (16, 16, 16)))
-    assert work.windows == Layout.regular(shape, work.window, overlap=overlap).lattice.size
 
 
 def test_training_grows_with_its_batch_and_its_steps(model):

@@ -11,11 +11,6 @@ import pytest
 from cluster import command, wait_until
 from runs import assert_same_results
 
-from parafovea.backbones import feature_channels
-from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import BackboneSpec, ModelSpec
-
 PREDICTION = "results/a/prediction.ome.zarr"
 
 #: Seconds within which a job starts, or is told to end.
@@ -23,19 +18,12 @@ PATIENCE = 300
 
 
 @pytest.fixture(scope="module")
-def prepared(clone, make_project_folder, recipe, start):
+def prepared(clone, make_runnable, start):
     """Return a clone whose features are ready, and one that an undisturbed run has finished."""
     ready = clone("ready")
-    project = make_project_folder(ready)
+    project = make_runnable(ready)
     project.config["tasks"]["cell"]["inference"] = {"shards": 2}
-    project.rows = project.rows[:1]
     project.write()
-    channels = feature_channels(BackboneSpec(), dimensions=3)
-    numbers = {"input_channels": channels + 1, "context_channels": channels}
-    spec = ModelSpec.model_validate(
-        {**recipe, **numbers, "name": "cell", "weights_sha256": "0" * 64}
-    )
-    save_model(ready / "models" / "cell", spec, FusedUNet.from_spec(spec))
     start(ready, "--cores", "2", "results/a/features.zarr", "results/a/context.zarr").finish()
     undisturbed = ready.with_name("undisturbed")
     shutil.copytree(ready, undisturbed)

@@ -6,12 +6,6 @@ from pathlib import Path
 
 import pytest
 from planner import Planner
-from tiny_sample import random_network
-
-from parafovea.backbones import feature_channels
-from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import BackboneSpec, ModelSpec
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,25 +29,3 @@ def planned():
     planner = Planner(ROOT)
     yield planner.plan
     planner.close()
-
-
-@pytest.fixture(scope="session")
-def make_runnable(make_project_folder, recipe):
-    """Return a function that makes a project folder whose model is really there, of random weights.
-
-    Its only sample is `a`, of a few voxels.
-    """
-
-    def make(path):
-        folder = make_project_folder(path)
-        folder.rows = folder.rows[:1]
-        folder.write()
-        channels = feature_channels(BackboneSpec(), dimensions=3)
-        numbers = {"input_channels": channels + 1, "context_channels": channels}
-        spec = ModelSpec.model_validate(
-            {**recipe, **numbers, "name": "cell", "weights_sha256": "0" * 64}
-        )
-        save_model(path / "models" / "cell", spec, random_network(FusedUNet.from_spec(spec)))
-        return folder
-
-    return make

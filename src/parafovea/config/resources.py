@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from parafovea.grid import Grid, Shape
+from parafovea.inference.planning import planned_layout, window_bytes
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.spec import BackboneSpec, Recipe
 from parafovea.training.settings import TrainingSettings
+from parafovea.windows import Layout
 
 #: Voxels along z, y, x of a sample whose source cannot be opened yet.
 UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
@@ -92,24 +94,9 @@ class Work:
         return z, y, x
 
     @property
-    def window(self) -> Shape:
-        """Voxels of a window; all of the volume where it is predicted at once."""
-        if self.inference.mode == "whole_volume":
-            return self.volume.shape
-        return self.inference.window or self.recipe.window
-
-    @property
-    def windows(self) -> int:
-        """How many windows cover the volume."""
-        if self.inference.mode == "whole_volume":
-            return 1
-        overlap = self.inference.overlap or 0.0
-        stride = self.inference.stride or [max(1, round(w * (1 - overlap))) for w in self.window]
-        shape = self.volume.shape
-        return math.prod(
-            1 + math.ceil(max(0, n - w) / s)
-            for n, w, s in zip(shape, self.window, stride, strict=True)
-        )
+    def layout(self) -> Layout:
+        """The windows that cover the volume."""
+        return planned_layout(self.volume.shape, self.recipe, self.inference)
 
 
 def request(stage: str, work: Work, attempt: int = 1) -> Request:
@@ -199,13 +186,14 @@ def _view(backbone: BackboneSpec, voxels: int) -> Cost:
 def _infer_shard(work: Work) -> Cost:
     """Hold a batch of windows, and the sums that windows still come to, of 3 x 3 x 3 windows."""
     network, classes = work.recipe.network, len(work.recipe.classes)
-    window, settings = math.prod(work.window), work.inference
+    layout, settings = work.layout, work.inference
+    window = math.prod(layout.window)
     memory = settings.batch_size * window_bytes(
-        work.window, base_channels=network.base_channels, classes=classes
+        layout.window, base_channels=network.base_channels, classes=classes
     )
     if settings.mode == "sliding_window":
         memory += 27 * window * 8 * classes
-    voxels = work.windows * window * settings.views / settings.shards
+    voxels = layout.lattice.size * window * settings.views / settings.shards
     return TORCH + memory, voxels / 1e6 * _width_factor(network.base_channels)
 
 
@@ -245,24 +233,6 @@ STAGES: Mapping[str, Callable[[Work], Cost]] = {
     "measure_quality": _measure_quality,
     "render_report": _render_report,
 }
-
-
-def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: int = 4) -> int:
-    """Return what `inference.memory.needed_bytes` says of a window, without torch.
-
-    Parameters
-    ----------
-    window : tuple of int
-        Voxels along z, y, x.
-    base_channels : int
-        Of the network.
-    classes : int
-        Of the model, the background included.
-    itemsize : int
-        Bytes of a number in the convolutions.
-    """
-    maps = 10 * base_channels * itemsize
-    return math.prod(window) * (maps + classes * (itemsize + 24) + 16)
 
 
 def _width_factor(base_channels: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 from parafovea.devices import free_bytes
 from parafovea.errors import MemoryLimitError
 from parafovea.grid import Shape
+from parafovea.inference.planning import window_bytes
 from parafovea.models.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -54,33 +54,17 @@ class Execution:
         }
 
 
-def needed_bytes(spec: ModelSpec, window: Shape, dtype: torch.dtype) -> int:
-    """Return about how much memory the prediction of one window takes at its peak.
-
-    The first decoder level is the widest: with its input, its output and what it convolves, the
-    peak was measured at 7.2 to 9.9 maps of `base_channels` at full resolution, the network's
-    input included (96³ voxels on a CPU, in float32 and bfloat16); ten are counted. Beside them
-    are the window's logits, probabilities and fixed-point sums, and its weights.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        The model.
-    window : tuple of int
-        Voxels along z, y, x.
-    dtype : torch.dtype
-        Of the convolutions.
-    """
-    maps = 10 * spec.network.base_channels * dtype.itemsize
-    results = len(spec.classes) * (dtype.itemsize + 2 * 4 + 2 * 8) + 2 * 8
-    return math.prod(window) * (maps + results)
-
-
 def require_memory(
     spec: ModelSpec, window: Shape, dtype: torch.dtype, device: torch.device
 ) -> None:
     """Raise `MemoryLimitError` where one window that is a whole volume cannot fit a device."""
-    needed, free = needed_bytes(spec, window, dtype), free_bytes(device)
+    needed = window_bytes(
+        window,
+        base_channels=spec.network.base_channels,
+        classes=len(spec.classes),
+        itemsize=dtype.itemsize,
+    )
+    free = free_bytes(device)
     if needed > free:
         raise MemoryLimitError(
             f"a volume of {' x '.join(map(str, window))} voxels in one window needs about "

@@ -13,54 +13,20 @@ from numpy.typing import NDArray
 
 from parafovea.blending import window_weights
 from parafovea.errors import GridError, ModelError
-from parafovea.grid import Box, Shape
+from parafovea.grid import Box
 from parafovea.inference.engine import columns, weighed
 from parafovea.inference.engines import EngineName
 from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.memory import Execution
+from parafovea.inference.planning import POOLED, planned_layout
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.sums import TILE, TileSums, aligned
-from parafovea.models.spec import ModelSpec, Overrides, check_window
+from parafovea.models.spec import ModelSpec, Overrides
 from parafovea.provenance import lineage, record
 from parafovea.store import create
 from parafovea.windows import Layout
 
 _NONE = Overrides()
-
-#: Voxels that become one in the network's four poolings.
-POOLED = 16
-
-
-def planned_layout(shape: Shape, spec: ModelSpec, settings: InferenceSettings) -> Layout:
-    """Return the windows of a volume, as a task's settings place them.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Voxels of the volume along z, y, x.
-    spec : ModelSpec
-        The model; gives the window where the settings have none.
-    settings : InferenceSettings
-        Mode, window, and overlap or stride.
-
-    Raises
-    ------
-    GridError
-        If the window does not fit the network, or the stride not the window.
-    """
-    flat = spec.network.dimensions == 2
-    if settings.mode == "whole_volume":
-        z, y, x = (-(-n // POOLED) * POOLED for n in shape)
-        window = (1 if flat else z, y, x)
-        return Layout.strided(shape, window, stride=window)
-    window = settings.window or spec.window
-    try:
-        check_window(window, spec.network.dimensions)
-    except ValueError as error:
-        raise GridError(f"inference.window: {error}") from error
-    if settings.stride is not None:
-        return Layout.strided(shape, window, stride=settings.stride)
-    return Layout.regular(shape, window, overlap=settings.overlap or 0.0)
 
 
 @dataclass(frozen=True)
