@@ -14,9 +14,11 @@ from rich.console import Console
 
 from benchmarks import (
     context_cost,
+    dag_scale,
     engine_cost,
     engine_speed,
     feature_reuse,
+    large_volume,
     machine,
     memory_growth,
     peer_comparison,
@@ -37,6 +39,8 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         memory_growth,
         context_cost,
         feature_reuse,
+        dag_scale,
+        large_volume,
     )
 }
 

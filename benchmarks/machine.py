@@ -5,25 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
 from parafovea import __version__
-from parafovea.devices import computes_bfloat16
-
-
-def cpu_name() -> str:
-    """Return the processor's name as the system knows it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+from parafovea.devices import computes_bfloat16, cpu_name
 
 
 def facts() -> dict[str, Any]:

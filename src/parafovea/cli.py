@@ -16,6 +16,7 @@ from parafovea.config import Project, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
 from parafovea.errors import ConfigError, ParafoveaError, describe
+from parafovea.tables import print_table
 
 app = typer.Typer(
     help="Segmentation with local and context features; the workflow itself runs by snakemake.",
@@ -69,7 +70,7 @@ def check(config: Configs = None) -> None:
     with readable_errors():
         project = _project(config)
     for name, sample in project.samples.items():
-        recipe, shards = project.recipe(name), project.inference(name).shards
+        recipe, shards = project.recipe(name), project.shards(name)
         spacing = " x ".join(f"{s:g}" for s in recipe.spacing)
         use = f"{shards} shard(s)" if name in project.predicted else "for training"
         console.print(f"[bold]{escape(name)}[/]")
@@ -86,6 +87,29 @@ def check(config: Configs = None) -> None:
     for notice in project.notices:
         console.print(f"[yellow]note[/] {escape(notice)}", highlight=False)
     console.print(f"{len(project.samples)} samples, all well.", highlight=False)
+
+
+@app.command()
+def plan(
+    sample: Annotated[
+        list[str] | None, typer.Option(help="Sample in the sheet; may be repeated. Else all.")
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Measure the models' speed on this machine first; kept."),
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write a TSV, a line a stage.")
+    ] = None,
+    config: Configs = None,
+) -> None:
+    """Show what a run will take: windows, shards, time, memory, disk; and what is wasteful."""
+    from parafovea.planning.report import print_plan
+
+    with readable_errors():
+        project = _project(config)
+        names = tuple(project.require(name).name for name in sample or project.predicted)
+        print_plan(project, names, console, measure=measure, output=output)
 
 
 @app.command()
@@ -119,7 +143,7 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
     rows += [
         [s.name, *(s.stages[each] for each in STAGES), bytes_text(s.bytes_used)] for s in samples
     ]
-    _print_table(rows)
+    print_table(console, rows)
     for rule, words in other_status(project, outputs).items():
         console.print(f"{escape(rule)}: {words}", highlight=False)
     results = Path(project.settings.results)
@@ -164,15 +188,6 @@ def clean(
     verb = "would be removed" if dry_run else "removed"
     would = "would be free" if dry_run else "are free again"
     console.print(f"{count} results {verb}, {bytes_text(freed)} {would}.", highlight=False)
-
-
-def _print_table(rows: list[list[str]]) -> None:
-    """Print rows under a bold head, in columns as wide as they need."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for number, row in enumerate(rows):
-        padded = zip(row, widths, strict=True)
-        line = escape("  ".join(cell.ljust(width) for cell, width in padded).rstrip())
-        console.print(line if number else f"[bold]{line}[/]", highlight=False)
 
 
 @app.command()

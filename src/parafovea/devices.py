@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -81,3 +83,14 @@ def keep_buffers() -> None:
         mmap_threshold, trim_threshold = -3, -1  # from malloc.h
         mallopt(mmap_threshold, 2**30)
         mallopt(trim_threshold, 2**31 - 1)
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system knows it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

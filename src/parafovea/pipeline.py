@@ -95,7 +95,7 @@ def _predict(project: Project, sample: str, results: SampleResults) -> None:
     settings = project.inference(sample)
     inputs = _view(recipe, results, results.folder)
     views = [_view(recipe, results, results.folder / "views" / name, name) for name in settings.tta]
-    shards = [results.folder / "shards" / f"{n}.zarr" for n in range(1, settings.shards + 1)]
+    shards = [results.folder / "shards" / f"{n}.zarr" for n in range(1, project.shards(sample) + 1)]
     for number, shard in enumerate(shards, start=1):
         infer_shard(
             inputs,

@@ -12,8 +12,8 @@ from tiny_sample import tiny_recipe, tiny_spec
 
 from parafovea.errors import GridError
 from parafovea.grid import Box
-from parafovea.inference.planning import planned_layout
 from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.windowing import planned_layout
 
 quick = settings(deadline=None, max_examples=50)
 SPEC = tiny_spec(tiny_recipe(context=False))

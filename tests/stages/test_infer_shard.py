@@ -25,7 +25,8 @@ def predict(
     folder: Path, inputs: ModelInputs, model: Path, **settings: Any
 ) -> np.ndarray[Any, Any]:
     """Return the blended prediction of all shards, (class, z, y, x)."""
-    chosen = InferenceSettings(**settings)
+    chosen = InferenceSettings(**{"shards": 1, **settings})
+    assert chosen.shards != "auto"
     paths = [folder / f"{number}.zarr" for number in range(1, chosen.shards + 1)]
     for number, path in enumerate(paths, start=1):
         infer_shard(inputs, model, path, shard=number, settings=chosen)

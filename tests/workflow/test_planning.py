@@ -18,12 +18,19 @@ EACH = {
 
 @pytest.fixture
 def plan(project_folder, planned):
-    """Return a function that writes the project, plans it and returns the jobs by rule."""
+    """Return a function that writes the project, plans it and returns the jobs by rule.
+
+    Its `again` plans the project as it lies there.
+    """
 
     def run(*arguments):
         project_folder.write()
+        return again(*arguments)
+
+    def again(*arguments):
         return planned(project_folder.path, *arguments)
 
+    run.again = again
     return run
 
 
@@ -40,6 +47,18 @@ def test_the_sheets_shards_are_jobs_and_a_model_without_context_needs_none(plan,
     jobs = plan()
     assert jobs["infer_shard"] == 6
     assert "extract_context" not in jobs
+
+
+def test_automatic_shards_count_the_windows_and_the_sheet_wins(plan, project_folder):
+    # 20 x 40 x 36 voxels are 8 windows of 16 x 32 x 32
+    project_folder.config["tasks"]["cell"]["inference"] = {"windows_per_shard": 3}
+    assert plan()["infer_shard"] == 2 * 3
+    project_folder.config["tasks"]["cell"]["inference"] = {"windows_per_shard": 8}
+    assert plan()["infer_shard"] == 2
+    sheet = project_folder.path / "config/samples.tsv"
+    header, first, second = sheet.read_text().splitlines()
+    sheet.write_text("\n".join([header + "\tshards", first + "\t5", second]) + "\n")
+    assert plan.again()["infer_shard"] == 5 + 1
 
 
 def test_views_are_extracted_for_the_tasks_that_average_them_only(plan, project_folder):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from parafovea import config as parafovea_config
 from parafovea.config.recipes import weight_files
-from parafovea.config.requests import JobRequests
+from parafovea.planning.jobs import JobRequests
 from parafovea.errors import ParafoveaError, describe
 from parafovea.fingerprint import fingerprint as script_fingerprint
 from parafovea.runs import Run, require_writable
@@ -186,7 +186,7 @@ def concentric_window(wildcards):
 
 def shard_stores(wildcards):
     """Return the stores of all shards of a sample."""
-    count = PROJECT.inference(wildcards.sample).shards
+    count = PROJECT.shards(wildcards.sample)
     return [
         f"{PROJECT.folder(wildcards.sample)}/shards/{shard}.zarr"
         for shard in range(1, count + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from parafovea.config.messages import problems, suggestion
 from parafovea.config.recipes import task_recipe, trained_models
 from parafovea.config.settings import PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
+from parafovea.config.sizes import sample_grid
 from parafovea.config.study import StudySettings, read_study
 from parafovea.errors import ConfigError, ModelError
+from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.windowing import planned_layout, shard_count
 from parafovea.models.spec import Recipe
 
 
@@ -41,6 +44,7 @@ class Project:
     samples: Mapping[str, Sample]
     recipes: Mapping[str, Recipe]
     study: StudySettings | None = None
+    _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def require(self, sample: str) -> Sample:
         """Return a sample of the sheet, or raise `ConfigError` where there is no such sample."""
@@ -61,10 +65,33 @@ class Project:
         return self.recipes[self.samples[sample].task]
 
     def inference(self, sample: str) -> InferenceSettings:
-        """Return a sample's inference settings, with the sheet's number of shards if it has one."""
+        """Return a sample's inference settings, with its number of shards.
+
+        That is the sheet's if it has one, else the task's, where `auto` counts the windows.
+        """
         settings = self.task(sample).inference
-        shards = self.samples[sample].shards
-        return settings if shards is None else settings.model_copy(update={"shards": shards})
+        return settings.model_copy(update={"shards": self.shards(sample)})
+
+    def shards(self, sample: str) -> int:
+        """Return the number of jobs that a sample's windows are divided into."""
+        settings = self.task(sample).inference
+        stated = self.samples[sample].shards or settings.shards
+        if stated != "auto":
+            return stated
+        recipe = self.recipe(sample)
+        volume = self.grid(sample).resampled(recipe.spacing)
+        return shard_count(planned_layout(volume.shape, recipe, settings), settings)
+
+    def grid(self, sample: str) -> Grid:
+        """Return the grid of a sample's source, in the unit of its model: see `sample_grid`."""
+        if sample not in self._grids:
+            self._grids[sample] = sample_grid(
+                self.samples[sample],
+                self.recipe(sample),
+                phantoms={str(kind): size for kind, size in self.settings.phantoms.items()},
+                results=self.settings.results,
+            )
+        return self._grids[sample]
 
     def folder(self, sample: str) -> str:
         """Return the folder of a sample's results."""
@@ -171,7 +198,9 @@ class Project:
             "files": sample_files(entry, self.settings.results),
             "task": self.task(sample).model_dump(mode="json"),
             "recipe": self.recipe(sample).model_dump(mode="json"),
-            "inference": inference.model_dump(mode="json", exclude={"output_scale"}),
+            "inference": inference.model_dump(
+                mode="json", exclude={"output_scale", "windows_per_shard"}
+            ),
             "output_scale": list(inference.output_scales),
         }
 

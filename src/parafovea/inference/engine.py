@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from parafovea.blending import VALUE_BITS
 from parafovea.grid import Box
 from parafovea.inference.inputs import RegionInputs
+from parafovea.inference.windowing import COLUMN, group_shape
 from parafovea.windows import Layout
-
-#: Windows along y and x that are walked through together, along z.
-COLUMN = (2, 2)
 
 
 class ReadsRegions(Protocol):
@@ -88,7 +86,8 @@ def predicted(
     probabilities : ndarray
         (class, z, y, x) float32.
     """
-    groups = [group for column in columns(part) for group in column.tiles((1, *COLUMN))]
+    together = group_shape(layout.window)
+    groups = [group for column in columns(part) for group in column.tiles(together)]
     with ThreadPoolExecutor(max_workers=1) as reader:
         pending = reader.submit(inputs.read, _span(layout, groups[0])) if groups else None
         for group, following in pairwise([*groups, None]):

@@ -13,7 +13,7 @@ import torch
 from parafovea.devices import free_bytes
 from parafovea.errors import MemoryLimitError
 from parafovea.grid import Shape
-from parafovea.inference.planning import window_bytes
+from parafovea.inference.windowing import window_bytes
 from parafovea.models.spec import ModelSpec
 
 logger = logging.getLogger(__name__)

@@ -18,15 +18,18 @@ from parafovea.inference.engine import columns, weighed
 from parafovea.inference.engines import EngineName
 from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.memory import Execution
-from parafovea.inference.planning import POOLED, planned_layout
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.sums import TILE, TileSums, aligned
+from parafovea.inference.windowing import POOLED, planned_layout, shard_count
 from parafovea.models.spec import ModelSpec, Overrides
 from parafovea.provenance import lineage, record
 from parafovea.store import create
 from parafovea.windows import Layout
 
 _NONE = Overrides()
+
+#: Settings that do not change a bit of the sums.
+UNRECORDED = {"shards", "windows_per_shard", "output_scale"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Shard:
     def of(
         cls, inputs: SampleInputs, spec: ModelSpec, settings: InferenceSettings, *, number: int = 1
     ) -> Shard:
-        """Return shard `number`, from 1 to `settings.shards`.
+        """Return shard `number`, from 1 to the number of shards.
 
         Raises
         ------
@@ -66,8 +69,6 @@ class Shard:
         ModelError
             If the inputs have other channels than the model was trained with.
         """
-        if not 1 <= number <= settings.shards:
-            raise GridError(f"shard {number} is not one of 1 to {settings.shards}")
         for what, found, wanted in (
             ("local input", inputs.input_channels, spec.input_channels),
             ("context", inputs.context_channels, spec.context_channels),
@@ -78,6 +79,9 @@ class Shard:
                     f"with {wanted}: its backbone and its weights do not belong together"
                 )
         layout = planned_layout(inputs.grid.shape, spec, settings)
+        count = shard_count(layout, settings)
+        if not 1 <= number <= count:
+            raise GridError(f"shard {number} is not one of 1 to {count}")
         if spec.context_ratio is not None and any(
             n > most for n, most in zip(layout.window, spec.window, strict=True)
         ):
@@ -90,7 +94,7 @@ class Shard:
                 f"window {layout.window} is one voxel at the network's coarsest level, which has "
                 "no statistics of its own: with do_eval: false, use a larger inference.window"
             )
-        return cls(inputs, spec, settings, layout, layout.shards(settings.shards)[number - 1])
+        return cls(inputs, spec, settings, layout, layout.shards(count)[number - 1])
 
     @property
     def region(self) -> Box:
@@ -170,7 +174,9 @@ def open_sums(
             "sha256": shard.spec.weights_sha256,
             "overrides": overrides.model_dump(mode="json", exclude_none=True),
         },
-        "inference": shard.settings.model_dump(mode="json", exclude={"shards", "output_scale"}),
+        "inference": shard.settings.model_dump(
+            mode="json", exclude={"shards", "windows_per_shard", "output_scale"}
+        ),
     }
     attributes = record(
         "infer_shard",

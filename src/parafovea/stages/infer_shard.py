@@ -52,7 +52,7 @@ def infer_shard(
         Zarr to write: (class, z, y, x) int64, weight times probability in fixed point, over the
         voxels that the shard's windows touch.
     shard : int
-        Which shard, from 1 to `settings.shards`.
+        Which shard, from 1 to the number that `settings` asks for.
     settings : InferenceSettings
         Windows, blending and precision.
     overrides : Overrides

@@ -3,14 +3,15 @@
 import sys
 from pathlib import Path
 
-from parafovea.config.resources import STAGES, Work, request
 from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.spec import read_spec
+from parafovea.planning.requests import ASKING, request
+from parafovea.planning.work import Work
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/cluster.md"
-BEGIN = "<!-- requests: written by tests/config/test_cluster_documentation.py --write -->\n"
+BEGIN = "<!-- requests: written by tests/planning/test_cluster_documentation.py --write -->\n"
 END = "<!-- end of requests -->"
 SIDES = (256, 1024, 4096, 10240)
 
@@ -19,7 +20,7 @@ def table() -> str:
     recipe = read_spec(ROOT / "resources/models/cell")
     lines = ["| rule | " + " | ".join(f"{side}³" for side in SIDES) + " |"]
     lines.append("|---" * (len(SIDES) + 1) + "|")
-    for stage in STAGES:
+    for stage in ASKING:
         if stage == "make_phantom":
             continue
         cells = []
@@ -40,7 +41,7 @@ def written(page: str) -> str:
 def test_the_table_of_requests_is_up_to_date():
     page = PAGE.read_text(encoding="utf-8")
     assert BEGIN in page
-    assert written(page) == page, "run: python tests/config/test_cluster_documentation.py --write"
+    assert written(page) == page, "run: python tests/planning/test_cluster_documentation.py --write"
 
 
 if __name__ == "__main__" and "--write" in sys.argv:

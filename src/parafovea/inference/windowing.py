@@ -1,7 +1,4 @@
-"""What a prediction will take, known before a voxel is read: its windows, and memory for each.
-
-Neither torch nor zarr is imported: the workflow plans with it.
-"""
+"""The windows of a prediction, the jobs that share them, and the memory of one; no torch here."""
 
 from __future__ import annotations
 
@@ -15,6 +12,13 @@ from parafovea.windows import Layout
 
 #: Voxels that become one in the network's four poolings.
 POOLED = 16
+
+#: Windows along y and x that are walked through along z together.
+COLUMN = (2, 2)
+
+#: Planes that are read together at least: the depth of a chunk of the volume, which is unpacked
+#: whole even where a window is one plane.
+PLANES = 32
 
 
 def planned_layout(shape: Shape, recipe: Recipe, settings: InferenceSettings) -> Layout:
@@ -47,6 +51,26 @@ def planned_layout(shape: Shape, recipe: Recipe, settings: InferenceSettings) ->
     if settings.stride is not None:
         return Layout.strided(shape, window, stride=settings.stride)
     return Layout.regular(shape, window, overlap=settings.overlap or 0.0)
+
+
+def group_shape(window: Shape) -> Shape:
+    """Return the windows along z, y, x of a column that are read together."""
+    return (max(1, PLANES // window[0]), *COLUMN)
+
+
+def shard_count(layout: Layout, settings: InferenceSettings) -> int:
+    """Return the jobs that a volume's windows are divided into.
+
+    Parameters
+    ----------
+    layout : Layout
+        The windows.
+    settings : InferenceSettings
+        Number of shards; for `auto`, the windows of a job at most, those of each view counted.
+    """
+    if settings.shards != "auto":
+        return settings.shards
+    return max(1, math.ceil(layout.lattice.size * settings.views / settings.windows_per_shard))
 
 
 def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: int = 4) -> int:

@@ -9,19 +9,14 @@ import pytest
 import yaml
 
 from parafovea.config import read_project
-from parafovea.config.requests import JobRequests
-from parafovea.config.resources import (
-    SHORT,
-    STAGES,
-    UNKNOWN_SHAPE,
-    Work,
-    request,
-    training_request,
-)
+from parafovea.config.sizes import UNKNOWN_SHAPE
 from parafovea.grid import Grid
-from parafovea.inference.planning import window_bytes
 from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.windowing import window_bytes
 from parafovea.models.spec import ModelSpec, Recipe, read_spec
+from parafovea.planning.jobs import JobRequests
+from parafovea.planning.requests import ASKING, SHORT, request, training_request
+from parafovea.planning.work import Work
 from parafovea.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
@@ -37,14 +32,14 @@ def model() -> ModelSpec:
     return read_spec(ROOT / "resources/models/cell")
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ASKING)
 def test_each_attempt_asks_for_twice_as_much(stage, model):
     first, second, third = (request(stage, cube(512, model), attempt) for attempt in (1, 2, 3))
     assert (second.mem_mb, third.mem_mb) == (2 * first.mem_mb, 4 * first.mem_mb)
     assert (second.runtime, third.runtime) == (2 * first.runtime, 4 * first.runtime)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ASKING)
 def test_a_larger_sample_never_asks_for_less(stage, model):
     asked = [request(stage, cube(side, model)) for side in (64, 512, 2048, 8192)]
     assert [each.mem_mb for each in asked] == sorted(each.mem_mb for each in asked)
@@ -55,14 +50,14 @@ def test_a_larger_sample_never_asks_for_less(stage, model):
 def test_memory_is_that_of_a_slab_and_not_of_the_volume(model):
     flat = replace(cube(512, model), source=Grid((512, 512, 512), (16, 16, 16)))
     deep = replace(flat, source=Grid((51200, 512, 512), (16, 16, 16)))
-    for stage in STAGES.keys() - {"make_phantom"}:
+    for stage in set(ASKING) - {"make_phantom"}:
         assert request(stage, flat).mem_mb == request(stage, deep).mem_mb, stage
 
 
 def test_shards_share_the_time_and_views_multiply_it(model):
     alone, shared, views = (
         request("infer_shard", cube(2048, model, **settings)).runtime
-        for settings in ({}, {"shards": 10}, {"tta": ["flip_x"]})
+        for settings in ({"shards": 1}, {"shards": 10}, {"shards": 1, "tta": ["flip_x"]})
     )
     assert shared < alone / 9
     assert 1.9 * alone < views < 2.1 * alone
@@ -134,7 +129,7 @@ def test_short_jobs_ask_alike_while_they_are_planned_and_for_themselves_when_the
 def test_planning_imports_neither_torch_nor_zarr(tmp_path):
     code = (
         "import sys; from pathlib import Path; from parafovea.config import read_project;"
-        "from parafovea.config.requests import JobRequests;"
+        "from parafovea.planning.jobs import JobRequests;"
         "project = read_project(Path('config/config.yaml'));"
         "JobRequests(project, planning=True).of('infer_shard', {'sample': 'cell_101'}, 1);"
         "sys.exit('torch' in sys.modules or 'zarr' in sys.modules)"

@@ -1,31 +1,24 @@
-"""What each job of a project asks for: the sizes of its samples, given to `config.resources`."""
+"""What each job of a project asks for: the sizes of its samples, given to `planning.requests`."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 
-from parafovea.config.checks import PHANTOM
-from parafovea.config.project import Project
-from parafovea.config.resources import (
+from parafovea.config import Project
+from parafovea.config.settings import PhantomSettings
+from parafovea.config.sizes import phantom_grid
+from parafovea.config.study import StudySettings
+from parafovea.inference.settings import InferenceSettings
+from parafovea.models.spec import Recipe
+from parafovea.planning.requests import (
     SHORT,
-    UNKNOWN_SHAPE,
     Request,
-    Work,
     cohort_request,
     largest_request,
     request,
     training_request,
 )
-from parafovea.config.settings import PhantomSettings
-from parafovea.config.study import StudySettings
-from parafovea.errors import ParafoveaError
-from parafovea.grid import Grid
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import Recipe
-from parafovea.readers.headers import source_grid
-from parafovea.readers.metadata import parse_metadata
+from parafovea.planning.work import Work
 from parafovea.training.settings import TrainingSettings
 
 
@@ -78,15 +71,12 @@ class JobRequests:
         return self._of_sample(stage, wildcards["sample"], attempt)
 
     def work(self, sample: str) -> Work:
-        """Return a sample, as far as the size of its jobs depends on it.
-
-        A source that cannot be opened counts as `UNKNOWN_SHAPE` voxels of the model's spacing: the
-        job that reads it says what is wrong.
-        """
+        """Return a sample, as far as the size of its jobs depends on it."""
         if sample not in self._works:
-            recipe = self._project.recipe(sample)
-            grid = self._grid(sample, recipe).converted(recipe.unit)
-            self._works[sample] = Work(grid, recipe, self._project.inference(sample))
+            project = self._project
+            self._works[sample] = Work(
+                project.grid(sample), project.recipe(sample), project.inference(sample)
+            )
         return self._works[sample]
 
     def _of_sample(self, stage: str, sample: str, attempt: int) -> Request:
@@ -100,23 +90,8 @@ class JobRequests:
             )
         return self._known[key]
 
-    def _grid(self, sample: str, recipe: Recipe) -> Grid:
-        entry = self._project.samples[sample]
-        if entry.source.startswith(f"{self._project.settings.results}/phantoms/"):
-            found = PHANTOM.fullmatch(entry.source.rpartition("/")[2])
-            if found is not None:
-                return _phantom_grid(self._project.phantom(found["kind"]))
-        with contextlib.suppress(ParafoveaError):
-            return source_grid(
-                entry.source,
-                metadata=parse_metadata(entry.metadata, folder=Path()),
-                finer_than=recipe.spacing,
-                unit=recipe.unit,
-            )
-        return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
-
     def _phantom(self, phantom: PhantomSettings, recipe: Recipe) -> Work:
-        grid = _phantom_grid(phantom).converted(recipe.unit)
+        grid = phantom_grid(phantom).converted(recipe.unit)
         return Work(grid, recipe, InferenceSettings())
 
     def _any_recipe(self) -> Recipe:
@@ -144,7 +119,3 @@ class JobRequests:
         if self._project.study is None:
             raise KeyError("study")
         return self._project.study
-
-
-def _phantom_grid(phantom: PhantomSettings) -> Grid:
-    return Grid(phantom.shape, phantom.spacing, unit=phantom.unit)

@@ -1,0 +1,57 @@
+"""How large a sample is, as far as it can be known before the run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from parafovea.config.checks import PHANTOM
+from parafovea.config.settings import PhantomSettings
+from parafovea.config.sheet import Sample
+from parafovea.errors import ParafoveaError
+from parafovea.grid import Grid, Shape
+from parafovea.models.spec import Recipe
+from parafovea.readers.headers import source_grid
+from parafovea.readers.metadata import parse_metadata
+
+#: Voxels along z, y, x of a sample whose source cannot be opened yet.
+UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
+
+
+def sample_grid(
+    sample: Sample, recipe: Recipe, *, phantoms: Mapping[str, PhantomSettings], results: str
+) -> Grid:
+    """Return the grid of a sample's source, in the unit of its model.
+
+    A source that cannot be opened counts as `UNKNOWN_SHAPE` voxels of the model's spacing: the job
+    that reads it says what is wrong.
+
+    Parameters
+    ----------
+    sample : Sample
+        Line of the sheet.
+    recipe : Recipe
+        What the sample's model expects.
+    phantoms : mapping of str to PhantomSettings
+        Size of the phantoms of each kind, which are not there yet.
+    results : str
+        Folder of results.
+    """
+    if sample.source.startswith(f"{results}/phantoms/"):
+        found = PHANTOM.fullmatch(sample.source.rpartition("/")[2])
+        if found is not None and found["kind"] in phantoms:
+            return phantom_grid(phantoms[found["kind"]]).converted(recipe.unit)
+    with contextlib.suppress(ParafoveaError):
+        return source_grid(
+            sample.source,
+            metadata=parse_metadata(sample.metadata, folder=Path()),
+            finer_than=recipe.spacing,
+            unit=recipe.unit,
+        ).converted(recipe.unit)
+    return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
+
+
+def phantom_grid(phantom: PhantomSettings) -> Grid:
+    """Return the grid of the phantoms of a kind."""
+    return Grid(phantom.shape, phantom.spacing, unit=phantom.unit)

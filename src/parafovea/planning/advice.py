@@ -1,0 +1,147 @@
+"""What is wasteful about a sample's settings, each with the setting that is better."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from functools import cache
+
+from parafovea.grid import Shape, shape3
+from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.windowing import POOLED
+from parafovea.planning.costs import Rates, cost
+from parafovea.planning.disk import HALF, stored_bytes
+from parafovea.planning.reading import Amplification, amplification
+from parafovea.planning.work import Work
+from parafovea.windows import Layout
+
+#: A better window is named where it saves this share of the computing, or of the reading.
+SAVING, READ_SAVING = 0.2, 0.5
+
+#: Sizes of windows that are tried, as shares of the voxels and of each side of the present one.
+VOXELS, SIDES = (0.7, 1.3), (0.75, 1.5)
+
+#: A shard of less than this many seconds is mostly the start of its job; one of more than the
+#: second figure is much to lose when it is killed.
+SHORT_SHARD, LONG_SHARD = 30.0, 4 * 3600.0
+
+#: Features that take this many times the bytes of their volume are worth a coarser token grid.
+LARGE_FEATURES = 4.0
+
+
+def advice(work: Work, rates: Rates | None = None) -> Iterator[str]:
+    """Yield a sentence for each setting of a sample that wastes time or disk.
+
+    Parameters
+    ----------
+    work : Work
+        The sample.
+    rates : Rates, optional
+        Measured ones; those of two CPU cores by default.
+    """
+    yield from _on_window(work)
+    yield from _on_shards(work, cost("infer_shard", work, rates).seconds)
+    ratio = stored_bytes(work)["extract_features"] / (HALF * work.volume.size)
+    if ratio > LARGE_FEATURES:
+        yield (
+            f"features take {ratio:.1f} times the bytes of the volume: train with a larger "
+            "`stride` of the backbone, or set keep_features: false to remove them after use"
+        )
+
+
+def _on_window(work: Work) -> Iterator[str]:
+    settings = work.inference
+    if settings.mode != "sliding_window":
+        return
+    layout = work.layout
+    present = amplification(layout, work.shards)
+    largest = work.recipe.window if work.recipe.context_ratio is not None else None
+    found = _better(
+        layout, _share(layout, settings), work.shards, work.recipe.network.dimensions, largest
+    )
+    if found is None:
+        return
+    window, better = found
+    yield (
+        f"windows of {_times(layout.window)} compute every voxel {present.computed:.2f} times and "
+        f"read it {present.read:.2f} times: inference.window: {list(window)} would compute "
+        f"{better.computed:.2f} and read {better.read:.2f} times"
+    )
+
+
+def _share(layout: Layout, settings: InferenceSettings) -> tuple[float, float, float]:
+    """Return the step from window to window as a share of the window, along z, y, x."""
+    if settings.stride is None:
+        step = 1 - (settings.overlap or 0.0)
+        return (step, step, step)
+    z, y, x = (s / w for s, w in zip(settings.stride, layout.window, strict=True))
+    return (z, y, x)
+
+
+@cache
+def _better(
+    layout: Layout,
+    share: tuple[float, float, float],
+    shards: int,
+    dimensions: int,
+    largest: Shape | None,
+) -> tuple[Shape, Amplification] | None:
+    """Return the window that wastes least, None where the present one is about as good."""
+    present = amplification(layout, shards)
+    size = math.prod(layout.window)
+    best: tuple[float, Shape, Amplification] | None = None
+    for window in _candidates(layout.window, dimensions, largest):
+        if not VOXELS[0] <= math.prod(window) / size <= VOXELS[1]:
+            continue
+        stride = shape3([max(1, round(w * s)) for w, s in zip(window, share, strict=True)])
+        tried = amplification(Layout.strided(layout.shape, window, stride=stride), shards)
+        # Reading costs little beside the network, unless it is many times the volume.
+        loss = tried.computed / present.computed + 0.2 * tried.read / present.read
+        if best is None or loss < best[0]:
+            best = (loss, window, tried)
+    if best is None:
+        return None
+    _, window, tried = best
+    saves = tried.computed <= (1 - SAVING) * present.computed
+    reads_less = tried.read <= (1 - READ_SAVING) * present.read
+    worse = tried.computed > 1.02 * present.computed
+    return (window, tried) if (saves or reads_less) and not worse else None
+
+
+def _candidates(window: Shape, dimensions: int, largest: Shape | None) -> Iterator[Shape]:
+    """Yield the windows that the network takes, of about the sides of the present one."""
+    axes = []
+    for axis, side in enumerate(window):
+        if axis == 0 and dimensions == 2:
+            axes.append([1])
+            continue
+        most = SIDES[1] * side if largest is None else largest[axis]
+        first = max(1, math.ceil(SIDES[0] * side / POOLED))
+        axes.append([POOLED * n for n in range(first, int(most) // POOLED + 1)])
+    yield from itertools.product(axes[0], axes[1], axes[2])
+
+
+def _on_shards(work: Work, seconds: float) -> Iterator[str]:
+    windows = work.layout.lattice.size
+    if work.shards > windows:
+        yield (
+            f"{work.shards} shards have only {windows} windows to share, so that some jobs do "
+            "nothing: set shards: auto"
+        )
+    elif work.shards > 1 and seconds < SHORT_SHARD:
+        enough = max(1, math.floor(work.shards * seconds / SHORT_SHARD))
+        yield (
+            f"each of {work.shards} shards computes for {seconds:.0f} s, less than a job takes to "
+            f"start: shards: {enough} is enough"
+        )
+    elif seconds > LONG_SHARD:
+        needed = math.ceil(work.shards * seconds / (LONG_SHARD / 4))
+        yield (
+            f"a shard computes for {seconds / 3600:.1f} hours, all of which is lost when its job "
+            f"is killed: shards: {needed} makes it one hour"
+        )
+
+
+def _times(shape: Shape) -> str:
+    return " x ".join(str(n) for n in shape)

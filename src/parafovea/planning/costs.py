@@ -1,0 +1,185 @@
+"""What the job of each stage takes: memory and seconds, from the grid of the sample and its model.
+
+The one place for such numbers. Rates of features and of the network can be measured on the machine
+at hand (`planning.rates`); all others are of two CPU cores, from the benchmarks named in
+docs/scale.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from parafovea.grid import Shape
+from parafovea.inference.windowing import window_bytes
+from parafovea.models.spec import BackboneSpec, Recipe
+from parafovea.planning.work import View, Work
+
+#: Memory of Python with the libraries of a stage, in bytes: without torch, with it, and with the
+#: libraries that a GPU needs beside it.
+PLAIN, TORCH = 500e6, 2500e6
+
+#: Voxels of the slabs and blocks that stages hold.
+PLANES = 32
+RESAMPLED: Shape = (64, 256, 256)
+BLENDED: Shape = (64, 128, 128)
+SCANNED = 2**24
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one job takes.
+
+    Parameters
+    ----------
+    memory : float
+        Bytes, at its peak.
+    seconds : float
+        Of computing; the start of Python and of its libraries is not in it.
+    """
+
+    memory: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How long a model's work takes, in seconds.
+
+    Parameters
+    ----------
+    features, context : float
+        A voxel of the local and of the coarse view.
+    network : float
+        A voxel of a window.
+    """
+
+    features: float
+    context: float
+    network: float
+
+
+def reference_rates(recipe: Recipe) -> Rates:
+    """Return rates as of two CPU cores, for models whose own were not measured."""
+    wide = recipe.backbone if recipe.context is None else recipe.context.backbone
+    return Rates(
+        features=_seen(recipe.backbone),
+        context=_seen(wide),
+        network=4e-7 * width_factor(recipe.network.base_channels),
+    )
+
+
+def _seen(backbone: BackboneSpec) -> float:
+    """Return the seconds that a backbone of a kind takes for a voxel."""
+    return {"raw": 5e-8, "filterbank": 4e-7, "dinov3": 1e-5}[backbone.name]
+
+
+def width_factor(base_channels: int) -> float:
+    """Return how much longer a network takes than one of 16 channels."""
+    return max(0.5, (base_channels / 16) ** 2)
+
+
+def cost(stage: str, work: Work, rates: Rates | None = None) -> Cost:
+    """Return what one job of a stage takes.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage; `make_phantom` is one too.
+    work : Work
+        The sample.
+    rates : Rates, optional
+        Measured ones; those of two CPU cores by default.
+    """
+    return STAGES[stage](work, rates or reference_rates(work.recipe))
+
+
+def _make_phantom(work: Work, _: Rates) -> Cost:
+    """Hold all of it, in a dozen arrays."""
+    return Cost(PLAIN + 60 * work.source.size, work.source.size / 2e6)
+
+
+def _resample_volume(work: Work, _: Rates) -> Cost:
+    """Hold a block of the result or a slab of the source, and the pages that files decode whole."""
+    ratio = [t / s for s, t in zip(work.source.spacing, work.recipe.spacing, strict=True)]
+    behind = math.prod(
+        min(m, math.ceil(n * max(1.0, r)))
+        for n, m, r in zip(RESAMPLED, work.source.shape, ratio, strict=True)
+    )
+    page = work.source.shape[1] * work.source.shape[2]
+    voxels = 2 * work.source.size + work.volume.size
+    held = min(work.source.size, max(behind, SCANNED))
+    return Cost(PLAIN + 24 * held + 16 * page, voxels / 3e7)
+
+
+def _extract_features(work: Work, rates: Rates) -> Cost:
+    """Hold blocks of a fixed size, with a transformer its weights."""
+    return _view(work.local, rates.features)
+
+
+def _extract_context(work: Work, rates: Rates) -> Cost:
+    """Read the volume whole, for a view of few voxels."""
+    if work.wide is None:
+        return Cost(0, 0)
+    coarse = _view(work.wide, rates.context)
+    return Cost(coarse.memory, coarse.seconds + work.volume.size / 1e8)
+
+
+def _view(view: View, rate: float) -> Cost:
+    memory = TORCH + 6e9 if view.backbone.name == "dinov3" else TORCH
+    return Cost(memory, view.grid.size * rate)
+
+
+def _infer_shard(work: Work, rates: Rates) -> Cost:
+    """Hold a batch of windows, and the sums that windows still come to, of 3 x 3 x 3 windows."""
+    network, classes = work.recipe.network, len(work.recipe.classes)
+    layout, settings = work.layout, work.inference
+    window = math.prod(layout.window)
+    memory = settings.batch_size * window_bytes(
+        layout.window, base_channels=network.base_channels, classes=classes
+    )
+    if settings.mode == "sliding_window":
+        memory += 27 * window * 8 * classes
+    return Cost(TORCH + memory, work.windows * window * rates.network / work.shards)
+
+
+def _blend_shards(work: Work, _: Rates) -> Cost:
+    """Hold a block of the prediction: sums, weights and probabilities of all classes."""
+    classes = len(work.recipe.classes)
+    voxels = max(math.prod(work.predicted), work.volume.size)
+    return Cost(PLAIN + 40 * classes * math.prod(BLENDED), classes * voxels / 2e7)
+
+
+def _segment_objects(work: Work, _: Rates) -> Cost:
+    """Hold a slab of planes with its classes, components and objects."""
+    return _slab(work)
+
+
+def _measure_quality(work: Work, _: Rates) -> Cost:
+    """Hold a slab of planes with the truth beside it."""
+    return _slab(work)
+
+
+def _slab(work: Work) -> Cost:
+    z, y, x = work.predicted
+    return Cost(PLAIN + 40 * min(z, PLANES) * y * x, z * y * x / 3e6)
+
+
+def _render_report(work: Work, _: Rates) -> Cost:
+    """Hold a few planes of everything."""
+    plane = math.prod(work.predicted[1:])
+    return Cost(PLAIN + 100 * plane, 20.0)
+
+
+STAGES: Mapping[str, Callable[[Work, Rates], Cost]] = {
+    "make_phantom": _make_phantom,
+    "resample_volume": _resample_volume,
+    "extract_features": _extract_features,
+    "extract_context": _extract_context,
+    "infer_shard": _infer_shard,
+    "blend_shards": _blend_shards,
+    "segment_objects": _segment_objects,
+    "measure_quality": _measure_quality,
+    "render_report": _render_report,
+}

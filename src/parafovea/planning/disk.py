@@ -1,0 +1,72 @@
+"""What each stage stores, before compression: bytes on disk are at most about as many."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from parafovea.backbones.arguments import Dinov3Arguments, parse_arguments
+from parafovea.planning.work import View, Work
+
+#: Bytes of an element: volume, features; a sum; a probability, at most; a class and an object id.
+HALF, SUM, PROBABILITY, LABELS = 2, 8, 4, 5
+
+#: Features of a token of the largest published DINOv3, where the weights are not on this machine.
+WIDEST = 4096
+
+
+def stored_bytes(work: Work) -> dict[str, int]:
+    """Return the bytes that a sample's stages store, before compression, by stage.
+
+    Parameters
+    ----------
+    work : Work
+        The sample.
+    """
+    views = work.inference.views
+    classes = len(work.recipe.classes)
+    predicted = math.prod(work.predicted)
+    return {
+        "resample_volume": HALF * work.volume.size,
+        "extract_features": views * _tokens(work.local, work),
+        "extract_context": 0 if work.wide is None else views * _tokens(work.wide, work),
+        "infer_shard": SUM * classes * _summed(work),
+        "blend_shards": PROBABILITY * classes * predicted,
+        "segment_objects": LABELS * predicted,
+    }
+
+
+def _tokens(view: View, work: Work) -> int:
+    """Return the bytes of a view's features."""
+    dimensions = work.recipe.network.dimensions
+    arguments = parse_arguments(view.backbone, dimensions=dimensions)
+    if isinstance(arguments, Dinov3Arguments):
+        channels = _width(arguments)
+        step = arguments.plane_step if arguments.planes == "xy" else arguments.stride
+        stride = (step, arguments.stride, arguments.stride)
+    else:
+        channels = len(arguments.channels(dimensions))
+        stride = arguments.strides(dimensions)
+    return HALF * channels * view.grid.coarsened(stride).size
+
+
+def _width(arguments: Dinov3Arguments) -> int:
+    """Return the features of a transformer's token, of `WIDEST` where they cannot be known."""
+    config = Path(arguments.weights) / "config.json"
+    try:
+        return int(json.loads(config.read_text(encoding="utf-8"))["hidden_size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return WIDEST
+
+
+def _summed(work: Work) -> int:
+    """Return the voxels of all shards' sums: those near a border are in several."""
+    layout = work.layout
+    parts = [part for part in layout.shards(work.shards) if part.size]
+    return sum(layout.covered(part).size for part in parts)
+
+
+def feature_bytes_per_voxel(work: Work) -> float:
+    """Return the bytes of local features per voxel of the volume; the voxel itself takes two."""
+    return _tokens(work.local, work) / work.volume.size
