@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from parafovea.config import Project, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
-from parafovea.errors import ConfigError, ParafoveaError, describe
+from parafovea.detection_commands import app as detection_commands
+from parafovea.errors import ConfigError
+from parafovea.terminal import console, print_table, readable_errors
 
 app = typer.Typer(
     help="Segmentation with local and context features; the workflow itself runs by snakemake.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+app.add_typer(detection_commands)
 
 Configs = Annotated[
     list[Path] | None,
@@ -34,16 +32,6 @@ Snakefile = Annotated[Path, typer.Option("--snakefile", help="The workflow's Sna
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 DEFAULT_SNAKEFILE = Path("Snakefile")
-
-
-@contextlib.contextmanager
-def readable_errors() -> Iterator[None]:
-    """End with status 1 and one message, without a traceback, at a user's mistake."""
-    try:
-        yield
-    except ParafoveaError as error:
-        errors.print(f"[bold red]error[/] {escape(describe(error))}", highlight=False)
-        raise typer.Exit(1) from None
 
 
 def _project(configs: list[Path] | None) -> Project:
@@ -119,7 +107,7 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
     rows += [
         [s.name, *(s.stages[each] for each in STAGES), bytes_text(s.bytes_used)] for s in samples
     ]
-    _print_table(rows)
+    print_table(rows)
     for rule, words in other_status(project, outputs).items():
         console.print(f"{escape(rule)}: {words}", highlight=False)
     results = Path(project.settings.results)
@@ -164,15 +152,6 @@ def clean(
     verb = "would be removed" if dry_run else "removed"
     would = "would be free" if dry_run else "are free again"
     console.print(f"{count} results {verb}, {bytes_text(freed)} {would}.", highlight=False)
-
-
-def _print_table(rows: list[list[str]]) -> None:
-    """Print rows under a bold head, in columns as wide as they need."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for number, row in enumerate(rows):
-        padded = zip(row, widths, strict=True)
-        line = escape("  ".join(cell.ljust(width) for cell, width in padded).rstrip())
-        console.print(line if number else f"[bold]{line}[/]", highlight=False)
 
 
 @app.command()

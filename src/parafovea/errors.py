@@ -30,6 +30,10 @@ class VoxelError(SourceError):
     """Voxels that are not finite, or a volume without any."""
 
 
+class TableError(ParafoveaError, ValueError):
+    """A table of candidates, findings or scores that cannot be scored."""
+
+
 class GridError(ParafoveaError, ValueError):
     """Grids, boxes or windows that do not fit each other."""
 
