@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from parafovea.postprocess.calibration import Method
 from parafovea.terminal import console, print_table, readable_errors
 
 app = typer.Typer()
@@ -81,6 +82,55 @@ def evaluate_detections(
         )
     if output is not None:
         console.print(f"{escape(str(output))} holds the tables and the figure.", highlight=False)
+
+
+@app.command()
+def calibrate(
+    scored: Annotated[
+        Path, typer.Argument(help="Table of probability, in [0, 1], and label, 0 or 1.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to write.")],
+    method: Annotated[Method, typer.Option(help="How scores become probabilities.")] = "platt",
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model whose scores they are.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Reliability plot to write: .png, .svg or .pdf.")
+    ] = None,
+) -> None:
+    """Fit a calibration of scores to labels, for the triage of candidates."""
+    # loads scipy
+    from parafovea.postprocess.calibration_fit import FEWEST_ISOTONIC
+    from parafovea.quality.calibration import FOLDS
+    from parafovea.stages.calibrate_scores import calibrate_file
+
+    with readable_errors():
+        calibration = calibrate_file(scored, output, method=method, model=model, plot=plot)
+    fit = calibration.fit
+    columns = (fit.before, fit.after, fit.held_out)
+    rows = [["", "before", "after", f"held out ({FOLDS} folds)"]]
+    for name, key in (
+        (f"calibration error ({fit.bins} bins)", "ece"),
+        ("log loss", "log_loss"),
+        ("Brier score", "brier"),
+    ):
+        rows.append([name, *(f"{getattr(each, key):.4f}" for each in columns)])
+    print_table(rows)
+    notes = []
+    if model is None:
+        notes.append("the file names no model and is taken for any: name it by --model")
+    if method == "isotonic" and fit.candidates < FEWEST_ISOTONIC:
+        notes.append(
+            f"isotonic steps follow chance below {FEWEST_ISOTONIC} candidates: look at the "
+            "held-out column, or use platt"
+        )
+    for note in notes:
+        console.print(f"[yellow]note[/] {note}", highlight=False)
+    console.print(
+        f"{escape(str(output))} is fitted to {fit.candidates} candidates, {fit.positives} of them "
+        "true.",
+        highlight=False,
+    )
 
 
 def _interval_text(low: float | None, high: float | None) -> str:
