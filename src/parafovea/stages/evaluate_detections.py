@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -112,17 +113,13 @@ def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> 
     from parafovea.report.froc import draw_froc
 
     corners = score.curve.corners()
-    made = record("evaluate_detections", **facts)
-    text = json.dumps({**score.summary(), "provenance": made}, indent=2, allow_nan=False)
-    with replacing(output / "summary.json") as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
-    with replacing(output / "froc.tsv") as partial:
-        columns = {
+    curve = pd.DataFrame(
+        {
             "false_positives_per_scan": corners.false_positives,
             "sensitivity": corners.sensitivity,
             "threshold": corners.threshold,
         }
-        pd.DataFrame(columns).to_csv(partial, sep="\t", index=False, float_format=_DIGITS)
+    )
     findings, candidates = score.matching.findings, score.matching.candidates
     lines = candidates["line"].reindex(findings["candidate"]).reset_index(drop=True)
     hits = findings[list(_FINDING)].assign(
@@ -130,8 +127,18 @@ def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> 
         distance_mm=findings["distance_mm"],
         candidate_line=lines.astype("Int64"),
     )
-    for name, table in (("hits", hits), ("candidates", candidates[list(_CANDIDATE)])):
-        with replacing(output / f"{name}.tsv") as partial:
+    tables = {"froc": curve, "hits": hits, "candidates": candidates[list(_CANDIDATE)]}
+    made = record("evaluate_detections", **facts)
+    text = json.dumps({**score.summary(), "provenance": made}, indent=2, allow_nan=False)
+    # all are written beside before the first is put in place
+    with ExitStack() as stack:
+        figures = {
+            stack.enter_context(replacing(output / f"froc{suffix}")): suffix
+            for suffix in (".svg", ".png")
+        }
+        draw_froc(score, figures)
+        for name, table in tables.items():
+            partial = stack.enter_context(replacing(output / f"{name}.tsv"))
             table.to_csv(partial, sep="\t", index=False, float_format=_DIGITS)
-    with replacing(output / "froc.svg") as svg, replacing(output / "froc.png") as png:
-        draw_froc(score, {svg: ".svg", png: ".png"})
+        partial = stack.enter_context(replacing(output / "summary.json"))
+        partial.write_text(text + "\n", encoding="utf-8")
