@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from parafovea.config import Project, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
-from parafovea.errors import ConfigError, ParafoveaError, describe
-from parafovea.tables import print_table
+from parafovea.detection_commands import app as detection_commands
+from parafovea.errors import ConfigError
+from parafovea.terminal import console, print_table, readable_errors
 
 app = typer.Typer(
     help="Segmentation with local and context features; the workflow itself runs by snakemake.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+app.add_typer(detection_commands)
 
 Configs = Annotated[
     list[Path] | None,
@@ -35,16 +32,6 @@ Snakefile = Annotated[Path, typer.Option("--snakefile", help="The workflow's Sna
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 DEFAULT_SNAKEFILE = Path("Snakefile")
-
-
-@contextlib.contextmanager
-def readable_errors() -> Iterator[None]:
-    """End with status 1 and one message, without a traceback, at a user's mistake."""
-    try:
-        yield
-    except ParafoveaError as error:
-        errors.print(f"[bold red]error[/] {escape(describe(error))}", highlight=False)
-        raise typer.Exit(1) from None
 
 
 def _project(configs: list[Path] | None) -> Project:
@@ -109,7 +96,7 @@ def plan(
     with readable_errors():
         project = _project(config)
         names = tuple(project.require(name).name for name in sample or project.predicted)
-        print_plan(project, names, console, measure=measure, output=output)
+        print_plan(project, names, measure=measure, output=output)
 
 
 @app.command()
@@ -143,7 +130,7 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
     rows += [
         [s.name, *(s.stages[each] for each in STAGES), bytes_text(s.bytes_used)] for s in samples
     ]
-    print_table(console, rows)
+    print_table(rows)
     for rule, words in other_status(project, outputs).items():
         console.print(f"{escape(rule)}: {words}", highlight=False)
     results = Path(project.settings.results)

@@ -30,6 +30,14 @@ class VoxelError(SourceError):
     """Voxels that are not finite, or a volume without any."""
 
 
+class TableError(ParafoveaError, ValueError):
+    """A table of candidates, findings or scores that cannot be scored."""
+
+
+class CalibrationError(ParafoveaError, ValueError):
+    """A calibration that cannot be fitted or read, or that belongs to another model."""
+
+
 class GridError(ParafoveaError, ValueError):
     """Grids, boxes or windows that do not fit each other."""
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from parafovea.config import Project
@@ -15,7 +14,7 @@ from parafovea.planning.forecast import Forecast, forecasts
 from parafovea.planning.rates import MeasuredRates, read_rates, write_rates
 from parafovea.planning.table import sample_rows, stage_rows, write_forecasts
 from parafovea.results import bytes_text
-from parafovea.tables import print_table
+from parafovea.terminal import console, print_table
 
 #: Where measured rates lie below the folder of results.
 RATES = "rates.json"
@@ -27,7 +26,6 @@ SHOWN = 40
 def print_plan(
     project: Project,
     samples: Sequence[str],
-    console: Console,
     *,
     measure: bool = False,
     output: Path | None = None,
@@ -40,8 +38,6 @@ def print_plan(
         The checked project.
     samples : sequence of str
         Names in the sheet.
-    console : Console
-        Where to print.
     measure : bool
         Measure the speed of the samples' models here first, and keep it for later plans.
     output : Path, optional
@@ -55,26 +51,24 @@ def print_plan(
         If a model that is to be measured is not there.
     """
     kept = Path(project.settings.results) / RATES
-    rates = _measured(project, samples, kept, console) if measure else read_rates(kept)
+    rates = _measured(project, samples, kept) if measure else read_rates(kept)
     found = forecasts(project, tuple(samples), {} if rates is None else rates.models)
     if output is not None:
         write_forecasts(output, found)
     if not found:
         console.print("No sample is segmented: the sheet's are all for training.")
         return
-    _print_samples(found, console)
+    _print_samples(found)
     console.print()
-    print_table(console, stage_rows(found))
+    print_table(stage_rows(found))
     console.print()
     for note in _notes(project, found, rates, kept):
         console.print(escape(note), highlight=False)
-    _print_advice(found, console)
-    _print_space(project, found, console)
+    _print_advice(found)
+    _print_space(project, found)
 
 
-def _measured(
-    project: Project, samples: Sequence[str], kept: Path, console: Console
-) -> MeasuredRates:
+def _measured(project: Project, samples: Sequence[str], kept: Path) -> MeasuredRates:
     """Measure the models of some samples and keep the rates, beside others of this machine."""
     # loads torch, which takes seconds
     from parafovea.planning.measure import device_name, measure_rates
@@ -92,7 +86,7 @@ def _measured(
     return rates
 
 
-def _print_samples(found: Sequence[Forecast], console: Console) -> None:
+def _print_samples(found: Sequence[Forecast]) -> None:
     rows = sample_rows(found)
     if len(found) > SHOWN:
         console.print(
@@ -101,7 +95,7 @@ def _print_samples(found: Sequence[Forecast], console: Console) -> None:
             highlight=False,
         )
         rows = [*rows[: SHOWN + 1], rows[-1]]
-    print_table(console, rows)
+    print_table(rows)
 
 
 def _notes(
@@ -125,7 +119,7 @@ def _notes(
     return notes
 
 
-def _print_advice(found: Sequence[Forecast], console: Console) -> None:
+def _print_advice(found: Sequence[Forecast]) -> None:
     """Print each piece of advice once, with the samples that it is for."""
     counts = Counter(text for each in found for text in each.advice)
     first = {text: each.sample for each in reversed(found) for text in each.advice}
@@ -134,7 +128,7 @@ def _print_advice(found: Sequence[Forecast], console: Console) -> None:
         console.print(f"[yellow]warning[/] {escape(f'{who}: {text}')}", highlight=False)
 
 
-def _print_space(project: Project, found: Sequence[Forecast], console: Console) -> None:
+def _print_space(project: Project, found: Sequence[Forecast]) -> None:
     """Warn where the disk of results has less room than the run may take."""
     folder = Path(project.settings.results).resolve()
     while not folder.exists():

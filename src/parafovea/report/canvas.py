@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,13 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.h_pad": 0.1,
 }
 
+#: On top of it, for figures of vectors: text as outlines and fixed identifiers, so that files
+#: come out the same.
+PAPER: dict[str, Any] = {"svg.fonttype": "path", "svg.hashsalt": "parafovea", "pdf.fonttype": 42}
+
+#: The entry of each format that would change from run to run.
+_DATED = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
+
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
@@ -62,9 +69,9 @@ class Drawing:
 
 
 @contextlib.contextmanager
-def styled() -> Iterator[None]:
-    """Draw in the one look; figures must be made and saved inside."""
-    with matplotlib.style.context(["default", STYLE]):
+def styled(*more: dict[str, Any]) -> Iterator[None]:
+    """Draw in the one look, with `more` on top; figures must be made and saved inside."""
+    with matplotlib.style.context(["default", STYLE, *more]):
         yield
 
 
@@ -99,6 +106,21 @@ def save(figure: Figure, drawing: Drawing) -> Drawing:
     words = {"Title": drawing.title, "Description": drawing.caption, "Software": None}
     figure.savefig(drawing.path, format="png", metadata=words)
     return drawing
+
+
+def save_forms(figure: Figure, files: Mapping[Path, str]) -> None:
+    """Write a figure in several formats; the same figure drawn under `PAPER`, the same bytes.
+
+    Parameters
+    ----------
+    figure : Figure
+        What to write.
+    files : mapping of Path to str
+        Files to write, each with its format: .svg, .pdf or .png.
+    """
+    for path, suffix in files.items():
+        metadata = {_DATED[suffix]: None}
+        figure.savefig(path, format=suffix.removeprefix("."), metadata=metadata)
 
 
 def open_drawing(path: Path) -> Drawing:

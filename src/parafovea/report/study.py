@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from parafovea.report.canvas import INK, MUTED, STYLE, new_figure
+from parafovea.report.canvas import INK, MUTED, PAPER, new_figure, save_forms, styled
 from parafovea.report.palette import class_colours
 
 #: Inches: two columns of a journal's page.
@@ -29,12 +28,6 @@ BELOW: dict[str, Any] = {
     "handlelength": 1.2,
     "columnspacing": 1.4,
 }
-
-#: On top of the one look: text as outlines and fixed identifiers, so that files come out the same.
-PAPER = {"svg.fonttype": "path", "svg.hashsalt": "parafovea", "pdf.fonttype": 42}
-
-#: The entry of each format that would change from run to run.
-_DATED = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
 
 FUSIONS = {"none": "no context", "concat": "concatenation", "attention": "attention"}
 FUSION_COLOURS = {"none": "#8A8F98", "concat": "#E69F00", "attention": "#0072B2"}
@@ -77,7 +70,7 @@ def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int) -
         Context spacing over local spacing where fusions are compared.
     """
     classes = list(dict.fromkeys(scores["class"]))
-    with matplotlib.style.context(["default", STYLE, PAPER]):
+    with styled(PAPER):
         figure = new_figure(WIDTH, HEIGHT, layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         _fusions(left, scores, classes, ratio)
@@ -96,9 +89,7 @@ def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int) -
             axes.set_axisbelow(True)
         low = float(scores["iou"].min())
         left.set_ylim(max(0.0, np.floor(10 * low - 0.5) / 10), 1)
-        for path, suffix in files.items():
-            metadata = {_DATED[suffix]: None}
-            figure.savefig(path, format=suffix.removeprefix("."), metadata=metadata)
+        save_forms(figure, files)
 
 
 def _values(scores: pd.DataFrame, **wanted: str | int) -> np.ndarray:

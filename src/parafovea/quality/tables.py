@@ -1,0 +1,189 @@
+"""Columns of numbers from tables that others wrote, each fault with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from parafovea.errors import TableError
+
+#: A column's other names; upper and lower case and underscores make no difference.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "seriesuid": ("seriesuid", "scanid"),
+    "coordX": ("coordx",),
+    "coordY": ("coordy",),
+    "coordZ": ("coordz",),
+    "diameter_mm": ("diametermm",),
+    "probability": ("probability", "confidence"),
+    "label": ("label",),
+}
+
+_MOST_PROBLEMS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    cells: dict[str, str]
+
+
+def read_numbers(path: Path, names: Sequence[str], *, series: bool = True) -> pd.DataFrame:
+    """Read columns of finite numbers.
+
+    Parameters
+    ----------
+    path : Path
+        Divided by comma or tab, whichever its header holds more of. A byte-order mark, any line
+        ends, blank lines, quotes and empty columns at the end of a line are accepted.
+    names : sequence of str
+        Columns, of `ALIASES`; others are ignored.
+    series : bool
+        Read the column seriesuid as text, too.
+
+    Returns
+    -------
+    DataFrame
+        seriesuid (where asked for), the columns of `names`, line (in the file, from 1).
+
+    Raises
+    ------
+    TableError
+        If the file is missing, empty or no such table; names every wrong line, up to ten.
+    """
+    wanted = (("seriesuid",) if series else ()) + tuple(names)
+    lines = list(_lines(path, wanted))
+    problems: list[str] = []
+    columns: dict[str, list[float]] = {name: [] for name in names}
+    for line in lines:
+        place = f"{path}:{line.number}"
+        if series and not line.cells["seriesuid"]:
+            problems.append(f"{place}: seriesuid is empty: name the scan")
+        for name in names:
+            text = line.cells[name]
+            value = _number(text)
+            if value is None or not math.isfinite(value):
+                problems.append(f"{place}: {name} {_complaint(text, value)}")
+            columns[name].append(math.nan if value is None else value)
+    refuse(problems)
+    data: dict[str, object] = {}
+    if series:
+        data["seriesuid"] = pd.Series([line.cells["seriesuid"] for line in lines], dtype=object)
+    data |= {name: pd.Series(values, dtype=float) for name, values in columns.items()}
+    data["line"] = pd.Series([line.number for line in lines], dtype=int)
+    return pd.DataFrame(data)
+
+
+def _number(text: str) -> float | None:
+    try:
+        # Python reads 1_000 as a number; tables do not mean that.
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
+
+
+def _complaint(text: str, value: float | None) -> str:
+    if not text:
+        return "is empty: give a number"
+    if value is None:
+        return f"is {text[:40]!r}, which is not a number: write it with a decimal point"
+    return f"is {text[:40]}, which is not finite: give a number or remove the line"
+
+
+def _lines(path: Path, wanted: Sequence[str]) -> Iterator[_Line]:
+    """Yield the lines of a table below its header, with the cells of the wanted columns."""
+    text = read_text(path)
+    rows = rows_of(path, text, delimiter_of(text))
+    number, header = next(rows)
+    places = _places(f"{path}:{number}", header, wanted)
+    problems = []
+    for number, cells in rows:
+        while len(cells) > len(header) and not cells[-1].strip():
+            cells = cells[:-1]
+        if len(cells) != len(header):
+            problems.append(
+                f"{path}:{number}: {len(cells)} columns, but the header names {len(header)}: "
+                "the line may be cut off, or a comma may stand for a decimal point"
+            )
+        else:
+            yield _Line(number, {name: cells[place].strip() for name, place in places.items()})
+    refuse(problems)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a table, or raise `TableError` where there is none."""
+    if path.is_dir():
+        raise TableError(f"{path} is a folder: give a table of columns divided by comma or tab")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise TableError(f"{path} is not there: give the path of a table") from error
+    except OSError as error:
+        raise TableError(f"{path} cannot be read ({error.strerror}): check its rights") from error
+    except UnicodeDecodeError as error:
+        raise TableError(
+            f"{path} is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8"
+        ) from error
+    if not text.strip():
+        raise TableError(f"{path} is empty: the first line names the columns")
+    return text
+
+
+def delimiter_of(text: str) -> str:
+    """Return what divides the columns of a table, as its first line has it: comma or tab."""
+    head = next(line for line in text.splitlines() if line.strip())
+    return "\t" if head.count("\t") > head.count(",") else ","
+
+
+def rows_of(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank, each with the number of its line."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise TableError(
+            f"{path}:{reader.line_num}: the line cannot be read ({error}): check its quotes"
+        ) from error
+
+
+def plain_name(name: str) -> str:
+    """Return a column's name without what makes no difference."""
+    return name.strip().lower().replace("_", "")
+
+
+def _places(place: str, header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
+    """Return where in the header each wanted column stands."""
+    plain = [plain_name(cell) for cell in header]
+    places = {}
+    missing = []
+    for name in wanted:
+        found = [index for index, cell in enumerate(plain) if cell in ALIASES[name]]
+        if len(found) > 1:
+            names = " and ".join(header[index].strip() for index in found)
+            raise TableError(f"{place}: {names} both stand for {name}: keep one column")
+        if found:
+            places[name] = found[0]
+        else:
+            missing.append(name)
+    if missing:
+        cells = ", ".join(cell.strip()[:40] for cell in header[:12])
+        raise TableError(
+            f"{place}: the header lacks {', '.join(missing)}: the first line must name "
+            f"{', '.join(wanted)}, divided by comma or tab; it says: {cells}"
+        )
+    return places
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise `TableError` with the first of the problems, if there are any."""
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        tail = [f"and {more} more like these"] if more > 0 else []
+        raise TableError("\n  ".join([*problems[:_MOST_PROBLEMS], *tail]))

@@ -1,0 +1,144 @@
+"""Score the candidates of a file against the truth of another, and write what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pandas as pd
+
+from parafovea.errors import StoreError, TableError
+from parafovea.provenance import record
+from parafovea.quality.detection_tables import (
+    COORDINATES,
+    read_candidates,
+    read_findings,
+    read_series,
+)
+from parafovea.quality.detections import DetectionScore, evaluate_detections
+from parafovea.quality.matching import MOST_CANDIDATES
+from parafovea.store import replacing
+
+#: Enough digits to tell probabilities of nine decimals apart.
+_DIGITS = "%.10g"
+
+_FINDING = ("seriesuid", *COORDINATES, "diameter_mm", "hit", "marks")
+_CANDIDATE = ("line", "seriesuid", *COORDINATES, "probability", "outcome")
+
+
+def score_files(
+    candidates: Path,
+    annotations: Path,
+    *,
+    excluded: Path | None = None,
+    series: Path | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    most: int | None = MOST_CANDIDATES,
+    output: Path | None = None,
+) -> DetectionScore:
+    """Score candidates by the rules of LUNA16.
+
+    Parameters
+    ----------
+    candidates, annotations : Path
+        Tables as `parafovea.quality.detection_tables` reads them.
+    excluded : Path, optional
+        Findings that count neither way; -1 is a diameter that is not known.
+    series : Path, optional
+        All scans that were searched; by default those that the two tables name.
+    bootstrap, seed, most
+        As for `parafovea.quality.detections.evaluate_detections`.
+    output : Path, optional
+        Folder for summary.json, froc.tsv, hits.tsv, candidates.tsv, froc.svg and froc.png. All
+        of them are written, or none where a table is at fault.
+
+    Returns
+    -------
+    DetectionScore
+        What was written.
+
+    Raises
+    ------
+    TableError
+        If a table cannot be read, or they do not fit each other.
+    StoreError
+        If the folder cannot be written to.
+    """
+    if output is not None and output.exists() and not output.is_dir():
+        raise StoreError(f"{output} is a file: give a folder to write to")
+    marks, truth = read_candidates(candidates), read_findings(annotations)
+    ignored = None if excluded is None else read_findings(excluded, unknown_diameter=True)
+    names = None if series is None else read_series(series)
+    files = {"candidates": candidates, "annotations": annotations}
+    files |= {"excluded": excluded} if excluded else {}
+    files |= {"series": series} if series else {}
+    try:
+        score = evaluate_detections(
+            marks,
+            truth,
+            excluded=ignored,
+            series=names,
+            bootstrap=bootstrap,
+            seed=seed,
+            most=most,
+        )
+    except TableError as error:
+        error.add_note("in " + ", ".join(str(path) for path in files.values()))
+        raise
+    if output is not None:
+        facts = {
+            "files": {
+                what: {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+                for what, path in files.items()
+            },
+            "max_candidates": most,
+            "seed": seed,
+        }
+        try:
+            _write(score, output, facts)
+        except OSError as error:
+            raise StoreError(
+                f"{output} cannot be written to ({error.strerror or error}): check its rights and "
+                "the disk space"
+            ) from error
+    return score
+
+
+def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> None:
+    # loads matplotlib, which takes a second
+    from parafovea.report.froc import draw_froc
+
+    corners = score.curve.corners()
+    curve = pd.DataFrame(
+        {
+            "false_positives_per_scan": corners.false_positives,
+            "sensitivity": corners.sensitivity,
+            "threshold": corners.threshold,
+        }
+    )
+    findings, candidates = score.matching.findings, score.matching.candidates
+    lines = candidates["line"].reindex(findings["candidate"]).reset_index(drop=True)
+    hits = findings[list(_FINDING)].assign(
+        probability=findings["probability"],
+        distance_mm=findings["distance_mm"],
+        candidate_line=lines.astype("Int64"),
+    )
+    tables = {"froc": curve, "hits": hits, "candidates": candidates[list(_CANDIDATE)]}
+    made = record("evaluate_detections", **facts)
+    text = json.dumps({**score.summary(), "provenance": made}, indent=2, allow_nan=False)
+    # all are written beside before the first is put in place
+    with ExitStack() as stack:
+        figures = {
+            stack.enter_context(replacing(output / f"froc{suffix}")): suffix
+            for suffix in (".svg", ".png")
+        }
+        draw_froc(score, figures)
+        for name, table in tables.items():
+            partial = stack.enter_context(replacing(output / f"{name}.tsv"))
+            table.to_csv(partial, sep="\t", index=False, float_format=_DIGITS)
+        partial = stack.enter_context(replacing(output / "summary.json"))
+        partial.write_text(text + "\n", encoding="utf-8")
