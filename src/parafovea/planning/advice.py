@@ -55,11 +55,9 @@ def _on_window(work: Work) -> Iterator[str]:
     if settings.mode != "sliding_window":
         return
     layout = work.layout
-    present = amplification(layout, work.shards)
+    present = amplification(layout, 1)
     largest = work.recipe.window if work.recipe.context_ratio is not None else None
-    found = _better(
-        layout, _share(layout, settings), work.shards, work.recipe.network.dimensions, largest
-    )
+    found = _better(layout, _share(layout, settings), work.recipe.network.dimensions, largest)
     if found is None:
         return
     window, better = found
@@ -83,19 +81,18 @@ def _share(layout: Layout, settings: InferenceSettings) -> tuple[float, float, f
 def _better(
     layout: Layout,
     share: tuple[float, float, float],
-    shards: int,
     dimensions: int,
     largest: Shape | None,
 ) -> tuple[Shape, Amplification] | None:
     """Return the window that wastes least, None where the present one is about as good."""
-    present = amplification(layout, shards)
+    present = amplification(layout, 1)
     size = math.prod(layout.window)
     best: tuple[float, Shape, Amplification] | None = None
     for window in _candidates(layout.window, dimensions, largest):
         if not VOXELS[0] <= math.prod(window) / size <= VOXELS[1]:
             continue
         stride = shape3([max(1, round(w * s)) for w, s in zip(window, share, strict=True)])
-        tried = amplification(Layout.strided(layout.shape, window, stride=stride), shards)
+        tried = amplification(Layout.strided(layout.shape, window, stride=stride), 1)
         # Reading costs little beside the network, unless it is many times the volume.
         loss = tried.computed / present.computed + 0.2 * tried.read / present.read
         if best is None or loss < best[0]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from parafovea.grid import Shape
 from parafovea.inference.windowing import group_shape
@@ -46,23 +47,24 @@ def amplification(layout: Layout, shards: int, chunk: Sequence[int] = CHUNK) -> 
         Voxels along z, y, x that are read and unpacked together.
     """
     volume = math.prod(layout.shape)
-    read = sum(
-        math.prod(
-            sum(
-                _whole_chunks(starts[i], starts[min(i + group, stop) - 1] + window, count, size)
-                for i in range(start, stop, group)
+    groups = group_shape(layout.window)
+
+    # many parts share their spans along an axis
+    @cache
+    def read_along(axis: int, start: int, stop: int) -> int:
+        starts, window = layout.starts[axis], layout.window[axis]
+        return sum(
+            _whole_chunks(
+                starts[i],
+                starts[min(i + groups[axis], stop) - 1] + window,
+                layout.shape[axis],
+                chunk[axis],
             )
-            for starts, window, count, size, group, start, stop in zip(
-                layout.starts,
-                layout.window,
-                layout.shape,
-                chunk,
-                group_shape(layout.window),
-                part.start,
-                part.stop,
-                strict=True,
-            )
+            for i in range(start, stop, groups[axis])
         )
+
+    read = sum(
+        math.prod(read_along(axis, part.start[axis], part.stop[axis]) for axis in range(3))
         for part in layout.shards(shards)
         if part.size
     )
