@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RTStructureSetStorage,
+)
 
 SERIES = "1.2.826.0.1.3680043.8.498.1"
 
@@ -41,7 +47,14 @@ def slice_dataset(
     meta.MediaStorageSOPClassUID = CTImageStorage
     meta.MediaStorageSOPInstanceUID = f"{series}.{abs(hash(tuple(position))) % 10**9}"
     meta.TransferSyntaxUID = syntax
-    dataset = FileDataset("", {}, preamble=bytes(128), file_meta=meta)
+    dataset = FileDataset(
+        "",
+        {},
+        preamble=bytes(128),
+        file_meta=meta,
+        is_implicit_VR=syntax == ImplicitVRLittleEndian,
+        is_little_endian=syntax != ExplicitVRBigEndian,
+    )
     dataset.SOPClassUID = CTImageStorage
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     dataset.Modality = "CT"

@@ -48,9 +48,9 @@ def check_hounsfield(path: str, statistics: Statistics) -> None:
         padding = float(counts[int(np.flatnonzero(counts)[0])]) / total
     measured = share(MEASURED) / (1 - padding) if padding < 1 else 0.0
     for found, least, limits, name in (
+        (measured, LEAST_MEASURED, MEASURED, "all that is not metal"),
         (share(AIR), LEAST_AIR, AIR, "air and lungs"),
         (share(TISSUE), LEAST_TISSUE, TISSUE, "soft tissue"),
-        (measured, LEAST_MEASURED, MEASURED, "all that is not metal"),
     ):
         if found < least:
             raise VoxelError(

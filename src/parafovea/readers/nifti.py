@@ -11,6 +11,7 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from parafovea.errors import SourceError, SpacingError
@@ -58,7 +59,7 @@ def open_nifti(path: str, *, metadata: SourceMetadata) -> Source:
         image: Any = nibabel.load(path)
         header = image.header
         shape = tuple(int(n) for n in header.get_data_shape())
-        zooms = [float(zoom) for zoom in header.get_zooms()[:3]]
+        zooms = _stored_zooms(path, header)
         unit = _unit(header)
         affine = _in_millimeters(np.array(image.affine, dtype=np.float64), unit)
         placed = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
@@ -98,14 +99,21 @@ def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | 
             f"`spacing={words} unit={unit}` {advice} (the header's pixdim says {words})"
         )
     lengths = np.linalg.norm(affine[:3, :3], axis=0) * (METRES["millimeter"] / METRES[unit])
-    if 0 in zooms:
-        return  # `place` says so
-    if not np.allclose(lengths, zooms, rtol=0.01, atol=0):
+    # zeros in the pixdim are for `place` to name
+    if 0 not in zooms and not np.allclose(lengths, zooms, rtol=0.01, atol=0):
         other = ",".join(f"{length:.6g}" for length in lengths[::-1])
         raise SpacingError(
             f"{path} contradicts itself: voxels of {words} by its pixdim, of {other} by its affine "
-            f"(z,y,x): correct the header, or write `spacing={other} unit={unit}` {advice}"
+            f"(z,y,x): correct the header, or write `spacing={other if lengths.all() else words} "
+            f"unit={unit}` {advice}"
         )
+
+
+def _stored_zooms(path: str, header: Any) -> list[float]:
+    """Return the lengths of voxels along x, y, z as the file has them: nibabel makes 0 to 1."""
+    with ImageOpener(path) as file:
+        stored = type(header).from_fileobj(file, check=False)
+    return [abs(float(zoom)) for zoom in stored["pixdim"][1:4]]
 
 
 def _unit(header: Any) -> str:

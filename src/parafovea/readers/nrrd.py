@@ -48,6 +48,9 @@ def open_nrrd(path: str, *, metadata: SourceMetadata) -> Source:
     """
     with readable(path, nrrd.NRRDError):
         with Path(path).open("rb") as file:
+            if file.read(4) != b"NRRD":
+                raise SourceError(f"{path} is no NRRD file: it does not begin with NRRD")
+            file.seek(0)
             header = nrrd.read_header(file)
             end = file.tell()
         shape = tuple(int(n) for n in header["sizes"])

@@ -17,8 +17,10 @@ Floats = NDArray[np.float64]
 
 #: Slices closer than this, in millimetres, lie at one place.
 SAME_PLACE = 0.01
-#: How far a slice may be from its place in an even stack, in distances between slices.
+#: How far a slice may be from its place in an even stack, in distances between slices, and in
+#: millimetres, since some scanners round positions to a tenth of one.
 UNEVEN = 0.1
+ROUNDED = 0.1
 #: How much slices may shift sideways from one to the next, in distances between slices.
 SHEAR = 0.01
 
@@ -145,7 +147,7 @@ def _check_places(path: str, slices: Sequence[SliceHeader], places: Floats) -> N
     even = np.linspace(places[0], places[-1], len(places))
     off = np.abs(places - even)
     worst = int(off.argmax())
-    if off[worst] > UNEVEN * typical:
+    if off[worst] > max(UNEVEN * typical, ROUNDED):
         raise SourceError(
             f"{path} has slices of uneven distance, {gaps.min():.6g} to {gaps.max():.6g} mm: "
             f"{slices[worst].label} is {off[worst]:.3g} mm off an even stack; keep the slices of "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -10,7 +11,7 @@ import pydicom
 from pydicom.filereader import read_partial
 from pydicom.pixels import get_decoder
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.readers.dicom import codecs
@@ -47,6 +48,8 @@ _TAGS = tuple(
     )
 )
 _PIXELS = Tag("PixelData")
+#: Transfer syntaxes in which pixels lie in the file as they are.
+_PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 Point = tuple[float, float, float]
 
@@ -78,6 +81,8 @@ class SliceHeader:
         From stored values to those that are meant.
     stored_range : tuple of int
         Smallest and largest value that the stored bits can hold.
+    syntax : str
+        Transfer syntax, by which pixels are decoded.
     """
 
     name: str
@@ -93,6 +98,7 @@ class SliceHeader:
     slope: float
     intercept: float
     stored_range: tuple[int, int]
+    syntax: str
 
 
 def read_headers(contents: Contents, *, series: str | None = None) -> list[SliceHeader]:
@@ -120,7 +126,9 @@ def read_headers(contents: Contents, *, series: str | None = None) -> list[Slice
     """
     images: dict[str, list[_Image]] = {}
     others: list[str] = []
-    with contents.opened() as open_file:
+    with contents.opened() as open_file, warnings.catch_warnings():
+        # about files that are no DICOM in spite of their names; errors follow
+        warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
         for name in contents.sizes:
             with open_file(name) as file:
                 found = _image(file, name, contents)
@@ -183,6 +191,7 @@ class _Image:
                 stored_range=(-(2 ** (stored - 1)), 2 ** (stored - 1) - 1)
                 if signed
                 else (0, 2**stored - 1),
+                syntax=_syntax(header),
             )
 
     def _check_kind(self) -> None:
@@ -271,13 +280,17 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> _Image | str | None
             raise SourceError(
                 f"{label} has no pixels: it is no image, or truncated; remove it or copy it again"
             )
-        compressed = UID(_syntax(header)).is_compressed
-        held = None if compressed else contents.sizes[name] - file.tell() - pixels[1]
-        return _Image(name, label, header, held if held is None else min(held, pixels[0]))
+        held = None
+        if _syntax(header) in _PLAIN:
+            held = min(pixels[0], contents.sizes[name] - file.tell() - pixels[1])
+        return _Image(name, label, header, held)
 
 
 def _syntax(header: Any) -> str:
-    return str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2"))
+    """Return the transfer syntax; files from before 1995 do not state theirs, but it shows."""
+    implicit, little = header.original_encoding
+    shown = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    return str(header.file_meta.get("TransferSyntaxUID", shown if little else ExplicitVRBigEndian))
 
 
 def _chosen(path: str, images: dict[str, list[_Image]], series: str | None) -> Sequence[_Image]:

@@ -7,7 +7,9 @@ from collections import OrderedDict
 from typing import Any
 
 import numpy as np
+from pydicom import dcmread
 from pydicom.pixels import pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from parafovea.errors import SourceError
 from parafovea.readers.dicom.contents import Contents, FolderContents, OpenFile, ZipContents
@@ -104,7 +106,10 @@ class DicomVolume:
             readable(header.label, AttributeError, NotImplementedError, zipfile.BadZipFile),
             open_file(header.name) as file,
         ):
-            stored: Array = pixel_array(file, raw=True)
+            if header.syntax == DeflatedExplicitVRLittleEndian:
+                stored: Array = pixel_array(dcmread(file), raw=True)
+            else:  # without what else is in the file
+                stored = pixel_array(file, raw=True, transfer_syntax_uid=header.syntax)
             if stored.shape != header.shape:
                 raise SourceError(
                     f"{header.label} gave {stored.shape} pixels instead of {header.shape}: "
