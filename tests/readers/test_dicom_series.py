@@ -285,6 +285,8 @@ def test_a_slice_that_is_cut_after_opening_is_named_when_it_is_read(tmp_path):
         ({"ImagePositionPatient": None}, "does not state ImagePositionPatient"),
         ({"ImageOrientationPatient": None}, "does not state ImageOrientationPatient"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "not two directions at a right angle"),
+        ({"ImagePositionPatient": [1, 2]}, "not 3 finite numbers"),
+        ({"RescaleSlope": "0"}, "RescaleSlope 0"),
         ({"NumberOfFrames": 3}, "3 frames"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, r"colour image \(RGB\)"),
     ],

@@ -1,55 +1,20 @@
-"""What the headers of DICOM slices say; of the patient nothing is read."""
+"""What the header of a DICOM image says, checked: a slice of a scan, or one error."""
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
-import pydicom
-from pydicom.filereader import read_partial
 from pydicom.pixels import get_decoder
-from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from parafovea.errors import MissingSourceError, SourceError
+from parafovea.errors import SourceError
 from parafovea.readers.dicom import codecs
-from parafovea.readers.dicom.contents import SUFFIXES, Contents
 from parafovea.readers.source import readable
 
-# Scanners write numbers and names that break the standard's rules of spelling; a warning for each
-# slice tells nobody anything.
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 codecs.register()
-
-#: All that is read of a header. No name, id, date or description of a patient is among them.
-_TAGS = tuple(
-    Tag(name)
-    for name in (
-        "SOPClassUID",
-        "Modality",
-        "SeriesInstanceUID",
-        "SliceThickness",
-        "SpacingBetweenSlices",
-        "ImagePositionPatient",
-        "ImageOrientationPatient",
-        "SamplesPerPixel",
-        "PhotometricInterpretation",
-        "NumberOfFrames",
-        "Rows",
-        "Columns",
-        "PixelSpacing",
-        "BitsAllocated",
-        "BitsStored",
-        "PixelRepresentation",
-        "RescaleIntercept",
-        "RescaleSlope",
-    )
-)
-_PIXELS = Tag("PixelData")
-#: Transfer syntaxes in which pixels lie in the file as they are.
-_PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 Point = tuple[float, float, float]
 
@@ -101,61 +66,28 @@ class SliceHeader:
     syntax: str
 
 
-def read_headers(contents: Contents, *, series: str | None = None) -> list[SliceHeader]:
-    """Return the slices of one series; what is no image is left out.
+@dataclass(frozen=True)
+class ImageHeader:
+    """An image file: the wanted elements of its header, and how much of its pixels is there.
 
     Parameters
     ----------
-    contents : Contents
-        A folder or an archive.
-    series : str, optional
-        SeriesInstanceUID of the wanted one; needed where there are several.
-
-    Returns
-    -------
-    list of SliceHeader
-        In the order of the files' names.
-
-    Raises
-    ------
-    MissingSourceError
-        If there is no slice.
-    SourceError
-        If a slice is damaged, truncated, compressed in an unknown way or not described well
-        enough; or if there are several series and nobody says which.
+    name, label : str
+        As for `SliceHeader`.
+    header : pydicom.FileDataset
+        The elements that were read.
+    pixel_bytes : int or None
+        Bytes of pixels in the file; None where they are compressed.
     """
-    images: dict[str, list[_Image]] = {}
-    others: list[str] = []
-    with contents.opened() as open_file, warnings.catch_warnings():
-        # about files that are no DICOM in spite of their names; errors follow
-        warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
-        for name in contents.sizes:
-            with open_file(name) as file:
-                found = _image(file, name, contents)
-            if isinstance(found, str):
-                others.append(found)
-            elif found is not None:
-                images.setdefault(found.series, []).append(found)
-    if not images:
-        held = f": its {len(others)} DICOM files are {_listed(others)}" if others else ""
-        raise MissingSourceError(
-            f"{contents.path} holds no DICOM slice{held}: give the folder or archive of a series"
-        )
-    return [image.described() for image in _chosen(contents.path, images, series)]
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image file: the wanted elements of its header, and how much of its pixels is there."""
 
     name: str
     label: str
     header: Any
     pixel_bytes: int | None
-    """Bytes of pixels in the file; None where they are compressed."""
 
     @property
     def series(self) -> str:
+        """SeriesInstanceUID, empty where there is none."""
         return str(self.header.get("SeriesInstanceUID", "")).strip()
 
     def described(self) -> SliceHeader:
@@ -174,7 +106,12 @@ class _Image:
             stored = int(header.get("BitsStored", bits))
             signed = bool(header.get("PixelRepresentation", 0))
             orientation = self._numbers("ImageOrientationPatient", 6)
-            slope, intercept = header.get("RescaleSlope"), header.get("RescaleIntercept")
+            slope = self._number("RescaleSlope", 1.0)
+            if slope == 0:
+                raise SourceError(
+                    f"{self.label} states RescaleSlope 0, which leaves no values: export the "
+                    "series again"
+                )
             return SliceHeader(
                 name=self.name,
                 label=self.label,
@@ -186,12 +123,12 @@ class _Image:
                 column=_point(orientation[3:]),
                 pixel_spacing=self._pixel_spacing(),
                 thickness=self._thickness(),
-                slope=1.0 if slope is None else float(slope),
-                intercept=0.0 if intercept is None else float(intercept),
+                slope=slope,
+                intercept=self._number("RescaleIntercept", 0.0),
                 stored_range=(-(2 ** (stored - 1)), 2 ** (stored - 1) - 1)
                 if signed
                 else (0, 2**stored - 1),
-                syntax=_syntax(header),
+                syntax=transfer_syntax(header),
             )
 
     def _check_kind(self) -> None:
@@ -208,7 +145,7 @@ class _Image:
                 f"{self.label} holds {frames} frames in one file, where a file a slice is read: "
                 "export the series as single slices, or convert it to NIfTI"
             )
-        syntax = _syntax(header)
+        syntax = transfer_syntax(header)
         try:
             decodable = get_decoder(syntax).is_available
         except NotImplementedError:
@@ -229,11 +166,15 @@ class _Image:
             )
         return value
 
+    def _number(self, key: str, default: float) -> float:
+        value = self.header.get(key)
+        return default if value is None or value == "" else float(value)
+
     def _numbers(self, key: str, count: int) -> list[float]:
         values = [float(v) for v in self._required(key)]
-        if len(values) != count:
+        if len(values) != count or not all(map(math.isfinite, values)):
             raise SourceError(
-                f"{self.label} states {len(values)} numbers for {key}, not {count}: export the "
+                f"{self.label} states {values} for {key}, not {count} finite numbers: export the "
                 "series again"
             )
         return values
@@ -253,72 +194,11 @@ class _Image:
         return None
 
 
-def _image(file: BinaryIO, name: str, contents: Contents) -> _Image | str | None:
-    """Return an image, the kind of another DICOM object, or None for what is not DICOM."""
-    label = contents.label(name)
-    with readable(label, pydicom.errors.InvalidDicomError):
-        named = name.lower().endswith(SUFFIXES)
-        if file.read(132)[128:] != b"DICM" and not named:
-            return None
-        file.seek(0)
-        pixels: list[int] = []
-
-        def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-            if tag == _PIXELS:
-                # the value follows tag and length, and the type where it is spelled out
-                pixels.append(length)
-                pixels.append(8 if vr is None else 12)
-            return bool(tag >= _PIXELS)
-
-        header = read_partial(file, stop_when=at_pixels, force=named, specific_tags=list(_TAGS))
-        kind = UID(
-            header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""
-        )
-        if kind and not kind.name.endswith("Image Storage"):
-            return str(kind.name).removesuffix(" Storage")
-        if not pixels:
-            raise SourceError(
-                f"{label} has no pixels: it is no image, or truncated; remove it or copy it again"
-            )
-        held = None
-        if _syntax(header) in _PLAIN:
-            held = min(pixels[0], contents.sizes[name] - file.tell() - pixels[1])
-        return _Image(name, label, header, held)
-
-
-def _syntax(header: Any) -> str:
+def transfer_syntax(header: Any) -> str:
     """Return the transfer syntax; files from before 1995 do not state theirs, but it shows."""
     implicit, little = header.original_encoding
     shown = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return str(header.file_meta.get("TransferSyntaxUID", shown if little else ExplicitVRBigEndian))
-
-
-def _chosen(path: str, images: dict[str, list[_Image]], series: str | None) -> Sequence[_Image]:
-    listed = "; ".join(
-        f"{uid or 'without a SeriesInstanceUID'} ({_counted(found)})"
-        for uid, found in list(images.items())[:8]
-    )
-    if series is not None:
-        if series in images:
-            return images[series]
-        raise SourceError(f"{path} holds no series {series}: it holds {listed}")
-    if len(images) > 1:
-        raise SourceError(
-            f"{path} holds {len(images)} series: write series=UID in the metadata column of its "
-            f"line in the sample sheet, with one of {listed}"
-        )
-    return next(iter(images.values()))
-
-
-def _counted(images: Sequence[_Image]) -> str:
-    first = images[0].header
-    size = f"{first.get('Columns', '?')} x {first.get('Rows', '?')}"
-    slices = "1 slice" if len(images) == 1 else f"{len(images)} slices"
-    return f"{slices} of {size}, {first.get('Modality', 'no modality')}, as {images[0].label}"
-
-
-def _listed(kinds: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(kinds))
 
 
 def _point(values: Sequence[float]) -> Point:

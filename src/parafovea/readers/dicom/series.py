@@ -14,7 +14,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from parafovea.errors import SourceError
 from parafovea.readers.dicom.contents import Contents, FolderContents, OpenFile, ZipContents
 from parafovea.readers.dicom.geometry import stack
-from parafovea.readers.dicom.headers import SliceHeader, read_headers
+from parafovea.readers.dicom.headers import SliceHeader
+from parafovea.readers.dicom.selection import read_headers
 from parafovea.readers.metadata import SourceMetadata
 from parafovea.readers.placement import Stated, place
 from parafovea.readers.source import Array, Slices, Source, bounded, pick_channel, readable
