@@ -309,7 +309,9 @@ def test_a_spacing_that_is_not_stated_comes_from_the_user(tmp_path, spacing):
 
 def test_a_folder_or_an_archive_without_slices_says_what_it_holds(tmp_path):
     write_structures(tmp_path / "only/structures.dcm")
-    with pytest.raises(MissingSourceError, match="1 DICOM files are RT Structure Set"):
+    with pytest.raises(
+        MissingSourceError, match=r"no DICOM slice \(other DICOM objects: RT Structure Set\)"
+    ):
         open_source(str(tmp_path / "only"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="and empty: give"):

@@ -47,6 +47,11 @@ def test_voxels_lie_where_itk_places_them(tmp_path, name, compressed):
     assert source_grid(path, metadata=SourceMetadata()) == source.grid
 
 
+def test_the_user_may_say_what_tables_of_findings_call_the_scan(tmp_path):
+    path, _ = _write(tmp_path, "a.mha")
+    assert open_source(path, metadata=SourceMetadata(series="1.2.3")).series == "1.2.3"
+
+
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"])
 @pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
 def test_every_type_of_number_is_read(tmp_path, name, dtype):

@@ -88,7 +88,7 @@ def read_headers(contents: Contents, *, series: str | None = None) -> list[Slice
             elif found is not None:
                 images.setdefault(found.series, []).append(found)
     if not images:
-        held = f": its {len(others)} DICOM files are {_listed(others)}" if others else ""
+        held = f" (other DICOM objects: {_listed(others)})" if others else ""
         raise MissingSourceError(
             f"{contents.path} holds no DICOM slice{held}: give the folder or archive of a series"
         )
