@@ -83,7 +83,9 @@ def axis_weights(positions: NDArray[np.float64], count: int, factor: float) -> A
     return AxisWeights(first, weights.astype(np.float32))
 
 
-def box_weights(source: Grid, target: Grid, box: Box) -> tuple[AxisWeights, ...]:
+def box_weights(
+    source: Grid, target: Grid, box: Box, *, antialias: bool = True
+) -> tuple[AxisWeights, ...]:
     """Return the weights of each axis for a box of the target's voxels.
 
     Parameters
@@ -92,6 +94,8 @@ def box_weights(source: Grid, target: Grid, box: Box) -> tuple[AxisWeights, ...]
         Two grids in one world; units must agree.
     box : Box
         Voxels of `target`, which may reach outside of it.
+    antialias : bool
+        Widen the kernel over larger target voxels; else interpolate at their centres.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def box_weights(source: Grid, target: Grid, box: Box) -> tuple[AxisWeights, ...]
         index = np.arange(box.start[axis], box.stop[axis], dtype=np.float64)
         world = target.origin[axis] + index * target.spacing[axis]
         positions = (world - source.origin[axis]) / source.spacing[axis]
-        factor = target.spacing[axis] / source.spacing[axis]
+        factor = target.spacing[axis] / source.spacing[axis] if antialias else 1.0
         weights.append(axis_weights(positions, source.shape[axis], factor))
     return tuple(weights)
 
@@ -120,7 +124,9 @@ def apply_weights(block: NDArray[Any], weights: tuple[AxisWeights, ...]) -> Floa
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def resample_box(read: ReadBox, source: Grid, target: Grid, box: Box) -> Floats:
+def resample_box(
+    read: ReadBox, source: Grid, target: Grid, box: Box, *, antialias: bool = True
+) -> Floats:
     """Return a box of `target`, sampled from voxels of `source`.
 
     Parameters
@@ -131,13 +137,16 @@ def resample_box(read: ReadBox, source: Grid, target: Grid, box: Box) -> Floats:
         Two grids in one world; units must agree.
     box : Box
         Voxels of `target`; beyond the source's border they take its outermost value.
+    antialias : bool
+        Average over target voxels that are larger than the source's; else interpolate at their
+        centres, so that a peak keeps its height where a centre meets it.
 
     Returns
     -------
     ndarray
         (z, y, x) float32, the shape of `box`. Read in slabs along z of about `SLAB_VOXELS`.
     """
-    wz, wy, wx = box_weights(source, target, box)
+    wz, wy, wx = box_weights(source, target, box, antialias=antialias)
     plane = wy.matrix.shape[1] * wx.matrix.shape[1]
     step = max(1, int(SLAB_VOXELS / (plane * max(1.0, wz.matrix.shape[1] / len(wz.matrix)))))
     result = np.empty(box.shape, dtype=np.float32)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import MissingSourceError, SourceError
-from parafovea.readers.files import locate, natural_key, source_files
+from parafovea.readers.files import locate, natural_key, source_files, stem
 
 
 def _touch(folder: Path, *names: str) -> None:
@@ -67,7 +67,9 @@ def test_a_zarr_folder_without_metadata_is_named(tmp_path):
 
 
 def test_a_folder_without_a_volume_is_named(tmp_path):
-    with pytest.raises(SourceError, match="neither Zarr metadata nor TIFF or PNG"):
+    with pytest.raises(
+        SourceError, match="neither Zarr metadata nor TIFF, PNG or DICOM slices, and empty"
+    ):
         locate(str(tmp_path))
 
 
@@ -87,3 +89,20 @@ def test_an_unknown_format_lists_the_known_ones(tmp_path):
     _touch(tmp_path, "a.npy")
     with pytest.raises(SourceError, match=r"not known.*OME-Zarr.*NIfTI.*HDF5"):
         locate(f"{tmp_path}/a.npy")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("scans/a.nii.gz", "a"),
+        ("a.ome.zarr", "a"),
+        ("b.c/1.3.6.1.4.1.14519.mhd", "1.3.6.1.4.1.14519"),
+        ("scans/1.3.6.1", "1.3.6.1"),
+        ("export/LIDC 1.zip", "LIDC 1"),
+        ("a.h5:volumes/raw", "a"),
+        ("a.NRRD", "a"),
+        (".nii", ".nii"),
+    ],
+)
+def test_the_stem_of_a_source_keeps_the_dots_of_a_uid(path, name):
+    assert stem(path) == name

@@ -5,8 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+import SimpleITK
 import tifffile
 import zarr
+from dicom_slices import write_series
 
 from parafovea.errors import SourceError
 from parafovea.grid import Grid
@@ -73,3 +75,20 @@ def test_an_image_is_known_without_zarr(tmp_path):
     )
     command = [sys.executable, "-c", code, tmp_path / "a.ome.zarr"]
     assert subprocess.run(command).returncode == 0
+
+
+def test_scans_are_planned_without_torch_and_zarr(tmp_path):
+    write_series(tmp_path / "scan", np.zeros((3, 4, 5), np.int16))
+    image = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5), np.int16))
+    paths = [tmp_path / "scan", tmp_path / "a.mha", tmp_path / "a.nrrd"]
+    for path in paths[1:]:
+        SimpleITK.WriteImage(image, path)
+    code = (
+        "import sys; from parafovea.readers.headers import source_grid;"
+        "from parafovea.readers import SourceMetadata;"
+        "grids = [source_grid(path, metadata=SourceMetadata()) for path in sys.argv[1:]];"
+        "assert all(grid.shape == (3, 4, 5) for grid in grids);"
+        "sys.exit(', '.join({'torch', 'zarr', 'scipy', 'SimpleITK'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -25,9 +25,9 @@ def test_an_empty_column_says_nothing():
 
 
 def test_words_are_read_with_their_units_spelled_out():
-    text = "spacing=50,4.6,4.6 unit=nm origin=0,-1,2.5 channel=2 objects=instances"
+    text = "spacing=50,4.6,4.6 unit=nm origin=0,-1,2.5 channel=2 objects=instances series=1.2.3"
     assert parse_metadata(text, folder=HERE) == SourceMetadata(
-        (50.0, 4.6, 4.6), "nanometer", (0.0, -1.0, 2.5), 2, "instances"
+        (50.0, 4.6, 4.6), "nanometer", (0.0, -1.0, 2.5), 2, "instances", "1.2.3"
     )
 
 

@@ -132,7 +132,7 @@ def test_a_gzip_file_of_several_members_is_whole(tmp_path):
 
 def test_colours_and_complex_numbers_are_refused(tmp_path):
     rgb = np.zeros((2, 3, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    with pytest.raises(SourceError, match="records"):
+    with pytest.raises(SourceError, match=r"colour image \(3 values a voxel\)"):
         open_source(_write(tmp_path / "a.nii", rgb))
     with pytest.raises(SourceError, match="complex numbers"):
         open_source(_write(tmp_path / "b.nii", np.zeros((2, 3, 4), np.complex64)))
@@ -147,3 +147,38 @@ def test_what_is_no_nifti_is_named(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"nothing")
     with pytest.raises(SourceError, match=r"a\.nii\.gz cannot be read"):
         open_source(str(tmp_path / "a.nii.gz"))
+
+
+def test_a_file_without_affine_says_how_to_state_its_spacing(tmp_path):
+    image = nibabel.Nifti1Image(VALUES, None)
+    image.header.set_zooms((0.7, 0.8, 2.5))
+    nibabel.save(image, tmp_path / "a.nii")
+    path = str(tmp_path / "a.nii")
+    with pytest.raises(
+        SpacingError,
+        match=r"no affine \(sform_code and qform_code are 0\).*`spacing=2\.5,0\.8,0\.7 unit=millim",
+    ):
+        open_source(path)
+    source = open_source(path, metadata=SourceMetadata((2.5, 0.8, 0.7), "mm"))
+    assert source.grid.spacing == (2.5, 0.8, 0.7)
+    assert source.affine is None
+
+
+def test_a_spacing_that_contradicts_the_affine_is_refused_unless_the_user_says_it(tmp_path):
+    path = Path(_write(tmp_path / "a.nii"))
+    raw = bytearray(path.read_bytes())
+    raw[80:92] = np.array([3, 3, 3], "<f4").tobytes()
+    path.write_bytes(raw)
+    with pytest.raises(SpacingError, match=r"contradicts itself: voxels of 3,3,3 by its pixdim"):
+        open_source(str(path))
+    source = open_source(str(path), metadata=SourceMetadata((2.5, 1.1, 0.9), "mm"))
+    assert source.grid.spacing == (2.5, 1.1, 0.9)
+
+
+def test_a_spacing_of_zero_is_one_error(tmp_path):
+    path = Path(_write(tmp_path / "a.nii"))
+    raw = bytearray(path.read_bytes())
+    raw[80:84] = bytes(4)
+    path.write_bytes(raw)
+    with pytest.raises(SpacingError, match=r"a\.nii .*along x: write `spacing="):
+        open_source(str(path))

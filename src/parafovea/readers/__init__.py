@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from parafovea.errors import ConfigError
 from parafovea.grid import METRES, Vector
-from parafovea.readers.files import locate, source_files
+from parafovea.readers.files import Location, locate, source_files, stem
 from parafovea.readers.metadata import SourceMetadata, parse_metadata
 from parafovea.readers.source import LazyArray, Source
 
@@ -37,7 +39,8 @@ def open_source(
     ----------
     path : str
         An OME-Zarr image (0.4, 0.5), a Zarr array, a TIFF stack, a folder or a pattern of TIFF or
-        PNG slices, a NIfTI file, or a dataset as `file.h5:dataset`.
+        PNG slices, a NIfTI, NRRD or MetaImage file, a folder or .zip of a DICOM series, or a
+        dataset as `file.h5:dataset`.
     metadata : SourceMetadata
         What the user says; it wins over the file.
     finer_than : tuple of float, optional
@@ -49,7 +52,8 @@ def open_source(
     Returns
     -------
     Source
-        The lazy array with its grid, and the affine where the format has one.
+        The lazy array with its grid, the name of its series, and the affine where the format has
+        one.
 
     Raises
     ------
@@ -65,6 +69,17 @@ def open_source(
     if unit is not None and unit not in METRES:
         raise ConfigError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
     location = locate(path)
+    source = _open(path, location, metadata, finer_than, unit)
+    return replace(source, series=source.series or metadata.series or stem(path))
+
+
+def _open(
+    path: str,
+    location: Location,
+    metadata: SourceMetadata,
+    finer_than: Vector | None,
+    unit: str | None,
+) -> Source:
     if location.format == "zarr":
         from parafovea.readers.zarr_nodes import open_zarr
 
@@ -77,6 +92,18 @@ def open_source(
         from parafovea.readers.nifti import open_nifti
 
         return open_nifti(path, metadata=metadata)
+    if location.format == "dicom":
+        from parafovea.readers.dicom.series import open_dicom
+
+        return open_dicom(path, metadata=metadata)
+    if location.format == "nrrd":
+        from parafovea.readers.nrrd import open_nrrd
+
+        return open_nrrd(path, metadata=metadata)
+    if location.format == "metaimage":
+        from parafovea.readers.metaimage import open_metaimage
+
+        return open_metaimage(path, metadata=metadata)
     if location.format == "tiff":
         from parafovea.readers.tiff import open_tiff
 

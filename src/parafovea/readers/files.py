@@ -1,4 +1,4 @@
-"""Which files are behind a source string, and of which format; nothing is opened here.
+"""Which files are behind a source string, and of which format; no voxel is read here.
 
 The workflow asks this while it plans its jobs, so only the standard library is imported.
 """
@@ -12,15 +12,29 @@ from pathlib import Path
 from typing import Literal
 
 from parafovea.errors import MissingSourceError, SourceError
+from parafovea.readers.detached import data_file
+from parafovea.readers.dicom.contents import SUFFIXES as DICOM_SUFFIXES
+from parafovea.readers.dicom.contents import folder_files, holds_dicom, is_dicom
 
-Format = Literal["zarr", "hdf5", "nifti", "tiff", "slices"]
+Format = Literal["zarr", "hdf5", "nifti", "tiff", "slices", "dicom", "nrrd", "metaimage"]
 
 ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 TIFF_SUFFIXES = (".tif", ".tiff")
 SLICE_SUFFIXES = (*TIFF_SUFFIXES, ".png")
+NIFTI_SUFFIXES = (".nii.gz", ".nii")
+NRRD_SUFFIXES = (".nrrd", ".nhdr")
+METAIMAGE_SUFFIXES = (".mha", ".mhd")
 KNOWN = (
     "an OME-Zarr or Zarr folder, a TIFF stack (.tif, .tiff), a folder or a pattern of TIFF or PNG "
-    "slices, NIfTI (.nii, .nii.gz), or HDF5 (file.h5:dataset)"
+    "slices, NIfTI (.nii, .nii.gz), a DICOM series (a folder, or a .zip of it), NRRD (.nrrd, "
+    ".nhdr), MetaImage (.mha, .mhd), or HDF5 (file.h5:dataset)"
+)
+
+#: What a name may end with that is not part of what it names.
+_ENDINGS = (
+    *(".ome" + end for end in (".zarr", *TIFF_SUFFIXES)),
+    *(".zarr", *SLICE_SUFFIXES, *NIFTI_SUFFIXES, *NRRD_SUFFIXES, *METAIMAGE_SUFFIXES),
+    *(".h5", ".hdf5", ".hdf", ".zip", *DICOM_SUFFIXES),
 )
 
 _HDF5 = re.compile(r"(?P<file>.+?\.(?:h5|hdf5|hdf))(?::(?P<dataset>.*))?", re.IGNORECASE)
@@ -37,7 +51,8 @@ class Location:
     files : tuple of str
         What the source depends on: a file, a folder, or the files that a pattern selects.
     slices : tuple of str
-        One image file a plane, sorted; only for the format "slices".
+        One image file a plane, sorted, for the format "slices"; for a folder of the format "dicom"
+        all of its files, also those that are no slice.
     dataset : str
         Name within the file; only for the format "hdf5", and empty where nobody gave one.
     """
@@ -87,12 +102,22 @@ def locate(path: str) -> Location:
         return Location("hdf5", (hdf5["file"],), dataset=(hdf5["dataset"] or "").strip("/"))
     _check_there(path)
     name = place.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
+    if name.endswith(NIFTI_SUFFIXES):
         return Location("nifti", (path,))
+    if name.endswith(NRRD_SUFFIXES):
+        return Location("nrrd", _with_data(path))
+    if name.endswith(METAIMAGE_SUFFIXES):
+        return Location("metaimage", _with_data(path))
+    if name.endswith(".zip"):
+        return Location("dicom", (path,))
     if name.endswith(TIFF_SUFFIXES):
         return Location("tiff", (path,))
     if name.endswith(SLICE_SUFFIXES):
         return Location("slices", (path,), slices=(path,))
+    if is_dicom(path):
+        raise SourceError(
+            f"{path} is one DICOM file: give the folder of its series, {place.parent}"
+        )
     raise SourceError(f"{path} is of a format that is not known: give {KNOWN}")
 
 
@@ -107,7 +132,8 @@ def source_files(path: str) -> list[str]:
     Returns
     -------
     list of str
-        The file of `file.h5:dataset`, the sorted files that a pattern selects, a folder itself.
+        The file of `file.h5:dataset`, the sorted files that a pattern selects, a header and the
+        file of its voxels, a folder itself.
 
     Raises
     ------
@@ -115,6 +141,33 @@ def source_files(path: str) -> list[str]:
         As `locate`.
     """
     return list(locate(path).files)
+
+
+def stem(path: str) -> str:
+    """Return the name of a source without folders and known endings: `a` of `scans/a.nii.gz`.
+
+    Parameters
+    ----------
+    path : str
+        As for `locate`; nothing needs to be there. Other dots stay, since UIDs have many.
+    """
+    hdf5 = _HDF5.fullmatch(path)
+    name = Path(path if hdf5 is None else hdf5["file"]).name
+    for ending in _ENDINGS:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def _with_data(path: str) -> tuple[str, ...]:
+    data = data_file(path)
+    if data is None:
+        return (path,)
+    if not Path(data).is_file():
+        raise MissingSourceError(
+            f"{data}, which holds the voxels of {path}, does not exist: put both into one folder"
+        )
+    return (path, data)
 
 
 def _check_there(path: str) -> None:
@@ -141,9 +194,17 @@ def _locate_folder(path: str) -> Location:
         and not file.name.startswith(".")
         and file.is_file()
     ]
+    if not slices and holds_dicom(path):
+        return Location("dicom", (path,), slices=tuple(sorted(folder_files(path))))
     if not slices:
         raise SourceError(
-            f"{path} is a folder with neither Zarr metadata nor TIFF or PNG slices: give {KNOWN}"
+            f"{path} is a folder with neither Zarr metadata nor TIFF, PNG or DICOM slices"
+            f"{'' if any(folder.iterdir()) else ', and empty'}: give {KNOWN}"
+        )
+    if any(file.name.lower().endswith(DICOM_SUFFIXES) for file in folder.iterdir()):
+        raise SourceError(
+            f"{path} holds DICOM files beside {len(slices)} TIFF or PNG images: move one kind to "
+            "another folder"
         )
     png = sum(name.lower().endswith(".png") for name in slices)
     if 0 < png < len(slices):

@@ -73,6 +73,9 @@ class SourceMetadata:
         Which channel to read, from 0, where the source has several.
     objects : str, optional
         What the values of a truth volume mean; read by the stages that compare with it.
+    series : str, optional
+        SeriesInstanceUID: of the wanted series where a DICOM source holds several; of another
+        format, what tables of findings call the scan.
 
     Raises
     ------
@@ -85,6 +88,7 @@ class SourceMetadata:
     origin: Vector | None = None
     channel: int | None = None
     objects: str | None = None
+    series: str | None = None
 
     def __post_init__(self) -> None:
         if self.spacing is not None and any(not 0 < s < math.inf for s in self.spacing):
@@ -159,6 +163,7 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
             origin=_vector(values, "origin"),
             channel=_integer(values, "channel"),
             objects=_text(values, "objects"),
+            series=_text(values, "series"),
         )
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

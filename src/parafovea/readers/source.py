@@ -77,12 +77,16 @@ class Source:
     affine : ndarray or None
         4 x 4 float64, from voxel (x, y, z) to RAS millimetres, as the file states it; only for
         formats that have one.
+    series : str
+        What tables of findings call the scan: the SeriesInstanceUID of DICOM, else the user's
+        `series` or the name of the file without its ending.
     """
 
     path: str
     array: LazyArray
     grid: Grid
     affine: Array | None = field(default=None, compare=False)
+    series: str = ""
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box.
@@ -146,6 +150,11 @@ def voxel_dtype(dtype: np.dtype[Any], path: str) -> np.dtype[Any]:
     if dtype.kind in "uif":
         return dtype.newbyteorder("=")
     kinds = {"c": "complex numbers", "O": "objects", "V": "records"}
+    if dtype.names is not None and dtype.names[:3] == ("R", "G", "B"):
+        raise SourceError(
+            f"{path} is a colour image ({len(dtype.names)} values a voxel): give the volume that "
+            "was measured, of one number a voxel"
+        )
     raise SourceError(
         f"{path} holds {kinds.get(dtype.kind, 'text or dates')} ({dtype}) instead of numbers: "
         "write it again as integers or floats"

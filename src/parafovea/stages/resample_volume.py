@@ -76,6 +76,7 @@ def resample_volume(
             "resample_volume",
             source={
                 "path": source,
+                "series": opened.series,
                 "sha256": statistics.sha256,
                 "grid": opened.grid.to_dict(),
                 "dtype": str(opened.array.dtype),

@@ -1,0 +1,1 @@
+"""DICOM series: slices in files of a folder or a zip archive become a volume."""

@@ -1,0 +1,78 @@
+"""Decoders of compressed slices for pydicom, from imagecodecs.
+
+pydicom itself and Pillow decode RLE, 8-bit JPEG and JPEG 2000; lossless JPEG and JPEG-LS, the usual
+compression of CT archives, come from here.
+"""
+
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import DecodeRunner
+from pydicom.uid import (
+    HTJ2K,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
+
+_LABEL = "imagecodecs"
+_LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
+_FUNCTIONS = {
+    **dict.fromkeys(_LOSSLESS_JPEG, "jpegsof3"),
+    JPEGExtended12Bit: "jpeg8",
+    JPEGLSLossless: "jpegls",
+    JPEGLSNearLossless: "jpegls",
+    HTJ2KLossless: "jpeg2k",
+    HTJ2KLosslessRPCL: "jpeg2k",
+    HTJ2K: "jpeg2k",
+}
+
+#: pydicom asks a plugin for what it needs beside itself.
+DECODER_DEPENDENCIES = dict.fromkeys(_FUNCTIONS, (_LABEL,))
+
+
+def is_available(uid: str) -> bool:
+    """Tell pydicom whether slices of a transfer syntax can be decoded here."""
+    name = _FUNCTIONS.get(uid)
+    return name is not None and bool(getattr(imagecodecs, name.upper()).available)
+
+
+def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
+    """Return the pixels of one compressed image, as pydicom wants them.
+
+    Parameters
+    ----------
+    source : bytes
+        The compressed image.
+    runner : DecodeRunner
+        Knows the header; told how wide the decoded pixels are.
+    """
+    decode = getattr(imagecodecs, f"{_FUNCTIONS[runner.transfer_syntax]}_decode")
+    pixels = np.ascontiguousarray(decode(source))
+    if pixels.size != runner.rows * runner.columns:
+        raise ValueError(
+            f"the compressed image is {pixels.shape}, but the header says "
+            f"{(runner.rows, runner.columns)}"
+        )
+    if runner.transfer_syntax in _LOSSLESS_JPEG and runner.pixel_representation == 1:
+        # Lossless JPEG knows no sign: the bits above those stored are missing.
+        spare = 8 * pixels.itemsize - runner.bits_stored
+        signed = pixels.view(f"i{pixels.itemsize}")
+        pixels = (signed << spare) >> spare
+    runner.set_option("bits_allocated", 8 * pixels.itemsize)
+    return bytearray(pixels.tobytes())
+
+
+def register() -> None:
+    """Offer the decoders to pydicom, once a process."""
+    for uid in _FUNCTIONS:
+        decoder = get_decoder(uid)
+        known = (*decoder.available_plugins, *decoder.missing_dependencies)
+        if not any(name.startswith(_LABEL) for name in known):
+            decoder.add_plugin(_LABEL, (__name__, "decode_frame"))

@@ -1,0 +1,161 @@
+"""The files of a DICOM folder or zip archive, found and opened without writing anything anywhere.
+
+The workflow looks for them while it plans its jobs, so only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol, cast
+
+from parafovea.errors import SourceError
+
+OpenFile = Callable[[str], BinaryIO]
+
+#: Names that say DICOM by themselves.
+SUFFIXES = (".dcm", ".dicom", ".ima")
+
+#: What an archive may unpack to: more files or bytes than any scan has would only waste time.
+MAX_FILES = 50_000
+MAX_FILE_BYTES = 512 * 2**20
+MAX_BYTES = 64 * 2**30
+
+
+class Contents(Protocol):
+    """Files by name."""
+
+    @property
+    def path(self) -> str:
+        """The folder or the archive, as the user gave it."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file by its name, names in order."""
+
+    def label(self, name: str) -> str:
+        """Return how messages call a file."""
+
+    def opened(self) -> contextlib.AbstractContextManager[OpenFile]:
+        """Return a block within which files can be opened by name."""
+
+
+class FolderContents:
+    """The files of a folder and the folders in it; hidden ones and linked folders are left out.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.sizes = {name: os.path.getsize(name) for name in sorted(folder_files(path))}  # noqa: PTH202
+
+    def label(self, name: str) -> str:
+        """Return how messages call a file."""
+        return name
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[OpenFile]:
+        """Yield a function that opens a file by name."""
+        with contextlib.ExitStack() as files:
+            yield lambda name: files.enter_context(Path(name).open("rb"))
+
+
+class ZipContents:
+    """The files of a zip archive, read where they are: nothing is unpacked to the disk.
+
+    Parameters
+    ----------
+    path : str
+        The archive.
+
+    Raises
+    ------
+    SourceError
+        If it is no zip archive, is encrypted, or would unpack to more than a scan can be.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [info for info in archive.infolist() if not _is_hidden(info)]
+        except (OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+            raise SourceError(
+                f"{path} cannot be read as a zip archive ({error}): copy it again"
+            ) from error
+        _check_size(path, members)
+        if any(info.flag_bits & 1 for info in members):
+            raise SourceError(f"{path} is encrypted: unpack it and give the folder")
+        self.sizes = {info.filename: info.file_size for info in members}
+
+    def label(self, name: str) -> str:
+        """Return how messages call a file."""
+        return f"{self.path}:{name}"
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[OpenFile]:
+        """Yield a function that opens a file by name."""
+        with zipfile.ZipFile(self.path) as archive:
+            yield lambda name: cast(BinaryIO, archive.open(name))
+
+
+def folder_files(path: str) -> Iterator[str]:
+    """Yield the paths of the files below a folder, but not hidden ones or those of linked folders.
+
+    Parameters
+    ----------
+    path : str
+        The folder; paths begin with it.
+    """
+    for folder, inner, names in os.walk(path):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(folder) / name
+            if not name.startswith(".") and file.is_file():
+                yield str(file)
+
+
+def holds_dicom(path: str) -> bool:
+    """Tell whether a folder has a DICOM file, by name or by content, in it or below."""
+    return any(map(is_dicom, folder_files(path)))
+
+
+def is_dicom(file: str) -> bool:
+    """Tell whether a file is DICOM by its name, or by the word DICM after the preamble."""
+    if file.lower().endswith(SUFFIXES):
+        return True
+    try:
+        with Path(file).open("rb") as opened:
+            return opened.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _is_hidden(info: zipfile.ZipInfo) -> bool:
+    """Tell whether a member is a folder, or what some systems add to an archive."""
+    parts = PurePosixPath(info.filename).parts
+    return info.is_dir() or any((p.startswith(".") and p != "..") or p == "__MACOSX" for p in parts)
+
+
+def _check_size(path: str, members: list[zipfile.ZipInfo]) -> None:
+    large = [info for info in members if info.file_size > MAX_FILE_BYTES]
+    total = sum(info.file_size for info in members)
+    problem = ""
+    if len(members) > MAX_FILES:
+        problem = f"holds {len(members)} files, more than {MAX_FILES}"
+    elif large:
+        problem = (
+            f"holds {large[0].filename!r} of {large[0].file_size} bytes, more than the "
+            f"{MAX_FILE_BYTES} that a slice may have"
+        )
+    elif total > MAX_BYTES:
+        problem = f"unpacks to {total} bytes, more than {MAX_BYTES}"
+    if problem:
+        raise SourceError(f"{path} {problem}: give an archive of one series, or a folder")
