@@ -166,6 +166,8 @@ class _Drawing:
         for name in ("values", "regions", "froth"):
             getattr(canvas, name)[...] = getattr(self.canvas, name)[here]
         bone, disc, canal = (frame.scale * f for f in vertebrae(self._frame(part)))
+        skin = self.lattice.sample(self.chest.thorax.skin, part)
+        bone = np.minimum(bone, skin - np.float32(4))
         uneven = self.lattice.sample(self.chest.thorax.layers[3], part)
         spongy = tissues.SPONGY_BONE + np.float32(tissues.BONE_UNEVEN) * uneven
         for inside, value, region in (
