@@ -15,6 +15,7 @@ from parafovea.grid import Grid, Shape, Vector, shape3, vector3
 from parafovea.phantoms.circulation import with_walls
 from parafovea.phantoms.drawing import add_lesion, draw
 from parafovea.phantoms.finer import Finer
+from parafovea.phantoms.frame import require_chest
 from parafovea.phantoms.lattice import random_stream
 from parafovea.phantoms.lesions import Lesion, draw_lesion, smallest_diameter
 from parafovea.phantoms.phantom import Finding, Phantom
@@ -69,6 +70,7 @@ def chest_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "mill
     if seed < 0:
         raise ConfigError(f"seed {seed} is negative: use 0 or a positive whole number")
     grid = Grid(shape3(shape), vector3(spacing, "spacing"), unit=unit).converted("millimeter")
+    require_chest(grid)
     fine = Finer.of(grid)
     chest = plan_chest(seed, fine.grid)
     nodules, decoys = _lesions(seed, chest, grid.spacing)

@@ -63,35 +63,36 @@ class Frame:
         return placed
 
 
-def body_frame(seed: int, grid: Grid) -> Frame:
-    """Return the frame of the body of this seed in a field of view.
-
-    Raises
-    ------
-    ConfigError
-        If the field of view (a grid in millimetres) holds no chest, or its voxels are too coarse.
-    """
+def require_chest(grid: Grid) -> None:
+    """Raise `ConfigError` if a field of view (in millimetres) holds no chest or is too coarse."""
     if max(grid.spacing) > LARGEST_SPACING:
         raise ConfigError(
             f"spacing {_listed(grid.spacing)} mm is too coarse for a chest: use at most "
             f"{LARGEST_SPACING:g} mm along every axis"
         )
-    rng = random_stream(seed, BODY)
-    size = float(rng.uniform(0.94, 1.06))
-    room = min(e / n for e, n in zip(grid.extent, EXTENT, strict=True))
-    if room < SMALLEST_BODY:
+    if _room(grid) < SMALLEST_BODY:
         least = [SMALLEST_BODY * n for n in EXTENT]
         raise ConfigError(
             f"a field of view of {_listed(grid.extent)} mm (z, y, x) holds no chest: give a shape "
             f"and a spacing that cover at least {_listed(least)} mm"
         )
-    scale = min(size, room)
+
+
+def body_frame(seed: int, grid: Grid) -> Frame:
+    """Return the frame of the body of this seed in a field of view, a grid in millimetres."""
+    rng = random_stream(seed, BODY)
+    scale = min(float(rng.uniform(0.94, 1.06)), _room(grid))
     turn = math.radians(float(rng.uniform(-3, 3)))
     centre = [
         (n - 1) * s / 2 - scale * m
         for n, s, m in zip(grid.shape, grid.spacing, MIDDLE, strict=True)
     ]
     return Frame(vector3(centre), scale, turn)
+
+
+def _room(grid: Grid) -> float:
+    """Return the size of the largest body that fits, as a share of the full size."""
+    return min(e / n for e, n in zip(grid.extent, EXTENT, strict=True))
 
 
 def _listed(values: Vector | list[float]) -> str:

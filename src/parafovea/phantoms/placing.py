@@ -23,8 +23,11 @@ TOUCHED = (0.6, 2.2)
 #: Places that are tried for one body before it is made smaller, and sizes that are tried.
 TRIES, SIZES = 1500, 8
 
-#: Least distance between two bodies, in millimetres.
-GAP = 8.0
+#: Least distance between two bodies, and from a free body to the wall, in millimetres.
+GAP, FREE = 8.0, 3.5
+
+#: Depth of a body's centre at the wall, in its radii: a part of the ball reaches into it.
+PRESSED = (0.8, 0.98)
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,9 @@ def place(
             tried = (chosen + rng.uniform(-0.5, 0.5, size=(TRIES, 3))) * step
             if manner > 1 - AT_VESSEL:
                 tried = _beside_vessels(rng, region.vessels, body, TRIES)
-            wall = (0.8, 0.98) if manner < AT_WALL else (None, None)
-            found = _first(tried, exact, body, wall, placed, keep_away)
+            found = _first(
+                tried, exact, body, at_wall=manner < AT_WALL, others=placed, keep_away=keep_away
+            )
             if found is not None:
                 placed.append(replace(body, centre=found))
                 break
@@ -130,7 +134,8 @@ def _first(
     tried: Points,
     region: Region,
     body: Lesion,
-    wall: tuple[float, float] | tuple[None, None],
+    *,
+    at_wall: bool,
     others: list[Lesion],
     keep_away: Tubes,
 ) -> Vector | None:
@@ -139,10 +144,10 @@ def _first(
         return None
     lattice, radius = region.lattice, body.diameter / 2
     depth = region.depth(tried)
-    if wall[0] is None or wall[1] is None:
-        fits = depth >= max(body.reach, radius + 2.5)
+    if at_wall:
+        fits = (depth >= PRESSED[0] * radius) & (depth <= PRESSED[1] * radius)
     else:
-        fits = (depth >= wall[0] * radius) & (depth <= wall[1] * radius)
+        fits = depth >= max(body.reach, radius) + FREE
     last = (np.array(lattice.shape) - 2) * np.array(lattice.step)
     fits &= ((tried > body.reach) & (tried < last - body.reach)).all(axis=1)
     for other in others:

@@ -59,10 +59,10 @@ def scanned(
     for axis in (1, 2):
         image = ndimage.correlate1d(image, _binomial(BLUR, spacing[axis]), axis=axis)
     deep = fine.lattice.sample(chest.thorax.skin, slab)
-    level = NOISE_LEVEL / math.sqrt(spacing[0])
-    level = min(max(level, LEAST_NOISE), MOST_NOISE)
-    strength = np.float32(level) * (np.float32(0.5) + np.float32(0.5) * smoothstep(deep, -20, 90))
-    image = image + strength * _noise(seed, slab, spacing)
+    strength = np.float32(noise_level(spacing[0])) * (
+        np.float32(0.5) + np.float32(0.5) * smoothstep(deep, -20, 90)
+    )
+    image = image + strength * noise(seed, slab, spacing)
     units: NDArray[np.int16] = np.rint(np.clip(image, LOWEST, HIGHEST)).astype(np.int16)
     return units
 
@@ -83,8 +83,26 @@ def _grain(seed: int, slab: Box, spacing: Vector) -> Field:
     return grain
 
 
-def _noise(seed: int, slab: Box, spacing: Vector) -> Field:
-    """Return noise of variance 1 as filtered back-projection leaves it: grainy, without drift."""
+def noise_level(slice_spacing: float) -> float:
+    """Return the noise in the middle of the body, in Hounsfield units, for slices in millimetres.
+
+    A slice collects photons in proportion to its thickness.
+    """
+    return min(max(NOISE_LEVEL / math.sqrt(slice_spacing), LEAST_NOISE), MOST_NOISE)
+
+
+def noise(seed: int, slab: Box, spacing: Vector) -> Field:
+    """Return noise of variance 1 as filtered back-projection leaves it: grainy, without drift.
+
+    Parameters
+    ----------
+    seed : int
+        Of the phantom.
+    slab : Box
+        Whole planes; a plane's noise does not depend on the slab.
+    spacing : tuple of float
+        Distance between voxels along z, y, x, in millimetres.
+    """
     margin = 1 if spacing[0] < SEPARATE else 0
     field = white_planes(seed, NOISE, slab.expanded((margin, 0, 0)))
     gain = 1.0
@@ -103,8 +121,8 @@ def _noise(seed: int, slab: Box, spacing: Vector) -> Field:
     common = _product(padded[0], drift[0]) * _product(padded[1], drift[1])
     taken = _squares(drift[0]) * _squares(drift[1])
     gain *= own - 2 * DRIFT * common + DRIFT**2 * taken
-    noise: Field = (smooth - np.float32(DRIFT) * slow) * np.float32(1 / math.sqrt(gain))
-    return noise
+    grainy: Field = (smooth - np.float32(DRIFT) * slow) * np.float32(1 / math.sqrt(gain))
+    return grainy
 
 
 def _binomial(deviation: float, spacing: float) -> Kernel:
