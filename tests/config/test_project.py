@@ -108,8 +108,21 @@ def test_phantoms_need_not_be_there_but_must_be_possible(project_folder):
     project_folder.write()
     project = read_project(project_folder.path / "config/config.yaml")
     assert project.plan("a")["files"]["source"] == ["results/phantoms/cell_seed7.ome.zarr"]
-    project_folder.rows[0][2] = "results/phantoms/cel_seed7.ome.zarr"
-    assert "is no phantom that can be made" in refusal(project_folder)
+    for impossible in ("cel_seed7.ome.zarr", "cell_seed7.nii.gz", "chest_seed7_lungs.nii.gz"):
+        project_folder.rows[0][2] = f"results/phantoms/{impossible}"
+        assert "is no phantom that can be made" in refusal(project_folder)
+
+
+def test_a_chest_is_as_large_as_the_config_says_and_else_as_its_kind_is(project_folder):
+    project_folder.config["phantoms"] = {"chest": {"shape": [60, 100, 100]}}
+    project_folder.rows[0][2] = "results/phantoms/chest_seed7.nii.gz"
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.plan("a")["files"]["source"] == ["results/phantoms/chest_seed7.nii.gz"]
+    assert project.phantom("chest").shape == (60, 100, 100)
+    assert project.phantom("chest").spacing == (3.0, 2.2, 2.2)
+    assert project.phantom("chest").unit == "millimeter"
+    assert project.phantom("cell").unit == "nanometer"
 
 
 def test_unknown_class_and_unknown_metric_are_named(project_folder):
