@@ -17,8 +17,9 @@ Array = np.ndarray[Any, Any]
 #: HU between air and tissue, in voxels that are means of many.
 BODY_HU = -400.0
 
-#: Air that touches the edge of a slice and is denser than this is lung that the picture cuts.
-OUTSIDE_HU = -920.0
+#: Air at the edge of a slice is lung that the picture cuts where its median is denser than this and
+#: less of its outline than this lies on the edge. Between body and table more does.
+OUTSIDE_HU, CUT_SHARE = -920.0, 0.42
 
 #: Blocks of the coarse view that are one voxel of the body's mask, about 4 mm.
 _POOL = 2
@@ -87,17 +88,22 @@ def _filled(body: Array, hu: Array) -> Array:
     """Return a slice's body with what it encloses and with lung at the slice's edge."""
     if not body.any():
         return body
-    closed = ndimage.binary_closing(np.pad(body, 2, mode="edge"), iterations=2)[2:-2, 2:-2] | body
-    labels, count = ndimage.label(~closed)
+    labels, count = ndimage.label(~body)
     rim = np.zeros(body.shape, bool)
     rim[[0, -1]] = rim[:, [0, -1]] = True
     touching = np.unique(labels[rim])
-    filled = closed.copy()
+    filled = body.copy()
     for label, place in enumerate(ndimage.find_objects(labels, count), start=1):
         part = labels[place] == label
-        if label not in touching or np.median(hu[place][part]) > OUTSIDE_HU:
+        if label not in touching or _is_cut_lung(part, rim[place], hu[place]):
             filled[place] |= part
     return filled
+
+
+def _is_cut_lung(part: Array, rim: Array, hu: Array) -> bool:
+    outline = part & ~ndimage.binary_erosion(part)
+    share = float((part & rim).sum()) / float(outline.sum())
+    return share < CUT_SHARE and float(np.median(hu[part])) > OUTSIDE_HU
 
 
 def windows_with_body(layout: Layout, grid: Grid, body: CoarseArray) -> Array:

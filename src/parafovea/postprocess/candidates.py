@@ -13,8 +13,8 @@ from skimage.segmentation import watershed
 from parafovea.grid import Box, Grid, Vector, shape3, vector3
 from parafovea.postprocess.components import PLANES, ReadSlab
 from parafovea.postprocess.peaks import Peaks, find_peaks
-from parafovea.postprocess.voxel_runs import Runs, measure_extents
 from parafovea.postprocess.settings import PeakSettings
+from parafovea.postprocess.voxel_runs import Runs, measure_extents
 
 Array = np.ndarray[Any, Any]
 

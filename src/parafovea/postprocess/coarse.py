@@ -87,7 +87,7 @@ def coarse_view(read: ReadBox, grid: Grid) -> CoarseArray:
     target = source.resampled(_spacing(source))
 
     def read_cut(box: Box) -> Array:
-        return np.clip(np.nan_to_num(read(box), nan=RANGE[0]), *RANGE)
+        return np.asarray(np.clip(np.nan_to_num(read(box), nan=RANGE[0]), *RANGE))
 
     return CoarseArray(resample_box(read_cut, source, target, target.box), target)
 

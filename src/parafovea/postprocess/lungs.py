@@ -115,8 +115,8 @@ def border_distance(lungs: CoarseArray, points: Array) -> Array:
     Returns
     -------
     (n,) float64
-        Millimetres to the lungs' border: positive inside, negative outside, exact to about a
-        voxel of the mask. Where the picture ends is no border.
+        Millimetres to the lungs' border: positive inside, negative outside, exact to about one
+        and a half voxels of the mask. Where the picture ends is no border.
     """
     if not len(points):
         return np.zeros(0)

@@ -12,8 +12,8 @@ from parafovea.errors import MemoryLimitError
 from parafovea.grid import Grid, Vector
 from parafovea.postprocess.components import PLANES, ReadSlab
 from parafovea.postprocess.heatmap import Scan, scan_heatmap
-from parafovea.postprocess.voxel_runs import Runs, measure_extents
 from parafovea.postprocess.settings import PeakMethod
+from parafovea.postprocess.voxel_runs import Runs, measure_extents
 
 Array = np.ndarray[Any, Any]
 
@@ -128,8 +128,8 @@ def _suppressed(scan: Scan, spacing: Vector, distance: float) -> Peaks:
     voxels = int(runs.lengths.sum())
     if values is None or voxels > LARGEST_SORT:
         raise MemoryLimitError(
-            f"{voxels} voxels of the heatmap reach the threshold, more than the {LARGEST_SORT} "
-            "that the method nms sorts: raise peak_detection.threshold, or use the method local_maxima"
+            f"{voxels} voxels of the heatmap reach the threshold, and only {LARGEST_SORT} can be "
+            "sorted for the method nms: raise the threshold, or use the method local_maxima"
         )
     positions = runs.positions()
     order = np.argsort(-values, kind="stable")
