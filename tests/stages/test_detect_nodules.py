@@ -25,12 +25,12 @@ NODULES = (
     Nodule((-30, -10, 65), 4.0, hu=50, heat=0.8),
 )
 
-#: From voxel (x, y, z) to RAS millimetres: turned by 10 degrees, x flipped.
+#: From voxel (x, y, z) to RAS millimetres: turned by 10 degrees, x and y flipped.
 TURN = np.deg2rad(10)
 AFFINE = np.array(
     [
-        [-2.2 * np.cos(TURN), -2.3 * np.sin(TURN), 0, 130.0],
-        [-2.2 * np.sin(TURN), 2.3 * np.cos(TURN), 0, -80.0],
+        [-2.2 * np.cos(TURN), 2.3 * np.sin(TURN), 0, 130.0],
+        [-2.2 * np.sin(TURN), -2.3 * np.cos(TURN), 0, 80.0],
         [0, 0, 2.8, -1200.5],
         [0, 0, 0, 1],
     ]
