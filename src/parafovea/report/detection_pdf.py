@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
@@ -22,15 +23,15 @@ _FIRST, _NEXT = 20, 26
 #: Columns of the table: heading, inches from the left, right-aligned.
 _COLUMNS = (
     ("id", 0.25, True),
-    ("x, y, z (mm)", 2.15, True),
-    ("diameter (mm)", 3.2, True),
-    ("confidence", 4.1, True),
-    ("volume (mm³)", 5.15, True),
-    ("mean ± s.d. (HU)", 6.5, True),
-    ("sphericity", 7.35, True),
-    ("axial (mm)", 8.2, True),
-    ("to border (mm)", 9.3, True),
-    ("risk", 9.5, False),
+    ("x, y, z (mm)", 1.95, True),
+    ("diameter (mm)", 2.95, True),
+    ("confidence", 3.8, True),
+    ("volume (mm³)", 4.75, True),
+    ("mean ± s.d. (HU)", 6.0, True),
+    ("sphericity", 6.8, True),
+    ("axial (mm)", 7.6, True),
+    ("to border (mm)", 8.65, True),
+    ("risk", 8.85, False),
 )
 
 
@@ -91,8 +92,8 @@ def table_pages(document: Detections) -> list[Figure]:
     return pages
 
 
-def _write(figure: Figure, left: float, height: float, text: str, **style: object) -> None:
-    options = {"size": 9, "color": INK, **style}
+def _write(figure: Figure, left: float, height: float, text: str, **style: Any) -> None:
+    options: dict[str, Any] = {"size": 9, "color": INK, **style}
     figure.text((_MARGIN + left) / _WIDTH, height / _HEIGHT, text, **options)
 
 

@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from parafovea.postprocess.body import axial_axis, body_mask
 from parafovea.postprocess.coarse import coarse_view
-from parafovea.postprocess.detections import Detection
 from parafovea.postprocess.lungs import lung_mask
 from parafovea.postprocess.positions import lps_affine
 from parafovea.report.detection_slices import ScanView
@@ -60,7 +59,6 @@ def write_scene(view: ScanView, path: Path, *, threshold: float) -> None:
         detections=_script_json(
             [d.model_dump(mode="json", exclude_none=True) for d in document.detections]
         ),
-        vertices=_AROUND * _ALONG,
     )
 
 
@@ -100,27 +98,15 @@ def _traces(view: ScanView, threshold: float) -> list[dict[str, Any]]:
         traces.append(
             {
                 **_mesh(balls, ("detections", "#D55E00", 1.0)),
+                "lighting": {"ambient": 0.85, "diffuse": 0.4},
                 "intensity": _typed(shown.astype(np.float32)),
                 "cmin": 0,
                 "cmax": 1,
                 "colorscale": [[0, "#F0E442"], [0.5, "#E69F00"], [1, "#D55E00"]],
                 "colorbar": {"title": {"text": "confidence"}, "len": 0.5, "thickness": 12},
-                "hoverinfo": "text",
-                "text": [
-                    _words(d.id, d.confidence, d.diameter_mm)
-                    for d in found
-                    for _ in range(_AROUND * _ALONG)
-                ],
             }
         )
     return traces
-
-
-def _words(detection: Detection) -> str:
-    return (
-        f"detection {detection.id}: confidence {detection.confidence:.2f}, "
-        f"{detection.diameter_mm:.1f} mm"
-    )
 
 
 def _mesh(surface: Surface, look: tuple[str, str, float]) -> dict[str, Any]:
@@ -161,6 +147,8 @@ def _layout() -> dict[str, Any]:
         for name, title in titles.items()
     }
     scene["aspectmode"] = "data"
+    # The page finds by itself what is clicked: here the surfaces would hide the spheres.
+    scene["hovermode"] = False
     scene["camera"] = {"eye": {"x": 0.35, "y": -1.9, "z": 0.3}, "up": {"x": 0, "y": 0, "z": 1}}
     return {
         "scene": scene,
