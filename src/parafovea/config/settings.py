@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from parafovea.grid import METRES
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import Overrides, ShapeTuple, SpacingTuple, Strict
-from parafovea.postprocess.settings import PostprocessSettings
+from parafovea.models.spec import Kind, Overrides, ShapeTuple, SpacingTuple, Strict
+from parafovea.postprocess.settings import (
+    DetectionSettings,
+    PostprocessSettings,
+    TriageSettings,
+)
 from parafovea.quality.settings import QualitySettings
-from parafovea.report.settings import ReportSettings
+from parafovea.report.settings import ReportSettings, VisualizationSettings
 from parafovea.training.settings import TrainingSettings
 
 NonEmpty = Annotated[str, Field(min_length=1)]
+
+#: The settings that only tasks of one kind have.
+BLOCKS = {
+    "segmentation": ("postprocess", "report"),
+    "detection": ("detection", "triage", "visualization"),
+}
 
 
 class PhantomSettings(Strict):
@@ -53,14 +63,21 @@ class InputSettings(Strict):
 class Task(Strict):
     """What is done with a sample: a model, and how its answer is turned into results."""
 
-    kind: Literal["segmentation"] = Field("segmentation", description="What the result is.")
+    kind: Kind = Field(
+        "segmentation",
+        description="What the result is: `segmentation`, classes and objects; `detection`, a "
+        "heatmap and the detections in it. Its model has to be of this kind.",
+    )
     model: NonEmpty = Field(description="Model folder: model.json and model.safetensors.")
     overrides: Overrides = Overrides()
     input: InputSettings = InputSettings()
     inference: InferenceSettings = InferenceSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
+    detection: DetectionSettings = DetectionSettings()
+    triage: TriageSettings = TriageSettings()
     quality: QualitySettings = QualitySettings()
     report: ReportSettings = ReportSettings()
+    visualization: VisualizationSettings = VisualizationSettings()
     training: TrainingSettings | None = Field(
         None, description="Makes the model folder; null uses the folder as it is."
     )
@@ -68,6 +85,17 @@ class Task(Strict):
         False,
         description="Also segment the samples that the model learns from or is chosen by.",
     )
+
+    @model_validator(mode="after")
+    def _blocks_of_its_kind(self) -> Task:
+        for kind, blocks in BLOCKS.items():
+            given = [name for name in blocks if name in self.model_fields_set]
+            if kind != self.kind and given:
+                raise ValueError(
+                    f"{' and '.join(given)} has no meaning for a task of kind {self.kind}: leave "
+                    f"it out, or set kind: {kind}"
+                )
+        return self
 
 
 class Settings(Strict):

@@ -125,6 +125,31 @@ class DetectionSettings(Strict):
     )
 
 
+class TriageSettings(Strict):
+    """What the confidence of a detection says of its risk; nothing without a calibration."""
+
+    calibration: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="JSON file of `parafovea calibrate`. Without it detections have no malignancy "
+        "score and no risk category.",
+    )
+    limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={"low": 0.0, "intermediate": 0.3, "high": 0.7},
+        min_length=1,
+        description="Risk categories, each with the least malignancy score that belongs to it.",
+    )
+
+    @model_validator(mode="after")
+    def _covering(self) -> TriageSettings:
+        least = list(self.limits.values())
+        if least[0] != 0 or least != sorted(set(least)):
+            raise ValueError(
+                f"limits {self.limits} must begin at 0 and rise, so that each score has one "
+                "category: for example {low: 0, intermediate: 0.3, high: 0.7}"
+            )
+        return self
+
+
 def resolve_classes(
     settings: Mapping[str, ClassSettings], names: Sequence[str]
 ) -> tuple[ClassSettings, ...]:
