@@ -18,7 +18,14 @@ from parafovea.readers.files import source_files
 from parafovea.readers.metadata import parse_metadata, sidecar_path
 from parafovea.symmetry import require_fit
 
-PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?:_truth|_objects)?\.ome\.zarr")
+PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?\.[a-z.]+)")
+
+#: Parts of a phantom of any kind, and those that a chest is also made of.
+PARTS = tuple(f"{part}.ome.zarr" for part in ("", "_truth", "_objects"))
+SCAN_PARTS = (
+    *(f"{part}.nii.gz" for part in ("", "_truth", "_objects", "_regions")),
+    "_nodules.csv",
+)
 
 
 def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
@@ -108,13 +115,18 @@ def _file_problems(sample: Sample, settings: Settings) -> list[str]:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
         if path is not None and is_phantom(path, settings.results):
             match = PHANTOM.fullmatch(path.rpartition("/")[2])
-            if match is None or match["kind"] not in settings.phantoms:
+            if match is None or not _is_made(match["kind"], match["part"], settings):
                 wrong.append(
                     f"{what} {path!r} of sample {sample.name!r} is no phantom that can be made: "
                     f"use {settings.results}/phantoms/KIND_seedNUMBER.ome.zarr, with KIND one of "
-                    f"{', '.join(settings.phantoms)}"
+                    f"{', '.join(settings.phantoms)}, or chest_seedNUMBER.nii.gz"
                 )
     return wrong
+
+
+def _is_made(kind: str, part: str, settings: Settings) -> bool:
+    parts = (*PARTS, *SCAN_PARTS) if kind == "chest" else PARTS
+    return kind in settings.phantoms and part in parts
 
 
 def task_problems(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -30,6 +31,13 @@ class PhantomSettings(Strict):
         if unit not in METRES:
             raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
         return unit
+
+
+#: Sizes of the phantoms, by kind, where the config does not say others.
+PHANTOM_SIZES: dict[Literal["cell", "chest"], PhantomSettings] = {
+    "cell": PhantomSettings(),
+    "chest": PhantomSettings(shape=(96, 160, 160), spacing=(3.0, 2.2, 2.2), unit="millimeter"),
+}
 
 
 class InputSettings(Strict):
@@ -70,14 +78,28 @@ class Settings(Strict):
     keep_features: bool = Field(
         True, description="Keep features and shards; false deletes them once they are used."
     )
-    phantoms: dict[Literal["cell"], PhantomSettings] = Field(
-        default={"cell": PhantomSettings()},
-        description="Size of the phantoms to make, by kind.",
+    phantoms: dict[Literal["cell", "chest"], PhantomSettings] = Field(
+        default=dict(PHANTOM_SIZES),
+        description="Size of the phantoms to make, by kind: `cell` or `chest`. Below are the "
+        "defaults of a cell; a chest has [96, 160, 160] voxels of [3.0, 2.2, 2.2] millimeter.",
     )
     study: NonEmpty | None = Field(
         None, description="Config file of the context study, which the target `figures` draws."
     )
     tasks: dict[str, Task] = Field(min_length=1, description="Tasks, by the name the sheet uses.")
+
+    @field_validator("phantoms", mode="before")
+    @classmethod
+    def _sizes_by_kind(cls, given: object) -> object:
+        """Fill what is not given from the sizes of the same kind."""
+        if not isinstance(given, Mapping):
+            return given
+        known = {kind: size.model_dump() for kind, size in PHANTOM_SIZES.items()}
+        filled = {
+            kind: {**known.get(kind, {}), **size} if isinstance(size, Mapping) else size
+            for kind, size in given.items()
+        }
+        return {**known, **filled}
 
     @field_validator("results")
     @classmethod
