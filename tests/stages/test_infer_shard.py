@@ -58,6 +58,36 @@ def test_one_shard_equals_five_shards_bit_for_bit(
     np.testing.assert_allclose(one.astype(np.float32).sum(axis=0), 1, atol=3e-3)
 
 
+@pytest.mark.parametrize("classes", [("nodule",), ("nodule", "node")])
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_heatmaps_of_one_shard_equal_those_of_three_bit_for_bit(
+    tmp_path: Path, precision: str, classes: tuple[str, ...]
+) -> None:
+    recipe = tiny_recipe(kind="detection", classes=classes)
+    inputs = tiny_inputs(tmp_path, (24, 48, 64), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    one, three = (
+        predict(tmp_path / str(n), inputs, model, shards=n, precision=precision) for n in (1, 3)
+    )
+    np.testing.assert_array_equal(one, three)
+    assert one.shape == (len(classes), 24, 48, 64)
+    assert one.min() >= 0 and one.max() <= 1
+    assert one.astype(np.float32).std() > 0.01
+
+
+def test_a_heatmap_is_the_sigmoid_of_what_the_network_says(tmp_path: Path) -> None:
+    recipe = tiny_recipe(kind="detection", classes=("nodule",))
+    inputs = tiny_inputs(tmp_path, (16, 32, 32), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    found = predict(tmp_path / "one", inputs, model, mode="whole_volume", precision="float32")
+    spec, network = load_model(model)
+    region = SampleInputs(inputs, spec).read(Box.whole((16, 32, 32)))
+    predictor = Predictor(network, device=torch.device("cpu"), dtype=torch.float32)
+    with torch.inference_mode():
+        logits = predictor.engine.logits(*predictor.assemble(region, [region.box]))[0]
+    np.testing.assert_allclose(found, logits.sigmoid().numpy(), atol=1e-5)
+
+
 def test_flat_networks_have_shards_too_even_more_than_windows(tmp_path: Path) -> None:
     recipe = tiny_recipe(dimensions=2)
     inputs = tiny_inputs(tmp_path, (3, 40, 32), recipe)

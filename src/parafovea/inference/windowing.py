@@ -88,7 +88,7 @@ def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: i
     base_channels : int
         Of the network.
     classes : int
-        Of the model, the background included.
+        Of the model, the background included where it has one.
     itemsize : int
         Bytes of a number in the convolutions.
     """

@@ -111,6 +111,7 @@ def infer_shard(
             batch_statistics=not settings.do_eval,
             engine=engine,
             compiled=settings.compile,
+            activation=spec.activation,
         )
         windows = chain(
             predicted(share.inputs, predictor, share.layout, share.part),

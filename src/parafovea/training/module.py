@@ -21,6 +21,7 @@ from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, WindowSums, open_sums
 from parafovea.models.network import FusedUNet
+from parafovea.models.probabilities import probabilities
 from parafovea.models.sampling import interpolate_at, project_at, project_context, project_local
 from parafovea.models.spec import ModelSpec
 from parafovea.quality.overlap import confusion_matrix, overlap_metrics
@@ -226,8 +227,8 @@ class FusionTask(L.LightningModule):
 
     def test_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
         """Weigh a batch of windows and add each at its place."""
-        probabilities = self(windows).float().softmax(dim=1).cpu().numpy()
-        for window, values in zip(windows, probabilities, strict=True):
+        found = probabilities(self(windows).float(), self.spec.activation).cpu().numpy()
+        for window, values in zip(windows, found, strict=True):
             box: Box = window.box
             self._sums[window.sample].add(box, values.reshape(len(values), *box.shape))
 
