@@ -39,8 +39,11 @@ pathvars:
     benchmarks=f"{PROJECT.settings.results}/benchmarks",
 
 
+SAMPLE = "[A-Za-z0-9_-][A-Za-z0-9._-]*"
+
+
 wildcard_constraints:
-    sample="[A-Za-z0-9_-][A-Za-z0-9._-]*",
+    sample=SAMPLE,
     shard=r"[1-9]\d*",
     kind="[a-z]+",
     seed=r"\d+",
@@ -194,5 +197,18 @@ def shard_stores(wildcards):
 
 
 def predicted(name):
-    """Return one file of each sample that is segmented."""
+    """Return one file of each sample that is predicted."""
     return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted]
+
+
+def predicted_of(kind, name):
+    """Return one file of each sample of a kind that is predicted."""
+    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_of(kind)]
+
+
+def samples_of(kind):
+    """Return what the names of samples of a kind match: anything where all are of it."""
+    names = [sample for sample in PROJECT.samples if PROJECT.kind(sample) == kind]
+    if len(names) == len(PROJECT.samples):
+        return SAMPLE
+    return "|".join(map(re.escape, names)) or "(?!)"

@@ -2,7 +2,8 @@ rule summarize_cohort:
     input:
         reports=predicted("report.html"),
         predictions=predicted("prediction.ome.zarr"),
-        tables=predicted("objects.tsv"),
+        tables=predicted_of("segmentation", "objects.tsv"),
+        detections=predicted_of("detection", "detections.json"),
         quality=predicted("quality.json"),
         metrics=predicted("quality.tsv"),
     output:

@@ -161,7 +161,8 @@ def task_problems(
         if recipes is None:
             problems = _training_problems(name, settings, samples)
         else:
-            problems = _class_problems(name, settings, recipes[name].classes)
+            problems = _kind_problems(name, settings, recipes[name])
+            problems = problems or _result_problems(name, settings, recipes[name])
             problems += _window_problems(name, settings, recipes[name])
         for path, text in problems:
             keys = ".".join(str(key) for key in path)
@@ -225,6 +226,30 @@ def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
     return found
 
 
+def _kind_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
+    """Return whether a task is of another kind than its model."""
+    task = settings.tasks[name]
+    if task.kind == recipe.kind:
+        return []
+    text = f"{task.kind} needs a model of this kind, but {task.model} is made for {recipe.kind}: "
+    return [(("tasks", name, "kind"), f"{text}set kind: {recipe.kind}, or name another model")]
+
+
+def _result_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
+    """Return what of a task's settings does not fit what its model finds."""
+    if recipe.kind == "segmentation":
+        return _class_problems(name, settings, recipe.classes)
+    task = settings.tasks[name]
+    found = _metric_problems(name, settings, detection_metric_names())
+    calibration = task.triage.calibration
+    if calibration is not None and not Path(calibration).is_file():
+        path = ("tasks", name, "triage", "calibration")
+        found.append(
+            (path, f"{calibration!r} is not there: make it by parafovea calibrate, or set null")
+        )
+    return found
+
+
 def _class_problems(name: str, settings: Settings, classes: Sequence[str]) -> Problems:
     task = settings.tasks[name]
     found: Problems = []
@@ -243,8 +268,13 @@ def _class_problems(name: str, settings: Settings, classes: Sequence[str]) -> Pr
         return found
     settled = resolve_classes(task.postprocess.classes, classes)
     instances = [label for label, each in zip(classes[1:], settled, strict=True) if each.instances]
-    metrics = metric_names(classes, instances)
-    for metric in task.quality.limits:
+    return _metric_problems(name, settings, metric_names(classes, instances))
+
+
+def _metric_problems(name: str, settings: Settings, metrics: Sequence[str]) -> Problems:
+    """Return the limits on metrics that the results of a task do not have."""
+    found: Problems = []
+    for metric in settings.tasks[name].quality.limits:
         if metric not in metrics:
             path = ("tasks", name, "quality", "limits", metric)
             hint = suggestion(metric, metrics) or ":"

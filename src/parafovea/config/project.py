@@ -21,7 +21,7 @@ from parafovea.errors import ConfigError, ModelError
 from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.windowing import planned_layout, shard_count
-from parafovea.models.spec import Recipe
+from parafovea.models.spec import Kind, Recipe
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class Project:
     def recipe(self, sample: str) -> Recipe:
         """Return what the model of a sample's task expects of its input."""
         return self.recipes[self.samples[sample].task]
+
+    def kind(self, sample: str) -> Kind:
+        """Return the kind of a sample's task."""
+        return self.task(sample).kind
 
     def inference(self, sample: str) -> InferenceSettings:
         """Return a sample's inference settings, with its number of shards.
@@ -120,12 +124,16 @@ class Project:
 
     @property
     def predicted(self) -> tuple[str, ...]:
-        """The samples that are segmented: all but those for training, unless a task wants them."""
+        """The samples that are predicted: all but those for training, unless a task wants them."""
         return tuple(name for name in self.samples if self._is_predicted(name))
+
+    def predicted_of(self, kind: Kind) -> tuple[str, ...]:
+        """Return the samples of one kind that are predicted."""
+        return tuple(name for name in self.predicted if self.kind(name) == kind)
 
     @property
     def tasks_of_predicted(self) -> dict[str, str]:
-        """The task of each sample that is segmented."""
+        """The task of each sample that is predicted."""
         return {name: self.samples[name].task for name in self.predicted}
 
     @property
