@@ -1,6 +1,6 @@
 """A chest as computed tomography shows it, with nodules in the lungs and their doubles elsewhere.
 
-From near, a nodule and its double look the same: a body in dark froth, with strands around it.
+From near, a nodule and its double look alike: a body in dark froth, with strands around it.
 Only the surroundings tell that one lies in a lung and the other in a stomach, a hernia or an
 armpit. Inside the lungs, vessels and their forks are bright and round without being nodules.
 """

@@ -172,8 +172,10 @@ def plan_thorax(seed: int, lattice: Lattice, frame: Frame, *, between: Field) ->
     )
     skin = distance(skin) + 2 * uneven[0]
     cavity = distance(1 - wall(z, y, x)) + np.float32(1.2) * uneven[1]
+    # Each lung ends in a dome; farther from its middle the walls are what bounds it.
     domes = (np.abs(x) - 40) * (np.abs(x) - 40) + (y - 14) * (y - 14)
-    cavity = np.minimum(cavity, distance(105 - z - np.float32(0.006) * domes))
+    domes = np.minimum(domes, 1700)
+    cavity = np.minimum(cavity, distance(105 - z - np.float32(0.016) * domes))
     above = distance(z - _diaphragm(rng, y, x)) + np.float32(1.5) * uneven[2]
     heart = distance(1 - _heart(rng, z, y, x)) + uneven[1]
     column: Field = (y - curve(SPINE, z) - 10) / np.float32(28)
