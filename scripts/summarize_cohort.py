@@ -23,7 +23,7 @@ with stage(snakemake):
             objects=Path(snakemake.output.objects),
             figure=Path(snakemake.output.figure),
             html=html,
-            detections=None if detections is None else Path(detections),
-            froc=None if froc is None else Path(froc),
+            detections=Path(detections) if detections else None,
+            froc=Path(froc) if froc else None,
         ),
     )

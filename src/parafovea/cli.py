@@ -14,6 +14,7 @@ from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
 from parafovea.detection_commands import app as detection_commands
 from parafovea.errors import ConfigError
+from parafovea.prediction_commands import app as prediction_commands
 from parafovea.terminal import console, print_table, readable_errors
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(prediction_commands)
 app.add_typer(detection_commands)
 
 Configs = Annotated[

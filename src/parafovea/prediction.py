@@ -127,7 +127,7 @@ def scans_in(folder: Path) -> dict[str, str]:
 
 
 def scan_name(source: str) -> str:
-    """Return what a scan is called by its file, or raise `ConfigError` where that names no folder."""
+    """Return a scan's name by its file, or raise `ConfigError` where that cannot name a folder."""
     name = stem(source)
     if not NAME.fullmatch(name):
         raise ConfigError(
@@ -233,9 +233,7 @@ def predict_scan(
     return ScanResult(scan, time.perf_counter() - start, found)
 
 
-def predict_scans(
-    project: Project, *, workers: int, keep: bool = False
-) -> Iterator[ScanResult]:
+def predict_scans(project: Project, *, workers: int, keep: bool = False) -> Iterator[ScanResult]:
     """Yield what became of each scan of a project, as they finish.
 
     Parameters

@@ -250,3 +250,51 @@ def test_a_rotation_that_mixes_spacings_is_refused_with_its_line(project_folder)
     message = refusal(project_folder)
     assert message.startswith("config/config.yaml:12: tasks.cell.inference.tta.1: ")
     assert "turns voxels of 32 x 16 x 16 (z, y, x) to 16 x 32 x 16" in message
+
+
+def make_detection(folder, **task):
+    """Turn the project's task and its model into ones that detect."""
+    file = folder.path / "models/cell/model.json"
+    spec = json.loads(file.read_text())
+    file.write_text(json.dumps({**spec, "kind": "detection", "classes": ["nodule"]}))
+    folder.config["tasks"]["cell"].update({"kind": "detection", **task})
+    folder.write()
+
+
+def test_a_task_of_detection_needs_a_model_of_its_kind(project_folder):
+    project_folder.config["tasks"]["cell"]["kind"] = "detection"
+    message = refusal(project_folder)
+    assert "config/config.yaml:4: tasks.cell.kind: detection needs a model of this kind" in message
+    assert "set kind: segmentation, or name another model" in message
+
+
+def test_a_task_of_detection_has_settings_of_its_own(project_folder):
+    make_detection(project_folder, detection={"nms": {"iou_threshold": 0.5}})
+    project = read_project(project_folder.path / "config/config.yaml")
+    plan = project.plan("a")["task"]
+    assert plan["detection"]["nms"] == {"enabled": True, "iou_threshold": 0.5}
+    assert plan["detection"]["peak_detection"]["min_distance"] == 10
+    assert project.predicted_of("detection") == ("a", "b")
+    assert project.predicted_of("segmentation") == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "block"), [("segmentation", "detection"), ("detection", "postprocess")]
+)
+def test_blocks_of_another_kind_are_refused(project_folder, kind, block):
+    if kind == "detection":
+        make_detection(project_folder)
+    project_folder.config["tasks"]["cell"][block] = {}
+    assert f"{block} has no meaning for a task of kind {kind}" in refusal(project_folder)
+
+
+def test_limits_of_a_detection_are_on_metrics_that_it_has(project_folder):
+    make_detection(project_folder, quality={"limits": {"sensitivty": {"min": 0.5}}})
+    assert "did you mean 'sensitivity'?" in refusal(project_folder)
+
+
+def test_risk_limits_rise_from_0_and_a_calibration_has_to_be_there(project_folder):
+    make_detection(project_folder, triage={"limits": {"low": 0.1, "high": 0.7}})
+    assert "must begin at 0 and rise" in refusal(project_folder)
+    project_folder.config["tasks"]["cell"]["triage"] = {"calibration": "none.json"}
+    assert "'none.json' is not there: make it by parafovea calibrate" in refusal(project_folder)

@@ -181,6 +181,11 @@ def view_stores(name):
     return stores
 
 
+def calibration_file(wildcards):
+    """Return the calibration of a sample's scores, if its task has one."""
+    return PROJECT.task(wildcards.sample).triage.calibration or []
+
+
 def concentric_window(wildcards):
     """Return the window that concentric context has to cover, None for registered context."""
     recipe = PROJECT.recipe(wildcards.sample)

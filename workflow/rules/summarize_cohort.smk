@@ -14,6 +14,16 @@ rule summarize_cohort:
             labels={"content": "metrics of all samples"},
         ),
         objects="<results>/cohort/objects.tsv",
+        detections=(
+            "<results>/cohort/detections.csv"
+            if PROJECT.predicted_of("detection")
+            else []
+        ),
+        froc=(
+            directory("<results>/cohort/froc")
+            if PROJECT.predicted_of("detection")
+            else []
+        ),
         figure=report(
             "<results>/cohort/quality.png",
             caption="../report/cohort.rst",
@@ -32,6 +42,7 @@ rule summarize_cohort:
         runtime=minutes("summarize_cohort"),
     params:
         tasks=PROJECT.tasks_of_predicted,
+        kinds=PROJECT.kinds_of_predicted,
         code=fingerprint("summarize_cohort"),
     message:
         "Summarizing all samples"

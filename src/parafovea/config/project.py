@@ -137,6 +137,11 @@ class Project:
         return {name: self.samples[name].task for name in self.predicted}
 
     @property
+    def kinds_of_predicted(self) -> dict[str, str]:
+        """The kind of each task of a sample that is predicted."""
+        return {name: self.settings.tasks[name].kind for name in self.tasks_of_predicted.values()}
+
+    @property
     def outcome(self) -> str:
         """One sentence that says where the results are, whatever was asked for."""
         report = Path(self.settings.results) / "report.html"
