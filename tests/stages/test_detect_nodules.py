@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 from chest_scan import Nodule, chest, heat
 
-from parafovea.errors import GridError, StoreError, VoxelError
+from parafovea.errors import CalibrationError, ConfigError, StoreError, VoxelError
 from parafovea.grid import Grid
-from parafovea.postprocess.detections import Triage, load_detections, load_detections_table
+from parafovea.postprocess.calibration import (
+    Calibration,
+    Fit,
+    Measures,
+    Owner,
+    calibration_text,
+)
+from parafovea.postprocess.detections import load_detections, load_detections_table
 from parafovea.postprocess.settings import DetectionSettings
-from parafovea.stages.detect_nodules import detect_nodules
+from parafovea.stages.detect_nodules import detect_nodules, stated_time
 from parafovea.store import create
 
 #: The scan: origin 0, as the reader of NIfTI has it; the chest is drawn around its middle.
@@ -47,7 +54,7 @@ def write_inputs(folder, values, *, channels=("background", "nodule"), affine=AF
     # the world of the scan's grid begins at its first voxel
     start = [a - b for a, b in zip(LOCAL.origin, CHEST.origin, strict=True)]
     grid = Grid(LOCAL.shape, LOCAL.spacing, tuple(start), "millimeter")
-    made = {"model": {"weights_sha256": "ab" * 32}}
+    made = {"model": {"name": "chest", "sha256": "ab" * 32}}
     path = folder / "prediction.ome.zarr"
     with create(path, grid, dtype=np.float16, channels=channels, attributes=made) as array:
         array[:] = np.stack([1 - values] * (len(channels) - 1) + [values]).astype(np.float16)
@@ -56,7 +63,6 @@ def write_inputs(folder, values, *, channels=("background", "nodule"), affine=AF
 def run(folder, name="out", **options):
     choices = {
         "scan_id": "patient_001",
-        "model": "chest",
         "timestamp": STAMP,
         "settings": DetectionSettings(),
         **options,
@@ -133,27 +139,78 @@ def test_spacing_and_shape_are_written_x_y_z_and_triage_is_left_out(folder, foun
     assert all("triage" not in d for d in values["detections"])
 
 
-def test_a_calibration_sees_the_candidates_and_gives_the_triage(folder):
-    seen = []
+def write_calibration(path, *, owner="ab" * 32):
+    """Write a calibration that halves the odds of every score."""
+    measures = Measures(ece=0, log_loss=0, brier=0)
+    fit = Fit(
+        candidates=2, positives=1, bins=10, before=measures, after=measures, held_out=measures
+    )
+    calibration = Calibration(
+        method="platt",
+        parameters={"slope": 1.0, "intercept": -np.log(2)},
+        model=Owner(name="chest", weights_sha256=owner),
+        fit=fit,
+        version="1",
+    )
+    path.write_text(calibration_text(calibration))
+    return path
 
-    def score(table):
-        seen.append(table)
-        high = table["diameter_mm"] > 12
-        return [
-            Triage(malignancy_score=0.75 if h else 0.25, risk_category="high" if h else "low")
-            for h in high
-        ]
 
-    found = run(folder, "scored", score=score, seconds=3.21)
-    assert [d.triage.risk_category for d in found.detections] == ["high", "low", "low"]
-    assert found.summary.model_dump(exclude_none=True) == {
+LIMITS = {"low": 0.0, "intermediate": 0.7, "high": 0.9}
+
+
+def test_a_calibration_gives_every_detection_its_score_and_risk(folder, found):
+    calibration = write_calibration(folder / "calibration.json")
+    scored = run(folder, "scored", calibration=calibration, limits=LIMITS, seconds=3.21)
+    for detection in scored.detections:
+        odds = detection.confidence / (1 - detection.confidence) / 2
+        assert detection.triage.malignancy_score == pytest.approx(odds / (1 + odds), abs=1e-4)
+    risks = [d.triage.risk_category for d in scored.detections]
+    assert risks == ["high", "intermediate", "low"]
+    assert scored.summary.model_dump(exclude_none=True) == {
         "num_detections": 3,
         "high_risk_count": 1,
-        "low_risk_count": 2,
+        "intermediate_risk_count": 1,
+        "low_risk_count": 1,
         "processing_time_seconds": 3.2,
     }
-    assert list(seen[0]["probability"]) == [d.confidence for d in found.detections]
-    assert all(kind.kind == "f" for kind in seen[0].dtypes)
+    without = [d.model_copy(update={"triage": None}) for d in scored.detections]
+    assert tuple(without) == found.detections
+
+
+def test_a_calibration_of_another_model_or_wrong_limits_are_refused(folder):
+    other = write_calibration(folder / "other.json", owner="cd" * 32)
+    with pytest.raises(CalibrationError, match="belongs to the model 'chest'"):
+        run(folder, "none", calibration=other, limits=LIMITS)
+    own = write_calibration(folder / "calibration.json")
+    with pytest.raises(CalibrationError, match="names the risk 'dire': use low, intermediate"):
+        run(folder, "none", calibration=own, limits={"low": 0, "dire": 0.5})
+    with pytest.raises(CalibrationError, match="must rise from 0"):
+        run(folder, "none", calibration=own, limits={})
+    assert not (folder / "none").exists()
+
+
+def test_the_heatmap_lies_on_the_scans_own_voxels(folder):
+    run(folder, "mapped", heatmap_output=folder / "mapped" / "heatmap.nii.gz")
+    image = nibabel.load(folder / "mapped" / "heatmap.nii.gz")
+    assert image.shape == SCAN.shape[::-1]
+    assert image.affine == pytest.approx(AFFINE, abs=1e-4)
+    values = image.get_fdata()
+    assert values.min() >= 0
+    assert values.max() <= 1
+    for nodule in NODULES:
+        place = tuple(np.rint(world(nodule)[1]).astype(int))
+        assert values[place] > 0.5
+
+
+def test_the_time_is_that_of_the_environment_or_none(monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    assert stated_time() == "1970-01-01T00:00:00Z"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1769860800")
+    assert stated_time() == "2026-01-31T12:00:00Z"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
+    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH is 'today'"):
+        stated_time()
 
 
 def test_filters_act_after_suppression(folder):
@@ -188,12 +245,10 @@ def test_what_is_no_heatmap_is_refused_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_scan_without_a_body_and_a_calibration_that_forgets_are_refused(tmp_path):
+def test_what_is_no_ct_is_refused_and_nothing_is_written(tmp_path):
     values = heat(LOCAL, NODULES)
-    write_inputs(tmp_path, values, hu=np.full(SCAN.shape, -1000, np.int16))
-    with pytest.raises(VoxelError, match="give a CT"):
-        run(tmp_path)
-    write_inputs(tmp_path, values)
-    with pytest.raises(GridError, match="gave 0 scores for 3 candidates"):
-        run(tmp_path, score=lambda _: [])
+    for hu, problem in ((-1000, "soft tissue"), (7, "air and lungs"), (9000, "no CT")):
+        write_inputs(tmp_path, values, hu=np.full(SCAN.shape, hu, np.int16))
+        with pytest.raises(VoxelError, match=rf"is no CT in Hounsfield units.*{problem}|{problem}"):
+            run(tmp_path)
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from test_detect_nodules import LOCAL, NODULES, run, write_inputs
 from parafovea.errors import StoreError
 from parafovea.postprocess.settings import DetectionSettings
 from parafovea.report.settings import VisualizationSettings
-from parafovea.stages.render_detections import render_detections
+from parafovea.stages.render_detections import DetectionPictures, render_detections
 
 NAMES = {"visualization": "a.png", "confidences": "b.png", "pdf": "c.pdf", "scene": "d.html"}
 
@@ -18,7 +18,7 @@ def render(folder, name, **options):
         folder / "prediction.ome.zarr",
         str(folder / "scan.nii.gz"),
         folder / "out" / "detections.json",
-        **{key: folder / name / file for key, file in NAMES.items()},
+        DetectionPictures(**{key: folder / name / file for key, file in NAMES.items()}),
         settings=VisualizationSettings(num_slices=2),
         detection=DetectionSettings(),
         **options,
