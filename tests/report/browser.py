@@ -55,7 +55,8 @@ class Page:
 
     async def until(self, expression: str, seconds: float = 60) -> None:
         """Wait until an expression is true."""
-        for _ in range(int(seconds * 10)):
+        end = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < end:
             if await self.ask(expression):
                 return
             await asyncio.sleep(0.1)

@@ -6,11 +6,11 @@ from PIL import Image
 
 from parafovea.grid import Grid
 from parafovea.postprocess.detections import Triage
-from parafovea.report.anatomy import AxialView
+from parafovea.report.anatomy import AxialView, choose_slices
 from parafovea.report.canvas import open_drawing, styled
 from parafovea.report.confidence import confidences_figure, draw_confidences
 from parafovea.report.detection_pdf import table_pages, write_detection_pdf
-from parafovea.report.detection_slices import choose_slices, detections_figure, draw_detections
+from parafovea.report.detection_slices import detections_figure, draw_detections
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,9 @@ from parafovea.report import surfaces
 from parafovea.report.scene import write_scene
 from parafovea.report.surfaces import heatmap_surface, mask_surface, spheres
 
+#: The camera's place as it is drawn from now.
+EYE = "JSON.stringify(document.getElementById('view')._fullLayout.scene._scene.getCamera().eye)"
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
@@ -63,8 +66,7 @@ def test_the_scene_is_turned_and_a_sphere_is_clicked_in_a_browser(page, tmp_path
     async def drive():
         async with opened(page, tmp_path / "profile") as browser:
             await browser.until("document.body?.dataset.state === 'ready'")
-            eye = "JSON.stringify(document.getElementById('view')._fullLayout.scene.camera.eye)"
-            before = await browser.ask(eye)
+            before = await browser.ask(EYE)
             box = await browser.ask(
                 "(({x, y, width, height}) => [x, y, width, height])"
                 "(document.getElementById('view').getBoundingClientRect())"
@@ -76,10 +78,10 @@ def test_the_scene_is_turned_and_a_sphere_is_clicked_in_a_browser(page, tmp_path
                 await browser.mouse("mouseMoved", middle[0] + 8 * step, middle[1], held=True)
                 await asyncio.sleep(0.15)
             await browser.mouse("mouseReleased", middle[0] + 32, middle[1])
-            await browser.until(f"{eye} !== {json.dumps(before)}")
+            await browser.until(f"{EYE} !== {json.dumps(before)}")
             spots = await _spheres(browser)
             # the first nodule is at the patient's left, which is right in a view from the front
-            for place, number in zip(sorted(spots), (1, 0), strict=True):
+            for place, number in zip(spots, (1, 0), strict=True):
                 await browser.mouse("mouseMoved", *place)
                 await browser.mouse("mousePressed", *place, held=True)
                 await browser.mouse("mouseReleased", *place)
@@ -95,19 +97,27 @@ def test_the_scene_is_turned_and_a_sphere_is_clicked_in_a_browser(page, tmp_path
 
 
 async def _spheres(browser):
-    """Return where the spheres are seen in the window: the middles of their red pixels."""
-    for _ in range(20):
-        shot = await browser.call("Page.captureScreenshot", format="png")
-        with Image.open(io.BytesIO(base64.b64decode(shot["data"]))) as image:
-            pixels = np.asarray(image.convert("RGB")).astype(int)
-        red = pixels[..., 0] - pixels[..., 2] > 100
-        # the legend and the scale of colours lie outside
-        red[:, :200], red[:, 600:], red[:150] = False, False, False
-        labels, count = ndimage.label(ndimage.binary_opening(red, iterations=2))
-        if count == 2:
-            return [(x, y) for y, x in ndimage.center_of_mass(red, labels, [1, 2])]
+    """Return where the spheres are seen in the window, once the scene, which turns on, is still."""
+    last, found = [], []
+    for _ in range(40):
+        last, found = found, await _seen(browser)
+        if len(found) == len(last) == 2 and np.abs(np.subtract(found, last)).max() < 0.5:
+            return found
         await asyncio.sleep(0.3)
-    raise AssertionError(f"{count} spheres are seen instead of two")
+    raise AssertionError(f"spheres are seen at {last}, then at {found}: two are expected, at rest")
+
+
+async def _seen(browser):
+    """Return the middles of the red parts of the window, from left to right."""
+    shot = await browser.call("Page.captureScreenshot", format="png")
+    with Image.open(io.BytesIO(base64.b64decode(shot["data"]))) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    red = pixels[..., 0] - pixels[..., 2] > 100
+    # the legend and the scale of colours lie outside
+    red[:, :200], red[:, 600:], red[:150] = False, False, False
+    labels, count = ndimage.label(ndimage.binary_opening(red, iterations=2))
+    middles = ndimage.center_of_mass(red, labels, range(1, count + 1))
+    return sorted((float(x), float(y)) for y, x in middles)
 
 
 def test_a_masks_surface_lies_where_the_mask_ends_in_the_patient():

@@ -8,7 +8,7 @@ import pytest
 from chest_scan import Nodule, chest, heat
 
 from parafovea.errors import CalibrationError, ConfigError, StoreError, VoxelError
-from parafovea.grid import Grid
+from parafovea.grid import Box, Grid
 from parafovea.postprocess.calibration import (
     Calibration,
     Fit,
@@ -18,7 +18,7 @@ from parafovea.postprocess.calibration import (
 )
 from parafovea.postprocess.detections import load_detections, load_detections_table
 from parafovea.postprocess.settings import DetectionSettings
-from parafovea.stages.detect_nodules import detect_nodules, stated_time
+from parafovea.stages.detect_nodules import detect_nodules, open_heatmap, stated_time
 from parafovea.store import create
 
 #: The scan: origin 0, as the reader of NIfTI has it; the chest is drawn around its middle.
@@ -228,6 +228,17 @@ def test_a_heatmap_without_peaks_gives_files_without_detections(tmp_path):
     assert found.detections == ()
     assert load_detections(tmp_path / "out" / "detections.json") == found
     assert len(load_detections_table(tmp_path / "out" / "detections.csv")) == 0
+
+
+def test_any_box_of_a_heatmap_is_read(tmp_path):
+    grid = Grid((40, 70, 80), (1.0, 1.0, 1.0), unit="millimeter")
+    values = np.random.default_rng(0).random((2, *grid.shape)).astype(np.float16)
+    path = tmp_path / "prediction.ome.zarr"
+    with create(path, grid, dtype=np.float16, channels=("background", "nodule")) as array:
+        array[:] = values
+    heatmap = open_heatmap(path)
+    for box in (Box((3, 4, 5), (9, 11, 30)), Box((30, 60, 62), (40, 66, 80)), grid.box):
+        np.testing.assert_array_equal(heatmap.read(box), values[1][box.slices])
 
 
 def test_what_is_no_heatmap_is_refused_and_nothing_is_written(tmp_path):

@@ -71,7 +71,8 @@ def test_heatmaps_of_one_shard_equal_those_of_three_bit_for_bit(
     )
     np.testing.assert_array_equal(one, three)
     assert one.shape == (len(classes), 24, 48, 64)
-    assert one.min() >= 0 and one.max() <= 1
+    assert one.min() >= 0
+    assert one.max() <= 1
     assert one.astype(np.float32).std() > 0.01
 
 

@@ -240,7 +240,7 @@ def _result_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
     if recipe.kind == "segmentation":
         return _class_problems(name, settings, recipe.classes)
     task = settings.tasks[name]
-    found = _metric_problems(name, settings, detection_metric_names())
+    found = _metric_problems(name, settings, metric_names(recipe.classes, (), kind="detection"))
     calibration = task.triage.calibration
     if calibration is not None and not Path(calibration).is_file():
         path = ("tasks", name, "triage", "calibration")

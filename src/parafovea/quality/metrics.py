@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from parafovea.errors import ConfigError
 from parafovea.grid import AXES
+from parafovea.models.spec import Kind
 from parafovea.quality.settings import Limit
 
 Value = float | int | None
 Path = tuple[str, ...]
-Kind = Literal["segmentation", "detection"]
 
 OVERALL = "overall"
 #: Metrics of a class, from the confusion matrix.

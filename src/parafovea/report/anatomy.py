@@ -91,3 +91,28 @@ class AxialView:
             width - right if self.flip_right else right,
             height - down if self.flip_down else down,
         )
+
+
+def choose_slices(axial: AxialView, indices: Array, count: int) -> list[int]:
+    """Return the slices that are drawn, as indices along the axial axis.
+
+    Parameters
+    ----------
+    axial : AxialView
+        The scan.
+    indices : (n, 3) float64
+        Voxels of the detections along z, y, x, the most confident first.
+    count : int
+        Most slices.
+
+    Returns
+    -------
+    list of int
+        Through the first detections, each slice once; evenly spaced where there is none.
+    """
+    depth = axial.grid.shape[axial.axial]
+    if not len(indices):
+        shown = min(count, depth)
+        return [(2 * i + 1) * depth // (2 * shown) for i in range(shown)]
+    nearest = np.clip(np.rint(indices[:, axial.axial]), 0, depth - 1).astype(int).tolist()
+    return list(dict.fromkeys(nearest))[:count]

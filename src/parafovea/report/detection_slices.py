@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from parafovea.postprocess.detections import Detection, Detections
 from parafovea.postprocess.nodules import Volume
 from parafovea.postprocess.positions import lps_affine, to_voxels
-from parafovea.report.anatomy import AxialView
+from parafovea.report.anatomy import AxialView, choose_slices
 from parafovea.report.canvas import INK, MUTED, Drawing, new_figure, save
 from parafovea.report.scale import scale_bar
 from parafovea.resample import resample_box
@@ -162,31 +162,6 @@ def detections_figure(
                 _letters(axes, axial.letters)
     _colours(figure, colormap, overlay_alpha)
     return figure
-
-
-def choose_slices(axial: AxialView, indices: Array, count: int) -> list[int]:
-    """Return the slices that are drawn, as indices along the axial axis.
-
-    Parameters
-    ----------
-    axial : AxialView
-        The scan.
-    indices : (n, 3) float64
-        Voxels of the detections along z, y, x, the most confident first.
-    count : int
-        Most slices.
-
-    Returns
-    -------
-    list of int
-        Through the first detections, each slice once; evenly spaced where there is none.
-    """
-    depth = axial.grid.shape[axial.axial]
-    if not len(indices):
-        shown = min(count, depth)
-        return [(2 * i + 1) * depth // (2 * shown) for i in range(shown)]
-    nearest = np.clip(np.rint(indices[:, axial.axial]), 0, depth - 1).astype(int).tolist()
-    return list(dict.fromkeys(nearest))[:count]
 
 
 def _first_within(axial: AxialView, indices: Array, index: int) -> Array | None:

@@ -241,7 +241,8 @@ def open_heatmap(prediction: Path, channel: str | None = None) -> Volume:
     index = _channel(stored, prediction, channel)
 
     def read(box: Box) -> np.ndarray:
-        return np.asarray(stored.array[(index, *box.slices)])
+        # A slice, not a number: zarrs reads a box within a chunk of several channels only so.
+        return np.asarray(np.asarray(stored.array[(slice(index, index + 1), *box.slices)])[0])
 
     return Volume(read, stored.grid.converted("millimeter"))
 
