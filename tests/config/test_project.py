@@ -44,7 +44,7 @@ def test_a_plan_holds_what_the_rules_need(project_folder):
         "metadata": [],
     }
     assert plan["recipe"]["context"]["spacing"] == [64, 64, 64]
-    assert plan["inference"]["shards"] == 1
+    assert project.inference_plan("a")["shards"] == 1
     assert json.loads(json.dumps(plan)) == plan
 
 

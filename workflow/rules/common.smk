@@ -95,6 +95,11 @@ def setting(key):
     return value
 
 
+def inference(wildcards):
+    """Return the inference settings of a sample."""
+    return PROJECT.inference_plan(wildcards.sample)
+
+
 def phantom(key):
     """Return a function of the wildcards: a setting of the phantoms of that kind."""
 

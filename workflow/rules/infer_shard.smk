@@ -21,7 +21,7 @@ rule infer_shard:
         runtime=minutes("infer_shard"),
     params:
         model=setting("task.model"),
-        settings=setting("inference"),
+        settings=inference,
         overrides=setting("task.overrides"),
         code=fingerprint("infer_shard"),
     message:

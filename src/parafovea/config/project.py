@@ -188,7 +188,7 @@ class Project:
         )
 
     def plan(self, sample: str) -> dict[str, Any]:
-        """Return all that rules need to know of a sample, JSON-ready.
+        """Return all that rules need to know of a sample but its inference, JSON-ready.
 
         Parameters
         ----------
@@ -198,12 +198,11 @@ class Project:
         Returns
         -------
         dict
-            `source`, `truth`, `metadata` as in the sheet, `files` behind them, `task`, `recipe`
-            and `inference` as nested settings; `output_scale` (z, y, x) beside them, since only
-            blending depends on it.
+            `source`, `truth`, `metadata` as in the sheet, `files` behind them, `task` and `recipe`
+            as nested settings; `output_scale` (z, y, x) beside them, since only blending depends
+            on it.
         """
         entry = self.samples[sample]
-        inference = self.inference(sample)
         return {
             "source": entry.source,
             "truth": entry.truth,
@@ -211,11 +210,18 @@ class Project:
             "files": sample_files(entry, self.settings.results),
             "task": self.task(sample).model_dump(mode="json"),
             "recipe": self.recipe(sample).model_dump(mode="json"),
-            "inference": inference.model_dump(
-                mode="json", exclude={"output_scale", "windows_per_shard"}
-            ),
-            "output_scale": list(inference.output_scales),
+            "output_scale": list(self.task(sample).inference.output_scales),
         }
+
+    def inference_plan(self, sample: str) -> dict[str, Any]:
+        """Return a sample's inference settings, JSON-ready, with its number of shards.
+
+        Where shards are automatic, this opens the header of the source, so that rules ask for it
+        only when they need it.
+        """
+        return self.inference(sample).model_dump(
+            mode="json", exclude={"output_scale", "windows_per_shard"}
+        )
 
     def training_plan(self, model: str) -> dict[str, Any]:
         """Return all that the rule needs to know that trains a model, JSON-ready.
