@@ -60,6 +60,11 @@ class InferenceSettings(Strict):
         description="Batch normalization by the model's statistics; false: by those of the batch "
         "at hand, so that results depend on `batch_size` and, above a batch of 1, on `shards`.",
     )
+    skip_empty: bool = Field(
+        True,
+        description="Detection only: leave out windows in which the scan shows no body; they count "
+        "as predicted 0. A segmentation computes every window.",
+    )
     precision: Precision = Field(
         "auto",
         description="auto: bfloat16 where the processor computes it natively, else float32.",
