@@ -241,7 +241,8 @@ def open_heatmap(prediction: Path, channel: str | None = None) -> Volume:
     index = _channel(stored, prediction, channel)
 
     def read(box: Box) -> np.ndarray:
-        return np.asarray(stored.array[(index, *box.slices)])
+        # a plain number fails in zarrs where a box across chunks takes one plane of the last
+        return np.asarray(stored.array[(slice(index, index + 1), *box.slices)])[0]
 
     return Volume(read, stored.grid.converted("millimeter"))
 
