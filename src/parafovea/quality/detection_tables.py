@@ -83,7 +83,7 @@ def read_findings(
         for line, value in zip(unfit["line"], unfit["diameter_mm"], strict=True)
     ]
     if not unknown_diameter:
-        problems += _repeated(path, table)
+        problems += _repeated(path, table.dropna(subset=["diameter_mm"]))
     refuse(problems)
     return table
 

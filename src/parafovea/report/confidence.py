@@ -37,7 +37,7 @@ def draw_confidences(
     figure = confidences_figure(document, min_confidence=min_confidence)
     caption = (
         f"Confidences of {len(document.detections)} detections, in {_BINS} equal bins; each "
-        "detection is a tick below, by its diameter."
+        "detection is a dot below, at its diameter."
     )
     if min_confidence is not None:
         caption += f" The dashed line is the least confidence, {min_confidence:g}."

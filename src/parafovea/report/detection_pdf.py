@@ -13,6 +13,7 @@ from parafovea.postprocess.detections import Detection, Detections
 from parafovea.report.canvas import INK, MUTED, RULE, new_figure, short
 from parafovea.report.confidence import confidences_figure
 from parafovea.report.detection_slices import ScanView, detections_figure
+from parafovea.report.detection_view import time_text
 
 #: Inches of a page, A4 across, its margin, and the height of a line of the table.
 _WIDTH, _HEIGHT, _MARGIN, _LINE = 11.69, 8.27, 0.7, 0.24
@@ -110,7 +111,7 @@ def _facts(figure: Figure, document: Detections, top: float) -> float:
     scan, summary = document.metadata, document.summary
     facts = [
         ("model", short(document.model, 40)),
-        ("time", document.timestamp),
+        ("time", time_text(document.timestamp)),
         ("voxels x, y, z", " × ".join(str(n) for n in scan.shape)),
         ("spacing x, y, z", " × ".join(f"{s:g}" for s in scan.spacing) + " mm"),
         ("detections", str(summary.num_detections)),

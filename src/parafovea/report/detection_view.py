@@ -213,11 +213,11 @@ def _row(each: Detection, quality: Mapping[str, Any]) -> DetectionRow:
     hits = [hit for hit in quality.get("hits", ()) if hit["detection"] == each.id]
     truth = None
     if hits:
-        truth = ", ".join(f"nodule {h['nodule']}, {h['distance_mm']:.1f} mm off" for h in hits)
+        truth = ", ".join(f"nodule {h['nodule']}, {h['distance_mm']:.1f} mm" for h in hits)
     elif each.id in quality.get("false_positives", ()):
         truth = _WRONG
     elif "nodules" in quality:
-        truth = "second on a nodule"
+        truth = "on a nodule, again"
     return DetectionRow(
         id=each.id,
         position=_place(each.coordinates),

@@ -17,6 +17,7 @@ from parafovea.postprocess.coarse import coarse_view
 from parafovea.postprocess.lungs import lung_mask
 from parafovea.postprocess.positions import lps_affine
 from parafovea.report.detection_slices import ScanView
+from parafovea.report.detection_view import time_text
 from parafovea.report.page import write_page
 from parafovea.report.surfaces import Surface, heatmap_surface, mask_surface, spheres
 
@@ -53,6 +54,7 @@ def write_scene(view: ScanView, path: Path, *, threshold: float) -> None:
         path,
         "scene.html.jinja",
         document=document,
+        time=time_text(document.timestamp),
         threshold=threshold,
         plotly=_plotly(),
         figure=_script_json(figure),
