@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import ConfigError, ParafoveaError
+from parafovea.models.spec import Kind
 from parafovea.postprocess.detections import candidates_frame, load_detections
 from parafovea.provenance import record
 from parafovea.quality.cohort_detections import score_cohort
 from parafovea.quality.detections import DetectionScore
-from parafovea.quality.metrics import Kind
 from parafovea.report.canvas import Drawing, open_drawing, styled
 from parafovea.report.charts import draw_metrics
 from parafovea.report.cohort import (
