@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.stages.measure_detections import measure_detections
-
 from parafovea.quality.settings import Limit
 from parafovea.scripting import stage
+from parafovea.stages.measure_detections import measure_detections
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
