@@ -87,7 +87,7 @@ class InferenceSettings(Strict):
     shards: PositiveInt | Literal["auto"] = Field(
         "auto",
         description="Jobs that a sample's windows are divided into; results do not depend on it. "
-        "auto: as many as `windows_per_shard` asks for. The sheet's column wins.",
+        "auto: as many as `windows_per_shard` asks for, at most 10,000. The sheet's column wins.",
     )
     windows_per_shard: PositiveInt = Field(
         2000,
