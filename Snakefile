@@ -24,6 +24,13 @@ include: "workflow/rules/render_report.smk"
 include: "workflow/rules/summarize_cohort.smk"
 
 
+if PROJECT.predicted_of("detection"):
+
+    include: "workflow/rules/detect_nodules.smk"
+    include: "workflow/rules/measure_detections.smk"
+    include: "workflow/rules/render_detections.smk"
+
+
 if PROJECT.study:
 
     include: "workflow/rules/context_study.smk"
@@ -37,7 +44,8 @@ rule all:
         # what a sample is run for is made again when it was deleted
         predicted("report.html"),
         predicted("quality.json"),
-        predicted("objects.tsv"),
+        predicted_of("segmentation", "objects.tsv"),
+        predicted_of("detection", "detections.json"),
 
 
 onstart:

@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import (
     context_cost,
     dag_scale,
+    detection_speed,
     engine_cost,
     engine_speed,
     feature_reuse,
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         feature_reuse,
         dag_scale,
         large_volume,
+        detection_speed,
     )
 }
 

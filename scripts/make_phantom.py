@@ -19,4 +19,6 @@ with stage(snakemake):
         shape=tuple(snakemake.params.shape),
         spacing=tuple(snakemake.params.spacing),
         unit=snakemake.params.unit,
+        regions=snakemake.output.get("regions"),
+        nodules=snakemake.output.get("nodules"),
     )

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 with stage(snakemake):
     html = Path(snakemake.output.html)
+    kinds = snakemake.params.get("kinds", {})
+    detections, froc = (snakemake.output.get(name) for name in ("detections", "froc"))
     summarize_cohort(
         {
-            name: CohortSample(task, html.parent / name)
+            name: CohortSample(task, html.parent / name, kinds.get(task, "segmentation"))
             for name, task in snakemake.params.tasks.items()
         },
         CohortOutputs(
@@ -21,5 +23,7 @@ with stage(snakemake):
             objects=Path(snakemake.output.objects),
             figure=Path(snakemake.output.figure),
             html=html,
+            detections=Path(detections) if detections else None,
+            froc=Path(froc) if froc else None,
         ),
     )

@@ -14,6 +14,7 @@ from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
 from parafovea.detection_commands import app as detection_commands
 from parafovea.errors import ConfigError
+from parafovea.prediction_commands import app as prediction_commands
 from parafovea.terminal import console, print_table, readable_errors
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(prediction_commands)
 app.add_typer(detection_commands)
 
 Configs = Annotated[
@@ -181,32 +183,36 @@ def clean(
 def phantom(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another phantom.")] = 1,
-    kind: Annotated[str, typer.Option(help="What it shows.")] = "cell",
-    shape: Annotated[tuple[int, int, int], typer.Option(help="Voxels along z y x.")] = (
-        96,
-        192,
-        192,
-    ),
+    kind: Annotated[Literal["cell", "chest"], typer.Option(help="What it shows.")] = "cell",
+    shape: Annotated[
+        tuple[int, int, int] | None, typer.Option(help="Voxels along z y x; the kind's by default.")
+    ] = None,
     spacing: Annotated[
-        tuple[float, float, float], typer.Option(help="Voxel size along z y x, in nanometer.")
-    ] = (16.0, 16.0, 16.0),
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size along z y x, in nanometer; of a chest in millimeter."),
+    ] = None,
 ) -> None:
-    """Make a phantom volume with its true classes and objects."""
+    """Make a phantom volume with its true classes and objects; a chest as NIfTI, with a table."""
+    from parafovea.config.settings import PHANTOM_SIZES
     from parafovea.stages.make_phantom import make_phantom
 
-    stem = f"{kind}_seed{seed}"
+    stem, scan = f"{kind}_seed{seed}", kind == "chest"
+    suffix = ".nii.gz" if scan else ".ome.zarr"
+    size = PHANTOM_SIZES[kind]
     with readable_errors():
         make_phantom(
-            output / f"{stem}.ome.zarr",
-            output / f"{stem}_truth.ome.zarr",
-            output / f"{stem}_objects.ome.zarr",
+            output / f"{stem}{suffix}",
+            output / f"{stem}_truth{suffix}",
+            output / f"{stem}_objects{suffix}",
             kind=kind,
             seed=seed,
-            shape=shape,
-            spacing=spacing,
-            unit="nanometer",
+            shape=shape or size.shape,
+            spacing=spacing or size.spacing,
+            unit=size.unit,
+            regions=output / f"{stem}_regions{suffix}" if scan else None,
+            nodules=output / f"{stem}_nodules.csv" if scan else None,
         )
-    console.print(f"{escape(str(output / stem))}.ome.zarr, its truth and its objects are made.")
+    console.print(f"{escape(str(output / stem))}{suffix}, its truth and its objects are made.")
 
 
 @app.command()

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from parafovea.config import Project
 from parafovea.grid import Shape, Vector
 from parafovea.inference.inputs import ModelInputs
 from parafovea.models.spec import BackboneSpec, Recipe
+from parafovea.planning.forecast import OF_KIND
 from parafovea.report.sample import SampleResults
 from parafovea.stages.blend_shards import blend_shards
+from parafovea.stages.detect_nodules import detect_nodules, stated_time
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
+from parafovea.stages.measure_detections import measure_detections
 from parafovea.stages.measure_quality import measure_quality
+from parafovea.stages.render_detections import DetectionPictures, render_detections
 from parafovea.stages.render_report import render_report
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.stages.segment_objects import segment_objects
 from parafovea.truth import open_truth, open_truth_objects
 
+#: Told of each stage when it begins.
+Announce = Callable[[str], None]
 
-def run_sample(project: Project, sample: str) -> Path:
+
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return the stages that a sample passes, by its model, in their order."""
+    context = ("extract_context",) if recipe.context is not None else ()
+    return (
+        "resample_volume",
+        "extract_features",
+        *context,
+        "infer_shard",
+        "blend_shards",
+        *OF_KIND[recipe.kind],
+    )
+
+
+def _silent(stage: str) -> None:
+    """Tell nobody."""
+
+
+def run_sample(project: Project, sample: str, *, announce: Announce = _silent) -> Path:
     """Run every stage of a sample, from its source to its report.
 
     Parameters
@@ -28,6 +53,8 @@ def run_sample(project: Project, sample: str) -> Path:
         The checked config and sheet.
     sample : str
         Name in the sheet; its source, truth and model must be there.
+    announce : callable
+        Told of each stage when it begins.
 
     Returns
     -------
@@ -41,9 +68,17 @@ def run_sample(project: Project, sample: str) -> Path:
     ParafoveaError
         As the stages raise, with the sample's name in a note.
     """
-    entry, task = project.require(sample), project.task(sample)
+    project.require(sample)
     results = SampleResults(Path(project.folder(sample)))
-    _predict(project, sample, results)
+    _predict(project, sample, results, announce)
+    if project.kind(sample) == "detection":
+        return _detect(project, sample, results, announce)
+    return _segment(project, sample, results, announce)
+
+
+def _segment(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
+    entry, task = project.samples[sample], project.task(sample)
+    announce("segment_objects")
     segment_objects(
         results.prediction,
         results.classes,
@@ -53,6 +88,7 @@ def run_sample(project: Project, sample: str) -> Path:
         connectivity=task.postprocess.connectivity,
         classes=task.postprocess.classes,
     )
+    announce("measure_quality")
     truth = open_truth(entry.truth, metadata=entry.metadata)
     measure_quality(
         results.prediction,
@@ -64,6 +100,7 @@ def run_sample(project: Project, sample: str) -> Path:
         truth_objects=open_truth_objects(entry.metadata),
         limits=task.quality.limits,
     )
+    announce("render_report")
     page = results.folder / "report.html"
     render_report(
         results,
@@ -76,12 +113,67 @@ def run_sample(project: Project, sample: str) -> Path:
     return page
 
 
-def _predict(project: Project, sample: str, results: SampleResults) -> None:
+def _detect(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
+    entry, task = project.samples[sample], project.task(sample)
+    folder = results.folder
+    found = folder / "detections.json"
+    announce("detect_nodules")
+    calibration = task.triage.calibration
+    detect_nodules(
+        results.prediction,
+        entry.source,
+        found,
+        folder / "detections.csv",
+        heatmap_output=folder / "heatmap.nii.gz",
+        metadata=entry.metadata,
+        scan_id=sample,
+        timestamp=stated_time(),
+        settings=task.detection,
+        calibration=None if calibration is None else Path(calibration),
+        limits=task.triage.limits,
+    )
+    announce("measure_detections")
+    measure_detections(
+        found,
+        results.prediction,
+        results.quality,
+        results.quality_table,
+        source=entry.source,
+        truth=entry.truth,
+        metadata=entry.metadata,
+        limits=task.quality.limits,
+    )
+    announce("render_detections")
+    page = folder / "report.html"
+    render_detections(
+        results.prediction,
+        entry.source,
+        found,
+        DetectionPictures(
+            visualization=folder / "visualization.png",
+            confidences=folder / "confidence_distribution.png",
+            pdf=folder / "report.pdf",
+            scene=folder / "3d_rendering.html",
+            html=page,
+        ),
+        quality=results.quality,
+        metrics=results.quality_table,
+        sample=sample,
+        metadata=entry.metadata,
+        settings=task.visualization,
+        detection=task.detection,
+        triage=task.triage.model_dump(mode="json"),
+    )
+    return page
+
+
+def _predict(project: Project, sample: str, results: SampleResults, announce: Announce) -> None:
     entry, task, recipe = (
         project.samples[sample],
         project.task(sample),
         project.recipe(sample),
     )
+    announce("resample_volume")
     resample_volume(
         entry.source,
         results.volume,
@@ -93,9 +185,13 @@ def _predict(project: Project, sample: str, results: SampleResults) -> None:
         nonfinite=task.input.nonfinite,
     )
     settings = project.inference(sample)
-    inputs = _view(recipe, results, results.folder)
-    views = [_view(recipe, results, results.folder / "views" / name, name) for name in settings.tta]
+    inputs = _view(recipe, results, results.folder, announce)
+    views = [
+        _view(recipe, results, results.folder / "views" / name, announce, name)
+        for name in settings.tta
+    ]
     shards = [results.folder / "shards" / f"{n}.zarr" for n in range(1, project.shards(sample) + 1)]
+    announce("infer_shard")
     for number, shard in enumerate(shards, start=1):
         infer_shard(
             inputs,
@@ -106,11 +202,16 @@ def _predict(project: Project, sample: str, results: SampleResults) -> None:
             overrides=task.overrides,
             views=views,
         )
+    announce("blend_shards")
     blend_shards(shards, results.prediction, output_scale=settings.output_scales)
 
 
 def _view(
-    recipe: Recipe, results: SampleResults, folder: Path, augmentation: str = ""
+    recipe: Recipe,
+    results: SampleResults,
+    folder: Path,
+    announce: Announce,
+    augmentation: str = "",
 ) -> ModelInputs:
     """Extract the features and the context of the sample, or of an augmented view of it."""
     context = None if recipe.context is None else folder / "context.zarr"
@@ -121,6 +222,7 @@ def _view(
     if context is not None and recipe.context is not None:
         views.append((context, recipe.context.spacing, recipe.context.backbone, window))
     for output, spacing, backbone, concentric_window in views:
+        announce("extract_features" if output == inputs.features else "extract_context")
         extract_features(
             results.volume,
             output,

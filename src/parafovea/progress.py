@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,6 +15,19 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two lines.
 INTERVAL = 10.0
+
+#: Who else wants to know how far the work at hand is, as a share.
+_observer: ContextVar[Callable[[float], None] | None] = ContextVar("observer", default=None)
+
+
+@contextlib.contextmanager
+def observed(observer: Callable[[float], None]) -> Iterator[None]:
+    """Tell a function of each step of the work that this block does: the share that is done."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
 
 
 def tracked(items: Iterable[T], total: int, what: str) -> Iterator[T]:
@@ -30,6 +45,8 @@ def tracked(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     start = last = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
+        if (observer := _observer.get()) is not None:
+            observer(done / max(total, 1))
         now = time.monotonic()
         if now - last >= INTERVAL and done < total:
             last = now

@@ -17,9 +17,23 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "context": ("context.zarr", "views/*/context.zarr"),
     "infer": ("shards/*.zarr",),
     "blend": ("prediction.ome.zarr",),
-    "postprocess": ("classes.ome.zarr", "objects.ome.zarr", "objects.tsv"),
+    "postprocess": (
+        "classes.ome.zarr",
+        "objects.ome.zarr",
+        "objects.tsv",
+        "heatmap.nii.gz",
+        "detections.json",
+        "detections.csv",
+    ),
     "quality": ("quality.json", "quality.tsv"),
-    "report": ("report.html", "figures"),
+    "report": (
+        "report.html",
+        "figures",
+        "visualization.png",
+        "confidence_distribution.png",
+        "3d_rendering.html",
+        "report.pdf",
+    ),
 }
 
 

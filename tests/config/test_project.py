@@ -108,8 +108,21 @@ def test_phantoms_need_not_be_there_but_must_be_possible(project_folder):
     project_folder.write()
     project = read_project(project_folder.path / "config/config.yaml")
     assert project.plan("a")["files"]["source"] == ["results/phantoms/cell_seed7.ome.zarr"]
-    project_folder.rows[0][2] = "results/phantoms/cel_seed7.ome.zarr"
-    assert "is no phantom that can be made" in refusal(project_folder)
+    for impossible in ("cel_seed7.ome.zarr", "cell_seed7.nii.gz", "chest_seed7_lungs.nii.gz"):
+        project_folder.rows[0][2] = f"results/phantoms/{impossible}"
+        assert "is no phantom that can be made" in refusal(project_folder)
+
+
+def test_a_chest_is_as_large_as_the_config_says_and_else_as_its_kind_is(project_folder):
+    project_folder.config["phantoms"] = {"chest": {"shape": [60, 100, 100]}}
+    project_folder.rows[0][2] = "results/phantoms/chest_seed7.nii.gz"
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.plan("a")["files"]["source"] == ["results/phantoms/chest_seed7.nii.gz"]
+    assert project.phantom("chest").shape == (60, 100, 100)
+    assert project.phantom("chest").spacing == (3.0, 2.2, 2.2)
+    assert project.phantom("chest").unit == "millimeter"
+    assert project.phantom("cell").unit == "nanometer"
 
 
 def test_unknown_class_and_unknown_metric_are_named(project_folder):
@@ -237,3 +250,51 @@ def test_a_rotation_that_mixes_spacings_is_refused_with_its_line(project_folder)
     message = refusal(project_folder)
     assert message.startswith("config/config.yaml:12: tasks.cell.inference.tta.1: ")
     assert "turns voxels of 32 x 16 x 16 (z, y, x) to 16 x 32 x 16" in message
+
+
+def make_detection(folder, **task):
+    """Turn the project's task and its model into ones that detect."""
+    file = folder.path / "models/cell/model.json"
+    spec = json.loads(file.read_text())
+    file.write_text(json.dumps({**spec, "kind": "detection", "classes": ["nodule"]}))
+    folder.config["tasks"]["cell"].update({"kind": "detection", **task})
+    folder.write()
+
+
+def test_a_task_of_detection_needs_a_model_of_its_kind(project_folder):
+    project_folder.config["tasks"]["cell"]["kind"] = "detection"
+    message = refusal(project_folder)
+    assert "config/config.yaml:4: tasks.cell.kind: detection needs a model of this kind" in message
+    assert "set kind: segmentation, or name another model" in message
+
+
+def test_a_task_of_detection_has_settings_of_its_own(project_folder):
+    make_detection(project_folder, detection={"nms": {"iou_threshold": 0.5}})
+    project = read_project(project_folder.path / "config/config.yaml")
+    plan = project.plan("a")["task"]
+    assert plan["detection"]["nms"] == {"enabled": True, "iou_threshold": 0.5}
+    assert plan["detection"]["peak_detection"]["min_distance"] == 10
+    assert project.predicted_of("detection") == ("a", "b")
+    assert project.predicted_of("segmentation") == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "block"), [("segmentation", "detection"), ("detection", "postprocess")]
+)
+def test_blocks_of_another_kind_are_refused(project_folder, kind, block):
+    if kind == "detection":
+        make_detection(project_folder)
+    project_folder.config["tasks"]["cell"][block] = {}
+    assert f"{block} has no meaning for a task of kind {kind}" in refusal(project_folder)
+
+
+def test_limits_of_a_detection_are_on_metrics_that_it_has(project_folder):
+    make_detection(project_folder, quality={"limits": {"sensitivty": {"min": 0.5}}})
+    assert "did you mean 'sensitivity'?" in refusal(project_folder)
+
+
+def test_risk_limits_rise_from_0_and_a_calibration_has_to_be_there(project_folder):
+    make_detection(project_folder, triage={"limits": {"low": 0.1, "high": 0.7}})
+    assert "must begin at 0 and rise" in refusal(project_folder)
+    project_folder.config["tasks"]["cell"]["triage"] = {"calibration": "none.json"}
+    assert "'none.json' is not there: make it by parafovea calibrate" in refusal(project_folder)

@@ -75,6 +75,29 @@ def test_windows_that_come_part_by_part_give_the_bits_of_the_plain_sum(
     np.testing.assert_array_equal(summed(layout, parts, drawn), plain)
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 99), st.floats(0, 1), st.integers(1, 2))
+def test_windows_that_are_left_out_add_nothing_and_nobody_waits_for_them(
+    seed: int, share: float, views: int
+) -> None:
+    layout = Layout.regular((9, 25, 30), (6, 12, 16), overlap=0.5)
+    wanted = np.random.default_rng(seed).random(layout.lattice.shape) < share
+    region = aligned(layout.covered(layout.lattice))
+    array = zarr.create_array({}, shape=(2, *region.shape), chunks=(2, *TILE), dtype=np.int64)
+    parts = list(layout.lattice.tiles((layout.lattice.shape[0], 2, 1))) * views
+    sums = TileSums(array, region, layout, parts, wanted)
+    plain = np.zeros((2, *region.shape), dtype=np.int64)
+    for part in parts:
+        for (box, values), chosen in zip(
+            drawn_windows(layout, part, seed), wanted[part.slices].flat, strict=True
+        ):
+            if chosen:
+                sums.add(box, values)
+                plain[(slice(None), *box.slices)] += values
+    assert not sums._held
+    np.testing.assert_array_equal(np.asarray(array[:]), plain)
+
+
 def test_the_sums_of_shards_add_up_to_those_of_the_whole() -> None:
     layout = Layout.regular((9, 25, 30), (6, 12, 16), overlap=0.5)
     windows = drawn_windows(layout, layout.lattice, 0)

@@ -114,6 +114,21 @@ def test_an_exported_model_gives_torchs_probabilities_at_any_batch_and_size(
 
 
 @pytest.mark.parametrize("form", FORMATS)
+def test_an_exported_detection_gives_one_heatmap_each(tmp_path: Path, form: Any) -> None:
+    recipe = tiny_recipe(kind="detection", classes=("nodule",))
+    model = tiny_model(tmp_path / "model", recipe)
+    export_model(model, tmp_path / "exported", form=form)
+    inputs = inputs_of(model, (16, 16, 32), 2)
+    with torch.inference_mode():
+        wanted = load_model(model)[1](*inputs.values()).sigmoid().numpy()
+    found = run_alone(form, tmp_path / "exported", inputs)
+    assert found.shape == (2, 1, 16, 16, 32)
+    assert wanted.std() > 0.005
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+    assert metadata_of(form, tmp_path / "exported")["kind"] == "detection"
+
+
+@pytest.mark.parametrize("form", FORMATS)
 def test_the_command_exports_the_shipped_model_and_prints_the_difference(
     tmp_path: Path, form: str
 ) -> None:

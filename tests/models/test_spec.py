@@ -19,6 +19,11 @@ from parafovea.models.spec import check_window
         ({"unit": "parsec"}, "unit 'parsec' is not known"),
         ({"classes": ("a", "a")}, "class names must differ"),
         ({"classes": ("a",)}, "at least 2"),
+        ({"classes": (), "kind": "detection"}, "at least 1"),
+        (
+            {"kind": "detection", "network": {"output": "affinities"}},
+            "a detection has heatmaps, no affinities",
+        ),
         ({"window": (16, 20, 32)}, r"window \(16, 20, 32\) must be a multiple of 16 along z, y, x"),
         ({"network": {"fusion": "none"}}, "fusion 'none' and context given do not fit"),
         ({"spacing": (8, 0, 8)}, "greater than 0"),
@@ -39,6 +44,15 @@ def test_impossible_recipes_are_refused(changes: dict[str, Any], message: str) -
 def test_windows_of_flat_networks_are_one_slice(window: tuple[int, int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_window(window, 2)
+
+
+def test_objects_and_activation_follow_from_the_kind() -> None:
+    detection = tiny_recipe(kind="detection", classes=("nodule",))
+    assert (detection.objects, detection.activation) == (("nodule",), "sigmoid")
+    segmentation = tiny_recipe()
+    assert (segmentation.objects, segmentation.activation) == (("dark", "bright"), "softmax")
+    affinities = tiny_recipe(network={"output": "affinities"})
+    assert affinities.activation == "sigmoid"
 
 
 def test_reading_a_spec_does_not_import_torch() -> None:

@@ -101,6 +101,7 @@ def test_automatic_shards_keep_to_the_windows_of_a_job():
     few = work((512, 512, 512), windows_per_shard=100)
     assert few.shards == math.ceil(few.windows / 100)
     assert work((64, 64, 64)).shards == 1
+    assert work((4096, 4096, 4096), windows_per_shard=1).shards == 10_000
     views = work((512, 512, 512), windows_per_shard=100, tta=["flip_x", "flip_y"])
     assert views.shards == math.ceil(3 * few.windows / 100)
 

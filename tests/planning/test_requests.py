@@ -44,7 +44,7 @@ def test_a_larger_sample_never_asks_for_less(stage, model):
     asked = [request(stage, cube(side, model)) for side in (64, 512, 2048, 8192)]
     assert [each.mem_mb for each in asked] == sorted(each.mem_mb for each in asked)
     assert [each.runtime for each in asked] == sorted(each.runtime for each in asked)
-    assert stage == "render_report" or asked[0].runtime < asked[-1].runtime
+    assert stage in ("render_report", "render_detections") or asked[0].runtime < asked[-1].runtime
 
 
 def test_memory_is_that_of_a_slab_and_not_of_the_volume(model):

@@ -2,7 +2,12 @@ import pytest
 from pydantic import ValidationError
 
 from parafovea.errors import ConfigError
-from parafovea.postprocess.settings import ClassSettings, PostprocessSettings, resolve_classes
+from parafovea.postprocess.settings import (
+    ClassSettings,
+    DetectionSettings,
+    PostprocessSettings,
+    resolve_classes,
+)
 
 
 def test_classes_that_are_not_named_get_the_defaults():
@@ -32,3 +37,26 @@ def test_a_name_that_is_no_class_is_refused_with_the_classes(name):
 def test_settings_refuse_what_makes_no_sense(wrong):
     with pytest.raises(ValidationError):
         PostprocessSettings.model_validate(wrong)
+
+
+def test_the_defaults_of_detection_are_those_of_its_users():
+    assert DetectionSettings().model_dump() == {
+        "peak_detection": {"threshold": 0.5, "min_distance": 10.0, "method": "local_maxima"},
+        "nms": {"enabled": True, "iou_threshold": 0.3},
+        "size_filter": {"min_diameter": 3.0, "max_diameter": 30.0},
+        "confidence_filter": {"min_confidence": 0.3},
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"peak_detection": {"threshold": 0}}, "greater than 0"),
+        ({"peak_detection": {"method": "argmax"}}, "local_maxima"),
+        ({"size_filter": {"min_diameter": 31}}, r"min_diameter \(31\) must not be larger than"),
+        ({"nms": {"iou": 0.3}}, "Extra inputs"),
+    ],
+)
+def test_wrong_settings_of_detection_are_refused(wrong, message):
+    with pytest.raises(ValidationError, match=message):
+        DetectionSettings.model_validate(wrong)

@@ -48,3 +48,15 @@ def test_paths_nest():
 def test_a_limit_that_is_no_range_is_refused(limit):
     with pytest.raises(ValidationError):
         QualitySettings.model_validate({"limits": {"iou": limit}})
+
+
+def test_detections_have_metrics_of_their_own():
+    names = metric_names((), (), kind="detection")
+    assert len(set(names)) == len(names)
+    assert {"sensitivity", "false_positives", "detections.high", "coverage.skipped_windows"} < set(
+        names
+    )
+    assert "iou" not in names
+    check_limits({"sensitivity": Limit(min=0.5)}, (), (), kind="detection")
+    with pytest.raises(ConfigError, match="centre_distance_mm"):
+        check_limits({"iou": Limit(min=0.5)}, (), (), kind="detection")

@@ -5,6 +5,7 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 
+from parafovea.postprocess.settings import DetectionSettings
 from parafovea.quality.settings import Limit
 from parafovea.report.settings import ReportSettings
 
@@ -27,7 +28,11 @@ def rendered(name, **params):
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.rst")), ids=lambda p: p.name)
 def test_every_caption_renders_and_names_its_subject(path):
-    params = {"settings": ReportSettings().model_dump(), "limits": LIMITS}
+    params = {
+        "settings": ReportSettings().model_dump(),
+        "limits": LIMITS,
+        "detection": DetectionSettings().model_dump(),
+    }
     text = rendered(path.name, **params)
     assert ("cell_7" in text) != (path.name in {"cohort.rst", "context_study.rst", "workflow.rst"})
 

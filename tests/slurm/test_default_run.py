@@ -9,17 +9,21 @@ from runs import assert_same_results
 
 GPU_RULES = {"extract_features", "extract_context", "infer_shard"}
 
-#: Three samples, two shards each.
+#: Three cells of two shards each, and three chests of one.
 JOBS = {
     "make_phantom": 3,
-    "resample_volume": 3,
-    "extract_features": 3,
-    "extract_context": 3,
-    "infer_shard": 6,
-    "blend_shards": 3,
+    "make_scan": 3,
+    "resample_volume": 6,
+    "extract_features": 6,
+    "extract_context": 6,
+    "infer_shard": 9,
+    "blend_shards": 6,
     "segment_objects": 3,
     "measure_quality": 3,
     "render_report": 3,
+    "detect_nodules": 3,
+    "measure_detections": 3,
+    "render_detections": 3,
     "summarize_cohort": 1,
 }
 
@@ -69,7 +73,8 @@ def test_short_jobs_were_submitted_as_an_array(finished):
 def test_jobs_carry_the_name_of_the_project_and_say_their_rule_and_sample(finished):
     assert all(job["JobName"].startswith("parafovea_") for job in finished.jobs)
     shards = {job.wildcards for job in finished.jobs if job.rule == "infer_shard"}
-    assert shards == {f"cell_{seed}_{shard}" for seed in (101, 102, 103) for shard in (1, 2)}
+    cells = {f"cell_{seed}_{shard}" for seed in (101, 102, 103) for shard in (1, 2)}
+    assert shards == cells | {f"chest_{seed}_1" for seed in (301, 302, 303)}
 
 
 def test_no_job_took_more_memory_than_it_had_asked_for(finished):
@@ -77,6 +82,11 @@ def test_no_job_took_more_memory_than_it_had_asked_for(finished):
     folder = finished.folder / "results" / "logs"
     files = {rule: f"cell_101/{rule}.log" for rule in JOBS} | {
         "make_phantom": "phantoms/cell_seed101.log",
+        "make_scan": "phantoms/chest_seed301_scan.log",
+        **{
+            rule: f"chest_301/{rule}.log"
+            for rule in ("detect_nodules", "measure_detections", "render_detections")
+        },
         "infer_shard": "cell_101/infer_shard_1.log",
         "summarize_cohort": "summarize_cohort.log",
     }

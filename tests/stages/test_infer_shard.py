@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import smooth_volume, tiny_inputs, tiny_model, tiny_recipe
 
-from parafovea.errors import GridError
-from parafovea.grid import Box
+from parafovea.errors import GridError, VoxelError
+from parafovea.grid import Box, Grid
 from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.folder import file_sha256, load_model
+from parafovea.models.spec import Recipe
+from parafovea.postprocess.body import windows_with_body
+from parafovea.postprocess.scan_body import stored_body
+from parafovea.provenance import record
 from parafovea.stages.blend_shards import blend_shards
+from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
+from parafovea.store import create, open_stored
+from parafovea.windows import Layout
 
 
 def predict(
-    folder: Path, inputs: ModelInputs, model: Path, **settings: Any
+    folder: Path,
+    inputs: ModelInputs,
+    model: Path,
+    views: Sequence[ModelInputs] = (),
+    **settings: Any,
 ) -> np.ndarray[Any, Any]:
     """Return the blended prediction of all shards, (class, z, y, x)."""
     chosen = InferenceSettings(**{"shards": 1, **settings})
     assert chosen.shards != "auto"
     paths = [folder / f"{number}.zarr" for number in range(1, chosen.shards + 1)]
     for number, path in enumerate(paths, start=1):
-        infer_shard(inputs, model, path, shard=number, settings=chosen)
+        infer_shard(inputs, model, path, shard=number, settings=chosen, views=views)
     blend_shards(paths, folder / "prediction.ome.zarr")
     return open_stored(folder / "prediction.ome.zarr").read()
 
@@ -56,6 +67,138 @@ def test_one_shard_equals_five_shards_bit_for_bit(
     np.testing.assert_array_equal(one, five)
     assert one.astype(np.float32).std() > 0.01
     np.testing.assert_allclose(one.astype(np.float32).sum(axis=0), 1, atol=3e-3)
+
+
+@pytest.mark.parametrize("classes", [("nodule",), ("nodule", "node")])
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_heatmaps_of_one_shard_equal_those_of_three_bit_for_bit(
+    tmp_path: Path, precision: str, classes: tuple[str, ...]
+) -> None:
+    recipe = tiny_recipe(kind="detection", classes=classes)
+    inputs = tiny_inputs(tmp_path, (24, 48, 64), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    one, three = (
+        predict(tmp_path / str(n), inputs, model, shards=n, precision=precision) for n in (1, 3)
+    )
+    np.testing.assert_array_equal(one, three)
+    assert one.shape == (len(classes), 24, 48, 64)
+    assert one.min() >= 0
+    assert one.max() <= 1
+    assert one.astype(np.float32).std() > 0.005
+
+
+def test_a_heatmap_is_the_sigmoid_of_what_the_network_says(tmp_path: Path) -> None:
+    recipe = tiny_recipe(kind="detection", classes=("nodule",))
+    inputs = tiny_inputs(tmp_path, (16, 32, 32), recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    found = predict(tmp_path / "one", inputs, model, mode="whole_volume", precision="float32")
+    spec, network = load_model(model)
+    region = SampleInputs(inputs, spec).read(Box.whole((16, 32, 32)))
+    predictor = Predictor(network, device=torch.device("cpu"), dtype=torch.float32)
+    with torch.inference_mode():
+        logits = predictor.engine.logits(*predictor.assemble(region, [region.box]))[0]
+    np.testing.assert_allclose(found, logits.sigmoid().numpy(), atol=1e-5)
+
+
+SCAN = (16, 48, 64)
+BODY = Box((0, 16, 32), (16, 40, 56))
+
+
+def scan_inputs(folder: Path, recipe: Recipe, *, view: str = "") -> ModelInputs:
+    """Write a CT of 4 mm voxels, normalized: air, and in a part of it a body."""
+    grid = Grid(SCAN, recipe.spacing, unit=recipe.unit)
+    hu = np.full(grid.shape, -1000.0)
+    hu[BODY.slices] = 40 + 100 * smooth_volume(BODY.shape).astype(float)
+    facts = record(
+        "resample_volume",
+        source={"path": "ct", "sha256": "6" * 64},
+        normalization={"zero": -1000.0, "one": 400.0},
+    )
+    volume, features = folder / "volume.ome.zarr", folder / f"features{view}.zarr"
+    if not view:
+        with create(volume, grid, dtype=np.float16, attributes=facts) as array:
+            array[:] = ((hu + 1000) / 1400).astype(np.float16)
+    extract_features(
+        volume,
+        features,
+        spacing=recipe.spacing,
+        backbone=recipe.backbone,
+        dimensions=3,
+        augmentation=view,
+    )
+    return ModelInputs(volume, features, augmentation=view)
+
+
+def scan_recipe(**changes: Any) -> Recipe:
+    return tiny_recipe(
+        context=False, unit="millimeter", spacing=(4, 4, 4), window=(16, 16, 16), **changes
+    )
+
+
+@pytest.mark.parametrize("tta", [(), ("flip_x",)])
+def test_windows_without_body_are_left_out_and_count_as_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, tta: tuple[str, ...]
+) -> None:
+    recipe = scan_recipe(kind="detection", classes=("nodule",))
+    inputs = scan_inputs(tmp_path, recipe)
+    views = [scan_inputs(tmp_path, recipe, view=name) for name in tta]
+    model = tiny_model(tmp_path / "model", recipe)
+    chosen: dict[str, Any] = {"precision": "float32", "tta": tta, "views": views}
+    with caplog.at_level("INFO"):
+        one = predict(tmp_path / "one", inputs, model, **chosen)
+    three = predict(tmp_path / "three", inputs, model, **chosen, shards=3)
+    full = predict(tmp_path / "full", inputs, model, **chosen, skip_empty=False)
+    np.testing.assert_array_equal(one, three)
+
+    shape = SCAN
+    layout = Layout.regular(shape, recipe.window, overlap=0.5)
+    body = stored_body(open_stored(inputs.volume))
+    wanted = windows_with_body(layout, open_stored(inputs.volume).grid, body)
+    left, computed = np.zeros(shape, bool), np.zeros(shape, bool)
+    for box, with_body in zip(layout.windows(), wanted.flat, strict=True):
+        (computed if with_body else left)[box.slices] = True
+    assert computed[BODY.slices].all()
+    np.testing.assert_array_equal(one[0][~left], full[0][~left])
+    assert not one[0][~computed].any()
+    assert full[0][~computed].min() > 0.1
+    both = left & computed
+    assert (one[0][both] < full[0][both]).all()
+
+    skipped = int((~wanted).sum())
+    assert skipped > wanted.size / 4
+    for name in ("one", "three"):
+        blending = open_stored(tmp_path / name / "prediction.ome.zarr").attributes["blending"]
+        assert blending["skipped_windows"] == skipped
+        assert blending["windows"] == wanted.size
+        assert blending["uncovered_voxels"] == 0
+    assert f"{skipped} of {wanted.size} windows show no body" in caplog.text
+    stored = open_stored(tmp_path / "full" / "prediction.ome.zarr").attributes["blending"]
+    assert "skipped_windows" not in stored
+
+
+def test_a_segmentation_computes_every_window_and_says_nothing_of_bodies(tmp_path: Path) -> None:
+    recipe = scan_recipe()
+    inputs = scan_inputs(tmp_path, recipe)
+    model = tiny_model(tmp_path / "model", recipe)
+    found = predict(tmp_path / "one", inputs, model, precision="float32")
+    np.testing.assert_allclose(found.sum(axis=0), 1, atol=1e-4)
+    attributes = open_stored(tmp_path / "one" / "1.zarr").attributes
+    assert "skipped_windows" not in attributes
+    assert "skip_empty" not in attributes["inference"]
+
+
+def test_a_scan_of_air_alone_is_refused_with_the_fix(tmp_path: Path) -> None:
+    recipe = scan_recipe(kind="detection", classes=("nodule",))
+    inputs = scan_inputs(tmp_path, recipe)
+    stored = open_stored(inputs.volume)
+    with create(
+        inputs.volume, stored.grid, dtype=np.float16, attributes=stored.attributes
+    ) as array:
+        array[:] = np.zeros(stored.grid.shape, np.float16)
+    model = tiny_model(tmp_path / "model", recipe)
+    with pytest.raises(VoxelError, match="no voxel is denser than -400 HU"):
+        predict(tmp_path / "one", inputs, model)
+    assert not (tmp_path / "one" / "1.zarr").exists()
 
 
 def test_flat_networks_have_shards_too_even_more_than_windows(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ COMMAND += ["--cores", "1"]
 #: Two kills in each part of a run: its start, and each of its jobs.
 PARTS = 10
 MOMENTS = 20
+#: How many of them, the first ones, are tried.
+TRIED = int(os.environ.get("PARAFOVEA_KILL_MOMENTS", MOMENTS))
 SEED = 4
 
 #: What snakemake says when a job begins: its message, or its rule where it has none.
@@ -120,7 +122,7 @@ def undisturbed(project, tmp_path_factory):
 def moments():
     """Return twenty seeded moments: after how many jobs began, and at which share of the part."""
     shares = np.random.default_rng(SEED).random(MOMENTS)
-    return [(n % PARTS, float(shares[n].round(2)), n >= PARTS) for n in range(MOMENTS)]
+    return [(n % PARTS, float(shares[n].round(2)), n >= PARTS) for n in range(TRIED)]
 
 
 @pytest.mark.parametrize(("jobs", "share", "lean"), moments())

@@ -83,6 +83,20 @@ def test_phantoms_are_made_for_the_samples_that_name_them(plan, project_folder):
     assert plan()["make_phantom"] == 1
 
 
+def test_a_chest_is_made_as_a_scan_with_its_truth_by_one_job(plan, project_folder):
+    phantom = "results/phantoms/chest_seed5"
+    project_folder.rows[1][2:] = [
+        f"{phantom}.nii.gz",
+        f"{phantom}_truth.nii.gz",
+        f"objects={phantom}_objects.nii.gz",
+    ]
+    # at the voxels of a cell's model, a chest is more windows than anybody could plan
+    project_folder.config["tasks"]["cell"]["inference"] = {"shards": 1}
+    jobs = plan()
+    assert jobs["make_scan"] == 1
+    assert "make_phantom" not in jobs
+
+
 def test_a_training_block_makes_the_model_before_it_is_used(plan, project_folder, recipe):
     project_folder.add("c", truth=False)
     project_folder.config["tasks"]["cell"] |= {

@@ -39,8 +39,11 @@ pathvars:
     benchmarks=f"{PROJECT.settings.results}/benchmarks",
 
 
+SAMPLE = "[A-Za-z0-9_-][A-Za-z0-9._-]*"
+
+
 wildcard_constraints:
-    sample="[A-Za-z0-9_-][A-Za-z0-9._-]*",
+    sample=SAMPLE,
     shard=r"[1-9]\d*",
     kind="[a-z]+",
     seed=r"\d+",
@@ -183,6 +186,11 @@ def view_stores(name):
     return stores
 
 
+def calibration_file(wildcards):
+    """Return the calibration of a sample's scores, if its task has one."""
+    return PROJECT.task(wildcards.sample).triage.calibration or []
+
+
 def concentric_window(wildcards):
     """Return the window that concentric context has to cover, None for registered context."""
     recipe = PROJECT.recipe(wildcards.sample)
@@ -199,5 +207,18 @@ def shard_stores(wildcards):
 
 
 def predicted(name):
-    """Return one file of each sample that is segmented."""
+    """Return one file of each sample that is predicted."""
     return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted]
+
+
+def predicted_of(kind, name):
+    """Return one file of each sample of a kind that is predicted."""
+    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_of(kind)]
+
+
+def samples_of(kind):
+    """Return what the names of samples of a kind match: anything where all are of it."""
+    names = [sample for sample in PROJECT.samples if PROJECT.kind(sample) == kind]
+    if len(names) == len(PROJECT.samples):
+        return SAMPLE
+    return "|".join(map(re.escape, names)) or "(?!)"

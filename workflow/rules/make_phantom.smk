@@ -23,3 +23,18 @@ rule make_phantom:
         "Making phantom {wildcards.kind} of seed {wildcards.seed}"
     script:
         "../../scripts/make_phantom.py"
+
+
+use rule make_phantom as make_scan with:
+    output:
+        volume="<results>/phantoms/{kind,chest}_seed{seed}.nii.gz",
+        truth="<results>/phantoms/{kind}_seed{seed}_truth.nii.gz",
+        objects="<results>/phantoms/{kind}_seed{seed}_objects.nii.gz",
+        regions="<results>/phantoms/{kind}_seed{seed}_regions.nii.gz",
+        nodules="<results>/phantoms/{kind}_seed{seed}_nodules.csv",
+    log:
+        "<logs>/phantoms/{kind}_seed{seed}_scan.log",
+    benchmark:
+        "<benchmarks>/phantoms/{kind}_seed{seed}_scan.tsv"
+    message:
+        "Making a scan of phantom {wildcards.kind} of seed {wildcards.seed}"

@@ -18,6 +18,8 @@ rule measure_quality:
         "<logs>/{sample}/measure_quality.log",
     benchmark:
         "<benchmarks>/{sample}/measure_quality.tsv"
+    wildcard_constraints:
+        sample=samples_of("segmentation"),
     conda:
         "../../envs/parafovea.yaml"
     resources:

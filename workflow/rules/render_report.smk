@@ -33,6 +33,8 @@ rule render_report:
         "<logs>/{sample}/render_report.log",
     benchmark:
         "<benchmarks>/{sample}/render_report.tsv"
+    wildcard_constraints:
+        sample=samples_of("segmentation"),
     conda:
         "../../envs/parafovea.yaml"
     resources:

@@ -9,6 +9,8 @@ rule segment_objects:
         "<logs>/{sample}/segment_objects.log",
     benchmark:
         "<benchmarks>/{sample}/segment_objects.tsv"
+    wildcard_constraints:
+        sample=samples_of("segmentation"),
     conda:
         "../../envs/parafovea.yaml"
     resources:

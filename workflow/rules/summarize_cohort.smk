@@ -2,7 +2,8 @@ rule summarize_cohort:
     input:
         reports=predicted("report.html"),
         predictions=predicted("prediction.ome.zarr"),
-        tables=predicted("objects.tsv"),
+        tables=predicted_of("segmentation", "objects.tsv"),
+        detections=predicted_of("detection", "detections.json"),
         quality=predicted("quality.json"),
         metrics=predicted("quality.tsv"),
     output:
@@ -13,6 +14,16 @@ rule summarize_cohort:
             labels={"content": "metrics of all samples"},
         ),
         objects="<results>/cohort/objects.tsv",
+        detections=(
+            "<results>/cohort/detections.csv"
+            if PROJECT.predicted_of("detection")
+            else []
+        ),
+        froc=(
+            directory("<results>/cohort/froc")
+            if PROJECT.predicted_of("detection")
+            else []
+        ),
         figure=report(
             "<results>/cohort/quality.png",
             caption="../report/cohort.rst",
@@ -31,6 +42,7 @@ rule summarize_cohort:
         runtime=minutes("summarize_cohort"),
     params:
         tasks=PROJECT.tasks_of_predicted,
+        kinds=PROJECT.kinds_of_predicted,
         code=fingerprint("summarize_cohort"),
     message:
         "Summarizing all samples"

@@ -3,7 +3,13 @@
 Nothing here imports torch or zarr: the workflow parses it for every job.
 """
 
-from parafovea.config.project import Project, load_project, read_project
+from parafovea.config.project import (
+    Project,
+    assembled,
+    load_project,
+    read_project,
+    read_settings,
+)
 from parafovea.config.settings import Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
 
@@ -12,7 +18,9 @@ __all__ = [
     "Sample",
     "Settings",
     "Task",
+    "assembled",
     "load_project",
     "read_project",
+    "read_settings",
     "read_sheet",
 ]

@@ -18,7 +18,14 @@ from parafovea.readers.files import source_files
 from parafovea.readers.metadata import parse_metadata, sidecar_path
 from parafovea.symmetry import require_fit
 
-PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?:_truth|_objects)?\.ome\.zarr")
+PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?\.[a-z.]+)")
+
+#: Parts of a phantom of any kind, and those that a chest is also made of.
+PARTS = tuple(f"{part}.ome.zarr" for part in ("", "_truth", "_objects"))
+SCAN_PARTS = (
+    *(f"{part}.nii.gz" for part in ("", "_truth", "_objects", "_regions")),
+    "_nodules.csv",
+)
 
 
 def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
@@ -108,13 +115,18 @@ def _file_problems(sample: Sample, settings: Settings) -> list[str]:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
         if path is not None and is_phantom(path, settings.results):
             match = PHANTOM.fullmatch(path.rpartition("/")[2])
-            if match is None or match["kind"] not in settings.phantoms:
+            if match is None or not _is_made(match["kind"], match["part"], settings):
                 wrong.append(
                     f"{what} {path!r} of sample {sample.name!r} is no phantom that can be made: "
                     f"use {settings.results}/phantoms/KIND_seedNUMBER.ome.zarr, with KIND one of "
-                    f"{', '.join(settings.phantoms)}"
+                    f"{', '.join(settings.phantoms)}, or chest_seedNUMBER.nii.gz"
                 )
     return wrong
+
+
+def _is_made(kind: str, part: str, settings: Settings) -> bool:
+    parts = (*PARTS, *SCAN_PARTS) if kind == "chest" else PARTS
+    return kind in settings.phantoms and part in parts
 
 
 def task_problems(
@@ -149,7 +161,8 @@ def task_problems(
         if recipes is None:
             problems = _training_problems(name, settings, samples)
         else:
-            problems = _class_problems(name, settings, recipes[name].classes)
+            problems = _kind_problems(name, settings, recipes[name])
+            problems = problems or _result_problems(name, settings, recipes[name])
             problems += _window_problems(name, settings, recipes[name])
         for path, text in problems:
             keys = ".".join(str(key) for key in path)
@@ -213,6 +226,30 @@ def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
     return found
 
 
+def _kind_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
+    """Return whether a task is of another kind than its model."""
+    task = settings.tasks[name]
+    if task.kind == recipe.kind:
+        return []
+    text = f"{task.kind} needs a model of this kind, but {task.model} is made for {recipe.kind}: "
+    return [(("tasks", name, "kind"), f"{text}set kind: {recipe.kind}, or name another model")]
+
+
+def _result_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
+    """Return what of a task's settings does not fit what its model finds."""
+    if recipe.kind == "segmentation":
+        return _class_problems(name, settings, recipe.classes)
+    task = settings.tasks[name]
+    found = _metric_problems(name, settings, metric_names(recipe.classes, (), kind="detection"))
+    calibration = task.triage.calibration
+    if calibration is not None and not Path(calibration).is_file():
+        path = ("tasks", name, "triage", "calibration")
+        found.append(
+            (path, f"{calibration!r} is not there: make it by parafovea calibrate, or set null")
+        )
+    return found
+
+
 def _class_problems(name: str, settings: Settings, classes: Sequence[str]) -> Problems:
     task = settings.tasks[name]
     found: Problems = []
@@ -231,8 +268,13 @@ def _class_problems(name: str, settings: Settings, classes: Sequence[str]) -> Pr
         return found
     settled = resolve_classes(task.postprocess.classes, classes)
     instances = [label for label, each in zip(classes[1:], settled, strict=True) if each.instances]
-    metrics = metric_names(classes, instances)
-    for metric in task.quality.limits:
+    return _metric_problems(name, settings, metric_names(classes, instances))
+
+
+def _metric_problems(name: str, settings: Settings, metrics: Sequence[str]) -> Problems:
+    """Return the limits on metrics that the results of a task do not have."""
+    found: Problems = []
+    for metric in settings.tasks[name].quality.limits:
         if metric not in metrics:
             path = ("tasks", name, "quality", "limits", metric)
             hint = suggestion(metric, metrics) or ":"

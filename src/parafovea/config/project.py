@@ -21,7 +21,7 @@ from parafovea.errors import ConfigError, ModelError
 from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.windowing import planned_layout, shard_count
-from parafovea.models.spec import Recipe
+from parafovea.models.spec import Kind, Recipe
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ class Project:
     def recipe(self, sample: str) -> Recipe:
         """Return what the model of a sample's task expects of its input."""
         return self.recipes[self.samples[sample].task]
+
+    def kind(self, sample: str) -> Kind:
+        """Return the kind of a sample's task."""
+        return self.task(sample).kind
 
     def inference(self, sample: str) -> InferenceSettings:
         """Return a sample's inference settings, with its number of shards.
@@ -120,13 +124,22 @@ class Project:
 
     @property
     def predicted(self) -> tuple[str, ...]:
-        """The samples that are segmented: all but those for training, unless a task wants them."""
+        """The samples that are predicted: all but those for training, unless a task wants them."""
         return tuple(name for name in self.samples if self._is_predicted(name))
+
+    def predicted_of(self, kind: Kind) -> tuple[str, ...]:
+        """Return the samples of one kind that are predicted."""
+        return tuple(name for name in self.predicted if self.kind(name) == kind)
 
     @property
     def tasks_of_predicted(self) -> dict[str, str]:
-        """The task of each sample that is segmented."""
+        """The task of each sample that is predicted."""
         return {name: self.samples[name].task for name in self.predicted}
+
+    @property
+    def kinds_of_predicted(self) -> dict[str, str]:
+        """The kind of each task of a sample that is predicted."""
+        return {name: self.settings.tasks[name].kind for name in self.tasks_of_predicted.values()}
 
     @property
     def outcome(self) -> str:
@@ -278,12 +291,50 @@ def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Pr
     ModelError
         If a model folder that is used is incomplete.
     """
+    settings = checked_settings(values, files=files)
+    sheet = Path(settings.samples)
+    return assembled(settings, {s.name: s for s in read_sheet(sheet)}, sheet=sheet, files=files)
+
+
+def checked_settings(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Settings:
+    """Return a config as settings.
+
+    Raises
+    ------
+    ConfigError
+        If a key or a value is wrong; all of them in one message.
+    """
     try:
-        settings = Settings.model_validate(values)
+        return Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n  ".join(problems(error, Settings, values, files))) from error
-    sheet = Path(settings.samples)
-    samples = {sample.name: sample for sample in read_sheet(sheet)}
+
+
+def assembled(
+    settings: Settings,
+    samples: Mapping[str, Sample],
+    *,
+    sheet: Path,
+    files: Sequence[Path] = (),
+) -> Project:
+    """Return the project of a config and of samples, checked against each other and the disk.
+
+    Parameters
+    ----------
+    settings : Settings
+        The config.
+    samples : mapping of str to Sample
+        By name.
+    sheet : Path
+        Where the samples come from, for messages.
+    files : sequence of Path
+        Where the config comes from, for messages.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        As `load_project`.
+    """
     found = sample_problems(sheet, samples, settings)
     found += task_problems(settings, samples, files)
     if found:
@@ -311,10 +362,26 @@ def read_project(*files: Path) -> Project:
     ConfigError
         As `load_project`, and if a file is not there or not YAML.
     """
+    return load_project(_values(files), files=files)
+
+
+def read_settings(*files: Path) -> Settings:
+    """Read the config alone, without its sheet, as `read_project` does.
+
+    Raises
+    ------
+    ConfigError
+        If a file is not there or not YAML, or a key or a value is wrong.
+    """
+    return checked_settings(_values(files), files=files)
+
+
+def _values(files: Sequence[Path]) -> dict[str, Any]:
+    """Return the values of YAML files, the later ones on top of the earlier ones."""
     values: dict[str, Any] = {}
     for file in files:
         values = _merged(values, read_document(file))
-    return load_project(values, files=files)
+    return values
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

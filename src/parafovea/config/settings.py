@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from parafovea.grid import METRES
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import Overrides, ShapeTuple, SpacingTuple, Strict
-from parafovea.postprocess.settings import PostprocessSettings
+from parafovea.models.spec import Kind, Overrides, ShapeTuple, SpacingTuple, Strict
+from parafovea.postprocess.settings import (
+    DetectionSettings,
+    PostprocessSettings,
+    TriageSettings,
+)
 from parafovea.quality.settings import QualitySettings
-from parafovea.report.settings import ReportSettings
+from parafovea.report.settings import ReportSettings, VisualizationSettings
 from parafovea.training.settings import TrainingSettings
 
 NonEmpty = Annotated[str, Field(min_length=1)]
+
+#: The settings that only tasks of one kind have.
+BLOCKS = {
+    "segmentation": ("postprocess", "report"),
+    "detection": ("detection", "triage", "visualization"),
+}
 
 
 class PhantomSettings(Strict):
@@ -32,6 +43,13 @@ class PhantomSettings(Strict):
         return unit
 
 
+#: Sizes of the phantoms, by kind, where the config does not say others.
+PHANTOM_SIZES: dict[Literal["cell", "chest"], PhantomSettings] = {
+    "cell": PhantomSettings(),
+    "chest": PhantomSettings(shape=(96, 160, 160), spacing=(3.0, 2.2, 2.2), unit="millimeter"),
+}
+
+
 class InputSettings(Strict):
     """How sources are read."""
 
@@ -45,14 +63,21 @@ class InputSettings(Strict):
 class Task(Strict):
     """What is done with a sample: a model, and how its answer is turned into results."""
 
-    kind: Literal["segmentation"] = Field("segmentation", description="What the result is.")
+    kind: Kind = Field(
+        "segmentation",
+        description="What the result is: `segmentation`, classes and objects; `detection`, a "
+        "heatmap and the detections in it. Its model has to be of this kind.",
+    )
     model: NonEmpty = Field(description="Model folder: model.json and model.safetensors.")
     overrides: Overrides = Overrides()
     input: InputSettings = InputSettings()
     inference: InferenceSettings = InferenceSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
+    detection: DetectionSettings = DetectionSettings()
+    triage: TriageSettings = TriageSettings()
     quality: QualitySettings = QualitySettings()
     report: ReportSettings = ReportSettings()
+    visualization: VisualizationSettings = VisualizationSettings()
     training: TrainingSettings | None = Field(
         None, description="Makes the model folder; null uses the folder as it is."
     )
@@ -60,6 +85,17 @@ class Task(Strict):
         False,
         description="Also segment the samples that the model learns from or is chosen by.",
     )
+
+    @model_validator(mode="after")
+    def _blocks_of_its_kind(self) -> Task:
+        for kind, blocks in BLOCKS.items():
+            given = [name for name in blocks if name in self.model_fields_set]
+            if kind != self.kind and given:
+                raise ValueError(
+                    f"{' and '.join(given)} has no meaning for a task of kind {self.kind}: leave "
+                    f"it out, or set kind: {kind}"
+                )
+        return self
 
 
 class Settings(Strict):
@@ -70,14 +106,28 @@ class Settings(Strict):
     keep_features: bool = Field(
         True, description="Keep features and shards; false deletes them once they are used."
     )
-    phantoms: dict[Literal["cell"], PhantomSettings] = Field(
-        default={"cell": PhantomSettings()},
-        description="Size of the phantoms to make, by kind.",
+    phantoms: dict[Literal["cell", "chest"], PhantomSettings] = Field(
+        default=dict(PHANTOM_SIZES),
+        description="Size of the phantoms to make, by kind: `cell` or `chest`. Below are the "
+        "defaults of a cell; a chest has [96, 160, 160] voxels of [3.0, 2.2, 2.2] millimeter.",
     )
     study: NonEmpty | None = Field(
         None, description="Config file of the context study, which the target `figures` draws."
     )
     tasks: dict[str, Task] = Field(min_length=1, description="Tasks, by the name the sheet uses.")
+
+    @field_validator("phantoms", mode="before")
+    @classmethod
+    def _sizes_by_kind(cls, given: object) -> object:
+        """Fill what is not given from the sizes of the same kind."""
+        if not isinstance(given, Mapping):
+            return given
+        known = {kind: size.model_dump() for kind, size in PHANTOM_SIZES.items()}
+        filled = {
+            kind: {**known.get(kind, {}), **size} if isinstance(size, Mapping) else size
+            for kind, size in given.items()
+        }
+        return {**known, **filled}
 
     @field_validator("results")
     @classmethod

@@ -64,7 +64,9 @@ class CachedModel:
                 context.backbone.name,
                 source,
             )
-        self.predictor = Predictor(network, device=device, dtype=torch.float32)
+        self.predictor = Predictor(
+            network, device=device, dtype=torch.float32, activation=spec.activation
+        )
 
     def _backbone(self, spec: BackboneSpec, spacing: Vector) -> Backbone:
         dimensions = self.spec.network.dimensions

@@ -15,6 +15,7 @@ from parafovea.errors import GridError, ModelError
 from parafovea.grid import Box, Grid, shape3
 from parafovea.inference.arrays import check_channels, check_context, concentric_view
 from parafovea.models.network import FusedUNet
+from parafovea.models.probabilities import probabilities
 from parafovea.models.sampling import Pointwise
 from parafovea.models.spec import ModelSpec
 from parafovea.resample import read_reflected_array
@@ -136,10 +137,9 @@ class CompatibleVolume:
             ratio = model.spec.context_ratio or (1.0, 1.0, 1.0)
             view = concentric_view(self._context, self.grid.shape, box, ratio)
             wide = self._features(view, size, model.wide, "context_features_s")
-        logits = model.network.forward_projected(local, wide, size=size)[0].float()
-        labels = model.spec.network.output == "labels"
-        probabilities = logits.softmax(dim=0) if labels else logits.sigmoid()
-        result: NDArray[np.float32] = probabilities.cpu().numpy()
+        logits = model.network.forward_projected(local, wide, size=size).float()
+        found = probabilities(logits, model.spec.activation)[0]
+        result: NDArray[np.float32] = found.cpu().numpy()
         return result
 
     def _features(

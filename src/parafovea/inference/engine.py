@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from itertools import pairwise
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from parafovea.blending import VALUE_BITS
 from parafovea.grid import Box
 from parafovea.inference.inputs import RegionInputs
+from parafovea.inference.selection import Wanted, wanted_count, wanted_windows
 from parafovea.inference.windowing import COLUMN, group_shape
 from parafovea.windows import Layout
 
@@ -55,16 +57,14 @@ def windows_in_order(layout: Layout) -> Iterator[Box]:
         yield from layout.windows(column)
 
 
-def _span(layout: Layout, part: Box) -> Box:
-    """Return the box around the windows of a part, reaching outside of the volume as they do."""
-    boxes = list(layout.windows(part))
-    return boxes[0].union(boxes[-1])
-
-
 def predicted(
-    inputs: ReadsRegions, predictor: PredictsWindows, layout: Layout, part: Box
+    inputs: ReadsRegions,
+    predictor: PredictsWindows,
+    layout: Layout,
+    part: Box,
+    wanted: Wanted = None,
 ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
-    """Yield the probabilities of every window of a part of the lattice, each once.
+    """Yield the probabilities of every wanted window of a part of the lattice, each once.
 
     The inputs of the next few windows are read while the network works on these.
 
@@ -78,6 +78,8 @@ def predicted(
         All windows of the volume.
     part : Box
         Which windows, as a box of the lattice.
+    wanted : ndarray, optional
+        (lattice z, y, x) bool, the windows that are computed; all by default.
 
     Yields
     ------
@@ -87,16 +89,22 @@ def predicted(
         (class, z, y, x) float32.
     """
     together = group_shape(layout.window)
-    groups = [group for column in columns(part) for group in column.tiles(together)]
+    groups = [
+        wanted_windows(layout, group, wanted)
+        for column in columns(part)
+        for group in column.tiles(together)
+        if wanted_count(group, wanted)
+    ]
     with ThreadPoolExecutor(max_workers=1) as reader:
-        pending = reader.submit(inputs.read, _span(layout, groups[0])) if groups else None
+        # The box around windows reaches outside of the volume as they do.
+        pending = reader.submit(inputs.read, reduce(Box.union, groups[0])) if groups else None
         for group, following in pairwise([*groups, None]):
             if group is None or pending is None:
                 break
             region = pending.result()
             if following is not None:
-                pending = reader.submit(inputs.read, _span(layout, following))
-            yield from _predict_region(region, predictor, list(layout.windows(group)))
+                pending = reader.submit(inputs.read, reduce(Box.union, following))
+            yield from _predict_region(region, predictor, group)
 
 
 def _predict_region(

@@ -15,7 +15,9 @@ from parafovea.inference.engines import EngineName, make_engine
 from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.models.network import FusedUNet
 from parafovea.models.prepare import PreparedUNet
+from parafovea.models.probabilities import probabilities
 from parafovea.models.sampling import project, project_local
+from parafovea.models.spec import Activation
 
 
 class Predictor:
@@ -41,6 +43,8 @@ class Predictor:
         What runs the network.
     compiled : bool
         Use torch.compile.
+    activation : {"softmax", "sigmoid"}
+        `activation` of the model's description.
 
     Raises
     ------
@@ -58,7 +62,9 @@ class Predictor:
         batch_statistics: bool = False,
         engine: EngineName = "torch",
         compiled: bool = False,
+        activation: Activation = "softmax",
     ) -> None:
+        self.activation: Activation = activation
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
@@ -87,13 +93,13 @@ class Predictor:
         Returns
         -------
         ndarray
-            (window, class, z, y, x) float32; classes add up to 1.
+            (window, class, z, y, x) float32; after a softmax classes add up to 1.
         """
         logits = self.engine.logits(*self.assemble(region, boxes))
-        probabilities = logits[: len(boxes)].float().softmax(dim=1)
+        values = probabilities(logits[: len(boxes)].float(), self.activation)
         if self.flat:
-            probabilities = probabilities.unsqueeze(2)
-        result: NDArray[np.float32] = probabilities.contiguous().cpu().numpy()
+            values = values.unsqueeze(2)
+        result: NDArray[np.float32] = values.contiguous().cpu().numpy()
         return result
 
     @torch.inference_mode()

@@ -60,6 +60,11 @@ class InferenceSettings(Strict):
         description="Batch normalization by the model's statistics; false: by those of the batch "
         "at hand, so that results depend on `batch_size` and, above a batch of 1, on `shards`.",
     )
+    skip_empty: bool = Field(
+        True,
+        description="Detection only: leave out windows in which the scan shows no body; they count "
+        "as predicted 0. A segmentation computes every window.",
+    )
     precision: Precision = Field(
         "auto",
         description="auto: bfloat16 where the processor computes it natively, else float32.",
@@ -82,7 +87,7 @@ class InferenceSettings(Strict):
     shards: PositiveInt | Literal["auto"] = Field(
         "auto",
         description="Jobs that a sample's windows are divided into; results do not depend on it. "
-        "auto: as many as `windows_per_shard` asks for. The sheet's column wins.",
+        "auto: as many as `windows_per_shard` asks for, at most 10,000. The sheet's column wins.",
     )
     windows_per_shard: PositiveInt = Field(
         2000,

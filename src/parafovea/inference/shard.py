@@ -18,6 +18,7 @@ from parafovea.inference.engine import columns, weighed
 from parafovea.inference.engines import EngineName
 from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.memory import Execution
+from parafovea.inference.selection import Wanted, wanted_count
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.inference.windowing import POOLED, planned_layout, shard_count
@@ -28,8 +29,11 @@ from parafovea.windows import Layout
 
 _NONE = Overrides()
 
-#: Settings that do not change a bit of the sums.
-UNRECORDED = {"shards", "windows_per_shard", "output_scale"}
+
+def unrecorded(spec: ModelSpec) -> set[str]:
+    """Return the settings that do not change a bit of the sums of a model."""
+    never = {"shards", "windows_per_shard", "output_scale"}
+    return never if spec.kind == "detection" else never | {"skip_empty"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Shard:
         All windows of the sample.
     part : Box
         This shard's, as a box of the lattice; may be empty.
+    wanted : ndarray or None
+        (lattice z, y, x) bool: the others of the sample's windows are not computed, and count as
+        predicted 0. None computes all.
     """
 
     inputs: SampleInputs
@@ -55,6 +62,12 @@ class Shard:
     settings: InferenceSettings
     layout: Layout
     part: Box
+    wanted: Wanted = None
+
+    @property
+    def count(self) -> int:
+        """How many windows this shard computes, in each view."""
+        return wanted_count(self.part, self.wanted)
 
     @classmethod
     def of(
@@ -174,10 +187,10 @@ def open_sums(
             "sha256": shard.spec.weights_sha256,
             "overrides": overrides.model_dump(mode="json", exclude_none=True),
         },
-        "inference": shard.settings.model_dump(
-            mode="json", exclude={"shards", "windows_per_shard", "output_scale"}
-        ),
+        "inference": shard.settings.model_dump(mode="json", exclude=unrecorded(shard.spec)),
     }
+    if shard.wanted is not None:
+        carried["skipped_windows"] = part.size - shard.count
     attributes = record(
         "infer_shard",
         **carried,
@@ -200,5 +213,6 @@ def open_sums(
         attributes=attributes,
     ) as array:
         # Each view walks all columns; what it adds to is taken back from the disk.
-        sums = TileSums(array, region, shard.layout, list(columns(part)) * shard.settings.views)
+        parts = list(columns(part)) * shard.settings.views
+        sums = TileSums(array, region, shard.layout, parts, shard.wanted)
         yield WindowSums(shard, sums)

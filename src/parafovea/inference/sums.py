@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from parafovea.grid import Box, Shape, shape3
+from parafovea.inference.selection import Wanted, wanted_count, wanted_windows
 from parafovea.windows import Layout
 
 #: Voxels of a tile: a chunk of the array of sums, and what is held or spilled at once.
@@ -47,15 +49,23 @@ class TileSums:
     parts : sequence of Box
         The windows that will be added, as boxes of the lattice: all of a part, in any order, before
         any of the next.
+    wanted : ndarray, optional
+        (lattice z, y, x) bool: only these windows will be added; all by default.
     """
 
     def __init__(
-        self, array: zarr.Array[Any], region: Box, layout: Layout, parts: Sequence[Box]
+        self,
+        array: zarr.Array[Any],
+        region: Box,
+        layout: Layout,
+        parts: Sequence[Box],
+        wanted: Wanted = None,
     ) -> None:
         self.array = array
         self.region = region
         self._layout = layout
-        self._parts = list(reversed(parts))
+        self._wanted = wanted
+        self._parts = [part for part in reversed(parts) if wanted_count(part, wanted)]
         self._held: dict[Shape, NDArray[np.int64]] = {}
         self._written: set[Shape] = set()
         self._awaited: dict[Shape, int] = {}
@@ -71,7 +81,7 @@ class TileSums:
             (class, z, y, x) int64, of the shape of `box`.
         """
         if not self._awaited:
-            self._awaited = _windows_per_tile(self._layout, self._parts.pop())
+            self._awaited = _windows_per_tile(self._layout, self._parts.pop(), self._wanted)
         for index in tiled(box).tiles((1, 1, 1)):
             tile = index.scaled(TILE)
             common = tile.intersection(box)
@@ -105,8 +115,12 @@ class TileSums:
         self._written.add(index)
 
 
-def _windows_per_tile(layout: Layout, part: Box) -> dict[Shape, int]:
-    """Return how many windows of a part of the lattice touch each tile."""
+def _windows_per_tile(layout: Layout, part: Box, wanted: Wanted) -> dict[Shape, int]:
+    """Return how many wanted windows of a part of the lattice touch each tile."""
+    if wanted is not None:
+        volume = Box.whole(layout.shape)
+        boxes = (box.intersection(volume) for box in wanted_windows(layout, part, wanted))
+        return Counter(tile.start for box in boxes for tile in tiled(box).tiles((1, 1, 1)))
     counts: list[dict[int, int]] = []
     for axis in range(3):
         along: dict[int, int] = {}

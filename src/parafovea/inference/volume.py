@@ -117,7 +117,8 @@ class VolumeInference:
         Returns
         -------
         labels : ndarray
-            (z, y, x) int64, class indices; for affinities (channel, z, y, x) float32, 0 to 1.
+            (z, y, x) int64, class indices; for affinities and for the heatmaps of a detection
+            (channel, z, y, x) float32, 0 to 1.
         probabilities : ndarray
             (class, z, y, x) float32; only with `return_probabilities`.
 
@@ -147,7 +148,7 @@ class VolumeInference:
         shown = {name: round(value, 3) for name, value in self.timing.items()}
         print(f"Feature extraction timing{how}: {shown}")
         labels: NDArray[Any] = probabilities
-        if self.spec.network.output == "labels":
+        if self.spec.activation == "softmax":
             labels = probabilities.argmax(axis=0)
         return (labels, probabilities) if return_probabilities else labels
 

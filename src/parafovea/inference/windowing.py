@@ -21,6 +21,11 @@ COLUMN = (2, 2)
 PLANES = 32
 
 
+#: Jobs of a sample at most where their number is automatic: more of them take Snakemake minutes to
+#: plan.
+MOST_SHARDS = 10_000
+
+
 def planned_layout(shape: Shape, recipe: Recipe, settings: InferenceSettings) -> Layout:
     """Return the windows of a volume, as a task's settings place them.
 
@@ -70,7 +75,8 @@ def shard_count(layout: Layout, settings: InferenceSettings) -> int:
     """
     if settings.shards != "auto":
         return settings.shards
-    return max(1, math.ceil(layout.lattice.size * settings.views / settings.windows_per_shard))
+    wanted = math.ceil(layout.lattice.size * settings.views / settings.windows_per_shard)
+    return min(max(1, wanted), MOST_SHARDS)
 
 
 def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: int = 4) -> int:
@@ -88,7 +94,7 @@ def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: i
     base_channels : int
         Of the network.
     classes : int
-        Of the model, the background included.
+        Of the model, the background included where it has one.
     itemsize : int
         Bytes of a number in the convolutions.
     """

@@ -19,7 +19,8 @@ from parafovea.models.formats import (
     TorchScriptFormat,
 )
 from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec
+from parafovea.models.probabilities import probabilities
+from parafovea.models.spec import Activation, ModelSpec
 from parafovea.store import replacing
 
 FormatName = Literal["torchscript", "onnx", "openvino"]
@@ -44,15 +45,18 @@ class StandaloneUNet(nn.Module):
     ----------
     network : FusedUNet
         In evaluation mode.
+    activation : {"softmax", "sigmoid"}
+        `activation` of the model's description.
     """
 
-    def __init__(self, network: FusedUNet) -> None:
+    def __init__(self, network: FusedUNet, activation: Activation) -> None:
         super().__init__()
         self.network = network
+        self.activation: Activation = activation
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Tensor:
         """Return class probabilities; inputs and shapes as of `FusedUNet.forward`."""
-        return cast(Tensor, self.network(features, context)).softmax(dim=1)
+        return probabilities(cast(Tensor, self.network(features, context)), self.activation)
 
 
 def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
@@ -61,8 +65,9 @@ def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
     The network takes `features`, (N, input_channels, [z,] y, x) float32 at full resolution with
     the normalized voxels as the first channel where the model has `raw_input`, and, where it has a
     context, `context`, (N, context_channels, [z,] y, x) of the same size. It returns
-    `probabilities`, (N, classes, [z,] y, x) float32, which add up to 1. N is free, and so are the
-    sizes, in multiples of 16. What `metadata` says is in the file.
+    `probabilities`, (N, classes, [z,] y, x) float32, which add up to 1 in a segmentation, and are
+    one heatmap each in a detection. N is free, and so are the sizes, in multiples of 16. What
+    `metadata` says is in the file.
 
     The file is read back and compared to torch on random input of another size; it appears
     whole and checked, or not at all.
@@ -92,7 +97,7 @@ def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
     """
     _check_output(output, form)
     spec, network = load_model(folder)
-    standalone = StandaloneUNet(network).eval().requires_grad_(False)
+    standalone = StandaloneUNet(network, spec.activation).eval().requires_grad_(False)
     with replacing(output) as partial, torch.no_grad():
         written = FORMATS[form]()
         written.write(standalone, random_inputs(spec, TRACED, count=2), partial, metadata(spec))

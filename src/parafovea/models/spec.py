@@ -27,6 +27,8 @@ SpacingTuple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
+Kind = Literal["segmentation", "detection"]
+Activation = Literal["softmax", "sigmoid"]
 Alignment = Literal["registered", "concentric"]
 
 
@@ -116,7 +118,11 @@ class Overrides(Strict):
 class Recipe(Strict):
     """Everything about a model but its weights: enough to make its input and to train it."""
 
-    kind: Literal["segmentation"] = "segmentation"
+    kind: Kind = Field(
+        "segmentation",
+        description="segmentation: every voxel is of one class (softmax); detection: a heatmap for "
+        "each thing to find (sigmoid).",
+    )
     unit: str = Field("nanometer", description="Unit of every spacing here.")
     spacing: SpacingTuple = Field(description="Voxel size of the local view along z, y, x.")
     normalization: Normalization = Normalization()
@@ -129,7 +135,9 @@ class Recipe(Strict):
     context: ContextSpec | None = None
     network: NetworkSpec = NetworkSpec()
     classes: tuple[str, ...] = Field(
-        min_length=2, description="Class names; the first is the background."
+        min_length=1,
+        description="segmentation: class names, the first is the background, at least 2; "
+        "detection: names of what is found, without a background.",
     )
     window: ShapeTuple = Field(description="Voxels of a training window along z, y, x.")
 
@@ -150,6 +158,15 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
         check_window(self.window, self.network.dimensions)
+        if self.kind == "segmentation" and len(self.classes) < 2:
+            raise ValueError(
+                f"classes are {', '.join(self.classes)}, but a segmentation has at least 2, the "
+                "background first: name them, or set kind: detection"
+            )
+        if self.kind == "detection" and self.network.output != "labels":
+            raise ValueError(
+                f"a detection has heatmaps, no {self.network.output}: set network.output: labels"
+            )
         if (self.context is None) != (self.network.fusion == "none"):
             raise ValueError(
                 f"fusion {self.network.fusion!r} and context "
@@ -162,6 +179,17 @@ class Recipe(Strict):
                 f"the local one is {self.context_ratio} along z, y, x: give a coarser one"
             )
         return self
+
+    @property
+    def activation(self) -> Activation:
+        """What makes probabilities of scores: softmax where a voxel is of exactly one class."""
+        exclusive = self.kind == "segmentation" and self.network.output == "labels"
+        return "softmax" if exclusive else "sigmoid"
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of what the labels 1, 2, ... of a truth mean: the classes but the background."""
+        return self.classes[1:] if self.kind == "segmentation" else self.classes
 
     @property
     def context_ratio(self) -> SpacingTuple | None:

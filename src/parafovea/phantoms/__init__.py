@@ -3,9 +3,21 @@
 from collections.abc import Callable
 
 from parafovea.phantoms.cell import CELL_CLASSES, cell_phantom
-from parafovea.phantoms.phantom import Phantom
+from parafovea.phantoms.chest import CHEST_CLASSES, chest_phantom, lung_mask
+from parafovea.phantoms.lesions import smallest_diameter
+from parafovea.phantoms.phantom import Finding, Phantom
 
 #: Makers of phantoms by name; each takes a seed, `shape`, `spacing` and `unit`.
-PHANTOMS: dict[str, Callable[..., Phantom]] = {"cell": cell_phantom}
+PHANTOMS: dict[str, Callable[..., Phantom]] = {"cell": cell_phantom, "chest": chest_phantom}
 
-__all__ = ["CELL_CLASSES", "PHANTOMS", "Phantom", "cell_phantom"]
+__all__ = [
+    "CELL_CLASSES",
+    "CHEST_CLASSES",
+    "PHANTOMS",
+    "Finding",
+    "Phantom",
+    "cell_phantom",
+    "chest_phantom",
+    "lung_mask",
+    "smallest_diameter",
+]

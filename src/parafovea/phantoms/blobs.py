@@ -210,7 +210,7 @@ def draw_blob(blob: Blob, lattice: Lattice, *, shape: Shape, wobble: Field) -> D
     uneven = lattice.sample(wobble, box)
     positions = lattice.voxel_positions(box)
     distance = _spine_distance(blob, positions) + np.float32(WOBBLE) * uneven
-    mask = _largest_piece(distance <= 0)
+    mask = largest_piece(distance <= 0)
     if not mask.any():
         return None
     depth = -distance
@@ -252,7 +252,7 @@ def _spine_distance(blob: Blob, positions: tuple[Field, Field, Field]) -> Field:
     return np.sqrt(nearest) - np.float32(blob.radius)
 
 
-def _largest_piece(mask: Mask) -> Mask:
+def largest_piece(mask: Mask) -> Mask:
     """Return the largest face-connected piece: thick voxels or the volume's edge may cut one."""
     labels, count = ndimage.label(mask)
     if count < 2:

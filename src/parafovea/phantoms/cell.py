@@ -17,7 +17,7 @@ from parafovea.errors import ConfigError
 from parafovea.grid import Box, Grid, Shape, Vector, shape3, vector3
 from parafovea.phantoms.anatomy import HALF_CISTERNA, Anatomy, plan_cell
 from parafovea.phantoms.blobs import Blob, DrawnBlob, draw_blob
-from parafovea.phantoms.lattice import Field, Lattice, random_stream, smoothstep, white_noise
+from parafovea.phantoms.lattice import Field, Lattice, smoothstep, white_planes
 from parafovea.phantoms.phantom import Phantom
 
 CELL_CLASSES = ("background", "mitochondrion", "nucleus", "membrane")
@@ -125,7 +125,7 @@ def _slab_image(
     for axis in range(3):
         grey = ndimage.correlate1d(grey, FOCUS_BLUR, axis=axis, mode="nearest")
     grey = grey[slab.relative_to(wide.start).slices]
-    shots = _planes(seed, SHOTS, slab)
+    shots = white_planes(seed, SHOTS, slab)
     # Shot noise grows as the root of the signal.
     grey = grey + 6.5 * shots * np.sqrt(np.maximum(grey, 0) * np.float32(1 / 128))
     levels: NDArray[np.uint8] = np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
@@ -151,23 +151,10 @@ def _cisternae(anatomy: Anatomy, box: Box) -> Field:
 def _texture(seed: int, box: Box) -> Field:
     """Return the fine texture that cytoplasm and nucleus share: blurred noise and ribosomes."""
     padded = box.expanded((2, 0, 0))
-    noise = _planes(seed, TEXTURE, padded)
+    noise = white_planes(seed, TEXTURE, padded)
     for axis in range(3):
         noise = ndimage.correlate1d(noise, TEXTURE_BLUR, axis=axis, mode="wrap")
     noise = noise[2:-2]
-    specks = _planes(seed, RIBOSOMES, box)
+    specks = white_planes(seed, RIBOSOMES, box)
     # Ribosomes crowd where the texture is dark.
     return 52 * noise - 110 * smoothstep(specks - 3 * noise, 1.9, 2.5)
-
-
-def _planes(seed: int, stream: int, box: Box) -> Field:
-    """Return white noise in whole planes, each from a stream of its own.
-
-    (z, y, x) float32; planes may lie up to 8 outside of the volume.
-    """
-    shape = box.shape[1:]
-    planes = [
-        white_noise(random_stream(seed, stream, z + 8), shape)
-        for z in range(box.start[0], box.stop[0])
-    ]
-    return np.stack(planes)

@@ -1,8 +1,8 @@
 """Smooth fields on a coarse lattice: what is large is computed there, and read voxel by voxel.
 
-Lengths are counted in steps of the finest spacing, so that a phantom looks alike at any voxel
-size, and an anisotropic grid sees the same cell through thicker voxels. Only sums, products and
-square roots are used, whose results do not depend on the processor.
+A cell counts lengths in steps of the finest spacing, so that it looks alike at any voxel size, and
+an anisotropic grid sees the same cell through thicker voxels; a chest counts millimetres. Only
+sums, products and square roots are used, whose results do not depend on the processor.
 """
 
 from __future__ import annotations
@@ -49,6 +49,19 @@ def white_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.
     return noise
 
 
+def white_planes(seed: int, stream: int, box: Box) -> Field:
+    """Return white noise in whole planes of a box, each from a stream of its own.
+
+    (z, y, x) float32; planes may lie up to 8 outside of the volume.
+    """
+    shape = box.shape[1:]
+    planes = [
+        white_noise(random_stream(seed, stream, z + 8), shape)
+        for z in range(box.start[0], box.stop[0])
+    ]
+    return np.stack(planes)
+
+
 def smoothstep(values: Field, low: float, high: float) -> Field:
     """Return 0 below `low`, 1 above `high`, and 3t² - 2t³ between (same axes, float32)."""
     t = np.clip((values - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
@@ -67,18 +80,29 @@ class Lattice:
     step : tuple of float
         Distance between points along z, y, x, in lengths.
     voxel : tuple of float
-        Distance between voxels along z, y, x, in lengths; 1 along the finest axis.
+        Distance between voxels along z, y, x, in lengths.
+    offset : tuple of float
+        Position of voxel 0 along z, y, x, in lengths; that of point 0 is 0.
     """
 
     shape: Shape
     step: Vector
     voxel: Vector
+    offset: Vector = (0.0, 0.0, 0.0)
 
     @classmethod
-    def over(cls, grid: Grid) -> Lattice:
-        """Return the lattice that covers a grid; voxel 0 lies on point 0."""
-        finest = min(grid.spacing)
-        voxel = vector3([s / finest for s in grid.spacing])
+    def over(cls, grid: Grid, *, length: float | None = None) -> Lattice:
+        """Return the lattice that covers a grid; voxel 0 lies on point 0.
+
+        Parameters
+        ----------
+        grid : Grid
+            Of the voxels.
+        length : float, optional
+            What is counted as one length, in the grid's unit; the finest spacing by default.
+        """
+        unit = length or min(grid.spacing)
+        voxel = vector3([s / unit for s in grid.spacing])
         step = vector3([max(STEP, v) for v in voxel])
         shape = [
             math.floor((n - 1) * v / s) + 2 for n, v, s in zip(grid.shape, voxel, step, strict=True)
@@ -93,11 +117,11 @@ class Lattice:
     def positions(self, box: Box | None = None) -> tuple[Field, Field, Field]:
         """Return the points' positions along z, y, x, in lengths, as broadcastable float32."""
         inside = box or Box.whole(self.shape)
-        return _open_axes(inside, self.step)
+        return _open_axes(inside, self.step, (0.0, 0.0, 0.0))
 
     def voxel_positions(self, box: Box) -> tuple[Field, Field, Field]:
         """Return the voxels' positions along z, y, x, in lengths, as broadcastable float32."""
-        return _open_axes(box, self.voxel)
+        return _open_axes(box, self.voxel, self.offset)
 
     def noise(self, rng: np.random.Generator, sigma: float) -> Field:
         """Return noise of mean 0, variance 1, as white noise blurred with `sigma` lengths.
@@ -140,6 +164,7 @@ class Lattice:
         for axis in (2, 1, 0):
             start, stop = box.start[axis], box.stop[axis]
             place = np.arange(start, stop) * (self.voxel[axis] / self.step[axis])
+            place = place + self.offset[axis] / self.step[axis]
             low = np.minimum(np.floor(place).astype(np.intp), self.shape[axis] - 2)
             shape = [1, 1, 1]
             shape[axis] = stop - start
@@ -149,10 +174,10 @@ class Lattice:
         return out
 
 
-def _open_axes(box: Box, step: Vector) -> tuple[Field, Field, Field]:
+def _open_axes(box: Box, step: Vector, offset: Vector) -> tuple[Field, Field, Field]:
     axes = []
     for axis in range(3):
-        values = np.arange(box.start[axis], box.stop[axis]) * step[axis]
+        values = np.arange(box.start[axis], box.stop[axis]) * step[axis] + offset[axis]
         shape = [1, 1, 1]
         shape[axis] = len(values)
         axes.append(values.astype(np.float32).reshape(shape))

@@ -172,6 +172,23 @@ def _render_report(work: Work, _: Rates) -> Cost:
     return Cost(PLAIN + 100 * plane, 20.0)
 
 
+def _detect_nodules(work: Work, _: Rates) -> Cost:
+    """Hold slabs of the heatmap and of the scan, and write the heatmap in the scan's voxels."""
+    voxels = work.source.size + work.volume.size
+    page = math.prod(work.source.shape[1:])
+    return Cost(PLAIN + 40 * PLANES * page, 20 + voxels / 5e6)
+
+
+def _measure_detections(work: Work, _: Rates) -> Cost:
+    """Read tables, or a mask once."""
+    return Cost(PLAIN + 40 * PLANES * math.prod(work.source.shape[1:]), 5 + work.source.size / 1e7)
+
+
+def _render_detections(work: Work, _: Rates) -> Cost:
+    """Hold a few planes, and a coarse grid of the scan for its surfaces."""
+    return Cost(PLAIN + 1e9 + 100 * math.prod(work.source.shape[1:]), 60.0)
+
+
 STAGES: Mapping[str, Callable[[Work, Rates], Cost]] = {
     "make_phantom": _make_phantom,
     "resample_volume": _resample_volume,
@@ -182,4 +199,7 @@ STAGES: Mapping[str, Callable[[Work, Rates], Cost]] = {
     "segment_objects": _segment_objects,
     "measure_quality": _measure_quality,
     "render_report": _render_report,
+    "detect_nodules": _detect_nodules,
+    "measure_detections": _measure_detections,
+    "render_detections": _render_detections,
 }

@@ -9,8 +9,9 @@ from pathlib import Path
 from parafovea.backbones.arguments import Dinov3Arguments, parse_arguments
 from parafovea.planning.work import View, Work
 
-#: Bytes of an element: volume, features; a sum; a probability, at most; a class and an object id.
-HALF, SUM, PROBABILITY, LABELS = 2, 8, 4, 5
+#: Bytes of an element: volume, features; a sum; a probability, at most; a class and an object id; a
+#: voxel of a heatmap as NIfTI.
+HALF, SUM, PROBABILITY, LABELS, HEAT = 2, 8, 4, 5, 4
 
 #: Features of a token of the largest published DINOv3, where the weights are not on this machine.
 WIDEST = 4096
@@ -33,8 +34,15 @@ def stored_bytes(work: Work) -> dict[str, int]:
         "extract_context": 0 if work.wide is None else views * _tokens(work.wide, work),
         "infer_shard": SUM * classes * _summed(work),
         "blend_shards": PROBABILITY * classes * predicted,
-        "segment_objects": LABELS * predicted,
+        **_results(work, predicted),
     }
+
+
+def _results(work: Work, predicted: int) -> dict[str, int]:
+    """Return the bytes of what is made of a prediction: labels, or a heatmap in the scan."""
+    if work.recipe.kind == "detection":
+        return {"detect_nodules": HEAT * work.source.size}
+    return {"segment_objects": LABELS * predicted}
 
 
 def _tokens(view: View, work: Work) -> int:

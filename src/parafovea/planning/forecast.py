@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from parafovea.config import Project
+from parafovea.models.spec import Kind
 from parafovea.planning.advice import advice
 from parafovea.planning.costs import Rates, cost
 from parafovea.planning.disk import stored_bytes
@@ -15,15 +16,13 @@ from parafovea.planning.work import Work
 #: Stages whose rules ask for a GPU.
 GPU_STAGES = ("extract_features", "extract_context", "infer_shard")
 
-#: Stages of a sample, in the order in which they run.
-ORDER = (
-    "resample_volume",
-    *GPU_STAGES,
-    "blend_shards",
-    "segment_objects",
-    "measure_quality",
-    "render_report",
-)
+#: Stages of any sample, and those after them by its kind, in the order in which they run.
+SHARED = ("resample_volume", *GPU_STAGES, "blend_shards")
+OF_KIND: Mapping[Kind, tuple[str, ...]] = {
+    "segmentation": ("segment_objects", "measure_quality", "render_report"),
+    "detection": ("detect_nodules", "measure_detections", "render_detections"),
+}
+ORDER = (*SHARED, *OF_KIND["segmentation"], *OF_KIND["detection"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def forecast(sample: str, work: Work, rates: Rates | None = None) -> Forecast:
         "infer_shard": work.shards,
     }
     stages = []
-    for stage in ORDER:
+    for stage in (*SHARED, *OF_KIND[work.recipe.kind]):
         taken = cost(stage, work, rates)
         stages.append(
             StageForecast(

@@ -21,6 +21,7 @@ STORED = {
     "infer_shard": "shards",
     "blend_shards": "prediction",
     "segment_objects": "objects",
+    "detect_nodules": "heatmap",
 }
 
 TSV_COLUMNS = (

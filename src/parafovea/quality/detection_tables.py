@@ -49,7 +49,9 @@ def read_candidates(path: Path) -> pd.DataFrame:
     return read_numbers(path, (*COORDINATES, "probability"))
 
 
-def read_findings(path: Path, *, unknown_diameter: bool = False) -> pd.DataFrame:
+def read_findings(
+    path: Path, *, unknown_diameter: bool = False, blank: bool = False
+) -> pd.DataFrame:
     """Read findings: the truth.
 
     Parameters
@@ -58,6 +60,8 @@ def read_findings(path: Path, *, unknown_diameter: bool = False) -> pd.DataFrame
         Columns seriesuid, coordX, coordY, coordZ, diameter_mm, as for `read_candidates`.
     unknown_diameter : bool
         Accept negative diameters, which say "not known" in LUNA16's excluded findings.
+    blank : bool
+        Accept lines with a series and nothing else, which say that the scan has no findings: NaN.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def read_findings(path: Path, *, unknown_diameter: bool = False) -> pd.DataFrame
         As `read_candidates`; also if a diameter is not positive, or if a finding of known
         diameters stands there twice.
     """
-    table = read_numbers(path, (*COORDINATES, "diameter_mm"))
+    table = read_numbers(path, (*COORDINATES, "diameter_mm"), blank=blank)
     size = table["diameter_mm"]
     unfit = table[(size == 0) if unknown_diameter else (size <= 0)]
     advice = "a positive diameter" + (", or -1 where it is not known" if unknown_diameter else "")
@@ -79,7 +83,7 @@ def read_findings(path: Path, *, unknown_diameter: bool = False) -> pd.DataFrame
         for line, value in zip(unfit["line"], unfit["diameter_mm"], strict=True)
     ]
     if not unknown_diameter:
-        problems += _repeated(path, table)
+        problems += _repeated(path, table.dropna(subset=["diameter_mm"]))
     refuse(problems)
     return table
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from parafovea.errors import ConfigError
 from parafovea.grid import AXES
+from parafovea.models.spec import Kind
 from parafovea.quality.settings import Limit
 
 Value = float | int | None
@@ -50,7 +51,39 @@ class Judged:
         return self.limit.holds(self.value)
 
 
-def metric_paths(classes: Sequence[str], instances: Sequence[str]) -> tuple[Path, ...]:
+#: Metrics that every result has.
+COVERAGE: tuple[Path, ...] = (
+    ("coverage", "minimum_weight"),
+    ("coverage", "uncovered_voxels"),
+    ("coverage", "padded_context"),
+)
+MEMORY: tuple[Path, ...] = (
+    ("memory", "fallbacks"),
+    ("memory", "smallest_batch"),
+    ("memory", "cpu_shards"),
+)
+#: Metrics of the detections of a scan; lengths in millimetres.
+DETECTION: tuple[Path, ...] = (
+    *(("detections", part) for part in (OVERALL, "high", "intermediate", "low")),
+    *COVERAGE,
+    ("coverage", "skipped_windows"),
+    *MEMORY,
+    ("nodules",),
+    ("found",),
+    ("missed",),
+    ("false_positives",),
+    ("sensitivity", OVERALL),
+    ("sensitivity", "at_1_false_positive"),
+    ("precision",),
+    ("centre_distance_mm",),
+    ("diameter_error_mm", OVERALL),
+    ("diameter_error_mm", "signed"),
+)
+
+
+def metric_paths(
+    classes: Sequence[str], instances: Sequence[str], *, kind: Kind = "segmentation"
+) -> tuple[Path, ...]:
     """Return the paths of all metrics that a result has, in the order of the tables.
 
     Parameters
@@ -59,14 +92,14 @@ def metric_paths(classes: Sequence[str], instances: Sequence[str]) -> tuple[Path
         All class names, the background first.
     instances : sequence of str
         Names of the classes whose objects are numbered.
+    kind : str
+        Of the task. Those of a detection do not depend on its classes.
     """
+    if kind == "detection":
+        return DETECTION
     return (
-        ("coverage", "minimum_weight"),
-        ("coverage", "uncovered_voxels"),
-        ("coverage", "padded_context"),
-        ("memory", "fallbacks"),
-        ("memory", "smallest_batch"),
-        ("memory", "cpu_shards"),
+        *COVERAGE,
+        *MEMORY,
         *(("seam_energy", part) for part in (OVERALL, *AXES)),
         ("entropy",),
         *((metric, part) for metric in OVERLAP for part in (OVERALL, *classes)),
@@ -84,13 +117,19 @@ def metric_name(path: Path) -> str:
     return ".".join(part for part in path if part != OVERALL)
 
 
-def metric_names(classes: Sequence[str], instances: Sequence[str]) -> tuple[str, ...]:
+def metric_names(
+    classes: Sequence[str], instances: Sequence[str], *, kind: Kind = "segmentation"
+) -> tuple[str, ...]:
     """Return the names of all metrics that a result has: see `metric_paths`."""
-    return tuple(metric_name(path) for path in metric_paths(classes, instances))
+    return tuple(metric_name(path) for path in metric_paths(classes, instances, kind=kind))
 
 
 def check_limits(
-    limits: Mapping[str, Limit], classes: Sequence[str], instances: Sequence[str]
+    limits: Mapping[str, Limit],
+    classes: Sequence[str],
+    instances: Sequence[str],
+    *,
+    kind: Kind = "segmentation",
 ) -> None:
     """Raise `ConfigError` for a limit on a metric that no result of these classes has.
 
@@ -98,10 +137,10 @@ def check_limits(
     ----------
     limits : mapping of str to Limit
         Limits by metric name.
-    classes, instances : sequence of str
+    classes, instances, kind
         As for `metric_paths`.
     """
-    known = metric_names(classes, instances)
+    known = metric_names(classes, instances, kind=kind)
     unknown = [name for name in limits if name not in known]
     if unknown:
         raise ConfigError(

@@ -33,7 +33,9 @@ class _Line:
     cells: dict[str, str]
 
 
-def read_numbers(path: Path, names: Sequence[str], *, series: bool = True) -> pd.DataFrame:
+def read_numbers(
+    path: Path, names: Sequence[str], *, series: bool = True, blank: bool = False
+) -> pd.DataFrame:
     """Read columns of finite numbers.
 
     Parameters
@@ -45,6 +47,8 @@ def read_numbers(path: Path, names: Sequence[str], *, series: bool = True) -> pd
         Columns, of `ALIASES`; others are ignored.
     series : bool
         Read the column seriesuid as text, too.
+    blank : bool
+        Accept lines that have a series and nothing in all columns of `names`: NaN there.
 
     Returns
     -------
@@ -64,6 +68,10 @@ def read_numbers(path: Path, names: Sequence[str], *, series: bool = True) -> pd
         place = f"{path}:{line.number}"
         if series and not line.cells["seriesuid"]:
             problems.append(f"{place}: seriesuid is empty: name the scan")
+        if blank and not any(line.cells[name] for name in names):
+            for column in columns.values():
+                column.append(math.nan)
+            continue
         for name in names:
             text = line.cells[name]
             value = _number(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from parafovea.errors import StoreError
+from parafovea.postprocess.detections import CSV_COLUMNS, load_detections_table
 from parafovea.report.charts import Point
 from parafovea.report.sample import Metric
 from parafovea.report.view import SampleView
@@ -24,6 +25,15 @@ HEADLINES = (
     "arand.error",
     "seam_energy",
     "entropy",
+)
+
+#: The same of scans with detections.
+DETECTION_HEADLINES = (
+    "sensitivity",
+    "sensitivity.at_1_false_positive",
+    "false_positives",
+    "detections",
+    "centre_distance_mm",
 )
 
 #: Panels of the cohort's figure.
@@ -94,6 +104,8 @@ def headline_metrics(views: Sequence[SampleView]) -> tuple[str, ...]:
     for pattern in HEADLINES:
         wanted = [pattern.replace("{}", name) for name in classes] if "{}" in pattern else [pattern]
         chosen.extend(name for name in wanted if name in valued and name not in chosen)
+    if any(view.counted == "Detections" for view in views):
+        chosen += [name for name in DETECTION_HEADLINES if name in valued and name not in chosen]
     return tuple((chosen or valued)[:MOST_PANELS])
 
 
@@ -118,10 +130,12 @@ def cohort_table(views: Sequence[SampleView]) -> pd.DataFrame:
     -------
     DataFrame
         Columns sample, task, degraded, objects, limits, limits_met, then the metrics; a metric
-        that a sample does not have, or whose value is undefined, is empty.
+        that a sample does not have, or whose value is undefined, is empty, and so are the objects
+        of a scan with detections.
     """
     names = metric_names(views)
     rows = []
+    counts_objects = [view.counted == "Objects" for view in views]
     for view in views:
         values = {metric.name: metric.value for metric in view.metrics}
         rows.append(
@@ -129,13 +143,38 @@ def cohort_table(views: Sequence[SampleView]) -> pd.DataFrame:
                 "sample": view.sample,
                 "task": view.task,
                 "degraded": bool(view.degraded),
-                "objects": view.object_count,
+                "objects": view.object_count if view.counted == "Objects" else None,
                 "limits": view.verdict.limits,
                 "limits_met": view.verdict.met,
                 **{name: values.get(name) for name in names},
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    # scans have detections, which are a metric of theirs
+    return table if all(counts_objects) else table.astype({"objects": "Int64"})
+
+
+def join_detections(tables: Sequence[Path], output: Path) -> None:
+    """Write the lines of many detections.csv into one; they name their scan themselves.
+
+    Parameters
+    ----------
+    tables : sequence of Path
+        Files of `detect_nodules`.
+    output : Path
+        CSV to write, with the same columns.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing or has other columns.
+    """
+    lines = [",".join(CSV_COLUMNS)]
+    for path in tables:
+        # complains where it is no such table
+        load_detections_table(path)
+        lines += path.read_text(encoding="utf-8").splitlines()[1:]
+    output.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def join_tables(tables: Mapping[tuple[str, str], Path], output: Path) -> None:

@@ -64,6 +64,22 @@ class SampleResults:
         return self.folder / "objects.tsv"
 
     @property
+    def detections(self) -> Path:
+        """The detections of a scan."""
+        return self.folder / "detections.json"
+
+    @property
+    def detection_table(self) -> Path:
+        """One line for each detection."""
+        return self.folder / "detections.csv"
+
+    @property
+    def detection_drawings(self) -> tuple[Path, ...]:
+        """The pictures of a scan's detections."""
+        names = ("visualization.png", "confidence_distribution.png")
+        return tuple(self.folder / name for name in names)
+
+    @property
     def quality(self) -> Path:
         """Metrics, nested, with their provenance."""
         return self.folder / "quality.json"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from parafovea.models.spec import PositiveInt, Strict
+
+#: Colours from cold to hot. No matplotlib here: the workflow reads this whenever it plans.
+COLORMAPS = ("hot", "inferno", "magma", "plasma", "viridis", "cividis", "jet", "turbo", "afmhot")
 
 
 class ReportSettings(Strict):
@@ -21,3 +24,25 @@ class ReportSettings(Strict):
     max_pixels: Annotated[int, Field(ge=16)] = Field(
         900, description="Longest side of a drawn plane; larger planes are averaged down to it."
     )
+
+
+class VisualizationSettings(Strict):
+    """Which pictures of detections are drawn, and how."""
+
+    num_slices: PositiveInt = Field(
+        5, description="Most axial slices shown, through the most confident detections."
+    )
+    colormap: str = Field(
+        "hot", description="Colours of the heatmap: one of Matplotlib's sequential maps."
+    )
+    overlay_alpha: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="Opacity of the heatmap over the scan where it is 1."
+    )
+    save_3d: bool = Field(False, description="Write the interactive page in three dimensions.")
+
+    @field_validator("colormap")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in COLORMAPS:
+            raise ValueError(f"colormap {value!r} is not known: use one of {', '.join(COLORMAPS)}")
+        return value

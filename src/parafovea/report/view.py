@@ -91,6 +91,11 @@ class SampleView:
     provenance: dict[str, tuple[tuple[str, str], ...]]
     drawings: tuple[Drawing, ...]
 
+    @property
+    def counted(self) -> str:
+        """What `object_count` counts."""
+        return "Objects"
+
     def metric(self, name: str) -> Metric | None:
         """Return the metric of a name, or None where this sample has none."""
         return next((metric for metric in self.metrics if metric.name == name), None)
@@ -147,7 +152,7 @@ def view_sample(
         task=task,
         title=title or sample,
         degraded=degraded_reasons(records),
-        facts={**grid_facts(grid), **_model_facts(stores["Prediction"].attributes)},
+        facts={**grid_facts(grid), **model_facts(stores["Prediction"].attributes)},
         verdict=verdict(metrics),
         metrics=metrics,
         classes=_counts(objects, classes, records["Objects"]),
@@ -163,7 +168,8 @@ def class_names(channels: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(channels) if channels else ("prediction",)
 
 
-def _model_facts(record: Mapping[str, Any]) -> dict[str, str]:
+def model_facts(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the model and the version that a record names, as far as it does."""
     facts = {}
     model = record.get("model")
     if isinstance(model, Mapping) and "name" in model:

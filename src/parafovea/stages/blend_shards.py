@@ -151,7 +151,18 @@ def blend_shards(
             "minimum_weight": means.least / 2.0**WEIGHT_BITS,
             "uncovered_voxels": 0,
             "padded_context": _padded_context(layout, made),
+            **_skipped(opened, layout),
         }
+
+
+def _skipped(shards: Sequence[Stored], layout: Layout) -> dict[str, int]:
+    """Return how many windows of the sample were left out, where shards say so; and log it."""
+    if any("skipped_windows" not in shard.attributes for shard in shards):
+        return {}
+    skipped = sum(int(shard.attributes["skipped_windows"]) for shard in shards)
+    windows = layout.lattice.size
+    logger.info("%d of %d windows show no body and were not computed", skipped, windows)
+    return {"skipped_windows": skipped, "windows": windows}
 
 
 def output_block(scale: Vector) -> Shape:

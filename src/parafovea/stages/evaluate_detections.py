@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-
-import pandas as pd
 
 from parafovea.errors import StoreError, TableError
 from parafovea.provenance import record
@@ -21,9 +18,6 @@ from parafovea.quality.detection_tables import (
 from parafovea.quality.detections import DetectionScore, evaluate_detections
 from parafovea.quality.matching import MOST_CANDIDATES
 from parafovea.store import replacing
-
-#: Enough digits to tell probabilities of nine decimals apart.
-_DIGITS = "%.10g"
 
 _FINDING = ("seriesuid", *COORDINATES, "diameter_mm", "hit", "marks")
 _CANDIDATE = ("line", "seriesuid", *COORDINATES, "probability", "outcome")
@@ -111,15 +105,9 @@ def score_files(
 def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> None:
     # loads matplotlib, which takes a second
     from parafovea.report.froc import draw_froc
+    from parafovea.report.froc_files import DIGITS, curve_table, summary_text
 
-    corners = score.curve.corners()
-    curve = pd.DataFrame(
-        {
-            "false_positives_per_scan": corners.false_positives,
-            "sensitivity": corners.sensitivity,
-            "threshold": corners.threshold,
-        }
-    )
+    curve = curve_table(score)
     findings, candidates = score.matching.findings, score.matching.candidates
     lines = candidates["line"].reindex(findings["candidate"]).reset_index(drop=True)
     hits = findings[list(_FINDING)].assign(
@@ -129,7 +117,6 @@ def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> 
     )
     tables = {"froc": curve, "hits": hits, "candidates": candidates[list(_CANDIDATE)]}
     made = record("evaluate_detections", **facts)
-    text = json.dumps({**score.summary(), "provenance": made}, indent=2, allow_nan=False)
     # all are written beside before the first is put in place
     with ExitStack() as stack:
         figures = {
@@ -139,6 +126,6 @@ def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> 
         draw_froc(score, figures)
         for name, table in tables.items():
             partial = stack.enter_context(replacing(output / f"{name}.tsv"))
-            table.to_csv(partial, sep="\t", index=False, float_format=_DIGITS)
+            table.to_csv(partial, sep="\t", index=False, float_format=DIGITS)
         partial = stack.enter_context(replacing(output / "summary.json"))
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(summary_text(score, made), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, open_sums
 from parafovea.models.folder import load_model
 from parafovea.models.spec import Overrides, require_cacheable
+from parafovea.postprocess.body import windows_with_body
+from parafovea.postprocess.scan_body import stored_body
 from parafovea.progress import tracked
 
 logger = logging.getLogger(__name__)
@@ -50,7 +53,7 @@ def infer_shard(
         Model folder.
     output : Path
         Zarr to write: (class, z, y, x) int64, weight times probability in fixed point, over the
-        voxels that the shard's windows touch.
+        voxels that the shard's windows touch. Of a detection, windows without body are left out.
     shard : int
         Which shard, from 1 to the number that `settings` asks for.
     settings : InferenceSettings
@@ -69,6 +72,8 @@ def infer_shard(
         shard.
     MemoryLimitError
         If not even one window fits the memory of the CPU, or the whole volume that of the device.
+    VoxelError
+        If the scan of a detection shows no body.
     ConfigError
         If the engine does not run on the device, or cannot compile the network.
     MissingExtraError
@@ -85,11 +90,16 @@ def infer_shard(
     opened = SampleInputs(inputs, recipe)
     augmented = [AugmentedInputs(SampleInputs(view, recipe)) for view in views]
     share = Shard.of(opened, spec, settings, number=shard)
+    if spec.kind == "detection" and settings.skip_empty:
+        body = stored_body(opened.volume)
+        share = replace(share, wanted=windows_with_body(share.layout, opened.grid, body))
+        empty = share.part.size - share.count
+        logger.info("%d of %d windows show no body and are left out", empty, share.part.size)
     device = choose_device()
     dtype = choose_dtype(settings.precision, device)
     # No more than all shards together have windows: the same for each of them.
     batch_size = min(settings.batch_size, share.layout.lattice.size)
-    count = share.part.size * settings.views
+    count = share.count * settings.views
     by_torch = settings.compile or not settings.do_eval
     engine = choose_engine(settings.engine, device, compiled=by_torch)
     facts = (count, share.layout.window, device, dtype, engine)
@@ -99,7 +109,7 @@ def infer_shard(
             "do_eval is false: batch normalization takes the statistics of each batch, so that "
             "results depend on which windows share one"
         )
-    if settings.mode == "whole_volume" and share.part.size:
+    if settings.mode == "whole_volume" and share.count:
         require_memory(spec, share.layout.window, dtype, device)
 
     def compute(execution: Execution) -> None:
@@ -111,11 +121,18 @@ def infer_shard(
             batch_statistics=not settings.do_eval,
             engine=engine,
             compiled=settings.compile,
+            activation=spec.activation,
         )
         windows = chain(
-            predicted(share.inputs, predictor, share.layout, share.part),
+            predicted(share.inputs, predictor, share.layout, share.part, share.wanted),
             *(
-                predicted(view, AugmentedPredictor(predictor, view), share.layout, share.part)
+                predicted(
+                    view,
+                    AugmentedPredictor(predictor, view),
+                    share.layout,
+                    share.part,
+                    share.wanted,
+                )
                 for view in augmented
             ),
         )

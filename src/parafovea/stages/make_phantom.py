@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from parafovea.errors import ConfigError
-from parafovea.grid import Grid, Shape, Vector
+from parafovea.grid import Shape, Vector
 from parafovea.phantoms import PHANTOMS
+from parafovea.phantoms.files import write_findings, write_volume
 from parafovea.provenance import record
-from parafovea.store import create
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +24,15 @@ def make_phantom(
     shape: Shape,
     spacing: Vector,
     unit: str = "nanometer",
+    regions: str | Path | None = None,
+    nodules: str | Path | None = None,
 ) -> None:
-    """Write a phantom as three OME-Zarr stores on one grid.
+    """Write a phantom as volumes on one grid, OME-Zarr or (`.nii.gz`) NIfTI.
 
     Parameters
     ----------
     volume : Path
-        Written: the image, (z, y, x) uint8.
+        Written: the image, (z, y, x) uint8, or int16 Hounsfield units.
     truth : Path
         Written: the class of each voxel, (z, y, x) uint8; the names are in its attributes.
     objects : Path
@@ -48,11 +47,17 @@ def make_phantom(
         Distance between voxels along z, y, x, in `unit`.
     unit : str
         Name of the unit of length.
+    regions : str or Path, optional
+        Written: what each voxel shows, (z, y, x) uint8; the names are in its attributes.
+    nodules : str or Path, optional
+        Written: the objects as points and diameters, a CSV of LUNA16's columns whose seriesuid is
+        the name of the volume.
 
     Raises
     ------
     ConfigError
-        If there is no phantom of this kind, or the seed is negative.
+        If there is no phantom of this kind, the seed is negative, the phantom does not fit the
+        shape and spacing, or it has no regions or findings.
     GridError
         If the shape, spacing or unit make no grid.
     """
@@ -63,18 +68,16 @@ def make_phantom(
     logger.info("%s phantom of seed %d: %s, %d objects", kind, seed, phantom.grid, count)
     made = record("make_phantom", phantom={"kind": kind, "seed": seed})
     named = {**made, "classes": list(phantom.class_names)}
-    _write(volume, phantom.image, phantom.grid, attributes=made, labels=False)
-    _write(truth, phantom.classes, phantom.grid, attributes=named, labels=True)
-    _write(objects, phantom.objects, phantom.grid, attributes={**made, "count": count}, labels=True)
-
-
-def _write(
-    path: Path,
-    voxels: np.ndarray[Any, Any],
-    grid: Grid,
-    *,
-    attributes: dict[str, Any],
-    labels: bool,
-) -> None:
-    with create(path, grid, dtype=voxels.dtype, attributes=attributes, labels=labels) as array:
-        array[...] = voxels
+    counted = {**made, "count": count}
+    grid = phantom.grid
+    if regions is not None:
+        if phantom.regions is None:
+            raise ConfigError(f"a phantom of kind {kind} has no regions: use one of kind chest")
+        shown = {**made, "regions": list(phantom.region_names)}
+        write_volume(Path(regions), phantom.regions, grid, attributes=shown, labels=True)
+    if nodules is not None:
+        series = volume.name.partition(".")[0]
+        write_findings(Path(nodules), phantom.findings, grid, series=series)
+    write_volume(volume, phantom.image, grid, attributes=made)
+    write_volume(truth, phantom.classes, grid, attributes=named, labels=True)
+    write_volume(objects, phantom.objects, grid, attributes=counted, labels=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from parafovea.grid import AXES
 from parafovea.provenance import lineage, record
 from parafovea.quality import metrics
 from parafovea.quality.compare import compare_with_truth
-from parafovea.quality.metrics import Judged, Value
+from parafovea.quality.metrics import Value
 from parafovea.quality.probabilities import profile_probabilities, seam_energy
+from parafovea.quality.record import coverage_marks, memory_marks, quality_json, quality_table
 from parafovea.quality.settings import Limit
 from parafovea.quality.truth import SampledTruth, TruthSource
 from parafovea.readers.unchanged import unchanged
@@ -74,7 +74,7 @@ def measure_quality(
                 "run segment_objects again"
             )
     grid = probabilities.grid
-    marks = _own_marks(probabilities, prediction) | _memory_marks(probabilities)
+    marks = _own_marks(probabilities, prediction) | memory_marks(probabilities.attributes)
     with unchanged(*[each.path for each in (truth, truth_objects) if each is not None]) as check:
         measured = marks | compare_with_truth(
             class_store,
@@ -99,8 +99,8 @@ def measure_quality(
         truth_objects=_grid_record(truth_objects),
     )
     with replacing(json_output) as json_path, replacing(tsv_output) as tsv_path:
-        json_path.write_text(_as_json(values, judged, provenance), encoding="utf-8")
-        tsv_path.write_text(_as_table(judged), encoding="utf-8")
+        json_path.write_text(quality_json(values, judged, provenance), encoding="utf-8")
+        tsv_path.write_text(quality_table(judged), encoding="utf-8")
 
 
 def _segmentation(objects: Stored, names: Sequence[str], path: Path) -> tuple[int, tuple[int, ...]]:
@@ -123,8 +123,6 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
         blending = prediction.attributes["blending"]
         window, starts = blending["window"], blending["starts"]
         scale = blending.get("output_scale", (1, 1, 1))
-        weight = float(blending["minimum_weight"])
-        uncovered = int(blending["uncovered_voxels"])
     except KeyError as error:
         raise StoreError(
             f"{path} has no complete record of its blending ({error} is missing): "
@@ -137,9 +135,7 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
     }
     defined = [energy for energy in energies.values() if energy is not None]
     return {
-        ("coverage", "minimum_weight"): weight,
-        ("coverage", "uncovered_voxels"): uncovered,
-        ("coverage", "padded_context"): blending.get("padded_context"),
+        **coverage_marks(prediction.attributes, path),
         # The worst axis: a seam across one must not be averaged away.
         ("seam_energy", metrics.OVERALL): max(defined, default=None),
         **{("seam_energy", axis): energy for axis, energy in energies.items()},
@@ -147,56 +143,5 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
     }
 
 
-def _memory_marks(prediction: Stored) -> dict[metrics.Path, Value]:
-    """Return what inference had to do for want of memory; nothing where that is not recorded."""
-    execution = prediction.attributes.get("execution")
-    if execution is None:
-        return {}
-    return {
-        ("memory", "fallbacks"): len(execution["fallbacks"]),
-        ("memory", "smallest_batch"): int(execution["smallest_batch"]),
-        ("memory", "cpu_shards"): int(execution["cpu_shards"]),
-    }
-
-
 def _grid_record(source: TruthSource | None) -> dict[str, Any] | None:
     return None if source is None else source.grid.to_dict()
-
-
-def _as_json(
-    values: Mapping[metrics.Path, Value], judged: Sequence[Judged], provenance: Mapping[str, Any]
-) -> str:
-    verdicts = [one.passed for one in judged if one.passed is not None]
-    record = {
-        "metrics": metrics.nested(values),
-        "limits": {
-            one.metric: {
-                "minimum": one.limit.min,
-                "maximum": one.limit.max,
-                "value": one.value,
-                "passed": one.passed,
-            }
-            for one in judged
-            if one.limit is not None
-        },
-        "passed": all(verdicts) if verdicts else None,
-        "provenance": dict(provenance),
-    }
-    return json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def _as_table(judged: Sequence[Judged]) -> str:
-    lines = ["metric\tvalue\tminimum\tmaximum\tpassed"]
-    for one in judged:
-        low, high = (one.limit.min, one.limit.max) if one.limit else (None, None)
-        cells = [one.metric, *map(_cell, (one.value, low, high)), _cell(one.passed)]
-        lines.append("\t".join(cells))
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: float | int | bool | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int) else f"{value:.9g}"

@@ -5,21 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from parafovea.errors import ConfigError, ParafoveaError
-from parafovea.report.canvas import open_drawing, styled
+from parafovea.models.spec import Kind
+from parafovea.postprocess.detections import candidates_frame, load_detections
+from parafovea.provenance import record
+from parafovea.quality.cohort_detections import score_cohort
+from parafovea.quality.detections import DetectionScore
+from parafovea.report.canvas import Drawing, open_drawing, styled
 from parafovea.report.charts import draw_metrics
 from parafovea.report.cohort import (
     cohort_table,
     failures,
     headline_metrics,
+    join_detections,
     join_tables,
     metric_names,
     metric_points,
     summary_line,
 )
+from parafovea.report.detection_view import view_detections
+from parafovea.report.froc_files import froc_drawing, write_froc
 from parafovea.report.page import write_page
-from parafovea.report.sample import SampleResults
+from parafovea.report.sample import SampleResults, read_quality
 from parafovea.report.view import SampleView, view_sample
 from parafovea.store import replacing
 
@@ -37,10 +46,29 @@ class CohortSample:
         Name of its task.
     folder : Path
         Its results, its report's figures included.
+    kind : str
+        segmentation or detection, of its task.
     """
 
     task: str
     folder: Path
+    kind: Kind = "segmentation"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The FROC of a task on the page.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Its picture.
+    points : list of dict
+        Its operating points, as `DetectionScore.points`.
+    """
+
+    drawing: Drawing
+    points: list[dict[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +85,19 @@ class CohortOutputs:
         PNG, the headline metrics over samples.
     html : Path
         The page with everything.
+    detections : Path, optional
+        CSV, a line for each detection of any scan.
+    froc : Path, optional
+        Folder with a folder for each task with detections and truth: froc.tsv, summary.json,
+        froc.svg and froc.png; replaced whole. Without it the page has no curve.
     """
 
     table: Path
     objects: Path
     figure: Path
     html: Path
+    detections: Path | None = None
+    froc: Path | None = None
 
 
 def summarize_cohort(
@@ -72,10 +107,13 @@ def summarize_cohort(
     title: str = "Parafovea report",
     headline: Sequence[str] = (),
     embedded: int = 20,
+    bootstrap: int = 1000,
+    seed: int = 0,
 ) -> None:
     """Write the tables, the figure and the page of all samples.
 
-    Samples may be of several tasks and have different metrics.
+    Samples may be of several tasks, of both kinds, and have different metrics. For each task with
+    detections and truth there is one FROC over all of its scans that have truth.
 
     Parameters
     ----------
@@ -90,6 +128,8 @@ def summarize_cohort(
     embedded : int
         Samples whose pictures the page holds, those that miss limits before others; it says so
         where it leaves some out.
+    bootstrap, seed : int
+        Draws of scans for the interval of a FROC, and their seed.
 
     Raises
     ------
@@ -103,11 +143,18 @@ def summarize_cohort(
     views = [_view(name, sample) for name, sample in samples.items()]
     _check_headline(headline, metric_names(views))
     shown = _embedded(views, embedded)
-    tables = {(n, s.task): SampleResults(s.folder).object_table for n, s in samples.items()}
+    results = {name: SampleResults(sample.folder) for name, sample in samples.items()}
+    found = [name for name, sample in samples.items() if sample.kind == "detection"]
+    tables = {(n, s.task): results[n].object_table for n, s in samples.items() if n not in found}
+    scores = _scores(samples, bootstrap=bootstrap, seed=seed) if outputs.froc is not None else {}
     with replacing(outputs.table) as path:
         cohort_table(views).to_csv(path, sep="\t", index=False, lineterminator="\n")
     with replacing(outputs.objects) as path:
         join_tables(tables, path)
+    if outputs.detections is not None:
+        with replacing(outputs.detections) as path:
+            join_detections([results[name].detection_table for name in found], path)
+    curves = [] if outputs.froc is None else _write_scores(scores, outputs.froc, seed=seed)
     drawn = tuple(headline) or headline_metrics(views)
     with styled(), replacing(outputs.figure) as path:
         draw_metrics(metric_points(views), drawn, path)
@@ -122,17 +169,65 @@ def summarize_cohort(
         # What matters most comes first, the rest in the tables' order.
         metrics=tuple(dict.fromkeys((*drawn, *metric_names(views)))),
         chart=open_drawing(outputs.figure),
+        curves=curves,
     )
 
 
 def _view(name: str, sample: CohortSample) -> SampleView:
     results = SampleResults(sample.folder)
     try:
+        if sample.kind == "detection":
+            return view_detections(
+                results.prediction,
+                results.detections,
+                results.quality,
+                results.quality_table,
+                [open_drawing(path) for path in results.detection_drawings],
+                sample=name,
+                task=sample.task,
+            )
         drawings = [open_drawing(results.figures / file) for file in FIGURES]
         return view_sample(results, drawings, sample=name, task=sample.task)
     except ParafoveaError as error:
         error.add_note(f"in sample {name!r}")
         raise
+
+
+def _scores(
+    samples: Mapping[str, CohortSample], *, bootstrap: int, seed: int
+) -> dict[str, DetectionScore]:
+    """Return the score of each task whose scans have truth with nodules in it."""
+    nodules: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    candidates = {}
+    for name, sample in samples.items():
+        if sample.kind != "detection":
+            continue
+        results = SampleResults(sample.folder)
+        measured = read_quality(results.quality)
+        if "nodules" in measured:
+            nodules.setdefault(sample.task, {})[name] = measured["nodules"]
+            candidates[name] = candidates_frame(load_detections(results.detections))
+    scores = {
+        task: score_cohort(candidates, own, bootstrap=bootstrap, seed=seed)
+        for task, own in nodules.items()
+    }
+    return {task: score for task, score in scores.items() if score is not None}
+
+
+def _write_scores(scores: Mapping[str, DetectionScore], folder: Path, *, seed: int) -> list[Curve]:
+    with replacing(folder) as partial:
+        partial.mkdir()
+        for task, score in scores.items():
+            own = partial / task
+            own.mkdir()
+            scans = list(score.matching.series)
+            write_froc(score, own, record("summarize_cohort", task=task, scans=scans, seed=seed))
+    return [
+        Curve(
+            froc_drawing(folder / task / "froc.png", task, score), score.points.to_dict("records")
+        )
+        for task, score in scores.items()
+    ]
 
 
 def _embedded(views: Sequence[SampleView], count: int) -> frozenset[str]:

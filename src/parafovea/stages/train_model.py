@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -25,8 +24,6 @@ from parafovea.inference.settings import InferenceSettings
 from parafovea.models.folder import save_model
 from parafovea.models.network import FusedUNet
 from parafovea.models.spec import ModelSpec
-from parafovea.quality.compare import prediction_confusion
-from parafovea.quality.overlap import overlap_metrics
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.store import open_stored, replacing
 from parafovea.training.curve import draw_curve
@@ -90,7 +87,7 @@ def _new_spec(name: str, samples: Sequence[OpenSample], settings: TrainingSettin
     )
 
 
-def _trainer(folder: Path, settings: TrainingSettings) -> L.Trainer:
+def _trainer(folder: Path, settings: TrainingSettings, *, score: str) -> L.Trainer:
     device = choose_device()
     half = computes_bfloat16(device)
     return L.Trainer(
@@ -111,7 +108,7 @@ def _trainer(folder: Path, settings: TrainingSettings) -> L.Trainer:
             ModelCheckpoint(
                 folder,
                 filename="best",
-                monitor="validation_iou",
+                monitor=score,
                 mode="max",
                 save_last=True,
                 # A file that a killed run left is written over, not kept beside a "best-v1".
@@ -177,14 +174,16 @@ def train_model(
             settings.recipe,
             count=settings.steps * settings.batch_size,
             foreground=settings.foreground,
+            body=settings.body,
             seed=settings.seed,
             augmentation=settings.augmentation,
         ),
         VolumeWindows(check, settings.recipe.window, overlap=0),
         settings,
     )
-    task = FusionTask(FusedUNet.from_spec(spec), spec, settings)
-    trainer = _trainer(folder, settings)
+    task = FusionTask(FusedUNet.from_spec(spec), spec, settings, validation=check)
+    task.objective.start(task.network)
+    trainer = _trainer(folder, settings, score=task.objective.score)
     last = folder / "last.ckpt"
     if last.is_file():
         logger.info("going on from %s", last)
@@ -198,7 +197,7 @@ def train_model(
         "version": __version__,
         "samples": list(settings.samples),
         "validation": list(settings.validation),
-        "settings": settings.model_dump(mode="json", exclude={"recipe", "samples", "validation"}),
+        "settings": settings.model_dump(mode="json", exclude=_unrecorded(settings)),
         "best_step": int(best["global_step"]),
         "validation_scores": scores,
     }
@@ -206,8 +205,20 @@ def train_model(
         save_model(partial, spec.model_copy(update={"training": facts}), task.network)
         table = pd.DataFrame(task.history)
         table.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
-        draw_curve(table, partial / "loss.png", title=name)
+        draw_curve(
+            table,
+            partial / "loss.png",
+            title=name,
+            loss=task.objective.loss_name,
+            score=task.objective.score_name,
+        )
     shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _unrecorded(settings: TrainingSettings) -> set[str]:
+    """Return the settings that a model's card states elsewhere, or that mean nothing for it."""
+    elsewhere = {"recipe", "samples", "validation"}
+    return elsewhere if settings.recipe.kind == "detection" else elsewhere | {"body"}
 
 
 def _volume_scores(
@@ -216,21 +227,17 @@ def _volume_scores(
     """Rebuild the validation volumes with the workflow's blending and score them together."""
     spec = task.spec
     inference = InferenceSettings(window=spec.window, overlap=OVERLAP)
-    confusion = np.zeros((len(spec.classes),) * 2, dtype=np.int64)
     with tempfile.TemporaryDirectory(prefix="parafovea-") as folder:
         outputs = [Path(folder) / f"{number}.zarr" for number in range(len(samples))]
         task.rebuild(samples, outputs, inference)
         windows = VolumeWindows(samples, spec.window, overlap=OVERLAP)
         trainer.test(task, _loader(windows, task.settings.batch_size), verbose=False)
-        for sample, output in zip(samples, outputs, strict=True):
-            prediction = output.with_suffix(".prediction.zarr")
+        predictions = [output.with_suffix(".prediction.zarr") for output in outputs]
+        for output, prediction in zip(outputs, predictions, strict=True):
             blend_shards([output], prediction)
-            stored = open_stored(prediction)
-            confusion += prediction_confusion(stored, sample.truth, len(spec.classes))
-    scores = overlap_metrics(confusion, spec.classes)
+        scores = task.objective.volume_scores([open_stored(path) for path in predictions])
     return {
-        name: None if value is None else round(float(value), 4)
-        for name, value in ((".".join(path), value) for path, value in scores.items())
+        name: None if value is None else round(float(value), 4) for name, value in scores.items()
     }
 
 

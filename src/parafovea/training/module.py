@@ -11,7 +11,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,20 +20,22 @@ from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, WindowSums, open_sums
 from parafovea.models.network import FusedUNet
+from parafovea.models.probabilities import probabilities
 from parafovea.models.sampling import interpolate_at, project_at, project_context, project_local
 from parafovea.models.spec import ModelSpec
-from parafovea.quality.overlap import confusion_matrix, overlap_metrics
 from parafovea.training.augmentation import jittered, random_turns, turned
+from parafovea.training.objectives import objective_for
 from parafovea.training.samples import OpenSample, TrainingWindow
 from parafovea.training.settings import TrainingSettings
 
 
 class FusionTask(L.LightningModule):
-    """Learns classes from windows of cached features.
+    """Learns classes or heatmaps from windows of cached features.
 
-    Loss is Dice plus cross-entropy. Validation scores are those of all validation windows
-    together, not a mean over windows. `test_step` weighs and adds every window at its place with
-    the code of the workflow, and `on_test_epoch_end` leaves the sums of whole volumes.
+    What it learns and how it is scored is the objective of the model's kind. Validation scores are
+    those of all validation windows together, not a mean over windows. `test_step` weighs and adds
+    every window at its place with the code of the workflow, and `on_test_epoch_end` leaves the
+    sums of whole volumes.
 
     Parameters
     ----------
@@ -44,9 +45,18 @@ class FusionTask(L.LightningModule):
         The model to be.
     settings : TrainingSettings
         Steps, rates and seed.
+    validation : sequence of OpenSample
+        Samples that the windows of validations are from.
     """
 
-    def __init__(self, network: FusedUNet, spec: ModelSpec, settings: TrainingSettings) -> None:
+    def __init__(
+        self,
+        network: FusedUNet,
+        spec: ModelSpec,
+        settings: TrainingSettings,
+        *,
+        validation: Sequence[OpenSample] = (),
+    ) -> None:
         super().__init__()
         self.network = network
         self.spec = spec
@@ -54,10 +64,9 @@ class FusionTask(L.LightningModule):
         # Fixed order of memory: the faster one for convolutions on both kinds of device.
         flat = spec.network.dimensions == 2
         self._format = torch.channels_last if flat else torch.channels_last_3d
-        self.loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
+        self.objective = objective_for(spec, validation)
         self.history: list[dict[str, float]] = []
         self._losses: list[float] = []
-        self._confusion = np.zeros((len(spec.classes),) * 2, dtype=np.int64)
         self._test: Sequence[OpenSample] = ()
         self._sums: list[WindowSums] = []
         self._open = ExitStack()
@@ -148,12 +157,12 @@ class FusionTask(L.LightningModule):
         for window in windows:
             draw = self._generator(window, batch_index)
             local, wide = self._inputs(window, draw)
-            target = self._moved(window.target.astype(np.int64))[None]
+            target = self.objective.target(window).to(self.device)
             turns = self._turns(draw)
             inputs.append((turned(local, turns), None if wide is None else turned(wide, turns)))
             targets.append(turned(target, turns))
         target = self._flattened(torch.stack(targets))
-        loss: Tensor = self.loss(self._scores(inputs).float(), target)
+        loss = self.objective.loss(self._scores(inputs).float(), target)
         self._losses.append(self._finite(float(loss.detach())))
         self.log("loss", loss, prog_bar=True, batch_size=len(windows))
         return loss
@@ -181,26 +190,18 @@ class FusionTask(L.LightningModule):
         return random_turns(axes, square=square, rng=rng)
 
     def validation_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
-        """Count which classes the voxels of a batch were given."""
-        found = self(windows).argmax(dim=1).cpu().numpy().astype(np.uint8)
-        for classes, window in zip(found, windows, strict=True):
-            truth = window.target.reshape(classes.shape)
-            self._confusion += confusion_matrix(truth, classes, len(self.spec.classes))
+        """Let the objective see what the network says of a batch."""
+        self.objective.observe(windows, self(windows).float())
 
     def on_validation_epoch_end(self) -> None:
-        """Score all validation windows together; the mean IoU chooses the best checkpoint."""
+        """Score all validation windows together; the objective's score chooses a checkpoint."""
         if self.trainer.sanity_checking:
             return
-        scores = overlap_metrics(self._confusion, self.spec.classes)
-        iou = {name: float(scores["iou", name] or 0.0) for name in self.spec.classes[1:]}
-        mean = float(np.mean(list(iou.values())))
-        self.log("validation_iou", mean, prog_bar=True)
+        scores = self.objective.scores()
+        self.log(self.objective.score, scores[self.objective.score], prog_bar=True)
         row = {"step": float(self.global_step), "loss": float(np.mean(self._losses or [np.nan]))}
-        row |= {"validation_iou": mean}
-        row |= {f"iou.{name}": value for name, value in iou.items()}
-        self.history.append(row)
+        self.history.append(row | scores)
         self._losses.clear()
-        self._confusion[:] = 0
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the curve, so that a resumed run draws all of it."""
@@ -226,8 +227,8 @@ class FusionTask(L.LightningModule):
 
     def test_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
         """Weigh a batch of windows and add each at its place."""
-        probabilities = self(windows).float().softmax(dim=1).cpu().numpy()
-        for window, values in zip(windows, probabilities, strict=True):
+        found = probabilities(self(windows).float(), self.spec.activation).cpu().numpy()
+        for window, values in zip(windows, found, strict=True):
             box: Box = window.box
             self._sums[window.sample].add(box, values.reshape(len(values), *box.shape))
 

@@ -37,10 +37,11 @@ class StepProgress(L.Callback):
         left = (time.monotonic() - self._start) / done * (self.steps - trainer.global_step)
         row = pl_module.history[-1]
         logger.info(
-            "step %d of %d: loss %.4f, validation IoU %.4f, about %.0f s left",
+            "step %d of %d: loss %.4f, validation %s %.4f, about %.0f s left",
             trainer.global_step,
             self.steps,
             row["loss"],
-            row["validation_iou"],
+            pl_module.objective.score_name,
+            row[pl_module.objective.score],
             left,
         )

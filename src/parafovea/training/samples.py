@@ -12,14 +12,17 @@ from torch.utils.data import Dataset
 
 from parafovea.errors import SourceError
 from parafovea.grid import Box, Shape, shape3
+from parafovea.inference.arrays import ArrayOnGrid
 from parafovea.inference.engine import windows_in_order
 from parafovea.inference.inputs import ModelInputs, RegionInputs, SampleInputs
 from parafovea.models.spec import Recipe
+from parafovea.postprocess.scan_body import stored_body
 from parafovea.quality.truth import SampledTruth
 from parafovea.readers import open_source
 from parafovea.readers.metadata import parse_metadata
 from parafovea.resample import read_reflected
 from parafovea.training.augmentation import nearest, warped_places
+from parafovea.training.heatmaps import heatmap, truth_findings
 from parafovea.training.settings import AugmentationSettings
 from parafovea.windows import Layout
 
@@ -68,7 +71,7 @@ class TrainingWindow:
     region : RegionInputs
         What the network needs for it.
     target : ndarray
-        (z, y, x) uint8, class indices.
+        (z, y, x) uint8, class indices; of a detection (class, z, y, x) uint8, heatmaps times 255.
     sample : int
         Which sample it is from.
     places : ndarray, optional
@@ -97,6 +100,13 @@ class OpenSample:
     ------
     SourceError
         If the truth cannot be read, or is of another shape or place than the volume.
+
+    Attributes
+    ----------
+    findings : list of Findings
+        Of each class of a detection, in the unit of the volume; empty for a segmentation.
+    heatmaps : list of ndarray
+        (z, y, x) uint8 of each class of a detection, times 255, on the local grid.
     """
 
     def __init__(self, sample: TrainingSample, recipe: Recipe) -> None:
@@ -105,8 +115,16 @@ class OpenSample:
         self.inputs = SampleInputs(sample.inputs, recipe)
         metadata = parse_metadata(sample.metadata, folder=sample.folder)
         source = open_source(sample.truth, metadata=metadata)
-        self.truth = SampledTruth(source, self.inputs.grid, classes=len(recipe.classes))
+        grid, classes = self.inputs.grid, len(recipe.objects)
+        self.truth = SampledTruth(source, grid, classes=classes + 1)
         self._kept: NDArray[np.uint8] | None = None
+        self._is_detection = recipe.kind == "detection"
+        self.findings = (
+            truth_findings(source, classes=classes, unit=grid.unit) if self._is_detection else []
+        )
+        self.heatmaps = [heatmap(findings, grid) for findings in self.findings]
+        if self._is_detection:
+            return
         if self.inputs.grid.box.size <= KEPT_LABELS:
             self._kept = self.truth.read(self.inputs.grid.box).astype(np.uint8)
 
@@ -118,7 +136,12 @@ class OpenSample:
 
     def window(self, box: Box, number: int) -> TrainingWindow:
         """Return a window, mirrored where it reaches outside of the volume."""
-        target = read_reflected(self.labels, self.inputs.grid, box)
+        grid = self.inputs.grid
+        if self._is_detection:
+            read = (ArrayOnGrid(heat, grid).read for heat in self.heatmaps)
+            target = np.stack([read_reflected(each, grid, box) for each in read])
+        else:
+            target = read_reflected(self.labels, grid, box)
         return TrainingWindow(box, self.inputs.read(box), target, number)
 
     def warped_window(self, box: Box, number: int, places: NDArray[np.float64]) -> TrainingWindow:
@@ -126,11 +149,20 @@ class OpenSample:
         lowest = np.floor(places.min(axis=(0, 1, 2))).astype(int)
         highest = np.ceil(places.max(axis=(0, 1, 2))).astype(int) + 1
         region = Box(shape3(lowest), shape3(highest))
-        target = nearest(self.labels(region), places - lowest)
+        if self._is_detection:
+            target = np.stack([nearest(heat, places) for heat in self.heatmaps])
+        else:
+            target = nearest(self.labels(region), places - lowest)
         return TrainingWindow(box, self.inputs.read(region), target, number, places)
 
     def anchors(self, classes: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Return voxels of each class, (n, 3) z, y, x: all, or an even draw of `ANCHORS`."""
+        """Return voxels of each class, (n, 3) z, y, x: all, or an even draw of `ANCHORS`.
+
+        Of a detection, those of the body, then the centre of each finding of each class.
+        """
+        if self._is_detection:
+            centres = [findings.voxels(self.inputs.grid) for findings in self.findings]
+            return [self._body_voxels(rng), *centres]
         shape = self.inputs.grid.shape
         found: list[list[NDArray[np.int64]]] = [[] for _ in range(classes)]
         for slab in self.inputs.grid.box.tiles((SLAB, shape[1], shape[2])):
@@ -143,6 +175,19 @@ class OpenSample:
                 voxels = np.stack(np.unravel_index(places, labels.shape), axis=1)
                 found[index].append(voxels + np.asarray(slab.start))
         return [np.concatenate(parts) for parts in found]
+
+    def _body_voxels(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the voxels in the middle of an even draw of the body's, (n, 3) z, y, x."""
+        body, grid = stored_body(self.inputs.volume), self.inputs.grid
+        places = np.flatnonzero(body.values)
+        if len(places) > ANCHORS:
+            places = rng.choice(places, ANCHORS, replace=False)
+        coarse = body.grid.converted(grid.unit)
+        index = np.stack(np.unravel_index(places, body.values.shape), axis=1)
+        world = np.array(coarse.origin) + index * np.array(coarse.spacing)
+        voxels = np.rint((world - np.array(grid.origin)) / np.array(grid.spacing))
+        inside: NDArray[np.int64] = np.clip(voxels.astype(np.int64), 0, np.array(grid.shape) - 1)
+        return inside
 
 
 class TrainingWindows(Dataset[TrainingWindow]):
@@ -157,7 +202,10 @@ class TrainingWindows(Dataset[TrainingWindow]):
     count : int
         Number of windows.
     foreground : float
-        Share of windows that hold a voxel of a random class other than the background.
+        Share of windows that hold a voxel of a random class other than the background; of a
+        detection, the middle of a random finding.
+    body : float
+        Of a detection: share of the others that hold a voxel of the body.
     seed : int
         Of every draw.
     augmentation : AugmentationSettings
@@ -171,6 +219,7 @@ class TrainingWindows(Dataset[TrainingWindow]):
         *,
         count: int,
         foreground: float,
+        body: float = 0.5,
         seed: int,
         augmentation: AugmentationSettings,
     ) -> None:
@@ -180,14 +229,17 @@ class TrainingWindows(Dataset[TrainingWindow]):
         self.augmentation = augmentation
         self.count = count
         self.foreground = foreground
+        self.body = body if recipe.kind == "detection" else 0.0
         self.seed = seed
         rng = np.random.default_rng([seed, 0])
-        self.anchors = [sample.anchors(len(recipe.classes), rng) for sample in samples]
-        for index, name in enumerate(recipe.classes):
+        count = len(recipe.objects) + 1
+        self.anchors = [sample.anchors(count, rng) for sample in samples]
+        names = (recipe.classes[0] if count == len(recipe.classes) else "body", *recipe.objects)
+        for index, name in enumerate(names):
             if not any(len(places[index]) for places in self.anchors):
-                names = ", ".join(sample.name for sample in samples)
+                given = ", ".join(sample.name for sample in samples)
                 raise SourceError(
-                    f"no voxel of class {index} ({name}) in the truth of {names}: train on "
+                    f"no voxel of class {index} ({name}) in the truth of {given}: train on "
                     "samples that hold every class, or leave the class out of the recipe"
                 )
 
@@ -204,9 +256,15 @@ class TrainingWindows(Dataset[TrainingWindow]):
             int(rng.integers(n - w + 1)) if n > w else -((w - n) // 2)
             for n, w in zip(shape, self.window, strict=True)
         ]
-        present = [voxels for voxels in self.anchors[number][1:] if len(voxels)]
+        around, *classes = self.anchors[number]
+        present = [voxels for voxels in classes if len(voxels)]
+        chosen = None
         if present and rng.random() < self.foreground:
-            voxels = present[int(rng.integers(len(present)))]
+            chosen = present[int(rng.integers(len(present)))]
+        elif self.body and rng.random() < self.body:
+            chosen = around
+        if chosen is not None:
+            voxels = chosen
             voxel = voxels[int(rng.integers(len(voxels)))]
             start = [
                 s if w >= n else int(np.clip(v - rng.integers(w), 0, n - w))

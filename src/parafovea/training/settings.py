@@ -47,6 +47,11 @@ class TrainingSettings(Strict):
     foreground: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="Share of windows that are centred on a voxel of a random other class."
     )
+    body: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5,
+        description="Detection only: share of the other windows that hold a voxel of the body "
+        "(what is not air around it); the rest lies anywhere.",
+    )
     validate_every: PositiveInt = Field(100, description="Steps between two validations.")
     augmentation: AugmentationSettings = AugmentationSettings()
     seed: int = Field(0, ge=0, description="Of the initial weights and of every random choice.")

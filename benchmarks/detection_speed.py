@@ -1,0 +1,72 @@
+"""Rows `detection`: from a heatmap of a whole chest to candidates, beside plain scipy."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import cast
+
+from benchmarks.detection_worker import prepare
+from benchmarks.samples import Bench, times
+from benchmarks.table import Limit, Row, ratio_row
+from parafovea.store import open_stored
+
+logger = logging.getLogger(__name__)
+
+NAME = "detection"
+
+#: What is allowed, in seconds and 1e9 bytes.
+SECONDS, MEMORY_GB = 5.0, 4.0
+
+
+def worker(task: str, folder: Path) -> dict[str, float]:
+    """Run a task of `detection_worker` in a fresh process."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.detection_worker", task, str(folder)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    measured = cast(dict[str, float], json.loads(finished.stdout))
+    logger.info("  %s: %s", task, measured)
+    return measured
+
+
+def run(bench: Bench) -> list[Row]:
+    """Find candidates by our stage and by scipy, in turns; return time, memory and their ratio."""
+    prepare(bench.scratch, quick=bench.quick)
+    shape = times(open_stored(bench.scratch / "heatmap.ome.zarr").grid.shape)
+    rounds = {name: [] for name in ("ours", "scipy")}  # type: dict[str, list[dict[str, float]]]
+    for _ in range(2 if bench.quick else 3):
+        for name, found in rounds.items():
+            found.append(worker(name, bench.scratch))
+    seconds = {name: [each["seconds"] for each in found] for name, found in rounds.items()}
+    peaks = {name: max(e["peak_bytes"] for e in found) / 1e9 for name, found in rounds.items()}
+    counts = {name: int(found[0]["found"]) for name, found in rounds.items()}
+    note = (
+        f"heatmap of {shape} voxels in float16 from disk; {counts['ours']} candidates, by scipy "
+        f"{counts['scipy']}; peak {peaks['ours']:.2f} GB, by scipy {peaks['scipy']:.2f} GB"
+    )
+    return [
+        Row(
+            NAME,
+            f"heatmap of {shape} to candidates",
+            min(seconds["ours"]),
+            unit="s",
+            limit=Limit("at most", SECONDS),
+            note=note,
+        ),
+        Row(
+            NAME,
+            "peak memory",
+            peaks["ours"],
+            unit="GB",
+            limit=Limit("at most", MEMORY_GB),
+            note=note,
+        ),
+        ratio_row(NAME, "time of plain scipy over ours", seconds, ("scipy", "ours"), note=note),
+    ]

@@ -1,0 +1,218 @@
+"""Stage measure_detections: how good the detections of a scan are, as numbers against limits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from parafovea.coordinates import ScanSpace
+from parafovea.errors import SourceError, StoreError
+from parafovea.grid import Box
+from parafovea.postprocess.detections import Detections, candidates_frame, load_detections
+from parafovea.provenance import lineage, record
+from parafovea.quality import metrics
+from parafovea.quality.detection_tables import COORDINATES
+from parafovea.quality.mask_findings import mask_findings
+from parafovea.quality.metrics import Value
+from parafovea.quality.record import (
+    coverage_marks,
+    memory_marks,
+    quality_json,
+    quality_table,
+    skipped_share,
+)
+from parafovea.quality.scan_score import ScanScore, check_inside, scan_findings, score_scan
+from parafovea.quality.settings import Limit
+from parafovea.readers.metadata import parse_metadata
+from parafovea.readers.source import Source
+from parafovea.readers.unchanged import unchanged
+from parafovea.store import Stored, open_stored, replacing
+from parafovea.truth import open_truth, open_truth_objects
+
+#: What the name of a table of nodules ends in; other truth is a mask.
+TABLES = (".csv", ".tsv", ".txt")
+
+#: Voxels of a mask that are read at once.
+_SLAB = 2**24
+
+
+def measure_detections(
+    detections: Path,
+    prediction: Path,
+    json_output: Path,
+    table_output: Path,
+    *,
+    source: str,
+    truth: str | None,
+    metadata: str = "",
+    folder: Path = Path(),
+    limits: Mapping[str, Limit],
+) -> None:
+    """Measure the detections of a scan and write the numbers as JSON and as a table.
+
+    Parameters
+    ----------
+    detections : Path
+        JSON file of `detect_nodules`.
+    prediction : Path
+        Store with the heatmap, and with the record of where it comes from.
+    json_output : Path
+        Metrics, nested (`metrics`), the judged limits (`limits`), whether all hold (`passed`),
+        what made them (`provenance`), as `measure_quality` writes them; with truth also the
+        `nodules` and the `hits`: which detection is on which nodule, and how far from its centre;
+        and the ids of the `false_positives`.
+    table_output : Path
+        Columns metric, value, minimum, maximum, passed; what is not defined is empty.
+    source : str
+        The scan, as in the sample sheet, for messages.
+    truth : str or None
+        A table of nodules (.csv, .tsv or .txt) as LUNA16 has them, of this scan or of many; see
+        `scan_findings`, which also tells how it says that a scan has none. Or a mask on any grid:
+        where it holds several values each is a nodule, where it holds one its pieces are.
+    metadata : str
+        The sheet's `metadata` of the sample: `series` names the scan in a table; `objects` is a
+        mask whose values are nodules, and takes the place of a mask in `truth`.
+    folder : Path
+        Folder that relative paths count from.
+    limits : mapping of str to Limit
+        Acceptable range by metric name.
+
+    Raises
+    ------
+    ConfigError
+        If a limit is on a metric that does not exist.
+    SourceError
+        If the truth cannot be read or lies outside of the scan.
+    StoreError
+        If a result of an earlier stage is missing or incomplete.
+    TableError
+        If the table is wrong, or does not name the scan.
+    """
+    metrics.check_limits(limits, (), (), kind="detection")
+    document, stored = load_detections(detections), open_stored(prediction)
+    made = stored.attributes
+    values: dict[metrics.Path, Value] = _counts(document)
+    values |= coverage_marks(made, prediction) | memory_marks(made)
+    values[("coverage", "skipped_windows")] = skipped_share(made)
+    score, facts = None, None
+    if truth is not None:
+        scan = _scan(stored, prediction)
+        series = parse_metadata(metadata, folder=folder).series or str(made["source"]["series"])
+        try:
+            findings, facts = _findings(truth, scan, series, metadata=metadata, folder=folder)
+        except Exception as error:
+            error.add_note(f"for the truth of {source}")
+            raise
+        score = score_scan(candidates_frame(document), findings)
+        values |= score.values
+    every = {path: values.get(path) for path in metrics.DETECTION}
+    judged = metrics.judge(every, limits)
+    provenance = record(
+        "measure_detections",
+        **lineage(made),
+        blending=made["blending"],
+        execution=made.get("execution"),
+        grid=stored.grid.to_dict(),
+        truth=facts,
+    )
+    text = quality_json(every, judged, provenance, **_outcome(score))
+    with ExitStack() as stack:
+        for path, content in ((json_output, text), (table_output, quality_table(judged))):
+            partial = stack.enter_context(replacing(path))
+            partial.write_text(content, encoding="utf-8", newline="\n")
+
+
+def _counts(document: Detections) -> dict[metrics.Path, Value]:
+    found = document.detections
+    counts: dict[metrics.Path, Value] = {("detections", metrics.OVERALL): len(found)}
+    if found and all(each.triage is not None for each in found):
+        risks = [each.triage.risk_category for each in found if each.triage is not None]
+        counts |= {("detections", r): risks.count(r) for r in ("high", "intermediate", "low")}
+    return counts
+
+
+def _outcome(score: ScanScore | None) -> dict[str, Any]:
+    if score is None:
+        return {}
+    return {
+        "nodules": list(score.nodules),
+        "hits": list(score.hits),
+        "false_positives": list(score.false_positives),
+    }
+
+
+def _scan(stored: Stored, prediction: Path) -> ScanSpace:
+    try:
+        source = stored.attributes["source"]
+        source["series"]
+        return ScanSpace.from_record(source)
+    except KeyError as error:
+        raise StoreError(
+            f"{prediction} has no complete record of its source ({error} is missing): run "
+            "resample_volume again"
+        ) from error
+
+
+def _findings(
+    truth: str, scan: ScanSpace, series: str, *, metadata: str, folder: Path
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the nodules of the scan, and what the record says of their source."""
+    if truth.lower().endswith(TABLES):
+        path = Path(truth)
+        findings = scan_findings(path, series)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        facts: dict[str, Any] = {"table": path.name, "series": series, "sha256": digest}
+    else:
+        objects = open_truth_objects(metadata, folder=folder)
+        mask = objects or open_truth(truth, metadata=metadata, folder=folder)
+        if mask is None:
+            raise SourceError(f"{truth} is no truth: give a table or a mask")
+        with unchanged(mask.path) as check:
+            findings = _of_mask(mask, scan, labelled=True if objects else None)
+            check()
+        facts = {"mask": Path(mask.path).name, "grid": mask.grid.to_dict()}
+    index = scan.voxel_of_world(findings[list(COORDINATES)].to_numpy(float).reshape(-1, 3))
+    # a nodule may begin in the scan and have its centre half a voxel beyond
+    inside = ((index >= -1) & (index <= np.asarray(scan.grid.shape))).all(axis=1)
+    check_inside(truth, findings, np.asarray(inside))
+    return findings, facts
+
+
+def _of_mask(mask: Source, scan: ScanSpace, *, labelled: bool | None) -> pd.DataFrame:
+    values = _whole_numbers(mask)
+    affine = mask.affine
+    if affine is None:
+        # the mask lies in the world of the scan's grid
+        corner, step = np.zeros(3), np.eye(3)
+        places = scan.world_of_grid(np.stack([corner, *step]), mask.grid)
+        lps = np.eye(4)
+        lps[:3, 3] = places[0]
+        lps[:3, :3] = (places[1:] - places[0])[::-1].T
+        affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+    if labelled is None:
+        labelled = len(np.unique(values[values != 0])) > 1
+    return mask_findings(values, affine, labelled=labelled)
+
+
+def _whole_numbers(mask: Source) -> np.ndarray[Any, Any]:
+    """Return the voxels of a mask; programs write masks as floating-point numbers, too."""
+    shape = mask.grid.shape
+    planes = max(1, _SLAB // (shape[1] * shape[2]))
+    parts = []
+    for box in Box.whole(shape).tiles((planes, *shape[1:])):
+        part = mask.read(box)
+        if part.dtype.kind == "f":
+            whole = np.rint(part)
+            if not np.array_equal(whole, part):
+                raise SourceError(
+                    f"{mask.path} holds fractions: a mask has whole numbers, 0 for background"
+                )
+            part = whole.astype(np.int32)
+        parts.append(part)
+    return np.concatenate(parts)

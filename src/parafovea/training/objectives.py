@@ -1,0 +1,269 @@
+"""What a model of each kind learns, and by what its checkpoints are chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from monai.losses import DiceCELoss
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from parafovea.errors import SourceError
+from parafovea.grid import Box
+from parafovea.inference.arrays import ArrayOnGrid
+from parafovea.models.network import FusedUNet
+from parafovea.models.probabilities import probabilities
+from parafovea.models.spec import ModelSpec
+from parafovea.postprocess.candidates import find_candidates
+from parafovea.postprocess.settings import PeakSettings
+from parafovea.quality.compare import prediction_confusion
+from parafovea.quality.detection_tables import COORDINATES
+from parafovea.quality.detections import evaluate_detections
+from parafovea.quality.overlap import confusion_matrix, overlap_metrics
+from parafovea.store import Stored
+from parafovea.training.heatmaps import FULL
+from parafovea.training.losses import HeatmapLoss
+from parafovea.training.samples import OpenSample, TrainingWindow
+
+#: Least height of a peak that counts in a validation.
+LOWEST_PEAK = 0.1
+
+#: Least distance of two peaks in a validation, in the longest side of a voxel.
+APART = 3.0
+
+#: Share of voxels that an untrained detection takes for hills: it begins quiet.
+PRIOR = 0.01
+
+Scores = dict[str, float | None]
+
+
+class Objective(Protocol):
+    """What a kind of model learns.
+
+    Attributes
+    ----------
+    loss_name, score_name : str
+        For people.
+    score : str
+        The column of the history that chooses the best checkpoint, the higher the better.
+    """
+
+    loss_name: str
+    score_name: str
+    score: str
+
+    def start(self, network: FusedUNet) -> None:
+        """Prepare an untrained network."""
+
+    def target(self, window: TrainingWindow) -> Tensor:
+        """Return what a window should become, (channel, z, y, x)."""
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, (N, class, ...) and (N, channel, ...)."""
+
+    def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
+        """Take a batch of validation windows in."""
+
+    def scores(self) -> dict[str, float]:
+        """Return the scores of all windows since the last call, `score` first."""
+
+    def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
+        """Return the scores of the predictions of all validation samples together."""
+
+
+def objective_for(spec: ModelSpec, validation: Sequence[OpenSample]) -> Objective:
+    """Return the objective of a model.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model to be.
+    validation : sequence of OpenSample
+        Samples that choose the best checkpoint.
+
+    Raises
+    ------
+    SourceError
+        If the truth of no validation sample of a detection holds one of its classes.
+    """
+    if spec.kind == "detection":
+        return DetectionObjective(spec, validation)
+    return SegmentationObjective(spec, validation)
+
+
+class SegmentationObjective:
+    """Dice plus cross-entropy; checkpoints are chosen by the mean intersection over union.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model to be.
+    validation : sequence of OpenSample
+        Samples that choose the best checkpoint.
+    """
+
+    loss_name = "Dice + cross-entropy"
+    score_name = "IoU"
+    score = "validation_iou"
+
+    def __init__(self, spec: ModelSpec, validation: Sequence[OpenSample]) -> None:
+        self._spec = spec
+        self._samples = validation
+        self._loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
+        self._confusion = self._none()
+
+    def _none(self) -> NDArray[np.int64]:
+        return np.zeros((len(self._spec.classes),) * 2, dtype=np.int64)
+
+    def start(self, network: FusedUNet) -> None:
+        """Leave the network as it is."""
+
+    def target(self, window: TrainingWindow) -> Tensor:
+        """Return class indices, (1, z, y, x) int64."""
+        return torch.from_numpy(window.target.astype(np.int64))[None]
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch."""
+        return cast(Tensor, self._loss(logits, targets))
+
+    def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
+        """Count which classes the voxels of a batch were given."""
+        found = logits.argmax(dim=1).cpu().numpy().astype(np.uint8)
+        for classes, window in zip(found, windows, strict=True):
+            truth = window.target.reshape(classes.shape)
+            self._confusion += confusion_matrix(truth, classes, len(self._spec.classes))
+
+    def scores(self) -> dict[str, float]:
+        """Return validation_iou, the mean, and iou.CLASS."""
+        found = overlap_metrics(self._confusion, self._spec.classes)
+        iou = {name: float(found["iou", name] or 0.0) for name in self._spec.objects}
+        self._confusion = self._none()
+        mean = {self.score: float(np.mean(list(iou.values())))}
+        return mean | {f"iou.{name}": value for name, value in iou.items()}
+
+    def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
+        """Return all overlap metrics, of all classes."""
+        confusion = self._none()
+        for stored, sample in zip(predictions, self._samples, strict=True):
+            confusion += prediction_confusion(stored, sample.truth, len(self._spec.classes))
+        found = overlap_metrics(confusion, self._spec.classes)
+        return {".".join(path): value for path, value in found.items()}
+
+
+class DetectionObjective:
+    """Heatmaps; checkpoints are chosen by whether findings are found and outlined.
+
+    The score is the mean of the CPM (LUNA16's: mean sensitivity at 1/8 to 8 false positives a
+    scan) and of the soft Dice of the heatmap, 2 Σ p y / (Σ p² + Σ y²), of all classes: the first
+    has few steps where there are few findings, the second tells apart what is equal in it.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model to be.
+    validation : sequence of OpenSample
+        Samples that choose the best checkpoint; their heatmaps are held in memory.
+
+    Raises
+    ------
+    SourceError
+        If no truth of theirs holds one of the classes.
+    """
+
+    loss_name = "quality focal + Dice"
+    score_name = "score"
+    score = "validation_score"
+
+    def __init__(self, spec: ModelSpec, validation: Sequence[OpenSample]) -> None:
+        self._spec = spec
+        self._samples = validation
+        self._loss: nn.Module = HeatmapLoss()
+        self._heat: dict[int, NDArray[np.float16]] = {}
+        for index, name in enumerate(spec.classes):
+            if validation and not any(len(sample.findings[index]) for sample in validation):
+                names = ", ".join(sample.name for sample in validation)
+                raise SourceError(
+                    f"no voxel of class {index + 1} ({name}) in the truth of {names}: validate on "
+                    "samples that hold every class, or leave the class out of the recipe"
+                )
+
+    def start(self, network: FusedUNet) -> None:
+        """Let the network begin with a heatmap near `PRIOR` everywhere."""
+        with torch.no_grad():
+            bias = cast(Tensor, network.final_conv.bias)
+            bias.fill_(math.log(PRIOR / (1 - PRIOR)))
+
+    def target(self, window: TrainingWindow) -> Tensor:
+        """Return heatmaps, (class, z, y, x) float32."""
+        return torch.from_numpy(window.target.astype(np.float32) / FULL)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch."""
+        return cast(Tensor, self._loss(logits, targets))
+
+    def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
+        """Put the heatmaps of a batch into those of their volumes; of overlaps the last stays."""
+        found = probabilities(logits, self._spec.activation).half().cpu().numpy()
+        for values, window in zip(found, windows, strict=True):
+            heat = self._heat_of(window.sample)
+            inside = window.box.intersection(Box.whole(heat.shape[1:]))
+            values = values.reshape(len(values), *window.box.shape)
+            own = values[(slice(None), *inside.relative_to(window.box.start).slices)]
+            heat[(slice(None), *inside.slices)] = own
+
+    def _heat_of(self, sample: int) -> NDArray[np.float16]:
+        if sample not in self._heat:
+            shape = self._samples[sample].inputs.grid.shape
+            self._heat[sample] = np.zeros((len(self._spec.classes), *shape), np.float16)
+        return self._heat[sample]
+
+    def scores(self) -> dict[str, float]:
+        """Return validation_score, cpm.CLASS and dice.CLASS."""
+        heat = [self._heat_of(number) for number in range(len(self._samples))]
+        self._heat = {}
+        found: dict[str, float] = {}
+        for index, name in enumerate(self._spec.classes):
+            maps = [values[index].astype(np.float32) for values in heat]
+            found[f"cpm.{name}"] = self._cpm(maps, index)
+            found[f"dice.{name}"] = self._dice(maps, index)
+        return {self.score: float(np.mean(list(found.values()))), **found}
+
+    def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
+        """Return validation_score, cpm.CLASS and dice.CLASS of blended predictions."""
+        for number, stored in enumerate(predictions):
+            self._heat[number] = np.asarray(stored.read(), np.float16)
+        return dict(self.scores())
+
+    def _dice(self, maps: Sequence[NDArray[np.float32]], index: int) -> float:
+        common = total = 0.0
+        for heat, sample in zip(maps, self._samples, strict=True):
+            truth = sample.heatmaps[index].astype(np.float32) / FULL
+            common += 2 * float((heat * truth).sum(dtype=np.float64))
+            total += float((heat**2 + truth**2).sum(dtype=np.float64))
+        return common / total
+
+    def _cpm(self, maps: Sequence[NDArray[np.float32]], index: int) -> float:
+        series = [str(number) for number in range(len(maps))]
+        marks: list[tuple[str | float, ...]] = []
+        truths: list[tuple[str | float, ...]] = []
+        for name, heat, sample in zip(series, maps, self._samples, strict=True):
+            grid = sample.inputs.grid
+            peaks = PeakSettings(threshold=LOWEST_PEAK, min_distance=APART * max(grid.spacing))
+            for each in find_candidates(ArrayOnGrid(heat, grid).read, grid, peaks):
+                marks.append((name, *grid.world(each.centre)[::-1], each.confidence))
+            findings = sample.findings[index]
+            for centre, radius in zip(findings.centre.tolist(), findings.radius, strict=True):
+                truths.append((name, *centre[::-1], 2 * float(radius)))
+        columns = ["seriesuid", *COORDINATES]
+        found = evaluate_detections(
+            pd.DataFrame(marks, columns=[*columns, "probability"]),
+            pd.DataFrame(truths, columns=[*columns, "diameter_mm"]),
+            series=series,
+            bootstrap=0,
+        )
+        return found.score

@@ -1,0 +1,118 @@
+"""A headless Chromium that is driven over its own protocol: opened, turned, clicked, asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+
+
+class Page:
+    """One open page.
+
+    Parameters
+    ----------
+    socket : ClientWebSocketResponse
+        To the page's target.
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._number = 0
+        self.problems: list[str] = []
+
+    async def call(self, method: str, **parameters: Any) -> Any:
+        """Call a method of the protocol and return its result."""
+        self._number += 1
+        await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
+        while True:
+            message = await self._socket.receive_json(timeout=60)
+            if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+                self._note(message)
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+
+    def _note(self, message: dict[str, Any]) -> None:
+        entry = message["params"].get("entry")
+        if entry is None:
+            self.problems.append(str(message["params"]["exceptionDetails"]))
+        elif entry["level"] == "error":
+            self.problems.append(entry["text"])
+
+    async def ask(self, expression: str) -> Any:
+        """Return the value of a JavaScript expression."""
+        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    async def until(self, expression: str, seconds: float = 60) -> None:
+        """Wait until an expression is true."""
+        end = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < end:
+            if await self.ask(expression):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{expression} did not come true in {seconds} s: {self.problems}")
+
+    async def mouse(self, kind: str, x: float, y: float, *, held: bool = False) -> None:
+        """Move, press or release the mouse."""
+        button = "none" if kind == "mouseMoved" and not held else "left"
+        await self.call(
+            "Input.dispatchMouseEvent",
+            type=kind,
+            x=x,
+            y=y,
+            button=button,
+            buttons=int(held),
+            clickCount=0 if kind == "mouseMoved" else 1,
+        )
+
+
+@contextlib.asynccontextmanager
+async def opened(page: Path, profile: Path) -> AsyncIterator[Page]:
+    """Yield a page that is open in a browser of its own, without any network."""
+    process = await asyncio.create_subprocess_exec(
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
+        "--proxy-server=127.0.0.1:9",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={profile}",
+        "--window-size=1100,750",
+        "about:blank",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        port = await _port(profile / "DevToolsActivePort")
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
+                targets = await answer.json()
+            address = next(t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page")
+            async with session.ws_connect(address, max_msg_size=2**27) as socket:
+                driven = Page(socket)
+                for domain in ("Page", "Runtime", "Log"):
+                    await driven.call(f"{domain}.enable")
+                await driven.call("Page.navigate", url=page.resolve().as_uri())
+                yield driven
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _port(file: Path) -> int:
+    for _ in range(300):
+        if file.is_file() and (lines := file.read_text().split()):
+            return int(lines[0])
+        await asyncio.sleep(0.1)
+    raise AssertionError("the browser did not open its port in 30 s")

@@ -1,0 +1,43 @@
+"""A small scan with two nodules, its heatmap and its detections, as pictures need them."""
+
+from __future__ import annotations
+
+import numpy as np
+from chest_scan import Nodule, chest, heat
+
+from parafovea.grid import Grid
+from parafovea.postprocess.detections import Detections, ScanMetadata, summarize
+from parafovea.postprocess.nodules import Volume, describe_candidates, select_candidates
+from parafovea.postprocess.settings import DetectionSettings
+from parafovea.report.detection_slices import ScanView
+
+SCAN = Grid((30, 52, 75), (4.0, 4.0, 4.0), (-58.0, -102.0, -148.0), "millimeter")
+
+NODULES = (
+    Nodule((10, 5, 60), 9.0, hu=-50, heat=0.97),
+    Nodule((-20, 20, -50), 8.0, hu=-300, heat=0.9),
+)
+
+#: From voxel (x, y, z) to RAS millimetres, the first voxel at the chest's corner.
+AFFINE = np.diag([-4.0, -4.0, 4.0, 1.0])
+
+
+def scan_view(
+    nodules: tuple[Nodule, ...] = NODULES, *, affine: np.ndarray | None = AFFINE
+) -> ScanView:
+    """Return a view of the chest with these nodules found."""
+    hu, values = chest(SCAN, nodules), heat(SCAN, nodules)
+    scan = Volume(lambda box: hu[box.slices], SCAN)
+    heatmap = Volume(lambda box: values[box.slices], SCAN)
+    chosen = select_candidates(heatmap, DetectionSettings())
+    found = describe_candidates(chosen, heatmap, scan, affine=affine, threshold=0.5)
+    z, y, x = SCAN.shape
+    document = Detections(
+        scan_id="patient <1>",
+        model="chest",
+        timestamp="2026-01-31T12:00:00Z",
+        metadata=ScanMetadata(spacing=(4, 4, 4), shape=(x, y, z)),
+        detections=found,
+        summary=summarize(found, triaged=False),
+    )
+    return ScanView(scan, heatmap, affine, document)

@@ -1,0 +1,265 @@
+import hashlib
+import json
+from dataclasses import replace
+
+import nibabel
+import numpy as np
+import pytest
+from chest_scan import Nodule, chest, heat
+
+from parafovea.errors import CalibrationError, ConfigError, StoreError, VoxelError
+from parafovea.grid import Box, Grid
+from parafovea.postprocess.calibration import (
+    Calibration,
+    Fit,
+    Measures,
+    Owner,
+    calibration_text,
+)
+from parafovea.postprocess.detections import load_detections, load_detections_table
+from parafovea.postprocess.settings import DetectionSettings
+from parafovea.stages.detect_nodules import detect_nodules, open_heatmap, stated_time
+from parafovea.store import create
+
+#: The scan: origin 0, as the reader of NIfTI has it; the chest is drawn around its middle.
+SCAN = Grid((44, 92, 136), (2.8, 2.3, 2.2), unit="millimeter")
+CHEST = Grid(SCAN.shape, SCAN.spacing, (-60.0, -104.0, -150.0), "millimeter")
+LOCAL = CHEST.resampled((1.6, 1.6, 1.6))
+
+NODULES = (
+    Nodule((10, 5, 60), 7.0, hu=-50, heat=0.97),
+    Nodule((-20, 20, -50), 5.0, hu=-300, heat=0.9),
+    Nodule((-30, -10, 65), 4.0, hu=50, heat=0.8),
+)
+
+#: From voxel (x, y, z) to RAS millimetres: turned by 10 degrees, x and y flipped.
+TURN = np.deg2rad(10)
+AFFINE = np.array(
+    [
+        [-2.2 * np.cos(TURN), 2.3 * np.sin(TURN), 0, 130.0],
+        [-2.2 * np.sin(TURN), -2.3 * np.cos(TURN), 0, 80.0],
+        [0, 0, 2.8, -1200.5],
+        [0, 0, 0, 1],
+    ]
+)
+
+STAMP = "2026-01-31T12:00:00Z"
+
+
+def write_inputs(folder, values, *, channels=("background", "nodule"), affine=AFFINE, hu=None):
+    # a voxel wider than their heat, so that no voxel of a region lies outside
+    wide = [replace(each, radius=each.radius + 2.9) for each in NODULES]
+    hu = chest(CHEST, wide).astype(np.int16) if hu is None else hu
+    nibabel.save(nibabel.Nifti1Image(hu.transpose(2, 1, 0), affine), folder / "scan.nii.gz")
+    # the world of the scan's grid begins at its first voxel
+    start = [a - b for a, b in zip(LOCAL.origin, CHEST.origin, strict=True)]
+    grid = Grid(LOCAL.shape, LOCAL.spacing, tuple(start), "millimeter")
+    made = {"model": {"name": "chest", "sha256": "ab" * 32}}
+    path = folder / "prediction.ome.zarr"
+    with create(path, grid, dtype=np.float16, channels=channels, attributes=made) as array:
+        array[:] = np.stack([1 - values] * (len(channels) - 1) + [values]).astype(np.float16)
+
+
+def run(folder, name="out", **options):
+    choices = {
+        "scan_id": "patient_001",
+        "timestamp": STAMP,
+        "settings": DetectionSettings(),
+        **options,
+    }
+    outputs = (folder / name / "detections.json", folder / name / "detections.csv")
+    return detect_nodules(
+        folder / "prediction.ome.zarr", str(folder / "scan.nii.gz"), *outputs, **choices
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("detect")
+    write_inputs(path, heat(LOCAL, NODULES))
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return run(folder)
+
+
+def world(nodule):
+    """Return where the affine puts a nodule, x, y, z in LPS, and its voxel x, y, z."""
+    index = np.array(CHEST.index(nodule.centre))[::-1]
+    ras = AFFINE[:3, :3] @ index + AFFINE[:3, 3]
+    return ras * [-1, -1, 1], index
+
+
+def test_nodules_are_found_where_the_affine_puts_them_most_confident_first(found):
+    assert len(found.detections) == 3
+    for detection, nodule in zip(found.detections, NODULES, strict=True):
+        place, voxel = world(nodule)
+        assert detection.coordinates == pytest.approx(place, abs=0.2)
+        assert np.abs(np.array(detection.coordinates_voxel) - voxel).max() <= 0.6
+        assert detection.diameter_mm == pytest.approx(2 * nodule.radius, rel=0.06)
+        assert detection.confidence == pytest.approx(nodule.heat, abs=0.05)
+
+
+def test_properties_are_in_the_scans_own_units(found):
+    for detection, nodule in zip(found.detections, NODULES, strict=True):
+        measured = detection.properties
+        sphere = np.pi / 6 * detection.diameter_mm**3
+        assert measured.volume_mm3 == pytest.approx(sphere, rel=1e-3)
+        assert measured.mean_intensity == pytest.approx(nodule.hu, abs=1)
+        assert measured.std_intensity == pytest.approx(0, abs=1)
+        assert measured.sphericity == pytest.approx(1, abs=0.03)
+        assert measured.longest_axial_diameter_mm == pytest.approx(2 * nodule.radius, rel=0.06)
+        assert measured.lung_border_distance_mm > 5
+
+
+def test_the_files_say_what_is_returned_and_give_the_same_bytes_again(folder, found):
+    again = run(folder, "again", seconds=None)
+    assert load_detections(folder / "out" / "detections.json") == found == again
+    table = load_detections_table(folder / "out" / "detections.csv")
+    assert table["coord_x"].tolist() == [d.coordinates[0] for d in found.detections]
+    for name in ("detections.json", "detections.csv"):
+        digests = [
+            hashlib.sha256((folder / run / name).read_bytes()).hexdigest()
+            for run in ("out", "again")
+        ]
+        assert digests[0] == digests[1]
+    assert sorted(p.name for p in (folder / "out").iterdir()) == [
+        "detections.csv",
+        "detections.json",
+    ]
+
+
+def test_spacing_and_shape_are_written_x_y_z_and_triage_is_left_out(folder, found):
+    values = json.loads((folder / "out" / "detections.json").read_text())
+    assert values["metadata"] == {"spacing": [2.2, 2.3, 2.8], "shape": [136, 92, 44]}
+    assert values["timestamp"] == STAMP
+    assert values["summary"] == {"num_detections": 3}
+    assert all("triage" not in d for d in values["detections"])
+
+
+def write_calibration(path, *, owner="ab" * 32):
+    """Write a calibration that halves the odds of every score."""
+    measures = Measures(ece=0, log_loss=0, brier=0)
+    fit = Fit(
+        candidates=2, positives=1, bins=10, before=measures, after=measures, held_out=measures
+    )
+    calibration = Calibration(
+        method="platt",
+        parameters={"slope": 1.0, "intercept": -np.log(2)},
+        model=Owner(name="chest", weights_sha256=owner),
+        fit=fit,
+        version="1",
+    )
+    path.write_text(calibration_text(calibration))
+    return path
+
+
+LIMITS = {"low": 0.0, "intermediate": 0.7, "high": 0.9}
+
+
+def test_a_calibration_gives_every_detection_its_score_and_risk(folder, found):
+    calibration = write_calibration(folder / "calibration.json")
+    scored = run(folder, "scored", calibration=calibration, limits=LIMITS, seconds=3.21)
+    for detection in scored.detections:
+        odds = detection.confidence / (1 - detection.confidence) / 2
+        assert detection.triage.malignancy_score == pytest.approx(odds / (1 + odds), abs=1e-4)
+    risks = [d.triage.risk_category for d in scored.detections]
+    assert risks == ["high", "intermediate", "low"]
+    assert scored.summary.model_dump(exclude_none=True) == {
+        "num_detections": 3,
+        "high_risk_count": 1,
+        "intermediate_risk_count": 1,
+        "low_risk_count": 1,
+        "processing_time_seconds": 3.2,
+    }
+    without = [d.model_copy(update={"triage": None}) for d in scored.detections]
+    assert tuple(without) == found.detections
+
+
+def test_a_calibration_of_another_model_or_wrong_limits_are_refused(folder):
+    other = write_calibration(folder / "other.json", owner="cd" * 32)
+    with pytest.raises(CalibrationError, match="belongs to the model 'chest'"):
+        run(folder, "none", calibration=other, limits=LIMITS)
+    own = write_calibration(folder / "calibration.json")
+    with pytest.raises(CalibrationError, match="names the risk 'dire': use low, intermediate"):
+        run(folder, "none", calibration=own, limits={"low": 0, "dire": 0.5})
+    with pytest.raises(CalibrationError, match="must rise from 0"):
+        run(folder, "none", calibration=own, limits={})
+    assert not (folder / "none").exists()
+
+
+def test_the_heatmap_lies_on_the_scans_own_voxels(folder):
+    run(folder, "mapped", heatmap_output=folder / "mapped" / "heatmap.nii.gz")
+    image = nibabel.load(folder / "mapped" / "heatmap.nii.gz")
+    assert image.shape == SCAN.shape[::-1]
+    assert image.affine == pytest.approx(AFFINE, abs=1e-4)
+    values = image.get_fdata()
+    assert values.min() >= 0
+    assert values.max() <= 1
+    for nodule in NODULES:
+        place = tuple(np.rint(world(nodule)[1]).astype(int))
+        assert values[place] > 0.5
+
+
+def test_the_time_is_that_of_the_environment_or_none(monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    assert stated_time() == "1970-01-01T00:00:00Z"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1769860800")
+    assert stated_time() == "2026-01-31T12:00:00Z"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
+    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH is 'today'"):
+        stated_time()
+
+
+def test_filters_act_after_suppression(folder):
+    small = {"size_filter": {"min_diameter": 3, "max_diameter": 9}}
+    kept = run(folder, "small", settings=DetectionSettings.model_validate(small))
+    assert [d.id for d in kept.detections] == [0]
+    assert kept.detections[0].diameter_mm < 9
+    sure = {"confidence_filter": {"min_confidence": 0.85}}
+    assert len(run(folder, "sure", settings=DetectionSettings.model_validate(sure)).detections) == 2
+
+
+def test_a_heatmap_without_peaks_gives_files_without_detections(tmp_path):
+    write_inputs(tmp_path, np.zeros(LOCAL.shape, np.float32), channels=("nodule",))
+    found = run(tmp_path)
+    assert found.detections == ()
+    assert load_detections(tmp_path / "out" / "detections.json") == found
+    assert len(load_detections_table(tmp_path / "out" / "detections.csv")) == 0
+
+
+def test_any_box_of_a_heatmap_is_read(tmp_path):
+    grid = Grid((40, 70, 80), (1.0, 1.0, 1.0), unit="millimeter")
+    values = np.random.default_rng(0).random((2, *grid.shape)).astype(np.float16)
+    path = tmp_path / "prediction.ome.zarr"
+    with create(path, grid, dtype=np.float16, channels=("background", "nodule")) as array:
+        array[:] = values
+    heatmap = open_heatmap(path)
+    for box in (Box((3, 4, 5), (9, 11, 30)), Box((30, 60, 62), (40, 66, 80)), grid.box):
+        np.testing.assert_array_equal(heatmap.read(box), values[1][box.slices])
+
+
+def test_what_is_no_heatmap_is_refused_and_nothing_is_written(tmp_path):
+    values = heat(LOCAL, NODULES)
+    write_inputs(tmp_path, values, channels=("background", "a", "b"))
+    with pytest.raises(StoreError, match="has no one heatmap: its channels are background, a, b"):
+        run(tmp_path)
+    with pytest.raises(StoreError, match="no channel 'nodule'"):
+        run(tmp_path, channel="nodule")
+    assert len(run(tmp_path, "named", channel="b").detections) == 3
+    values[0, 0, 0] = np.nan
+    write_inputs(tmp_path, values)
+    with pytest.raises(VoxelError, match="probabilities"):
+        run(tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_ct_is_refused_and_nothing_is_written(tmp_path):
+    values = heat(LOCAL, NODULES)
+    for hu, problem in ((-1000, "soft tissue"), (7, "air and lungs"), (9000, "no CT")):
+        write_inputs(tmp_path, values, hu=np.full(SCAN.shape, hu, np.int16))
+        with pytest.raises(VoxelError, match=rf"is no CT in Hounsfield units.*{problem}|{problem}"):
+            run(tmp_path)
+    assert not (tmp_path / "out").exists()

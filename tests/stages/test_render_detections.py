@@ -1,0 +1,54 @@
+import shutil
+
+import numpy as np
+import pytest
+from chest_scan import heat
+from test_detect_nodules import LOCAL, NODULES, run, write_inputs
+
+from parafovea.errors import StoreError
+from parafovea.postprocess.settings import DetectionSettings
+from parafovea.report.settings import VisualizationSettings
+from parafovea.stages.render_detections import DetectionPictures, render_detections
+
+NAMES = {"visualization": "a.png", "confidences": "b.png", "pdf": "c.pdf", "scene": "d.html"}
+
+
+def render(folder, name, **options):
+    render_detections(
+        folder / "prediction.ome.zarr",
+        str(folder / "scan.nii.gz"),
+        folder / "out" / "detections.json",
+        DetectionPictures(**{key: folder / name / file for key, file in NAMES.items()}),
+        settings=VisualizationSettings(num_slices=2),
+        detection=DetectionSettings(),
+        **options,
+    )
+    return {path.name: path.read_bytes() for path in (folder / name).iterdir()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("render")
+    write_inputs(path, heat(LOCAL, NODULES).astype(np.float32))
+    run(path)
+    return path
+
+
+def test_all_pictures_are_written_and_are_the_same_again(folder):
+    first, second = render(folder, "first"), render(folder, "second")
+    assert sorted(first) == sorted(NAMES.values())
+    assert first == second
+
+
+def test_a_damaged_file_of_detections_stops_it_before_anything_is_written(folder, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "out" / "detections.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"detections\.json is no file of detections"):
+        render(broken, "none")
+    assert not (broken / "none").exists()
+
+
+def test_an_unknown_colormap_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match=r"colormap 'rainbow' is not known: use one of hot, "):
+        VisualizationSettings(colormap="rainbow")

@@ -1,0 +1,49 @@
+"""The loss of heatmaps: least at the target, and small findings count."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from parafovea.grid import Grid
+from parafovea.training.heatmaps import FULL, Findings, heatmap
+from parafovea.training.losses import HeatmapLoss
+
+GRID = Grid((32, 32, 32), (2.0, 2.0, 2.0), unit="millimeter")
+
+
+def target(*radii: float) -> torch.Tensor:
+    """Return a window with findings of these radii side by side, (1, 1, z, y, x)."""
+    centres = np.array([(32.0, 32.0, 8.0 + 24 * index) for index in range(len(radii))])
+    heat = heatmap(Findings(centres.reshape(-1, 3), np.array(radii)), GRID)
+    return torch.from_numpy(heat.astype(np.float32) / FULL)[None, None]
+
+
+def loss_of(heat: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float(HeatmapLoss()(heat.clamp(1e-6, 1 - 1e-6).logit(), wanted))
+
+
+def test_the_target_itself_has_the_least_loss() -> None:
+    wanted = target(3.0, 8.0)
+    best = loss_of(wanted, wanted)
+    assert best < 1e-4
+    for other in (wanted * 0.8, (wanted * 1.3).clamp(max=1), wanted + 0.02, wanted**2):
+        assert loss_of(other, wanted) > 10 * best
+    logits = wanted.clamp(1e-3, 1 - 1e-3).logit().requires_grad_()
+    HeatmapLoss()(logits, wanted).backward()
+    assert logits.grad is not None
+    assert float(logits.grad.abs().max()) < 1e-3
+
+
+def test_a_missed_finding_of_three_millimetres_costs_about_as_much_as_one_of_thirty() -> None:
+    small, large, nothing = target(1.5), target(15.0), torch.zeros(1, 1, 32, 32, 32)
+    missed = [loss_of(nothing + 0.01, wanted) for wanted in (small, large)]
+    assert float(large.sum() / small.sum()) > 300
+    assert missed[1] < 10 * missed[0]
+
+
+def test_a_false_finding_costs_in_a_window_without_any() -> None:
+    nothing = torch.zeros(1, 1, 32, 32, 32)
+    quiet, false = loss_of(nothing + 1e-4, nothing), loss_of(target(3.0), nothing)
+    assert quiet < 0.01
+    assert false > 0.5
