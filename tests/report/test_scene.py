@@ -63,8 +63,8 @@ def test_a_scan_without_detections_has_a_page_that_says_so(tmp_path):
 def test_the_scene_is_turned_and_a_sphere_is_clicked_in_a_browser(page, tmp_path):
     first = scan_view().detections.detections[0]
 
-    async def drive():
-        async with opened(page, tmp_path / "profile") as browser:
+    async def drive(attempt):
+        async with opened(page, tmp_path / f"profile_{attempt}") as browser:
             await browser.until("document.body?.dataset.state === 'ready'")
             before = await browser.ask(EYE)
             box = await browser.ask(
@@ -93,7 +93,15 @@ def test_the_scene_is_turned_and_a_sphere_is_clicked_in_a_browser(page, tmp_path
             assert await browser.ask("document.body.dataset.chosen") == "1"
             assert browser.problems == []
 
-    asyncio.run(drive())
+    # a browser that draws on a busy processor may be too slow for its own animation: a fresh one
+    for attempt in range(3):
+        try:
+            asyncio.run(drive(attempt))
+        except (AssertionError, TimeoutError):
+            if attempt == 2:
+                raise
+        else:
+            break
 
 
 async def _spheres(browser):
