@@ -48,6 +48,16 @@ def with_context(tmp_path: Path, vit: Path) -> VolumeInference:
     return load_inference_model(checkpoint(tmp_path), weights=str(vit), device="cpu")
 
 
+def test_a_detection_predicts_heatmaps_instead_of_labels(tmp_path: Path) -> None:
+    recipe = tiny_recipe(kind="detection", classes=("nodule",), context=False)
+    inference = load_inference_model(tiny_model(tmp_path, recipe), device="cpu")
+    volume = image((16, 32, 32))
+    heat, probabilities = inference.predict(volume, return_probabilities=True)
+    np.testing.assert_array_equal(heat, probabilities)
+    assert heat.shape == (1, 16, 32, 32)
+    assert 0 < heat.min() < heat.max() < 1
+
+
 @pytest.mark.parametrize("how", ["file", "run", "folder"])
 @pytest.mark.parametrize("upsampling", [None, 2])
 @pytest.mark.parametrize("context", [False, True], ids=["plain", "context"])

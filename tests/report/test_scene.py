@@ -11,8 +11,8 @@ from detection_view import SCAN, scan_view
 from PIL import Image
 from scipy import ndimage
 
+from parafovea.coordinates import ScanSpace
 from parafovea.postprocess.coarse import CoarseArray
-from parafovea.postprocess.positions import lps_affine
 from parafovea.report import surfaces
 from parafovea.report.scene import write_scene
 from parafovea.report.surfaces import heatmap_surface, mask_surface, spheres
@@ -132,7 +132,7 @@ def test_a_masks_surface_lies_where_the_mask_ends_in_the_patient():
     values = np.zeros(SCAN.shape, bool)
     values[10:20, 15:35, 20:50] = True
     affine = np.array([[0, -4.0, 0, 9], [4.0, 0, 0, -7], [0, 0, -4.0, 5], [0, 0, 0, 1]])
-    found = mask_surface(CoarseArray(values, SCAN), SCAN, lps_affine(SCAN, affine))
+    found = mask_surface(CoarseArray(values, SCAN), ScanSpace(SCAN, affine))
     low, high = found.vertices.min(axis=0), found.vertices.max(axis=0)
     # LPS x is 4 y - 9, y is 7 - 4 x, z is 5 - 4 z, over half a voxel more on each side
     assert low == pytest.approx([4 * 14.5 - 9, 7 - 4 * 49.5, 5 - 4 * 19.5], abs=0.5)
@@ -142,17 +142,17 @@ def test_a_masks_surface_lies_where_the_mask_ends_in_the_patient():
 def test_a_surface_of_too_many_triangles_is_made_coarser(monkeypatch):
     values = np.zeros(SCAN.shape, bool)
     values[5:25, 10:40, 10:60] = True
-    matrix = lps_affine(SCAN, None)
-    fine = mask_surface(CoarseArray(values, SCAN), SCAN, matrix)
+    space = ScanSpace(SCAN)
+    fine = mask_surface(CoarseArray(values, SCAN), space)
     monkeypatch.setattr(surfaces, "MOST_TRIANGLES", len(fine) // 2)
-    coarse = mask_surface(CoarseArray(values, SCAN), SCAN, matrix)
+    coarse = mask_surface(CoarseArray(values, SCAN), space)
     assert 0 < len(coarse) <= len(fine) // 2
     assert coarse.vertices.mean(axis=0) == pytest.approx(fine.vertices.mean(axis=0), abs=4)
 
 
 def test_the_heatmaps_surface_surrounds_each_nodule_at_its_radius():
     view = scan_view(affine=None)
-    found = heatmap_surface(view.heatmap, 0.5, view.scan.grid, lps_affine(SCAN, None))
+    found = heatmap_surface(view.heatmap, 0.5, ScanSpace(SCAN))
     for nodule, radius in (((60, 5, 10), 9.0), ((-50, 20, -20), 8.0)):
         gaps = np.linalg.norm(found.vertices - np.array(nodule), axis=1)
         own = gaps[gaps < 20]

@@ -92,7 +92,7 @@ class InferenceSettings(Strict):
     windows_per_shard: PositiveInt = Field(
         2000,
         description="For `shards: auto`: windows of a job at most, those of each view counted. "
-        "2000 windows of 64 x 64 x 64 took two processor cores about four minutes.",
+        "One of 64 x 64 x 64 took two processor cores 0.1 to 0.14 s with the shipped cell model.",
     )
 
     @property

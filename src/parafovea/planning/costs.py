@@ -1,8 +1,8 @@
 """What the job of each stage takes: memory and seconds, from the grid of the sample and its model.
 
 The one place for such numbers. Rates of features and of the network can be measured on the machine
-at hand (`planning.rates`); all others are of two CPU cores, from the benchmarks named in
-docs/scale.md.
+at hand (`planning.measure`). The others are rounded from runs on two CPU cores; that of `dinov3` is
+an estimate, and so are the rates of detections.
 """
 
 from __future__ import annotations

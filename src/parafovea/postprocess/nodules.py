@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from parafovea.coordinates import ScanSpace
 from parafovea.errors import GridError
 from parafovea.grid import Grid
 from parafovea.postprocess.body import axial_axis, body_mask
@@ -23,7 +24,6 @@ from parafovea.postprocess.detections import (
     rounded_score,
 )
 from parafovea.postprocess.lungs import border_distance, lung_mask
-from parafovea.postprocess.positions import lps_affine, to_patient
 from parafovea.postprocess.properties import measure_densities, measure_form
 from parafovea.postprocess.settings import DetectionSettings
 from parafovea.postprocess.suppression import suppress_overlaps
@@ -124,9 +124,9 @@ def describe_candidates(
     grid, own = heatmap.grid, scan.grid.converted("millimeter")
     axial = axial_axis(affine)
     world = np.array([grid.world(c.centre) for c in candidates])
-    index = (world - np.array(own.origin)) / np.array(own.spacing)
-    positions = to_patient(index, lps_affine(own, affine))
-    voxels = np.clip(np.rint(index), 0, np.array(own.shape) - 1).astype(int)[:, ::-1]
+    space = ScanSpace(own, affine)
+    positions = space.world_of_grid([c.centre for c in candidates], grid)
+    voxels = space.nearest_voxel(positions)
     densities = measure_densities(candidates, grid, scan.read, own)
     depths = _lung_depths(scan, world, axial)
     found = []

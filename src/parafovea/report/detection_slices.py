@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.patheffects import withStroke
 
+from parafovea.coordinates import ScanSpace
 from parafovea.postprocess.detections import Detection, Detections
 from parafovea.postprocess.nodules import Volume
-from parafovea.postprocess.positions import lps_affine, to_voxels
 from parafovea.report.anatomy import AxialView, choose_slices
 from parafovea.report.canvas import INK, MUTED, Drawing, new_figure, save
 from parafovea.report.scale import scale_bar
@@ -70,10 +70,15 @@ class ScanView:
         """How slices are laid."""
         return AxialView.of(self.scan.grid, self.affine)
 
+    @property
+    def space(self) -> ScanSpace:
+        """The scan's voxels in the patient."""
+        return ScanSpace(self.scan.grid, self.affine)
+
     def indices(self) -> Array:
         """Return the voxels (n, 3) along z, y, x of the detections, with fractions."""
         places = np.array([d.coordinates for d in self.detections.detections]).reshape(-1, 3)
-        return to_voxels(places, lps_affine(self.scan.grid, self.affine))
+        return self.space.voxel_of_world(places)
 
 
 def draw_detections(

@@ -15,7 +15,6 @@ from markupsafe import Markup
 from parafovea.postprocess.body import axial_axis, body_mask
 from parafovea.postprocess.coarse import coarse_view
 from parafovea.postprocess.lungs import lung_mask
-from parafovea.postprocess.positions import lps_affine
 from parafovea.report.detection_slices import ScanView
 from parafovea.report.detection_view import time_text
 from parafovea.report.page import write_page
@@ -81,14 +80,14 @@ def _script_json(value: Any) -> Markup:
 
 
 def _traces(view: ScanView, threshold: float) -> list[dict[str, Any]]:
-    scan, matrix = view.scan, lps_affine(view.scan.grid, view.affine)
+    scan, space = view.scan, view.space
     coarse = coarse_view(scan.read, scan.grid)
     body = body_mask(coarse, axial=axial_axis(view.affine))
-    traces = [_mesh(mask_surface(body, scan.grid, matrix), _BODY)]
+    traces = [_mesh(mask_surface(body, space), _BODY)]
     lungs = lung_mask(coarse, body)
     if lungs is not None:
-        traces.append(_mesh(mask_surface(lungs, scan.grid, matrix), _LUNGS))
-    heat = heatmap_surface(view.heatmap, threshold, scan.grid, matrix)
+        traces.append(_mesh(mask_surface(lungs, space), _LUNGS))
+    heat = heatmap_surface(view.heatmap, threshold, space)
     if len(heat):
         traces.append(_mesh(heat, _HEAT))
     found = view.detections.detections

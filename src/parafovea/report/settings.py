@@ -38,7 +38,6 @@ class VisualizationSettings(Strict):
     overlay_alpha: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="Opacity of the heatmap over the scan where it is 1."
     )
-    save_3d: bool = Field(False, description="Write the interactive page in three dimensions.")
 
     @field_validator("colormap")
     @classmethod

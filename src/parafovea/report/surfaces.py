@@ -9,11 +9,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
+from parafovea.coordinates import ScanSpace
 from parafovea.grid import Box, Grid, shape3
 from parafovea.postprocess.coarse import CoarseArray, pooled
 from parafovea.postprocess.heatmap import scan_heatmap
 from parafovea.postprocess.nodules import Volume
-from parafovea.postprocess.positions import to_patient
 from parafovea.postprocess.voxel_runs import measure_extents
 
 Array = np.ndarray[Any, Any]
@@ -55,32 +55,28 @@ def joined(parts: list[Surface]) -> Surface:
     )
 
 
-def mask_surface(mask: CoarseArray, scan: Grid, matrix: Array) -> Surface:
+def mask_surface(mask: CoarseArray, space: ScanSpace) -> Surface:
     """Return the smoothed surface of a mask.
 
     Parameters
     ----------
     mask : CoarseArray
         bool; closed where the scan ends.
-    scan : Grid
-        Of the scan.
-    matrix : (4, 4) float64
-        From the scan's voxel (x, y, z) to LPS, from `lps_affine`.
+    space : ScanSpace
+        The scan's voxels in the patient.
     """
     part = CoarseArray(mask.values.astype(np.float32), mask.grid)
     while True:
         soft = gaussian_filter(np.pad(part.values, 2), 0.8)
         if soft.max() <= 0.5:
             return joined([])
-        surface = _surface(
-            soft, 0.5, part.grid.crop(part.grid.box.expanded((2, 2, 2))), scan, matrix
-        )
+        surface = _surface(soft, 0.5, part.grid.crop(part.grid.box.expanded((2, 2, 2))), space)
         if len(surface) <= MOST_TRIANGLES or min(part.values.shape) < 4:
             return surface
         part = pooled(part, 2)
 
 
-def heatmap_surface(heatmap: Volume, threshold: float, scan: Grid, matrix: Array) -> Surface:
+def heatmap_surface(heatmap: Volume, threshold: float, space: ScanSpace) -> Surface:
     """Return the surface on which a heatmap has a value, the largest parts first.
 
     Parameters
@@ -89,7 +85,7 @@ def heatmap_surface(heatmap: Volume, threshold: float, scan: Grid, matrix: Array
         Values in [0, 1], in the world of the scan's grid.
     threshold : float
         The value.
-    scan, matrix
+    space
         As for `mask_surface`.
 
     Returns
@@ -103,13 +99,13 @@ def heatmap_surface(heatmap: Volume, threshold: float, scan: Grid, matrix: Array
     parts: list[Surface] = []
     for row in np.argsort(-extents.voxels, kind="stable").tolist():
         box = Box(shape3(extents.start[row]), shape3(extents.stop[row])).expanded((1, 1, 1))
-        parts.append(_part(heatmap, box, threshold, scan, matrix))
+        parts.append(_part(heatmap, box, threshold, space))
         if sum(map(len, parts)) > MOST_TRIANGLES:
             break
     return joined(parts)
 
 
-def _part(heatmap: Volume, box: Box, threshold: float, scan: Grid, matrix: Array) -> Surface:
+def _part(heatmap: Volume, box: Box, threshold: float, space: ScanSpace) -> Surface:
     known = box.intersection(heatmap.grid.box)
     values = np.zeros(box.shape, np.float32)
     values[known.relative_to(box.start).slices] = heatmap.read(known)
@@ -121,15 +117,12 @@ def _part(heatmap: Volume, box: Box, threshold: float, scan: Grid, matrix: Array
         level = float(np.nextafter(part.values.max(), np.float32(0)))
     if level <= part.values.min():
         return joined([])
-    return _surface(part.values, level, part.grid, scan, matrix)
+    return _surface(part.values, level, part.grid, space)
 
 
-def _surface(values: Array, level: float, grid: Grid, scan: Grid, matrix: Array) -> Surface:
+def _surface(values: Array, level: float, grid: Grid, space: ScanSpace) -> Surface:
     vertices, faces, _, _ = marching_cubes(values, level, allow_degenerate=False)
-    own, there = grid.converted("millimeter"), scan.converted("millimeter")
-    world = np.array(own.origin) + vertices * np.array(own.spacing)
-    index = (world - np.array(there.origin)) / np.array(there.spacing)
-    placed = to_patient(index, matrix).astype(np.float32)
+    placed = space.world_of_grid(vertices, grid).astype(np.float32)
     # A tenth of a millimetre is finer than any screen, and packs better.
     return Surface(np.round(placed, 1), faces.astype(np.int32))
 

@@ -31,8 +31,8 @@ class DetectionPictures:
     visualization, confidences : Path
         PNG files: slices through the best detections, and all confidences.
     pdf, scene, html : Path, optional
-        The report as PDF, the page in three dimensions (whatever `settings.save_3d` says), and
-        the page of the sample, all beside each other.
+        The report as PDF, the page in three dimensions and the page of the sample,
+        all beside each other.
     """
 
     visualization: Path
