@@ -30,6 +30,10 @@ class VoxelError(SourceError):
     """Voxels that are not finite, or a volume without any."""
 
 
+class TileError(SourceError):
+    """A tile that cannot be read or makes no sense; the other tiles of its folder go on."""
+
+
 class TableError(ParafoveaError, ValueError):
     """A table of candidates, findings or scores that cannot be scored."""
 
