@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from parafovea.blending import fixed_weights, importance_map, normalized
 from parafovea.devices import choose_device
-from parafovea.errors import GridError
+from parafovea.errors import GridError, ModelError
 from parafovea.grid import METRES, Box, Vector, vector3
 from parafovea.inference.arrays import OpenedVolume, checked_volume
 from parafovea.inference.cached import CachedModel
@@ -258,6 +258,11 @@ def load_inference_model(
     where = Path(path)
     if (where / "model.json").is_file():
         spec, network = load_model(where)
+        if spec.bands:
+            raise ModelError(
+                f"{where} takes images with the bands {', '.join(spec.bands)}, and no volumes of "
+                "one channel: give it tiles or a GeoTIFF in a sample sheet"
+            )
         if weights is not None:
             spec = _with_weights(spec, weights)
     else:

@@ -32,6 +32,7 @@ def open_source(
     metadata: SourceMetadata = _NOTHING,
     finer_than: Vector | None = None,
     unit: str | None = None,
+    bands: tuple[str, ...] = (),
 ) -> Source:
     """Open a volume of any known format, without reading its voxels.
 
@@ -48,6 +49,9 @@ def open_source(
         finest where none is.
     unit : str, optional
         Of `finer_than`; the source's own by default.
+    bands : tuple of str
+        Names of the channels to read: of a GeoTIFF, or of a folder of tiles, whose planes are then
+        the tiles. Such a folder without bands is one of class indices.
 
     Returns
     -------

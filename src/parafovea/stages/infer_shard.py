@@ -122,6 +122,7 @@ def infer_shard(
             engine=engine,
             compiled=settings.compile,
             activation=spec.activation,
+            base=spec.base,
         )
         windows = chain(
             predicted(share.inputs, predictor, share.layout, share.part, share.wanted),

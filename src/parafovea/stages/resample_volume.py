@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from parafovea.models.spec import Normalization
 from parafovea.normalize import NonFinite, scan, value_map
 from parafovea.progress import tracked
 from parafovea.provenance import record
-from parafovea.readers import open_source
+from parafovea.readers import Source, open_source
 from parafovea.readers.metadata import parse_metadata
 from parafovea.readers.unchanged import unchanged
 from parafovea.resample import resample_box
@@ -34,6 +36,7 @@ def resample_volume(
     unit: str,
     normalization: Normalization,
     nonfinite: NonFinite = "error",
+    bands: Sequence[str] = (),
 ) -> None:
     """Write the source on the model's grid: anti-aliased down, linear up, normalized globally.
 
@@ -42,7 +45,7 @@ def resample_volume(
     source : str
         Where the source is, as in the sample sheet.
     output : Path
-        OME-Zarr to write: (z, y, x) float16, 0 to 1 where the normalization clips.
+        OME-Zarr to write: ([band,] z, y, x) float16, 0 to 1 where the normalization clips.
     metadata : str
         The sheet's `metadata` of the sample.
     folder : Path
@@ -55,6 +58,8 @@ def resample_volume(
         The model's.
     nonfinite : "error" or float
         Refuse NaN and infinite voxels, or the source value to replace them by.
+    bands : sequence of str
+        Names of the model's input channels; empty for a volume of one channel.
 
     Raises
     ------
@@ -63,7 +68,11 @@ def resample_volume(
     """
     with unchanged(source) as check:
         opened = open_source(
-            source, metadata=parse_metadata(metadata, folder=folder), finer_than=spacing, unit=unit
+            source,
+            metadata=parse_metadata(metadata, folder=folder),
+            finer_than=spacing,
+            unit=unit,
+            bands=tuple(bands),
         )
         grid = opened.grid.converted(unit)
         logger.info("%s: %s", source, grid)
@@ -88,13 +97,29 @@ def resample_volume(
                 "one": values.high,
                 "replaced_voxels": statistics.nonfinite,
             },
+            **_conditions(opened),
         )
 
         def read(box: Box) -> np.ndarray:
             return values.finite(opened.read(box))
 
-        with create(output, target, dtype=np.float16, shard=SHARD, attributes=attributes) as array:
+        with create(
+            output,
+            target,
+            dtype=np.float16,
+            channels=opened.bands or None,
+            shard=SHARD,
+            attributes=attributes,
+        ) as array:
             boxes = list(target.box.tiles(SHARD))
             for box in tracked(boxes, len(boxes), "blocks"):
-                array[box.slices] = values(resample_box(read, grid, target, box)).astype(np.float16)
+                block = values(resample_box(read, grid, target, box)).astype(np.float16)
+                array[(slice(None), *box.slices) if opened.bands else box.slices] = block
             check()
+
+
+def _conditions(source: Source) -> dict[str, Any]:
+    """Return the record of what is known of each plane, where the source says it."""
+    if source.conditions is None:
+        return {}
+    return {"conditions": {name: list(values) for name, values in source.conditions.items()}}
