@@ -3,7 +3,7 @@
 from parafovea.readers.tile_options import TileOptions
 from parafovea.readers.tiles.archive import array_header, read_array
 from parafovea.readers.tiles.listing import TileFile, list_tiles
-from parafovea.readers.tiles.reading import read_tile, tile_digest, tile_size
+from parafovea.readers.tiles.reading import read_tile, tile_digest, tile_place, tile_size
 
 __all__ = [
     "TileFile",
@@ -13,5 +13,6 @@ __all__ = [
     "read_array",
     "read_tile",
     "tile_digest",
+    "tile_place",
     "tile_size",
 ]

@@ -137,6 +137,37 @@ def tile_digest(file: TileFile) -> str:
     return digest.hexdigest()
 
 
+def tile_place(file: TileFile, key: str = "opt_v1") -> tuple[Position, int, int, int] | None:
+    """Return the position, height, width and month of a tile, if it says where it is.
+
+    Parameters
+    ----------
+    file : TileFile
+        NPZ with a sidecar, or GeoTIFF; no value is read.
+    key : str
+        As for `tile_size`.
+
+    Raises
+    ------
+    TileError
+        If the sidecar or the header cannot be read.
+    """
+    sidecar = read_sidecar(file.sidecar)
+    if sidecar.position is not None:
+        return sidecar.position, *tile_size(file, key), sidecar.month
+    if _is_npz(file):
+        return None
+    from parafovea.readers.geotiff import crs_name, opened, pixel_sides
+
+    with readable_tile(file.path), opened(str(file.path)) as dataset:
+        if dataset.crs is None:
+            return None
+        side = float(np.prod(pixel_sides(dataset))) ** 0.5
+        corner = float(dataset.transform.c), float(dataset.transform.f)
+        position = Position(crs_name(dataset.crs), *corner, side)
+        return position, int(dataset.height), int(dataset.width), sidecar.month
+
+
 def _is_npz(file: TileFile) -> bool:
     return file.path.suffix.lower() == NPZ_SUFFIX
 
