@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from parafovea.config import Project
+from parafovea.errors import ParafoveaError
 from parafovea.grid import Shape, Vector
 from parafovea.inference.inputs import ModelInputs
 from parafovea.models.spec import BackboneSpec, Recipe
@@ -76,6 +77,36 @@ def run_sample(project: Project, sample: str, *, announce: Announce = _silent) -
     return _segment(project, sample, results, announce)
 
 
+def run_chain(project: Project, sample: str, *, announce: Announce = _silent) -> Path:
+    """Run a sample, and before it those whose results are its source or its truth.
+
+    All of them are run from the beginning: only the workflow knows what is up to date.
+
+    Parameters
+    ----------
+    project, sample, announce
+        As for `run_sample`.
+
+    Returns
+    -------
+    Path
+        The page of the sample itself.
+
+    Raises
+    ------
+    ConfigError, ParafoveaError
+        As `run_sample`; a note says where the error is another sample's.
+    """
+    project.require(sample)
+    for name in project.upstream(sample):
+        try:
+            run_sample(project, name, announce=announce)
+        except ParafoveaError as error:
+            error.add_note(f"it is sample {name!r}, whose result {sample!r} needs")
+            raise
+    return run_sample(project, sample, announce=announce)
+
+
 def _segment(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
     entry, task = project.samples[sample], project.task(sample)
     announce("segment_objects")
@@ -89,7 +120,7 @@ def _segment(project: Project, sample: str, results: SampleResults, announce: An
         classes=task.postprocess.classes,
     )
     announce("measure_quality")
-    truth = open_truth(entry.truth, metadata=entry.metadata)
+    truth = open_truth(project.truth(sample), metadata=entry.metadata)
     measure_quality(
         results.prediction,
         results.classes,
@@ -114,14 +145,14 @@ def _segment(project: Project, sample: str, results: SampleResults, announce: An
 
 
 def _detect(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
-    entry, task = project.samples[sample], project.task(sample)
+    entry, task, source = project.samples[sample], project.task(sample), project.source(sample)
     folder = results.folder
     found = folder / "detections.json"
     announce("detect_nodules")
     calibration = task.triage.calibration
     detect_nodules(
         results.prediction,
-        entry.source,
+        source,
         found,
         folder / "detections.csv",
         heatmap_output=folder / "heatmap.nii.gz",
@@ -138,8 +169,8 @@ def _detect(project: Project, sample: str, results: SampleResults, announce: Ann
         results.prediction,
         results.quality,
         results.quality_table,
-        source=entry.source,
-        truth=entry.truth,
+        source=source,
+        truth=project.truth(sample),
         metadata=entry.metadata,
         limits=task.quality.limits,
     )
@@ -147,7 +178,7 @@ def _detect(project: Project, sample: str, results: SampleResults, announce: Ann
     page = folder / "report.html"
     render_detections(
         results.prediction,
-        entry.source,
+        source,
         found,
         DetectionPictures(
             visualization=folder / "visualization.png",
@@ -175,7 +206,7 @@ def _predict(project: Project, sample: str, results: SampleResults, announce: An
     )
     announce("resample_volume")
     resample_volume(
-        entry.source,
+        project.source(sample),
         results.volume,
         metadata=entry.metadata,
         folder=Path(),

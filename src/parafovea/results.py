@@ -17,7 +17,9 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "context": ("context.zarr", "views/*/context.zarr"),
     "infer": ("shards/*.zarr",),
     "blend": ("prediction.ome.zarr",),
+    "tiles": ("tiles", "tiles.tsv", "quarantine.tsv"),
     "postprocess": (
+        "refined.tif",
         "classes.ome.zarr",
         "objects.ome.zarr",
         "objects.tsv",
@@ -25,7 +27,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
         "detections.json",
         "detections.csv",
     ),
-    "quality": ("quality.json", "quality.tsv"),
+    "quality": ("quality.json", "quality.tsv", "tile_quality.tsv"),
     "report": (
         "report.html",
         "figures",

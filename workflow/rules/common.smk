@@ -211,14 +211,41 @@ def predicted(name):
     return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted]
 
 
-def predicted_of(kind, name):
-    """Return one file of each sample of a kind that is predicted."""
-    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_of(kind)]
+def predicted_of(kind, name, type="volume"):
+    """Return one file of each volume of a kind that is predicted, or of each folder of tiles."""
+    samples = PROJECT.predicted_of(kind, type)
+    return [f"{PROJECT.folder(sample)}/{name}" for sample in samples]
 
 
-def samples_of(kind):
-    """Return what the names of samples of a kind match: anything where all are of it."""
-    names = [sample for sample in PROJECT.samples if PROJECT.kind(sample) == kind]
+def predicted_volumes(name):
+    """Return one file of each volume that is predicted, of any kind."""
+    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_volumes]
+
+
+def predicted_tiles(name):
+    """Return one file of each folder of tiles that is predicted, of any kind."""
+    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_tiles]
+
+
+def samples_of(kind, type="volume"):
+    """Return what the names of volumes of a kind match: anything where all samples are such."""
+    return named(
+        sample
+        for sample in PROJECT.samples
+        if PROJECT.kind(sample) == kind and PROJECT.source_type(sample) == type
+    )
+
+
+def samples_of_type(type):
+    """Return what the names of volumes match, or those of folders of tiles."""
+    return named(
+        sample for sample in PROJECT.samples if PROJECT.source_type(sample) == type
+    )
+
+
+def named(samples):
+    """Return what the names of some samples match: anything where they are all of the sheet."""
+    names = list(samples)
     if len(names) == len(PROJECT.samples):
         return SAMPLE
     return "|".join(map(re.escape, names)) or "(?!)"

@@ -9,13 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parafovea.config.checks import is_phantom, sample_files, sample_problems, task_problems
+from parafovea.config.chain import band_problems, is_predicted, upstream
+from parafovea.config.checks import sample_problems, task_problems
 from parafovea.config.documents import read_document
 from parafovea.config.messages import problems, suggestion
 from parafovea.config.recipes import task_recipe, trained_models
+from parafovea.config.sample_files import is_phantom, sample_files
 from parafovea.config.settings import PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
-from parafovea.config.sizes import sample_grid
+from parafovea.config.sizes import placed, result_grid, sample_grid
+from parafovea.config.sources import SourceType, referred, resolved, source_type
 from parafovea.config.study import StudySettings, read_study
 from parafovea.errors import ConfigError, ModelError
 from parafovea.grid import Grid
@@ -45,6 +48,9 @@ class Project:
     recipes: Mapping[str, Recipe]
     study: StudySettings | None = None
     _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _types: dict[str, SourceType] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def require(self, sample: str) -> Sample:
         """Return a sample of the sheet, or raise `ConfigError` where there is no such sample."""
@@ -87,15 +93,51 @@ class Project:
         return shard_count(planned_layout(volume.shape, recipe, settings), settings)
 
     def grid(self, sample: str) -> Grid:
-        """Return the grid of a sample's source, in the unit of its model: see `sample_grid`."""
+        """Return the grid of a sample's source, in the unit of its model: see `sample_grid`.
+
+        That of another sample's result follows from its source and its model, whether it is there
+        already or not, so that jobs are the same before and after.
+        """
         if sample not in self._grids:
-            self._grids[sample] = sample_grid(
-                self.samples[sample],
-                self.recipe(sample),
+            self._grids[sample] = self._source_grid(self.samples[sample])
+        return self._grids[sample]
+
+    def _source_grid(self, sample: Sample) -> Grid:
+        other = referred(sample.source)
+        if other is None:
+            return sample_grid(
+                sample,
+                self.recipe(sample.name),
                 phantoms={str(kind): size for kind, size in self.settings.phantoms.items()},
                 results=self.settings.results,
             )
-        return self._grids[sample]
+        scales = self.task(other).inference.output_scales
+        result = result_grid(self.grid(other), self.recipe(other), output_scale=scales)
+        return placed(result, sample.metadata).converted(self.recipe(sample.name).unit)
+
+    def source(self, sample: str) -> str:
+        """Return where a sample's source is: its path in the sheet, or another sample's result."""
+        return resolved(self.samples[sample].source, self.samples, self.settings)
+
+    def truth(self, sample: str) -> str | None:
+        """Return where a sample's truth is, None where it has none."""
+        path = self.samples[sample].truth
+        return None if path is None else resolved(path, self.samples, self.settings)
+
+    def source_type(self, sample: str) -> SourceType:
+        """Return whether a sample is a volume or a folder of tiles."""
+        if sample not in self._types:
+            found = source_type(self.samples[sample], self.samples, self.settings)
+            self._types[sample] = found
+        return self._types[sample]
+
+    def is_tiles(self, sample: str) -> bool:
+        """Tell whether a sample is a folder of tiles."""
+        return self.source_type(sample) == "tiles"
+
+    def upstream(self, sample: str) -> tuple[str, ...]:
+        """Return the samples whose results a sample needs, each after those that it needs."""
+        return upstream(sample, self.samples)
 
     def folder(self, sample: str) -> str:
         """Return the folder of a sample's results."""
@@ -125,11 +167,27 @@ class Project:
     @property
     def predicted(self) -> tuple[str, ...]:
         """The samples that are predicted: all but those for training, unless a task wants them."""
-        return tuple(name for name in self.samples if self._is_predicted(name))
+        return tuple(
+            name for name, sample in self.samples.items() if is_predicted(sample, self.settings)
+        )
 
-    def predicted_of(self, kind: Kind) -> tuple[str, ...]:
-        """Return the samples of one kind that are predicted."""
-        return tuple(name for name in self.predicted if self.kind(name) == kind)
+    def predicted_of(self, kind: Kind, type: SourceType = "volume") -> tuple[str, ...]:
+        """Return the volumes of one kind that are predicted, or its folders of tiles."""
+        return tuple(
+            name
+            for name in self.predicted
+            if self.kind(name) == kind and self.source_type(name) == type
+        )
+
+    @property
+    def predicted_volumes(self) -> tuple[str, ...]:
+        """The volumes that are predicted."""
+        return tuple(name for name in self.predicted if not self.is_tiles(name))
+
+    @property
+    def predicted_tiles(self) -> tuple[str, ...]:
+        """The folders of tiles that are predicted."""
+        return tuple(name for name in self.predicted if self.is_tiles(name))
 
     @property
     def tasks_of_predicted(self) -> dict[str, str]:
@@ -166,10 +224,13 @@ class Project:
         Raises
         ------
         ConfigError
-            If a source is a folder: Snakemake hashes files only.
+            If the source of a volume is a folder: Snakemake hashes files only. What another sample
+            is made for counts by what it is made of, and tiles have no features on disk to share.
         """
         for sample in self.samples.values():
-            for path in sample_files(sample, self.settings.results)["source"]:
+            if referred(sample.source) is not None or self.is_tiles(sample.name):
+                continue
+            for path in sample_files(sample, self.samples, self.settings)["source"]:
                 if Path(path).is_dir() and not is_phantom(path, self.settings.results):
                     raise ConfigError(
                         f"{self.settings.samples}:{sample.line}: --cache cannot tell the content "
@@ -177,15 +238,6 @@ class Project:
                         "files and no folders: run without --cache, or give a file or a pattern of "
                         "slices"
                     )
-
-    def _is_predicted(self, sample: str) -> bool:
-        task = self.task(sample)
-        training = task.training
-        return (
-            training is None
-            or task.predict_training
-            or sample not in training.samples + training.validation
-        )
 
     def plan(self, sample: str) -> dict[str, Any]:
         """Return all that rules need to know of a sample but its inference, JSON-ready.
@@ -198,16 +250,16 @@ class Project:
         Returns
         -------
         dict
-            `source`, `truth`, `metadata` as in the sheet, `files` behind them, `task` and `recipe`
-            as nested settings; `output_scale` (z, y, x) beside them, since only blending depends
-            on it.
+            `source` and `truth`, where they are read, `metadata` as in the sheet, `files` to wait
+            for, `task` and `recipe` as nested settings; `output_scale` (z, y, x) beside them, since
+            only blending depends on it.
         """
         entry = self.samples[sample]
         return {
-            "source": entry.source,
-            "truth": entry.truth,
+            "source": self.source(sample),
+            "truth": self.truth(sample),
             "metadata": entry.metadata,
-            "files": sample_files(entry, self.settings.results),
+            "files": sample_files(entry, self.samples, self.settings),
             "task": self.task(sample).model_dump(mode="json"),
             "recipe": self.recipe(sample).model_dump(mode="json"),
             "output_scale": list(self.task(sample).inference.output_scales),
@@ -256,7 +308,7 @@ class Project:
             "samples": [
                 {
                     "name": sample,
-                    "truth": self.samples[sample].truth,
+                    "truth": self.truth(sample),
                     "metadata": self.samples[sample].metadata,
                 }
                 for sample in names
@@ -348,6 +400,7 @@ def assembled(
             error.add_note(f"it is the model of task {name!r}")
             raise
     found = task_problems(settings, samples, files, recipes=recipes)
+    found += band_problems(sheet, samples, settings, recipes)
     if found:
         raise ConfigError("\n  ".join(found))
     study = None if settings.study is None else read_study(Path(settings.study))

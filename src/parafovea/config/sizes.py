@@ -10,10 +10,11 @@ from parafovea.config.checks import PHANTOM
 from parafovea.config.settings import PhantomSettings
 from parafovea.config.sheet import Sample
 from parafovea.errors import ParafoveaError
-from parafovea.grid import Grid, Shape
+from parafovea.grid import Grid, Shape, Vector
 from parafovea.models.spec import Recipe
 from parafovea.readers.headers import source_grid
 from parafovea.readers.metadata import parse_metadata
+from parafovea.readers.placement import Stated, settle
 
 #: Voxels along z, y, x of a sample whose source cannot be opened yet.
 UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
@@ -50,6 +51,38 @@ def sample_grid(
             unit=recipe.unit,
         ).converted(recipe.unit)
     return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
+
+
+def result_grid(source: Grid, recipe: Recipe, *, output_scale: Vector) -> Grid:
+    """Return the grid of what a sample is made for, before it is there.
+
+    Parameters
+    ----------
+    source : Grid
+        Of the sample's source, in the unit of its model.
+    recipe : Recipe
+        Of its model.
+    output_scale : tuple of float
+        Voxels of the prediction per voxel of the model's grid along z, y, x.
+
+    Returns
+    -------
+    Grid
+        That of the prediction; a heatmap has the voxels of the scan instead.
+    """
+    if recipe.kind == "detection":
+        return source
+    volume = source.resampled(recipe.spacing)
+    if all(scale == 1 for scale in output_scale):
+        return volume
+    return volume.resampled([s / k for s, k in zip(volume.spacing, output_scale, strict=True)])
+
+
+def placed(grid: Grid, metadata: str) -> Grid:
+    """Return the grid of a result as a sample's metadata has it: what it states wins."""
+    said = parse_metadata(metadata, folder=Path())
+    stated = Stated(grid.spacing, grid.unit, grid.origin)
+    return Grid(grid.shape, *settle("the result", stated, said))
 
 
 def phantom_grid(phantom: PhantomSettings) -> Grid:
