@@ -65,6 +65,7 @@ COLUMNS = (
     "input",
     "output",
     "input_sha256",
+    "fingerprint",
     "clipped",
 )
 
@@ -397,6 +398,7 @@ def _row(read: _Read, folder: Path) -> dict[str, Any]:
         "input": str(file.path),
         "output": str(folder / f"{file.name}.npz"),
         "input_sha256": tile.sha256,
+        "fingerprint": read.fingerprint,
         "clipped": tile.clipped,
     }
 
