@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioIOError
 from rasterio.transform import Affine
 from rasterio.windows import Window
@@ -108,37 +110,51 @@ def write_cog(
                 if dtype == np.uint16:
                     image.scales, image.offsets = (DN_SCALE,) * count, (0.0,) * count
                 image.update_tags(**(tags or {}))
-                written = 0
-                for row, column, values in blocks:
-                    _check_inside(row, column, values, shape)
-                    stored = _as_stored(values, dtype, nodata)
-                    window = Window(column, row, values.shape[2], values.shape[1])
-                    image.write(stored, window=window)
-                    written += values.shape[1] * values.shape[2]
-                if written != height * width:
-                    raise ValueError(
-                        f"blocks hold {written} pixels of {height * width}: they must cover the "
-                        "image once"
-                    )
-            _check_complete(plain, size)
-            rasterio.shutil.copy(
-                plain,
-                partial,
-                driver="COG",
-                BLOCKSIZE=BLOCK,
-                COMPRESS="DEFLATE",
-                PREDICTOR="YES",
-                OVERVIEWS="AUTO",
-                OVERVIEW_RESAMPLING="AVERAGE" if _is_measured(dtype) else "NEAREST",
-                BIGTIFF="IF_SAFER",
-                NUM_THREADS=1,
-            )
-        except RasterioIOError as error:
+                _write_blocks(image, blocks, shape, dtype, nodata)
+            if plain.stat().st_size < size:  # closing a file reports no failure
+                raise _disk_error(plain, size)
+            _optimize(plain, partial, "AVERAGE" if _is_measured(dtype) else "NEAREST")
+            _check_complete(plain, partial)
+        except (RasterioIOError, CPLE_BaseError) as error:
             raise _disk_error(plain, size) from error
         finally:
             discard(plain)
-            for left in path.parent.glob(f"{partial.name}.*"):
+            for left in path.parent.glob(f"{glob.escape(partial.name)}.*"):
                 discard(left)
+
+
+def _write_blocks(
+    image: Any,
+    blocks: Iterable[Block],
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    nodata: float | None,
+) -> None:
+    written = 0
+    for row, column, values in blocks:
+        _check_inside(row, column, values, shape)
+        window = Window(column, row, values.shape[2], values.shape[1])
+        image.write(_as_stored(values, dtype, nodata), window=window)
+        written += values.shape[1] * values.shape[2]
+    if written != shape[1] * shape[2]:
+        raise ValueError(
+            f"blocks hold {written} pixels of {shape[1] * shape[2]}: they must cover the image once"
+        )
+
+
+def _optimize(plain: Path, path: Path, resampling: str) -> None:
+    rasterio.shutil.copy(
+        plain,
+        path,
+        driver="COG",
+        BLOCKSIZE=BLOCK,
+        COMPRESS="DEFLATE",
+        PREDICTOR="YES",
+        OVERVIEWS="AUTO",
+        OVERVIEW_RESAMPLING=resampling,
+        BIGTIFF="IF_SAFER",
+        NUM_THREADS=1,
+    )
 
 
 def _is_measured(dtype: np.dtype[Any]) -> bool:
@@ -166,10 +182,29 @@ def _as_stored(values: NDArray[Any], dtype: np.dtype[Any], nodata: float | None)
     return np.where(missing, nodata if nodata is not None else 0, values).astype(dtype)
 
 
-def _check_complete(path: Path, size: int) -> None:
-    # GDAL writes what it has kept when a file is closed, and closing reports no failure.
-    if path.stat().st_size < size:
-        raise _disk_error(path, size)
+def _check_complete(plain: Path, path: Path) -> None:
+    """Read the result back: GDAL closes a file that the disk did not take without an error."""
+    with rasterio.open(plain) as before, rasterio.open(path) as after:
+        for window in _windows(before.height, before.width):
+            same = np.array_equal(
+                before.read(window=window),
+                after.read(window=window),
+                equal_nan=np.dtype(before.dtypes[0]).kind == "f",
+            )
+            if not same:
+                raise RasterioIOError(f"{path} does not hold what was written to it")
+        levels = len(after.overviews(1))
+    for level in range(levels):
+        with rasterio.open(path, overview_level=level) as overview:
+            for window in _windows(overview.height, overview.width):
+                overview.read(window=window)
+
+
+def _windows(height: int, width: int) -> Iterator[Window]:
+    step = 2 * BLOCK
+    for row in range(0, height, step):
+        for column in range(0, width, step):
+            yield Window(column, row, min(step, width - column), min(step, height - row))
 
 
 def _disk_error(path: Path, size: int) -> OSError:
