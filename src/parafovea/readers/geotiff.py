@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -23,6 +24,9 @@ from parafovea.readers.tile_options import TileOptions
 
 #: Pixels whose sides differ by less than this share of them count as square.
 SQUARE = 0.01
+
+#: What rasterio raises; not all of GDAL's errors become its own.
+FAILURES = (RasterioError, CPLE_BaseError)
 
 # The filters of warnings belong to the process, and tiles are read in threads.
 _FILTERS = threading.Lock()
@@ -40,7 +44,7 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
         MiB of decoded blocks that GDAL keeps.
     """
     with (
-        readable(path, RasterioError),
+        readable(path, *FAILURES),
         # The file alone: no listing of a folder of thousands, and nothing that lies beside it.
         rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_CACHEMAX=cache),
     ):
