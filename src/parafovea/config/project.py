@@ -13,7 +13,7 @@ from parafovea.config.checks import is_phantom, sample_files, sample_problems, t
 from parafovea.config.documents import read_document
 from parafovea.config.messages import problems, suggestion
 from parafovea.config.recipes import task_recipe, trained_models
-from parafovea.config.settings import PhantomSettings, Settings, Task
+from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
 from parafovea.config.sizes import sample_grid
 from parafovea.config.study import StudySettings, read_study
@@ -92,7 +92,7 @@ class Project:
             self._grids[sample] = sample_grid(
                 self.samples[sample],
                 self.recipe(sample),
-                phantoms={str(kind): size for kind, size in self.settings.phantoms.items()},
+                phantoms=self.settings.phantoms,
                 results=self.settings.results,
             )
         return self._grids[sample]
@@ -101,7 +101,7 @@ class Project:
         """Return the folder of a sample's results."""
         return f"{self.settings.results}/{sample}"
 
-    def phantom(self, kind: str) -> PhantomSettings:
+    def phantom(self, kind: str) -> PhantomSettings | LandscapeSettings:
         """Return the size of the phantoms of a kind.
 
         Raises
@@ -109,13 +109,9 @@ class Project:
         ConfigError
             If there are no phantoms of this kind.
         """
-        for name, settings in self.settings.phantoms.items():
-            if name == kind:
-                return settings
-        raise ConfigError(
-            f"no phantoms of kind {kind!r} in the config: kinds are "
-            f"{', '.join(self.settings.phantoms)}"
-        )
+        if kind in Phantoms.kinds():
+            return self.settings.phantoms.of(kind)
+        raise ConfigError(f"no phantoms of kind {kind!r}: kinds are {', '.join(Phantoms.kinds())}")
 
     @property
     def trained(self) -> dict[str, str]:
