@@ -11,6 +11,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/make_phantom.smk"
+include: "workflow/rules/make_landscape.smk"
 include: "workflow/rules/resample_volume.smk"
 include: "workflow/rules/extract_features.smk"
 include: "workflow/rules/extract_context.smk"

@@ -9,9 +9,9 @@ from pathlib import Path
 from parafovea.config.chain import link_problems
 from parafovea.config.messages import locate, suggestion
 from parafovea.config.sample_files import is_phantom, source_paths
-from parafovea.config.settings import Settings
+from parafovea.config.settings import Phantoms, Settings
 from parafovea.config.sheet import Sample
-from parafovea.config.sources import TILE_PHANTOM, referred
+from parafovea.config.sources import referred
 from parafovea.errors import GridError, ParafoveaError, describe
 from parafovea.inference.settings import check_stride
 from parafovea.models.spec import Recipe, check_window
@@ -20,14 +20,15 @@ from parafovea.quality.metrics import metric_names
 from parafovea.readers.metadata import parse_metadata
 from parafovea.symmetry import require_fit
 
-PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?\.[a-z.]+)")
+PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?(?:\.[a-z.]+)?)")
 
-#: Parts of a phantom of any kind, and those that a chest is also made of.
+#: Parts of a phantom volume, those that a chest is also made of, and those of a landscape.
 PARTS = tuple(f"{part}.ome.zarr" for part in ("", "_truth", "_objects"))
 SCAN_PARTS = (
     *(f"{part}.nii.gz" for part in ("", "_truth", "_objects", "_regions")),
     "_nodules.csv",
 )
+TILE_PARTS = ("", "_truth", "_classes", "_sar")
 
 
 def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
@@ -83,22 +84,35 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
         except ParafoveaError as error:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
         if path is not None and is_phantom(path, settings.results):
-            name = path.rstrip("/").rpartition("/")[2]
-            if TILE_PHANTOM.fullmatch(name):
-                continue
-            match = PHANTOM.fullmatch(name)
-            if match is None or not _is_made(match["kind"], match["part"], settings):
+            match = PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2])
+            if match is None or match["part"] not in _parts(match["kind"]):
                 wrong.append(
                     f"{what} {path!r} of sample {sample.name!r} is no phantom that can be made: "
-                    f"use {settings.results}/phantoms/KIND_seedNUMBER.ome.zarr, with KIND one of "
-                    f"{', '.join(settings.phantoms)}, or chest_seedNUMBER.nii.gz"
+                    f"in {settings.results}/phantoms are made {_made(match)}"
                 )
     return wrong
 
 
-def _is_made(kind: str, part: str, settings: Settings) -> bool:
-    parts = (*PARTS, *SCAN_PARTS) if kind == "chest" else PARTS
-    return kind in settings.phantoms and part in parts
+def _parts(kind: str) -> tuple[str, ...]:
+    """Return the endings of what is made of a phantom of a kind; none where there is no kind."""
+    parts = {
+        "cell": PARTS,
+        "chest": (*PARTS, *SCAN_PARTS),
+        "landscape": TILE_PARTS,
+        "scene": TILE_PARTS,
+    }
+    return parts.get(kind, ())
+
+
+def _made(match: re.Match[str] | None) -> str:
+    """Return what could have been meant by the name of a phantom."""
+    if match is not None and match["kind"] in Phantoms.kinds():
+        stem = f"{match['kind']}_seed{match['seed']}"
+        return ", ".join(stem + part for part in _parts(match["kind"]))
+    return (
+        "cell_seedNUMBER.ome.zarr, chest_seedNUMBER.nii.gz, and the folders landscape_seedNUMBER "
+        "and scene_seedNUMBER"
+    )
 
 
 def task_problems(

@@ -15,7 +15,7 @@ from parafovea.config.documents import read_document
 from parafovea.config.messages import problems, suggestion
 from parafovea.config.recipes import task_recipe, trained_models
 from parafovea.config.sample_files import is_phantom, sample_files
-from parafovea.config.settings import PhantomSettings, Settings, Task
+from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
 from parafovea.config.sizes import placed, result_grid, sample_grid
 from parafovea.config.sources import SourceType, referred, resolved, source_type
@@ -108,7 +108,7 @@ class Project:
             return sample_grid(
                 sample,
                 self.recipe(sample.name),
-                phantoms={str(kind): size for kind, size in self.settings.phantoms.items()},
+                phantoms=self.settings.phantoms,
                 results=self.settings.results,
             )
         scales = self.task(other).inference.output_scales
@@ -143,7 +143,7 @@ class Project:
         """Return the folder of a sample's results."""
         return f"{self.settings.results}/{sample}"
 
-    def phantom(self, kind: str) -> PhantomSettings:
+    def phantom(self, kind: str) -> PhantomSettings | LandscapeSettings:
         """Return the size of the phantoms of a kind.
 
         Raises
@@ -151,13 +151,9 @@ class Project:
         ConfigError
             If there are no phantoms of this kind.
         """
-        for name, settings in self.settings.phantoms.items():
-            if name == kind:
-                return settings
-        raise ConfigError(
-            f"no phantoms of kind {kind!r} in the config: kinds are "
-            f"{', '.join(self.settings.phantoms)}"
-        )
+        if kind in Phantoms.kinds():
+            return self.settings.phantoms.of(kind)
+        raise ConfigError(f"no phantoms of kind {kind!r}: kinds are {', '.join(Phantoms.kinds())}")
 
     @property
     def trained(self) -> dict[str, str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 
 from parafovea.config.checks import PHANTOM
-from parafovea.config.settings import PhantomSettings
+from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings
 from parafovea.config.sheet import Sample
 from parafovea.errors import ParafoveaError
 from parafovea.grid import Grid, Shape, Vector
@@ -20,9 +19,7 @@ from parafovea.readers.placement import Stated, settle
 UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
 
 
-def sample_grid(
-    sample: Sample, recipe: Recipe, *, phantoms: Mapping[str, PhantomSettings], results: str
-) -> Grid:
+def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: str) -> Grid:
     """Return the grid of a sample's source, in the unit of its model.
 
     A source that cannot be opened counts as `UNKNOWN_SHAPE` voxels of the model's spacing: the job
@@ -34,15 +31,15 @@ def sample_grid(
         Line of the sheet.
     recipe : Recipe
         What the sample's model expects.
-    phantoms : mapping of str to PhantomSettings
+    phantoms : Phantoms
         Size of the phantoms of each kind, which are not there yet.
     results : str
         Folder of results.
     """
     if sample.source.startswith(f"{results}/phantoms/"):
         found = PHANTOM.fullmatch(sample.source.rpartition("/")[2])
-        if found is not None and found["kind"] in phantoms:
-            return phantom_grid(phantoms[found["kind"]]).converted(recipe.unit)
+        if found is not None and found["kind"] in Phantoms.kinds():
+            return phantom_grid(phantoms.of(found["kind"])).converted(recipe.unit)
     with contextlib.suppress(ParafoveaError):
         return source_grid(
             sample.source,
@@ -85,6 +82,9 @@ def placed(grid: Grid, metadata: str) -> Grid:
     return Grid(grid.shape, *settle("the result", stated, said))
 
 
-def phantom_grid(phantom: PhantomSettings) -> Grid:
-    """Return the grid of the phantoms of a kind."""
+def phantom_grid(phantom: PhantomSettings | LandscapeSettings) -> Grid:
+    """Return the grid of the phantoms of a kind; a folder of tiles counts as a slice a tile."""
+    if isinstance(phantom, LandscapeSettings):
+        side, pixel = max(phantom.sizes), phantom.pixel_size
+        return Grid((sum(phantom.tiles), side, side), (pixel, pixel, pixel), unit="meter")
     return Grid(phantom.shape, phantom.spacing, unit=phantom.unit)

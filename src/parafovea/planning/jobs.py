@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from parafovea.config import Project
-from parafovea.config.settings import PhantomSettings
+from parafovea.config.settings import LandscapeSettings, PhantomSettings
 from parafovea.config.sizes import phantom_grid
 from parafovea.config.study import StudySettings
 from parafovea.inference.settings import InferenceSettings
@@ -90,7 +90,7 @@ class JobRequests:
             )
         return self._known[key]
 
-    def _phantom(self, phantom: PhantomSettings, recipe: Recipe) -> Work:
+    def _phantom(self, phantom: PhantomSettings | LandscapeSettings, recipe: Recipe) -> Work:
         grid = phantom_grid(phantom).converted(recipe.unit)
         return Work(grid, recipe, InferenceSettings())
 
