@@ -25,7 +25,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
         "detections.json",
         "detections.csv",
     ),
-    "quality": ("quality.json", "quality.tsv"),
+    "quality": ("quality.json", "quality.tsv", "tile_quality.tsv"),
     "report": (
         "report.html",
         "figures",
