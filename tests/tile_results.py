@@ -93,6 +93,7 @@ def write_folder(
     """
     rng = np.random.default_rng(seed)
     rows = []
+    step = 10 * max(max(size) for size in sizes)
     for number in range(count):
         name = f"tile_{number:04d}"
         height, width = sizes[number % len(sizes)]
@@ -119,7 +120,7 @@ def write_folder(
         place = [""] * 4
         if placed:
             column, row = number % 3, number // 3
-            place = ["EPSG:32633", 5e5 + 600 * column, 4.65e6 - 600 * row, 10.0]
+            place = ["EPSG:32633", 5e5 + step * column, 4.65e6 - step * row, 10.0]
         assumed = "month" if number % 5 == 4 else ""
         rows.append([name, height, width, 6, 3, assumed, *place, source, output, "0" * 64])
     _write(root / "results" / "tiles.tsv", [*LEDGER_COLUMNS, "input_sha256"], rows)

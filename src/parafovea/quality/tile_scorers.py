@@ -56,6 +56,9 @@ class TileScorer(Protocol):
     def totals(self, counts: Mapping[metrics.Path, Value]) -> dict[metrics.Path, Value]:
         """Return the metrics of all tiles, by the paths of `folder_paths`."""
 
+    def details(self) -> dict[str, Any]:
+        """Return what else `quality.json` should say of all tiles."""
+
 
 def scorer_of(kind: TileKind, truth: Path | None, *, classes: Sequence[str] = ()) -> TileScorer:
     """Return the scorer of a kind of tiles.
@@ -89,6 +92,9 @@ class _Refined:
 
     def totals(self, counts: Mapping[metrics.Path, Value]) -> dict[metrics.Path, Value]:
         return self._tally.values(counts)
+
+    def details(self) -> dict[str, Any]:
+        return {}
 
 
 class _Segmented:
@@ -125,6 +131,10 @@ class _Segmented:
         if self._confusion.any():
             values |= overlap_metrics(self._confusion, self._classes)
         return values | {("pixels",): int(self._confusion.sum())} | dict(counts)
+
+    def details(self) -> dict[str, Any]:
+        # rows are true, columns found
+        return {"confusion": self._confusion.tolist()}
 
     def _beyond(self, labels: np.ndarray[Any, Any]) -> int | None:
         """Return a label that is no class, if there is one."""

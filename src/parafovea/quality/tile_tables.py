@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from parafovea.errors import StoreError
 
@@ -15,6 +18,9 @@ LEDGER_COLUMNS = (
     *("crs", "x", "y", "pixel_size", "input", "output"),
 )
 QUARANTINE_COLUMNS = ("name", "file", "reason")
+
+#: Columns of `tile_quality.tsv` that are words.
+TEXT_COLUMNS = ("month", "biome", "assumed", "truth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +155,24 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         raise StoreError(
             f"{path} is missing or no table ({error}): run predict_tiles again"
         ) from error
+
+
+def read_tile_quality(path: Path) -> pd.DataFrame:
+    """Return `tile_quality.tsv`: a row a tile by its name, metrics as numbers, NaN where undefined.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or damaged.
+    """
+    try:
+        # a tile may be called "NA" or "007": no text stands for a missing value or a number
+        table = pd.read_csv(path, sep="\t", dtype=str, na_filter=False).set_index("name")
+        metrics = [name for name in table.columns if name not in TEXT_COLUMNS]
+        for name in metrics:
+            table[name] = [float(text) if text else math.nan for text in table[name]]
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"{path} cannot be read as a table ({error}): delete it and run measure_tiles again"
+        ) from error
+    return table

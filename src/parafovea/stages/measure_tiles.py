@@ -34,7 +34,8 @@ class TileQuality:
     ----------
     json : Path
         Metrics, nested (`metrics`), the judged limits (`limits`), whether all hold (`passed`) and
-        what made them (`provenance`), as `measure_quality` writes them.
+        what made them (`provenance`), as `measure_quality` writes them; of a segmentation also
+        the `confusion`, pixels by true class (rows) and found class (columns).
     table : Path
         Columns metric, value, minimum, maximum, passed; what is not defined is empty.
     tiles : Path
@@ -118,7 +119,7 @@ def measure_tiles(
             classes=list(classes),
             tables={path.name: sha256_of(path) for path in (ledger, quarantine)},
         )
-        text = quality_json(values, judged, provenance)
+        text = quality_json(values, judged, provenance, **scorer.details())
         partial[0].write_text(text, encoding="utf-8", newline="\n")
         partial[1].write_text(quality_table(judged), encoding="utf-8", newline="\n")
 
