@@ -20,7 +20,7 @@ from parafovea.quality.tile_tables import (
     read_quarantine,
     read_tile_quality,
 )
-from parafovea.report.canvas import Drawing
+from parafovea.report.canvas import Drawing, short
 from parafovea.report.palette import class_colours
 from parafovea.report.provenance import degraded_reasons, provenance_rows
 from parafovea.report.sample import Metric, SampleResults, read_metrics, read_quality, verdict
@@ -41,16 +41,19 @@ MEASURES: Mapping[str, str] = {
 
 #: Columns of the table of tiles: heading, column of `tile_quality.tsv`, digits.
 _REFINED = (
-    ("NDVI RMSE<br>to truth", "accuracy.ndvi_rmse", 3),
-    ("of the<br>input", "accuracy_input.ndvi_rmse", 3),
-    ("PSNR<br>(dB)", "accuracy.psnr", 1),
-    ("of the<br>input", "accuracy_input.psnr", 1),
-    ("NDVI RMSE<br>to input", "preservation.ndvi_rmse", 3),
-    ("edge corre-<br>lation", "preservation.edge_correlation", 3),
-    ("displaced<br>(pixels)", "preservation.edge_displacement", 2),
+    ("NDVI RMSE\nto truth", "accuracy.ndvi_rmse", 3),
+    ("of the\ninput", "accuracy_input.ndvi_rmse", 3),
+    ("PSNR\n(dB)", "accuracy.psnr", 1),
+    ("of the\ninput", "accuracy_input.psnr", 1),
+    ("NDVI RMSE\nto input", "preservation.ndvi_rmse", 3),
+    ("edge corre-\nlation", "preservation.edge_correlation", 3),
+    ("displaced\n(pixels)", "preservation.edge_displacement", 2),
 )
 
-#: Sizes, months and coordinate systems that are listed.
+#: Classes whose IoU has a column.
+_MOST_CLASSES = 6
+
+#: Sizes and coordinate systems that are listed.
 _MOST_NAMED = 4
 
 
@@ -105,7 +108,7 @@ class TileView(SampleView):
     summary : str
         The first thing to know.
     headings : tuple of str
-        Of the cells of `tiles`; trusted HTML.
+        Of the cells of `tiles`, in lines.
     tiles : tuple of TileLine
         The worst ones.
     quarantined : tuple of QuarantinedTile
@@ -213,8 +216,11 @@ def worst_first(
         after, by their NDVI RMSE against the input; a segmented one by its IoU. Tiles without
         any number come last, in their own order.
     """
-    rated = tile_errors(scores, kind=kind)
     judged = scores["truth"] == "true"
+    if kind == "segmentation":
+        rated = -scores["iou"]
+    else:
+        rated = scores["accuracy.ndvi_rmse"].where(judged, scores["preservation.ndvi_rmse"])
 
     def rank(entry: TileEntry) -> tuple[bool, bool, float]:
         error = float(rated[entry.name])
@@ -224,20 +230,16 @@ def worst_first(
     return sorted(entries, key=rank)
 
 
-def tile_errors(scores: pd.DataFrame, *, kind: TileKind) -> pd.Series[float]:
-    """Return how wrong each tile is, by name: see `worst_first`; a smaller IoU is more wrong."""
-    if kind == "segmentation":
-        return -scores["iou"]
-    judged = scores["truth"] == "true"
-    return scores["accuracy.ndvi_rmse"].where(judged, scores["preservation.ndvi_rmse"])
-
-
 def _columns(
     kind: TileKind, classes: Sequence[str], scores: pd.DataFrame
 ) -> tuple[tuple[str, str, int], ...]:
     """Return the columns of the table of tiles that have a number for any tile."""
     if kind == "segmentation":
-        wanted: tuple[tuple[str, str, int], ...] = (("IoU", "iou", 3), ("pixels", "pixels", 0))
+        own = tuple((short(name, 14), f"iou.{name}", 3) for name in classes[:_MOST_CLASSES])
+        wanted: tuple[tuple[str, str, int], ...] = (
+            *(("pixels", "pixels", 0), ("mean IoU", "iou", 3)),
+            *own,
+        )
     else:
         wanted = _REFINED
     return tuple(each for each in wanted if scores[each[1]].notna().any())

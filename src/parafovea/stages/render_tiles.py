@@ -17,7 +17,7 @@ from parafovea.report.tile_classes import draw_confusion, draw_segmented
 from parafovea.report.tile_map import draw_map
 from parafovea.report.tile_ndvi import draw_ndvi
 from parafovea.report.tile_pictures import draw_refined
-from parafovea.report.tile_view import tile_errors, view_tiles, worst_first
+from parafovea.report.tile_view import view_tiles, worst_first
 from parafovea.store import replacing
 
 
@@ -83,20 +83,21 @@ def _draw(
 ) -> tuple[Drawing, ...]:
     entries, scores = read_ledger(results.ledger), read_tile_quality(results.tile_quality)
     worst = worst_first(entries, scores, kind=kind)[: settings.tiles]
-    errors = tile_errors(scores, kind=kind)
     if kind == "segmentation":
         confusion: Any = read_quality(results.quality).get("confusion")
         return (
             draw_segmented(worst, scores, folder / "tiles.png", classes=classes, truth=truth),
             draw_confusion(confusion, folder / "confusion.png", classes=classes),
-            draw_map(entries, -errors, folder / "map.png", label="IoU", higher_is_worse=False),
+            draw_map(
+                entries, scores["iou"], folder / "map.png", label="IoU", higher_is_worse=False
+            ),
         )
     judged = bool((scores["truth"] == "true").any())
-    against = (
-        "against the truth, or the input where a tile has none" if judged else "against the input"
-    )
+    # one comparison on a map: a tile without truth is not better or worse than one with
+    column = "accuracy.ndvi_rmse" if judged else "preservation.ndvi_rmse"
+    label = f"NDVI RMSE against the {'truth' if judged else 'input'}"
     return (
         draw_refined(worst, scores, folder / "tiles.png", truth=truth),
         draw_ndvi(entries, folder / "ndvi.png", truth=truth, most=settings.sampled),
-        draw_map(entries, errors, folder / "map.png", label=f"NDVI RMSE {against}"),
+        draw_map(entries, scores[column], folder / "map.png", label=label),
     )
