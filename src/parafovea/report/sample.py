@@ -80,6 +80,21 @@ class SampleResults:
         return tuple(self.folder / name for name in names)
 
     @property
+    def ledger(self) -> Path:
+        """One line for each finished tile."""
+        return self.folder / "tiles.tsv"
+
+    @property
+    def quarantine(self) -> Path:
+        """One line for each tile that was set aside."""
+        return self.folder / "quarantine.tsv"
+
+    @property
+    def tile_quality(self) -> Path:
+        """One line for each finished tile, with its own metrics."""
+        return self.folder / "tile_quality.tsv"
+
+    @property
     def quality(self) -> Path:
         """Metrics, nested, with their provenance."""
         return self.folder / "quality.json"

@@ -26,6 +26,17 @@ class ReportSettings(Strict):
     )
 
 
+class TileReportSettings(Strict):
+    """How much of a folder of tiles is drawn."""
+
+    tiles: PositiveInt = Field(6, description="Tiles shown in pictures, the worst ones first.")
+    sampled: PositiveInt = Field(
+        1000,
+        description="Most tiles whose pixels are counted in the NDVI figure, evenly spaced over "
+        "the folder.",
+    )
+
+
 class VisualizationSettings(Strict):
     """Which pictures of detections are drawn, and how."""
 

@@ -1,0 +1,25 @@
+"""Draw the tiles of a sample and write its page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parafovea.report.sample import SampleResults
+from parafovea.report.settings import TileReportSettings
+from parafovea.scripting import stage
+from parafovea.stages.render_tiles import render_tiles
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with stage(snakemake):
+    html = Path(snakemake.output.html)
+    render_tiles(
+        SampleResults(html.parent),
+        html,
+        figures=Path(snakemake.output.figures),
+        sample=snakemake.wildcards.sample,
+        kind=snakemake.params.kind,
+        classes=snakemake.params.classes,
+        truth=snakemake.params.truth,
+        settings=TileReportSettings.model_validate(snakemake.params.settings),
+    )

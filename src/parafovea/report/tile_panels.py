@@ -1,0 +1,178 @@
+"""Rows of small pictures of tiles, in their true proportions, each under its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+
+from parafovea.report.canvas import INK, MUTED, PAGE_WIDTH, new_figure, short
+
+Array = np.ndarray[Any, Any]
+
+#: In inches: around the figure, between panels, a line of words, and all that is below.
+MARGIN, GAP, LINE, FOOT = 0.12, 0.06, 0.17, 0.55
+
+#: Of a pixel that has no value.
+NOTHING = 0.86
+
+#: A panel is at most this much taller than wide.
+_TALLEST = 1.4
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One picture.
+
+    Parameters
+    ----------
+    title : str
+        A few words above it.
+    picture : (y, x) or (y, x, 3) float or None
+        Values to colour, or red, green and blue in [0, 1]; None leaves a grey field with `words`.
+    colours : (Colormap, Normalize) or None
+        For values.
+    words : str
+        What to say where there is no picture.
+    """
+
+    title: str
+    picture: Array | None
+    colours: tuple[Colormap, Normalize] | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PanelRow:
+    """The pictures of one tile.
+
+    Parameters
+    ----------
+    title : str
+        Its name.
+    words : tuple of str
+        Lines below its name.
+    lines : tuple of tuple of Panel
+        Lines of panels, the same number in each.
+    shape : (int, int)
+        Of the tile, (y, x).
+    """
+
+    title: str
+    words: tuple[str, ...]
+    lines: tuple[tuple[Panel, ...], ...]
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ColourBar:
+    """A scale below all rows, with its label."""
+
+    colours: tuple[Colormap, Normalize]
+    label: str
+
+
+def panels_figure(
+    rows: Sequence[PanelRow], *, bars: Sequence[ColourBar] = (), foot: bool = False
+) -> Figure:
+    """Return a figure with a row for each tile, below each other.
+
+    Parameters
+    ----------
+    rows : sequence of PanelRow
+        From top to bottom.
+    bars : sequence of ColourBar
+        At most two, below the rows.
+    foot : bool
+        Leave the room of colour bars for something else.
+    """
+    columns = max(len(line) for row in rows for line in row.lines)
+    side = (PAGE_WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
+    tall = [side * min(_TALLEST, row.shape[0] / row.shape[1]) for row in rows]
+    heads = [LINE * (1.3 + len(row.words)) for row in rows]
+    blocks = [
+        head + len(row.lines) * (LINE + high) + 2 * MARGIN
+        for row, high, head in zip(rows, tall, heads, strict=True)
+    ]
+    height = sum(blocks) + MARGIN + (FOOT if bars or foot else 0)
+    figure = new_figure(PAGE_WIDTH, height)
+    top = height - MARGIN
+    for row, high, head, block in zip(rows, tall, heads, blocks, strict=True):
+        _heading(figure, row, top)
+        below = top - head
+        for line in row.lines:
+            below -= LINE + high
+            for column, panel in enumerate(line):
+                left = MARGIN + column * (side + GAP)
+                _draw(figure, panel, (left, below, side, high))
+        top -= block
+    for index, bar in enumerate(bars):
+        _bar(figure, bar, 2 * MARGIN + index * (PAGE_WIDTH / 2), MARGIN + 0.2)
+    return figure
+
+
+def no_panels(words: str) -> Figure:
+    """Return a low figure with a few words."""
+    figure = new_figure(PAGE_WIDTH, 1.0)
+    figure.text(0.5, 0.5, words, ha="center", va="center", color=MUTED, size=11)
+    return figure
+
+
+def _heading(figure: Figure, row: PanelRow, top: float) -> None:
+    width, height = figure.get_size_inches()
+    left = MARGIN / width
+    figure.text(left, top / height, short(row.title, 60), va="top", weight="bold", size=9.5)
+    for number, words in enumerate(row.words, start=1):
+        place = (top - LINE * number - 0.03) / height
+        figure.text(left, place, words, va="top", color=INK, size=8)
+
+
+def _draw(figure: Figure, panel: Panel, place: tuple[float, float, float, float]) -> None:
+    width, height = figure.get_size_inches()
+    left, below, side, high = place
+    axes = figure.add_axes((left / width, below / height, side / width, high / height))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    figure.text(
+        left / width,
+        (below + high + 0.03) / height,
+        panel.title,
+        va="bottom",
+        color=MUTED,
+        size=7.5,
+    )
+    if panel.picture is None:
+        axes.set_facecolor(str(NOTHING))
+        axes.text(
+            0.5,
+            0.5,
+            panel.words,
+            ha="center",
+            va="center",
+            color=MUTED,
+            size=8,
+            transform=axes.transAxes,
+        )
+    elif panel.colours is None:
+        axes.imshow(panel.picture, vmin=0, vmax=1)
+    else:
+        colours, norm = panel.colours
+        axes.set_facecolor(str(NOTHING))
+        axes.imshow(np.ma.masked_invalid(panel.picture), cmap=colours, norm=norm)
+
+
+def _bar(figure: Figure, bar: ColourBar, left: float, below: float) -> None:
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, below / height, 1.8 / width, 0.11 / height))
+    colours, norm = bar.colours
+    scale = figure.colorbar(ScalarMappable(norm, colours), cax=axes, orientation="horizontal")
+    scale.outline.set_visible(False)
+    axes.tick_params(length=2, labelsize=7, pad=1)
+    figure.text((left + 1.95) / width, (below + 0.055) / height, bar.label, va="center", size=8)

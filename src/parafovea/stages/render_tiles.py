@@ -1,0 +1,103 @@
+"""Stage render_tiles: the pictures and the page of a folder of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from parafovea.quality.tile_files import require_folder
+from parafovea.quality.tile_metrics import TileKind
+from parafovea.quality.tile_tables import read_ledger, read_tile_quality
+from parafovea.report.canvas import Drawing, styled
+from parafovea.report.page import write_page
+from parafovea.report.sample import SampleResults, read_quality
+from parafovea.report.settings import TileReportSettings
+from parafovea.report.tile_classes import draw_confusion, draw_segmented
+from parafovea.report.tile_map import draw_map
+from parafovea.report.tile_ndvi import draw_ndvi
+from parafovea.report.tile_pictures import draw_refined
+from parafovea.report.tile_view import view_tiles, worst_first
+from parafovea.store import replacing
+
+
+def render_tiles(
+    results: SampleResults,
+    html: Path,
+    *,
+    figures: Path,
+    sample: str,
+    title: str | None = None,
+    kind: TileKind = "refinement",
+    classes: Sequence[str] = (),
+    truth: str | None = None,
+    settings: TileReportSettings,
+) -> None:
+    """Draw a folder of tiles and write its page; the same input gives the same bytes.
+
+    Parameters
+    ----------
+    results : SampleResults
+        Where its tables lie, those of `measure_tiles` included.
+    html : Path
+        Page to write; it needs no other file.
+    figures : Path
+        Folder to write `tiles.png`, `map.png` and `ndvi.png` (of a segmentation `confusion.png`)
+        to; replaced whole.
+    sample : str
+        Name of the sample.
+    title : str, optional
+        Heading of the page; the sample's name by default.
+    kind : str
+        Of the task.
+    classes : sequence of str
+        All class names of a segmentation, the background first.
+    truth : str or None
+        Folder with the truth of some or all tiles.
+    settings : TileReportSettings
+        How much is drawn.
+
+    Raises
+    ------
+    SourceError
+        If an input or a truth of a tile cannot be read any more.
+    StoreError
+        If a table or a tile is missing or damaged.
+    """
+    folder = None if truth is None else require_folder(truth)
+    with replacing(figures) as partial:
+        partial.mkdir()
+        with styled():
+            drawings = _draw(results, partial, kind, classes, folder, settings)
+        view = view_tiles(results, drawings, kind=kind, sample=sample, title=title)
+        write_page(html, "tiles.html.jinja", view=view)
+
+
+def _draw(
+    results: SampleResults,
+    folder: Path,
+    kind: TileKind,
+    classes: Sequence[str],
+    truth: Path | None,
+    settings: TileReportSettings,
+) -> tuple[Drawing, ...]:
+    entries, scores = read_ledger(results.ledger), read_tile_quality(results.tile_quality)
+    worst = worst_first(entries, scores, kind=kind)[: settings.tiles]
+    if kind == "segmentation":
+        confusion: Any = read_quality(results.quality).get("confusion")
+        return (
+            draw_segmented(worst, scores, folder / "tiles.png", classes=classes, truth=truth),
+            draw_confusion(confusion, folder / "confusion.png", classes=classes),
+            draw_map(
+                entries, scores["iou"], folder / "map.png", label="IoU", higher_is_worse=False
+            ),
+        )
+    judged = bool((scores["truth"] == "true").any())
+    # one comparison on a map: a tile without truth is not better or worse than one with
+    column = "accuracy.ndvi_rmse" if judged else "preservation.ndvi_rmse"
+    label = f"NDVI RMSE against the {'truth' if judged else 'input'}"
+    return (
+        draw_refined(worst, scores, folder / "tiles.png", truth=truth),
+        draw_ndvi(entries, folder / "ndvi.png", truth=truth, most=settings.sampled),
+        draw_map(entries, scores[column], folder / "map.png", label=label),
+    )

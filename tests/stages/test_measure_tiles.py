@@ -1,0 +1,223 @@
+"""Quality of a folder of tiles, through its files."""
+
+import csv
+import json
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+from tile_results import CLASSES, write_folder
+
+from parafovea.errors import ConfigError, MissingSourceError, SourceError, StoreError, TileError
+from parafovea.quality.settings import Limit
+from parafovea.quality.spectral import ndvi_rmse
+from parafovea.stages.measure_tiles import TileQuality, measure_tiles
+from parafovea.writers.tiles import write_tile
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path)
+
+
+def measure(folder, *, truth=True, limits=None, **options):
+    results = folder.root / "results"
+    outputs = TileQuality(
+        *(results / n for n in ("quality.json", "quality.tsv", "tile_quality.tsv"))
+    )
+    measure_tiles(
+        folder.ledger,
+        folder.quarantine,
+        outputs,
+        source=str(folder.root / "source"),
+        truth=str(folder.truth) if truth is True else truth,
+        limits=limits or {},
+        **options,
+    )
+    rows = pd.read_csv(outputs.tiles, sep="\t", index_col="name")
+    return json.loads(outputs.json.read_text()), rows, outputs
+
+
+def array(path, key):
+    with np.load(path) as stored:
+        return stored[key]
+
+
+def test_tiles_are_counted_and_those_without_truth_have_empty_cells(folder):
+    record, rows, outputs = measure(folder)
+    assert record["metrics"]["tiles"] == {
+        "in": 7,
+        "out": 6,
+        "quarantined": 1,
+        "month_assumed": 1,
+        "biome_assumed": 0,
+        "with_truth": 5,
+        "without_truth": 1,
+    }
+    assert list(rows.index) == list(folder.names)
+    truth = rows.filter(regex=r"^(accuracy|accuracy_input|gain)\.")
+    assert truth.loc["tile_0005"].isna().all()
+    assert truth.loc["tile_0000"].notna().all()
+    assert rows["truth"].tolist() == [True] * 5 + [False]
+    assert rows.loc["tile_0004", "assumed"] == "month"
+    for path in (outputs.table, outputs.tiles):
+        assert "nan" not in path.read_text().lower().split()
+
+
+def test_a_row_holds_what_the_arrays_give_and_the_mean_is_over_the_rows(folder):
+    record, rows, outputs = measure(folder)
+    for name in folder.names[:2]:
+        pair = (
+            array(folder.result_file(name), "opt_v2"),
+            array(folder.source_file(name), "opt_v1"),
+        )
+        assert rows.loc[name, "preservation.ndvi_rmse"] == pytest.approx(ndvi_rmse(*pair))
+    table = pd.read_csv(outputs.table, sep="\t", index_col="metric")
+    means = rows["accuracy.psnr"].mean(), table.loc["accuracy.psnr", "value"]
+    assert means[0] == pytest.approx(means[1])
+    assert record["metrics"]["accuracy"]["psnr"] == pytest.approx(means[0])
+    assert record["metrics"]["gain"]["psnr"] > 1
+    assert record["metrics"]["accuracy"]["rmse"] < record["metrics"]["accuracy_input"]["rmse"]
+
+
+def test_the_flat_tile_is_counted_and_its_edges_are_undefined(folder):
+    record, rows, _ = measure(folder)
+    assert record["metrics"]["preservation"]["flat_tiles"] == 1
+    assert rows["preservation.edge_correlation"].isna().tolist().count(True) == 1
+    assert np.isnan(rows.loc["tile_0002", "preservation.edge_displacement"])
+
+
+def test_limits_are_judged_and_an_unknown_one_is_refused_before_a_tile_is_read(folder):
+    limits = {"preservation.ndvi_rmse": Limit(max=0.001), "gain.psnr": Limit(min=0)}
+    record, _, outputs = measure(folder, limits=limits)
+    assert record["passed"] is False
+    assert "gain.psnr" in outputs.table.read_text()
+    folder.result_file("tile_0000").unlink()
+    with pytest.raises(ConfigError, match=r"'iou\.water'.*preservation\.ndvi_rmse"):
+        measure(folder, limits={"iou.water": Limit(min=0)})
+
+
+def test_the_same_tiles_give_the_same_bytes(folder):
+    *_, outputs = measure(folder)
+    first = [path.read_bytes() for path in (outputs.json, outputs.table, outputs.tiles)]
+    measure(folder)
+    assert [p.read_bytes() for p in (outputs.json, outputs.table, outputs.tiles)] == first
+
+
+def test_a_radar_input_is_no_reference_of_colours(folder):
+    for name in folder.names:
+        shape = array(folder.source_file(name), "opt_v1").shape[1:]
+        write_tile(folder.root / "source", name, {"sar": np.full((2, *shape), 0.3, np.float32)})
+    record, rows, _ = measure(folder)
+    assert record["metrics"]["preservation"]["ndvi_rmse"] is None
+    assert record["metrics"]["gain"]["psnr"] is None
+    assert rows["accuracy.psnr"].notna().sum() == 5
+
+
+def test_truth_of_another_size_names_the_tile_and_writes_nothing(folder):
+    write_tile(folder.truth, "tile_0001", {"opt_v2": np.zeros((4, 5, 6), np.float32)})
+    with pytest.raises(TileError, match=r"tile_0001\.npz is 4 × 5 × 6.*is 4 × 36 × 52") as caught:
+        measure(folder)
+    assert caught.value.__notes__[0].startswith("for tile 'tile_0001' of ")
+    assert not (folder.root / "results" / "quality.json").exists()
+    assert not list((folder.root / "results").glob(".*"))
+
+
+def test_truth_that_is_for_no_tile_or_no_folder_is_refused(folder, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(SourceError, match=r"no truth for any of the 6 tiles.*tile_0000\.npz"):
+        measure(folder, truth=str(empty))
+    with pytest.raises(MissingSourceError, match="is no folder"):
+        measure(folder, truth=str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04 cut off", "cannot be read as a tile"),
+        (None, "cannot be read as a tile"),
+        ({"other": np.zeros(3)}, "holds other: one of opt_v2 is needed"),
+        ({"opt_v2": np.array([{}], dtype=object)}, "cannot be read as a tile"),
+    ],
+)
+def test_a_damaged_result_says_to_predict_again(folder, content, words):
+    path = folder.result_file("tile_0003")
+    if content is None:
+        path.unlink()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        np.savez(path, **content)
+    with pytest.raises(StoreError, match=rf"{words}.*run predict_tiles again"):
+        measure(folder)
+
+
+@pytest.mark.parametrize("name", ["../tile_0000", "", "..", "a/b"])
+def test_a_name_that_leaves_the_folder_is_refused(folder, name):
+    text = folder.ledger.read_text().replace("tile_0000\t", f"{name}\t", 1)
+    folder.ledger.write_text(text)
+    with pytest.raises(StoreError, match="no plain file name"):
+        measure(folder)
+
+
+def test_no_finished_tile_is_a_result_with_counts_alone(folder):
+    folder.ledger.write_text(folder.ledger.read_text().splitlines()[0] + "\n")
+    record, rows, _ = measure(folder)
+    assert record["metrics"]["tiles"]["out"] == 0
+    assert record["metrics"]["preservation"]["ndvi_rmse"] is None
+    assert len(rows) == 0
+
+
+def test_memory_does_not_grow_with_the_number_of_tiles(folder):
+    lines = folder.ledger.read_text().splitlines()
+
+    def peak(times):
+        folder.ledger.write_text("\n".join([lines[0], *lines[1:4] * times]) + "\n")
+        tracemalloc.start()
+        measure(folder)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    peak(1)
+    assert peak(12) < 1.2 * peak(1)
+
+
+def test_segmented_tiles_are_scored_over_all_pixels_together(tmp_path):
+    folder = write_folder(tmp_path, kind="segmentation")
+    record, rows, outputs = measure(folder, kind="segmentation", classes=CLASSES)
+    pairs = [
+        (array(folder.result_file(n), "classes"), array(folder.truth / f"{n}.npz", "classes"))
+        for n in folder.names[:5]
+    ]
+    found, truth = (np.concatenate([each[i].ravel() for each in pairs]) for i in (0, 1))
+    for index, name in enumerate(CLASSES):
+        hit = ((found == index) & (truth == index)).sum()
+        either = ((found == index) | (truth == index)).sum()
+        assert record["metrics"]["iou"][name] == pytest.approx(hit / either)
+        assert record["metrics"]["recall"][name] == pytest.approx(hit / (truth == index).sum())
+    assert record["metrics"]["pixels"] == truth.size
+    assert rows.columns[-5:].tolist() == ["iou", *(f"iou.{name}" for name in CLASSES)]
+    assert np.isnan(rows.loc["tile_0005", "iou"])
+    with outputs.table.open(newline="") as file:
+        names = [row["metric"] for row in csv.DictReader(file, delimiter="\t")]
+    assert "iou.water" in names
+    assert not [n for n in names if n.startswith("preservation")]
+
+
+def test_pixels_that_nobody_knows_do_not_count_and_a_wrong_class_is_refused(tmp_path):
+    folder = write_folder(tmp_path, kind="segmentation", count=2, truthless=0)
+    truth = array(folder.truth / "tile_0000.npz", "classes")
+    truth[:10] = 255
+    write_tile(folder.truth, "tile_0000", {"classes": truth})
+    _, rows, _ = measure(folder, kind="segmentation", classes=CLASSES)
+    assert rows.loc["tile_0000", "pixels"] == 38 * 48
+    truth[20, 20] = 7
+    write_tile(folder.truth, "tile_0000", {"classes": truth})
+    with pytest.raises(TileError, match=r"'tile_0000' holds class 7.*0 to 3 \(water, soil"):
+        measure(folder, kind="segmentation", classes=CLASSES)
+    write_tile(folder.truth, "tile_0000", {"classes": truth / 2.0})
+    with pytest.raises(TileError, match=r"are float64, not integers"):
+        measure(folder, kind="segmentation", classes=CLASSES)
