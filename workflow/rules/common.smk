@@ -243,6 +243,30 @@ def samples_of_type(type):
     )
 
 
+def tile_files(what):
+    """Return a function of the wildcards: what the source or truth of a tile sample waits for.
+
+    Of a folder that is there before the run its own time says nothing: `tile_content` does.
+    """
+
+    def files(wildcards):
+        found = plan(wildcards.sample)["files"][what]
+        if PROJECT.tile_folder(wildcards.sample, what) is None:
+            return found
+        return [ancient(path) for path in found]
+
+    return files
+
+
+def tile_content(what):
+    """Return a function of the wildcards: a hash of the tiles in such a folder."""
+
+    def content(wildcards):
+        return PROJECT.tile_content(wildcards.sample, what)
+
+    return content
+
+
 def named(samples):
     """Return what the names of some samples match: anything where they are all of the sheet."""
     names = list(samples)

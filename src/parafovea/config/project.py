@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -17,7 +17,7 @@ from parafovea.config.recipes import task_recipe, trained_models
 from parafovea.config.sample_files import is_phantom, sample_files
 from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
-from parafovea.config.sizes import placed, result_grid, sample_grid
+from parafovea.config.sizes import LANDSCAPE_TILES, placed, result_grid, sample_grid
 from parafovea.config.sources import SourceType, referred, resolved, source_type
 from parafovea.config.study import StudySettings, read_study
 from parafovea.errors import ConfigError, ModelError
@@ -25,6 +25,9 @@ from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.windowing import planned_layout, shard_count
 from parafovea.models.spec import Kind, Recipe
+from parafovea.readers.tile_census import TileCensus, tile_census
+
+TilePart = Literal["source", "truth"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Project:
     study: StudySettings | None = None
     _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
     _types: dict[str, SourceType] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    _censuses: dict[str, TileCensus] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -83,7 +90,9 @@ class Project:
         return settings.model_copy(update={"shards": self.shards(sample)})
 
     def shards(self, sample: str) -> int:
-        """Return the number of jobs that a sample's windows are divided into."""
+        """Return the number of jobs that a sample's windows are divided into; 1 for tiles."""
+        if self.is_tiles(sample):
+            return 1
         settings = self.task(sample).inference
         stated = self.samples[sample].shards or settings.shards
         if stated != "auto":
@@ -134,6 +143,43 @@ class Project:
     def is_tiles(self, sample: str) -> bool:
         """Tell whether a sample is a folder of tiles."""
         return self.source_type(sample) == "tiles"
+
+    def tile_folder(self, sample: str, what: TilePart = "source") -> str | None:
+        """Return the folder of a sample's tiles that is there before any job, None without one.
+
+        Parameters
+        ----------
+        sample : str
+            A folder of tiles.
+        what : {"source", "truth"}
+            Which of its folders; those that this workflow makes do not count.
+        """
+        entry = self.samples[sample]
+        path = entry.source if what == "source" else entry.truth
+        if path is None or referred(path) is not None or is_phantom(path, self.settings.results):
+            return None
+        return path
+
+    def tile_content(self, sample: str, what: TilePart = "source") -> str:
+        """Return a hash of the tiles in a `tile_folder`, "" without one: see `tile_census`."""
+        folder = self.tile_folder(sample, what)
+        return "" if folder is None else self._census(folder).digest
+
+    def tile_sizes(self, sample: str) -> Mapping[tuple[int, int], int]:
+        """Return the number of a sample's tiles of each height and width, before any is read.
+
+        Another sample's results count as the tiles that they are made of.
+        """
+        other = referred(self.samples[sample].source)
+        if other is not None:
+            return self.tile_sizes(other)
+        folder = self.tile_folder(sample)
+        return LANDSCAPE_TILES if folder is None else self._census(folder).sizes
+
+    def _census(self, folder: str) -> TileCensus:
+        if folder not in self._censuses:
+            self._censuses[folder] = tile_census(folder)
+        return self._censuses[folder]
 
     def upstream(self, sample: str) -> tuple[str, ...]:
         """Return the samples whose results a sample needs, each after those that it needs."""
