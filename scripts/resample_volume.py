@@ -20,4 +20,5 @@ with stage(snakemake):
         unit=snakemake.params.unit,
         normalization=Normalization(**snakemake.params.normalization),
         nonfinite=snakemake.params.nonfinite,
+        kind=snakemake.params.kind,
     )

@@ -14,7 +14,7 @@ from parafovea.inference.settings import check_stride
 from parafovea.models.spec import Recipe, check_window
 from parafovea.postprocess.settings import resolve_classes
 from parafovea.quality.metrics import metric_names
-from parafovea.readers.files import source_files
+from parafovea.readers.files import source_files, truth_files
 from parafovea.readers.metadata import parse_metadata, sidecar_path
 from parafovea.symmetry import require_fit
 
@@ -84,17 +84,19 @@ def sample_files(sample: Sample, results: str) -> dict[str, list[str]]:
     objects = parse_metadata(sample.metadata, folder=here).objects
     return {
         "source": _files(sample.source, results),
-        "truth": _files(sample.truth, results),
+        "truth": _files(sample.truth, results, table=True),
         "objects": _files(objects, results),
         "metadata": [] if sidecar is None else [str(sidecar)],
     }
 
 
-def _files(path: str | None, results: str) -> list[str]:
+def _files(path: str | None, results: str, *, table: bool = False) -> list[str]:
     # "@" names a sample whose result is the source: reserved, and nothing on the disk
     if path is None or path.startswith("@"):
         return []
-    return [path] if is_phantom(path, results) else source_files(path)
+    if is_phantom(path, results):
+        return [path]
+    return truth_files(path) if table else source_files(path)
 
 
 def is_phantom(path: str, results: str) -> bool:
@@ -108,9 +110,11 @@ def _file_problems(sample: Sample, settings: Settings) -> list[str]:
     except ParafoveaError as error:
         return [f"sample {sample.name!r}: {describe(error)}"]
     wrong = []
+    task = settings.tasks.get(sample.task)
+    tables = task is None or task.kind == "detection"
     for what, path in (("source", sample.source), ("truth", sample.truth), ("objects", objects)):
         try:
-            _files(path, settings.results)
+            _files(path, settings.results, table=what == "truth" and tables)
         except ParafoveaError as error:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
         if path is not None and is_phantom(path, settings.results):
