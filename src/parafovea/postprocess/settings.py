@@ -108,6 +108,16 @@ class ConfidenceFilterSettings(Strict):
     )
 
 
+class BodyFilterSettings(Strict):
+    """Where candidates may lie."""
+
+    enabled: bool = Field(
+        True,
+        description="Remove candidates whose centre lies outside of the body, as the scan itself "
+        "shows it: table, wires, sheets. The summary of the detections counts them.",
+    )
+
+
 class DetectionSettings(Strict):
     """How a heatmap becomes detections."""
 
@@ -122,6 +132,9 @@ class DetectionSettings(Strict):
     )
     confidence_filter: ConfidenceFilterSettings = Field(
         default_factory=ConfidenceFilterSettings, description="Limit of the confidence."
+    )
+    body_filter: BodyFilterSettings = Field(
+        default_factory=BodyFilterSettings, description="Limit of the place."
     )
 
 
