@@ -69,6 +69,11 @@ class PeakSettings(Strict):
         description="local_maxima: voxels without a higher neighbour; nms: the highest voxel, then "
         "the highest at least `min_distance` away from it, and so on.",
     )
+    max_saddle: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.8,
+        description="Two local maxima of one region stay apart where the heatmap between them "
+        "falls below this share of the lower one; else they are one. 1 joins none.",
+    )
 
 
 class NmsSettings(Strict):
