@@ -21,4 +21,5 @@ with stage(snakemake):
         normalization=Normalization(**snakemake.params.normalization),
         nonfinite=snakemake.params.nonfinite,
         bands=snakemake.params.bands,
+        kind=snakemake.params.kind,
     )

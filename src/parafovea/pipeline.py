@@ -214,6 +214,7 @@ def _predict(project: Project, sample: str, results: SampleResults, announce: An
         unit=recipe.unit,
         normalization=recipe.normalization,
         nonfinite=task.input.nonfinite,
+        kind=recipe.kind,
     )
     settings = project.inference(sample)
     inputs = _view(recipe, results, results.folder, announce)

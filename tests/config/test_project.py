@@ -95,6 +95,21 @@ def test_unknown_task_missing_source_and_wrong_metadata_are_named_at_once(projec
     assert "spacng" in message
 
 
+def test_a_table_is_the_truth_of_a_detection_alone(project_folder):
+    (project_folder.path / "data/found.csv").write_text("seriesuid\n")
+    project_folder.rows[0][3] = "data/found.csv"
+    assert "data/found.csv is of a format that is not known" in refusal(project_folder)
+    model = project_folder.path / "models/cell/model.json"
+    spec = json.loads(model.read_text()) | {"kind": "detection", "classes": ["nodule"]}
+    model.write_text(json.dumps(spec))
+    project_folder.config["tasks"]["cell"]["kind"] = "detection"
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.plan("a")["files"]["truth"] == ["data/found.csv"]
+    project_folder.rows[0][3] = "data/none.csv"
+    assert "truth of sample 'a': data/none.csv does not exist" in refusal(project_folder)
+
+
 def test_missing_truth_and_missing_objects_are_named(project_folder):
     project_folder.rows[0][3] = "data/no_truth.tif"
     project_folder.rows[1][4] += " objects=data/no_objects.tif"

@@ -135,7 +135,7 @@ def test_spacing_and_shape_are_written_x_y_z_and_triage_is_left_out(folder, foun
     values = json.loads((folder / "out" / "detections.json").read_text())
     assert values["metadata"] == {"spacing": [2.2, 2.3, 2.8], "shape": [136, 92, 44]}
     assert values["timestamp"] == STAMP
-    assert values["summary"] == {"num_detections": 3}
+    assert values["summary"] == {"num_detections": 3, "outside_body_count": 0}
     assert all("triage" not in d for d in values["detections"])
 
 
@@ -169,6 +169,7 @@ def test_a_calibration_gives_every_detection_its_score_and_risk(folder, found):
     assert risks == ["high", "intermediate", "low"]
     assert scored.summary.model_dump(exclude_none=True) == {
         "num_detections": 3,
+        "outside_body_count": 0,
         "high_risk_count": 1,
         "intermediate_risk_count": 1,
         "low_risk_count": 1,
@@ -220,6 +221,24 @@ def test_filters_act_after_suppression(folder):
     assert kept.detections[0].diameter_mm < 9
     sure = {"confidence_filter": {"min_confidence": 0.85}}
     assert len(run(folder, "sure", settings=DetectionSettings.model_validate(sure)).detections) == 2
+
+
+def test_what_lies_outside_of_the_body_is_counted_and_not_detected(tmp_path):
+    # in the air beside the body, and in the table below it: the chest's flank is 120 mm from it
+    beside, below = Nodule((0, -60, 110), 5.0, heat=0.99), Nodule((10, 90, 0), 6.0, heat=0.99)
+    at_the_skin = Nodule((0, 0, 119), 4.0, heat=0.7)
+    write_inputs(tmp_path, heat(LOCAL, [*NODULES, beside, below, at_the_skin]))
+    found = run(tmp_path)
+    assert found.summary.outside_body_count == 2
+    places = [each.coordinates for each in found.detections]
+    expected = [world(nodule)[0] for nodule in (*NODULES, at_the_skin)]
+    np.testing.assert_allclose(places, expected, atol=0.3)
+    text = (tmp_path / "out" / "detections.json").read_text()
+    assert json.loads(text)["summary"] == {"num_detections": 4, "outside_body_count": 2}
+    off = {"body_filter": {"enabled": False}}
+    everything = run(tmp_path, "all", settings=DetectionSettings.model_validate(off))
+    assert len(everything.detections) == 6
+    assert everything.summary.outside_body_count is None
 
 
 def test_a_heatmap_without_peaks_gives_files_without_detections(tmp_path):

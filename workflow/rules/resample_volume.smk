@@ -21,6 +21,7 @@ rule resample_volume:
         normalization=setting("recipe.normalization"),
         nonfinite=setting("task.input.nonfinite"),
         bands=setting("recipe.bands"),
+        kind=setting("recipe.kind"),
         code=fingerprint("resample_volume"),
     message:
         "{wildcards.sample}: resampling and normalizing {params.source}"

@@ -71,6 +71,8 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
     except ParafoveaError as error:
         return [f"sample {sample.name!r}: {describe(error)}"]
     wrong = []
+    task = settings.tasks.get(sample.task)
+    tables = task is None or task.kind == "detection"
     for what, path in (("source", sample.source), ("truth", sample.truth), ("objects", objects)):
         if referred(path) is not None:
             if what == "objects":
@@ -80,7 +82,7 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
                 )
             continue
         try:
-            source_paths(path, sample, samples, settings)
+            source_paths(path, sample, samples, settings, table=what == "truth" and tables)
         except ParafoveaError as error:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
         if path is not None and is_phantom(path, settings.results):

@@ -16,7 +16,7 @@ from parafovea.config.sources import (
     tile_folder_problem,
 )
 from parafovea.errors import SourceError
-from parafovea.readers.files import source_files
+from parafovea.readers.files import source_files, truth_files
 from parafovea.readers.metadata import parse_metadata, sidecar_path
 
 
@@ -49,14 +49,19 @@ def sample_files(
     objects = parse_metadata(sample.metadata, folder=here).objects
     return {
         "source": source_paths(sample.source, sample, samples, settings),
-        "truth": source_paths(sample.truth, sample, samples, settings),
+        "truth": source_paths(sample.truth, sample, samples, settings, table=True),
         "objects": source_paths(objects, sample, samples, settings),
         "metadata": [] if sidecar is None else [str(sidecar)],
     }
 
 
 def source_paths(
-    path: str | None, sample: Sample, samples: Mapping[str, Sample], settings: Settings
+    path: str | None,
+    sample: Sample,
+    samples: Mapping[str, Sample],
+    settings: Settings,
+    *,
+    table: bool = False,
 ) -> list[str]:
     """Return what is behind one path of a sample: a file, files, a folder, nothing for None.
 
@@ -66,6 +71,8 @@ def source_paths(
         A source, truth or objects, as in the sheet.
     sample, samples, settings
         As for `sample_files`.
+    table : bool
+        Whether it may be a table of findings.
 
     Raises
     ------
@@ -84,7 +91,7 @@ def source_paths(
         if problem is not None:
             raise SourceError(problem)
         return [path]
-    return source_files(path)
+    return truth_files(path) if table else source_files(path)
 
 
 def _holds_tiles(

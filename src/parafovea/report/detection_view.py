@@ -185,6 +185,9 @@ def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
             else "; the truth has no nodules"
         )
         words += f", {wrong} false positive{'' if wrong == 1 else 's'}"
+    outside = document.summary.outside_body_count
+    if outside:
+        words += f"; {outside} outside of the body left out"
     return words
 
 

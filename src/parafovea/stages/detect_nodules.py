@@ -19,6 +19,7 @@ from parafovea.hounsfield import check_hounsfield
 from parafovea.normalize import scan as scan_values
 from parafovea.postprocess.calibration import Calibration, read_calibration, risk_category
 from parafovea.postprocess.detections import (
+    Detection,
     Detections,
     RiskCategory,
     ScanMetadata,
@@ -28,7 +29,14 @@ from parafovea.postprocess.detections import (
     rounded_length,
     summarize,
 )
-from parafovea.postprocess.nodules import Score, Volume, describe_candidates, select_candidates
+from parafovea.postprocess.nodules import (
+    Score,
+    Volume,
+    describe_candidates,
+    select_candidates,
+    within_body,
+)
+from parafovea.postprocess.scan_body import BodyView
 from parafovea.postprocess.settings import DetectionSettings
 from parafovea.readers import open_source
 from parafovea.readers.metadata import parse_metadata
@@ -64,8 +72,9 @@ def detect_nodules(
 ) -> Detections:
     """Turn a heatmap into detections in the patient's coordinates.
 
-    The order is: peaks and their regions, suppression of overlaps, size, confidence, measures,
-    triage. Memory is bounded by a slab of the scan, and by the largest region of the heatmap.
+    The order is: peaks and their regions, suppression of overlaps, size, confidence, place,
+    measures, triage. Memory is bounded by a slab of the scan, and by the largest region of the
+    heatmap.
 
     Parameters
     ----------
@@ -129,21 +138,32 @@ def detect_nodules(
         scan = open_scan(source, metadata=metadata, folder=folder, grid=heatmap.grid)
         check_hounsfield(source, scan_values(scan.read, scan.grid, np.dtype(scan.array.dtype)))
         candidates = select_candidates(heatmap, settings)
-        found = describe_candidates(
-            candidates,
-            heatmap,
-            Volume(scan.read, scan.grid),
-            affine=scan.affine,
-            threshold=settings.peak_detection.threshold,
-            score=score,
-        )
+        outside = 0 if settings.body_filter.enabled else None
+        found: tuple[Detection, ...] = ()
+        if candidates:
+            seen = BodyView.of(scan.read, scan.grid, affine=scan.affine)
+            if settings.body_filter.enabled:
+                inside = within_body(candidates, heatmap.grid, seen.body)
+                outside = len(candidates) - len(inside)
+                candidates = inside
+            found = describe_candidates(
+                candidates,
+                heatmap,
+                Volume(scan.read, scan.grid),
+                seen,
+                affine=scan.affine,
+                threshold=settings.peak_detection.threshold,
+                score=score,
+            )
         document = Detections(
             scan_id=scan_id,
             model=model or str(made.get("name") or "unknown"),
             timestamp=timestamp,
             metadata=_metadata(scan.grid),
             detections=found,
-            summary=summarize(found, triaged=score is not None, seconds=seconds),
+            summary=summarize(
+                found, triaged=score is not None, outside_body=outside, seconds=seconds
+            ),
         )
         check()
     if heatmap_output is not None:
@@ -151,6 +171,8 @@ def detect_nodules(
         write_heatmap(heatmap_output, heatmap.read, heatmap.grid, space=space)
     write_detections(document, json_output, csv_output)
     _LOG.info("%s: %d detections", scan_id, len(found))
+    if outside:
+        _LOG.info("%s: %d candidates outside of the body are left out", scan_id, outside)
     return document
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from parafovea.grid import Box, Vector
-from parafovea.models.spec import Normalization
+from parafovea.hounsfield import check_hounsfield
+from parafovea.models.spec import Kind, Normalization
 from parafovea.normalize import NonFinite, scan, value_map
 from parafovea.progress import tracked
 from parafovea.provenance import record
@@ -37,6 +38,7 @@ def resample_volume(
     normalization: Normalization,
     nonfinite: NonFinite = "error",
     bands: Sequence[str] = (),
+    kind: Kind = "segmentation",
 ) -> None:
     """Write the source on the model's grid: anti-aliased down, linear up, normalized globally.
 
@@ -60,11 +62,14 @@ def resample_volume(
         Refuse NaN and infinite voxels, or the source value to replace them by.
     bands : sequence of str
         Names of the model's input channels; empty for a volume of one channel.
+    kind : {"segmentation", "detection"}
+        The model's. A detection in millimetres looks for the body in a CT, so that its source has
+        to be one: here a wrong file fails in seconds, and not after its inference.
 
     Raises
     ------
     SourceError
-        If the source cannot be read or makes no sense.
+        If the source cannot be read or makes no sense, or is no CT where it has to be.
     """
     with unchanged(source) as check:
         opened = open_source(
@@ -79,6 +84,8 @@ def resample_volume(
         statistics = scan(opened.read, grid, np.dtype(opened.array.dtype))
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
+        if kind == "detection" and unit == "millimeter":
+            check_hounsfield(source, statistics)
         target = grid.resampled(spacing)
         logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
         attributes = record(
