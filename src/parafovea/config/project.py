@@ -17,8 +17,8 @@ from parafovea.config.recipes import task_recipe, trained_models
 from parafovea.config.sample_files import is_phantom, sample_files
 from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
-from parafovea.config.sizes import LANDSCAPE_TILES, placed, result_grid, sample_grid
-from parafovea.config.sources import SourceType, referred, resolved, source_type
+from parafovea.config.sizes import placed, result_grid, sample_grid
+from parafovea.config.sources import TILE_PHANTOM, SourceType, referred, resolved, source_type
 from parafovea.config.study import StudySettings, read_study
 from parafovea.errors import ConfigError, ModelError
 from parafovea.grid import Grid
@@ -174,7 +174,14 @@ class Project:
         if other is not None:
             return self.tile_sizes(other)
         folder = self.tile_folder(sample)
-        return LANDSCAPE_TILES if folder is None else self._census(folder).sizes
+        if folder is not None:
+            return self._census(folder).sizes
+        made = TILE_PHANTOM.fullmatch(self.samples[sample].source.rstrip("/").rpartition("/")[2])
+        phantom = self.settings.phantoms.of("landscape" if made is None else made["kind"])
+        if not isinstance(phantom, LandscapeSettings):
+            raise AssertionError("a phantom of tiles")
+        counts = zip(phantom.sizes, phantom.tiles, strict=True)
+        return {(size, size): count for size, count in counts}
 
     def _census(self, folder: str) -> TileCensus:
         if folder not in self._censuses:

@@ -15,9 +15,6 @@ from parafovea.readers.headers import source_grid
 from parafovea.readers.metadata import parse_metadata
 from parafovea.readers.placement import Stated, settle
 
-#: Tiles of a phantom landscape, by height and width.
-LANDSCAPE_TILES: Mapping[tuple[int, int], int] = {(128, 128): 16, (96, 96): 8}
-
 #: Voxels along z, y, x of a sample whose source cannot be opened yet.
 UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
 

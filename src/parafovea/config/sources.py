@@ -6,21 +6,20 @@ first tile, and no file is opened.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from parafovea.config.settings import Settings
 from parafovea.config.sheet import Sample
+from parafovea.readers import tile_folders
 from parafovea.readers.files import TIFF_SUFFIXES, ZARR_METADATA
+from parafovea.readers.tile_folders import NPZ_SUFFIX, files_named
 
 SourceType = Literal["volume", "tiles"]
-
-NPZ_SUFFIX = ".npz"
 
 #: Phantoms that are folders of tiles; those of other kinds are volumes.
 TILE_PHANTOM = re.compile(
@@ -115,7 +114,7 @@ def is_tile_folder(path: str, *, kind: str, results: str) -> bool:
     folder = Path(path)
     if not folder.is_dir() or any((folder / name).is_file() for name in ZARR_METADATA):
         return False
-    return kind == "refinement" or next(_named(path, (NPZ_SUFFIX,)), None) is not None
+    return kind == "refinement" or tile_folders.is_tile_folder(path)
 
 
 def tile_folder_problem(path: str) -> str | None:
@@ -126,26 +125,14 @@ def tile_folder_problem(path: str) -> str | None:
     path : str
         Of a folder that is there.
     """
-    if next(_named(path, (NPZ_SUFFIX, *TIFF_SUFFIXES)), None) is not None:
+    if next(files_named(path, (NPZ_SUFFIX, *TIFF_SUFFIXES)), None) is not None:
         return None
-    found = Counter(Path(name).suffix.lower() or "no ending" for name in _named(path, ("",)))
+    found = Counter(Path(name).suffix.lower() or "no ending" for name in files_named(path, ("",)))
     counted = ", ".join(f"{count} of {suffix}" for suffix, count in found.most_common(3))
     return (
         f"No NPZ tiles found in {path}, and no GeoTIFF tiles; files there: {counted or 'none'}: "
         "give the folder in which the tiles themselves lie"
     )
-
-
-def _named(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Yield the names of the files of a folder that end so, in no order; none of hidden files."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if (
-                entry.name.lower().endswith(suffixes)
-                and not entry.name.startswith(".")
-                and entry.is_file()
-            ):
-                yield entry.name
 
 
 def result_of(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> Result:

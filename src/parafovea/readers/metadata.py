@@ -77,6 +77,10 @@ class SourceMetadata:
     series : str, optional
         SeriesInstanceUID: of the wanted series where a DICOM source holds several; of another
         format, what tables of findings call the scan.
+    month : int, optional
+        When a mosaic was taken, 1 to 12.
+    biome : int, optional
+        Code of the biome of a mosaic, 0 to 15.
     tiles : TileOptions
         How numbers in tiles and mosaics become reflectance.
 
@@ -92,6 +96,8 @@ class SourceMetadata:
     channel: int | None = None
     objects: str | None = None
     series: str | None = None
+    month: int | None = None
+    biome: int | None = None
     tiles: TileOptions = field(default_factory=TileOptions)
 
     def __post_init__(self) -> None:
@@ -104,6 +110,10 @@ class SourceMetadata:
             raise ConfigError(f"origin {self.origin} must be finite along z, y, x")
         if self.channel is not None and self.channel < 0:
             raise ConfigError(f"channel {self.channel} must be 0 or more: the first channel is 0")
+        for name, low, high in (("month", 1, 12), ("biome", 0, 15)):
+            number = getattr(self, name)
+            if number is not None and not low <= number <= high:
+                raise ConfigError(f"{name} {number} must lie in {low} to {high}")
         if self.unit is not None:
             unit = known_unit(self.unit)
             if unit is None:
@@ -172,6 +182,8 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
             channel=_integer(values, "channel"),
             objects=_text(values, "objects"),
             series=_text(values, "series"),
+            month=_integer(values, "month"),
+            biome=_integer(values, "biome"),
             tiles=TileOptions(
                 bands=_names(values, "bands"),
                 scale=_number(values, "scale"),

@@ -81,6 +81,8 @@ class Source:
         Names of the channels where the array has a leading axis of them, (band, z, y, x).
     conditions : mapping of str to tuple of int, optional
         The `month` and the `biome` of each plane, where images have them.
+    planes : tuple of str
+        Name of each plane, where planes are images of their own.
     series : str
         What tables of findings call the scan: the SeriesInstanceUID of DICOM, else the user's
         `series` or the name of the file without its ending.
@@ -93,6 +95,7 @@ class Source:
     series: str = ""
     bands: tuple[str, ...] = ()
     conditions: Mapping[str, tuple[int, ...]] | None = None
+    planes: tuple[str, ...] = ()
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box.

@@ -140,7 +140,8 @@ def predict_tiles(
     """
     files = list_tiles(source)
     mine = files[len(files) * (shard - 1) // shards : len(files) * shard // shards]
-    run = _Run(files, model, folder, options=parse_metadata(metadata).tiles, settings=settings)
+    options = parse_metadata(metadata, folder=Path()).tiles
+    run = _Run(files, model, folder, options=options, settings=settings)
     rows = sorted(run.rows(mine, overwrite=overwrite), key=lambda row: str(row["name"]))
     with replacing(ledger) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, delimiter="\t", lineterminator="\n")

@@ -97,6 +97,7 @@ def resample_volume(
                 "grid": opened.grid.to_dict(),
                 "dtype": str(opened.array.dtype),
                 "affine": None if opened.affine is None else np.asarray(opened.affine).tolist(),
+                **({"planes": list(opened.planes)} if opened.planes else {}),
             },
             normalization={
                 **normalization.model_dump(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,8 @@ class BandTruth:
         (band, z, y, x), in [0, 1].
     grid : Grid
         Of the network's input; the source must cover the same place.
+    planes : sequence of str
+        Names of the input's planes, where they are images of their own.
 
     Raises
     ------
@@ -27,7 +31,7 @@ class BandTruth:
         If it covers another place.
     """
 
-    def __init__(self, source: Source, grid: Grid) -> None:
+    def __init__(self, source: Source, grid: Grid, *, planes: Sequence[str] = ()) -> None:
         self._source = source
         self._there = source.grid.converted(grid.unit)
         self._grid = grid
@@ -38,6 +42,12 @@ class BandTruth:
                 f"{source.path} covers {self._there.extent} {grid.unit} in {self._there.shape[0]} "
                 f"planes, but its sample {grid.extent} in {grid.shape[0]}: give the truth of the "
                 "same place"
+            )
+        others = sorted(set(planes) ^ set(source.planes))
+        if planes and source.planes and others:
+            raise SourceError(
+                f"{source.path} has not the same tiles as its sample, such as {others[0]}: give a "
+                "truth for each tile, of the same name"
             )
 
     def read(self, box: Box) -> NDArray[np.float32]:

@@ -114,7 +114,10 @@ class OpenSample:
         grid, classes = self.inputs.grid, len(recipe.objects)
         source = _truth_source(sample, recipe)
         self._base = list(recipe.base)
-        self.bands = BandTruth(source, grid) if recipe.kind == "refinement" else None
+        planes = self.inputs.volume.attributes.get("source", {}).get("planes", ())
+        self.bands = None
+        if recipe.kind == "refinement":
+            self.bands = BandTruth(source, grid, planes=planes)
         self._kept: NDArray[np.uint8] | None = None
         self._is_detection = recipe.kind == "detection"
         self.findings: list[Findings] = []
@@ -211,4 +214,5 @@ def _truth_source(sample: TrainingSample, recipe: Recipe) -> Source:
         finer_than=recipe.spacing,
         unit=recipe.unit,
         bands=recipe.classes if recipe.kind == "refinement" else (),
+        truth=True,
     )
