@@ -185,6 +185,7 @@ def test_reflectance_brighter_than_1_is_cut_and_counted_where_the_sheet_gives_a_
     [
         (field() * 10000, {"scale": 1}),
         (field() * 100, {"scale": 1e-4, "offset": -0.1}),
+        (field(), {"scale": 1e-2, "offset": -0.1}),
     ],
 )
 def test_a_wrong_scale_is_noticed(tmp_path, values, options):
