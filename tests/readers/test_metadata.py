@@ -162,6 +162,7 @@ def test_spellings_of_a_unit_are_one_unit(text):
 def test_planning_loads_no_array_library():
     code = (
         "import sys; from parafovea.readers import parse_metadata, source_files; "
+        "import parafovea.tiles, parafovea.readers.tiles; "
         "names = 'torch', 'zarr', 'tifffile', 'h5py', 'nibabel', 'rasterio'; "
         "print([m for m in names if m in sys.modules])"
     )

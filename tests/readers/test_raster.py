@@ -103,6 +103,16 @@ def test_a_window_without_a_valid_pixel_is_empty_and_no_error(mosaic):
     assert not raster.valid(*window).any()
 
 
+def test_a_window_of_dark_water_is_0_and_no_error(tmp_path):
+    numbers = np.full((4, 64, 64), 980, np.uint16)
+    numbers[:, 0, 0] = 3000
+    file = write_tif(tmp_path, numbers)
+    raster = open_raster(str(file.path), options=TileOptions(baseline="0400"))
+    assert raster.read(slice(0, 32), slice(0, 32))[:, 0, 0] == pytest.approx(0.2, abs=1e-6)
+    assert not raster.read(slice(32, 64), slice(0, 64)).any()
+    assert raster.valid(slice(32, 64), slice(0, 64)).all()
+
+
 def test_an_overview_or_a_file_beside_changes_nothing(mosaic, tmp_path):
     path = tmp_path / "a.tif"
     path.write_bytes(Path(mosaic[0]).read_bytes())

@@ -45,8 +45,9 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
     """
     with (
         readable(path, *FAILURES),
+        # rasterio takes the cache in bytes, where GDAL itself takes MiB.
         # The file alone: no listing of a folder of thousands, and nothing that lies beside it.
-        rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_CACHEMAX=cache),
+        rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_CACHEMAX=cache << 20),
     ):
         yield
 

@@ -178,9 +178,4 @@ def _count_outside(
             f"{path} has reflectance from {low:g} to {high:g} {with_scale}: correct scale=, "
             "offset= or baseline= in the metadata column of the sample sheet"
         )
-    if high <= 0:
-        raise refused(
-            f"{path} has no reflectance above 0 ({low:g} to {high:g}) {with_scale}: correct "
-            "scale=, offset= or baseline= in the metadata column of the sample sheet"
-        )
     return int(((known < -TOLERANCE) | (known > 1 + TOLERANCE)).sum())

@@ -27,8 +27,8 @@ DN_SCALE = 1e-4
 #: Rows and columns of a block of the finished file.
 BLOCK = 512
 
-#: MiB of blocks that GDAL keeps while it writes.
-CACHE = 64
+#: Bytes of blocks that GDAL keeps while it writes.
+CACHE = 64 << 20
 
 Block = tuple[int, int, NDArray[Any]]
 

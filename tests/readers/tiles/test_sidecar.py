@@ -107,6 +107,7 @@ def test_a_position_is_the_upper_left_corner(tmp_path):
         ({"crs": 32633, "x": 1, "y": 2, "pixel_size": 10}, "no crs, or none that is a text"),
         ({"crs": "EPSG:32633", "x": 1, "pixel_size": 10}, "no number y"),
         ({"crs": "EPSG:32633", "x": "1", "y": 2, "pixel_size": 10}, "no number x"),
+        ({"crs": "EPSG:32633", "x": 10**400, "y": 2, "pixel_size": 10}, "no number x"),
         ({"crs": "EPSG:32633", "x": 1, "y": 2, "pixel_size": 0}, "not positive"),
     ],
 )

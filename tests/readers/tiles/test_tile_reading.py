@@ -185,6 +185,7 @@ def test_reflectance_brighter_than_1_is_cut_and_counted_where_the_sheet_gives_a_
     [
         (field() * 10000, {"scale": 1}),
         (field() * 100, {"scale": 1e-4, "offset": -0.1}),
+        (field(), {"scale": 1e-2, "offset": -0.1}),
     ],
 )
 def test_a_wrong_scale_is_noticed(tmp_path, values, options):
@@ -303,3 +304,35 @@ def test_the_digest_follows_the_content_of_both_files_and_nothing_else(tmp_path)
     assert tile_digest(TileFile("b", moved.path, None)) != first
     write_sidecar(tmp_path, "a", {"month": 2})
     assert tile_digest(moved) != first
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_damage_of_an_npz_or_its_sidecar_is_one_tile_error_or_harmless(damaged, data):
+    file, whole = damaged
+    target = data.draw(st.sampled_from((file.path, file.sidecar)))
+    raw = bytearray(whole[target])
+    for _ in range(data.draw(st.integers(1, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    target.write_bytes(
+        raw[: data.draw(st.integers(0, len(raw)))] if data.draw(st.booleans()) else raw
+    )
+    refusal = None
+    try:
+        tile = read_tile(file)
+    except TileError as error:
+        refusal = str(error)
+    finally:
+        target.write_bytes(whole[target])
+    if refusal is None:
+        np.testing.assert_array_equal(tile.values, field(16, 16))
+    else:
+        assert len(refusal.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    """Return a tile and the whole content of its files, which the test damages in turn."""
+    about = {"month": 3, "biome_code": 2, "cloud": 0.5}
+    file = write_npz(tmp_path_factory.mktemp("damaged"), sidecar=about, opt_v1=field(16, 16))
+    return file, {path: path.read_bytes() for path in (file.path, file.sidecar)}

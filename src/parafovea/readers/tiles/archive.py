@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tokenize
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ from parafovea.readers.tiles.damage import readable_tile
 
 #: Bytes of the largest array that is read: a tile of 8192 x 8192 in eight bands of float32.
 LARGEST = 2**31
+
+# The last is how a header that breaks off fails to be parsed.
+_FAILURES = (zipfile.BadZipFile, tokenize.TokenError)
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -74,7 +78,7 @@ def read_array(path: Path, key: str) -> NDArray[Any]:
 @contextlib.contextmanager
 def _entry(path: Path, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
     """Yield the stream of an array with its header checked, and the shape and type it states."""
-    with readable_tile(path, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+    with readable_tile(path, *_FAILURES), zipfile.ZipFile(path) as archive:
         entries = {info.filename: info for info in archive.infolist()}
         info = entries.get(f"{key}.npy")
         if info is None:

@@ -250,6 +250,11 @@ def _finished(
     values, clipped = to_reflectance(
         stored, valid, str(path), scale=scale, offset=offset, refused=TileError
     )
+    if not values.any():
+        raise TileError(
+            f"{path} has no reflectance above 0: correct scale=, offset= or baseline= in the "
+            "metadata column of the sample sheet"
+        )
     return fill(values, valid), valid, clipped
 
 

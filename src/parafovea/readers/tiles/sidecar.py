@@ -145,8 +145,8 @@ def _position(value: object, path: Path | None) -> Position | None:
     numbers = {}
     for key in ("x", "y", "pixel_size"):
         number = value.get(key)
-        if isinstance(number, bool) or not isinstance(number, int | float):
-            raise TileError(f"{path}: position has no number {key}: {fix}")
+        if isinstance(number, bool) or not isinstance(number, int | float) or abs(number) > 1e12:
+            raise TileError(f"{path}: position has no number {key} that can be: {fix}")
         numbers[key] = float(number)
     if numbers["pixel_size"] <= 0:
         raise TileError(f"{path}: pixel_size {numbers['pixel_size']:g} is not positive: {fix}")
