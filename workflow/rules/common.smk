@@ -206,6 +206,15 @@ def shard_stores(wildcards):
     ]
 
 
+def tile_ledgers(wildcards):
+    """Return the ledgers of all shares of a folder of tiles."""
+    count = PROJECT.shards(wildcards.sample)
+    return [
+        f"{PROJECT.folder(wildcards.sample)}/shards/{shard}.tsv"
+        for shard in range(1, count + 1)
+    ]
+
+
 def predicted(name):
     """Return one file of each sample that is predicted."""
     return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted]

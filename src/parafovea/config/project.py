@@ -17,7 +17,7 @@ from parafovea.config.recipes import task_recipe, trained_models
 from parafovea.config.sample_files import is_phantom, sample_files
 from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
-from parafovea.config.sizes import placed, result_grid, sample_grid
+from parafovea.config.sizes import placed, result_grid, sample_grid, tile_grid
 from parafovea.config.sources import TILE_PHANTOM, SourceType, referred, resolved, source_type
 from parafovea.config.study import StudySettings, read_study
 from parafovea.errors import ConfigError, ModelError
@@ -90,13 +90,16 @@ class Project:
         return settings.model_copy(update={"shards": self.shards(sample)})
 
     def shards(self, sample: str) -> int:
-        """Return the number of jobs that a sample's windows are divided into; 1 for tiles."""
-        if self.is_tiles(sample):
-            return 1
+        """Return the number of jobs that a sample's windows, or tiles, are divided into.
+
+        A folder of tiles is one job where no number is stated.
+        """
         settings = self.task(sample).inference
         stated = self.samples[sample].shards or settings.shards
         if stated != "auto":
             return stated
+        if self.is_tiles(sample):
+            return 1
         recipe = self.recipe(sample)
         volume = self.grid(sample).resampled(recipe.spacing)
         return shard_count(planned_layout(volume.shape, recipe, settings), settings)
@@ -112,6 +115,8 @@ class Project:
         return self._grids[sample]
 
     def _source_grid(self, sample: Sample) -> Grid:
+        if self.is_tiles(sample.name):
+            return tile_grid(self.tile_sizes(sample.name), self.recipe(sample.name))
         other = referred(sample.source)
         if other is None:
             return sample_grid(

@@ -22,7 +22,7 @@ from parafovea.postprocess.settings import (
     TriageSettings,
 )
 from parafovea.quality.settings import QualitySettings
-from parafovea.report.settings import ReportSettings, VisualizationSettings
+from parafovea.report.settings import ReportSettings, TileReportSettings, VisualizationSettings
 from parafovea.training.settings import TrainingSettings
 
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -125,23 +125,41 @@ class InputSettings(Strict):
     )
 
 
+class TileSettings(Strict):
+    """How folders of tiles are worked through."""
+
+    overwrite: bool = Field(
+        False,
+        description="Predict tiles anew that are finished: whole, and made by the same model and "
+        "settings from the same input.",
+    )
+    strict: bool = Field(
+        False,
+        description="Fail where a tile cannot be used; else it is listed in quarantine.tsv with "
+        "its reason, and the others go on.",
+    )
+
+
 class Task(Strict):
     """What is done with a sample: a model, and how its answer is turned into results."""
 
     kind: Kind = Field(
         "segmentation",
         description="What the result is: `segmentation`, classes and objects; `detection`, a "
-        "heatmap and the detections in it. Its model has to be of this kind.",
+        "heatmap and the detections in it; `refinement`, the same bands, better. Its model has to "
+        "be of this kind.",
     )
     model: NonEmpty = Field(description="Model folder: model.json and model.safetensors.")
     overrides: Overrides = Overrides()
     input: InputSettings = InputSettings()
+    tiles: TileSettings = TileSettings()
     inference: InferenceSettings = InferenceSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
     detection: DetectionSettings = DetectionSettings()
     triage: TriageSettings = TriageSettings()
     quality: QualitySettings = QualitySettings()
     report: ReportSettings = ReportSettings()
+    tile_report: TileReportSettings = TileReportSettings()
     visualization: VisualizationSettings = VisualizationSettings()
     training: TrainingSettings | None = Field(
         None, description="Makes the model folder; null uses the folder as it is."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from parafovea.config.checks import PHANTOM
@@ -80,6 +81,20 @@ def placed(grid: Grid, metadata: str) -> Grid:
     said = parse_metadata(metadata, folder=Path())
     stated = Stated(grid.spacing, grid.unit, grid.origin)
     return Grid(grid.shape, *settle("the result", stated, said))
+
+
+def tile_grid(sizes: Mapping[tuple[int, int], int], recipe: Recipe) -> Grid:
+    """Return the grid of tiles as planes of a volume, as a model learns from them.
+
+    Parameters
+    ----------
+    sizes : mapping of (int, int) to int
+        Number of tiles of each height and width.
+    recipe : Recipe
+        Of the model, whose pixels tiles have.
+    """
+    height, width = (max((size[axis] for size in sizes), default=1) for axis in (0, 1))
+    return Grid((max(1, sum(sizes.values())), height, width), recipe.spacing, unit=recipe.unit)
 
 
 def phantom_grid(phantom: PhantomSettings | LandscapeSettings) -> Grid:

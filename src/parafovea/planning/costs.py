@@ -117,19 +117,20 @@ def _resample_volume(work: Work, _: Rates) -> Cost:
     page = work.source.shape[1] * work.source.shape[2]
     voxels = 2 * work.source.size + work.volume.size
     held = min(work.source.size, max(behind, SCANNED))
-    return Cost(PLAIN + 24 * held + 16 * page, voxels / 3e7)
+    bands = work.recipe.channels
+    return Cost(PLAIN + bands * (24 * held + 16 * page), bands * voxels / 3e7)
 
 
 def _extract_features(work: Work, rates: Rates) -> Cost:
     """Hold blocks of a fixed size, with a transformer its weights."""
-    return _view(work.local, rates.features)
+    return _view(work.local, rates.features * work.recipe.channels)
 
 
 def _extract_context(work: Work, rates: Rates) -> Cost:
     """Read the volume whole, for a view of few voxels."""
     if work.wide is None:
         return Cost(0, 0)
-    coarse = _view(work.wide, rates.context)
+    coarse = _view(work.wide, rates.context * work.recipe.channels)
     return Cost(coarse.memory, coarse.seconds + work.volume.size / 1e8)
 
 
@@ -214,6 +215,11 @@ def _predict_tiles(work: TileWork, rates: Rates) -> Cost:
     return Cost(memory, views * (seen + work.computed * rates.network) + 2e-3 * work.count)
 
 
+def _collect_tiles(work: TileWork, _: Rates) -> Cost:
+    """Hold a row for each tile."""
+    return Cost(PLAIN + 1e4 * work.count, 1e-3 * work.count)
+
+
 def _measure_tiles(work: TileWork, _: Rates) -> Cost:
     """Hold one tile, its result and its truth."""
     return Cost(PLAIN + 200 * math.prod(work.largest), work.pixels / 1e6 + 5e-3 * work.count)
@@ -227,6 +233,7 @@ def _render_tiles(work: TileWork, _: Rates) -> Cost:
 #: Stages of folders of tiles.
 TILE_STAGES: Mapping[str, Callable[[TileWork, Rates], Cost]] = {
     "predict_tiles": _predict_tiles,
+    "collect_tiles": _collect_tiles,
     "measure_tiles": _measure_tiles,
     "render_tiles": _render_tiles,
 }

@@ -10,6 +10,7 @@ from parafovea.config.sizes import phantom_grid
 from parafovea.config.study import StudySettings
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.spec import Recipe
+from parafovea.planning.costs import TILE_STAGES
 from parafovea.planning.requests import (
     SHORT,
     Request,
@@ -91,7 +92,7 @@ class JobRequests:
         return self._tiles[sample]
 
     def _of_sample(self, stage: str, sample: str, attempt: int) -> Request:
-        if self._project.is_tiles(sample):
+        if stage in TILE_STAGES:
             return request(stage, self.tile_work(sample), attempt)
         largest = self._planning and stage in SHORT
         key = (stage, "" if largest else sample, attempt)
