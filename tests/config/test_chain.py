@@ -185,6 +185,69 @@ def test_a_sample_that_a_model_learns_from_may_be_another_ones_result(chain, rec
     assert project.predicted == ("b", "a")
 
 
+@pytest.fixture
+def refinement(chain):
+    """Return the chain with a mosaic as `a`, which is refined; `b` takes a band of the result."""
+    file = chain.path / "models/cell/model.json"
+    card = {
+        **json.loads(file.read_text()),
+        "kind": "refinement",
+        "unit": "meter",
+        "spacing": [1, 10, 10],
+        "normalization": {"method": "none"},
+        "network": {"dimensions": 2, "fusion": "none"},
+        "context": None,
+        "window": [1, 32, 32],
+        "bands": BANDS,
+        "classes": BANDS,
+    }
+    folder = chain.path / "models/optical"
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps(card))
+    (folder / "model.safetensors").touch()
+    chain.config["tasks"]["optical"] = {"kind": "refinement", "model": "models/optical"}
+    row(chain, "a")[1] = "optical"
+    row(chain, "b")[4] = "channel=3"
+    row(chain, "c")[3] = ""
+    return chain
+
+
+def test_the_result_of_a_mosaic_is_its_refined_image(refinement):
+    project = read(refinement)
+    assert project.source("b") == "results/a/refined.tif"
+    assert project.predicted_of("refinement") == ("a",)
+    assert project.predicted_of("refinement", "tiles") == ()
+    # 20 x 40 x 36 voxels of 16 nm are less than one of 10 m
+    assert project.grid("b").shape == (1, 1, 1)
+    row(refinement, "b")[4] = ""
+    assert "source '@a' of sample 'b' does not fit its model models/cell: it takes one channel" in (
+        refusal(refinement)
+    )
+
+
+def test_refined_bands_fit_the_next_model_of_the_same_bands(refinement):
+    row(refinement, "b")[1] = "optical"
+    row(refinement, "c")[4] = "channel=0"
+    assert read(refinement).source("c") == "results/b/refined.tif"
+
+
+def test_a_folder_of_geotiffs_is_tiles_for_a_refinement_and_slices_for_others(refinement):
+    folder = refinement.path / "scenes"
+    folder.mkdir()
+    (folder / "1.tif").write_bytes((refinement.path / "data/d.tif").read_bytes())
+    row(refinement, "a")[2:4] = ["scenes", ""]
+    row(refinement, "b")[1:] = ["optical", "@a", "", ""]
+    row(refinement, "c")[1:] = ["optical", "@b", "", ""]
+    row(refinement, "d")[2:4] = ["scenes", ""]
+    project = read(refinement)
+    assert project.predicted_tiles == ("c", "b", "a")
+    assert project.predicted_of("refinement", "tiles") == ("c", "b", "a")
+    assert project.tile_sizes("c") == {(40, 36): 1}
+    (folder / "1.tif").rename(folder / "1.jpg")
+    row(refinement, "d")[2] = "data/d.tif"
+    assert "source of sample 'a': No NPZ tiles found in scenes" in refusal(refinement)
+
+
 def give_bands(folder, bands):
     file = folder.path / "models/cell/model.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "bands": list(bands)}))

@@ -35,10 +35,18 @@ def test_three_chained_volumes_are_one_plan_whatever_the_order_of_lines(project_
     }
 
 
-def test_a_shared_cache_plans_chained_features(project_folder, planned, tmp_path, monkeypatch):
-    in_a_row(project_folder)
-    monkeypatch.chdir(project_folder.path)
-    read_project(project_folder.path / "config/config.yaml").require_hashable()
+def test_a_shared_cache_takes_what_is_made_of_results(
+    make_runnable, snakemake, tmp_path, monkeypatch
+):
+    folder = make_runnable(tmp_path)
+    folder.rows.insert(0, ["b", "cell", "@a", "", ""])
+    folder.write()
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path / "cache"))
+    # planning looks for the features of `b` by a hash of all that `a`'s classes are made of
+    status, text = snakemake(tmp_path, "--cache", "--dry-run", "results/b/features.zarr")
+    assert status == 0, text
+    assert "extract_features" in text
 
 
 def test_a_chain_runs_in_one_process_from_its_first_sample(make_runnable, tmp_path, monkeypatch):

@@ -85,10 +85,10 @@ def _link_problem(
     settings: Settings,
 ) -> str | None:
     where = f"{what} '@{name}' of sample {sample.name!r}"
-    others = [each for each in samples if each != sample.name]
     if name == sample.name:
         return f"{where} is the sample itself: name another sample, or give a path"
     if name not in samples:
+        others = [each for each in samples if each != sample.name]
         hint = suggestion(name, others) or f": samples are {', '.join(others) or 'none'}"
         return f"{where} is no sample of {sheet}{hint}"
     other = samples[name]
