@@ -11,21 +11,12 @@ from parafovea.config.chain import is_predicted, upstream
 from parafovea.config.messages import suggestion
 from parafovea.config.recipes import trained_models
 from parafovea.config.sample_files import is_phantom, sample_files
-<<<<<<< HEAD
 from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
-from parafovea.config.sheet import Sample, read_sheet
+from parafovea.config.sheet import Sample
 from parafovea.config.sizes import placed, result_grid, sample_grid, tile_grid
 from parafovea.config.sources import TILE_PHANTOM, SourceType, referred, resolved, source_type
-from parafovea.config.study import StudySettings, read_study
-from parafovea.errors import ConfigError, ModelError
-=======
-from parafovea.config.settings import PhantomSettings, Settings, Task
-from parafovea.config.sheet import Sample
-from parafovea.config.sizes import LANDSCAPE_TILES, placed, result_grid, sample_grid
-from parafovea.config.sources import SourceType, referred, resolved, source_type
 from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError
->>>>>>> i6-chain
 from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.windowing import planned_layout, shard_count
