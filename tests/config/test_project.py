@@ -140,6 +140,35 @@ def test_a_chest_is_as_large_as_the_config_says_and_else_as_its_kind_is(project_
     assert project.phantom("cell").unit == "nanometer"
 
 
+def test_a_landscape_is_a_folder_of_tiles_made_in_four_parts(project_folder):
+    project_folder.config["phantoms"] = {"landscape": {"tiles": [5], "sizes": [64]}}
+    for part in ("", "_truth", "_classes", "_sar"):
+        path = f"results/phantoms/landscape_seed7{part}"
+        project_folder.rows[0][2] = path
+        project_folder.write()
+        project = read_project(project_folder.path / "config/config.yaml")
+        assert project.plan("a")["files"]["source"] == [path]
+    assert project.phantom("landscape").sizes == [64]
+    assert project.phantom("scene").tiles == [64]
+    assert project.grid("a").shape == (5, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "wrong", ["landscape_seed7_objects", "landscape_seed7.ome.zarr", "scene_seed7_truth.npz"]
+)
+def test_a_wrong_part_of_a_landscape_is_refused_with_the_right_ones(project_folder, wrong):
+    kind = wrong.partition("_")[0]
+    project_folder.rows[0][2] = f"results/phantoms/{wrong}"
+    message = refusal(project_folder)
+    assert f"results/phantoms/{wrong}" in message
+    assert f"are made {kind}_seed7, {kind}_seed7_truth, {kind}_seed7_classes" in message
+
+
+def test_tiles_and_sizes_of_a_landscape_have_to_fit(project_folder):
+    project_folder.config["phantoms"] = {"scene": {"tiles": [4, 4]}}
+    assert "give one number of tiles for each size" in refusal(project_folder)
+
+
 def test_unknown_class_and_unknown_metric_are_named(project_folder):
     task = project_folder.config["tasks"]["cell"]
     task["postprocess"] = {"classes": {"mitochondria": {}}}

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from parafovea.errors import ConfigError
 
-#: Seconds of the day are those of Sentinel-2's overpass: 10:30 solar time, 22.5° before noon.
+#: Of the sun at Sentinel-2's overpass, 10:30 in the morning; noon is 0.
 HOUR_ANGLE = math.radians(-22.5)
 
-#: The lowest sun that a landscape is lit by; the real satellite takes no pictures below it either.
+#: The lowest sun that a landscape is lit by, also where a winter has none.
 LOWEST_SUN = math.radians(15)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.special import ndtri
 
 from parafovea.phantoms.landscape_noise import Field, hashed, key_of, mixed, normal, rough
 from parafovea.phantoms.lattice import smoothstep
@@ -158,13 +159,13 @@ class Acquisition:
 
     @property
     def sigma(self) -> float:
-        """Width of the blur, 1 to 1.7 pixels."""
-        return 1.0 + 0.7 * self._chance("blur")
+        """Width of the blur, 0.9 to 1.3 pixels."""
+        return 0.9 + 0.4 * self._chance("blur")
 
     @property
     def clouded(self) -> float:
-        """Share of the area under shadow, 0.05 to 0.3."""
-        return 0.05 + 0.25 * self._chance("clouds")
+        """Share of the land under shadow, 0.03 to 0.2."""
+        return 0.03 + 0.17 * self._chance("clouds")
 
     def _key(self, name: str) -> int:
         return key_of(self.key, name)
@@ -175,8 +176,8 @@ class Acquisition:
     def shadow(self, y: Field, x: Field) -> Field:
         """Return the shadow (y, x), 0 to 0.45, at positions (y,) and (x,) in metres."""
         cover = rough(self._key("shadow"), y, x, 750)
-        # from nothing to the full depth over about a deviation of the field
-        edge = -0.2 + 1.6 * (1 - self.clouded / 0.3)
+        # half of the depth lies at the edge, where the field is as high as in the clouded share
+        edge = float(ndtri(1 - self.clouded)) - 0.4
         depth = 0.25 + 0.2 * self._chance("depth")
         thick = smoothstep(cover.astype(np.float32), edge, edge + 0.8)
         return depth * thick.astype(np.float64)
@@ -219,6 +220,6 @@ class Acquisition:
         image = shifted(image, self.shift)
         image = shaded(image, self.shadow(y, x))
         image = striped(image, self.gains(columns))
-        dark = 0.003 + 0.003 * self._chance("level")
-        image = noisy(image, self.white(rows, columns), dark=dark, bright=0.022)
+        dark = 0.002 + 0.002 * self._chance("level")
+        image = noisy(image, self.white(rows, columns), dark=dark, bright=0.012)
         return np.clip(image, 0, 1)

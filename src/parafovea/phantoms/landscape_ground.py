@@ -134,7 +134,7 @@ def ground(seed: int, biome: Biome, y: Field, x: Field, *, to_sun: tuple[float, 
         np.where(farmed, np.sin(2 * np.pi * parcels.across / width), 0),
         ~farmed,
         turbid,
-        _shadow(seed, biome, y, x, cover, to_sun),
+        _shadow(seed, biome, y, x, ~forest & (cover != Cover.WATER), to_sun),
     )
 
 
@@ -258,13 +258,12 @@ def _shadow(
     biome: Biome,
     y: Field,
     x: Field,
-    cover: NDArray[np.uint8],
+    is_open: NDArray[np.bool_],
     to_sun: tuple[float, float],
 ) -> Field:
     """Return the shadow that the edge of a forest casts on the open land beside it."""
     down, right = (0.5 * TREES * way for way in to_sun)
     bits = _parcels(seed, y + down, x + right, edges=False).bits
     trees = _forest(seed, biome, y + down, x + right, bits)
-    is_open = (cover != Cover.BROADLEAF) & (cover != Cover.CONIFER) & (cover != Cover.WATER)
-    shadow: Field = 0.8 * (trees & is_open)
+    shadow: Field = np.where(trees & is_open, 0.8, 0.0)
     return shadow

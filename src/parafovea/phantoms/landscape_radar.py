@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.phantoms.landscape_ground import Cover
-from parafovea.phantoms.landscape_noise import Field, hashed, key_of, mixed, normal, uniform
+from parafovea.phantoms.landscape_noise import Field, hashed, key_of, mixed, uniform
 from parafovea.phantoms.landscape_surface import Surface
 
 #: Polarizations, in the order of every array of backscatter.
@@ -62,8 +62,7 @@ def backscatter(surface: Surface) -> NDArray[np.float64]:
 def speckle(key: int, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Field:
     """Return speckle of `LOOKS` looks, gamma distributed: mean 1, variance 1 / `LOOKS`.
 
-    Each look is the power of a complex normal amplitude, so that the mean of the looks is a sum of
-    squares.
+    The power of a look is exponentially distributed: minus the logarithm of a uniform number.
 
     Parameters
     ----------
@@ -78,10 +77,10 @@ def speckle(key: int, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Fi
         (y, x) float64.
     """
     bits = hashed(key, rows[:, None], columns[None, :])
-    total = np.zeros(bits.shape)
-    for part in range(1, 2 * LOOKS + 1):
-        total += normal(mixed(bits, part)) ** 2
-    return total / (2 * LOOKS)
+    product = np.ones(bits.shape)
+    for look in range(1, LOOKS + 1):
+        product *= 1 - uniform(mixed(bits, look))
+    return -np.log(product) / LOOKS
 
 
 def scaled(intensity: NDArray[np.float64]) -> NDArray[np.float64]:

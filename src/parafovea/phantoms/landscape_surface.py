@@ -197,9 +197,9 @@ def _light(
     # a slope towards the sun falls that way, and faces it
     light = 1 - biome.relief * min(reach, 2.5) * slope
     forest = (land.cover == Cover.BROADLEAF) | (land.cover == Cover.CONIFER)
-    crowns = -0.10 * min(reach, 2.0) ** 0.5 * to_sun("crowns", 17)
-    crowns += 0.07 * smooth(key_of(seed, "gaps"), y, x, 23)
-    fine = 0.035 * smooth(key_of(seed, "fine"), y, x, 12)
+    crowns = -0.06 * min(reach, 2.0) ** 0.5 * to_sun("crowns", 30)
+    crowns += 0.05 * smooth(key_of(seed, "gaps"), y, x, 40)
+    fine = 0.025 * smooth(key_of(seed, "fine"), y, x, 26)
     light = light * (1 + np.where(forest, crowns, np.where(land.cover == Cover.WATER, 0, fine)))
     flat = land.cover == Cover.WATER
     light = np.where(flat, 1 + 0.03 * smooth(key_of(seed, "waves"), y, x, 40), light)

@@ -19,7 +19,7 @@ from parafovea.phantoms.landscape import Landscape, View
 from parafovea.phantoms.landscape_biomes import BIOMES
 from parafovea.phantoms.lattice import random_stream
 
-#: Where the first pixel's upper left corner lies: that of Sentinel-2's tile 33UXR or thereabouts.
+#: Where the upper left corner of the first pixel lies: near the middle of UTM zone 33.
 CRS = "EPSG:32633"
 EASTING, NORTHING = 499980.0, 5600040.0
 
