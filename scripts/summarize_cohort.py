@@ -12,10 +12,18 @@ if TYPE_CHECKING:
 with stage(snakemake):
     html = Path(snakemake.output.html)
     kinds = snakemake.params.get("kinds", {})
-    detections, froc = (snakemake.output.get(name) for name in ("detections", "froc"))
+    detections, froc, tiles = (
+        snakemake.output.get(name) for name in ("detections", "froc", "tiles")
+    )
+    tiled = {Path(path).parent for path in snakemake.input.get("tile_tables", [])}
     summarize_cohort(
         {
-            name: CohortSample(task, html.parent / name, kinds.get(task, "segmentation"))
+            name: CohortSample(
+                task,
+                html.parent / name,
+                kinds.get(task, "segmentation"),
+                tiles=html.parent / name in tiled,
+            )
             for name, task in snakemake.params.tasks.items()
         },
         CohortOutputs(
@@ -25,5 +33,6 @@ with stage(snakemake):
             html=html,
             detections=Path(detections) if detections else None,
             froc=Path(froc) if froc else None,
+            tiles=Path(tiles) if tiles else None,
         ),
     )

@@ -36,6 +36,19 @@ DETECTION_HEADLINES = (
     "centre_distance_mm",
 )
 
+#: The same of folders of tiles; the first ones always have a panel.
+TILE_HEADLINES = (
+    "preservation.ndvi_rmse",
+    "preservation.edge_correlation",
+    "gain.psnr",
+    "accuracy.ndvi_rmse",
+    "accuracy.psnr",
+)
+_ALWAYS = 3
+
+#: Samples that fit side by side on a page.
+ABREAST = 6
+
 #: Panels of the cohort's figure.
 MOST_PANELS = 9
 
@@ -78,6 +91,28 @@ def _samples(count: int) -> str:
     return "1 sample" if count == 1 else f"{count} samples"
 
 
+def other_metrics(
+    views: Sequence[SampleView], shown: Sequence[str]
+) -> tuple[tuple[tuple[SampleView, ...], tuple[str, ...]], ...]:
+    """Return the metrics beside those that are shown, for tables with a column a sample.
+
+    Parameters
+    ----------
+    views : sequence of SampleView
+        All samples.
+    shown : sequence of str
+        Metrics to leave out.
+
+    Returns
+    -------
+    tuple of (views, names)
+        At most `ABREAST` samples that stand side by side, and the metrics that any of them has.
+    """
+    groups = [tuple(views[i : i + ABREAST]) for i in range(0, len(views), ABREAST)]
+    named = [(g, tuple(n for n in metric_names(g) if n not in shown)) for g in groups]
+    return tuple((group, names) for group, names in named if names)
+
+
 def metric_names(views: Iterable[SampleView]) -> tuple[str, ...]:
     """Return the metrics of all samples, each once, in the order of appearance."""
     return tuple(dict.fromkeys(metric.name for view in views for metric in view.metrics))
@@ -106,7 +141,14 @@ def headline_metrics(views: Sequence[SampleView]) -> tuple[str, ...]:
         chosen.extend(name for name in wanted if name in valued and name not in chosen)
     if any(view.counted == "Detections" for view in views):
         chosen += [name for name in DETECTION_HEADLINES if name in valued and name not in chosen]
-    return tuple((chosen or valued)[:MOST_PANELS])
+    if not any(view.counted == "Tiles" for view in views):
+        return tuple((chosen or valued)[:MOST_PANELS])
+    # the limits of other kinds leave room for what tiles are about
+    always = [name for name in TILE_HEADLINES if name in valued][:_ALWAYS]
+    chosen += [name for name in TILE_HEADLINES if name in valued and name not in chosen]
+    rest = [name for name in chosen or valued if name not in always]
+    kept = {*always, *rest[: MOST_PANELS - len(always)]}
+    return tuple(name for name in chosen or valued if name in kept)
 
 
 def _has_value(metrics: Iterable[Metric], name: str) -> bool:
@@ -131,7 +173,7 @@ def cohort_table(views: Sequence[SampleView]) -> pd.DataFrame:
     DataFrame
         Columns sample, task, degraded, objects, limits, limits_met, then the metrics; a metric
         that a sample does not have, or whose value is undefined, is empty, and so are the objects
-        of a scan with detections.
+        of a scan with detections and of a folder of tiles.
     """
     names = metric_names(views)
     rows = []
@@ -150,7 +192,7 @@ def cohort_table(views: Sequence[SampleView]) -> pd.DataFrame:
             }
         )
     table = pd.DataFrame(rows)
-    # scans have detections, which are a metric of theirs
+    # scans have detections and folders have tiles, which are metrics of theirs
     return table if all(counts_objects) else table.astype({"objects": "Int64"})
 
 

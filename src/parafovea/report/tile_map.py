@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,11 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from parafovea.quality.tile_tables import TileEntry
-from parafovea.report.canvas import INK, PAGE_WIDTH, Drawing, new_figure, save
+from parafovea.report.canvas import INK, PAGE_WIDTH, Drawing, new_figure, save, short
 from parafovea.report.tile_panels import no_panels
 
 #: Coordinate systems that get a panel each, those with most tiles first.
@@ -65,23 +66,11 @@ def draw_map(
         return save(no_panels("no tile states its position"), Drawing(path, title, words))
     shown = sorted(systems, key=lambda crs: (-len(systems[crs]), crs))[:MOST_PANELS]
     placed = sum(map(len, systems.values()))
-    known = errors[np.isfinite(errors)]
-    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
-    norm = Normalize(low, high if high > low else low + 1e-3)
-    colours = mpl.colormaps["viridis" if higher_is_worse else "viridis_r"]
-    figure = new_figure(PAGE_WIDTH, 5.2, layout="compressed")
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    for axes, crs in zip(panels, shown, strict=True):
-        _panel(axes, systems[crs], errors, ScalarMappable(norm, colours))
-        count = len(systems[crs])
-        axes.set_title(f"{crs} · {count:,} tile{'' if count == 1 else 's'}", loc="left")
-    if len(known):
-        bar = ScalarMappable(norm, colours)
-        figure.colorbar(
-            bar, ax=list(panels), shrink=0.7, pad=0.01, label=label.partition(" against")[0]
-        )
+    figure = map_figure(
+        {crs: systems[crs] for crs in shown}, errors, label=label, higher_is_worse=higher_is_worse
+    )
     caption = f"Positions of {placed:,} tiles, coloured by their {label}; the worst are drawn last."
-    if len(known) < len(errors):
+    if errors.isna().any():
         caption += " A tile for which it is not defined is an empty frame."
     if placed < len(entries):
         caption += f" {len(entries) - placed:,} more state no position."
@@ -89,6 +78,30 @@ def draw_map(
         left = len(systems) - len(shown)
         caption += f" {left} more coordinate system{'s' if left > 1 else ''} are not drawn."
     return save(figure, Drawing(path, title, caption))
+
+
+def map_figure(
+    systems: Mapping[str, Sequence[TileEntry]],
+    errors: pd.Series[float],
+    *,
+    label: str,
+    higher_is_worse: bool = True,
+) -> Figure:
+    """Draw a map for each coordinate system; see `draw_map`."""
+    known = errors[np.isfinite(errors)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    norm = Normalize(low, high if high > low else low + 1e-3)
+    bar = ScalarMappable(norm, mpl.colormaps["viridis" if higher_is_worse else "viridis_r"])
+    figure = new_figure(PAGE_WIDTH, 5.2, layout="compressed")
+    panels = figure.subplots(1, len(systems), squeeze=False)[0]
+    for axes, (crs, entries) in zip(panels, systems.items(), strict=True):
+        _panel(axes, entries, errors, bar)
+        count = len(entries)
+        axes.set_title(f"{short(crs)} · {count:,} tile{'' if count == 1 else 's'}", loc="left")
+    if len(known):
+        words = label.partition(" against")[0]
+        figure.colorbar(bar, ax=list(panels), shrink=0.7, pad=0.01, label=words)
+    return figure
 
 
 def _panel(

@@ -146,11 +146,14 @@ def _span(counts: Iterable[NdviCounts]) -> tuple[float, float]:
 def _joint(
     axes: Axes, pair: tuple[str, str], own: NdviCounts, span: tuple[float, float], peak: int
 ) -> Any:
-    edges = np.linspace(-1, 1, _BINS + 1)
     shown = np.ma.masked_equal(own.joint.T, 0)
-    colours = mpl.colormaps["viridis"]
-    mesh = axes.pcolormesh(
-        edges, edges, shown, cmap=colours, norm=LogNorm(1, max(peak, 2)), rasterized=True
+    mesh = axes.imshow(
+        shown,
+        cmap=mpl.colormaps["viridis"],
+        norm=LogNorm(1, max(peak, 2)),
+        origin="lower",
+        extent=(-1, 1, -1, 1),
+        interpolation="nearest",
     )
     axes.plot(span, span, color=INK, linewidth=0.8, linestyle="--")
     axes.set_xlim(span)

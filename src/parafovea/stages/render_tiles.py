@@ -14,10 +14,11 @@ from parafovea.report.page import write_page
 from parafovea.report.sample import SampleResults, read_quality
 from parafovea.report.settings import TileReportSettings
 from parafovea.report.tile_classes import draw_confusion, draw_segmented
+from parafovea.report.tile_lines import worst_first
 from parafovea.report.tile_map import draw_map
 from parafovea.report.tile_ndvi import draw_ndvi
 from parafovea.report.tile_pictures import draw_refined
-from parafovea.report.tile_view import view_tiles, worst_first
+from parafovea.report.tile_view import view_tiles
 from parafovea.store import replacing
 
 

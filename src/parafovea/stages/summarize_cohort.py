@@ -13,6 +13,7 @@ from parafovea.postprocess.detections import candidates_frame, load_detections
 from parafovea.provenance import record
 from parafovea.quality.cohort_detections import score_cohort
 from parafovea.quality.detections import DetectionScore
+from parafovea.quality.tile_metrics import TileKind
 from parafovea.report.canvas import Drawing, open_drawing, styled
 from parafovea.report.charts import draw_metrics
 from parafovea.report.cohort import (
@@ -23,17 +24,25 @@ from parafovea.report.cohort import (
     join_tables,
     metric_names,
     metric_points,
+    other_metrics,
     summary_line,
 )
 from parafovea.report.detection_view import view_detections
 from parafovea.report.froc_files import froc_drawing, write_froc
 from parafovea.report.page import write_page
 from parafovea.report.sample import SampleResults, read_quality
+from parafovea.report.tile_view import view_tiles
 from parafovea.report.view import SampleView, view_sample
 from parafovea.store import replacing
 
 #: Pictures of a sample's report that the page holds.
 FIGURES = ("overlays.png", "probabilities.png", "sizes.png")
+
+#: The same of a sample that is a folder of tiles, by kind.
+TILE_FIGURES: Mapping[TileKind, tuple[str, ...]] = {
+    "refinement": ("tiles.png", "ndvi.png", "map.png"),
+    "segmentation": ("tiles.png", "confusion.png", "map.png"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +56,15 @@ class CohortSample:
     folder : Path
         Its results, its report's figures included.
     kind : str
-        segmentation or detection, of its task.
+        Of its task.
+    tiles : bool
+        Whether it is a folder of tiles; a refinement or a segmentation may be one.
     """
 
     task: str
     folder: Path
-    kind: Kind = "segmentation"
+    kind: Kind | TileKind = "segmentation"
+    tiles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,8 @@ class CohortOutputs:
         The page with everything.
     detections : Path, optional
         CSV, a line for each detection of any scan.
+    tiles : Path, optional
+        TSV, a line for each tile of any folder.
     froc : Path, optional
         Folder with a folder for each task with detections and truth: froc.tsv, summary.json,
         froc.svg and froc.png; replaced whole. Without it the page has no curve.
@@ -98,6 +112,7 @@ class CohortOutputs:
     html: Path
     detections: Path | None = None
     froc: Path | None = None
+    tiles: Path | None = None
 
 
 def summarize_cohort(
@@ -112,7 +127,7 @@ def summarize_cohort(
 ) -> None:
     """Write the tables, the figure and the page of all samples.
 
-    Samples may be of several tasks, of both kinds, and have different metrics. For each task with
+    Samples may be of several tasks, of any kind, and have different metrics. For each task with
     detections and truth there is one FROC over all of its scans that have truth.
 
     Parameters
@@ -145,7 +160,12 @@ def summarize_cohort(
     shown = _embedded(views, embedded)
     results = {name: SampleResults(sample.folder) for name, sample in samples.items()}
     found = [name for name, sample in samples.items() if sample.kind == "detection"]
-    tables = {(n, s.task): results[n].object_table for n, s in samples.items() if n not in found}
+    tables = {
+        (name, sample.task): results[name].object_table
+        for name, sample in samples.items()
+        if name not in found and not sample.tiles
+    }
+    tiled = {(n, s.task): results[n].tile_quality for n, s in samples.items() if s.tiles}
     scores = _scores(samples, bootstrap=bootstrap, seed=seed) if outputs.froc is not None else {}
     with replacing(outputs.table) as path:
         cohort_table(views).to_csv(path, sep="\t", index=False, lineterminator="\n")
@@ -154,6 +174,9 @@ def summarize_cohort(
     if outputs.detections is not None:
         with replacing(outputs.detections) as path:
             join_detections([results[name].detection_table for name in found], path)
+    if outputs.tiles is not None:
+        with replacing(outputs.tiles) as path:
+            join_tables(tiled, path)
     curves = [] if outputs.froc is None else _write_scores(scores, outputs.froc, seed=seed)
     drawn = tuple(headline) or headline_metrics(views)
     with styled(), replacing(outputs.figure) as path:
@@ -166,8 +189,8 @@ def summarize_cohort(
         shown=shown,
         summary=summary_line(views),
         failures=failures(views),
-        # What matters most comes first, the rest in the tables' order.
-        metrics=tuple(dict.fromkeys((*drawn, *metric_names(views)))),
+        metrics=drawn,
+        others=other_metrics(views, drawn),
         chart=open_drawing(outputs.figure),
         curves=curves,
     )
@@ -186,6 +209,10 @@ def _view(name: str, sample: CohortSample) -> SampleView:
                 sample=name,
                 task=sample.task,
             )
+        if sample.tiles:
+            files = TILE_FIGURES[sample.kind]
+            drawings = [open_drawing(results.figures / file) for file in files]
+            return view_tiles(results, drawings, kind=sample.kind, sample=name, task=sample.task)
         drawings = [open_drawing(results.figures / file) for file in FIGURES]
         return view_sample(results, drawings, sample=name, task=sample.task)
     except ParafoveaError as error:

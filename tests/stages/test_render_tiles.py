@@ -1,0 +1,269 @@
+"""The report of a folder of tiles."""
+
+import math
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+from PIL import Image
+from tile_results import CLASSES, write_folder
+
+from parafovea.errors import StoreError
+from parafovea.quality.settings import Limit
+from parafovea.quality.spectral import ndvi
+from parafovea.quality.tile_tables import read_ledger, read_tile_quality
+from parafovea.report.canvas import open_drawing, styled
+from parafovea.report.sample import SampleResults
+from parafovea.report.settings import TileReportSettings
+from parafovea.report.tile_lines import worst_first
+from parafovea.report.tile_map import map_figure
+from parafovea.report.tile_ndvi import count_ndvi, evenly_spaced
+from parafovea.report.tile_pictures import stretch_of, stretched
+from parafovea.report.tile_view import view_tiles
+from parafovea.stages.measure_tiles import TileQuality, measure_tiles
+from parafovea.stages.render_tiles import render_tiles
+from parafovea.writers.tiles import write_tile
+
+LIMITS = {"preservation.ndvi_rmse": Limit(max=0.001)}
+
+
+def measured(root, *, truth=True, kind="refinement", classes=(), limits=None, **options):
+    """Return a folder of tiles that is written and measured."""
+    folder = write_folder(root, kind=kind, **options)
+    results = SampleResults(root / "results")
+    measure_tiles(
+        folder.ledger,
+        folder.quarantine,
+        TileQuality(results.quality, results.quality_table, results.tile_quality),
+        source=str(root / "source"),
+        truth=str(folder.truth) if truth else None,
+        kind=kind,
+        classes=classes,
+        limits=limits or {},
+    )
+    return folder
+
+
+def render(folder, *, truth=True, **options):
+    results = SampleResults(folder.root / "results")
+    html = results.folder / "report.html"
+    render_tiles(
+        results,
+        html,
+        figures=results.figures,
+        sample="iowa",
+        truth=str(folder.truth) if truth else None,
+        settings=TileReportSettings(tiles=2),
+        **options,
+    )
+    return html.read_text(encoding="utf-8"), results.figures
+
+
+@pytest.fixture(scope="module")
+def refined(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("refined"), limits=LIMITS)
+
+
+@pytest.fixture(scope="module")
+def rendered(refined):
+    return render(refined)
+
+
+def test_the_page_says_first_how_many_tiles_came_out_and_what_was_gained(rendered):
+    text, figures = rendered
+    assert "6 of 7 tiles refined, 1 quarantined; NDVI RMSE 0." in text
+    assert "dB more than the input." in text
+    assert "0 of 1 limits met" in text
+    assert "the file is cut off" in text
+    assert text.count("data:image/png;base64,") == 3
+    assert sorted(path.name for path in figures.iterdir()) == ["map.png", "ndvi.png", "tiles.png"]
+
+
+def test_the_same_results_give_the_same_bytes_in_another_folder(refined, rendered, tmp_path):
+    text, figures = rendered
+    pictures = {path.name: path.read_bytes() for path in figures.iterdir()}
+    shutil.copytree(refined.root, tmp_path / "copy")
+    copy = type(refined)(tmp_path / "copy", refined.names)
+    again, figures = render(copy)
+    assert again == text
+    assert {path.name: path.read_bytes() for path in figures.iterdir()} == pictures
+
+
+def test_the_worst_tiles_come_first_and_those_without_truth_after_them(refined):
+    entries = read_ledger(refined.ledger)
+    scores = read_tile_quality(refined.root / "results" / "tile_quality.tsv")
+    worst = [entry.name for entry in worst_first(entries, scores, kind="refinement")]
+    judged = scores["accuracy.ndvi_rmse"].dropna().sort_values(ascending=False)
+    assert worst == [*judged.index, "tile_0005"]
+
+
+def test_pictures_say_what_they_show(rendered):
+    _, figures = rendered
+    tiles = open_drawing(figures / "tiles.png")
+    assert "2 tiles of the largest NDVI RMSE against the truth" in tiles.caption
+    assert "from the 2nd to the 98th percentile of its truth" in tiles.caption
+    places = open_drawing(figures / "map.png")
+    assert "6 tiles, coloured by their NDVI RMSE against the truth" in places.caption
+    assert "not defined is an empty frame" in places.caption
+    with Image.open(figures / "tiles.png") as image:
+        assert image.width == 1725
+        assert image.height > 1000
+
+
+def test_a_stretch_is_of_the_reference_and_never_narrower_than_its_least_span():
+    values = np.linspace(0, 1, 101)
+    assert stretch_of(values) == pytest.approx((0.02, 0.98))
+    low, high = stretch_of(np.full((3, 3), 0.2))
+    assert (high - low, (low + high) / 2) == pytest.approx((0.05, 0.2))
+    np.testing.assert_allclose(
+        stretched(np.array([0.0, 0.5, 2.0, np.nan]), (0.25, 0.75)), [0, 0.5, 1, 0.86]
+    )
+
+
+def test_the_ndvi_of_every_pixel_is_counted_once(refined):
+    entries = read_ledger(refined.ledger)
+    counts = count_ndvi(entries, refined.truth)
+    before, after = [], []
+    for entry in entries:
+        with np.load(entry.source) as source, np.load(entry.output) as output:
+            before.append(ndvi(source["opt_v1"]).ravel())
+            after.append(ndvi(output["opt_v2"]).ravel())
+    one, other = np.concatenate(before), np.concatenate(after)
+    pair = counts["before", "after"]
+    assert pair.pixels == pair.joint.sum() == pair.differences.sum() == one.size
+    assert math.sqrt(pair.squares / pair.pixels) == pytest.approx(
+        float(np.sqrt(np.mean((one - other) ** 2)))
+    )
+    wanted = np.histogram2d(one, other, 200, [[-1, 1], [-1, 1]])[0]
+    np.testing.assert_array_equal(pair.joint, wanted)
+    # the last tile has no truth
+    assert counts["truth", "after"].pixels == one.size - before[-1].size
+
+
+def test_of_many_tiles_some_are_counted_and_the_ends_are_among_them(refined):
+    entries = read_ledger(refined.ledger)
+    chosen = evenly_spaced(entries, 3)
+    assert [entry.name for entry in chosen] == ["tile_0000", "tile_0002", "tile_0005"]
+    assert evenly_spaced(entries, 6) == entries
+
+
+def test_without_truth_and_without_positions_the_figures_say_so(tmp_path):
+    folder = measured(tmp_path, truth=False, placed=False, count=3)
+    text, _ = render(folder, truth=False)
+    assert "No tile states its position" in text
+    assert "against the truth" not in text
+    assert "NDVI RMSE against the input, the worst first" in text
+    assert "PSNR" not in text.partition('id="figures"')[0]
+
+
+def test_radar_inputs_are_shown_as_what_they_are(tmp_path):
+    folder = measured(tmp_path, count=2, truthless=0)
+    for name in folder.names:
+        with np.load(folder.source_file(name)) as stored:
+            shape = stored["opt_v1"].shape[1:]
+        radar = np.random.default_rng(0).random((2, *shape)).astype(np.float32)
+        write_tile(folder.root / "source", name, {"sar": radar})
+    folder = remeasured(folder)
+    text, _ = render(folder)
+    assert "dB more" not in text
+    assert "against the truth" in text
+
+
+def remeasured(folder):
+    results = SampleResults(folder.root / "results")
+    measure_tiles(
+        folder.ledger,
+        folder.quarantine,
+        TileQuality(results.quality, results.quality_table, results.tile_quality),
+        source=str(folder.root / "source"),
+        truth=str(folder.truth),
+        limits={},
+    )
+    return folder
+
+
+def test_positions_are_drawn_in_their_true_size_from_the_upper_left_corner(tmp_path):
+    folder = write_folder(tmp_path, count=4)
+    entries = read_ledger(folder.ledger)
+    errors = pd.Series([0.1, 0.2, math.nan, 0.4], index=[entry.name for entry in entries])
+    with styled():
+        figure = map_figure({"EPSG:32633": entries}, errors, label="NDVI RMSE")
+    axes = figure.axes[0]
+    (patches,) = axes.collections[1:]
+    corners = {tuple(path.get_extents().extents) for path in patches.get_paths()}
+    assert corners == {
+        (p.x, p.y - e.height * 10, p.x + e.width * 10, p.y)
+        for e in entries
+        if (p := e.position) is not None
+    }
+    # the undefined one is an empty frame, drawn first; the worst is drawn last and brightest
+    faces = patches.get_facecolor()
+    assert faces[0][3] == 0
+    assert faces[-1][:3].sum() == max(face[:3].sum() for face in faces[1:])
+    assert not [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+
+
+def test_segmented_tiles_have_a_confusion_instead_of_ndvi(tmp_path):
+    folder = measured(tmp_path, kind="segmentation", classes=CLASSES)
+    text, figures = render(folder, kind="segmentation", classes=CLASSES)
+    names = ["confusion.png", "map.png", "tiles.png"]
+    assert sorted(path.name for path in figures.iterdir()) == names
+    assert "6 of 7 tiles segmented, 1 quarantined; mean IoU 0." in text
+    assert "pixels with a known class" in text
+    assert text.count('class="swatch"') == len(CLASSES)
+
+
+def test_class_names_and_reasons_are_escaped(tmp_path):
+    bad = "<script>alert(1)</script>"
+    classes = (*CLASSES[:3], bad)
+    folder = measured(tmp_path, kind="segmentation", classes=classes, count=2, truthless=0)
+    text = folder.quarantine.read_text().replace("the file is cut off", bad)
+    folder.quarantine.write_text(text)
+    page, _ = render(folder, kind="segmentation", classes=classes)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(1)") >= 2
+
+
+def test_no_finished_tile_is_a_page_with_the_quarantine(tmp_path):
+    folder = write_folder(tmp_path)
+    folder.ledger.write_text(folder.ledger.read_text().splitlines()[0] + "\n")
+    text, _ = render(remeasured(folder))
+    assert "0 of 1 tile refined, 1 quarantined." in text
+    assert "No tile is done." in text
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+    folder = measured(tmp_path, count=2, truthless=0)
+    path = folder.root / "results" / "tile_quality.tsv"
+    path.write_text(path.read_text().replace("tile_0000", "NA").replace("tile_0001", "0070"))
+    assert read_tile_quality(path).index.tolist() == ["NA", "0070"]
+
+
+def test_a_damaged_table_or_a_missing_tile_stops_it_before_anything_is_written(tmp_path):
+    folder = measured(tmp_path, count=2)
+    table = folder.root / "results" / "tile_quality.tsv"
+    whole = table.read_text()
+    table.write_text(whole.replace("\t0.", "\tmany", 1))
+    with pytest.raises(StoreError, match=r"tile_quality\.tsv cannot be read.*measure_tiles"):
+        render(folder)
+    table.write_text(whole)
+    folder.result_file("tile_0000").unlink()
+    with pytest.raises(StoreError, match=r"tile_0000\.npz.*run predict_tiles again"):
+        render(folder)
+    assert not (folder.root / "results" / "report.html").exists()
+    assert not (folder.root / "results" / "figures").exists()
+
+
+def test_what_made_the_tiles_is_on_the_page_and_degraded_results_say_so(tmp_path):
+    folder = measured(tmp_path, count=2)
+    first = folder.result_file("tile_0000")
+    made = {"checkpoint": "models/refine", "degraded": True, "processing_time_ms": 12.5}
+    with np.load(first) as stored:
+        write_tile(first.parent, "tile_0000", dict(stored), {"processing": made})
+    results = SampleResults(folder.root / "results")
+    view = view_tiles(results, [], kind="refinement", sample="iowa")
+    assert view.degraded
+    assert ("checkpoint", "models/refine") in view.provenance["Tiles"]
+    assert "processing_time_ms" not in dict(view.provenance["Tiles"])
