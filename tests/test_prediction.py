@@ -1,6 +1,7 @@
 """Scans are predicted without a sheet: one, or a folder of them, whatever some of them hold."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,9 @@ def predict(*arguments):
     return CliRunner().invoke(app, ["predict", *map(str, arguments)])
 
 
-def test_one_scan_gets_a_folder_of_results_and_nothing_else_stays(project, scan):
+def test_one_scan_gets_a_folder_of_results_and_nothing_else_stays(project, scan, monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    began = datetime.now(UTC)
     done = predict(scan, "--task", "nodules", "--output", "results/first")
     assert done.exit_code == 0, done.stderr
     made = {path.name for path in (project / "results/first").iterdir()}
@@ -61,6 +64,11 @@ def test_one_scan_gets_a_folder_of_results_and_nothing_else_stays(project, scan)
     document = json.loads((project / "results/first/detections.json").read_text())
     assert document["scan_id"] == "first"
     assert document["metadata"]["shape"] == [SHAPE[2], SHAPE[1], SHAPE[0]]
+    # a command that is run once says when, and how long it took
+    told = datetime.strptime(document["timestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert began - timedelta(seconds=1) <= told <= datetime.now(UTC)
+    took = document["summary"]["processing_time_seconds"]
+    assert 0 < took <= (datetime.now(UTC) - began).total_seconds() + 0.1
     assert f"total detections  {len(document['detections'])}" in done.stdout
 
 

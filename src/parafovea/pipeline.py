@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.config import Project
@@ -13,7 +15,7 @@ from parafovea.models.spec import BackboneSpec, Recipe
 from parafovea.planning.forecast import OF_KIND
 from parafovea.report.sample import SampleResults
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.detect_nodules import detect_nodules, stated_time
+from parafovea.stages.detect_nodules import detect_nodules
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.measure_detections import measure_detections
@@ -22,10 +24,33 @@ from parafovea.stages.render_detections import DetectionPictures, render_detecti
 from parafovea.stages.render_report import render_report
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.stages.segment_objects import segment_objects
+from parafovea.timestamps import current_time, stated_time
 from parafovea.truth import open_truth, open_truth_objects
 
 #: Told of each stage when it begins.
 Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What results say of the time of a run; they are other bytes in the next run then.
+
+    Parameters
+    ----------
+    timestamp : str
+        When the run began, UTC, such as "2026-01-31T12:00:00Z".
+    seconds : callable
+        Returns how long ago that was.
+    """
+
+    timestamp: str
+    seconds: Callable[[], float]
+
+    @classmethod
+    def started(cls) -> Clock | None:
+        """Return a clock that starts now; None where the same bytes are asked for."""
+        begin, now = time.perf_counter(), current_time()
+        return None if now is None else cls(now, lambda: time.perf_counter() - begin)
 
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
@@ -45,7 +70,9 @@ def _silent(stage: str) -> None:
     """Tell nobody."""
 
 
-def run_sample(project: Project, sample: str, *, announce: Announce = _silent) -> Path:
+def run_sample(
+    project: Project, sample: str, *, announce: Announce = _silent, clock: Clock | None = None
+) -> Path:
     """Run every stage of a sample, from its source to its report.
 
     Parameters
@@ -56,6 +83,9 @@ def run_sample(project: Project, sample: str, *, announce: Announce = _silent) -
         Name in the sheet; its source, truth and model must be there.
     announce : callable
         Told of each stage when it begins.
+    clock : Clock, optional
+        Detections state its time. Without it they state none, as in the workflow: a rerun gives
+        the same bytes.
 
     Returns
     -------
@@ -73,7 +103,7 @@ def run_sample(project: Project, sample: str, *, announce: Announce = _silent) -
     results = SampleResults(Path(project.folder(sample)))
     _predict(project, sample, results, announce)
     if project.kind(sample) == "detection":
-        return _detect(project, sample, results, announce)
+        return _detect(project, sample, results, announce, clock)
     return _segment(project, sample, results, announce)
 
 
@@ -144,7 +174,13 @@ def _segment(project: Project, sample: str, results: SampleResults, announce: An
     return page
 
 
-def _detect(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
+def _detect(
+    project: Project,
+    sample: str,
+    results: SampleResults,
+    announce: Announce,
+    clock: Clock | None,
+) -> Path:
     entry, task, source = project.samples[sample], project.task(sample), project.source(sample)
     folder = results.folder
     found = folder / "detections.json"
@@ -158,10 +194,11 @@ def _detect(project: Project, sample: str, results: SampleResults, announce: Ann
         heatmap_output=folder / "heatmap.nii.gz",
         metadata=entry.metadata,
         scan_id=sample,
-        timestamp=stated_time(),
+        timestamp=stated_time() if clock is None else clock.timestamp,
         settings=task.detection,
         calibration=None if calibration is None else Path(calibration),
         limits=task.triage.limits,
+        seconds=None if clock is None else clock.seconds,
     )
     announce("measure_detections")
     measure_detections(
