@@ -15,13 +15,17 @@ from parafovea.models.spec import BackboneSpec, Recipe
 from parafovea.planning.forecast import OF_KIND
 from parafovea.report.sample import SampleResults
 from parafovea.stages.blend_shards import blend_shards
+from parafovea.stages.collect_tiles import collect_tiles
 from parafovea.stages.detect_nodules import detect_nodules
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.measure_detections import measure_detections
 from parafovea.stages.measure_quality import measure_quality
+from parafovea.stages.measure_tiles import TileQuality, measure_tiles
+from parafovea.stages.predict_tiles import predict_tiles
 from parafovea.stages.render_detections import DetectionPictures, render_detections
 from parafovea.stages.render_report import render_report
+from parafovea.stages.render_tiles import render_tiles
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.stages.segment_objects import segment_objects
 from parafovea.timestamps import current_time, stated_time
@@ -101,6 +105,8 @@ def run_sample(
     """
     project.require(sample)
     results = SampleResults(Path(project.folder(sample)))
+    if project.is_tiles(sample):
+        return _tiles(project, sample, results, announce)
     _predict(project, sample, results, announce)
     if project.kind(sample) == "detection":
         return _detect(project, sample, results, announce, clock)
@@ -135,6 +141,54 @@ def run_chain(project: Project, sample: str, *, announce: Announce = _silent) ->
             error.add_note(f"it is sample {name!r}, whose result {sample!r} needs")
             raise
     return run_sample(project, sample, announce=announce)
+
+
+def _tiles(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
+    entry, task, recipe = project.samples[sample], project.task(sample), project.recipe(sample)
+    source, truth = project.source(sample), project.truth(sample)
+    ledger = results.folder / "shards" / "1.tsv"
+    announce("predict_tiles")
+    predict_tiles(
+        Path(source),
+        Path(task.model),
+        results.folder / "tiles",
+        ledger,
+        metadata=entry.metadata,
+        settings=project.inference(sample),
+        overwrite=task.tiles.overwrite,
+    )
+    announce("collect_tiles")
+    collect_tiles(
+        [ledger],
+        results.folder / "tiles",
+        results.ledger,
+        results.quarantine,
+        strict=task.tiles.strict,
+    )
+    announce("measure_tiles")
+    measure_tiles(
+        results.ledger,
+        results.quarantine,
+        TileQuality(results.quality, results.quality_table, results.tile_quality),
+        source=source,
+        truth=truth,
+        kind="segmentation" if task.kind == "segmentation" else "refinement",
+        classes=recipe.classes,
+        limits=task.quality.limits,
+    )
+    announce("render_tiles")
+    page = results.folder / "report.html"
+    render_tiles(
+        results,
+        page,
+        figures=results.figures,
+        sample=sample,
+        kind="segmentation" if task.kind == "segmentation" else "refinement",
+        classes=recipe.classes,
+        truth=truth,
+        settings=task.tile_report,
+    )
+    return page
 
 
 def _segment(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
@@ -251,6 +305,7 @@ def _predict(project: Project, sample: str, results: SampleResults, announce: An
         unit=recipe.unit,
         normalization=recipe.normalization,
         nonfinite=task.input.nonfinite,
+        bands=recipe.bands,
         kind=recipe.kind,
     )
     settings = project.inference(sample)
