@@ -23,4 +23,5 @@ with stage(snakemake):
         shard=int(snakemake.wildcards.shard),
         shards=settings.shards,
         overwrite=snakemake.params.overwrite,
+        code=snakemake.params.code,
     )

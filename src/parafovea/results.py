@@ -17,7 +17,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "context": ("context.zarr", "views/*/context.zarr"),
     "infer": ("shards/*.zarr",),
     "blend": ("prediction.ome.zarr",),
-    "tiles": ("tiles", "tiles.tsv", "quarantine.tsv"),
+    "tiles": ("tiles", "shards/*.tsv", "tiles.tsv", "quarantine.tsv"),
     "postprocess": (
         "refined.tif",
         "classes.ome.zarr",

@@ -105,6 +105,7 @@ def predict_tiles(
     shard: int = 1,
     shards: int = 1,
     overwrite: bool = False,
+    code: str = "",
 ) -> None:
     """Predict the tiles of a folder that are not finished yet.
 
@@ -130,6 +131,8 @@ def predict_tiles(
     overwrite : bool
         Predict tiles anew that are finished: whole, by this model and these settings, from the
         same input.
+    code : str
+        Fingerprint of the code that predicts: tiles of other code are not finished.
 
     Raises
     ------
@@ -141,7 +144,7 @@ def predict_tiles(
     files = list_tiles(source)
     mine = files[len(files) * (shard - 1) // shards : len(files) * shard // shards]
     options = parse_metadata(metadata, folder=Path()).tiles
-    run = _Run(files, model, folder, options=options, settings=settings)
+    run = _Run(files, model, folder, options=options, settings=settings, code=code)
     rows = sorted(run.rows(mine, overwrite=overwrite), key=lambda row: str(row["name"]))
     with replacing(ledger) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, delimiter="\t", lineterminator="\n")
@@ -161,6 +164,7 @@ class _Run:
         *,
         options: TileOptions,
         settings: InferenceSettings,
+        code: str,
     ) -> None:
         self._spec, self._network = load_model(model)
         self._folder = folder
@@ -176,7 +180,10 @@ class _Run:
             model=str(model),
             weights_sha256=self._spec.weights_sha256,
             classes=self._spec.classes,
-            settings=_recorded(settings, self._spec, str(self._dtype), self._engine),
+            settings={
+                **_recorded(settings, self._spec, str(self._dtype), self._engine),
+                "code": code,
+            },
             device=str(device),
             half=self._dtype.itemsize < 4,
         )
