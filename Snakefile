@@ -11,6 +11,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/make_phantom.smk"
+include: "workflow/rules/make_landscape.smk"
 include: "workflow/rules/resample_volume.smk"
 include: "workflow/rules/extract_features.smk"
 include: "workflow/rules/extract_context.smk"
@@ -31,6 +32,14 @@ if PROJECT.predicted_of("detection"):
     include: "workflow/rules/render_detections.smk"
 
 
+if PROJECT.predicted_tiles:
+
+    include: "workflow/rules/predict_tiles.smk"
+    include: "workflow/rules/collect_tiles.smk"
+    include: "workflow/rules/measure_tiles.smk"
+    include: "workflow/rules/render_tiles.smk"
+
+
 if PROJECT.study:
 
     include: "workflow/rules/context_study.smk"
@@ -46,6 +55,7 @@ rule all:
         predicted("quality.json"),
         predicted_of("segmentation", "objects.tsv"),
         predicted_of("detection", "detections.json"),
+        predicted_tiles("tiles.tsv"),
 
 
 onstart:

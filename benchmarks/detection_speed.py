@@ -1,4 +1,4 @@
-"""Rows `detection`: from a heatmap of a whole chest to candidates, beside plain scipy."""
+"""Rows `detection`: from a heatmap to candidates beside plain scipy; scans with the body mask."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import cast
 
+from benchmarks import body_mask
 from benchmarks.detection_worker import prepare
 from benchmarks.samples import Bench, times
 from benchmarks.table import Limit, Row, ratio_row
@@ -69,4 +70,5 @@ def run(bench: Bench) -> list[Row]:
             note=note,
         ),
         ratio_row(NAME, "time of plain scipy over ours", seconds, ("scipy", "ours"), note=note),
+        *body_mask.rows(bench, NAME),
     ]

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from parafovea.postprocess.settings import DetectionSettings
 from parafovea.scripting import stage
-from parafovea.stages.detect_nodules import detect_nodules, stated_time
+from parafovea.stages.detect_nodules import detect_nodules
+from parafovea.timestamps import stated_time
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -20,4 +20,6 @@ with stage(snakemake):
         unit=snakemake.params.unit,
         normalization=Normalization(**snakemake.params.normalization),
         nonfinite=snakemake.params.nonfinite,
+        bands=snakemake.params.bands,
+        kind=snakemake.params.kind,
     )

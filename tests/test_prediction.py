@@ -1,25 +1,20 @@
 """Scans are predicted without a sheet: one, or a folder of them, whatever some of them hold."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_sample import random_network
+from tiny_detector import SHAPE, SPACING, save_detector
 from typer.testing import CliRunner
 
-from parafovea.backbones import feature_channels
 from parafovea.cli import app
 from parafovea.config import read_settings
 from parafovea.errors import ConfigError
-from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import BackboneSpec, ModelSpec
 from parafovea.phantoms import chest_phantom
 from parafovea.phantoms.files import write_volume
 from parafovea.prediction import Summary, project_of, scans_in
-
-SHAPE, SPACING = (40, 52, 68), (6.0, 4.0, 4.0)
 
 
 @pytest.fixture(scope="module")
@@ -34,25 +29,8 @@ def scan(tmp_path_factory) -> Path:
 @pytest.fixture
 def project(project_folder, monkeypatch) -> Path:
     """Go to a folder whose task `nodules` has a model of random weights."""
-    channels = feature_channels(BackboneSpec(), dimensions=3)
-    spec = ModelSpec.model_validate(
-        {
-            "kind": "detection",
-            "unit": "millimeter",
-            "spacing": SPACING,
-            "normalization": {"method": "window", "low": -1000, "high": 400},
-            "context": {"spacing": [12, 12, 12]},
-            "network": {"base_channels": 4, "max_channels": 8},
-            "classes": ["nodule"],
-            "window": [16, 32, 32],
-            "name": "nodule",
-            "input_channels": channels + 1,
-            "context_channels": channels,
-            "weights_sha256": "0" * 64,
-        }
-    )
     folder = project_folder.path
-    save_model(folder / "models/nodule", spec, random_network(FusedUNet.from_spec(spec)))
+    save_detector(folder / "models/nodule")
     project_folder.config["tasks"]["nodules"] = {"kind": "detection", "model": "models/nodule"}
     project_folder.write()
     # no sheet is read
@@ -65,7 +43,9 @@ def predict(*arguments):
     return CliRunner().invoke(app, ["predict", *map(str, arguments)])
 
 
-def test_one_scan_gets_a_folder_of_results_and_nothing_else_stays(project, scan):
+def test_one_scan_gets_a_folder_of_results_and_nothing_else_stays(project, scan, monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    began = datetime.now(UTC)
     done = predict(scan, "--task", "nodules", "--output", "results/first")
     assert done.exit_code == 0, done.stderr
     made = {path.name for path in (project / "results/first").iterdir()}
@@ -84,6 +64,11 @@ def test_one_scan_gets_a_folder_of_results_and_nothing_else_stays(project, scan)
     document = json.loads((project / "results/first/detections.json").read_text())
     assert document["scan_id"] == "first"
     assert document["metadata"]["shape"] == [SHAPE[2], SHAPE[1], SHAPE[0]]
+    # a command that is run once says when, and how long it took
+    told = datetime.strptime(document["timestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert began - timedelta(seconds=1) <= told <= datetime.now(UTC)
+    took = document["summary"]["processing_time_seconds"]
+    assert 0 < took <= (datetime.now(UTC) - began).total_seconds() + 0.1
     assert f"total detections  {len(document['detections'])}" in done.stdout
 
 

@@ -20,6 +20,7 @@ from parafovea.store import create
 
 BACKBONE = {"name": "filterbank", "arguments": {"scales": [1.0], "kinds": ["gaussian", "gradient"]}}
 CLASSES = ("background", "dark", "bright")
+BANDS = ("B02", "B03", "B04", "B08")
 
 
 def tiny_recipe(*, dimensions: int = 3, context: bool = True, **changes: Any) -> Recipe:
@@ -37,6 +38,31 @@ def tiny_recipe(*, dimensions: int = 3, context: bool = True, **changes: Any) ->
         },
         "classes": CLASSES,
         "window": (1, 32, 32) if dimensions == 2 else (16, 32, 32),
+        **changes,
+    }
+    return Recipe.model_validate(values)
+
+
+def tiny_refinement(*, context: bool = True, **changes: Any) -> Recipe:
+    """Return a recipe that refines four bands of 10 m pixels, told month and biome."""
+    network = {
+        "dimensions": 2,
+        "base_channels": 4,
+        "max_channels": 8,
+        "fusion": "attention" if context else "none",
+        "conditions": ["month", "biome"],
+    }
+    values = {
+        "kind": "refinement",
+        "bands": BANDS,
+        "classes": BANDS,
+        "unit": "meter",
+        "spacing": (1, 10, 10),
+        "normalization": {"method": "none"},
+        "backbone": BACKBONE,
+        "context": {"spacing": (1, 20, 20), "backbone": BACKBONE} if context else None,
+        "network": network,
+        "window": (1, 32, 32),
         **changes,
     }
     return Recipe.model_validate(values)
@@ -60,9 +86,29 @@ def store_volume(
     return path
 
 
+def store_images(path: Path, shape: tuple[int, int, int], *, seed: int = 0) -> Path:
+    """Write four bands of images (z, y, x) of 10 m pixels as `resample_volume` does."""
+    facts = record(
+        "resample_volume",
+        source={"path": path.name, "sha256": "6" * 64},
+        conditions={
+            "month": [1 + n % 12 for n in range(shape[0])],
+            "biome": [n % 16 for n in range(shape[0])],
+        },
+    )
+    grid = Grid(shape, (1, 10, 10), unit="meter")
+    with create(path, grid, dtype=np.float16, channels=BANDS, attributes=facts) as array:
+        array[:] = np.stack([smooth_volume(shape, seed + n) for n in range(len(BANDS))])
+    return path
+
+
 def tiny_inputs(folder: Path, shape: tuple[int, int, int], recipe: Recipe) -> ModelInputs:
     """Write a sample's volume, features and, where the recipe has one, context."""
-    volume = store_volume(folder / "volume.ome.zarr", smooth_volume(shape))
+    volume = folder / "volume.ome.zarr"
+    if recipe.bands:
+        store_images(volume, shape)
+    else:
+        store_volume(volume, smooth_volume(shape))
     dimensions = recipe.network.dimensions
     features, context = folder / "features.zarr", folder / "context.zarr"
     extract_features(
@@ -101,8 +147,9 @@ def random_network(network: FusedUNet, seed: int = 0) -> FusedUNet:
 
 def tiny_spec(recipe: Recipe, **changes: Any) -> ModelSpec:
     """Return the description of a model for `tiny_inputs`, with a hash to be filled."""
-    channels = {"input_channels": 2 + int(recipe.raw_input)}
-    channels["context_channels"] = 0 if recipe.context is None else 2
+    bands = recipe.channels
+    channels = {"input_channels": (2 + int(recipe.raw_input)) * bands}
+    channels["context_channels"] = 0 if recipe.context is None else 2 * bands
     facts = {"name": "tiny", "weights_sha256": "0" * 64, **channels, **changes}
     return ModelSpec(**{**recipe.model_dump(), **facts})
 

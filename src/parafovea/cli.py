@@ -59,14 +59,15 @@ def check(config: Configs = None) -> None:
     with readable_errors():
         project = _project(config)
     for name, sample in project.samples.items():
-        recipe, shards = project.recipe(name), project.shards(name)
+        recipe = project.recipe(name)
         spacing = " x ".join(f"{s:g}" for s in recipe.spacing)
-        use = f"{shards} shard(s)" if name in project.predicted else "for training"
+        parts = "tiles" if project.is_tiles(name) else f"{project.shards(name)} shard(s)"
+        use = parts if name in project.predicted else "for training"
         console.print(f"[bold]{escape(name)}[/]")
         for key, value in (
             ("task", f"{sample.task}, at {spacing} {recipe.unit}, {use}"),
-            ("source", sample.source),
-            ("truth", sample.truth),
+            ("source", _with_path(sample.source, project.source(name))),
+            ("truth", _with_path(sample.truth, project.truth(name))),
             ("metadata", sample.metadata),
         ):
             if value:
@@ -76,6 +77,11 @@ def check(config: Configs = None) -> None:
     for notice in project.notices:
         console.print(f"[yellow]note[/] {escape(notice)}", highlight=False)
     console.print(f"{len(project.samples)} samples, all well.", highlight=False)
+
+
+def _with_path(said: str | None, path: str | None) -> str | None:
+    """Return what the sheet says, with the path that it means where that is another."""
+    return said if said == path else f"{said}, {path}"
 
 
 @app.command()
@@ -106,15 +112,15 @@ def run(
     sample: Annotated[str, typer.Option(help="Name of the sample in the sheet.")],
     config: Configs = None,
 ) -> None:
-    """Run all stages of one sample in this process, without snakemake."""
+    """Run all stages of one sample here, without snakemake, and of those that it builds on."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     with readable_errors():
         project = _project(config)
         project.require(sample)
         # loads torch, which takes seconds: only for a sample that is there
-        from parafovea.pipeline import run_sample
+        from parafovea.pipeline import run_chain
 
-        page = run_sample(project, sample)
+        page = run_chain(project, sample)
     console.print(f"The report is {escape(str(page))}", highlight=False)
 
 
@@ -297,7 +303,7 @@ def import_model(
     """Write a DINOv3UNet3D checkpoint as a model folder; nothing in it is executed."""
     with readable_errors():
         # loads torch, which takes seconds
-        from parafovea.models.spec import read_spec
+        from parafovea.models.card import read_spec
         from parafovea.upstream.importing import import_model as import_checkpoint
 
         notes = import_checkpoint(

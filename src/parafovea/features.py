@@ -28,7 +28,7 @@ class Readable(Protocol):
     def grid(self) -> Grid: ...  # noqa: D102
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Return the voxels (z, y, x) of a box inside the grid."""
+        """Return the voxels ([band,] z, y, x) of a box inside the grid."""
         ...
 
 
@@ -49,7 +49,7 @@ class View:
         self._same = grid.same_place(volume.grid)
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Return the voxels (z, y, x) of a box, which may reach outside of the view."""
+        """Return the voxels ([band,] z, y, x) of a box, which may reach outside of the view."""
         return read_reflected(self._inside, self.grid, box)
 
     def _inside(self, box: Box) -> NDArray[Any]:

@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.config import Project
+from parafovea.errors import ParafoveaError
 from parafovea.grid import Shape, Vector
 from parafovea.inference.inputs import ModelInputs
 from parafovea.models.spec import BackboneSpec, Recipe
 from parafovea.planning.forecast import OF_KIND
 from parafovea.report.sample import SampleResults
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.detect_nodules import detect_nodules, stated_time
+from parafovea.stages.collect_tiles import collect_tiles
+from parafovea.stages.detect_nodules import detect_nodules
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.measure_detections import measure_detections
 from parafovea.stages.measure_quality import measure_quality
+from parafovea.stages.measure_tiles import TileQuality, measure_tiles
+from parafovea.stages.predict_tiles import predict_tiles
 from parafovea.stages.render_detections import DetectionPictures, render_detections
 from parafovea.stages.render_report import render_report
+from parafovea.stages.render_tiles import render_tiles
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.stages.segment_objects import segment_objects
+from parafovea.timestamps import current_time, stated_time
 from parafovea.truth import open_truth, open_truth_objects
 
 #: Told of each stage when it begins.
 Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """What results say of the time of a run; they are other bytes in the next run then.
+
+    Parameters
+    ----------
+    timestamp : str
+        When the run began, UTC, such as "2026-01-31T12:00:00Z".
+    seconds : callable
+        Returns how long ago that was.
+    """
+
+    timestamp: str
+    seconds: Callable[[], float]
+
+    @classmethod
+    def started(cls) -> Clock | None:
+        """Return a clock that starts now; None where the same bytes are asked for."""
+        begin, now = time.perf_counter(), current_time()
+        return None if now is None else cls(now, lambda: time.perf_counter() - begin)
 
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
@@ -44,7 +74,9 @@ def _silent(stage: str) -> None:
     """Tell nobody."""
 
 
-def run_sample(project: Project, sample: str, *, announce: Announce = _silent) -> Path:
+def run_sample(
+    project: Project, sample: str, *, announce: Announce = _silent, clock: Clock | None = None
+) -> Path:
     """Run every stage of a sample, from its source to its report.
 
     Parameters
@@ -55,6 +87,9 @@ def run_sample(project: Project, sample: str, *, announce: Announce = _silent) -
         Name in the sheet; its source, truth and model must be there.
     announce : callable
         Told of each stage when it begins.
+    clock : Clock, optional
+        Detections state its time. Without it they state none, as in the workflow: a rerun gives
+        the same bytes.
 
     Returns
     -------
@@ -70,10 +105,90 @@ def run_sample(project: Project, sample: str, *, announce: Announce = _silent) -
     """
     project.require(sample)
     results = SampleResults(Path(project.folder(sample)))
+    if project.is_tiles(sample):
+        return _tiles(project, sample, results, announce)
     _predict(project, sample, results, announce)
     if project.kind(sample) == "detection":
-        return _detect(project, sample, results, announce)
+        return _detect(project, sample, results, announce, clock)
     return _segment(project, sample, results, announce)
+
+
+def run_chain(project: Project, sample: str, *, announce: Announce = _silent) -> Path:
+    """Run a sample, and before it those whose results are its source or its truth.
+
+    All of them are run from the beginning: only the workflow knows what is up to date.
+
+    Parameters
+    ----------
+    project, sample, announce
+        As for `run_sample`.
+
+    Returns
+    -------
+    Path
+        The page of the sample itself.
+
+    Raises
+    ------
+    ConfigError, ParafoveaError
+        As `run_sample`; a note says where the error is another sample's.
+    """
+    project.require(sample)
+    for name in project.upstream(sample):
+        try:
+            run_sample(project, name, announce=announce)
+        except ParafoveaError as error:
+            error.add_note(f"it is sample {name!r}, whose result {sample!r} needs")
+            raise
+    return run_sample(project, sample, announce=announce)
+
+
+def _tiles(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
+    entry, task, recipe = project.samples[sample], project.task(sample), project.recipe(sample)
+    source, truth = project.source(sample), project.truth(sample)
+    ledger = results.folder / "shards" / "1.tsv"
+    announce("predict_tiles")
+    predict_tiles(
+        Path(source),
+        Path(task.model),
+        results.folder / "tiles",
+        ledger,
+        metadata=entry.metadata,
+        settings=project.inference(sample),
+        overwrite=task.tiles.overwrite,
+    )
+    announce("collect_tiles")
+    collect_tiles(
+        [ledger],
+        results.folder / "tiles",
+        results.ledger,
+        results.quarantine,
+        strict=task.tiles.strict,
+    )
+    announce("measure_tiles")
+    measure_tiles(
+        results.ledger,
+        results.quarantine,
+        TileQuality(results.quality, results.quality_table, results.tile_quality),
+        source=source,
+        truth=truth,
+        kind="segmentation" if task.kind == "segmentation" else "refinement",
+        classes=recipe.classes,
+        limits=task.quality.limits,
+    )
+    announce("render_tiles")
+    page = results.folder / "report.html"
+    render_tiles(
+        results,
+        page,
+        figures=results.figures,
+        sample=sample,
+        kind="segmentation" if task.kind == "segmentation" else "refinement",
+        classes=recipe.classes,
+        truth=truth,
+        settings=task.tile_report,
+    )
+    return page
 
 
 def _segment(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
@@ -89,7 +204,7 @@ def _segment(project: Project, sample: str, results: SampleResults, announce: An
         classes=task.postprocess.classes,
     )
     announce("measure_quality")
-    truth = open_truth(entry.truth, metadata=entry.metadata)
+    truth = open_truth(project.truth(sample), metadata=entry.metadata)
     measure_quality(
         results.prediction,
         results.classes,
@@ -113,24 +228,31 @@ def _segment(project: Project, sample: str, results: SampleResults, announce: An
     return page
 
 
-def _detect(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
-    entry, task = project.samples[sample], project.task(sample)
+def _detect(
+    project: Project,
+    sample: str,
+    results: SampleResults,
+    announce: Announce,
+    clock: Clock | None,
+) -> Path:
+    entry, task, source = project.samples[sample], project.task(sample), project.source(sample)
     folder = results.folder
     found = folder / "detections.json"
     announce("detect_nodules")
     calibration = task.triage.calibration
     detect_nodules(
         results.prediction,
-        entry.source,
+        source,
         found,
         folder / "detections.csv",
         heatmap_output=folder / "heatmap.nii.gz",
         metadata=entry.metadata,
         scan_id=sample,
-        timestamp=stated_time(),
+        timestamp=stated_time() if clock is None else clock.timestamp,
         settings=task.detection,
         calibration=None if calibration is None else Path(calibration),
         limits=task.triage.limits,
+        seconds=None if clock is None else clock.seconds,
     )
     announce("measure_detections")
     measure_detections(
@@ -138,8 +260,8 @@ def _detect(project: Project, sample: str, results: SampleResults, announce: Ann
         results.prediction,
         results.quality,
         results.quality_table,
-        source=entry.source,
-        truth=entry.truth,
+        source=source,
+        truth=project.truth(sample),
         metadata=entry.metadata,
         limits=task.quality.limits,
     )
@@ -147,7 +269,7 @@ def _detect(project: Project, sample: str, results: SampleResults, announce: Ann
     page = folder / "report.html"
     render_detections(
         results.prediction,
-        entry.source,
+        source,
         found,
         DetectionPictures(
             visualization=folder / "visualization.png",
@@ -175,7 +297,7 @@ def _predict(project: Project, sample: str, results: SampleResults, announce: An
     )
     announce("resample_volume")
     resample_volume(
-        entry.source,
+        project.source(sample),
         results.volume,
         metadata=entry.metadata,
         folder=Path(),
@@ -183,6 +305,8 @@ def _predict(project: Project, sample: str, results: SampleResults, announce: An
         unit=recipe.unit,
         normalization=recipe.normalization,
         nonfinite=task.input.nonfinite,
+        bands=recipe.bands,
+        kind=recipe.kind,
     )
     settings = project.inference(sample)
     inputs = _view(recipe, results, results.folder, announce)

@@ -14,7 +14,7 @@ from pathlib import Path
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.sheet import NAME
 from parafovea.errors import ConfigError, ParafoveaError, describe
-from parafovea.pipeline import run_sample, stages_of
+from parafovea.pipeline import Clock, run_sample, stages_of
 from parafovea.planning.costs import cost
 from parafovea.planning.work import Work
 from parafovea.progress import observed
@@ -200,7 +200,7 @@ def project_of(
 def predict_scan(
     project: Project, scan: str, *, keep: bool = False, observer: Observer | None = None
 ) -> ScanResult:
-    """Run all stages of a scan.
+    """Run all stages of a scan; its detections state when that was and how long it took.
 
     Parameters
     ----------
@@ -218,12 +218,12 @@ def predict_scan(
     ScanResult
         With the reason where it failed by a user's mistake.
     """
-    start = time.perf_counter()
+    start, clock = time.perf_counter(), Clock.started()
     folder = Path(project.folder(scan))
     try:
         steps = _Steps(project, scan, observer)
         with observed(steps.within):
-            run_sample(project, scan, announce=steps.begin)
+            run_sample(project, scan, announce=steps.begin, clock=clock)
         found = _found(project, scan)
     except ParafoveaError as error:
         return ScanResult(scan, time.perf_counter() - start, None, describe(error))

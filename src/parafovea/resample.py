@@ -113,12 +113,12 @@ def box_weights(
 
 
 def apply_weights(block: NDArray[Any], weights: tuple[AxisWeights, ...]) -> Floats:
-    """Return `block` (z, y, x) resampled along its axes, as float32.
+    """Return `block` ([band,] z, y, x) resampled along its last axes, as float32.
 
     `block` holds just the source voxels that the weights name.
     """
     values = np.asarray(block, dtype=np.float32)
-    for axis, along in enumerate(weights):
+    for axis, along in enumerate(weights, start=values.ndim - 3):
         if not along.is_identity:
             values = np.moveaxis(np.tensordot(along.matrix, values, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(values, dtype=np.float32)
@@ -132,7 +132,7 @@ def resample_box(
     Parameters
     ----------
     read : callable
-        Returns the voxels (z, y, x) of a box of `source`.
+        Returns the voxels ([band,] z, y, x) of a box of `source`.
     source, target : Grid
         Two grids in one world; units must agree.
     box : Box
@@ -144,20 +144,21 @@ def resample_box(
     Returns
     -------
     ndarray
-        (z, y, x) float32, the shape of `box`. Read in slabs along z of about `SLAB_VOXELS`.
+        ([band,] z, y, x) float32, of the shape of `box`. Read in slabs along z of about
+        `SLAB_VOXELS`.
     """
     wz, wy, wx = box_weights(source, target, box, antialias=antialias)
     plane = wy.matrix.shape[1] * wx.matrix.shape[1]
     step = max(1, int(SLAB_VOXELS / (plane * max(1.0, wz.matrix.shape[1] / len(wz.matrix)))))
-    result = np.empty(box.shape, dtype=np.float32)
+    slabs = []
     for row in range(0, len(wz.matrix), step):
         rows = wz.matrix[row : row + step]
         used = np.flatnonzero(rows.any(axis=0))
         first, last = int(used[0]), int(used[-1]) + 1
         part = AxisWeights(wz.start + first, np.ascontiguousarray(rows[:, first:last]))
         needed = Box((part.start, wy.start, wx.start), (part.stop, wy.stop, wx.stop))
-        result[row : row + step] = apply_weights(read(needed), (part, wy, wx))
-    return result
+        slabs.append(apply_weights(read(needed), (part, wy, wx)))
+    return slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=-3)
 
 
 def reflected_indices(start: int, stop: int, count: int) -> NDArray[np.int64]:
@@ -206,10 +207,10 @@ def read_reflected(read: ReadBox, grid: Grid, box: Box) -> NDArray[Any]:
 
 
 def read_reflected_array(values: NDArray[Any], box: Box) -> NDArray[Any]:
-    """Return a box of an array in memory, (z, y, x), mirrored where it reaches beyond it."""
-    indices = [
+    """Return a box of an array in memory, ([band,] z, y, x), mirrored beyond its border."""
+    z, y, x = (
         reflected_indices(a, b, n)
-        for a, b, n in zip(box.start, box.stop, values.shape, strict=True)
-    ]
-    mirrored: NDArray[Any] = values[np.ix_(*indices)]
+        for a, b, n in zip(box.start, box.stop, values.shape[-3:], strict=True)
+    )
+    mirrored: NDArray[Any] = values[(..., z[:, None, None], y[:, None], x)]
     return mirrored

@@ -17,7 +17,9 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "context": ("context.zarr", "views/*/context.zarr"),
     "infer": ("shards/*.zarr",),
     "blend": ("prediction.ome.zarr",),
+    "tiles": ("tiles", "shards/*.tsv", "tiles.tsv", "quarantine.tsv"),
     "postprocess": (
+        "refined.tif",
         "classes.ome.zarr",
         "objects.ome.zarr",
         "objects.tsv",

@@ -24,7 +24,7 @@ def test_every_key_of_the_default_config_stands_in_the_table():
 
     def walk(values, path=()):
         for key, value in values.items():
-            named = {"tasks", "phantoms", "classes", "limits"}
+            named = {"tasks", "classes", "limits"}
             here = (*path, "NAME" if path and path[-1] in named else key)
             if isinstance(value, dict):
                 walk(value, here)

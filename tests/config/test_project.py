@@ -95,6 +95,21 @@ def test_unknown_task_missing_source_and_wrong_metadata_are_named_at_once(projec
     assert "spacng" in message
 
 
+def test_a_table_is_the_truth_of_a_detection_alone(project_folder):
+    (project_folder.path / "data/found.csv").write_text("seriesuid\n")
+    project_folder.rows[0][3] = "data/found.csv"
+    assert "data/found.csv is of a format that is not known" in refusal(project_folder)
+    model = project_folder.path / "models/cell/model.json"
+    spec = json.loads(model.read_text()) | {"kind": "detection", "classes": ["nodule"]}
+    model.write_text(json.dumps(spec))
+    project_folder.config["tasks"]["cell"]["kind"] = "detection"
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.plan("a")["files"]["truth"] == ["data/found.csv"]
+    project_folder.rows[0][3] = "data/none.csv"
+    assert "truth of sample 'a': data/none.csv does not exist" in refusal(project_folder)
+
+
 def test_missing_truth_and_missing_objects_are_named(project_folder):
     project_folder.rows[0][3] = "data/no_truth.tif"
     project_folder.rows[1][4] += " objects=data/no_objects.tif"
@@ -123,6 +138,36 @@ def test_a_chest_is_as_large_as_the_config_says_and_else_as_its_kind_is(project_
     assert project.phantom("chest").spacing == (3.0, 2.2, 2.2)
     assert project.phantom("chest").unit == "millimeter"
     assert project.phantom("cell").unit == "nanometer"
+
+
+def test_a_landscape_is_a_folder_of_tiles_made_in_four_parts(project_folder):
+    project_folder.config["phantoms"] = {"landscape": {"tiles": [5], "sizes": [64]}}
+    for part in ("", "_truth", "_classes", "_sar"):
+        path = f"results/phantoms/landscape_seed7{part}"
+        project_folder.rows[0][2:4] = [path, f"{path}_truth" if not part else ""]
+        project_folder.write()
+        project = read_project(project_folder.path / "config/config.yaml")
+        assert project.plan("a")["files"]["source"] == [path]
+    assert project.phantom("landscape").sizes == [64]
+    assert project.phantom("scene").tiles == [64]
+    assert project.grid("a").shape == (5, 64, 64)
+    assert project.grid("a").spacing == project.recipe("a").spacing
+
+
+@pytest.mark.parametrize(
+    "wrong", ["landscape_seed7_objects", "landscape_seed7.ome.zarr", "scene_seed7_truth.npz"]
+)
+def test_a_wrong_part_of_a_landscape_is_refused_with_the_right_ones(project_folder, wrong):
+    kind = wrong.partition("_")[0]
+    project_folder.rows[0][2] = f"results/phantoms/{wrong}"
+    message = refusal(project_folder)
+    assert f"results/phantoms/{wrong}" in message
+    assert f"are made {kind}_seed7, {kind}_seed7_truth, {kind}_seed7_classes" in message
+
+
+def test_tiles_and_sizes_of_a_landscape_have_to_fit(project_folder):
+    project_folder.config["phantoms"] = {"scene": {"tiles": [4, 4]}}
+    assert "give one number of tiles for each size" in refusal(project_folder)
 
 
 def test_unknown_class_and_unknown_metric_are_named(project_folder):

@@ -60,11 +60,13 @@ def limit_batch(
     """
     usual, calls = PreparedUNet.forward, []
 
-    def forward(self: PreparedUNet, features: torch.Tensor, guides: Any = None) -> torch.Tensor:
+    def forward(
+        self: PreparedUNet, features: torch.Tensor, guides: Any = None, conditions: Any = None
+    ) -> torch.Tensor:
         calls.append(len(features))
         if len(features) > largest and calls.count(len(features)) > calm:
             fail()
-        return usual(self, features, guides)
+        return usual(self, features, guides, conditions)
 
     monkeypatch.setattr(PreparedUNet, "forward", forward)
     return calls

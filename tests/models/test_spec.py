@@ -17,12 +17,12 @@ from parafovea.models.spec import check_window
     ("changes", "message"),
     [
         ({"unit": "parsec"}, "unit 'parsec' is not known"),
-        ({"classes": ("a", "a")}, "class names must differ"),
+        ({"classes": ("a", "a")}, "names must differ"),
         ({"classes": ("a",)}, "at least 2"),
         ({"classes": (), "kind": "detection"}, "at least 1"),
         (
             {"kind": "detection", "network": {"output": "affinities"}},
-            "a detection has heatmaps, no affinities",
+            "a detection has no affinities",
         ),
         ({"window": (16, 20, 32)}, r"window \(16, 20, 32\) must be a multiple of 16 along z, y, x"),
         ({"network": {"fusion": "none"}}, "fusion 'none' and context given do not fit"),

@@ -3,6 +3,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from parafovea.grid import Grid
 from parafovea.postprocess.candidates import find_candidates
@@ -51,6 +52,63 @@ def test_touching_balls_of_unequal_size_are_parted_where_they_touch():
     for each in found:
         whole[each.box.slices] += each.mask
     np.testing.assert_array_equal(whole, heat >= 0.5)
+
+
+def noisy_ball(*, dent):
+    """Return a ball of radius 12 whose heat has two maxima 12 apart, and how deep it is between."""
+    heat = smooth_balls((40, 40, 40), (1, 1, 1), [((20, 20, 20), 12.0)]).astype(np.float64)
+    x = np.arange(heat.shape[2])
+    valley = 1 - dent * np.exp(-(((x - 20) / 3.0) ** 2))
+    heat *= valley * (1 - 0.02 * (x > 20))
+    return heat.astype(np.float32)
+
+
+def test_two_maxima_within_one_large_nodule_are_one_with_its_full_diameter():
+    heat = noisy_ball(dent=0.15)
+    apart, grid = candidates_of(heat, min_distance=5, max_saddle=1.0)
+    assert len(apart) == 2
+    assert [c.diameter(grid) for c in apart] == pytest.approx([19, 19], abs=1)
+    (one,), _ = candidates_of(heat, min_distance=5)
+    assert one.confidence == apart[0].confidence
+    assert one.diameter(grid) == pytest.approx(24, rel=0.03)
+    assert one.centre == pytest.approx((20, 20, 20), abs=0.2)
+    # what the other way to find peaks takes for one is left as it is
+    shoulders = candidates_of(heat, min_distance=5, method="nms")[0]
+    assert len(shoulders) > 1
+
+
+def test_two_nodules_that_nearly_touch_stay_two():
+    # as close as 1 mm, and one of them unsure
+    balls = [((20, 20, 13), 6.0), ((20, 20, 26), 6.0)]
+    heat = smooth_balls((40, 40, 40), (1, 1, 1), balls)
+    heat[:, :, 20:] *= 0.8
+    found, _ = candidates_of(heat, threshold=0.3, min_distance=5)
+    assert [c.centre[2] for c in found] == pytest.approx([13, 26], abs=0.3)
+    assert [c.confidence for c in found] == pytest.approx([1.0, 0.8], abs=0.01)
+
+
+@given(st.integers(0, 9999), st.sampled_from([0.5, 0.8, 0.95]))
+def test_candidates_stay_two_just_where_a_valley_parts_their_peaks(seed, share):
+    random = np.random.default_rng(seed)
+    coarse = random.random((4, 4, 4))
+    heat = ndimage.zoom(coarse, 3, order=1).astype(np.float32).clip(0.01, 1)
+    choices = {"threshold": 0.1, "min_distance": 0.0}
+    every, _ = candidates_of(heat, max_saddle=1.0, **choices)
+    found, _ = candidates_of(heat, max_saddle=share, **choices)
+    peaks = [float(c.confidence) for c in found]
+    assert set(peaks) <= {float(c.confidence) for c in every}
+    assert sum(c.voxels for c in found) == sum(c.voxels for c in every)
+    for row, low in enumerate(found):
+        level = np.float32(share * low.confidence)
+        parts, _ = ndimage.label(heat >= level, np.ones((3, 3, 3)))
+        own = parts[_peak(heat, low)]
+        for high in found[:row]:
+            assert parts[_peak(heat, high)] != own
+
+
+def _peak(heat, candidate):
+    place = np.argwhere(candidate.mask & (heat[candidate.box.slices] == candidate.confidence))[0]
+    return tuple(place + candidate.box.start)
 
 
 def test_a_component_too_large_to_flood_is_divided_by_distance(monkeypatch):

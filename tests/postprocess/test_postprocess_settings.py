@@ -41,10 +41,16 @@ def test_settings_refuse_what_makes_no_sense(wrong):
 
 def test_the_defaults_of_detection_are_those_of_its_users():
     assert DetectionSettings().model_dump() == {
-        "peak_detection": {"threshold": 0.5, "min_distance": 10.0, "method": "local_maxima"},
+        "peak_detection": {
+            "threshold": 0.5,
+            "min_distance": 10.0,
+            "method": "local_maxima",
+            "max_saddle": 0.8,
+        },
         "nms": {"enabled": True, "iou_threshold": 0.3},
         "size_filter": {"min_diameter": 3.0, "max_diameter": 30.0},
         "confidence_filter": {"min_confidence": 0.3},
+        "body_filter": {"enabled": True},
     }
 
 

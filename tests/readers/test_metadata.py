@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from parafovea.readers.metadata import (
     parse_metadata,
     sidecar_path,
 )
+from parafovea.readers.tile_options import TileOptions
 
 HERE = Path()
 positive = st.floats(1e-6, 1e6)
@@ -29,6 +31,48 @@ def test_words_are_read_with_their_units_spelled_out():
     assert parse_metadata(text, folder=HERE) == SourceMetadata(
         (50.0, 4.6, 4.6), "nanometer", (0.0, -1.0, 2.5), 2, "instances", "1.2.3"
     )
+
+
+def test_words_of_tiles_say_how_numbers_become_reflectance():
+    text = "bands=B1,blue,B03,B8A,nir scale=2e-4 offset=-0.1 nodata=-9999 key=image unit=m"
+    found = parse_metadata(text, folder=HERE)
+    assert found.tiles == TileOptions(
+        bands=("B01", "B02", "B03", "B8A", "B08"),
+        scale=2e-4,
+        offset=-0.1,
+        nodata=-9999,
+        key="image",
+    )
+    assert found.unit == "meter"
+
+
+@pytest.mark.parametrize(
+    ("text", "scale", "offset"),
+    [
+        ("scale=0.001", 0.001, 0.0),
+        ("offset=-0.1", 1e-4, -0.1),
+        ("baseline=0400", 1e-4, -0.1),
+        ("baseline=04.00", 1e-4, -0.1),
+        ("baseline=N0509", 1e-4, -0.1),
+        ("baseline=03.01", 1e-4, 0.0),
+        ("baseline=0400 offset=-0.1 scale=0.0001", 1e-4, -0.1),
+        ("", None, None),
+    ],
+)
+def test_a_processing_baseline_is_a_scale_and_an_offset(text, scale, offset):
+    found = parse_metadata(text, folder=HERE).tiles
+    assert (found.scale, found.offset) == (scale, offset)
+
+
+def test_nodata_may_be_nan():
+    assert math.isnan(parse_metadata("nodata=nan", folder=HERE).tiles.nodata)
+
+
+def test_words_of_tiles_may_stand_in_a_sidecar(tmp_path):
+    content = {"bands": ["B02", "B03"], "baseline": "04.00", "nodata": 0, "key": "image"}
+    (tmp_path / "about.yaml").write_text(json.dumps(content))
+    words = parse_metadata("bands=B02,B03 baseline=0400 nodata=0 key=image", folder=tmp_path)
+    assert parse_metadata("about.yaml", folder=tmp_path) == words
 
 
 @settings(deadline=None, max_examples=30)
@@ -61,6 +105,16 @@ def test_a_sidecar_is_found_from_the_folder_of_the_sheet(tmp_path, name):
         ("channel=first", "whole number"),
         ("channel=-1", "whole number"),
         ("origin=inf,0,0", "finite"),
+        ("bands=B02,,B04", "an empty name"),
+        ("bands=B02,B2", "names B02 twice"),
+        ("scale=ten", "scale 'ten' is not a number"),
+        ("scale=0", "must be positive"),
+        ("scale=inf", "must be positive"),
+        ("offset=nan", "must be finite"),
+        ("nodata=-inf", "must be a number or nan"),
+        ("baseline=4", "is no processing baseline"),
+        ("baseline=0400 offset=0", "give either baseline, or scale and offset"),
+        ("baseline=0300 scale=0.001", "give either baseline, or scale and offset"),
     ],
 )
 def test_a_wrong_word_is_one_error_that_shows_it(text, says):
@@ -80,6 +134,10 @@ def test_a_wrong_word_is_one_error_that_shows_it(text, says):
         ("a.json", '{"voxel": 1}', "'voxel' is not known"),
         ("a.json", '{"unit": 3}', "not a word"),
         ("a.json", '{"channel": 1.5}', "whole number"),
+        ("a.json", '{"scale": [1]}', "not a number"),
+        ("a.json", '{"nodata": true}', "not a number"),
+        ("a.json", '{"bands": ["B02", 3]}', "are not names"),
+        ("a.yaml", "baseline: 0400", "not a word: put it in quotes"),
         ("a.yaml", b"\xff\xfe\x00", "cannot be read"),
     ],
 )
@@ -104,7 +162,9 @@ def test_spellings_of_a_unit_are_one_unit(text):
 def test_planning_loads_no_array_library():
     code = (
         "import sys; from parafovea.readers import parse_metadata, source_files; "
-        "print([m for m in ('torch', 'zarr', 'tifffile', 'h5py', 'nibabel') if m in sys.modules])"
+        "import parafovea.tiles, parafovea.readers.tiles; "
+        "names = 'torch', 'zarr', 'tifffile', 'h5py', 'nibabel', 'rasterio'; "
+        "print([m for m in names if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

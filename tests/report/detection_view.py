@@ -8,6 +8,7 @@ from chest_scan import Nodule, chest, heat
 from parafovea.grid import Grid
 from parafovea.postprocess.detections import Detections, ScanMetadata, summarize
 from parafovea.postprocess.nodules import Volume, describe_candidates, select_candidates
+from parafovea.postprocess.scan_body import BodyView
 from parafovea.postprocess.settings import DetectionSettings
 from parafovea.report.detection_slices import ScanView
 
@@ -30,7 +31,8 @@ def scan_view(
     scan = Volume(lambda box: hu[box.slices], SCAN)
     heatmap = Volume(lambda box: values[box.slices], SCAN)
     chosen = select_candidates(heatmap, DetectionSettings())
-    found = describe_candidates(chosen, heatmap, scan, affine=affine, threshold=0.5)
+    seen = BodyView.of(scan.read, SCAN, affine=affine)
+    found = describe_candidates(chosen, heatmap, scan, seen, affine=affine, threshold=0.5)
     z, y, x = SCAN.shape
     document = Detections(
         scan_id="patient <1>",

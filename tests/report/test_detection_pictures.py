@@ -11,6 +11,7 @@ from parafovea.report.canvas import open_drawing, styled
 from parafovea.report.confidence import confidences_figure, draw_confidences
 from parafovea.report.detection_pdf import table_pages, write_detection_pdf
 from parafovea.report.detection_slices import detections_figure, draw_detections
+from parafovea.report.detection_view import summary_of
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,14 @@ def test_the_patients_right_is_left_and_the_front_is_above_in_any_orientation(co
     assert across == pytest.approx(1.5 * grid.spacing[axial.right])
     assert down == pytest.approx(1.5 * grid.spacing[axial.down])
     assert axial.letters == "RLAP"
+
+
+def test_the_first_line_of_a_page_says_what_was_left_out_and_not_what_was_not(view):
+    document = view.detections
+    assert summary_of(document, {}) == "2 detections"
+    left_out = document.summary.model_copy(update={"outside_body_count": 3})
+    text = summary_of(document.model_copy(update={"summary": left_out}), {})
+    assert text == "2 detections; 3 outside of the body left out"
 
 
 def test_without_an_affine_slices_are_drawn_as_they_lie():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from chest_scan import Nodule, chest, heat
 
-from parafovea.errors import CalibrationError, ConfigError, StoreError, VoxelError
+from parafovea.errors import CalibrationError, StoreError, VoxelError
 from parafovea.grid import Box, Grid
 from parafovea.postprocess.calibration import (
     Calibration,
@@ -18,7 +18,8 @@ from parafovea.postprocess.calibration import (
 )
 from parafovea.postprocess.detections import load_detections, load_detections_table
 from parafovea.postprocess.settings import DetectionSettings
-from parafovea.stages.detect_nodules import detect_nodules, open_heatmap, stated_time
+from parafovea.stages.calibrate_scores import calibrate_file
+from parafovea.stages.detect_nodules import detect_nodules, open_heatmap
 from parafovea.store import create
 
 #: The scan: origin 0, as the reader of NIfTI has it; the chest is drawn around its middle.
@@ -135,7 +136,7 @@ def test_spacing_and_shape_are_written_x_y_z_and_triage_is_left_out(folder, foun
     values = json.loads((folder / "out" / "detections.json").read_text())
     assert values["metadata"] == {"spacing": [2.2, 2.3, 2.8], "shape": [136, 92, 44]}
     assert values["timestamp"] == STAMP
-    assert values["summary"] == {"num_detections": 3}
+    assert values["summary"] == {"num_detections": 3, "outside_body_count": 0}
     assert all("triage" not in d for d in values["detections"])
 
 
@@ -161,7 +162,7 @@ LIMITS = {"low": 0.0, "intermediate": 0.7, "high": 0.9}
 
 def test_a_calibration_gives_every_detection_its_score_and_risk(folder, found):
     calibration = write_calibration(folder / "calibration.json")
-    scored = run(folder, "scored", calibration=calibration, limits=LIMITS, seconds=3.21)
+    scored = run(folder, "scored", calibration=calibration, limits=LIMITS, seconds=lambda: 3.21)
     for detection in scored.detections:
         odds = detection.confidence / (1 - detection.confidence) / 2
         assert detection.triage.malignancy_score == pytest.approx(odds / (1 + odds), abs=1e-4)
@@ -169,6 +170,7 @@ def test_a_calibration_gives_every_detection_its_score_and_risk(folder, found):
     assert risks == ["high", "intermediate", "low"]
     assert scored.summary.model_dump(exclude_none=True) == {
         "num_detections": 3,
+        "outside_body_count": 0,
         "high_risk_count": 1,
         "intermediate_risk_count": 1,
         "low_risk_count": 1,
@@ -176,6 +178,24 @@ def test_a_calibration_gives_every_detection_its_score_and_risk(folder, found):
     }
     without = [d.model_copy(update={"triage": None}) for d in scored.detections]
     assert tuple(without) == found.detections
+
+
+def test_a_calibration_that_was_fitted_to_labels_gives_the_triage(folder):
+    # Synthetic labels, stated as such: a phantom has no malignancy. A score p is true for a share
+    # p / (2 - p) of candidates, which halves the odds; that is what the triage has to say.
+    scores = np.repeat(np.linspace(0.05, 0.95, 19), 400)
+    shares = scores / (2 - scores)
+    labels = np.tile((np.arange(400) + 0.5) / 400, 19) < shares
+    lines = [f"{p:.4f},{int(y)}" for p, y in zip(scores, labels, strict=True)]
+    (folder / "scored.csv").write_text("\n".join(["probability,label", *lines]) + "\n")
+    fitted = folder / "fitted.json"
+    made = calibrate_file(folder / "scored.csv", fitted, method="platt")
+    assert made.fit.after.ece < 0.01 < made.fit.before.ece
+    triaged = run(folder, "triaged", calibration=fitted, limits=LIMITS)
+    for detection in triaged.detections:
+        odds = detection.confidence / (1 - detection.confidence) / 2
+        assert detection.triage.malignancy_score == pytest.approx(odds / (1 + odds), abs=0.01)
+    assert triaged.detections[0].triage.risk_category == "high"
 
 
 def test_a_calibration_of_another_model_or_wrong_limits_are_refused(folder):
@@ -203,16 +223,6 @@ def test_the_heatmap_lies_on_the_scans_own_voxels(folder):
         assert values[place] > 0.5
 
 
-def test_the_time_is_that_of_the_environment_or_none(monkeypatch):
-    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
-    assert stated_time() == "1970-01-01T00:00:00Z"
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1769860800")
-    assert stated_time() == "2026-01-31T12:00:00Z"
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
-    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH is 'today'"):
-        stated_time()
-
-
 def test_filters_act_after_suppression(folder):
     small = {"size_filter": {"min_diameter": 3, "max_diameter": 9}}
     kept = run(folder, "small", settings=DetectionSettings.model_validate(small))
@@ -220,6 +230,24 @@ def test_filters_act_after_suppression(folder):
     assert kept.detections[0].diameter_mm < 9
     sure = {"confidence_filter": {"min_confidence": 0.85}}
     assert len(run(folder, "sure", settings=DetectionSettings.model_validate(sure)).detections) == 2
+
+
+def test_what_lies_outside_of_the_body_is_counted_and_not_detected(tmp_path):
+    # in the air beside the body, and in the table below it: the chest's flank is 120 mm from it
+    beside, below = Nodule((0, -60, 110), 5.0, heat=0.99), Nodule((10, 90, 0), 6.0, heat=0.99)
+    at_the_skin = Nodule((0, 0, 119), 4.0, heat=0.7)
+    write_inputs(tmp_path, heat(LOCAL, [*NODULES, beside, below, at_the_skin]))
+    found = run(tmp_path)
+    assert found.summary.outside_body_count == 2
+    places = [each.coordinates for each in found.detections]
+    expected = [world(nodule)[0] for nodule in (*NODULES, at_the_skin)]
+    np.testing.assert_allclose(places, expected, atol=0.3)
+    text = (tmp_path / "out" / "detections.json").read_text()
+    assert json.loads(text)["summary"] == {"num_detections": 4, "outside_body_count": 2}
+    off = {"body_filter": {"enabled": False}}
+    everything = run(tmp_path, "all", settings=DetectionSettings.model_validate(off))
+    assert len(everything.detections) == 6
+    assert everything.summary.outside_body_count is None
 
 
 def test_a_heatmap_without_peaks_gives_files_without_detections(tmp_path):

@@ -143,6 +143,15 @@ def test_a_table_that_does_not_name_the_scan_is_refused_with_the_way_out(folder)
     assert not (folder / "none.json").exists()
 
 
+def test_a_table_without_a_column_is_refused_and_nothing_is_written(folder):
+    lines = [line.rpartition(",")[0] for line in (folder / "nodules.csv").read_text().splitlines()]
+    (folder / "narrow.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(TableError, match=r"narrow\.csv:1: the header lacks diameter_mm") as error:
+        measure(folder, "narrow.csv", name="none")
+    assert error.value.__notes__ == ["for the truth of scan.nii.gz"]
+    assert not [*folder.glob("none.*")]
+
+
 def test_nodules_outside_of_the_scan_are_refused(folder):
     table = pd.read_csv(folder / "nodules.csv")
     # RAS instead of LPS

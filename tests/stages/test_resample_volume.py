@@ -11,7 +11,7 @@ import tifffile
 
 from parafovea.errors import VoxelError
 from parafovea.grid import Grid
-from parafovea.models.spec import Normalization
+from parafovea.models.spec import Kind, Normalization
 from parafovea.normalize import NonFinite
 from parafovea.resample import resample_box
 from parafovea.stages import resample_volume as stage
@@ -27,6 +27,7 @@ def run(
     unit: str = "nanometer",
     normalization: Normalization | None = None,
     nonfinite: NonFinite = "error",
+    kind: Kind = "segmentation",
 ) -> Stored:
     """Resample a TIFF stack of voxels of 32, 8, 8 nm."""
     tifffile.imwrite(tmp_path / "source.tif", voxels, photometric="minisblack")
@@ -38,6 +39,7 @@ def run(
         unit=unit,
         normalization=normalization or Normalization(),
         nonfinite=nonfinite,
+        kind=kind,
     )
     return open_stored(tmp_path / "volume.ome.zarr")
 
@@ -112,3 +114,17 @@ def test_values_too_large_for_half_precision_are_refused_not_stored_as_infinity(
     voxels = np.full((4, 16, 16), 65535, np.uint16)
     with pytest.raises(VoxelError):
         run(tmp_path, voxels, normalization=Normalization(method="none"))
+
+
+@pytest.mark.parametrize("unit", ["millimeter", "nanometer"])
+@pytest.mark.parametrize("kind", ["segmentation", "detection"])
+def test_a_detection_in_millimetres_takes_nothing_but_a_ct(
+    tmp_path: Path, kind: Kind, unit: str
+) -> None:
+    spacing = (16e-6,) * 3 if unit == "millimeter" else (16.0,) * 3
+    if (kind, unit) != ("detection", "millimeter"):
+        assert run(tmp_path, noise(), spacing=spacing, unit=unit, kind=kind).grid.unit == unit
+        return
+    with pytest.raises(VoxelError, match=r"source\.tif is no CT in Hounsfield units"):
+        run(tmp_path, noise(), spacing=spacing, unit=unit, kind=kind)
+    assert [path.name for path in tmp_path.iterdir()] == ["source.tif"]

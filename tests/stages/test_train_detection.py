@@ -23,8 +23,9 @@ from parafovea.stages.extract_features import extract_features
 from parafovea.stages.train_model import train_model
 from parafovea.store import create
 from parafovea.training.heatmaps import FULL
-from parafovea.training.samples import OpenSample, TrainingSample, TrainingWindows
+from parafovea.training.samples import OpenSample, TrainingSample
 from parafovea.training.settings import AugmentationSettings, TrainingSettings
+from parafovea.training.windows import TrainingWindows
 
 # As in test_train_model.
 pytestmark = [

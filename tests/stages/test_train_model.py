@@ -119,8 +119,8 @@ def test_a_training_that_diverges_ends_with_an_error_and_no_model(
 ) -> None:
     plain = FusionTask._scores
 
-    def overflowing(self: FusionTask, inputs: Any) -> torch.Tensor:
-        return plain(self, inputs) * (torch.inf if self.global_step == 3 else 1)
+    def overflowing(self: FusionTask, inputs: Any, conditions: Any) -> torch.Tensor:
+        return plain(self, inputs, conditions) * (torch.inf if self.global_step == 3 else 1)
 
     monkeypatch.setattr(FusionTask, "_scores", overflowing)
     with pytest.raises(TrainingError, match=r"loss is nan at step 4 of 6.*learning_rate"):

@@ -26,8 +26,9 @@ from parafovea.training.augmentation import (
     warped_places,
 )
 from parafovea.training.module import FusionTask
-from parafovea.training.samples import OpenSample, TrainingSample, TrainingWindows
+from parafovea.training.samples import OpenSample, TrainingSample
 from parafovea.training.settings import AugmentationSettings, TrainingSettings
+from parafovea.training.windows import TrainingWindows
 
 FLAT = Grid((3, 400, 400), (50, 8, 8))
 CUBE = Grid((200, 200, 200), (8, 8, 8))

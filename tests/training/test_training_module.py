@@ -19,8 +19,9 @@ from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.store import open_stored
 from parafovea.training.module import FusionTask
-from parafovea.training.samples import OpenSample, TrainingSample, VolumeWindows
+from parafovea.training.samples import OpenSample, TrainingSample
 from parafovea.training.settings import TrainingSettings
+from parafovea.training.windows import VolumeWindows
 
 
 # Lightning itself calls what torch has deprecated, and advises worker processes.

@@ -14,14 +14,9 @@ from tiny_training import training_sample
 from parafovea.errors import SourceError
 from parafovea.grid import Box
 from parafovea.models.spec import Recipe
-from parafovea.training.samples import (
-    OpenSample,
-    TrainingSample,
-    TrainingWindow,
-    TrainingWindows,
-    VolumeWindows,
-)
+from parafovea.training.samples import OpenSample, TrainingSample, TrainingWindow
 from parafovea.training.settings import AugmentationSettings
+from parafovea.training.windows import TrainingWindows, VolumeWindows
 
 
 def windows(

@@ -1,5 +1,7 @@
 """What snakemake plans for a small project; nothing is run."""
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.workflow
@@ -94,6 +96,19 @@ def test_a_chest_is_made_as_a_scan_with_its_truth_by_one_job(plan, project_folde
     project_folder.config["tasks"]["cell"]["inference"] = {"shards": 1}
     jobs = plan()
     assert jobs["make_scan"] == 1
+    assert "make_phantom" not in jobs
+
+
+def test_a_landscape_is_made_once_for_its_tiles_and_their_truth(plan, project_folder):
+    phantom = "results/phantoms/landscape_seed5"
+    for row in project_folder.rows:
+        row[2:] = [phantom, f"{phantom}_truth", ""]
+    file = project_folder.path / "models/cell/model.json"
+    spec = json.loads(file.read_text())
+    spec |= {"spacing": [10] * 3, "unit": "meter", "context": {"spacing": [40] * 3}}
+    file.write_text(json.dumps(spec))
+    jobs = plan()
+    assert jobs["make_landscape"] == 1
     assert "make_phantom" not in jobs
 
 

@@ -206,19 +206,79 @@ def shard_stores(wildcards):
     ]
 
 
+def tile_ledgers(wildcards):
+    """Return the ledgers of all shares of a folder of tiles."""
+    count = PROJECT.shards(wildcards.sample)
+    return [
+        f"{PROJECT.folder(wildcards.sample)}/shards/{shard}.tsv"
+        for shard in range(1, count + 1)
+    ]
+
+
 def predicted(name):
     """Return one file of each sample that is predicted."""
     return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted]
 
 
-def predicted_of(kind, name):
-    """Return one file of each sample of a kind that is predicted."""
-    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_of(kind)]
+def predicted_of(kind, name, type="volume"):
+    """Return one file of each volume of a kind that is predicted, or of each folder of tiles."""
+    samples = PROJECT.predicted_of(kind, type)
+    return [f"{PROJECT.folder(sample)}/{name}" for sample in samples]
 
 
-def samples_of(kind):
-    """Return what the names of samples of a kind match: anything where all are of it."""
-    names = [sample for sample in PROJECT.samples if PROJECT.kind(sample) == kind]
+def predicted_volumes(name):
+    """Return one file of each volume that is predicted, of any kind."""
+    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_volumes]
+
+
+def predicted_tiles(name):
+    """Return one file of each folder of tiles that is predicted, of any kind."""
+    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_tiles]
+
+
+def samples_of(kind, type="volume"):
+    """Return what the names of volumes of a kind match: anything where all samples are such."""
+    return named(
+        sample
+        for sample in PROJECT.samples
+        if PROJECT.kind(sample) == kind and PROJECT.source_type(sample) == type
+    )
+
+
+def samples_of_type(type):
+    """Return what the names of volumes match, or those of folders of tiles."""
+    return named(
+        sample for sample in PROJECT.samples if PROJECT.source_type(sample) == type
+    )
+
+
+def tile_files(what):
+    """Return a function of the wildcards: what the source or truth of a tile sample waits for.
+
+    Of a folder that is there before the run its own time says nothing: `tile_content` does.
+    """
+
+    def files(wildcards):
+        found = plan(wildcards.sample)["files"][what]
+        if PROJECT.tile_folder(wildcards.sample, what) is None:
+            return found
+        return [ancient(path) for path in found]
+
+    return files
+
+
+def tile_content(what):
+    """Return a function of the wildcards: a hash of the tiles in such a folder."""
+
+    def content(wildcards):
+        return PROJECT.tile_content(wildcards.sample, what)
+
+    return content
+
+
+def named(samples):
+    """Return what the names of some samples match: anything where they are all of the sheet."""
+    names = list(samples)
     if len(names) == len(PROJECT.samples):
         return SAMPLE
     return "|".join(map(re.escape, names)) or "(?!)"

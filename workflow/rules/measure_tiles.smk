@@ -2,8 +2,8 @@ rule measure_tiles:
     input:
         ledger="<results>/{sample}/tiles.tsv",
         quarantine="<results>/{sample}/quarantine.tsv",
-        source=setting("files.source"),
-        truth=setting("files.truth"),
+        source=tile_files("source"),
+        truth=tile_files("truth"),
     output:
         json="<results>/{sample}/quality.json",
         table=report(
@@ -18,7 +18,7 @@ rule measure_tiles:
     benchmark:
         "<benchmarks>/{sample}/measure_tiles.tsv"
     wildcard_constraints:
-        sample=samples_of("refinement"),
+        sample=samples_of_type("tiles"),
     conda:
         "../../envs/parafovea.yaml"
     resources:
@@ -27,6 +27,7 @@ rule measure_tiles:
     params:
         source=setting("source"),
         truth=setting("truth"),
+        content=tile_content("truth"),
         kind=setting("task.kind"),
         classes=setting("recipe.classes"),
         limits=setting("task.quality.limits"),

@@ -5,8 +5,8 @@ rule render_tiles:
         quality="<results>/{sample}/quality.json",
         metrics="<results>/{sample}/quality.tsv",
         tiles="<results>/{sample}/tile_quality.tsv",
-        source=setting("files.source"),
-        truth=setting("files.truth"),
+        source=tile_files("source"),
+        truth=tile_files("truth"),
     output:
         html="<results>/{sample}/report.html",
         figures=report(
@@ -21,7 +21,7 @@ rule render_tiles:
     benchmark:
         "<benchmarks>/{sample}/render_tiles.tsv"
     wildcard_constraints:
-        sample=samples_of("refinement"),
+        sample=samples_of_type("tiles"),
     conda:
         "../../envs/parafovea.yaml"
     resources:
@@ -29,6 +29,7 @@ rule render_tiles:
         runtime=minutes("render_tiles"),
     params:
         truth=setting("truth"),
+        content=tile_content("truth"),
         kind=setting("task.kind"),
         classes=setting("recipe.classes"),
         settings=setting("task.tile_report"),

@@ -20,6 +20,8 @@ rule resample_volume:
         unit=setting("recipe.unit"),
         normalization=setting("recipe.normalization"),
         nonfinite=setting("task.input.nonfinite"),
+        bands=setting("recipe.bands"),
+        kind=setting("recipe.kind"),
         code=fingerprint("resample_volume"),
     message:
         "{wildcards.sample}: resampling and normalizing {params.source}"

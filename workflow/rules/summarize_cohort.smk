@@ -1,9 +1,10 @@
 rule summarize_cohort:
     input:
         reports=predicted("report.html"),
-        predictions=predicted("prediction.ome.zarr"),
+        predictions=predicted_volumes("prediction.ome.zarr"),
         tables=predicted_of("segmentation", "objects.tsv"),
         detections=predicted_of("detection", "detections.json"),
+        tile_tables=predicted_tiles("tile_quality.tsv"),
         quality=predicted("quality.json"),
         metrics=predicted("quality.tsv"),
     output:
@@ -24,6 +25,7 @@ rule summarize_cohort:
             if PROJECT.predicted_of("detection")
             else []
         ),
+        tiles="<results>/cohort/tiles.tsv" if PROJECT.predicted_tiles else [],
         figure=report(
             "<results>/cohort/quality.png",
             caption="../report/cohort.rst",

@@ -5,6 +5,7 @@ Importing this package loads neither torch nor weights; `load_backbone` does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from parafovea.backbones.arguments import (
@@ -23,7 +24,12 @@ __all__ = ["feature_channels", "load_backbone"]
 
 
 def load_backbone(
-    spec: BackboneSpec, *, spacing: Vector, dimensions: int, device: str = "cpu"
+    spec: BackboneSpec,
+    *,
+    spacing: Vector,
+    dimensions: int,
+    device: str = "cpu",
+    bands: Sequence[str] = (),
 ) -> Backbone:
     """Return the backbone that a spec names, ready to compute.
 
@@ -37,11 +43,14 @@ def load_backbone(
         3, or 2 where every z slice stands by itself.
     device : str, default "cpu"
         Where to compute, as torch names it.
+    bands : sequence of str
+        Names of the input's channels; empty for one without a name. Filters see each band by
+        itself; a transformer sees those that its argument `colours` names.
 
     Returns
     -------
     Backbone
-        The backbone on `device`, in evaluation mode.
+        The backbone on `device`, in evaluation mode. With bands, its blocks are (band, z, y, x).
 
     Raises
     ------
@@ -52,11 +61,13 @@ def load_backbone(
     if isinstance(arguments, RawArguments):
         from parafovea.backbones.raw import Raw
 
-        return Raw(arguments, dimensions=dimensions, device=device)
+        raw = Raw(arguments, dimensions=dimensions, device=device)
+        return _bandwise(raw, bands, dimensions)
     if isinstance(arguments, FilterbankArguments):
         from parafovea.backbones.filterbank import Filterbank
 
-        return Filterbank(arguments, spacing=spacing, dimensions=dimensions, device=device)
+        bank = Filterbank(arguments, spacing=spacing, dimensions=dimensions, device=device)
+        return _bandwise(bank, bands, dimensions)
     from parafovea.backbones.dinov3 import Dinov3
     from parafovea.backbones.weights import image_statistics, load_vit
 
@@ -72,10 +83,27 @@ def load_backbone(
             statistics=image_statistics(arguments.weights),
             device=device,
         )
-    return Dinov3(network, arguments, identity=identity, device=device)
+    colours = arguments.colour_indices(bands)
+    return Dinov3(
+        network,
+        arguments,
+        identity=identity,
+        device=device,
+        colours=colours,
+        statistics=image_statistics(arguments.weights) if colours else None,
+    )
 
 
-def feature_channels(spec: BackboneSpec, *, dimensions: int) -> int:
+def _bandwise(backbone: Backbone, bands: Sequence[str], dimensions: int) -> Backbone:
+    """Return a backbone of one channel, or what shows it each of several bands."""
+    if not bands:
+        return backbone
+    from parafovea.backbones.bandwise import Bandwise
+
+    return Bandwise(backbone, bands, dimensions=dimensions)
+
+
+def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str] = ()) -> int:
     """Return how many channels a backbone gives, without loading its weights.
 
     Parameters
@@ -84,6 +112,8 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int) -> int:
         Name, revision and arguments.
     dimensions : int
         3, or 2 where every z slice stands by itself.
+    bands : sequence of str
+        As for `load_backbone`.
 
     Returns
     -------
@@ -100,4 +130,4 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int) -> int:
         from parafovea.backbones.weights import hidden_size
 
         return hidden_size(arguments.weights, revision=spec.revision)
-    return len(arguments.channels(dimensions))
+    return len(arguments.channels(dimensions)) * max(1, len(bands))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -110,9 +111,34 @@ class Dinov3Arguments(Arguments):
         None, ge=0, description="Pixels of surroundings on every side; default four tokens."
     )
     batch_size: int = Field(8, ge=1, description="Planes per pass; does not change the result.")
+    colours: tuple[str, str, str] = Field(
+        ("B04", "B03", "B02"),
+        description="Of an input with bands: those that the transformer sees as red, green, blue.",
+    )
+    gain: float = Field(
+        3.0, gt=0, description="Of an input with bands: factor from reflectances to colours."
+    )
     compatibility: Compatibility | None = Field(
         None, description="Planes as DINOv3UNet3D checkpoints saw them; imported models only."
     )
+
+    def colour_indices(self, bands: Sequence[str]) -> tuple[int, ...]:
+        """Return which bands are red, green and blue; nothing for an input without bands.
+
+        Raises
+        ------
+        ModelError
+            If one of them is not among the bands.
+        """
+        if not bands:
+            return ()
+        missing = [name for name in self.colours if name not in bands]
+        if missing:
+            raise ModelError(
+                f"backbone dinov3 sees {', '.join(self.colours)} as red, green and blue, but the "
+                f"input has {', '.join(bands)}: name three of them as the argument `colours`"
+            )
+        return tuple(list(bands).index(name) for name in self.colours)
 
     @property
     def margin_pixels(self) -> int:

@@ -39,6 +39,12 @@ class Dinov3:
         What identifies the weights, for the fingerprint.
     device : str
         Where to compute; bfloat16 autocast on CUDA, float32 elsewhere.
+    colours : sequence of int
+        Which bands of a block (band, z, y, x) are red, green and blue; empty for blocks of one
+        channel, which are grey.
+    statistics : tuple of sequence of float, optional
+        Mean and deviation of red, green and blue that the network was trained with; ImageNet's by
+        default.
 
     Raises
     ------
@@ -53,6 +59,8 @@ class Dinov3:
         *,
         identity: dict[str, str],
         device: str = "cpu",
+        colours: Sequence[int] = (),
+        statistics: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None:
         config: Any = network.config
         self._patch = int(config.patch_size)
@@ -65,6 +73,8 @@ class Dinov3:
         self._device = torch.device(device)
         self._network = network.to(self._device)
         self._planes = tuple(arguments.planes.split("+"))
+        self._colours = list(colours)
+        self._mean, self._std = statistics or (IMAGENET_MEAN, IMAGENET_STD)
         self.channels = tuple(f"dinov3_{i:04d}" for i in range(int(config.hidden_size)))
         self.stride, self.halo, self.tile = self._layout(arguments)
         self.fingerprint = fingerprint_of(
@@ -75,6 +85,7 @@ class Dinov3:
                 "stride": self.stride,
                 "tile": self.tile[1],
                 "overlap": self.halo[1],
+                **({"colours": self._colours, "gain": arguments.gain} if self._colours else {}),
             },
         )
 
@@ -87,15 +98,15 @@ class Dinov3:
     @torch.inference_mode()
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
         """Return the transformer's tokens of a block; see `Backbone.__call__`."""
-        shape = token_shape(block.shape, stride=self.stride, halo=self.halo)
-        voxels = block.to(self._device, torch.float32)
+        shape = token_shape(block.shape[-3:], stride=self.stride, halo=self.halo)
+        voxels = self._coloured(block.to(self._device, torch.float32))
         total = torch.zeros((len(self.channels), *shape), device=self._device)
         size = self._arguments.batch_size
         for plane in self._planes:
             axis = ACROSS[plane]
             step, halo = self.stride[axis], self.halo[axis]
             # The planes through the token centres, first in a view and first in the result.
-            seen = voxels.movedim(axis, 0)[halo + (step - 1) // 2 :: step][: shape[axis]]
+            seen = voxels.movedim(axis + 1, 0)[halo + (step - 1) // 2 :: step][: shape[axis]]
             target = total.movedim(axis + 1, 0)
             rows, columns = (a for a in range(3) if a != axis)
             for start in range(0, shape[axis], size):
@@ -104,14 +115,19 @@ class Dinov3:
                 target[start : start + size] += inner
         return total / len(self._planes)
 
-    def _tokens(self, planes: torch.Tensor) -> torch.Tensor:
-        """Return the tokens of planes (plane, row, column): (plane, channel, row, column)."""
-        rows, columns = (n // self._arguments.stride for n in planes.shape[1:])
-        images = planes[:, None]
+    def _coloured(self, block: torch.Tensor) -> torch.Tensor:
+        """Return a block as (colour, z, y, x): one grey, or red, green and blue in [0, 1]."""
+        if not self._colours:
+            return block[None]
+        return (block[self._colours] * self._arguments.gain).clamp(0, 1)
+
+    def _tokens(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the tokens of planes (plane, colour, row, column): (plane, channel, ...)."""
+        rows, columns = (n // self._arguments.stride for n in images.shape[2:])
         if self._patch != self._arguments.stride:
             size = (rows * self._patch, columns * self._patch)
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-        return patch_tokens(self._network, images)
+        return patch_tokens(self._network, images, mean=self._mean, std=self._std)
 
     def _margin(self, axis: int) -> int:
         """Return the tokens of halo on each side of an axis."""
@@ -138,14 +154,15 @@ def patch_tokens(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> torch.Tensor:
-    """Return a transformer's tokens of grey images, without those of class and registers.
+    """Return a transformer's tokens of images, without those of class and registers.
 
     Parameters
     ----------
     network : torch.nn.Module
         A `transformers.DINOv3ViTModel`.
     images : torch.Tensor
-        (plane, 1, row, column) float32 in [0, 1], on the network's device.
+        (plane, 1 or 3, row, column) float32 in [0, 1], grey or red, green and blue, on the
+        network's device.
     mean, std : sequence of float
         Of red, green and blue, as the network was trained with.
 

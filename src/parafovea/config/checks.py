@@ -6,26 +6,29 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from parafovea.config.chain import link_problems
 from parafovea.config.messages import locate, suggestion
-from parafovea.config.settings import Settings
+from parafovea.config.sample_files import is_phantom, source_paths
+from parafovea.config.settings import Phantoms, Settings
 from parafovea.config.sheet import Sample
+from parafovea.config.sources import referred
 from parafovea.errors import GridError, ParafoveaError, describe
 from parafovea.inference.settings import check_stride
 from parafovea.models.spec import Recipe, check_window
 from parafovea.postprocess.settings import resolve_classes
 from parafovea.quality.metrics import metric_names
-from parafovea.readers.files import source_files
-from parafovea.readers.metadata import parse_metadata, sidecar_path
+from parafovea.readers.metadata import parse_metadata
 from parafovea.symmetry import require_fit
 
-PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?\.[a-z.]+)")
+PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?(?:\.[a-z.]+)?)")
 
-#: Parts of a phantom of any kind, and those that a chest is also made of.
+#: Parts of a phantom volume, those that a chest is also made of, and those of a landscape.
 PARTS = tuple(f"{part}.ome.zarr" for part in ("", "_truth", "_objects"))
 SCAN_PARTS = (
     *(f"{part}.nii.gz" for part in ("", "_truth", "_objects", "_regions")),
     "_nodules.csv",
 )
+TILE_PARTS = ("", "_truth", "_classes", "_sar")
 
 
 def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
@@ -45,7 +48,9 @@ def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settin
     list of str
         "file:line: what is wrong and the fix".
     """
-    found = []
+    found = link_problems(sheet, samples, settings)
+    # what a sample is, can be told once what it refers to is there
+    linked = not found
     for sample in samples.values():
         wrong = []
         if sample.task not in settings.tasks:
@@ -54,79 +59,62 @@ def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settin
                 f"task {sample.task!r} of sample {sample.name!r} is not in the config"
                 f"{hint or ':'} tasks are {', '.join(settings.tasks)}"
             )
-        wrong += _file_problems(sample, settings)
+        if linked or referred(sample.source) is None:
+            wrong += _file_problems(sample, samples, settings)
         found += [f"{sheet}:{sample.line}: {text}" for text in wrong]
     return found
 
 
-def sample_files(sample: Sample, results: str) -> dict[str, list[str]]:
-    """Return the files and folders that a sample consists of.
-
-    Parameters
-    ----------
-    sample : Sample
-        The sample.
-    results : str
-        Folder of results; phantoms below it are named without being there.
-
-    Returns
-    -------
-    dict
-        By `source`, `truth`, `objects` and `metadata`; empty where the sheet names none.
-
-    Raises
-    ------
-    ParafoveaError
-        If the metadata is wrong, or a file is not there.
-    """
-    here = Path()
-    sidecar = sidecar_path(sample.metadata, folder=here)
-    objects = parse_metadata(sample.metadata, folder=here).objects
-    return {
-        "source": _files(sample.source, results),
-        "truth": _files(sample.truth, results),
-        "objects": _files(objects, results),
-        "metadata": [] if sidecar is None else [str(sidecar)],
-    }
-
-
-def _files(path: str | None, results: str) -> list[str]:
-    # "@" names a sample whose result is the source: reserved, and nothing on the disk
-    if path is None or path.startswith("@"):
-        return []
-    return [path] if is_phantom(path, results) else source_files(path)
-
-
-def is_phantom(path: str, results: str) -> bool:
-    """Tell whether a path names a phantom, which the workflow makes."""
-    return path.startswith(f"{results}/phantoms/")
-
-
-def _file_problems(sample: Sample, settings: Settings) -> list[str]:
+def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
     try:
         objects = parse_metadata(sample.metadata, folder=Path()).objects
     except ParafoveaError as error:
         return [f"sample {sample.name!r}: {describe(error)}"]
     wrong = []
+    task = settings.tasks.get(sample.task)
+    tables = task is None or task.kind == "detection"
     for what, path in (("source", sample.source), ("truth", sample.truth), ("objects", objects)):
+        if referred(path) is not None:
+            if what == "objects":
+                wrong.append(
+                    f"objects {path!r} of sample {sample.name!r}: another sample's result can be a "
+                    "source or a truth, but no objects: give a path"
+                )
+            continue
         try:
-            _files(path, settings.results)
+            source_paths(path, sample, samples, settings, table=what == "truth" and tables)
         except ParafoveaError as error:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
         if path is not None and is_phantom(path, settings.results):
-            match = PHANTOM.fullmatch(path.rpartition("/")[2])
-            if match is None or not _is_made(match["kind"], match["part"], settings):
+            match = PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2])
+            if match is None or match["part"] not in _parts(match["kind"]):
                 wrong.append(
                     f"{what} {path!r} of sample {sample.name!r} is no phantom that can be made: "
-                    f"use {settings.results}/phantoms/KIND_seedNUMBER.ome.zarr, with KIND one of "
-                    f"{', '.join(settings.phantoms)}, or chest_seedNUMBER.nii.gz"
+                    f"in {settings.results}/phantoms are made {_made(match)}"
                 )
     return wrong
 
 
-def _is_made(kind: str, part: str, settings: Settings) -> bool:
-    parts = (*PARTS, *SCAN_PARTS) if kind == "chest" else PARTS
-    return kind in settings.phantoms and part in parts
+def _parts(kind: str) -> tuple[str, ...]:
+    """Return the endings of what is made of a phantom of a kind; none where there is no kind."""
+    parts = {
+        "cell": PARTS,
+        "chest": (*PARTS, *SCAN_PARTS),
+        "landscape": TILE_PARTS,
+        "scene": TILE_PARTS,
+    }
+    return parts.get(kind, ())
+
+
+def _made(match: re.Match[str] | None) -> str:
+    """Return what could have been meant by the name of a phantom."""
+    if match is not None and match["kind"] in Phantoms.kinds():
+        stem = f"{match['kind']}_seed{match['seed']}"
+        return ", ".join(stem + part for part in _parts(match["kind"]))
+    return (
+        "cell_seedNUMBER.ome.zarr, chest_seedNUMBER.nii.gz, and the folders landscape_seedNUMBER "
+        "and scene_seedNUMBER"
+    )
 
 
 def task_problems(

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from parafovea.config.checks import is_phantom, sample_files, sample_problems, task_problems
-from parafovea.config.documents import read_document
-from parafovea.config.messages import problems, suggestion
-from parafovea.config.recipes import task_recipe, trained_models
-from parafovea.config.settings import PhantomSettings, Settings, Task
-from parafovea.config.sheet import Sample, read_sheet
-from parafovea.config.sizes import sample_grid
-from parafovea.config.study import StudySettings, read_study
-from parafovea.errors import ConfigError, ModelError
+from parafovea.config.chain import is_predicted, upstream
+from parafovea.config.messages import suggestion
+from parafovea.config.recipes import trained_models
+from parafovea.config.sample_files import is_phantom, sample_files
+from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
+from parafovea.config.sheet import Sample
+from parafovea.config.sizes import placed, result_grid, sample_grid, tile_grid
+from parafovea.config.sources import TILE_PHANTOM, SourceType, referred, resolved, source_type
+from parafovea.config.study import StudySettings
+from parafovea.errors import ConfigError
 from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.windowing import planned_layout, shard_count
 from parafovea.models.spec import Kind, Recipe
+from parafovea.readers.tile_census import TileCensus, tile_census
+
+TilePart = Literal["source", "truth"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Project:
     recipes: Mapping[str, Recipe]
     study: StudySettings | None = None
     _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _types: dict[str, SourceType] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    _censuses: dict[str, TileCensus] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def require(self, sample: str) -> Sample:
         """Return a sample of the sheet, or raise `ConfigError` where there is no such sample."""
@@ -77,31 +86,118 @@ class Project:
         return settings.model_copy(update={"shards": self.shards(sample)})
 
     def shards(self, sample: str) -> int:
-        """Return the number of jobs that a sample's windows are divided into."""
+        """Return the number of jobs that a sample's windows, or tiles, are divided into.
+
+        A folder of tiles is one job where no number is stated.
+        """
         settings = self.task(sample).inference
         stated = self.samples[sample].shards or settings.shards
         if stated != "auto":
             return stated
+        if self.is_tiles(sample):
+            return 1
         recipe = self.recipe(sample)
         volume = self.grid(sample).resampled(recipe.spacing)
         return shard_count(planned_layout(volume.shape, recipe, settings), settings)
 
     def grid(self, sample: str) -> Grid:
-        """Return the grid of a sample's source, in the unit of its model: see `sample_grid`."""
+        """Return the grid of a sample's source, in the unit of its model: see `sample_grid`.
+
+        That of another sample's result follows from its source and its model, whether it is there
+        already or not, so that jobs are the same before and after.
+        """
         if sample not in self._grids:
-            self._grids[sample] = sample_grid(
-                self.samples[sample],
-                self.recipe(sample),
-                phantoms={str(kind): size for kind, size in self.settings.phantoms.items()},
+            self._grids[sample] = self._source_grid(self.samples[sample])
+        return self._grids[sample]
+
+    def _source_grid(self, sample: Sample) -> Grid:
+        if self.is_tiles(sample.name):
+            return tile_grid(self.tile_sizes(sample.name), self.recipe(sample.name))
+        other = referred(sample.source)
+        if other is None:
+            return sample_grid(
+                sample,
+                self.recipe(sample.name),
+                phantoms=self.settings.phantoms,
                 results=self.settings.results,
             )
-        return self._grids[sample]
+        scales = self.task(other).inference.output_scales
+        result = result_grid(self.grid(other), self.recipe(other), output_scale=scales)
+        return placed(result, sample.metadata).converted(self.recipe(sample.name).unit)
+
+    def source(self, sample: str) -> str:
+        """Return where a sample's source is: its path in the sheet, or another sample's result."""
+        return resolved(self.samples[sample].source, self.samples, self.settings)
+
+    def truth(self, sample: str) -> str | None:
+        """Return where a sample's truth is, None where it has none."""
+        path = self.samples[sample].truth
+        return None if path is None else resolved(path, self.samples, self.settings)
+
+    def source_type(self, sample: str) -> SourceType:
+        """Return whether a sample is a volume or a folder of tiles."""
+        if sample not in self._types:
+            found = source_type(self.samples[sample], self.samples, self.settings)
+            self._types[sample] = found
+        return self._types[sample]
+
+    def is_tiles(self, sample: str) -> bool:
+        """Tell whether a sample is a folder of tiles."""
+        return self.source_type(sample) == "tiles"
+
+    def tile_folder(self, sample: str, what: TilePart = "source") -> str | None:
+        """Return the folder of a sample's tiles that is there before any job, None without one.
+
+        Parameters
+        ----------
+        sample : str
+            A folder of tiles.
+        what : {"source", "truth"}
+            Which of its folders; those that this workflow makes do not count.
+        """
+        entry = self.samples[sample]
+        path = entry.source if what == "source" else entry.truth
+        if path is None or referred(path) is not None or is_phantom(path, self.settings.results):
+            return None
+        return path
+
+    def tile_content(self, sample: str, what: TilePart = "source") -> str:
+        """Return a hash of the tiles in a `tile_folder`, "" without one: see `tile_census`."""
+        folder = self.tile_folder(sample, what)
+        return "" if folder is None else self._census(folder).digest
+
+    def tile_sizes(self, sample: str) -> Mapping[tuple[int, int], int]:
+        """Return the number of a sample's tiles of each height and width, before any is read.
+
+        Another sample's results count as the tiles that they are made of.
+        """
+        other = referred(self.samples[sample].source)
+        if other is not None:
+            return self.tile_sizes(other)
+        folder = self.tile_folder(sample)
+        if folder is not None:
+            return self._census(folder).sizes
+        made = TILE_PHANTOM.fullmatch(self.samples[sample].source.rstrip("/").rpartition("/")[2])
+        phantom = self.settings.phantoms.of("landscape" if made is None else made["kind"])
+        if not isinstance(phantom, LandscapeSettings):
+            raise AssertionError("a phantom of tiles")
+        counts = zip(phantom.sizes, phantom.tiles, strict=True)
+        return {(size, size): count for size, count in counts}
+
+    def _census(self, folder: str) -> TileCensus:
+        if folder not in self._censuses:
+            self._censuses[folder] = tile_census(folder)
+        return self._censuses[folder]
+
+    def upstream(self, sample: str) -> tuple[str, ...]:
+        """Return the samples whose results a sample needs, each after those that it needs."""
+        return upstream(sample, self.samples)
 
     def folder(self, sample: str) -> str:
         """Return the folder of a sample's results."""
         return f"{self.settings.results}/{sample}"
 
-    def phantom(self, kind: str) -> PhantomSettings:
+    def phantom(self, kind: str) -> PhantomSettings | LandscapeSettings:
         """Return the size of the phantoms of a kind.
 
         Raises
@@ -109,13 +205,9 @@ class Project:
         ConfigError
             If there are no phantoms of this kind.
         """
-        for name, settings in self.settings.phantoms.items():
-            if name == kind:
-                return settings
-        raise ConfigError(
-            f"no phantoms of kind {kind!r} in the config: kinds are "
-            f"{', '.join(self.settings.phantoms)}"
-        )
+        if kind in Phantoms.kinds():
+            return self.settings.phantoms.of(kind)
+        raise ConfigError(f"no phantoms of kind {kind!r}: kinds are {', '.join(Phantoms.kinds())}")
 
     @property
     def trained(self) -> dict[str, str]:
@@ -125,11 +217,27 @@ class Project:
     @property
     def predicted(self) -> tuple[str, ...]:
         """The samples that are predicted: all but those for training, unless a task wants them."""
-        return tuple(name for name in self.samples if self._is_predicted(name))
+        return tuple(
+            name for name, sample in self.samples.items() if is_predicted(sample, self.settings)
+        )
 
-    def predicted_of(self, kind: Kind) -> tuple[str, ...]:
-        """Return the samples of one kind that are predicted."""
-        return tuple(name for name in self.predicted if self.kind(name) == kind)
+    def predicted_of(self, kind: Kind, type: SourceType = "volume") -> tuple[str, ...]:
+        """Return the volumes of one kind that are predicted, or its folders of tiles."""
+        return tuple(
+            name
+            for name in self.predicted
+            if self.kind(name) == kind and self.source_type(name) == type
+        )
+
+    @property
+    def predicted_volumes(self) -> tuple[str, ...]:
+        """The volumes that are predicted."""
+        return tuple(name for name in self.predicted if not self.is_tiles(name))
+
+    @property
+    def predicted_tiles(self) -> tuple[str, ...]:
+        """The folders of tiles that are predicted."""
+        return tuple(name for name in self.predicted if self.is_tiles(name))
 
     @property
     def tasks_of_predicted(self) -> dict[str, str]:
@@ -166,10 +274,13 @@ class Project:
         Raises
         ------
         ConfigError
-            If a source is a folder: Snakemake hashes files only.
+            If the source of a volume is a folder: Snakemake hashes files only. What another sample
+            is made for counts by what it is made of, and tiles have no features on disk to share.
         """
         for sample in self.samples.values():
-            for path in sample_files(sample, self.settings.results)["source"]:
+            if referred(sample.source) is not None or self.is_tiles(sample.name):
+                continue
+            for path in sample_files(sample, self.samples, self.settings)["source"]:
                 if Path(path).is_dir() and not is_phantom(path, self.settings.results):
                     raise ConfigError(
                         f"{self.settings.samples}:{sample.line}: --cache cannot tell the content "
@@ -177,15 +288,6 @@ class Project:
                         "files and no folders: run without --cache, or give a file or a pattern of "
                         "slices"
                     )
-
-    def _is_predicted(self, sample: str) -> bool:
-        task = self.task(sample)
-        training = task.training
-        return (
-            training is None
-            or task.predict_training
-            or sample not in training.samples + training.validation
-        )
 
     def plan(self, sample: str) -> dict[str, Any]:
         """Return all that rules need to know of a sample but its inference, JSON-ready.
@@ -198,16 +300,16 @@ class Project:
         Returns
         -------
         dict
-            `source`, `truth`, `metadata` as in the sheet, `files` behind them, `task` and `recipe`
-            as nested settings; `output_scale` (z, y, x) beside them, since only blending depends
-            on it.
+            `source` and `truth`, where they are read, `metadata` as in the sheet, `files` to wait
+            for, `task` and `recipe` as nested settings; `output_scale` (z, y, x) beside them, since
+            only blending depends on it.
         """
         entry = self.samples[sample]
         return {
-            "source": entry.source,
-            "truth": entry.truth,
+            "source": self.source(sample),
+            "truth": self.truth(sample),
             "metadata": entry.metadata,
-            "files": sample_files(entry, self.settings.results),
+            "files": sample_files(entry, self.samples, self.settings),
             "task": self.task(sample).model_dump(mode="json"),
             "recipe": self.recipe(sample).model_dump(mode="json"),
             "output_scale": list(self.task(sample).inference.output_scales),
@@ -256,7 +358,7 @@ class Project:
             "samples": [
                 {
                     "name": sample,
-                    "truth": self.samples[sample].truth,
+                    "truth": self.truth(sample),
                     "metadata": self.samples[sample].metadata,
                 }
                 for sample in names
@@ -266,129 +368,3 @@ class Project:
             "contexts": [f"{folder}/context.zarr" for folder in folders] if context else [],
             "truths": [file for s in names for file in self.plan(s)["files"]["truth"]],
         }
-
-
-def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Project:
-    """Check a config with its sheet, its models and its files.
-
-    Parameters
-    ----------
-    values : mapping
-        The config, nested as in YAML.
-    files : sequence of Path
-        Where it was read from, the later files overriding the earlier; named in messages.
-
-    Returns
-    -------
-    Project
-        The project, fit to run.
-
-    Raises
-    ------
-    ConfigError
-        If a key, a value, the sheet or a source is wrong; all that is found at one level of
-        checking in one message.
-    ModelError
-        If a model folder that is used is incomplete.
-    """
-    settings = checked_settings(values, files=files)
-    sheet = Path(settings.samples)
-    return assembled(settings, {s.name: s for s in read_sheet(sheet)}, sheet=sheet, files=files)
-
-
-def checked_settings(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Settings:
-    """Return a config as settings.
-
-    Raises
-    ------
-    ConfigError
-        If a key or a value is wrong; all of them in one message.
-    """
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("\n  ".join(problems(error, Settings, values, files))) from error
-
-
-def assembled(
-    settings: Settings,
-    samples: Mapping[str, Sample],
-    *,
-    sheet: Path,
-    files: Sequence[Path] = (),
-) -> Project:
-    """Return the project of a config and of samples, checked against each other and the disk.
-
-    Parameters
-    ----------
-    settings : Settings
-        The config.
-    samples : mapping of str to Sample
-        By name.
-    sheet : Path
-        Where the samples come from, for messages.
-    files : sequence of Path
-        Where the config comes from, for messages.
-
-    Raises
-    ------
-    ConfigError, ModelError
-        As `load_project`.
-    """
-    found = sample_problems(sheet, samples, settings)
-    found += task_problems(settings, samples, files)
-    if found:
-        raise ConfigError("\n  ".join(found))
-    recipes: dict[str, Recipe] = {}
-    used = {sample.task: settings.tasks[sample.task] for sample in samples.values()}
-    for name in used:
-        try:
-            recipes[name] = task_recipe(settings.tasks[name], used)
-        except ModelError as error:
-            error.add_note(f"it is the model of task {name!r}")
-            raise
-    found = task_problems(settings, samples, files, recipes=recipes)
-    if found:
-        raise ConfigError("\n  ".join(found))
-    study = None if settings.study is None else read_study(Path(settings.study))
-    return Project(settings, samples, recipes, study)
-
-
-def read_project(*files: Path) -> Project:
-    """Read and check the config in YAML files, the later ones on top of the earlier ones.
-
-    Raises
-    ------
-    ConfigError
-        As `load_project`, and if a file is not there or not YAML.
-    """
-    return load_project(_values(files), files=files)
-
-
-def read_settings(*files: Path) -> Settings:
-    """Read the config alone, without its sheet, as `read_project` does.
-
-    Raises
-    ------
-    ConfigError
-        If a file is not there or not YAML, or a key or a value is wrong.
-    """
-    return checked_settings(_values(files), files=files)
-
-
-def _values(files: Sequence[Path]) -> dict[str, Any]:
-    """Return the values of YAML files, the later ones on top of the earlier ones."""
-    values: dict[str, Any] = {}
-    for file in files:
-        values = _merged(values, read_document(file))
-    return values
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two nested mappings as one, as Snakemake merges its config files."""
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
-    return merged

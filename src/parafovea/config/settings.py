@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from parafovea.grid import METRES
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import Kind, Overrides, ShapeTuple, SpacingTuple, Strict
+from parafovea.models.spec import (
+    Kind,
+    Overrides,
+    PositiveInt,
+    ShapeTuple,
+    SpacingTuple,
+    Strict,
+)
 from parafovea.postprocess.settings import (
     DetectionSettings,
     PostprocessSettings,
     TriageSettings,
 )
 from parafovea.quality.settings import QualitySettings
-from parafovea.report.settings import ReportSettings, VisualizationSettings
+from parafovea.report.settings import ReportSettings, TileReportSettings, VisualizationSettings
 from parafovea.training.settings import TrainingSettings
 
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -29,7 +35,7 @@ BLOCKS = {
 
 
 class PhantomSettings(Strict):
-    """The phantoms of one kind that the workflow makes when a sample asks for them."""
+    """The phantom volumes of one kind that the workflow makes when a sample asks for them."""
 
     shape: ShapeTuple = Field((96, 192, 192), description="Voxels along z, y, x.")
     spacing: SpacingTuple = Field((16.0, 16.0, 16.0), description="Voxel size along z, y, x.")
@@ -43,10 +49,69 @@ class PhantomSettings(Strict):
         return unit
 
 
-#: Sizes of the phantoms, by kind, where the config does not say others.
+class ChestSettings(PhantomSettings):
+    """The phantom scans of a chest."""
+
+    shape: ShapeTuple = Field((96, 160, 160), description="Voxels along z, y, x.")
+    spacing: SpacingTuple = Field((3.0, 2.2, 2.2), description="Voxel size along z, y, x.")
+    unit: str = Field("millimeter", description="Unit of the spacing.")
+
+
+class LandscapeSettings(Strict):
+    """The folders of tiles of one kind that the workflow cuts from phantom landscapes."""
+
+    tiles: list[PositiveInt] = Field(
+        [16, 8], min_length=1, description="Number of tiles of each size."
+    )
+    sizes: list[Annotated[int, Field(ge=16, le=4096)]] = Field(
+        [128, 96], min_length=1, description="Side of the tiles of each size, in pixels."
+    )
+    pixel_size: float = Field(10.0, ge=1, le=100, description="Side of a pixel, in metres.")
+
+    @model_validator(mode="after")
+    def _one_number_a_size(self) -> LandscapeSettings:
+        if len(self.tiles) != len(self.sizes):
+            raise ValueError(
+                f"tiles {self.tiles} and sizes {self.sizes} differ in length: give one number of "
+                "tiles for each size"
+            )
+        return self
+
+
+class SceneSettings(LandscapeSettings):
+    """The folders of tiles of one size, to train on."""
+
+    tiles: list[PositiveInt] = Field(
+        [64], min_length=1, description="Number of tiles of each size."
+    )
+    sizes: list[Annotated[int, Field(ge=16, le=4096)]] = Field(
+        [128], min_length=1, description="Side of the tiles of each size, in pixels."
+    )
+
+
+class Phantoms(Strict):
+    """The phantoms that samples can ask for, by kind."""
+
+    cell: PhantomSettings = PhantomSettings()
+    chest: ChestSettings = ChestSettings()
+    landscape: LandscapeSettings = LandscapeSettings()
+    scene: SceneSettings = SceneSettings()
+
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Return the names of the kinds."""
+        return tuple(cls.model_fields)
+
+    def of(self, kind: str) -> PhantomSettings | LandscapeSettings:
+        """Return the settings of one of the kinds."""
+        found: PhantomSettings | LandscapeSettings = getattr(self, kind)
+        return found
+
+
+#: Sizes of the phantom volumes, by kind, where the config does not say others.
 PHANTOM_SIZES: dict[Literal["cell", "chest"], PhantomSettings] = {
     "cell": PhantomSettings(),
-    "chest": PhantomSettings(shape=(96, 160, 160), spacing=(3.0, 2.2, 2.2), unit="millimeter"),
+    "chest": ChestSettings(),
 }
 
 
@@ -60,23 +125,41 @@ class InputSettings(Strict):
     )
 
 
+class TileSettings(Strict):
+    """How folders of tiles are worked through."""
+
+    overwrite: bool = Field(
+        False,
+        description="Predict tiles anew that are finished: whole, and made by the same model and "
+        "settings from the same input.",
+    )
+    strict: bool = Field(
+        False,
+        description="Fail where a tile cannot be used; else it is listed in quarantine.tsv with "
+        "its reason, and the others go on.",
+    )
+
+
 class Task(Strict):
     """What is done with a sample: a model, and how its answer is turned into results."""
 
     kind: Kind = Field(
         "segmentation",
         description="What the result is: `segmentation`, classes and objects; `detection`, a "
-        "heatmap and the detections in it. Its model has to be of this kind.",
+        "heatmap and the detections in it; `refinement`, the same bands, better. Its model has to "
+        "be of this kind.",
     )
     model: NonEmpty = Field(description="Model folder: model.json and model.safetensors.")
     overrides: Overrides = Overrides()
     input: InputSettings = InputSettings()
+    tiles: TileSettings = TileSettings()
     inference: InferenceSettings = InferenceSettings()
     postprocess: PostprocessSettings = PostprocessSettings()
     detection: DetectionSettings = DetectionSettings()
     triage: TriageSettings = TriageSettings()
     quality: QualitySettings = QualitySettings()
     report: ReportSettings = ReportSettings()
+    tile_report: TileReportSettings = TileReportSettings()
     visualization: VisualizationSettings = VisualizationSettings()
     training: TrainingSettings | None = Field(
         None, description="Makes the model folder; null uses the folder as it is."
@@ -106,28 +189,11 @@ class Settings(Strict):
     keep_features: bool = Field(
         True, description="Keep features and shards; false deletes them once they are used."
     )
-    phantoms: dict[Literal["cell", "chest"], PhantomSettings] = Field(
-        default=dict(PHANTOM_SIZES),
-        description="Size of the phantoms to make, by kind: `cell` or `chest`. Below are the "
-        "defaults of a cell; a chest has [96, 160, 160] voxels of [3.0, 2.2, 2.2] millimeter.",
-    )
+    phantoms: Phantoms = Phantoms()
     study: NonEmpty | None = Field(
         None, description="Config file of the context study, which the target `figures` draws."
     )
     tasks: dict[str, Task] = Field(min_length=1, description="Tasks, by the name the sheet uses.")
-
-    @field_validator("phantoms", mode="before")
-    @classmethod
-    def _sizes_by_kind(cls, given: object) -> object:
-        """Fill what is not given from the sizes of the same kind."""
-        if not isinstance(given, Mapping):
-            return given
-        known = {kind: size.model_dump() for kind, size in PHANTOM_SIZES.items()}
-        filled = {
-            kind: {**known.get(kind, {}), **size} if isinstance(size, Mapping) else size
-            for kind, size in given.items()
-        }
-        return {**known, **filled}
 
     @field_validator("results")
     @classmethod

@@ -7,21 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from parafovea.config.checks import PHANTOM
-from parafovea.config.settings import PhantomSettings
+from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings
 from parafovea.config.sheet import Sample
 from parafovea.errors import ParafoveaError
-from parafovea.grid import Grid, Shape
+from parafovea.grid import Grid, Shape, Vector
 from parafovea.models.spec import Recipe
 from parafovea.readers.headers import source_grid
 from parafovea.readers.metadata import parse_metadata
+from parafovea.readers.placement import Stated, settle
 
 #: Voxels along z, y, x of a sample whose source cannot be opened yet.
 UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
 
 
-def sample_grid(
-    sample: Sample, recipe: Recipe, *, phantoms: Mapping[str, PhantomSettings], results: str
-) -> Grid:
+def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: str) -> Grid:
     """Return the grid of a sample's source, in the unit of its model.
 
     A source that cannot be opened counts as `UNKNOWN_SHAPE` voxels of the model's spacing: the job
@@ -33,15 +32,15 @@ def sample_grid(
         Line of the sheet.
     recipe : Recipe
         What the sample's model expects.
-    phantoms : mapping of str to PhantomSettings
+    phantoms : Phantoms
         Size of the phantoms of each kind, which are not there yet.
     results : str
         Folder of results.
     """
     if sample.source.startswith(f"{results}/phantoms/"):
         found = PHANTOM.fullmatch(sample.source.rpartition("/")[2])
-        if found is not None and found["kind"] in phantoms:
-            return phantom_grid(phantoms[found["kind"]]).converted(recipe.unit)
+        if found is not None and found["kind"] in Phantoms.kinds():
+            return phantom_grid(phantoms.of(found["kind"])).converted(recipe.unit)
     with contextlib.suppress(ParafoveaError):
         return source_grid(
             sample.source,
@@ -52,6 +51,55 @@ def sample_grid(
     return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
 
 
-def phantom_grid(phantom: PhantomSettings) -> Grid:
-    """Return the grid of the phantoms of a kind."""
+def result_grid(source: Grid, recipe: Recipe, *, output_scale: Vector) -> Grid:
+    """Return the grid of what a sample is made for, before it is there.
+
+    Parameters
+    ----------
+    source : Grid
+        Of the sample's source, in the unit of its model.
+    recipe : Recipe
+        Of its model.
+    output_scale : tuple of float
+        Voxels of the prediction per voxel of the model's grid along z, y, x.
+
+    Returns
+    -------
+    Grid
+        That of the prediction; a heatmap has the voxels of the scan instead.
+    """
+    if recipe.kind == "detection":
+        return source
+    volume = source.resampled(recipe.spacing)
+    if all(scale == 1 for scale in output_scale):
+        return volume
+    return volume.resampled([s / k for s, k in zip(volume.spacing, output_scale, strict=True)])
+
+
+def placed(grid: Grid, metadata: str) -> Grid:
+    """Return the grid of a result as a sample's metadata has it: what it states wins."""
+    said = parse_metadata(metadata, folder=Path())
+    stated = Stated(grid.spacing, grid.unit, grid.origin)
+    return Grid(grid.shape, *settle("the result", stated, said))
+
+
+def tile_grid(sizes: Mapping[tuple[int, int], int], recipe: Recipe) -> Grid:
+    """Return the grid of tiles as planes of a volume, as a model learns from them.
+
+    Parameters
+    ----------
+    sizes : mapping of (int, int) to int
+        Number of tiles of each height and width.
+    recipe : Recipe
+        Of the model, whose pixels tiles have.
+    """
+    height, width = (max((size[axis] for size in sizes), default=1) for axis in (0, 1))
+    return Grid((max(1, sum(sizes.values())), height, width), recipe.spacing, unit=recipe.unit)
+
+
+def phantom_grid(phantom: PhantomSettings | LandscapeSettings) -> Grid:
+    """Return the grid of the phantoms of a kind; a folder of tiles counts as a slice a tile."""
+    if isinstance(phantom, LandscapeSettings):
+        side, pixel = max(phantom.sizes), phantom.pixel_size
+        return Grid((sum(phantom.tiles), side, side), (pixel, pixel, pixel), unit="meter")
     return Grid(phantom.shape, phantom.spacing, unit=phantom.unit)

@@ -40,7 +40,7 @@ class ArrayOnGrid:
     Parameters
     ----------
     values : ndarray
-        (z, y, x).
+        ([band,] z, y, x).
     grid : Grid
         Where its voxels lie.
     """
@@ -50,7 +50,7 @@ class ArrayOnGrid:
 
     def read(self, box: Box | None = None) -> NDArray[Any]:
         """Return the voxels of a box inside the array (all of them by default)."""
-        return self.values[(box or self.grid.box).slices]
+        return self.values[(..., *(box or self.grid.box).slices)]
 
 
 def checked_volume(values: Any, name: str) -> NDArray[Any]:

@@ -14,8 +14,8 @@ from parafovea.backbones.compatibility import CompatibleDinov3
 from parafovea.errors import GridError, ModelError
 from parafovea.grid import Box, Grid, shape3
 from parafovea.inference.arrays import check_channels, check_context, concentric_view
+from parafovea.models.activation import activated
 from parafovea.models.network import FusedUNet
-from parafovea.models.probabilities import probabilities
 from parafovea.models.sampling import Pointwise
 from parafovea.models.spec import ModelSpec
 from parafovea.resample import read_reflected_array
@@ -138,7 +138,7 @@ class CompatibleVolume:
             view = concentric_view(self._context, self.grid.shape, box, ratio)
             wide = self._features(view, size, model.wide, "context_features_s")
         logits = model.network.forward_projected(local, wide, size=size).float()
-        found = probabilities(logits, model.spec.activation)[0]
+        found = activated(logits, model.spec.activation)[0]
         result: NDArray[np.float32] = found.cpu().numpy()
         return result
 

@@ -23,7 +23,7 @@ Guides = Sequence[Tensor] | None
 class Engine(Protocol):
     """Runs a network over batches."""
 
-    def logits(self, features: Tensor, guides: Guides) -> Tensor:
+    def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
         """Return class scores of a batch, (N, classes, [z,] y, x).
 
         Parameters
@@ -32,6 +32,8 @@ class Engine(Protocol):
             (N, base_channels, [z,] y, x), projected local input, channels last in memory.
         guides : sequence of Tensor or None
             Context at each level, as `PreparedUNet.forward` takes it.
+        conditions : Tensor, optional
+            (N, channel), of a network that takes them.
         """
         ...
 
@@ -123,9 +125,9 @@ class TorchEngine:
     def __init__(self, network: PreparedUNet) -> None:
         self._network = network
 
-    def logits(self, features: Tensor, guides: Guides) -> Tensor:
+    def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
         """Return class scores; as `Engine.logits`."""
-        return cast(Tensor, self._network(features, guides))
+        return cast(Tensor, self._network(features, guides, conditions))
 
 
 class CompiledEngine:
@@ -141,7 +143,7 @@ class CompiledEngine:
         with older_torch_allowed():
             self._network = torch.compile(network, dynamic=False)
 
-    def logits(self, features: Tensor, guides: Guides) -> Tensor:
+    def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
         """Return class scores; as `Engine.logits`.
 
         Raises
@@ -153,7 +155,7 @@ class CompiledEngine:
         from torch._dynamo.exc import TorchDynamoException
 
         try:
-            return cast(Tensor, self._network(features, guides))
+            return cast(Tensor, self._network(features, guides, conditions))
         except TorchDynamoException as error:
             lines = [line.strip() for line in str(error).splitlines()]
             # The first line names torch's compiler; the reason follows.
@@ -194,9 +196,10 @@ class OpenVinoEngine:
         }
         self._compiled: dict[tuple[torch.Size, ...], Any] = {}
 
-    def logits(self, features: Tensor, guides: Guides) -> Tensor:
+    def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
         """Return class scores in float32; as `Engine.logits`."""
-        arrays = [_channels_last(values) for values in (features, *(guides or ()))]
+        known = [] if conditions is None else [conditions]
+        arrays = [_channels_last(values) for values in (features, *known, *(guides or ()))]
         shapes = tuple(array.shape for array in arrays)
         if shapes not in self._compiled:
             self._compiled[shapes] = self._compile(shapes)
@@ -223,8 +226,10 @@ class _ChannelsLast(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, features: Tensor, *guides: Tensor) -> Tensor:
-        """Return class scores (N, [z,] y, x, classes)."""
-        first = [guide.movedim(-1, 1) for guide in guides]
-        scores = self.network(features.movedim(-1, 1), first or None)
+    def forward(self, features: Tensor, *others: Tensor) -> Tensor:
+        """Return class scores (N, [z,] y, x, classes); conditions come before guides."""
+        known = len(self.network.films) > 0
+        first = [guide.movedim(-1, 1) for guide in others[int(known) :]]
+        conditions = others[0] if known else None
+        scores = self.network(features.movedim(-1, 1), first or None, conditions)
         return cast(Tensor, scores.movedim(1, -1))

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from parafovea.errors import ModelError
 from parafovea.grid import METRES, Box, Grid, Vector
+from parafovea.models.conditioning import encoded_conditions
 from parafovea.models.sampling import TokenSampler, Weights
 from parafovea.models.spec import BackboneSpec, Recipe
-from parafovea.resample import read_reflected
+from parafovea.resample import read_reflected, reflected_indices
 from parafovea.store import Stored, Turned, open_stored
 from parafovea.symmetry import Symmetry, require_fit
 
@@ -78,21 +79,33 @@ class RegionInputs:
     box : Box
         The region, in voxels of the local grid; may reach outside of the volume.
     raw : ndarray or None
-        (z, y, x) float16, the region's voxels where the network takes them.
+        ([band,] z, y, x) float16, the region's voxels where the network takes them.
     features : TokenBlock
         Local features.
     context : TokenBlock or None
         Context features.
+    conditions : ndarray or None
+        (z, channel) float32, what is known of each plane where the network takes conditions.
     """
 
     box: Box
     raw: NDArray[Any] | None
     features: TokenBlock
     context: TokenBlock | None
+    conditions: NDArray[np.float32] | None = None
 
     def raw_window(self, box: Box) -> NDArray[Any] | None:
         """Return the voxels of a window inside the region."""
-        return None if self.raw is None else self.raw[box.relative_to(self.box.start).slices]
+        if self.raw is None:
+            return None
+        return self.raw[(..., *box.relative_to(self.box.start).slices)]
+
+    def condition(self, box: Box) -> NDArray[np.float32]:
+        """Return what is known of the plane that a window lies in, (channel,)."""
+        if self.conditions is None:
+            raise AssertionError("a region with conditions")
+        row: NDArray[np.float32] = self.conditions[box.start[0] - self.box.start[0]]
+        return row
 
 
 class SampleInputs:
@@ -133,6 +146,7 @@ class SampleInputs:
             context = recipe.context
             self._check_features(self.context, inputs.context, context.backbone, context.spacing)
             _check_alignment(self.context, inputs.context, recipe)
+        self._conditions = _conditions(self.volume, inputs.volume, recipe)
         self._local = TokenSampler(self.grid, self.features.grid)
         self._wide = None
         if self.context is not None:
@@ -182,7 +196,8 @@ class SampleInputs:
     @property
     def input_channels(self) -> int:
         """Channels of the local input, raw voxels included."""
-        return len(self.features.channels or ()) + int(self.raw_input)
+        raw = len(self.volume.channels or ("",)) if self.raw_input else 0
+        return len(self.features.channels or ()) + raw
 
     @property
     def context_channels(self) -> int:
@@ -195,7 +210,13 @@ class SampleInputs:
         context = None
         if self.context is not None and self._wide is not None:
             context = _token_block(self.context, self._wide, box)
-        return RegionInputs(box, raw, _token_block(self.features, self._local, box), context)
+        known = None
+        if self._conditions is not None:
+            known = self._conditions[
+                reflected_indices(box.start[0], box.stop[0], len(self._conditions))
+            ]
+        features = _token_block(self.features, self._local, box)
+        return RegionInputs(box, raw, features, context, known)
 
 
 def _token_block(stored: Stored, sampler: TokenSampler, box: Box) -> TokenBlock:
@@ -203,7 +224,26 @@ def _token_block(stored: Stored, sampler: TokenSampler, box: Box) -> TokenBlock:
     return TokenBlock(needed, stored.read(needed), sampler)
 
 
+def _conditions(volume: Stored, path: Path, recipe: Recipe) -> NDArray[np.float32] | None:
+    """Return the conditions of each plane, (z, channel), where the model takes them."""
+    if not recipe.network.conditions:
+        return None
+    known = volume.attributes.get("conditions")
+    if known is None:
+        raise ModelError(
+            f"{path} says no {' and '.join(recipe.network.conditions)}, which the model takes: run "
+            "resample_volume again with the model's settings"
+        )
+    return encoded_conditions(recipe.network.conditions, known)
+
+
 def _check_view(volume: Stored, path: Path, recipe: Recipe) -> None:
+    if (volume.channels or ()) != recipe.bands:
+        raise ModelError(
+            f"{path} has the bands {', '.join(volume.channels or ()) or 'of one channel'}, but the "
+            f"model was made for {', '.join(recipe.bands) or 'one channel'}: run resample_volume "
+            "again with the model's bands"
+        )
     found = volume.grid.converted(recipe.unit).spacing
     if any(abs(a - b) > 1e-3 * b for a, b in zip(found, recipe.spacing, strict=True)):
         raise ModelError(

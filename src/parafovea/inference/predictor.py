@@ -13,9 +13,9 @@ from parafovea.devices import keep_buffers
 from parafovea.grid import Box
 from parafovea.inference.engines import EngineName, make_engine
 from parafovea.inference.inputs import RegionInputs, TokenBlock
+from parafovea.models.activation import activated
 from parafovea.models.network import FusedUNet
 from parafovea.models.prepare import PreparedUNet
-from parafovea.models.probabilities import probabilities
 from parafovea.models.sampling import project, project_local
 from parafovea.models.spec import Activation
 
@@ -43,8 +43,10 @@ class Predictor:
         What runs the network.
     compiled : bool
         Use torch.compile.
-    activation : {"softmax", "sigmoid"}
+    activation : {"softmax", "sigmoid", "residual"}
         `activation` of the model's description.
+    base : sequence of int
+        `base` of the model's description: the bands that a residual is added to.
 
     Raises
     ------
@@ -63,8 +65,10 @@ class Predictor:
         engine: EngineName = "torch",
         compiled: bool = False,
         activation: Activation = "softmax",
+        base: Sequence[int] = (),
     ) -> None:
         self.activation: Activation = activation
+        self._base = list(base)
         self.device = device
         self.dtype = dtype
         self.batch_size = batch_size
@@ -93,19 +97,19 @@ class Predictor:
         Returns
         -------
         ndarray
-            (window, class, z, y, x) float32; after a softmax classes add up to 1.
+            (window, class, z, y, x) float32, 0 to 1; after a softmax classes add up to 1.
         """
-        logits = self.engine.logits(*self.assemble(region, boxes))
-        values = probabilities(logits[: len(boxes)].float(), self.activation)
+        scores = self.engine.logits(*self.assemble(region, boxes))[: len(boxes)].float()
         if self.flat:
-            values = values.unsqueeze(2)
+            scores = scores.unsqueeze(2)
+        values = activated(scores, self.activation, self._bands(region, boxes))
         result: NDArray[np.float32] = values.contiguous().cpu().numpy()
         return result
 
     @torch.inference_mode()
     def assemble(
         self, region: RegionInputs, boxes: Sequence[Box]
-    ) -> tuple[Tensor, list[Tensor] | None]:
+    ) -> tuple[Tensor, list[Tensor] | None, Tensor | None]:
         """Return what the network takes for a batch of windows.
 
         Parameters
@@ -122,12 +126,33 @@ class Predictor:
             `batch_statistics` the number of windows.
         guides : list of Tensor or None
             Context at each level; None without context.
+        conditions : Tensor or None
+            (N, channel), where the network takes conditions.
         """
         features = self._batch([self._local(region, box) for box in boxes])
+        conditions = self._conditions(region, boxes, len(features))
         if region.context is None:
-            return features, None
+            return features, None, conditions
         views = [self._wide(region.context, box) for box in boxes]
-        return features, [self._batch(list(level)) for level in zip(*views, strict=True)]
+        guides = [self._batch(list(level)) for level in zip(*views, strict=True)]
+        return features, guides, conditions
+
+    def _conditions(self, region: RegionInputs, boxes: Sequence[Box], count: int) -> Tensor | None:
+        """Return the conditions of windows, (count, channel); zeros where there is no window."""
+        if region.conditions is None:
+            return None
+        known = np.stack([region.condition(box) for box in boxes])
+        filled = np.zeros((count, known.shape[1]), np.float32)
+        filled[: len(known)] = known
+        return torch.from_numpy(filled).to(self.device, self.dtype)
+
+    def _bands(self, region: RegionInputs, boxes: Sequence[Box]) -> Tensor | None:
+        """Return the bands that a residual is added to, (window, band, z, y, x) float32."""
+        if self.activation != "residual":
+            return None
+        windows = [region.raw_window(box) for box in boxes]
+        bands = np.stack([window[self._base] for window in windows if window is not None])
+        return torch.from_numpy(bands).to(self.device, torch.float32)
 
     def _local(self, region: RegionInputs, box: Box) -> Tensor:
         tokens, weights = region.features.window(box)

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parafovea.blending import fixed_weights, importance_map, normalized
+from parafovea.blending import fixed_weights, importance_map
 from parafovea.devices import choose_device
-from parafovea.errors import GridError
+from parafovea.errors import GridError, ModelError
 from parafovea.grid import METRES, Box, Vector, vector3
 from parafovea.inference.arrays import OpenedVolume, checked_volume
+from parafovea.inference.blended import blended
 from parafovea.inference.cached import CachedModel
 from parafovea.inference.compatible import CompatibleModel
-from parafovea.inference.engine import weighed, windows_in_order
+from parafovea.inference.engine import windows_in_order
 from parafovea.inference.settings import BlendingMode
 from parafovea.models.folder import load_model
 from parafovea.models.network import FusedUNet
@@ -154,20 +155,9 @@ class VolumeInference:
 
     def _blended(self, predict: WindowPredictor, layout: Layout) -> Probabilities:
         """Return the weighted means of all windows' probabilities, (class, z, y, x)."""
-        volume = Box.whole(layout.shape)
-        boxes = list(windows_in_order(layout))
-        if len(boxes) == 1:
-            inside = volume.relative_to(boxes[0].start)
-            return np.ascontiguousarray(predict(boxes[0])[(slice(None), *inside.slices)])
         weights = fixed_weights(importance_map(self.blending, layout.window))
-        total = np.zeros(layout.shape, dtype=np.int64)
-        sums = np.zeros((len(self.spec.classes), *layout.shape), dtype=np.int64)
-        for box in boxes:
-            inside, values = weighed(box, predict(box), weights, volume)
-            sums[(slice(None), *inside.slices)] += values
-            total[inside.slices] += weights[inside.relative_to(box.start).slices]
-        blended: Probabilities = normalized(sums, total, np.float32)
-        return blended
+        windows = ((box, predict(box)) for box in windows_in_order(layout))
+        return blended(windows, layout, weights, classes=len(self.spec.classes))
 
     def _check_spacings(self, spacing: Vector | None, context_spacing: Vector | None) -> None:
         spec = self.spec
@@ -258,6 +248,11 @@ def load_inference_model(
     where = Path(path)
     if (where / "model.json").is_file():
         spec, network = load_model(where)
+        if spec.bands:
+            raise ModelError(
+                f"{where} takes images with the bands {', '.join(spec.bands)}, and no volumes of "
+                "one channel: give it tiles or a GeoTIFF in a sample sheet"
+            )
         if weights is not None:
             spec = _with_weights(spec, weights)
     else:

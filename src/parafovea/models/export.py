@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from parafovea import __version__
 from parafovea.errors import ConfigError, ModelError
+from parafovea.models.activation import activated
 from parafovea.models.folder import load_model
 from parafovea.models.formats import (
     Format,
@@ -19,7 +21,6 @@ from parafovea.models.formats import (
     TorchScriptFormat,
 )
 from parafovea.models.network import FusedUNet
-from parafovea.models.probabilities import probabilities
 from parafovea.models.spec import Activation, ModelSpec
 from parafovea.store import replacing
 
@@ -45,29 +46,36 @@ class StandaloneUNet(nn.Module):
     ----------
     network : FusedUNet
         In evaluation mode.
-    activation : {"softmax", "sigmoid"}
+    activation : {"softmax", "sigmoid", "residual"}
         `activation` of the model's description.
+    base : sequence of int
+        Its `base`: the bands, which are the first channels of the features, that a residual is
+        added to.
     """
 
-    def __init__(self, network: FusedUNet, activation: Activation) -> None:
+    def __init__(
+        self, network: FusedUNet, activation: Activation, base: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.network = network
         self.activation: Activation = activation
+        self.base = list(base)
 
     def forward(self, features: Tensor, context: Tensor | None = None) -> Tensor:
         """Return class probabilities; inputs and shapes as of `FusedUNet.forward`."""
-        return probabilities(cast(Tensor, self.network(features, context)), self.activation)
+        scores = cast(Tensor, self.network(features, context))
+        return activated(scores, self.activation, features[:, self.base] if self.base else None)
 
 
 def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
     """Write a model's network in a format that other runtimes read.
 
     The network takes `features`, (N, input_channels, [z,] y, x) float32 at full resolution with
-    the normalized voxels as the first channel where the model has `raw_input`, and, where it has a
+    the normalized voxels as the first channels where the model has `raw_input`, and, where it has a
     context, `context`, (N, context_channels, [z,] y, x) of the same size. It returns
     `probabilities`, (N, classes, [z,] y, x) float32, which add up to 1 in a segmentation, and are
-    one heatmap each in a detection. N is free, and so are the sizes, in multiples of 16. What
-    `metadata` says is in the file.
+    one heatmap each in a detection, and the output's bands in a refinement. N is free, and so are
+    the sizes, in multiples of 16. What `metadata` says is in the file.
 
     The file is read back and compared to torch on random input of another size; it appears
     whole and checked, or not at all.
@@ -97,7 +105,12 @@ def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
     """
     _check_output(output, form)
     spec, network = load_model(folder)
-    standalone = StandaloneUNet(network, spec.activation).eval().requires_grad_(False)
+    if spec.network.conditions:
+        raise ModelError(
+            f"{folder} takes the conditions {', '.join(spec.network.conditions)}, which exported "
+            "networks cannot be given: use it by the workflow or by parafovea run"
+        )
+    standalone = StandaloneUNet(network, spec.activation, spec.base).eval().requires_grad_(False)
     with replacing(output) as partial, torch.no_grad():
         written = FORMATS[form]()
         written.write(standalone, random_inputs(spec, TRACED, count=2), partial, metadata(spec))
@@ -132,6 +145,7 @@ def metadata(spec: ModelSpec) -> dict[str, str]:
         "spacing": spec.spacing,
         "unit": spec.unit,
         "normalization": spec.normalization.model_dump(mode="json"),
+        "bands": spec.bands,
         "raw_input": spec.raw_input,
         "backbone": spec.backbone.model_dump(mode="json"),
         "context": None if spec.context is None else spec.context.model_dump(mode="json"),

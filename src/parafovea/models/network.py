@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from parafovea.models.conditioning import Modulation, condition_channels
 from parafovea.models.fusion import Fusion, fusion_block
 from parafovea.models.layers import batch_norm, conv
-from parafovea.models.spec import ModelSpec
+from parafovea.models.spec import Condition, ModelSpec
 from parafovea.models.upsampling import learned_upsampling as upsampling_layers
 
 LEVELS = 4
@@ -50,7 +51,8 @@ class FusedUNet(nn.Module):
     Layers and their names follow the DINOv3UNet3D family, so that its checkpoints load as they
     are (`input_conv`, `learned_upsample` where there is one, `enc1..4`, `bottleneck`, `dec4..1`,
     `final_conv`, `context_input_conv`, `context_proj1..4`, `context_fusion1..4`). The encoder
-    itself stays free of context.
+    itself stays free of context. Beyond that family, conditions modulate each encoder level and
+    the bottleneck (`film1..5`).
 
     Parameters
     ----------
@@ -70,6 +72,8 @@ class FusedUNet(nn.Module):
         Spatial dimensions.
     learned_upsampling : {2, 4, 8}, optional
         Factor by which learned layers enlarge both inputs before the first level.
+    conditions : sequence of {"month", "biome"}
+        What else is known of an image; in 2 dimensions.
     """
 
     def __init__(
@@ -83,9 +87,11 @@ class FusedUNet(nn.Module):
         fusion: Fusion = "attention",
         dimensions: int = 3,
         learned_upsampling: int | None = None,
+        conditions: Sequence[Condition] = (),
     ) -> None:
         super().__init__()
         self.fusion: Fusion = fusion
+        self.conditions = tuple(conditions)
         self.dimensions = dimensions
         widths = level_widths(base_channels, max_channels)
         self.input_conv = conv(dimensions, input_channels, base_channels, 1)
@@ -111,6 +117,9 @@ class FusedUNet(nn.Module):
             for level in range(LEVELS):
                 block = fusion_block(fusion, widths[level], dimensions)
                 self.add_module(f"context_fusion{level + 1}", block)
+        for level, width in enumerate(widths if conditions else ()):
+            modulation = Modulation(condition_channels(self.conditions), width)
+            self.add_module(f"film{level + 1}", modulation)
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> FusedUNet:
@@ -124,6 +133,7 @@ class FusedUNet(nn.Module):
             fusion=spec.network.fusion,
             dimensions=spec.network.dimensions,
             learned_upsampling=spec.network.learned_upsampling,
+            conditions=spec.network.conditions,
         )
 
     def forward(
@@ -131,6 +141,7 @@ class FusedUNet(nn.Module):
         features: Tensor,
         context: Tensor | None = None,
         *,
+        conditions: Tensor | None = None,
         size: Sequence[int] | None = None,
     ) -> Tensor:
         """Return class scores for features at full resolution, or at that of learned upsampling.
@@ -142,6 +153,8 @@ class FusedUNet(nn.Module):
         context : Tensor, optional
             (N, context_channels, ...) of the same size. Without it, the skip connections stay
             unguided.
+        conditions : Tensor, optional
+            (N, channel) as from `conditioning.encoded_conditions`; of a network that takes them.
         size : sequence of int, optional
             Voxels of the result along (z,) y, x, for a network with learned upsampling: what it
             enlarges is brought to this size by linear interpolation. By default, its factor times
@@ -153,13 +166,16 @@ class FusedUNet(nn.Module):
             (N, classes, ...), logits.
         """
         projected = None if context is None else self.context_input_conv(context)
-        return self.forward_projected(self.input_conv(features), projected, size=size)
+        return self.forward_projected(
+            self.input_conv(features), projected, conditions=conditions, size=size
+        )
 
     def forward_projected(
         self,
         features: Tensor,
         context: Tensor | None = None,
         *,
+        conditions: Tensor | None = None,
         size: Sequence[int] | None = None,
     ) -> Tensor:
         """Return class scores for inputs that passed their input convolution already.
@@ -171,6 +187,8 @@ class FusedUNet(nn.Module):
         ----------
         features, context : Tensor
             (N, base_channels, ...) at full resolution, or at that of learned upsampling.
+        conditions : Tensor, optional
+            As for `forward`.
         size : sequence of int, optional
             As for `forward`.
 
@@ -183,10 +201,10 @@ class FusedUNet(nn.Module):
         skips = []
         x = self._upsampled(features, size)
         for level in range(LEVELS):
-            x = self._layer("enc", level)(x)
+            x = self._modulated(self._layer("enc", level)(x), level, conditions)
             skips.append(x)
             x = self._pool(x)
-        x = self.dropout(self.bottleneck(x))
+        x = self.dropout(self._modulated(self.bottleneck(x), LEVELS, conditions))
         for level in reversed(range(LEVELS)):
             skip = skips[level]
             if guides is not None:
@@ -195,6 +213,14 @@ class FusedUNet(nn.Module):
             x = F.interpolate(x, scale_factor=2, mode=mode, align_corners=False)
             x = self._layer("dec", level)(torch.cat([x, skip], dim=1))
         return cast(Tensor, self.final_conv(x))
+
+    def _modulated(self, x: Tensor, level: int, conditions: Tensor | None) -> Tensor:
+        """Return the values of a level, modulated where the network takes conditions."""
+        if not self.conditions:
+            return x
+        if conditions is None:
+            raise ValueError(f"this network takes the conditions {', '.join(self.conditions)}")
+        return cast(Tensor, self._layer("film", level)(x, conditions))
 
     def _upsampled(self, x: Tensor, size: Sequence[int] | None) -> Tensor:
         """Return what learned upsampling, if there is one, makes of a projected input."""

@@ -70,8 +70,16 @@ class PreparedUNet(nn.Module):
         )
         self.decoder = nn.ModuleList(block[1:] for block in decoder)
         self.final_conv = source.final_conv
+        self.films = nn.ModuleList(
+            getattr(source, f"film{level}") for level in (*levels, LEVELS + 1) if source.conditions
+        )
 
-    def forward(self, features: Tensor, guides: Sequence[Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        guides: Sequence[Tensor] | None = None,
+        conditions: Tensor | None = None,
+    ) -> Tensor:
         """Return class scores for projected features and each level's own context.
 
         Parameters
@@ -80,6 +88,8 @@ class PreparedUNet(nn.Module):
             (N, base_channels, ...) at full resolution, past the network's `input_conv`.
         guides : sequence of Tensor, optional
             What `guides` make of the context, at the resolutions of levels 1 to 4.
+        conditions : Tensor, optional
+            (N, channel), of a network that takes them.
 
         Returns
         -------
@@ -88,17 +98,20 @@ class PreparedUNet(nn.Module):
         """
         skips = []
         x = features
-        for encode in self.encoder:
-            x = encode(x)
+        for level, encode in enumerate(self.encoder):
+            x = self._modulated(encode(x), level, conditions)
             skips.append(x)
             x = F.max_pool3d(x, 2) if self.dimensions == 3 else F.max_pool2d(x, 2)
-        x = self.bottleneck(x)
+        x = self._modulated(self.bottleneck(x), LEVELS, conditions)
         for level in reversed(range(LEVELS)):
             skip = skips[level]
             if guides is not None:
                 skip = self.fusions[level](skip, guides[level])
             x = self.decoder[level](self.join[level](x, skip))
         return cast(Tensor, self.final_conv(x))
+
+    def _modulated(self, x: Tensor, level: int, conditions: Tensor | None) -> Tensor:
+        return x if conditions is None else cast(Tensor, self.films[level](x, conditions))
 
 
 def _guides(network: FusedUNet) -> tuple[Pointwise, ...]:

@@ -223,7 +223,8 @@ def project_local(
     weights : tuple of AxisWeights
         From the tokens to the window.
     raw : Tensor or None
-        (z, y, x), the window's normalized voxels where the network takes them: its first channel.
+        ([band,] z, y, x), the window's normalized voxels where the network takes them: its first
+        channels.
     dtype : torch.dtype
         Of the result.
 
@@ -235,10 +236,12 @@ def project_local(
     layer = Pointwise.of(network.input_conv)
     if raw is None:
         return project(tokens, layer, weights, dtype=dtype)
-    full = project(tokens, Pointwise(layer.weight[:, 1:], layer.bias), weights, dtype=dtype)
+    bands = 1 if raw.ndim == 3 else len(raw)
+    full = project(tokens, Pointwise(layer.weight[:, bands:], layer.bias), weights, dtype=dtype)
     channels, *shape = full.shape
     columns = full.permute(1, 2, 3, 0).reshape(-1, channels)
-    columns = columns.addmm_(raw.reshape(-1, 1).to(dtype), layer.weight[:, :1].T.to(dtype))
+    voxels = raw.reshape(bands, -1).T.to(dtype)
+    columns = columns.addmm_(voxels, layer.weight[:, :bands].T.to(dtype))
     return columns.reshape(*shape, channels).permute(3, 0, 1, 2)
 
 

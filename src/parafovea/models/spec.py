@@ -5,20 +5,16 @@ No torch here: the workflow reads these while it plans its jobs.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from parafovea.errors import ModelError
 from parafovea.grid import METRES
 
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -27,8 +23,9 @@ SpacingTuple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
-Kind = Literal["segmentation", "detection"]
-Activation = Literal["softmax", "sigmoid"]
+Kind = Literal["segmentation", "detection", "refinement"]
+Activation = Literal["softmax", "sigmoid", "residual"]
+Condition = Literal["month", "biome"]
 Alignment = Literal["registered", "concentric"]
 
 
@@ -96,6 +93,11 @@ class NetworkSpec(Strict):
     output: Literal["labels", "affinities", "affinities_lsds"] = Field(
         "labels", description="What the scores are; others than labels: imported models only."
     )
+    conditions: tuple[Condition, ...] = Field(
+        (),
+        description="What is known of a tile or mosaic beside its pixels, which scales and shifts "
+        "the channels of every encoder level (FiLM): `month`, `biome`. 2 dimensions only.",
+    )
 
 
 class Overrides(Strict):
@@ -121,7 +123,15 @@ class Recipe(Strict):
     kind: Kind = Field(
         "segmentation",
         description="segmentation: every voxel is of one class (softmax); detection: a heatmap for "
-        "each thing to find (sigmoid).",
+        "each thing to find (sigmoid); refinement: reflectances, or others of the range 0 to 1.",
+    )
+    bands: tuple[str, ...] = Field(
+        (), description="Names of the input's channels, such as B02; empty for one without a name."
+    )
+    residual: bool = Field(
+        True,
+        description="refinement: the network's scores are added to the input's bands of the same "
+        "names, and the sum is cut to 0 to 1; false: a sigmoid makes the output of the scores.",
     )
     unit: str = Field("nanometer", description="Unit of every spacing here.")
     spacing: SpacingTuple = Field(description="Voxel size of the local view along z, y, x.")
@@ -137,7 +147,7 @@ class Recipe(Strict):
     classes: tuple[str, ...] = Field(
         min_length=1,
         description="segmentation: class names, the first is the background, at least 2; "
-        "detection: names of what is found, without a background.",
+        "detection: names of what is found, without a background; refinement: the output's bands.",
     )
     window: ShapeTuple = Field(description="Voxels of a training window along z, y, x.")
 
@@ -148,12 +158,12 @@ class Recipe(Strict):
             raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
         return unit
 
-    @field_validator("classes")
+    @field_validator("classes", "bands")
     @classmethod
-    def _unique(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(classes)) != len(classes):
-            raise ValueError(f"class names must differ: {', '.join(classes)}")
-        return classes
+    def _unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) != len(names):
+            raise ValueError(f"names must differ: {', '.join(names)}")
+        return names
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
@@ -163,10 +173,17 @@ class Recipe(Strict):
                 f"classes are {', '.join(self.classes)}, but a segmentation has at least 2, the "
                 "background first: name them, or set kind: detection"
             )
-        if self.kind == "detection" and self.network.output != "labels":
+        if self.kind != "segmentation" and self.network.output != "labels":
             raise ValueError(
-                f"a detection has heatmaps, no {self.network.output}: set network.output: labels"
+                f"a {self.kind} has no {self.network.output}: set network.output: labels"
             )
+        if self.network.conditions and self.network.dimensions != 2:
+            raise ValueError(
+                f"conditions ({', '.join(self.network.conditions)}) belong to tiles and mosaics, "
+                "which have 2 dimensions: set network.dimensions: 2, or leave them out"
+            )
+        if self.kind == "refinement":
+            self._check_refinement()
         if (self.context is None) != (self.network.fusion == "none"):
             raise ValueError(
                 f"fusion {self.network.fusion!r} and context "
@@ -180,11 +197,42 @@ class Recipe(Strict):
             )
         return self
 
+    def _check_refinement(self) -> None:
+        """Raise `ValueError` where bands, values and output of a refinement do not fit."""
+        if self.normalization.method != "none":
+            raise ValueError(
+                "a refinement keeps the values of its input, but normalization.method is "
+                f"{self.normalization.method}: set it to none"
+            )
+        missing = [name for name in self.classes if name not in self.bands]
+        if self.residual and missing:
+            raise ValueError(
+                f"a residual needs the input's own bands, but {', '.join(missing)} of the output "
+                f"is not one of {', '.join(self.bands) or 'no bands'}: add it to `bands`, or set "
+                "residual: false"
+            )
+        if self.residual and not self.raw_input:
+            raise ValueError("a residual is added to the input: set raw_input: true")
+
     @property
     def activation(self) -> Activation:
-        """What makes probabilities of scores: softmax where a voxel is of exactly one class."""
+        """What makes the output of scores: softmax where a voxel is of exactly one class."""
+        if self.kind == "refinement" and self.residual:
+            return "residual"
         exclusive = self.kind == "segmentation" and self.network.output == "labels"
         return "softmax" if exclusive else "sigmoid"
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input: its bands, or one without a name."""
+        return max(1, len(self.bands))
+
+    @property
+    def base(self) -> tuple[int, ...]:
+        """Which bands of the input a residual is added to, by index; empty without a residual."""
+        if self.activation != "residual":
+            return ()
+        return tuple(self.bands.index(name) for name in self.classes)
 
     @property
     def objects(self) -> tuple[str, ...]:
@@ -222,65 +270,3 @@ def check_window(window: tuple[int, ...], dimensions: int) -> None:
         )
     if dimensions == 2 and window[0] != 1:
         raise ValueError(f"window {window} must be 1 along z, since the network has 2 dimensions")
-
-
-def require_cacheable(recipe: Recipe, model: str) -> None:
-    """Raise `ModelError` where a model cannot run from features that are cached once a sample.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        Of the model.
-    model : str
-        Its folder, for the message.
-    """
-    network, arguments = recipe.network, recipe.backbone.arguments
-    oversampling = (arguments.get("compatibility") or {}).get("oversampling", 1)
-    if network.learned_upsampling is not None:
-        reason = f"learned upsampling by {network.learned_upsampling}"
-    elif network.output != "labels":
-        reason = f"the output {network.output}, which are no classes"
-    elif oversampling != 1:
-        reason = f"an input {oversampling} times as fine as its output"
-    else:
-        return
-    raise ModelError(
-        f"{model} has {reason}, which the workflow does not compute: predict with "
-        f"parafovea.load_inference_model({model!r}) instead"
-    )
-
-
-def read_spec(folder: Path) -> ModelSpec:
-    """Read the description of a model folder.
-
-    Parameters
-    ----------
-    folder : Path
-        The model folder.
-
-    Returns
-    -------
-    ModelSpec
-        Content of its `model.json`.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing, is not JSON, or lacks or misstates a fact; names each.
-    """
-    card = folder / "model.json"
-    if not card.is_file():
-        raise ModelError(
-            f"{folder} is not a model folder: {card.name} is missing; give the folder that "
-            "train_model wrote, or list a `training` block so that the workflow makes it"
-        )
-    try:
-        return ModelSpec.model_validate(json.loads(card.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{card} is not JSON ({error}): copy the model folder again") from error
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'model'}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise ModelError(f"{card} does not describe a model: {problems}") from error

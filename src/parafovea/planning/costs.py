@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from parafovea.grid import Shape
 from parafovea.inference.windowing import window_bytes
 from parafovea.models.spec import BackboneSpec, Recipe
+from parafovea.planning.tile_work import TileWork
 from parafovea.planning.work import View, Work
 
 #: Memory of Python with the libraries of a stage, in bytes: without torch, with it, and with the
@@ -25,6 +26,9 @@ PLANES = 32
 RESAMPLED: Shape = (64, 256, 256)
 BLENDED: Shape = (64, 128, 128)
 SCANNED = 2**24
+
+#: Tiles that are read ahead or wait to be written, in batches; bytes of a pixel and band of one.
+BATCHES_HELD, TILE_BYTES = 8, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +84,22 @@ def width_factor(base_channels: int) -> float:
     return max(0.5, (base_channels / 16) ** 2)
 
 
-def cost(stage: str, work: Work, rates: Rates | None = None) -> Cost:
+def cost(stage: str, work: Work | TileWork, rates: Rates | None = None) -> Cost:
     """Return what one job of a stage takes.
 
     Parameters
     ----------
     stage : str
         Name of the stage; `make_phantom` is one too.
-    work : Work
+    work : Work or TileWork
         The sample.
     rates : Rates, optional
         Measured ones; those of two CPU cores by default.
     """
-    return STAGES[stage](work, rates or reference_rates(work.recipe))
+    rates = rates or reference_rates(work.recipe)
+    if isinstance(work, TileWork):
+        return TILE_STAGES[stage](work, rates)
+    return STAGES[stage](work, rates)
 
 
 def _make_phantom(work: Work, _: Rates) -> Cost:
@@ -110,19 +117,20 @@ def _resample_volume(work: Work, _: Rates) -> Cost:
     page = work.source.shape[1] * work.source.shape[2]
     voxels = 2 * work.source.size + work.volume.size
     held = min(work.source.size, max(behind, SCANNED))
-    return Cost(PLAIN + 24 * held + 16 * page, voxels / 3e7)
+    bands = work.recipe.channels
+    return Cost(PLAIN + bands * (24 * held + 16 * page), bands * voxels / 3e7)
 
 
 def _extract_features(work: Work, rates: Rates) -> Cost:
     """Hold blocks of a fixed size, with a transformer its weights."""
-    return _view(work.local, rates.features)
+    return _view(work.local, rates.features * work.recipe.channels)
 
 
 def _extract_context(work: Work, rates: Rates) -> Cost:
     """Read the volume whole, for a view of few voxels."""
     if work.wide is None:
         return Cost(0, 0)
-    coarse = _view(work.wide, rates.context)
+    coarse = _view(work.wide, rates.context * work.recipe.channels)
     return Cost(coarse.memory, coarse.seconds + work.volume.size / 1e8)
 
 
@@ -189,6 +197,48 @@ def _render_detections(work: Work, _: Rates) -> Cost:
     return Cost(PLAIN + 1e9 + 100 * math.prod(work.source.shape[1:]), 60.0)
 
 
+def _predict_tiles(work: TileWork, rates: Rates) -> Cost:
+    """Hold a few batches of the largest tiles, however many tiles there are."""
+    recipe, batch = work.recipe, work.inference.batch_size
+    seen = work.pixels * rates.features
+    if recipe.context is not None:
+        ratio = [c / s for c, s in zip(recipe.context.spacing, recipe.spacing, strict=True)]
+        seen += work.pixels * rates.context / max(1.0, ratio[1] * ratio[2])
+    memory = TORCH + 6e9 if recipe.backbone.name == "dinov3" else TORCH
+    window = (1, *work.largest)
+    bands = len(recipe.bands) + len(recipe.classes)
+    memory += BATCHES_HELD * batch * bands * TILE_BYTES * math.prod(window)
+    memory += batch * window_bytes(
+        window, base_channels=recipe.network.base_channels, classes=len(recipe.classes)
+    )
+    views = work.inference.views
+    return Cost(memory, views * (seen + work.computed * rates.network) + 2e-3 * work.count)
+
+
+def _collect_tiles(work: TileWork, _: Rates) -> Cost:
+    """Hold a row for each tile."""
+    return Cost(PLAIN + 1e4 * work.count, 1e-3 * work.count)
+
+
+def _measure_tiles(work: TileWork, _: Rates) -> Cost:
+    """Hold one tile, its result and its truth."""
+    return Cost(PLAIN + 200 * math.prod(work.largest), work.pixels / 1e6 + 5e-3 * work.count)
+
+
+def _render_tiles(work: TileWork, _: Rates) -> Cost:
+    """Hold the few tiles that are shown, and a row of numbers for each of the others."""
+    return Cost(PLAIN + 2000 * math.prod(work.largest) + 1e4 * work.count, 30 + 1e-3 * work.count)
+
+
+#: Stages of folders of tiles.
+TILE_STAGES: Mapping[str, Callable[[TileWork, Rates], Cost]] = {
+    "predict_tiles": _predict_tiles,
+    "collect_tiles": _collect_tiles,
+    "measure_tiles": _measure_tiles,
+    "render_tiles": _render_tiles,
+}
+
+#: Stages of volumes.
 STAGES: Mapping[str, Callable[[Work, Rates], Cost]] = {
     "make_phantom": _make_phantom,
     "resample_volume": _resample_volume,

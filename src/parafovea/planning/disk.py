@@ -7,11 +7,12 @@ import math
 from pathlib import Path
 
 from parafovea.backbones.arguments import Dinov3Arguments, parse_arguments
+from parafovea.planning.tile_work import TileWork
 from parafovea.planning.work import View, Work
 
 #: Bytes of an element: volume, features; a sum; a probability, at most; a class and an object id; a
-#: voxel of a heatmap as NIfTI.
-HALF, SUM, PROBABILITY, LABELS, HEAT = 2, 8, 4, 5, 4
+#: voxel of a heatmap as NIfTI; a refined pixel of a band.
+HALF, SUM, PROBABILITY, LABELS, HEAT, REFLECTANCE = 2, 8, 4, 5, 4, 4
 
 #: Features of a token of the largest published DINOv3, where the weights are not on this machine.
 WIDEST = 4096
@@ -38,10 +39,24 @@ def stored_bytes(work: Work) -> dict[str, int]:
     }
 
 
+def stored_tile_bytes(work: TileWork) -> dict[str, int]:
+    """Return the bytes that the tiles of a folder are stored in, by stage.
+
+    Parameters
+    ----------
+    work : TileWork
+        The sample.
+    """
+    values = REFLECTANCE * len(work.recipe.classes) if work.recipe.kind == "refinement" else 1
+    return {"predict_tiles": values * work.pixels}
+
+
 def _results(work: Work, predicted: int) -> dict[str, int]:
     """Return the bytes of what is made of a prediction: labels, or a heatmap in the scan."""
     if work.recipe.kind == "detection":
         return {"detect_nodules": HEAT * work.source.size}
+    if work.recipe.kind == "refinement":
+        return {}
     return {"segment_objects": LABELS * predicted}
 
 

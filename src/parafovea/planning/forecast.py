@@ -8,21 +8,31 @@ from dataclasses import dataclass
 from parafovea.config import Project
 from parafovea.models.spec import Kind
 from parafovea.planning.advice import advice
-from parafovea.planning.costs import Rates, cost
-from parafovea.planning.disk import stored_bytes
+from parafovea.planning.costs import TILE_STAGES, Rates, cost
+from parafovea.planning.disk import stored_bytes, stored_tile_bytes
 from parafovea.planning.reading import Amplification, amplification
+from parafovea.planning.tile_work import TileWork
 from parafovea.planning.work import Work
 
 #: Stages whose rules ask for a GPU.
-GPU_STAGES = ("extract_features", "extract_context", "infer_shard")
+GPU_STAGES = ("extract_features", "extract_context", "infer_shard", "predict_tiles")
 
-#: Stages of any sample, and those after them by its kind, in the order in which they run.
-SHARED = ("resample_volume", *GPU_STAGES, "blend_shards")
+#: Stages of any volume, and those after them by its kind, in the order in which they run; those of
+#: a folder of tiles of any kind.
+SHARED = (
+    "resample_volume",
+    "extract_features",
+    "extract_context",
+    "infer_shard",
+    "blend_shards",
+)
 OF_KIND: Mapping[Kind, tuple[str, ...]] = {
     "segmentation": ("segment_objects", "measure_quality", "render_report"),
     "detection": ("detect_nodules", "measure_detections", "render_detections"),
+    "refinement": (),
 }
-ORDER = (*SHARED, *OF_KIND["segmentation"], *OF_KIND["detection"])
+OF_TILES = tuple(TILE_STAGES)
+ORDER = (*SHARED, *OF_KIND["segmentation"], *OF_KIND["detection"], *OF_TILES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +73,18 @@ class Forecast:
     ----------
     sample : str
         Name in the sheet.
-    work : Work
+    work : Work or TileWork
         Its size.
     stages : tuple of StageForecast
         In the order in which they run.
     amplification : Amplification
-        How often its windows compute and read a voxel, for each view.
+        How often its windows compute and read a voxel, for each view; of tiles, a pixel.
     advice : tuple of str
         What is wasteful, with the better setting.
     """
 
     sample: str
-    work: Work
+    work: Work | TileWork
     stages: tuple[StageForecast, ...]
     amplification: Amplification
     advice: tuple[str, ...]
@@ -129,15 +139,36 @@ def forecast(sample: str, work: Work, rates: Rates | None = None) -> Forecast:
     )
 
 
+def forecast_tiles(sample: str, work: TileWork, rates: Rates | None = None) -> Forecast:
+    """Return what a folder of tiles takes.
+
+    Parameters
+    ----------
+    sample, rates
+        As for `forecast`.
+    work : TileWork
+        Its size.
+    """
+    disk = stored_tile_bytes(work)
+    stages = []
+    for stage in OF_TILES:
+        taken = cost(stage, work, rates)
+        stages.append(StageForecast(stage, 1, taken.seconds, taken.memory, disk.get(stage, 0)))
+    computed = work.computed / max(1, work.pixels)
+    return Forecast(sample, work, tuple(stages), Amplification(computed, 1.0), ())
+
+
 def forecasts(
     project: Project, samples: tuple[str, ...], rates: Mapping[str, Rates]
 ) -> tuple[Forecast, ...]:
     """Return what some samples of a project take, with the rates of their models, by folder."""
-    return tuple(
-        forecast(
-            name,
-            Work(project.grid(name), project.recipe(name), project.inference(name)),
-            rates.get(project.task(name).model),
-        )
-        for name in samples
-    )
+    found = []
+    for name in samples:
+        recipe, inference = project.recipe(name), project.inference(name)
+        known = rates.get(project.task(name).model)
+        if project.is_tiles(name):
+            tiles = TileWork(project.tile_sizes(name), recipe, inference)
+            found.append(forecast_tiles(name, tiles, known))
+        else:
+            found.append(forecast(name, Work(project.grid(name), recipe, inference), known))
+    return tuple(found)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from parafovea.config import Project
-from parafovea.config.settings import PhantomSettings
+from parafovea.config.settings import LandscapeSettings, PhantomSettings
 from parafovea.config.sizes import phantom_grid
 from parafovea.config.study import StudySettings
 from parafovea.inference.settings import InferenceSettings
 from parafovea.models.spec import Recipe
+from parafovea.planning.costs import TILE_STAGES
 from parafovea.planning.requests import (
     SHORT,
     Request,
@@ -18,6 +19,7 @@ from parafovea.planning.requests import (
     request,
     training_request,
 )
+from parafovea.planning.tile_work import TileWork
 from parafovea.planning.work import Work
 from parafovea.training.settings import TrainingSettings
 
@@ -39,6 +41,7 @@ class JobRequests:
         self._project = project
         self._planning = planning
         self._works: dict[str, Work] = {}
+        self._tiles: dict[str, TileWork] = {}
         self._known: dict[tuple[str, str, int], Request] = {}
 
     def of(self, stage: str, wildcards: Mapping[str, str], attempt: int) -> Request:
@@ -71,7 +74,7 @@ class JobRequests:
         return self._of_sample(stage, wildcards["sample"], attempt)
 
     def work(self, sample: str) -> Work:
-        """Return a sample, as far as the size of its jobs depends on it."""
+        """Return a volume, as far as the size of its jobs depends on it."""
         if sample not in self._works:
             project = self._project
             self._works[sample] = Work(
@@ -79,18 +82,29 @@ class JobRequests:
             )
         return self._works[sample]
 
+    def tile_work(self, sample: str) -> TileWork:
+        """Return a folder of tiles, as far as the size of its jobs depends on it."""
+        if sample not in self._tiles:
+            project = self._project
+            self._tiles[sample] = TileWork(
+                project.tile_sizes(sample), project.recipe(sample), project.inference(sample)
+            )
+        return self._tiles[sample]
+
     def _of_sample(self, stage: str, sample: str, attempt: int) -> Request:
+        if stage in TILE_STAGES:
+            return request(stage, self.tile_work(sample), attempt)
         largest = self._planning and stage in SHORT
         key = (stage, "" if largest else sample, attempt)
         if key not in self._known:
             self._known[key] = (
-                largest_request(stage, map(self.work, self._project.predicted), attempt)
+                largest_request(stage, map(self.work, self._project.predicted_volumes), attempt)
                 if largest
                 else request(stage, self.work(sample), attempt)
             )
         return self._known[key]
 
-    def _phantom(self, phantom: PhantomSettings, recipe: Recipe) -> Work:
+    def _phantom(self, phantom: PhantomSettings | LandscapeSettings, recipe: Recipe) -> Work:
         grid = phantom_grid(phantom).converted(recipe.unit)
         return Work(grid, recipe, InferenceSettings())
 

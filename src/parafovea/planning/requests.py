@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from parafovea.planning.costs import PLAIN, STAGES, TORCH, cost, width_factor
+from parafovea.planning.tile_work import TileWork
 from parafovea.planning.work import Work
 from parafovea.training.settings import TrainingSettings
 
@@ -46,14 +47,15 @@ class Request:
     runtime: int
 
 
-def request(stage: str, work: Work, attempt: int = 1) -> Request:
+def request(stage: str, work: Work | TileWork, attempt: int = 1) -> Request:
     """Return what a stage's job asks for.
 
     Parameters
     ----------
     stage : str
-        One of `ASKING`; `extract_features` is enough for context, too.
-    work : Work
+        One of `ASKING`, of tiles one of `TILE_STAGES`; `extract_features` is enough for context,
+        too.
+    work : Work or TileWork
         The sample.
     attempt : int
         1 for the first; each further one doubles the request.

@@ -22,6 +22,7 @@ STORED = {
     "blend_shards": "prediction",
     "segment_objects": "objects",
     "detect_nodules": "heatmap",
+    "predict_tiles": "tiles",
 }
 
 TSV_COLUMNS = (
@@ -70,7 +71,7 @@ def sample_rows(forecasts: Sequence[Forecast]) -> Rows:
         rows.append(
             [
                 each.sample,
-                " x ".join(str(n) for n in each.work.volume.shape),
+                each.work.extent,
                 f"{each.work.windows:,}",
                 str(each.work.shards),
                 f"{each.amplification.computed:.2f} x",
@@ -140,7 +141,7 @@ def write_forecasts(path: Path, forecasts: Sequence[Forecast]) -> None:
 def _lines(forecasts: Sequence[Forecast]) -> Iterator[list[str]]:
     for each in forecasts:
         for stage in each.stages:
-            windowed = stage.stage == "infer_shard"
+            windowed = stage.stage in ("infer_shard", "predict_tiles")
             yield [
                 each.sample,
                 stage.stage,

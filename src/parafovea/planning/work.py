@@ -76,6 +76,11 @@ class Work:
         return shard_count(self.layout, self.inference)
 
     @property
+    def extent(self) -> str:
+        """Voxels of the volume along z, y, x, in words."""
+        return " x ".join(str(n) for n in self.volume.shape)
+
+    @property
     def local(self) -> View:
         """The sharp view."""
         return View(self.volume, self.recipe.backbone)

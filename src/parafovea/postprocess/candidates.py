@@ -13,13 +13,14 @@ from skimage.segmentation import watershed
 from parafovea.grid import Box, Grid, Vector, shape3, vector3
 from parafovea.postprocess.components import PLANES, ReadSlab
 from parafovea.postprocess.peaks import Peaks, find_peaks
+from parafovea.postprocess.saddles import joined_basins
 from parafovea.postprocess.settings import PeakSettings
 from parafovea.postprocess.voxel_runs import Runs, measure_extents
 
 Array = np.ndarray[Any, Any]
 
 #: Voxels of the largest bounding box that is divided by flooding; larger ones are divided by
-#: distance, which takes less memory and time.
+#: distance, which takes less memory and time, and none of their peaks are joined.
 LARGEST_FLOOD = 2**24
 
 #: Weights of a centre of mass are integers of this scale, so that their sum has no order.
@@ -66,7 +67,8 @@ def find_candidates(
 
     A region is a component (over faces, edges and corners) of the voxels at or above the
     threshold. A component with several peaks is divided between them by flooding the heatmap from
-    the peaks downwards (watershed). One without any, since a higher peak of another component
+    the peaks downwards (watershed); then peaks without a valley between them are one, see
+    `joined_basins`. A component without any, since a higher peak of another component
     is nearer than the minimum distance, is dropped.
 
     Parameters
@@ -76,7 +78,8 @@ def find_candidates(
     grid : Grid
         Of the heatmap; `settings.min_distance` is in its unit.
     settings : PeakSettings
-        Threshold, distance and method.
+        Threshold, distance, method and saddle. The method `nms`, which takes shoulders for peaks on
+        purpose, joins none.
     planes : int
         Planes that are read at a time; the candidates do not depend on it.
 
@@ -107,8 +110,16 @@ def find_candidates(
             found[members[0]] = _candidate(peaks, members[0], values, inside, box)
             continue
         labels = _divided(values, inside, peaks, members, box, grid.spacing)
-        for label, peak in enumerate(members, start=1):
-            found[peak] = _candidate(peaks, peak, values, labels == label, box)
+        joined = np.arange(len(members))
+        if settings.method == "local_maxima" and box.size <= LARGEST_FLOOD:
+            heights = peaks.value[members]
+            joined = joined_basins(values, labels, heights, max_saddle=settings.max_saddle)
+        # 0 is outside
+        labels = np.append(0, joined + 1)[labels]
+        for first in np.unique(joined).tolist():
+            found[members[first]] = _candidate(
+                peaks, members[first], values, labels == first + 1, box
+            )
     return [found[rank] for rank in sorted(found)]
 
 

@@ -98,9 +98,16 @@ class ScanMetadata(_Document):
 
 
 class Summary(_Document):
-    """Counts over a scan; those of risks only where all detections have a triage."""
+    """Counts over a scan; those of risks only where all detections have a triage.
+
+    Parameters
+    ----------
+    outside_body_count : int or None
+        Candidates that were removed since they lie outside of the body; None where nobody looked.
+    """
 
     num_detections: Count
+    outside_body_count: Count | None = None
     high_risk_count: Count | None = None
     intermediate_risk_count: Count | None = None
     low_risk_count: Count | None = None
@@ -130,7 +137,11 @@ class Detections(_Document):
 
 
 def summarize(
-    detections: Sequence[Detection], *, triaged: bool, seconds: float | None = None
+    detections: Sequence[Detection],
+    *,
+    triaged: bool,
+    outside_body: int | None = None,
+    seconds: float | None = None,
 ) -> Summary:
     """Return the summary of detections.
 
@@ -140,12 +151,15 @@ def summarize(
         All of a scan.
     triaged : bool
         Count the risks. The intermediate ones only where there are any.
+    outside_body : int, optional
+        Candidates that were removed for their place; left out where nobody looked.
     seconds : float, optional
         How long the scan took; left out where nobody says.
     """
     risks = [d.triage.risk_category for d in detections if d.triage is not None]
     return Summary(
         num_detections=len(detections),
+        outside_body_count=outside_body,
         high_risk_count=risks.count("high") if triaged else None,
         intermediate_risk_count=risks.count("intermediate") or None,
         low_risk_count=risks.count("low") if triaged else None,

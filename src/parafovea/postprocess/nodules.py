@@ -12,9 +12,9 @@ import pandas as pd
 from parafovea.coordinates import ScanSpace
 from parafovea.errors import GridError
 from parafovea.grid import Grid
-from parafovea.postprocess.body import axial_axis, body_mask
+from parafovea.postprocess.body import axial_axis
 from parafovea.postprocess.candidates import Candidate, find_candidates
-from parafovea.postprocess.coarse import coarse_view
+from parafovea.postprocess.coarse import CoarseArray
 from parafovea.postprocess.components import ReadSlab
 from parafovea.postprocess.detections import (
     Detection,
@@ -25,6 +25,7 @@ from parafovea.postprocess.detections import (
 )
 from parafovea.postprocess.lungs import border_distance, lung_mask
 from parafovea.postprocess.properties import measure_densities, measure_form
+from parafovea.postprocess.scan_body import BodyView
 from parafovea.postprocess.settings import DetectionSettings
 from parafovea.postprocess.suppression import suppress_overlaps
 
@@ -81,10 +82,29 @@ def select_candidates(heatmap: Volume, settings: DetectionSettings) -> list[Cand
     ]
 
 
+def within_body(candidates: Sequence[Candidate], grid: Grid, body: CoarseArray) -> list[Candidate]:
+    """Return the candidates whose centre lies in the body, in their order.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Found in a heatmap.
+    grid : Grid
+        Of the heatmap, in millimetres.
+    body : CoarseArray
+        bool, from `body_mask`, in the same world; it reaches a voxel of about 4 mm beyond the skin,
+        so that nothing at the skin is lost.
+    """
+    centres = np.array([grid.world(c.centre) for c in candidates]).reshape(-1, 3)
+    inside = body.nearest(centres)
+    return [c for c, stay in zip(candidates, inside, strict=True) if stay]
+
+
 def describe_candidates(
     candidates: Sequence[Candidate],
     heatmap: Volume,
     scan: Volume,
+    seen: BodyView,
     *,
     affine: Array | None,
     threshold: float,
@@ -100,6 +120,8 @@ def describe_candidates(
         In the world of the scan's grid, in millimetres.
     scan : Volume
         HU; its grid may have any unit of length.
+    seen : BodyView
+        Of the scan.
     affine : (4, 4) float64 or None
         From the scan's voxel (x, y, z) to RAS millimetres; None takes its grid for LPS.
     threshold : float
@@ -116,8 +138,6 @@ def describe_candidates(
     ------
     GridError
         If the score gives other than one triage for each candidate.
-    VoxelError
-        If the scan has no body in it.
     """
     if not candidates:
         return ()
@@ -128,7 +148,8 @@ def describe_candidates(
     positions = space.world_of_grid([c.centre for c in candidates], grid)
     voxels = space.nearest_voxel(positions)
     densities = measure_densities(candidates, grid, scan.read, own)
-    depths = _lung_depths(scan, world, axial)
+    lungs = lung_mask(seen.view, seen.body)
+    depths = None if lungs is None else border_distance(lungs, world)
     found = []
     for row, candidate in enumerate(candidates):
         form = measure_form(candidate, heatmap.read, grid, threshold=threshold, axial=axial)
@@ -153,12 +174,6 @@ def describe_candidates(
             )
         )
     return tuple(found) if score is None else _triaged(found, score)
-
-
-def _lung_depths(scan: Volume, world: Array, axial: int) -> Array | None:
-    view = coarse_view(scan.read, scan.grid)
-    lungs = lung_mask(view, body_mask(view, axial=axial))
-    return None if lungs is None else border_distance(lungs, world)
 
 
 def _triaged(detections: Sequence[Detection], score: Score) -> tuple[Detection, ...]:

@@ -69,6 +69,11 @@ class PeakSettings(Strict):
         description="local_maxima: voxels without a higher neighbour; nms: the highest voxel, then "
         "the highest at least `min_distance` away from it, and so on.",
     )
+    max_saddle: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.8,
+        description="Two local maxima of one region stay apart where the heatmap between them "
+        "falls below this share of the lower one; else they are one. 1 joins none.",
+    )
 
 
 class NmsSettings(Strict):
@@ -108,6 +113,16 @@ class ConfidenceFilterSettings(Strict):
     )
 
 
+class BodyFilterSettings(Strict):
+    """Where candidates may lie."""
+
+    enabled: bool = Field(
+        True,
+        description="Remove candidates whose centre lies outside of the body, as the scan itself "
+        "shows it: table, wires, sheets. The summary of the detections counts them.",
+    )
+
+
 class DetectionSettings(Strict):
     """How a heatmap becomes detections."""
 
@@ -122,6 +137,9 @@ class DetectionSettings(Strict):
     )
     confidence_filter: ConfidenceFilterSettings = Field(
         default_factory=ConfidenceFilterSettings, description="Limit of the confidence."
+    )
+    body_filter: BodyFilterSettings = Field(
+        default_factory=BodyFilterSettings, description="Limit of the place."
     )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from parafovea.errors import ConfigError
+from parafovea.errors import ConfigError, SourceError
 from parafovea.grid import METRES, Vector
 from parafovea.readers.files import Location, locate, source_files, stem
 from parafovea.readers.metadata import SourceMetadata, parse_metadata
 from parafovea.readers.source import LazyArray, Source
+from parafovea.readers.tile_folders import is_tile_folder
 
 __all__ = [
     "LazyArray",
@@ -25,6 +26,9 @@ __all__ = [
 
 _NOTHING = SourceMetadata()
 
+#: Voxel size along z, y, x of images that do not say it, in metres.
+_PIXEL: Vector = (1.0, 10.0, 10.0)
+
 
 def open_source(
     path: str,
@@ -32,6 +36,8 @@ def open_source(
     metadata: SourceMetadata = _NOTHING,
     finer_than: Vector | None = None,
     unit: str | None = None,
+    bands: tuple[str, ...] = (),
+    truth: bool = False,
 ) -> Source:
     """Open a volume of any known format, without reading its voxels.
 
@@ -48,6 +54,11 @@ def open_source(
         finest where none is.
     unit : str, optional
         Of `finer_than`; the source's own by default.
+    bands : tuple of str
+        Names of the channels to read: of a GeoTIFF, or of a folder of tiles, whose planes are then
+        the tiles. Such a folder without bands is one of class indices.
+    truth : bool
+        Of a folder of tiles, take refined bands before those of a first stage.
 
     Returns
     -------
@@ -68,9 +79,49 @@ def open_source(
     """
     if unit is not None and unit not in METRES:
         raise ConfigError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
+    pixels = finer_than or metadata.spacing or _PIXEL
+    if is_tile_folder(path, images=bool(bands)):
+        from parafovea.readers.tiles.stack import open_tile_stack
+
+        return open_tile_stack(
+            path,
+            bands=bands,
+            options=metadata.tiles,
+            spacing=pixels,
+            unit=unit or "meter",
+            truth=truth,
+        )
     location = locate(path)
+    if bands:
+        return _open_mosaic(path, location, metadata, bands, pixels, unit or "meter")
     source = _open(path, location, metadata, finer_than, unit)
     return replace(source, series=source.series or metadata.series or stem(path))
+
+
+def _open_mosaic(
+    path: str,
+    location: Location,
+    metadata: SourceMetadata,
+    bands: tuple[str, ...],
+    pixels: Vector,
+    unit: str,
+) -> Source:
+    if location.format != "tiff":
+        raise SourceError(
+            f"{path} is no GeoTIFF and no folder of tiles, which alone have the bands "
+            f"{', '.join(bands)}: give one of these, or a model that takes one channel"
+        )
+    from parafovea.readers.mosaic import open_mosaic
+
+    return open_mosaic(
+        path,
+        bands=bands,
+        options=metadata.tiles,
+        spacing=pixels,
+        unit=unit,
+        month=metadata.month,
+        biome=metadata.biome,
+    )
 
 
 def _open(

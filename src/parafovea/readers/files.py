@@ -24,6 +24,8 @@ SLICE_SUFFIXES = (*TIFF_SUFFIXES, ".png")
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
 METAIMAGE_SUFFIXES = (".mha", ".mhd")
+#: Of a truth that is a table of findings.
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 KNOWN = (
     "an OME-Zarr or Zarr folder, a TIFF stack (.tif, .tiff), a folder or a pattern of TIFF or PNG "
     "slices, NIfTI (.nii, .nii.gz), a DICOM series (a folder, or a .zip of it), NRRD (.nrrd, "
@@ -141,6 +143,25 @@ def source_files(path: str) -> list[str]:
         As `locate`.
     """
     return list(locate(path).files)
+
+
+def truth_files(path: str) -> list[str]:
+    """Return the files behind the truth of a detection: a table of findings, or as a source.
+
+    Parameters
+    ----------
+    path : str
+        A table (.csv, .tsv, .txt), or as for `locate`.
+
+    Raises
+    ------
+    MissingSourceError, SourceError
+        As `locate`.
+    """
+    if not path.lower().endswith(TABLE_SUFFIXES):
+        return source_files(path)
+    _check_there(path)
+    return [path]
 
 
 def stem(path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 
 from parafovea.errors import ConfigError, MissingSourceError
 from parafovea.grid import METRES, Vector, vector3
+from parafovea.readers.tile_options import TileOptions
 
 SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -76,6 +77,12 @@ class SourceMetadata:
     series : str, optional
         SeriesInstanceUID: of the wanted series where a DICOM source holds several; of another
         format, what tables of findings call the scan.
+    month : int, optional
+        When a mosaic was taken, 1 to 12.
+    biome : int, optional
+        Code of the biome of a mosaic, 0 to 15.
+    tiles : TileOptions
+        How numbers in tiles and mosaics become reflectance.
 
     Raises
     ------
@@ -89,6 +96,9 @@ class SourceMetadata:
     channel: int | None = None
     objects: str | None = None
     series: str | None = None
+    month: int | None = None
+    biome: int | None = None
+    tiles: TileOptions = field(default_factory=TileOptions)
 
     def __post_init__(self) -> None:
         if self.spacing is not None and any(not 0 < s < math.inf for s in self.spacing):
@@ -100,6 +110,10 @@ class SourceMetadata:
             raise ConfigError(f"origin {self.origin} must be finite along z, y, x")
         if self.channel is not None and self.channel < 0:
             raise ConfigError(f"channel {self.channel} must be 0 or more: the first channel is 0")
+        for name, low, high in (("month", 1, 12), ("biome", 0, 15)):
+            number = getattr(self, name)
+            if number is not None and not low <= number <= high:
+                raise ConfigError(f"{name} {number} must lie in {low} to {high}")
         if self.unit is not None:
             unit = known_unit(self.unit)
             if unit is None:
@@ -107,7 +121,11 @@ class SourceMetadata:
             object.__setattr__(self, "unit", unit)
 
 
-KEYS = tuple(field.name for field in fields(SourceMetadata))
+#: Words of the metadata column: those of volumes, then those of tiles.
+KEYS = (
+    *(word.name for word in fields(SourceMetadata) if word.name != "tiles"),
+    *(word.name for word in fields(TileOptions)),
+)
 
 
 def sidecar_path(text: str, *, folder: Path) -> Path | None:
@@ -164,6 +182,16 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
             channel=_integer(values, "channel"),
             objects=_text(values, "objects"),
             series=_text(values, "series"),
+            month=_integer(values, "month"),
+            biome=_integer(values, "biome"),
+            tiles=TileOptions(
+                bands=_names(values, "bands"),
+                scale=_number(values, "scale"),
+                offset=_number(values, "offset"),
+                baseline=_text(values, "baseline"),
+                nodata=_number(values, "nodata"),
+                key=_text(values, "key"),
+            ),
         )
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
@@ -232,8 +260,30 @@ def _integer(values: Mapping[str, Any], key: str) -> int | None:
     raise ConfigError(f"{key} {value!r} is not a whole number from 0: for example {key}=0")
 
 
+def _number(values: Mapping[str, Any], key: str) -> float | None:
+    value = values.get(key)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ConfigError(f"{key} {value!r} is not a number: for example {key}=0.0001")
+
+
+def _names(values: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
+    value = values.get(key)
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise ConfigError(f"{key} {value!r} are not names: for example {key}=B02,B03,B04,B08")
+    return tuple(parts)
+
+
 def _text(values: Mapping[str, Any], key: str) -> str | None:
     value = values.get(key)
     if value is None or isinstance(value, str):
         return value
-    raise ConfigError(f"{key} {value!r} is not a word")
+    raise ConfigError(f"{key} {value!r} is not a word: put it in quotes")

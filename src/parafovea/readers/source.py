@@ -77,6 +77,12 @@ class Source:
     affine : ndarray or None
         4 x 4 float64, from voxel (x, y, z) to RAS millimetres, as the file states it; only for
         formats that have one.
+    bands : tuple of str
+        Names of the channels where the array has a leading axis of them, (band, z, y, x).
+    conditions : mapping of str to tuple of int, optional
+        The `month` and the `biome` of each plane, where images have them.
+    planes : tuple of str
+        Name of each plane, where planes are images of their own.
     series : str
         What tables of findings call the scan: the SeriesInstanceUID of DICOM, else the user's
         `series` or the name of the file without its ending.
@@ -87,6 +93,9 @@ class Source:
     grid: Grid
     affine: Array | None = field(default=None, compare=False)
     series: str = ""
+    bands: tuple[str, ...] = ()
+    conditions: Mapping[str, tuple[int, ...]] | None = None
+    planes: tuple[str, ...] = ()
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box.
@@ -99,7 +108,7 @@ class Source:
         Returns
         -------
         ndarray
-            (z, y, x), of the array's dtype.
+            ([band,] z, y, x), of the array's dtype.
 
         Raises
         ------

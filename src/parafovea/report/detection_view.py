@@ -14,9 +14,7 @@ from parafovea.report.sample import read_metrics, read_quality, verdict
 from parafovea.report.scale import grid_facts
 from parafovea.report.view import LISTED, SampleView, model_facts
 from parafovea.store import open_stored
-
-#: A time that stands for none: see `parafovea.stages.detect_nodules.NO_TIME`.
-_EPOCH = "1970-01-01T00:00:00Z"
+from parafovea.timestamps import NO_TIME
 
 #: What the truth says of a detection on no nodule.
 _WRONG = "false positive"
@@ -185,12 +183,17 @@ def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
             else "; the truth has no nodules"
         )
         words += f", {wrong} false positive{'' if wrong == 1 else 's'}"
+    outside = document.summary.outside_body_count
+    if outside:
+        words += f"; {outside} outside of the body left out"
     return words
 
 
 def time_text(timestamp: str) -> str:
     """Return a time as a reader should see it."""
-    return "not stated" if timestamp == _EPOCH else timestamp.replace("T", " ").replace("Z", " UTC")
+    if timestamp == NO_TIME:
+        return "not stated"
+    return timestamp.replace("T", " ").replace("Z", " UTC")
 
 
 def _facts(document: Detections, record: Mapping[str, Any]) -> dict[str, str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast, get_args
 
@@ -13,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from parafovea.coordinates import ScanSpace
-from parafovea.errors import CalibrationError, ConfigError, StoreError
+from parafovea.errors import CalibrationError, StoreError
 from parafovea.grid import Box, Grid, vector3
 from parafovea.hounsfield import check_hounsfield
 from parafovea.normalize import scan as scan_values
 from parafovea.postprocess.calibration import Calibration, read_calibration, risk_category
 from parafovea.postprocess.detections import (
+    Detection,
     Detections,
     RiskCategory,
     ScanMetadata,
@@ -28,20 +27,24 @@ from parafovea.postprocess.detections import (
     rounded_length,
     summarize,
 )
-from parafovea.postprocess.nodules import Score, Volume, describe_candidates, select_candidates
+from parafovea.postprocess.nodules import (
+    Score,
+    Volume,
+    describe_candidates,
+    select_candidates,
+    within_body,
+)
+from parafovea.postprocess.scan_body import BodyView
 from parafovea.postprocess.settings import DetectionSettings
 from parafovea.readers import open_source
 from parafovea.readers.metadata import parse_metadata
 from parafovea.readers.source import Source
 from parafovea.readers.unchanged import unchanged
 from parafovea.store import Stored, open_stored, replacing
+from parafovea.timestamps import NO_TIME
 from parafovea.writers.nifti import write_heatmap
 
 _LOG = logging.getLogger(__name__)
-
-
-#: Stands for a time that nobody stated: the same run writes the same bytes on any day.
-NO_TIME = "1970-01-01T00:00:00Z"
 
 
 def detect_nodules(
@@ -60,12 +63,13 @@ def detect_nodules(
     channel: str | None = None,
     calibration: Path | None = None,
     limits: Mapping[str, float] | None = None,
-    seconds: float | None = None,
+    seconds: Callable[[], float] | None = None,
 ) -> Detections:
     """Turn a heatmap into detections in the patient's coordinates.
 
-    The order is: peaks and their regions, suppression of overlaps, size, confidence, measures,
-    triage. Memory is bounded by a slab of the scan, and by the largest region of the heatmap.
+    The order is: peaks and their regions, suppression of overlaps, size, confidence, place,
+    measures, triage. Memory is bounded by a slab of the scan, and by the largest region of the
+    heatmap.
 
     Parameters
     ----------
@@ -87,7 +91,7 @@ def detect_nodules(
         Name of the model in the files; by default the one that the prediction's record has.
     timestamp : str
         UTC, such as "2026-01-31T12:00:00Z"; the caller's, so that a rerun gives the same bytes:
-        see `stated_time`.
+        see `timestamps`.
     settings : DetectionSettings
         The choices.
     channel : str, optional
@@ -98,8 +102,8 @@ def detect_nodules(
     limits : mapping of str to float, optional
         Where the risks low, intermediate and high begin, as for `risk_category`; needed with a
         calibration.
-    seconds : float, optional
-        How long the scan took, for the summary.
+    seconds : callable, optional
+        Asked at the end how long the scan took, for the summary; a rerun gives other bytes then.
 
     Returns
     -------
@@ -129,21 +133,35 @@ def detect_nodules(
         scan = open_scan(source, metadata=metadata, folder=folder, grid=heatmap.grid)
         check_hounsfield(source, scan_values(scan.read, scan.grid, np.dtype(scan.array.dtype)))
         candidates = select_candidates(heatmap, settings)
-        found = describe_candidates(
-            candidates,
-            heatmap,
-            Volume(scan.read, scan.grid),
-            affine=scan.affine,
-            threshold=settings.peak_detection.threshold,
-            score=score,
-        )
+        outside = 0 if settings.body_filter.enabled else None
+        found: tuple[Detection, ...] = ()
+        if candidates:
+            seen = BodyView.of(scan.read, scan.grid, affine=scan.affine)
+            if settings.body_filter.enabled:
+                inside = within_body(candidates, heatmap.grid, seen.body)
+                outside = len(candidates) - len(inside)
+                candidates = inside
+            found = describe_candidates(
+                candidates,
+                heatmap,
+                Volume(scan.read, scan.grid),
+                seen,
+                affine=scan.affine,
+                threshold=settings.peak_detection.threshold,
+                score=score,
+            )
         document = Detections(
             scan_id=scan_id,
             model=model or str(made.get("name") or "unknown"),
             timestamp=timestamp,
             metadata=_metadata(scan.grid),
             detections=found,
-            summary=summarize(found, triaged=score is not None, seconds=seconds),
+            summary=summarize(
+                found,
+                triaged=score is not None,
+                outside_body=outside,
+                seconds=None if seconds is None else seconds(),
+            ),
         )
         check()
     if heatmap_output is not None:
@@ -151,32 +169,9 @@ def detect_nodules(
         write_heatmap(heatmap_output, heatmap.read, heatmap.grid, space=space)
     write_detections(document, json_output, csv_output)
     _LOG.info("%s: %d detections", scan_id, len(found))
+    if outside:
+        _LOG.info("%s: %d candidates outside of the body are left out", scan_id, outside)
     return document
-
-
-def stated_time() -> str:
-    """Return the time that results carry: that of SOURCE_DATE_EPOCH, else `NO_TIME`.
-
-    No clock is asked, and no file's time: a rerun, on any day and any copy of the data, gives the
-    same bytes. Who wants the day of the run in the files sets the variable before it
-    (``SOURCE_DATE_EPOCH=$(date +%s)``, https://reproducible-builds.org/specs/source-date-epoch/).
-
-    Raises
-    ------
-    ConfigError
-        If the variable is no number of seconds.
-    """
-    text = os.environ.get("SOURCE_DATE_EPOCH", "").strip()
-    if not text:
-        return NO_TIME
-    try:
-        moment = datetime.fromtimestamp(int(text), UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise ConfigError(
-            f"SOURCE_DATE_EPOCH is {text!r}, which is no number of seconds since 1970: set it by "
-            "`date +%s`, or unset it"
-        ) from error
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def triage_score(calibration: Calibration, limits: Mapping[str, float]) -> Score:

@@ -66,7 +66,13 @@ def extract_features(
         require_fit(augmentation, spacing, dimensions=dimensions)
         source = Turned.of(source, Symmetry.named(augmentation))
     device = choose_device()
-    model = load_backbone(backbone, spacing=spacing, dimensions=dimensions, device=str(device))
+    model = load_backbone(
+        backbone,
+        spacing=spacing,
+        dimensions=dimensions,
+        device=str(device),
+        bands=source.channels or (),
+    )
     view = View(source, source.grid.resampled(spacing))
     margin = NO_MARGIN
     if concentric_window is not None:

@@ -29,14 +29,12 @@ from parafovea.quality.record import (
 )
 from parafovea.quality.scan_score import ScanScore, check_inside, scan_findings, score_scan
 from parafovea.quality.settings import Limit
+from parafovea.readers.files import TABLE_SUFFIXES
 from parafovea.readers.metadata import parse_metadata
 from parafovea.readers.source import Source
 from parafovea.readers.unchanged import unchanged
 from parafovea.store import Stored, open_stored, replacing
 from parafovea.truth import open_truth, open_truth_objects
-
-#: What the name of a table of nodules ends in; other truth is a mask.
-TABLES = (".csv", ".tsv", ".txt")
 
 #: Voxels of a mask that are read at once.
 _SLAB = 2**24
@@ -163,7 +161,7 @@ def _findings(
     truth: str, scan: ScanSpace, series: str, *, metadata: str, folder: Path
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the nodules of the scan, and what the record says of their source."""
-    if truth.lower().endswith(TABLES):
+    if truth.lower().endswith(TABLE_SUFFIXES):
         path = Path(truth)
         findings = scan_findings(path, series)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from parafovea.grid import Box, Vector
-from parafovea.models.spec import Normalization
+from parafovea.hounsfield import check_hounsfield
+from parafovea.models.spec import Kind, Normalization
 from parafovea.normalize import NonFinite, scan, value_map
 from parafovea.progress import tracked
 from parafovea.provenance import record
-from parafovea.readers import open_source
+from parafovea.readers import Source, open_source
 from parafovea.readers.metadata import parse_metadata
 from parafovea.readers.unchanged import unchanged
 from parafovea.resample import resample_box
@@ -34,6 +37,8 @@ def resample_volume(
     unit: str,
     normalization: Normalization,
     nonfinite: NonFinite = "error",
+    bands: Sequence[str] = (),
+    kind: Kind = "segmentation",
 ) -> None:
     """Write the source on the model's grid: anti-aliased down, linear up, normalized globally.
 
@@ -42,7 +47,7 @@ def resample_volume(
     source : str
         Where the source is, as in the sample sheet.
     output : Path
-        OME-Zarr to write: (z, y, x) float16, 0 to 1 where the normalization clips.
+        OME-Zarr to write: ([band,] z, y, x) float16, 0 to 1 where the normalization clips.
     metadata : str
         The sheet's `metadata` of the sample.
     folder : Path
@@ -55,21 +60,32 @@ def resample_volume(
         The model's.
     nonfinite : "error" or float
         Refuse NaN and infinite voxels, or the source value to replace them by.
+    bands : sequence of str
+        Names of the model's input channels; empty for a volume of one channel.
+    kind : {"segmentation", "detection"}
+        The model's. A detection in millimetres looks for the body in a CT, so that its source has
+        to be one: here a wrong file fails in seconds, and not after its inference.
 
     Raises
     ------
     SourceError
-        If the source cannot be read or makes no sense.
+        If the source cannot be read or makes no sense, or is no CT where it has to be.
     """
     with unchanged(source) as check:
         opened = open_source(
-            source, metadata=parse_metadata(metadata, folder=folder), finer_than=spacing, unit=unit
+            source,
+            metadata=parse_metadata(metadata, folder=folder),
+            finer_than=spacing,
+            unit=unit,
+            bands=tuple(bands),
         )
         grid = opened.grid.converted(unit)
         logger.info("%s: %s", source, grid)
         statistics = scan(opened.read, grid, np.dtype(opened.array.dtype))
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
+        if kind == "detection" and unit == "millimeter":
+            check_hounsfield(source, statistics)
         target = grid.resampled(spacing)
         logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
         attributes = record(
@@ -81,6 +97,7 @@ def resample_volume(
                 "grid": opened.grid.to_dict(),
                 "dtype": str(opened.array.dtype),
                 "affine": None if opened.affine is None else np.asarray(opened.affine).tolist(),
+                **({"planes": list(opened.planes)} if opened.planes else {}),
             },
             normalization={
                 **normalization.model_dump(),
@@ -88,13 +105,29 @@ def resample_volume(
                 "one": values.high,
                 "replaced_voxels": statistics.nonfinite,
             },
+            **_conditions(opened),
         )
 
         def read(box: Box) -> np.ndarray:
             return values.finite(opened.read(box))
 
-        with create(output, target, dtype=np.float16, shard=SHARD, attributes=attributes) as array:
+        with create(
+            output,
+            target,
+            dtype=np.float16,
+            channels=opened.bands or None,
+            shard=SHARD,
+            attributes=attributes,
+        ) as array:
             boxes = list(target.box.tiles(SHARD))
             for box in tracked(boxes, len(boxes), "blocks"):
-                array[box.slices] = values(resample_box(read, grid, target, box)).astype(np.float16)
+                block = values(resample_box(read, grid, target, box)).astype(np.float16)
+                array[(slice(None), *box.slices) if opened.bands else box.slices] = block
             check()
+
+
+def _conditions(source: Source) -> dict[str, Any]:
+    """Return the record of what is known of each plane, where the source says it."""
+    if source.conditions is None:
+        return {}
+    return {"conditions": {name: list(values) for name, values in source.conditions.items()}}

@@ -29,8 +29,9 @@ from parafovea.store import open_stored, replacing
 from parafovea.training.curve import draw_curve
 from parafovea.training.module import FusionTask
 from parafovea.training.progress import StepProgress
-from parafovea.training.samples import OpenSample, TrainingSample, TrainingWindows, VolumeWindows
+from parafovea.training.samples import OpenSample, TrainingSample
 from parafovea.training.settings import TrainingSettings
+from parafovea.training.windows import TrainingWindows, VolumeWindows
 
 logger = logging.getLogger(__name__)
 

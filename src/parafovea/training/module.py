@@ -19,8 +19,8 @@ from parafovea.grid import Box
 from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, WindowSums, open_sums
+from parafovea.models.activation import activated
 from parafovea.models.network import FusedUNet
-from parafovea.models.probabilities import probabilities
 from parafovea.models.sampling import interpolate_at, project_at, project_context, project_local
 from parafovea.models.spec import ModelSpec
 from parafovea.training.augmentation import jittered, random_turns, turned
@@ -75,7 +75,7 @@ class FusionTask(L.LightningModule):
 
     def forward(self, windows: list[TrainingWindow]) -> Tensor:
         """Return the logits of a batch of windows, (N, classes, [z,] y, x)."""
-        return self._scores([self._inputs(w) for w in windows])
+        return self._scores([self._inputs(w) for w in windows], self._conditions(windows))
 
     def _inputs(
         self, window: TrainingWindow, draw: np.random.Generator | None = None
@@ -91,7 +91,7 @@ class FusionTask(L.LightningModule):
                 return self._warped_inputs(region, window.places, draw)
             tokens, weights = region.features.window(window.box)
             raw = region.raw_window(window.box)
-            voxels = None if raw is None else self._channels(raw[None], draw)[0]
+            voxels = None if raw is None else self._channels(_with_bands(raw), draw)
             local = project_local(self.network, self._channels(tokens, draw), weights, voxels)
             if region.context is None:
                 return local, None
@@ -108,7 +108,7 @@ class FusionTask(L.LightningModule):
         """Return the inputs of a window that is taken from other places than its own voxels."""
         parts = []
         if region.raw is not None:
-            voxels = self._channels(region.raw[None], draw)
+            voxels = self._channels(_with_bands(region.raw), draw)
             parts.append(interpolate_at(voxels, places - np.asarray(region.box.start)))
         parts.append(self._tokens_at(region.features, places, draw))
         local = project_at(self.network.input_conv, torch.cat(parts))
@@ -132,10 +132,20 @@ class FusionTask(L.LightningModule):
     def _moved(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
-    def _scores(self, inputs: list[tuple[Tensor, Tensor | None]]) -> Tensor:
+    def _scores(
+        self, inputs: list[tuple[Tensor, Tensor | None]], conditions: Tensor | None
+    ) -> Tensor:
         local = self._batch([x for x, _ in inputs])
         wide = [c for _, c in inputs if c is not None]
-        return self.network.forward_projected(local, self._batch(wide) if wide else None)
+        return self.network.forward_projected(
+            local, self._batch(wide) if wide else None, conditions=conditions
+        )
+
+    def _conditions(self, windows: Sequence[TrainingWindow]) -> Tensor | None:
+        """Return what is known of each window's plane, (N, channel), where the network takes it."""
+        if not self.spec.network.conditions:
+            return None
+        return self._moved(np.stack([w.region.condition(w.box) for w in windows]))
 
     def _batch(self, windows: list[Tensor]) -> Tensor:
         batch = self._flattened(torch.stack(windows))
@@ -162,7 +172,8 @@ class FusionTask(L.LightningModule):
             inputs.append((turned(local, turns), None if wide is None else turned(wide, turns)))
             targets.append(turned(target, turns))
         target = self._flattened(torch.stack(targets))
-        loss = self.objective.loss(self._scores(inputs).float(), target)
+        scores = self._scores(inputs, self._conditions(windows))
+        loss = self.objective.loss(scores.float(), target)
         self._losses.append(self._finite(float(loss.detach())))
         self.log("loss", loss, prog_bar=True, batch_size=len(windows))
         return loss
@@ -227,7 +238,12 @@ class FusionTask(L.LightningModule):
 
     def test_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
         """Weigh a batch of windows and add each at its place."""
-        found = probabilities(self(windows).float(), self.spec.activation).cpu().numpy()
+        scores = self(windows).float()
+        base = None
+        if self.spec.base:
+            bands = [self.objective.target(w)[len(self.spec.base) :] for w in windows]
+            base = self._flattened(torch.stack(bands)).to(scores.device)
+        found = activated(scores, self.spec.activation, base).cpu().numpy()
         for window, values in zip(windows, found, strict=True):
             box: Box = window.box
             self._sums[window.sample].add(box, values.reshape(len(values), *box.shape))
@@ -253,3 +269,8 @@ class FusionTask(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _with_bands(raw: NDArray[Any]) -> NDArray[Any]:
+    """Return voxels (z, y, x) or (band, z, y, x) as the latter."""
+    return raw[None] if raw.ndim == 3 else raw

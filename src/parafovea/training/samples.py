@@ -1,30 +1,26 @@
-"""Windows to learn from: cached features of the training samples, with the truth at each voxel."""
+"""Training samples opened: their cached features, with the truth at each voxel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
-from parafovea.errors import SourceError
-from parafovea.grid import Box, Shape, shape3
+from parafovea.grid import Box, shape3
 from parafovea.inference.arrays import ArrayOnGrid
-from parafovea.inference.engine import windows_in_order
 from parafovea.inference.inputs import ModelInputs, RegionInputs, SampleInputs
 from parafovea.models.spec import Recipe
 from parafovea.postprocess.scan_body import stored_body
 from parafovea.quality.truth import SampledTruth
-from parafovea.readers import open_source
+from parafovea.readers import Source, open_source
 from parafovea.readers.metadata import parse_metadata
 from parafovea.resample import read_reflected
-from parafovea.training.augmentation import nearest, warped_places
-from parafovea.training.heatmaps import heatmap, truth_findings
-from parafovea.training.settings import AugmentationSettings
-from parafovea.windows import Layout
+from parafovea.training.augmentation import nearest
+from parafovea.training.bands import BandTruth
+from parafovea.training.heatmaps import Findings, heatmap, truth_findings
 
 #: Voxels of each class that windows can be centred on, drawn once per sample.
 ANCHORS = 4096
@@ -46,7 +42,7 @@ class TrainingSample:
     inputs : ModelInputs
         Its cached volume and features.
     truth : str
-        Volume of class indices, on the source's grid.
+        Volume of class indices, on the source's grid; of a refinement, of the bands to become.
     metadata : str
         The sheet's `metadata` of the sample.
     folder : Path
@@ -71,7 +67,9 @@ class TrainingWindow:
     region : RegionInputs
         What the network needs for it.
     target : ndarray
-        (z, y, x) uint8, class indices; of a detection (class, z, y, x) uint8, heatmaps times 255.
+        (z, y, x) uint8, class indices; of a detection (class, z, y, x) uint8, heatmaps times 255;
+        of a refinement (band, z, y, x) float32, what the bands should become, then, of a residual,
+        the input's own bands.
     sample : int
         Which sample it is from.
     places : ndarray, optional
@@ -81,7 +79,7 @@ class TrainingWindow:
 
     box: Box
     region: RegionInputs
-    target: NDArray[np.uint8]
+    target: NDArray[Any]
     sample: int
     places: NDArray[np.float64] | None = None
 
@@ -113,17 +111,23 @@ class OpenSample:
         self.name = sample.name
         self.paths = sample.inputs
         self.inputs = SampleInputs(sample.inputs, recipe)
-        metadata = parse_metadata(sample.metadata, folder=sample.folder)
-        source = open_source(sample.truth, metadata=metadata)
         grid, classes = self.inputs.grid, len(recipe.objects)
-        self.truth = SampledTruth(source, grid, classes=classes + 1)
+        source = _truth_source(sample, recipe)
+        self._base = list(recipe.base)
+        planes = self.inputs.volume.attributes.get("source", {}).get("planes", ())
+        self.bands = None
+        if recipe.kind == "refinement":
+            self.bands = BandTruth(source, grid, planes=planes)
         self._kept: NDArray[np.uint8] | None = None
         self._is_detection = recipe.kind == "detection"
-        self.findings = (
-            truth_findings(source, classes=classes, unit=grid.unit) if self._is_detection else []
-        )
-        self.heatmaps = [heatmap(findings, grid) for findings in self.findings]
+        self.findings: list[Findings] = []
+        self.heatmaps: list[NDArray[np.uint8]] = []
+        if self.bands is not None:
+            return
+        self.truth = SampledTruth(source, grid, classes=classes + 1)
         if self._is_detection:
+            self.findings = truth_findings(source, classes=classes, unit=grid.unit)
+            self.heatmaps = [heatmap(findings, grid) for findings in self.findings]
             return
         if self.inputs.grid.box.size <= KEPT_LABELS:
             self._kept = self.truth.read(self.inputs.grid.box).astype(np.uint8)
@@ -137,6 +141,12 @@ class OpenSample:
     def window(self, box: Box, number: int) -> TrainingWindow:
         """Return a window, mirrored where it reaches outside of the volume."""
         grid = self.inputs.grid
+        if self.bands is not None:
+            region = self.inputs.read(box)
+            target = read_reflected(self.bands.read, grid, box)
+            if self._base and region.raw is not None:
+                target = np.concatenate([target, region.raw[self._base].astype(np.float32)])
+            return TrainingWindow(box, region, target, number)
         if self._is_detection:
             read = (ArrayOnGrid(heat, grid).read for heat in self.heatmaps)
             target = np.stack([read_reflected(each, grid, box) for each in read])
@@ -158,8 +168,11 @@ class OpenSample:
     def anchors(self, classes: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Return voxels of each class, (n, 3) z, y, x: all, or an even draw of `ANCHORS`.
 
-        Of a detection, those of the body, then the centre of each finding of each class.
+        Of a detection, those of the body, then the centre of each finding of each class; of a
+        refinement none, since every place is worth learning from.
         """
+        if self.bands is not None:
+            return []
         if self._is_detection:
             centres = [findings.voxels(self.inputs.grid) for findings in self.findings]
             return [self._body_voxels(rng), *centres]
@@ -190,128 +203,16 @@ class OpenSample:
         return inside
 
 
-class TrainingWindows(Dataset[TrainingWindow]):
-    """Random windows; window i is the same in every run with the same seed.
-
-    Parameters
-    ----------
-    samples : sequence of OpenSample
-        Where windows are drawn from, each as likely.
-    recipe : Recipe
-        Gives the window's shape and the classes.
-    count : int
-        Number of windows.
-    foreground : float
-        Share of windows that hold a voxel of a random class other than the background; of a
-        detection, the middle of a random finding.
-    body : float
-        Of a detection: share of the others that hold a voxel of the body.
-    seed : int
-        Of every draw.
-    augmentation : AugmentationSettings
-        How windows are turned, zoomed and bent.
-    """
-
-    def __init__(
-        self,
-        samples: Sequence[OpenSample],
-        recipe: Recipe,
-        *,
-        count: int,
-        foreground: float,
-        body: float = 0.5,
-        seed: int,
-        augmentation: AugmentationSettings,
-    ) -> None:
-        self.samples = samples
-        self.window: Shape = recipe.window
-        self.dimensions = recipe.network.dimensions
-        self.augmentation = augmentation
-        self.count = count
-        self.foreground = foreground
-        self.body = body if recipe.kind == "detection" else 0.0
-        self.seed = seed
-        rng = np.random.default_rng([seed, 0])
-        count = len(recipe.objects) + 1
-        self.anchors = [sample.anchors(count, rng) for sample in samples]
-        names = (recipe.classes[0] if count == len(recipe.classes) else "body", *recipe.objects)
-        for index, name in enumerate(names):
-            if not any(len(places[index]) for places in self.anchors):
-                given = ", ".join(sample.name for sample in samples)
-                raise SourceError(
-                    f"no voxel of class {index} ({name}) in the truth of {given}: train on "
-                    "samples that hold every class, or leave the class out of the recipe"
-                )
-
-    def __len__(self) -> int:
-        """Return the number of windows."""
-        return self.count
-
-    def __getitem__(self, index: int) -> TrainingWindow:
-        """Return window `index`."""
-        rng = np.random.default_rng([self.seed, 1, index])
-        number = int(rng.integers(len(self.samples)))
-        shape = self.samples[number].inputs.grid.shape
-        start = [
-            int(rng.integers(n - w + 1)) if n > w else -((w - n) // 2)
-            for n, w in zip(shape, self.window, strict=True)
-        ]
-        around, *classes = self.anchors[number]
-        present = [voxels for voxels in classes if len(voxels)]
-        chosen = None
-        if present and rng.random() < self.foreground:
-            chosen = present[int(rng.integers(len(present)))]
-        elif self.body and rng.random() < self.body:
-            chosen = around
-        if chosen is not None:
-            voxels = chosen
-            voxel = voxels[int(rng.integers(len(voxels)))]
-            start = [
-                s if w >= n else int(np.clip(v - rng.integers(w), 0, n - w))
-                for s, v, n, w in zip(start, voxel, shape, self.window, strict=True)
-            ]
-        box = Box.sized(shape3(start), self.window)
-        sample = self.samples[number]
-        places = warped_places(
-            box, sample.inputs.grid, self.augmentation, rng, dimensions=self.dimensions
-        )
-        if places is None:
-            return sample.window(box, number)
-        return sample.warped_window(box, number, places)
-
-
-class VolumeWindows(Dataset[TrainingWindow]):
-    """All windows of whole volumes, each with its place, in the order of the blending.
-
-    Parameters
-    ----------
-    samples : sequence of OpenSample
-        The volumes.
-    window : tuple of int
-        Voxels of a window.
-    overlap : float
-        Share of a window that its neighbour covers too.
-    """
-
-    def __init__(self, samples: Sequence[OpenSample], window: Shape, *, overlap: float) -> None:
-        self.samples = samples
-        self._places = [
-            (number, box)
-            for number, sample in enumerate(samples)
-            for box in windows_in_order(
-                Layout.regular(sample.inputs.grid.shape, window, overlap=overlap)
-            )
-        ]
-
-    def __len__(self) -> int:
-        """Return the number of windows."""
-        return len(self._places)
-
-    def __getitem__(self, index: int) -> TrainingWindow:
-        """Return window `index`."""
-        number, box = self._places[index]
-        return self.samples[number].window(box, number)
-
-    def __iter__(self) -> Iterator[TrainingWindow]:
-        """Yield all windows."""
-        return (self[index] for index in range(len(self)))
+def _truth_source(sample: TrainingSample, recipe: Recipe) -> Source:
+    """Return the truth of a sample; images with bands lie on the model's own pixels."""
+    metadata = parse_metadata(sample.metadata, folder=sample.folder)
+    if not recipe.bands:
+        return open_source(sample.truth, metadata=metadata)
+    return open_source(
+        sample.truth,
+        metadata=metadata,
+        finer_than=recipe.spacing,
+        unit=recipe.unit,
+        bands=recipe.classes if recipe.kind == "refinement" else (),
+        truth=True,
+    )

@@ -57,6 +57,17 @@ class TrainingSettings(Strict):
     seed: int = Field(0, ge=0, description="Of the initial weights and of every random choice.")
 
     @model_validator(mode="after")
+    def _keeps_pixels(self) -> TrainingSettings:
+        warps = ("rotate", "zoom", "elastic")
+        given = [name for name in warps if getattr(self.augmentation, name)]
+        if self.recipe.kind == "refinement" and given:
+            raise ValueError(
+                f"augmentation.{given[0]} interpolates pixels, which would blur what a refinement "
+                f"has to reach: leave {' and '.join(given)} out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _turnable(self) -> TrainingSettings:
         _, y, x = self.recipe.spacing
         if self.augmentation.rotate and y != x:

@@ -44,16 +44,23 @@ def write_tile(
     Path
         Of the NPZ file: it is there only once the tile is complete.
     """
+    return place_tile(folder, name, npz_bytes(arrays, compressed=compressed), metadata)
+
+
+def place_tile(folder: Path, name: str, content: bytes, metadata: Mapping[str, Any] | None) -> Path:
+    """Write a tile whose archive is made already; as `write_tile`."""
     folder.mkdir(parents=True, exist_ok=True)
     if metadata is not None:
         text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         _place(folder / f"{name}.json", text.encode())
     target = folder / f"{name}.npz"
-    _place(target, _archive(arrays, zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED))
+    _place(target, content)
     return target
 
 
-def _archive(arrays: Mapping[str, NDArray[Any]], method: int) -> bytes:
+def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:
+    """Return arrays as an NPZ archive; the same arrays give the same bytes."""
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for key, values in arrays.items():

@@ -1,33 +1,31 @@
-"""What a model of each kind learns, and by what its checkpoints are chosen."""
+"""Learning heatmaps of things to find."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import torch
-from monai.losses import DiceCELoss
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parafovea.errors import SourceError
 from parafovea.grid import Box
 from parafovea.inference.arrays import ArrayOnGrid
+from parafovea.models.activation import activated
 from parafovea.models.network import FusedUNet
-from parafovea.models.probabilities import probabilities
 from parafovea.models.spec import ModelSpec
 from parafovea.postprocess.candidates import find_candidates
 from parafovea.postprocess.settings import PeakSettings
-from parafovea.quality.compare import prediction_confusion
 from parafovea.quality.detection_tables import COORDINATES
 from parafovea.quality.detections import evaluate_detections
-from parafovea.quality.overlap import confusion_matrix, overlap_metrics
 from parafovea.store import Stored
 from parafovea.training.heatmaps import FULL
 from parafovea.training.losses import HeatmapLoss
+from parafovea.training.objectives.objective import Scores
 from parafovea.training.samples import OpenSample, TrainingWindow
 
 #: Least height of a peak that counts in a validation.
@@ -38,121 +36,6 @@ APART = 3.0
 
 #: Share of voxels that an untrained detection takes for hills: it begins quiet.
 PRIOR = 0.01
-
-Scores = dict[str, float | None]
-
-
-class Objective(Protocol):
-    """What a kind of model learns.
-
-    Attributes
-    ----------
-    loss_name, score_name : str
-        For people.
-    score : str
-        The column of the history that chooses the best checkpoint, the higher the better.
-    """
-
-    loss_name: str
-    score_name: str
-    score: str
-
-    def start(self, network: FusedUNet) -> None:
-        """Prepare an untrained network."""
-
-    def target(self, window: TrainingWindow) -> Tensor:
-        """Return what a window should become, (channel, z, y, x)."""
-
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch, (N, class, ...) and (N, channel, ...)."""
-
-    def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
-        """Take a batch of validation windows in."""
-
-    def scores(self) -> dict[str, float]:
-        """Return the scores of all windows since the last call, `score` first."""
-
-    def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
-        """Return the scores of the predictions of all validation samples together."""
-
-
-def objective_for(spec: ModelSpec, validation: Sequence[OpenSample]) -> Objective:
-    """Return the objective of a model.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        The model to be.
-    validation : sequence of OpenSample
-        Samples that choose the best checkpoint.
-
-    Raises
-    ------
-    SourceError
-        If the truth of no validation sample of a detection holds one of its classes.
-    """
-    if spec.kind == "detection":
-        return DetectionObjective(spec, validation)
-    return SegmentationObjective(spec, validation)
-
-
-class SegmentationObjective:
-    """Dice plus cross-entropy; checkpoints are chosen by the mean intersection over union.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        The model to be.
-    validation : sequence of OpenSample
-        Samples that choose the best checkpoint.
-    """
-
-    loss_name = "Dice + cross-entropy"
-    score_name = "IoU"
-    score = "validation_iou"
-
-    def __init__(self, spec: ModelSpec, validation: Sequence[OpenSample]) -> None:
-        self._spec = spec
-        self._samples = validation
-        self._loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
-        self._confusion = self._none()
-
-    def _none(self) -> NDArray[np.int64]:
-        return np.zeros((len(self._spec.classes),) * 2, dtype=np.int64)
-
-    def start(self, network: FusedUNet) -> None:
-        """Leave the network as it is."""
-
-    def target(self, window: TrainingWindow) -> Tensor:
-        """Return class indices, (1, z, y, x) int64."""
-        return torch.from_numpy(window.target.astype(np.int64))[None]
-
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch."""
-        return cast(Tensor, self._loss(logits, targets))
-
-    def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
-        """Count which classes the voxels of a batch were given."""
-        found = logits.argmax(dim=1).cpu().numpy().astype(np.uint8)
-        for classes, window in zip(found, windows, strict=True):
-            truth = window.target.reshape(classes.shape)
-            self._confusion += confusion_matrix(truth, classes, len(self._spec.classes))
-
-    def scores(self) -> dict[str, float]:
-        """Return validation_iou, the mean, and iou.CLASS."""
-        found = overlap_metrics(self._confusion, self._spec.classes)
-        iou = {name: float(found["iou", name] or 0.0) for name in self._spec.objects}
-        self._confusion = self._none()
-        mean = {self.score: float(np.mean(list(iou.values())))}
-        return mean | {f"iou.{name}": value for name, value in iou.items()}
-
-    def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
-        """Return all overlap metrics, of all classes."""
-        confusion = self._none()
-        for stored, sample in zip(predictions, self._samples, strict=True):
-            confusion += prediction_confusion(stored, sample.truth, len(self._spec.classes))
-        found = overlap_metrics(confusion, self._spec.classes)
-        return {".".join(path): value for path, value in found.items()}
 
 
 class DetectionObjective:
@@ -208,7 +91,7 @@ class DetectionObjective:
 
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
         """Put the heatmaps of a batch into those of their volumes; of overlaps the last stays."""
-        found = probabilities(logits, self._spec.activation).half().cpu().numpy()
+        found = activated(logits, self._spec.activation).half().cpu().numpy()
         for values, window in zip(found, windows, strict=True):
             heat = self._heat_of(window.sample)
             inside = window.box.intersection(Box.whole(heat.shape[1:]))

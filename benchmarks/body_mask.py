@@ -1,0 +1,94 @@
+"""Whole scans with the body mask on and off (`inference.skip_empty`), in processor time.
+
+Other work on the machine hardly changes that; a scan takes too long for many rounds.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Work, in_turns
+from benchmarks.samples import UNSEEN_SEED, Bench, times
+from benchmarks.table import Row, ratio_row
+from parafovea.config import Project, Settings
+from parafovea.grid import Grid, Shape, shape3
+from parafovea.phantoms import chest_phantom
+from parafovea.phantoms.files import write_volume
+from parafovea.pipeline import run_sample
+from parafovea.prediction import project_of
+from parafovea.store import open_stored
+
+logger = logging.getLogger(__name__)
+
+MODEL = Path(__file__).parents[1] / "resources" / "models" / "nodule"
+
+#: Voxels and millimetres of a chest that fills its field of view, and the field of view, in
+#: voxels, of the same chest in a scanner's widest: 500 mm.
+SHAPE: Shape = (64, 144, 144)
+SPACING = (4.0, 2.5, 2.5)
+WIDE: Shape = (64, 200, 200)
+QUICK: Shape = (52, 100, 100)
+
+AIR = -1000
+
+
+def rows(bench: Bench, name: str) -> list[Row]:
+    """Predict a chest in a tight and in a wide field of view, each with the mask and without."""
+    shape = QUICK if bench.quick else SHAPE
+    scans = {"filled field of view": shape}
+    if not bench.quick:
+        scans["field of view of 500 mm"] = WIDE
+    phantom = chest_phantom(UNSEEN_SEED, shape=shape, spacing=SPACING)
+    found = []
+    for title, wide in scans.items():
+        scan = _write(bench.scratch / f"chest_{wide[2]}.nii.gz", phantom.image, wide)
+        works = {mask: _work(_project(bench, scan, mask)) for mask in ("on", "off")}
+        seconds = in_turns(works, repeats=2, warm_up=False)
+        note = (
+            f"{times(wide)} voxels, {min(seconds['on']):.1f} s with the mask, "
+            f"{min(seconds['off']):.1f} s without; {_left_out(bench)}"
+        )
+        text = f"processor time of a whole scan, body mask off over on, {title}"
+        found.append(ratio_row(name, text, seconds, ("off", "on"), note=note))
+    return found
+
+
+def _work(project: Project) -> Work:
+    """Return a whole scan, from its file to its report, as work: seconds of the processor."""
+
+    def work() -> float:
+        start = time.process_time()
+        run_sample(project, "scan")
+        return time.process_time() - start
+
+    return work
+
+
+def _write(path: Path, chest: np.ndarray[tuple[int, ...], np.dtype[np.int16]], wide: Shape) -> Path:
+    """Write a chest in the middle of a field of view of pure air."""
+    before = shape3([(n - own) // 2 for n, own in zip(wide, chest.shape, strict=True)])
+    scan = np.full(wide, AIR, np.int16)
+    middle = tuple(slice(a, a + n) for a, n in zip(before, chest.shape, strict=True))
+    scan[middle] = chest
+    write_volume(path, scan, Grid(wide, SPACING, unit="millimeter"), attributes={})
+    return path
+
+
+def _project(bench: Bench, scan: Path, mask: str) -> Project:
+    inference = {"overlap": 0.25, "skip_empty": mask == "on"}
+    task = {"kind": "detection", "model": str(MODEL), "inference": inference}
+    settings = Settings.model_validate({"tasks": {"nodules": task}})
+    results = bench.scratch / mask
+    return project_of(settings, {"scan": str(scan)}, task="nodules", results=results)
+
+
+def _left_out(bench: Bench) -> str:
+    blending = open_stored(bench.scratch / "on" / "scan" / "prediction.ome.zarr").attributes[
+        "blending"
+    ]
+    windows = int(np.prod([len(starts) for starts in blending["starts"]]))
+    return f"{blending['skipped_windows']} of {windows} windows left out"

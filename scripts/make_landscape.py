@@ -1,0 +1,23 @@
+"""Make a phantom landscape with its truth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parafovea.scripting import stage
+from parafovea.stages.make_landscape import make_landscape
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with stage(snakemake):
+    make_landscape(
+        Path(snakemake.output.tiles),
+        Path(snakemake.output.truth),
+        Path(snakemake.output.classes),
+        Path(snakemake.output.radar),
+        kind=snakemake.params.kind,
+        seed=int(snakemake.params.seed),
+        tiles=snakemake.params.tiles,
+        sizes=snakemake.params.sizes,
+        pixel_size=snakemake.params.pixel_size,
+    )

@@ -1,0 +1,148 @@
+"""From files to a checked project: the config, its sheet, its models, checked level by level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from parafovea.config.chain import band_problems
+from parafovea.config.checks import sample_problems, task_problems
+from parafovea.config.documents import read_document
+from parafovea.config.messages import problems
+from parafovea.config.project import Project
+from parafovea.config.recipes import task_recipe
+from parafovea.config.settings import Settings
+from parafovea.config.sheet import Sample, read_sheet
+from parafovea.config.study import read_study
+from parafovea.errors import ConfigError, ModelError
+from parafovea.models.spec import Recipe
+
+
+def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Project:
+    """Check a config with its sheet, its models and its files.
+
+    Parameters
+    ----------
+    values : mapping
+        The config, nested as in YAML.
+    files : sequence of Path
+        Where it was read from, the later files overriding the earlier; named in messages.
+
+    Returns
+    -------
+    Project
+        The project, fit to run.
+
+    Raises
+    ------
+    ConfigError
+        If a key, a value, the sheet or a source is wrong; all that is found at one level of
+        checking in one message.
+    ModelError
+        If a model folder that is used is incomplete.
+    """
+    settings = checked_settings(values, files=files)
+    sheet = Path(settings.samples)
+    return assembled(settings, {s.name: s for s in read_sheet(sheet)}, sheet=sheet, files=files)
+
+
+def checked_settings(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Settings:
+    """Return a config as settings.
+
+    Raises
+    ------
+    ConfigError
+        If a key or a value is wrong; all of them in one message.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n  ".join(problems(error, Settings, values, files))) from error
+
+
+def assembled(
+    settings: Settings,
+    samples: Mapping[str, Sample],
+    *,
+    sheet: Path,
+    files: Sequence[Path] = (),
+) -> Project:
+    """Return the project of a config and of samples, checked against each other and the disk.
+
+    Parameters
+    ----------
+    settings : Settings
+        The config.
+    samples : mapping of str to Sample
+        By name.
+    sheet : Path
+        Where the samples come from, for messages.
+    files : sequence of Path
+        Where the config comes from, for messages.
+
+    Raises
+    ------
+    ConfigError, ModelError
+        As `load_project`.
+    """
+    found = sample_problems(sheet, samples, settings)
+    found += task_problems(settings, samples, files)
+    if found:
+        raise ConfigError("\n  ".join(found))
+    recipes: dict[str, Recipe] = {}
+    used = {sample.task: settings.tasks[sample.task] for sample in samples.values()}
+    for name in used:
+        try:
+            recipes[name] = task_recipe(settings.tasks[name], used)
+        except ModelError as error:
+            error.add_note(f"it is the model of task {name!r}")
+            raise
+    found = task_problems(settings, samples, files, recipes=recipes)
+    found += band_problems(sheet, samples, settings, recipes)
+    if found:
+        raise ConfigError("\n  ".join(found))
+    study = None if settings.study is None else read_study(Path(settings.study))
+    return Project(settings, samples, recipes, study)
+
+
+def read_project(*files: Path) -> Project:
+    """Read and check the config in YAML files, the later ones on top of the earlier ones.
+
+    Raises
+    ------
+    ConfigError
+        As `load_project`, and if a file is not there or not YAML.
+    """
+    return load_project(_values(files), files=files)
+
+
+def read_settings(*files: Path) -> Settings:
+    """Read the config alone, without its sheet, as `read_project` does.
+
+    Raises
+    ------
+    ConfigError
+        If a file is not there or not YAML, or a key or a value is wrong.
+    """
+    return checked_settings(_values(files), files=files)
+
+
+def _values(files: Sequence[Path]) -> dict[str, Any]:
+    """Return the values of YAML files, the later ones on top of the earlier ones."""
+    values: dict[str, Any] = {}
+    for file in files:
+        values = _merged(values, read_document(file))
+    return values
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two nested mappings as one, as Snakemake merges its config files."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return merged

@@ -1,0 +1,109 @@
+"""Which files and folders a sample consists of: what its jobs wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from parafovea.config.settings import Settings
+from parafovea.config.sheet import Sample
+from parafovea.config.sources import (
+    is_tile_folder,
+    kind_of,
+    referred,
+    result_of,
+    source_type,
+    tile_folder_problem,
+)
+from parafovea.errors import SourceError
+from parafovea.readers.files import source_files, truth_files
+from parafovea.readers.metadata import parse_metadata, sidecar_path
+
+
+def sample_files(
+    sample: Sample, samples: Mapping[str, Sample], settings: Settings
+) -> dict[str, list[str]]:
+    """Return the files and folders that a sample consists of.
+
+    Parameters
+    ----------
+    sample : Sample
+        The sample.
+    samples : mapping of str to Sample
+        All samples, by name.
+    settings : Settings
+        The config; phantoms and results of other samples are named without being there.
+
+    Returns
+    -------
+    dict
+        By `source`, `truth`, `objects` and `metadata`; empty where the sheet names none.
+
+    Raises
+    ------
+    ParafoveaError
+        If the metadata is wrong, or a file is not there.
+    """
+    here = Path()
+    sidecar = sidecar_path(sample.metadata, folder=here)
+    objects = parse_metadata(sample.metadata, folder=here).objects
+    return {
+        "source": source_paths(sample.source, sample, samples, settings),
+        "truth": source_paths(sample.truth, sample, samples, settings, table=True),
+        "objects": source_paths(objects, sample, samples, settings),
+        "metadata": [] if sidecar is None else [str(sidecar)],
+    }
+
+
+def source_paths(
+    path: str | None,
+    sample: Sample,
+    samples: Mapping[str, Sample],
+    settings: Settings,
+    *,
+    table: bool = False,
+) -> list[str]:
+    """Return what is behind one path of a sample: a file, files, a folder, nothing for None.
+
+    Parameters
+    ----------
+    path : str or None
+        A source, truth or objects, as in the sheet.
+    sample, samples, settings
+        As for `sample_files`.
+    table : bool
+        Whether it may be a table of findings.
+
+    Raises
+    ------
+    SourceError
+        If nothing is there, or nothing that can be read.
+    """
+    if path is None:
+        return []
+    other = referred(path)
+    if other is not None:
+        return [result_of(samples[other], samples, settings).file]
+    if is_phantom(path, settings.results):
+        return [path]
+    if _holds_tiles(path, sample, samples, settings):
+        problem = tile_folder_problem(path)
+        if problem is not None:
+            raise SourceError(problem)
+        return [path]
+    return truth_files(path) if table else source_files(path)
+
+
+def _holds_tiles(
+    path: str, sample: Sample, samples: Mapping[str, Sample], settings: Settings
+) -> bool:
+    """Tell whether a folder is one of tiles: any folder that belongs to a sample of tiles is."""
+    kind = kind_of(sample, settings)
+    if is_tile_folder(path, kind=kind, results=settings.results):
+        return True
+    return Path(path).is_dir() and source_type(sample, samples, settings) == "tiles"
+
+
+def is_phantom(path: str, results: str) -> bool:
+    """Tell whether a path names a phantom, which the workflow makes."""
+    return path.startswith(f"{results}/phantoms/")

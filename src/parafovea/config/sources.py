@@ -1,0 +1,156 @@
+"""What a sample's source is: a volume, a folder of tiles, or the result of another sample.
+
+The workflow asks this for every sample when it plans its jobs: a folder is looked at until the
+first tile, and no file is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from parafovea.config.settings import Settings
+from parafovea.config.sheet import Sample
+from parafovea.readers import tile_folders
+from parafovea.readers.files import TIFF_SUFFIXES, ZARR_METADATA
+from parafovea.readers.tile_folders import NPZ_SUFFIX, files_named
+
+SourceType = Literal["volume", "tiles"]
+
+#: Phantoms that are folders of tiles; those of other kinds are volumes.
+TILE_PHANTOM = re.compile(
+    r"(?P<kind>landscape|scene)_seed(?P<seed>\d+)(?P<part>(?:_(?:truth|classes|sar))?)"
+)
+
+#: What a volume's sample ends with, by the kind of its task.
+VOLUME_RESULTS = {
+    "segmentation": "classes.ome.zarr",
+    "detection": "heatmap.nii.gz",
+    "refinement": "refined.tif",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a sample is made for, as the source of another sample.
+
+    Parameters
+    ----------
+    path : str
+        What is read: a file or a folder.
+    file : str
+        What is there only once all of `path` is; the same, unless it is a folder of tiles.
+    """
+
+    path: str
+    file: str
+
+
+def referred(path: str | None) -> str | None:
+    """Return the name of the sample whose result is meant, None for a path of its own.
+
+    Parameters
+    ----------
+    path : str or None
+        A source or a truth, as in the sheet.
+    """
+    return path[1:].strip() if path is not None and path.startswith("@") else None
+
+
+def references(sample: Sample) -> tuple[str, ...]:
+    """Return the names of the samples whose results a sample needs, its source's first."""
+    found = (referred(sample.source), referred(sample.truth))
+    return tuple(dict.fromkeys(name for name in found if name is not None))
+
+
+def kind_of(sample: Sample, settings: Settings) -> str:
+    """Return the kind of a sample's task, "" where there is no such task."""
+    task = settings.tasks.get(sample.task)
+    return "" if task is None else task.kind
+
+
+def source_type(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> SourceType:
+    """Return whether a sample is a volume or a folder of tiles.
+
+    Parameters
+    ----------
+    sample : Sample
+        Line of the sheet.
+    samples : mapping of str to Sample
+        All samples, by name; those that the source refers to are among them, in no circle.
+    settings : Settings
+        The config.
+    """
+    other = referred(sample.source)
+    if other is not None:
+        return source_type(samples[other], samples, settings)
+    kind = kind_of(sample, settings)
+    is_tiles = is_tile_folder(sample.source, kind=kind, results=settings.results)
+    return "tiles" if is_tiles else "volume"
+
+
+def is_tile_folder(path: str, *, kind: str, results: str) -> bool:
+    """Tell whether a path names a folder of tiles.
+
+    That is a folder with NPZ files; of a refinement also one of GeoTIFF tiles, and one in which
+    nothing is found at all, for a message about tiles. Folders of TIFF files are slices of a
+    volume for other kinds.
+
+    Parameters
+    ----------
+    path : str
+        Of a source; nothing needs to be there.
+    kind : str
+        Of the sample's task.
+    results : str
+        Folder of results; its phantoms are told by their names.
+    """
+    if path.startswith(f"{results}/phantoms/"):
+        return TILE_PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2]) is not None
+    folder = Path(path)
+    if not folder.is_dir() or any((folder / name).is_file() for name in ZARR_METADATA):
+        return False
+    return kind == "refinement" or tile_folders.is_tile_folder(path)
+
+
+def tile_folder_problem(path: str) -> str | None:
+    """Return what is wrong with a folder that should hold tiles, None where a tile is there.
+
+    Parameters
+    ----------
+    path : str
+        Of a folder that is there.
+    """
+    if next(files_named(path, (NPZ_SUFFIX, *TIFF_SUFFIXES)), None) is not None:
+        return None
+    found = Counter(Path(name).suffix.lower() or "no ending" for name in files_named(path, ("",)))
+    counted = ", ".join(f"{count} of {suffix}" for suffix, count in found.most_common(3))
+    return (
+        f"No NPZ tiles found in {path}, and no GeoTIFF tiles; files there: {counted or 'none'}: "
+        "give the folder in which the tiles themselves lie"
+    )
+
+
+def result_of(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> Result:
+    """Return what a sample is made for.
+
+    Parameters
+    ----------
+    sample, samples, settings
+        As for `source_type`.
+    """
+    folder = f"{settings.results}/{sample.name}"
+    if source_type(sample, samples, settings) == "tiles":
+        return Result(f"{folder}/tiles", f"{folder}/tiles.tsv")
+    path = f"{folder}/{VOLUME_RESULTS[kind_of(sample, settings)]}"
+    return Result(path, path)
+
+
+def resolved(path: str, samples: Mapping[str, Sample], settings: Settings) -> str:
+    """Return the path that is read for a source or a truth of the sheet."""
+    other = referred(path)
+    return path if other is None else result_of(samples[other], samples, settings).path

@@ -1,0 +1,110 @@
+"""Names of spectral bands, in the many spellings of files, and which band of a file is which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from parafovea.errors import SourceError
+
+#: The bands of the optical models, in their order.
+OPTICAL = ("B02", "B03", "B04", "B08")
+
+#: Sentinel-2 bands at 10 m by their colours.
+_COLOURS = {"BLUE": "B02", "GREEN": "B03", "RED": "B04", "NIR": "B08"}
+
+_BAND = re.compile(r"B[0-9]{2}|B[0-9]A")
+_NUMBERED = re.compile(r"(?:B|BAND)?0*([0-9]{1,2}A?)")
+
+
+def canonical(name: str) -> str:
+    """Return the usual name of a band: `B02` of "B2", "b02", "Band 2" and "blue".
+
+    Parameters
+    ----------
+    name : str
+        Any name; one that is no band of Sentinel-2 comes back in capitals.
+    """
+    text = " ".join(name.upper().replace("_", " ").split())
+    if text in _COLOURS:
+        return _COLOURS[text]
+    found = _NUMBERED.fullmatch(text.replace(" ", ""))
+    if found is None or text.isdecimal():
+        return text
+    number = found[1]
+    return f"B{number}" if number.endswith("A") else f"B{int(number):02d}"
+
+
+def described(description: str | None) -> str:
+    """Return the band that a description names, such as `B08` of "B8, central 832 nm" or "".
+
+    Parameters
+    ----------
+    description : str or None
+        What a file says of one of its bands.
+    """
+    text = description or ""
+    # Not the colours: "red edge 1" is not B04.
+    words = {word for word in re.split(r"[^0-9A-Za-z]+", text) if word.upper() not in _COLOURS}
+    bands = {name for name in map(canonical, words) if _BAND.fullmatch(name)}
+    return bands.pop() if len(bands) == 1 else canonical(text)
+
+
+def choose_bands(
+    path: str,
+    *,
+    count: int,
+    wanted: Sequence[str],
+    given: Sequence[str] | None,
+    descriptions: Sequence[str | None],
+    refused: type[SourceError] = SourceError,
+) -> tuple[int, ...]:
+    """Return the index, from 0, of each wanted band in a file.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    count : int
+        Bands in the file.
+    wanted : sequence of str
+        Names of the bands to read, in the order to read them in.
+    given : sequence of str, optional
+        What the user says the file's bands are, in its order; wins over the descriptions.
+    descriptions : sequence of str or None
+        What the file says of each of its bands.
+    refused : type
+        Error to raise.
+
+    Raises
+    ------
+    SourceError
+        Of the type `refused`: if a wanted band is not there, or nobody says which bands are there.
+    """
+    if given is not None and len(given) != count:
+        raise refused(
+            f"{path} has {_bands(count)}, and bands={','.join(given)} names {len(given)}: "
+            "name all bands of the file, in its order"
+        )
+    names = [canonical(name) for name in given] if given is not None else []
+    if given is None:
+        names = [described(text) for text in descriptions]
+    missing = [name for name in wanted if names.count(canonical(name)) != 1]
+    if not missing:
+        return tuple(names.index(canonical(name)) for name in wanted)
+    if given is None and not any(names):
+        raise refused(
+            f"{path} has {_bands(count)} and does not name them: write bands= with the names of "
+            f"all of them in the metadata column of the sample sheet, such as "
+            f"bands={','.join(wanted)}"
+        )
+    times = "twice" if names.count(canonical(missing[0])) > 1 else "not"
+    raise refused(
+        f"{path} has the band {missing[0]} {times} among its {count} "
+        f"({', '.join(name or '?' for name in names)}): the model reads {', '.join(wanted)}; "
+        "name the file's bands with bands= in the metadata column, or write it again with them"
+    )
+
+
+def _bands(count: int) -> str:
+    return f"{count} band{'' if count == 1 else 's'}"

@@ -1,0 +1,79 @@
+"""Learning classes that exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from monai.losses import DiceCELoss
+from numpy.typing import NDArray
+from torch import Tensor
+
+from parafovea.models.network import FusedUNet
+from parafovea.models.spec import ModelSpec
+from parafovea.quality.compare import prediction_confusion
+from parafovea.quality.overlap import confusion_matrix, overlap_metrics
+from parafovea.store import Stored
+from parafovea.training.objectives.objective import Scores
+from parafovea.training.samples import OpenSample, TrainingWindow
+
+
+class SegmentationObjective:
+    """Dice plus cross-entropy; checkpoints are chosen by the mean intersection over union.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model to be.
+    validation : sequence of OpenSample
+        Samples that choose the best checkpoint.
+    """
+
+    loss_name = "Dice + cross-entropy"
+    score_name = "IoU"
+    score = "validation_iou"
+
+    def __init__(self, spec: ModelSpec, validation: Sequence[OpenSample]) -> None:
+        self._spec = spec
+        self._samples = validation
+        self._loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
+        self._confusion = self._none()
+
+    def _none(self) -> NDArray[np.int64]:
+        return np.zeros((len(self._spec.classes),) * 2, dtype=np.int64)
+
+    def start(self, network: FusedUNet) -> None:
+        """Leave the network as it is."""
+
+    def target(self, window: TrainingWindow) -> Tensor:
+        """Return class indices, (1, z, y, x) int64."""
+        return torch.from_numpy(window.target.astype(np.int64))[None]
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch."""
+        return cast(Tensor, self._loss(logits, targets))
+
+    def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
+        """Count which classes the voxels of a batch were given."""
+        found = logits.argmax(dim=1).cpu().numpy().astype(np.uint8)
+        for classes, window in zip(found, windows, strict=True):
+            truth = window.target.reshape(classes.shape)
+            self._confusion += confusion_matrix(truth, classes, len(self._spec.classes))
+
+    def scores(self) -> dict[str, float]:
+        """Return validation_iou, the mean, and iou.CLASS."""
+        found = overlap_metrics(self._confusion, self._spec.classes)
+        iou = {name: float(found["iou", name] or 0.0) for name in self._spec.objects}
+        self._confusion = self._none()
+        mean = {self.score: float(np.mean(list(iou.values())))}
+        return mean | {f"iou.{name}": value for name, value in iou.items()}
+
+    def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
+        """Return all overlap metrics, of all classes."""
+        confusion = self._none()
+        for stored, sample in zip(predictions, self._samples, strict=True):
+            confusion += prediction_confusion(stored, sample.truth, len(self._spec.classes))
+        found = overlap_metrics(confusion, self._spec.classes)
+        return {".".join(path): value for path, value in found.items()}

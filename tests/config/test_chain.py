@@ -1,0 +1,348 @@
+"""Samples that take their source or truth from other samples."""
+
+import json
+
+import numpy as np
+import pytest
+
+from parafovea.config import read_project
+from parafovea.config.chain import band_problem
+from parafovea.errors import ParafoveaError, describe
+
+BANDS = ("B02", "B03", "B04", "B08")
+
+
+@pytest.fixture(autouse=True)
+def _inside(project_folder, monkeypatch):
+    monkeypatch.chdir(project_folder.path)
+
+
+@pytest.fixture
+def chain(project_folder):
+    """Return a project of four samples in which c needs b, and b needs a."""
+    for name in "cd":
+        project_folder.add(name)
+    rows = {row[0]: row for row in project_folder.rows}
+    rows["b"][2:] = ["@a", "", ""]
+    rows["c"][2:] = ["@b", "@a", ""]
+    project_folder.rows[:] = [rows[name] for name in "cdba"]
+    return project_folder
+
+
+def read(folder):
+    folder.write()
+    return read_project(folder.path / "config/config.yaml")
+
+
+def refusal(folder) -> str:
+    with pytest.raises(ParafoveaError) as caught:
+        read(folder)
+    return describe(caught.value)
+
+
+def row(folder, name):
+    return next(row for row in folder.rows if row[0] == name)
+
+
+def test_a_source_and_a_truth_are_the_results_of_other_samples(chain):
+    project = read(chain)
+    assert project.source("c") == "results/b/classes.ome.zarr"
+    assert project.truth("c") == "results/a/classes.ome.zarr"
+    plan = project.plan("c")
+    assert plan["source"] == project.source("c")
+    assert plan["truth"] == project.truth("c")
+    assert plan["files"]["source"] == ["results/b/classes.ome.zarr"]
+    assert plan["files"]["truth"] == ["results/a/classes.ome.zarr"]
+    assert json.loads(json.dumps(plan)) == plan
+
+
+def test_what_a_sample_needs_comes_before_it_whatever_the_order_of_lines(chain):
+    project = read(chain)
+    assert project.upstream("c") == ("a", "b")
+    assert project.upstream("d") == ()
+
+
+def test_grids_follow_along_the_chain_before_anything_is_there(chain):
+    # 20 x 40 x 36 voxels of 16 nm; the prediction is half as fine, and that is the next source
+    chain.config["tasks"]["cell"]["inference"] = {"output_scale": 0.5, "windows_per_shard": 1}
+    project = read(chain)
+    assert project.grid("a").shape == (20, 40, 36)
+    assert project.grid("b").shape == (10, 20, 18)
+    assert project.grid("b").spacing == (32, 32, 32)
+    # at the model's 16 nm that is the volume of `a` again, and as many shards
+    assert project.grid("c").shape == (10, 20, 18)
+    assert [project.shards(name) for name in "abc"] == [8, 8, 8]
+
+
+def test_what_the_sheet_says_of_a_result_wins_over_the_result(chain):
+    row(chain, "b")[4] = "spacing=32,32,32 unit=nm"
+    grid = read(chain).grid("b")
+    assert (grid.shape, grid.spacing) == ((20, 40, 36), (32, 32, 32))
+
+
+def test_a_heatmap_has_the_voxels_of_its_scan(chain):
+    spec = json.loads((chain.path / "models/cell/model.json").read_text())
+    (chain.path / "models/nodule").mkdir()
+    card = {**spec, "kind": "detection", "classes": ["nodule"], "spacing": [8, 8, 8]}
+    (chain.path / "models/nodule/model.json").write_text(json.dumps(card))
+    (chain.path / "models/nodule/model.safetensors").touch()
+    chain.config["tasks"]["nodules"] = {"kind": "detection", "model": "models/nodule"}
+    row(chain, "a")[1] = "nodules"
+    row(chain, "c")[3] = ""
+    project = read(chain)
+    assert project.source("b") == "results/a/heatmap.nii.gz"
+    assert project.grid("b").shape == (20, 40, 36)
+    assert project.predicted_of("detection") == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "expected"),
+    [
+        ("b", 2, "@bb", "config/samples.tsv:4: source '@bb' of sample 'b' is no sample of "),
+        ("b", 2, "@", "source '@' of sample 'b' is no sample of"),
+        ("b", 2, "@b", "config/samples.tsv:4: source '@b' of sample 'b' is the sample itself"),
+        ("d", 3, "@e", "config/samples.tsv:3: truth '@e' of sample 'd' is no sample of "),
+        ("d", 4, "objects=@a", "objects '@a' of sample 'd': another sample's result can be a sour"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_named(chain, name, column, value, expected):
+    row(chain, name)[column] = value
+    message = refusal(chain)
+    assert expected in message
+    assert message.count("\n") == 0
+
+
+def test_a_name_that_is_nearly_right_is_suggested(chain):
+    chain.add("refined_2019")
+    row(chain, "b")[2] = "@refined_2018"
+    assert "did you mean 'refined_2019'?" in refusal(chain)
+
+
+def test_a_circle_is_named_whole_and_once_from_its_first_line(chain):
+    row(chain, "a")[2] = "@c"
+    row(chain, "c")[3] = ""
+    assert refusal(chain) == (
+        "config/samples.tsv:2: samples wait for each other in a circle: c needs b needs a needs c: "
+        "give one of them a source or a truth that is no other sample's result"
+    )
+
+
+def test_a_circle_through_a_truth_is_one(chain):
+    row(chain, "a")[3] = "@b"
+    assert "b needs a needs b" in refusal(chain)
+
+
+def training(recipe, *samples):
+    return {"recipe": recipe, "samples": list(samples[:1]), "validation": list(samples[1:])}
+
+
+def test_a_circle_through_a_model_that_is_trained_here_names_the_model(chain, recipe):
+    # d is predicted by a model that learns from c, which needs b, which needs d
+    chain.config["tasks"]["learned"] = {
+        "model": "models/new",
+        "training": training(recipe, "c", "e"),
+        "predict_training": True,
+    }
+    chain.add("e", task="learned")
+    row(chain, "c")[1] = row(chain, "d")[1] = "learned"
+    row(chain, "b")[2] = "@d"
+    message = refusal(chain)
+    assert "c needs b needs d needs model models/new needs c: " in message
+
+
+def test_samples_that_learn_together_and_are_predicted_wait_in_no_circle(chain, recipe):
+    chain.config["tasks"]["cell"] |= {
+        "model": "models/new",
+        "training": training(recipe, "a", "d"),
+        "predict_training": True,
+    }
+    assert read(chain).upstream("c") == ("a", "b")
+
+
+def test_a_sample_for_training_alone_has_no_result_to_be_a_source(chain, recipe):
+    chain.config["tasks"]["cell"] |= {
+        "model": "models/new",
+        "training": training(recipe, "a", "d"),
+    }
+    message = refusal(chain)
+    assert (
+        "config/samples.tsv:4: source '@a' of sample 'b' has no result, since a is for" in message
+    )
+    assert "set tasks.cell.predict_training: true" in message
+
+
+def test_a_sample_that_a_model_learns_from_may_be_another_ones_result(chain, recipe):
+    # c learns from the classes that another task found in `a`
+    chain.config["tasks"]["learned"] = {
+        "model": "models/new",
+        "training": training(recipe, "c", "d"),
+    }
+    row(chain, "c")[1] = row(chain, "d")[1] = "learned"
+    project = read(chain)
+    plan = project.training_plan("models/new")
+    assert plan["samples"][0]["truth"] == "results/a/classes.ome.zarr"
+    assert plan["truths"] == ["results/a/classes.ome.zarr", "data/d_truth.tif"]
+    assert project.predicted == ("b", "a")
+
+
+@pytest.fixture
+def refinement(chain):
+    """Return the chain with a mosaic as `a`, which is refined; `b` takes a band of the result."""
+    file = chain.path / "models/cell/model.json"
+    card = {
+        **json.loads(file.read_text()),
+        "kind": "refinement",
+        "unit": "meter",
+        "spacing": [1, 10, 10],
+        "normalization": {"method": "none"},
+        "network": {"dimensions": 2, "fusion": "none"},
+        "context": None,
+        "window": [1, 32, 32],
+        "bands": BANDS,
+        "classes": BANDS,
+    }
+    folder = chain.path / "models/optical"
+    folder.mkdir()
+    (folder / "model.json").write_text(json.dumps(card))
+    (folder / "model.safetensors").touch()
+    chain.config["tasks"]["optical"] = {"kind": "refinement", "model": "models/optical"}
+    row(chain, "a")[1] = "optical"
+    row(chain, "b")[4] = "channel=3"
+    row(chain, "c")[3] = ""
+    return chain
+
+
+def test_the_result_of_a_mosaic_is_its_refined_image(refinement):
+    project = read(refinement)
+    assert project.source("b") == "results/a/refined.tif"
+    assert project.predicted_of("refinement") == ("a",)
+    assert project.predicted_of("refinement", "tiles") == ()
+    # 20 x 40 x 36 voxels of 16 nm are less than one of 10 m
+    assert project.grid("b").shape == (1, 1, 1)
+    row(refinement, "b")[4] = ""
+    assert "source '@a' of sample 'b' does not fit its model models/cell: it takes one channel" in (
+        refusal(refinement)
+    )
+
+
+def test_refined_bands_fit_the_next_model_of_the_same_bands(refinement):
+    row(refinement, "b")[1] = "optical"
+    row(refinement, "c")[4] = "channel=0"
+    assert read(refinement).source("c") == "results/b/refined.tif"
+
+
+def test_a_folder_of_geotiffs_is_tiles_for_a_refinement_and_slices_for_others(refinement):
+    folder = refinement.path / "scenes"
+    folder.mkdir()
+    (folder / "1.tif").write_bytes((refinement.path / "data/d.tif").read_bytes())
+    row(refinement, "a")[2:4] = ["scenes", ""]
+    row(refinement, "b")[1:] = ["optical", "@a", "", ""]
+    row(refinement, "c")[1:] = ["optical", "@b", "", ""]
+    row(refinement, "d")[2:4] = ["scenes", ""]
+    project = read(refinement)
+    assert project.predicted_tiles == ("c", "b", "a")
+    assert project.predicted_of("refinement", "tiles") == ("c", "b", "a")
+    assert project.tile_sizes("c") == {(40, 36): 1}
+    (folder / "1.tif").rename(folder / "1.jpg")
+    row(refinement, "d")[2] = "data/d.tif"
+    assert "source of sample 'a': No NPZ tiles found in scenes" in refusal(refinement)
+
+
+def give_bands(folder, bands):
+    file = folder.path / "models/cell/model.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "bands": list(bands)}))
+
+
+def test_a_model_that_takes_named_bands_cannot_take_classes(chain):
+    give_bands(chain, BANDS)
+    message = refusal(chain)
+    assert "config/samples.tsv:4: source '@a' of sample 'b' does not fit its model" in message
+    assert "takes the bands B02, B03, B04, B08, and there is one channel without a name" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "tiles", "chosen"),
+    [
+        ((), (), False, False),
+        ((), (), True, False),
+        (BANDS, BANDS, True, False),
+        (BANDS, ("B08", "B04"), False, False),
+        (BANDS, (), False, True),
+        (("NDVI",), (), True, False),
+    ],
+)
+def test_a_result_with_the_bands_of_the_model_fits(given, taken, tiles, chosen):
+    assert band_problem(given, taken, tiles=tiles, chosen=chosen) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "tiles", "expected"),
+    [
+        (BANDS, ("B08", "B04"), True, "takes the bands B08, B04, and there is B02, B03"),
+        (BANDS, ("VV", "VH"), False, "takes the bands VV, VH"),
+        (BANDS, (), False, "choose one by channel=0"),
+        (BANDS, (), True, "takes one channel, and there are B02"),
+        ((), BANDS, True, "one channel without a name"),
+    ],
+)
+def test_a_result_of_other_bands_is_refused(given, taken, tiles, expected):
+    problem = band_problem(given, taken, tiles=tiles)
+    assert problem is not None
+    assert expected in problem
+
+
+@pytest.fixture
+def tiles(chain):
+    """Return the chain with a folder of tiles as the source of `a`."""
+    folder = chain.path / "tiles"
+    folder.mkdir()
+    for name in ("one", "two"):
+        np.savez(folder / f"{name}.npz", opt_v1=np.zeros((4, 32, 48), np.float32))
+    row(chain, "a")[2:] = ["tiles", "", ""]
+    return chain
+
+
+def test_tiles_are_followed_along_the_chain(tiles):
+    project = read(tiles)
+    assert [project.is_tiles(name) for name in "abcd"] == [True, True, True, False]
+    assert project.source("b") == "results/a/tiles"
+    assert project.plan("b")["files"]["source"] == ["results/a/tiles.tsv"]
+    assert project.plan("a")["files"]["source"] == ["tiles"]
+    assert project.predicted_tiles == ("c", "b", "a")
+    assert project.predicted_volumes == ("d",)
+    assert project.predicted_of("segmentation") == ("d",)
+    assert project.predicted_of("segmentation", "tiles") == ("c", "b", "a")
+
+
+def test_tiles_as_the_truth_of_a_volume_and_the_reverse_are_refused(tiles):
+    for truth in ("@a", "tiles"):
+        row(tiles, "d")[3] = truth
+        assert f"config/samples.tsv:3: truth '{truth}' of sample 'd' is a folder of tiles, but" in (
+            refusal(tiles)
+        )
+    row(tiles, "d")[3] = ""
+    for truth in ("@d", "data/d.tif"):
+        row(tiles, "b")[3] = truth
+        assert f"truth '{truth}' of sample 'b' is a volume, but its source is a folder" in (
+            refusal(tiles)
+        )
+
+
+def test_the_truth_of_tiles_may_be_a_folder_of_geotiffs_but_not_an_empty_one(tiles):
+    truth = tiles.path / "labels"
+    truth.mkdir()
+    row(tiles, "a")[3] = "labels"
+    assert "truth of sample 'a': No NPZ tiles found in labels" in refusal(tiles)
+    (truth / "one.tif").touch()
+    assert read(tiles).plan("a")["files"]["truth"] == ["labels"]
+
+
+def test_a_shared_cache_takes_results_and_tiles_as_sources_but_no_other_folders(tiles):
+    read(tiles).require_hashable()
+    folder = tiles.path / "slices"
+    folder.mkdir()
+    (folder / "1.tif").write_bytes((tiles.path / "data/d.tif").read_bytes())
+    row(tiles, "d")[2] = "slices"
+    project = read(tiles)
+    with pytest.raises(ParafoveaError, match="cannot tell the content of slices"):
+        project.require_hashable()
