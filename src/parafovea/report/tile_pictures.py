@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.colors import Normalize
 
 from parafovea.quality.spectral import NIR, ndvi
-from parafovea.quality.tile_files import read_input, read_optical_truth, read_refined
+from parafovea.quality.tile_files import TileFiles
 from parafovea.quality.tile_tables import TileEntry
 from parafovea.report.canvas import Drawing, save
 from parafovea.report.tile_panels import (
@@ -64,11 +64,15 @@ class RefinedTile:
     truth: Array | None
 
     @classmethod
-    def read(cls, entry: TileEntry, truth: Path | None) -> RefinedTile:
-        """Read what belongs to a tile; `truth` is the folder of the truth."""
-        kind, source = read_input(entry)
-        true = None if truth is None else read_optical_truth(truth, entry)
-        return cls(entry, source, kind == "radar", read_refined(entry), true)
+    def read(cls, entry: TileEntry, files: TileFiles) -> RefinedTile:
+        """Read what belongs to a tile."""
+        return cls(
+            entry,
+            files.read_input(entry),
+            not files.optical,
+            files.read_refined(entry),
+            files.read_optical_truth(entry),
+        )
 
     @property
     def optical_source(self) -> Array | None:
@@ -84,7 +88,7 @@ class RefinedTile:
 
 
 def draw_refined(
-    entries: Sequence[TileEntry], scores: pd.DataFrame, path: Path, *, truth: Path | None
+    entries: Sequence[TileEntry], scores: pd.DataFrame, path: Path, *, files: TileFiles
 ) -> Drawing:
     """Draw tiles before and after, and their truth, in the order given.
 
@@ -96,8 +100,8 @@ def draw_refined(
         Rows of `tile_quality.tsv`, by name.
     path : Path
         PNG file to write; says so where there is no tile.
-    truth : Path or None
-        Folder of the truth.
+    files : TileFiles
+        Reads the tiles.
 
     Returns
     -------
@@ -108,7 +112,7 @@ def draw_refined(
     if not entries:
         words = "No tile was refined."
         return save(no_panels("no tile was refined"), Drawing(path, title, words))
-    tiles = [RefinedTile.read(entry, truth) for entry in entries]
+    tiles = [RefinedTile.read(entry, files) for entry in entries]
     judged = any(tile.truth is not None for tile in tiles)
     rows = [
         _row(tile, dict(scores.loc[[tile.entry.name]].iloc[0]), judged=judged) for tile in tiles
