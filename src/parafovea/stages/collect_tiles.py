@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from parafovea.errors import SourceError
-from parafovea.stages.predict_tiles import COLUMNS
 from parafovea.store import replacing
+from parafovea.writers.tile_ledger import COLUMNS
 
 logger = logging.getLogger(__name__)
 
