@@ -36,6 +36,15 @@ if PROJECT.predicted_tiles:
 
     include: "workflow/rules/predict_tiles.smk"
     include: "workflow/rules/collect_tiles.smk"
+
+
+if PROJECT.predicted_of("refinement"):
+
+    include: "workflow/rules/export_mosaic.smk"
+
+
+if PROJECT.predicted_tiles or PROJECT.predicted_of("refinement"):
+
     include: "workflow/rules/measure_tiles.smk"
     include: "workflow/rules/render_tiles.smk"
 
@@ -55,6 +64,7 @@ rule all:
         predicted("quality.json"),
         predicted_of("segmentation", "objects.tsv"),
         predicted_of("detection", "detections.json"),
+        predicted_of("refinement", "refined.tif"),
         predicted_tiles("tiles.tsv"),
 
 

@@ -12,9 +12,10 @@ import torch
 from parafovea.errors import ModelError
 from parafovea.grid import Shape
 from parafovea.inference.inputs import ModelInputs
+from parafovea.models.card import read_spec
 from parafovea.models.folder import save_model
 from parafovea.models.network import FusedUNet
-from parafovea.models.spec import BackboneSpec, ModelSpec, SpacingTuple, read_spec
+from parafovea.models.spec import BackboneSpec, ModelSpec, SpacingTuple
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.make_phantom import make_phantom
 from parafovea.stages.resample_volume import resample_volume

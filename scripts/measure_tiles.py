@@ -23,5 +23,7 @@ with stage(snakemake):
         truth=snakemake.params.truth,
         kind=snakemake.params.kind,
         classes=snakemake.params.classes,
+        bands=snakemake.params.bands,
+        metadata=snakemake.params.metadata,
         limits={name: Limit(**each) for name, each in snakemake.params.limits.items()},
     )

@@ -20,6 +20,8 @@ with stage(snakemake):
         sample=snakemake.wildcards.sample,
         kind=snakemake.params.kind,
         classes=snakemake.params.classes,
+        bands=snakemake.params.bands,
+        metadata=snakemake.params.metadata,
         truth=snakemake.params.truth,
         settings=TileReportSettings.model_validate(snakemake.params.settings),
     )

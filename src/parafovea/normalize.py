@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,10 @@ from parafovea.resample import ReadBox
 #: Bins of the histogram of floating-point sources; integers of up to 16 bits are counted exactly.
 BINS = 2**16
 SLAB_VOXELS = 2**24
+
+#: Values of a source with bands that are read at once, and what the side of a piece of a plane is
+#: a multiple of, so that blocks of a file are not decoded twice.
+BAND_VALUES, BAND_SIDE = 2**22, 512
 
 NonFinite = Literal["error"] | float
 
@@ -36,6 +41,7 @@ class Statistics:
         Voxels that are NaN or infinite, counted in no bin.
     sha256 : str
         Of dtype, shape and voxels, in z, y, x order: the same for the same content in any format.
+        Of a source with bands, piece by piece.
     """
 
     edges: NDArray[np.float64]
@@ -64,22 +70,30 @@ class Statistics:
         return below + (above - below) * float(rank - np.floor(rank))
 
 
-def _slabs(grid: Grid) -> Iterator[Box]:
-    depth = max(1, SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
-    return grid.box.tiles((depth, grid.shape[1], grid.shape[2]))
+def _slabs(grid: Grid, bands: int) -> Iterator[Box]:
+    """Yield slabs of planes; of a source with bands, whose plane may be a mosaic, pieces of one."""
+    depth, height, width = 1, *grid.shape[1:]
+    most = SLAB_VOXELS if not bands else BAND_VALUES // bands
+    if not bands or height * width <= most:
+        depth = max(1, most // (height * width))
+    else:
+        height = width = max(BAND_SIDE, math.isqrt(most) // BAND_SIDE * BAND_SIDE)
+    return grid.box.tiles((depth, height, width))
 
 
-def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any]) -> Statistics:
+def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any], *, bands: int = 0) -> Statistics:
     """Stream over a source and return the statistics of its voxels.
 
     Parameters
     ----------
     read : callable
-        Returns the voxels (z, y, x) of a box.
+        Returns the voxels ([band,] z, y, x) of a box.
     grid : Grid
         Grid of the source.
     dtype : dtype
         Of the source: integer or floating point.
+    bands : int
+        How many the source has; 0 for one channel without a name.
 
     Returns
     -------
@@ -96,7 +110,7 @@ def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any]) -> Statistics:
     nonfinite, low, high = 0, np.inf, -np.inf
     counts = np.zeros(BINS, dtype=np.int64)
     offset = int(np.iinfo(dtype).min) if exact else 0
-    for box in _slabs(grid):
+    for box in _slabs(grid, bands):
         slab = np.ascontiguousarray(read(box))
         digest.update(slab.astype(dtype.newbyteorder("<"), copy=False).data)
         if exact:
@@ -111,7 +125,7 @@ def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any]) -> Statistics:
     if high < low:
         raise VoxelError("every voxel is NaN or infinite: check how the file was written")
     width = (high - low) / (BINS - 1) or 1.0
-    for box in _slabs(grid):
+    for box in _slabs(grid, bands):
         slab = read(box)
         bins = np.rint((slab[np.isfinite(slab)].astype(np.float64) - low) / width)
         counts += np.bincount(bins.astype(np.int64), minlength=BINS)

@@ -17,6 +17,7 @@ from parafovea.report.sample import SampleResults
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.collect_tiles import collect_tiles
 from parafovea.stages.detect_nodules import detect_nodules
+from parafovea.stages.export_mosaic import export_mosaic
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.measure_detections import measure_detections
@@ -110,6 +111,8 @@ def run_sample(
     _predict(project, sample, results, announce)
     if project.kind(sample) == "detection":
         return _detect(project, sample, results, announce, clock)
+    if project.kind(sample) == "refinement":
+        return _refine(project, sample, results, announce)
     return _segment(project, sample, results, announce)
 
 
@@ -144,8 +147,7 @@ def run_chain(project: Project, sample: str, *, announce: Announce = _silent) ->
 
 
 def _tiles(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
-    entry, task, recipe = project.samples[sample], project.task(sample), project.recipe(sample)
-    source, truth = project.source(sample), project.truth(sample)
+    entry, task, source = project.samples[sample], project.task(sample), project.source(sample)
     ledger = results.folder / "shards" / "1.tsv"
     announce("predict_tiles")
     predict_tiles(
@@ -165,15 +167,38 @@ def _tiles(project: Project, sample: str, results: SampleResults, announce: Anno
         results.quarantine,
         strict=task.tiles.strict,
     )
+    return _judge_tiles(project, sample, results, announce)
+
+
+def _refine(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
+    announce("export_mosaic")
+    export_mosaic(
+        project.source(sample),
+        results.volume,
+        results.prediction,
+        results.refined,
+        results.ledger,
+        results.quarantine,
+        metadata=project.samples[sample].metadata,
+    )
+    return _judge_tiles(project, sample, results, announce)
+
+
+def _judge_tiles(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
+    """Measure and draw the tiles of a folder, or the blocks of a mosaic."""
+    entry, task, recipe = project.samples[sample], project.task(sample), project.recipe(sample)
+    truth = project.truth(sample)
     announce("measure_tiles")
     measure_tiles(
         results.ledger,
         results.quarantine,
         TileQuality(results.quality, results.quality_table, results.tile_quality),
-        source=source,
+        source=project.source(sample),
         truth=truth,
         kind="segmentation" if task.kind == "segmentation" else "refinement",
         classes=recipe.classes,
+        bands=recipe.bands,
+        metadata=entry.metadata,
         limits=task.quality.limits,
     )
     announce("render_tiles")
@@ -185,6 +210,8 @@ def _tiles(project: Project, sample: str, results: SampleResults, announce: Anno
         sample=sample,
         kind="segmentation" if task.kind == "segmentation" else "refinement",
         classes=recipe.classes,
+        bands=recipe.bands,
+        metadata=entry.metadata,
         truth=truth,
         settings=task.tile_report,
     )

@@ -109,15 +109,15 @@ def test_a_radar_input_is_no_reference_of_colours(folder):
     for name in folder.names:
         shape = array(folder.source_file(name), "opt_v1").shape[1:]
         write_tile(folder.root / "source", name, {"sar": np.full((2, *shape), 0.3, np.float32)})
-    record, rows, _ = measure(folder)
+    record, rows, _ = measure(folder, bands=("VV", "VH"))
     assert record["metrics"]["preservation"]["ndvi_rmse"] is None
     assert record["metrics"]["gain"]["psnr"] is None
     assert rows["accuracy.psnr"].notna().sum() == 5
 
 
 def test_truth_of_another_size_names_the_tile_and_writes_nothing(folder):
-    write_tile(folder.truth, "tile_0001", {"opt_v2": np.zeros((4, 5, 6), np.float32)})
-    with pytest.raises(TileError, match=r"tile_0001\.npz is 4 × 5 × 6.*is 4 × 36 × 52") as caught:
+    write_tile(folder.truth, "tile_0001", {"opt_v2": np.ones((4, 16, 20), np.float32)})
+    with pytest.raises(TileError, match=r"tile_0001\.npz is 4 × 16 × 20.*is 4 × 36 × 52") as caught:
         measure(folder)
     assert caught.value.__notes__[0].startswith("for tile 'tile_0001' of ")
     assert not (folder.root / "results" / "quality.json").exists()
@@ -136,10 +136,11 @@ def test_truth_that_is_for_no_tile_or_no_folder_is_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"PK\x03\x04 cut off", "cannot be read as a tile"),
-        (None, "cannot be read as a tile"),
-        ({"other": np.zeros(3)}, "holds other: one of opt_v2 is needed"),
-        ({"opt_v2": np.array([{}], dtype=object)}, "cannot be read as a tile"),
+        (b"PK\x03\x04 cut off", "cannot be read"),
+        (None, "cannot be read"),
+        ({"other": np.zeros(3)}, "has no array opt_v2, but other"),
+        ({"opt_v2": np.array([{}], dtype=object)}, "holds pickled Python objects"),
+        ({"opt_v2": np.zeros((3, 36, 52))}, "is 3 × 36 × 52"),
     ],
 )
 def test_a_damaged_result_says_to_predict_again(folder, content, words):

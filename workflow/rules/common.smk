@@ -252,6 +252,22 @@ def samples_of_type(type):
     )
 
 
+def samples_with_ledger():
+    """Return what the names match of folders of tiles, and of mosaics, which count as such."""
+    return named(
+        sample
+        for sample in PROJECT.samples
+        if PROJECT.is_tiles(sample) or PROJECT.kind(sample) == "refinement"
+    )
+
+
+def refined_mosaic(wildcards):
+    """Return the refined image of a mosaic, nothing for a folder of tiles."""
+    if PROJECT.is_tiles(wildcards.sample):
+        return []
+    return f"{PROJECT.folder(wildcards.sample)}/refined.tif"
+
+
 def tile_files(what):
     """Return a function of the wildcards: what the source or truth of a tile sample waits for.
 
@@ -260,7 +276,8 @@ def tile_files(what):
 
     def files(wildcards):
         found = plan(wildcards.sample)["files"][what]
-        if PROJECT.tile_folder(wildcards.sample, what) is None:
+        is_tiles = PROJECT.is_tiles(wildcards.sample)
+        if not is_tiles or PROJECT.tile_folder(wildcards.sample, what) is None:
             return found
         return [ancient(path) for path in found]
 
@@ -271,6 +288,8 @@ def tile_content(what):
     """Return a function of the wildcards: a hash of the tiles in such a folder."""
 
     def content(wildcards):
+        if not PROJECT.is_tiles(wildcards.sample):
+            return ""
         return PROJECT.tile_content(wildcards.sample, what)
 
     return content

@@ -2,8 +2,10 @@ rule measure_tiles:
     input:
         ledger="<results>/{sample}/tiles.tsv",
         quarantine="<results>/{sample}/quarantine.tsv",
+        mosaic=refined_mosaic,
         source=tile_files("source"),
         truth=tile_files("truth"),
+        metadata=setting("files.metadata"),
     output:
         json="<results>/{sample}/quality.json",
         table=report(
@@ -18,7 +20,7 @@ rule measure_tiles:
     benchmark:
         "<benchmarks>/{sample}/measure_tiles.tsv"
     wildcard_constraints:
-        sample=samples_of_type("tiles"),
+        sample=samples_with_ledger(),
     conda:
         "../../envs/parafovea.yaml"
     resources:
@@ -30,6 +32,8 @@ rule measure_tiles:
         content=tile_content("truth"),
         kind=setting("task.kind"),
         classes=setting("recipe.classes"),
+        bands=setting("recipe.bands"),
+        metadata=setting("metadata"),
         limits=setting("task.quality.limits"),
         code=fingerprint("measure_tiles"),
     message:

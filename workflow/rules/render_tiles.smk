@@ -2,11 +2,13 @@ rule render_tiles:
     input:
         ledger="<results>/{sample}/tiles.tsv",
         quarantine="<results>/{sample}/quarantine.tsv",
+        mosaic=refined_mosaic,
         quality="<results>/{sample}/quality.json",
         metrics="<results>/{sample}/quality.tsv",
         tiles="<results>/{sample}/tile_quality.tsv",
         source=tile_files("source"),
         truth=tile_files("truth"),
+        metadata=setting("files.metadata"),
     output:
         html="<results>/{sample}/report.html",
         figures=report(
@@ -21,7 +23,7 @@ rule render_tiles:
     benchmark:
         "<benchmarks>/{sample}/render_tiles.tsv"
     wildcard_constraints:
-        sample=samples_of_type("tiles"),
+        sample=samples_with_ledger(),
     conda:
         "../../envs/parafovea.yaml"
     resources:
@@ -32,6 +34,8 @@ rule render_tiles:
         content=tile_content("truth"),
         kind=setting("task.kind"),
         classes=setting("recipe.classes"),
+        bands=setting("recipe.bands"),
+        metadata=setting("metadata"),
         settings=setting("task.tile_report"),
         code=fingerprint("render_tiles"),
     message:

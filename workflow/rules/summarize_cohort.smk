@@ -4,7 +4,8 @@ rule summarize_cohort:
         predictions=predicted_volumes("prediction.ome.zarr"),
         tables=predicted_of("segmentation", "objects.tsv"),
         detections=predicted_of("detection", "detections.json"),
-        tile_tables=predicted_tiles("tile_quality.tsv"),
+        tile_tables=predicted_tiles("tile_quality.tsv")
+        + predicted_of("refinement", "tile_quality.tsv"),
         quality=predicted("quality.json"),
         metrics=predicted("quality.tsv"),
     output:
@@ -25,7 +26,11 @@ rule summarize_cohort:
             if PROJECT.predicted_of("detection")
             else []
         ),
-        tiles="<results>/cohort/tiles.tsv" if PROJECT.predicted_tiles else [],
+        tiles=(
+            "<results>/cohort/tiles.tsv"
+            if PROJECT.predicted_tiles or PROJECT.predicted_of("refinement")
+            else []
+        ),
         figure=report(
             "<results>/cohort/quality.png",
             caption="../report/cohort.rst",

@@ -47,6 +47,7 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
             metadata=parse_metadata(sample.metadata, folder=Path()),
             finer_than=recipe.spacing,
             unit=recipe.unit,
+            bands=recipe.bands,
         ).converted(recipe.unit)
     return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
 
@@ -66,9 +67,10 @@ def result_grid(source: Grid, recipe: Recipe, *, output_scale: Vector) -> Grid:
     Returns
     -------
     Grid
-        That of the prediction; a heatmap has the voxels of the scan instead.
+        That of the prediction; a heatmap has the voxels of the scan instead, and a refined image
+        the pixels of the mosaic.
     """
-    if recipe.kind == "detection":
+    if recipe.kind in ("detection", "refinement"):
         return source
     volume = source.resampled(recipe.spacing)
     if all(scale == 1 for scale in output_scale):

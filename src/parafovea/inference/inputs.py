@@ -79,7 +79,8 @@ class RegionInputs:
     box : Box
         The region, in voxels of the local grid; may reach outside of the volume.
     raw : ndarray or None
-        ([band,] z, y, x) float16, the region's voxels where the network takes them.
+        ([band,] z, y, x), the region's voxels where the network takes them: float16, of bands
+        float32.
     features : TokenBlock
         Local features.
     context : TokenBlock or None

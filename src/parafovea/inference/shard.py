@@ -185,6 +185,8 @@ def open_sums(
         "model": {
             "name": shard.spec.name,
             "sha256": shard.spec.weights_sha256,
+            "kind": shard.spec.kind,
+            "activation": shard.spec.activation,
             "overrides": overrides.model_dump(mode="json", exclude_none=True),
         },
         "inference": shard.settings.model_dump(mode="json", exclude=unrecorded(shard.spec)),

@@ -11,7 +11,7 @@ from parafovea.grid import Shape, shape3
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.windowing import POOLED
 from parafovea.planning.costs import Rates, cost
-from parafovea.planning.disk import HALF, stored_bytes
+from parafovea.planning.disk import stored_bytes
 from parafovea.planning.reading import Amplification, amplification
 from parafovea.planning.work import Work
 from parafovea.windows import Layout
@@ -42,7 +42,8 @@ def advice(work: Work, rates: Rates | None = None) -> Iterator[str]:
     """
     yield from _on_window(work)
     yield from _on_shards(work, cost("infer_shard", work, rates).seconds)
-    ratio = stored_bytes(work)["extract_features"] / (HALF * work.volume.size)
+    stored = stored_bytes(work)
+    ratio = stored["extract_features"] / stored["resample_volume"]
     if ratio > LARGE_FEATURES:
         yield (
             f"features take {ratio:.1f} times the bytes of the volume: train with a larger "

@@ -25,7 +25,14 @@ PLAIN, TORCH = 500e6, 2500e6
 PLANES = 32
 RESAMPLED: Shape = (64, 256, 256)
 BLENDED: Shape = (64, 128, 128)
+EXPORTED: Shape = (1, 1024, 1024)
 SCANNED = 2**24
+
+#: Bytes that the statistics of a source with bands take.
+SCANNED_BANDS = 500e6
+
+#: Side of the blocks by which a mosaic is measured and drawn.
+MEASURED_BLOCK = 256
 
 #: Tiles that are read ahead or wait to be written, in batches; bytes of a pixel and band of one.
 BATCHES_HELD, TILE_BYTES = 8, 12
@@ -116,9 +123,12 @@ def _resample_volume(work: Work, _: Rates) -> Cost:
     )
     page = work.source.shape[1] * work.source.shape[2]
     voxels = 2 * work.source.size + work.volume.size
-    held = min(work.source.size, max(behind, SCANNED))
     bands = work.recipe.channels
-    return Cost(PLAIN + bands * (24 * held + 16 * page), bands * voxels / 3e7)
+    if work.recipe.bands:
+        # of a mosaic, pieces of the plane
+        return Cost(PLAIN + SCANNED_BANDS + 24 * bands * behind, bands * voxels / 3e7)
+    held = min(work.source.size, max(behind, SCANNED))
+    return Cost(PLAIN + 24 * held + 16 * page, voxels / 3e7)
 
 
 def _extract_features(work: Work, rates: Rates) -> Cost:
@@ -197,6 +207,30 @@ def _render_detections(work: Work, _: Rates) -> Cost:
     return Cost(PLAIN + 1e9 + 100 * math.prod(work.source.shape[1:]), 60.0)
 
 
+def _export_mosaic(work: Work, _: Rates) -> Cost:
+    """Hold a block of the mosaic, with what was predicted behind it."""
+    bands = len(work.recipe.bands) + len(work.recipe.classes)
+    voxels = work.source.size + work.volume.size
+    return Cost(PLAIN + 24 * bands * math.prod(EXPORTED), bands * voxels / 2e7)
+
+
+def _measure_mosaic(work: Work, rates: Rates) -> Cost:
+    """Hold one block of a mosaic."""
+    return _measure_tiles(_blocks(work), rates)
+
+
+def _render_mosaic(work: Work, rates: Rates) -> Cost:
+    """Hold the few blocks of a mosaic that are shown."""
+    return _render_tiles(_blocks(work), rates)
+
+
+def _blocks(work: Work) -> TileWork:
+    """Return a mosaic as the tiles that it is measured and drawn by."""
+    side = MEASURED_BLOCK
+    count = math.ceil(work.source.shape[1] / side) * math.ceil(work.source.shape[2] / side)
+    return TileWork({(side, side): count}, work.recipe, work.inference)
+
+
 def _predict_tiles(work: TileWork, rates: Rates) -> Cost:
     """Hold a few batches of the largest tiles, however many tiles there are."""
     recipe, batch = work.recipe, work.inference.batch_size
@@ -252,4 +286,7 @@ STAGES: Mapping[str, Callable[[Work, Rates], Cost]] = {
     "detect_nodules": _detect_nodules,
     "measure_detections": _measure_detections,
     "render_detections": _render_detections,
+    "export_mosaic": _export_mosaic,
+    "measure_tiles": _measure_mosaic,
+    "render_tiles": _render_mosaic,
 }

@@ -11,7 +11,7 @@ from parafovea.planning.tile_work import TileWork
 from parafovea.planning.work import View, Work
 
 #: Bytes of an element: volume, features; a sum; a probability, at most; a class and an object id; a
-#: voxel of a heatmap as NIfTI; a refined pixel of a band.
+#: voxel of a heatmap as NIfTI; a pixel of a band, refined or as it came.
 HALF, SUM, PROBABILITY, LABELS, HEAT, REFLECTANCE = 2, 8, 4, 5, 4, 4
 
 #: Features of a token of the largest published DINOv3, where the weights are not on this machine.
@@ -30,13 +30,18 @@ def stored_bytes(work: Work) -> dict[str, int]:
     classes = len(work.recipe.classes)
     predicted = math.prod(work.predicted)
     return {
-        "resample_volume": HALF * work.volume.size,
+        "resample_volume": volume_bytes(work),
         "extract_features": views * _tokens(work.local, work),
         "extract_context": 0 if work.wide is None else views * _tokens(work.wide, work),
         "infer_shard": SUM * classes * _summed(work),
         "blend_shards": PROBABILITY * classes * predicted,
         **_results(work, predicted),
     }
+
+
+def volume_bytes(work: Work) -> int:
+    """Return the bytes of the normalized volume, whose bands are stored in full precision."""
+    return (REFLECTANCE * len(work.recipe.bands) or HALF) * work.volume.size
 
 
 def stored_tile_bytes(work: TileWork) -> dict[str, int]:
@@ -52,11 +57,13 @@ def stored_tile_bytes(work: TileWork) -> dict[str, int]:
 
 
 def _results(work: Work, predicted: int) -> dict[str, int]:
-    """Return the bytes of what is made of a prediction: labels, or a heatmap in the scan."""
+    """Return the bytes of what is made of a prediction: labels, a heatmap in the scan, a mosaic."""
     if work.recipe.kind == "detection":
         return {"detect_nodules": HEAT * work.source.size}
     if work.recipe.kind == "refinement":
-        return {}
+        # the overviews add a third
+        pixels = work.source.size * len(work.recipe.classes)
+        return {"export_mosaic": 4 * REFLECTANCE * pixels // 3}
     return {"segment_objects": LABELS * predicted}
 
 

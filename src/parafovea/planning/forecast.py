@@ -29,10 +29,10 @@ SHARED = (
 OF_KIND: Mapping[Kind, tuple[str, ...]] = {
     "segmentation": ("segment_objects", "measure_quality", "render_report"),
     "detection": ("detect_nodules", "measure_detections", "render_detections"),
-    "refinement": (),
+    "refinement": ("export_mosaic", "measure_tiles", "render_tiles"),
 }
 OF_TILES = tuple(TILE_STAGES)
-ORDER = (*SHARED, *OF_KIND["segmentation"], *OF_KIND["detection"], *OF_TILES)
+ORDER = (*SHARED, *OF_KIND["segmentation"], *OF_KIND["detection"], "export_mosaic", *OF_TILES)
 
 
 @dataclass(frozen=True, slots=True)

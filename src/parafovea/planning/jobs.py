@@ -92,7 +92,7 @@ class JobRequests:
         return self._tiles[sample]
 
     def _of_sample(self, stage: str, sample: str, attempt: int) -> Request:
-        if stage in TILE_STAGES:
+        if stage in TILE_STAGES and self._project.is_tiles(sample):
             return request(stage, self.tile_work(sample), attempt)
         largest = self._planning and stage in SHORT
         key = (stage, "" if largest else sample, attempt)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,13 +12,7 @@ from parafovea.errors import StoreError, TileError
 from parafovea.quality import metrics
 from parafovea.quality.metrics import Value
 from parafovea.quality.overlap import confusion_matrix, overlap_metrics
-from parafovea.quality.tile_files import (
-    read_class_truth,
-    read_classes,
-    read_input,
-    read_optical_truth,
-    read_refined,
-)
+from parafovea.quality.tile_files import TileFiles
 from parafovea.quality.tile_metrics import TileKind, folder_paths, tile_paths
 from parafovea.quality.tile_scores import TileTally, score_tile
 from parafovea.quality.tile_tables import TileEntry
@@ -60,33 +53,33 @@ class TileScorer(Protocol):
         """Return what else `quality.json` should say of all tiles."""
 
 
-def scorer_of(kind: TileKind, truth: Path | None, *, classes: Sequence[str] = ()) -> TileScorer:
+def scorer_of(kind: TileKind, files: TileFiles, *, classes: Sequence[str] = ()) -> TileScorer:
     """Return the scorer of a kind of tiles.
 
     Parameters
     ----------
     kind : str
         Of the task.
-    truth : Path or None
-        Folder of the truth.
+    files : TileFiles
+        Reads the tiles.
     classes : sequence of str
         All class names of a segmentation, the background first.
     """
-    return _Segmented(truth, classes) if kind == "segmentation" else _Refined(truth)
+    return _Segmented(files, classes) if kind == "segmentation" else _Refined(files)
 
 
 class _Refined:
-    def __init__(self, truth: Path | None) -> None:
-        self._truth = truth
+    def __init__(self, files: TileFiles) -> None:
+        self._files = files
         self._tally = TileTally()
 
     def score(self, entry: TileEntry) -> TileRow:
-        kind, source = read_input(entry)
-        refined = read_refined(entry)
-        truth = None if self._truth is None else read_optical_truth(self._truth, entry)
+        source = self._files.read_input(entry)
+        refined = self._files.read_refined(entry)
+        truth = self._files.read_optical_truth(entry)
         # a radar image has no colours to keep, but its gaps are gaps
         valid = np.asarray(np.isfinite(source).all(axis=0))
-        score = score_tile(refined, source if kind == "optical" else None, truth, valid)
+        score = score_tile(refined, source if self._files.optical else None, truth, valid)
         self._tally.add(score)
         return TileRow(score.values, truth is not None, score.pixels)
 
@@ -98,13 +91,13 @@ class _Refined:
 
 
 class _Segmented:
-    def __init__(self, truth: Path | None, classes: Sequence[str]) -> None:
-        self._truth, self._classes = truth, tuple(classes)
+    def __init__(self, files: TileFiles, classes: Sequence[str]) -> None:
+        self._files, self._classes = files, tuple(classes)
         self._confusion = np.zeros((len(classes), len(classes)), np.int64)
 
     def score(self, entry: TileEntry) -> TileRow:
-        found = read_classes(entry)
-        truth = None if self._truth is None else read_class_truth(self._truth, entry)
+        found = self._files.read_classes(entry)
+        truth = self._files.read_class_truth(entry)
         if (wrong := self._beyond(found)) is not None:
             raise StoreError(f"{entry.output} holds class {wrong}: run predict_tiles again")
         values: dict[metrics.Path, float | None] = dict.fromkeys(

@@ -17,6 +17,9 @@ LEDGER_COLUMNS = (
     *("name", "height", "width", "month", "biome", "assumed"),
     *("crs", "x", "y", "pixel_size", "input", "output"),
 )
+#: Of a ledger whose tiles are blocks of one image.
+PLACE_COLUMNS = ("row", "column")
+
 QUARANTINE_COLUMNS = ("name", "file", "reason")
 
 #: Columns of `tile_quality.tsv` that are words.
@@ -61,6 +64,9 @@ class TileEntry:
         None where nobody states one.
     source, output : Path
         The input and the result.
+    corner : tuple of int or None
+        Row and column of the first pixel where the tile is a block of one large image; None for a
+        tile of its own.
     """
 
     name: str
@@ -72,6 +78,13 @@ class TileEntry:
     position: TilePosition | None
     source: Path
     output: Path
+    corner: tuple[int, int] | None = None
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Its rows and columns in the large image."""
+        row, column = self.corner or (0, 0)
+        return slice(row, row + self.height), slice(column, column + self.width)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,8 @@ def _entry(path: Path, row: dict[str, str]) -> TileEntry:
     try:
         position = TilePosition(row["crs"], *map(float, place)) if all(place) else None
         height, width = int(row["height"]), int(row["width"])
+        at = [row.get(key, "") for key in PLACE_COLUMNS]
+        corner = (int(at[0]), int(at[1])) if all(at) else None
     except ValueError as error:
         raise StoreError(
             f"{path} holds a wrong number for tile {name!r} ({error}): delete it and run "
@@ -137,6 +152,7 @@ def _entry(path: Path, row: dict[str, str]) -> TileEntry:
         position=position,
         source=Path(row["input"]),
         output=Path(row["output"]),
+        corner=corner,
     )
 
 

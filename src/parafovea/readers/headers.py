@@ -38,12 +38,13 @@ def source_grid(
     metadata: SourceMetadata,
     finer_than: Vector | None = None,
     unit: str | None = None,
+    bands: tuple[str, ...] = (),
 ) -> Grid:
     """Return the grid that `open_source` would give, reading as little as the format allows.
 
     Parameters
     ----------
-    path, metadata, finer_than, unit
+    path, metadata, finer_than, unit, bands
         As for `open_source`.
 
     Raises
@@ -55,7 +56,7 @@ def source_grid(
         grid = _image_grid(path, metadata, finer_than, unit)
         if grid is not None:
             return grid
-    return open_source(path, metadata=metadata, finer_than=finer_than, unit=unit).grid
+    return open_source(path, metadata=metadata, finer_than=finer_than, unit=unit, bands=bands).grid
 
 
 def _image_grid(

@@ -80,6 +80,11 @@ class SampleResults:
         return tuple(self.folder / name for name in names)
 
     @property
+    def refined(self) -> Path:
+        """The refined mosaic."""
+        return self.folder / "refined.tif"
+
+    @property
     def ledger(self) -> Path:
         """One line for each finished tile."""
         return self.folder / "tiles.tsv"

@@ -13,14 +13,20 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from parafovea.quality.spectral import BLUE, GREEN, RED
-from parafovea.quality.tile_files import read_class_truth, read_classes, read_input
+from parafovea.quality.tile_files import TileFiles
 from parafovea.quality.tile_scorers import UNKNOWN
 from parafovea.quality.tile_tables import TileEntry
 from parafovea.report.canvas import Drawing, new_figure, save, short
 from parafovea.report.palette import class_colours
 from parafovea.report.tile_panels import NOTHING, Panel, PanelRow, no_panels, panels_figure
-from parafovea.report.tile_pictures import STRETCH, stretch_of, stretched
+from parafovea.report.tile_stretch import (
+    COLOURS,
+    STRETCH,
+    grey,
+    natural,
+    stretch_of,
+    stretch_words,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +40,7 @@ def draw_segmented(
     path: Path,
     *,
     classes: Sequence[str],
-    truth: Path | None,
+    files: TileFiles,
 ) -> Drawing:
     """Draw tiles with their classes, the truth and where both agree, in the order given.
 
@@ -48,8 +54,8 @@ def draw_segmented(
         PNG file to write; says so where there is no tile.
     classes : sequence of str
         All class names, the background first.
-    truth : Path or None
-        Folder of the truth.
+    files : TileFiles
+        Reads the tiles.
 
     Returns
     -------
@@ -62,14 +68,14 @@ def draw_segmented(
         return save(no_panels("no tile was segmented"), Drawing(path, title, words))
     colours = class_colours(len(classes))
     rows = [
-        _row(entry, dict(scores.loc[[entry.name]].iloc[0]), colours, truth) for entry in entries
+        _row(entry, dict(scores.loc[[entry.name]].iloc[0]), colours, files) for entry in entries
     ]
     figure = panels_figure(rows, foot=True)
     keys = [Patch(color=c, label=short(n)) for n, c in zip(classes, colours, strict=True)]
-    if truth is not None:
+    if files.truth is not None:
         keys += [Patch(color=_AGREES, label="agree"), Patch(color=_DIFFERS, label="differ")]
     figure.legend(handles=keys, loc="lower left", ncols=min(len(keys), 9), handlelength=1)
-    worst = " of the smallest IoU, the worst first" if truth is not None else ""
+    worst = " of the smallest IoU, the worst first" if files.truth is not None else ""
     caption = (
         f"The {len(entries)} tiles{worst}. RGB is B04, B03 and B02 of the input, stretched from "
         f"its {STRETCH[0]}nd to its {STRETCH[1]}th percentile. Grey pixels have no value or no "
@@ -79,23 +85,23 @@ def draw_segmented(
 
 
 def _row(
-    entry: TileEntry, score: Mapping[Any, Any], colours: Sequence[str], truth: Path | None
+    entry: TileEntry, score: Mapping[Any, Any], colours: Sequence[str], files: TileFiles
 ) -> PanelRow:
-    kind, source = read_input(entry)
-    found = read_classes(entry)
-    bands = source[[RED, GREEN, BLUE]] if kind == "optical" else source[[0, 0, 0]]
-    stretch = stretch_of(bands)
-    image = stretched(bands, stretch).transpose(1, 2, 0)
+    source = files.read_input(entry)
+    found = files.read_classes(entry)
+    stretch = stretch_of(source)
+    optical = files.optical
+    image = natural(source, stretch) if optical else grey(source, stretch, 0)
     panels = [
-        Panel("RGB" if kind == "optical" else "VV", image),
+        Panel("RGB" if optical else "VV", image),
         Panel("classes", _painted(found, colours)),
     ]
-    words = (
-        f"{entry.height} × {entry.width} pixels  ·  stretch: {stretch[0]:.3f} to {stretch[1]:.3f}"
-    )
+    words = f"{entry.height} × {entry.width} pixels"
+    if optical:
+        words += f"  ·  stretch: {stretch_words(stretch, COLOURS)}"
     lines = [words]
-    if truth is not None:
-        true = read_class_truth(truth, entry)
+    if files.truth is not None:
+        true = files.read_class_truth(entry)
         if true is None:
             panels += [Panel("truth", None, words="no truth")] * 2
         else:

@@ -12,10 +12,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from parafovea.progress import tracked
 from parafovea.quality.spectral import ndvi
+from parafovea.quality.tile_files import TileFiles
 from parafovea.quality.tile_tables import TileEntry
 from parafovea.report.canvas import INK, MUTED, PAGE_WIDTH, Drawing, new_figure, save
 from parafovea.report.palette import OKABE_ITO
@@ -61,13 +62,11 @@ class NdviCounts:
         return f"RMSE {error:.3f}, bias {bias:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-def count_ndvi(
-    entries: Sequence[TileEntry], truth: Path | None
-) -> dict[tuple[str, str], NdviCounts]:
+def count_ndvi(entries: Sequence[TileEntry], files: TileFiles) -> dict[tuple[str, str], NdviCounts]:
     """Return the counts of each pair of `PAIRS` that some tile has; reads tile by tile."""
     counts: dict[tuple[str, str], NdviCounts] = {}
     for entry in tracked(entries, len(entries), "tiles"):
-        tile = RefinedTile.read(entry, truth)
+        tile = RefinedTile.read(entry, files)
         images = {"before": tile.optical_source, "after": tile.refined, "truth": tile.truth}
         maps = {name: ndvi(image) for name, image in images.items() if image is not None}
         for pair in PAIRS:
@@ -76,9 +75,7 @@ def count_ndvi(
     return {pair: own for pair, own in counts.items() if own.pixels}
 
 
-def draw_ndvi(
-    entries: Sequence[TileEntry], path: Path, *, truth: Path | None, most: int
-) -> Drawing:
+def draw_ndvi(entries: Sequence[TileEntry], path: Path, *, files: TileFiles, most: int) -> Drawing:
     """Draw how the NDVI of the pixels changed.
 
     Parameters
@@ -87,8 +84,8 @@ def draw_ndvi(
         All tiles that are done.
     path : Path
         PNG file to write; says so where nothing can be compared.
-    truth : Path or None
-        Folder of the truth.
+    files : TileFiles
+        Reads the tiles.
     most : int
         Tiles that are read at most, evenly spaced over `entries`.
 
@@ -98,7 +95,7 @@ def draw_ndvi(
         The file and its words. Draw within `canvas.styled`.
     """
     chosen = evenly_spaced(entries, most)
-    counts = count_ndvi(chosen, truth)
+    counts = count_ndvi(chosen, files)
     title = "NDVI of the pixels"
     if not counts:
         words = "No tile has an NDVI to compare its own with."
@@ -173,17 +170,16 @@ def _differences(axes: Axes, counts: dict[tuple[str, str], NdviCounts]) -> None:
     edges = np.linspace(-2, 2, _STEPS + 1)
     reach = edges[1] - edges[0]
     for index, (pair, own) in enumerate(counts.items()):
-        share = own.differences / own.pixels
+        share = 100 * own.differences / own.pixels
         label = f"{pair[1]} \N{MINUS SIGN} {pair[0]}"
         colour = (OKABE_ITO[4], OKABE_ITO[5], OKABE_ITO[2])[PAIRS.index(pair)]
         axes.stairs(share, edges, color=colour, label=label, linewidth=1.4, zorder=3 - index)
         summed = np.cumsum(share)
-        low, high = np.searchsorted(summed, [_TAIL, 1 - _TAIL])
+        low, high = np.searchsorted(summed, [100 * _TAIL, 100 * (1 - _TAIL)])
         reach = max(reach, abs(edges[low]), abs(edges[min(high + 1, _STEPS)]))
     axes.axvline(0, color=MUTED, linewidth=0.8, linestyle="--")
     axes.set_xlim(-1.03 * reach, 1.03 * reach)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("difference of NDVI")
-    axes.set_ylabel("share of the pixels")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylabel("share of the pixels (%)")
     axes.legend(loc="upper right")

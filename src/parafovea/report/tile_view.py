@@ -17,6 +17,7 @@ from parafovea.quality.tile_tables import (
     read_quarantine,
     read_tile_quality,
 )
+from parafovea.readers.raster import mosaic_record
 from parafovea.report.canvas import Drawing
 from parafovea.report.palette import class_colours
 from parafovea.report.provenance import degraded_reasons, provenance_rows
@@ -104,7 +105,8 @@ def view_tiles(
     measured = read_quality(results.quality).get("provenance", {})
     made = measured if isinstance(measured, Mapping) else {"provenance": measured}
     processing = _processing(entries)
-    records: dict[str, Mapping[str, Any]] = {"Tiles": processing, "Quality": made}
+    what = "Mosaic" if entries and entries[0].corner is not None else "Tiles"
+    records: dict[str, Mapping[str, Any]] = {what: processing, "Quality": made}
     known = {line.name: line for line in lines}
     classes = [str(name) for name in made.get("classes", ())] if kind == "segmentation" else []
     columns = tile_columns(kind, classes, scores)
@@ -184,6 +186,8 @@ def _processing(entries: Sequence[TileEntry]) -> Mapping[str, Any]:
     """Return what made the first tile, without what differs from tile to tile."""
     if not entries:
         return {}
+    if entries[0].corner is not None:
+        return mosaic_record(entries[0].output)
     path = entries[0].output.with_suffix(".json")
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

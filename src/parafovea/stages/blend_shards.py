@@ -102,8 +102,8 @@ def blend_shards(
     shards : sequence of Path
         All shards of one sample, as `infer_shard` wrote them.
     output : Path
-        OME-Zarr to write: (class, z, y, x) probabilities; float32 where inference ran in float32,
-        else float16.
+        OME-Zarr to write: (class, z, y, x) probabilities, or refined bands; float32 where these
+        are bands or inference ran in float32, else float16.
     output_scale : tuple of float
         Voxels of the prediction per voxel of the volume along z, y, x. The prediction begins at
         the volume's outer face; its probabilities are interpolated linearly, and averaged where
@@ -123,7 +123,8 @@ def blend_shards(
     scaled = any(scale != 1 for scale in output_scale)
     spacing = [s / scale for s, scale in zip(volume.spacing, output_scale, strict=True)]
     grid = volume.resampled(spacing) if scaled else volume
-    dtype = np.float32 if made["precision"] == "float32" else np.float16
+    refined = made["model"].get("kind") == "refinement"
+    dtype = np.float32 if refined or made["precision"] == "float32" else np.float16
     block = output_block(output_scale)
     attributes = record(
         "blend_shards",

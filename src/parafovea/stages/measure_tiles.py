@@ -16,7 +16,8 @@ from parafovea.quality import metrics
 from parafovea.quality.metrics import Value
 from parafovea.quality.record import quality_json, quality_table
 from parafovea.quality.settings import Limit
-from parafovea.quality.tile_files import require_folder
+from parafovea.quality.spectral import BANDS
+from parafovea.quality.tile_files import TileFiles
 from parafovea.quality.tile_metrics import TileKind, folder_names, folder_paths, tile_paths
 from parafovea.quality.tile_scorers import TileRow, scorer_of
 from parafovea.quality.tile_tables import TileEntry, read_ledger, read_quarantine, sha256_of
@@ -56,24 +57,31 @@ def measure_tiles(
     truth: str | None = None,
     kind: TileKind = "refinement",
     classes: Sequence[str] = (),
+    bands: Sequence[str] = BANDS,
+    metadata: str = "",
     limits: Mapping[str, Limit],
 ) -> None:
-    """Measure the tiles of a sample and write the numbers; memory holds one tile.
+    """Measure the tiles of a sample, or a mosaic by its blocks; memory holds one of them.
 
     Parameters
     ----------
     ledger, quarantine : Path
-        `tiles.tsv` and `quarantine.tsv` of `predict_tiles`.
+        `tiles.tsv` and `quarantine.tsv` of `collect_tiles`, or of `export_mosaic`.
     outputs : TileQuality
         Where to write.
     source : str
         The sample's source, as in the sheet, for messages.
     truth : str or None
-        Folder with the truth of some or all tiles, under their names.
+        Folder with the truth of some or all tiles, under their names; of a mosaic, a GeoTIFF of
+        the same pixels.
     kind : str
         Of the task: refinement compares reflectances, segmentation classes.
     classes : sequence of str
-        All class names of a segmentation, the background first.
+        All class names of a segmentation, the background first; bands that a refinement makes.
+    bands : sequence of str
+        That the model takes.
+    metadata : str
+        The sheet's `metadata` of the sample.
     limits : mapping of str to Limit
         Acceptable range by metric name.
 
@@ -88,8 +96,8 @@ def measure_tiles(
     """
     _check_limits(limits, kind, classes)
     entries, aside = read_ledger(ledger), read_quarantine(quarantine)
-    folder = None if truth is None else require_folder(truth)
-    scorer = scorer_of(kind, folder, classes=classes)
+    files = TileFiles.of(kind, bands, classes, truth=truth, metadata=metadata)
+    scorer = scorer_of(kind, files, classes=classes)
     judged_tiles = 0
     with ExitStack() as stack:
         paths = (outputs.json, outputs.table, outputs.tiles)
@@ -102,7 +110,7 @@ def measure_tiles(
                 row = _scored(entry, scorer.score, source)
                 judged_tiles += row.judged
                 writer.writerow(_cells(entry, row, columns))
-        if folder is not None and entries and not judged_tiles:
+        if truth is not None and entries and not judged_tiles:
             raise SourceError(
                 f"{truth} has no truth for any of the {len(entries)} tiles of {source}: its files "
                 f"must have the names of the tiles, such as {entries[0].name}.npz"

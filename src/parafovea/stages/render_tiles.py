@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parafovea.quality.tile_files import require_folder
+from parafovea.quality.spectral import BANDS
+from parafovea.quality.tile_files import TileFiles
 from parafovea.quality.tile_metrics import TileKind
 from parafovea.quality.tile_tables import read_ledger, read_tile_quality
 from parafovea.report.canvas import Drawing, styled
@@ -31,6 +32,8 @@ def render_tiles(
     title: str | None = None,
     kind: TileKind = "refinement",
     classes: Sequence[str] = (),
+    bands: Sequence[str] = BANDS,
+    metadata: str = "",
     truth: str | None = None,
     settings: TileReportSettings,
 ) -> None:
@@ -52,9 +55,13 @@ def render_tiles(
     kind : str
         Of the task.
     classes : sequence of str
-        All class names of a segmentation, the background first.
+        All class names of a segmentation, the background first; bands that a refinement makes.
+    bands : sequence of str
+        That the model takes.
+    metadata : str
+        The sheet's `metadata` of the sample.
     truth : str or None
-        Folder with the truth of some or all tiles.
+        Folder with the truth of some or all tiles; of a mosaic, a GeoTIFF of the same pixels.
     settings : TileReportSettings
         How much is drawn.
 
@@ -65,11 +72,11 @@ def render_tiles(
     StoreError
         If a table or a tile is missing or damaged.
     """
-    folder = None if truth is None else require_folder(truth)
+    files = TileFiles.of(kind, bands, classes, truth=truth, metadata=metadata)
     with replacing(figures) as partial:
         partial.mkdir()
         with styled():
-            drawings = _draw(results, partial, kind, classes, folder, settings)
+            drawings = _draw(results, partial, kind, classes, files, settings)
         view = view_tiles(results, drawings, kind=kind, sample=sample, title=title)
         write_page(html, "tiles.html.jinja", view=view)
 
@@ -79,7 +86,7 @@ def _draw(
     folder: Path,
     kind: TileKind,
     classes: Sequence[str],
-    truth: Path | None,
+    files: TileFiles,
     settings: TileReportSettings,
 ) -> tuple[Drawing, ...]:
     entries, scores = read_ledger(results.ledger), read_tile_quality(results.tile_quality)
@@ -87,7 +94,7 @@ def _draw(
     if kind == "segmentation":
         confusion: Any = read_quality(results.quality).get("confusion")
         return (
-            draw_segmented(worst, scores, folder / "tiles.png", classes=classes, truth=truth),
+            draw_segmented(worst, scores, folder / "tiles.png", classes=classes, files=files),
             draw_confusion(confusion, folder / "confusion.png", classes=classes),
             draw_map(
                 entries, scores["iou"], folder / "map.png", label="IoU", higher_is_worse=False
@@ -98,7 +105,7 @@ def _draw(
     column = "accuracy.ndvi_rmse" if judged else "preservation.ndvi_rmse"
     label = f"NDVI RMSE against the {'truth' if judged else 'input'}"
     return (
-        draw_refined(worst, scores, folder / "tiles.png", truth=truth),
-        draw_ndvi(entries, folder / "ndvi.png", truth=truth, most=settings.sampled),
+        draw_refined(worst, scores, folder / "tiles.png", files=files),
+        draw_ndvi(entries, folder / "ndvi.png", files=files, most=settings.sampled),
         draw_map(entries, scores[column], folder / "map.png", label=label),
     )

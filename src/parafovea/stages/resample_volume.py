@@ -47,7 +47,8 @@ def resample_volume(
     source : str
         Where the source is, as in the sample sheet.
     output : Path
-        OME-Zarr to write: ([band,] z, y, x) float16, 0 to 1 where the normalization clips.
+        OME-Zarr to write: ([band,] z, y, x), 0 to 1 where the normalization clips; float32 where
+        there are bands, since reflectance counts in steps of 1e-4, else float16.
     metadata : str
         The sheet's `metadata` of the sample.
     folder : Path
@@ -62,7 +63,7 @@ def resample_volume(
         Refuse NaN and infinite voxels, or the source value to replace them by.
     bands : sequence of str
         Names of the model's input channels; empty for a volume of one channel.
-    kind : {"segmentation", "detection"}
+    kind : {"segmentation", "detection", "refinement"}
         The model's. A detection in millimetres looks for the body in a CT, so that its source has
         to be one: here a wrong file fails in seconds, and not after its inference.
 
@@ -81,7 +82,8 @@ def resample_volume(
         )
         grid = opened.grid.converted(unit)
         logger.info("%s: %s", source, grid)
-        statistics = scan(opened.read, grid, np.dtype(opened.array.dtype))
+        dtype = np.dtype(opened.array.dtype)
+        statistics = scan(opened.read, grid, dtype, bands=len(opened.bands))
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
         if kind == "detection" and unit == "millimeter":
@@ -95,7 +97,7 @@ def resample_volume(
                 "series": opened.series,
                 "sha256": statistics.sha256,
                 "grid": opened.grid.to_dict(),
-                "dtype": str(opened.array.dtype),
+                "dtype": str(dtype),
                 "affine": None if opened.affine is None else np.asarray(opened.affine).tolist(),
                 **({"planes": list(opened.planes)} if opened.planes else {}),
             },
@@ -111,17 +113,18 @@ def resample_volume(
         def read(box: Box) -> np.ndarray:
             return values.finite(opened.read(box))
 
+        stored = np.float32 if opened.bands else np.float16
         with create(
             output,
             target,
-            dtype=np.float16,
+            dtype=stored,
             channels=opened.bands or None,
             shard=SHARD,
             attributes=attributes,
         ) as array:
             boxes = list(target.box.tiles(SHARD))
             for box in tracked(boxes, len(boxes), "blocks"):
-                block = values(resample_box(read, grid, target, box)).astype(np.float16)
+                block = values(resample_box(read, grid, target, box)).astype(stored)
                 array[(slice(None), *box.slices) if opened.bands else box.slices] = block
             check()
 

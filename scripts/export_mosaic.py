@@ -1,0 +1,21 @@
+"""Write a refined mosaic on the pixels of its source."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parafovea.scripting import stage
+from parafovea.stages.export_mosaic import export_mosaic
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with stage(snakemake):
+    export_mosaic(
+        snakemake.params.source,
+        Path(snakemake.input.volume),
+        Path(snakemake.input.prediction),
+        Path(snakemake.output.mosaic),
+        Path(snakemake.output.tiles),
+        Path(snakemake.output.quarantine),
+        metadata=snakemake.params.metadata,
+    )

@@ -1,0 +1,186 @@
+"""Stage export_mosaic: the prediction of a mosaic on the mosaic's own pixels, as a GeoTIFF."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea import __version__
+from parafovea.errors import StoreError
+from parafovea.grid import Box, Grid
+from parafovea.progress import tracked
+from parafovea.provenance import lineage, record
+from parafovea.quality.mosaic_blocks import MosaicBlocks
+from parafovea.readers.metadata import SourceMetadata, parse_metadata
+from parafovea.readers.raster import RECORD, Raster, open_raster
+from parafovea.readers.unchanged import unchanged
+from parafovea.resample import resample_box
+from parafovea.store import Stored, open_stored
+from parafovea.writers.geotiff import write_cog
+
+logger = logging.getLogger(__name__)
+
+#: Rows and columns that are written at once, at most.
+BLOCK = 512
+
+#: The same of the prediction behind them.
+BEHIND = 1024
+
+Floats = NDArray[np.float32]
+
+
+def export_mosaic(
+    source: str,
+    volume: Path,
+    prediction: Path,
+    output: Path,
+    tiles: Path,
+    quarantine: Path,
+    *,
+    metadata: str = "",
+) -> None:
+    """Write the refined bands of a mosaic on its own pixel grid, block by block.
+
+    Where the model adds a residual to its input, that residual alone is interpolated from the
+    model's grid, and added to the pixels as the source has them: a network that changes nothing
+    gives the source back, whatever its pixels are. Else the prediction is interpolated. Both
+    linearly, at the centres of pixels.
+
+    Parameters
+    ----------
+    source : str
+        GeoTIFF, as in the sample sheet.
+    volume, prediction : Path
+        As `resample_volume` and `blend_shards` wrote them.
+    output : Path
+        Cloud-optimized GeoTIFF to write: (band, y, x) float32 in [0, 1], NaN where the source has
+        no measurement; in the source's CRS, transform and size. Its tag `PARAFOVEA` is JSON that
+        says what made it.
+    tiles, quarantine : Path
+        Tables to write, as `collect_tiles` writes them: a row for each block of 256 x 256 pixels of
+        which at least half were measured; and no row, since a mosaic is good or bad as a whole.
+    metadata : str
+        The sheet's `metadata` of the sample.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be read, or changes meanwhile.
+    StoreError
+        If volume and prediction are missing, or were not made of this source.
+    """
+    said = parse_metadata(metadata, folder=Path())
+    with unchanged(source) as check:
+        mosaic = _Mosaic(source, open_stored(volume), open_stored(prediction), said)
+        raster = mosaic.raster
+        made = mosaic.record()
+        write_cog(
+            output,
+            mosaic.blocks(),
+            shape=(len(mosaic.bands), *raster.shape[1:]),
+            crs=raster.crs,
+            transform=raster.transform,
+            nodata=float("nan"),
+            descriptions=mosaic.bands,
+            tags={
+                "TIFFTAG_SOFTWARE": f"parafovea {__version__}",
+                RECORD: json.dumps(made, sort_keys=True),
+            },
+        )
+        check()
+    mosaic.counted.write(
+        tiles, quarantine, raster=raster, output=output, input_sha256=made["source"]["sha256"]
+    )
+
+
+class _Mosaic:
+    """A mosaic and what was predicted of it."""
+
+    def __init__(
+        self, source: str, volume: Stored, prediction: Stored, said: SourceMetadata
+    ) -> None:
+        taken, self.bands = volume.channels or (), prediction.channels or ()
+        self.raster: Raster = open_raster(source, bands=taken, options=said.tiles)
+        self._volume, self._prediction = volume, prediction
+        self._said = said
+        made = prediction.attributes
+        self._grid = _source_grid(source, self.raster, volume, made)
+        self._base: list[int] | None = None
+        if made.get("model", {}).get("activation") == "residual":
+            self._base = [taken.index(band) for band in self.bands]
+        self.counted = MosaicBlocks.of(self.raster.shape[1:], **self._conditions())
+
+    def _conditions(self) -> dict[str, Any]:
+        """Return month and biome, and which of them nobody stated."""
+        known = self._volume.attributes.get("conditions") or {}
+        names = ("month", "biome")
+        values = {name: known[name][0] if name in known else "" for name in names}
+        return values | {"assumed": [n for n in names if getattr(self._said, n) is None]}
+
+    def record(self) -> dict[str, Any]:
+        """Return what made the refined image."""
+        made = self._prediction.attributes
+        blended = made.get("blending", {})
+        return record(
+            "export_mosaic",
+            **lineage(made),
+            precision=made.get("precision"),
+            blending={name: blended[name] for name in ("mode", "output_scale") if name in blended},
+            bands=list(self.bands),
+        )
+
+    def blocks(self) -> Iterator[tuple[int, int, Floats]]:
+        """Yield row, column and (band, y, x) of every block, NaN where nothing was measured."""
+        side = _block_side(self._grid, self._prediction.grid)
+        boxes = list(self._grid.box.tiles((1, side, side)))
+        for box in tracked(boxes, len(boxes), "blocks"):
+            (row, column), (_, rows, columns) = box.start[1:], box.slices
+            values, valid = self.raster.read_valid(rows, columns)
+            refined = self._refined(box, values)
+            self.counted.add(row, column, box.shape[1:], valid)
+            if valid is not None:
+                refined[:, ~valid] = np.nan
+            yield row, column, refined
+
+    def _refined(self, box: Box, values: Floats) -> Floats:
+        grid = self._prediction.grid
+        read = self._prediction.read if self._base is None else self._residual
+        found = resample_box(read, grid, self._grid, box, antialias=False)[:, 0]
+        if self._base is not None:
+            found += values[self._base]
+        return np.clip(found, 0, 1)
+
+    def _residual(self, box: Box) -> Floats:
+        """Return what the network added to the volume, (band, z, y, x), of a box of voxels."""
+        before = resample_box(self._base_bands, self._volume.grid, self._prediction.grid, box)
+        residual: Floats = np.asarray(self._prediction.read(box), np.float32) - before
+        return residual
+
+    def _base_bands(self, box: Box) -> NDArray[Any]:
+        found: NDArray[Any] = self._volume.read(box)[self._base]
+        return found
+
+
+def _source_grid(source: str, raster: Raster, volume: Stored, made: dict[str, Any]) -> Grid:
+    """Return the grid of the source in the unit of the volume, if both results are made of it."""
+    facts = volume.attributes.get("source", {})
+    if made.get("source") != facts or tuple(facts["grid"]["shape"][1:]) != raster.shape[1:]:
+        raise StoreError(
+            f"{source} is not what its prediction was made of: run resample_volume again"
+        )
+    return Grid.from_dict(facts["grid"]).converted(volume.grid.unit)
+
+
+def _block_side(source: Grid, prediction: Grid) -> int:
+    """Return the side of a block behind which is no more than `BEHIND` of the prediction."""
+    finer = max(s / p for s, p in zip(source.spacing[1:], prediction.spacing[1:], strict=True))
+    side = BLOCK
+    while side > 16 and side * finer > BEHIND:
+        side //= 2
+    return side
