@@ -482,6 +482,21 @@ def test_a_folder_without_tiles_says_what_is_there(model: Path, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+def test_results_are_never_written_over_their_own_tiles(
+    source: Path, model: Path, tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    with pytest.raises(SourceError, match="which would be written over its tiles"):
+        predict_tiles(
+            source,
+            model,
+            source,
+            tmp_path / "1.tsv",
+            settings=InferenceSettings(precision="float32"),
+        )
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+
+
 # ---- memory and disk
 
 
