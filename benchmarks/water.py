@@ -10,7 +10,7 @@ import numpy as np
 from parafovea.errors import MissingSourceError
 from parafovea.quality.overlap import confusion_matrix
 from parafovea.quality.spectral import GREEN, NIR
-from parafovea.quality.tile_files import read_class_truth, read_classes, read_input
+from parafovea.quality.tile_files import TileFiles
 from parafovea.quality.tile_scorers import UNKNOWN
 from parafovea.quality.tile_tables import read_ledger
 
@@ -56,17 +56,18 @@ def score_water(results: Path, truth: Path) -> WaterScores:
         If a tile has no truth.
     """
     by_model, by_index = np.zeros((2, 2), np.int64), np.zeros((2, 2), np.int64)
+    files = TileFiles(truth=truth)
     for entry in read_ledger(results / "tiles.tsv"):
-        true = read_class_truth(truth, entry)
+        true = files.read_class_truth(entry)
         if true is None:
             raise MissingSourceError(
                 f"{truth} has no {entry.name}.npz: give the truth of each tile"
             )
         known = true != UNKNOWN
-        _, image = read_input(entry)
+        image = files.read_input(entry)
         # the sign of the index is that of its numerator
         index = image[GREEN] > image[NIR]
-        by_model += confusion_matrix(true[known], read_classes(entry)[known], 2)
+        by_model += confusion_matrix(true[known], files.read_classes(entry)[known], 2)
         by_index += confusion_matrix(true[known], index[known].astype(np.uint8), 2)
     return WaterScores(_iou(by_model), _iou(by_index), int(by_model.sum()))
 

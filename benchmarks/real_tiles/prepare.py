@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ logger = logging.getLogger("benchmarks")
 #: Side of a pixel, in metres.
 PIXEL = 10.0
 
-#: First stages that each date to learn from is seen by; one date is scored by one of its own.
-DRAWS = 8
+#: A date to learn from is seen by the first stage of each month, so that the network cannot take
+#: the month for the state of the fields; a date that is scored, by that of its own.
+MONTHS = range(1, 13)
 
-#: Seeds: of a date, its number in the calendar times this and the draw; of examples, from here on.
-PER_DATE, OTHERS = 10, 1000
+#: Seeds: of a date, its number in the calendar times this and the month; of examples, from here on.
+PER_DATE, OTHERS = 100, 1000
 
 #: Temperate broadleaf forest, where the series and the examples are; Mediterranean, the flood.
 TEMPERATE, MEDITERRANEAN = 4, 12
@@ -76,7 +77,8 @@ def prepare(root: Path, data: Path) -> None:
         shutil.rmtree(data)
     uses = split(dates)
     for date in dates:
-        _write_date(data / uses[date.name], date, draws=1 if uses[date.name] == "test" else DRAWS)
+        learned = uses[date.name] != "test"
+        _write_date(data / uses[date.name], date, MONTHS if learned else (date.taken.month,))
     reasons = ", ".join(f"{count} of {reason}" for reason, count in sorted(dropped.items()))
     counts = {use: list(uses.values()).count(use) for use in ("train", "watch", "test")}
     logger.info("%d dates; left out %s", len(dates) + sum(dropped.values()), reasons)
@@ -91,14 +93,14 @@ def prepare(root: Path, data: Path) -> None:
     write_tile(data / "flood_classes", "spain", {"classes": classes}, facts)
 
 
-def _write_date(folder: Path, date: Date, *, draws: int) -> None:
-    for draw in range(draws):
+def _write_date(folder: Path, date: Date, months: Sequence[int]) -> None:
+    for month in months:
         _write_pair(
             folder,
-            date.name if draws == 1 else f"{date.name}_{draw}",
+            date.name if len(months) == 1 else f"{date.name}_{month:02d}",
             date.values,
-            seed=PER_DATE * date.taken.toordinal() + draw,
-            facts={"month": date.taken.month, "biome_code": TEMPERATE, "date": date.name},
+            seed=PER_DATE * date.taken.toordinal() + month,
+            facts={"month": month, "biome_code": TEMPERATE, "date": date.name},
         )
 
 

@@ -76,22 +76,22 @@ def test_a_tile_counts_as_no_better_where_a_metric_stayed_or_fell():
 
 
 def test_water_is_scored_beside_the_index_of_the_same_tiles(tmp_path):
-    image = np.full((4, 4, 4), 0.2, np.float32)
-    image[3, :2] = 0.1  # the index takes the upper half for water
-    truth = np.zeros((4, 4), np.uint8)
-    truth[0] = 1
-    truth[1] = 255  # nobody knows the second row
-    found = np.zeros((4, 4), np.uint8)
-    found[0, :2] = found[3, 0] = 1
+    image = np.full((4, 16, 16), 0.2, np.float32)
+    image[3, :8] = 0.1  # the index takes the upper half for water
+    truth = np.zeros((16, 16), np.uint8)
+    truth[:4] = 1
+    truth[4:8] = 255  # nobody knows these rows
+    found = np.zeros((16, 16), np.uint8)
+    found[:2] = found[12] = 1
     write_tile(tmp_path / "in", "a", {"opt_v1": image})
     write_tile(tmp_path / "truth", "a", {"classes": truth})
     write_tile(tmp_path / "out", "a", {"classes": found})
-    row = dict.fromkeys(LEDGER_COLUMNS, "") | {"name": "a", "height": 4, "width": 4}
+    row = dict.fromkeys(LEDGER_COLUMNS, "") | {"name": "a", "height": 16, "width": 16}
     row |= {"input": tmp_path / "in/a.npz", "output": tmp_path / "out/a.npz"}
     lines = ["\t".join(map(str, part)) for part in (row, row.values())]
     (tmp_path / "tiles.tsv").write_text("\n".join(lines) + "\n")
     scores = score_water(tmp_path, tmp_path / "truth")
-    assert (scores.model, scores.ndwi, scores.pixels) == (2 / 5, 1.0, 12)
+    assert (scores.model, scores.ndwi, scores.pixels) == (2 / 5, 1.0, 192)
 
 
 def test_a_folder_without_the_series_says_what_is_missing(tmp_path):
