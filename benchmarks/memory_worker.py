@@ -15,8 +15,8 @@ from pathlib import Path
 from parafovea.grid import Box, Grid, shape3
 from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.settings import InferenceSettings
+from parafovea.models.card import read_spec
 from parafovea.models.folder import load_model
-from parafovea.models.spec import read_spec
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.store import Stored, create, open_stored

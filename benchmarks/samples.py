@@ -12,15 +12,19 @@ import torch
 from parafovea.errors import ModelError
 from parafovea.grid import Shape
 from parafovea.inference.inputs import ModelInputs
+from parafovea.models.card import read_spec
 from parafovea.models.folder import save_model
 from parafovea.models.network import FusedUNet
-from parafovea.models.spec import BackboneSpec, ModelSpec, SpacingTuple, read_spec
+from parafovea.models.spec import BackboneSpec, ModelSpec, SpacingTuple
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.make_phantom import make_phantom
 from parafovea.stages.resample_volume import resample_volume
 
 #: Seed of the phantom; no model was trained or validated on it.
 UNSEEN_SEED = 9001
+
+#: The model of tiles, where no other is named.
+TILE_MODEL = Path("resources/models/optical")
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,14 @@ class Bench:
         Empty folder of the benchmark's own, removed afterwards.
     quick : bool
         Small volumes, few repeats: for trying out, not for judging.
+    tile_model : Path
+        Model folder for tiles.
     """
 
     model: Path
     scratch: Path
     quick: bool
+    tile_model: Path = TILE_MODEL
 
     @property
     def repeats(self) -> int:

@@ -303,7 +303,7 @@ def import_model(
     """Write a DINOv3UNet3D checkpoint as a model folder; nothing in it is executed."""
     with readable_errors():
         # loads torch, which takes seconds
-        from parafovea.models.spec import read_spec
+        from parafovea.models.card import read_spec
         from parafovea.upstream.importing import import_model as import_checkpoint
 
         notes = import_checkpoint(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from parafovea.backbones.backbone import Backbone
-from parafovea.grid import Box, Grid, Shape, shape3
+from parafovea.grid import Box, Grid, Shape
 from parafovea.resample import read_reflected, resample_box
 
 NO_MARGIN = (0, 0, 0)
@@ -58,10 +58,11 @@ class View:
         return resample_box(self.volume.read, self.volume.grid, self.grid, box)
 
 
-def _block_shape(tokens: Box, backbone: Backbone) -> Shape:
+def _block_shape(tokens: Box, backbone: Backbone, *, depth: int | None = None) -> Shape:
     """Return the tokens of a block: those of the backbone's tile, no more than there are."""
     terms = zip(backbone.tile, backbone.stride, tokens.shape, strict=True)
-    return shape3([max(1, min(t // s, n)) for t, s, n in terms])
+    z, y, x = (max(1, min(t // s, n)) for t, s, n in terms)
+    return (z if depth is None else min(z, depth), y, x)
 
 
 def token_box(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> Box:
@@ -81,7 +82,12 @@ def token_box(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> B
 
 
 def token_blocks(
-    view: View, backbone: Backbone, *, device: torch.device, margin: Shape = NO_MARGIN
+    view: View,
+    backbone: Backbone,
+    *,
+    device: torch.device,
+    margin: Shape = NO_MARGIN,
+    depth: int | None = None,
 ) -> Iterator[tuple[Box, NDArray[np.float16]]]:
     """Yield the tokens of a view, block by block, each once.
 
@@ -95,6 +101,8 @@ def token_blocks(
         Where the backbone runs.
     margin : tuple of int
         Voxels of the view on each side that tokens reach beyond it, where it is mirrored.
+    depth : int, optional
+        Tokens along z of a block at most, where that is less than the backbone's tile.
 
     Yields
     ------
@@ -104,7 +112,7 @@ def token_blocks(
         (channel, z, y, x) float16.
     """
     tokens = token_box(view, backbone, margin=margin)
-    for box in tokens.tiles(_block_shape(tokens, backbone)):
+    for box in tokens.tiles(_block_shape(tokens, backbone, depth=depth)):
         voxels = view.read(box.scaled(backbone.stride).expanded(backbone.halo))
         tensor = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
         if device.type == "cuda":

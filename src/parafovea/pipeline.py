@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parafovea.config import Project
 from parafovea.errors import ParafoveaError
+from parafovea.fingerprint import fingerprint
 from parafovea.grid import Shape, Vector
 from parafovea.inference.inputs import ModelInputs
 from parafovea.models.spec import BackboneSpec, Recipe
@@ -23,7 +24,7 @@ from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.measure_detections import measure_detections
 from parafovea.stages.measure_quality import measure_quality
 from parafovea.stages.measure_tiles import TileQuality, measure_tiles
-from parafovea.stages.predict_tiles import predict_tiles
+from parafovea.stages.predict_tiles import TileCounts, predict_tiles
 from parafovea.stages.render_detections import DetectionPictures, render_detections
 from parafovea.stages.render_report import render_report
 from parafovea.stages.render_tiles import render_tiles
@@ -107,7 +108,7 @@ def run_sample(
     project.require(sample)
     results = SampleResults(Path(project.folder(sample)))
     if project.is_tiles(sample):
-        return _tiles(project, sample, results, announce)
+        return run_tiles(project, sample, announce=announce)[0]
     _predict(project, sample, results, announce)
     if project.kind(sample) == "detection":
         return _detect(project, sample, results, announce, clock)
@@ -146,11 +147,23 @@ def run_chain(project: Project, sample: str, *, announce: Announce = _silent) ->
     return run_sample(project, sample, announce=announce)
 
 
-def _tiles(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
-    entry, task, source = project.samples[sample], project.task(sample), project.source(sample)
+def run_tiles(
+    project: Project, sample: str, *, announce: Announce = _silent
+) -> tuple[Path, TileCounts]:
+    """Run every stage of a folder of tiles; as `run_sample`.
+
+    Returns
+    -------
+    Path
+        The sample's page.
+    TileCounts
+        What became of its tiles.
+    """
+    entry, task, source = project.require(sample), project.task(sample), project.source(sample)
+    results = SampleResults(Path(project.folder(sample)))
     ledger = results.folder / "shards" / "1.tsv"
     announce("predict_tiles")
-    predict_tiles(
+    counts = predict_tiles(
         Path(source),
         Path(task.model),
         results.folder / "tiles",
@@ -158,6 +171,7 @@ def _tiles(project: Project, sample: str, results: SampleResults, announce: Anno
         metadata=entry.metadata,
         settings=project.inference(sample),
         overwrite=task.tiles.overwrite,
+        code=fingerprint(Path(__file__).parent / "stages" / "predict_tiles.py"),
     )
     announce("collect_tiles")
     collect_tiles(
@@ -167,7 +181,7 @@ def _tiles(project: Project, sample: str, results: SampleResults, announce: Anno
         results.quarantine,
         strict=task.tiles.strict,
     )
-    return _judge_tiles(project, sample, results, announce)
+    return _judge_tiles(project, sample, results, announce), counts
 
 
 def _refine(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:

@@ -208,9 +208,13 @@ def read_reflected(read: ReadBox, grid: Grid, box: Box) -> NDArray[Any]:
 
 def read_reflected_array(values: NDArray[Any], box: Box) -> NDArray[Any]:
     """Return a box of an array in memory, ([band,] z, y, x), mirrored beyond its border."""
-    z, y, x = (
-        reflected_indices(a, b, n)
-        for a, b, n in zip(box.start, box.stop, values.shape[-3:], strict=True)
-    )
-    mirrored: NDArray[Any] = values[(..., z[:, None, None], y[:, None], x)]
-    return mirrored
+    mirrored = values
+    for axis, (start, stop) in enumerate(zip(box.start, box.stop, strict=True), start=-3):
+        count = values.shape[axis]
+        if 0 <= start <= stop <= count:
+            part: tuple[Any, ...] = (..., slice(start, stop), *[slice(None)] * (-1 - axis))
+            mirrored = mirrored[part]
+        else:
+            mirrored = np.take(mirrored, reflected_indices(start, stop, count), axis=axis)
+    # a copy of its own, whatever was taken
+    return np.array(mirrored) if np.may_share_memory(mirrored, values) else mirrored

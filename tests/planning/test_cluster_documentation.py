@@ -5,7 +5,7 @@ from pathlib import Path
 
 from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import read_spec
+from parafovea.models.card import read_spec
 from parafovea.planning.requests import ASKING, request
 from parafovea.planning.work import Work
 

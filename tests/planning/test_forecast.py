@@ -10,7 +10,7 @@ from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import read_spec
+from parafovea.models.card import read_spec
 from parafovea.planning import measure
 from parafovea.planning.advice import advice
 from parafovea.planning.costs import Rates

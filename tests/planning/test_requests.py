@@ -13,7 +13,8 @@ from parafovea.config.sizes import UNKNOWN_SHAPE
 from parafovea.grid import Grid
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.windowing import window_bytes
-from parafovea.models.spec import ModelSpec, Recipe, read_spec
+from parafovea.models.card import read_spec
+from parafovea.models.spec import ModelSpec, Recipe
 from parafovea.planning.jobs import JobRequests
 from parafovea.planning.requests import ASKING, SHORT, request, training_request
 from parafovea.planning.work import Work

@@ -92,7 +92,7 @@ def test_tiles_and_volumes_stand_in_one_table(project):
     assert tiles[head.index("tiles")] == "9.22 kB"
     assert total[head.index("windows")] == str(found[0].work.windows + 6 + 6)
     stages = [row[0] for row in stage_rows(found)]
-    assert stages[-3:] == list(OF_TILES)
+    assert stages[-len(OF_TILES) :] == list(OF_TILES)
     assert stages.count("resample_volume") == 1
 
 

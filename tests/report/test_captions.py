@@ -7,7 +7,7 @@ from jinja2 import Environment
 
 from parafovea.postprocess.settings import DetectionSettings
 from parafovea.quality.settings import Limit
-from parafovea.report.settings import ReportSettings
+from parafovea.report.settings import ReportSettings, TileReportSettings
 
 FOLDER = Path(__file__).parents[2] / "workflow" / "report"
 LIMITS = {"iou.nucleus": {"min": 0.7, "max": None}, "seam_energy": {"min": None, "max": 1.25}}
@@ -35,6 +35,12 @@ def test_every_caption_renders_and_names_its_subject(path):
     }
     text = rendered(path.name, **params)
     assert ("cell_7" in text) != (path.name in {"cohort.rst", "context_study.rst", "workflow.rst"})
+
+
+def test_tiles_caption_prints_the_settings():
+    text = rendered("tiles.rst", settings=TileReportSettings(tiles=4, sampled=70).model_dump())
+    assert "the worst 4 of them" in text
+    assert "at most 70 of them" in text
 
 
 def test_overlay_caption_prints_the_settings():

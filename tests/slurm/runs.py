@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lasting import lasting
+
 #: The node has as few cores as this machine, and every job takes one; results do not depend on
 #: who computes them where the threads are the same.
-THREADS = ("extract_features=1", "extract_context=1", "infer_shard=1")
+THREADS = ("extract_features=1", "extract_context=1", "infer_shard=1", "predict_tiles=1")
 
 #: Written anew by every run, or left behind by a process that was killed.
 INCIDENTAL = ("logs", "benchmarks")
@@ -68,7 +70,7 @@ def results_of(folder: Path) -> dict[str, bytes]:
         for name in files:
             if not name.startswith("."):
                 file = place / name
-                found[file.relative_to(folder).as_posix()] = file.read_bytes()
+                found[file.relative_to(folder).as_posix()] = lasting(file)
     return found
 
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from runs import assert_same_results
 
-GPU_RULES = {"extract_features", "extract_context", "infer_shard"}
+GPU_RULES = {"extract_features", "extract_context", "infer_shard", "predict_tiles"}
 
-#: Three cells of two shards each, and three chests of one.
+#: Three cells of two shards each, three chests of one, and a folder of tiles.
 JOBS = {
     "make_phantom": 3,
     "make_scan": 3,
@@ -24,6 +24,11 @@ JOBS = {
     "detect_nodules": 3,
     "measure_detections": 3,
     "render_detections": 3,
+    "make_landscape": 1,
+    "predict_tiles": 1,
+    "collect_tiles": 1,
+    "measure_tiles": 1,
+    "render_tiles": 1,
     "summarize_cohort": 1,
 }
 

@@ -18,6 +18,7 @@ from parafovea.postprocess.calibration import (
 )
 from parafovea.postprocess.detections import load_detections, load_detections_table
 from parafovea.postprocess.settings import DetectionSettings
+from parafovea.stages.calibrate_scores import calibrate_file
 from parafovea.stages.detect_nodules import detect_nodules, open_heatmap
 from parafovea.store import create
 
@@ -177,6 +178,24 @@ def test_a_calibration_gives_every_detection_its_score_and_risk(folder, found):
     }
     without = [d.model_copy(update={"triage": None}) for d in scored.detections]
     assert tuple(without) == found.detections
+
+
+def test_a_calibration_that_was_fitted_to_labels_gives_the_triage(folder):
+    # Synthetic labels, stated as such: a phantom has no malignancy. A score p is true for a share
+    # p / (2 - p) of candidates, which halves the odds; that is what the triage has to say.
+    scores = np.repeat(np.linspace(0.05, 0.95, 19), 400)
+    shares = scores / (2 - scores)
+    labels = np.tile((np.arange(400) + 0.5) / 400, 19) < shares
+    lines = [f"{p:.4f},{int(y)}" for p, y in zip(scores, labels, strict=True)]
+    (folder / "scored.csv").write_text("\n".join(["probability,label", *lines]) + "\n")
+    fitted = folder / "fitted.json"
+    made = calibrate_file(folder / "scored.csv", fitted, method="platt")
+    assert made.fit.after.ece < 0.01 < made.fit.before.ece
+    triaged = run(folder, "triaged", calibration=fitted, limits=LIMITS)
+    for detection in triaged.detections:
+        odds = detection.confidence / (1 - detection.confidence) / 2
+        assert detection.triage.malignancy_score == pytest.approx(odds / (1 + odds), abs=0.01)
+    assert triaged.detections[0].triage.risk_category == "high"
 
 
 def test_a_calibration_of_another_model_or_wrong_limits_are_refused(folder):

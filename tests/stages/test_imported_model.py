@@ -14,7 +14,7 @@ from parafovea import load_inference_model
 from parafovea.errors import ModelError
 from parafovea.inference.inputs import ModelInputs
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import read_spec
+from parafovea.models.card import read_spec
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard

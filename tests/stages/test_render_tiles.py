@@ -21,7 +21,7 @@ from parafovea.report.settings import TileReportSettings
 from parafovea.report.tile_lines import worst_first
 from parafovea.report.tile_map import map_figure
 from parafovea.report.tile_ndvi import count_ndvi, evenly_spaced
-from parafovea.report.tile_pictures import stretch_of, stretched
+from parafovea.report.tile_stretch import grey, stretch_of
 from parafovea.report.tile_view import view_tiles
 from parafovea.stages.measure_tiles import TileQuality, measure_tiles
 from parafovea.stages.render_tiles import render_tiles
@@ -113,14 +113,16 @@ def test_pictures_say_what_they_show(rendered):
         assert image.height > 1000
 
 
-def test_a_stretch_is_of_the_reference_and_never_narrower_than_its_least_span():
-    values = np.linspace(0, 1, 101)
-    assert stretch_of(values) == pytest.approx((0.02, 0.98))
-    low, high = stretch_of(np.full((3, 3), 0.2))
-    assert (high - low, (low + high) / 2) == pytest.approx((0.05, 0.2))
-    np.testing.assert_allclose(
-        stretched(np.array([0.0, 0.5, 2.0, np.nan]), (0.25, 0.75)), [0, 0.5, 1, 0.86]
-    )
+def test_a_stretch_is_of_each_band_and_never_narrower_than_its_least_span():
+    image = np.stack([np.linspace(0, 1, 101).reshape(1, 101), np.full((1, 101), 0.2)])
+    image[0, 0, 50] = np.nan
+    stretch = stretch_of(image)
+    assert stretch[0] == pytest.approx((0.0198, 0.9802), abs=2e-3)
+    assert stretch[1] == pytest.approx((0.175, 0.225))
+    np.testing.assert_allclose(grey(image, stretch, 1), 0.5)
+    shown = grey(image, np.array([[0.25, 0.75]]), 0)[0, :, 0]
+    assert (shown[0], shown[100], shown[50]) == (0, 1, pytest.approx(0.86))
+    assert shown[35] == pytest.approx(0.2)
 
 
 def test_the_ndvi_of_every_pixel_is_counted_once(refined):

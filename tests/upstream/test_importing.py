@@ -14,8 +14,8 @@ from upstream_forward import upstream_forward
 
 from parafovea.cli import app
 from parafovea.errors import ModelError
+from parafovea.models.card import read_spec
 from parafovea.models.folder import load_model
-from parafovea.models.spec import read_spec
 from parafovea.upstream.importing import import_model, open_upstream
 
 

@@ -20,6 +20,7 @@ import psutil
 import pytest
 import tifffile
 import yaml
+from lasting import lasting
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
@@ -61,7 +62,7 @@ def finish(folder, *arguments):
 def contents(results):
     """Return a hash of every file but logs, timings and Snakemake's own stamps."""
     return {
-        path.relative_to(results).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(results).as_posix(): hashlib.sha256(lasting(path)).hexdigest()
         for path in results.rglob("*")
         if path.is_file()
         and path.name != ".snakemake_timestamp"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 
@@ -66,7 +67,7 @@ def smooth(volume: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     """
     for axis, width in enumerate(sigma):
         if gaussian_radius(width) > 0:
-            volume = _convolved(volume, gaussian_taps(width).to(volume), axis)
+            volume = _convolved(volume, width, axis)
     return volume
 
 
@@ -153,13 +154,14 @@ def eigenvalues(tensor: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([first, 3 * mean - first - last, last]).float()
 
 
-def _convolved(volume: torch.Tensor, taps: torch.Tensor, axis: int) -> torch.Tensor:
-    """Return the volume convolved along one axis with symmetric taps, without its margins."""
-    total = volume.shape[axis] - len(taps) + 1
+def _convolved(volume: torch.Tensor, sigma: float, axis: int) -> torch.Tensor:
+    """Return the volume convolved along one axis with a Gaussian, without its margins."""
+    radius = gaussian_radius(sigma)
+    total = volume.shape[axis] - 2 * radius
     spans = []
     for start in range(0, total, SPAN):
         rows = min(SPAN, total - start)
-        band = _band(taps, rows)
+        band = _band(sigma, rows, volume.dtype, volume.device)
         part = volume.narrow(axis, start, band.shape[1])
         if axis == 0:
             spans.append((band @ part.flatten(1)).view(rows, *volume.shape[1:]))
@@ -168,12 +170,14 @@ def _convolved(volume: torch.Tensor, taps: torch.Tensor, axis: int) -> torch.Ten
     return torch.cat(spans, dim=axis)
 
 
-def _band(taps: torch.Tensor, rows: int) -> torch.Tensor:
+@lru_cache(256)
+def _band(sigma: float, rows: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Return the (rows, rows + taps - 1) matrix whose rows hold the taps, each one further."""
+    taps = gaussian_taps(sigma).to(dtype)
     band = taps.new_zeros(rows, rows + len(taps) - 1)
     for offset, tap in enumerate(taps):
         band.diagonal(offset).fill_(tap)
-    return band
+    return band.to(device)
 
 
 def _shifted(volume: torch.Tensor, axis: int, step: int, axes: Sequence[int]) -> torch.Tensor:

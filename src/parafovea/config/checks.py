@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from parafovea.config.chain import link_problems
@@ -11,12 +11,13 @@ from parafovea.config.messages import locate, suggestion
 from parafovea.config.sample_files import is_phantom, source_paths
 from parafovea.config.settings import Phantoms, Settings
 from parafovea.config.sheet import Sample
-from parafovea.config.sources import referred
+from parafovea.config.sources import SourceType, referred, source_type
 from parafovea.errors import GridError, ParafoveaError, describe
 from parafovea.inference.settings import check_stride
 from parafovea.models.spec import Recipe, check_window
 from parafovea.postprocess.settings import resolve_classes
 from parafovea.quality.metrics import metric_names
+from parafovea.quality.tile_metrics import folder_names
 from parafovea.readers.metadata import parse_metadata
 from parafovea.symmetry import require_fit
 
@@ -150,7 +151,12 @@ def task_problems(
             problems = _training_problems(name, settings, samples)
         else:
             problems = _kind_problems(name, settings, recipes[name])
-            problems = problems or _result_problems(name, settings, recipes[name])
+            types = {
+                source_type(sample, samples, settings)
+                for sample in samples.values()
+                if sample.task == name
+            }
+            problems = problems or _result_problems(name, settings, recipes[name], types)
             problems += _window_problems(name, settings, recipes[name])
         for path, text in problems:
             keys = ".".join(str(key) for key in path)
@@ -223,10 +229,14 @@ def _kind_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
     return [(("tasks", name, "kind"), f"{text}set kind: {recipe.kind}, or name another model")]
 
 
-def _result_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
-    """Return what of a task's settings does not fit what its model finds."""
+def _result_problems(
+    name: str, settings: Settings, recipe: Recipe, types: Set[SourceType]
+) -> Problems:
+    """Return what of a task's settings does not fit what its model finds in such sources."""
+    if recipe.kind == "refinement":
+        return _metric_problems(name, settings, folder_names("refinement"))
     if recipe.kind == "segmentation":
-        return _class_problems(name, settings, recipe.classes)
+        return _class_problems(name, settings, recipe.classes, types)
     task = settings.tasks[name]
     found = _metric_problems(name, settings, metric_names(recipe.classes, (), kind="detection"))
     calibration = task.triage.calibration
@@ -238,7 +248,9 @@ def _result_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
     return found
 
 
-def _class_problems(name: str, settings: Settings, classes: Sequence[str]) -> Problems:
+def _class_problems(
+    name: str, settings: Settings, classes: Sequence[str], types: Set[SourceType]
+) -> Problems:
     task = settings.tasks[name]
     found: Problems = []
     for label in task.postprocess.classes:
@@ -256,7 +268,9 @@ def _class_problems(name: str, settings: Settings, classes: Sequence[str]) -> Pr
         return found
     settled = resolve_classes(task.postprocess.classes, classes)
     instances = [label for label, each in zip(classes[1:], settled, strict=True) if each.instances]
-    return _metric_problems(name, settings, metric_names(classes, instances))
+    metrics = list(metric_names(classes, instances)) if "volume" in types else []
+    metrics += folder_names("segmentation", classes) if "tiles" in types else ()
+    return _metric_problems(name, settings, list(dict.fromkeys(metrics)))
 
 
 def _metric_problems(name: str, settings: Settings, metrics: Sequence[str]) -> Problems:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from parafovea.config.settings import Task
 from parafovea.errors import ModelError
-from parafovea.models.spec import BackboneSpec, Recipe, read_spec, require_cacheable
+from parafovea.models.card import read_spec, require_cacheable
+from parafovea.models.spec import BackboneSpec, Recipe
 
 WEIGHTS = "model.safetensors"
 

@@ -1,12 +1,16 @@
-"""Small files to batches: read ahead in threads, gathered by size."""
+"""Small files to batches: read ahead in threads, gathered by size, written behind in a thread."""
 
 from __future__ import annotations
 
-from collections import deque
+import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from numpy.typing import NDArray
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -41,6 +45,38 @@ def read_ahead(
                 future.cancel()
 
 
+class Kept:
+    """Keeps the arrays that were used last, as many as fit a number of bytes; for any thread.
+
+    Parameters
+    ----------
+    size : int
+        Bytes at most, but for one array that is larger by itself.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held = 0
+        self._arrays: OrderedDict[str, NDArray[Any]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, name: str) -> NDArray[Any] | None:
+        """Return an array by its name, if it is still there."""
+        with self._lock:
+            if name in self._arrays:
+                self._arrays.move_to_end(name)
+            return self._arrays.get(name)
+
+    def put(self, name: str, array: NDArray[Any]) -> None:
+        """Keep an array, and let go of those that were used longest ago."""
+        with self._lock:
+            before = self._arrays.pop(name, None)
+            self._held += array.nbytes - (0 if before is None else before.nbytes)
+            self._arrays[name] = array
+            while self._held > self._size and len(self._arrays) > 1:
+                self._held -= self._arrays.popitem(last=False)[1].nbytes
+
+
 class Buckets(Generic[T]):
     """Gathers items of one kind until there are enough for a batch.
 
@@ -57,11 +93,21 @@ class Buckets(Generic[T]):
         self._most = most
         self._waiting: dict[Hashable, list[T]] = {}
 
-    def add(self, kind: Hashable, item: T) -> list[T]:
-        """Take an item in; return a batch where one is due, else nothing."""
+    def add(self, kind: Hashable, item: T, *, size: int | None = None) -> list[T]:
+        """Take an item in; return a batch where one is due, else nothing.
+
+        Parameters
+        ----------
+        kind : hashable
+            Items of one kind share batches.
+        item
+            What to gather.
+        size : int, optional
+            Items of a batch of this kind, where it differs.
+        """
         bucket = self._waiting.setdefault(kind, [])
         bucket.append(item)
-        if len(bucket) == self._size:
+        if len(bucket) >= (size or self._size):
             return self._waiting.pop(kind)
         if sum(map(len, self._waiting.values())) >= self._most:
             return self._waiting.pop(max(self._waiting, key=lambda k: len(self._waiting[k])))
@@ -71,3 +117,42 @@ class Buckets(Generic[T]):
         """Yield the batches that never became full."""
         while self._waiting:
             yield self._waiting.pop(next(iter(self._waiting)))
+
+
+class Behind:
+    """Does one thing after the other in a thread, while its caller goes on.
+
+    A caller that is quicker waits, so that no more than two things are held. What is raised in the
+    thread reaches the caller with the next thing, or at the end of the block.
+
+    Parameters
+    ----------
+    name : str
+        Of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._pool:
+            if error is None:
+                self._wait()
+
+    def submit(self, work: Callable[[], None]) -> None:
+        """Do the work once all before is done, or raise what that met."""
+        self._wait()
+        self._pending = self._pool.submit(work)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()

@@ -16,9 +16,10 @@ from parafovea.grid import Box, Grid, Vector
 from parafovea.inference.arrays import ArrayOnGrid, check_channels, check_context
 from parafovea.inference.inputs import RegionInputs, TokenBlock
 from parafovea.inference.predictor import Predictor
+from parafovea.models.card import require_cacheable
 from parafovea.models.network import FusedUNet
 from parafovea.models.sampling import TokenSampler
-from parafovea.models.spec import BackboneSpec, ModelSpec, require_cacheable
+from parafovea.models.spec import BackboneSpec, ModelSpec
 from parafovea.normalize import scan, value_map
 from parafovea.resample import read_reflected_array
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,12 +13,21 @@ from torch import Tensor
 from parafovea.devices import keep_buffers
 from parafovea.grid import Box
 from parafovea.inference.engines import EngineName, make_engine
-from parafovea.inference.inputs import RegionInputs, TokenBlock
+from parafovea.inference.inputs import RegionInputs
 from parafovea.models.activation import activated
 from parafovea.models.network import FusedUNet
 from parafovea.models.prepare import PreparedUNet
-from parafovea.models.sampling import project, project_local
+from parafovea.models.sampling import Weights, project, project_local
 from parafovea.models.spec import Activation
+from parafovea.resample import AxisWeights
+
+
+class _Parts(NamedTuple):
+    """What is projected at once: tokens with their weights, and voxels, ([band,] z, y, x)."""
+
+    features: tuple[NDArray[Any], Weights]
+    raw: NDArray[Any] | None
+    context: tuple[NDArray[Any], Weights] | None
 
 
 class Predictor:
@@ -129,13 +139,32 @@ class Predictor:
         conditions : Tensor or None
             (N, channel), where the network takes conditions.
         """
-        features = self._batch([self._local(region, box) for box in boxes])
+        if self._together(region, boxes):
+            # Planes of one place are projected at once: a stack of them is a volume.
+            filled = [*boxes, *[boxes[-1]] * (self.batch_size - len(boxes))]
+            features, levels = self._projected(_stacked(region, filled))
+            guides = [level.transpose(0, 1) for level in levels]
+            features = features.transpose(0, 1)
+        else:
+            windows = [self._projected(_single(region, box)) for box in boxes]
+            features = self._batch([local for local, _ in windows])
+            guides = [self._batch(list(w)) for w in zip(*[w for _, w in windows], strict=True)]
         conditions = self._conditions(region, boxes, len(features))
-        if region.context is None:
-            return features, None, conditions
-        views = [self._wide(region.context, box) for box in boxes]
-        guides = [self._batch(list(level)) for level in zip(*views, strict=True)]
-        return features, guides, conditions
+        return features, None if region.context is None else guides, conditions
+
+    def _together(self, region: RegionInputs, boxes: Sequence[Box]) -> bool:
+        """Tell whether windows are planes that are whole: that depends on no other window."""
+        if not (self.flat and self._filled) or region.features.sampler.zoom is not None:
+            return False
+        _, y, x = region.features.sampler.local.shape
+        blocks = [block for block in (region.features, region.context) if block is not None]
+        return all(
+            max(box.start[1:]) <= 0
+            and box.stop[1] >= y
+            and box.stop[2] >= x
+            and all(block.sampler.weights(box)[0].matrix.shape == (1, 1) for block in blocks)
+            for box in boxes
+        )
 
     def _conditions(self, region: RegionInputs, boxes: Sequence[Box], count: int) -> Tensor | None:
         """Return the conditions of windows, (count, channel); zeros where there is no window."""
@@ -154,24 +183,23 @@ class Predictor:
         bands = np.stack([window[self._base] for window in windows if window is not None])
         return torch.from_numpy(bands).to(self.device, torch.float32)
 
-    def _local(self, region: RegionInputs, box: Box) -> Tensor:
-        tokens, weights = region.features.window(box)
-        raw = region.raw_window(box)
-        voxels = None if raw is None else self._moved(raw)
-        return project_local(
+    def _projected(self, parts: _Parts) -> tuple[Tensor, list[Tensor]]:
+        """Return the local input past its projection, and the context at each level."""
+        tokens, weights = parts.features
+        voxels = None if parts.raw is None else self._moved(parts.raw)
+        local = project_local(
             self._projections, self._moved(tokens), weights, voxels, dtype=self.dtype
         )
-
-    def _wide(self, context: TokenBlock, box: Box) -> list[Tensor]:
-        """Return a window's context at each level of the network."""
-        values, weights = context.window(box)
-        tokens = self._moved(values)
+        if parts.context is None:
+            return local, []
+        values, weights = parts.context
+        tokens_wide = self._moved(values)
         views = []
         for level, guide in enumerate(self.network.guides):
             factors = (1 if self.flat else 2**level, 2**level, 2**level)
             z, y, x = (along.pooled(f) for along, f in zip(weights, factors, strict=True))
-            views.append(project(tokens, guide, (z, y, x), dtype=self.dtype))
-        return views
+            views.append(project(tokens_wide, guide, (z, y, x), dtype=self.dtype))
+        return local, views
 
     def _moved(self, values: NDArray[np.float16]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(values))
@@ -189,3 +217,27 @@ class Predictor:
             last += [torch.zeros_like(last[0])] * (self.batch_size - len(windows))
         batch = torch.stack(last) if len(last) > 1 else last[0][None]
         return batch.squeeze(1).permute(0, 3, 1, 2) if self.flat else batch.permute(0, 4, 1, 2, 3)
+
+
+def _single(region: RegionInputs, box: Box) -> _Parts:
+    """Return the parts of one window."""
+    context = None if region.context is None else region.context.window(box)
+    return _Parts(region.features.window(box), region.raw_window(box), context)
+
+
+def _stacked(region: RegionInputs, boxes: Sequence[Box]) -> _Parts:
+    """Return the parts of planes of one place, stacked along z."""
+    parts = [_single(region, box) for box in boxes]
+    raw = [part.raw for part in parts if part.raw is not None]
+    context = [part.context for part in parts if part.context is not None]
+    return _Parts(
+        _along_z([part.features for part in parts]),
+        np.concatenate(raw, axis=-3) if raw else None,
+        _along_z(context) if context else None,
+    )
+
+
+def _along_z(windows: Sequence[tuple[NDArray[Any], Weights]]) -> tuple[NDArray[Any], Weights]:
+    _, y, x = windows[0][1]
+    z = AxisWeights(0, np.eye(len(windows), dtype=np.float32))
+    return np.concatenate([tokens for tokens, _ in windows], axis=1), (z, y, x)

@@ -229,7 +229,9 @@ class Surrounded(View):
         # Beyond the margin nothing is asked for; what rounding makes of a last row is mirrored.
         seen = grid.box.expanded((0, around, around))
         self._start = seen.start
-        self._seen = resample_box(self.volume.read, whole, grid, seen)
+        planes = seen.tiles((1, *seen.shape[1:]))
+        parts = [resample_box(self.volume.read, whole, grid, plane) for plane in planes]
+        self._seen = np.concatenate(parts, axis=-3)
 
     def read(self, box: Box) -> Images:
         """Return the pixels (band, z, y, x) of a box of the view, or around it."""
@@ -240,7 +242,10 @@ class Surrounded(View):
 def _tokens(view: View, backbone: Backbone, local: Grid, device: torch.device) -> TokenBlock:
     grid = view.grid.coarsened(backbone.stride)
     stored = np.empty((len(backbone.channels), *grid.shape), np.float16)
-    for box, block in token_blocks(view, backbone, device=device):
+    # Blocks of one shape, whatever the batch: how a sum is rounded may depend on the shape. A GPU
+    # gives no such promise, and likes large blocks.
+    depth = 1 if device.type == "cpu" else None
+    for box, block in token_blocks(view, backbone, device=device, depth=depth):
         stored[(slice(None), *box.slices)] = block
     return TokenBlock(grid.box, stored, TokenSampler(local, grid))
 

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from parafovea.errors import ModelError
+from parafovea.models.card import read_spec
 from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec, read_spec
+from parafovea.models.spec import ModelSpec
 from parafovea.store import replacing
 
 WEIGHTS = "model.safetensors"

@@ -15,7 +15,8 @@ from parafovea.grid import Grid, Shape
 from parafovea.inference.inputs import ModelInputs
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.windowing import PLANES
-from parafovea.models.spec import ModelSpec, Overrides, read_spec
+from parafovea.models.card import read_spec
+from parafovea.models.spec import ModelSpec, Overrides
 from parafovea.planning.costs import Rates
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard

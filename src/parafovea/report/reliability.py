@@ -54,7 +54,9 @@ def draw_reliability(
             _line(upper, bins, colour, f"{name}: calibration error {error:.3f}{words}")
             edges = np.linspace(0, 1, len(bins.count) + 1)
             lower.stairs(bins.count, edges, color=colour, linewidth=1.4)
-        upper.set_ylim(-0.02, 1.02)
+        # room for the legend above what is drawn
+        upper.set_ylim(-0.02, 1.2)
+        upper.set_yticks(np.linspace(0, 1, 6))
         upper.set_ylabel("share of label 1")
         upper.legend(loc="upper left")
         upper.set_title("Reliability", loc="left", weight="bold")

@@ -13,14 +13,20 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from parafovea.quality.spectral import BLUE, GREEN, RED
 from parafovea.quality.tile_files import TileFiles
 from parafovea.quality.tile_scorers import UNKNOWN
 from parafovea.quality.tile_tables import TileEntry
 from parafovea.report.canvas import Drawing, new_figure, save, short
 from parafovea.report.palette import class_colours
 from parafovea.report.tile_panels import NOTHING, Panel, PanelRow, no_panels, panels_figure
-from parafovea.report.tile_pictures import STRETCH, stretch_of, stretched
+from parafovea.report.tile_stretch import (
+    COLOURS,
+    STRETCH,
+    grey,
+    natural,
+    stretch_of,
+    stretch_words,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -83,16 +89,16 @@ def _row(
 ) -> PanelRow:
     source = files.read_input(entry)
     found = files.read_classes(entry)
-    bands = source[[RED, GREEN, BLUE]] if files.optical else source[[0, 0, 0]]
-    stretch = stretch_of(bands)
-    image = stretched(bands, stretch).transpose(1, 2, 0)
+    stretch = stretch_of(source)
+    optical = files.optical
+    image = natural(source, stretch) if optical else grey(source, stretch, 0)
     panels = [
-        Panel("RGB" if files.optical else "VV", image),
+        Panel("RGB" if optical else "VV", image),
         Panel("classes", _painted(found, colours)),
     ]
-    words = (
-        f"{entry.height} × {entry.width} pixels  ·  stretch: {stretch[0]:.3f} to {stretch[1]:.3f}"
-    )
+    words = f"{entry.height} × {entry.width} pixels"
+    if optical:
+        words += f"  ·  stretch: {stretch_words(stretch, COLOURS)}"
     lines = [words]
     if files.truth is not None:
         true = files.read_class_truth(entry)

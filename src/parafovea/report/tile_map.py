@@ -25,7 +25,7 @@ from parafovea.report.tile_panels import no_panels
 MOST_PANELS = 3
 
 #: Side of the least mark of a tile, in points: a tile of a wide map is smaller than a pixel.
-_LEAST = 3.0
+_LEAST = 4.0
 
 
 def draw_map(

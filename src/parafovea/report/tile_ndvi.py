@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from parafovea.progress import tracked
 from parafovea.quality.spectral import ndvi
@@ -170,17 +170,16 @@ def _differences(axes: Axes, counts: dict[tuple[str, str], NdviCounts]) -> None:
     edges = np.linspace(-2, 2, _STEPS + 1)
     reach = edges[1] - edges[0]
     for index, (pair, own) in enumerate(counts.items()):
-        share = own.differences / own.pixels
+        share = 100 * own.differences / own.pixels
         label = f"{pair[1]} \N{MINUS SIGN} {pair[0]}"
         colour = (OKABE_ITO[4], OKABE_ITO[5], OKABE_ITO[2])[PAIRS.index(pair)]
         axes.stairs(share, edges, color=colour, label=label, linewidth=1.4, zorder=3 - index)
         summed = np.cumsum(share)
-        low, high = np.searchsorted(summed, [_TAIL, 1 - _TAIL])
+        low, high = np.searchsorted(summed, [100 * _TAIL, 100 * (1 - _TAIL)])
         reach = max(reach, abs(edges[low]), abs(edges[min(high + 1, _STEPS)]))
     axes.axvline(0, color=MUTED, linewidth=0.8, linestyle="--")
     axes.set_xlim(-1.03 * reach, 1.03 * reach)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("difference of NDVI")
-    axes.set_ylabel("share of the pixels")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylabel("share of the pixels (%)")
     axes.legend(loc="upper right")

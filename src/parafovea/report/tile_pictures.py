@@ -13,28 +13,29 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
 
-from parafovea.quality.spectral import BLUE, GREEN, NIR, RED, ndvi
+from parafovea.quality.spectral import NIR, ndvi
 from parafovea.quality.tile_files import TileFiles
 from parafovea.quality.tile_tables import TileEntry
 from parafovea.report.canvas import Drawing, save
 from parafovea.report.tile_panels import (
-    NOTHING,
     ColourBar,
     Panel,
     PanelRow,
     no_panels,
     panels_figure,
 )
+from parafovea.report.tile_stretch import (
+    COLOURS,
+    STRETCH,
+    grey,
+    natural,
+    stretch_of,
+    stretch_words,
+)
 
 Array = np.ndarray[Any, Any]
 
-#: Percentiles that black and white stand for.
-STRETCH = (2, 98)
-
-#: Least span of a stretch, in reflectance: a flat tile shows no colours that it does not have.
-_LEAST_SPAN = 0.05
-
-_NDVI = (mpl.colormaps["BrBG"], Normalize(-1, 1))
+_NDVI = (mpl.colormaps["YlGn"], Normalize(-0.2, 1))
 _CHANGE = (mpl.colormaps["PuOr"], Normalize(-0.2, 0.2))
 
 
@@ -123,27 +124,17 @@ def draw_refined(
         f"The {len(tiles)} tiles of the largest {ranked}, the worst first. Pictures of a row share "
         f"one stretch, from the {STRETCH[0]}nd to the {STRETCH[1]}th percentile of its "
         f"{'truth, or of its input where it has none' if judged else 'input'}; the line above "
-        "states it, in reflectance. RGB is B04, B03 and B02 with one stretch, NIR is B08. Grey "
-        "pixels have no value."
+        "states it for each band, in reflectance. RGB is B04, B03 and B02, NIR is B08. Grey pixels "
+        "have no value."
     )
     return save(figure, Drawing(path, title, caption))
 
 
 def _row(tile: RefinedTile, score: Mapping[Any, Any], *, judged: bool) -> PanelRow:
-    colour, infrared = (
-        stretch_of(tile.reference[[RED, GREEN, BLUE]]),
-        stretch_of(tile.reference[NIR]),
-    )
-    before = "before (radar)" if tile.radar else "before"
-    stages = [(before, tile.source), ("after", tile.refined)]
-    rgb = [
-        _rgb(name, image, colour, radar=image is tile.source and tile.radar)
-        for name, image in stages
-    ]
-    nir = [
-        _grey(name, image, infrared, radar=image is tile.source and tile.radar)
-        for name, image in stages
-    ]
+    stretch = stretch_of(tile.reference)
+    rgb, nir = [_before_rgb(tile, stretch)], [_before_nir(tile, stretch)]
+    rgb.append(_rgb("after", tile.refined, stretch))
+    nir.append(_nir("after", tile.refined, stretch))
     indices = {"before": tile.optical_source, "after": tile.refined, "truth": tile.truth}
     maps = {name: None if image is None else ndvi(image) for name, image in indices.items()}
     shown = ("before", "after", "truth") if judged else ("before", "after")
@@ -151,54 +142,38 @@ def _row(tile: RefinedTile, score: Mapping[Any, Any], *, judged: bool) -> PanelR
     change = [_change("after", "before", maps)]
     lines: tuple[tuple[Panel, ...], ...]
     if judged:
-        rgb.append(_rgb("truth", tile.truth, colour))
-        nir.append(_grey("truth", tile.truth, infrared))
+        rgb.append(_rgb("truth", tile.truth, stretch))
+        nir.append(_nir("truth", tile.truth, stretch))
         change += [_change("before", "truth", maps), _change("after", "truth", maps)]
         lines = ((*rgb, *nir), (*index, *change))
     else:
         lines = ((*rgb, *nir, *index, *change),)
-    words = (_numbers(score), _place(tile.entry, colour, infrared))
+    words = (_numbers(score), _place(tile.entry, stretch))
     return PanelRow(tile.entry.name, words, lines, (tile.entry.height, tile.entry.width))
 
 
-def stretch_of(values: Array) -> tuple[float, float]:
-    """Return the reflectances that are drawn black and white."""
-    known = values[np.isfinite(values)]
-    if not known.size:
-        return 0.0, 1.0
-    low, high = (float(each) for each in np.percentile(known, STRETCH))
-    lacking = max(0.0, _LEAST_SPAN - (high - low)) / 2
-    return low - lacking, high + lacking
+def _before_rgb(tile: RefinedTile, stretch: Array) -> Panel:
+    if tile.radar:
+        return Panel("VV before", grey(tile.source, stretch_of(tile.source), 0))
+    return _rgb("before", tile.source, stretch)
 
 
-def stretched(values: Array, stretch: tuple[float, float]) -> Array:
-    """Return values between the ends of a stretch as [0, 1], light grey where there is none."""
-    scaled = np.clip((values - stretch[0]) / (stretch[1] - stretch[0]), 0, 1)
-    return np.where(np.isfinite(values), scaled, NOTHING)
+def _before_nir(tile: RefinedTile, stretch: Array) -> Panel:
+    if tile.radar:
+        return Panel("VH before", grey(tile.source, stretch_of(tile.source), 1))
+    return _nir("before", tile.source, stretch)
 
 
-def _rgb(
-    name: str, image: Array | None, stretch: tuple[float, float], *, radar: bool = False
-) -> Panel:
+def _rgb(name: str, image: Array | None, stretch: Array) -> Panel:
     if image is None:
         return Panel(f"RGB {name}", None, words=_lacking(name))
-    if radar:
-        return Panel("VV before", _radar(image[0]))
-    return Panel(f"RGB {name}", stretched(image[[RED, GREEN, BLUE]], stretch).transpose(1, 2, 0))
+    return Panel(f"RGB {name}", natural(image, stretch))
 
 
-def _grey(
-    name: str, image: Array | None, stretch: tuple[float, float], *, radar: bool = False
-) -> Panel:
+def _nir(name: str, image: Array | None, stretch: Array) -> Panel:
     if image is None:
         return Panel(f"NIR {name}", None, words=_lacking(name))
-    if radar:
-        return Panel("VH before", _radar(image[1]))
-    return Panel(f"NIR {name}", np.repeat(stretched(image[NIR], stretch)[..., None], 3, axis=2))
-
-
-def _radar(band: Array) -> Array:
-    return np.repeat(stretched(band, stretch_of(band))[..., None], 3, axis=2)
+    return Panel(f"NIR {name}", grey(image, stretch, NIR))
 
 
 def _change(last: str, first: str, maps: dict[str, Array | None]) -> Panel:
@@ -241,13 +216,10 @@ def _numbers(score: Mapping[Any, Any]) -> str:
     return "  ·  ".join(parts) or "no reference to compare with"
 
 
-def _place(entry: TileEntry, colour: tuple[float, float], infrared: tuple[float, float]) -> str:
+def _place(entry: TileEntry, stretch: Array) -> str:
     month, biome = (
         f"{name} {value}{' (assumed)' if name in entry.assumed else ''}"
         for name, value in (("month", entry.month), ("biome", entry.biome))
     )
-    stretches = ", ".join(
-        f"{name} {low:.3f} to {high:.3f}"
-        for name, (low, high) in (("RGB", colour), ("NIR", infrared))
-    )
-    return f"{entry.height} × {entry.width} pixels  ·  {month}, {biome}  ·  stretch: {stretches}"
+    words = stretch_words(stretch, (*COLOURS, NIR))
+    return f"{entry.height} × {entry.width} pixels  ·  {month}, {biome}  ·  stretch: {words}"

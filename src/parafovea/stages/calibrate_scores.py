@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from parafovea.errors import CalibrationError, StoreError
-from parafovea.models.spec import read_spec
+from parafovea.models.card import read_spec
 from parafovea.postprocess.calibration import Calibration, Method, Owner, calibration_text
 from parafovea.quality.calibration import calibrate
 from parafovea.quality.detection_tables import read_scores

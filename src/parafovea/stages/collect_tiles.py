@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from parafovea.errors import SourceError
-from parafovea.stages.predict_tiles import COLUMNS
 from parafovea.store import replacing
+from parafovea.writers.tile_ledger import COLUMNS
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ def collect_tiles(
     logger.info("%d tiles in, %d out, %d quarantined", len(rows), len(good), len(bad))
     for text in bad["reason"].head(SHOWN):
         logger.warning("%s", text)
+    _warn_of_defaults(good)
     if len(bad) and (strict or good.empty):
         raise SourceError(_refusal(bad, len(rows), strict, ledgers))
     _remove_others(folder, set(good["name"]))
@@ -64,6 +65,21 @@ def collect_tiles(
     with replacing(tiles) as partial:
         kept = [name for name in COLUMNS if name not in ("status", "reason")]
         good[kept].to_csv(partial, sep="\t", index=False)
+
+
+def _warn_of_defaults(good: pd.DataFrame) -> None:
+    """Say how many tiles do not state their month or their biome."""
+    for name, default in (("month", "June"), ("biome", "biome 0")):
+        count = int(good["assumed"].str.split("+").explode().eq(name).sum())
+        if count:
+            logger.warning(
+                "%d of %d tiles do not say their %s, and %s was taken: write it into their JSON "
+                "files",
+                count,
+                len(good),
+                name,
+                default,
+            )
 
 
 def _refusal(bad: pd.DataFrame, count: int, strict: bool, ledgers: Sequence[Path]) -> str:

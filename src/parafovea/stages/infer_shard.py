@@ -18,8 +18,9 @@ from parafovea.inference.memory import Execution, require_memory, run_within_mem
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.settings import InferenceSettings
 from parafovea.inference.shard import Shard, open_sums
+from parafovea.models.card import require_cacheable
 from parafovea.models.folder import load_model
-from parafovea.models.spec import Overrides, require_cacheable
+from parafovea.models.spec import Overrides
 from parafovea.postprocess.body import windows_with_body
 from parafovea.postprocess.scan_body import stored_body
 from parafovea.progress import tracked

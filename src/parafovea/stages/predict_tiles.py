@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.devices import choose_device, choose_dtype
-from parafovea.errors import TileError
-from parafovea.inference.ahead import Buckets, read_ahead
+from parafovea.errors import SourceError
+from parafovea.inference.ahead import Behind, Buckets, read_ahead
 from parafovea.inference.engines import choose_engine
 from parafovea.inference.memory import Execution, run_within_memory
 from parafovea.inference.settings import InferenceSettings
-from parafovea.inference.surroundings import Place, Surroundings
+from parafovea.inference.tile_inputs import TileInput, TileReader
 from parafovea.inference.tiles import TileModel
 from parafovea.models.folder import load_model
 from parafovea.models.spec import ModelSpec
 from parafovea.progress import tracked
 from parafovea.readers.metadata import parse_metadata
-from parafovea.readers.tiles import (
-    TileFile,
-    TileOptions,
-    list_tiles,
-    read_tile,
-    tile_digest,
-    tile_place,
-)
-from parafovea.readers.tiles.keys import INPUT_KEYS, chosen_key
-from parafovea.store import replacing
-from parafovea.tiles import Tile
-from parafovea.writers.tile_results import Maker, is_finished, write_result
+from parafovea.readers.tiles import TileFile, TileOptions, list_tiles
+from parafovea.writers.tile_ledger import Row, finished_row, quarantined_row, write_ledger
+from parafovea.writers.tile_results import Maker, write_result
 
 logger = logging.getLogger(__name__)
 
@@ -46,52 +35,49 @@ logger = logging.getLogger(__name__)
 AHEAD = 2
 WAITING = 6
 
-#: Tiles that are kept in memory for those beside them.
-KEPT = 64
+#: Bytes of the tiles, by their files, that are read ahead at most, and that may wait.
+HELD = 2**28
 
-COLUMNS = (
-    "name",
-    "status",
-    "reason",
-    "height",
-    "width",
-    "month",
-    "biome",
-    "assumed",
-    "crs",
-    "x",
-    "y",
-    "pixel_size",
-    "input",
-    "output",
-    "input_sha256",
-    "fingerprint",
-    "clipped",
-)
+#: Pixels of a batch at most, where one tile does not have more: tiles of 724 x 724, for eight.
+BATCH_PIXELS = 2**22
 
 
 @dataclass
-class _Read:
-    """A tile that was read, or why there is nothing to do with it."""
+class TileCounts:
+    """What became of tiles, and how long it took.
 
-    file: TileFile
-    tile: Tile | None = None
-    reason: str = ""
-    fingerprint: str = ""
-    finished: bool = False
-    canvas: NDArray[np.float32] | None = None
-    neighbours: tuple[str, ...] = ()
+    Parameters
+    ----------
+    predicted : int
+        Tiles that were predicted and written.
+    finished : int
+        Tiles whose result was there before.
+    quarantined : int
+        Tiles that are no good.
+    seconds : float
+        From the first file to the last.
+    model_seconds : float
+        Of these, in features, context and network.
+    fallbacks : list of str
+        What did not fit memory, and what was done: a sentence each.
+    """
 
-
-@dataclass
-class _Counts:
-    """What became of the tiles, and how long it took."""
-
-    done: int = 0
+    predicted: int = 0
     finished: int = 0
     quarantined: int = 0
     seconds: float = 0.0
+    model_seconds: float = 0.0
     fallbacks: list[str] = field(default_factory=list)
+
+    @property
+    def cpu_fallbacks(self) -> int:
+        """How often the CPU took over, because a device had too little memory."""
+        return sum(text.endswith("CPU") for text in self.fallbacks)
+
+    @property
+    def tiles_per_second(self) -> float:
+        """Tiles predicted a second of the whole job, files included; 0 where none was."""
+        return self.predicted / self.seconds if self.seconds else 0.0
 
 
 def predict_tiles(
@@ -106,7 +92,7 @@ def predict_tiles(
     shards: int = 1,
     overwrite: bool = False,
     code: str = "",
-) -> None:
+) -> TileCounts:
     """Predict the tiles of a folder that are not finished yet.
 
     Tiles of one size share batches. A tile that cannot be read, or has no place in the model, is
@@ -134,23 +120,35 @@ def predict_tiles(
     code : str
         Fingerprint of the code that predicts: tiles of other code are not finished.
 
+    Returns
+    -------
+    TileCounts
+        What became of this share.
+
     Raises
     ------
     ModelError
         If the model folder is wrong, or takes no tiles.
     SourceError
-        If the folder holds no tiles, or two of one name.
+        If the folder holds no tiles, two of one name, or is that of the results.
     """
+    started = time.perf_counter()
     files = list_tiles(source)
+    if source.resolve() == folder.resolve():
+        raise SourceError(
+            f"{source} is where the results go, which would be written over its tiles: choose "
+            "another folder for the results"
+        )
     mine = files[len(files) * (shard - 1) // shards : len(files) * shard // shards]
     options = parse_metadata(metadata, folder=Path()).tiles
-    run = _Run(files, model, folder, options=options, settings=settings, code=code)
-    rows = sorted(run.rows(mine, overwrite=overwrite), key=lambda row: str(row["name"]))
-    with replacing(ledger) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    run.tell()
+    run = _Run(
+        files, model, folder, options=options, settings=settings, overwrite=overwrite, code=code
+    )
+    write_ledger(ledger, run.rows(mine))
+    counts = run.counts
+    counts.seconds = time.perf_counter() - started
+    _tell(counts)
+    return counts
 
 
 class _Run:
@@ -164,11 +162,12 @@ class _Run:
         *,
         options: TileOptions,
         settings: InferenceSettings,
+        overwrite: bool,
         code: str,
     ) -> None:
+        self.counts = TileCounts()
         self._spec, self._network = load_model(model)
         self._folder = folder
-        self._options = options
         self._settings = settings
         device = choose_device()
         self._dtype = choose_dtype(settings.precision, device)
@@ -187,11 +186,15 @@ class _Run:
             device=str(device),
             half=self._dtype.itemsize < 4,
         )
-        self._counts = _Counts()
-        self._files = {file.name: file for file in files}
-        self._values = lru_cache(KEPT)(self._read_values)
-        self._digest = lru_cache(None)(self._read_digest)
-        self._around = Surroundings(self._places(), self._values, margin=self._model.margin)
+        self._read = TileReader(
+            files,
+            spec=self._spec,
+            options=options,
+            margin=self._model.margin,
+            maker=self._maker,
+            results=folder,
+            overwrite=overwrite,
+        )
         logger.info(
             "%d tiles; %s on %s, %s, batches of %d",
             len(files),
@@ -211,117 +214,62 @@ class _Run:
             engine=self._engine,
         )
 
-    # ---- reading, in threads
-
-    def _places(self) -> dict[str, Place]:
-        """Return where tiles are, if anything is to be seen around them; faults come up later."""
-        found: dict[str, Place] = {}
-        if not self._model.margin:
-            return found
-        for file in self._files.values():
-            try:
-                place = tile_place(file, self._key(file))
-            except TileError:
-                continue
-            if place is not None:
-                found[file.name] = Place(*place)
-        return found
-
-    def _key(self, file: TileFile) -> str:
-        return chosen_key(file, INPUT_KEYS, self._options)
-
-    def _read_tile(self, file: TileFile) -> Tile:
-        return read_tile(file, bands=self._spec.bands, key=self._key(file), options=self._options)
-
-    def _read_values(self, name: str) -> NDArray[np.float32] | None:
-        try:
-            return self._read_tile(self._files[name]).values
-        except TileError:
-            return None
-
-    def _read_digest(self, name: str) -> str:
-        try:
-            return tile_digest(self._files[name])
-        except TileError:
-            return ""
-
-    def _read(self, file: TileFile, overwrite: bool) -> _Read:
-        read = _Read(file)
-        try:
-            read.neighbours = self._around.neighbours(file.name)
-            digests = [tile_digest(file), *map(self._digest, read.neighbours)]
-            read.fingerprint = self._maker.fingerprint(digests)
-            read.finished = not overwrite and is_finished(self._folder, file.name, read.fingerprint)
-            read.tile = self._read_tile(file)
-            self._check_pixels(read.tile)
-            if self._model.margin and not read.finished:
-                read.canvas = self._around.canvas(file.name, read.tile.values)
-        except TileError as error:
-            read.reason, read.tile, read.finished = str(error), None, False
-        return read
-
-    def _check_pixels(self, tile: Tile) -> None:
-        """Raise `TileError` where pixels are not those that the model was trained on."""
-        position, (_, y, _) = tile.position, self._spec.spacing
-        # Degrees say nothing without a latitude: tiles of such a system are taken as they are.
-        metric = position is not None and position.pixel_size > 0.1
-        if position is not None and metric and abs(position.pixel_size - y) > 0.01 * y:
-            raise TileError(
-                f"{tile.path} has pixels of {position.pixel_size:g} m, but the model "
-                f"{self._spec.name} takes {y:g} m: resample the tile, or use a model of its pixels"
-            )
-
-    # ---- predicting
-
-    def rows(self, files: Sequence[TileFile], *, overwrite: bool) -> Iterator[dict[str, Any]]:
-        """Yield the row of each tile, once its result is written."""
+    def rows(self, files: Sequence[TileFile]) -> Iterator[Row]:
+        """Yield the row of each tile; all results are written when the last has come."""
         size = self._settings.batch_size
-        buckets: Buckets[_Read] = Buckets(size, most=WAITING * size)
-        reads = read_ahead(
-            files, lambda file: self._read(file, overwrite), ahead=AHEAD * size, threads=2
-        )
-        with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
-            written: list[Future[None]] = []
+        held = max(1, HELD // max([1, *map(_bytes, files)]))
+        buckets: Buckets[TileInput] = Buckets(size, most=min(WAITING * size, held))
+        reads = read_ahead(files, self._read, ahead=max(2, min(AHEAD * size, held)), threads=2)
+        with Behind("writer") as writer:
             for read in tracked(reads, len(files), "tiles"):
                 if read.tile is None:
-                    self._counts.quarantined += 1
+                    self.counts.quarantined += 1
                     _remove(self._folder, read.file.name)
-                    yield _row(read, self._folder)
+                    yield quarantined_row(read.file.name, read.file.path, read.reason)
                     continue
+                yield finished_row(read.tile, self._folder, fingerprint=read.fingerprint)
                 if read.finished:
-                    self._counts.finished += 1
-                    yield _row(read, self._folder)
+                    self.counts.finished += 1
                     continue
-                yield from self._batch(buckets.add(read.tile.values.shape, read), writer, written)
+                shape = read.tile.values.shape
+                # What is seen of a tile must not depend on those in its batch.
+                kind = (shape, read.canvas is None)
+                fit = max(1, min(size, BATCH_PIXELS // math.prod(shape[1:])))
+                self._predict(buckets.add(kind, read, size=fit), writer)
             for batch in buckets.rest():
-                yield from self._batch(batch, writer, written)
-            for future in written:
-                future.result()
+                self._predict(batch, writer)
 
-    def _batch(
-        self, batch: list[_Read], writer: ThreadPoolExecutor, written: list[Future[None]]
-    ) -> Iterator[dict[str, Any]]:
+    def _predict(self, batch: list[TileInput], writer: Behind) -> None:
         if not batch:
             return
         started = time.perf_counter()
         tiles = [read.tile for read in batch if read.tile is not None]
         canvases = [read.canvas for read in batch if read.canvas is not None]
-        results = self._predicted(
+        results = self._results(
             np.stack([tile.values for tile in tiles]),
             {"month": [t.month for t in tiles], "biome": [t.biome for t in tiles]},
             np.stack(canvases) if canvases else None,
         )
         seconds = time.perf_counter() - started
-        self._counts.seconds += seconds
-        self._counts.done += len(batch)
-        rows = [_row(read, self._folder) for read in batch]
-        # No more than one batch waits for the disk.
-        for future in written:
-            future.result()
-        written[:] = [writer.submit(self._write, batch, results, seconds / len(batch))]
-        yield from rows
+        self.counts.model_seconds += seconds
+        self.counts.predicted += len(batch)
+        maker = replace(self._maker, device=str(self._execution.device))
 
-    def _predicted(
+        def write() -> None:
+            for read, tile, values in zip(batch, tiles, results, strict=True):
+                write_result(
+                    self._folder,
+                    tile,
+                    values,
+                    maker=maker,
+                    fingerprint=read.fingerprint,
+                    seconds=seconds / len(batch),
+                    neighbours=read.neighbours,
+                )
+
+        writer.submit(write)
+
+    def _results(
         self,
         images: NDArray[np.float32],
         conditions: Mapping[str, Sequence[int]],
@@ -333,42 +281,47 @@ class _Run:
             if execution != self._execution:
                 self._execution = execution
                 self._model = self._on(execution)
-            found[:] = [self._model(images, conditions=conditions, surroundings=canvases)]
+            found.clear()
+            for first in range(0, len(images), execution.batch_size):
+                part = slice(first, first + execution.batch_size)
+                result = self._model(
+                    images[part],
+                    conditions={name: known[part] for name, known in conditions.items()},
+                    surroundings=None if canvases is None else canvases[part],
+                )
+                found.append(result)
 
         before = self._execution.fallbacks
         run_within_memory(compute, self._execution)
-        self._counts.fallbacks += self._execution.fallbacks[len(before) :]
-        return found[0]
+        self.counts.fallbacks += self._execution.fallbacks[len(before) :]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def _write(self, batch: list[_Read], results: NDArray[np.float32], seconds: float) -> None:
-        for read, values in zip(batch, results, strict=True):
-            if read.tile is None:
-                raise AssertionError("a tile that was read")
-            write_result(
-                self._folder,
-                read.tile,
-                values,
-                maker=self._maker,
-                fingerprint=read.fingerprint,
-                seconds=seconds,
-                neighbours=read.neighbours,
-            )
-            read.tile = read.canvas = None
 
-    def tell(self) -> None:
-        """Log what became of the tiles."""
-        counts = self._counts
-        total = counts.done + counts.finished + counts.quarantined
+def _tell(counts: TileCounts) -> None:
+    """Log what became of the tiles."""
+    done = counts.predicted + counts.finished
+    logger.info(
+        "%d tiles in, %d out, %d quarantined; %d were finished before",
+        done + counts.quarantined,
+        done,
+        counts.quarantined,
+        counts.finished,
+    )
+    if counts.predicted:
         logger.info(
-            "%d tiles in, %d out, %d quarantined; %d were finished before",
-            total,
-            counts.done + counts.finished,
-            counts.quarantined,
-            counts.finished,
+            "%.1f tiles a second, %.1f in the model alone",
+            counts.tiles_per_second,
+            counts.predicted / counts.model_seconds,
         )
-        if counts.seconds:
-            logger.info("%.1f tiles a second in the model", counts.done / counts.seconds)
-        logger.info("CPU fallback: %d", sum("CPU" in text for text in counts.fallbacks))
+    logger.info("CPU fallback: %d", counts.cpu_fallbacks)
+
+
+def _bytes(file: TileFile) -> int:
+    """Return the size of a tile's file; 0 where that cannot be told, as its reading will say."""
+    try:
+        return file.path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _recorded(
@@ -379,35 +332,6 @@ def _recorded(
     chosen = settings.model_dump(mode="json", exclude={*never, "precision", "tta"})
     return {**chosen, "precision": dtype.removeprefix("torch."), "engine": engine} | {
         "bands": list(spec.bands)
-    }
-
-
-def _row(read: _Read, folder: Path) -> dict[str, Any]:
-    file, tile = read.file, read.tile
-    if tile is None:
-        reason = " ".join(read.reason.split())
-        return {
-            "name": file.name,
-            "status": "quarantined",
-            "reason": reason,
-            "input": str(file.path),
-        }
-    at = tile.position
-    place = {} if at is None else {"crs": at.crs, "x": at.x, "y": at.y, "pixel_size": at.pixel_size}
-    return {
-        "name": file.name,
-        "status": "finished",
-        "height": tile.values.shape[1],
-        "width": tile.values.shape[2],
-        "month": tile.month,
-        "biome": tile.biome,
-        "assumed": "+".join(tile.assumed),
-        **place,
-        "input": str(file.path),
-        "output": str(folder / f"{file.name}.npz"),
-        "input_sha256": tile.sha256,
-        "fingerprint": read.fingerprint,
-        "clipped": tile.clipped,
     }
 
 

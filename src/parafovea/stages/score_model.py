@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import read_spec
+from parafovea.models.card import read_spec
 from parafovea.quality.compare import prediction_confusion
 from parafovea.quality.overlap import overlap_metrics
 from parafovea.stages.blend_shards import blend_shards

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from parafovea.tiles import Position, Tile
 
 #: Pixels along a side of a tile.
 SMALLEST, LARGEST = 16, 8192
+
+#: Keys of a sidecar that say when and how an earlier stage made the tile.
+VOLATILE = {"timestamp", "processing"}
 
 _NOTHING = TileOptions()
 
@@ -117,7 +121,8 @@ def tile_digest(file: TileFile) -> str:
     Parameters
     ----------
     file : TileFile
-        Names and times of its files do not count.
+        Names and times of its files do not count, nor what the sidecar says of when and how an
+        earlier stage made it (`VOLATILE`): a stage that is run again gives the same tile.
 
     Returns
     -------
@@ -130,11 +135,24 @@ def tile_digest(file: TileFile) -> str:
         If a file cannot be read.
     """
     digest = hashlib.sha256()
-    for path in (file.path, file.sidecar):
-        if path is not None:
-            with readable_tile(path), path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    with readable_tile(file.path), file.path.open("rb") as stream:
+        digest.update(hashlib.file_digest(stream, "sha256").digest())
+    if file.sidecar is not None:
+        with readable_tile(file.sidecar):
+            digest.update(hashlib.sha256(_lasting(file.sidecar.read_bytes())).digest())
     return digest.hexdigest()
+
+
+def _lasting(sidecar: bytes) -> bytes:
+    """Return the content of a sidecar without what changes from run to run."""
+    try:
+        values = json.loads(sidecar)
+    except (ValueError, RecursionError):
+        return sidecar
+    if not isinstance(values, dict) or not VOLATILE & values.keys():
+        return sidecar
+    kept = {key: value for key, value in values.items() if key not in VOLATILE}
+    return json.dumps(kept, sort_keys=True).encode()
 
 
 def tile_place(file: TileFile, key: str = "opt_v1") -> tuple[Position, int, int, int] | None:

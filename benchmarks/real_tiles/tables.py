@@ -1,0 +1,193 @@
+"""What became of the real tiles: a table by date, a figure by month, a table of the flood."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from benchmarks.water import score_water
+from parafovea.quality.tile_tables import read_tile_quality
+from parafovea.report.canvas import Drawing, new_figure, save, styled
+from parafovea.store import replacing
+
+logger = logging.getLogger("benchmarks")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of a tile: its name, its label, and whether more is better."""
+
+    name: str
+    label: str
+    rises: bool
+
+
+MEASURES = (
+    Measure("rmse", "RMSE", False),
+    Measure("psnr", "PSNR [dB]", True),
+    Measure("ndvi_rmse", "NDVI RMSE", False),
+    Measure("edge_correlation", "edge correlation (B08)", True),
+)
+
+#: The two refinements, by the end of their samples' names: the name in tables.
+REFINED = {"": "refined", "_optical": "phantoms"}
+
+#: Of the figure: label and colour of each kind of image.
+LOOKS = {
+    "degraded": ("degraded", "#8A8F98"),
+    "refined": ("refined, learned from other dates", "#0072B2"),
+    "phantoms": ("refined, learned from phantoms", "#E69F00"),
+}
+
+#: Of the flood: the sample whose classes are scored, and what its images are.
+FLOOD = {
+    "water_flood": "as measured",
+    "water_flood_dates": "as measured, refined (other dates)",
+    "water_flood_optical": "as measured, refined (phantoms)",
+    "water_flood_poor": "degraded",
+    "water_poor_dates": "degraded, refined (other dates)",
+    "water_poor_optical": "degraded, refined (phantoms)",
+}
+
+
+def write_tables(data: Path, results: Path) -> None:
+    """Write `dates.tsv`, `dates.png`, `places.tsv` and `flood.tsv` beside the results.
+
+    Parameters
+    ----------
+    data : Path
+        Folder of the tiles.
+    results : Path
+        Folder of the workflow's results.
+
+    Raises
+    ------
+    StoreError
+        If a result is missing.
+    """
+    for sample in ("test", "places"):
+        table = compared(results, sample)
+        name = {"test": "dates", "places": "places"}[sample]
+        _write(table, results / f"{name}.tsv")
+        logger.info("%s\n%s", name, _means(table).to_string())
+        for kind in REFINED.values():
+            _tell_worse(table, kind, name)
+        if sample == "test":
+            draw_months(table, results / "dates.png")
+    flood = flood_table(data, results)
+    _write(flood, results / "flood.tsv")
+    logger.info("flood\n%s", flood.to_string())
+
+
+def compared(results: Path, sample: str) -> pd.DataFrame:
+    """Return the metrics of each tile of a sample against its true image.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of the workflow's results.
+    sample : str
+        Its name; the model of phantoms has one of its own, which ends in `_optical`.
+
+    Returns
+    -------
+    DataFrame
+        A row a tile, by its name: the month, then METRIC.degraded, METRIC.refined and
+        METRIC.phantoms of each metric.
+    """
+    tables = {
+        kind: read_tile_quality(results / f"{sample}{end}" / "tile_quality.tsv")
+        for end, kind in REFINED.items()
+    }
+    first = tables["refined"]
+    found = {"month": first["month"].astype(int)}
+    for measure in MEASURES:
+        found[f"{measure.name}.degraded"] = first[f"accuracy_input.{measure.name}"]
+        for kind, table in tables.items():
+            found[f"{measure.name}.{kind}"] = table[f"accuracy.{measure.name}"]
+    return pd.DataFrame(found).sort_index()
+
+
+def flood_table(data: Path, results: Path) -> pd.DataFrame:
+    """Return the IoU of water by the model and by the NDWI, a row each kind of image."""
+    rows = {
+        image: vars(score_water(results / sample, data / "flood_classes"))
+        for sample, image in FLOOD.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("image")
+
+
+def worse(table: pd.DataFrame, measure: Measure, kind: str) -> list[str]:
+    """Return the tiles that a refinement did not bring closer to the truth by a metric."""
+    gain = table[f"{measure.name}.{kind}"] - table[f"{measure.name}.degraded"]
+    return list(table.index[~(gain > 0 if measure.rises else gain < 0)])
+
+
+def _tell_worse(table: pd.DataFrame, kind: str, name: str) -> None:
+    for measure in MEASURES:
+        tiles = worse(table, measure, kind)
+        shown = f": {', '.join(tiles)}" if tiles else ""
+        logger.info(
+            "%s, %s: %s no better on %d of %d%s",
+            name,
+            kind,
+            measure.label,
+            len(tiles),
+            len(table),
+            shown,
+        )
+
+
+def _means(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean over the tiles, a row each kind of image, a column each metric."""
+    rows = {
+        kind: {each.name: table[f"{each.name}.{kind}"].mean() for each in MEASURES}
+        for kind in LOOKS
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").round(4)
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as partial:
+        table.to_csv(partial, sep="\t", float_format="%.5g")
+
+
+def draw_months(table: pd.DataFrame, path: Path) -> None:
+    """Draw each metric by month: a dot a date, a line through the means of months.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `compared`.
+    path : Path
+        PNG to write.
+    """
+    with styled(), replacing(path) as partial:
+        figure = new_figure(9.0, 5.4, layout="constrained")
+        for axes, measure in zip(figure.subplots(2, 2).flat, MEASURES, strict=True):
+            _draw_measure(axes, table, measure)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(LOOKS))
+        caption = "Distance to the true image by month; a dot a date, lines through monthly means."
+        save(figure, Drawing(partial, "Real tiles by month", caption))
+
+
+def _draw_measure(axes: Axes, table: pd.DataFrame, measure: Measure) -> None:
+    for place, (kind, (label, colour)) in enumerate(LOOKS.items()):
+        values = table[f"{measure.name}.{kind}"]
+        means = values.groupby(table["month"]).mean()
+        # months without a date break the line
+        axes.plot(means.reindex(range(1, 13)), color=colour, linewidth=1.4, label=label)
+        shifted = table["month"].to_numpy() + 0.12 * (place - 1)
+        axes.scatter(shifted, values, s=12, color=colour, linewidths=0, alpha=0.75, zorder=3)
+    axes.set_title(measure.label, loc="left")
+    axes.set_xticks(np.arange(1, 13), list("JFMAMJJASOND"))
+    axes.set_xlim(0.5, 12.5)
+    axes.grid(axis="y", color="#E6E9ED", linewidth=0.6)
+    if not measure.rises:
+        axes.set_ylim(bottom=0)
