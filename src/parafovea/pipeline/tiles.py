@@ -38,7 +38,7 @@ def run_tiles(
         metadata=entry.metadata,
         settings=project.inference(sample),
         overwrite=task.tiles.overwrite,
-        code=fingerprint(Path(__file__).parent / "stages" / "predict_tiles.py"),
+        code=fingerprint(Path(__file__).parents[1] / "stages" / "predict_tiles.py"),
     )
     announce("collect_tiles")
     collect_tiles(
