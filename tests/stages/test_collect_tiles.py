@@ -136,3 +136,11 @@ def test_strict_ends_the_run_with_the_first_reasons_and_touches_no_result(tmp_pa
 def test_a_folder_of_which_no_tile_is_good_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"1 of 1 tiles cannot be used .*: is cut off\."):
         collected(tmp_path, [quarantined_row("a", Path("in/a.npz"), "is cut off")])
+
+
+def test_results_that_somebody_removed_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    rows = [finished(tmp_path / "tiles", name) for name in ("a", "b")]
+    (tmp_path / "tiles/b.npz").unlink()
+    with pytest.raises(SourceError, match=r"1 results are gone from .* such as b\.npz: remove"):
+        collected(tmp_path, rows)
+    assert not (tmp_path / "tiles.tsv").exists()
