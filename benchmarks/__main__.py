@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks [names] [--quick] [--json FILE] [--model FOLDER]`."""
+"""The command line: `python -m benchmarks [names] [--quick] [--json FILE] [--model FOLDER] …`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from benchmarks import (
     machine,
     memory_growth,
     peer_comparison,
+    tile_speed,
 )
-from benchmarks.samples import Bench, read_fused_spec
+from benchmarks.samples import TILE_MODEL, Bench, read_fused_spec
 from benchmarks.table import Row, render, write_json
 from parafovea.devices import DEVICE_VARIABLE
 from parafovea.errors import ParafoveaError, describe
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[Bench], list[Row]]] = {
         dag_scale,
         large_volume,
         detection_speed,
+        tile_speed,
     )
 }
 
@@ -74,6 +76,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=Path("resources/models/cell"),
         help="model folder (default: %(default)s)",
     )
+    parser.add_argument(
+        "--tile-model",
+        type=Path,
+        metavar="FOLDER",
+        default=TILE_MODEL,
+        help="model folder for tiles (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in BENCHMARKS]
     if unknown:
@@ -85,7 +94,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return given
 
 
-def measured(names: Sequence[str], model: Path, *, quick: bool) -> list[Row]:
+def measured(
+    names: Sequence[str], model: Path, *, quick: bool, tile_model: Path = TILE_MODEL
+) -> list[Row]:
     """Run benchmarks one after the other and return all their rows."""
     rows: list[Row] = []
     for name in names:
@@ -93,7 +104,7 @@ def measured(names: Sequence[str], model: Path, *, quick: bool) -> list[Row]:
             "%s: %s", name, (sys.modules[BENCHMARKS[name].__module__].__doc__ or "").strip()
         )
         with tempfile.TemporaryDirectory(prefix=f"parafovea-bench-{name}-") as scratch:
-            rows += BENCHMARKS[name](Bench(model, Path(scratch), quick))
+            rows += BENCHMARKS[name](Bench(model, Path(scratch), quick, tile_model))
     return rows
 
 
@@ -114,7 +125,7 @@ def main() -> int:
     names = [name for name in BENCHMARKS if name in given.names or not given.names]
     try:
         spec = read_fused_spec(given.model)
-        rows = measured(names, given.model, quick=given.quick)
+        rows = measured(names, given.model, quick=given.quick, tile_model=given.tile_model)
     except ParafoveaError as error:
         logger.error(describe(error))
         return 2

@@ -23,6 +23,9 @@ from parafovea.stages.resample_volume import resample_volume
 #: Seed of the phantom; no model was trained or validated on it.
 UNSEEN_SEED = 9001
 
+#: The model of tiles, where no other is named.
+TILE_MODEL = Path("resources/models/optical")
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -36,11 +39,14 @@ class Bench:
         Empty folder of the benchmark's own, removed afterwards.
     quick : bool
         Small volumes, few repeats: for trying out, not for judging.
+    tile_model : Path
+        Model folder for tiles.
     """
 
     model: Path
     scratch: Path
     quick: bool
+    tile_model: Path = TILE_MODEL
 
     @property
     def repeats(self) -> int:

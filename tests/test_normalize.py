@@ -145,3 +145,25 @@ def test_the_source_is_read_a_slab_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
 
     scan(read, Grid(volume.shape, (1, 1, 1)), volume.dtype)
     assert max(sizes) <= 3 * 16
+
+
+@pytest.mark.parametrize("planes", [1, 7])
+def test_a_plane_with_bands_is_scanned_in_pieces_as_if_it_were_read_whole(
+    monkeypatch: pytest.MonkeyPatch, planes: int
+) -> None:
+    image = np.random.default_rng(0).integers(0, 4000, (3, planes, 50, 70)).astype(np.uint16)
+    grid, read = Grid(image.shape[1:], (1, 1, 1)), []
+
+    def box_of(box: Box) -> np.ndarray[Any, Any]:
+        read.append(box)
+        return image[(slice(None), *box.slices)]
+
+    whole = scan(box_of, grid, image.dtype, bands=3)
+    assert read == [grid.box]
+    monkeypatch.setattr(normalize, "BAND_VALUES", 3 * 20 * 20)
+    monkeypatch.setattr(normalize, "BAND_SIDE", 10)
+    pieces = scan(box_of, grid, image.dtype, bands=3)
+    assert max(box.size for box in read[1:]) <= 20 * 20
+    assert sum(box.size for box in read[1:]) == grid.size
+    np.testing.assert_array_equal(pieces.counts, whole.counts)
+    assert (pieces.minimum, pieces.maximum) == (whole.minimum, whole.maximum)

@@ -6,10 +6,11 @@ import json
 import logging
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.sheet import NAME
@@ -17,16 +18,13 @@ from parafovea.errors import ConfigError, ParafoveaError, describe
 from parafovea.pipeline import Clock, run_sample, stages_of
 from parafovea.planning.costs import cost
 from parafovea.planning.work import Work
-from parafovea.progress import observed
+from parafovea.progress import Observer, Steps, observed
 from parafovea.readers.files import locate, stem
 from parafovea.results import remove, stage_results
 from parafovea.store import replacing
 
 #: Results of these stages are only needed on the way.
 INTERMEDIATE = ("resample", "features", "context", "infer", "blend")
-
-#: Told of how far a scan is: its stage, and the share of its work that is done.
-Observer = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +85,11 @@ class Summary:
             failed={each.scan: each.error for each in results if each.error is not None},
         )
 
-    def write(self, path: Path) -> None:
-        """Write the summary as JSON, whole or not at all."""
-        with replacing(path) as partial:
-            partial.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+def write_summary(path: Path, summary: Any) -> None:
+    """Write a summary, a dataclass, as JSON, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
 
 
 def scans_in(folder: Path) -> dict[str, str]:
@@ -152,6 +151,8 @@ def project_of(
     results: Path,
     metadata: str = "",
     batch_size: int | None = None,
+    full_precision: bool = False,
+    overwrite: bool = False,
 ) -> Project:
     """Return a project of some scans, checked as one that has a sheet.
 
@@ -169,6 +170,10 @@ def project_of(
         What the sources do not say themselves, as in a sheet.
     batch_size : int, optional
         Windows in one call of the network, instead of the task's.
+    full_precision : bool
+        Compute in float32, whatever the task says.
+    overwrite : bool
+        Predict finished tiles anew, whatever the task says.
 
     Raises
     ------
@@ -185,7 +190,12 @@ def project_of(
     inference = chosen.inference.model_copy(update={"shards": 1})
     if batch_size is not None:
         inference = inference.model_copy(update={"batch_size": batch_size})
-    tasks = {task: chosen.model_copy(update={"inference": inference})}
+    if full_precision:
+        inference = inference.model_copy(update={"precision": "float32"})
+    changes: dict[str, Any] = {"inference": inference}
+    if overwrite:
+        changes["tiles"] = chosen.tiles.model_copy(update={"overwrite": True})
+    tasks = {task: chosen.model_copy(update=changes)}
     samples = {
         name: Sample(name, task, source, None, metadata, None, number)
         for number, (name, source) in enumerate(scans.items(), start=1)
@@ -221,7 +231,7 @@ def predict_scan(
     start, clock = time.perf_counter(), Clock.started()
     folder = Path(project.folder(scan))
     try:
-        steps = _Steps(project, scan, observer)
+        steps = Steps(_expected(project, scan), observer)
         with observed(steps.within):
             run_sample(project, scan, announce=steps.begin, clock=clock)
         found = _found(project, scan)
@@ -253,29 +263,10 @@ def predict_scans(project: Project, *, workers: int, keep: bool = False) -> Iter
             yield future.result()
 
 
-class _Steps:
-    """Turns stages, and how far each is, into the share of a scan's work that is done."""
-
-    def __init__(self, project: Project, scan: str, observer: Observer | None) -> None:
-        work = Work(project.grid(scan), project.recipe(scan), project.inference(scan))
-        # a second for what each stage takes to begin
-        self._seconds = {stage: 1 + cost(stage, work).seconds for stage in stages_of(work.recipe)}
-        self._observer = observer
-        self._stage = ""
-        self._before = 0.0
-
-    def begin(self, stage: str) -> None:
-        """Note that a stage begins, and so that the one before is done."""
-        if stage != self._stage:
-            self._before += self._seconds.get(self._stage, 0.0)
-            self._stage = stage
-        self.within(0.0)
-
-    def within(self, share: float) -> None:
-        """Note how far the stage at hand is."""
-        done = self._before + share * self._seconds.get(self._stage, 0.0)
-        if self._observer is not None:
-            self._observer(self._stage, min(1.0, done / sum(self._seconds.values())))
+def _expected(project: Project, scan: str) -> dict[str, float]:
+    """Return the seconds that each stage of a scan may take."""
+    work = Work(project.grid(scan), project.recipe(scan), project.inference(scan))
+    return {stage: cost(stage, work).seconds for stage in stages_of(work.recipe)}
 
 
 def _found(project: Project, scan: str) -> int:
@@ -284,6 +275,8 @@ def _found(project: Project, scan: str) -> int:
     if project.kind(scan) == "detection":
         document = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
         return len(document["detections"])
+    if project.kind(scan) == "refinement":
+        return 0
     return len((folder / "objects.tsv").read_text(encoding="utf-8").splitlines()) - 1
 
 

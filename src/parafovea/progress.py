@@ -1,11 +1,11 @@
-"""Progress of long work, as lines in a log: how far, and how long it will take."""
+"""Progress of long work: how far it is, as lines in a log and for whoever wants to know."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TypeVar
 
@@ -18,6 +18,10 @@ INTERVAL = 10.0
 
 #: Who else wants to know how far the work at hand is, as a share.
 _observer: ContextVar[Callable[[float], None] | None] = ContextVar("observer", default=None)
+
+
+#: Told of how far something is: the stage at hand, and the share of all work that is done.
+Observer = Callable[[str, float], None]
 
 
 @contextlib.contextmanager
@@ -53,3 +57,35 @@ def tracked(items: Iterable[T], total: int, what: str) -> Iterator[T]:
             left = (now - start) / done * (total - done)
             logger.info("%d of %d %s, about %.0f s left", done, total, what, left)
     logger.info("%d %s in %.1f s", total, what, time.monotonic() - start)
+
+
+class Steps:
+    """Turns stages, and how far each is, into the share of all work that is done.
+
+    Parameters
+    ----------
+    seconds : mapping of str to float
+        What each stage is expected to take.
+    observer : callable, optional
+        Told of progress.
+    """
+
+    def __init__(self, seconds: Mapping[str, float], observer: Observer | None) -> None:
+        # a second for what each stage takes to begin
+        self._seconds = {stage: 1 + expected for stage, expected in seconds.items()}
+        self._observer = observer
+        self._stage = ""
+        self._before = 0.0
+
+    def begin(self, stage: str) -> None:
+        """Note that a stage begins, and so that the one before is done."""
+        if stage != self._stage:
+            self._before += self._seconds.get(self._stage, 0.0)
+            self._stage = stage
+        self.within(0.0)
+
+    def within(self, share: float) -> None:
+        """Note how far the stage at hand is."""
+        done = self._before + share * self._seconds.get(self._stage, 0.0)
+        if self._observer is not None:
+            self._observer(self._stage, min(1.0, done / sum(self._seconds.values())))

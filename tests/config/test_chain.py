@@ -217,8 +217,7 @@ def test_the_result_of_a_mosaic_is_its_refined_image(refinement):
     assert project.source("b") == "results/a/refined.tif"
     assert project.predicted_of("refinement") == ("a",)
     assert project.predicted_of("refinement", "tiles") == ()
-    # 20 x 40 x 36 voxels of 16 nm are less than one of 10 m
-    assert project.grid("b").shape == (1, 1, 1)
+    assert project.grid("b") == project.grid("a").converted("nanometer")
     row(refinement, "b")[4] = ""
     assert "source '@a' of sample 'b' does not fit its model models/cell: it takes one channel" in (
         refusal(refinement)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parafovea.inference.ahead import Buckets, read_ahead
+from parafovea.inference.ahead import Behind, Buckets, Kept, read_ahead
 
 
 def test_items_come_in_their_order_and_no_more_are_read_than_may_wait() -> None:
@@ -54,3 +55,64 @@ def test_every_item_is_in_one_batch_of_its_kind(kinds: str, size: int, most: int
     batches += buckets.rest()
     assert all(len({kind for _, kind in batch}) == 1 <= len(batch) <= size for batch in batches)
     assert Counter(item for batch in batches for item in batch) == Counter(enumerate(kinds))
+
+
+def test_a_kind_of_its_own_size_becomes_batches_of_that_size() -> None:
+    buckets: Buckets[int] = Buckets(4, most=100)
+    found = [buckets.add(n % 2, n, size=2 if n % 2 else None) for n in range(8)]
+    assert [batch for batch in found if batch] == [[1, 3], [0, 2, 4, 6], [5, 7]]
+
+
+def test_arrays_are_kept_by_their_bytes_and_the_longest_unused_goes_first() -> None:
+    kept = Kept(100)
+    for name in "abc":
+        kept.put(name, np.zeros(30, np.uint8))
+    assert kept.get("a") is not None
+    kept.put("d", np.zeros(30, np.uint8))
+    assert [name for name in "abcd" if kept.get(name) is not None] == ["a", "c", "d"]
+    kept.put("d", np.zeros(10, np.uint8))  # in place of the one before
+    kept.put("e", np.zeros(30, np.uint8))
+    assert [name for name in "acde" if kept.get(name) is not None] == ["a", "c", "d", "e"]
+    kept.put("large", np.zeros(500, np.uint8))
+    assert kept.get("large") is not None
+    assert kept.get("e") is None
+
+
+def test_work_behind_is_done_in_order_while_the_caller_goes_on() -> None:
+    done: list[int] = []
+    gate = threading.Event()
+
+    def work(number: int) -> None:
+        gate.wait(10)
+        done.append(number)
+
+    with Behind("worker") as behind:
+        behind.submit(lambda: work(0))
+        assert done == []  # and yet it came back
+        gate.set()
+        for number in range(1, 5):
+            behind.submit(lambda number=number: work(number))  # type: ignore[misc]
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_what_work_behind_raises_reaches_the_caller_and_nothing_follows() -> None:
+    done: list[int] = []
+
+    def fail() -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"), Behind("worker") as behind:
+        behind.submit(fail)
+        behind.submit(lambda: done.append(1))
+    assert done == []
+    with pytest.raises(OSError, match="disk full"), Behind("worker") as behind:
+        behind.submit(fail)  # the last one, which nothing comes after
+
+
+def test_an_error_of_the_caller_is_not_hidden_by_one_behind() -> None:
+    def fail() -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(ValueError, match="mine"), Behind("worker") as behind:
+        behind.submit(fail)
+        raise ValueError("mine")

@@ -66,15 +66,17 @@ def test_images_become_what_the_stages_of_a_volume_make_of_them(
     assert np.abs(found - images).max() > 0.05
 
 
+@pytest.mark.parametrize("batch", [1, 2, 8])
+@pytest.mark.parametrize("window", [None, (1, 32, 32)])
 def test_an_image_does_not_depend_on_those_that_share_its_batch(
-    inputs: ModelInputs, model: Path
+    inputs: ModelInputs, model: Path, batch: int, window: tuple[int, int, int] | None
 ) -> None:
     images, known = images_of(inputs)
-    ready = loaded(model)
+    ready = loaded(model, batch=batch, window=window)
     together = ready(images, conditions=known)
     for number in range(len(images)):
         alone = ready(images[[number]], conditions={key: [v[number]] for key, v in known.items()})
-        np.testing.assert_allclose(alone[0], together[number], atol=1e-6)
+        np.testing.assert_array_equal(alone[0], together[number])
 
 
 def test_the_mirror_image_around_is_what_is_taken_without_surroundings(

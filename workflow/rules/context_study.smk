@@ -25,6 +25,8 @@ use rule resample_volume as resample_study_volume with:
         unit=STUDY.training.recipe.unit,
         normalization=STUDY.training.recipe.normalization.model_dump(mode="json"),
         nonfinite="error",
+        bands=STUDY.training.recipe.bands,
+        kind=STUDY.training.recipe.kind,
         code=fingerprint("resample_volume"),
     message:
         "Study: resampling and normalizing {wildcards.phantom}"

@@ -106,7 +106,7 @@ def cost(stage: str, work: Work | TileWork, rates: Rates | None = None) -> Cost:
     rates = rates or reference_rates(work.recipe)
     if isinstance(work, TileWork):
         return TILE_STAGES[stage](work, rates)
-    return STAGES[stage](work, rates)
+    return (MOSAIC_STAGES if stage in MOSAIC_STAGES else STAGES)[stage](work, rates)
 
 
 def _make_phantom(work: Work, _: Rates) -> Cost:
@@ -286,6 +286,10 @@ STAGES: Mapping[str, Callable[[Work, Rates], Cost]] = {
     "detect_nodules": _detect_nodules,
     "measure_detections": _measure_detections,
     "render_detections": _render_detections,
+}
+
+#: Stages of a volume that is a mosaic, after it was predicted.
+MOSAIC_STAGES: Mapping[str, Callable[[Work, Rates], Cost]] = {
     "export_mosaic": _export_mosaic,
     "measure_tiles": _measure_mosaic,
     "render_tiles": _render_mosaic,

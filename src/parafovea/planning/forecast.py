@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from parafovea.config import Project
 from parafovea.models.spec import Kind
 from parafovea.planning.advice import advice
-from parafovea.planning.costs import TILE_STAGES, Rates, cost
+from parafovea.planning.costs import MOSAIC_STAGES, TILE_STAGES, Rates, cost
 from parafovea.planning.disk import stored_bytes, stored_tile_bytes
 from parafovea.planning.reading import Amplification, amplification
 from parafovea.planning.tile_work import TileWork
@@ -29,7 +29,7 @@ SHARED = (
 OF_KIND: Mapping[Kind, tuple[str, ...]] = {
     "segmentation": ("segment_objects", "measure_quality", "render_report"),
     "detection": ("detect_nodules", "measure_detections", "render_detections"),
-    "refinement": ("export_mosaic", "measure_tiles", "render_tiles"),
+    "refinement": tuple(MOSAIC_STAGES),
 }
 OF_TILES = tuple(TILE_STAGES)
 ORDER = (*SHARED, *OF_KIND["segmentation"], *OF_KIND["detection"], "export_mosaic", *OF_TILES)

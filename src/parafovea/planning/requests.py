@@ -53,8 +53,8 @@ def request(stage: str, work: Work | TileWork, attempt: int = 1) -> Request:
     Parameters
     ----------
     stage : str
-        One of `ASKING`, of tiles one of `TILE_STAGES`; `extract_features` is enough for context,
-        too.
+        One of `ASKING` or `MOSAIC_STAGES`, of tiles one of `TILE_STAGES`; `extract_features` is
+        enough for context, too.
     work : Work or TileWork
         The sample.
     attempt : int

@@ -14,6 +14,9 @@ from parafovea.readers.source import Slices, Source, bounded
 from parafovea.readers.tile_options import TileOptions
 from parafovea.tiles import DEFAULT_BIOME, DEFAULT_MONTH
 
+#: Pixels around the measured ones over which their values are repeated.
+REACH = 64
+
 
 def open_mosaic(
     path: str,
@@ -45,7 +48,8 @@ def open_mosaic(
     Returns
     -------
     Source
-        Reflectances float32, 0 where nothing was measured.
+        Reflectances float32. Where nothing was measured, the nearest measured pixel is repeated, so
+        that a gap is no edge to its neighbours; 0 farther than `REACH` from any.
 
     Raises
     ------
@@ -81,5 +85,26 @@ class _Plane:
     def __getitem__(self, index: Slices) -> NDArray[Any]:
         """Return the voxels of three slices of step 1, (band, z, y, x)."""
         planes, rows, columns = bounded(index, self.shape)
-        values = self._raster.read(rows, columns)[:, None]
-        return values[:, planes]
+        values, valid = self._raster.read_valid(rows, columns)
+        if valid is not None:
+            values = self._filled(rows, columns)
+        return values[:, None][:, planes]
+
+    def _filled(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Return a window whose gaps are filled; the same pixels whatever the window is."""
+        from scipy.ndimage import distance_transform_edt
+
+        wide = [
+            slice(max(0, part.start - REACH), min(length, part.stop + REACH))
+            for part, length in zip((rows, columns), self.shape[1:], strict=True)
+        ]
+        inner = tuple(
+            slice(part.start - around.start, part.stop - around.start)
+            for part, around in zip((rows, columns), wide, strict=True)
+        )
+        values, valid = self._raster.read_valid(wide[0], wide[1])
+        if valid is None or not valid.any():
+            return values[(slice(None), *inner)]
+        away, (y, x) = distance_transform_edt(~valid, return_indices=True)
+        filled: NDArray[np.float32] = values[(slice(None), y[inner], x[inner])]
+        return np.where(away[inner] <= REACH, filled, np.float32(0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +46,7 @@ def collect_tiles(
     Raises
     ------
     SourceError
-        If no tile is good, or with `strict` not all are.
+        If no tile is good, with `strict` not all are, or a result was removed since.
     """
     parts = [pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False) for path in ledgers]
     rows = pd.concat(parts, ignore_index=True).sort_values("name", kind="stable")
@@ -58,6 +58,7 @@ def collect_tiles(
     _warn_of_defaults(good)
     if len(bad) and (strict or good.empty):
         raise SourceError(_refusal(bad, len(rows), strict, ledgers))
+    _require_results(folder, good["name"], ledgers)
     _remove_others(folder, set(good["name"]))
     with replacing(quarantine) as partial:
         listed = bad.rename(columns={"input": "file"})[list(QUARANTINED)]
@@ -95,6 +96,17 @@ def _refusal(bad: pd.DataFrame, count: int, strict: bool, ledgers: Sequence[Path
         f"{len(bad)} of {count} tiles cannot be used ({where} lists them): {shown}{more}. To go "
         f"on, {fix}"
     )
+
+
+def _require_results(folder: Path, names: Iterable[str], ledgers: Sequence[Path]) -> None:
+    """Raise `SourceError` where a result is not there that a ledger has."""
+    missing = [name for name in names if not (folder / f"{name}.npz").is_file()]
+    if missing:
+        shown = ", ".join(f"{name}.npz" for name in missing[:SHOWN])
+        raise SourceError(
+            f"{len(missing)} results are gone from {folder} that {', '.join(map(str, ledgers))} "
+            f"lists, such as {shown}: remove that list and run again, which makes only these"
+        )
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:

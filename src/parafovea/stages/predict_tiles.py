@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.devices import choose_device, choose_dtype
+from parafovea.errors import SourceError
 from parafovea.inference.ahead import Behind, Buckets, read_ahead
 from parafovea.inference.engines import choose_engine
 from parafovea.inference.memory import Execution, run_within_memory
@@ -129,10 +130,15 @@ def predict_tiles(
     ModelError
         If the model folder is wrong, or takes no tiles.
     SourceError
-        If the folder holds no tiles, or two of one name.
+        If the folder holds no tiles, two of one name, or is that of the results.
     """
     started = time.perf_counter()
     files = list_tiles(source)
+    if source.resolve() == folder.resolve():
+        raise SourceError(
+            f"{source} is where the results go, which would be written over its tiles: choose "
+            "another folder for the results"
+        )
     mine = files[len(files) * (shard - 1) // shards : len(files) * shard // shards]
     options = parse_metadata(metadata, folder=Path()).tiles
     run = _Run(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ def write_result(
     earlier = {key: tile.metadata[key] for key in EARLIER if key in tile.metadata}
     metadata: dict[str, Any] = {
         **tile.metadata,
+        **({} if tile.position is None else {"position": asdict(tile.position)}),
         "month": tile.month,
         "biome_code": tile.biome,
         "stage": STAGES[maker.kind],

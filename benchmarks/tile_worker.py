@@ -1,0 +1,26 @@
+"""A folder of tiles in a process of its own; prints its peak memory.
+
+Run by `tile_speed`: `python -m benchmarks.tile_worker SOURCE MODEL OUT`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.memory_worker import peak_bytes
+from parafovea.inference.settings import InferenceSettings
+from parafovea.stages.predict_tiles import predict_tiles
+
+
+def main() -> None:
+    """Predict all tiles."""
+    source, model, out = map(Path, sys.argv[1:])
+    settings = InferenceSettings(batch_size=8)
+    predict_tiles(source, model, out / "tiles", out / "1.tsv", settings=settings)
+    print(json.dumps({"peak_bytes": peak_bytes()}))
+
+
+if __name__ == "__main__":
+    main()
