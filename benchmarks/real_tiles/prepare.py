@@ -31,7 +31,7 @@ PER_DATE, OTHERS = 100, 1000
 #: Temperate broadleaf forest, where the series and the examples are; Mediterranean, the flood.
 TEMPERATE, MEDITERRANEAN = 4, 12
 
-#: The examples do not say their date. The flood is that of September 2019 in the south-east.
+#: The examples do not say their date; the flood is taken as that of September 2019.
 EXAMPLES_MONTH, FLOOD_MONTH = 6, 9
 
 Image = NDArray[np.float64]

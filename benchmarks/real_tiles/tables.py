@@ -182,7 +182,9 @@ def _draw_measure(axes: Axes, table: pd.DataFrame, measure: Measure) -> None:
         values = table[f"{measure.name}.{kind}"]
         means = values.groupby(table["month"]).mean()
         # months without a date break the line
-        axes.plot(means.reindex(range(1, 13)), color=colour, linewidth=1.4, label=label)
+        axes.plot(
+            means.reindex(range(1, 13)), "_-", color=colour, linewidth=1.4, ms=11, label=label
+        )
         shifted = table["month"].to_numpy() + 0.12 * (place - 1)
         axes.scatter(shifted, values, s=12, color=colour, linewidths=0, alpha=0.75, zorder=3)
     axes.set_title(measure.label, loc="left")

@@ -92,7 +92,13 @@ def test_no_job_took_more_memory_than_it_had_asked_for(finished):
             rule: f"chest_301/{rule}.log"
             for rule in ("detect_nodules", "measure_detections", "render_detections")
         },
+        **{
+            rule: f"landscape_401/{rule}.log"
+            for rule in ("collect_tiles", "measure_tiles", "render_tiles")
+        },
         "infer_shard": "cell_101/infer_shard_1.log",
+        "predict_tiles": "landscape_401/predict_tiles_1.log",
+        "make_landscape": "phantoms/landscape_seed401.log",
         "summarize_cohort": "summarize_cohort.log",
     }
     for rule, file in files.items():
