@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parafovea.errors import SourceError
 from parafovea.quality.tile_tables import LEDGER_COLUMNS, PLACE_COLUMNS, QUARANTINE_COLUMNS
 from parafovea.readers.raster import Raster
 from parafovea.store import replacing
@@ -24,6 +25,10 @@ SIDE, LEAST = 256, 16
 
 #: Share of its pixels that must be measured, or a block is left out.
 MEASURED = 0.5
+
+
+#: Pixels by which the corners of a mosaic and of its truth may lie apart.
+APART = 1e-3
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,24 @@ class MosaicBlocks:
             (top, bottom), (left, right) = self.rows[i : i + 2], self.columns[j : j + 2]
             if valid >= MEASURED * (bottom - top) * (right - left):
                 yield top, left, bottom - top, right - left
+
+
+def require_same_pixels(truth: Raster, result: Raster) -> None:
+    """Raise `SourceError` where a truth is not on the pixel grid of the result."""
+    sides = np.abs(np.array(result.transform)[[0, 4]]).min()
+    apart = np.abs(np.array(truth.transform) - result.transform)
+    # the sides of pixels add up over the image
+    far = max(apart[[2, 5]].max(), apart[[0, 1, 3, 4]].max() * max(result.shape[1:]))
+    for what, same, own, other in (
+        ("pixels (y, x)", truth.shape == result.shape, truth.shape[1:], result.shape[1:]),
+        ("coordinate system", truth.crs == result.crs, truth.crs, result.crs),
+        ("transform", far <= APART * sides, truth.transform, result.transform),
+    ):
+        if not same:
+            raise SourceError(
+                f"the truth {truth.path} has the {what} {own}, but its source {other}: warp it to "
+                "the pixels of the source, for example with gdalwarp"
+            )
 
 
 def _bounds(length: int) -> tuple[int, ...]:

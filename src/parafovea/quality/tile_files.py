@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
+from parafovea.quality.mosaic_blocks import require_same_pixels
 from parafovea.quality.spectral import BANDS
 from parafovea.quality.tile_metrics import TileKind
 from parafovea.quality.tile_tables import TileEntry
@@ -29,9 +30,6 @@ Array = np.ndarray[Any, Any]
 REFINED = "opt_v2"
 
 _PLAIN = TileOptions()
-
-#: Pixels by which the corners of a mosaic and of its truth may lie apart.
-_APART = 1e-3
 
 
 @dataclass(frozen=True)
@@ -236,7 +234,7 @@ class TileFiles:
                 "of the same pixels"
             )
         raster = self._raster(self.truth, "truth", BANDS, options)
-        _check_same_pixels(raster, self._raster(entry.output, "result", BANDS, _PLAIN))
+        require_same_pixels(raster, self._raster(entry.output, "result", BANDS, _PLAIN))
         return raster
 
     def _raster(self, path: Path, what: str, bands: Sequence[str], options: TileOptions) -> Raster:
@@ -261,24 +259,6 @@ def _window(raster: Raster, entry: TileEntry) -> Array:
 def _known(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Array:
     """Return values with NaN where nothing was measured."""
     return values if valid is None else np.where(valid, values, np.float32(np.nan))
-
-
-def _check_same_pixels(truth: Raster, result: Raster) -> None:
-    """Raise `SourceError` where a truth is not on the pixel grid of the result."""
-    sides = np.abs(np.array(result.transform)[[0, 4]]).min()
-    apart = np.abs(np.array(truth.transform) - result.transform)
-    # the sides of pixels add up over the image
-    far = max(apart[[2, 5]].max(), apart[[0, 1, 3, 4]].max() * max(result.shape[1:]))
-    for what, same, own, other in (
-        ("pixels (y, x)", truth.shape == result.shape, truth.shape[1:], result.shape[1:]),
-        ("coordinate system", truth.crs == result.crs, truth.crs, result.crs),
-        ("transform", far <= _APART * sides, truth.transform, result.transform),
-    ):
-        if not same:
-            raise SourceError(
-                f"the truth {truth.path} has the {what} {own}, but its source {other}: warp it to "
-                "the pixels of the source, for example with gdalwarp"
-            )
 
 
 @contextmanager

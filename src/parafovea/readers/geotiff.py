@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,9 @@ from parafovea.readers.tile_options import TileOptions
 
 #: Pixels whose sides differ by less than this share of them count as square.
 SQUARE = 0.01
+
+#: Tag of a refined mosaic: JSON that says what made it.
+RECORD = "PARAFOVEA"
 
 #: What rasterio raises; not all of GDAL's errors become its own.
 FAILURES = (RasterioError, CPLE_BaseError)
@@ -178,3 +183,25 @@ def crs_name(crs: Any) -> str:
     """Return a CRS as `EPSG:32633` where it is one of these, else as WKT."""
     code = crs.to_epsg()
     return f"EPSG:{code}" if code is not None else str(crs.to_wkt())
+
+
+def mosaic_record(path: Path) -> dict[str, Any]:
+    """Return what made a refined mosaic, as the file itself says; nothing where it does not.
+
+    Parameters
+    ----------
+    path : Path
+        Of a GeoTIFF.
+
+    Raises
+    ------
+    SourceError
+        If it is damaged or no GeoTIFF.
+    """
+    with opened(str(path)) as dataset:
+        text = dataset.tags().get(RECORD, "{}")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

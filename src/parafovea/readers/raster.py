@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Sequence
@@ -32,9 +31,6 @@ from parafovea.readers.tile_options import TileOptions
 _AXIS, _ECCENTRICITY2 = 6378137.0, 0.0066943799901413165
 
 _NOTHING = TileOptions()
-
-#: Tag of a refined mosaic: JSON that says what made it.
-RECORD = "PARAFOVEA"
 
 
 @dataclass(frozen=True)
@@ -234,28 +230,6 @@ def open_raster(
             block=(int(rows), int(columns)),
             _open=_Handle(path, cache),
         )
-
-
-def mosaic_record(path: Path) -> dict[str, Any]:
-    """Return what made a refined mosaic, as the file itself says; nothing where it does not.
-
-    Parameters
-    ----------
-    path : Path
-        Of a GeoTIFF.
-
-    Raises
-    ------
-    SourceError
-        If it is damaged or no GeoTIFF.
-    """
-    with opened(str(path)) as dataset:
-        text = dataset.tags().get(RECORD, "{}")
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def metres_per_degree(latitude: float) -> tuple[float, float]:

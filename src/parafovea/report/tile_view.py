@@ -17,7 +17,7 @@ from parafovea.quality.tile_tables import (
     read_quarantine,
     read_tile_quality,
 )
-from parafovea.readers.raster import mosaic_record
+from parafovea.readers.geotiff import mosaic_record
 from parafovea.report.canvas import Drawing
 from parafovea.report.palette import class_colours
 from parafovea.report.provenance import degraded_reasons, provenance_rows

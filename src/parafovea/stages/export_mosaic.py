@@ -17,8 +17,9 @@ from parafovea.grid import Box, Grid
 from parafovea.progress import tracked
 from parafovea.provenance import lineage, record
 from parafovea.quality.mosaic_blocks import MosaicBlocks
+from parafovea.readers.geotiff import RECORD
 from parafovea.readers.metadata import SourceMetadata, parse_metadata
-from parafovea.readers.raster import RECORD, Raster, open_raster
+from parafovea.readers.raster import Raster, open_raster
 from parafovea.readers.unchanged import unchanged
 from parafovea.resample import resample_box
 from parafovea.store import Stored, open_stored
