@@ -160,3 +160,15 @@ def test_every_module_that_python_loads_for_a_stage_is_found(stage):
     )
     loaded = {name.partition(".")[2] for name in json.loads(done.stdout)}
     assert loaded - set(modules(SCRIPTS / f"{stage}.py")) == set()
+
+
+def test_a_module_that_no_script_runs_counts_itself_where_asked(tmp_path):
+    def prints_of(value, *, own):
+        root = tmp_path / f"{value}_{own}" / "pack"
+        root.mkdir(parents=True)
+        (root / "__init__.py").write_text("")
+        (root / "stage.py").write_text(f"VALUE = {value}\n")
+        return fingerprint(root / "stage.py", root=root, own=own)
+
+    assert prints_of(1, own=False) == prints_of(2, own=False)
+    assert prints_of(1, own=True) != prints_of(2, own=True)

@@ -122,6 +122,18 @@ def token_blocks(
         yield box, computed.to("cpu", torch.float16).numpy()
 
 
+def token_array(
+    view: View, backbone: Backbone, *, device: torch.device, depth: int | None = None
+) -> NDArray[np.float16]:
+    """Return all tokens of a view in memory, (channel, z, y, x) float16; as `token_blocks`."""
+    tokens = np.empty(
+        (len(backbone.channels), *view.grid.coarsened(backbone.stride).shape), np.float16
+    )
+    for box, block in token_blocks(view, backbone, device=device, depth=depth):
+        tokens[(slice(None), *box.slices)] = block
+    return tokens
+
+
 def block_count(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> int:
     """Return how many blocks `token_blocks` will yield."""
     tokens = token_box(view, backbone, margin=margin)

@@ -39,7 +39,7 @@ class _Code:
     lazy_imports: tuple[str, ...] = ()
 
 
-def fingerprint(script: Path, *, root: Path = ROOT) -> str:
+def fingerprint(script: Path, *, root: Path = ROOT, own: bool = False) -> str:
     """Return a hash over all modules of the package that a script imports, to any depth.
 
     Files beside the modules, such as templates, count where a module of their package is imported.
@@ -52,6 +52,8 @@ def fingerprint(script: Path, *, root: Path = ROOT) -> str:
         File of Python code.
     root : Path
         Folder of the package.
+    own : bool
+        Count the file itself, too: for a module that no script of Snakemake runs.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def fingerprint(script: Path, *, root: Path = ROOT) -> str:
     FileNotFoundError
         If there is no such script.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_read(script).text.encode() if own else b"")
     for name in modules(script, root=root):
         file = _file(name, root)
         digest.update(f"{name}\0{_read(file).text}\0".encode())

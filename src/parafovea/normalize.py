@@ -207,16 +207,29 @@ def value_map(
             "input.nonfinite of the task to the source value that should replace them"
         )
     fill = None if nonfinite == "error" else float(nonfinite)
+    if normalization.method != "percentile":
+        return fixed_value_map(normalization, fill=fill)
+    low, high = statistics.percentile(normalization.low), statistics.percentile(normalization.high)
+    if low >= high:
+        raise VoxelError(
+            f"percentiles {normalization.low:g} and {normalization.high:g} of the voxels are "
+            f"both {low:g} (range {statistics.minimum:g} to {statistics.maximum:g}): the "
+            "volume holds nothing to tell apart; check the file, or override the model's "
+            "normalization by a window of values"
+        )
+    return ValueMap(low, high, normalization.clip, fill)
+
+
+def fixed_value_map(normalization: Normalization, *, fill: float | None = None) -> ValueMap:
+    """Return the map of a normalization that asks for no statistics: a window of values, or none.
+
+    Parameters
+    ----------
+    normalization : Normalization
+        Not by percentiles.
+    fill : float, optional
+        Source value that replaces NaN and infinity.
+    """
     if normalization.method == "none":
         return ValueMap(fill=fill)
-    low, high = normalization.low, normalization.high
-    if normalization.method == "percentile":
-        low, high = statistics.percentile(low), statistics.percentile(high)
-        if low >= high:
-            raise VoxelError(
-                f"percentiles {normalization.low:g} and {normalization.high:g} of the voxels are "
-                f"both {low:g} (range {statistics.minimum:g} to {statistics.maximum:g}): the "
-                "volume holds nothing to tell apart; check the file, or override the model's "
-                "normalization by a window of values"
-            )
-    return ValueMap(low, high, normalization.clip, fill)
+    return ValueMap(normalization.low, normalization.high, normalization.clip, fill)

@@ -80,7 +80,7 @@ def test_a_folder_without_tiles_says_what_is_there_instead(folder):
     problem = tile_folder_problem(folder("a.png", "b.png", "c.txt", "d"))
     assert problem is not None
     assert problem.startswith("No NPZ tiles found in ")
-    assert "2 of .png, 1 of .txt, 1 of no ending" in problem
+    assert "it holds 2 .png files, 1 .txt file and 1 nameless file" in problem
     assert tile_folder_problem(folder("e.npz")) is None
 
 

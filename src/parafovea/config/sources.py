@@ -7,7 +7,6 @@ first tile, and no file is opened.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Literal
 
 from parafovea.config.settings import Settings
 from parafovea.config.sheet import Sample
+from parafovea.errors import SourceError
 from parafovea.readers import tile_folders
 from parafovea.readers.files import TIFF_SUFFIXES, ZARR_METADATA
 from parafovea.readers.tile_folders import NPZ_SUFFIX, files_named
@@ -127,12 +127,14 @@ def tile_folder_problem(path: str) -> str | None:
     """
     if next(files_named(path, (NPZ_SUFFIX, *TIFF_SUFFIXES)), None) is not None:
         return None
-    found = Counter(Path(name).suffix.lower() or "no ending" for name in files_named(path, ("",)))
-    counted = ", ".join(f"{count} of {suffix}" for suffix, count in found.most_common(3))
-    return (
-        f"No NPZ tiles found in {path}, and no GeoTIFF tiles; files there: {counted or 'none'}: "
-        "give the folder in which the tiles themselves lie"
-    )
+    # What the stage would say; its reader is loaded only for the message.
+    from parafovea.readers.tiles.listing import list_tiles
+
+    try:
+        list_tiles(Path(path))
+    except SourceError as error:
+        return str(error)
+    return None
 
 
 def result_of(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> Result:

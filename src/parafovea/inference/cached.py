@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from parafovea.backbones import load_backbone
 from parafovea.backbones.backbone import Backbone
-from parafovea.features import View, token_blocks
+from parafovea.features import View, token_array
 from parafovea.grid import Box, Grid, Vector
 from parafovea.inference.arrays import ArrayOnGrid, check_channels, check_context
 from parafovea.inference.inputs import RegionInputs, TokenBlock
@@ -127,10 +127,8 @@ class CachedVolume:
     ) -> TokenBlock:
         started = time.perf_counter()
         tokens = grid.coarsened(backbone.stride)
-        stored = np.empty((len(backbone.channels), *tokens.shape), np.float16)
         view = View(ArrayOnGrid(values, grid), grid)
-        for box, block in token_blocks(view, backbone, device=self._model.device):
-            stored[(slice(None), *box.slices)] = block
+        stored = token_array(view, backbone, device=self._model.device)
         self._seconds[name] = time.perf_counter() - started
         return TokenBlock(tokens.box, stored, TokenSampler(self.grid, tokens, zoom=zoom))
 

@@ -14,8 +14,9 @@ from parafovea.errors import TileError
 from parafovea.inference.ahead import Kept
 from parafovea.inference.surroundings import Place, Surroundings
 from parafovea.models.spec import ModelSpec
+from parafovea.readers.tile_options import INPUT_KEYS
 from parafovea.readers.tiles import TileFile, TileOptions, read_tile, tile_digest, tile_place
-from parafovea.readers.tiles.keys import INPUT_KEYS, chosen_key
+from parafovea.readers.tiles.keys import chosen_key
 from parafovea.tiles import Tile
 from parafovea.writers.tile_results import Maker, is_finished
 

@@ -18,7 +18,7 @@ from parafovea.backbones import load_backbone
 from parafovea.backbones.backbone import Backbone
 from parafovea.blending import window_weights
 from parafovea.errors import ModelError
-from parafovea.features import View, token_blocks
+from parafovea.features import View, token_array
 from parafovea.grid import Box, Grid, shape3
 from parafovea.inference.arrays import ArrayOnGrid
 from parafovea.inference.blended import blended
@@ -33,7 +33,7 @@ from parafovea.models.conditioning import encoded_conditions
 from parafovea.models.network import FusedUNet
 from parafovea.models.sampling import TokenSampler
 from parafovea.models.spec import BackboneSpec, ContextSpec, ModelSpec
-from parafovea.normalize import ValueMap
+from parafovea.normalize import fixed_value_map
 from parafovea.resample import read_reflected_array, resample_box
 from parafovea.windows import Layout
 
@@ -105,7 +105,7 @@ class TileModel:
         self.spec = spec
         self.settings = settings
         self.device = execution.device
-        self._values = _value_map(spec)
+        self._values = fixed_value_map(spec.normalization)
         self._local = self._backbone(spec.backbone, spec.spacing)
         self._wide = None
         if spec.context is not None:
@@ -241,12 +241,10 @@ class Surrounded(View):
 
 def _tokens(view: View, backbone: Backbone, local: Grid, device: torch.device) -> TokenBlock:
     grid = view.grid.coarsened(backbone.stride)
-    stored = np.empty((len(backbone.channels), *grid.shape), np.float16)
     # Blocks of one shape, whatever the batch: how a sum is rounded may depend on the shape. A GPU
     # gives no such promise, and likes large blocks.
     depth = 1 if device.type == "cpu" else None
-    for box, block in token_blocks(view, backbone, device=device, depth=depth):
-        stored[(slice(None), *box.slices)] = block
+    stored = token_array(view, backbone, device=device, depth=depth)
     return TokenBlock(grid.box, stored, TokenSampler(local, grid))
 
 
@@ -270,13 +268,6 @@ def require_images(spec: ModelSpec) -> None:
             f"{spec.name} normalizes by percentiles of a whole sample, so that a tile would depend "
             "on the others: train it with normalization.method: none or window"
         )
-
-
-def _value_map(spec: ModelSpec) -> ValueMap:
-    normalization = spec.normalization
-    if normalization.method == "none":
-        return ValueMap()
-    return ValueMap(normalization.low, normalization.high, normalization.clip)
 
 
 def _check_channels(spec: ModelSpec, local: Backbone, wide: Backbone | None) -> None:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.phantoms.landscape_noise import Field
+from parafovea.readers.bands import OPTICAL
 
 #: Names of the bands, in the order of every array of reflectance.
-BANDS = ("B02", "B03", "B04", "B08")
+BANDS = OPTICAL
 
 #: Reflectance (B02, B03, B04, B08).
 Spectrum = tuple[float, float, float, float]

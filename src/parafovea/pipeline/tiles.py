@@ -7,6 +7,7 @@ from pathlib import Path
 from parafovea.config import Project
 from parafovea.fingerprint import fingerprint
 from parafovea.pipeline.progress import Announce, silent
+from parafovea.quality.tile_metrics import TileKind
 from parafovea.report.sample import SampleResults
 from parafovea.stages.collect_tiles import collect_tiles
 from parafovea.stages.measure_tiles import TileQuality, measure_tiles
@@ -38,7 +39,7 @@ def run_tiles(
         metadata=entry.metadata,
         settings=project.inference(sample),
         overwrite=task.tiles.overwrite,
-        code=fingerprint(Path(__file__).parents[1] / "stages" / "predict_tiles.py"),
+        code=fingerprint(Path(__file__).parents[1] / "stages" / "predict_tiles.py", own=True),
     )
     announce("collect_tiles")
     collect_tiles(
@@ -55,6 +56,7 @@ def judge_tiles(project: Project, sample: str, results: SampleResults, announce:
     """Measure and draw the tiles of a folder, or the blocks of a mosaic."""
     entry, task, recipe = project.samples[sample], project.task(sample), project.recipe(sample)
     truth = project.truth(sample)
+    kind: TileKind = "segmentation" if task.kind == "segmentation" else "refinement"
     announce("measure_tiles")
     measure_tiles(
         results.ledger,
@@ -62,7 +64,7 @@ def judge_tiles(project: Project, sample: str, results: SampleResults, announce:
         TileQuality(results.quality, results.quality_table, results.tile_quality),
         source=project.source(sample),
         truth=truth,
-        kind="segmentation" if task.kind == "segmentation" else "refinement",
+        kind=kind,
         classes=recipe.classes,
         bands=recipe.bands,
         metadata=entry.metadata,
@@ -75,7 +77,7 @@ def judge_tiles(project: Project, sample: str, results: SampleResults, announce:
         page,
         figures=results.figures,
         sample=sample,
-        kind="segmentation" if task.kind == "segmentation" else "refinement",
+        kind=kind,
         classes=recipe.classes,
         bands=recipe.bands,
         metadata=entry.metadata,

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from parafovea.readers.bands import OPTICAL
+
 Array = np.ndarray[Any, Any]
 
 #: Sentinel-2 bands of a tile, in order: blue, green, red, near infrared.
-BANDS = ("B02", "B03", "B04", "B08")
+BANDS = OPTICAL
 BLUE, GREEN, RED, NIR = range(4)
 
 #: Keeps the NDVI of a pixel without any light defined: 0.

@@ -18,11 +18,10 @@ from parafovea.quality.tile_metrics import TileKind
 from parafovea.quality.tile_tables import TileEntry
 from parafovea.readers.metadata import parse_metadata
 from parafovea.readers.raster import Raster, open_raster
-from parafovea.readers.tile_options import TileOptions
+from parafovea.readers.tile_options import CLASSES, INPUT_KEYS, TRUTH_KEYS, TileOptions
 from parafovea.readers.tiles import TileFile, read_array, read_tile
-from parafovea.readers.tiles.keys import INPUT_KEYS, TRUTH_KEYS, chosen_key
+from parafovea.readers.tiles.keys import chosen_key
 from parafovea.readers.tiles.listing import TILE_SUFFIXES
-from parafovea.readers.tiles.stack import CLASSES
 
 Array = np.ndarray[Any, Any]
 

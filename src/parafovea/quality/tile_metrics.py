@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from parafovea.quality.metrics import OVERALL, OVERLAP, Path, metric_name
+from parafovea.readers.bands import OPTICAL
 
 TileKind = Literal["refinement", "segmentation"]
 
 COMPARISONS = ("preservation", "accuracy", "accuracy_input")
 
 #: Bands that have a bias, as `parafovea.quality.spectral.BANDS`.
-BIASED = ("B02", "B03", "B04", "B08")
+BIASED = OPTICAL
 
 #: Of a tile in each comparison; lengths in pixels, angles in degrees.
 MEASURES: tuple[Path, ...] = (

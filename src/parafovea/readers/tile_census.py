@@ -8,26 +8,19 @@ tile that is written anew with the same values counts as the same.
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from parafovea.readers.files import TIFF_SUFFIXES
-
-NPZ_SUFFIX, SIDECAR_SUFFIX = ".npz", ".json"
+from parafovea.readers.npy import read_npy_header
+from parafovea.readers.tile_folders import NPZ_SUFFIX, SIDECAR_SUFFIX, files_named
+from parafovea.readers.tile_options import CLASSES, INPUT_KEYS
 
 #: Arrays that a tile is looked for under, before any other of at least two axes.
-KEYS = ("opt_v1", "opt_v2", "sar", "classes")
-
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+KEYS = (*INPUT_KEYS, CLASSES)
 
 #: Bytes that are read at a time of a file without checksums.
 BLOCK = 2**20
@@ -77,14 +70,8 @@ def tile_census(folder: str | Path) -> TileCensus:
     OSError
         If the folder is not there, or cannot be listed.
     """
-    with os.scandir(folder) as entries:
-        files = sorted(
-            (entry.name, entry.path)
-            for entry in entries
-            if entry.name.lower().endswith((NPZ_SUFFIX, SIDECAR_SUFFIX, *TIFF_SUFFIXES))
-            and not entry.name.startswith(".")
-            and entry.is_file()
-        )
+    suffixes = (NPZ_SUFFIX, SIDECAR_SUFFIX, *TIFF_SUFFIXES)
+    files = sorted((name, str(Path(folder) / name)) for name in files_named(folder, suffixes))
     sizes: Counter[tuple[int, int]] = Counter()
     unread = 0
     total = hashlib.sha256()
@@ -131,12 +118,11 @@ def _array_size(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> tuple
     for info in known or infos:
         with archive.open(info) as stream:
             try:
-                read = _HEADERS.get(np.lib.format.read_magic(stream))
-                shape = () if read is None else read(stream)[0]
+                found = read_npy_header(stream)
             except (ValueError, zipfile.BadZipFile):
                 continue
-        if len(shape) >= 2:
-            return shape[-2], shape[-1]
+        if found is not None and len(found[0]) >= 2:
+            return found[0][-2], found[0][-1]
     return None
 
 

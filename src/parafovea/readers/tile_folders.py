@@ -8,7 +8,7 @@ from pathlib import Path
 
 from parafovea.readers.files import TIFF_SUFFIXES, ZARR_METADATA
 
-NPZ_SUFFIX = ".npz"
+NPZ_SUFFIX, SIDECAR_SUFFIX = ".npz", ".json"
 
 
 def is_tile_folder(path: str, *, images: bool = False) -> bool:
@@ -28,7 +28,7 @@ def is_tile_folder(path: str, *, images: bool = False) -> bool:
     return next(files_named(path, suffixes), None) is not None
 
 
-def files_named(folder: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+def files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     """Yield the names of the files of a folder that end so, in no order; none of hidden files."""
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -18,6 +18,16 @@ DN_SCALE = 1e-4
 #: Added to the reflectance from processing baseline N0400 on (ADD_OFFSET, -1000 digital numbers).
 DN_OFFSET = -0.1
 
+#: Arrays of an NPZ file that are taken for the input of a model, the first that is there: a first
+#: stage's optical tiles, refined ones, radar.
+INPUT_KEYS = ("opt_v1", "opt_v2", "sar")
+
+#: Arrays that are taken for what bands should become.
+TRUTH_KEYS = ("opt_v2", "opt_v1")
+
+#: The array of class indices.
+CLASSES = "classes"
+
 _BASELINE = re.compile(r"N?([0-9]{2})\.?([0-9]{2})", re.IGNORECASE)
 
 

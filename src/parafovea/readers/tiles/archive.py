@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
+from parafovea.readers.npy import read_npy_header
 from parafovea.readers.tiles.damage import readable_tile
 
 #: Bytes of the largest array that is read: a tile of 8192 x 8192 in eight bands of float32.
@@ -21,11 +22,6 @@ LARGEST = 2**31
 
 # The last is how a header that breaks off fails to be parsed.
 _FAILURES = (zipfile.BadZipFile, tokenize.TokenError)
-
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def array_header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -104,10 +100,10 @@ def _entry(path: Path, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], n
 
 
 def _header(path: Path, key: str, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    read = _HEADERS.get(np.lib.format.read_magic(stream))
-    if read is None:
+    found = read_npy_header(stream)
+    if found is None:
         raise TileError(f"{path}: the array {key} is no plain array: write it again as float32")
-    shape, _, dtype = read(stream)
+    shape, dtype = found
     if dtype.hasobject:
         raise TileError(
             f"{path}: the array {key} holds pickled Python objects, which are never loaded: write "

@@ -5,16 +5,10 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 
+from parafovea.readers.tile_folders import NPZ_SUFFIX
 from parafovea.readers.tile_options import TileOptions
 from parafovea.readers.tiles.damage import readable_tile
-from parafovea.readers.tiles.listing import NPZ_SUFFIX, TileFile
-
-#: Arrays that are taken for the input of a model, the first that is there: a first stage's optical
-#: tiles, refined ones, radar.
-INPUT_KEYS = ("opt_v1", "opt_v2", "sar")
-
-#: Arrays that are taken for what bands should become.
-TRUTH_KEYS = ("opt_v2", "opt_v1")
+from parafovea.readers.tiles.listing import TileFile
 
 
 def chosen_key(file: TileFile, keys: Sequence[str], options: TileOptions) -> str:

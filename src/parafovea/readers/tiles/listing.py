@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.errors import MissingSourceError, SourceError
+from parafovea.readers.files import TIFF_SUFFIXES
+from parafovea.readers.tile_folders import NPZ_SUFFIX, SIDECAR_SUFFIX
 
-NPZ_SUFFIX = ".npz"
-TILE_SUFFIXES = (NPZ_SUFFIX, ".tif", ".tiff")
-SIDECAR_SUFFIX = ".json"
+TILE_SUFFIXES = (NPZ_SUFFIX, *TIFF_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)

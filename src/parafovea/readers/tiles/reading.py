@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from parafovea.errors import TileError
 from parafovea.readers.bands import OPTICAL, choose_bands
 from parafovea.readers.reflectance import fill, measured, to_reflectance
+from parafovea.readers.tile_folders import NPZ_SUFFIX
 from parafovea.readers.tile_options import TileOptions
 from parafovea.readers.tiles.archive import array_header, read_array
 from parafovea.readers.tiles.damage import readable_tile
-from parafovea.readers.tiles.listing import NPZ_SUFFIX, TileFile
+from parafovea.readers.tiles.listing import TileFile
 from parafovea.readers.tiles.sidecar import read_sidecar
 from parafovea.tiles import Position, Tile
 

@@ -13,15 +13,12 @@ from numpy.typing import NDArray
 from parafovea.errors import SourceError, TileError
 from parafovea.grid import Grid, Vector
 from parafovea.readers.source import Slices, Source, bounded
-from parafovea.readers.tile_options import TileOptions
+from parafovea.readers.tile_options import CLASSES, INPUT_KEYS, TRUTH_KEYS, TileOptions
 from parafovea.readers.tiles.archive import array_header, read_array
-from parafovea.readers.tiles.keys import INPUT_KEYS, TRUTH_KEYS, chosen_key
+from parafovea.readers.tiles.keys import chosen_key
 from parafovea.readers.tiles.listing import TileFile, list_tiles
 from parafovea.readers.tiles.reading import read_tile, tile_place, tile_size
 from parafovea.readers.tiles.sidecar import read_sidecar
-
-#: Array of class indices in an NPZ file.
-CLASSES = "classes"
 
 #: Tiles that are kept in memory: training comes back to them at random.
 KEPT = 256

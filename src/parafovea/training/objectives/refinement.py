@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from parafovea.models.activation import activated
 from parafovea.models.network import FusedUNet
 from parafovea.models.spec import ModelSpec
+from parafovea.quality.fidelity import psnr_of
 from parafovea.store import Stored
 from parafovea.training.losses import RefinementLoss
 from parafovea.training.objectives.objective import Scores
@@ -104,4 +105,4 @@ class RefinementObjective:
 
 def psnr(mse: float) -> float:
     """Return the peak signal-to-noise ratio of a mean squared error, in dB, of a range of 1."""
-    return -10 * math.log10(max(mse, 1e-20))
+    return cast(float, psnr_of(max(math.sqrt(mse), 1e-10)))
