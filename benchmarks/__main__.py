@@ -27,8 +27,8 @@ from benchmarks import (
 )
 from benchmarks.samples import TILE_MODEL, Bench, read_fused_spec
 from benchmarks.table import Row, render, write_json
-from parafovea.devices import DEVICE_VARIABLE
 from parafovea.errors import ParafoveaError, describe
+from parafovea.runtime.devices import DEVICE_VARIABLE
 
 logger = logging.getLogger("benchmarks")
 

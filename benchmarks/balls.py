@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.grid import Box, Grid, Shape, shape3
-from parafovea.store import create
+from parafovea.geometry.grid import Box, Grid, Shape, shape3
+from parafovea.storage.store import create
 
 #: Voxels from one ball to the next, how far each is off its place, and its radius: no two touch.
 STEP = 64

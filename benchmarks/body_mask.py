@@ -15,12 +15,12 @@ from benchmarks.measure import Work, in_turns
 from benchmarks.samples import UNSEEN_SEED, Bench, times
 from benchmarks.table import Row, ratio_row
 from parafovea.config import Project, Settings
-from parafovea.grid import Grid, Shape, shape3
-from parafovea.phantoms import chest_phantom
-from parafovea.phantoms.files import write_volume
-from parafovea.pipeline import run_sample
-from parafovea.prediction import project_of
-from parafovea.store import open_stored
+from parafovea.drivers import run_sample
+from parafovea.drivers.predict_scans import project_of
+from parafovea.geometry.grid import Grid, Shape, shape3
+from parafovea.storage.store import open_stored
+from parafovea_phantoms import chest_phantom
+from parafovea_phantoms.phantom import write_volume
 
 logger = logging.getLogger(__name__)
 

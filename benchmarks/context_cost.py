@@ -17,9 +17,9 @@ from benchmarks.samples import (
     times,
 )
 from benchmarks.table import Limit, Row, ratio_row
-from parafovea.inference.inputs import ModelInputs
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import ContextSpec, ModelSpec
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ContextSpec, ModelSpec
 from parafovea.stages.infer_shard import infer_shard
 
 logger = logging.getLogger(__name__)

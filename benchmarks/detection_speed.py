@@ -13,7 +13,7 @@ from benchmarks import body_mask
 from benchmarks.detection_worker import prepare
 from benchmarks.samples import Bench, times
 from benchmarks.table import Limit, Row, ratio_row
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 logger = logging.getLogger(__name__)
 

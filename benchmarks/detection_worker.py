@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.memory_worker import peak_bytes
-from parafovea.grid import Box, Grid, Shape
+from parafovea.geometry.grid import Box, Grid, Shape
 
 #: Voxels and millimetres of a whole chest at full resolution.
 SHAPE: Shape = (300, 512, 512)
@@ -33,14 +33,14 @@ THRESHOLD, MIN_DISTANCE = 0.3, 10.0
 
 def grid_of(folder: Path) -> Grid:
     """Return the grid of the heatmap."""
-    from parafovea.store import open_stored
+    from parafovea.storage.store import open_stored
 
     return open_stored(folder / HEATMAP).grid
 
 
 def prepare(folder: Path, *, quick: bool) -> None:
     """Write a heatmap of smooth hills, as `blend_shards` stores one."""
-    from parafovea.store import create
+    from parafovea.storage.store import create
 
     shape = QUICK if quick else SHAPE
     grid = Grid(shape, SPACING, unit="millimeter")
@@ -64,8 +64,8 @@ def prepare(folder: Path, *, quick: bool) -> None:
 
 def ours(folder: Path) -> int:
     """Return the number of candidates that the stage detect_nodules selects."""
-    from parafovea.postprocess.nodules import select_candidates
-    from parafovea.postprocess.settings import DetectionSettings, PeakSettings
+    from parafovea.postprocess.detection.nodules import select_candidates
+    from parafovea.settings.postprocess import DetectionSettings, PeakSettings
     from parafovea.stages.detect_nodules import open_heatmap
 
     settings = DetectionSettings(
@@ -81,7 +81,7 @@ def by_scipy(folder: Path) -> int:
     """
     from scipy import ndimage
 
-    from parafovea.store import open_stored
+    from parafovea.storage.store import open_stored
 
     stored = open_stored(folder / HEATMAP)
     values = stored.read()[0].astype(np.float32)

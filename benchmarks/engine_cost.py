@@ -14,15 +14,15 @@ from benchmarks.measure import in_turns
 from benchmarks.peer import full_resolution
 from benchmarks.samples import Bench, make_sample, read_fused_spec, times
 from benchmarks.table import Limit, Row, ratio_row
-from parafovea.devices import choose_dtype
-from parafovea.inference.engine import predicted
-from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.predictor import Predictor
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.inference.shard import Shard, open_sums
+from parafovea.inference.window_loop import predicted
 from parafovea.models.folder import load_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import PreparedUNet
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.runtime.devices import choose_dtype
+from parafovea.settings.inference import InferenceSettings
 
 logger = logging.getLogger(__name__)
 

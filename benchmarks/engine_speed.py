@@ -13,15 +13,15 @@ from benchmarks.engine_cost import RESIDENT, Assembled, assembled
 from benchmarks.measure import in_turns
 from benchmarks.samples import Bench, make_sample, read_fused_spec, times
 from benchmarks.table import Row, ratio_row
-from parafovea.devices import choose_dtype
 from parafovea.errors import ConfigError
-from parafovea.extras import is_installed
 from parafovea.inference.engines import Engine
-from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.predictor import Predictor
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.inference.shard import Shard
 from parafovea.models.folder import load_model
+from parafovea.runtime.devices import choose_dtype
+from parafovea.runtime.optional_packages import is_installed
+from parafovea.settings.inference import InferenceSettings
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from benchmarks.samples import Bench, extract_local, make_volume, read_fused_spe
 from benchmarks.table import Row, ratio_row
 from parafovea.backbones import load_backbone
 from parafovea.backbones.backbone import Backbone
-from parafovea.features import View
-from parafovea.store import open_stored
-from parafovea.windows import Layout
+from parafovea.backbones.views import View
+from parafovea.geometry.windows import Layout
+from parafovea.storage.store import open_stored
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from benchmarks.samples import Bench
 from benchmarks.table import Limit, Row
 from benchmarks.volume_worker import TASKS
 from parafovea.errors import ParafoveaError
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 logger = logging.getLogger(__name__)
 

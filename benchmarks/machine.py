@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from parafovea import __version__
-from parafovea.devices import computes_bfloat16, cpu_name
+from parafovea.runtime.devices import computes_bfloat16, cpu_name
 
 
 def facts() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import cast
 from benchmarks.machine import available_gb
 from benchmarks.samples import Bench, read_fused_spec, times
 from benchmarks.table import Limit, Row
-from parafovea.models.spec import ModelSpec
+from parafovea.settings.recipe import ModelSpec
 
 logger = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ import resource
 import sys
 from pathlib import Path
 
-from parafovea.grid import Box, Grid, shape3
-from parafovea.inference.inputs import ModelInputs, SampleInputs
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.card import read_spec
+from parafovea.geometry.grid import Box, Grid, shape3
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import load_model
+from parafovea.models.model_json import read_spec
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import Stored, create, open_stored
+from parafovea.storage.store import Stored, create, open_stored
 
 #: Voxels of the cube that larger ones are tiled from; a multiple of every token's size.
 BRICK = 64

@@ -8,10 +8,10 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor, nn
 
-from parafovea.grid import Box, Shape
-from parafovea.inference.inputs import SampleInputs
-from parafovea.models.network import FusedUNet
-from parafovea.models.sampling import interpolate
+from parafovea.geometry.grid import Box, Shape
+from parafovea.inference.sample_inputs import SampleInputs
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.token_sampling import interpolate
 
 #: Voxels along z, y, x that are interpolated at once.
 BRICK: Shape = (64, 64, 64)

@@ -16,14 +16,14 @@ from benchmarks.measure import in_turns, whole
 from benchmarks.peer import FullResolution, full_resolution, predicted_by_monai
 from benchmarks.samples import Bench, make_sample, read_fused_spec, times
 from benchmarks.table import Limit, Row, ratio_row
-from parafovea.devices import computes_bfloat16
-from parafovea.inference.inputs import ModelInputs, SampleInputs
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import load_model
-from parafovea.models.spec import ModelSpec
+from parafovea.runtime.devices import computes_bfloat16
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ModelSpec
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 logger = logging.getLogger(__name__)
 

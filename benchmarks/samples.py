@@ -10,15 +10,15 @@ from typing import Any
 import torch
 
 from parafovea.errors import ModelError
-from parafovea.grid import Shape
-from parafovea.inference.inputs import ModelInputs
-from parafovea.models.card import read_spec
+from parafovea.geometry.grid import Shape
+from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import BackboneSpec, ModelSpec, SpacingTuple
+from parafovea.models.model_json import read_spec
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.recipe import BackboneSpec, ModelSpec, SpacingTuple
 from parafovea.stages.extract_features import extract_features
-from parafovea.stages.make_phantom import make_phantom
 from parafovea.stages.resample_volume import resample_volume
+from parafovea_phantoms.make_phantom import make_phantom
 
 #: Seed of the phantom; no model was trained or validated on it.
 UNSEEN_SEED = 9001

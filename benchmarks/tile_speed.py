@@ -22,17 +22,17 @@ from benchmarks.measure import in_turns, whole
 from benchmarks.memory_growth import growth
 from benchmarks.samples import Bench
 from benchmarks.table import Limit, Row, ratio_row
-from parafovea.devices import choose_dtype
+from parafovea.formats.tiles import list_tiles, read_tile
+from parafovea.formats.tiles.results import Maker, write_result
+from parafovea.formats.tiles.tile import Tile
+from parafovea.formats.tiles.writing import write_tile
 from parafovea.inference.engines import Engine, Guides, choose_engine
 from parafovea.inference.memory import Execution
-from parafovea.inference.settings import InferenceSettings
-from parafovea.inference.tiles import TileModel
+from parafovea.inference.tile_batches import TileModel
 from parafovea.models.folder import load_model
-from parafovea.readers.tiles import list_tiles, read_tile
+from parafovea.runtime.devices import choose_dtype
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.predict_tiles import predict_tiles
-from parafovea.tiles import Tile
-from parafovea.writers.tile_results import Maker, write_result
-from parafovea.writers.tiles import write_tile
 
 logger = logging.getLogger(__name__)
 

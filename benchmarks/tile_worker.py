@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.memory_worker import peak_bytes
-from parafovea.inference.settings import InferenceSettings
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.predict_tiles import predict_tiles
 
 

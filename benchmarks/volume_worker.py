@@ -14,10 +14,10 @@ from pathlib import Path
 
 from benchmarks.balls import Balls
 from benchmarks.memory_worker import peak_bytes
-from parafovea.grid import Grid, Vector
-from parafovea.inference.inputs import ModelInputs
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import BackboneSpec, ContextSpec, NetworkSpec, Recipe
+from parafovea.geometry.grid import Grid, Vector
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import BackboneSpec, ContextSpec, NetworkSpec, Recipe
 
 UNIT = "nanometer"
 SPACING: Vector = (8.0, 8.0, 8.0)
@@ -64,9 +64,9 @@ def source(folder: Path, edge: int) -> None:
 
 def train(folder: Path, edge: int) -> None:
     """Train the network on two small volumes of other seeds."""
+    from parafovea.settings.training import TrainingSettings
     from parafovea.stages.train_model import train_model
     from parafovea.training.samples import TrainingSample
-    from parafovea.training.settings import TrainingSettings
 
     samples = []
     for seed in (1, 2):
@@ -153,7 +153,7 @@ def blend(folder: Path, edge: int) -> None:
 
 def segment(folder: Path, edge: int) -> None:
     """Stage postprocess."""
-    from parafovea.postprocess.settings import ClassSettings
+    from parafovea.settings.postprocess import ClassSettings
     from parafovea.stages.segment_objects import segment_objects
 
     segment_objects(

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from parafovea.errors import MissingSourceError
-from parafovea.quality.overlap import confusion_matrix
-from parafovea.quality.spectral import GREEN, NIR
-from parafovea.quality.tile_files import TileFiles
-from parafovea.quality.tile_scorers import UNKNOWN
-from parafovea.quality.tile_tables import read_ledger
+from parafovea.quality.segmentation.overlap import confusion_matrix
+from parafovea.quality.tiles.image_metrics import GREEN, NIR
+from parafovea.quality.tiles.quality_tables import read_ledger
+from parafovea.quality.tiles.scores import UNKNOWN
+from parafovea.quality.tiles.tile_arrays import TileFiles
 
 LAND, WATER = 0, 1
 

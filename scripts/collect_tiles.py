@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
 from parafovea.stages.collect_tiles import collect_tiles
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.postprocess.settings import DetectionSettings
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
+from parafovea.settings.postprocess import DetectionSettings
 from parafovea.stages.detect_nodules import detect_nodules
-from parafovea.timestamps import stated_time
+from parafovea.storage.provenance import stated_time
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

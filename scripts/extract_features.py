@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.models.spec import BackboneSpec
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
+from parafovea.settings.recipe import BackboneSpec
 from parafovea.stages.extract_features import extract_features
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.inference.inputs import ModelInputs
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import Overrides
-from parafovea.scripting import stage
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.runtime.job import stage
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Overrides
 from parafovea.stages.infer_shard import infer_shard
 
 if TYPE_CHECKING:

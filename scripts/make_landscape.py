@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.scripting import stage
-from parafovea.stages.make_landscape import make_landscape
+from parafovea.runtime.job import stage
+from parafovea_phantoms.make_landscape import make_landscape
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.scripting import stage
-from parafovea.stages.make_phantom import make_phantom
+from parafovea.runtime.job import stage
+from parafovea_phantoms.make_phantom import make_phantom
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.quality.settings import Limit
-from parafovea.scripting import stage
+from parafovea.formats.truth import open_truth, open_truth_objects
+from parafovea.runtime.job import stage
+from parafovea.settings.quality import Limit
 from parafovea.stages.measure_quality import measure_quality
-from parafovea.truth import open_truth, open_truth_objects
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.quality.settings import Limit
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
+from parafovea.settings.quality import Limit
 from parafovea.stages.measure_tiles import TileQuality, measure_tiles
 
 if TYPE_CHECKING:

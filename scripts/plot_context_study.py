@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
 from parafovea.stages.plot_context_study import plot_context_study
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.inference.settings import InferenceSettings
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.predict_tiles import predict_tiles
 
 if TYPE_CHECKING:

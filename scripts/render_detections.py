@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.postprocess.settings import DetectionSettings
-from parafovea.report.settings import VisualizationSettings
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
+from parafovea.settings.postprocess import DetectionSettings
+from parafovea.settings.report import VisualizationSettings
 from parafovea.stages.render_detections import DetectionPictures, render_detections
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.report.sample import SampleResults
-from parafovea.scripting import stage
+from parafovea.formats.truth import open_truth
+from parafovea.report.sample_results import SampleResults
+from parafovea.runtime.job import stage
 from parafovea.stages.render_report import render_report
-from parafovea.truth import open_truth
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.report.sample import SampleResults
-from parafovea.report.settings import TileReportSettings
-from parafovea.scripting import stage
+from parafovea.report.sample_results import SampleResults
+from parafovea.runtime.job import stage
+from parafovea.settings.report import TileReportSettings
 from parafovea.stages.render_tiles import render_tiles
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.models.spec import Normalization
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
+from parafovea.settings.recipe import Normalization
 from parafovea.stages.resample_volume import resample_volume
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.inference.inputs import ModelInputs
-from parafovea.scripting import stage
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.runtime.job import stage
 from parafovea.stages.score_model import score_model
 from parafovea.training.samples import TrainingSample
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.postprocess.settings import ClassSettings
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
+from parafovea.settings.postprocess import ClassSettings
 from parafovea.stages.segment_objects import segment_objects
 
 if TYPE_CHECKING:

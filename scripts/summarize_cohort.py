@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.scripting import stage
+from parafovea.runtime.job import stage
 from parafovea.stages.summarize_cohort import CohortOutputs, CohortSample, summarize_cohort
 
 if TYPE_CHECKING:

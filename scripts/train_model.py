@@ -4,11 +4,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.inference.inputs import ModelInputs
-from parafovea.scripting import stage
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.runtime.job import stage
+from parafovea.settings.training import TrainingSettings
 from parafovea.stages.train_model import train_model
 from parafovea.training.samples import TrainingSample
-from parafovea.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.grid import Grid
+from parafovea.geometry.grid import Grid
 
 Array = np.ndarray[Any, Any]
 Centre = tuple[float, float, float]

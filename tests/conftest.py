@@ -96,8 +96,8 @@ def make_runnable() -> Callable[[Path], ProjectFolder]:
 
     from parafovea.backbones import feature_channels
     from parafovea.models.folder import save_model
-    from parafovea.models.network import FusedUNet
-    from parafovea.models.spec import BackboneSpec, ModelSpec
+    from parafovea.models.networks.fused_unet import FusedUNet
+    from parafovea.settings.recipe import BackboneSpec, ModelSpec
 
     def make(path: Path) -> ProjectFolder:
         folder = _make_project_folder(path)

@@ -13,17 +13,17 @@ from scipy import ndimage
 from tile_files import write_tif
 from tiny_sample import BANDS, tiny_refinement, tiny_spec
 
-from parafovea.inference.inputs import ModelInputs
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import Recipe
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.export_mosaic import export_mosaic
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.resample_volume import resample_volume
-from parafovea.store import create, open_stored
+from parafovea.storage.store import create, open_stored
 
 #: Where mosaics lie: a CRS, and the transform of their pixels.
 PLACES: dict[str, tuple[str, Affine]] = {

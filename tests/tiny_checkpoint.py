@@ -13,7 +13,7 @@ import torch
 from tiny_sample import random_network
 from torch import Tensor
 
-from parafovea.models.network import FusedUNet
+from parafovea.models.networks.fused_unet import FusedUNet
 
 WINDOW = (16, 16, 32)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from tiny_sample import random_network
 
 from parafovea.backbones import feature_channels
-from parafovea.grid import Shape, Vector
+from parafovea.geometry.grid import Shape, Vector
 from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import BackboneSpec, ModelSpec
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.recipe import BackboneSpec, ModelSpec
 
 #: A coarse scan of a whole chest, and the detector's voxels.
 SHAPE: Shape = (40, 52, 68)

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from parafovea.grid import Grid
-from parafovea.inference.inputs import ModelInputs
+from parafovea.geometry.grid import Grid
+from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec, Recipe
-from parafovea.provenance import record
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.stages.extract_features import extract_features
-from parafovea.store import create
+from parafovea.storage.provenance import record
+from parafovea.storage.store import create
 
 BACKBONE = {"name": "filterbank", "arguments": {"scales": [1.0], "kinds": ["gaussian", "gradient"]}}
 CLASSES = ("background", "dark", "bright")

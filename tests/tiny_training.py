@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 from tiny_sample import smooth_volume, tiny_inputs
 
-from parafovea.models.spec import Recipe
+from parafovea.settings.recipe import Recipe
 from parafovea.training.samples import TrainingSample
 
 METADATA = "spacing=8,8,8 unit=nanometer"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from benchmarks.real_tiles.places import examples, flood
 from benchmarks.real_tiles.series import Date, read_series, series_file, split
-from parafovea.phantoms.landscape_degrade import REACH, Acquisition
-from parafovea.writers.tiles import write_tile
+from parafovea.formats.tiles.writing import write_tile
+from parafovea_phantoms.landscapes.degradation import REACH, Acquisition
 
 logger = logging.getLogger("benchmarks")
 

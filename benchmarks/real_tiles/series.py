@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import MissingSourceError
-from parafovea.phantoms.landscape_spectra import BANDS
+from parafovea_phantoms.landscapes.spectra import BANDS
 
 #: Blue reflectance above which a pixel is cloud or haze, and the share of such pixels, bright
 #: roofs among them, that a clear date may have.

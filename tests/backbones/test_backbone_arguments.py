@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.backbones import feature_channels, load_backbone
-from parafovea.backbones.arguments import KINDS
 from parafovea.errors import ModelError
-from parafovea.models.spec import BackboneSpec
+from parafovea.settings.backbones import KINDS
+from parafovea.settings.recipe import BackboneSpec
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 
@@ -93,7 +93,7 @@ def test_planning_needs_no_torch():
     code = (
         "import sys\n"
         "from parafovea.backbones import feature_channels\n"
-        "from parafovea.models.spec import BackboneSpec\n"
+        "from parafovea.settings.recipe import BackboneSpec\n"
         "print(feature_channels(BackboneSpec(), dimensions=3), 'torch' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

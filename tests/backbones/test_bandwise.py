@@ -9,7 +9,7 @@ import torch
 
 from parafovea.backbones import feature_channels, load_backbone
 from parafovea.errors import ModelError
-from parafovea.models.spec import BackboneSpec
+from parafovea.settings.recipe import BackboneSpec
 
 BANDS = ("B02", "B03", "B04", "B08")
 

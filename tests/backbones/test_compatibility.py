@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from upstream_features import stated
 
 from parafovea.backbones import load_backbone
-from parafovea.backbones.compatibility import CompatibleDinov3
+from parafovea.backbones.upstream_dinov3 import CompatibleDinov3
 from parafovea.errors import ModelError
-from parafovea.models.spec import BackboneSpec
+from parafovea.settings.recipe import BackboneSpec
 
 WINDOW = (8, 12, 16)
 

@@ -9,7 +9,7 @@ from transformers import DINOv3ViTModel
 from parafovea.backbones import feature_channels, load_backbone
 from parafovea.backbones.dinov3 import IMAGENET_MEAN, IMAGENET_STD
 from parafovea.errors import GridError, ModelError
-from parafovea.models.spec import BackboneSpec
+from parafovea.settings.recipe import BackboneSpec
 
 
 def dinov3(folder, dimensions=3, **arguments):

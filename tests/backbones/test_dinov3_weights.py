@@ -8,7 +8,7 @@ import torch
 
 from parafovea.backbones import feature_channels, load_backbone
 from parafovea.errors import ModelError
-from parafovea.models.spec import BackboneSpec
+from parafovea.settings.recipe import BackboneSpec
 
 
 def load(weights, revision=None):

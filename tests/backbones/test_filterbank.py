@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from parafovea.backbones import feature_channels, load_backbone
-from parafovea.backbones.filterbank import STANDARD
-from parafovea.backbones.filters import TRUNCATE
-from parafovea.grid import Box
-from parafovea.models.spec import BackboneSpec
+from parafovea.backbones.filterbank import STANDARD, TRUNCATE
+from parafovea.geometry.grid import Box
+from parafovea.settings.recipe import BackboneSpec
 
 
 def bank(spacing=(1.0, 1.0, 1.0), dimensions=3, **arguments):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from parafovea.backbones.filters import (
+from parafovea.backbones.filterbank import (
     TRUNCATE,
     differences,
     eigenvalues,

@@ -4,7 +4,7 @@ import torch
 
 from parafovea.backbones import feature_channels, load_backbone
 from parafovea.errors import GridError
-from parafovea.models.spec import BackboneSpec
+from parafovea.settings.recipe import BackboneSpec
 
 
 def raw(dimensions=3, **arguments):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parafovea.config import read_project
-from parafovea.config.chain import band_problem
+from parafovea.config.sample_links import band_problem
 from parafovea.errors import ParafoveaError, describe
 
 BANDS = ("B02", "B03", "B04", "B08")

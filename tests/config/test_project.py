@@ -29,7 +29,7 @@ def training(recipe):
 
 
 def test_planning_imports_neither_torch_nor_zarr_nor_scipy():
-    code = "import sys, parafovea.config, parafovea.fingerprint; print(*sys.modules)"
+    code = "import sys, parafovea.config, parafovea.storage.fingerprint; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "zarr", "scipy", "pandas", "tifffile"} & set(done.stdout.split())
 

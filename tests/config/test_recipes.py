@@ -1,5 +1,5 @@
-from parafovea.config.recipes import weight_files
-from parafovea.models.spec import BackboneSpec
+from parafovea.config.model_recipes import weight_files
+from parafovea.settings.recipe import BackboneSpec
 
 
 def test_weights_in_a_folder_are_files_that_features_depend_on(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parafovea.inference.ahead import Behind, Buckets, Kept, read_ahead
+from parafovea.inference.prefetch import Behind, Buckets, Kept, read_ahead
 
 
 def test_items_come_in_their_order_and_no_more_are_read_than_may_wait() -> None:

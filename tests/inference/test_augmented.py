@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from tiny_sample import smooth_volume, store_volume, tiny_model, tiny_recipe
 
 from parafovea.errors import GridError, ModelError
-from parafovea.grid import Grid
-from parafovea.inference.inputs import ModelInputs
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.spec import Recipe
+from parafovea.geometry.grid import Grid
+from parafovea.geometry.symmetry import Symmetry
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
-from parafovea.symmetry import Symmetry
+from parafovea.storage.store import open_stored
 
 FLIPS = ["flip_x", "flip_y", "flip_x+flip_y"]
 TURNS = ["rotate_90_xy", "rotate_90_xy+rotate_90_xy", "rotate_90_xy+rotate_90_xy+rotate_90_xy"]

@@ -10,14 +10,14 @@ import torch
 from tiny_sample import BANDS, tiny_inputs, tiny_model, tiny_refinement
 
 from parafovea.errors import ModelError
-from parafovea.inference.inputs import ModelInputs, SampleInputs
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec, Recipe
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 SHAPE = (3, 40, 56)
 SETTINGS = InferenceSettings(precision="float32", batch_size=2, shards=2)

@@ -19,15 +19,15 @@ from tiny_sample import (
     tiny_spec,
 )
 
-from parafovea.blending import VALUE_BITS
-from parafovea.grid import Box, Grid
-from parafovea.inference.engine import columns, predicted, weighed
-from parafovea.inference.inputs import ModelInputs, SampleInputs
+from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.windows import Layout
+from parafovea.inference.blending import VALUE_BITS
 from parafovea.inference.predictor import Predictor
-from parafovea.models.network import FusedUNet
-from parafovea.provenance import record
-from parafovea.store import create, open_stored
-from parafovea.windows import Layout
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
+from parafovea.inference.window_loop import columns, predicted, weighed
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.storage.provenance import record
+from parafovea.storage.store import create, open_stored
 
 CPU = torch.device("cpu")
 

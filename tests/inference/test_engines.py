@@ -15,24 +15,24 @@ from tiny_sample import random_network, tiny_inputs, tiny_model, tiny_recipe, ti
 from torch import Tensor
 
 from parafovea.errors import ConfigError, MissingExtraError
-from parafovea.extras import import_openvino, is_installed
+from parafovea.geometry.windows import Layout
 from parafovea.inference import engines
 from parafovea.inference.engines import choose_engine, make_engine
-from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.predictor import Predictor
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import load_model
-from parafovea.models.fusion import Fusion
-from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import PreparedUNet
-from parafovea.models.spec import ModelSpec
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.networks.fusion import Fusion
+from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.runtime.optional_packages import import_openvino, is_installed
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ModelSpec
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.stages.make_phantom import make_phantom
 from parafovea.stages.resample_volume import resample_volume
-from parafovea.store import open_stored
-from parafovea.windows import Layout
+from parafovea.storage.store import open_stored
+from parafovea_phantoms.make_phantom import make_phantom
 
 CPU = torch.device("cpu")
 CELL = Path(__file__).parents[2] / "resources" / "models" / "cell"

@@ -12,9 +12,9 @@ import zarr
 from tiny_sample import smooth_volume, store_volume, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import GridError, ModelError
-from parafovea.grid import Grid
-from parafovea.inference.inputs import ModelInputs, SampleInputs
-from parafovea.inference.settings import InferenceSettings
+from parafovea.geometry.grid import Grid
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
 

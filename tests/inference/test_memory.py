@@ -14,7 +14,6 @@ from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import MemoryLimitError
 from parafovea.inference import memory
-from parafovea.inference.inputs import ModelInputs
 from parafovea.inference.memory import (
     Execution,
     is_out_of_memory,
@@ -23,15 +22,16 @@ from parafovea.inference.memory import (
     summary,
 )
 from parafovea.inference.predictor import Predictor
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.prepare import PreparedUNet
-from parafovea.postprocess.settings import ClassSettings
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.postprocess import ClassSettings
 from parafovea.stages import infer_shard as stage
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.measure_quality import measure_quality
 from parafovea.stages.segment_objects import segment_objects
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

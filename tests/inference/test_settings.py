@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from tiny_sample import tiny_recipe, tiny_spec
 
 from parafovea.errors import GridError
-from parafovea.grid import Box
-from parafovea.inference.settings import InferenceSettings
-from parafovea.inference.windowing import planned_layout
+from parafovea.geometry.grid import Box
+from parafovea.inference.window_plan import planned_layout
+from parafovea.settings.inference import InferenceSettings
 
 quick = settings(deadline=None, max_examples=50)
 SPEC = tiny_spec(tiny_recipe(context=False))

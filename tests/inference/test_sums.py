@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from parafovea.grid import Box
+from parafovea.geometry.grid import Box
+from parafovea.geometry.windows import Layout
 from parafovea.inference import sums as sums_module
 from parafovea.inference.sums import TileSums, aligned, tiled
-from parafovea.windows import Layout
 
 TILE = (4, 8, 8)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parafovea.inference.surroundings import Place, Surroundings
-from parafovea.tiles import Position
+from parafovea.formats.tiles.tile import Position
+from parafovea.inference.tile_neighbours import Place, Surroundings
 
 SCENE = np.random.default_rng(0).random((2, 96, 96)).astype(np.float32)
 CRS = "EPSG:32633"

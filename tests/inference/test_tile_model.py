@@ -10,14 +10,14 @@ import torch
 from tiny_sample import tiny_inputs, tiny_model, tiny_refinement
 
 from parafovea.errors import ModelError
-from parafovea.inference.inputs import ModelInputs
 from parafovea.inference.memory import Execution
-from parafovea.inference.settings import InferenceSettings
-from parafovea.inference.tiles import TileModel, tile_layout
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.inference.tile_batches import TileModel, tile_layout
 from parafovea.models.folder import load_model
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 SHAPE = (3, 40, 56)
 CPU = torch.device("cpu")
@@ -129,7 +129,7 @@ def test_pixels_with_real_surroundings_are_those_of_the_whole_picture(
 
 
 def _context_tokens(ready: TileModel, images: np.ndarray, canvas: np.ndarray | None) -> np.ndarray:
-    from parafovea.grid import Grid, shape3
+    from parafovea.geometry.grid import Grid, shape3
 
     stack = np.moveaxis(images, 0, 1)
     grid = Grid(shape3(stack.shape[1:]), ready.spec.spacing, unit="meter")

@@ -16,16 +16,16 @@ from upstream_features import stated
 from upstream_forward import upstream_forward
 
 from parafovea import load_inference_model
+from parafovea.backbones.views import View
 from parafovea.errors import GridError, ModelError, VoxelError
-from parafovea.features import View
-from parafovea.grid import Box
-from parafovea.inference.arrays import concentric_view
-from parafovea.inference.settings import InferenceSettings
+from parafovea.geometry.grid import Box
+from parafovea.inference.array_inputs import concentric_view
 from parafovea.inference.volume import VolumeInference
-from parafovea.models.spec import Recipe
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 from parafovea.upstream.importing import import_model
 
 WARNING = (

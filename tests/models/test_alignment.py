@@ -12,13 +12,13 @@ import pytest
 import torch
 from tiny_sample import store_volume
 
-from parafovea.grid import Box, Grid
-from parafovea.models.alignment import concentric, padded_share, surroundings
-from parafovea.models.sampling import TokenSampler, interpolate
-from parafovea.models.spec import BackboneSpec
+from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.windows import Layout
+from parafovea.models.context_alignment import concentric, padded_share, surroundings
+from parafovea.models.token_sampling import TokenSampler, interpolate
+from parafovea.settings.recipe import BackboneSpec
 from parafovea.stages.extract_features import extract_features
-from parafovea.store import Stored, open_stored
-from parafovea.windows import Layout
+from parafovea.storage.store import Stored, open_stored
 
 LOCAL = Grid((48, 64, 56), (30, 8, 8), (300.0, -80.0, 16.0))
 WIDE = (60.0, 32.0, 24.0)  # 2, 4 and 3 times as coarse

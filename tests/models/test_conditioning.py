@@ -8,8 +8,8 @@ import torch
 from tiny_sample import random_network
 
 from parafovea.models.conditioning import condition_channels, encoded_conditions
-from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import PreparedUNet
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.networks.inference_unet import PreparedUNet
 
 
 def network_of() -> FusedUNet:

@@ -14,18 +14,17 @@ import torch
 from tiny_sample import tiny_model, tiny_recipe
 from typer.testing import CliRunner
 
-from parafovea.cli import app
+from parafovea.cli.main import app
 from parafovea.errors import ConfigError, MissingExtraError, ModelError
-from parafovea.extras import (
+from parafovea.models import export
+from parafovea.models.export import TorchScriptFormat, export_model
+from parafovea.models.folder import load_model
+from parafovea.runtime.optional_packages import (
     import_onnxruntime,
     import_openvino,
     is_installed,
     older_torch_allowed,
 )
-from parafovea.models import export
-from parafovea.models.export import export_model
-from parafovea.models.folder import load_model
-from parafovea.models.formats import TorchScriptFormat
 
 CELL = Path(__file__).parents[2] / "resources" / "models" / "cell"
 

@@ -7,7 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from parafovea.models.joining import TAPS, JoinedConvolution, doubled, doubling_matrix
+from parafovea.models.networks.inference_unet import (
+    TAPS,
+    JoinedConvolution,
+    doubled,
+    doubling_matrix,
+)
 
 SHAPES = [(3, 5, 4), (1, 2, 1), (4, 6)]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from parafovea.models.layers import conv
+from parafovea.models.networks.layers import conv
 
 
 def weight_gradient(layer: nn.Module, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -9,8 +9,8 @@ import torch
 from tiny_sample import random_network
 from torch.nn import functional as F
 
-from parafovea.models.fusion import AttentionFusion, ConcatFusion
-from parafovea.models.network import FusedUNet, level_widths
+from parafovea.models.networks.fused_unet import FusedUNet, level_widths
+from parafovea.models.networks.fusion import AttentionFusion, ConcatFusion
 
 PLAIN = ["input_conv", "enc1", "enc2", "enc3", "enc4", "bottleneck"]
 PLAIN += ["dec4", "dec3", "dec2", "dec1", "final_conv"]

@@ -10,11 +10,11 @@ import torch
 from tiny_sample import random_network
 from torch import nn
 
-from parafovea.grid import Box, Grid
-from parafovea.models.fusion import Fusion
-from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import PreparedUNet
-from parafovea.models.sampling import TokenSampler, project, project_context
+from parafovea.geometry.grid import Box, Grid
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.networks.fusion import Fusion
+from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.token_sampling import TokenSampler, project, project_context
 
 WINDOW = {2: (1, 32, 32), 3: (16, 32, 32)}
 

@@ -11,12 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_sample import random_network, store_volume
 
-from parafovea.grid import Box, Grid
-from parafovea.models.network import FusedUNet
-from parafovea.models.sampling import TokenSampler, interpolate, project_context, project_local
-from parafovea.models.spec import BackboneSpec
+from parafovea.geometry.grid import Box, Grid
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.token_sampling import (
+    TokenSampler,
+    interpolate,
+    project_context,
+    project_local,
+)
+from parafovea.settings.recipe import BackboneSpec
 from parafovea.stages.extract_features import extract_features
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 LOCAL = Grid((24, 40, 36), (8, 8, 8), (100.0, 0.0, -50.0))
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from tiny_sample import tiny_recipe
 
-from parafovea.models.spec import check_window
+from parafovea.settings.recipe import check_window
 
 
 @pytest.mark.parametrize(
@@ -56,5 +56,5 @@ def test_objects_and_activation_follow_from_the_kind() -> None:
 
 
 def test_reading_a_spec_does_not_import_torch() -> None:
-    code = "import sys, parafovea.models.spec; sys.exit('torch' in sys.modules)"
+    code = "import sys, parafovea.settings.recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

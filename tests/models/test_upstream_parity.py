@@ -7,7 +7,7 @@ import torch
 from tiny_sample import random_network
 from upstream_forward import upstream_forward
 
-from parafovea.models.network import FusedUNet
+from parafovea.models.networks.fused_unet import FusedUNet
 
 SIZE = (16, 16, 32)
 

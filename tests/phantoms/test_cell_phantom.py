@@ -13,7 +13,8 @@ from scipy import ndimage
 from scipy.stats import rankdata
 
 from parafovea.errors import ConfigError, GridError
-from parafovea.phantoms import CELL_CLASSES, PHANTOMS, Phantom, cell, cell_phantom
+from parafovea_phantoms import CELL_CLASSES, PHANTOMS, Phantom, cell_phantom
+from parafovea_phantoms.cells import cell
 
 SHAPE = (96, 192, 192)
 SPACING = (16.0, 16.0, 16.0)

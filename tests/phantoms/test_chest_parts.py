@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from parafovea.grid import Box, Grid
-from parafovea.phantoms.finer import Finer
-from parafovea.phantoms.frame import Frame
-from parafovea.phantoms.lattice import Lattice
-from parafovea.phantoms.lesions import draw_lesion, random_lesion
-from parafovea.phantoms.trees import grow
-from parafovea.phantoms.tubes import Tubes
+from parafovea.geometry.grid import Box, Grid
+from parafovea_phantoms.chests.frame import Frame
+from parafovea_phantoms.chests.lesions import draw_lesion, random_lesion
+from parafovea_phantoms.chests.supersampling import Finer
+from parafovea_phantoms.chests.trees import grow
+from parafovea_phantoms.chests.tubes import Tubes
+from parafovea_phantoms.lattice import Lattice
 
 
 def lattice(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> Lattice:

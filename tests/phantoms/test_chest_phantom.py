@@ -11,26 +11,26 @@ from scipy import ndimage
 from test_cell_phantom import separation
 
 from parafovea.errors import ConfigError, GridError
-from parafovea.grid import METRES, Box
-from parafovea.phantoms import (
+from parafovea.geometry.grid import METRES, Box
+from parafovea_phantoms import (
     CHEST_CLASSES,
     PHANTOMS,
     Phantom,
     cell_phantom,
-    chest,
     chest_phantom,
     lung_mask,
     smallest_diameter,
 )
-from parafovea.phantoms.scanner import noise, noise_level
-from parafovea.phantoms.tissues import REGIONS
+from parafovea_phantoms.chests import chest
+from parafovea_phantoms.chests.scanner import noise, noise_level
+from parafovea_phantoms.chests.tissues import REGIONS
 
 SHAPE, SPACING = (96, 160, 160), (3.0, 2.2, 2.2)
 #: Coarse, and so quick.
 SMALL = {"shape": (46, 72, 76), "spacing": (6.0, 4.8, 4.6)}
 
 #: Of each tissue away from its borders: least and greatest mean, in Hounsfield units. Prokop and
-#: Galanski 2003 and Buzug 2008 (see `parafovea.phantoms.tissues`); lung has vessels in it.
+#: Galanski 2003 and Buzug 2008 (see `parafovea_phantoms.chests.tissues`); lung has vessels in it.
 RANGES = {
     "air": (-1003, -990),
     "fat": (-115, -80),

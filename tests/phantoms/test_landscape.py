@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import ConfigError
-from parafovea.phantoms import landscape as module
-from parafovea.phantoms.landscape import LANDCOVER, Landscape, View, landscape_mosaic
-from parafovea.phantoms.landscape_biomes import BIOMES, sun_height
-from parafovea.phantoms.landscape_ground import Cover
+from parafovea_phantoms.landscapes import landscape as module
+from parafovea_phantoms.landscapes.biomes import BIOMES, sun_height
+from parafovea_phantoms.landscapes.ground import Cover
+from parafovea_phantoms.landscapes.landscape import LANDCOVER, Landscape, View, landscape_mosaic
 
 SIDE = 128
 TEMPERATE = 4

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parafovea.phantoms.landscape import landscape_mosaic
-from parafovea.phantoms.landscape_degrade import (
+from parafovea_phantoms.landscapes.degradation import (
     SHADOW_BANDS,
     Acquisition,
     blurred,
@@ -16,8 +15,9 @@ from parafovea.phantoms.landscape_degrade import (
     spectral_shift,
     striped,
 )
-from parafovea.phantoms.landscape_noise import cells, hashed, normal, rough, slopes, smooth
-from parafovea.phantoms.landscape_radar import DECIBELS, LOOKS, scaled, speckle
+from parafovea_phantoms.landscapes.landscape import landscape_mosaic
+from parafovea_phantoms.landscapes.radar import DECIBELS, LOOKS, scaled, speckle
+from parafovea_phantoms.landscapes.random_fields import cells, hashed, normal, rough, slopes, smooth
 
 PIXELS = np.arange(200)
 METRES = 10.0 * (PIXELS + 0.5)

@@ -11,9 +11,9 @@ import pytest
 
 from parafovea import __version__
 from parafovea.errors import ConfigError
-from parafovea.phantoms.landscape import LANDCOVER, Landscape
-from parafovea.phantoms.landscape_tiles import EASTING, NORTHING
-from parafovea.stages.make_landscape import make_landscape
+from parafovea_phantoms.landscapes.landscape import LANDCOVER, Landscape
+from parafovea_phantoms.landscapes.tile_cutting import EASTING, NORTHING
+from parafovea_phantoms.make_landscape import make_landscape
 
 PARTS = {"": ("opt_v1",), "_truth": ("opt_v2",), "_classes": ("classes", "landcover")}
 PARTS["_sar"] = ("sar",)

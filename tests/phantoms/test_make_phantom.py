@@ -13,12 +13,12 @@ import pytest
 
 from parafovea import __version__
 from parafovea.errors import ConfigError
-from parafovea.phantoms import CELL_CLASSES, Phantom, cell_phantom, chest_phantom
-from parafovea.phantoms.tissues import REGIONS
-from parafovea.readers import open_source
-from parafovea.readers.metadata import SourceMetadata
-from parafovea.stages.make_phantom import make_phantom
-from parafovea.store import open_stored
+from parafovea.formats import open_source
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.storage.store import open_stored
+from parafovea_phantoms import CELL_CLASSES, Phantom, cell_phantom, chest_phantom
+from parafovea_phantoms.chests.tissues import REGIONS
+from parafovea_phantoms.make_phantom import make_phantom
 
 SHAPE = (20, 48, 40)
 SPACING = (32.0, 16.0, 16.0)

@@ -7,9 +7,9 @@ import math
 
 import numpy as np
 
-from parafovea.grid import Box, Grid
-from parafovea.phantoms.blobs import CLEAR, blob_distance, draw_blob, place_blobs, random_blob
-from parafovea.phantoms.lattice import Lattice, random_stream
+from parafovea.geometry.grid import Box, Grid
+from parafovea_phantoms.cells.blobs import CLEAR, blob_distance, draw_blob, place_blobs, random_blob
+from parafovea_phantoms.lattice import Lattice, random_stream
 
 SHAPE = (64, 128, 128)
 

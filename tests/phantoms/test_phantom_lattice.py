@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parafovea.grid import Box, Grid
-from parafovea.phantoms.lattice import Lattice, random_stream, white_noise
+from parafovea.geometry.grid import Box, Grid
+from parafovea_phantoms.lattice import Lattice, random_stream, white_noise
 
 
 @settings(deadline=None, max_examples=30)

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from parafovea.grid import Grid
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.card import read_spec
+from parafovea.geometry.grid import Grid
+from parafovea.models.model_json import read_spec
 from parafovea.planning.requests import ASKING, request
 from parafovea.planning.work import Work
+from parafovea.settings.inference import InferenceSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/cluster.md"

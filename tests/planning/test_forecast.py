@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
 
-from parafovea.grid import Grid
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.card import read_spec
+from parafovea.geometry.grid import Grid
+from parafovea.models.model_json import read_spec
 from parafovea.planning import measure
 from parafovea.planning.advice import advice
 from parafovea.planning.costs import Rates
 from parafovea.planning.disk import stored_bytes
 from parafovea.planning.forecast import forecast
 from parafovea.planning.work import Work
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 ROOT = Path(__file__).parents[2]
 RATES = Rates(features=1e-6, context=2e-6, network=3e-6)

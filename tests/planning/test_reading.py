@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_sample import smooth_volume, store_volume
 
-from parafovea.grid import Box
-from parafovea.inference.engine import predicted
-from parafovea.planning.reading import CHUNK, amplification
-from parafovea.store import open_stored
-from parafovea.windows import Layout
+from parafovea.geometry.grid import Box
+from parafovea.geometry.windows import Layout
+from parafovea.inference.window_loop import predicted
+from parafovea.planning.amplification import CHUNK, amplification
+from parafovea.storage.store import open_stored
 
 axis = st.integers(1, 7)
 

@@ -9,16 +9,15 @@ import pytest
 import yaml
 
 from parafovea.config import read_project
-from parafovea.config.sizes import UNKNOWN_SHAPE
-from parafovea.grid import Grid
-from parafovea.inference.settings import InferenceSettings
-from parafovea.inference.windowing import window_bytes
-from parafovea.models.card import read_spec
-from parafovea.models.spec import ModelSpec, Recipe
-from parafovea.planning.jobs import JobRequests
-from parafovea.planning.requests import ASKING, SHORT, request, training_request
+from parafovea.config.sample_sizes import UNKNOWN_SHAPE
+from parafovea.geometry.grid import Grid
+from parafovea.inference.window_plan import window_bytes
+from parafovea.models.model_json import read_spec
+from parafovea.planning.requests import ASKING, SHORT, JobRequests, request, training_request
 from parafovea.planning.work import Work
-from parafovea.training.settings import TrainingSettings
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ModelSpec, Recipe
+from parafovea.settings.training import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,7 +129,7 @@ def test_short_jobs_ask_alike_while_they_are_planned_and_for_themselves_when_the
 def test_planning_imports_neither_torch_nor_zarr(tmp_path):
     code = (
         "import sys; from pathlib import Path; from parafovea.config import read_project;"
-        "from parafovea.planning.jobs import JobRequests;"
+        "from parafovea.planning.requests import JobRequests;"
         "project = read_project(Path('config/config.yaml'));"
         "JobRequests(project, planning=True).of('infer_shard', {'sample': 'cell_101'}, 1);"
         "sys.exit('torch' in sys.modules or 'zarr' in sys.modules)"

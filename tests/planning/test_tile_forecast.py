@@ -8,14 +8,13 @@ import pytest
 from tiny_sample import tiny_recipe
 
 from parafovea.config import read_project
-from parafovea.inference.settings import InferenceSettings
 from parafovea.planning.costs import Rates, cost
 from parafovea.planning.disk import stored_tile_bytes
 from parafovea.planning.forecast import OF_TILES, forecast_tiles, forecasts
-from parafovea.planning.jobs import JobRequests
-from parafovea.planning.requests import request
-from parafovea.planning.table import sample_rows, stage_rows
-from parafovea.planning.tile_work import TileWork
+from parafovea.planning.requests import JobRequests, request
+from parafovea.planning.tables import sample_rows, stage_rows
+from parafovea.planning.work import TileWork
+from parafovea.settings.inference import InferenceSettings
 
 RATES = Rates(features=1e-6, context=2e-6, network=3e-6)
 

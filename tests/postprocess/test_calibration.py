@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parafovea.errors import CalibrationError
-from parafovea.postprocess.calibration import (
+from parafovea.postprocess.detection.calibration import (
     Isotonic,
     Owner,
     Platt,
@@ -17,8 +17,8 @@ from parafovea.postprocess.calibration import (
     risk_category,
     sigmoid,
 )
-from parafovea.postprocess.calibration_fit import fit_map
-from parafovea.quality.calibration import calibrate, folds
+from parafovea.postprocess.detection.calibration_fit import fit_map
+from parafovea.quality.detections.reliability import calibrate, folds
 
 METHODS = ("temperature", "platt", "isotonic")
 

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from parafovea.grid import Grid
-from parafovea.postprocess.candidates import find_candidates
-from parafovea.postprocess.settings import PeakSettings
+from parafovea.geometry.grid import Grid
+from parafovea.postprocess.detection.candidates import find_candidates
+from parafovea.settings.postprocess import PeakSettings
 
 
 def smooth_balls(shape, spacing, balls):
@@ -112,7 +112,7 @@ def _peak(heat, candidate):
 
 
 def test_a_component_too_large_to_flood_is_divided_by_distance(monkeypatch):
-    monkeypatch.setattr("parafovea.postprocess.candidates.LARGEST_FLOOD", 10)
+    monkeypatch.setattr("parafovea.postprocess.detection.candidates.LARGEST_FLOOD", 10)
     balls = [((10, 10, 10), 7.0), ((10, 10, 23), 7.0)]
     found, _ = candidates_of(smooth_balls((21, 21, 34), (1, 1, 1), balls))
     assert abs(found[0].voxels - found[1].voxels) < 0.1 * found[0].voxels

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from parafovea.errors import VoxelError
-from parafovea.postprocess.classify import classify
+from parafovea.postprocess.segmentation.classify import classify
 
 
 def volume(*voxels, dtype=np.float32):

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from parafovea.postprocess.clean import with_filled_holes, without_small
-from parafovea.postprocess.components import slabs
+from parafovea.postprocess.segmentation.clean import with_filled_holes, without_small
+from parafovea.postprocess.segmentation.components import slabs
 
 
 def cleaned(step, values, choices, *, planes=2, connectivity=26):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parafovea.postprocess.components import find_components, label_slab, slabs
+from parafovea.postprocess.segmentation.components import find_components, label_slab, slabs
 
 
 def labelled(values, planes, connectivity):

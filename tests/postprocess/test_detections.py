@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from parafovea.errors import StoreError
-from parafovea.postprocess.detections import (
+from parafovea.postprocess.detection.detection_files import (
     Detection,
     Detections,
     Properties,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from skimage.morphology import local_maxima
 
 from parafovea.errors import VoxelError
-from parafovea.postprocess.heatmap import scan_heatmap
+from parafovea.postprocess.detection.peaks import scan_heatmap
 
 
 def scan(heat, threshold, **options):

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parafovea.errors import MemoryLimitError
-from parafovea.grid import Grid
-from parafovea.postprocess.peaks import find_peaks
+from parafovea.geometry.grid import Grid
+from parafovea.postprocess.detection.peaks import find_peaks
 
 
 def peaks_of(heat, *, spacing=(1.0, 1.0, 1.0), threshold=0.5, min_distance=3.0, **options):
@@ -88,7 +88,7 @@ def test_nms_is_what_one_would_do_voxel_by_voxel(seed):
 
 
 def test_nms_refuses_more_voxels_than_it_can_sort(monkeypatch):
-    monkeypatch.setattr("parafovea.postprocess.peaks.LARGEST_SORT", 10)
+    monkeypatch.setattr("parafovea.postprocess.detection.peaks.LARGEST_SORT", 10)
     with pytest.raises(MemoryLimitError, match=r"27 voxels .* local_maxima"):
         peaks_of(np.ones((3, 3, 3), np.float32), method="nms")
 

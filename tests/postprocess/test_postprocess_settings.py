@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from parafovea.errors import ConfigError
-from parafovea.postprocess.settings import (
+from parafovea.settings.postprocess import (
     ClassSettings,
     DetectionSettings,
     PostprocessSettings,

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from chest_scan import axes, ellipsoid
 
-from parafovea.grid import Grid
-from parafovea.postprocess.candidates import find_candidates
-from parafovea.postprocess.properties import measure_densities, measure_form
-from parafovea.postprocess.settings import PeakSettings
+from parafovea.geometry.grid import Grid
+from parafovea.postprocess.detection.candidate_properties import measure_densities, measure_form
+from parafovea.postprocess.detection.candidates import find_candidates
+from parafovea.settings.postprocess import PeakSettings
 
 SPACINGS = [(1.0, 1.0, 1.0), (2.0, 0.7, 0.7), (0.8, 1.3, 1.0)]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from parafovea.postprocess.split import split_object
+from parafovea.postprocess.segmentation.split import split_object
 
 SPACING = (2.0, 1.0, 1.0)
 Z, Y, X = np.mgrid[:20, :40, :60].astype(float)

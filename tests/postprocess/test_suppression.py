@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parafovea.errors import GridError
-from parafovea.postprocess.suppression import sphere_iou, suppress_overlaps
+from parafovea.postprocess.detection.suppression import sphere_iou, suppress_overlaps
 
 lengths = st.floats(0.01, 50)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from parafovea.postprocess.voxel_runs import Runs, measure_extents
+from parafovea.postprocess.detection.voxel_runs import Runs, measure_extents
 
 
 @st.composite

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parafovea.quality.contingency import Pairs, count_pairs, main_partner, united
+from parafovea.quality.segmentation.contingency import Pairs, count_pairs, main_partner, united
 
 
 def as_dict(pairs):

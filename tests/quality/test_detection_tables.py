@@ -1,7 +1,7 @@
 import pytest
 
 from parafovea.errors import TableError
-from parafovea.quality.detection_tables import (
+from parafovea.quality.detections.tables import (
     read_candidates,
     read_findings,
     read_scores,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from tile_results import landscape
 
-from parafovea.quality.edges import (
+from parafovea.quality.tiles.image_metrics import (
     edge_correlation,
     edge_displacement,
     edge_strength,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from parafovea.quality.fidelity import psnr, psnr_of, ssim
+from parafovea.quality.tiles.image_metrics import psnr, psnr_of, ssim
 
 RNG = np.random.default_rng(0)
 TRUTH = np.clip(ndimage.gaussian_filter(RNG.random((4, 40, 50)), (0, 2, 2)) * 3 - 1, 0, 1)

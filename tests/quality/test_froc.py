@@ -7,8 +7,12 @@ from hypothesis import strategies as st
 from luna16_rules import curve, sensitivity
 
 from parafovea.errors import TableError
-from parafovea.quality.bootstrap import Marks, interval, resample
-from parafovea.quality.froc import OPERATING_POINTS, competition_score, froc_curve
+from parafovea.quality.detections.bootstrap import Marks, interval, resample
+from parafovea.quality.detections.froc import (
+    OPERATING_POINTS,
+    competition_score,
+    froc_curve,
+)
 
 level = st.integers(0, 12).map(lambda n: n / 12)
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import SourceError
-from parafovea.quality.mask_findings import mask_findings
+from parafovea.quality.detections.mask_findings import mask_findings
 
 SPACING = np.array([0.8, 0.7, 1.5])
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from luna16_rules import match
 
 from parafovea.errors import TableError
-from parafovea.quality.matching import match_candidates
+from parafovea.quality.detections.matching import match_candidates
 
 MARK = ["seriesuid", "coordX", "coordY", "coordZ", "probability"]
 FINDING = [*MARK[:4], "diameter_mm"]

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from parafovea.errors import ConfigError
 from parafovea.quality.metrics import check_limits, judge, metric_names, nested
-from parafovea.quality.settings import Limit, QualitySettings
+from parafovea.settings.quality import Limit, QualitySettings
 
 CLASSES = ("background", "mitochondrion", "membrane")
 

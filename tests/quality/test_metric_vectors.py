@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parafovea.quality.contingency import count_pairs
-from parafovea.quality.overlap import confusion_matrix, overlap_metrics
-from parafovea.quality.panoptic import panoptic_quality
-from parafovea.quality.partition import compare_partitions
+from parafovea.quality.segmentation.contingency import count_pairs
+from parafovea.quality.segmentation.object_scores import compare_partitions, panoptic_quality
+from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
 
 pytestmark = pytest.mark.real_data
 

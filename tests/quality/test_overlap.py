@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from parafovea.quality.overlap import confusion_matrix, overlap_metrics
+from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
 
 
 def measured(truth, found, names=("background", "a", "b")):

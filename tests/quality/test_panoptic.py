@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from parafovea.quality.contingency import count_pairs
-from parafovea.quality.panoptic import Panoptic, panoptic_quality
+from parafovea.quality.segmentation.contingency import count_pairs
+from parafovea.quality.segmentation.object_scores import Panoptic, panoptic_quality
 
 
 def quality(truth, found):

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.metrics import adapted_rand_error, variation_of_information
 
-from parafovea.quality.contingency import count_pairs
-from parafovea.quality.partition import PartitionScores, compare_partitions
+from parafovea.quality.segmentation.contingency import count_pairs
+from parafovea.quality.segmentation.object_scores import PartitionScores, compare_partitions
 
 
 def scores(truth, found):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from parafovea.grid import Grid
-from parafovea.quality.probabilities import profile_probabilities, seam_energy
-from parafovea.store import Stored
+from parafovea.geometry.grid import Grid
+from parafovea.quality.segmentation.uncertainty import profile_probabilities, seam_energy
+from parafovea.storage.store import Stored
 
 
 def stored(values):

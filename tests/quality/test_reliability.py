@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parafovea.quality.reliability import brier_score, log_loss, reliability
+from parafovea.quality.detections.reliability import (
+    brier_score,
+    log_loss,
+    reliability,
+)
 
 
 def test_the_calibration_error_of_two_bins_by_hand():

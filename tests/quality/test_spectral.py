@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from parafovea.quality import spectral
+from parafovea.quality.tiles import image_metrics as spectral
 
 TILES = nps.arrays(np.float32, (4, 5, 6), elements=st.floats(0, 1, width=32))
 

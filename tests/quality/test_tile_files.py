@@ -10,8 +10,8 @@ from mosaic_sample import Mosaic, invented, reflectance, write_mosaic
 from tile_files import write_tif
 
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError
-from parafovea.quality.tile_files import TileFiles
-from parafovea.quality.tile_tables import TileEntry, read_ledger
+from parafovea.quality.tiles.quality_tables import TileEntry, read_ledger
+from parafovea.quality.tiles.tile_arrays import TileFiles
 
 BANDS = ("B02", "B03", "B04", "B08")
 DN = "baseline=0400 nodata=0"

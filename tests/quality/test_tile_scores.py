@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from tile_results import degraded, landscape
 
-from parafovea.quality import edges, spectral
-from parafovea.quality.tile_metrics import TARGETS, folder_names, folder_paths, tile_paths
-from parafovea.quality.tile_scores import TileTally, score_tile
+from parafovea.quality.tiles import image_metrics as edges
+from parafovea.quality.tiles import image_metrics as spectral
+from parafovea.quality.tiles.metric_names import TARGETS, folder_names, folder_paths, tile_paths
+from parafovea.quality.tiles.scores import TileTally, score_tile
 
 
 def tiles(seed, shape=(40, 32)):

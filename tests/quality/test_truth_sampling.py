@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import SourceError
-from parafovea.grid import Box, Grid
-from parafovea.quality import truth as module
-from parafovea.quality.truth import SampledTruth, most_frequent
+from parafovea.geometry.grid import Box, Grid
+from parafovea.quality import truth_on_grid as module
+from parafovea.quality.truth_on_grid import SampledTruth, most_frequent
 
 
 @dataclass(frozen=True)

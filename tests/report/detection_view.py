@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from chest_scan import Nodule, chest, heat
 
-from parafovea.grid import Grid
-from parafovea.postprocess.detections import Detections, ScanMetadata, summarize
-from parafovea.postprocess.nodules import Volume, describe_candidates, select_candidates
-from parafovea.postprocess.scan_body import BodyView
-from parafovea.postprocess.settings import DetectionSettings
-from parafovea.report.detection_slices import ScanView
+from parafovea.geometry.grid import Grid
+from parafovea.postprocess.detection.detection_files import Detections, ScanMetadata, summarize
+from parafovea.postprocess.detection.nodules import Volume, describe_candidates, select_candidates
+from parafovea.preprocess.body import BodyView
+from parafovea.report.detections.slices import ScanView
+from parafovea.settings.postprocess import DetectionSettings
 
 SCAN = Grid((30, 52, 75), (4.0, 4.0, 4.0), (-58.0, -102.0, -148.0), "millimeter")
 

@@ -5,9 +5,9 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 
-from parafovea.postprocess.settings import DetectionSettings
-from parafovea.quality.settings import Limit
-from parafovea.report.settings import ReportSettings, TileReportSettings
+from parafovea.settings.postprocess import DetectionSettings
+from parafovea.settings.quality import Limit
+from parafovea.settings.report import ReportSettings, TileReportSettings
 
 FOLDER = Path(__file__).parents[2] / "workflow" / "report"
 LIMITS = {"iou.nucleus": {"min": 0.7, "max": None}, "seam_energy": {"min": None, "max": 1.25}}

@@ -4,14 +4,14 @@ from detection_view import AFFINE, SCAN, scan_view
 from matplotlib.patches import Circle
 from PIL import Image
 
-from parafovea.grid import Grid
-from parafovea.postprocess.detections import Triage
-from parafovea.report.anatomy import AxialView, choose_slices
+from parafovea.geometry.grid import Grid
+from parafovea.postprocess.detection.detection_files import Triage
 from parafovea.report.canvas import open_drawing, styled
-from parafovea.report.confidence import confidences_figure, draw_confidences
-from parafovea.report.detection_pdf import table_pages, write_detection_pdf
-from parafovea.report.detection_slices import detections_figure, draw_detections
-from parafovea.report.detection_view import summary_of
+from parafovea.report.detections.axial_view import AxialView, choose_slices
+from parafovea.report.detections.confidence_plot import confidences_figure, draw_confidences
+from parafovea.report.detections.pdf import table_pages, write_detection_pdf
+from parafovea.report.detections.scan_view import summary_of
+from parafovea.report.detections.slices import detections_figure, draw_detections
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parafovea.grid import Box, Grid
+from parafovea.geometry.grid import Box, Grid
 from parafovea.report import planes as module
 from parafovea.report.planes import Plane, choose_planes, read_mean, read_nearest
 

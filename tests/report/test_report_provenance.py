@@ -1,6 +1,6 @@
 import pytest
 
-from parafovea.report.provenance import degraded_reasons, provenance_rows
+from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
 
 
 def test_nested_records_become_dotted_names_and_short_texts():

@@ -1,8 +1,8 @@
 import pytest
 
 from parafovea.errors import StoreError
-from parafovea.report.sample import Metric, read_metrics, read_objects, verdict
-from parafovea.report.settings import ReportSettings
+from parafovea.report.sample_results import Metric, read_metrics, read_objects, verdict
+from parafovea.settings.report import ReportSettings
 
 HEADER = "metric\tvalue\tminimum\tmaximum\tpassed\n"
 

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import GridError
-from parafovea.grid import METRES, Grid
-from parafovea.report.scale import (
+from parafovea.geometry.grid import METRES, Grid
+from parafovea.report.units import (
     equivalent_diameter,
     grid_facts,
     length_text,

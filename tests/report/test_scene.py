@@ -11,11 +11,11 @@ from detection_view import SCAN, scan_view
 from PIL import Image
 from scipy import ndimage
 
-from parafovea.coordinates import ScanSpace
-from parafovea.postprocess.coarse import CoarseArray
-from parafovea.report import surfaces
-from parafovea.report.scene import write_scene
-from parafovea.report.surfaces import heatmap_surface, mask_surface, spheres
+from parafovea.geometry.scan_space import ScanSpace
+from parafovea.preprocess.coarse_view import CoarseArray
+from parafovea.report.detections import surfaces
+from parafovea.report.detections.scene import write_scene
+from parafovea.report.detections.surfaces import heatmap_surface, mask_surface, spheres
 
 #: The camera's place as it is drawn from now.
 EYE = "JSON.stringify(document.getElementById('view')._fullLayout.scene._scene.getCamera().eye)"

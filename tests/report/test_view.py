@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from parafovea.report.view import _counts
+from parafovea.report.segmentation.sample_view import _counts
 
 
 def test_classes_that_are_not_divided_have_no_number_of_objects() -> None:

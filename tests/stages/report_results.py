@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from parafovea.grid import Box, Grid
-from parafovea.report.sample import SampleResults
-from parafovea.store import create
+from parafovea.geometry.grid import Box, Grid
+from parafovea.report.sample_results import SampleResults
+from parafovea.storage.store import create
 
 CLASSES = ("background", "mitochondrion", "nucleus")
 

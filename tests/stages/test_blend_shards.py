@@ -12,20 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
 
-from parafovea import devices
-from parafovea.blending import WEIGHT_BITS, fixed_weights, importance_map
 from parafovea.errors import StoreError
-from parafovea.grid import Box
-from parafovea.inference.inputs import ModelInputs, SampleInputs
+from parafovea.geometry.grid import Box
+from parafovea.geometry.resample import resample_box
+from parafovea.geometry.windows import Layout
+from parafovea.inference.blending import WEIGHT_BITS, fixed_weights, importance_map
 from parafovea.inference.predictor import Predictor
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import load_model
-from parafovea.resample import resample_box
+from parafovea.runtime import devices
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages import blend_shards as stage
 from parafovea.stages.blend_shards import blend_shards, summed_weights
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import Stored, open_stored
-from parafovea.windows import Layout
+from parafovea.storage.store import Stored, open_stored
 
 SHAPE = (16, 40, 56)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from parafovea.cli import app
-from parafovea.postprocess.calibration import read_calibration
+from parafovea.cli.main import app
+from parafovea.postprocess.detection.calibration import read_calibration
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from parafovea.errors import SourceError
+from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_ledger
+from parafovea.formats.tiles.tile import Position, Tile
 from parafovea.stages.collect_tiles import collect_tiles
-from parafovea.tiles import Position, Tile
-from parafovea.writers.tile_ledger import Row, finished_row, quarantined_row, write_ledger
 
 
 def finished(

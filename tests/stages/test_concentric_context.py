@@ -10,17 +10,17 @@ import torch
 from tiny_sample import BACKBONE, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import GridError, ModelError
-from parafovea.grid import Box
-from parafovea.inference.inputs import ModelInputs, SampleInputs
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.alignment import padded_share
+from parafovea.geometry.grid import Box
+from parafovea.geometry.windows import Layout
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
+from parafovea.models.context_alignment import padded_share
 from parafovea.models.folder import load_model
-from parafovea.models.sampling import interpolate
-from parafovea.models.spec import Recipe
+from parafovea.models.token_sampling import interpolate
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
-from parafovea.windows import Layout
+from parafovea.storage.store import open_stored
 
 SHAPE = (24, 48, 64)
 WINDOW = (16, 32, 32)

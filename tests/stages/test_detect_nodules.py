@@ -8,19 +8,19 @@ import pytest
 from chest_scan import Nodule, chest, heat
 
 from parafovea.errors import CalibrationError, StoreError, VoxelError
-from parafovea.grid import Box, Grid
-from parafovea.postprocess.calibration import (
+from parafovea.geometry.grid import Box, Grid
+from parafovea.postprocess.detection.calibration import (
     Calibration,
     Fit,
     Measures,
     Owner,
     calibration_text,
 )
-from parafovea.postprocess.detections import load_detections, load_detections_table
-from parafovea.postprocess.settings import DetectionSettings
+from parafovea.postprocess.detection.detection_files import load_detections, load_detections_table
+from parafovea.settings.postprocess import DetectionSettings
 from parafovea.stages.calibrate_scores import calibrate_file
 from parafovea.stages.detect_nodules import detect_nodules, open_heatmap
-from parafovea.store import create
+from parafovea.storage.store import create
 
 #: The scan: origin 0, as the reader of NIfTI has it; the chest is drawn around its middle.
 SCAN = Grid((44, 92, 136), (2.8, 2.3, 2.2), unit="millimeter")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from parafovea.cli import app
-from parafovea.quality.froc import froc_curve
+from parafovea.cli.main import app
+from parafovea.quality.detections.froc import froc_curve
 from parafovea.stages.evaluate_detections import score_files
 
 MARKS = """seriesuid,coordX,coordY,coordZ,probability

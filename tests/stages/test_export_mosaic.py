@@ -16,11 +16,11 @@ from scipy import ndimage
 from tile_files import NAMES
 from tiny_sample import tiny_model, tiny_refinement
 
-from parafovea import normalize
 from parafovea.errors import SourceError, StoreError
-from parafovea.quality.tile_tables import read_ledger
+from parafovea.preprocess import normalization as normalize
+from parafovea.quality.tiles.quality_tables import read_ledger
 from parafovea.stages import export_mosaic as stage
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 NODATA = -9999.0
 

@@ -9,10 +9,10 @@ import pytest
 from tiny_sample import BACKBONE, smooth_volume, store_volume
 
 from parafovea.errors import ModelError, StoreError
-from parafovea.grid import Vector
-from parafovea.models.spec import BackboneSpec
+from parafovea.geometry.grid import Vector
+from parafovea.settings.recipe import BackboneSpec
 from parafovea.stages.extract_features import extract_features
-from parafovea.store import Stored, open_stored
+from parafovea.storage.store import Stored, open_stored
 
 FILTERS = BackboneSpec.model_validate(BACKBONE)
 

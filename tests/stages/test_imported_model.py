@@ -12,13 +12,13 @@ from tiny_vit import saved_vit
 
 from parafovea import load_inference_model
 from parafovea.errors import ModelError
-from parafovea.inference.inputs import ModelInputs
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.card import read_spec
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.models.model_json import read_spec
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 from parafovea.upstream.importing import import_model
 
 

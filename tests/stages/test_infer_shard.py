@@ -12,20 +12,19 @@ import torch
 from tiny_sample import smooth_volume, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import GridError, VoxelError
-from parafovea.grid import Box, Grid
-from parafovea.inference.inputs import ModelInputs, SampleInputs
+from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.windows import Layout
 from parafovea.inference.predictor import Predictor
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import file_sha256, load_model
-from parafovea.models.spec import Recipe
-from parafovea.postprocess.body import windows_with_body
-from parafovea.postprocess.scan_body import stored_body
-from parafovea.provenance import record
+from parafovea.preprocess.body import stored_body, windows_with_body
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import create, open_stored
-from parafovea.windows import Layout
+from parafovea.storage.provenance import record
+from parafovea.storage.store import create, open_stored
 
 
 def predict(

@@ -8,10 +8,10 @@ from chest_scan import Nodule, ellipsoid, heat
 from test_detect_nodules import AFFINE, CHEST, LOCAL, NODULES, run, world, write_inputs
 
 from parafovea.errors import ConfigError, SourceError, TableError
-from parafovea.postprocess.detections import load_detections
-from parafovea.quality.settings import Limit
+from parafovea.postprocess.detection.detection_files import load_detections
+from parafovea.settings.quality import Limit
 from parafovea.stages.measure_detections import measure_detections
-from parafovea.store import create
+from parafovea.storage.store import create
 
 BLENDING = {
     "window": [32, 32, 32],

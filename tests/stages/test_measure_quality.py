@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 
 from parafovea.errors import ConfigError, SourceError, StoreError
-from parafovea.grid import Grid
-from parafovea.postprocess.settings import ClassSettings
-from parafovea.quality.settings import Limit
+from parafovea.geometry.grid import Grid
+from parafovea.settings.postprocess import ClassSettings
+from parafovea.settings.quality import Limit
 from parafovea.stages.measure_quality import measure_quality
 from parafovea.stages.segment_objects import segment_objects
-from parafovea.store import create
+from parafovea.storage.store import create
 
 NAMES = ("background", "mitochondrion", "membrane")
 GRID = Grid((40, 20, 24), (20.0, 10.0, 10.0))

@@ -22,11 +22,11 @@ from tile_files import field, write_tif
 from tiny_sample import tiny_model, tiny_refinement
 
 from parafovea.errors import SourceError
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.prepare import PreparedUNet
+from parafovea.formats.tiles.writing import write_tile
+from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.collect_tiles import collect_tiles
 from parafovea.stages.predict_tiles import TileCounts, predict_tiles
-from parafovea.writers.tiles import write_tile
 
 SIZES = ((32, 32), (24, 40))
 SETTINGS = {"precision": "float32", "batch_size": 3}
@@ -323,7 +323,7 @@ def test_a_tile_without_neighbours_does_not_see_those_of_others(
 KILLED = """
 import sys, time
 from pathlib import Path
-from parafovea.inference.settings import InferenceSettings
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages import predict_tiles as stage
 usual = stage.write_result
 def slowly(*arguments, **others):

@@ -6,8 +6,8 @@ from chest_scan import heat
 from test_detect_nodules import LOCAL, NODULES, run, write_inputs
 
 from parafovea.errors import StoreError
-from parafovea.postprocess.settings import DetectionSettings
-from parafovea.report.settings import VisualizationSettings
+from parafovea.settings.postprocess import DetectionSettings
+from parafovea.settings.report import VisualizationSettings
 from parafovea.stages.render_detections import DetectionPictures, render_detections
 
 NAMES = {"visualization": "a.png", "confidences": "b.png", "pdf": "c.pdf", "scene": "d.html"}

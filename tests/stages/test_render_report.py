@@ -9,9 +9,9 @@ from PIL import Image
 from report_results import METRICS, OBJECTS, Truth, write_results
 
 from parafovea.errors import StoreError
-from parafovea.grid import Grid
+from parafovea.geometry.grid import Grid
 from parafovea.stages.render_report import render_report
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 FIGURES = ("overlays.png", "probabilities.png", "sizes.png")
 

@@ -11,21 +11,21 @@ from PIL import Image
 from tile_results import CLASSES, write_folder
 
 from parafovea.errors import StoreError
-from parafovea.quality.settings import Limit
-from parafovea.quality.spectral import ndvi
-from parafovea.quality.tile_files import TileFiles
-from parafovea.quality.tile_tables import read_ledger, read_tile_quality
+from parafovea.formats.tiles.writing import write_tile
+from parafovea.quality.tiles.image_metrics import ndvi
+from parafovea.quality.tiles.quality_tables import read_ledger, read_tile_quality
+from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import open_drawing, styled
-from parafovea.report.sample import SampleResults
-from parafovea.report.settings import TileReportSettings
-from parafovea.report.tile_lines import worst_first
-from parafovea.report.tile_map import map_figure
-from parafovea.report.tile_ndvi import count_ndvi, evenly_spaced
-from parafovea.report.tile_stretch import grey, stretch_of
-from parafovea.report.tile_view import view_tiles
+from parafovea.report.sample_results import SampleResults
+from parafovea.report.tiles.folder_view import view_tiles
+from parafovea.report.tiles.map import map_figure
+from parafovea.report.tiles.ndvi import count_ndvi, evenly_spaced
+from parafovea.report.tiles.stretch import grey, stretch_of
+from parafovea.report.tiles.tile_table import worst_first
+from parafovea.settings.quality import Limit
+from parafovea.settings.report import TileReportSettings
 from parafovea.stages.measure_tiles import TileQuality, measure_tiles
 from parafovea.stages.render_tiles import render_tiles
-from parafovea.writers.tiles import write_tile
 
 LIMITS = {"preservation.ndvi_rmse": Limit(max=0.001)}
 

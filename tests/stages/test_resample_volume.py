@@ -10,13 +10,13 @@ import pytest
 import tifffile
 
 from parafovea.errors import VoxelError
-from parafovea.grid import Grid
-from parafovea.models.spec import Kind, Normalization
-from parafovea.normalize import NonFinite
-from parafovea.resample import resample_box
+from parafovea.geometry.grid import Grid
+from parafovea.geometry.resample import resample_box
+from parafovea.preprocess.normalization import NonFinite
+from parafovea.settings.recipe import Kind, Normalization
 from parafovea.stages import resample_volume as stage
 from parafovea.stages.resample_volume import resample_volume
-from parafovea.store import Stored, open_stored
+from parafovea.storage.store import Stored, open_stored
 
 
 def run(

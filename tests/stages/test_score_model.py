@@ -12,11 +12,11 @@ from tiny_sample import tiny_model, tiny_recipe
 from tiny_training import training_sample
 
 from parafovea.errors import ModelError
-from parafovea.inference.settings import InferenceSettings
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.score_model import score_model
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 FACTS = {"fusion": "attention", "ratio": 2, "seed": 7}
 

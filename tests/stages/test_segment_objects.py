@@ -8,10 +8,10 @@ from ome_zarr_models.v05.image import Image
 from ome_zarr_models.v05.image_label import ImageLabel
 
 from parafovea.errors import ConfigError, StoreError
-from parafovea.grid import Grid
-from parafovea.postprocess.settings import ClassSettings
+from parafovea.geometry.grid import Grid
+from parafovea.settings.postprocess import ClassSettings
 from parafovea.stages.segment_objects import segment_objects
-from parafovea.store import create, open_stored
+from parafovea.storage.store import create, open_stored
 
 NAMES = ("background", "mitochondrion", "membrane")
 GRID = Grid((12, 24, 40), (20.0, 5.0, 5.0), (100.0, -5.0, 0.0))
@@ -177,7 +177,7 @@ def test_an_array_without_classes_is_refused(tmp_path):
 
 
 def test_an_object_too_large_to_split_stays_whole_and_is_counted(folder, monkeypatch, caplog):
-    monkeypatch.setattr("parafovea.postprocess.objects.LARGEST_SPLIT", 10)
+    monkeypatch.setattr("parafovea.postprocess.segmentation.objects.LARGEST_SPLIT", 10)
     _, objects, table = run(folder, classes=CLEAN)
     assert len(table) == 1
     assert objects.attributes["unsplit_objects"] == 1

@@ -8,19 +8,19 @@ from PIL import Image, PngImagePlugin
 from report_results import write_results
 
 from parafovea.errors import StoreError
-from parafovea.grid import Grid
-from parafovea.postprocess.detections import (
+from parafovea.geometry.grid import Grid
+from parafovea.postprocess.detection.detection_files import (
     Detection,
     Detections,
     Properties,
     ScanMetadata,
     summarize,
 )
-from parafovea.quality.detections import evaluate_detections
+from parafovea.quality.detections.detector_score import evaluate_detections
 from parafovea.stages.detect_nodules import write_detections
 from parafovea.stages.render_report import render_report
 from parafovea.stages.summarize_cohort import CohortOutputs, CohortSample, summarize_cohort
-from parafovea.store import create
+from parafovea.storage.store import create
 
 HEADER = "metric\tvalue\tminimum\tmaximum\tpassed\n"
 

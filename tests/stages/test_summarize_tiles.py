@@ -8,9 +8,9 @@ from report_results import write_results
 from test_render_tiles import measured, render
 from tile_results import CLASSES
 
-from parafovea.quality.settings import Limit
 from parafovea.report.cohort import MOST_PANELS, headline_metrics, other_metrics
-from parafovea.report.sample import Metric
+from parafovea.report.sample_results import Metric
+from parafovea.settings.quality import Limit
 from parafovea.stages.render_report import render_report
 from parafovea.stages.summarize_cohort import CohortOutputs, CohortSample, summarize_cohort
 

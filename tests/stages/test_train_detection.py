@@ -13,19 +13,19 @@ import tifffile
 from tiny_sample import BACKBONE, tiny_recipe
 
 from parafovea.errors import SourceError
-from parafovea.grid import Grid
-from parafovea.inference.inputs import ModelInputs
+from parafovea.geometry.grid import Grid
+from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.models.folder import load_model
-from parafovea.models.spec import Recipe
-from parafovea.provenance import record
+from parafovea.settings.recipe import Recipe
+from parafovea.settings.training import AugmentationSettings, TrainingSettings
 from parafovea.stages import train_model as stage
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.train_model import train_model
-from parafovea.store import create
-from parafovea.training.heatmaps import FULL
+from parafovea.storage.provenance import record
+from parafovea.storage.store import create
+from parafovea.training.heatmap_truth import FULL
 from parafovea.training.samples import OpenSample, TrainingSample
-from parafovea.training.settings import AugmentationSettings, TrainingSettings
-from parafovea.training.windows import TrainingWindows
+from parafovea.training.training_windows import TrainingWindows
 
 # As in test_train_model.
 pytestmark = [

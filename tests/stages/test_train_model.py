@@ -15,17 +15,17 @@ from tiny_sample import tiny_recipe
 from tiny_training import training_sample
 
 from parafovea.errors import TrainingError
-from parafovea.inference.settings import InferenceSettings
 from parafovea.models.folder import load_model
-from parafovea.models.spec import Recipe
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Recipe
+from parafovea.settings.training import TrainingSettings
 from parafovea.stages import train_model as stage
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.train_model import train_model
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 from parafovea.training.module import FusionTask
 from parafovea.training.samples import TrainingSample
-from parafovea.training.settings import TrainingSettings
 
 # Lightning itself calls what torch has deprecated; nothing of this package does.
 pytestmark = [

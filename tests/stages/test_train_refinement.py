@@ -12,15 +12,15 @@ from scipy import ndimage
 from tiny_sample import BANDS, tiny_refinement
 
 from parafovea.errors import SourceError
-from parafovea.inference.inputs import ModelInputs
-from parafovea.models.spec import Recipe
+from parafovea.formats.tiles.writing import write_tile
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.settings.recipe import Recipe
+from parafovea.settings.training import TrainingSettings
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.stages.train_model import train_model
 from parafovea.training.objectives.refinement import psnr
 from parafovea.training.samples import OpenSample, TrainingSample
-from parafovea.training.settings import TrainingSettings
-from parafovea.writers.tiles import write_tile
 
 SIZE, MONTHS = 48, (1, 7)
 

@@ -6,7 +6,7 @@ import pytest
 from tiny_sample import tiny_recipe
 from tiny_training import training_sample
 
-from parafovea.models.spec import Recipe
+from parafovea.settings.recipe import Recipe
 from parafovea.training.samples import TrainingSample
 
 

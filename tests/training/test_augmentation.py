@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from tiny_sample import random_network, tiny_recipe, tiny_spec
 from tiny_training import training_sample
 
-from parafovea.grid import Box, Grid
-from parafovea.models.network import FusedUNet
-from parafovea.models.sampling import interpolate_at
-from parafovea.models.spec import Recipe
-from parafovea.resample import reflected_indices
+from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.resample import reflected_indices
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.token_sampling import interpolate_at
+from parafovea.settings.recipe import Recipe
+from parafovea.settings.training import AugmentationSettings, TrainingSettings
 from parafovea.training.augmentation import (
     jittered,
     mirrored_places,
@@ -27,8 +28,7 @@ from parafovea.training.augmentation import (
 )
 from parafovea.training.module import FusionTask
 from parafovea.training.samples import OpenSample, TrainingSample
-from parafovea.training.settings import AugmentationSettings, TrainingSettings
-from parafovea.training.windows import TrainingWindows
+from parafovea.training.training_windows import TrainingWindows
 
 FLAT = Grid((3, 400, 400), (50, 8, 8))
 CUBE = Grid((200, 200, 200), (8, 8, 8))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from parafovea.errors import SourceError
-from parafovea.grid import Box, Grid
-from parafovea.training.heatmaps import FULL, Findings, heatmap, truth_findings
+from parafovea.geometry.grid import Box, Grid
+from parafovea.training.heatmap_truth import FULL, Findings, heatmap, truth_findings
 
 GRID = Grid((40, 48, 44), (2.0, 2.0, 2.0), (-30.0, 100.0, 7.0), unit="millimeter")
 

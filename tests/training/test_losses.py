@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from parafovea.grid import Grid
-from parafovea.training.heatmaps import FULL, Findings, heatmap
+from parafovea.geometry.grid import Grid
+from parafovea.training.heatmap_truth import FULL, Findings, heatmap
 from parafovea.training.losses import HeatmapLoss
 
 GRID = Grid((32, 32, 32), (2.0, 2.0, 2.0), unit="millimeter")

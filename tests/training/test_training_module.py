@@ -10,18 +10,19 @@ import pytest
 import torch
 from tiny_sample import random_network, tiny_spec
 
-from parafovea.inference import engine, sums
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference import sums
+from parafovea.inference import window_loop as engine
 from parafovea.models.folder import load_model, save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import Recipe
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Recipe
+from parafovea.settings.training import TrainingSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 from parafovea.training.module import FusionTask
 from parafovea.training.samples import OpenSample, TrainingSample
-from parafovea.training.settings import TrainingSettings
-from parafovea.training.windows import VolumeWindows
+from parafovea.training.training_windows import VolumeWindows
 
 
 # Lightning itself calls what torch has deprecated, and advises worker processes.

@@ -12,11 +12,11 @@ from tiny_sample import smooth_volume, tiny_recipe
 from tiny_training import training_sample
 
 from parafovea.errors import SourceError
-from parafovea.grid import Box
-from parafovea.models.spec import Recipe
+from parafovea.geometry.grid import Box
+from parafovea.settings.recipe import Recipe
+from parafovea.settings.training import AugmentationSettings
 from parafovea.training.samples import OpenSample, TrainingSample, TrainingWindow
-from parafovea.training.settings import AugmentationSettings
-from parafovea.training.windows import TrainingWindows, VolumeWindows
+from parafovea.training.training_windows import TrainingWindows, VolumeWindows
 
 
 def windows(

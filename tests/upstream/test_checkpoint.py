@@ -12,7 +12,7 @@ from tiny_checkpoint import WINDOW, upstream_content, upstream_weights, write_ch
 
 from parafovea.errors import ModelError
 from parafovea.upstream.checkpoint import find_checkpoint, read_checkpoint
-from parafovea.upstream.detection import Facts, detect
+from parafovea.upstream.recognition import Facts, detect
 
 
 def facts_of(tmp_path: Path, weights: dict[str, Any], **changes: Any) -> Facts:

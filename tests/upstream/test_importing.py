@@ -12,10 +12,10 @@ from tiny_checkpoint import WINDOW, upstream_content, upstream_weights, write_ch
 from typer.testing import CliRunner
 from upstream_forward import upstream_forward
 
-from parafovea.cli import app
+from parafovea.cli.main import app
 from parafovea.errors import ModelError
-from parafovea.models.card import read_spec
 from parafovea.models.folder import load_model
+from parafovea.models.model_json import read_spec
 from parafovea.upstream.importing import import_model, open_upstream
 
 

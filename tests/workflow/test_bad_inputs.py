@@ -14,8 +14,8 @@ import zarr
 
 from parafovea.backbones import feature_channels
 from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import BackboneSpec, ModelSpec
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.recipe import BackboneSpec, ModelSpec
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("bad_inputs")]
 

@@ -19,7 +19,7 @@ import tifffile
 import yaml
 from planner import Planner
 
-from parafovea.results import STAGES, stage_results
+from parafovea.storage.layout import STAGES, stage_results
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("caching")]
 
@@ -178,23 +178,25 @@ SETTINGS = [
 ]  # fmt: skip
 
 CODE = [
-    Change("`grid`", RESAMPLE, package("grid.py")),
-    Change("`readers/tiff`", RESAMPLE, package("readers/tiff.py")),
-    Change("`normalize`", RESAMPLE, package("normalize.py")),
+    Change("`geometry/grid`", RESAMPLE, package("geometry/grid.py")),
+    Change("`formats/tiff`", RESAMPLE, package("formats/tiff.py")),
+    Change("`preprocess/normalization`", RESAMPLE, package("preprocess/normalization.py")),
     Change("`backbones/filterbank`", FEATURES, package("backbones/filterbank.py")),
     Change("`inference/sums`", INFER, package("inference/sums.py")),
-    Change("`postprocess/clean`", POSTPROCESS, package("postprocess/clean.py")),
-    Change("`truth`", QUALITY, package("truth.py")),
+    Change("`postprocess/segmentation/clean`", POSTPROCESS,
+           package("postprocess/segmentation/clean.py")),
+    Change("`formats/truth`", QUALITY, package("formats/truth.py")),
     Change("`quality/metrics`", QUALITY, package("quality/metrics.py")),
-    Change("`report/overlays`", REPORT, package("report/overlays.py")),
+    Change("`report/segmentation/overlays`", REPORT, package("report/segmentation/overlays.py")),
     Change("a template of the report", REPORT,
            package("report/templates/style.css", lambda text: text + "p { color: red; }\n")),
     Change("`report/cohort`", COHORT, package("report/cohort.py")),
     Change("`training/module` (nothing is trained here)", NOTHING, package("training/module.py")),
-    Change("`config/checks`, `cli`", NOTHING,
-           lambda place: package("config/checks.py")(place) | package("cli.py")(place)),
-    Change("a comment in `grid`", NOTHING, package("grid.py", lambda text: f"{text}# more\n")),
-    Change("a docstring in `grid`", NOTHING, package("grid.py", _documented)),
+    Change("`config/checks`, `cli/main`", NOTHING,
+           lambda place: package("config/checks.py")(place) | package("cli/main.py")(place)),
+    Change("a comment in `geometry/grid`", NOTHING,
+           package("geometry/grid.py", lambda text: f"{text}# more\n")),
+    Change("a docstring in `geometry/grid`", NOTHING, package("geometry/grid.py", _documented)),
     Change("a script, even a comment of it", REPORT,
            code("scripts/render_report.py", lambda text: f"{text}# more\n")),
 ]  # fmt: skip
@@ -314,7 +316,7 @@ def test_status_is_what_snakemake_answers(place, tmp_path):
         command = [
             sys.executable,
             "-c",
-            "from parafovea.cli import app; app()",
+            "from parafovea.cli.main import app; app()",
             "status",
             *arguments,
         ]

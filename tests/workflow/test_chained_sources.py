@@ -3,9 +3,9 @@
 import pytest
 
 from parafovea.config import read_project
+from parafovea.drivers import run_chain
 from parafovea.errors import MissingSourceError, describe
-from parafovea.pipeline import run_chain
-from parafovea.store import open_stored
+from parafovea.storage.store import open_stored
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("chained")]
 

@@ -10,9 +10,9 @@ from mosaic_sample import reflectance, still_model, write_mosaic
 from tiny_sample import tiny_refinement
 
 from parafovea.config import read_project
-from parafovea.pipeline import run_sample, stages_of
+from parafovea.drivers import run_sample, stages_of
 from parafovea.planning.forecast import forecasts
-from parafovea.planning.jobs import JobRequests
+from parafovea.planning.requests import JobRequests
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("chained")]
 

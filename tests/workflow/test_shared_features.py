@@ -6,8 +6,8 @@ import pytest
 import zarr
 from typer.testing import CliRunner
 
-from parafovea.cli import app
-from parafovea.store import open_stored
+from parafovea.cli.main import app
+from parafovea.storage.store import open_stored
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("shared_features")]
 

@@ -5,11 +5,11 @@ from operator import getitem
 from pathlib import Path
 
 from parafovea import config as parafovea_config
-from parafovea.config.recipes import weight_files
-from parafovea.planning.jobs import JobRequests
+from parafovea.config.model_recipes import weight_files
+from parafovea.planning.requests import JobRequests
 from parafovea.errors import ParafoveaError, describe
-from parafovea.fingerprint import fingerprint as script_fingerprint
-from parafovea.runs import Run, require_writable
+from parafovea.storage.fingerprint import fingerprint as script_fingerprint
+from parafovea.storage.runs import Run, require_writable
 
 # Files of the command line override the one that the Snakefile names, which comes last here.
 CONFIG_FILES = [

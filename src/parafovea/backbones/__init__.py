@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from parafovea.backbones.arguments import (
+from parafovea.geometry.grid import Vector
+from parafovea.settings.backbones import (
     Dinov3Arguments,
     FilterbankArguments,
     RawArguments,
     parse_arguments,
 )
-from parafovea.grid import Vector
 
 if TYPE_CHECKING:
     from parafovea.backbones.backbone import Backbone
-    from parafovea.models.spec import BackboneSpec
+    from parafovea.settings.recipe import BackboneSpec
 
 __all__ = ["feature_channels", "load_backbone"]
 
@@ -69,11 +69,11 @@ def load_backbone(
         bank = Filterbank(arguments, spacing=spacing, dimensions=dimensions, device=device)
         return _bandwise(bank, bands, dimensions)
     from parafovea.backbones.dinov3 import Dinov3
-    from parafovea.backbones.weights import image_statistics, load_vit
+    from parafovea.backbones.vit_weights import image_statistics, load_vit
 
     network, identity = load_vit(arguments.weights, revision=spec.revision)
     if arguments.compatibility is not None:
-        from parafovea.backbones.compatibility import CompatibleDinov3
+        from parafovea.backbones.upstream_dinov3 import CompatibleDinov3
 
         return CompatibleDinov3(
             network,
@@ -127,7 +127,7 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str
     """
     arguments = parse_arguments(spec, dimensions=dimensions)
     if isinstance(arguments, Dinov3Arguments):
-        from parafovea.backbones.weights import hidden_size
+        from parafovea.backbones.vit_weights import hidden_size
 
         return hidden_size(arguments.weights, revision=spec.revision)
     return len(arguments.channels(dimensions)) * max(1, len(bands))

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 import torch
 
 from parafovea.errors import GridError
-from parafovea.grid import AXES, Shape, shape3
+from parafovea.geometry.grid import AXES, Shape, shape3
 
 
 class Backbone(Protocol):

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 
 from parafovea.backbones.backbone import Backbone, fingerprint_of
-from parafovea.grid import Shape
+from parafovea.geometry.grid import Shape
 
 
 class Bandwise:

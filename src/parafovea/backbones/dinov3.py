@@ -8,11 +8,11 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 
-from parafovea.backbones.arguments import Dinov3Arguments
 from parafovea.backbones.backbone import fingerprint_of, token_shape
-from parafovea.backbones.weights import IMAGENET_MEAN, IMAGENET_STD
+from parafovea.backbones.vit_weights import IMAGENET_MEAN, IMAGENET_STD
 from parafovea.errors import ModelError
-from parafovea.grid import Shape
+from parafovea.geometry.grid import Shape
+from parafovea.settings.backbones import Dinov3Arguments
 
 #: The axis across each plane; rows and columns are the other two, in the order z, y, x.
 ACROSS = {"xy": 0, "xz": 1, "yz": 2}

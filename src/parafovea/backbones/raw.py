@@ -7,9 +7,9 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 
-from parafovea.backbones.arguments import RawArguments
 from parafovea.backbones.backbone import fingerprint_of, token_shape, whole_tile
-from parafovea.grid import Shape
+from parafovea.geometry.grid import Shape
+from parafovea.settings.backbones import RawArguments
 
 
 class Raw:

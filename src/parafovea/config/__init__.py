@@ -5,7 +5,7 @@ Nothing here imports torch or zarr: the workflow parses it for every job.
 
 from parafovea.config.loading import assembled, load_project, read_project, read_settings
 from parafovea.config.project import Project
-from parafovea.config.settings import Settings, Task
+from parafovea.config.schema import Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
 
 __all__ = [

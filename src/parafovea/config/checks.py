@@ -6,20 +6,20 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
-from parafovea.config.chain import link_problems
 from parafovea.config.messages import locate, suggestion
 from parafovea.config.sample_files import is_phantom, source_paths
-from parafovea.config.settings import Phantoms, Settings
+from parafovea.config.sample_links import link_problems
+from parafovea.config.schema import Phantoms, Settings
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import SourceType, referred, source_type
 from parafovea.errors import GridError, ParafoveaError, describe
-from parafovea.inference.settings import check_stride
-from parafovea.models.spec import Recipe, check_window
-from parafovea.postprocess.settings import resolve_classes
+from parafovea.formats.metadata import parse_metadata
+from parafovea.geometry.symmetry import require_fit
 from parafovea.quality.metrics import metric_names
-from parafovea.quality.tile_metrics import folder_names
-from parafovea.readers.metadata import parse_metadata
-from parafovea.symmetry import require_fit
+from parafovea.quality.tiles.metric_names import folder_names
+from parafovea.settings.inference import check_stride
+from parafovea.settings.postprocess import resolve_classes
+from parafovea.settings.recipe import Recipe, check_window
 
 PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?(?:\.[a-z.]+)?)")
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from parafovea.config.settings import Settings
+from parafovea.config.schema import Settings
 from parafovea.errors import ConfigError
 
 BEGIN = "<!-- parameters: written by `parafovea config-docs` -->"

@@ -6,19 +6,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
-from parafovea.config.chain import band_problems
 from parafovea.config.checks import sample_problems, task_problems
-from parafovea.config.documents import read_document
 from parafovea.config.messages import problems
+from parafovea.config.model_recipes import task_recipe
 from parafovea.config.project import Project
-from parafovea.config.recipes import task_recipe
-from parafovea.config.settings import Settings
+from parafovea.config.sample_links import band_problems
+from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample, read_sheet
 from parafovea.config.study import read_study
 from parafovea.errors import ConfigError, ModelError
-from parafovea.models.spec import Recipe
+from parafovea.settings.recipe import Recipe
+
+
+def read_document(file: Path) -> dict[str, Any]:
+    """Return the content of a YAML or JSON file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is not there, is not YAML, or holds no keys.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file} is not there: give the path of a config file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file} must hold keys and values, such as `tasks:`")
+    return content
 
 
 def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Project:

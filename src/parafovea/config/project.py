@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from parafovea.config.chain import is_predicted, upstream
 from parafovea.config.messages import suggestion
-from parafovea.config.recipes import trained_models
+from parafovea.config.model_recipes import trained_models
 from parafovea.config.sample_files import is_phantom, sample_files
-from parafovea.config.settings import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
+from parafovea.config.sample_links import is_predicted, upstream
+from parafovea.config.sample_sizes import placed, result_grid, sample_grid, tile_grid
+from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample
-from parafovea.config.sizes import placed, result_grid, sample_grid, tile_grid
 from parafovea.config.sources import TILE_PHANTOM, SourceType, referred, resolved, source_type
 from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError
-from parafovea.grid import Grid
-from parafovea.inference.settings import InferenceSettings
-from parafovea.inference.windowing import planned_layout, shard_count
-from parafovea.models.spec import Kind, Recipe
-from parafovea.readers.tile_census import TileCensus, tile_census
+from parafovea.formats.tiles.census import TileCensus, tile_census
+from parafovea.geometry.grid import Grid
+from parafovea.inference.window_plan import planned_layout, shard_count
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Kind, Recipe
 
 TilePart = Literal["source", "truth"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from parafovea.config.settings import Settings
+from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import (
     is_tile_folder,
@@ -16,8 +16,8 @@ from parafovea.config.sources import (
     tile_folder_problem,
 )
 from parafovea.errors import SourceError
-from parafovea.readers.files import source_files, truth_files
-from parafovea.readers.metadata import parse_metadata, sidecar_path
+from parafovea.formats.location import source_files, truth_files
+from parafovea.formats.metadata import parse_metadata, sidecar_path
 
 
 def sample_files(

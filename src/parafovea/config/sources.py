@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from parafovea.config.settings import Settings
+from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample
 from parafovea.errors import SourceError
-from parafovea.readers import tile_folders
-from parafovea.readers.files import TIFF_SUFFIXES, ZARR_METADATA
-from parafovea.readers.tile_folders import NPZ_SUFFIX, files_named
+from parafovea.formats.location import TIFF_SUFFIXES, ZARR_METADATA
+from parafovea.formats.tiles import folders as tile_folders
+from parafovea.formats.tiles.folders import NPZ_SUFFIX, files_named
 
 SourceType = Literal["volume", "tiles"]
 
@@ -128,7 +128,7 @@ def tile_folder_problem(path: str) -> str | None:
     if next(files_named(path, (NPZ_SUFFIX, *TIFF_SUFFIXES)), None) is not None:
         return None
     # What the stage would say; its reader is loaded only for the message.
-    from parafovea.readers.tiles.listing import list_tiles
+    from parafovea.formats.tiles.listing import list_tiles
 
     try:
         list_tiles(Path(path))

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from parafovea.config.documents import read_document
+from parafovea.config.loading import read_document
 from parafovea.config.messages import problems
 from parafovea.errors import ConfigError
-from parafovea.models.spec import PositiveInt, Strict
-from parafovea.training.settings import TrainingSettings
+from parafovea.settings.recipe import PositiveInt, Strict
+from parafovea.settings.training import TrainingSettings
 
 Fusion = Literal["attention", "concat", "none"]
 PhantomName = Annotated[str, Field(pattern=r"^cell_seed\d+$")]

@@ -8,12 +8,12 @@ from typing import Any, Literal, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from parafovea.devices import computes_bfloat16
 from parafovea.errors import ConfigError
-from parafovea.extras import import_openvino, is_installed, older_torch_allowed
-from parafovea.inference.settings import EngineChoice
-from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import PreparedUNet
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.runtime.devices import computes_bfloat16
+from parafovea.runtime.optional_packages import import_openvino, is_installed, older_torch_allowed
+from parafovea.settings.inference import EngineChoice
 
 EngineName = Literal["torch", "openvino"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from parafovea.devices import free_bytes
 from parafovea.errors import MemoryLimitError
-from parafovea.grid import Shape
-from parafovea.inference.windowing import window_bytes
-from parafovea.models.spec import ModelSpec
+from parafovea.geometry.grid import Shape
+from parafovea.inference.window_plan import window_bytes
+from parafovea.runtime.devices import free_bytes
+from parafovea.settings.recipe import ModelSpec
 
 logger = logging.getLogger(__name__)
 

@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from parafovea.devices import keep_buffers
-from parafovea.grid import Box
+from parafovea.geometry.grid import Box
+from parafovea.geometry.resample import AxisWeights
 from parafovea.inference.engines import EngineName, make_engine
-from parafovea.inference.inputs import RegionInputs
+from parafovea.inference.sample_inputs import RegionInputs
 from parafovea.models.activation import activated
-from parafovea.models.network import FusedUNet
-from parafovea.models.prepare import PreparedUNet
-from parafovea.models.sampling import Weights, project, project_local
-from parafovea.models.spec import Activation
-from parafovea.resample import AxisWeights
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.token_sampling import Weights, project, project_local
+from parafovea.runtime.devices import keep_buffers
+from parafovea.settings.recipe import Activation
 
 
 class _Parts(NamedTuple):

@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parafovea.blending import window_weights
 from parafovea.errors import GridError, ModelError
-from parafovea.grid import Box
-from parafovea.inference.engine import columns, weighed
+from parafovea.geometry.grid import Box
+from parafovea.geometry.windows import Layout
+from parafovea.inference.blending import window_weights
+from parafovea.inference.empty_windows import Wanted, wanted_count
 from parafovea.inference.engines import EngineName
-from parafovea.inference.inputs import SampleInputs
 from parafovea.inference.memory import Execution
-from parafovea.inference.selection import Wanted, wanted_count
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.inference.sums import TILE, TileSums, aligned
-from parafovea.inference.windowing import POOLED, planned_layout, shard_count
-from parafovea.models.spec import ModelSpec, Overrides
-from parafovea.provenance import lineage, record
-from parafovea.store import create
-from parafovea.windows import Layout
+from parafovea.inference.window_loop import columns, weighed
+from parafovea.inference.window_plan import POOLED, planned_layout, shard_count
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ModelSpec, Overrides
+from parafovea.storage.provenance import lineage, record
+from parafovea.storage.store import create
 
 _NONE = Overrides()
 

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
-from parafovea.inference.ahead import Kept
-from parafovea.inference.surroundings import Place, Surroundings
-from parafovea.models.spec import ModelSpec
-from parafovea.readers.tile_options import INPUT_KEYS
-from parafovea.readers.tiles import TileFile, TileOptions, read_tile, tile_digest, tile_place
-from parafovea.readers.tiles.keys import chosen_key
-from parafovea.tiles import Tile
-from parafovea.writers.tile_results import Maker, is_finished
+from parafovea.formats.tiles import TileFile, TileOptions, read_tile, tile_digest, tile_place
+from parafovea.formats.tiles.array_keys import chosen_key
+from parafovea.formats.tiles.options import INPUT_KEYS
+from parafovea.formats.tiles.results import Maker, is_finished
+from parafovea.formats.tiles.tile import Tile
+from parafovea.inference.prefetch import Kept
+from parafovea.inference.tile_neighbours import Place, Surroundings
+from parafovea.settings.recipe import ModelSpec
 
 #: Bytes of the tiles that are kept in memory for those beside them.
 KEPT = 2**26

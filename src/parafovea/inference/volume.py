@@ -11,21 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parafovea.blending import fixed_weights, importance_map
-from parafovea.devices import choose_device
 from parafovea.errors import GridError, ModelError
-from parafovea.grid import METRES, Box, Vector, vector3
-from parafovea.inference.arrays import OpenedVolume, checked_volume
-from parafovea.inference.blended import blended
-from parafovea.inference.cached import CachedModel
-from parafovea.inference.compatible import CompatibleModel
-from parafovea.inference.engine import windows_in_order
-from parafovea.inference.settings import BlendingMode
+from parafovea.geometry.grid import METRES, Box, Vector, vector3
+from parafovea.geometry.windows import Layout
+from parafovea.inference.array_inputs import OpenedVolume, checked_volume
+from parafovea.inference.array_windows import CachedModel, blended
+from parafovea.inference.blending import fixed_weights, importance_map
+from parafovea.inference.upstream_windows import CompatibleModel
+from parafovea.inference.window_loop import windows_in_order
 from parafovea.models.folder import load_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.runtime.devices import choose_device
+from parafovea.settings.inference import BlendingMode
+from parafovea.settings.recipe import ModelSpec
 from parafovea.upstream.importing import open_upstream
-from parafovea.windows import Layout
 
 Probabilities = NDArray[np.float32]
 WindowPredictor = Callable[[Box], Probabilities]

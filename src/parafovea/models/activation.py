@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from parafovea.models.spec import Activation
+from parafovea.settings.recipe import Activation
 
 
 def activated(scores: Tensor, activation: Activation, base: Tensor | None = None) -> Tensor:

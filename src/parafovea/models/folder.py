@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from parafovea.errors import ModelError
-from parafovea.models.card import read_spec
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec
-from parafovea.store import replacing
+from parafovea.models.model_json import read_spec
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.recipe import ModelSpec
+from parafovea.storage.store import replacing
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"

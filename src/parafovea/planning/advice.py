@@ -7,14 +7,14 @@ import math
 from collections.abc import Iterator
 from functools import cache
 
-from parafovea.grid import Shape, shape3
-from parafovea.inference.settings import InferenceSettings
-from parafovea.inference.windowing import POOLED
+from parafovea.geometry.grid import Shape, shape3
+from parafovea.geometry.windows import Layout
+from parafovea.inference.window_plan import POOLED
+from parafovea.planning.amplification import Amplification, amplification
 from parafovea.planning.costs import Rates, cost
 from parafovea.planning.disk import stored_bytes
-from parafovea.planning.reading import Amplification, amplification
 from parafovea.planning.work import Work
-from parafovea.windows import Layout
+from parafovea.settings.inference import InferenceSettings
 
 #: A better window is named where it saves this share of the computing, or of the reading.
 SAVING, READ_SAVING = 0.2, 0.5

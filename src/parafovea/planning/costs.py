@@ -11,11 +11,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from parafovea.grid import Shape
-from parafovea.inference.windowing import window_bytes
-from parafovea.models.spec import BackboneSpec, Recipe
-from parafovea.planning.tile_work import TileWork
-from parafovea.planning.work import View, Work
+from parafovea.geometry.grid import Shape
+from parafovea.inference.window_plan import window_bytes
+from parafovea.planning.work import TileWork, View, Work
+from parafovea.settings.recipe import BackboneSpec, Recipe
 
 #: Memory of Python with the libraries of a stage, in bytes: without torch, with it, and with the
 #: libraries that a GPU needs beside it.

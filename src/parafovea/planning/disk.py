@@ -6,9 +6,8 @@ import json
 import math
 from pathlib import Path
 
-from parafovea.backbones.arguments import Dinov3Arguments, parse_arguments
-from parafovea.planning.tile_work import TileWork
-from parafovea.planning.work import View, Work
+from parafovea.planning.work import TileWork, View, Work
+from parafovea.settings.backbones import Dinov3Arguments, parse_arguments
 
 #: Bytes of an element: volume, features; a sum; a probability, at most; a class and an object id; a
 #: voxel of a heatmap as NIfTI; a pixel of a band, refined or as it came.

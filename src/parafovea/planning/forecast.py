@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from parafovea.config import Project
-from parafovea.models.spec import Kind
 from parafovea.planning.advice import advice
+from parafovea.planning.amplification import Amplification, amplification
 from parafovea.planning.costs import MOSAIC_STAGES, TILE_STAGES, Rates, cost
 from parafovea.planning.disk import stored_bytes, stored_tile_bytes
-from parafovea.planning.reading import Amplification, amplification
-from parafovea.planning.tile_work import TileWork
-from parafovea.planning.work import Work
+from parafovea.planning.work import TileWork, Work
+from parafovea.settings.recipe import Kind
 
 #: Stages whose rules ask for a GPU.
 GPU_STAGES = ("extract_features", "extract_context", "infer_shard", "predict_tiles")

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from parafovea.devices import choose_device, cpu_name
-from parafovea.grid import Grid, Shape
-from parafovea.inference.inputs import ModelInputs
-from parafovea.inference.settings import InferenceSettings
-from parafovea.inference.windowing import PLANES
-from parafovea.models.card import read_spec
-from parafovea.models.spec import ModelSpec, Overrides
+from parafovea.geometry.grid import Grid, Shape
+from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.inference.window_plan import PLANES
+from parafovea.models.model_json import read_spec
 from parafovea.planning.costs import Rates
+from parafovea.runtime.devices import choose_device, cpu_name
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ModelSpec, Overrides
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import create
+from parafovea.storage.store import create
 
 #: Windows along an axis of the larger of the two volumes whose times are compared.
 WINDOWS = 3

@@ -10,9 +10,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parafovea.errors import ConfigError
-from parafovea.models.spec import PositiveFloat
 from parafovea.planning.costs import Rates
-from parafovea.store import replacing
+from parafovea.settings.recipe import PositiveFloat
+from parafovea.storage.store import replacing
 
 
 class _ModelRates(BaseModel):

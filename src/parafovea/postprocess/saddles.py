@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.grid import shape3
+from parafovea.geometry.grid import shape3
 
 Array = np.ndarray[Any, Any]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from parafovea.errors import ConfigError
-from parafovea.grid import AXES
-from parafovea.models.spec import Kind
-from parafovea.quality.settings import Limit
+from parafovea.geometry.grid import AXES
+from parafovea.settings.quality import Limit
+from parafovea.settings.recipe import Kind
 
 Value = float | int | None
 Path = tuple[str, ...]

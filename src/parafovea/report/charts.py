@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from parafovea.report.canvas import INK, MUTED, PAGE_WIDTH, RULE, Drawing, new_figure, save, short
 from parafovea.report.palette import FAILED, PASSED, UNLIMITED, class_colours
-from parafovea.report.sample import Metric
-from parafovea.report.scale import SYMBOLS, number_text, power_text, volume_text
+from parafovea.report.sample_results import Metric
+from parafovea.report.units import SYMBOLS, number_text, power_text, volume_text
 
 #: Colour, marker and words of each status.
 MARKS = {

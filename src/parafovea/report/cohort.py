@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from parafovea.errors import StoreError
-from parafovea.postprocess.detections import CSV_COLUMNS, load_detections_table
+from parafovea.postprocess.detection.detection_files import CSV_COLUMNS, load_detections_table
 from parafovea.report.charts import Point
-from parafovea.report.sample import Metric
-from parafovea.report.view import SampleView
+from parafovea.report.sample_results import Metric
+from parafovea.report.segmentation.sample_view import SampleView
 
 #: Metrics that are drawn where no limit says which ones matter; braces stand for each class.
 HEADLINES = (

@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from parafovea.report.scale import number_text
-from parafovea.store import replacing
+from parafovea.report.units import number_text
+from parafovea.storage.store import replacing
 
 
 def data_uri(path: Path) -> str:

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.blending import WEIGHT_BITS, normalized, window_weights
 from parafovea.errors import StoreError
-from parafovea.grid import Box, Grid, Shape, Vector, vector3
+from parafovea.geometry.grid import Box, Grid, Shape, Vector, vector3
+from parafovea.geometry.resample import apply_weights, box_weights
+from parafovea.geometry.windows import Layout
+from parafovea.inference.blending import WEIGHT_BITS, normalized, window_weights
 from parafovea.inference.memory import summary
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.alignment import padded_share
-from parafovea.progress import tracked
-from parafovea.provenance import lineage, record
-from parafovea.resample import apply_weights, box_weights
-from parafovea.store import Stored, create, open_stored
-from parafovea.windows import Layout
+from parafovea.models.context_alignment import padded_share
+from parafovea.runtime.progress import tracked
+from parafovea.settings.inference import InferenceSettings
+from parafovea.storage.provenance import lineage, record
+from parafovea.storage.store import Stored, create, open_stored
 
 logger = logging.getLogger(__name__)
 

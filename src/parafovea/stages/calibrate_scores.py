@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from parafovea.errors import CalibrationError, StoreError
-from parafovea.models.card import read_spec
-from parafovea.postprocess.calibration import Calibration, Method, Owner, calibration_text
-from parafovea.quality.calibration import calibrate
-from parafovea.quality.detection_tables import read_scores
-from parafovea.store import replacing
+from parafovea.models.model_json import read_spec
+from parafovea.postprocess.detection.calibration import Calibration, Method, Owner, calibration_text
+from parafovea.quality.detections.reliability import calibrate
+from parafovea.quality.detections.tables import read_scores
+from parafovea.storage.store import replacing
 
 PLOTS = (".png", ".svg", ".pdf")
 
@@ -75,7 +75,7 @@ def calibrate_file(
         with ExitStack() as stack:
             if plot is not None:
                 # loads matplotlib, which takes a second
-                from parafovea.report.reliability import draw_reliability
+                from parafovea.report.detections.reliability_plot import draw_reliability
 
                 drawn = stack.enter_context(replacing(plot))
                 draw_reliability(calibration, scores, labels, {drawn: plot.suffix})

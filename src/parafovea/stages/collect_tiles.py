@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from parafovea.errors import SourceError
-from parafovea.store import replacing
-from parafovea.writers.tile_ledger import COLUMNS
+from parafovea.formats.tiles.ledger import COLUMNS
+from parafovea.storage.store import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,16 @@ from typing import cast, get_args
 import numpy as np
 import pandas as pd
 
-from parafovea.coordinates import ScanSpace
 from parafovea.errors import CalibrationError, StoreError
-from parafovea.grid import Box, Grid, vector3
-from parafovea.hounsfield import check_hounsfield
-from parafovea.normalize import scan as scan_values
-from parafovea.postprocess.calibration import Calibration, read_calibration, risk_category
-from parafovea.postprocess.detections import (
+from parafovea.formats import open_source
+from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.nifti import write_heatmap
+from parafovea.formats.source import Source
+from parafovea.geometry.grid import Box, Grid, vector3
+from parafovea.geometry.scan_space import ScanSpace
+from parafovea.postprocess.detection.calibration import Calibration, read_calibration, risk_category
+from parafovea.postprocess.detection.detection_files import (
     Detection,
     Detections,
     RiskCategory,
@@ -27,22 +30,19 @@ from parafovea.postprocess.detections import (
     rounded_length,
     summarize,
 )
-from parafovea.postprocess.nodules import (
+from parafovea.postprocess.detection.nodules import (
     Score,
     Volume,
     describe_candidates,
     select_candidates,
     within_body,
 )
-from parafovea.postprocess.scan_body import BodyView
-from parafovea.postprocess.settings import DetectionSettings
-from parafovea.readers import open_source
-from parafovea.readers.metadata import parse_metadata
-from parafovea.readers.source import Source
-from parafovea.readers.unchanged import unchanged
-from parafovea.store import Stored, open_stored, replacing
-from parafovea.timestamps import NO_TIME
-from parafovea.writers.nifti import write_heatmap
+from parafovea.preprocess.body import BodyView
+from parafovea.preprocess.hounsfield import check_hounsfield
+from parafovea.preprocess.normalization import scan as scan_values
+from parafovea.settings.postprocess import DetectionSettings
+from parafovea.storage.provenance import NO_TIME
+from parafovea.storage.store import Stored, open_stored, replacing
 
 _LOG = logging.getLogger(__name__)
 

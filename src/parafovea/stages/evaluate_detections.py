@@ -8,16 +8,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from parafovea.errors import StoreError, TableError
-from parafovea.provenance import record
-from parafovea.quality.detection_tables import (
+from parafovea.quality.detections.detector_score import (
+    DetectionScore,
+    evaluate_detections,
+)
+from parafovea.quality.detections.matching import MOST_CANDIDATES
+from parafovea.quality.detections.tables import (
     COORDINATES,
     read_candidates,
     read_findings,
     read_series,
 )
-from parafovea.quality.detections import DetectionScore, evaluate_detections
-from parafovea.quality.matching import MOST_CANDIDATES
-from parafovea.store import replacing
+from parafovea.storage.provenance import record
+from parafovea.storage.store import replacing
 
 _FINDING = ("seriesuid", *COORDINATES, "diameter_mm", "hit", "marks")
 _CANDIDATE = ("line", "seriesuid", *COORDINATES, "probability", "outcome")
@@ -39,13 +42,13 @@ def score_files(
     Parameters
     ----------
     candidates, annotations : Path
-        Tables as `parafovea.quality.detection_tables` reads them.
+        Tables as `parafovea.quality.detections.tables` reads them.
     excluded : Path, optional
         Findings that count neither way; -1 is a diameter that is not known.
     series : Path, optional
         All scans that were searched; by default those that the two tables name.
     bootstrap, seed, most
-        As for `parafovea.quality.detections.evaluate_detections`.
+        As for `parafovea.quality.detections.detector_score.evaluate_detections`.
     output : Path, optional
         Folder for summary.json, froc.tsv, hits.tsv, candidates.tsv, froc.svg and froc.png. All
         of them are written, or none where a table is at fault.
@@ -104,8 +107,7 @@ def score_files(
 
 def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> None:
     # loads matplotlib, which takes a second
-    from parafovea.report.froc import draw_froc
-    from parafovea.report.froc_files import DIGITS, curve_table, summary_text
+    from parafovea.report.detections.froc_plot import DIGITS, curve_table, draw_froc, summary_text
 
     curve = curve_table(score)
     findings, candidates = score.matching.findings, score.matching.candidates

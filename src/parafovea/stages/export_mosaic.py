@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from parafovea import __version__
 from parafovea.errors import StoreError
-from parafovea.grid import Box, Grid
-from parafovea.progress import tracked
-from parafovea.provenance import lineage, record
-from parafovea.quality.mosaic_blocks import MosaicBlocks
-from parafovea.readers.geotiff import RECORD
-from parafovea.readers.metadata import SourceMetadata, parse_metadata
-from parafovea.readers.raster import Raster, open_raster
-from parafovea.readers.unchanged import unchanged
-from parafovea.resample import resample_box
-from parafovea.store import Stored, open_stored
-from parafovea.writers.geotiff import write_cog
+from parafovea.formats.geo.cog import write_cog
+from parafovea.formats.geo.geotiff import RECORD
+from parafovea.formats.geo.raster import Raster, open_raster
+from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.missing_chunks import unchanged
+from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.resample import resample_box
+from parafovea.quality.tiles.mosaic_blocks import MosaicBlocks
+from parafovea.runtime.progress import tracked
+from parafovea.storage.provenance import lineage, record
+from parafovea.storage.store import Stored, open_stored
 
 logger = logging.getLogger(__name__)
 

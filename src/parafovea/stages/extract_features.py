@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from parafovea.backbones import load_backbone
-from parafovea.devices import choose_device
-from parafovea.features import NO_MARGIN, View, block_count, token_blocks, token_box
-from parafovea.grid import Shape, Vector, shape3
-from parafovea.models.alignment import surroundings
-from parafovea.models.spec import BackboneSpec
-from parafovea.progress import tracked
-from parafovea.provenance import record
-from parafovea.store import Turned, create, open_stored
-from parafovea.symmetry import Symmetry, require_fit
+from parafovea.backbones.views import NO_MARGIN, View, block_count, token_blocks, token_box
+from parafovea.geometry.grid import Shape, Vector, shape3
+from parafovea.geometry.symmetry import Symmetry, require_fit
+from parafovea.models.context_alignment import surroundings
+from parafovea.runtime.devices import choose_device
+from parafovea.runtime.progress import tracked
+from parafovea.settings.recipe import BackboneSpec
+from parafovea.storage.provenance import record
+from parafovea.storage.store import Turned, create, open_stored
 
 logger = logging.getLogger(__name__)
 

@@ -8,22 +8,21 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from parafovea.devices import choose_device, choose_dtype
 from parafovea.errors import ModelError
-from parafovea.inference.augmented import AugmentedInputs, AugmentedPredictor
-from parafovea.inference.engine import predicted
+from parafovea.inference.augmentation_views import AugmentedInputs, AugmentedPredictor
 from parafovea.inference.engines import choose_engine
-from parafovea.inference.inputs import ModelInputs, SampleInputs
 from parafovea.inference.memory import Execution, require_memory, run_within_memory
 from parafovea.inference.predictor import Predictor
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.inference.shard import Shard, open_sums
-from parafovea.models.card import require_cacheable
+from parafovea.inference.window_loop import predicted
 from parafovea.models.folder import load_model
-from parafovea.models.spec import Overrides
-from parafovea.postprocess.body import windows_with_body
-from parafovea.postprocess.scan_body import stored_body
-from parafovea.progress import tracked
+from parafovea.models.model_json import require_cacheable
+from parafovea.preprocess.body import stored_body, windows_with_body
+from parafovea.runtime.devices import choose_device, choose_dtype
+from parafovea.runtime.progress import tracked
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Overrides
 
 logger = logging.getLogger(__name__)
 

@@ -11,30 +11,39 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from parafovea.coordinates import ScanSpace
 from parafovea.errors import SourceError, StoreError
-from parafovea.grid import Box
-from parafovea.postprocess.detections import Detections, candidates_frame, load_detections
-from parafovea.provenance import lineage, record
+from parafovea.formats.location import TABLE_SUFFIXES
+from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.source import Source
+from parafovea.formats.truth import open_truth, open_truth_objects
+from parafovea.geometry.grid import Box
+from parafovea.geometry.scan_space import ScanSpace
+from parafovea.postprocess.detection.detection_files import (
+    Detections,
+    candidates_frame,
+    load_detections,
+)
 from parafovea.quality import metrics
-from parafovea.quality.detection_tables import COORDINATES
-from parafovea.quality.mask_findings import mask_findings
+from parafovea.quality.detections.mask_findings import mask_findings
+from parafovea.quality.detections.scan_score import (
+    ScanScore,
+    check_inside,
+    scan_findings,
+    score_scan,
+)
+from parafovea.quality.detections.tables import COORDINATES
 from parafovea.quality.metrics import Value
-from parafovea.quality.record import (
+from parafovea.quality.quality_files import (
     coverage_marks,
     memory_marks,
     quality_json,
     quality_table,
     skipped_share,
 )
-from parafovea.quality.scan_score import ScanScore, check_inside, scan_findings, score_scan
-from parafovea.quality.settings import Limit
-from parafovea.readers.files import TABLE_SUFFIXES
-from parafovea.readers.metadata import parse_metadata
-from parafovea.readers.source import Source
-from parafovea.readers.unchanged import unchanged
-from parafovea.store import Stored, open_stored, replacing
-from parafovea.truth import open_truth, open_truth_objects
+from parafovea.settings.quality import Limit
+from parafovea.storage.provenance import lineage, record
+from parafovea.storage.store import Stored, open_stored, replacing
 
 #: Voxels of a mask that are read at once.
 _SLAB = 2**24

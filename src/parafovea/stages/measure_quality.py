@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import StoreError
-from parafovea.grid import AXES
-from parafovea.provenance import lineage, record
+from parafovea.formats.missing_chunks import unchanged
+from parafovea.geometry.grid import AXES
 from parafovea.quality import metrics
-from parafovea.quality.compare import compare_with_truth
 from parafovea.quality.metrics import Value
-from parafovea.quality.probabilities import profile_probabilities, seam_energy
-from parafovea.quality.record import coverage_marks, memory_marks, quality_json, quality_table
-from parafovea.quality.settings import Limit
-from parafovea.quality.truth import SampledTruth, TruthSource
-from parafovea.readers.unchanged import unchanged
-from parafovea.store import Stored, open_stored, replacing
+from parafovea.quality.quality_files import (
+    coverage_marks,
+    memory_marks,
+    quality_json,
+    quality_table,
+)
+from parafovea.quality.segmentation.comparison import compare_with_truth
+from parafovea.quality.segmentation.uncertainty import profile_probabilities, seam_energy
+from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
+from parafovea.settings.quality import Limit
+from parafovea.storage.provenance import lineage, record
+from parafovea.storage.store import Stored, open_stored, replacing
 
 
 def measure_quality(

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import ConfigError, SourceError
-from parafovea.progress import tracked
-from parafovea.provenance import record
 from parafovea.quality import metrics
 from parafovea.quality.metrics import Value
-from parafovea.quality.record import quality_json, quality_table
-from parafovea.quality.settings import Limit
-from parafovea.quality.spectral import BANDS
-from parafovea.quality.tile_files import TileFiles
-from parafovea.quality.tile_metrics import TileKind, folder_names, folder_paths, tile_paths
-from parafovea.quality.tile_scorers import TileRow, scorer_of
-from parafovea.quality.tile_tables import TileEntry, read_ledger, read_quarantine, sha256_of
-from parafovea.store import replacing
+from parafovea.quality.quality_files import quality_json, quality_table
+from parafovea.quality.tiles.image_metrics import BANDS
+from parafovea.quality.tiles.metric_names import TileKind, folder_names, folder_paths, tile_paths
+from parafovea.quality.tiles.quality_tables import (
+    TileEntry,
+    read_ledger,
+    read_quarantine,
+    sha256_of,
+)
+from parafovea.quality.tiles.scores import TileRow, scorer_of
+from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.runtime.progress import tracked
+from parafovea.settings.quality import Limit
+from parafovea.storage.provenance import record
+from parafovea.storage.store import replacing
 
 #: Of `tile_quality.tsv`, before the metrics.
 COLUMNS = ("name", "height", "width", "month", "biome", "assumed", "truth", "pixels")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from parafovea.report.study import draw_study, study_table
-from parafovea.store import replacing
+from parafovea.storage.store import replacing
 
 
 def plot_context_study(

@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.devices import choose_device, choose_dtype
 from parafovea.errors import SourceError
-from parafovea.inference.ahead import Behind, Buckets, read_ahead
+from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.tiles import TileFile, TileOptions, list_tiles
+from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_ledger
+from parafovea.formats.tiles.results import Maker, write_result
 from parafovea.inference.engines import choose_engine
 from parafovea.inference.memory import Execution, run_within_memory
-from parafovea.inference.settings import InferenceSettings
+from parafovea.inference.prefetch import Behind, Buckets, read_ahead
+from parafovea.inference.tile_batches import TileModel
 from parafovea.inference.tile_inputs import TileInput, TileReader
-from parafovea.inference.tiles import TileModel
 from parafovea.models.folder import load_model
-from parafovea.models.spec import ModelSpec
-from parafovea.progress import tracked
-from parafovea.readers.metadata import parse_metadata
-from parafovea.readers.tiles import TileFile, TileOptions, list_tiles
-from parafovea.writers.tile_ledger import Row, finished_row, quarantined_row, write_ledger
-from parafovea.writers.tile_results import Maker, write_result
+from parafovea.runtime.devices import choose_device, choose_dtype
+from parafovea.runtime.progress import tracked
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ModelSpec
 
 logger = logging.getLogger(__name__)
 

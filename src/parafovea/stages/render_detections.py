@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parafovea.postprocess.detections import load_detections
-from parafovea.postprocess.nodules import Volume
-from parafovea.postprocess.settings import DetectionSettings
+from parafovea.postprocess.detection.detection_files import load_detections
+from parafovea.postprocess.detection.nodules import Volume
 from parafovea.report.canvas import open_drawing, styled
-from parafovea.report.confidence import draw_confidences
-from parafovea.report.detection_pdf import write_detection_pdf
-from parafovea.report.detection_slices import ScanView, draw_detections
-from parafovea.report.detection_view import view_detections
+from parafovea.report.detections.confidence_plot import draw_confidences
+from parafovea.report.detections.pdf import write_detection_pdf
+from parafovea.report.detections.scan_view import view_detections
+from parafovea.report.detections.scene import write_scene
+from parafovea.report.detections.slices import ScanView, draw_detections
 from parafovea.report.page import write_page
-from parafovea.report.scene import write_scene
-from parafovea.report.settings import VisualizationSettings
+from parafovea.settings.postprocess import DetectionSettings
+from parafovea.settings.report import VisualizationSettings
 from parafovea.stages.detect_nodules import open_heatmap, open_scan
-from parafovea.store import replacing
+from parafovea.storage.store import replacing
 
 
 @dataclass(frozen=True, slots=True)

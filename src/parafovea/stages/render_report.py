@@ -6,13 +6,13 @@ from pathlib import Path
 
 from parafovea.report.canvas import Drawing, styled
 from parafovea.report.charts import draw_sizes
-from parafovea.report.overlays import draw_overlays, view_planes
 from parafovea.report.page import write_page
 from parafovea.report.planes import Voxels, choose_planes
-from parafovea.report.probabilities import draw_probabilities
-from parafovea.report.sample import SampleResults, read_objects
-from parafovea.report.view import class_names, view_sample
-from parafovea.store import open_stored, replacing
+from parafovea.report.sample_results import SampleResults, read_objects
+from parafovea.report.segmentation.overlays import draw_overlays, view_planes
+from parafovea.report.segmentation.probability_maps import draw_probabilities
+from parafovea.report.segmentation.sample_view import class_names, view_sample
+from parafovea.storage.store import open_stored, replacing
 
 
 def render_report(

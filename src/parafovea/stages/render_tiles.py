@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from parafovea.quality.spectral import BANDS
-from parafovea.quality.tile_files import TileFiles
-from parafovea.quality.tile_metrics import TileKind
-from parafovea.quality.tile_tables import read_ledger, read_tile_quality
+from parafovea.quality.tiles.image_metrics import BANDS
+from parafovea.quality.tiles.metric_names import TileKind
+from parafovea.quality.tiles.quality_tables import read_ledger, read_tile_quality
+from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import Drawing, styled
 from parafovea.report.page import write_page
-from parafovea.report.sample import SampleResults, read_quality
-from parafovea.report.settings import TileReportSettings
-from parafovea.report.tile_classes import draw_confusion, draw_segmented
-from parafovea.report.tile_lines import worst_first
-from parafovea.report.tile_map import draw_map
-from parafovea.report.tile_ndvi import draw_ndvi
-from parafovea.report.tile_pictures import draw_refined
-from parafovea.report.tile_view import view_tiles
-from parafovea.store import replacing
+from parafovea.report.sample_results import SampleResults, read_quality
+from parafovea.report.tiles.band_pictures import draw_refined
+from parafovea.report.tiles.class_pictures import draw_confusion, draw_segmented
+from parafovea.report.tiles.folder_view import view_tiles
+from parafovea.report.tiles.map import draw_map
+from parafovea.report.tiles.ndvi import draw_ndvi
+from parafovea.report.tiles.tile_table import worst_first
+from parafovea.settings.report import TileReportSettings
+from parafovea.storage.store import replacing
 
 
 def render_tiles(

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.grid import Box, Vector
-from parafovea.hounsfield import check_hounsfield
-from parafovea.models.spec import Kind, Normalization
-from parafovea.normalize import NonFinite, scan, value_map
-from parafovea.progress import tracked
-from parafovea.provenance import record
-from parafovea.readers import Source, open_source
-from parafovea.readers.metadata import parse_metadata
-from parafovea.readers.unchanged import unchanged
-from parafovea.resample import resample_box
-from parafovea.store import create
+from parafovea.formats import Source, open_source
+from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.missing_chunks import unchanged
+from parafovea.geometry.grid import Box, Vector
+from parafovea.geometry.resample import resample_box
+from parafovea.preprocess.hounsfield import check_hounsfield
+from parafovea.preprocess.normalization import NonFinite, scan, value_map
+from parafovea.runtime.progress import tracked
+from parafovea.settings.recipe import Kind, Normalization
+from parafovea.storage.provenance import record
+from parafovea.storage.store import create
 
 logger = logging.getLogger(__name__)
 

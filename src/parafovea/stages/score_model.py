@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from parafovea.inference.settings import InferenceSettings
-from parafovea.models.card import read_spec
-from parafovea.quality.compare import prediction_confusion
-from parafovea.quality.overlap import overlap_metrics
+from parafovea.models.model_json import read_spec
+from parafovea.quality.segmentation.comparison import prediction_confusion
+from parafovea.quality.segmentation.overlap import overlap_metrics
+from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
-from parafovea.store import open_stored, replacing
+from parafovea.storage.store import open_stored, replacing
 from parafovea.training.samples import OpenSample, TrainingSample
 
 #: Windows in one call of the network: those of a study are small, and quick only together.

@@ -12,11 +12,11 @@ import numpy as np
 import zarr
 
 from parafovea.errors import StoreError
-from parafovea.grid import Box, Grid
-from parafovea.postprocess.classify import classify
-from parafovea.postprocess.clean import with_filled_holes, without_small
-from parafovea.postprocess.components import PLANES, ReadSlab, slabs
-from parafovea.postprocess.objects import (
+from parafovea.geometry.grid import Box, Grid
+from parafovea.postprocess.segmentation.classify import classify
+from parafovea.postprocess.segmentation.clean import with_filled_holes, without_small
+from parafovea.postprocess.segmentation.components import PLANES, ReadSlab, slabs
+from parafovea.postprocess.segmentation.objects import (
     Numbering,
     Voxels,
     number_objects,
@@ -24,10 +24,18 @@ from parafovea.postprocess.objects import (
     renumber_objects,
     split_objects,
 )
-from parafovea.postprocess.settings import ClassSettings, Connectivity, Method, resolve_classes
-from parafovea.progress import tracked
-from parafovea.provenance import lineage, record
-from parafovea.store import Stored, beside, chunk_shape, create, discard, open_stored, replacing
+from parafovea.runtime.progress import tracked
+from parafovea.settings.postprocess import ClassSettings, Connectivity, Method, resolve_classes
+from parafovea.storage.provenance import lineage, record
+from parafovea.storage.store import (
+    Stored,
+    beside,
+    chunk_shape,
+    create,
+    discard,
+    open_stored,
+    replacing,
+)
 
 Array = np.ndarray[Any, Any]
 

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import ConfigError, ParafoveaError
-from parafovea.models.spec import Kind
-from parafovea.postprocess.detections import candidates_frame, load_detections
-from parafovea.provenance import record
-from parafovea.quality.cohort_detections import score_cohort
-from parafovea.quality.detections import DetectionScore
-from parafovea.quality.tile_metrics import TileKind
+from parafovea.postprocess.detection.detection_files import candidates_frame, load_detections
+from parafovea.quality.detections.detector_score import DetectionScore, score_cohort
+from parafovea.quality.tiles.metric_names import TileKind
 from parafovea.report.canvas import Drawing, open_drawing, styled
 from parafovea.report.charts import draw_metrics
 from parafovea.report.cohort import (
@@ -27,13 +24,15 @@ from parafovea.report.cohort import (
     other_metrics,
     summary_line,
 )
-from parafovea.report.detection_view import view_detections
-from parafovea.report.froc_files import froc_drawing, write_froc
+from parafovea.report.detections.froc_plot import froc_drawing, write_froc
+from parafovea.report.detections.scan_view import view_detections
 from parafovea.report.page import write_page
-from parafovea.report.sample import SampleResults, read_quality
-from parafovea.report.tile_view import view_tiles
-from parafovea.report.view import SampleView, view_sample
-from parafovea.store import replacing
+from parafovea.report.sample_results import SampleResults, read_quality
+from parafovea.report.segmentation.sample_view import SampleView, view_sample
+from parafovea.report.tiles.folder_view import view_tiles
+from parafovea.settings.recipe import Kind
+from parafovea.storage.provenance import record
+from parafovea.storage.store import replacing
 
 #: Pictures of a sample's report that the page holds.
 FIGURES = ("overlays.png", "probabilities.png", "sizes.png")

@@ -19,19 +19,19 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from parafovea import __version__
-from parafovea.devices import choose_device, computes_bfloat16, keep_buffers
-from parafovea.inference.settings import InferenceSettings
 from parafovea.models.folder import save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.runtime.devices import choose_device, computes_bfloat16, keep_buffers
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ModelSpec
+from parafovea.settings.training import TrainingSettings
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.store import open_stored, replacing
-from parafovea.training.curve import draw_curve
+from parafovea.storage.store import open_stored, replacing
+from parafovea.training.loss_curve import draw_curve
 from parafovea.training.module import FusionTask
-from parafovea.training.progress import StepProgress
 from parafovea.training.samples import OpenSample, TrainingSample
-from parafovea.training.settings import TrainingSettings
-from parafovea.training.windows import TrainingWindows, VolumeWindows
+from parafovea.training.step_log import StepProgress
+from parafovea.training.training_windows import TrainingWindows, VolumeWindows
 
 logger = logging.getLogger(__name__)
 

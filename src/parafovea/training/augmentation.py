@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 from torch import Tensor
 
-from parafovea.grid import Box, Grid
-from parafovea.training.settings import AugmentationSettings
+from parafovea.geometry.grid import Box, Grid
+from parafovea.settings.training import AugmentationSettings
 
 #: Windows hold this many control points of an elastic displacement along each axis.
 CONTROL_POINTS = 6
@@ -88,7 +88,7 @@ def _interpolation(control: int, count: int) -> NDArray[np.float64]:
 def mirrored_places(places: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
     """Return places (..., 3) mirrored at the first and the last voxel of each axis.
 
-    As `parafovea.resample.reflected_indices` does with whole voxels.
+    As `parafovea.geometry.resample.reflected_indices` does with whole voxels.
     """
     last = np.asarray(shape) - 1
     folded = np.mod(places, np.maximum(2 * last, 1))

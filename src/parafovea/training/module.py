@@ -15,18 +15,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from parafovea.errors import TrainingError
-from parafovea.grid import Box
-from parafovea.inference.inputs import RegionInputs, TokenBlock
-from parafovea.inference.settings import InferenceSettings
+from parafovea.geometry.grid import Box
+from parafovea.inference.sample_inputs import RegionInputs, TokenBlock
 from parafovea.inference.shard import Shard, WindowSums, open_sums
 from parafovea.models.activation import activated
-from parafovea.models.network import FusedUNet
-from parafovea.models.sampling import interpolate_at, project_at, project_context, project_local
-from parafovea.models.spec import ModelSpec
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.token_sampling import (
+    interpolate_at,
+    project_at,
+    project_context,
+    project_local,
+)
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import ModelSpec
+from parafovea.settings.training import TrainingSettings
 from parafovea.training.augmentation import jittered, random_turns, turned
 from parafovea.training.objectives import objective_for
 from parafovea.training.samples import OpenSample, TrainingWindow
-from parafovea.training.settings import TrainingSettings
 
 
 class FusionTask(L.LightningModule):

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.grid import Box, shape3
-from parafovea.inference.arrays import ArrayOnGrid
-from parafovea.inference.inputs import ModelInputs, RegionInputs, SampleInputs
-from parafovea.models.spec import Recipe
-from parafovea.postprocess.scan_body import stored_body
-from parafovea.quality.truth import SampledTruth
-from parafovea.readers import Source, open_source
-from parafovea.readers.metadata import parse_metadata
-from parafovea.resample import read_reflected
+from parafovea.formats import Source, open_source
+from parafovea.formats.metadata import parse_metadata
+from parafovea.geometry.grid import Box, shape3
+from parafovea.geometry.resample import read_reflected
+from parafovea.inference.array_inputs import ArrayOnGrid
+from parafovea.inference.sample_inputs import ModelInputs, RegionInputs, SampleInputs
+from parafovea.preprocess.body import stored_body
+from parafovea.quality.truth_on_grid import SampledTruth
+from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import nearest
-from parafovea.training.bands import BandTruth
-from parafovea.training.heatmaps import Findings, heatmap, truth_findings
+from parafovea.training.band_truth import BandTruth
+from parafovea.training.heatmap_truth import Findings, heatmap, truth_findings
 
 #: Voxels of each class that windows can be centred on, drawn once per sample.
 ANCHORS = 4096

@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from parafovea.errors import ModelError
-from parafovea.grid import Vector
+from parafovea.geometry.grid import Vector
 from parafovea.models.folder import fill, is_exact_in_half, save_model
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.recipe import ModelSpec
 from parafovea.upstream.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
-from parafovea.upstream.detection import Facts, detect
+from parafovea.upstream.recognition import Facts, detect
 
 #: Local shape descriptors come before the affinities in outputs that hold both.
 DESCRIPTORS = 10

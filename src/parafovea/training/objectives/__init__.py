@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parafovea.models.spec import ModelSpec
+from parafovea.settings.recipe import ModelSpec
 from parafovea.training.objectives.detection import DetectionObjective
 from parafovea.training.objectives.objective import Objective, Scores
 from parafovea.training.objectives.refinement import RefinementObjective

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parafovea.errors import SourceError
-from parafovea.grid import Box
-from parafovea.inference.arrays import ArrayOnGrid
+from parafovea.geometry.grid import Box
+from parafovea.inference.array_inputs import ArrayOnGrid
 from parafovea.models.activation import activated
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec
-from parafovea.postprocess.candidates import find_candidates
-from parafovea.postprocess.settings import PeakSettings
-from parafovea.quality.detection_tables import COORDINATES
-from parafovea.quality.detections import evaluate_detections
-from parafovea.store import Stored
-from parafovea.training.heatmaps import FULL
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.postprocess.detection.candidates import find_candidates
+from parafovea.quality.detections.detector_score import evaluate_detections
+from parafovea.quality.detections.tables import COORDINATES
+from parafovea.settings.postprocess import PeakSettings
+from parafovea.settings.recipe import ModelSpec
+from parafovea.storage.store import Stored
+from parafovea.training.heatmap_truth import FULL
 from parafovea.training.losses import HeatmapLoss
 from parafovea.training.objectives.objective import Scores
 from parafovea.training.samples import OpenSample, TrainingWindow

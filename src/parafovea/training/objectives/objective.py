@@ -7,8 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from parafovea.models.network import FusedUNet
-from parafovea.store import Stored
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.storage.store import Stored
 from parafovea.training.samples import TrainingWindow
 
 Scores = dict[str, float | None]

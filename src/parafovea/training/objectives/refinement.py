@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from parafovea.models.activation import activated
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec
-from parafovea.quality.fidelity import psnr_of
-from parafovea.store import Stored
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.quality.tiles.image_metrics import psnr_of
+from parafovea.settings.recipe import ModelSpec
+from parafovea.storage.store import Stored
 from parafovea.training.losses import RefinementLoss
 from parafovea.training.objectives.objective import Scores
 from parafovea.training.samples import OpenSample, TrainingWindow

@@ -11,11 +11,11 @@ from monai.losses import DiceCELoss
 from numpy.typing import NDArray
 from torch import Tensor
 
-from parafovea.models.network import FusedUNet
-from parafovea.models.spec import ModelSpec
-from parafovea.quality.compare import prediction_confusion
-from parafovea.quality.overlap import confusion_matrix, overlap_metrics
-from parafovea.store import Stored
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.quality.segmentation.comparison import prediction_confusion
+from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
+from parafovea.settings.recipe import ModelSpec
+from parafovea.storage.store import Stored
 from parafovea.training.objectives.objective import Scores
 from parafovea.training.samples import OpenSample, TrainingWindow
 

@@ -1,0 +1,140 @@
+"""Features of a whole sample and view, computed once, block by block, at token resolution.
+
+The local and the context view differ only in their grid: the context view is the same volume on
+coarser voxels. A view's blocks are read with the halo that the backbone asks for, mirrored at the
+border of the volume, so that tokens do not depend on how the volume is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parafovea.backbones.backbone import Backbone
+from parafovea.geometry.grid import Box, Grid, Shape
+from parafovea.geometry.resample import read_reflected, resample_box
+
+NO_MARGIN = (0, 0, 0)
+
+
+class Readable(Protocol):
+    """An array on a grid, on disk or in memory."""
+
+    @property
+    def grid(self) -> Grid: ...  # noqa: D102
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the voxels ([band,] z, y, x) of a box inside the grid."""
+        ...
+
+
+class View:
+    """A volume as a backbone sees it: on a grid of its own, mirrored beyond its border.
+
+    Parameters
+    ----------
+    volume : Readable
+        The normalized volume on the local grid.
+    grid : Grid
+        Grid of the view in the same world.
+    """
+
+    def __init__(self, volume: Readable, grid: Grid) -> None:
+        self.volume = volume
+        self.grid = grid
+        self._same = grid.same_place(volume.grid)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the voxels ([band,] z, y, x) of a box, which may reach outside of the view."""
+        return read_reflected(self._inside, self.grid, box)
+
+    def _inside(self, box: Box) -> NDArray[Any]:
+        if self._same:
+            return self.volume.read(box)
+        return resample_box(self.volume.read, self.volume.grid, self.grid, box)
+
+
+def _block_shape(tokens: Box, backbone: Backbone, *, depth: int | None = None) -> Shape:
+    """Return the tokens of a block: those of the backbone's tile, no more than there are."""
+    terms = zip(backbone.tile, backbone.stride, tokens.shape, strict=True)
+    z, y, x = (max(1, min(t // s, n)) for t, s, n in terms)
+    return (z if depth is None else min(z, depth), y, x)
+
+
+def token_box(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> Box:
+    """Return the tokens of a view and of a margin around it, on the view's token grid.
+
+    Parameters
+    ----------
+    view : View
+        What the backbone looks at.
+    backbone : Backbone
+        Turns voxels into tokens.
+    margin : tuple of int
+        Voxels of the view on each side along z, y, x that tokens reach beyond it at least.
+    """
+    grid = view.grid.coarsened(backbone.stride)
+    return grid.box.expanded([-(-m // s) for m, s in zip(margin, backbone.stride, strict=True)])
+
+
+def token_blocks(
+    view: View,
+    backbone: Backbone,
+    *,
+    device: torch.device,
+    margin: Shape = NO_MARGIN,
+    depth: int | None = None,
+) -> Iterator[tuple[Box, NDArray[np.float16]]]:
+    """Yield the tokens of a view, block by block, each once.
+
+    Parameters
+    ----------
+    view : View
+        What the backbone looks at.
+    backbone : Backbone
+        Turns voxels into tokens.
+    device : torch.device
+        Where the backbone runs.
+    margin : tuple of int
+        Voxels of the view on each side that tokens reach beyond it, where it is mirrored.
+    depth : int, optional
+        Tokens along z of a block at most, where that is less than the backbone's tile.
+
+    Yields
+    ------
+    box : Box
+        Place of the block on the view's token grid, which the margin reaches out of.
+    tokens : ndarray
+        (channel, z, y, x) float16.
+    """
+    tokens = token_box(view, backbone, margin=margin)
+    for box in tokens.tiles(_block_shape(tokens, backbone, depth=depth)):
+        voxels = view.read(box.scaled(backbone.stride).expanded(backbone.halo))
+        tensor = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
+        if device.type == "cuda":
+            tensor = tensor.pin_memory().to(device, non_blocking=True)
+        with torch.inference_mode():
+            computed = backbone(tensor)
+        yield box, computed.to("cpu", torch.float16).numpy()
+
+
+def token_array(
+    view: View, backbone: Backbone, *, device: torch.device, depth: int | None = None
+) -> NDArray[np.float16]:
+    """Return all tokens of a view in memory, (channel, z, y, x) float16; as `token_blocks`."""
+    tokens = np.empty(
+        (len(backbone.channels), *view.grid.coarsened(backbone.stride).shape), np.float16
+    )
+    for box, block in token_blocks(view, backbone, device=device, depth=depth):
+        tokens[(slice(None), *box.slices)] = block
+    return tokens
+
+
+def block_count(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> int:
+    """Return how many blocks `token_blocks` will yield."""
+    tokens = token_box(view, backbone, margin=margin)
+    return len(list(tokens.tiles(_block_shape(tokens, backbone))))

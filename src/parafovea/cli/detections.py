@@ -1,0 +1,137 @@
+"""The commands that score detections and calibrate their scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from parafovea.cli.terminal import console, print_table, readable_errors
+from parafovea.postprocess.detection.calibration import Method
+
+app = typer.Typer()
+
+
+@app.command()
+def evaluate_detections(
+    candidates: Annotated[
+        Path,
+        typer.Argument(help="Table of seriesuid, coordX, coordY, coordZ (mm, LPS), probability."),
+    ],
+    annotations: Annotated[
+        Path, typer.Argument(help="Table of seriesuid, coordX, coordY, coordZ, diameter_mm.")
+    ],
+    excluded: Annotated[
+        Path | None, typer.Option(help="Table of findings that count neither way.")
+    ] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option(help="List of all scans; else those that the two tables name."),
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(min=0, help="Draws of the scans; 0 for none.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    max_candidates: Annotated[
+        int, typer.Option(min=0, help="Candidates of a scan that count; 0 for all.")
+    ] = 100,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for tables and the figure.")
+    ] = None,
+) -> None:
+    """Score candidates against findings by the rules of LUNA16: FROC, CPM, thresholds."""
+    from parafovea.stages.evaluate_detections import score_files
+
+    with readable_errors():
+        score = score_files(
+            candidates,
+            annotations,
+            excluded=excluded,
+            series=series,
+            bootstrap=bootstrap,
+            seed=seed,
+            most=max_candidates or None,
+            output=output,
+        )
+    summary = score.summary()
+    rows = [["false positives per scan", "sensitivity", "interval", "threshold"]]
+    for point in summary["points"]:
+        rows.append(
+            [
+                f"{point['false_positives_per_scan']:g}",
+                f"{point['sensitivity']:.4f}",
+                _interval_text(point["lower"], point["upper"]),
+                "none" if point["threshold"] is None else f"{point['threshold']:.6g}",
+            ]
+        )
+    ends = summary["cpm_interval"] or (None, None)
+    rows.append(["CPM", f"{summary['cpm']:.4f}", _interval_text(*ends), ""])
+    print_table(rows)
+    for name, count in summary["counts"].items():
+        console.print(f"{name.replace('_', ' '):20s} {count}", highlight=False)
+    if series is None:
+        note = (
+            "scans without a nodule and without a candidate are not counted: name all by --series"
+        )
+        console.print(f"[yellow]note[/] {note}", highlight=False)
+    left_out = (summary["bootstrap"] or {}).get("without_findings")
+    if left_out:
+        console.print(
+            f"[yellow]note[/] {left_out} draws held no nodule and are left out of the intervals",
+            highlight=False,
+        )
+    if output is not None:
+        console.print(f"{escape(str(output))} holds the tables and the figure.", highlight=False)
+
+
+@app.command()
+def calibrate(
+    scored: Annotated[
+        Path, typer.Argument(help="Table of probability, in [0, 1], and label, 0 or 1.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to write.")],
+    method: Annotated[Method, typer.Option(help="How scores become probabilities.")] = "platt",
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of the model whose scores they are.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Reliability plot to write: .png, .svg or .pdf.")
+    ] = None,
+) -> None:
+    """Fit a calibration of scores to labels, for the triage of candidates."""
+    # loads scipy
+    from parafovea.postprocess.detection.calibration_fit import FEWEST_ISOTONIC
+    from parafovea.quality.detections.reliability import FOLDS
+    from parafovea.stages.calibrate_scores import calibrate_file
+
+    with readable_errors():
+        calibration = calibrate_file(scored, output, method=method, model=model, plot=plot)
+    fit = calibration.fit
+    columns = (fit.before, fit.after, fit.held_out)
+    rows = [["", "before", "after", f"held out ({FOLDS} folds)"]]
+    for name, key in (
+        (f"calibration error ({fit.bins} bins)", "ece"),
+        ("log loss", "log_loss"),
+        ("Brier score", "brier"),
+    ):
+        rows.append([name, *(f"{getattr(each, key):.4f}" for each in columns)])
+    print_table(rows)
+    notes = []
+    if model is None:
+        notes.append("the file names no model and is taken for any: name it by --model")
+    if method == "isotonic" and fit.candidates < FEWEST_ISOTONIC:
+        notes.append(
+            f"isotonic steps follow chance below {FEWEST_ISOTONIC} candidates: look at the "
+            "held-out column, or use platt"
+        )
+    for note in notes:
+        console.print(f"[yellow]note[/] {note}", highlight=False)
+    console.print(
+        f"{escape(str(output))} is fitted to {fit.candidates} candidates, {fit.positives} of them "
+        "true.",
+        highlight=False,
+    )
+
+
+def _interval_text(low: float | None, high: float | None) -> str:
+    return "" if low is None else f"{low:.4f} to {high:.4f}"

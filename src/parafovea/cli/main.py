@@ -1,0 +1,341 @@
+"""The command line: what stands beside the workflow, for checking and preparing its inputs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from parafovea.cli.detections import app as detection_commands
+from parafovea.cli.predict import app as prediction_commands
+from parafovea.cli.terminal import console, print_table, readable_errors
+from parafovea.config import Project, read_project
+from parafovea.config.documentation import schema_text, table_text, with_table
+from parafovea.config.messages import suggestion
+from parafovea.errors import ConfigError
+
+app = typer.Typer(
+    help="Segmentation with local and context features; the workflow itself runs by snakemake.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(prediction_commands)
+app.add_typer(detection_commands)
+
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option("--config", help="Config file laid over config/config.yaml; may be repeated."),
+]
+
+Snakefile = Annotated[Path, typer.Option("--snakefile", help="The workflow's Snakefile.")]
+
+DEFAULT_CONFIG = Path("config/config.yaml")
+DEFAULT_SNAKEFILE = Path("Snakefile")
+
+
+def _project(configs: list[Path] | None) -> Project:
+    return read_project(DEFAULT_CONFIG, *(configs or []))
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices, codecs and plugins, for a bug report."""
+    from parafovea.cli.doctor import diagnose
+
+    with readable_errors():
+        groups = diagnose()
+    for group, facts in groups.items():
+        console.print(f"[bold]{escape(group)}[/]")
+        for name, value in facts.items():
+            console.print(f"  {escape(f'{name:26s} {value}')}", highlight=False)
+
+
+@app.command()
+def check(config: Configs = None) -> None:
+    """Check the config, the sheet, the models and the files, and show what would be read."""
+    with readable_errors():
+        project = _project(config)
+    for name, sample in project.samples.items():
+        recipe = project.recipe(name)
+        spacing = " x ".join(f"{s:g}" for s in recipe.spacing)
+        parts = "tiles" if project.is_tiles(name) else f"{project.shards(name)} shard(s)"
+        use = parts if name in project.predicted else "for training"
+        console.print(f"[bold]{escape(name)}[/]")
+        for key, value in (
+            ("task", f"{sample.task}, at {spacing} {recipe.unit}, {use}"),
+            ("source", _with_path(sample.source, project.source(name))),
+            ("truth", _with_path(sample.truth, project.truth(name))),
+            ("metadata", sample.metadata),
+        ):
+            if value:
+                console.print(f"  {key:9s} {escape(value)}", highlight=False)
+    for model, task in project.trained.items():
+        console.print(f"{escape(model)} is trained by task {escape(task)}", highlight=False)
+    for notice in project.notices:
+        console.print(f"[yellow]note[/] {escape(notice)}", highlight=False)
+    console.print(f"{len(project.samples)} samples, all well.", highlight=False)
+
+
+def _with_path(said: str | None, path: str | None) -> str | None:
+    """Return what the sheet says, with the path that it means where that is another."""
+    return said if said == path else f"{said}, {path}"
+
+
+@app.command()
+def plan(
+    sample: Annotated[
+        list[str] | None, typer.Option(help="Sample in the sheet; may be repeated. Else all.")
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Measure the models' speed on this machine first; kept."),
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write a TSV, a line a stage.")
+    ] = None,
+    config: Configs = None,
+) -> None:
+    """Show what a run will take: windows, shards, time, memory, disk; and what is wasteful."""
+    from parafovea.planning.plan_report import print_plan
+
+    with readable_errors():
+        project = _project(config)
+        names = tuple(project.require(name).name for name in sample or project.predicted)
+        print_plan(project, names, measure=measure, output=output)
+
+
+@app.command()
+def run(
+    sample: Annotated[str, typer.Option(help="Name of the sample in the sheet.")],
+    config: Configs = None,
+) -> None:
+    """Run all stages of one sample here, without snakemake, and of those that it builds on."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    with readable_errors():
+        project = _project(config)
+        project.require(sample)
+        # loads torch, which takes seconds: only for a sample that is there
+        from parafovea.drivers import run_chain
+
+        page = run_chain(project, sample)
+    console.print(f"The report is {escape(str(page))}", highlight=False)
+
+
+@app.command()
+def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> None:
+    """Show how far each sample is, as snakemake sees it, and the disk that it takes."""
+    from parafovea.drivers.status import ask_snakemake, other_status, sample_status
+    from parafovea.storage.layout import STAGES, bytes_text, disk_use
+
+    with readable_errors():
+        project = _project(config)
+        outputs = ask_snakemake(snakefile, config or [])
+    samples = sample_status(project, outputs)
+    rows = [["sample", *STAGES, "disk"]]
+    rows += [
+        [s.name, *(s.stages[each] for each in STAGES), bytes_text(s.bytes_used)] for s in samples
+    ]
+    print_table(rows)
+    for rule, words in other_status(project, outputs).items():
+        console.print(f"{escape(rule)}: {words}", highlight=False)
+    results = Path(project.settings.results)
+    console.print(f"{escape(str(results))} takes {bytes_text(disk_use(results))}", highlight=False)
+
+
+@app.command()
+def clean(
+    stage: Annotated[list[str], typer.Option(help="Stage whose results go; may be repeated.")],
+    sample: Annotated[
+        list[str] | None, typer.Option(help="Sample in the sheet; may be repeated. Else all.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Remove nothing.")] = False,
+    config: Configs = None,
+) -> None:
+    """Remove the results of a stage, for all samples or some, and say what that frees."""
+    from parafovea.storage.layout import STAGES, bytes_text, remove, stage_results
+    from parafovea.storage.runs import at_work
+
+    with readable_errors():
+        project = _project(config)
+        for name in stage:
+            if name not in STAGES:
+                raise ConfigError(
+                    f"stage {name!r} is not known{suggestion(name, STAGES) or ':'} stages are "
+                    f"{', '.join(STAGES)}"
+                )
+        samples = [project.require(name).name for name in sample or project.samples]
+        if not dry_run and at_work():
+            raise ConfigError(
+                "the workflow is at work in this folder: wait until it ends, or stop it first"
+            )
+        freed = count = 0
+        for name in dict.fromkeys(samples):
+            folder = Path(project.folder(name))
+            found = [path for each in stage for path in stage_results(folder, each)]
+            for removal in remove(found, dry_run=dry_run):
+                path, size = escape(str(removal.path)), bytes_text(removal.freed)
+                console.print(f"{path}  {size}", highlight=False)
+                freed += removal.freed
+                count += 1
+    verb = "would be removed" if dry_run else "removed"
+    would = "would be free" if dry_run else "are free again"
+    console.print(f"{count} results {verb}, {bytes_text(freed)} {would}.", highlight=False)
+
+
+@app.command()
+def phantom(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another phantom.")] = 1,
+    kind: Annotated[Literal["cell", "chest"], typer.Option(help="What it shows.")] = "cell",
+    shape: Annotated[
+        tuple[int, int, int] | None, typer.Option(help="Voxels along z y x; the kind's by default.")
+    ] = None,
+    spacing: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size along z y x, in nanometer; of a chest in millimeter."),
+    ] = None,
+) -> None:
+    """Make a phantom volume with its true classes and objects; a chest as NIfTI, with a table."""
+    from parafovea.config.schema import PHANTOM_SIZES
+    from parafovea_phantoms.make_phantom import make_phantom
+
+    stem, scan = f"{kind}_seed{seed}", kind == "chest"
+    suffix = ".nii.gz" if scan else ".ome.zarr"
+    size = PHANTOM_SIZES[kind]
+    with readable_errors():
+        make_phantom(
+            output / f"{stem}{suffix}",
+            output / f"{stem}_truth{suffix}",
+            output / f"{stem}_objects{suffix}",
+            kind=kind,
+            seed=seed,
+            shape=shape or size.shape,
+            spacing=spacing or size.spacing,
+            unit=size.unit,
+            regions=output / f"{stem}_regions{suffix}" if scan else None,
+            nodules=output / f"{stem}_nodules.csv" if scan else None,
+        )
+    console.print(f"{escape(str(output / stem))}{suffix}, its truth and its objects are made.")
+
+
+@app.command()
+def export_model(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write; for openvino, a folder.")
+    ],
+    form: Annotated[
+        Literal["torchscript", "onnx", "openvino"],
+        typer.Option("--format", help="onnx and openvino need the extra of parafovea so named."),
+    ] = "torchscript",
+) -> None:
+    """Write a model's network for other runtimes, checked against torch."""
+    from parafovea.models.export import export_model as export
+
+    with readable_errors():
+        difference = export(model, output, form=form)
+    console.print(
+        f"{escape(str(output))} is written; its probabilities differ from torch in float32 by at "
+        f"most {difference:.1e}.",
+        highlight=False,
+    )
+
+
+@app.command()
+def merge_masks(
+    mask: Annotated[
+        list[str],
+        typer.Option("-c", "--class", help="NAME=PATTERN of a class's mask; later ones win."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="TIFF stack to write.")],
+    threshold: Annotated[float, typer.Option(help="Voxels above it belong to the class.")] = 0,
+) -> None:
+    """Merge binary masks into one stack of class indices, for the sheet's truth column."""
+    from parafovea.formats.class_masks import merge_masks as merge
+
+    with readable_errors():
+        counts = merge(_masks(mask), output, threshold=threshold)
+    for name, (index, voxels) in counts.items():
+        console.print(f"{index}  {escape(name)}: {voxels} voxels", highlight=False)
+    console.print(f"{escape(str(output))} is written; 0 is background.", highlight=False)
+
+
+def _masks(texts: list[str]) -> dict[str, str]:
+    masks: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise ConfigError(f"{text!r} is not NAME=PATTERN: such as mitochondrion='masks/*.png'")
+        if name in masks:
+            raise ConfigError(f"class {name!r} is given twice: keep one")
+        masks[name] = path
+    return masks
+
+
+@app.command()
+def import_model(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="best.pkl, checkpoint_epoch_*.pkl, or the folder of a run.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Model folder to write: resources/models/NAME.")
+    ],
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Folder of the DINOv3 weights, or their name; else what the file says."),
+    ] = None,
+    spacing: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size along z y x, in nanometer; else what the file says."),
+    ] = None,
+    context_spacing: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size of the context along z y x, in nanometer."),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("-c", "--class", help="Name of a class, the background first; repeat it."),
+    ] = None,
+) -> None:
+    """Write a DINOv3UNet3D checkpoint as a model folder; nothing in it is executed."""
+    with readable_errors():
+        # loads torch, which takes seconds
+        from parafovea.models.model_json import read_spec
+        from parafovea.upstream.importing import import_model as import_checkpoint
+
+        notes = import_checkpoint(
+            checkpoint,
+            output,
+            weights=weights,
+            spacing=spacing,
+            context_spacing=context_spacing,
+            classes=name or (),
+        )
+        origin = read_spec(output).training["upstream"]
+    for note in notes:
+        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
+    text = f"{output} is made from {origin['file']}, SHA-256 {origin['sha256']}."
+    console.print(escape(text), highlight=False)
+
+
+@app.command()
+def config_docs(
+    folder: Annotated[Path, typer.Option(help="Where README.md and the schema lie.")] = Path(
+        "config"
+    ),
+) -> None:
+    """Write the config's JSON schema and the parameter table of its README anew."""
+    from parafovea.storage.store import replacing
+
+    readme = folder / "README.md"
+    with readable_errors():
+        if not readme.is_file():
+            raise ConfigError(f"{readme} is not there: run this in the root of the repository")
+        page = with_table(readme.read_text(encoding="utf-8"), table_text())
+        for path, text in ((readme, page), (folder / "config.schema.json", schema_text())):
+            with replacing(path) as partial:
+                partial.write_text(text, encoding="utf-8")
+    console.print(f"{escape(str(folder))} is up to date.", highlight=False)

@@ -1,0 +1,192 @@
+"""The command that predicts scans, or a folder of tiles, without a sample sheet."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from parafovea.cli.terminal import console, errors, readable_errors
+from parafovea.config import read_settings
+from parafovea.config.sources import is_tile_folder
+from parafovea.errors import ConfigError
+
+app = typer.Typer()
+
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+#: Tiles that are no good whose reasons are printed.
+SHOWN = 5
+
+
+@app.command()
+def predict(
+    scan: Annotated[
+        str | None,
+        typer.Argument(help="Scan: a file, a folder of slices, of a DICOM series, or of tiles."),
+    ] = None,
+    task: Annotated[str, typer.Option(help="Task of the config.")] = "nodules",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder of the results; with --input-dir of all."),
+    ] = None,
+    input_dir: Annotated[
+        Path | None,
+        typer.Option("--input-dir", help="Folder of scans, or of tiles, instead of one scan."),
+    ] = None,
+    metadata: Annotated[
+        str, typer.Option(help="What the scan does not say itself, as in a sheet: spacing=…")
+    ] = "",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Windows, or tiles, in one call of the network.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:1; a GPU by itself where there is one.")
+    ] = None,
+    no_amp: Annotated[
+        bool, typer.Option("--no-amp", help="Compute in float32, in no half precision.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Predict tiles anew that are finished.")
+    ] = False,
+    num_workers: Annotated[int, typer.Option(min=1, help="Scans at a time.")] = 1,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep volumes, features and predictions.")
+    ] = False,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option("--config", help="Config file laid over config/config.yaml; repeatable."),
+    ] = None,
+) -> None:
+    """Predict a scan, all scans of a folder, or a folder of tiles, without a sample sheet."""
+    with readable_errors():
+        given = scan if input_dir is None else str(input_dir)
+        if given is None or (scan is not None and input_dir is not None):
+            raise ConfigError("give one scan, or --input-dir with a folder of scans or tiles")
+        settings = read_settings(DEFAULT_CONFIG, *(config or []))
+        chosen = settings.tasks.get(task)
+        tiles = chosen is not None and is_tile_folder(
+            given, kind=chosen.kind, results=settings.results
+        )
+        # loads torch, which takes seconds
+        from parafovea.drivers.predict_scans import (
+            Summary,
+            project_of,
+            scan_name,
+            scans_in,
+            write_summary,
+        )
+        from parafovea.drivers.predict_tiles import on_device
+
+        if scan is not None or tiles:
+            place = output or Path("results") / scan_name(given)
+            scans, results = {place.name: given}, place.parent
+        else:
+            scans, results = scans_in(Path(given)), output or Path("results")
+        if overwrite and not tiles:
+            raise ConfigError(f"--overwrite is for tiles, but {given} is none of their folders")
+        with on_device(device):
+            project = project_of(
+                settings,
+                scans,
+                task=task,
+                results=results,
+                metadata=metadata,
+                batch_size=batch_size,
+                full_precision=no_amp,
+                overwrite=overwrite,
+            )
+            if tiles:
+                _predict_tiles(project, place)
+                return
+            done = _run(project, keep=keep, workers=min(num_workers, len(scans)))
+        summary = Summary.of(done)
+        if scan is None:
+            write_summary(results / "summary.json", summary)
+    for name, reason in summary.failed.items():
+        errors.print(f"[bold red]error[/] {escape(f'{name}: {reason}')}", highlight=False)
+    _tell(summary)
+    for each in done:
+        if each.error is None:
+            page = Path(project.folder(each.scan)) / "report.html"
+            console.print(f"The report is {escape(str(page))}", highlight=False)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _tell(summary: Any) -> None:
+    """Print the numbers of a summary."""
+    numbers = {key: value for key, value in asdict(summary).items() if not _is_list(value)}
+    width = max(map(len, numbers)) + 1
+    for key, value in numbers.items():
+        console.print(f"{key.replace('_', ' '):{width}s} {value}", highlight=False)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | dict)
+
+
+def _predict_tiles(project, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    """Predict a folder of tiles, with a bar on the terminal, and tell what became of them."""
+    from parafovea.drivers.predict_scans import write_summary
+    from parafovea.drivers.predict_tiles import predict_folder
+
+    with _bars() as progress:
+        bar = progress.add_task(folder.name, total=1.0)
+
+        def observer(stage: str, share: float) -> None:
+            progress.update(bar, completed=share, description=f"{folder.name} {stage}")
+
+        page, summary = predict_folder(project, folder.name, observer=observer)
+        progress.update(bar, completed=1.0, description=folder.name)
+    write_summary(folder / "summary.json", summary)
+    for text in summary.fallbacks:
+        errors.print(f"[yellow]warning[/] {escape(text)}", highlight=False)
+    for reason in list(summary.quarantined.values())[:SHOWN]:
+        errors.print(f"[yellow]warning[/] {escape(reason)}", highlight=False)
+    if summary.num_quarantined > SHOWN:
+        listed = folder / "quarantine.tsv"
+        errors.print(f"[yellow]warning[/] {escape(str(listed))} lists all of them")
+    _tell(summary)
+    console.print(f"The tiles are in {escape(str(folder / 'tiles'))}", highlight=False)
+    console.print(f"The report is {escape(str(page))}", highlight=False)
+
+
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=errors,
+    )
+
+
+def _run(project, *, keep: bool, workers: int):  # type: ignore[no-untyped-def]
+    """Return what became of each scan, with a bar on the terminal."""
+    from parafovea.drivers.predict_scans import predict_scan, predict_scans
+
+    done = []
+    with _bars() as progress:
+        if workers == 1:
+            for number, name in enumerate(project.samples, start=1):
+                label = f"{name} ({number} of {len(project.samples)})"
+                bar = progress.add_task(label, total=1.0)
+
+                def observer(stage: str, share: float, bar=bar, label=label) -> None:  # type: ignore[no-untyped-def]
+                    progress.update(bar, completed=share, description=f"{label} {stage}")
+
+                done.append(predict_scan(project, name, keep=keep, observer=observer))
+                progress.update(bar, completed=1.0, description=label)
+        else:
+            bar = progress.add_task("scans", total=len(project.samples))
+            for result in predict_scans(project, workers=workers, keep=keep):
+                done.append(result)
+                progress.advance(bar)
+    return done

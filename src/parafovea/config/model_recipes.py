@@ -1,0 +1,96 @@
+"""What each task's model expects of its input: from the training block, or from `model.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from parafovea.config.schema import Task
+from parafovea.errors import ModelError
+from parafovea.models.model_json import read_spec, require_cacheable
+from parafovea.settings.recipe import BackboneSpec, Recipe
+
+WEIGHTS = "model.safetensors"
+
+
+def trained_models(tasks: Mapping[str, Task]) -> dict[str, str]:
+    """Return the name of the task that trains each model folder.
+
+    Raises
+    ------
+    ModelError
+        If two tasks train the same folder.
+    """
+    trained: dict[str, str] = {}
+    for name, task in tasks.items():
+        if task.training is None:
+            continue
+        if task.model in trained:
+            raise ModelError(
+                f"tasks {trained[task.model]!r} and {name!r} both train {task.model}: "
+                "give each a model folder of its own"
+            )
+        trained[task.model] = name
+    return trained
+
+
+def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
+    """Return what a task's model expects of its input, with the task's overrides on top.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    tasks : mapping of str to Task
+        All tasks: one of them may train the model that this one uses.
+
+    Returns
+    -------
+    Recipe
+        Of the training block if there is one for the folder, else of its `model.json`.
+
+    Raises
+    ------
+    ModelError
+        If the model folder is needed and not complete.
+    """
+    trainer = trained_models(tasks).get(task.model)
+    training = None if trainer is None else tasks[trainer].training
+    recipe: Recipe = _stored_recipe(Path(task.model)) if training is None else training.recipe
+    require_cacheable(recipe, task.model)
+    if training is not None and "compatibility" in recipe.backbone.arguments:
+        raise ModelError(
+            f"the recipe that trains {task.model} has a backbone in compatibility mode, which only "
+            "reproduces imported models: leave the argument `compatibility` out"
+        )
+    return recipe.model_copy(update=task.overrides.given)
+
+
+def weight_files(backbone: BackboneSpec) -> list[str]:
+    """Return the files on this machine that a backbone's weights are read from.
+
+    Parameters
+    ----------
+    backbone : BackboneSpec
+        Any backbone.
+
+    Returns
+    -------
+    list of str
+        Sorted; empty for a backbone without weights, or with weights of the hub, which its name
+        and revision tell apart.
+    """
+    folder = Path(str(backbone.arguments.get("weights", ""))).expanduser()
+    if "weights" not in backbone.arguments or not folder.is_dir():
+        return []
+    return sorted(str(file) for p in ("*.json", "*.safetensors") for file in folder.glob(p))
+
+
+def _stored_recipe(folder: Path) -> Recipe:
+    spec = read_spec(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(
+            f"model folder {folder} has no {WEIGHTS}: give the folder of a complete model, or add "
+            "a `training` block to the task, which makes it"
+        )
+    return spec

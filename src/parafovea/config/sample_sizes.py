@@ -1,0 +1,107 @@
+"""How large a sample is, as far as it can be known before the run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from parafovea.config.checks import PHANTOM
+from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings
+from parafovea.config.sheet import Sample
+from parafovea.errors import ParafoveaError
+from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.placement import Stated, settle
+from parafovea.formats.source_grid import source_grid
+from parafovea.geometry.grid import Grid, Shape, Vector
+from parafovea.settings.recipe import Recipe
+
+#: Voxels along z, y, x of a sample whose source cannot be opened yet.
+UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
+
+
+def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: str) -> Grid:
+    """Return the grid of a sample's source, in the unit of its model.
+
+    A source that cannot be opened counts as `UNKNOWN_SHAPE` voxels of the model's spacing: the job
+    that reads it says what is wrong.
+
+    Parameters
+    ----------
+    sample : Sample
+        Line of the sheet.
+    recipe : Recipe
+        What the sample's model expects.
+    phantoms : Phantoms
+        Size of the phantoms of each kind, which are not there yet.
+    results : str
+        Folder of results.
+    """
+    if sample.source.startswith(f"{results}/phantoms/"):
+        found = PHANTOM.fullmatch(sample.source.rpartition("/")[2])
+        if found is not None and found["kind"] in Phantoms.kinds():
+            return phantom_grid(phantoms.of(found["kind"])).converted(recipe.unit)
+    with contextlib.suppress(ParafoveaError):
+        return source_grid(
+            sample.source,
+            metadata=parse_metadata(sample.metadata, folder=Path()),
+            finer_than=recipe.spacing,
+            unit=recipe.unit,
+            bands=recipe.bands,
+        ).converted(recipe.unit)
+    return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
+
+
+def result_grid(source: Grid, recipe: Recipe, *, output_scale: Vector) -> Grid:
+    """Return the grid of what a sample is made for, before it is there.
+
+    Parameters
+    ----------
+    source : Grid
+        Of the sample's source, in the unit of its model.
+    recipe : Recipe
+        Of its model.
+    output_scale : tuple of float
+        Voxels of the prediction per voxel of the model's grid along z, y, x.
+
+    Returns
+    -------
+    Grid
+        That of the prediction; a heatmap has the voxels of the scan instead, and a refined image
+        the pixels of the mosaic.
+    """
+    if recipe.kind in ("detection", "refinement"):
+        return source
+    volume = source.resampled(recipe.spacing)
+    if all(scale == 1 for scale in output_scale):
+        return volume
+    return volume.resampled([s / k for s, k in zip(volume.spacing, output_scale, strict=True)])
+
+
+def placed(grid: Grid, metadata: str) -> Grid:
+    """Return the grid of a result as a sample's metadata has it: what it states wins."""
+    said = parse_metadata(metadata, folder=Path())
+    stated = Stated(grid.spacing, grid.unit, grid.origin)
+    return Grid(grid.shape, *settle("the result", stated, said))
+
+
+def tile_grid(sizes: Mapping[tuple[int, int], int], recipe: Recipe) -> Grid:
+    """Return the grid of tiles as planes of a volume, as a model learns from them.
+
+    Parameters
+    ----------
+    sizes : mapping of (int, int) to int
+        Number of tiles of each height and width.
+    recipe : Recipe
+        Of the model, whose pixels tiles have.
+    """
+    height, width = (max((size[axis] for size in sizes), default=1) for axis in (0, 1))
+    return Grid((max(1, sum(sizes.values())), height, width), recipe.spacing, unit=recipe.unit)
+
+
+def phantom_grid(phantom: PhantomSettings | LandscapeSettings) -> Grid:
+    """Return the grid of the phantoms of a kind; a folder of tiles counts as a slice a tile."""
+    if isinstance(phantom, LandscapeSettings):
+        side, pixel = max(phantom.sizes), phantom.pixel_size
+        return Grid((sum(phantom.tiles), side, side), (pixel, pixel, pixel), unit="meter")
+    return Grid(phantom.shape, phantom.spacing, unit=phantom.unit)

@@ -1,0 +1,193 @@
+"""The config as a pydantic model: the one source of truth for keys, defaults and limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from parafovea.geometry.grid import METRES
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.postprocess import DetectionSettings, PostprocessSettings, TriageSettings
+from parafovea.settings.quality import QualitySettings
+from parafovea.settings.recipe import Kind, Overrides, PositiveInt, ShapeTuple, SpacingTuple, Strict
+from parafovea.settings.report import ReportSettings, TileReportSettings, VisualizationSettings
+from parafovea.settings.training import TrainingSettings
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+#: The settings that only tasks of one kind have.
+BLOCKS = {
+    "segmentation": ("postprocess", "report"),
+    "detection": ("detection", "triage", "visualization"),
+}
+
+
+class PhantomSettings(Strict):
+    """The phantom volumes of one kind that the workflow makes when a sample asks for them."""
+
+    shape: ShapeTuple = Field((96, 192, 192), description="Voxels along z, y, x.")
+    spacing: SpacingTuple = Field((16.0, 16.0, 16.0), description="Voxel size along z, y, x.")
+    unit: str = Field("nanometer", description="Unit of the spacing.")
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, unit: str) -> str:
+        if unit not in METRES:
+            raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
+        return unit
+
+
+class ChestSettings(PhantomSettings):
+    """The phantom scans of a chest."""
+
+    shape: ShapeTuple = Field((96, 160, 160), description="Voxels along z, y, x.")
+    spacing: SpacingTuple = Field((3.0, 2.2, 2.2), description="Voxel size along z, y, x.")
+    unit: str = Field("millimeter", description="Unit of the spacing.")
+
+
+class LandscapeSettings(Strict):
+    """The folders of tiles of one kind that the workflow cuts from phantom landscapes."""
+
+    tiles: list[PositiveInt] = Field(
+        [16, 8], min_length=1, description="Number of tiles of each size."
+    )
+    sizes: list[Annotated[int, Field(ge=16, le=4096)]] = Field(
+        [128, 96], min_length=1, description="Side of the tiles of each size, in pixels."
+    )
+    pixel_size: float = Field(10.0, ge=1, le=100, description="Side of a pixel, in metres.")
+
+    @model_validator(mode="after")
+    def _one_number_a_size(self) -> LandscapeSettings:
+        if len(self.tiles) != len(self.sizes):
+            raise ValueError(
+                f"tiles {self.tiles} and sizes {self.sizes} differ in length: give one number of "
+                "tiles for each size"
+            )
+        return self
+
+
+class SceneSettings(LandscapeSettings):
+    """The folders of tiles of one size, to train on."""
+
+    tiles: list[PositiveInt] = Field(
+        [64], min_length=1, description="Number of tiles of each size."
+    )
+    sizes: list[Annotated[int, Field(ge=16, le=4096)]] = Field(
+        [128], min_length=1, description="Side of the tiles of each size, in pixels."
+    )
+
+
+class Phantoms(Strict):
+    """The phantoms that samples can ask for, by kind."""
+
+    cell: PhantomSettings = PhantomSettings()
+    chest: ChestSettings = ChestSettings()
+    landscape: LandscapeSettings = LandscapeSettings()
+    scene: SceneSettings = SceneSettings()
+
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Return the names of the kinds."""
+        return tuple(cls.model_fields)
+
+    def of(self, kind: str) -> PhantomSettings | LandscapeSettings:
+        """Return the settings of one of the kinds."""
+        found: PhantomSettings | LandscapeSettings = getattr(self, kind)
+        return found
+
+
+#: Sizes of the phantom volumes, by kind, where the config does not say others.
+PHANTOM_SIZES: dict[Literal["cell", "chest"], PhantomSettings] = {
+    "cell": PhantomSettings(),
+    "chest": ChestSettings(),
+}
+
+
+class InputSettings(Strict):
+    """How sources are read."""
+
+    nonfinite: Literal["error"] | Annotated[float, Field(allow_inf_nan=False)] = Field(
+        "error",
+        description="Voxels that are NaN or infinite: `error` stops the sample; a number, in the "
+        "source's own values, takes their place.",
+    )
+
+
+class TileSettings(Strict):
+    """How folders of tiles are worked through."""
+
+    overwrite: bool = Field(
+        False,
+        description="Predict tiles anew that are finished: whole, and made by the same model and "
+        "settings from the same input.",
+    )
+    strict: bool = Field(
+        False,
+        description="Fail where a tile cannot be used; else it is listed in quarantine.tsv with "
+        "its reason, and the others go on.",
+    )
+
+
+class Task(Strict):
+    """What is done with a sample: a model, and how its answer is turned into results."""
+
+    kind: Kind = Field(
+        "segmentation",
+        description="What the result is: `segmentation`, classes and objects; `detection`, a "
+        "heatmap and the detections in it; `refinement`, the same bands, better. Its model has to "
+        "be of this kind.",
+    )
+    model: NonEmpty = Field(description="Model folder: model.json and model.safetensors.")
+    overrides: Overrides = Overrides()
+    input: InputSettings = InputSettings()
+    tiles: TileSettings = TileSettings()
+    inference: InferenceSettings = InferenceSettings()
+    postprocess: PostprocessSettings = PostprocessSettings()
+    detection: DetectionSettings = DetectionSettings()
+    triage: TriageSettings = TriageSettings()
+    quality: QualitySettings = QualitySettings()
+    report: ReportSettings = ReportSettings()
+    tile_report: TileReportSettings = TileReportSettings()
+    visualization: VisualizationSettings = VisualizationSettings()
+    training: TrainingSettings | None = Field(
+        None, description="Makes the model folder; null uses the folder as it is."
+    )
+    predict_training: bool = Field(
+        False,
+        description="Also segment the samples that the model learns from or is chosen by.",
+    )
+
+    @model_validator(mode="after")
+    def _blocks_of_its_kind(self) -> Task:
+        for kind, blocks in BLOCKS.items():
+            given = [name for name in blocks if name in self.model_fields_set]
+            if kind != self.kind and given:
+                raise ValueError(
+                    f"{' and '.join(given)} has no meaning for a task of kind {self.kind}: leave "
+                    f"it out, or set kind: {kind}"
+                )
+        return self
+
+
+class Settings(Strict):
+    """The whole config."""
+
+    samples: NonEmpty = Field("config/samples.tsv", description="Path of the sample sheet.")
+    results: NonEmpty = Field("results", description="Folder of everything that is made.")
+    keep_features: bool = Field(
+        True, description="Keep features and shards; false deletes them once they are used."
+    )
+    phantoms: Phantoms = Phantoms()
+    study: NonEmpty | None = Field(
+        None, description="Config file of the context study, which the target `figures` draws."
+    )
+    tasks: dict[str, Task] = Field(min_length=1, description="Tasks, by the name the sheet uses.")
+
+    @field_validator("results")
+    @classmethod
+    def _plain_folder(cls, folder: str) -> str:
+        plain = folder.rstrip("/")
+        if not plain or any(c in plain for c in "{}<>*?[]"):
+            raise ValueError(f"folder {folder!r} must be a plain path without {{ }} < > * ? [ ]")
+        return plain

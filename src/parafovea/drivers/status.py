@@ -1,0 +1,139 @@
+"""How far each sample is: which stages are done, stale or missing, as Snakemake itself sees it."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parafovea.config import Project
+from parafovea.errors import ConfigError
+from parafovea.storage.layout import STAGES, disk_use, stage_of
+
+#: States of an output, the one that a reader has to know first coming first.
+STATES = ("missing", "stale", "removed", "done")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One file or folder that the workflow makes.
+
+    Parameters
+    ----------
+    path : str
+        As the rules name it.
+    rule : str
+        Which rule makes it.
+    state : {"missing", "stale", "removed", "done"}
+        stale: there, but a run would make it again; removed: was only needed on the way.
+    """
+
+    path: str
+    rule: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStatus:
+    """How far one sample is.
+
+    Parameters
+    ----------
+    name : str
+        Of the sample.
+    stages : mapping of str to str
+        A word or two for each stage of `STAGES`; empty where the sample has no such stage.
+    bytes_used : int
+        What its folder takes on disk, links not followed.
+    """
+
+    name: str
+    stages: Mapping[str, str]
+    bytes_used: int
+
+
+def ask_snakemake(snakefile: Path, configs: Sequence[Path] = ()) -> tuple[Output, ...]:
+    """Return all outputs of the workflow with their states, by `snakemake --summary`.
+
+    Parameters
+    ----------
+    snakefile : Path
+        Of the workflow.
+    configs : sequence of Path
+        Config files laid over the workflow's own.
+
+    Raises
+    ------
+    ConfigError
+        If Snakemake cannot plan the workflow; its own message is passed on.
+    """
+    if not snakefile.is_file():
+        raise ConfigError(
+            f"{snakefile} is not there: run this in the root of the workflow, or name the file "
+            "with --snakefile"
+        )
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--summary"]
+    # the last one, or its list would take what follows for files, too
+    command += ["--configfile", *map(str, configs)] if configs else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise ConfigError(f"snakemake cannot plan the workflow: {done.stderr.strip()}")
+    return tuple(_outputs(done.stdout.splitlines()))
+
+
+def _outputs(lines: Iterable[str]) -> Iterable[Output]:
+    table = (line for line in lines if "\t" in line)
+    for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
+        yield Output(row["output_file"], row["rule"], _state(row["status"], row["plan"]))
+
+
+def _state(status: str, plan: str) -> str:
+    if status == "removed temp file":
+        return "missing" if plan == "update pending" else "removed"
+    if status == "missing":
+        return "missing"
+    return "stale" if plan == "update pending" else "done"
+
+
+def sample_status(project: Project, outputs: Sequence[Output]) -> tuple[SampleStatus, ...]:
+    """Return how far each sample is, in the order of the sheet."""
+    states: dict[str, dict[str, list[str]]] = {name: {} for name in project.samples}
+    for output in outputs:
+        name, _, inside = _below(output.path, project.settings.results).partition("/")
+        stage = stage_of(inside)
+        if stage is not None and name in states:
+            states[name].setdefault(stage, []).append(output.state)
+    return tuple(
+        SampleStatus(
+            name,
+            {stage: _words(found.get(stage, [])) for stage in STAGES},
+            disk_use(Path(project.folder(name))),
+        )
+        for name, found in states.items()
+    )
+
+
+def other_status(project: Project, outputs: Sequence[Output]) -> dict[str, str]:
+    """Return how far the rules are that belong to no sample, by rule."""
+    states: dict[str, list[str]] = {}
+    for output in outputs:
+        name, _, inside = _below(output.path, project.settings.results).partition("/")
+        if name not in project.samples or stage_of(inside) is None:
+            states.setdefault(output.rule, []).append(output.state)
+    return {rule: _words(found) for rule, found in states.items()}
+
+
+def _below(path: str, folder: str) -> str:
+    return path.removeprefix(f"{folder}/") if path.startswith(f"{folder}/") else ""
+
+
+def _words(states: Sequence[str]) -> str:
+    """Return the state of several outputs as a word, and how many of them where they differ."""
+    if not states:
+        return ""
+    worst = min(states, key=STATES.index)
+    count = states.count(worst)
+    return worst if count == len(states) else f"{count}/{len(states)} {worst}"

@@ -1,0 +1,158 @@
+"""Which files of a folder or an archive are the slices of one series.
+
+Of a header only what places and decodes its slice is read: nothing of the patient.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import pydicom
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from parafovea.errors import MissingSourceError, SourceError
+from parafovea.formats.dicom.contents import SUFFIXES, Contents
+from parafovea.formats.dicom.headers import ImageHeader, SliceHeader, transfer_syntax
+from parafovea.formats.source import readable
+
+# Scanners write numbers and names that break the standard's rules of spelling; a warning for each
+# slice tells nobody anything.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+#: All that is read of a header. No name, id, date or description of a patient is among them.
+_TAGS = tuple(
+    Tag(name)
+    for name in (
+        "SOPClassUID",
+        "Modality",
+        "SeriesInstanceUID",
+        "SliceThickness",
+        "SpacingBetweenSlices",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "PixelSpacing",
+        "BitsAllocated",
+        "BitsStored",
+        "PixelRepresentation",
+        "RescaleIntercept",
+        "RescaleSlope",
+    )
+)
+_PIXELS = Tag("PixelData")
+#: Transfer syntaxes in which pixels lie in the file as they are.
+_PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+
+
+def read_headers(contents: Contents, *, series: str | None = None) -> list[SliceHeader]:
+    """Return the slices of one series; what is no image is left out.
+
+    Parameters
+    ----------
+    contents : Contents
+        A folder or an archive.
+    series : str, optional
+        SeriesInstanceUID of the wanted one; needed where there are several.
+
+    Returns
+    -------
+    list of SliceHeader
+        In the order of the files' names.
+
+    Raises
+    ------
+    MissingSourceError
+        If there is no slice.
+    SourceError
+        If a slice is damaged, truncated, compressed in an unknown way or not described well
+        enough; or if there are several series and nobody says which.
+    """
+    images: dict[str, list[ImageHeader]] = {}
+    others: list[str] = []
+    with contents.opened() as open_file, warnings.catch_warnings():
+        # about files that are no DICOM in spite of their names; errors follow
+        warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
+        for name in contents.sizes:
+            with open_file(name) as file:
+                found = _image(file, name, contents)
+            if isinstance(found, str):
+                others.append(found)
+            elif found is not None:
+                images.setdefault(found.series, []).append(found)
+    if not images:
+        held = f" (other DICOM objects: {_listed(others)})" if others else ""
+        raise MissingSourceError(
+            f"{contents.path} holds no DICOM slice{held}: give the folder or archive of a series"
+        )
+    return [image.described() for image in _chosen(contents.path, images, series)]
+
+
+def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str | None:
+    """Return an image, the kind of another DICOM object, or None for what is not DICOM."""
+    label = contents.label(name)
+    with readable(label, pydicom.errors.InvalidDicomError):
+        named = name.lower().endswith(SUFFIXES)
+        if file.read(132)[128:] != b"DICM" and not named:
+            return None
+        file.seek(0)
+        pixels: list[int] = []
+
+        def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+            if tag == _PIXELS:
+                # the value follows tag and length, and the type where it is spelled out
+                pixels.append(length)
+                pixels.append(8 if vr is None else 12)
+            return bool(tag >= _PIXELS)
+
+        header = read_partial(file, stop_when=at_pixels, force=named, specific_tags=list(_TAGS))
+        kind = UID(
+            header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""
+        )
+        if kind and not kind.name.endswith("Image Storage"):
+            return str(kind.name).removesuffix(" Storage")
+        if not pixels:
+            raise SourceError(
+                f"{label} has no pixels: it is no image, or truncated; remove it or copy it again"
+            )
+        held = None
+        if transfer_syntax(header) in _PLAIN:
+            held = min(pixels[0], contents.sizes[name] - file.tell() - pixels[1])
+        return ImageHeader(name, label, header, held)
+
+
+def _chosen(
+    path: str, images: dict[str, list[ImageHeader]], series: str | None
+) -> Sequence[ImageHeader]:
+    listed = "; ".join(
+        f"{uid or 'without a SeriesInstanceUID'} ({_counted(found)})"
+        for uid, found in list(images.items())[:8]
+    )
+    if series is not None:
+        if series in images:
+            return images[series]
+        raise SourceError(f"{path} holds no series {series}: it holds {listed}")
+    if len(images) > 1:
+        raise SourceError(
+            f"{path} holds {len(images)} series: write series=UID in the metadata column of its "
+            f"line in the sample sheet, with one of {listed}"
+        )
+    return next(iter(images.values()))
+
+
+def _counted(images: Sequence[ImageHeader]) -> str:
+    first = images[0].header
+    size = f"{first.get('Columns', '?')} x {first.get('Rows', '?')}"
+    slices = "1 slice" if len(images) == 1 else f"{len(images)} slices"
+    return f"{slices} of {size}, {first.get('Modality', 'no modality')}, as {images[0].label}"
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(kinds))

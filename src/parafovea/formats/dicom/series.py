@@ -1,0 +1,132 @@
+"""A DICOM series as a lazy volume: folder or zip archive, sorted by position."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.pixels import pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from parafovea.errors import SourceError
+from parafovea.formats.dicom.contents import Contents, FolderContents, OpenFile, ZipContents
+from parafovea.formats.dicom.headers import SliceHeader
+from parafovea.formats.dicom.selection import read_headers
+from parafovea.formats.dicom.stacking import stack
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.placement import Stated, place
+from parafovea.formats.source import Array, Slices, Source, bounded, pick_channel, readable
+
+#: Bytes of decoded slices that are kept, since boxes side by side need the same ones.
+KEPT_BYTES = 64 * 2**20
+
+
+def open_dicom(path: str, *, metadata: SourceMetadata) -> Source:
+    """Open a series of DICOM slices, one a file.
+
+    Parameters
+    ----------
+    path : str
+        A folder, searched with the folders in it, or a .zip of one. What is no image, such as
+        RTSTRUCT, is left out.
+    metadata : SourceMetadata
+        From the user; `series` chooses among several. A spacing changes the grid, and the affine
+        only where the files do not state it.
+
+    Returns
+    -------
+    Source
+        Slices sorted along their normal; values rescaled by the slope and intercept of each slice,
+        in the narrowest of int16, int32 and float32 that holds them exactly.
+
+    Raises
+    ------
+    MissingSourceError
+        If there is no slice.
+    SourceError
+        If slices are damaged, truncated, missing, doubled or different, if they cannot be decoded,
+        or if there are several series and nobody says which.
+    """
+    zipped = path.lower().endswith(".zip")
+    contents: Contents = ZipContents(path) if zipped else FolderContents(path)
+    pick_channel(path, 1, metadata.channel)
+    with readable(path, zipfile.BadZipFile):
+        found = stack(path, read_headers(contents, series=metadata.series))
+    array = DicomVolume(contents, found.slices)
+    grid = place(path, array.shape, Stated(found.spacing, "millimeter"), metadata)
+    affine = found.affine(grid.converted("millimeter").spacing)
+    return Source(path, array, grid, affine=affine, series=found.slices[0].series)
+
+
+class DicomVolume:
+    """The voxels (z, y, x) of a series, decoded slice by slice when they are asked for.
+
+    Parameters
+    ----------
+    contents : Contents
+        Where the files are.
+    slices : sequence of SliceHeader
+        In the order of z, of one size.
+    """
+
+    def __init__(self, contents: Contents, slices: tuple[SliceHeader, ...]) -> None:
+        self._contents = contents
+        self._slices = slices
+        self.shape = (len(slices), *slices[0].shape)
+        self.dtype = _value_dtype(slices)
+        self._kept: OrderedDict[int, Array] = OrderedDict()
+        plane = self.shape[1] * self.shape[2] * self.dtype.itemsize
+        self._keep = max(1, KEPT_BYTES // max(1, plane))
+
+    def __getitem__(self, index: Slices) -> Array:
+        """Return the voxels of three slices of step 1, (z, y, x)."""
+        z, y, x = bounded(index, self.shape)
+        out = np.empty([s.stop - s.start for s in (z, y, x)], self.dtype)
+        with (
+            readable(self._contents.path, zipfile.BadZipFile),
+            self._contents.opened() as open_file,
+        ):
+            for row, k in enumerate(range(z.start, z.stop)):
+                out[row] = self._plane(open_file, k)[y, x]
+        return out
+
+    def _plane(self, open_file: OpenFile, k: int) -> Array:
+        plane = self._kept.get(k)
+        if plane is None:
+            plane = self._decoded(open_file, self._slices[k])
+            while len(self._kept) >= self._keep:
+                self._kept.popitem(last=False)
+            self._kept[k] = plane
+        return plane
+
+    def _decoded(self, open_file: OpenFile, header: SliceHeader) -> Array:
+        with (
+            readable(header.label, AttributeError, NotImplementedError, zipfile.BadZipFile),
+            open_file(header.name) as file,
+        ):
+            if header.syntax == DeflatedExplicitVRLittleEndian:
+                stored: Array = pixel_array(dcmread(file), raw=True)
+            else:  # without what else is in the file
+                stored = pixel_array(file, raw=True, transfer_syntax_uid=header.syntax)
+            if stored.shape != header.shape:
+                raise SourceError(
+                    f"{header.label} gave {stored.shape} pixels instead of {header.shape}: "
+                    "copy it again"
+                )
+            if (header.slope, header.intercept) == (1.0, 0.0):
+                return stored.astype(self.dtype)
+            scaled: Array = stored * np.float64(header.slope) + header.intercept
+            return scaled.astype(self.dtype)
+
+
+def _value_dtype(slices: tuple[SliceHeader, ...]) -> np.dtype[Any]:
+    whole = all(s.slope.is_integer() and s.intercept.is_integer() for s in slices)
+    ends = [v * s.slope + s.intercept for s in slices for v in s.stored_range]
+    for name in ("int16", "int32"):
+        limits = np.iinfo(name)
+        if whole and limits.min <= min(ends) and max(ends) <= limits.max:
+            return np.dtype(name)
+    return np.dtype(np.float32)

@@ -1,0 +1,163 @@
+"""How slices stack up to a volume: sorted along their normal, evenly spaced, none missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.errors import SourceError
+from parafovea.formats.dicom.headers import SliceHeader
+from parafovea.geometry.scan_space import LPS_TO_RAS
+
+Floats = NDArray[np.float64]
+
+#: Slices closer than this, in millimetres, lie at one place.
+SAME_PLACE = 0.01
+#: How far a slice may be from its place in an even stack, in distances between slices, and in
+#: millimetres, since some scanners round positions to a tenth of one.
+UNEVEN = 0.1
+ROUNDED = 0.1
+#: How much slices may shift sideways from one to the next, in distances between slices.
+SHEAR = 0.01
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices in the order of z, and where they lie.
+
+    Parameters
+    ----------
+    slices : tuple of SliceHeader
+        Sorted along the normal of the slices.
+    spacing : tuple of float or None
+        Along z, y, x in millimetres; None where the files do not say it.
+    directions : ndarray
+        (3, 3) float64; columns are unit vectors along the array's x, y, z in LPS.
+    """
+
+    slices: tuple[SliceHeader, ...]
+    spacing: tuple[float | None, float | None, float | None]
+    directions: Floats
+
+    def affine(self, spacing: Sequence[float]) -> Floats:
+        """Return the affine from voxel (x, y, z, 1) to RAS millimetres.
+
+        Parameters
+        ----------
+        spacing : sequence of float
+            Along z, y, x, for the axes of which the files say nothing.
+        """
+        lengths = [
+            other if own is None else own for own, other in zip(self.spacing, spacing, strict=True)
+        ]
+        affine = np.eye(4)
+        affine[:3, :3] = self.directions * lengths[::-1]
+        affine[:3, 3] = self.slices[0].position
+        return LPS_TO_RAS @ affine
+
+
+def stack(path: str, slices: Sequence[SliceHeader]) -> Stack:
+    """Return the volume that slices of one series make.
+
+    Parameters
+    ----------
+    path : str
+        Of the series, for messages.
+    slices : sequence of SliceHeader
+        In any order.
+
+    Raises
+    ------
+    SourceError
+        If slices differ in size, spacing or orientation, lie at one place, are missing or are
+        unevenly spaced; names the files.
+    """
+    first = slices[0]
+    _check_alike(slices, "pixels (rows, columns)", lambda s: s.shape, 0)
+    _check_alike(slices, "pixel spacing in mm", lambda s: s.pixel_spacing or (0, 0), 1e-4)
+    _check_alike(slices, "orientation", lambda s: (*s.row, *s.column), 1e-3)
+    row, column = np.asarray(first.row), np.asarray(first.column)
+    gram = np.array([[row @ row, row @ column], [column @ row, column @ column]])
+    if not np.allclose(gram, np.eye(2), atol=1e-3):
+        raise SourceError(
+            f"{first.label} states the orientation {(*first.row, *first.column)}, which is not two "
+            "directions at a right angle: export the series again"
+        )
+    normal = np.cross(row, column)
+    ordered = sorted(slices, key=lambda s: float(normal @ s.position))
+    y, x = first.pixel_spacing or (None, None)
+    directions = np.stack([row, column, normal], axis=1)
+    if len(ordered) == 1:
+        return Stack((first,), (first.thickness, y, x), directions)
+    places = np.array([normal @ s.position for s in ordered])
+    _check_places(path, ordered, places)
+    span = np.subtract(ordered[-1].position, ordered[0].position)
+    step = span / (len(ordered) - 1)
+    sideways = np.linalg.norm(step - (step @ normal) * normal)
+    if sideways > SHEAR * np.linalg.norm(step):
+        raise SourceError(
+            f"{path} has slices that shift sideways by {sideways:.3g} mm from one to the next, as "
+            "of a tilted gantry: resample it to a straight volume first, as dcm2niix does"
+        )
+    directions[:, 2] = step / np.linalg.norm(step)
+    return Stack(tuple(ordered), (float(np.linalg.norm(step)), y, x), directions)
+
+
+def _check_alike(
+    slices: Sequence[SliceHeader],
+    what: str,
+    values: Callable[[SliceHeader], Sequence[float]],
+    tolerance: float,
+) -> None:
+    expected = np.asarray(values(slices[0]), dtype=np.float64)
+    for other in slices[1:]:
+        found = np.asarray(values(other), dtype=np.float64)
+        if np.abs(found - expected).max() > tolerance:
+            raise SourceError(
+                f"{other.label} has the {what} {_numbers(found)}, but {slices[0].label} has "
+                f"{_numbers(expected)}: remove the slices that do not belong to the volume"
+            )
+
+
+def _check_places(path: str, slices: Sequence[SliceHeader], places: Floats) -> None:
+    gaps = np.diff(places)
+    same = np.flatnonzero(gaps < SAME_PLACE)
+    if same.size:
+        k = int(same[0])
+        pairs = "this pair" if same.size == 1 else f"this and {same.size - 1} more pairs"
+        raise SourceError(
+            f"{slices[k].label} and {slices[k + 1].label} lie at one place, "
+            f"{places[k]:.6g} mm along the scan ({pairs} of {path}): keep the slices of one "
+            "reconstruction or phase"
+        )
+    typical = float(np.median(gaps))
+    wide = np.flatnonzero(gaps > 1.5 * typical)
+    if wide.size:
+        k = int(wide[0])
+        count = sum(round(float(gap) / typical) - 1 for gap in gaps[wide])
+        raise SourceError(
+            f"{path} lacks {count} slice{'s' if count > 1 else ''}: from {slices[k].label} to "
+            f"{slices[k + 1].label} it is {gaps[k]:.6g} mm, elsewhere {typical:.6g} mm "
+            f"({_gaps(wide.size)}): copy or export the series again"
+        )
+    even = np.linspace(places[0], places[-1], len(places))
+    off = np.abs(places - even)
+    worst = int(off.argmax())
+    if off[worst] > max(UNEVEN * typical, ROUNDED):
+        raise SourceError(
+            f"{path} has slices of uneven distance, {gaps.min():.6g} to {gaps.max():.6g} mm: "
+            f"{slices[worst].label} is {off[worst]:.3g} mm off an even stack; keep the slices of "
+            "one distance, or resample the scan first"
+        )
+
+
+def _gaps(count: int) -> str:
+    return "the only gap" if count == 1 else f"one of {count} gaps"
+
+
+def _numbers(values: NDArray[Any]) -> str:
+    return "(" + ", ".join(f"{v:.6g}" for v in values) + ")"

@@ -1,0 +1,1 @@
+"""GeoTIFF files: mosaics as volumes of one plane, and tiles."""

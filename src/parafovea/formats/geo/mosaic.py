@@ -1,0 +1,110 @@
+"""A large GeoTIFF as a volume of one plane with bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.formats.geo.raster import Raster, open_raster
+from parafovea.formats.source import Slices, Source, bounded
+from parafovea.formats.tiles.options import TileOptions
+from parafovea.formats.tiles.tile import DEFAULT_BIOME, DEFAULT_MONTH
+from parafovea.geometry.grid import METRES, Grid, Vector
+
+#: Pixels around the measured ones over which their values are repeated.
+REACH = 64
+
+
+def open_mosaic(
+    path: str,
+    *,
+    bands: Sequence[str],
+    options: TileOptions,
+    spacing: Vector,
+    unit: str,
+    month: int | None = None,
+    biome: int | None = None,
+) -> Source:
+    """Open a GeoTIFF as a volume (band, 1, y, x), without reading its pixels.
+
+    Parameters
+    ----------
+    path : str
+        Of the file; it may be larger than memory.
+    bands : sequence of str
+        Bands to read.
+    options : TileOptions
+        What the user says of the numbers in the file.
+    spacing : tuple of float
+        Voxel size along z, y, x where the file has no place; along z it has no meaning.
+    unit : str
+        Of `spacing`.
+    month, biome : int, optional
+        What is known of the mosaic; June and biome 0 by default.
+
+    Returns
+    -------
+    Source
+        Reflectances float32. Where nothing was measured, the nearest measured pixel is repeated, so
+        that a gap is no edge to its neighbours; 0 farther than `REACH` from any.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, or lacks a band.
+    """
+    raster = open_raster(path, bands=bands, options=options)
+    _, height, width = raster.shape
+    y, x = spacing[1:]
+    if raster.pixel_size_m is not None:
+        y, x = (side / METRES[unit] for side in raster.pixel_size_m)
+    return Source(
+        path=path,
+        array=_Plane(raster),
+        grid=Grid((1, height, width), (spacing[0], y, x), unit=unit),
+        bands=tuple(bands),
+        conditions={
+            "month": (DEFAULT_MONTH if month is None else month,),
+            "biome": (DEFAULT_BIOME if biome is None else biome,),
+        },
+    )
+
+
+class _Plane:
+    """The bands of a raster as an array (band, 1, y, x)."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, raster: Raster) -> None:
+        self._raster = raster
+        self.shape = (1, *raster.shape[1:])
+
+    def __getitem__(self, index: Slices) -> NDArray[Any]:
+        """Return the voxels of three slices of step 1, (band, z, y, x)."""
+        planes, rows, columns = bounded(index, self.shape)
+        values, valid = self._raster.read_valid(rows, columns)
+        if valid is not None:
+            values = self._filled(rows, columns)
+        return values[:, None][:, planes]
+
+    def _filled(self, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Return a window whose gaps are filled; the same pixels whatever the window is."""
+        from scipy.ndimage import distance_transform_edt
+
+        wide = [
+            slice(max(0, part.start - REACH), min(length, part.stop + REACH))
+            for part, length in zip((rows, columns), self.shape[1:], strict=True)
+        ]
+        inner = tuple(
+            slice(part.start - around.start, part.stop - around.start)
+            for part, around in zip((rows, columns), wide, strict=True)
+        )
+        values, valid = self._raster.read_valid(wide[0], wide[1])
+        if valid is None or not valid.any():
+            return values[(slice(None), *inner)]
+        away, (y, x) = distance_transform_edt(~valid, return_indices=True)
+        filled: NDArray[np.float32] = values[(slice(None), y[inner], x[inner])]
+        return np.where(away[inner] <= REACH, filled, np.float32(0))

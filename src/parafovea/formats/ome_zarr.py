@@ -1,0 +1,256 @@
+"""OME-Zarr 0.4 and 0.5: what the metadata of an image say, and which level of it is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parafovea.errors import SourceError
+from parafovea.formats.metadata import SourceMetadata, known_unit
+from parafovea.formats.placement import Stated, check_shape, settle
+from parafovea.formats.source import Source, StoredArray, VolumeView, pick_channel
+from parafovea.geometry.grid import AXES, METRES, Grid, Vector, vector3
+
+#: Spacings that were rounded on their way through a file still count as equal.
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One array of a pyramid.
+
+    Parameters
+    ----------
+    path : str
+        Of the array, from the image's folder.
+    scale, translation : tuple of float
+        From index to world, one number an axis of the image.
+    """
+
+    path: str
+    scale: tuple[float, ...]
+    translation: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A pyramid of arrays with the same axes.
+
+    Parameters
+    ----------
+    axes : tuple of str
+        Names in lower case, such as t, c, z, y, x, in the order of the arrays.
+    units : tuple of str or None
+        Unit of each axis, as the file spells it.
+    levels : tuple of Level
+        The finest first.
+    """
+
+    axes: tuple[str, ...]
+    units: tuple[str | None, ...]
+    levels: tuple[Level, ...]
+
+    def along(self, values: Sequence[float], default: float) -> Vector:
+        """Return the numbers of the axes z, y, x; the default for one that is missing."""
+        return vector3([values[self.axes.index(a)] if a in self.axes else default for a in AXES])
+
+
+def image_of(attributes: Mapping[str, Any], path: str) -> Image | None:
+    """Return the first image that a group's attributes describe, or None where they do not.
+
+    Raises
+    ------
+    SourceError
+        If the description is malformed.
+    """
+    ome = attributes.get("ome")
+    holder = ome if isinstance(ome, Mapping) and "multiscales" in ome else attributes
+    if not holder.get("multiscales"):
+        return None
+    try:
+        return _parse(holder["multiscales"][0])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise SourceError(
+            f"{path} has OME-Zarr metadata that do not follow version 0.4 or 0.5 "
+            f"({type(error).__name__}: {error}): write the image again"
+        ) from error
+
+
+def _parse(multiscale: Mapping[str, Any]) -> Image:
+    axes = [{"name": a} if isinstance(a, str) else a for a in multiscale["axes"]]
+    names = tuple(str(axis["name"]).lower() for axis in axes)
+    if not {"y", "x"} <= set(names) or len(set(names)) != len(names):
+        raise ValueError(f"axes {', '.join(names)} lack y or x, or repeat one")
+    outer = multiscale.get("coordinateTransformations") or []
+    levels = [
+        Level(str(dataset["path"]), *_transform([*dataset["coordinateTransformations"], *outer], n))
+        for dataset in multiscale["datasets"]
+        for n in (len(names),)
+    ]
+    if not levels:
+        raise ValueError("no datasets")
+    units = tuple(None if a.get("unit") is None else str(a["unit"]) for a in axes)
+    return Image(names, units, tuple(levels))
+
+
+def _transform(
+    steps: Sequence[Mapping[str, Any]], axes: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    scale, translation = (1.0,) * axes, (0.0,) * axes
+    for step in steps:
+        kind = step["type"]
+        if kind == "identity":
+            continue
+        if kind not in ("scale", "translation"):
+            raise ValueError(f"coordinate transformation {kind!r} is neither scale nor translation")
+        numbers = [float(v) for v in step[kind]]
+        if len(numbers) != axes:
+            raise ValueError(f"{kind} has {len(numbers)} numbers for {axes} axes")
+        if kind == "scale":
+            scale = tuple(s * k for s, k in zip(scale, numbers, strict=True))
+            translation = tuple(t * k for t, k in zip(translation, numbers, strict=True))
+        else:
+            translation = tuple(t + k for t, k in zip(translation, numbers, strict=True))
+    return scale, translation
+
+
+def level_spacings(path: str, image: Image, metadata: SourceMetadata) -> tuple[list[Vector], str]:
+    """Return the spacing (z, y, x) of each level, and the unit of all of them.
+
+    Raises
+    ------
+    SpacingError
+        If neither the image nor the user says them.
+    """
+    placed = [_settle_level(path, image, level, metadata) for level in range(len(image.levels))]
+    return [spacing for spacing, _, _ in placed], placed[0][2]
+
+
+def choose_level(
+    spacings: tuple[Sequence[Vector], str], finer_than: Vector | None, unit: str | None
+) -> int:
+    """Return the coarsest level whose spacing is at most `finer_than`, the first if none is.
+
+    Parameters
+    ----------
+    spacings : tuple
+        Spacing of each level along z, y, x, and its unit, as `level_spacings` returns them.
+    finer_than : tuple of float, optional
+        Along z, y, x; the first level where it is not given.
+    unit : str, optional
+        Of `finer_than`; that of the levels by default.
+    """
+    levels, own = spacings
+    if finer_than is None:
+        return 0
+    factor = METRES[unit or own] / METRES[own]
+    limit = [f * factor * (1 + _TOLERANCE) for f in finer_than]
+    fitting = [
+        k
+        for k, spacing in enumerate(levels)
+        if all(s <= f for s, f in zip(spacing, limit, strict=True))
+    ]
+    return max(fitting, key=lambda k: math.prod(levels[k]), default=0)
+
+
+def open_level(
+    path: str, image: Image, level: int, array: StoredArray, *, metadata: SourceMetadata
+) -> Source:
+    """Return one level of an image as a source.
+
+    Parameters
+    ----------
+    path : str
+        As the user gave it.
+    image : Image
+        What the metadata say.
+    level : int
+        Which of its levels.
+    array : StoredArray
+        The array of that level.
+    metadata : SourceMetadata
+        From the user; its spacing and origin are those of the first level.
+
+    Returns
+    -------
+    Source
+        Without the axes beside z, y, x, of which channels alone may be longer than one.
+
+    Raises
+    ------
+    SourceError
+        If the array does not have the axes of the image, or is a time series.
+    """
+    if len(array.shape) != len(image.axes):
+        raise SourceError(
+            f"{path} has the axes {', '.join(image.axes)}, but its level "
+            f"{image.levels[level].path} has the shape {array.shape}: write the image again"
+        )
+    fixed: dict[int, int] = {}
+    for axis, name in enumerate(image.axes):
+        if name == "c":
+            fixed[axis] = pick_channel(path, array.shape[axis], metadata.channel)
+        elif name not in AXES and array.shape[axis] != 1:
+            raise SourceError(
+                f"{path} has {array.shape[axis]} elements along the axis {name}: save one of them "
+                "as an image of its own"
+            )
+    if "c" not in image.axes:
+        pick_channel(path, 1, metadata.channel)
+    z = image.axes.index("z") if "z" in image.axes else None
+    axes = (z, image.axes.index("y"), image.axes.index("x"))
+    view = VolumeView(array, path, axes=axes, fixed=fixed)
+    shape = check_shape(path, view.shape)
+    return Source(path, view, Grid(shape, *_settle_level(path, image, level, metadata)))
+
+
+def _settle_level(
+    path: str, image: Image, level: int, metadata: SourceMetadata
+) -> tuple[Vector, Vector, str]:
+    """Return spacing, origin and unit of a level; the user's word is about the first level."""
+    factors, unit = _unit_factors(image)
+    first, this = (
+        (image.along(item.scale, 1.0), image.along(item.translation, 0.0))
+        for item in (image.levels[0], image.levels[level])
+    )
+    z, y, x = (s * f if f is not None else None for s, f in zip(first[0], factors, strict=True))
+    stated_origin = [t * (f or 1.0) for t, f in zip(first[1], factors, strict=True)]
+    spacing, origin, name = settle(path, Stated((z, y, x), unit, vector3(stated_origin)), metadata)
+    if level == 0:
+        return spacing, origin, name
+    ratio = [b / a if a > 0 else 1.0 for a, b in zip(first[0], this[0], strict=True)]
+    # The levels' distance in voxels of the first one does not depend on anyone's unit.
+    steps = [
+        (b - a) / s if s > 0 else 0.0 for a, b, s in zip(first[1], this[1], first[0], strict=True)
+    ]
+    return (
+        vector3([s * r for s, r in zip(spacing, ratio, strict=True)]),
+        vector3([o + k * s for o, k, s in zip(origin, steps, spacing, strict=True)]),
+        name,
+    )
+
+
+def _unit_factors(image: Image) -> tuple[list[float | None], str | None]:
+    """Return what turns each of z, y, x into the unit of x, and that unit.
+
+    None for an axis that the image lacks, or whose unit cannot be turned into that of x.
+    """
+    reference = image.units[image.axes.index("x")]
+    common = None if reference is None else known_unit(reference)
+    factors: list[float | None] = []
+    for axis in AXES:
+        if axis not in image.axes:
+            factors.append(None)
+            continue
+        spelled = image.units[image.axes.index(axis)]
+        own = None if spelled is None else known_unit(spelled)
+        if spelled == reference:
+            factors.append(1.0)
+        elif own is not None and common is not None:
+            # Powers of ten have no exact inverse: 1e-6 / 1e-9 is 999.9999999999999.
+            factors.append(float(f"{METRES[own] / METRES[common]:.12g}"))
+        else:
+            factors.append(None)
+    return factors, reference

@@ -1,0 +1,203 @@
+"""Voxels in one run of bytes, after a header or in a file of their own, plain or compressed."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from parafovea.errors import SourceError
+from parafovea.formats.source import Array
+
+#: Bytes between the places from which unpacking can go on; each takes about 40 kB of memory.
+STRIDE = 16 * 2**20
+_INPUT = 2**18
+_OUTPUT = 2**20
+#: zlib finds out by itself whether a stream is gzip or zlib.
+_EITHER = zlib.MAX_WBITS | 32
+
+
+class PlainVoxels:
+    """An array that lies in a file as it is, its first axis the fastest.
+
+    Parameters
+    ----------
+    path : str
+        The file; opened for each read.
+    offset : int
+        Bytes before the first voxel.
+    shape : tuple of int
+        Fastest axis first.
+    dtype : dtype
+        As stored.
+    """
+
+    def __init__(
+        self, path: str, offset: int, *, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._path = path
+        self._offset = offset
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
+        """Return the elements of slices and integers, one an axis."""
+        mapped: Any = np.memmap(
+            self._path, self.dtype, "r", offset=self._offset, shape=self.shape, order="F"
+        )
+        return np.array(mapped[index])
+
+
+class CompressedVoxels:
+    """An array in a gzip or zlib stream, unpacked from the nearest known place on.
+
+    Only the planes of the slowest axis that are asked for are held in memory.
+
+    Parameters
+    ----------
+    path : str
+        The file; opened for each read.
+    offset : int
+        Bytes before the stream.
+    shape : tuple of int
+        Fastest axis first.
+    dtype : dtype
+        As stored.
+    """
+
+    def __init__(
+        self, path: str, offset: int, *, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._stream = Inflated(path, offset)
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
+        """Return the elements of slices and integers, one an axis."""
+        slowest = index[-1]
+        first = slowest if isinstance(slowest, int) else slowest.start
+        count = 1 if isinstance(slowest, int) else slowest.stop - slowest.start
+        plane = math.prod(self.shape[:-1]) * self.dtype.itemsize
+        values = np.frombuffer(self._stream.read(first * plane, count * plane), self.dtype)
+        planes = values.reshape((*self.shape[:-1], count), order="F")
+        inner: slice | int = 0 if isinstance(slowest, int) else slice(None)
+        return np.array(planes[(*index[:-1], inner)])
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A place of a stream from which unpacking can go on."""
+
+    unpacked: int
+    packed: int
+    state: Any
+
+
+class Inflated:
+    """What a gzip or zlib stream unpacks to, at any place, in bounded memory.
+
+    While it is unpacked, the decompressor is copied every few megabytes, so that a later read
+    begins close before what it wants and not at the front.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    offset : int
+        Where the stream begins.
+    """
+
+    def __init__(self, path: str, offset: int) -> None:
+        self._path = path
+        self._points = [_Point(0, offset, zlib.decompressobj(_EITHER))]
+        self._lock = threading.Lock()
+
+    def read(self, start: int, size: int) -> bytearray:
+        """Return `size` bytes from `start` on.
+
+        Raises
+        ------
+        EOFError
+            If the stream ends before.
+        zlib.error
+            If it is damaged.
+        """
+        with self._lock, Path(self._path).open("rb") as file:
+            point = next(p for p in reversed(self._points) if p.unpacked <= start)
+            state = point.state.copy()
+            file.seek(point.packed)
+            place, packed, wanted = point.unpacked, b"", bytearray()
+            while len(wanted) < size:
+                if place - self._points[-1].unpacked >= STRIDE:
+                    at = file.tell() - len(packed)
+                    self._points.append(_Point(place, at, state.copy()))
+                fresh = packed or file.read(_INPUT)
+                chunk = state.decompress(fresh, _OUTPUT)
+                packed = state.unconsumed_tail
+                if state.eof:
+                    # gzip files may have several members, one after the other
+                    packed = state.unused_data
+                    state = zlib.decompressobj(_EITHER)
+                elif not chunk and not fresh:
+                    raise EOFError(f"the compressed voxels end after {place} bytes")
+                wanted += chunk[max(0, start - place) : max(0, start + size - place)]
+                place += len(chunk)
+        return wanted
+
+
+#: Headers are a few lines; what is longer is none.
+MAX_HEADER = 2**20
+
+#: The field that names the voxels, in either format; no line of one is a field of the other.
+_FIELDS = ("data file", "datafile", "elementdatafile")
+
+
+def data_file(path: str) -> str | None:
+    """Return the file of the voxels that a header names, None where they are in the same file.
+
+    Parameters
+    ----------
+    path : str
+        A NRRD or MetaImage file.
+
+    Raises
+    ------
+    SourceError
+        If the header names files outside of its folder, several files, or cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(MAX_HEADER)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error}): correct its permissions") from error
+    for line in head.splitlines():
+        field, mark, value = line.replace(b"=", b":", 1).partition(b":")
+        if not line.strip():
+            break
+        if mark and field.strip().lower().decode("ascii", "replace") in _FIELDS:
+            return _beside(path, value.strip().decode("utf-8", "replace"))
+    return None
+
+
+def _beside(path: str, name: str) -> str | None:
+    if name.upper() == "LOCAL":
+        return None
+    if name.split()[:1] == ["LIST"] or "%" in name:
+        raise SourceError(
+            f"{path} has its voxels in several files ({name!r}): write it again as one file"
+        )
+    folder = Path(path).parent
+    outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
+    there = folder / name
+    if outside or not there.resolve().is_relative_to(folder.resolve()):
+        raise SourceError(
+            f"{path} has its voxels in {name!r}, outside of its folder: put both into one folder "
+            "and name the file alone in the header"
+        )
+    return os.fspath(there)

@@ -1,0 +1,162 @@
+"""A folder of tiles of one size as a volume: a plane a tile, for training and its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.errors import SourceError, TileError
+from parafovea.formats.source import Slices, Source, bounded
+from parafovea.formats.tiles.array_keys import chosen_key
+from parafovea.formats.tiles.listing import TileFile, list_tiles
+from parafovea.formats.tiles.npz import array_header, read_array
+from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS, TRUTH_KEYS, TileOptions
+from parafovea.formats.tiles.reading import read_tile, tile_place, tile_size
+from parafovea.formats.tiles.sidecar import read_sidecar
+from parafovea.geometry.grid import Grid, Vector
+
+#: Tiles that are kept in memory: training comes back to them at random.
+KEPT = 256
+
+
+def open_tile_stack(
+    path: str,
+    *,
+    bands: Sequence[str] = (),
+    options: TileOptions,
+    spacing: Vector,
+    unit: str,
+    truth: bool = False,
+) -> Source:
+    """Open a folder of tiles as a volume whose planes are the tiles, in the order of their names.
+
+    Parameters
+    ----------
+    path : str
+        Folder of tiles, all of one size.
+    bands : sequence of str
+        Bands to read; without bands, the tiles' class indices.
+    options : TileOptions
+        What the user says of the numbers in the files.
+    spacing : tuple of float
+        Voxel size along z, y, x, where tiles do not say their pixels; along z it has no meaning.
+    unit : str
+        Of `spacing`.
+    truth : bool
+        Take refined bands before those of a first stage.
+
+    Returns
+    -------
+    Source
+        ([band,] z, y, x): reflectances float32, or class indices uint8.
+
+    Raises
+    ------
+    SourceError
+        If there are no tiles, or their sizes differ.
+    TileError
+        If a header cannot be read.
+    """
+    files = list_tiles(Path(path))
+    keys = TRUTH_KEYS if truth else INPUT_KEYS
+    chosen = [chosen_key(file, keys if bands else (CLASSES,), options) for file in files]
+    sizes = {tile_size(file, key) for file, key in zip(files, chosen, strict=True)}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)[:4])
+        raise SourceError(
+            f"{path} holds tiles of several sizes ({shown}), but a model learns from tiles of one: "
+            "put each size into a folder and a sample of its own"
+        )
+    height, width = sizes.pop()
+    place = tile_place(files[0], chosen[0])
+    side = None if place is None else place[0].pixel_size
+    y, x = spacing[1:] if side is None else (side, side)
+    conditions = None
+    if bands and not truth:
+        known = [read_sidecar(file.sidecar) for file in files]
+        conditions = {
+            "month": tuple(each.month for each in known),
+            "biome": tuple(each.biome for each in known),
+        }
+    array: _Bands | _Classes
+    if bands:
+        array = _Bands(files, chosen, (height, width), tuple(bands), options)
+    else:
+        array = _Classes(files, chosen, (height, width))
+    return Source(
+        path=path,
+        array=array,
+        grid=Grid((len(files), height, width), (spacing[0], y, x), unit=unit),
+        bands=tuple(bands),
+        conditions=conditions,
+        planes=tuple(file.name for file in files),
+    )
+
+
+class _Stack:
+    """What the two stacks share: which tiles a slice needs."""
+
+    def __init__(
+        self, files: Sequence[TileFile], keys: Sequence[str], size: tuple[int, int]
+    ) -> None:
+        self.shape = (len(files), *size)
+        self._tiles = list(zip(files, keys, strict=True))
+        self._plane = lru_cache(KEPT)(self._read)
+
+    def _read(self, number: int) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def __getitem__(self, index: Slices) -> NDArray[Any]:
+        """Return the voxels of three slices of step 1, ([band,] z, y, x)."""
+        planes, rows, columns = bounded(index, self.shape)
+        parts = [self._plane(n)[..., rows, columns] for n in range(planes.start, planes.stop)]
+        return np.stack(parts, axis=-3)
+
+
+class _Bands(_Stack):
+    """Reflectances of tiles."""
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(
+        self,
+        files: Sequence[TileFile],
+        keys: Sequence[str],
+        size: tuple[int, int],
+        bands: tuple[str, ...],
+        options: TileOptions,
+    ) -> None:
+        super().__init__(files, keys, size)
+        self._bands = bands
+        self._options = options
+
+    def _read(self, number: int) -> NDArray[np.float32]:
+        file, key = self._tiles[number]
+        return read_tile(file, bands=self._bands, key=key, options=self._options).values
+
+
+class _Classes(_Stack):
+    """Class indices of tiles."""
+
+    dtype = np.dtype(np.uint8)
+
+    def _read(self, number: int) -> NDArray[np.uint8]:
+        file, key = self._tiles[number]
+        shape, dtype = array_header(file.path, key)
+        if len(shape) != 2 or dtype.kind not in "bui":
+            raise TileError(
+                f"{file.path}: the array {key} is {dtype} of the shape {shape}: class indices are "
+                "whole numbers (y, x)"
+            )
+        values = read_array(file.path, key)
+        if values.size and not 0 <= values.min() <= values.max() <= 255:
+            raise TileError(
+                f"{file.path}: the array {key} has values of {values.min()} to {values.max()}: "
+                "class indices lie in 0 to 255"
+            )
+        return values.astype(np.uint8)

@@ -1,0 +1,68 @@
+"""Opening the truth of a sample, which may or may not say itself where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from parafovea.errors import SpacingError
+from parafovea.formats import open_source
+from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.source import Source
+
+
+def open_truth(path: str | None, *, metadata: str, folder: Path = Path()) -> Source | None:
+    """Open a truth volume by its own word, or else by the word of its sample.
+
+    Parameters
+    ----------
+    path : str or None
+        Where the truth is; None where there is none.
+    metadata : str
+        The sheet's `metadata` of the sample. Its spacing, unit and origin describe the source;
+        they hold for a truth whose file states no spacing, such as a plain TIFF. Its channel is
+        the source's alone.
+    folder : Path
+        Folder that relative sidecar paths count from.
+
+    Returns
+    -------
+    Source or None
+        The truth on its grid.
+
+    Raises
+    ------
+    SourceError
+        If the truth cannot be read, or nobody states its spacing.
+    """
+    if path is None:
+        return None
+    try:
+        return open_source(path, metadata=SourceMetadata())
+    except SpacingError:
+        stated = replace(parse_metadata(metadata, folder=folder), channel=None, objects=None)
+        return open_source(path, metadata=stated)
+
+
+def open_truth_objects(metadata: str, *, folder: Path = Path()) -> Source | None:
+    """Open the true objects that a sample's metadata names, if it names any.
+
+    Parameters
+    ----------
+    metadata : str
+        The sheet's `metadata` of the sample.
+    folder : Path
+        Folder that relative sidecar paths count from.
+
+    Returns
+    -------
+    Source or None
+        Object ids on their grid.
+
+    Raises
+    ------
+    SourceError
+        As `open_truth`.
+    """
+    objects = parse_metadata(metadata, folder=folder).objects
+    return open_truth(objects, metadata=metadata, folder=folder)

@@ -1,0 +1,1 @@
+"""Where voxels lie and how they are moved: grids, windows, resampling, symmetries."""

@@ -1,0 +1,220 @@
+"""Linear resampling between grids, axis by axis: anti-aliased down, linear up, in bounded memory.
+
+Each axis is one small matrix whose rows are the target's voxels. Down-sampling stretches the
+triangle of linear interpolation over the larger voxel (as Pillow's and torch's anti-aliased
+bilinear filters do), so that nothing finer than the target folds back into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.geometry.grid import Box, Grid
+
+Floats = NDArray[np.float32]
+ReadBox = Callable[[Box], NDArray[Any]]
+
+#: Source voxels held at once while a box is resampled.
+SLAB_VOXELS = 2**24
+
+
+@dataclass(frozen=True)
+class AxisWeights:
+    """The rows that make target values out of a run of source values along one axis.
+
+    Parameters
+    ----------
+    start : int
+        Index of the first source value that is used.
+    matrix : ndarray
+        (target, source) float32; every row sums to 1.
+    """
+
+    start: int
+    matrix: Floats
+
+    @property
+    def stop(self) -> int:
+        """One past the last source index that is used."""
+        return self.start + int(self.matrix.shape[1])
+
+    def pooled(self, factor: int) -> AxisWeights:
+        """Return the weights of the means of `factor` targets each; the count must divide."""
+        rows, columns = self.matrix.shape
+        means = self.matrix.reshape(rows // factor, factor, columns).mean(axis=1)
+        return AxisWeights(self.start, means)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the values pass unchanged."""
+        rows, columns = self.matrix.shape
+        return rows == columns and bool(np.array_equal(self.matrix, np.eye(rows)))
+
+
+def axis_weights(positions: NDArray[np.float64], count: int, factor: float) -> AxisWeights:
+    """Return the weights that sample an axis at fractional source positions.
+
+    Parameters
+    ----------
+    positions : ndarray
+        (target,) float64, in source voxels; beyond the first or last voxel they take its value.
+    count : int
+        Number of source voxels.
+    factor : float
+        Target spacing over source spacing; above 1 the kernel widens by it.
+
+    Returns
+    -------
+    AxisWeights
+        Weights of the source voxels that matter.
+    """
+    support = max(1.0, factor)
+    inside = np.clip(positions, 0, count - 1)
+    first = max(0, int(np.floor(inside.min() - support)) + 1)
+    last = min(count - 1, int(np.ceil(inside.max() + support)) - 1)
+    sources = np.arange(first, last + 1)
+    weights = np.maximum(0.0, 1 - np.abs(sources[None, :] - inside[:, None]) / support)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return AxisWeights(first, weights.astype(np.float32))
+
+
+def box_weights(
+    source: Grid, target: Grid, box: Box, *, antialias: bool = True
+) -> tuple[AxisWeights, ...]:
+    """Return the weights of each axis for a box of the target's voxels.
+
+    Parameters
+    ----------
+    source, target : Grid
+        Two grids in one world; units must agree.
+    box : Box
+        Voxels of `target`, which may reach outside of it.
+    antialias : bool
+        Widen the kernel over larger target voxels; else interpolate at their centres.
+
+    Returns
+    -------
+    tuple of AxisWeights
+        Along z, y, x.
+    """
+    weights = []
+    for axis in range(3):
+        index = np.arange(box.start[axis], box.stop[axis], dtype=np.float64)
+        world = target.origin[axis] + index * target.spacing[axis]
+        positions = (world - source.origin[axis]) / source.spacing[axis]
+        factor = target.spacing[axis] / source.spacing[axis] if antialias else 1.0
+        weights.append(axis_weights(positions, source.shape[axis], factor))
+    return tuple(weights)
+
+
+def apply_weights(block: NDArray[Any], weights: tuple[AxisWeights, ...]) -> Floats:
+    """Return `block` ([band,] z, y, x) resampled along its last axes, as float32.
+
+    `block` holds just the source voxels that the weights name.
+    """
+    values = np.asarray(block, dtype=np.float32)
+    for axis, along in enumerate(weights, start=values.ndim - 3):
+        if not along.is_identity:
+            values = np.moveaxis(np.tensordot(along.matrix, values, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def resample_box(
+    read: ReadBox, source: Grid, target: Grid, box: Box, *, antialias: bool = True
+) -> Floats:
+    """Return a box of `target`, sampled from voxels of `source`.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the voxels ([band,] z, y, x) of a box of `source`.
+    source, target : Grid
+        Two grids in one world; units must agree.
+    box : Box
+        Voxels of `target`; beyond the source's border they take its outermost value.
+    antialias : bool
+        Average over target voxels that are larger than the source's; else interpolate at their
+        centres, so that a peak keeps its height where a centre meets it.
+
+    Returns
+    -------
+    ndarray
+        ([band,] z, y, x) float32, of the shape of `box`. Read in slabs along z of about
+        `SLAB_VOXELS`.
+    """
+    wz, wy, wx = box_weights(source, target, box, antialias=antialias)
+    plane = wy.matrix.shape[1] * wx.matrix.shape[1]
+    step = max(1, int(SLAB_VOXELS / (plane * max(1.0, wz.matrix.shape[1] / len(wz.matrix)))))
+    slabs = []
+    for row in range(0, len(wz.matrix), step):
+        rows = wz.matrix[row : row + step]
+        used = np.flatnonzero(rows.any(axis=0))
+        first, last = int(used[0]), int(used[-1]) + 1
+        part = AxisWeights(wz.start + first, np.ascontiguousarray(rows[:, first:last]))
+        needed = Box((part.start, wy.start, wx.start), (part.stop, wy.stop, wx.stop))
+        slabs.append(apply_weights(read(needed), (part, wy, wx)))
+    return slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=-3)
+
+
+def reflected_indices(start: int, stop: int, count: int) -> NDArray[np.int64]:
+    """Return in-range indices for start..stop, mirrored at the first and last voxel.
+
+    The edge voxel is not repeated; short axes are mirrored again and again.
+
+    Parameters
+    ----------
+    start, stop : int
+        Half-open range that may reach outside of 0..count.
+    count : int
+        Number of voxels along the axis.
+    """
+    index = np.arange(start, stop)
+    if count == 1:
+        return np.zeros_like(index)
+    folded = np.mod(index, 2 * (count - 1))
+    mirrored: NDArray[np.int64] = np.minimum(folded, 2 * (count - 1) - folded)
+    return mirrored
+
+
+def read_reflected(read: ReadBox, grid: Grid, box: Box) -> NDArray[Any]:
+    """Return the voxels of a box that may reach outside of the grid, mirrored at its border.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the voxels (..., z, y, x) of a box inside the grid.
+    grid : Grid
+        Grid that `read` covers.
+    box : Box
+        What to read.
+    """
+    if box.intersection(grid.box) == box:
+        return read(box)
+    indices = [
+        reflected_indices(a, b, n) for a, b, n in zip(box.start, box.stop, grid.shape, strict=True)
+    ]
+    lowest = [int(i.min()) for i in indices]
+    highest = [int(i.max()) + 1 for i in indices]
+    values = read(Box((lowest[0], lowest[1], lowest[2]), (highest[0], highest[1], highest[2])))
+    for axis, (index, low) in enumerate(zip(indices, lowest, strict=True)):
+        values = np.take(values, index - low, axis=values.ndim - 3 + axis)
+    return values
+
+
+def read_reflected_array(values: NDArray[Any], box: Box) -> NDArray[Any]:
+    """Return a box of an array in memory, ([band,] z, y, x), mirrored beyond its border."""
+    mirrored = values
+    for axis, (start, stop) in enumerate(zip(box.start, box.stop, strict=True), start=-3):
+        count = values.shape[axis]
+        if 0 <= start <= stop <= count:
+            part: tuple[Any, ...] = (..., slice(start, stop), *[slice(None)] * (-1 - axis))
+            mirrored = mirrored[part]
+        else:
+            mirrored = np.take(mirrored, reflected_indices(start, stop, count), axis=axis)
+    # a copy of its own, whatever was taken
+    return np.array(mirrored) if np.may_share_memory(mirrored, values) else mirrored

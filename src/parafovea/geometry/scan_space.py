@@ -1,0 +1,172 @@
+"""Where a voxel of a scan lies in the patient, and which voxel lies at a place.
+
+Three index spaces and one world: a voxel of the scan's own array and a voxel of another grid of the
+same scan (such as the model's), both fractional along z, y, x; and the DICOM patient system, in
+which x, y, z count millimetres to the left, to the back and to the head (LPS). NIfTI's affines lead
+to right, front and head (RAS) instead: x and y change sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from parafovea.errors import GridError
+from parafovea.geometry.grid import Grid
+
+Floats = NDArray[np.float64]
+
+#: Turns LPS positions (x, y, z, 1) into RAS ones, and back.
+LPS_TO_RAS: Floats = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class ScanSpace:
+    """The voxels of a scan and the patient around them.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the scan's own array; other grids of the same scan lie in its world.
+    affine : ndarray or None
+        4 x 4, from voxel (x, y, z, 1) of the scan to RAS millimetres, as NIfTI defines it. None for
+        formats without one: then the grid's own world, in millimetres, is taken for LPS.
+
+    Raises
+    ------
+    GridError
+        If the affine cannot be inverted.
+    """
+
+    grid: Grid
+    affine: Floats | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        affine = _plain_affine(self.grid) if self.affine is None else np.array(self.affine, float)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all():
+            raise GridError(f"affine {affine.tolist()} is not 4 x 4 finite numbers")
+        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        # relative to a box of the same edges: 0 where axes fall together
+        if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
+            raise GridError(
+                f"affine {affine.tolist()} puts different voxels at one place: correct it in the "
+                "file"
+            )
+        object.__setattr__(self, "affine", affine)
+
+    @classmethod
+    def from_record(cls, source: Mapping[str, Any]) -> ScanSpace:
+        """Return the space of a source that `resample_volume` recorded with its volume.
+
+        Parameters
+        ----------
+        source : mapping
+            The attribute `source`, with `grid` and `affine`.
+        """
+        affine = source["affine"]
+        return cls(
+            Grid.from_dict(source["grid"]), None if affine is None else np.asarray(affine, float)
+        )
+
+    @property
+    def lps_affine(self) -> Floats:
+        """4 x 4, from voxel (x, y, z, 1) of the scan to LPS millimetres."""
+        return LPS_TO_RAS @ np.asarray(self.affine, dtype=np.float64)
+
+    def world_of_voxel(self, index: ArrayLike) -> Floats:
+        """Return LPS positions of voxels of the scan.
+
+        Parameters
+        ----------
+        index : array_like
+            (..., 3) along z, y, x, fractional; 0 is the centre of the first voxel.
+
+        Returns
+        -------
+        ndarray
+            (..., 3) float64 x, y, z in millimetres.
+        """
+        matrix = self.lps_affine
+        reversed_index = np.asarray(index, dtype=np.float64)[..., ::-1]
+        return reversed_index @ matrix[:3, :3].T + matrix[:3, 3]
+
+    def voxel_of_world(self, position: ArrayLike) -> Floats:
+        """Return voxels of the scan at LPS positions.
+
+        Parameters
+        ----------
+        position : array_like
+            (..., 3) x, y, z in millimetres.
+
+        Returns
+        -------
+        ndarray
+            (..., 3) float64 along z, y, x, fractional; outside of the scan too.
+        """
+        matrix = self.lps_affine
+        offset = np.asarray(position, dtype=np.float64) - matrix[:3, 3]
+        solved = np.linalg.solve(matrix[:3, :3], offset.reshape(-1, 3).T).T
+        return np.ascontiguousarray(solved.reshape(offset.shape)[..., ::-1])
+
+    def voxel_of_grid(self, index: ArrayLike, grid: Grid) -> Floats:
+        """Return voxels of the scan where voxels of another grid of it lie.
+
+        Parameters
+        ----------
+        index : array_like
+            (..., 3) along z, y, x of `grid`, fractional.
+        grid : Grid
+            In the world of the scan's grid, in any unit.
+
+        Returns
+        -------
+        ndarray
+            (..., 3) float64 along z, y, x of the scan.
+        """
+        return _reindexed(index, grid, self.grid)
+
+    def grid_of_voxel(self, index: ArrayLike, grid: Grid) -> Floats:
+        """Return the voxels of another grid at voxels of the scan; undoes `voxel_of_grid`."""
+        return _reindexed(index, self.grid, grid)
+
+    def world_of_grid(self, index: ArrayLike, grid: Grid) -> Floats:
+        """Return LPS positions (..., 3) x, y, z of voxels (..., 3) z, y, x of another grid."""
+        return self.world_of_voxel(self.voxel_of_grid(index, grid))
+
+    def grid_of_world(self, position: ArrayLike, grid: Grid) -> Floats:
+        """Return voxels (..., 3) z, y, x of another grid at LPS positions (..., 3) x, y, z."""
+        return self.grid_of_voxel(self.voxel_of_world(position), grid)
+
+    def nearest_voxel(self, position: ArrayLike) -> NDArray[np.int64]:
+        """Return the scan's voxels nearest to LPS positions, as users count them.
+
+        Parameters
+        ----------
+        position : array_like
+            (..., 3) x, y, z in millimetres.
+
+        Returns
+        -------
+        ndarray
+            (..., 3) int64 along x, y, z, within the scan.
+        """
+        index = np.floor(self.voxel_of_world(position)[..., ::-1] + 0.5).astype(np.int64)
+        return np.clip(index, 0, np.asarray(self.grid.shape[::-1]) - 1)
+
+
+def _plain_affine(grid: Grid) -> Floats:
+    """Return the affine to RAS of a grid whose world, in millimetres, is LPS."""
+    placed = grid.converted("millimeter")
+    affine = np.diag([*placed.spacing[::-1], 1.0])
+    affine[:3, 3] = placed.origin[::-1]
+    return LPS_TO_RAS @ affine
+
+
+def _reindexed(index: ArrayLike, given: Grid, wanted: Grid) -> Floats:
+    there = given.converted(wanted.unit)
+    world = np.asarray(there.origin) + np.asarray(index, np.float64) * np.asarray(there.spacing)
+    return np.asarray((world - np.asarray(wanted.origin)) / np.asarray(wanted.spacing))

@@ -1,0 +1,201 @@
+"""Windows of arrays in memory: features once, sampled at each window, blended in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parafovea.backbones import load_backbone
+from parafovea.backbones.backbone import Backbone
+from parafovea.backbones.views import View, token_array
+from parafovea.geometry.grid import Box, Grid, Vector
+from parafovea.geometry.resample import read_reflected_array
+from parafovea.geometry.windows import Layout
+from parafovea.inference.array_inputs import ArrayOnGrid, check_channels, check_context
+from parafovea.inference.blending import normalized
+from parafovea.inference.predictor import Predictor
+from parafovea.inference.sample_inputs import RegionInputs, TokenBlock
+from parafovea.inference.window_loop import weighed
+from parafovea.models.model_json import require_cacheable
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.token_sampling import TokenSampler
+from parafovea.preprocess.normalization import scan, value_map
+from parafovea.settings.recipe import BackboneSpec, ModelSpec
+
+
+def blended(
+    windows: Iterable[tuple[Box, NDArray[np.float32]]],
+    layout: Layout,
+    weights: NDArray[np.int64],
+    *,
+    classes: int,
+) -> NDArray[np.float32]:
+    """Return the weighted means of all windows' values, summed in fixed point.
+
+    Parameters
+    ----------
+    windows : iterable of (Box, ndarray)
+        Every window of the layout once, in any order, with its (class, z, y, x) float32, 0 to 1.
+    layout : Layout
+        The windows.
+    weights : ndarray
+        (z, y, x) int64, the fixed-point importance map of a window.
+    classes : int
+        Of the values.
+
+    Returns
+    -------
+    ndarray
+        (class, z, y, x) float32. Where planes or volumes are of one window each, its values.
+    """
+    volume = Box.whole(layout.shape)
+    if not _overlapping(layout):
+        result = np.empty((classes, *layout.shape), np.float32)
+        for box, values in windows:
+            inside = box.intersection(volume)
+            place = (slice(None), *inside.relative_to(box.start).slices)
+            result[(slice(None), *inside.slices)] = values[place]
+        return result
+    total = np.zeros(layout.shape, dtype=np.int64)
+    sums = np.zeros((classes, *layout.shape), dtype=np.int64)
+    for box, values in windows:
+        inside, weighted = weighed(box, values, weights, volume)
+        sums[(slice(None), *inside.slices)] += weighted
+        total[inside.slices] += weights[inside.relative_to(box.start).slices]
+    means: NDArray[np.float32] = normalized(sums, total, np.float32)
+    return means
+
+
+def _overlapping(layout: Layout) -> bool:
+    """Tell whether two windows share a voxel."""
+    return any(
+        second < first + window
+        for starts, window in zip(layout.starts, layout.window, strict=True)
+        for first, second in pairwise(starts)
+    )
+
+
+class CachedModel:
+    """A model of this package with its backbones, ready to open volumes.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model's description.
+    network : FusedUNet
+        Its network.
+    source : str
+        Where it came from, for messages.
+    device : torch.device
+        Where to compute, in float32.
+
+    Raises
+    ------
+    ModelError
+        If a backbone cannot be had, or gives other channels than the network takes.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, network: FusedUNet, *, source: str, device: torch.device
+    ) -> None:
+        require_cacheable(spec, source)
+        self.spec = spec
+        self.source = source
+        self.device = device
+        self.local = self._backbone(spec.backbone, spec.spacing)
+        wanted = spec.input_channels - int(spec.raw_input)
+        check_channels(len(self.local.channels), "input_conv", wanted, spec.backbone.name, source)
+        self.wide: Backbone | None = None
+        if spec.context is not None:
+            context = spec.context
+            self.wide = self._backbone(context.backbone, context.spacing)
+            check_channels(
+                len(self.wide.channels),
+                "context_input_conv",
+                spec.context_channels,
+                context.backbone.name,
+                source,
+            )
+        self.predictor = Predictor(
+            network, device=device, dtype=torch.float32, activation=spec.activation
+        )
+
+    def _backbone(self, spec: BackboneSpec, spacing: Vector) -> Backbone:
+        dimensions = self.spec.network.dimensions
+        return load_backbone(spec, spacing=spacing, dimensions=dimensions, device=str(self.device))
+
+    def __call__(self, volume: NDArray[Any], context: NDArray[Any] | None) -> CachedVolume:
+        """Return a volume and, where there is one, its context, opened."""
+        return CachedVolume(self, volume, context)
+
+
+class CachedVolume:
+    """A volume opened for a `CachedModel`; see `OpenedVolume`.
+
+    Parameters
+    ----------
+    model : CachedModel
+        The model.
+    volume, context : ndarray
+        (z, y, x), values of any range; the volume's statistics normalize both.
+
+    Raises
+    ------
+    GridError
+        If the context has another shape than the model needs for this volume.
+    VoxelError
+        If all voxels are alike.
+    """
+
+    def __init__(
+        self, model: CachedModel, volume: NDArray[Any], context: NDArray[Any] | None
+    ) -> None:
+        spec = model.spec
+        self._model = model
+        self.grid = Grid(volume.shape, spec.spacing, unit=spec.unit)
+        stored = ArrayOnGrid(volume, self.grid)
+        normalize = value_map(scan(stored.read, self.grid, volume.dtype), spec.normalization)
+        # Half precision, as the workflow stores a normalized volume.
+        self._voxels = normalize(volume).astype(np.float16)
+        self._seconds: dict[str, float] = {}
+        self._local = self._tokens(self._voxels, self.grid, model.local, "local_features_s")
+        self._wide: TokenBlock | None = None
+        if context is not None and model.wide is not None:
+            grid = check_context(context, self.grid, spec, model.source)
+            values = normalize(context).astype(np.float16)
+            self._wide = self._tokens(
+                values, grid, model.wide, "context_features_s", zoom=spec.context_ratio
+            )
+
+    def _tokens(
+        self,
+        values: NDArray[np.float16],
+        grid: Grid,
+        backbone: Backbone,
+        name: str,
+        *,
+        zoom: Vector | None = None,
+    ) -> TokenBlock:
+        started = time.perf_counter()
+        tokens = grid.coarsened(backbone.stride)
+        view = View(ArrayOnGrid(values, grid), grid)
+        stored = token_array(view, backbone, device=self._model.device)
+        self._seconds[name] = time.perf_counter() - started
+        return TokenBlock(tokens.box, stored, TokenSampler(self.grid, tokens, zoom=zoom))
+
+    def timing(self) -> dict[str, float]:
+        """Return the seconds that features took, by view."""
+        return dict(self._seconds)
+
+    def predict(self, box: Box) -> NDArray[np.float32]:
+        """Return a window's probabilities, (class, z, y, x)."""
+        raw = read_reflected_array(self._voxels, box) if self._model.spec.raw_input else None
+        region = RegionInputs(box, raw, self._local, self._wide)
+        probabilities: NDArray[np.float32] = self._model.predictor(region, [box])[0]
+        return probabilities

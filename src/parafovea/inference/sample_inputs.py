@@ -1,0 +1,268 @@
+"""A sample's volume and features, opened together and checked against the model that reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.errors import ModelError
+from parafovea.geometry.grid import METRES, Box, Grid, Vector
+from parafovea.geometry.resample import read_reflected, reflected_indices
+from parafovea.geometry.symmetry import Symmetry, require_fit
+from parafovea.models.conditioning import encoded_conditions
+from parafovea.models.token_sampling import TokenSampler, Weights
+from parafovea.settings.recipe import BackboneSpec, Recipe
+from parafovea.storage.store import Stored, Turned, open_stored
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """Where a sample's inputs are.
+
+    Parameters
+    ----------
+    volume : Path
+        Normalized volume on the local grid.
+    features : Path
+        Local features on their token grid.
+    context : Path or None
+        Context features on theirs.
+    augmentation : str
+        Mirrored or turned view of the volume that the features were made of; empty for none.
+    """
+
+    volume: Path
+    features: Path
+    context: Path | None = None
+    augmentation: str = ""
+
+
+@dataclass(frozen=True)
+class TokenBlock:
+    """Tokens of a region in memory, from which windows inside of it take theirs.
+
+    Parameters
+    ----------
+    box : Box
+        Place on the token grid.
+    values : ndarray
+        (feature, z, y, x) float16.
+    sampler : TokenSampler
+        Knows which tokens a window needs, and how to interpolate them.
+    """
+
+    box: Box
+    values: NDArray[Any]
+    sampler: TokenSampler
+
+    def window(self, box: Box) -> tuple[NDArray[Any], Weights]:
+        """Return the tokens that a window of local voxels needs, and its weights."""
+        inner = self.sampler.needed(box).relative_to(self.box.start)
+        return self.values[(slice(None), *inner.slices)], self.sampler.weights(box)
+
+    def positions(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return fractional local voxels (..., 3) as fractional indices of `values`."""
+        positions: NDArray[np.float64] = self.sampler.positions(places) - self.box.start
+        return positions
+
+
+@dataclass(frozen=True)
+class RegionInputs:
+    """Everything the network needs for the windows of one region.
+
+    Parameters
+    ----------
+    box : Box
+        The region, in voxels of the local grid; may reach outside of the volume.
+    raw : ndarray or None
+        ([band,] z, y, x), the region's voxels where the network takes them: float16, of bands
+        float32.
+    features : TokenBlock
+        Local features.
+    context : TokenBlock or None
+        Context features.
+    conditions : ndarray or None
+        (z, channel) float32, what is known of each plane where the network takes conditions.
+    """
+
+    box: Box
+    raw: NDArray[Any] | None
+    features: TokenBlock
+    context: TokenBlock | None
+    conditions: NDArray[np.float32] | None = None
+
+    def raw_window(self, box: Box) -> NDArray[Any] | None:
+        """Return the voxels of a window inside the region."""
+        if self.raw is None:
+            return None
+        return self.raw[(..., *box.relative_to(self.box.start).slices)]
+
+    def condition(self, box: Box) -> NDArray[np.float32]:
+        """Return what is known of the plane that a window lies in, (channel,)."""
+        if self.conditions is None:
+            raise AssertionError("a region with conditions")
+        row: NDArray[np.float32] = self.conditions[box.start[0] - self.box.start[0]]
+        return row
+
+
+class SampleInputs:
+    """Opened inputs of a sample.
+
+    Parameters
+    ----------
+    inputs : ModelInputs
+        Where they are.
+    recipe : Recipe
+        The model's facts about its input.
+
+    Raises
+    ------
+    ModelError
+        If spacing, unit, backbone or context are not those the model was made for.
+    StoreError
+        If an input is missing or damaged.
+    """
+
+    def __init__(self, inputs: ModelInputs, recipe: Recipe) -> None:
+        self.symmetry = Symmetry.named(inputs.augmentation)
+        self.volume: Stored = open_stored(inputs.volume)
+        if inputs.augmentation:
+            self._check_augmentation(inputs.augmentation, recipe)
+            self.volume = Turned.of(self.volume, self.symmetry)
+        self._augmentation = inputs.augmentation
+        self.features = open_stored(inputs.features)
+        self.context = None if inputs.context is None else open_stored(inputs.context)
+        self.raw_input = recipe.raw_input
+        self._unit = recipe.unit
+        _check_view(self.volume, inputs.volume, recipe)
+        self._check_features(self.features, inputs.features, recipe.backbone, recipe.spacing)
+        if (self.context is None) != (recipe.context is None):
+            has, needs = ("no ", "a ") if self.context is None else ("a ", "no ")
+            raise ModelError(f"the sample has {has}context, but the model takes {needs}context")
+        if recipe.context is not None and inputs.context is not None and self.context is not None:
+            context = recipe.context
+            self._check_features(self.context, inputs.context, context.backbone, context.spacing)
+            _check_alignment(self.context, inputs.context, recipe)
+        self._conditions = _conditions(self.volume, inputs.volume, recipe)
+        self._local = TokenSampler(self.grid, self.features.grid)
+        self._wide = None
+        if self.context is not None:
+            self._wide = TokenSampler(self.grid, self.context.grid, zoom=recipe.context_ratio)
+
+    def _check_augmentation(self, name: str, recipe: Recipe) -> None:
+        """Raise `GridError` where the model has never seen voxels turned that way."""
+        for view in (recipe, recipe.context):
+            if view is not None:
+                require_fit(name, view.spacing, dimensions=recipe.network.dimensions)
+
+    def _check_features(
+        self, stored: Stored, path: Path, backbone: BackboneSpec, spacing: Vector
+    ) -> None:
+        """Raise `ModelError` where features are of another backbone, view or volume."""
+        facts = stored.attributes.get("features", {})
+        wanted = backbone.model_dump(mode="json")
+        if facts.get("backbone") != wanted:
+            raise ModelError(
+                f"{path} holds features of {facts.get('backbone')}, but the model was made for "
+                f"{wanted}: run the stage that made them again with the model's backbone"
+            )
+        scale = METRES[self.grid.unit] / METRES[self._unit]
+        found = [s * scale for s in facts.get("view_spacing", [])]
+        if len(found) != 3 or not np.allclose(found, spacing, rtol=1e-3):
+            raise ModelError(
+                f"{path} was seen with voxels of {found} {self._unit}, but the model was made for "
+                f"{list(spacing)}: run extract_features, or extract_context, again with the "
+                "model's spacing"
+            )
+        if facts.get("augmentation", "") != self._augmentation:
+            raise ModelError(
+                f"{path} holds features of the view {facts.get('augmentation', '')!r}, not of "
+                f"{self._augmentation!r}: run the stage that made it again"
+            )
+        source = stored.attributes.get("volume", {}).get("source")
+        if source != self.volume.attributes.get("source"):
+            raise ModelError(
+                f"{path} was made from another volume: run the stage that made it again"
+            )
+
+    @property
+    def grid(self) -> Grid:
+        """The local grid."""
+        return self.volume.grid
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of the local input, raw voxels included."""
+        raw = len(self.volume.channels or ("",)) if self.raw_input else 0
+        return len(self.features.channels or ()) + raw
+
+    @property
+    def context_channels(self) -> int:
+        """Channels of the context features; 0 without context."""
+        return 0 if self.context is None else len(self.context.channels or ())
+
+    def read(self, box: Box) -> RegionInputs:
+        """Read what the windows inside a region need; the region may reach outside the volume."""
+        raw = read_reflected(self.volume.read, self.grid, box) if self.raw_input else None
+        context = None
+        if self.context is not None and self._wide is not None:
+            context = _token_block(self.context, self._wide, box)
+        known = None
+        if self._conditions is not None:
+            known = self._conditions[
+                reflected_indices(box.start[0], box.stop[0], len(self._conditions))
+            ]
+        features = _token_block(self.features, self._local, box)
+        return RegionInputs(box, raw, features, context, known)
+
+
+def _token_block(stored: Stored, sampler: TokenSampler, box: Box) -> TokenBlock:
+    needed = sampler.needed(box)
+    return TokenBlock(needed, stored.read(needed), sampler)
+
+
+def _conditions(volume: Stored, path: Path, recipe: Recipe) -> NDArray[np.float32] | None:
+    """Return the conditions of each plane, (z, channel), where the model takes them."""
+    if not recipe.network.conditions:
+        return None
+    known = volume.attributes.get("conditions")
+    if known is None:
+        raise ModelError(
+            f"{path} says no {' and '.join(recipe.network.conditions)}, which the model takes: run "
+            "resample_volume again with the model's settings"
+        )
+    return encoded_conditions(recipe.network.conditions, known)
+
+
+def _check_view(volume: Stored, path: Path, recipe: Recipe) -> None:
+    if (volume.channels or ()) != recipe.bands:
+        raise ModelError(
+            f"{path} has the bands {', '.join(volume.channels or ()) or 'of one channel'}, but the "
+            f"model was made for {', '.join(recipe.bands) or 'one channel'}: run resample_volume "
+            "again with the model's bands"
+        )
+    found = volume.grid.converted(recipe.unit).spacing
+    if any(abs(a - b) > 1e-3 * b for a, b in zip(found, recipe.spacing, strict=True)):
+        raise ModelError(
+            f"{path} has voxels of {found} {recipe.unit}, but the model was made for "
+            f"{recipe.spacing}: run resample_volume again with the model's spacing"
+        )
+
+
+def _check_alignment(context: Stored, path: Path, recipe: Recipe) -> None:
+    """Raise `ModelError` where context features do not reach as far as the model's windows look."""
+    wanted = None if recipe.context_ratio is None else list(recipe.window)
+    found = context.attributes.get("features", {}).get("concentric_window")
+    if found != wanted:
+        have, need = (
+            "registered context" if window is None else f"context for concentric windows {window}"
+            for window in (found, wanted)
+        )
+        raise ModelError(
+            f"{path} holds {have}, but the model was made for {need}: run extract_context again "
+            "with the model's alignment and window"
+        )

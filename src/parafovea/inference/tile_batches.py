@@ -1,0 +1,281 @@
+"""Batches of images in memory, of one size, through features, context, network and blending.
+
+The images of a batch are the planes of a volume that is never stored: what follows is what the
+stages of a volume do, by the same functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parafovea.backbones import load_backbone
+from parafovea.backbones.backbone import Backbone
+from parafovea.backbones.views import View, token_array
+from parafovea.errors import ModelError
+from parafovea.geometry.grid import Box, Grid, shape3
+from parafovea.geometry.resample import read_reflected_array, resample_box
+from parafovea.geometry.windows import Layout
+from parafovea.inference.array_inputs import ArrayOnGrid
+from parafovea.inference.array_windows import blended
+from parafovea.inference.blending import window_weights
+from parafovea.inference.engines import EngineName
+from parafovea.inference.memory import Execution
+from parafovea.inference.predictor import Predictor
+from parafovea.inference.sample_inputs import RegionInputs, TokenBlock
+from parafovea.inference.window_loop import windows_in_order
+from parafovea.inference.window_plan import POOLED, planned_layout
+from parafovea.models.conditioning import encoded_conditions
+from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.models.token_sampling import TokenSampler
+from parafovea.preprocess.normalization import fixed_value_map
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import BackboneSpec, ContextSpec, ModelSpec
+
+#: Images of up to this many pixels a side are one window each, where the settings name none.
+LARGEST_WINDOW = 512
+
+Images = NDArray[np.float32]
+
+
+def tile_layout(
+    count: int, height: int, width: int, *, spec: ModelSpec, settings: InferenceSettings
+) -> Layout:
+    """Return the windows of a batch of images: one each where they are not too large.
+
+    Parameters
+    ----------
+    count, height, width : int
+        Images, and their pixels.
+    spec : ModelSpec
+        The model.
+    settings : InferenceSettings
+        Mode, window, overlap or stride; without a window, an image is one up to `LARGEST_WINDOW`.
+    """
+    if settings.window is None and settings.mode == "sliding_window":
+        y, x = (min(-(-n // POOLED) * POOLED, LARGEST_WINDOW) for n in (height, width))
+        settings = settings.model_copy(update={"window": (1, y, x)})
+        if settings.stride is not None:
+            limits = zip(settings.stride, (1, y, x), strict=True)
+            settings = settings.model_copy(update={"stride": shape3([min(p) for p in limits])})
+    return planned_layout((count, height, width), spec, settings)
+
+
+class TileModel:
+    """A model with its backbones, ready for batches of images.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Of a model in 2 dimensions, with bands.
+    network : FusedUNet
+        Its network.
+    settings : InferenceSettings
+        Windows and blending.
+    execution : Execution
+        Device, and windows in a call of the network.
+    dtype : torch.dtype
+        Of its convolutions.
+    engine : {"torch", "openvino"}
+        What runs the network.
+
+    Raises
+    ------
+    ModelError
+        If the model does not predict images from fixed values, or its backbone gives other
+        channels than its network takes.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: FusedUNet,
+        *,
+        settings: InferenceSettings,
+        execution: Execution,
+        dtype: torch.dtype,
+        engine: EngineName = "torch",
+    ) -> None:
+        require_images(spec)
+        self.spec = spec
+        self.settings = settings
+        self.device = execution.device
+        self._values = fixed_value_map(spec.normalization)
+        self._local = self._backbone(spec.backbone, spec.spacing)
+        self._wide = None
+        if spec.context is not None:
+            self._wide = self._backbone(spec.context.backbone, spec.context.spacing)
+        _check_channels(spec, self._local, self._wide)
+        self.predictor = Predictor(
+            network,
+            device=execution.device,
+            dtype=dtype,
+            batch_size=execution.batch_size,
+            engine=engine,
+            compiled=settings.compile,
+            activation=spec.activation,
+            base=spec.base,
+        )
+
+    def _backbone(self, spec: BackboneSpec, spacing: tuple[float, float, float]) -> Backbone:
+        return load_backbone(
+            spec, spacing=spacing, dimensions=2, device=str(self.device), bands=self.spec.bands
+        )
+
+    @property
+    def margin(self) -> int:
+        """Pixels around an image that its context features depend on; 0 without context."""
+        if self._wide is None or self.spec.context is None:
+            return 0
+        ratio = context_ratio(self.spec, self.spec.context)
+        return ratio * max(self._wide.halo[1:])
+
+    def __call__(
+        self,
+        images: Images,
+        *,
+        conditions: Mapping[str, Sequence[int]],
+        surroundings: Images | None = None,
+    ) -> Images:
+        """Return what the model makes of images.
+
+        Parameters
+        ----------
+        images : ndarray
+            (image, band, y, x) float32, in the values that the model's normalization takes.
+        conditions : mapping
+            The `month` and the `biome` of each image.
+        surroundings : ndarray, optional
+            (image, band, y + 2 margin, x + 2 margin): the images with what lies around them; they
+            are mirrored at their borders by default.
+
+        Returns
+        -------
+        ndarray
+            (image, class, y, x) float32, 0 to 1.
+        """
+        stack = self._values(np.moveaxis(images, 0, 1))
+        grid = Grid(shape3(stack.shape[1:]), self.spec.spacing, unit=self.spec.unit)
+        layout = tile_layout(*grid.shape, spec=self.spec, settings=self.settings)
+        view = View(ArrayOnGrid(stack, grid), grid)
+        features = _tokens(view, self._local, grid, self.device)
+        context = None
+        if self._wide is not None and self.spec.context is not None:
+            context = self._context(self.spec.context, self._wide, grid, stack, surroundings)
+        known = None
+        if self.spec.network.conditions:
+            known = encoded_conditions(self.spec.network.conditions, conditions)
+        box = reduce(Box.union, layout.windows())
+        raw = read_reflected_array(stack, box) if self.spec.raw_input else None
+        region = RegionInputs(box, raw, features, context, known)
+        weights = window_weights(self.settings, layout.window)
+        windows = self._windows(region, layout)
+        found = blended(windows, layout, weights, classes=len(self.spec.classes))
+        return np.ascontiguousarray(np.moveaxis(found, 1, 0))
+
+    def _windows(self, region: RegionInputs, layout: Layout) -> Iterator[tuple[Box, Images]]:
+        boxes, size = list(windows_in_order(layout)), self.predictor.batch_size
+        for first in range(0, len(boxes), size):
+            batch = boxes[first : first + size]
+            yield from zip(batch, self.predictor(region, batch), strict=True)
+
+    def _context(
+        self,
+        context: ContextSpec,
+        backbone: Backbone,
+        grid: Grid,
+        stack: Images,
+        surroundings: Images | None,
+    ) -> TokenBlock:
+        view = View(ArrayOnGrid(stack, grid), grid.resampled(context.spacing))
+        if surroundings is None:
+            return _tokens(view, backbone, grid, self.device)
+        wide = self._values(np.moveaxis(surroundings, 0, 1))
+        ratio = context_ratio(self.spec, context)
+        seen = Surrounded(wide, view.grid, grid, margin=self.margin, ratio=ratio)
+        return _tokens(seen, backbone, grid, self.device)
+
+
+class Surrounded(View):
+    """A coarser view of images that goes on beyond their borders, instead of being mirrored.
+
+    Parameters
+    ----------
+    wide : ndarray
+        (band, image, y, x), the images with `margin` pixels around them.
+    grid : Grid
+        Of the view of the images alone.
+    local : Grid
+        Of the images alone.
+    margin : int
+        A multiple of `ratio`.
+    ratio : int
+        Pixels of the images that become one of the view.
+    """
+
+    def __init__(self, wide: Images, grid: Grid, local: Grid, *, margin: int, ratio: int) -> None:
+        _, z, y, x = wide.shape
+        origin = [local.origin[0]] + [
+            o - margin * s for o, s in zip(local.origin[1:], local.spacing[1:], strict=True)
+        ]
+        whole = Grid((z, y, x), local.spacing, (origin[0], origin[1], origin[2]), local.unit)
+        super().__init__(ArrayOnGrid(wide, whole), grid)
+        around = margin // ratio
+        # Beyond the margin nothing is asked for; what rounding makes of a last row is mirrored.
+        seen = grid.box.expanded((0, around, around))
+        self._start = seen.start
+        planes = seen.tiles((1, *seen.shape[1:]))
+        parts = [resample_box(self.volume.read, whole, grid, plane) for plane in planes]
+        self._seen = np.concatenate(parts, axis=-3)
+
+    def read(self, box: Box) -> Images:
+        """Return the pixels (band, z, y, x) of a box of the view, or around it."""
+        part: Images = read_reflected_array(self._seen, box.relative_to(self._start))
+        return part
+
+
+def _tokens(view: View, backbone: Backbone, local: Grid, device: torch.device) -> TokenBlock:
+    grid = view.grid.coarsened(backbone.stride)
+    # Blocks of one shape, whatever the batch: how a sum is rounded may depend on the shape. A GPU
+    # gives no such promise, and likes large blocks.
+    depth = 1 if device.type == "cpu" else None
+    stored = token_array(view, backbone, device=device, depth=depth)
+    return TokenBlock(grid.box, stored, TokenSampler(local, grid))
+
+
+def context_ratio(spec: ModelSpec, context: ContextSpec) -> int:
+    """Return how many pixels of an image a pixel of its context spans, rounded up."""
+    return math.ceil(max(c / s for c, s in zip(context.spacing[1:], spec.spacing[1:], strict=True)))
+
+
+def require_images(spec: ModelSpec) -> None:
+    """Raise `ModelError` where a model cannot take tiles one by one."""
+    if not spec.bands:
+        raise ModelError(f"{spec.name} takes volumes of one channel, and no tiles with bands")
+    if spec.kind == "detection":
+        raise ModelError(f"{spec.name} is a detection, which takes volumes and no tiles")
+    if spec.network.dimensions != 2:
+        raise ModelError(f"{spec.name} has 3 dimensions, but tiles are images: train one with 2")
+    if spec.context is not None and spec.context.alignment != "registered":
+        raise ModelError(f"{spec.name} has concentric context, which tiles cannot give")
+    if spec.normalization.method == "percentile":
+        raise ModelError(
+            f"{spec.name} normalizes by percentiles of a whole sample, so that a tile would depend "
+            "on the others: train it with normalization.method: none or window"
+        )
+
+
+def _check_channels(spec: ModelSpec, local: Backbone, wide: Backbone | None) -> None:
+    raw = spec.channels if spec.raw_input else 0
+    found = (len(local.channels) + raw, 0 if wide is None else len(wide.channels))
+    if found != (spec.input_channels, spec.context_channels):
+        raise ModelError(
+            f"the backbones of {spec.name} give {found[0]} and {found[1]} channels, but its "
+            f"network takes {spec.input_channels} and {spec.context_channels}: they do not belong "
+            "together"
+        )

@@ -1,0 +1,144 @@
+"""What lies around a tile: its neighbours where tiles know their places, else its own mirror."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.formats.tiles.tile import Position
+from parafovea.geometry.grid import Box
+from parafovea.geometry.resample import read_reflected_array
+
+#: Share of a pixel by which tiles may miss a common lattice of pixels.
+ALIGNED = 0.01
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and when a tile is.
+
+    Parameters
+    ----------
+    position : Position
+        Of its upper left corner.
+    height, width : int
+        Its pixels.
+    month : int
+        Tiles of another month are no neighbours.
+    """
+
+    position: Position
+    height: int
+    width: int
+    month: int
+
+
+class Surroundings:
+    """Finds the neighbours of tiles, and puts tiles among them.
+
+    Neighbours have the same coordinate system, pixel size and month, and lie on one lattice of
+    pixels.
+
+    Parameters
+    ----------
+    places : mapping of str to Place
+        Of the tiles that know where they are, by name.
+    load : callable
+        Returns the values (band, y, x) of a tile by its name, or None where it cannot be read.
+    margin : int
+        Pixels that are seen on every side of a tile.
+    """
+
+    def __init__(
+        self,
+        places: Mapping[str, Place],
+        load: Callable[[str], Image | None],
+        *,
+        margin: int,
+    ) -> None:
+        self.margin = margin
+        self._load = load
+        self._places = dict(places)
+        grouped: defaultdict[tuple[str, float, int], list[str]] = defaultdict(list)
+        for name in sorted(self._places):
+            grouped[self._lattice(name)].append(name)
+        self._names = {key: np.array(names) for key, names in grouped.items()}
+        self._corners = {key: self._boxes(names) for key, names in grouped.items()}
+
+    def _lattice(self, name: str) -> tuple[str, float, int]:
+        place = self._places[name]
+        return place.position.crs, place.position.pixel_size, place.month
+
+    def _boxes(self, names: list[str]) -> NDArray[np.float64]:
+        """Return top, left, bottom, right of tiles, in pixels, rows running south."""
+        rows = []
+        for name in names:
+            place = self._places[name]
+            at = place.position
+            top, left = -at.y / at.pixel_size, at.x / at.pixel_size
+            rows.append((top, left, top + place.height, left + place.width))
+        return np.array(rows)
+
+    def neighbours(self, name: str) -> tuple[str, ...]:
+        """Return the tiles that reach into the margin of a tile, in the order of their names."""
+        return tuple(other for other, _, _ in self._around(name))
+
+    def _around(self, name: str) -> list[tuple[str, int, int]]:
+        """Return the neighbours, and their corners in pixels from that of the tile."""
+        if name not in self._places or self.margin == 0:
+            return []
+        key = self._lattice(name)
+        names, boxes = self._names[key], self._corners[key]
+        top, left, bottom, right = boxes[np.searchsorted(names, name)]
+        m = self.margin
+        near = (boxes[:, 0] < bottom + m) & (boxes[:, 2] > top - m)
+        near &= (boxes[:, 1] < right + m) & (boxes[:, 3] > left - m)
+        found = []
+        for index in np.flatnonzero(near):
+            offset = boxes[index, :2] - (top, left)
+            whole = np.rint(offset)
+            if names[index] != name and np.abs(offset - whole).max() <= ALIGNED:
+                found.append((str(names[index]), int(whole[0]), int(whole[1])))
+        return found
+
+    def canvas(self, name: str, values: Image) -> Image:
+        """Return a tile with what lies around it.
+
+        Parameters
+        ----------
+        name : str
+            Of the tile.
+        values : ndarray
+            (band, y, x), its own.
+
+        Returns
+        -------
+        ndarray
+            (band, y + 2 margin, x + 2 margin) float32: its own pixels in the middle, those of its
+            neighbours around it, and its mirror image where there is none.
+        """
+        m, (height, width) = self.margin, values.shape[-2:]
+        around = Box((0, -m, -m), (1, height + m, width + m))
+        canvas: Image = read_reflected_array(values[:, None], around)[:, 0]
+        for other, top, left in self._around(name):
+            pixels = self._load(other)
+            if pixels is not None:
+                _paste(canvas, pixels, top + m, left + m)
+        _paste(canvas, values, m, m)
+        return canvas
+
+
+def _paste(canvas: Image, pixels: Image, top: int, left: int) -> None:
+    """Put an image into the canvas, as far as it lies inside."""
+    place, part = [], []
+    for start, count, length in zip((top, left), pixels.shape[-2:], canvas.shape[-2:], strict=True):
+        first, last = max(start, 0), min(start + count, length)
+        place.append(slice(first, last))
+        part.append(slice(first - start, last - start))
+    canvas[(slice(None), *place)] = pixels[(slice(None), *part)]

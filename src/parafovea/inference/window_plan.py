@@ -1,0 +1,103 @@
+"""The windows of a prediction, the jobs that share them, and the memory of one; no torch here."""
+
+from __future__ import annotations
+
+import math
+
+from parafovea.errors import GridError
+from parafovea.geometry.grid import Shape
+from parafovea.geometry.windows import Layout
+from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.recipe import Recipe, check_window
+
+#: Voxels that become one in the network's four poolings.
+POOLED = 16
+
+#: Windows along y and x that are walked through along z together.
+COLUMN = (2, 2)
+
+#: Planes that are read together at least: the depth of a chunk of the volume, which is unpacked
+#: whole even where a window is one plane.
+PLANES = 32
+
+
+#: Jobs of a sample at most where their number is automatic: more of them take Snakemake minutes to
+#: plan.
+MOST_SHARDS = 10_000
+
+
+def planned_layout(shape: Shape, recipe: Recipe, settings: InferenceSettings) -> Layout:
+    """Return the windows of a volume, as a task's settings place them.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels of the volume along z, y, x.
+    recipe : Recipe
+        What the model expects; gives the window where the settings have none.
+    settings : InferenceSettings
+        Mode, window, and overlap or stride.
+
+    Raises
+    ------
+    GridError
+        If the window does not fit the network, or the stride not the window.
+    """
+    flat = recipe.network.dimensions == 2
+    if settings.mode == "whole_volume":
+        z, y, x = (-(-n // POOLED) * POOLED for n in shape)
+        window = (1 if flat else z, y, x)
+        return Layout.strided(shape, window, stride=window)
+    window = settings.window or recipe.window
+    try:
+        check_window(window, recipe.network.dimensions)
+    except ValueError as error:
+        raise GridError(f"inference.window: {error}") from error
+    if settings.stride is not None:
+        return Layout.strided(shape, window, stride=settings.stride)
+    return Layout.regular(shape, window, overlap=settings.overlap or 0.0)
+
+
+def group_shape(window: Shape) -> Shape:
+    """Return the windows along z, y, x of a column that are read together."""
+    return (max(1, PLANES // window[0]), *COLUMN)
+
+
+def shard_count(layout: Layout, settings: InferenceSettings) -> int:
+    """Return the jobs that a volume's windows are divided into.
+
+    Parameters
+    ----------
+    layout : Layout
+        The windows.
+    settings : InferenceSettings
+        Number of shards; for `auto`, the windows of a job at most, those of each view counted.
+    """
+    if settings.shards != "auto":
+        return settings.shards
+    wanted = math.ceil(layout.lattice.size * settings.views / settings.windows_per_shard)
+    return min(max(1, wanted), MOST_SHARDS)
+
+
+def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: int = 4) -> int:
+    """Return about how much memory the prediction of one window takes at its peak.
+
+    The first decoder level is the widest: with its input, its output and what it convolves, the
+    peak was measured at 7.2 to 9.9 maps of `base_channels` at full resolution, the network's
+    input included (96³ voxels on a CPU, in float32 and bfloat16); ten are counted. Beside them
+    are the window's logits, probabilities and fixed-point sums, and its weights.
+
+    Parameters
+    ----------
+    window : tuple of int
+        Voxels along z, y, x.
+    base_channels : int
+        Of the network.
+    classes : int
+        Of the model, the background included where it has one.
+    itemsize : int
+        Bytes of a number in the convolutions.
+    """
+    maps = 10 * base_channels * itemsize
+    results = classes * (itemsize + 2 * 4 + 2 * 8) + 2 * 8
+    return math.prod(window) * (maps + results)

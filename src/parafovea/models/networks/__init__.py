@@ -1,0 +1,1 @@
+"""Networks: FusedUNet and its faster twin for inference."""

@@ -1,0 +1,250 @@
+"""The FusedUNet: sharp local features, guided by context at the skip connections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from parafovea.models.conditioning import Modulation, condition_channels
+from parafovea.models.networks.fusion import Fusion, fusion_block
+from parafovea.models.networks.layers import batch_norm, conv
+from parafovea.models.networks.layers import learned_upsampling as upsampling_layers
+from parafovea.settings.recipe import Condition, ModelSpec
+
+LEVELS = 4
+
+
+def level_widths(base: int, maximum: int | None) -> list[int]:
+    """Return the channels of the four encoder levels and of the bottleneck.
+
+    Parameters
+    ----------
+    base : int
+        Channels at full resolution; they double at each level.
+    maximum : int or None
+        Upper limit of a level's channels.
+    """
+    limit = maximum or base * 2**LEVELS
+    return [min(base * 2**level, max(base, limit)) for level in range(LEVELS + 1)]
+
+
+def _block(dimensions: int, inputs: int, outputs: int) -> nn.Sequential:
+    dropout = nn.Dropout3d if dimensions == 3 else nn.Dropout2d
+    return nn.Sequential(
+        conv(dimensions, inputs, outputs, 3),
+        batch_norm(dimensions, outputs),
+        nn.ReLU(inplace=True),
+        conv(dimensions, outputs, outputs, 3),
+        batch_norm(dimensions, outputs),
+        nn.ReLU(inplace=True),
+        dropout(0.1),
+    )
+
+
+class FusedUNet(nn.Module):
+    """A UNet over feature channels whose skip connections are guided by context features.
+
+    Layers and their names follow the DINOv3UNet3D family, so that its checkpoints load as they
+    are (`input_conv`, `learned_upsample` where there is one, `enc1..4`, `bottleneck`, `dec4..1`,
+    `final_conv`, `context_input_conv`, `context_proj1..4`, `context_fusion1..4`). The encoder
+    itself stays free of context. Beyond that family, conditions modulate each encoder level and
+    the bottleneck (`film1..5`).
+
+    Parameters
+    ----------
+    input_channels : int
+        Channels of the local features.
+    classes : int
+        Channels of the output.
+    base_channels : int
+        Channels at full resolution.
+    context_channels : int
+        Channels of the context features; without meaning for fusion "none".
+    max_channels : int, optional
+        Upper limit of a level's channels.
+    fusion : {"attention", "concat", "none"}
+        How context enters.
+    dimensions : {2, 3}
+        Spatial dimensions.
+    learned_upsampling : {2, 4, 8}, optional
+        Factor by which learned layers enlarge both inputs before the first level.
+    conditions : sequence of {"month", "biome"}
+        What else is known of an image; in 2 dimensions.
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        classes: int,
+        *,
+        base_channels: int = 16,
+        context_channels: int = 0,
+        max_channels: int | None = None,
+        fusion: Fusion = "attention",
+        dimensions: int = 3,
+        learned_upsampling: int | None = None,
+        conditions: Sequence[Condition] = (),
+    ) -> None:
+        super().__init__()
+        self.fusion: Fusion = fusion
+        self.conditions = tuple(conditions)
+        self.dimensions = dimensions
+        widths = level_widths(base_channels, max_channels)
+        self.input_conv = conv(dimensions, input_channels, base_channels, 1)
+        self.learned_upsample = (
+            None
+            if learned_upsampling is None
+            else upsampling_layers(learned_upsampling, base_channels, dimensions)
+        )
+        for level in range(LEVELS):
+            name = f"enc{level + 1}"
+            self.add_module(name, _block(dimensions, widths[max(0, level - 1)], widths[level]))
+        self.bottleneck = _block(dimensions, widths[LEVELS - 1], widths[LEVELS])
+        self.dropout = nn.Dropout3d(0.2) if dimensions == 3 else nn.Dropout2d(0.2)
+        for level in reversed(range(LEVELS)):
+            inputs = widths[level + 1] + widths[level]
+            self.add_module(f"dec{level + 1}", _block(dimensions, inputs, widths[level]))
+        self.final_conv = conv(dimensions, base_channels, classes, 1)
+        if fusion != "none":
+            self.context_input_conv = conv(dimensions, context_channels, base_channels, 1)
+            for level in range(LEVELS):
+                projection = conv(dimensions, base_channels, widths[level], 1)
+                self.add_module(f"context_proj{level + 1}", projection)
+            for level in range(LEVELS):
+                block = fusion_block(fusion, widths[level], dimensions)
+                self.add_module(f"context_fusion{level + 1}", block)
+        for level, width in enumerate(widths if conditions else ()):
+            modulation = Modulation(condition_channels(self.conditions), width)
+            self.add_module(f"film{level + 1}", modulation)
+
+    @classmethod
+    def from_spec(cls, spec: ModelSpec) -> FusedUNet:
+        """Return an untrained network of the architecture that `spec` states."""
+        return cls(
+            spec.input_channels,
+            len(spec.classes),
+            base_channels=spec.network.base_channels,
+            context_channels=spec.context_channels,
+            max_channels=spec.network.max_channels,
+            fusion=spec.network.fusion,
+            dimensions=spec.network.dimensions,
+            learned_upsampling=spec.network.learned_upsampling,
+            conditions=spec.network.conditions,
+        )
+
+    def forward(
+        self,
+        features: Tensor,
+        context: Tensor | None = None,
+        *,
+        conditions: Tensor | None = None,
+        size: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Return class scores for features at full resolution, or at that of learned upsampling.
+
+        Parameters
+        ----------
+        features : Tensor
+            (N, input_channels, z, y, x), or without z in 2 dimensions; sizes are multiples of 16.
+        context : Tensor, optional
+            (N, context_channels, ...) of the same size. Without it, the skip connections stay
+            unguided.
+        conditions : Tensor, optional
+            (N, channel) as from `conditioning.encoded_conditions`; of a network that takes them.
+        size : sequence of int, optional
+            Voxels of the result along (z,) y, x, for a network with learned upsampling: what it
+            enlarges is brought to this size by linear interpolation. By default, its factor times
+            the size of the features. A multiple of 16.
+
+        Returns
+        -------
+        Tensor
+            (N, classes, ...), logits.
+        """
+        projected = None if context is None else self.context_input_conv(context)
+        return self.forward_projected(
+            self.input_conv(features), projected, conditions=conditions, size=size
+        )
+
+    def forward_projected(
+        self,
+        features: Tensor,
+        context: Tensor | None = None,
+        *,
+        conditions: Tensor | None = None,
+        size: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Return class scores for inputs that passed their input convolution already.
+
+        Input convolutions are pointwise, so they commute with linear interpolation: callers
+        project at token resolution, then interpolate (`models.sampling`).
+
+        Parameters
+        ----------
+        features, context : Tensor
+            (N, base_channels, ...) at full resolution, or at that of learned upsampling.
+        conditions : Tensor, optional
+            As for `forward`.
+        size : sequence of int, optional
+            As for `forward`.
+
+        Returns
+        -------
+        Tensor
+            (N, classes, ...), logits.
+        """
+        guides = None if context is None else self._guides(self._upsampled(context, size))
+        skips = []
+        x = self._upsampled(features, size)
+        for level in range(LEVELS):
+            x = self._modulated(self._layer("enc", level)(x), level, conditions)
+            skips.append(x)
+            x = self._pool(x)
+        x = self.dropout(self._modulated(self.bottleneck(x), LEVELS, conditions))
+        for level in reversed(range(LEVELS)):
+            skip = skips[level]
+            if guides is not None:
+                skip = self._layer("context_fusion", level)(skip, guides[level])
+            mode = "trilinear" if self.dimensions == 3 else "bilinear"
+            x = F.interpolate(x, scale_factor=2, mode=mode, align_corners=False)
+            x = self._layer("dec", level)(torch.cat([x, skip], dim=1))
+        return cast(Tensor, self.final_conv(x))
+
+    def _modulated(self, x: Tensor, level: int, conditions: Tensor | None) -> Tensor:
+        """Return the values of a level, modulated where the network takes conditions."""
+        if not self.conditions:
+            return x
+        if conditions is None:
+            raise ValueError(f"this network takes the conditions {', '.join(self.conditions)}")
+        return cast(Tensor, self._layer("film", level)(x, conditions))
+
+    def _upsampled(self, x: Tensor, size: Sequence[int] | None) -> Tensor:
+        """Return what learned upsampling, if there is one, makes of a projected input."""
+        if self.learned_upsample is None:
+            return x
+        x = self.learned_upsample(x)
+        if size is None or tuple(size) == tuple(x.shape[2:]):
+            return x
+        mode = "trilinear" if self.dimensions == 3 else "bilinear"
+        return F.interpolate(x, size=tuple(size), mode=mode, align_corners=False)
+
+    def _guides(self, context: Tensor) -> Sequence[Tensor]:
+        """Return the context features of each level: pooled by 2, then projected to its width."""
+        if self.fusion == "none":
+            raise ValueError("this network takes no context: its fusion is none")
+        pool = F.avg_pool3d if self.dimensions == 3 else F.avg_pool2d
+        views = [context]
+        while len(views) < LEVELS:
+            # torch averages 3D windows on the CPU in float32 and float64 only.
+            views.append(pool(views[-1].float(), 2).to(context.dtype))
+        return [self._layer("context_proj", level)(view) for level, view in enumerate(views)]
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return F.max_pool3d(x, 2) if self.dimensions == 3 else F.max_pool2d(x, 2)
+
+    def _layer(self, name: str, level: int) -> nn.Module:
+        return cast(nn.Module, getattr(self, f"{name}{level + 1}"))

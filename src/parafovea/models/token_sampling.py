@@ -1,0 +1,265 @@
+"""Features where a window is: token arrays on their own grids, read at a window's voxels.
+
+The input convolutions are pointwise, so they commute with linear interpolation. They are applied
+to the tokens; only their few output channels are interpolated to full resolution.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from parafovea.geometry.grid import Box, Grid, Vector, shape3
+from parafovea.geometry.resample import AxisWeights, axis_weights, reflected_indices
+from parafovea.models.context_alignment import concentric
+from parafovea.models.networks.fused_unet import FusedUNet
+
+Weights = tuple[AxisWeights, AxisWeights, AxisWeights]
+
+
+class TokenSampler:
+    """Linear interpolation from a token grid to boxes of voxels of the local grid.
+
+    A voxel's value depends on where the voxel is, not on the box that asks. Voxels beyond the
+    volume are mirrored at its border.
+
+    With a `zoom`, features are concentric: a box reads what lies around its centre, `zoom` times
+    as far from it as its voxels do. A voxel's value then depends on the box, and nothing is
+    mirrored: the tokens reach as far as boxes look (`alignment.surroundings`).
+
+    Parameters
+    ----------
+    local : Grid
+        Grid of the volume that windows are cut from.
+    tokens : Grid
+        Grid of the features, in the same world.
+    zoom : tuple of float, optional
+        Context spacing over local spacing along z, y, x, for concentric context.
+    """
+
+    def __init__(self, local: Grid, tokens: Grid, *, zoom: Vector | None = None) -> None:
+        self.local = local
+        self.tokens = tokens.converted(local.unit)
+        self.zoom = zoom
+        self._known: dict[tuple[int, int, int], AxisWeights] = {}
+
+    def weights(self, box: Box) -> Weights:
+        """Return the interpolation weights of a box along z, y, x."""
+        z, y, x = (self._axis(axis, box.start[axis], box.stop[axis]) for axis in range(3))
+        return z, y, x
+
+    def _axis(self, axis: int, start: int, stop: int) -> AxisWeights:
+        key = (axis, start, stop)
+        if key not in self._known:
+            index = self._seen(axis, start, stop)
+            world = self.local.origin[axis] + index * self.local.spacing[axis]
+            positions = (world - self.tokens.origin[axis]) / self.tokens.spacing[axis]
+            count = self.tokens.shape[axis]
+            self._known[key] = axis_weights(positions.astype(np.float64), count, 1.0)
+        return self._known[key]
+
+    def _seen(self, axis: int, start: int, stop: int) -> NDArray[Any]:
+        """Return the local voxels, fractional ones with a zoom, that an axis of a box reads."""
+        if self.zoom is None:
+            return reflected_indices(start, stop, self.local.shape[axis])
+        return concentric(start, stop, self.zoom[axis])
+
+    def positions(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return fractional local voxels (..., 3) inside the volume as fractional tokens."""
+        if self.zoom is not None:
+            flat = places.reshape(-1, 3)
+            centre = (flat.min(axis=0) + flat.max(axis=0)) / 2
+            places = np.asarray(centre + (places - centre) * np.asarray(self.zoom), np.float64)
+        world = np.asarray(self.local.origin) + places * np.asarray(self.local.spacing)
+        positions: NDArray[np.float64] = (world - np.asarray(self.tokens.origin)) / np.asarray(
+            self.tokens.spacing
+        )
+        return positions
+
+    def needed(self, box: Box) -> Box:
+        """Return the tokens that the voxels of a box are interpolated from."""
+        weights = self.weights(box)
+        return Box(shape3([w.start for w in weights]), shape3([w.stop for w in weights]))
+
+
+def interpolate_at(values: Tensor, positions: NDArray[np.float64]) -> Tensor:
+    """Return values interpolated linearly at any positions.
+
+    Parameters
+    ----------
+    values : Tensor
+        (channel, z, y, x) float32.
+    positions : ndarray
+        (z, y, x, 3) float64, fractional indices along z, y, x; beyond the border, its values.
+
+    Returns
+    -------
+    Tensor
+        (channel, z, y, x) float32, of the shape of `positions`.
+    """
+    shape = np.asarray(values.shape[1:])
+    unit = positions * (2 / np.maximum(shape - 1, 1)) - 1
+    places = torch.from_numpy(unit[..., ::-1].astype(np.float32)).to(values.device)
+    if len(positions) == 1 and len(values[0]) == 1:  # One section: half the work of a volume.
+        sampled = _grid_sample(values[:, 0][None], places[..., :2])[0][:, None]
+    else:
+        sampled = _grid_sample(values[None], places[None])[0]
+    return sampled
+
+
+def _grid_sample(values: Tensor, places: Tensor) -> Tensor:
+    return F.grid_sample(values, places, padding_mode="border", align_corners=True)
+
+
+class Pointwise(NamedTuple):
+    """A pointwise convolution as a matrix: (outputs, inputs) weights and (outputs,) bias."""
+
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> Pointwise:
+        """Return the matrix of a convolution of kernel 1."""
+        return cls(cast(Tensor, layer.weight).flatten(1), cast(Tensor, layer.bias))
+
+    def after(self, first: Pointwise) -> Pointwise:
+        """Return the one convolution that is `first`, then this."""
+        weight = self.weight.double() @ first.weight.double()
+        bias = self.weight.double() @ first.bias.double() + self.bias.double()
+        return Pointwise(weight.float(), bias.float())
+
+
+def interpolate(tokens: Tensor, weights: Weights, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return tokens interpolated along x, y, z.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        (channel, tz, ty, tx) float32, just the tokens that the weights name.
+    weights : tuple of AxisWeights
+        As from `TokenSampler.weights`.
+    dtype : torch.dtype
+        Of the result; the last and longest product is computed in it.
+
+    Returns
+    -------
+    Tensor
+        (channel, z, y, x), channels last in memory, as networks read them fastest.
+    """
+    wz, wy, wx = weights
+    channels, tz, ty, _ = tokens.shape
+    z, y, x = (len(w.matrix) for w in weights)
+    if not wx.is_identity:
+        tokens = tokens @ torch.from_numpy(wx.matrix).to(tokens.device).T
+    values = tokens.permute(1, 2, 3, 0)
+    # The longest product, over whole planes, comes last and is one matrix multiplication.
+    if not wy.is_identity:
+        values = values.reshape(tz, ty, x * channels)
+        values = (torch.from_numpy(wy.matrix).to(tokens.device) @ values).reshape(
+            tz, y, x, channels
+        )
+    if not wz.is_identity:
+        matrix = torch.from_numpy(wz.matrix).to(tokens.device, dtype)
+        values = values.reshape(tz, y * x * channels).to(dtype)
+        values = (matrix @ values).reshape(z, y, x, channels)
+    return values.to(dtype).permute(3, 0, 1, 2)
+
+
+def project(
+    tokens: Tensor, layer: Pointwise, weights: Weights, *, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return tokens past a pointwise convolution, then interpolated.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        (feature, tz, ty, tx) of any float type.
+    layer : Pointwise
+        The convolution.
+    weights : tuple of AxisWeights
+        From the tokens to the window.
+    dtype : torch.dtype
+        Of the result.
+
+    Returns
+    -------
+    Tensor
+        (output, z, y, x), channels last in memory.
+    """
+    features, *shape = tokens.shape
+    low = torch.addmm(layer.bias[:, None], layer.weight, tokens.reshape(features, -1).float())
+    return interpolate(low.reshape(-1, *shape), weights, dtype=dtype)
+
+
+def project_at(layer: nn.Module, values: Tensor) -> Tensor:
+    """Return values (channel, z, y, x) past a pointwise convolution, channels last in memory."""
+    matrix = Pointwise.of(layer)
+    channels, *shape = values.shape
+    rows = values.reshape(channels, -1).T
+    return torch.addmm(matrix.bias, rows, matrix.weight.T).reshape(*shape, -1).permute(3, 0, 1, 2)
+
+
+def project_local(
+    network: FusedUNet,
+    tokens: Tensor,
+    weights: Weights,
+    raw: Tensor | None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return the network's input at full resolution, past its `input_conv`.
+
+    Parameters
+    ----------
+    network : FusedUNet
+        Gives the weights of the input convolution.
+    tokens : Tensor
+        (feature, tz, ty, tx), local features.
+    weights : tuple of AxisWeights
+        From the tokens to the window.
+    raw : Tensor or None
+        ([band,] z, y, x), the window's normalized voxels where the network takes them: its first
+        channels.
+    dtype : torch.dtype
+        Of the result.
+
+    Returns
+    -------
+    Tensor
+        (base_channels, z, y, x), channels last in memory.
+    """
+    layer = Pointwise.of(network.input_conv)
+    if raw is None:
+        return project(tokens, layer, weights, dtype=dtype)
+    bands = 1 if raw.ndim == 3 else len(raw)
+    full = project(tokens, Pointwise(layer.weight[:, bands:], layer.bias), weights, dtype=dtype)
+    channels, *shape = full.shape
+    columns = full.permute(1, 2, 3, 0).reshape(-1, channels)
+    voxels = raw.reshape(bands, -1).T.to(dtype)
+    columns = columns.addmm_(voxels, layer.weight[:, :bands].T.to(dtype))
+    return columns.reshape(*shape, channels).permute(3, 0, 1, 2)
+
+
+def project_context(network: FusedUNet, tokens: Tensor, weights: Weights) -> Tensor:
+    """Return the context at full resolution, past the network's `context_input_conv`.
+
+    Parameters
+    ----------
+    network : FusedUNet
+        Gives the weights of the convolution.
+    tokens : Tensor
+        (feature, tz, ty, tx), context features.
+    weights : tuple of AxisWeights
+        From the tokens to the window.
+
+    Returns
+    -------
+    Tensor
+        (base_channels, z, y, x) float32, channels last in memory.
+    """
+    return project(tokens, Pointwise.of(network.context_input_conv), weights)

@@ -1,0 +1,143 @@
+"""`parafovea plan`: the forecast of a project on the terminal."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+
+from parafovea.cli.terminal import console, print_table
+from parafovea.config import Project
+from parafovea.planning.forecast import Forecast, forecasts
+from parafovea.planning.rates import MeasuredRates, read_rates, write_rates
+from parafovea.planning.tables import sample_rows, stage_rows, write_forecasts
+from parafovea.storage.layout import bytes_text
+
+#: Where measured rates lie below the folder of results.
+RATES = "rates.json"
+
+#: Samples that are shown one by one; all are in the TSV.
+SHOWN = 40
+
+
+def print_plan(
+    project: Project,
+    samples: Sequence[str],
+    *,
+    measure: bool = False,
+    output: Path | None = None,
+) -> None:
+    """Print what some samples of a project take.
+
+    Parameters
+    ----------
+    project : Project
+        The checked project.
+    samples : sequence of str
+        Names in the sheet.
+    measure : bool
+        Measure the speed of the samples' models here first, and keep it for later plans.
+    output : Path, optional
+        TSV to write, a line for each sample and stage.
+
+    Raises
+    ------
+    ConfigError
+        If measured rates are damaged.
+    ModelError
+        If a model that is to be measured is not there.
+    """
+    kept = Path(project.settings.results) / RATES
+    rates = _measured(project, samples, kept) if measure else read_rates(kept)
+    found = forecasts(project, tuple(samples), {} if rates is None else rates.models)
+    if output is not None:
+        write_forecasts(output, found)
+    if not found:
+        console.print("No sample is segmented: the sheet's are all for training.")
+        return
+    _print_samples(found)
+    console.print()
+    print_table(stage_rows(found))
+    console.print()
+    for note in _notes(project, found, rates, kept):
+        console.print(escape(note), highlight=False)
+    _print_advice(found)
+    _print_space(project, found)
+
+
+def _measured(project: Project, samples: Sequence[str], kept: Path) -> MeasuredRates:
+    """Measure the models of some samples and keep the rates, beside others of this machine."""
+    # loads torch, which takes seconds
+    from parafovea.planning.measure import device_name, measure_rates
+
+    device, before = device_name(), read_rates(kept)
+    models = dict(before.models) if before is not None and before.device == device else {}
+    for name in dict.fromkeys(project.samples[sample].task for sample in samples):
+        task = project.settings.tasks[name]
+        console.print(f"Measuring {escape(task.model)} on {escape(device)} …", highlight=False)
+        models[task.model] = measure_rates(
+            Path(task.model), task.inference, overrides=task.overrides
+        )
+    rates = MeasuredRates(device, models)
+    write_rates(kept, rates)
+    return rates
+
+
+def _print_samples(found: Sequence[Forecast]) -> None:
+    rows = sample_rows(found)
+    if len(found) > SHOWN:
+        console.print(
+            f"The first {SHOWN} of {len(found)} samples; --output writes all of them, --sample "
+            "chooses.",
+            highlight=False,
+        )
+        rows = [*rows[: SHOWN + 1], rows[-1]]
+    print_table(rows)
+
+
+def _notes(
+    project: Project, found: Sequence[Forecast], rates: MeasuredRates | None, kept: Path
+) -> list[str]:
+    """Return how the figures came about."""
+    models = {project.task(each.sample).model for each in found}
+    known = set() if rates is None else models & set(rates.models)
+    notes = []
+    if rates is not None and known:
+        notes.append(f"Speed of {', '.join(sorted(known))}: measured on {rates.device} ({kept}).")
+    if models - known:
+        notes.append(
+            f"Speed of {', '.join(sorted(models - known))}: as on two CPU cores. Run `parafovea "
+            "plan --measure` where the jobs will run."
+        )
+    notes.append(
+        "Time is that of computing: a job takes some ten seconds more to start. Disk is before "
+        "compression."
+    )
+    return notes
+
+
+def _print_advice(found: Sequence[Forecast]) -> None:
+    """Print each piece of advice once, with the samples that it is for."""
+    counts = Counter(text for each in found for text in each.advice)
+    first = {text: each.sample for each in reversed(found) for text in each.advice}
+    for text, count in counts.items():
+        who = first[text] if count == 1 else f"{first[text]} and {count - 1} more"
+        console.print(f"[yellow]warning[/] {escape(f'{who}: {text}')}", highlight=False)
+
+
+def _print_space(project: Project, found: Sequence[Forecast]) -> None:
+    """Warn where the disk of results has less room than the run may take."""
+    folder = Path(project.settings.results).resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free, sum(each.disk for each in found)
+    if needed > free:
+        console.print(
+            f"[yellow]warning[/] {bytes_text(needed)} may be needed, but "
+            f"{escape(str(folder))} has {bytes_text(free)} left: set keep_features: false, run "
+            "fewer samples at a time, or put `results` on another disk",
+            highlight=False,
+        )

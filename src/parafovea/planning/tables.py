@@ -1,0 +1,157 @@
+"""A forecast as tables: for people, and as tab-separated values."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from parafovea.planning.forecast import GPU_STAGES, ORDER, Forecast, StageForecast
+from parafovea.storage.layout import bytes_text
+from parafovea.storage.store import replacing
+
+Rows = list[list[str]]
+
+#: Stages that each have a column in the table of samples, by the name of what they store.
+STORED = {
+    "resample_volume": "volume",
+    "extract_features": "features",
+    "extract_context": "context",
+    "infer_shard": "shards",
+    "blend_shards": "prediction",
+    "segment_objects": "objects",
+    "detect_nodules": "heatmap",
+    "predict_tiles": "tiles",
+}
+
+TSV_COLUMNS = (
+    "sample",
+    "stage",
+    "device",
+    "jobs",
+    "windows",
+    "minutes_a_job",
+    "minutes",
+    "memory_mb",
+    "disk_mb",
+    "computed_over_volume",
+    "read_over_volume",
+)
+
+
+def minutes_text(seconds: float) -> str:
+    """Return a time in words, such as "12 min" or "3.4 h"."""
+    if seconds < 60:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 3600:,.0f} h"
+
+
+def sample_rows(forecasts: Sequence[Forecast]) -> Rows:
+    """Return a row for each sample, under a head; the last row is their sum."""
+    rows = [
+        [
+            "sample",
+            "voxels",
+            "windows",
+            "shards",
+            "computed",
+            "read",
+            "GPU time",
+            "CPU time",
+            "memory",
+            *STORED.values(),
+            "disk",
+        ]
+    ]
+    for each in forecasts:
+        disk = {stage.stage: stage.disk for stage in each.stages}
+        rows.append(
+            [
+                each.sample,
+                each.work.extent,
+                f"{each.work.windows:,}",
+                str(each.work.shards),
+                f"{each.amplification.computed:.2f} x",
+                f"{each.amplification.read:.2f} x",
+                minutes_text(each.seconds(gpu=True)),
+                minutes_text(each.seconds(gpu=False)),
+                bytes_text(round(each.largest.memory)),
+                *(bytes_text(disk.get(stage, 0)) for stage in STORED),
+                bytes_text(each.disk),
+            ]
+        )
+    if len(forecasts) > 1:
+        rows.append(
+            [
+                f"{len(forecasts)} samples",
+                "",
+                f"{sum(each.work.windows for each in forecasts):,}",
+                f"{sum(each.work.shards for each in forecasts):,}",
+                "",
+                "",
+                minutes_text(sum(each.seconds(gpu=True) for each in forecasts)),
+                minutes_text(sum(each.seconds(gpu=False) for each in forecasts)),
+                bytes_text(round(max(each.largest.memory for each in forecasts))),
+                *(bytes_text(_stored(forecasts, stage)) for stage in STORED),
+                bytes_text(sum(each.disk for each in forecasts)),
+            ]
+        )
+    return rows
+
+
+def _stored(forecasts: Sequence[Forecast], name: str) -> int:
+    return sum(stage.disk for each in forecasts for stage in each.stages if stage.stage == name)
+
+
+def stage_rows(forecasts: Sequence[Forecast]) -> Rows:
+    """Return a row for each stage over all samples, under a head."""
+    rows = [["stage", "on", "jobs", "longest job", "all jobs", "memory of a job", "disk"]]
+    for name in ORDER:
+        stages = [stage for each in forecasts for stage in each.stages if stage.stage == name]
+        if stages:
+            rows.append(
+                [
+                    name,
+                    _device(stages[0]),
+                    f"{sum(stage.jobs for stage in stages):,}",
+                    minutes_text(max(stage.seconds for stage in stages)),
+                    minutes_text(sum(stage.total_seconds for stage in stages)),
+                    bytes_text(round(max(stage.memory for stage in stages))),
+                    bytes_text(sum(stage.disk for stage in stages)),
+                ]
+            )
+    return rows
+
+
+def _device(stage: StageForecast) -> str:
+    return "GPU" if stage.stage in GPU_STAGES else "CPU"
+
+
+def write_forecasts(path: Path, forecasts: Sequence[Forecast]) -> None:
+    """Write a line for each sample and stage, tab-separated, whole or not at all."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(TSV_COLUMNS)
+        writer.writerows(_lines(forecasts))
+
+
+def _lines(forecasts: Sequence[Forecast]) -> Iterator[list[str]]:
+    for each in forecasts:
+        for stage in each.stages:
+            windowed = stage.stage in ("infer_shard", "predict_tiles")
+            yield [
+                each.sample,
+                stage.stage,
+                _device(stage).lower(),
+                str(stage.jobs),
+                str(each.work.windows) if windowed else "",
+                f"{stage.seconds / 60:.2f}",
+                f"{stage.total_seconds / 60:.2f}",
+                f"{stage.memory / 1e6:.0f}",
+                f"{stage.disk / 1e6:.1f}",
+                f"{each.amplification.computed:.3f}" if windowed else "",
+                f"{each.amplification.read:.3f}" if windowed else "",
+            ]

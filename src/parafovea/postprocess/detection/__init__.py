@@ -1,0 +1,1 @@
+"""From a heatmap to candidates, detections and calibrated scores."""

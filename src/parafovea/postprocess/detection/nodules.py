@@ -1,0 +1,209 @@
+"""From a heatmap and its scan to the detections of a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from parafovea.errors import GridError
+from parafovea.geometry.grid import Grid
+from parafovea.geometry.scan_space import ScanSpace
+from parafovea.postprocess.detection.candidate_properties import measure_densities, measure_form
+from parafovea.postprocess.detection.candidates import Candidate, find_candidates
+from parafovea.postprocess.detection.detection_files import (
+    Detection,
+    Properties,
+    Triage,
+    rounded_length,
+    rounded_score,
+)
+from parafovea.postprocess.detection.suppression import suppress_overlaps
+from parafovea.postprocess.segmentation.components import ReadSlab
+from parafovea.preprocess.body import BodyView, axial_axis
+from parafovea.preprocess.coarse_view import CoarseArray
+from parafovea.preprocess.lungs import border_distance, lung_mask
+from parafovea.settings.postprocess import DetectionSettings
+
+Array = np.ndarray[Any, Any]
+
+#: Scores the rows of a table of candidates: coordX, coordY, coordZ, diameter_mm, probability and
+#: the columns of `Properties`, with NaN where one could not be measured.
+Score = Callable[[pd.DataFrame], Sequence[Triage]]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An array (z, y, x) that is read a box at a time.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the voxels of a box.
+    grid : Grid
+        Where they lie.
+    """
+
+    read: ReadSlab
+    grid: Grid
+
+
+def select_candidates(heatmap: Volume, settings: DetectionSettings) -> list[Candidate]:
+    """Find peaks, then keep those that pass suppression, size and confidence, in this order.
+
+    Parameters
+    ----------
+    heatmap : Volume
+        Values in [0, 1]; its grid is in millimetres.
+    settings : DetectionSettings
+        The choices.
+
+    Returns
+    -------
+    list of Candidate
+        The most confident first; equal ones in z, y, x order.
+    """
+    grid = heatmap.grid
+    found = find_candidates(heatmap.read, grid, settings.peak_detection)
+    if settings.nms.enabled:
+        centres = np.array([grid.world(c.centre) for c in found]).reshape(-1, 3)
+        widths = np.array([c.diameter(grid) for c in found])
+        stays = suppress_overlaps(centres, widths, iou_threshold=settings.nms.iou_threshold)
+        found = [c for c, stay in zip(found, stays, strict=True) if stay]
+    size, least = settings.size_filter, settings.confidence_filter.min_confidence
+    return [
+        c
+        for c in found
+        if size.min_diameter <= c.diameter(grid) <= size.max_diameter and c.confidence >= least
+    ]
+
+
+def within_body(candidates: Sequence[Candidate], grid: Grid, body: CoarseArray) -> list[Candidate]:
+    """Return the candidates whose centre lies in the body, in their order.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Found in a heatmap.
+    grid : Grid
+        Of the heatmap, in millimetres.
+    body : CoarseArray
+        bool, from `body_mask`, in the same world; it reaches a voxel of about 4 mm beyond the skin,
+        so that nothing at the skin is lost.
+    """
+    centres = np.array([grid.world(c.centre) for c in candidates]).reshape(-1, 3)
+    inside = body.nearest(centres)
+    return [c for c, stay in zip(candidates, inside, strict=True) if stay]
+
+
+def describe_candidates(
+    candidates: Sequence[Candidate],
+    heatmap: Volume,
+    scan: Volume,
+    seen: BodyView,
+    *,
+    affine: Array | None,
+    threshold: float,
+    score: Score | None = None,
+) -> tuple[Detection, ...]:
+    """Measure candidates in the scan and place them in the patient.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        Found in the heatmap.
+    heatmap : Volume
+        In the world of the scan's grid, in millimetres.
+    scan : Volume
+        HU; its grid may have any unit of length.
+    seen : BodyView
+        Of the scan.
+    affine : (4, 4) float64 or None
+        From the scan's voxel (x, y, z) to RAS millimetres; None takes its grid for LPS.
+    threshold : float
+        That the candidates were found with.
+    score : callable, optional
+        Returns a triage for each row of the candidates' table; None leaves the triage out.
+
+    Returns
+    -------
+    tuple of Detection
+        In the order of the candidates.
+
+    Raises
+    ------
+    GridError
+        If the score gives other than one triage for each candidate.
+    """
+    if not candidates:
+        return ()
+    grid, own = heatmap.grid, scan.grid.converted("millimeter")
+    axial = axial_axis(affine)
+    world = np.array([grid.world(c.centre) for c in candidates])
+    space = ScanSpace(own, affine)
+    positions = space.world_of_grid([c.centre for c in candidates], grid)
+    voxels = space.nearest_voxel(positions)
+    densities = measure_densities(candidates, grid, scan.read, own)
+    lungs = lung_mask(seen.view, seen.body)
+    depths = None if lungs is None else border_distance(lungs, world)
+    found = []
+    for row, candidate in enumerate(candidates):
+        form = measure_form(candidate, heatmap.read, grid, threshold=threshold, axial=axial)
+        properties = Properties(
+            volume_mm3=rounded_length(candidate.volume(grid)),
+            mean_intensity=rounded_length(densities[row].mean),
+            std_intensity=rounded_length(densities[row].deviation),
+            sphericity=rounded_length(form.sphericity),
+            longest_axial_diameter_mm=rounded_length(form.axial_diameter) or None,
+            lung_border_distance_mm=None if depths is None else rounded_length(depths[row]),
+        )
+        x, y, z = (rounded_length(v) for v in positions[row])
+        i, j, k = (int(v) for v in voxels[row])
+        found.append(
+            Detection(
+                id=row,
+                coordinates=(x, y, z),
+                coordinates_voxel=(i, j, k),
+                diameter_mm=rounded_length(candidate.diameter(grid)),
+                confidence=rounded_score(min(candidate.confidence, 1.0)),
+                properties=properties,
+            )
+        )
+    return tuple(found) if score is None else _triaged(found, score)
+
+
+def _triaged(detections: Sequence[Detection], score: Score) -> tuple[Detection, ...]:
+    triages = list(score(score_table(detections)))
+    if len(triages) != len(detections):
+        raise GridError(
+            f"the calibration gave {len(triages)} scores for {len(detections)} candidates: it must "
+            "give one for each"
+        )
+    return tuple(
+        d.model_copy(
+            update={
+                "triage": Triage(
+                    malignancy_score=rounded_score(t.malignancy_score),
+                    risk_category=t.risk_category,
+                )
+            }
+        )
+        for d, t in zip(detections, triages, strict=True)
+    )
+
+
+def score_table(detections: Sequence[Detection]) -> pd.DataFrame:
+    """Return what a calibration sees: a row a detection, see `Score`."""
+    rows = [
+        {
+            **dict(zip(("coordX", "coordY", "coordZ"), d.coordinates, strict=True)),
+            "diameter_mm": d.diameter_mm,
+            "probability": d.confidence,
+            **d.properties.model_dump(),
+        }
+        for d in detections
+    ]
+    return pd.DataFrame(rows).astype(float)

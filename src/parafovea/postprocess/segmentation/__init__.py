@@ -1,0 +1,1 @@
+"""From class probabilities to clean classes and numbered objects."""

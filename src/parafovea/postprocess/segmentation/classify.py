@@ -1,0 +1,54 @@
+"""From probabilities to one class a voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from parafovea.errors import VoxelError
+from parafovea.settings.postprocess import Method
+
+Array = np.ndarray[Any, Any]
+
+
+def classify(probabilities: Array, *, method: Method, thresholds: Sequence[float]) -> Array:
+    """Return the class of every voxel.
+
+    Parameters
+    ----------
+    probabilities : (class, z, y, x) float16 or float32, in [0, 1]
+        Class 0 is the background.
+    method : {"argmax", "threshold"}
+        `argmax` takes the most probable class. `threshold` takes the most probable of the classes
+        whose probability reaches their threshold, and the background where there is none. The
+        first of equally probable classes wins.
+    thresholds : sequence of float
+        Least probability of every class but the background, for `threshold`.
+
+    Returns
+    -------
+    (z, y, x) uint8
+        Class indices.
+
+    Raises
+    ------
+    VoxelError
+        If a probability is not a number.
+    """
+    values = np.asarray(probabilities, dtype=np.float32)
+    if np.isnan(values).any():
+        raise VoxelError(
+            "the prediction has probabilities that are not a number: run the inference again"
+        )
+    if method == "argmax":
+        return np.asarray(values.argmax(axis=0), dtype=np.uint8)
+    # float16 voxels cannot hold most thresholds exactly: compare in the precision they were
+    # stored in, so that a stored 0.7 reaches a threshold of 0.7.
+    least = np.asarray(thresholds, dtype=probabilities.dtype).astype(np.float32)
+    candidates = values[1:].copy()
+    candidates[candidates < least[:, None, None, None]] = -1.0
+    classes = candidates.argmax(axis=0).astype(np.uint8) + np.uint8(1)
+    classes[candidates.max(axis=0) < 0] = 0
+    return np.asarray(classes)

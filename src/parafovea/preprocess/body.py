@@ -1,0 +1,219 @@
+"""The body in a CT: what is not air around it, nor table, with lungs and airways filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from parafovea.errors import VoxelError
+from parafovea.geometry.grid import AXES, Box, Grid
+from parafovea.geometry.resample import ReadBox
+from parafovea.geometry.windows import Layout
+from parafovea.preprocess.coarse_view import CoarseArray, coarse_view, pooled
+from parafovea.storage.store import Stored
+
+Array = np.ndarray[Any, Any]
+
+#: HU between air and tissue, in voxels that are means of many.
+BODY_HU = -400.0
+
+#: Air at the edge of a slice is lung that the picture cuts where its median is denser than this and
+#: less of its outline than this lies on the edge. Between body and table more does.
+OUTSIDE_HU, CUT_SHARE = -920.0, 0.42
+
+#: Blocks of the coarse view that are one voxel of the body's mask, about 4 mm.
+_POOL = 2
+
+_FACES = ndimage.generate_binary_structure(3, 1)
+
+
+def body_mask(view: CoarseArray, *, limit: float = BODY_HU, axial: int = 0) -> CoarseArray:
+    """Return where the body is, from the scan alone.
+
+    Tissue is what is denser than a limit. The largest part that is connected more than thinly is
+    the body, so that table, sheets and tubes go; then everything is filled in, slice by slice,
+    that the body encloses, and lung that the picture cuts.
+
+    Parameters
+    ----------
+    view : CoarseArray
+        The scan, from `coarse_view`.
+    limit : float
+        HU; denser voxels are tissue.
+    axial : int
+        Array axis along the patient's length: 0 for z.
+
+    Returns
+    -------
+    CoarseArray
+        bool, in voxels of about 4 mm, grown by one of them, so that no skin is lost.
+
+    Raises
+    ------
+    VoxelError
+        If no voxel is denser than the limit.
+    """
+    scan = pooled(view, _POOL)
+    tissue = scan.values > limit
+    if not tissue.any():
+        raise VoxelError(
+            f"no voxel is denser than {limit:g} HU, so that there is no body in it: give a CT in "
+            "Hounsfield units, with its rescale slope and intercept applied"
+        )
+    body = _largest(tissue)
+    filled = np.stack(
+        [
+            _filled(*planes)
+            for planes in zip(
+                np.moveaxis(body, axial, 0), np.moveaxis(scan.values, axial, 0), strict=True
+            )
+        ],
+        axis=axial,
+    )
+    return CoarseArray(ndimage.binary_dilation(filled, _FACES), scan.grid)
+
+
+def _largest(tissue: Array) -> Array:
+    """Return the largest part after thin connections are cut, at its full width again."""
+    # What lies beyond the picture counts as tissue: a body that it cuts is not thinner for it.
+    core = ndimage.binary_erosion(tissue, _FACES, border_value=1)
+    labels, count = ndimage.label(core if core.any() else tissue)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    grown = ndimage.binary_dilation(labels == sizes.argmax(), _FACES, iterations=2, mask=tissue)
+    return np.asarray(grown)
+
+
+def _filled(body: Array, hu: Array) -> Array:
+    """Return a slice's body with what it encloses and with lung at the slice's edge."""
+    if not body.any():
+        return body
+    labels, count = ndimage.label(~body)
+    rim = np.zeros(body.shape, bool)
+    rim[[0, -1]] = rim[:, [0, -1]] = True
+    touching = np.unique(labels[rim])
+    filled = body.copy()
+    for label, place in enumerate(ndimage.find_objects(labels, count), start=1):
+        part = labels[place] == label
+        if label not in touching or _is_cut_lung(part, rim[place], hu[place]):
+            filled[place] |= part
+    return filled
+
+
+def _is_cut_lung(part: Array, rim: Array, hu: Array) -> bool:
+    outline = part & ~ndimage.binary_erosion(part)
+    share = float((part & rim).sum()) / float(outline.sum())
+    return share < CUT_SHARE and float(np.median(hu[part])) > OUTSIDE_HU
+
+
+def windows_with_body(layout: Layout, grid: Grid, body: CoarseArray) -> Array:
+    """Tell which windows touch the body.
+
+    Parameters
+    ----------
+    layout : Layout
+        The windows.
+    grid : Grid
+        That the windows lie on, in the world of the scan's grid.
+    body : CoarseArray
+        From `body_mask`.
+
+    Returns
+    -------
+    (lattice z, y, x) bool
+        True where a window has a voxel of the body; the order is that of `Layout.windows`.
+    """
+    found = [
+        bool(body.values[body.box_of(window, grid).slices].any()) for window in layout.windows()
+    ]
+    return np.array(found, bool).reshape(layout.lattice.shape)
+
+
+def axial_axis(affine: Array | None) -> int:
+    """Return the array axis (of z, y, x) that lies nearest to the patient's length.
+
+    Parameters
+    ----------
+    affine : (4, 4) float64 or None
+        From voxel (x, y, z) to RAS or LPS millimetres; None means z.
+    """
+    if affine is None:
+        return AXES.index("z")
+    columns = np.asarray(affine, np.float64)[:3, :3]
+    towards = np.abs(columns[2]) / np.linalg.norm(columns, axis=0)
+    return 2 - int(towards.argmax())
+
+
+@dataclass(frozen=True)
+class BodyView:
+    """A scan in voxels of about two millimetres, and the body in it.
+
+    Parameters
+    ----------
+    view : CoarseArray
+        HU, from `coarse_view`.
+    body : CoarseArray
+        bool, from `body_mask`.
+    """
+
+    view: CoarseArray
+    body: CoarseArray
+
+    @classmethod
+    def of(
+        cls, read: ReadBox, grid: Grid, *, affine: np.ndarray[Any, Any] | None = None
+    ) -> BodyView:
+        """Return the view of a scan, which is read once, in slabs.
+
+        Parameters
+        ----------
+        read : callable
+            Returns the voxels (z, y, x) of a box of the scan, in HU.
+        grid : Grid
+            Of the scan, in any unit of length.
+        affine : (4, 4) float64, optional
+            From the scan's voxel (x, y, z) to RAS millimetres; without it z is the patient's
+            length.
+
+        Raises
+        ------
+        VoxelError
+            If no voxel is denser than air.
+        """
+        view = coarse_view(read, grid)
+        return cls(view, body_mask(view, axial=axial_axis(affine)))
+
+
+def stored_body(volume: Stored) -> CoarseArray:
+    """Return where the body is in a volume as `resample_volume` wrote it.
+
+    Its record says which source values became 0 and 1; values that were cut there stay cut, which
+    can only make the body larger. A volume whose values are no HU, but all positive, is all body.
+
+    Parameters
+    ----------
+    volume : Stored
+        (z, y, x) float16, normalized.
+
+    Returns
+    -------
+    CoarseArray
+        bool, in voxels of about 4 mm.
+
+    Raises
+    ------
+    VoxelError
+        If no voxel is denser than air.
+    """
+    facts = volume.attributes.get("normalization", {})
+    zero, one = float(facts.get("zero", 0.0)), float(facts.get("one", 1.0))
+
+    def read(box: Box) -> np.ndarray:
+        return np.asarray(volume.read(box), np.float32) * np.float32(one - zero) + np.float32(zero)
+
+    affine = volume.attributes.get("source", {}).get("affine")
+    array = None if affine is None else np.asarray(affine)
+    return BodyView.of(read, volume.grid, affine=array).body

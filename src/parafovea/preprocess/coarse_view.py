@@ -1,0 +1,111 @@
+"""A coarse view of a whole scan, in which body and lungs are found at little cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parafovea.geometry.grid import Box, Grid, Vector, shape3, vector3
+from parafovea.geometry.resample import ReadBox, resample_box
+
+Array = np.ndarray[Any, Any]
+
+#: Millimetres of a voxel of the view; finer than this nothing matters to body and lungs.
+FINEST = 2.0
+
+#: Voxels of the largest view; a longer scan is seen in larger voxels.
+LARGEST_VIEW = 2**24
+
+#: HU that values are cut to: scanners pad with far less than air, and metal is far more than bone.
+RANGE = (-1024.0, 1500.0)
+
+
+@dataclass(frozen=True)
+class CoarseArray:
+    """Voxels on a coarse grid over a scan.
+
+    Parameters
+    ----------
+    values : (z, y, x)
+        HU (float32) or a mask (bool).
+    grid : Grid
+        In millimetres, in the world of the scan's grid.
+    """
+
+    values: Array
+    grid: Grid
+
+    def box_of(self, box: Box, grid: Grid) -> Box:
+        """Return the voxels that touch a box of another grid of the same world.
+
+        Parameters
+        ----------
+        box : Box
+            Voxels of `grid`; it may reach outside.
+        grid : Grid
+            In any unit.
+
+        Returns
+        -------
+        Box
+            Voxels of this array, at least one along each axis; outside means the nearest.
+        """
+        fine = grid.converted(self.grid.unit)
+        low = self.grid.index(fine.world([a - 0.5 for a in box.start]))
+        high = self.grid.index(fine.world([b - 0.5 for b in box.stop]))
+        last = [n - 1 for n in self.grid.shape]
+        # A voxel i covers i - 0.5 to i + 0.5.
+        start = [min(max(round(a + 1e-6), 0), n) for a, n in zip(low, last, strict=True)]
+        end = [min(max(round(b - 1e-6), 0), n) for b, n in zip(high, last, strict=True)]
+        return Box(shape3(start), shape3([e + 1 for e in end]))
+
+    def nearest(self, points: Array) -> Array:
+        """Return the value at world positions (n, 3), z, y, x in millimetres; the nearest voxel."""
+        index = np.rint((points - np.array(self.grid.origin)) / np.array(self.grid.spacing))
+        inside = np.clip(index.astype(np.int64), 0, np.array(self.grid.shape) - 1)
+        return np.asarray(self.values[tuple(inside.T)])
+
+
+def coarse_view(read: ReadBox, grid: Grid) -> CoarseArray:
+    """Return a scan in voxels of about two millimetres, each the mean of what it covers.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the voxels (z, y, x) of a box of the scan, in HU.
+    grid : Grid
+        Of the scan, in any unit.
+
+    Returns
+    -------
+    CoarseArray
+        float32, cut to `RANGE`; not finer than the scan. The scan is read once, in slabs.
+    """
+    source = grid.converted("millimeter")
+    target = source.resampled(_spacing(source))
+
+    def read_cut(box: Box) -> Array:
+        return np.asarray(np.clip(np.nan_to_num(read(box), nan=RANGE[0]), *RANGE))
+
+    return CoarseArray(resample_box(read_cut, source, target, target.box), target)
+
+
+def _spacing(grid: Grid) -> Vector:
+    step = FINEST
+    while True:
+        spacing = vector3([max(step, s) for s in grid.spacing])
+        if grid.resampled(spacing).size <= LARGEST_VIEW:
+            return spacing
+        step *= 1.25
+
+
+def pooled(view: CoarseArray, factor: int) -> CoarseArray:
+    """Return the means of blocks of `factor` voxels along each axis of at least that length."""
+    stride = shape3([min(factor, n) for n in view.grid.shape])
+    grid = view.grid.coarsened(stride)
+    wide = [(0, g * k - n) for g, k, n in zip(grid.shape, stride, view.grid.shape, strict=True)]
+    full = np.pad(view.values, wide, mode="edge")
+    blocks = full.reshape([v for g, k in zip(grid.shape, stride, strict=True) for v in (g, k)])
+    return CoarseArray(blocks.mean(axis=(1, 3, 5), dtype=np.float32), grid)

@@ -1,0 +1,1 @@
+"""Scores of detections: FROC, matching, calibration."""

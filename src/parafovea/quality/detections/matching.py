@@ -1,0 +1,231 @@
+"""Which candidate hits which finding, by the rules of LUNA16.
+
+The rules are those of the challenge's script noduleCADEvaluationLUNA16.py and of its page
+https://luna16.grand-challenge.org/Evaluation/ (Setio et al., Medical Image Analysis 42, 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from parafovea.errors import TableError
+from parafovea.quality.detections.tables import COORDINATES
+
+Array = np.ndarray[Any, Any]
+
+#: Candidates of a scan that count; the challenge looks at no more.
+MOST_CANDIDATES = 100
+
+#: Millimetres, for an excluded finding whose diameter is not known.
+UNKNOWN_DIAMETER = 10.0
+
+#: What becomes of a candidate.
+OUTCOMES = ("hit", "double", "excluded", "false positive", "beyond limit")
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Candidates and findings of a set of scans, matched.
+
+    Parameters
+    ----------
+    series : tuple of str
+        All scans that were searched.
+    findings : DataFrame
+        In the order of the scans: seriesuid, coordX, coordY, coordZ, diameter_mm, scan (index in
+        `series`), hit (bool), marks (candidates on it), and of the most probable of these
+        probability, candidate (row of `candidates`) and distance_mm; NaN, -1 and NaN if missed.
+    candidates : DataFrame
+        As they were given, with scan and outcome, one of `OUTCOMES`.
+    """
+
+    series: tuple[str, ...]
+    findings: pd.DataFrame
+    candidates: pd.DataFrame
+
+    @property
+    def hits(self) -> pd.DataFrame:
+        """The findings that were hit."""
+        return self.findings[self.findings["hit"]]
+
+    @property
+    def false_positives(self) -> pd.DataFrame:
+        """The candidates that are on no finding."""
+        return self.candidates[self.candidates["outcome"] == "false positive"]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many there are of each, for a table."""
+        outcome = self.candidates["outcome"].value_counts()
+        return {
+            "series": len(self.series),
+            "nodules": len(self.findings),
+            "hit": len(self.hits),
+            "missed": len(self.findings) - len(self.hits),
+            "candidates": len(self.candidates),
+            "false_positives": int(outcome.get("false positive", 0)),
+            "ignored_on_excluded": int(outcome.get("excluded", 0)),
+            "ignored_doubles": int(outcome.get("double", 0)),
+            "beyond_limit": int(outcome.get("beyond limit", 0)),
+        }
+
+
+def match_candidates(
+    candidates: pd.DataFrame,
+    findings: pd.DataFrame,
+    *,
+    excluded: pd.DataFrame | None = None,
+    series: Sequence[str] | None = None,
+    most: int | None = MOST_CANDIDATES,
+) -> Matching:
+    """Match the candidates of each scan to its findings.
+
+    A candidate hits a finding when it lies nearer to its centre than its radius. Of several
+    candidates on one finding the most probable counts and the others are ignored. One candidate
+    may hit several findings. A candidate that hits none and lies on an excluded finding is
+    ignored; every other one is a false positive. Of a scan with more than `most` candidates those
+    count that are more probable than the one after `most`, which drops ties at that place.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        seriesuid, coordX, coordY, coordZ (mm), probability.
+    findings : DataFrame
+        seriesuid, coordX, coordY, coordZ, diameter_mm.
+    excluded : DataFrame, optional
+        As `findings`; a negative diameter means 10 mm. Those of other scans do not matter.
+    series : sequence of str, optional
+        All scans; by default those with a finding or a candidate.
+    most : int, optional
+        Candidates of a scan that count; None counts all.
+
+    Returns
+    -------
+    Matching
+        What became of each.
+
+    Raises
+    ------
+    TableError
+        If there is no finding, or a candidate or a finding is of a scan that `series` lacks; or,
+        without `series`, if no candidate is of a scan with a finding.
+    """
+    if len(findings) == 0:
+        raise TableError("there are no findings: without any, sensitivity is not defined")
+    names = _series(candidates, findings, series)
+    place = {name: index for index, name in enumerate(names)}
+    marks = candidates.reset_index(drop=True)
+    marks = marks.assign(scan=marks["seriesuid"].map(place).astype(int))
+    truth = findings.assign(scan=findings["seriesuid"].map(place).astype(int))
+    truth = truth.sort_values("scan", kind="stable").reset_index(drop=True)
+    ignored = findings.iloc[:0] if excluded is None else excluded
+    searched = ignored[ignored["seriesuid"].isin(place)]
+    tables = (marks, truth, searched.assign(scan=searched["seriesuid"].map(place)))
+    of_marks, of_truth, of_ignored = (_by_scan(table["scan"]) for table in tables)
+    positions, balls = _positions(marks), _positions(truth)
+    spheres, radii, spared = _positions(searched), _radii(truth), _radii(searched)
+    probability = marks["probability"].to_numpy(float)
+    fate = np.full(len(marks), OUTCOMES.index("false positive"))
+    best, distance = np.full(len(truth), -1), np.full(len(truth), np.nan)
+    count = np.zeros(len(truth), int)
+    for scan, own in of_marks.items():
+        kept = _most_probable(probability[own], most)
+        fate[own[~kept]] = OUTCOMES.index("beyond limit")
+        own = own[kept]
+        rows = of_truth.get(scan, _NONE)
+        squared = _squared_distances(balls[rows], positions[own])
+        inside = squared < radii[rows][:, None] ** 2
+        on_finding = inside.any(axis=0)
+        fate[own[on_finding]] = OUTCOMES.index("double")
+        for row, near, far in zip(rows, inside, squared, strict=True):
+            if near.any():
+                chosen = np.flatnonzero(near)
+                first = chosen[np.argmax(probability[own[chosen]])]
+                best[row], distance[row], count[row] = own[first], far[first] ** 0.5, len(chosen)
+        rows = of_ignored.get(scan, _NONE)
+        on_excluded = _squared_distances(spheres[rows], positions[own]) < spared[rows][:, None] ** 2
+        fate[own[on_excluded.any(axis=0) & ~on_finding]] = OUTCOMES.index("excluded")
+    hit = best >= 0
+    fate[best[hit]] = OUTCOMES.index("hit")
+    chosen_probability = np.full(len(truth), np.nan)
+    chosen_probability[hit] = probability[best[hit]]
+    return Matching(
+        names,
+        truth.assign(
+            hit=hit,
+            marks=count,
+            probability=chosen_probability,
+            candidate=best,
+            distance_mm=distance,
+        ),
+        marks.assign(outcome=np.asarray(OUTCOMES, dtype=object)[fate]),
+    )
+
+
+_NONE = np.empty(0, int)
+
+
+def _series(
+    candidates: pd.DataFrame, findings: pd.DataFrame, series: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return all scans, and refuse tables that name others."""
+    marked, true = (tuple(dict.fromkeys(t["seriesuid"])) for t in (candidates, findings))
+    if series is None:
+        if marked and not set(marked) & set(true):
+            raise TableError(
+                f"no candidate is of a series with a finding: candidates name {marked[0]!r}, "
+                f"findings {true[0]!r}; write the series in the same way in both tables, or give "
+                "the list of all series"
+            )
+        return tuple(dict.fromkeys(true + marked))
+    known = set(series)
+    for what, table, names in (("candidates", candidates, marked), ("findings", findings, true)):
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            lines = int(table["seriesuid"].isin(unknown).sum())
+            where = ""
+            if "line" in table:
+                where = f" (line {table.loc[table['seriesuid'] == unknown[0], 'line'].iloc[0]})"
+            others = f" and {len(unknown) - 1} more series" if len(unknown) > 1 else ""
+            raise TableError(
+                f"{what} name the series {unknown[0]!r}{where}{others}, which the list of series "
+                f"lacks: add it to the list, or remove its lines ({lines} in all)"
+            )
+    return tuple(series)
+
+
+def _by_scan(scan: pd.Series[int]) -> dict[int, Array]:
+    """Return the rows of each scan, in their order."""
+    values = scan.to_numpy(int)
+    order = np.argsort(values, kind="stable")
+    present, starts = np.unique(values[order], return_index=True)
+    return dict(zip(present.tolist(), np.split(order, starts[1:]), strict=False))
+
+
+def _positions(table: pd.DataFrame) -> Array:
+    return table[list(COORDINATES)].to_numpy(float)
+
+
+def _radii(findings: pd.DataFrame) -> Array:
+    size = findings["diameter_mm"].to_numpy(float)
+    return np.where(size < 0, UNKNOWN_DIAMETER, size) / 2
+
+
+def _squared_distances(centres: Array, positions: Array) -> Array:
+    """Return (centre, position) squared distances, added up along x, then y, then z."""
+    # distances past the range of floats are infinite, which is far enough
+    with np.errstate(over="ignore"):
+        x, y, z = ((centres[:, None, axis] - positions[None, :, axis]) ** 2 for axis in range(3))
+        return np.asarray(x + y + z)
+
+
+def _most_probable(probability: Array, most: int | None) -> Array:
+    """Return which candidates of a scan count."""
+    if most is None or len(probability) <= most:
+        return np.ones(len(probability), bool)
+    return np.asarray(probability > np.sort(probability)[::-1][most])

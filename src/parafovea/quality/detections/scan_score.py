@@ -1,0 +1,193 @@
+"""The detections of one scan against its nodules: counts, means, and which met which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from parafovea.errors import SourceError, TableError
+from parafovea.quality import metrics
+from parafovea.quality.detections.froc import froc_curve
+from parafovea.quality.detections.matching import Matching, match_candidates
+from parafovea.quality.detections.tables import COORDINATES, read_findings
+from parafovea.quality.metrics import Value
+
+#: Decimals of millimetres in the files.
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class ScanScore:
+    """What became of the nodules and detections of a scan.
+
+    Parameters
+    ----------
+    values : mapping of path to float, int or None
+        The metrics that need truth; None where one is not defined, such as the sensitivity of a
+        scan without nodules.
+    nodules : tuple of dict
+        The truth in its order, JSON-ready: id (from 0), coordinates (x, y, z in mm, LPS),
+        diameter_mm, found, and what else identifies it (line of a table, label of a mask).
+    hits : tuple of dict
+        detection and nodule (ids) and distance_mm between their centres, by nodule.
+    false_positives : tuple of int
+        Ids of the detections that are on no nodule.
+    """
+
+    values: Mapping[metrics.Path, Value]
+    nodules: tuple[dict[str, Any], ...]
+    hits: tuple[dict[str, Any], ...]
+    false_positives: tuple[int, ...]
+
+
+def scan_findings(path: Path, series: str) -> pd.DataFrame:
+    """Return the findings of one scan from a table of many.
+
+    Parameters
+    ----------
+    path : Path
+        Table as `read_findings` takes it. A line with the name of a series and nothing in the
+        other columns says that the scan was searched and has no findings: a table that does not
+        name a scan at all says nothing about it.
+    series : str
+        Of the scan.
+
+    Returns
+    -------
+    DataFrame
+        seriesuid, coordX, coordY, coordZ, diameter_mm, line; possibly no row.
+
+    Raises
+    ------
+    TableError
+        If the table cannot be read, or does not name the series, or says of it both.
+    """
+    table = read_findings(path, blank=True)
+    own = table[table["seriesuid"] == series]
+    if len(own) == 0:
+        known = list(dict.fromkeys(table["seriesuid"]))
+        some = ", ".join(known[:3]) + (f" and {len(known) - 3} more" if len(known) > 3 else "")
+        raise TableError(
+            f"{path} does not name the series {series!r} of the scan (it names {some or 'none'}): "
+            "write series= and the name from the table in the metadata column of the sample sheet, "
+            "or, if the scan has no nodules, add a line with its series and empty columns to the "
+            "table"
+        )
+    empty = own["diameter_mm"].isna()
+    if empty.any() and not empty.all():
+        raise TableError(
+            f"{path}:{own.loc[empty, 'line'].iloc[0]}: the line says that series {series!r} has no "
+            f"findings, but line {own.loc[~empty, 'line'].iloc[0]} has one: keep one of the two"
+        )
+    return own[~empty].reset_index(drop=True)
+
+
+def check_inside(path: str, findings: pd.DataFrame, inside: np.ndarray[Any, Any]) -> None:
+    """Raise `SourceError` where a finding lies outside of its scan.
+
+    Parameters
+    ----------
+    path : str
+        Of the truth, for the message.
+    findings : DataFrame
+        coordX, coordY, coordZ.
+    inside : (n,) bool
+        Whether each lies in the scan.
+    """
+    if inside.all():
+        return
+    place = ", ".join(f"{v:.1f}" for v in findings.loc[~inside, list(COORDINATES)].iloc[0])
+    count = int((~inside).sum())
+    raise SourceError(
+        f"{path}: {count} of {len(findings)} nodules lie outside of the scan, such as the one at "
+        f"x, y, z = {place} mm: give positions in the DICOM patient system (LPS; in NIfTI's, x and "
+        "y have the other sign), and the truth of this scan"
+    )
+
+
+def score_scan(candidates: pd.DataFrame, findings: pd.DataFrame) -> ScanScore:
+    """Match the detections of a scan to its nodules by the rules of LUNA16.
+
+    Parameters
+    ----------
+    candidates : DataFrame
+        coordX, coordY, coordZ, diameter_mm, probability, in the order of the detections' ids.
+    findings : DataFrame
+        coordX, coordY, coordZ, diameter_mm; possibly no row. Whole-number columns line and label
+        are passed on.
+
+    Returns
+    -------
+    ScanScore
+        A nodule is found where a detection lies nearer to its centre than its radius; further
+        detections on the same nodule count neither way. Errors of the diameter are those of the
+        detections that count: mean size, and mean with sign (positive: too large).
+    """
+    marks = candidates.assign(seriesuid="scan")
+    if len(findings) == 0:
+        nothing: dict[metrics.Path, Value] = {
+            ("nodules",): 0,
+            ("found",): 0,
+            ("missed",): 0,
+            ("false_positives",): len(marks),
+            ("precision",): 0.0 if len(marks) else None,
+        }
+        return ScanScore(nothing, (), (), tuple(range(len(marks))))
+    matching = match_candidates(marks, findings.assign(seriesuid="scan"), series=("scan",))
+    hits, wrong_rows = matching.hits, matching.false_positives
+    used = hits["candidate"].nunique()
+    curve = froc_curve(
+        hits["probability"].to_numpy(float),
+        wrong_rows["probability"].to_numpy(float),
+        findings=len(matching.findings),
+        scans=1,
+    )
+    found_size = matching.candidates["diameter_mm"].reindex(hits["candidate"]).to_numpy(float)
+    error = found_size - hits["diameter_mm"].to_numpy(float)
+    judged = used + len(wrong_rows)
+    values: dict[metrics.Path, Value] = {
+        ("nodules",): len(findings),
+        ("found",): len(hits),
+        ("missed",): len(findings) - len(hits),
+        ("false_positives",): len(wrong_rows),
+        ("sensitivity", metrics.OVERALL): len(hits) / len(findings),
+        ("sensitivity", "at_1_false_positive"): float(curve.sensitivity_at([1.0])[0]),
+        ("precision",): used / judged if judged else None,
+    }
+    if len(hits):
+        values |= {
+            ("centre_distance_mm",): float(hits["distance_mm"].mean()),
+            ("diameter_error_mm", metrics.OVERALL): float(abs(error).mean()),
+            ("diameter_error_mm", "signed"): float(error.mean()),
+        }
+    return ScanScore(
+        values,
+        _nodules(matching),
+        tuple(
+            {
+                "detection": int(row["candidate"]),
+                "nodule": int(index),
+                "distance_mm": round(float(row["distance_mm"]), _DIGITS),
+            }
+            for index, row in zip(hits.index, hits.to_dict("records"), strict=True)
+        ),
+        tuple(int(row) for row in wrong_rows.index),
+    )
+
+
+def _nodules(matching: Matching) -> tuple[dict[str, Any], ...]:
+    return tuple(
+        {
+            "id": number,
+            **{key: int(row[key]) for key in ("line", "label") if key in row},
+            "coordinates": [round(float(row[c]), _DIGITS) for c in COORDINATES],
+            "diameter_mm": round(float(row["diameter_mm"]), _DIGITS),
+            "found": bool(row["hit"]),
+        }
+        for number, row in enumerate(matching.findings.to_dict("records"))
+    )

@@ -1,0 +1,163 @@
+"""Scores of objects: two divisions of the same voxels compared, and panoptic quality."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from parafovea.quality.segmentation.contingency import Pairs, totals
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class PartitionScores:
+    """Scores of a division against the true one; None where a score is not defined.
+
+    Parameters
+    ----------
+    voi_split, voi_merge : float or None
+        Bits: entropy of the prediction given the truth (objects cut apart), and of the truth
+        given the prediction (objects merged). Meila, J. Multivariate Anal. 98 (2007).
+    joint_entropy : float or None
+        Bits: entropy of both together.
+    information : float or None
+        Bits: mutual information of both.
+    largest_entropy : float or None
+        Bits: the larger of the entropies of the two.
+    rand_split, rand_merge : float or None
+        Sum of squared joint probabilities over that of the truth's and of the prediction's.
+    arand_error, arand_precision, arand_recall : float or None
+        Adapted Rand error, 1 minus the F-score over pairs of voxels that lie in one object: of
+        the prediction's pairs, the precision; of the truth's, the recall.
+        Arganda-Carreras et al., Front. Neuroanat. 9:142 (2015).
+    """
+
+    voi_split: float | None = None
+    voi_merge: float | None = None
+    joint_entropy: float | None = None
+    information: float | None = None
+    largest_entropy: float | None = None
+    rand_split: float | None = None
+    rand_merge: float | None = None
+    arand_error: float | None = None
+    arand_precision: float | None = None
+    arand_recall: float | None = None
+
+
+def compare_partitions(pairs: Pairs) -> PartitionScores:
+    """Score a predicted division into objects.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        Of true and predicted ids. Voxels whose true id is 0 are not counted; predicted 0 counts
+        as one object.
+
+    Returns
+    -------
+    PartitionScores
+        All None where the truth has no object.
+    """
+    counted = pairs.where(pairs.first > 0)
+    if not len(counted):
+        return PartitionScores()
+    _, true_sizes, true_of = totals(counted.first, counted.count)
+    _, found_sizes, found_of = totals(counted.second, counted.count)
+    total = int(counted.count.sum())
+    joint = counted.count / total
+    true, found = true_sizes / total, found_sizes / total
+    split = -float(np.sum(joint * np.log2(counted.count / true_sizes[true_of])))
+    merge = -float(np.sum(joint * np.log2(counted.count / found_sizes[found_of])))
+    true_entropy, found_entropy = _entropy(true), _entropy(found)
+    together = _ordered_pairs(counted.count)
+    in_true, in_found = _ordered_pairs(true_sizes), _ordered_pairs(found_sizes)
+    shared = float(np.sum(joint**2))
+    score = _ratio(2 * together, in_true + in_found)
+    return PartitionScores(
+        # Adding 0 turns the -0.0 of a perfect result into 0.
+        voi_split=split + 0.0,
+        voi_merge=merge + 0.0,
+        joint_entropy=_entropy(joint),
+        information=max(0.0, true_entropy - merge),
+        largest_entropy=max(true_entropy, found_entropy),
+        rand_split=shared / float(np.sum(true**2)),
+        rand_merge=shared / float(np.sum(found**2)),
+        arand_error=None if score is None else 1.0 - score,
+        arand_precision=_ratio(together, in_found),
+        arand_recall=_ratio(together, in_true),
+    )
+
+
+def _entropy(probabilities: Array) -> float:
+    return -float(np.sum(probabilities * np.log2(probabilities))) + 0.0
+
+
+def _ordered_pairs(sizes: Array) -> float:
+    # In float64: the square of a large object's size does not fit an int64.
+    values = sizes.astype(np.float64)
+    return float(np.sum(values * (values - 1)))
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole > 0 else None
+
+
+@dataclass(frozen=True)
+class Panoptic:
+    """Counts and qualities of the objects of one class.
+
+    Parameters
+    ----------
+    tp, fp, fn : int
+        Matched objects, predicted objects without a match, true objects without a match.
+    rq : float or None
+        Recognition quality, the F1 score of the matches; None without any object.
+    sq : float or None
+        Segmentation quality, mean IoU of the matches; None without a match.
+    pq : float or None
+        Panoptic quality, their product, 0 without a match; None without any object.
+    """
+
+    tp: int
+    fp: int
+    fn: int
+    rq: float | None
+    sq: float | None
+    pq: float | None
+
+
+def panoptic_quality(pairs: Pairs, true_ids: Array, found_ids: Array) -> Panoptic:
+    """Match the objects of one class and score the matches.
+
+    A predicted and a true object match where their IoU is above 0.5; each has at most one match
+    then. Kirillov et al., Panoptic Segmentation, CVPR 2019.
+
+    Parameters
+    ----------
+    pairs : Pairs
+        Of true and predicted ids at all voxels, 0 (no object) included on both sides.
+    true_ids, found_ids : (n,) integer
+        The true and the predicted objects of the class.
+    """
+    true_names, true_sizes, true_of = totals(pairs.first, pairs.count)
+    found_names, found_sizes, found_of = totals(pairs.second, pairs.count)
+    union = true_sizes[true_of] + found_sizes[found_of] - pairs.count
+    of_class = np.isin(true_names, true_ids)[true_of] & np.isin(found_names, found_ids)[found_of]
+    iou = (pairs.count / np.maximum(union, 1))[of_class]
+    matched = iou[iou > 0.5]
+    tp = len(matched)
+    fp, fn = len(found_ids) - tp, len(true_ids) - tp
+    weight = tp + fp / 2 + fn / 2
+    total = math.fsum(matched)
+    return Panoptic(
+        tp=tp,
+        fp=fp,
+        fn=fn,
+        rq=tp / weight if weight else None,
+        sq=total / tp if tp else None,
+        pq=total / weight if weight else None,
+    )

@@ -1,0 +1,1 @@
+"""Scores of tiles: image metrics, tables, blocks of a mosaic."""

@@ -1,0 +1,325 @@
+"""How close an image is to its truth: PSNR, SSIM, vegetation indices, spectral angle, edges."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from skimage.metrics import structural_similarity
+from skimage.registration import phase_cross_correlation
+
+from parafovea.formats.bands import OPTICAL
+
+Array = np.ndarray[Any, Any]
+
+#: The Gaussian window of Wang et al. (2004): its deviation and its side, in pixels.
+SIGMA = 1.5
+WINDOW = 11
+
+
+def psnr(image: Array, reference: Array, valid: Array | None = None) -> float | None:
+    """Return the peak signal-to-noise ratio of reflectances, whose range is 1.
+
+    Parameters
+    ----------
+    image, reference : (band, y, x) float
+        Reflectance in [0, 1].
+    valid : (y, x) bool, optional
+        Pixels that count; all by default.
+
+    Returns
+    -------
+    float or None
+        -20 log10(RMSE), in decibels; None where it is infinite, which is where the images are the
+        same, or where no pixel counts.
+    """
+    return psnr_of(rmse(image, reference, valid))
+
+
+def psnr_of(error: float | None) -> float | None:
+    """Return the peak signal-to-noise ratio of an RMSE, in decibels; None where it is infinite."""
+    return -20 * math.log10(error) if error else None
+
+
+def ssim(image: Array, reference: Array, valid: Array | None = None) -> float | None:
+    """Return the mean structural similarity over bands and pixels.
+
+    Parameters
+    ----------
+    image, reference : (band, y, x) float
+        Reflectance in [0, 1].
+    valid : (y, x) bool, optional
+        Pixels that count; all by default. Those whose window is not valid are left out, too.
+
+    Returns
+    -------
+    float or None
+        In [-1, 1]; None where the tile is smaller than a window, or no pixel counts. Wang et al.,
+        "Image quality assessment" (2004): Gaussian weights of `SIGMA` in a window of `WINDOW`,
+        population covariance, range 1.
+    """
+    if min(image.shape[1:]) < WINDOW:
+        return None
+    inside = np.ones(image.shape[1:], bool) if valid is None else valid
+    pair = [np.where(inside, np.asarray(each, float), 0) for each in (image, reference)]
+    _, similarity = structural_similarity(
+        *pair,
+        data_range=1.0,
+        channel_axis=0,
+        gaussian_weights=True,
+        sigma=SIGMA,
+        use_sample_covariance=False,
+        full=True,
+    )
+    side = np.ones((WINDOW, WINDOW), bool)
+    # a window that reaches over the border does not count, as in the paper
+    whole = ndimage.binary_erosion(inside, side, border_value=0)
+    chosen = similarity[:, whole]
+    return float(chosen.mean()) if chosen.size else None
+
+
+#: Sentinel-2 bands of a tile, in order: blue, green, red, near infrared.
+BANDS = OPTICAL
+BLUE, GREEN, RED, NIR = range(4)
+
+#: Keeps the NDVI of a pixel without any light defined: 0.
+EPSILON = 1e-8
+
+#: Least denominator of the EVI. It passes through 0 over clouds and snow, where the index runs to
+#: infinity and says nothing of plants.
+EVI_LEAST = 0.1
+
+
+def ndvi(tile: Array) -> Array:
+    """Return the normalized difference vegetation index, (N - R) / (N + R + 1e-8).
+
+    Parameters
+    ----------
+    tile : (band, y, x) float
+        Reflectance in [0, 1].
+
+    Returns
+    -------
+    (y, x) float64
+        In [-1, 1]; 0 where both bands are 0. Rouse et al., "Monitoring vegetation systems in the
+        Great Plains with ERTS" (1974).
+    """
+    red, nir = np.asarray(tile[RED], float), np.asarray(tile[NIR], float)
+    return np.asarray((nir - red) / (nir + red + EPSILON))
+
+
+def evi(tile: Array) -> Array:
+    """Return the enhanced vegetation index, 2.5 (N - R) / (N + 6 R - 7.5 B + 1).
+
+    Parameters
+    ----------
+    tile : (band, y, x) float
+        Reflectance in [0, 1].
+
+    Returns
+    -------
+    (y, x) float64
+        NaN where the denominator is below `EVI_LEAST`. Huete et al., "Overview of the radiometric
+        and biophysical performance of the MODIS vegetation indices" (2002).
+    """
+    blue, red, nir = (np.asarray(tile[band], float) for band in (BLUE, RED, NIR))
+    below = nir + 6 * red - 7.5 * blue + 1
+    defined = below >= EVI_LEAST
+    return np.where(defined, 2.5 * (nir - red) / np.where(defined, below, 1), np.nan)
+
+
+def rmse(image: Array, reference: Array, valid: Array | None = None) -> float | None:
+    """Return the root of the mean squared difference.
+
+    Parameters
+    ----------
+    image, reference : (..., y, x) float
+        Of one shape.
+    valid : (y, x) bool, optional
+        Pixels that count; all by default.
+
+    Returns
+    -------
+    float or None
+        In the unit of the images; None where no pixel counts.
+    """
+    squares, count = squared_error(image, reference, valid)
+    return math.sqrt(squares / count) if count else None
+
+
+def squared_error(image: Array, reference: Array, valid: Array | None = None) -> tuple[float, int]:
+    """Return the sum of squared differences and the number of values: those of tiles add up.
+
+    Parameters
+    ----------
+    image, reference, valid
+        As for `rmse`.
+    """
+    difference = np.asarray(image, float) - np.asarray(reference, float)
+    chosen = difference if valid is None else difference[..., valid]
+    return float(np.square(chosen).sum()), chosen.size
+
+
+def ndvi_rmse(image: Array, reference: Array, valid: Array | None = None) -> float | None:
+    """Return the RMSE of the NDVI: see `ndvi` and `rmse`."""
+    return rmse(ndvi(image), ndvi(reference), valid)
+
+
+def evi_rmse(image: Array, reference: Array, valid: Array | None = None) -> float | None:
+    """Return the RMSE of the EVI over the pixels where both images have one: see `evi`."""
+    first, second = evi(image), evi(reference)
+    both = np.isfinite(first) & np.isfinite(second)
+    return rmse(first, second, both if valid is None else both & valid)
+
+
+def spectral_angle(image: Array, reference: Array, valid: Array | None = None) -> float | None:
+    """Return the mean angle between the spectra of the pixels, in degrees.
+
+    Parameters
+    ----------
+    image, reference : (band, y, x) float
+        Reflectance in [0, 1].
+    valid : (y, x) bool, optional
+        Pixels that count; all by default. One that is 0 in all bands of either image has no
+        spectrum and does not count.
+
+    Returns
+    -------
+    float or None
+        In [0, 180]; None where no pixel counts. Kruse et al., "The spectral image processing
+        system (SIPS)" (1993); the angle as Kahan's 2 atan2(|u - v|, |u + v|) of the unit vectors,
+        which keeps its digits near 0.
+    """
+    pair = [np.asarray(each, float).reshape(len(each), -1) for each in (image, reference)]
+    lengths = [np.linalg.norm(each, axis=0) for each in pair]
+    chosen = (lengths[0] > 0) & (lengths[1] > 0)
+    if valid is not None:
+        chosen &= valid.reshape(-1)
+    if not chosen.any():
+        return None
+    first, second = (
+        each[:, chosen] / length[chosen] for each, length in zip(pair, lengths, strict=True)
+    )
+    angles = 2 * np.arctan2(
+        np.linalg.norm(first - second, axis=0), np.linalg.norm(first + second, axis=0)
+    )
+    return float(np.degrees(angles.mean()))
+
+
+def band_bias(
+    image: Array, reference: Array, valid: Array | None = None
+) -> tuple[float, ...] | None:
+    """Return the mean of image minus reference for each band.
+
+    Parameters
+    ----------
+    image, reference : (band, y, x) float
+        Reflectance in [0, 1].
+    valid : (y, x) bool, optional
+        Pixels that count; all by default.
+
+    Returns
+    -------
+    tuple of float or None
+        Reflectance; None where no pixel counts.
+    """
+    difference = np.asarray(image, float) - np.asarray(reference, float)
+    chosen = difference.reshape(len(difference), -1) if valid is None else difference[:, valid]
+    return tuple(float(each) for each in chosen.mean(axis=1)) if chosen.size else None
+
+
+#: Least standard deviation of an edge map that tells anything, in reflectance times the Sobel
+#: filter's gain: below it lies what float32 rounds away. A correlation would be one of rounding.
+FLAT = 1e-6
+
+#: Parts of a pixel that a displacement is told in.
+UPSAMPLING = 20
+
+
+def edge_strength(band: Array) -> Array:
+    """Return the length of the Sobel gradient, borders mirrored.
+
+    Parameters
+    ----------
+    band : (y, x) float
+        Reflectance in [0, 1].
+
+    Returns
+    -------
+    (y, x) float64
+        sqrt(Gy² + Gx²) of `scipy.ndimage.sobel`, whose gain is 8: a ramp of 0.01 a pixel has 0.08.
+    """
+    values = np.asarray(band, float)
+    down, across = (ndimage.sobel(values, axis=axis, mode="reflect") for axis in (0, 1))
+    return np.asarray(np.sqrt(down**2 + across**2))
+
+
+def sobel_valid(valid: Array) -> Array:
+    """Return the pixels whose 3 × 3 neighbourhood within the tile is valid, (y, x) bool."""
+    return np.asarray(ndimage.binary_erosion(valid, np.ones((3, 3), bool), border_value=1))
+
+
+def edge_correlation(image: Array, reference: Array, valid: Array | None = None) -> float | None:
+    """Return Pearson's correlation of the edge strengths of two bands.
+
+    Parameters
+    ----------
+    image, reference : (y, x) float
+        One band, the near infrared by convention. Reflectance in [0, 1].
+    valid : (y, x) bool, optional
+        Pixels that count; all by default. Those whose Sobel neighbourhood is not valid are left
+        out, too.
+
+    Returns
+    -------
+    float or None
+        In [-1, 1]; None where either tile is flat (see `FLAT`), or no two pixels count.
+    """
+    maps = _edge_maps(image, reference, valid)
+    if maps is None:
+        return None
+    first, second, inside = maps
+    return float(np.clip(np.corrcoef(first[inside], second[inside])[0, 1], -1, 1))
+
+
+def edge_displacement(image: Array, reference: Array, valid: Array | None = None) -> float | None:
+    """Return how far the edges of a band lie from those of another, in pixels.
+
+    Parameters
+    ----------
+    image, reference, valid
+        As for `edge_correlation`.
+
+    Returns
+    -------
+    float or None
+        Length of the one shift that makes the edge maps correlate most, to 1 / `UPSAMPLING` of a
+        pixel; None where either tile is flat. The shift is that of
+        `skimage.registration.phase_cross_correlation` (Guizar-Sicairos et al., "Efficient subpixel
+        image registration algorithms", 2008), without whitening, which would listen to the noise.
+    """
+    maps = _edge_maps(image, reference, valid)
+    if maps is None:
+        return None
+    first, second, inside = maps
+    # what does not count has the strength of the mean, so that the mask's shape draws no edge
+    levelled = [np.where(inside, each - each[inside].mean(), 0) for each in (second, first)]
+    shift, _, _ = phase_cross_correlation(*levelled, upsample_factor=UPSAMPLING, normalization=None)
+    return float(np.hypot(*shift))
+
+
+def _edge_maps(
+    image: Array, reference: Array, valid: Array | None
+) -> tuple[Array, Array, Array] | None:
+    """Return both edge maps and where they hold, or None where either is flat."""
+    if valid is None:
+        inside = np.ones(np.shape(image), bool)
+        first, second = edge_strength(image), edge_strength(reference)
+    else:
+        inside = sobel_valid(valid)
+        first, second = (edge_strength(np.where(valid, each, 0)) for each in (image, reference))
+    if not inside.any() or min(each[inside].std() for each in (first, second)) <= FLAT:
+        return None
+    return first, second, inside

@@ -1,0 +1,173 @@
+"""A mosaic as a table of blocks, which are measured and drawn as tiles are."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.errors import SourceError
+from parafovea.formats.geo.raster import Raster
+from parafovea.quality.tiles.quality_tables import LEDGER_COLUMNS, PLACE_COLUMNS, QUARANTINE_COLUMNS
+from parafovea.storage.store import replacing
+
+logger = logging.getLogger(__name__)
+
+#: Rows and columns of a block; what is left at an edge joins the last one if it is less than
+#: `LEAST`, the side of the smallest tile.
+SIDE, LEAST = 256, 16
+
+#: Share of its pixels that must be measured, or a block is left out.
+MEASURED = 0.5
+
+
+#: Pixels by which the corners of a mosaic and of its truth may lie apart.
+APART = 1e-3
+
+
+@dataclass(frozen=True)
+class MosaicBlocks:
+    """The blocks of a mosaic, and how many of their pixels were measured.
+
+    Parameters
+    ----------
+    rows, columns : tuple of int
+        Where blocks begin, and where the last one ends.
+    valid : ndarray
+        (row of blocks, column of blocks) int64, measured pixels so far.
+    month, biome : int or str
+        Of the mosaic; "" where the model is not told.
+    assumed : sequence of str
+        Those of them that nobody stated.
+    """
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    valid: NDArray[np.int64] = field(repr=False)
+    month: int | str = ""
+    biome: int | str = ""
+    assumed: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, size: Sequence[int], **known: Any) -> MosaicBlocks:
+        """Return the blocks of a mosaic of a height and a width."""
+        rows, columns = (_bounds(length) for length in size)
+        counts = np.zeros((len(rows) - 1, len(columns) - 1), np.int64)
+        return cls(rows, columns, counts, **known)
+
+    def add(
+        self, row: int, column: int, size: Sequence[int], valid: NDArray[np.bool_] | None
+    ) -> None:
+        """Count the pixels of a part of the mosaic, which begins at `row` and `column`.
+
+        Parameters
+        ----------
+        row, column : int
+            Of the part's first pixel.
+        size : sequence of int
+            Its height and width.
+        valid : ndarray or None
+            (y, x) bool; None where all pixels were measured.
+        """
+        down, across = (
+            np.searchsorted(bounds, start + np.arange(length), side="right") - 1
+            for bounds, start, length in zip(
+                (self.rows, self.columns), (row, column), size, strict=True
+            )
+        )
+        place = down[:, None] * self.valid.shape[1] + across
+        chosen = place.ravel() if valid is None else place[valid]
+        self.valid[...] += np.bincount(chosen, minlength=self.valid.size).reshape(self.valid.shape)
+
+    def write(
+        self, tiles: Path, quarantine: Path, *, raster: Raster, output: Path, input_sha256: str
+    ) -> None:
+        """Write the ledger of the blocks, and a quarantine without a line.
+
+        Parameters
+        ----------
+        tiles : Path
+            Columns as those of a folder of tiles, and `row` and `column` of the first pixel.
+        quarantine : Path
+            Has its heading alone.
+        raster : Raster
+            The source.
+        output : Path
+            The refined image.
+        input_sha256 : str
+            Of the source's values.
+        """
+        written = list(self._kept())
+        logger.info(
+            "%d of %d blocks are measured; in the others less than half of the pixels are valid",
+            len(written),
+            self.valid.size,
+        )
+        digits = max(4, len(str(max(raster.shape[1:]))))
+        common = {
+            "month": self.month,
+            "biome": self.biome,
+            "assumed": "+".join(self.assumed),
+            "input": raster.path,
+            "output": output,
+            "input_sha256": input_sha256,
+        }
+        fields = (*LEDGER_COLUMNS, "input_sha256", *PLACE_COLUMNS)
+        with replacing(quarantine) as path:
+            path.write_text("\t".join(QUARANTINE_COLUMNS) + "\n", encoding="utf-8", newline="\n")
+        with replacing(tiles) as path, path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, fields, delimiter="\t", lineterminator="\n")
+            writer.writeheader()
+            for row, column, height, width in written:
+                own: dict[str, Any] = {
+                    "name": f"r{row:0{digits}d}_c{column:0{digits}d}",
+                    "height": height,
+                    "width": width,
+                    "row": row,
+                    "column": column,
+                }
+                writer.writerow(common | own | _position(raster, row, column))
+
+    def _kept(self) -> Iterator[tuple[int, int, int, int]]:
+        """Yield row, column, height and width of the blocks that count."""
+        for (i, j), valid in np.ndenumerate(self.valid):
+            (top, bottom), (left, right) = self.rows[i : i + 2], self.columns[j : j + 2]
+            if valid >= MEASURED * (bottom - top) * (right - left):
+                yield top, left, bottom - top, right - left
+
+
+def require_same_pixels(truth: Raster, result: Raster) -> None:
+    """Raise `SourceError` where a truth is not on the pixel grid of the result."""
+    sides = np.abs(np.array(result.transform)[[0, 4]]).min()
+    apart = np.abs(np.array(truth.transform) - result.transform)
+    # the sides of pixels add up over the image
+    far = max(apart[[2, 5]].max(), apart[[0, 1, 3, 4]].max() * max(result.shape[1:]))
+    for what, same, own, other in (
+        ("pixels (y, x)", truth.shape == result.shape, truth.shape[1:], result.shape[1:]),
+        ("coordinate system", truth.crs == result.crs, truth.crs, result.crs),
+        ("transform", far <= APART * sides, truth.transform, result.transform),
+    ):
+        if not same:
+            raise SourceError(
+                f"the truth {truth.path} has the {what} {own}, but its source {other}: warp it to "
+                "the pixels of the source, for example with gdalwarp"
+            )
+
+
+def _bounds(length: int) -> tuple[int, ...]:
+    starts = [start for start in range(0, length, SIDE) if not start or length - start >= LEAST]
+    return (*starts, length)
+
+
+def _position(raster: Raster, row: int, column: int) -> dict[str, Any]:
+    if raster.crs is None:
+        return {}
+    a, _, c, _, e, f = raster.transform
+    place = {"x": c + a * column, "y": f + e * row, "pixel_size": (a * -e) ** 0.5}
+    return {"crs": raster.crs, **place}

@@ -1,0 +1,286 @@
+"""The arrays of a tile as the quality and the report see them: input, result, truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
+from parafovea.formats.geo.raster import Raster, open_raster
+from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.tiles import TileFile, read_array, read_tile
+from parafovea.formats.tiles.array_keys import chosen_key
+from parafovea.formats.tiles.listing import TILE_SUFFIXES
+from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS, TRUTH_KEYS, TileOptions
+from parafovea.quality.tiles.image_metrics import BANDS
+from parafovea.quality.tiles.metric_names import TileKind
+from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
+from parafovea.quality.tiles.quality_tables import TileEntry
+
+Array = np.ndarray[Any, Any]
+
+#: Array of a refined tile.
+REFINED = "opt_v2"
+
+_PLAIN = TileOptions()
+
+
+@dataclass(frozen=True)
+class TileFiles:
+    """Reads what belongs to the tiles of a sample: files of their own, or blocks of a mosaic.
+
+    Inputs are read as the model saw them: its bands, by what the sheet says of the numbers.
+
+    Parameters
+    ----------
+    bands : tuple of str
+        Of the model's input.
+    outputs : tuple of str
+        Bands that it makes; of a segmentation, nothing that matters here.
+    options : TileOptions
+        What the sheet says of the numbers in the source, and in a truth of the same bands.
+    truth : Path or None
+        Folder with the truth of some or all tiles, under their names; of a mosaic, a GeoTIFF of
+        the same pixels.
+    """
+
+    bands: tuple[str, ...] = BANDS
+    outputs: tuple[str, ...] = BANDS
+    options: TileOptions = _PLAIN
+    truth: Path | None = None
+    _rasters: dict[tuple[str, str], Raster] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        if self.truth is not None and not self.truth.exists():
+            raise MissingSourceError(
+                f"the truth {self.truth} is no folder: give the folder that holds a tile of truth "
+                "for each tile, under the same name, or of a mosaic a GeoTIFF"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        kind: TileKind,
+        bands: Sequence[str],
+        classes: Sequence[str],
+        *,
+        truth: str | None,
+        metadata: str,
+    ) -> TileFiles:
+        """Return what reads the tiles of a sample, as its sheet and its model describe them.
+
+        Parameters
+        ----------
+        kind : str
+            Of the task.
+        bands : sequence of str
+            That the model takes.
+        classes : sequence of str
+            Classes of a segmentation, or bands that a refinement makes; those of all comparisons
+            where there are none.
+        truth, metadata
+            As in the sheet.
+
+        Raises
+        ------
+        ConfigError
+            If the metadata is wrong.
+        MissingSourceError
+            If there is no such truth.
+        """
+        return cls(
+            bands=tuple(bands),
+            outputs=BANDS if kind == "segmentation" or not classes else tuple(classes),
+            options=parse_metadata(metadata, folder=Path()).tiles,
+            truth=None if truth is None else Path(truth),
+        )
+
+    @property
+    def optical(self) -> bool:
+        """Whether the input has colours: the bands that all comparisons need."""
+        return set(BANDS) <= set(self.bands)
+
+    def read_input(self, entry: TileEntry) -> Array:
+        """Return what a tile was made from, (band, y, x) float, NaN where nothing was measured.
+
+        The bands are B02, B03, B04 and B08 where the model takes them, else all of the model's.
+
+        Raises
+        ------
+        TileError
+            If it cannot be read any more, or has another size than the result.
+        """
+        bands = BANDS if self.optical else self.bands
+        if entry.corner is not None:
+            raster = self._raster(entry.source, "source", bands, self.options)
+            return _window(raster, entry)
+        file = TileFile(entry.name, entry.source, None)
+        key = chosen_key(file, INPUT_KEYS, self.options)
+        # the bands of an NPZ file are told by their order, so that all of them are named
+        tile = read_tile(file, bands=self.bands, key=key, options=self.options)
+        values = tile.values[[self.bands.index(band) for band in bands]]
+        return _checked(_known(values, tile.valid), entry, entry.source)
+
+    def read_refined(self, entry: TileEntry) -> Array:
+        """Return a refined tile, (band, y, x) float in [0, 1].
+
+        Raises
+        ------
+        ModelError
+            If the model does not make the bands that all comparisons need.
+        StoreError
+            If it is missing or damaged.
+        """
+        missing = [band for band in BANDS if band not in self.outputs]
+        if missing:
+            raise ModelError(
+                f"the model makes {', '.join(self.outputs)}, without {', '.join(missing)}: refined "
+                "tiles are measured and drawn by B02, B03, B04 and B08 alone"
+            )
+        if entry.corner is not None:
+            with _result(entry, "export_mosaic"):
+                return _window(self._raster(entry.output, "result", BANDS, _PLAIN), entry)
+        with _result(entry, "predict_tiles"):
+            stored = read_array(entry.output, REFINED)
+            values = _checked(stored, entry, entry.output, bands=len(self.outputs))
+        return values[[self.outputs.index(band) for band in BANDS]]
+
+    def read_classes(self, entry: TileEntry) -> Array:
+        """Return a segmented tile, (y, x) class indices.
+
+        Raises
+        ------
+        StoreError
+            If it is missing or damaged.
+        """
+        with _result(entry, "predict_tiles"):
+            stored = read_array(entry.output, CLASSES)
+            return _checked(stored, entry, entry.output, bands=None)
+
+    def read_optical_truth(self, entry: TileEntry) -> Array | None:
+        """Return the true reflectances of a tile, (band, y, x) float, NaN where nobody knows.
+
+        Returns
+        -------
+        ndarray or None
+            None where there is no such file.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be read, or has other pixels than the tile.
+        """
+        if self.truth is None:
+            return None
+        # What the sheet says of radar, or of another set of bands, says nothing of the truth.
+        names = self.options.bands
+        said = (
+            self.options if self.optical and (names is None or set(BANDS) <= set(names)) else _PLAIN
+        )
+        if entry.corner is not None:
+            return _window(self._true_raster(entry, said), entry)
+        path = self._true_file(entry)
+        if path is None:
+            return None
+        file = TileFile(entry.name, path, None)
+        keys = TRUTH_KEYS if said.key is None else (said.key, *TRUTH_KEYS)
+        said = replace(said, key=None)
+        tile = read_tile(file, bands=BANDS, key=chosen_key(file, keys, said), options=said)
+        return _checked(_known(tile.values, tile.valid), entry, path)
+
+    def read_class_truth(self, entry: TileEntry) -> Array | None:
+        """Return the true classes of a tile, (y, x) integers; None where there is no such file.
+
+        Raises
+        ------
+        TileError
+            If it cannot be read, holds no integers, or has another size than the tile.
+        """
+        path = self._true_file(entry)
+        if path is None:
+            return None
+        values = _checked(read_array(path, CLASSES), entry, path, bands=None)
+        if values.dtype.kind not in "ui":
+            raise TileError(
+                f"the true classes of tile {entry.name!r} are {values.dtype}, not integers: write "
+                "class indices from 0, and 255 where the class is not known"
+            )
+        return values
+
+    def _true_file(self, entry: TileEntry) -> Path | None:
+        if self.truth is None:
+            return None
+        if not self.truth.is_dir():
+            raise SourceError(
+                f"the truth {self.truth} is a file, but {entry.name!r} is a tile of its own: give "
+                "the folder that holds a tile of truth for each tile, under the same name"
+            )
+        paths = (self.truth / f"{entry.name}{ending}" for ending in TILE_SUFFIXES)
+        return next((path for path in paths if path.is_file()), None)
+
+    def _true_raster(self, entry: TileEntry, options: TileOptions) -> Raster:
+        if self.truth is None or not self.truth.is_file():
+            raise SourceError(
+                f"the truth {self.truth} is a folder, but the source is a mosaic: give a GeoTIFF "
+                "of the same pixels"
+            )
+        raster = self._raster(self.truth, "truth", BANDS, options)
+        require_same_pixels(raster, self._raster(entry.output, "result", BANDS, _PLAIN))
+        return raster
+
+    def _raster(self, path: Path, what: str, bands: Sequence[str], options: TileOptions) -> Raster:
+        """Return an open raster; a sample has one of each."""
+        key = (what, str(path))
+        if key not in self._rasters:
+            self._rasters[key] = open_raster(str(path), bands=bands, options=options)
+        return self._rasters[key]
+
+
+def _window(raster: Raster, entry: TileEntry) -> Array:
+    _, height, width = raster.shape
+    rows, columns = entry.window
+    if rows.stop > height or columns.stop > width:
+        raise TileError(
+            f"{raster.path} has {height} × {width} pixels, and block {entry.name!r} does not lie "
+            "within: put back the file that was predicted, or run the sample again"
+        )
+    return _known(*raster.read_valid(rows, columns))
+
+
+def _known(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Array:
+    """Return values with NaN where nothing was measured."""
+    return values if valid is None else np.where(valid, values, np.float32(np.nan))
+
+
+@contextmanager
+def _result(entry: TileEntry, stage: str) -> Iterator[None]:
+    """Turn what is wrong with a result into an error of the store."""
+    try:
+        yield
+    except SourceError as error:
+        raise StoreError(f"{error}; delete {entry.output} and run {stage} again") from error
+
+
+def _checked(values: Array, entry: TileEntry, path: Path, *, bands: int | None = -1) -> Array:
+    """Return an array if it has the size of its tile, and so many bands; -1: as many as it has."""
+    size = (entry.height, entry.width)
+    count = len(values) if bands == -1 else bands
+    wanted = size if count is None else (count, *size)
+    if values.shape != wanted:
+        raise TileError(
+            f"{path} is {_shape(values.shape)}, but tile {entry.name!r} is {_shape(wanted)}: give "
+            "tiles of the same place, size and bands"
+        )
+    return values
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape)) or "a single number"

@@ -1,0 +1,1 @@
+"""The page, pictures and documents of a scan's detections."""

@@ -1,0 +1,71 @@
+"""The confidences of a scan's detections, as a histogram."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from parafovea.postprocess.detection.detection_files import Detections
+from parafovea.report.canvas import INK, MUTED, Drawing, new_figure, save
+from parafovea.report.palette import OKABE_ITO
+
+#: Histogram bins from 0 to 1.
+_BINS = 20
+
+
+def draw_confidences(
+    document: Detections, path: Path, *, min_confidence: float | None = None
+) -> Drawing:
+    """Write a histogram of the confidences as PNG.
+
+    Parameters
+    ----------
+    document : Detections
+        Of one scan.
+    path : Path
+        PNG file to write.
+    min_confidence : float, optional
+        Limit that detections passed, drawn as a line.
+
+    Returns
+    -------
+    Drawing
+        The file and its words. Draw within `canvas.styled`.
+    """
+    figure = confidences_figure(document, min_confidence=min_confidence)
+    caption = (
+        f"Confidences of {len(document.detections)} detections, in {_BINS} equal bins; each "
+        "detection is a dot below, at its diameter."
+    )
+    if min_confidence is not None:
+        caption += f" The dashed line is the least confidence, {min_confidence:g}."
+    return save(figure, Drawing(path, "Confidences", caption))
+
+
+def confidences_figure(document: Detections, *, min_confidence: float | None = None) -> Figure:
+    """Draw the histogram, and below it each detection's confidence and diameter."""
+    found = document.detections
+    values = np.array([d.confidence for d in found])
+    widths = np.array([d.diameter_mm for d in found])
+    figure = new_figure(6.5, 4.2, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1.2])
+    bins = np.linspace(0, 1, _BINS + 1).tolist()
+    above.hist(values, bins=bins, color=OKABE_ITO[1], edgecolor="white", linewidth=0.6)
+    above.yaxis.get_major_locator().set_params(integer=True, nbins=5)
+    above.set_ylabel("detections")
+    count = f"{len(found)} detection{'s' if len(found) != 1 else ''}"
+    above.set_title(f"{document.scan_id} · {count}", loc="left", weight="bold")
+    below.scatter(values, widths, s=26, color=OKABE_ITO[4], edgecolor="white", linewidth=0.6)
+    below.set_ylabel("diameter (mm)")
+    below.set_xlabel("confidence")
+    below.set_xlim(0, 1.01)
+    below.set_ylim(0, max(10.0, float(widths.max(initial=0)) * 1.15))
+    if min_confidence is not None:
+        for axes in (above, below):
+            axes.axvline(min_confidence, color=INK, linestyle="--", linewidth=1)
+    if not len(found):
+        above.text(0.5, 0.5, "no detections", transform=above.transAxes, ha="center", color=MUTED)
+        above.set_ylim(0, 1)
+    return figure

@@ -1,0 +1,164 @@
+"""The interactive page: body, lungs, heatmap and detections, turned and clicked in a browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from parafovea.preprocess.body import axial_axis, body_mask
+from parafovea.preprocess.coarse_view import coarse_view
+from parafovea.preprocess.lungs import lung_mask
+from parafovea.report.detections.scan_view import time_text
+from parafovea.report.detections.slices import ScanView
+from parafovea.report.detections.surfaces import Surface, heatmap_surface, mask_surface, spheres
+from parafovea.report.page import write_page
+
+Array = np.ndarray[Any, Any]
+
+#: Vertices of a sphere around and along.
+_AROUND, _ALONG = 16, 9
+
+#: Name, colour and opacity of the surfaces.
+_BODY, _LUNGS = ("body", "#C9A58B", 0.10), ("lungs", "#56B4E9", 0.16)
+_HEAT = ("heatmap", "#E69F00", 0.35)
+
+
+def write_scene(view: ScanView, path: Path, *, threshold: float) -> None:
+    """Write a page that shows a scan in three dimensions; it needs no other file and no network.
+
+    Parameters
+    ----------
+    view : ScanView
+        What is shown.
+    path : Path
+        HTML file to write; it appears whole.
+    threshold : float
+        Value of the heatmap whose surface is shown.
+
+    Raises
+    ------
+    VoxelError
+        If the scan has no body in it.
+    """
+    document = view.detections
+    figure = {"data": _traces(view, threshold), "layout": _layout()}
+    write_page(
+        path,
+        "scene.html.jinja",
+        document=document,
+        time=time_text(document.timestamp),
+        threshold=threshold,
+        plotly=_plotly(),
+        figure=_script_json(figure),
+        detections=_script_json(
+            [d.model_dump(mode="json", exclude_none=True) for d in document.detections]
+        ),
+    )
+
+
+@cache
+def _plotly() -> Markup:
+    """Return plotly.js, as the plotly package ships it for pages of their own."""
+    file = resources.files("plotly") / "package_data" / "plotly.min.js"
+    # Code of an installed package, not text of a user.
+    return Markup(file.read_text(encoding="utf-8"))  # noqa: S704
+
+
+def _script_json(value: Any) -> Markup:
+    """Return JSON that no text in it can leave: the script element has no other escapes."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=True)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704
+
+
+def _traces(view: ScanView, threshold: float) -> list[dict[str, Any]]:
+    scan, space = view.scan, view.space
+    coarse = coarse_view(scan.read, scan.grid)
+    body = body_mask(coarse, axial=axial_axis(view.affine))
+    traces = [_mesh(mask_surface(body, space), _BODY)]
+    lungs = lung_mask(coarse, body)
+    if lungs is not None:
+        traces.append(_mesh(mask_surface(lungs, space), _LUNGS))
+    heat = heatmap_surface(view.heatmap, threshold, space)
+    if len(heat):
+        traces.append(_mesh(heat, _HEAT))
+    found = view.detections.detections
+    if found:
+        centres = np.array([d.coordinates for d in found])
+        widths = np.array([d.diameter_mm for d in found])
+        balls = spheres(centres, widths, around=_AROUND, along=_ALONG)
+        shown = np.repeat([d.confidence for d in found], _AROUND * _ALONG)
+        traces.append(
+            {
+                **_mesh(balls, ("detections", "#D55E00", 1.0)),
+                "lighting": {"ambient": 0.85, "diffuse": 0.4},
+                "intensity": _typed(shown.astype(np.float32)),
+                "cmin": 0,
+                "cmax": 1,
+                "colorscale": [[0, "#F0E442"], [0.5, "#E69F00"], [1, "#D55E00"]],
+                "colorbar": {"title": {"text": "confidence"}, "len": 0.5, "thickness": 12},
+            }
+        )
+    return traces
+
+
+def _mesh(surface: Surface, look: tuple[str, str, float]) -> dict[str, Any]:
+    name, colour, opacity = look
+    corners = dict(zip("ijk", surface.faces.T, strict=True))
+    places = dict(zip("xyz", surface.vertices.T, strict=True))
+    return {
+        "type": "mesh3d",
+        "name": name,
+        "color": colour,
+        "opacity": opacity,
+        "showlegend": True,
+        "hoverinfo": "skip",
+        "flatshading": False,
+        "lighting": {"ambient": 0.55, "diffuse": 0.7, "specular": 0.15, "fresnel": 0.4},
+        **{axis: _typed(values) for axis, values in (places | corners).items()},
+    }
+
+
+def _typed(values: Array) -> dict[str, str]:
+    """Return numbers as plotly.js reads them without parsing."""
+    kind = {"f": "f4", "i": "i4"}[values.dtype.kind]
+    packed = np.ascontiguousarray(values, f"<{kind}").tobytes()
+    return {"dtype": kind, "bdata": base64.b64encode(packed).decode("ascii")}
+
+
+def _layout() -> dict[str, Any]:
+    axis = {
+        "showbackground": False,
+        "gridcolor": "rgba(128,128,128,0.2)",
+        "zeroline": False,
+        "showspikes": False,
+        "tickfont": {"size": 9},
+    }
+    titles = {"x": "right to left (mm)", "y": "front to back (mm)", "z": "feet to head (mm)"}
+    scene: dict[str, Any] = {
+        f"{name}axis": {**axis, "title": {"text": title, "font": {"size": 11}}}
+        for name, title in titles.items()
+    }
+    scene["aspectmode"] = "data"
+    # The page finds by itself what is clicked: here the surfaces would hide the spheres.
+    scene["hovermode"] = False
+    scene["camera"] = {"eye": {"x": 0.35, "y": -1.9, "z": 0.3}, "up": {"x": 0, "y": 0, "z": 1}}
+    return {
+        "scene": scene,
+        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+        "legend": {"x": 0.01, "y": 0.99, "bgcolor": "rgba(128,128,128,0.12)"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "modebar": {
+            "bgcolor": "rgba(0,0,0,0)",
+            "color": "rgba(128,128,128,0.7)",
+            "activecolor": "#D55E00",
+        },
+    }

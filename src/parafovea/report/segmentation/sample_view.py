@@ -1,0 +1,216 @@
+"""What a page says of one sample, gathered from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from parafovea.geometry.grid import Grid
+from parafovea.report.canvas import Drawing
+from parafovea.report.palette import class_colours
+from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
+from parafovea.report.sample_results import (
+    Metric,
+    SampleResults,
+    Verdict,
+    read_metrics,
+    read_objects,
+    read_quality,
+    verdict,
+)
+from parafovea.report.units import equivalent_diameter, grid_facts, length_text, volume_text
+from parafovea.storage.store import open_stored
+
+#: Objects listed on a page.
+LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """An object as a line of a page: texts with their units."""
+
+    id: int
+    name: str
+    colour: str
+    voxels: str
+    volume: str
+    diameter: str
+    centroid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    """A class with its colour and its number of objects; None where it is not divided."""
+
+    name: str
+    colour: str
+    objects: int | None
+
+
+@dataclass(frozen=True)
+class SampleView:
+    """Everything that a page shows of one sample.
+
+    Parameters
+    ----------
+    sample, task, title : str
+        Names; `task` may be empty. Untrusted, as all texts here.
+    degraded : tuple of str
+        Reasons, or nothing.
+    facts : dict
+        Short facts by name.
+    verdict : Verdict
+        How many limits are met.
+    metrics : tuple of Metric
+        In the quality table's order.
+    classes : tuple of ClassCount
+        Without the background.
+    objects : tuple of ObjectRow
+        The largest ones.
+    object_count : int
+        Of all objects.
+    provenance : dict
+        Rows of names and texts for each file.
+    drawings : tuple of Drawing
+        Pictures to embed.
+    """
+
+    sample: str
+    task: str
+    title: str
+    degraded: tuple[str, ...]
+    facts: dict[str, str]
+    verdict: Verdict
+    metrics: tuple[Metric, ...]
+    classes: tuple[ClassCount, ...]
+    objects: tuple[ObjectRow, ...]
+    object_count: int
+    provenance: dict[str, tuple[tuple[str, str], ...]]
+    drawings: tuple[Drawing, ...]
+
+    @property
+    def counted(self) -> str:
+        """What `object_count` counts."""
+        return "Objects"
+
+    def metric(self, name: str) -> Metric | None:
+        """Return the metric of a name, or None where this sample has none."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+def view_sample(
+    results: SampleResults,
+    drawings: Sequence[Drawing],
+    *,
+    sample: str,
+    task: str = "",
+    title: str | None = None,
+) -> SampleView:
+    """Gather what a page says of one sample; no voxels are read.
+
+    Parameters
+    ----------
+    results : SampleResults
+        Where its files lie.
+    drawings : sequence of Drawing
+        Its pictures.
+    sample : str
+        Its name.
+    task : str
+        The name of its task, where the page should tell.
+    title : str, optional
+        Heading; the sample's name by default.
+
+    Returns
+    -------
+    SampleView
+        Texts and numbers, not yet escaped for HTML.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing or damaged.
+    """
+    stores = {
+        "Prediction": open_stored(results.prediction),
+        "Volume": open_stored(results.volume),
+        "Classes": open_stored(results.classes),
+        "Objects": open_stored(results.objects),
+    }
+    grid = stores["Prediction"].grid
+    classes = class_names(stores["Prediction"].channels)
+    records: dict[str, Mapping[str, Any]] = {name: s.attributes for name, s in stores.items()}
+    measured = read_quality(results.quality).get("provenance", {})
+    records["Quality"] = measured if isinstance(measured, Mapping) else {"provenance": measured}
+    objects = read_objects(results.object_table)
+    metrics = read_metrics(results.quality_table)
+    return SampleView(
+        sample=sample,
+        task=task,
+        title=title or sample,
+        degraded=degraded_reasons(records),
+        facts={**grid_facts(grid), **model_facts(stores["Prediction"].attributes)},
+        verdict=verdict(metrics),
+        metrics=metrics,
+        classes=_counts(objects, classes, records["Objects"]),
+        objects=_largest(objects, classes, grid),
+        object_count=len(objects),
+        provenance={name: provenance_rows(record) for name, record in records.items() if record},
+        drawings=tuple(drawings),
+    )
+
+
+def class_names(channels: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the class names of a prediction; one without channels has a single, unnamed class."""
+    return tuple(channels) if channels else ("prediction",)
+
+
+def model_facts(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the model and the version that a record names, as far as it does."""
+    facts = {}
+    model = record.get("model")
+    if isinstance(model, Mapping) and "name" in model:
+        weights = str(model.get("sha256") or model.get("weights_sha256") or "")
+        facts["Model"] = f"{model['name']} ({weights[:8]})" if weights else str(model["name"])
+    if "version" in record:
+        facts["Parafovea"] = str(record["version"])
+    return facts
+
+
+def _counts(
+    objects: pd.DataFrame, classes: Sequence[str], record: Mapping[str, Any]
+) -> tuple[ClassCount, ...]:
+    counts = objects["class"].value_counts()
+    colours = class_colours(len(classes))
+    choices = record.get("postprocess", {}).get("classes", {})
+    return tuple(
+        ClassCount(
+            name,
+            colour,
+            int(counts.get(name, 0)) if choices.get(name, {}).get("instances", True) else None,
+        )
+        for name, colour in list(zip(classes, colours, strict=True))[1:]
+    )
+
+
+def _largest(objects: pd.DataFrame, classes: Sequence[str], grid: Grid) -> tuple[ObjectRow, ...]:
+    colours = dict(zip(classes, class_colours(len(classes)), strict=True))
+    # Equal volumes are ordered by id, so that the table does not depend on the sort.
+    top = objects.sort_values(["volume", "id"], ascending=[False, True]).head(LISTED)
+    return tuple(
+        ObjectRow(
+            id=int(row["id"]),
+            name=str(row["class"]),
+            colour=colours.get(str(row["class"]), class_colours(1)[0]),
+            voxels=f"{int(row['voxels']):,}",
+            volume=volume_text(float(row["volume"]), grid.unit),
+            diameter=length_text(equivalent_diameter(float(row["volume"])), grid.unit),
+            centroid=", ".join(
+                length_text(float(row[f"centroid_{axis}"]), grid.unit) for axis in "zyx"
+            ),
+        )
+        for row in top.to_dict("records")
+    )

@@ -1,0 +1,112 @@
+"""Lengths and numbers as a reader writes them: short units, round scale bars, few digits."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from parafovea.errors import GridError
+from parafovea.geometry.grid import METRES, Grid
+
+#: Short name of each unit that a Grid knows.
+SYMBOLS = {
+    "angstrom": "Å",
+    "nanometer": "nm",
+    "micrometer": "µm",
+    "millimeter": "mm",
+    "centimeter": "cm",
+    "meter": "m",
+}
+
+#: Units that a length is shown in, ascending: (metres, symbol).
+SHOWN = ((1e-10, "Å"), (1e-9, "nm"), (1e-6, "µm"), (1e-3, "mm"), (1.0, "m"), (1e3, "km"))
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleBar:
+    """A bar of a round length: `length` in the grid's unit, and its label such as "500 nm"."""
+
+    length: float
+    label: str
+
+
+def shown_unit(metres: float) -> tuple[float, str]:
+    """Return the largest shown unit that fits into a length: its size in metres and its symbol."""
+    # A length of exactly one unit may fall short of it by rounding.
+    fitting = [unit for unit in SHOWN if unit[0] <= metres * (1 + 1e-9)]
+    return fitting[-1] if fitting else SHOWN[0]
+
+
+def scale_bar(width: float, unit: str, *, share: float = 0.25) -> ScaleBar:
+    """Return the longest bar of length 1, 2 or 5 times a power of ten within a share of a width.
+
+    Parameters
+    ----------
+    width : float
+        Width of the picture, in `unit`.
+    unit : str
+        A unit that a Grid knows.
+    share : float
+        Largest part of the width that the bar may take.
+
+    Returns
+    -------
+    ScaleBar
+        Its length in `unit`; its label in the unit that gives the shortest number.
+
+    Raises
+    ------
+    GridError
+        If the width is not positive and finite.
+    """
+    if not (math.isfinite(width) and width > 0):
+        raise GridError(f"a picture {width} {unit} wide has no scale: it must be positive")
+    limit = width * share * METRES[unit] * (1 + 1e-9)
+    power = math.floor(math.log10(limit))
+    digit = next(d for d in (5, 2, 1) if d * 10.0**power <= limit or d == 1)
+    metres = digit * 10.0**power
+    size, symbol = shown_unit(metres)
+    return ScaleBar(metres / METRES[unit], f"{metres / size:.6g} {symbol}")
+
+
+def length_text(value: float, unit: str) -> str:
+    """Return a length in the unit that suits it: 2560 "nanometer" is "2.56 µm"."""
+    size, symbol = shown_unit(abs(value) * METRES[unit])
+    return f"{value * METRES[unit] / size:.3g} {symbol}"
+
+
+def number_text(value: float) -> str:
+    """Return a number with four digits; large and small ones as 1.23 × 10⁷."""
+    if value == 0 or not math.isfinite(value) or 1e-3 <= abs(value) < 1e5:
+        return f"{value:.{4 if abs(value) < 1000 else 5}g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa} × {power_text(int(exponent))}"
+
+
+def power_text(exponent: int) -> str:
+    """Return a power of ten, such as 10⁷."""
+    return f"10{str(exponent).translate(_SUPERSCRIPT)}"
+
+
+def volume_text(value: float, unit: str) -> str:
+    """Return a volume, given in cubic `unit`, with its unit, such as "1.23 × 10⁷ nm³"."""
+    return f"{number_text(value)} {SYMBOLS[unit]}³"
+
+
+def equivalent_diameter(volume: float) -> float:
+    """Return the diameter of the ball of a volume, in the unit whose cube the volume has."""
+    return float((6 * volume / math.pi) ** (1 / 3))
+
+
+def grid_facts(grid: Grid) -> dict[str, str]:
+    """Return a grid's shape, voxel and extent in words, axes z, y, x."""
+    spacing = " × ".join(f"{s:g}" for s in grid.spacing)
+    size, symbol = shown_unit(max(grid.extent) * METRES[grid.unit])
+    extent = " × ".join(f"{e * METRES[grid.unit] / size:.3g}" for e in grid.extent)
+    return {
+        "Voxels (z, y, x)": " × ".join(str(n) for n in grid.shape),
+        "Voxel size": f"{spacing} {SYMBOLS[grid.unit]}",
+        "Extent": f"{extent} {symbol}",
+    }

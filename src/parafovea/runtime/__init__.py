@@ -1,0 +1,1 @@
+"""What a process needs around its work: devices, optional packages, progress, job logs."""

@@ -1,0 +1,1 @@
+"""What a config or a model.json may say, as pydantic models; no torch and no zarr here."""

@@ -1,0 +1,270 @@
+"""The arguments of each backbone, checked; no torch here, the workflow may read these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from parafovea.errors import ModelError
+from parafovea.geometry.grid import Shape
+from parafovea.settings.recipe import BackboneSpec
+
+Stride = Annotated[int, Field(ge=1)]
+StrideArgument = Stride | tuple[Stride, Stride, Stride]
+Kind = Literal["gaussian", "laplacian", "gradient", "structure"]
+
+#: Order of the filterbank's channels within a scale, whatever order they were asked in.
+KINDS: tuple[Kind, ...] = ("gaussian", "laplacian", "gradient", "structure")
+
+
+class Arguments(BaseModel):
+    """Arguments that refuse names they do not know and cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RawArguments(Arguments):
+    """Arguments of `raw`: the voxels themselves."""
+
+    stride: StrideArgument = Field(1, description="Voxels averaged into a token, or z, y, x.")
+
+    def channels(self, dimensions: int) -> tuple[str, ...]:
+        """Return the channel names."""
+        return ("raw",)
+
+    def strides(self, dimensions: int) -> Shape:
+        """Return the voxels per token along z, y, x."""
+        return _strides(self.stride, dimensions)
+
+
+class FilterbankArguments(Arguments):
+    """Arguments of `filterbank`: Gaussian derivatives and the structure tensor."""
+
+    scales: tuple[Annotated[float, Field(gt=0, le=32)], ...] = Field(
+        (1.0, 2.0, 4.0), min_length=1, description="Sigmas in voxels of the finest axis."
+    )
+    kinds: tuple[Kind, ...] = Field(KINDS, min_length=1, description="Which filters to compute.")
+    stride: StrideArgument = Field(2, description="Voxels averaged into a token, or z, y, x.")
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = [f"{scale:g}" for scale in self.scales]
+        if len(set(names)) != len(names):
+            raise ValueError(f"scales {', '.join(names)} must differ")
+        if len(set(self.kinds)) != len(self.kinds):
+            raise ValueError(f"kinds {', '.join(self.kinds)} must differ")
+        return self
+
+    def channels(self, dimensions: int) -> tuple[str, ...]:
+        """Return the channel names: scale by scale, within a scale in the order of `KINDS`."""
+        return tuple(
+            f"{name}_s{scale:g}"
+            for scale in self.scales
+            for kind in KINDS
+            if kind in self.kinds
+            for name in (
+                [f"structure{i + 1}" for i in range(dimensions)] if kind == "structure" else [kind]
+            )
+        )
+
+    def strides(self, dimensions: int) -> Shape:
+        """Return the voxels per token along z, y, x."""
+        return _strides(self.stride, dimensions)
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class Compatibility(Arguments):
+    """How DINOv3UNet3D checkpoints saw planes; written by `import-model`, never by hand."""
+
+    slice_size: Count = Field(description="Pixels of a plane's side, as the transformer sees it.")
+    window: tuple[Count, Count, Count] = Field(
+        description="Voxels along z, y, x that are cut into whole planes together."
+    )
+    oversampling: Count = Field(1, description="Voxels of the source per voxel of the result.")
+
+
+class Dinov3Arguments(Arguments):
+    """Arguments of `dinov3`: tokens of a vision transformer that sees planes."""
+
+    weights: str = Field(min_length=1, description="Local folder, or name on the hub.")
+    planes: Literal["xy", "xy+xz+yz"] = Field(
+        "xy", description="Planes that the transformer sees; several are averaged."
+    )
+    stride: int = Field(
+        16,
+        ge=1,
+        description="Voxels per token in a plane; below the patch size, planes are enlarged.",
+    )
+    plane_step: int = Field(
+        1, ge=1, description="Only for xy: slices per token along z; the middle one is seen."
+    )
+    tile: int | None = Field(
+        None,
+        ge=1,
+        description="Pixels of a plane for one pass, overlap excluded; default 512 enlarged ones.",
+    )
+    overlap: int | None = Field(
+        None, ge=0, description="Pixels of surroundings on every side; default four tokens."
+    )
+    batch_size: int = Field(8, ge=1, description="Planes per pass; does not change the result.")
+    colours: tuple[str, str, str] = Field(
+        ("B04", "B03", "B02"),
+        description="Of an input with bands: those that the transformer sees as red, green, blue.",
+    )
+    gain: float = Field(
+        3.0, gt=0, description="Of an input with bands: factor from reflectances to colours."
+    )
+    compatibility: Compatibility | None = Field(
+        None, description="Planes as DINOv3UNet3D checkpoints saw them; imported models only."
+    )
+
+    def colour_indices(self, bands: Sequence[str]) -> tuple[int, ...]:
+        """Return which bands are red, green and blue; nothing for an input without bands.
+
+        Raises
+        ------
+        ModelError
+            If one of them is not among the bands.
+        """
+        if not bands:
+            return ()
+        missing = [name for name in self.colours if name not in bands]
+        if missing:
+            raise ModelError(
+                f"backbone dinov3 sees {', '.join(self.colours)} as red, green and blue, but the "
+                f"input has {', '.join(bands)}: name three of them as the argument `colours`"
+            )
+        return tuple(list(bands).index(name) for name in self.colours)
+
+    @property
+    def margin_pixels(self) -> int:
+        """Pixels of surroundings on every side of a tile, before it is enlarged."""
+        return 4 * self.stride if self.overlap is None else self.overlap
+
+    def tile_pixels(self, patch: int) -> int:
+        """Return the pixels of a tile's side, for patches of `patch` pixels."""
+        return self.stride * max(1, 512 // patch) if self.tile is None else self.tile
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in ("tile", "overlap"):
+            value = getattr(self, name)
+            if value is not None and value % self.stride:
+                raise ValueError(f"{name} {value} must be a multiple of stride {self.stride}")
+        if self.compatibility is not None:
+            self._check_compatible(self.compatibility)
+        if self.planes != "xy" and self.plane_step != 1:
+            raise ValueError(
+                f"plane_step {self.plane_step} is for planes xy only: leave it out, "
+                f"since {self.planes} has stride {self.stride} along every axis"
+            )
+        return self
+
+    def _check_compatible(self, compatibility: Compatibility) -> None:
+        given = [n for n in ("tile", "overlap", "plane_step") if n in self.model_fields_set]
+        if given:
+            raise ValueError(
+                f"{' and '.join(given)} have no meaning in compatibility mode, whose tiles are "
+                "windows: leave them out"
+            )
+        if any(n % self.stride for n in compatibility.window):
+            raise ValueError(
+                f"window {compatibility.window} must be a multiple of stride {self.stride}"
+            )
+
+
+BackboneArguments = RawArguments | FilterbankArguments | Dinov3Arguments
+
+_ARGUMENTS: dict[str, type[RawArguments] | type[FilterbankArguments] | type[Dinov3Arguments]] = {
+    "raw": RawArguments,
+    "filterbank": FilterbankArguments,
+    "dinov3": Dinov3Arguments,
+}
+
+
+def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments:
+    """Return the checked arguments of a backbone.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Name, revision and arguments by name.
+    dimensions : int
+        3, or 2 where every z slice stands by itself.
+
+    Returns
+    -------
+    RawArguments, FilterbankArguments or Dinov3Arguments
+        The arguments, defaults filled in.
+
+    Raises
+    ------
+    ModelError
+        If an argument is unknown or impossible, or does not fit `dimensions`.
+    """
+    if dimensions not in (2, 3):
+        raise ModelError(f"backbone {spec.name}: dimensions {dimensions} must be 2 or 3")
+    if spec.revision is not None and spec.name != "dinov3":
+        raise ModelError(
+            f"backbone {spec.name}: revision {spec.revision!r} has no meaning, "
+            "since only dinov3 has weights: leave it out"
+        )
+    kind = _ARGUMENTS[spec.name]
+    unknown = sorted(set(spec.arguments) - set(kind.model_fields))
+    if unknown:
+        raise ModelError(
+            f"backbone {spec.name}: unknown argument{'s' * (len(unknown) > 1)} "
+            f"{', '.join(map(repr, unknown))}: allowed are {', '.join(kind.model_fields)}"
+        )
+    try:
+        arguments = kind.model_validate(spec.arguments)
+    except ValidationError as error:
+        raise ModelError(f"backbone {spec.name}: {_reasons(error)}") from error
+    _check_dimensions(arguments, dimensions)
+    return arguments
+
+
+def _strides(stride: int | Shape, dimensions: int) -> Shape:
+    """Return a stride along z, y, x; one number leaves z alone where slices are independent."""
+    if isinstance(stride, int):
+        return (1 if dimensions == 2 else stride, stride, stride)
+    return stride
+
+
+def _check_dimensions(arguments: BackboneArguments, dimensions: int) -> None:
+    """Raise `ModelError` where arguments mix slices that must stay independent."""
+    if dimensions == 3:
+        return
+    if not isinstance(arguments, Dinov3Arguments):
+        name = "raw" if isinstance(arguments, RawArguments) else "filterbank"
+        if arguments.strides(2)[0] != 1:
+            raise ModelError(
+                f"backbone {name}: stride {arguments.strides(2)} must be 1 along z, "
+                "since the network has 2 dimensions"
+            )
+    elif arguments.planes != "xy":
+        raise ModelError(
+            f"backbone dinov3: planes {arguments.planes} need a network of 3 dimensions, "
+            "not 2: use planes xy"
+        )
+    elif arguments.plane_step != 1:
+        raise ModelError(
+            f"backbone dinov3: plane_step {arguments.plane_step} must be 1, "
+            "since the network has 2 dimensions"
+        )
+
+
+def _reasons(error: ValidationError) -> str:
+    """Return pydantic's complaints in one line: argument, value, what is allowed."""
+    parts: list[str] = []
+    for item in error.errors():
+        # The names of union members ("int", "tuple[…]") say nothing to the writer of a config.
+        where = str(item["loc"][0]) if item["loc"] else ""
+        value = "" if item["type"] == "missing" or not where else f" {item['input']!r}"
+        reason = item["msg"].removeprefix("Value error, ")
+        parts.append(f"argument {where}{value}: {reason}" if where else reason)
+    return "; ".join(parts)

@@ -1,0 +1,1 @@
+"""What is on disk: arrays, names and places of results, provenance, runs, code fingerprints."""

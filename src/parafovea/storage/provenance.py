@@ -1,0 +1,80 @@
+"""What made a result, and when: the record that every array and table carries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from parafovea import __version__
+from parafovea.errors import ConfigError
+
+
+def record(stage: str, **facts: Any) -> dict[str, Any]:
+    """Return the provenance of one stage's output.
+
+    Parameters
+    ----------
+    stage : str
+        Name of the stage (rule, script and module).
+    **facts
+        Settings that mattered, hashes, and the records of what went in.
+    """
+    return {"stage": stage, "version": __version__, **facts}
+
+
+def lineage(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of an input's record that its results carry on.
+
+    Parameters
+    ----------
+    attributes : mapping
+        The input's own record.
+    """
+    kept = ("source", "normalization", "features", "context", "model", "inference", "degraded")
+    return {name: attributes[name] for name in kept if name in attributes}
+
+
+#: Stands for a time that nobody stated: the same run writes the same bytes on any day.
+NO_TIME = "1970-01-01T00:00:00Z"
+
+#: Seconds since 1970 that results state instead: https://reproducible-builds.org/specs/source-date-epoch/
+VARIABLE = "SOURCE_DATE_EPOCH"
+
+
+def stated_time() -> str:
+    """Return the time that results of the workflow carry: `VARIABLE`'s, else `NO_TIME`.
+
+    No clock is asked, and no file's time: a rerun, on any day and any copy of the data, gives the
+    same bytes. Who wants the day of the run in the files sets the variable before it
+    (``SOURCE_DATE_EPOCH=$(date +%s)``).
+
+    Raises
+    ------
+    ConfigError
+        If the variable is no number of seconds.
+    """
+    text = os.environ.get(VARIABLE, "").strip()
+    if not text:
+        return NO_TIME
+    try:
+        moment = datetime.fromtimestamp(int(text), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise ConfigError(
+            f"{VARIABLE} is {text!r}, which is no number of seconds since 1970: set it by "
+            "`date +%s`, or unset it"
+        ) from error
+    return _text(moment)
+
+
+def current_time() -> str | None:
+    """Return the time by the clock, for what is run once; None where `VARIABLE` asks for another.
+
+    Who sets the variable wants the same bytes again, so that no clock may be asked.
+    """
+    return None if os.environ.get(VARIABLE, "").strip() else _text(datetime.now(UTC))
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,278 @@
+"""Arrays on a Grid, on disk: OME-Zarr 0.5 with sharding, whole or not there at all.
+
+Every array that passes from one stage to the next goes through this module. Its group carries
+the OME metadata that viewers read and, under `parafovea`, what made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import zarr
+import zarrs  # noqa: F401  (registers the codec pipeline)
+from zarr.codecs import BloscCodec
+
+from parafovea.errors import StoreError
+from parafovea.geometry.grid import AXES, Box, Grid
+from parafovea.geometry.symmetry import IDENTITY, Symmetry
+
+zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+OME_VERSION = "0.5"
+
+#: Several threads put the chunks of a shard into its file in the order in which they finish, so
+#: that the same voxels become other bytes each time.
+_IN_ORDER = {"threading.max_workers": 1}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array on disk with its place in the world.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        (z, y, x), or (channel, z, y, x) where `channels` is given.
+    grid : Grid
+        Where the voxels lie.
+    channels : tuple of str or None
+        Name of each channel.
+    attributes : dict
+        What made the array: version, settings, hashes.
+    """
+
+    array: zarr.Array[Any]
+    grid: Grid
+    channels: tuple[str, ...] | None
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+        """Return the voxels of a box inside the array (all of them by default)."""
+        slices = (box or self.grid.box).slices
+        index = slices if self.channels is None else (slice(None), *slices)
+        return np.asarray(self.array[index])
+
+
+@dataclass(frozen=True)
+class Turned(Stored):
+    """A stored array as a symmetry shows it; `grid` is the view's, `array` lies as it is stored.
+
+    Parameters
+    ----------
+    symmetry : Symmetry
+        From the array to the view.
+    """
+
+    symmetry: Symmetry = IDENTITY
+
+    @classmethod
+    def of(cls, stored: Stored, symmetry: Symmetry) -> Turned:
+        """Return the view of what is stored."""
+        grid = symmetry.grid(stored.grid)
+        return cls(stored.array, grid, stored.channels, stored.attributes, symmetry)
+
+    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+        """Return the voxels of a box inside the view (all of them by default)."""
+        slices = self.symmetry.inverse.box(box or self.grid.box, self.grid.shape).slices
+        index = slices if self.channels is None else (slice(None), *slices)
+        return np.ascontiguousarray(self.symmetry.turned(np.asarray(self.array[index])))
+
+
+def chunk_shape(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
+    """Return `chunk`, cut down to the array's `shape`, at least 1 along each axis."""
+    return tuple(max(1, min(n, c)) for n, c in zip(shape, chunk, strict=True))
+
+
+def shard_shape(
+    shape: Sequence[int], chunk: Sequence[int], shard: Sequence[int]
+) -> tuple[int, ...]:
+    """Return `shard`, cut to whole chunks that are needed to cover `shape`."""
+    return tuple(
+        c * max(1, min(-(-n // c), s // c)) for n, c, s in zip(shape, chunk, shard, strict=True)
+    )
+
+
+def _ome_metadata(
+    name: str, grid: Grid, channels: Sequence[str] | None, labels: bool
+) -> dict[str, Any]:
+    axes: list[dict[str, str]] = [{"name": a, "type": "space", "unit": grid.unit} for a in AXES]
+    scale, translation = list(grid.spacing), list(grid.origin)
+    if channels is not None:
+        axes.insert(0, {"name": "c", "type": "channel"})
+        scale.insert(0, 1.0)
+        translation.insert(0, 0.0)
+    ome: dict[str, Any] = {
+        "version": OME_VERSION,
+        "multiscales": [
+            {
+                "name": name,
+                "axes": axes,
+                "datasets": [
+                    {
+                        "path": "0",
+                        "coordinateTransformations": [
+                            {"type": "scale", "scale": scale},
+                            {"type": "translation", "translation": translation},
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+    if labels:
+        ome["image-label"] = {"version": OME_VERSION}
+    return ome
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to, and put it in place when all went well.
+
+    Works for files and folders. What was at `path` before stays until then; what was written
+    is removed when an error passes, and what a killed process wrote for the same path at once.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = beside(path, "partial")
+    try:
+        yield partial
+        if path.is_dir():
+            discard(path)
+        partial.replace(path)
+    finally:
+        discard(partial)
+
+
+def beside(path: Path, kind: str) -> Path:
+    """Return a hidden path beside `path` for this process; those of earlier ones are removed.
+
+    A result has one writer at a time, so that theirs are what killed processes left.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{kind}-*"):
+        discard(left)
+    return path.with_name(f".{path.name}.{kind}-{os.getpid()}")
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def create(
+    path: Path,
+    grid: Grid,
+    *,
+    dtype: np.typing.DTypeLike,
+    channels: Sequence[str] | None = None,
+    chunk: Sequence[int] = (32, 64, 64),
+    shard: Sequence[int] | None = (64, 256, 256),
+    attributes: dict[str, Any] | None = None,
+    labels: bool = False,
+    codec: Literal["zstd", "lz4"] = "zstd",
+) -> Iterator[zarr.Array[Any]]:
+    """Create an OME-Zarr image and yield its array for writing; it appears when the block ends.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the image; replaced whole if it exists.
+    grid : Grid
+        Place of the voxels; gives the spatial shape.
+    dtype : dtype
+        Of the array.
+    channels : sequence of str, optional
+        Names of the channels; the array is then (channel, z, y, x).
+    chunk : sequence of int
+        Chunk along z, y, x; all channels share a chunk.
+    shard : sequence of int, optional
+        Shard along z, y, x, a file each. Write whole shards at a time. None writes chunks as files.
+    attributes : dict, optional
+        What made the array, JSON-ready; kept under the group's `parafovea` attribute. It may be
+        filled by the caller until the block ends.
+    labels : bool
+        Marks a label image, which viewers colour by id.
+    codec : {"zstd", "lz4"}
+        Compression: the smaller or the faster one.
+
+    Yields
+    ------
+    zarr.Array
+        Filled with zeros.
+    """
+    chunks: tuple[int, ...] = chunk_shape(grid.shape, chunk)
+    shards = None if shard is None else shard_shape(grid.shape, chunks, shard)
+    shape: tuple[int, ...] = grid.shape
+    names: tuple[str, ...] = AXES
+    if channels is not None:
+        count = len(channels)
+        shape, chunks, names = (count, *shape), (count, *chunks), ("c", *AXES)
+        shards = None if shards is None else (count, *shards)
+    record = attributes if attributes is not None else {}
+    with replacing(path) as partial:
+        group = zarr.create_group(partial, zarr_format=3)
+        with zarr.config.set(_IN_ORDER):
+            array = group.create_array(
+                "0",
+                shape=shape,
+                chunks=chunks,
+                shards=shards,
+                dtype=np.dtype(dtype),
+                dimension_names=names,
+                compressors=BloscCodec(cname=codec, clevel=1, shuffle="shuffle"),
+                fill_value=0,
+            )
+        yield array
+        group.attrs.put(
+            {
+                "ome": _ome_metadata(path.name.split(".")[0], grid, channels, labels),
+                "parafovea": {
+                    **record,
+                    "grid": grid.to_dict(),
+                    "channels": None if channels is None else list(channels),
+                },
+            }
+        )
+
+
+def open_stored(path: Path) -> Stored:
+    """Open an image that `create` wrote.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the image.
+
+    Returns
+    -------
+    Stored
+        The lazy array with its grid, channels and attributes.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or it lacks the metadata that `create` writes.
+    """
+    try:
+        group = zarr.open_group(path, mode="r")
+        array = group["0"]
+        attributes = dict(cast(dict[str, Any], group.attrs["parafovea"]))
+        grid = Grid.from_dict(attributes.pop("grid"))
+        channels = attributes.pop("channels")
+    except (FileNotFoundError, KeyError, ValueError, TypeError) as error:
+        raise StoreError(
+            f"{path} is not a complete result of this workflow: delete it and run again"
+        ) from error
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{path}/0 is not an array: delete {path} and run again")
+    return Stored(array, grid, None if channels is None else tuple(channels), attributes)

@@ -1,0 +1,146 @@
+"""Which windows a network learns from, and which ones it is scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from parafovea.errors import SourceError
+from parafovea.geometry.grid import Box, Shape, shape3
+from parafovea.geometry.windows import Layout
+from parafovea.inference.window_loop import windows_in_order
+from parafovea.settings.recipe import Recipe
+from parafovea.settings.training import AugmentationSettings
+from parafovea.training.augmentation import warped_places
+from parafovea.training.samples import OpenSample, TrainingWindow
+
+
+class TrainingWindows(Dataset[TrainingWindow]):
+    """Random windows; window i is the same in every run with the same seed.
+
+    Parameters
+    ----------
+    samples : sequence of OpenSample
+        Where windows are drawn from, each as likely.
+    recipe : Recipe
+        Gives the window's shape and the classes.
+    count : int
+        Number of windows.
+    foreground : float
+        Share of windows that hold a voxel of a random class other than the background; of a
+        detection, the middle of a random finding.
+    body : float
+        Of a detection: share of the others that hold a voxel of the body.
+    seed : int
+        Of every draw.
+    augmentation : AugmentationSettings
+        How windows are turned, zoomed and bent.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[OpenSample],
+        recipe: Recipe,
+        *,
+        count: int,
+        foreground: float,
+        body: float = 0.5,
+        seed: int,
+        augmentation: AugmentationSettings,
+    ) -> None:
+        self.samples = samples
+        self.window: Shape = recipe.window
+        self.dimensions = recipe.network.dimensions
+        self.augmentation = augmentation
+        self.count = count
+        self.foreground = foreground
+        self.body = body if recipe.kind == "detection" else 0.0
+        self.seed = seed
+        rng = np.random.default_rng([seed, 0])
+        count = len(recipe.objects) + 1
+        self.anchors = [sample.anchors(count, rng) for sample in samples]
+        if recipe.kind == "refinement":
+            return
+        names = (recipe.classes[0] if count == len(recipe.classes) else "body", *recipe.objects)
+        for index, name in enumerate(names):
+            if not any(len(places[index]) for places in self.anchors):
+                given = ", ".join(sample.name for sample in samples)
+                raise SourceError(
+                    f"no voxel of class {index} ({name}) in the truth of {given}: train on "
+                    "samples that hold every class, or leave the class out of the recipe"
+                )
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return self.count
+
+    def __getitem__(self, index: int) -> TrainingWindow:
+        """Return window `index`."""
+        rng = np.random.default_rng([self.seed, 1, index])
+        number = int(rng.integers(len(self.samples)))
+        shape = self.samples[number].inputs.grid.shape
+        start = [
+            int(rng.integers(n - w + 1)) if n > w else -((w - n) // 2)
+            for n, w in zip(shape, self.window, strict=True)
+        ]
+        around, *classes = self.anchors[number] or [np.empty((0, 3), np.int64)]
+        present = [voxels for voxels in classes if len(voxels)]
+        chosen = None
+        if present and rng.random() < self.foreground:
+            chosen = present[int(rng.integers(len(present)))]
+        elif self.body and rng.random() < self.body:
+            chosen = around
+        if chosen is not None:
+            voxels = chosen
+            voxel = voxels[int(rng.integers(len(voxels)))]
+            start = [
+                s if w >= n else int(np.clip(v - rng.integers(w), 0, n - w))
+                for s, v, n, w in zip(start, voxel, shape, self.window, strict=True)
+            ]
+        box = Box.sized(shape3(start), self.window)
+        sample = self.samples[number]
+        places = warped_places(
+            box, sample.inputs.grid, self.augmentation, rng, dimensions=self.dimensions
+        )
+        if places is None:
+            return sample.window(box, number)
+        return sample.warped_window(box, number, places)
+
+
+class VolumeWindows(Dataset[TrainingWindow]):
+    """All windows of whole volumes, each with its place, in the order of the blending.
+
+    Parameters
+    ----------
+    samples : sequence of OpenSample
+        The volumes.
+    window : tuple of int
+        Voxels of a window.
+    overlap : float
+        Share of a window that its neighbour covers too.
+    """
+
+    def __init__(self, samples: Sequence[OpenSample], window: Shape, *, overlap: float) -> None:
+        self.samples = samples
+        self._places = [
+            (number, box)
+            for number, sample in enumerate(samples)
+            for box in windows_in_order(
+                Layout.regular(sample.inputs.grid.shape, window, overlap=overlap)
+            )
+        ]
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> TrainingWindow:
+        """Return window `index`."""
+        number, box = self._places[index]
+        return self.samples[number].window(box, number)
+
+    def __iter__(self) -> Iterator[TrainingWindow]:
+        """Yield all windows."""
+        return (self[index] for index in range(len(self)))

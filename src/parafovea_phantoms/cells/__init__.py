@@ -1,0 +1,1 @@
+"""Cells as an electron microscope shows them."""

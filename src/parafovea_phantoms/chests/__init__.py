@@ -1,0 +1,1 @@
+"""Chests as computed tomography shows them."""

@@ -1,0 +1,171 @@
+"""Where bodies go: free in a region, at its wall, or beside a vessel."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from parafovea.geometry.grid import Vector, vector3
+from parafovea_phantoms.chests.frame import Points
+from parafovea_phantoms.chests.lesions import LARGEST, Lesion, random_lesion
+from parafovea_phantoms.chests.tubes import Tubes
+from parafovea_phantoms.lattice import Field, Lattice
+
+#: Shares of the bodies that touch the wall of their region, and that touch a vessel.
+AT_WALL, AT_VESSEL = 0.25, 0.25
+
+#: Radius of the vessels that a body may touch, in millimetres.
+TOUCHED = (0.6, 2.2)
+
+#: Places that are tried for one body before it is made smaller, and sizes that are tried.
+TRIES, SIZES = 1500, 8
+
+#: Least distance between two bodies, and from a free body to the wall, in millimetres.
+GAP, FREE = 8.0, 3.5
+
+#: Depth of a body's centre at the wall, in its radii: a part of the ball reaches into it.
+PRESSED = (0.8, 0.98)
+
+
+@dataclass(frozen=True)
+class Region:
+    """What bodies may be placed in.
+
+    Parameters
+    ----------
+    lattice : Lattice
+        Of the volume, in millimetres.
+    inside : ndarray
+        (z, y, x) float32 at the lattice's points: signed distance to its wall, positive inside.
+    vessels : Tubes
+        What runs through it.
+    """
+
+    lattice: Lattice
+    inside: Field
+    vessels: Tubes
+
+    def depth(self, points: Points) -> Points:
+        """Return the distance to the wall at points (n, 3), in millimetres."""
+        places = (points / np.array(self.lattice.step)).T
+        depth: Points = ndimage.map_coordinates(self.inside, places, order=1, mode="nearest")
+        return depth.astype(np.float64)
+
+
+def sizes(rng: np.random.Generator, count: int, *, smallest: float) -> list[float]:
+    """Return diameters from `smallest` to 30 mm, small ones more often, largest first."""
+    span = LARGEST / smallest
+    return sorted((smallest * span ** float(u) for u in rng.uniform(size=count)), reverse=True)
+
+
+def place(
+    rng: np.random.Generator,
+    region: Region,
+    diameters: list[float],
+    *,
+    smallest: float,
+    keep_away: Tubes,
+) -> list[Lesion]:
+    """Return bodies of these diameters in a region.
+
+    A body for which there is no room becomes smaller, and is left out at last.
+
+    Parameters
+    ----------
+    rng : Generator
+        Of this population.
+    region : Region
+        Where to.
+    diameters : list of float
+        In millimetres.
+    smallest : float
+        Least diameter, in millimetres.
+    keep_away : Tubes
+        Large vessels and airways that no body may touch.
+    """
+    points = np.argwhere(region.inside > 0)
+    if len(points) == 0:
+        return []
+    step = np.array(region.lattice.step)
+    # Deep inside, the distance of the lattice is not to be trusted; this one is, to a step.
+    safe = ndimage.distance_transform_edt(region.inside > 0, sampling=step)
+    exact = Region(
+        region.lattice, np.minimum(region.inside, safe).astype(np.float32), region.vessels
+    )
+    placed: list[Lesion] = []
+    for diameter in diameters:
+        manner = float(rng.uniform())
+        size = diameter
+        for _ in range(SIZES):
+            body = random_lesion(rng, size, plain=2 * smallest)
+            chosen = points[rng.integers(0, len(points), size=TRIES)]
+            tried = (chosen + rng.uniform(-0.5, 0.5, size=(TRIES, 3))) * step
+            if manner > 1 - AT_VESSEL:
+                tried = _beside_vessels(rng, region.vessels, body, TRIES)
+            found = _first(
+                tried, exact, body, at_wall=manner < AT_WALL, others=placed, keep_away=keep_away
+            )
+            if found is not None:
+                placed.append(replace(body, centre=found))
+                break
+            size = max(smallest, size * 0.8)
+    return placed
+
+
+def _beside_vessels(rng: np.random.Generator, vessels: Tubes, body: Lesion, count: int) -> Points:
+    """Return points at which a body touches a vessel from the side."""
+    radius = np.minimum(vessels.first, vessels.last)
+    usable = np.flatnonzero((radius > TOUCHED[0]) & (radius < TOUCHED[1]))
+    if len(usable) == 0:
+        return np.empty((0, 3))
+    chosen = usable[rng.integers(0, len(usable), size=count)]
+    along = vessels.end[chosen] - vessels.begin[chosen]
+    aside = rng.uniform(-1, 1, size=(count, 3))
+    aside -= along * ((aside * along).sum(axis=1) / ((along * along).sum(axis=1) + 1e-9))[:, None]
+    aside /= np.sqrt((aside * aside).sum(axis=1, keepdims=True)) + 1e-9
+    middle = (vessels.begin[chosen] + vessels.end[chosen]) / 2
+    return middle + aside * (0.9 * body.diameter / 2 + radius[chosen])[:, None]
+
+
+def _first(
+    tried: Points,
+    region: Region,
+    body: Lesion,
+    *,
+    at_wall: bool,
+    others: list[Lesion],
+    keep_away: Tubes,
+) -> Vector | None:
+    """Return the first of some points at which a body may be."""
+    if len(tried) == 0:
+        return None
+    lattice, radius = region.lattice, body.diameter / 2
+    depth = region.depth(tried)
+    if at_wall:
+        fits = (depth >= PRESSED[0] * radius) & (depth <= PRESSED[1] * radius)
+    else:
+        fits = depth >= max(body.reach, radius) + FREE
+    last = (np.array(lattice.shape) - 2) * np.array(lattice.step)
+    fits &= ((tried > body.reach) & (tried < last - body.reach)).all(axis=1)
+    for other in others:
+        apart = np.sqrt(((tried - np.array(other.centre)) ** 2).sum(axis=1))
+        fits &= apart > other.reach + body.reach + GAP
+    for point in tried[fits]:
+        if _away(point, keep_away) > body.reach + 1.5:
+            return vector3(point.tolist())
+    return None
+
+
+def _away(point: Points, tubes: Tubes) -> float:
+    """Return the distance from a point to the nearest tube's surface, in millimetres."""
+    if len(tubes) == 0:
+        return math.inf
+    along = tubes.end - tubes.begin
+    relative = point - tubes.begin
+    part = (relative * along).sum(axis=1) / ((along * along).sum(axis=1) + 1e-9)
+    rest = relative - np.clip(part, 0, 1)[:, None] * along
+    distance = np.sqrt((rest * rest).sum(axis=1)) - np.maximum(tubes.first, tubes.last)
+    return float(distance.min())

@@ -1,0 +1,56 @@
+"""The whole plan of a chest, and the order in which its parts come to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from parafovea.geometry.grid import Grid
+from parafovea_phantoms.chests.circulation import Passages, grown, passages, with_walls
+from parafovea_phantoms.chests.frame import body_frame
+from parafovea_phantoms.chests.pockets import WALL, Pockets, plan_pockets
+from parafovea_phantoms.chests.skeleton import Bones, plan_bones
+from parafovea_phantoms.chests.thorax import Thorax, plan_thorax
+from parafovea_phantoms.chests.tubes import Tubes
+from parafovea_phantoms.lattice import Lattice
+
+
+@dataclass(frozen=True)
+class Chest:
+    """The whole plan of a chest, in millimetres of the volume.
+
+    Parameters
+    ----------
+    thorax : Thorax
+        Large parts.
+    passages : Passages
+        Great vessels, windpipe, gullet.
+    vessels, airways : Tubes
+        What was grown inside the lungs.
+    bones : Bones
+        Ribs, collar bones, cartilage.
+    pockets : Pockets
+        Froth outside the lungs.
+    """
+
+    thorax: Thorax
+    passages: Passages
+    vessels: Tubes
+    airways: Tubes
+    bones: Bones
+    pockets: Pockets
+
+
+def plan_chest(seed: int, grid: Grid) -> Chest:
+    """Return the plan of the chest of this seed, for a grid in millimetres."""
+    lattice = Lattice.over(grid, length=1.0)
+    frame = body_frame(seed, grid)
+    great = passages(frame)
+    airways = with_walls(great.airways)
+    middle = Tubes.together([great.vessels, airways, great.gullet])
+    pockets = plan_pockets(seed, lattice, frame)
+    between = np.maximum(2 - middle.distance(lattice, 30.0), pockets.inside + (WALL + 1))
+    thorax = plan_thorax(seed, lattice, frame, between=between)
+    vessels, bronchi = grown(seed, thorax)
+    return Chest(thorax, great, vessels, bronchi, plan_bones(frame), pockets)

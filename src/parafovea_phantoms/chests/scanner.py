@@ -1,0 +1,139 @@
+"""What a scanner makes of a chest: its blur, and noise that neighbouring pixels share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from parafovea.geometry.grid import Box, Vector
+from parafovea_phantoms.chests import tissues
+from parafovea_phantoms.chests.plan import Chest
+from parafovea_phantoms.chests.random_streams import FROTH, NOISE
+from parafovea_phantoms.chests.supersampling import Finer
+from parafovea_phantoms.lattice import Field, smoothstep, white_planes
+
+Kernel = NDArray[np.float64]
+
+#: Standard deviation of the blur in the plane, of lung's fine texture, and of the noise' grain,
+#: in millimetres; side of the window whose mean the noise lacks.
+BLUR, GRAIN, NOISE_GRAIN, NOISE_WINDOW = 0.45, 1.1, 0.5, 5.0
+
+#: Standard deviation of the noise in the middle of the body at slices of 1 mm, in Hounsfield
+#: units, and its limits.
+NOISE_LEVEL, LEAST_NOISE, MOST_NOISE = 17.0, 7.0, 26.0
+
+#: How much of the mean over that window the noise lacks.
+DRIFT = 0.7
+
+#: Slices thicker than this share no noise, in millimetres; thinner ones share it so.
+SEPARATE = 2.0
+_SLICES = np.array([0.25, 0.5, 0.25])
+
+#: Hounsfield units that a scanner stores.
+LOWEST, HIGHEST = -1024, 3071
+
+
+def scanned(
+    seed: int, values: Field, froth: Field, slab: Box, *, chest: Chest, fine: Finer
+) -> NDArray[np.int16]:
+    """Return the image of a slab; it does not depend on how the volume is cut.
+
+    Parameters
+    ----------
+    seed : int
+        Of the phantom.
+    values, froth : ndarray
+        (z, y, x) float32 Hounsfield units, and the share of lung-like froth.
+    slab : Box
+        Where they lie: whole planes.
+    chest : Chest
+        What is scanned.
+    fine : Finer
+        The grids.
+    """
+    spacing = fine.lattice.voxel
+    image = values + np.float32(tissues.LUNG_FINE) * froth * _grain(seed, slab, spacing)
+    for axis in (1, 2):
+        image = ndimage.correlate1d(image, _binomial(BLUR, spacing[axis]), axis=axis)
+    deep = fine.lattice.sample(chest.thorax.skin, slab)
+    strength = np.float32(noise_level(spacing[0])) * (
+        np.float32(0.5) + np.float32(0.5) * smoothstep(deep, -20, 90)
+    )
+    image = image + strength * noise(seed, slab, spacing)
+    units: NDArray[np.int16] = np.rint(np.clip(image, LOWEST, HIGHEST)).astype(np.int16)
+    return units
+
+
+def _grain(seed: int, slab: Box, spacing: Vector) -> Field:
+    """Return the fine texture of lung: noise of variance 1, blurred alike along all axes."""
+    sizes = [2 * math.floor(math.sqrt(4 * (GRAIN / s) ** 2 + 1) / 2) + 1 for s in spacing]
+    margin = min(3 * (sizes[0] // 2), 8)
+    sizes[0] = min(sizes[0], 5)
+    field = white_planes(seed, FROTH, slab.expanded((margin, 0, 0)))
+    gain = 1.0
+    for axis, size in enumerate(sizes):
+        box = np.full(size, 1 / size)
+        kernel = np.convolve(np.convolve(box, box), box)
+        gain *= _squares(kernel)
+        field = ndimage.correlate1d(field, kernel, axis=axis, mode="wrap")
+    grain: Field = field[margin : margin + slab.shape[0]] * np.float32(1 / math.sqrt(gain))
+    return grain
+
+
+def noise_level(slice_spacing: float) -> float:
+    """Return the noise in the middle of the body, in Hounsfield units, for slices in millimetres.
+
+    A slice collects photons in proportion to its thickness.
+    """
+    return min(max(NOISE_LEVEL / math.sqrt(slice_spacing), LEAST_NOISE), MOST_NOISE)
+
+
+def noise(seed: int, slab: Box, spacing: Vector) -> Field:
+    """Return noise of variance 1 as filtered back-projection leaves it: grainy, without drift.
+
+    Parameters
+    ----------
+    seed : int
+        Of the phantom.
+    slab : Box
+        Whole planes; a plane's noise does not depend on the slab.
+    spacing : tuple of float
+        Distance between voxels along z, y, x, in millimetres.
+    """
+    margin = 1 if spacing[0] < SEPARATE else 0
+    field = white_planes(seed, NOISE, slab.expanded((margin, 0, 0)))
+    gain = 1.0
+    if margin:
+        field = ndimage.correlate1d(field, _SLICES, axis=0, mode="wrap")[margin:-margin]
+        gain = _squares(_SLICES)
+    near = [_binomial(NOISE_GRAIN, s) for s in spacing[1:]]
+    wide = [np.full(2 * math.ceil(NOISE_WINDOW / s / 2) + 1, 1.0) for s in spacing[1:]]
+    drift = [np.convolve(n, w / w.size) for n, w in zip(near, wide, strict=True)]
+    smooth, slow = field, field
+    for axis in (0, 1):
+        smooth = ndimage.correlate1d(smooth, near[axis], axis=axis + 1, mode="wrap")
+        slow = ndimage.correlate1d(slow, drift[axis], axis=axis + 1, mode="wrap")
+    padded = [np.pad(n, (len(d) - len(n)) // 2) for n, d in zip(near, drift, strict=True)]
+    own = _squares(padded[0]) * _squares(padded[1])
+    common = _product(padded[0], drift[0]) * _product(padded[1], drift[1])
+    taken = _squares(drift[0]) * _squares(drift[1])
+    gain *= own - 2 * DRIFT * common + DRIFT**2 * taken
+    grainy: Field = (smooth - np.float32(DRIFT) * slow) * np.float32(1 / math.sqrt(gain))
+    return grainy
+
+
+def _binomial(deviation: float, spacing: float) -> Kernel:
+    """Return three weights that blur by a standard deviation, as far as three can."""
+    side = min(0.25, 0.5 * (deviation / spacing) ** 2)
+    return np.array([side, 1 - 2 * side, side])
+
+
+def _squares(kernel: Kernel) -> float:
+    return _product(kernel, kernel)
+
+
+def _product(first: Kernel, second: Kernel) -> float:
+    return math.fsum(float(a) * float(b) for a, b in zip(first, second, strict=True))

@@ -1,0 +1,1 @@
+"""Landscapes as Sentinel-2 sees them."""

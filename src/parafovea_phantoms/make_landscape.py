@@ -1,0 +1,84 @@
+"""Make a phantom landscape: tiles as a poor first stage shows them, their truth, their radar."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from parafovea.formats.tiles.writing import write_tile
+from parafovea.storage.provenance import record
+from parafovea.storage.store import replacing
+from parafovea_phantoms.landscapes.landscape import BANDS, LANDCOVER, WATER_CLASSES
+from parafovea_phantoms.landscapes.radar import DECIBELS, LOOKS, POLARIZATIONS
+from parafovea_phantoms.landscapes.tile_cutting import landscape_tiles
+
+logger = logging.getLogger(__name__)
+
+
+def make_landscape(
+    folder: Path,
+    truth: Path,
+    classes: Path,
+    radar: Path,
+    *,
+    kind: str,
+    seed: int,
+    tiles: Sequence[int],
+    sizes: Sequence[int],
+    pixel_size: float,
+) -> None:
+    """Write a landscape as four folders of tiles of the same names, each whole or not at all.
+
+    Beside each `NAME.npz` is a `NAME.json` with `tile_id`, `month`, `biome_code`, `position` and
+    what made the tile.
+
+    Parameters
+    ----------
+    folder : Path
+        Written: the first stage's tiles, key `opt_v1`, (4, y, x) float32 in [0, 1].
+    truth : Path
+        Written: the true reflectance, key `opt_v2`, of the same form.
+    classes : Path
+        Written: keys `classes` and `landcover`, (y, x) uint8; their names are in `NAME.json`.
+    radar : Path
+        Written: key `sar`, VV and VH (2, y, x) float32 in [0, 1].
+    kind : str
+        Name of the phantom, for the record.
+    seed : int
+        Not negative.
+    tiles : sequence of int
+        Number of tiles of each size.
+    sizes : sequence of int
+        Side of the tiles of each size, in pixels.
+    pixel_size : float
+        Side of a pixel, in metres.
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range, or there is not one number of tiles for each size.
+    """
+    made = record("make_landscape", phantom={"kind": kind, "seed": seed})
+    with contextlib.ExitStack() as stack:
+        images, references, labels, echoes = (
+            stack.enter_context(replacing(path)) for path in (folder, truth, classes, radar)
+        )
+        for tile in landscape_tiles(seed, tiles=tiles, sizes=sizes, pixel_size=pixel_size):
+            view, facts = tile.view, {**tile.metadata, "parafovea": made}
+            optical = {**facts, "bands": list(BANDS)}
+            named = {**facts, "classes": list(WATER_CLASSES), "landcover": list(LANDCOVER)}
+            backscatter = {
+                **facts,
+                "bands": list(POLARIZATIONS),
+                "decibels": [list(limits) for limits in DECIBELS],
+                "looks": LOOKS,
+            }
+            name = tile.name
+            write_tile(images, name, {"opt_v1": view.degraded}, optical)
+            write_tile(references, name, {"opt_v2": view.truth}, optical)
+            of_pixels = {"classes": view.classes, "landcover": view.landcover}
+            write_tile(labels, name, of_pixels, named, compressed=True)
+            write_tile(echoes, name, {"sar": view.radar}, backscatter)
+    logger.info("%s phantom of seed %d: %d tiles", kind, seed, sum(tiles))

@@ -1,0 +1,71 @@
+import pytest
+from typer.testing import CliRunner
+
+from parafovea.cli.main import app
+
+
+@pytest.fixture
+def parafovea(project_folder, monkeypatch):
+    monkeypatch.chdir(project_folder.path)
+
+    def call(*arguments):
+        return CliRunner().invoke(app, list(arguments))
+
+    return call
+
+
+def test_check_shows_every_sample_of_a_good_project(parafovea):
+    done = parafovea("check")
+    assert done.exit_code == 0
+    assert "data/a.tif" in done.output
+    assert "2 samples, all well." in done.output
+
+
+def test_check_ends_with_status_1_and_one_message(parafovea, project_folder):
+    project_folder.rows[0][1] = "cel"
+    project_folder.write()
+    done = parafovea("check")
+    assert done.exit_code == 1
+    assert "config/samples.tsv:2: task 'cel'" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_run_refuses_an_unknown_sample(parafovea):
+    done = parafovea("run", "--sample", "c")
+    assert done.exit_code == 1
+    assert "sample 'c' is not in config/samples.tsv: samples are a, b" in done.stderr
+
+
+def test_masks_without_a_name_are_refused(parafovea):
+    done = parafovea("merge-masks", "-c", "masks/*.png", "-o", "truth.tif")
+    assert done.exit_code == 1
+    assert "'masks/*.png' is not NAME=PATTERN" in done.stderr
+
+
+def test_merge_masks_writes_a_truth_that_check_accepts(parafovea, project_folder):
+    done = parafovea("merge-masks", "-c", "mitochondrion=data/a_truth.tif", "-o", "data/new.tif")
+    assert done.exit_code == 0, done.stderr
+    project_folder.rows[0][3] = "data/new.tif"
+    project_folder.write()
+    assert parafovea("check").exit_code == 0
+
+
+def test_doctor_names_versions_and_devices(parafovea):
+    done = parafovea("doctor")
+    assert done.exit_code == 0
+    for word in ("snakemake", "torch", "cpu", "bfloat16", "zarrs.ZarrsCodecPipeline"):
+        assert word in done.output
+
+
+def test_config_docs_writes_a_fresh_schema_and_refuses_a_page_without_markers(
+    parafovea, project_folder
+):
+    readme = project_folder.path / "config" / "README.md"
+    readme.write_text("# Config\n")
+    assert "lacks the line" in parafovea("config-docs").stderr
+    readme.write_text(
+        "<!-- parameters: written by `parafovea config-docs` -->\nold\n<!-- end of parameters -->\n"
+    )
+    assert parafovea("config-docs").exit_code == 0
+    assert "| `tasks.NAME.model` |" in readme.read_text()
+    assert (project_folder.path / "config" / "config.schema.json").is_file()

@@ -1,0 +1,131 @@
+"""A folder of tiles is predicted without a sheet, by the options of the stage-2 guide."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_sample import tiny_model, tiny_refinement
+from typer.testing import CliRunner
+
+from parafovea.cli.main import app
+from parafovea.drivers.predict_tiles import on_device
+from parafovea.errors import ConfigError
+from parafovea.formats.tiles.writing import write_tile
+from parafovea.runtime.devices import DEVICE_VARIABLE
+
+
+def write_tiles(folder: Path, count: int) -> Path:
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        ramp = np.linspace(0.1, 0.5, 32, dtype=np.float32) + np.zeros((4, 32, 1), np.float32)
+        values = (ramp + rng.uniform(0, 0.1, (4, 32, 32))).astype(np.float32)
+        write_tile(folder, f"tile_{number}", {"opt_v1": values}, {"month": 6, "biome_code": 3})
+    return folder
+
+
+@pytest.fixture
+def project(project_folder: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Go to a folder whose task `optical` has a model of random weights."""
+    folder: Path = project_folder.path
+    tiny_model(folder / "models/optical", tiny_refinement(context=False))
+    task = {"kind": "refinement", "model": "models/optical", "inference": {"batch_size": 2}}
+    project_folder.config["tasks"]["optical"] = task
+    project_folder.write()
+    (folder / "config/samples.tsv").unlink()  # no sheet is read
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def predict(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["predict", "--task", "optical", *map(str, arguments)])
+
+
+def processing(folder: Path, name: str = "tile_0") -> dict[str, Any]:
+    block: dict[str, Any] = json.loads((folder / f"tiles/{name}.json").read_text())["processing"]
+    return block
+
+
+def test_a_folder_of_tiles_becomes_a_folder_of_results_and_a_rerun_skips_them(
+    project: Path,
+) -> None:
+    source = write_tiles(project / "in", 3)
+    (source / "cut.npz").write_bytes((source / "tile_0.npz").read_bytes()[:900])
+    done = predict("--input-dir", "in", "--output", "results/fields")
+    assert done.exit_code == 0, done.stderr
+    out = project / "results/fields"
+    results = {path.name for path in out.iterdir()}
+    assert {"tiles", "tiles.tsv", "quarantine.tsv", "report.html", "summary.json"} <= results
+    assert "shards" not in results
+    names = {path.name for path in (out / "tiles").iterdir()}
+    assert names == {f"tile_{n}.{ending}" for n in range(3) for ending in ("npz", "json")}
+    summary = json.loads((out / "summary.json").read_text())
+    numbers = ("num_tiles", "num_out", "num_finished_before", "num_quarantined", "cpu_fallbacks")
+    assert [summary[key] for key in numbers] == [4, 3, 0, 1, 0]
+    assert summary["tiles_per_second"] > 0
+    assert "cut.npz" in summary["quarantined"]["cut"]
+    assert "cut.npz" in done.stderr
+    for line in ("num tiles 4", "num out 3", "num quarantined 1", "cpu fallbacks 0"):
+        assert line in " ".join(done.stdout.split())
+
+    before = {path: path.stat().st_mtime_ns for path in (out / "tiles").iterdir()}
+    again = predict("--input-dir", "in", "--output", "results/fields")
+    assert again.exit_code == 0, again.stderr
+    assert "num finished before 3" in " ".join(again.stdout.split())
+    assert {path: path.stat().st_mtime_ns for path in (out / "tiles").iterdir()} == before
+    redone = predict("--input-dir", "in", "--output", "results/fields", "--overwrite")
+    assert redone.exit_code == 0, redone.stderr
+    assert "num finished before 0" in " ".join(redone.stdout.split())
+
+
+def test_the_options_of_the_guide_reach_the_results(project: Path) -> None:
+    write_tiles(project / "in", 1)
+    options = ("--batch-size", 1, "--device", "cpu", "--no-amp")
+    done = predict("in", *options)  # a folder of tiles may be given as a scan is
+    assert done.exit_code == 0, done.stderr
+    block = processing(project / "results/in")
+    assert (block["device"], block["use_amp"]) == ("cpu", False)
+    assert block["settings"]["precision"] == "float32"
+    assert DEVICE_VARIABLE not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--input-dir", "empty"), "No NPZ tiles found in empty"),
+        (("--input-dir", "none"), "none is no folder"),
+        (("--input-dir", "in", "--device", "cuda:9"), "--device cuda:9 is not available"),
+        (("--input-dir", "bad", "--output", "out"), "1 of 1 tiles cannot be used"),
+        (("config/config.yaml", "--overwrite"), "--overwrite is for tiles, but config/config.yaml"),
+        (("in", "--input-dir", "in"), "give one scan, or --input-dir"),
+        (("--input-dir", "out/tiles", "--output", "out"), "written over its tiles"),
+    ],
+)
+def test_a_mistake_is_one_readable_error(
+    project: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    write_tiles(project / "in", 1)
+    write_tiles(project / "out/tiles", 1)
+    (project / "empty").mkdir()
+    (project / "bad").mkdir()
+    (project / "bad/a.npz").write_bytes(b"PK no archive")
+    done = predict(*arguments)
+    assert done.exit_code == 1
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.output
+    assert (project / "out/tiles/tile_0.npz").is_file()
+
+
+def test_a_device_counts_within_its_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DEVICE_VARIABLE, "before")
+    with on_device("cpu"):
+        assert os.environ[DEVICE_VARIABLE] == "cpu"
+    assert os.environ[DEVICE_VARIABLE] == "before"
+    monkeypatch.delenv(DEVICE_VARIABLE)
+    with pytest.raises(ConfigError, match="leave it out, or use cpu"), on_device("tpu"):
+        pass
+    assert DEVICE_VARIABLE not in os.environ

@@ -1,0 +1,127 @@
+"""Scans are predicted without a sheet: one, or a folder of them, whatever some of them hold."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_detector import SHAPE, SPACING, save_detector
+from typer.testing import CliRunner
+
+from parafovea.cli.main import app
+from parafovea.config import read_settings
+from parafovea.drivers.predict_scans import Summary, project_of, scans_in
+from parafovea.errors import ConfigError
+from parafovea_phantoms import chest_phantom
+from parafovea_phantoms.phantom import write_volume
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory) -> Path:
+    """Return a coarse chest as a NIfTI file."""
+    phantom = chest_phantom(1, shape=SHAPE, spacing=SPACING)
+    path = tmp_path_factory.mktemp("scans") / "patient_001.nii.gz"
+    write_volume(path, phantom.image, phantom.grid, attributes={})
+    return path
+
+
+@pytest.fixture
+def project(project_folder, monkeypatch) -> Path:
+    """Go to a folder whose task `nodules` has a model of random weights."""
+    folder = project_folder.path
+    save_detector(folder / "models/nodule")
+    project_folder.config["tasks"]["nodules"] = {"kind": "detection", "model": "models/nodule"}
+    project_folder.write()
+    # no sheet is read
+    (folder / "config/samples.tsv").unlink()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def predict(*arguments):
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+
+
+def test_one_scan_gets_a_folder_of_results_and_nothing_else_stays(project, scan, monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    began = datetime.now(UTC)
+    done = predict(scan, "--task", "nodules", "--output", "results/first")
+    assert done.exit_code == 0, done.stderr
+    made = {path.name for path in (project / "results/first").iterdir()}
+    assert made == {
+        "heatmap.nii.gz",
+        "detections.json",
+        "detections.csv",
+        "visualization.png",
+        "confidence_distribution.png",
+        "3d_rendering.html",
+        "report.pdf",
+        "report.html",
+        "quality.json",
+        "quality.tsv",
+    }
+    document = json.loads((project / "results/first/detections.json").read_text())
+    assert document["scan_id"] == "first"
+    assert document["metadata"]["shape"] == [SHAPE[2], SHAPE[1], SHAPE[0]]
+    # a command that is run once says when, and how long it took
+    told = datetime.strptime(document["timestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    assert began - timedelta(seconds=1) <= told <= datetime.now(UTC)
+    took = document["summary"]["processing_time_seconds"]
+    assert 0 < took <= (datetime.now(UTC) - began).total_seconds() + 0.1
+    assert f"total detections  {len(document['detections'])}" in done.stdout
+
+
+def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project, scan, tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "patient_001.nii.gz").write_bytes(scan.read_bytes())
+    (folder / "broken.nii.gz").write_bytes(scan.read_bytes()[:2000])
+    (folder / "notes.txt").write_text("no scan")
+    done = predict("--input-dir", folder, "--output", "out")
+    assert done.exit_code == 1
+    assert "broken: " in done.stderr
+    assert "Traceback" not in done.output
+    summary = json.loads((project / "out/summary.json").read_text())
+    assert (summary["num_scans"], summary["num_failed"]) == (1, 1)
+    assert summary["avg_time"] > 0
+    assert (project / "out/patient_001/report.html").is_file()
+    assert not (project / "out/broken/detections.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give one scan, or --input-dir"),
+        (("none.nii.gz",), "none.nii.gz"),
+        (("config/config.yaml",), "of a format that is not known"),
+        (("{scan}", "--task", "nodule"), "task 'nodule' is not in the config: tasks are cell, nod"),
+        (("--input-dir", "models"), "models holds no scan"),
+    ],
+)
+def test_a_mistake_is_one_readable_error(project, scan, arguments, message):
+    done = predict(*(text.format(scan=scan) for text in arguments))
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+    assert not (project / "results").exists()
+
+
+def test_two_scans_of_one_name_are_refused(tmp_path, scan):
+    for name in ("a.nii", "a.nii.gz"):
+        (tmp_path / name).write_bytes(scan.read_bytes())
+    with pytest.raises(ConfigError, match="would both be called 'a'"):
+        scans_in(tmp_path)
+
+
+def test_the_batch_is_that_of_the_command_line(project, scan):
+    settings = read_settings(project / "config/config.yaml")
+    made = project_of(
+        settings, {"a": str(scan)}, task="nodules", results=Path("results"), batch_size=3
+    )
+    assert made.inference("a").batch_size == 3
+    assert np.allclose(made.grid("a").spacing, SPACING)
+
+
+def test_an_empty_summary_divides_by_nothing():
+    assert Summary.of([]).avg_time == 0

@@ -1,0 +1,103 @@
+"""What of a folder or an archive is looked at, and how much an archive may hold."""
+
+import zipfile
+
+import pytest
+
+from parafovea.errors import SourceError
+from parafovea.formats import open_source, source_files
+from parafovea.formats.dicom import contents
+from parafovea.formats.dicom.contents import FolderContents, ZipContents, holds_dicom
+from parafovea.formats.location import locate
+
+
+def test_hidden_files_and_what_systems_add_are_left_out(tmp_path):
+    for name in ("a/1.dcm", "2", ".hidden/3.dcm", "a/.4.dcm", "__MACOSX/._1.dcm"):
+        (tmp_path / "scan" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "scan" / name).write_bytes(name.encode())
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        for file in (tmp_path / "scan").rglob("*"):
+            archive.write(file, file.relative_to(tmp_path))
+    archive = ZipContents(str(tmp_path / "scan.zip"))
+    assert sorted(archive.sizes) == ["scan/2", "scan/a/1.dcm"]
+    with archive.opened() as open_file, open_file("scan/a/1.dcm") as file:
+        assert file.read() == b"a/1.dcm"
+    names = FolderContents(str(tmp_path / "scan")).sizes
+    assert str(tmp_path / "scan/a/1.dcm") in names
+    assert not any(".hidden" in name or ".4" in name for name in names)
+
+
+def test_linked_folders_are_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/1.dcm").write_bytes(b"x")
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan/link").symlink_to(tmp_path / "elsewhere")
+    assert FolderContents(str(tmp_path / "scan")).sizes == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "found"),
+    [("IM1", bytes(128) + b"DICM", True), ("a.DCM", b"", True), ("IM2", b"x" * 200, False)],
+)
+def test_dicom_is_known_by_name_or_content(tmp_path, name, data, found):
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / name).write_bytes(data)
+    assert holds_dicom(str(tmp_path)) is found
+
+
+def test_a_series_depends_on_its_folder_and_is_watched_file_by_file(tmp_path):
+    (tmp_path / "b.dcm").write_bytes(b"")
+    (tmp_path / "a.dcm").write_bytes(b"")
+    location = locate(str(tmp_path))
+    assert source_files(str(tmp_path)) == [str(tmp_path)]
+    assert location.slices == (str(tmp_path / "a.dcm"), str(tmp_path / "b.dcm"))
+
+
+def test_pictures_beside_slices_are_refused(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(b"")
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(SourceError, match="DICOM files beside 1 TIFF or PNG images"):
+        locate(str(tmp_path))
+
+
+def test_one_slice_alone_points_to_its_folder(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(b"")
+    with pytest.raises(SourceError, match=f"one DICOM file: give the folder.*{tmp_path}"):
+        locate(str(tmp_path / "a.dcm"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "message"),
+    [
+        ("MAX_FILES", 2, "holds 3 files, more than 2"),
+        ("MAX_FILE_BYTES", 999, "'b.dcm' of 1000 bytes, more than the 999"),
+        ("MAX_BYTES", 1500, "unpacks to 1520 bytes, more than 1500"),
+    ],
+)
+def test_an_archive_that_unpacks_to_too_much_is_refused_unread(
+    tmp_path, monkeypatch, limit, value, message
+):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, size in (("a.dcm", 260), ("b.dcm", 1000), ("c.dcm", 260)):
+            archive.writestr(name, bytes(size))
+    monkeypatch.setattr(contents, limit, value)
+    with pytest.raises(SourceError, match=message):
+        open_source(str(tmp_path / "a.zip"))
+
+
+@pytest.mark.parametrize("data", [b"", b"PK nothing", b"PK\x03\x04" + bytes(100)])
+def test_what_is_no_archive_is_one_error(tmp_path, data):
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(SourceError, match=r"a\.zip cannot be read as a zip archive"):
+        open_source(str(tmp_path / "a.zip"))
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.dcm", b"x")
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    directory = data.index(b"PK\x01\x02")
+    data[directory + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(SourceError, match="is encrypted: unpack it"):
+        open_source(str(tmp_path / "a.zip"))

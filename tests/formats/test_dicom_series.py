@@ -1,0 +1,362 @@
+"""DICOM series: where the voxels lie, what they are, and what a series must not be."""
+
+import zipfile
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from dicom_slices import (
+    AXIAL,
+    OBLIQUE,
+    PATIENT,
+    SERIES,
+    save,
+    slice_dataset,
+    write_series,
+    write_structures,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+
+from parafovea.errors import MissingSourceError, SourceError, SpacingError
+from parafovea.formats import SourceMetadata, open_source
+from parafovea.formats.source_grid import source_grid
+from parafovea.geometry.grid import Box
+from parafovea.geometry.scan_space import ScanSpace
+from parafovea.settings.recipe import Normalization
+from parafovea.stages.resample_volume import resample_volume
+
+VOLUME = np.random.default_rng(3).integers(-1024, 3000, (6, 8, 10)).astype(np.int16)
+
+
+def _all(source):
+    return source.read(source.grid.box)
+
+
+def _zipped(folder, path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, f"export/{file.name}")
+    return str(path)
+
+
+@pytest.mark.parametrize("directions", [AXIAL, OBLIQUE], ids=["axial", "oblique"])
+def test_voxels_lie_where_itk_places_them(tmp_path, directions):
+    files = write_series(tmp_path / "scan", VOLUME, directions=directions)
+    source = open_source(str(tmp_path / "scan"))
+    image = SimpleITK.ReadImage([str(file) for file in files])
+    assert np.array_equal(SimpleITK.GetArrayFromImage(image), _all(source))
+    assert source.grid.unit == "millimeter"
+    np.testing.assert_allclose(source.grid.spacing, image.GetSpacing()[::-1], rtol=1e-6)
+    space = ScanSpace(source.grid, source.affine)
+    for index in np.ndindex(VOLUME.shape):
+        there = image.TransformIndexToPhysicalPoint([int(i) for i in index[::-1]])
+        np.testing.assert_allclose(space.world_of_voxel(index), there, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "directions",
+    [
+        np.diag([-1.0, -1.0, 1.0]),
+        np.array([[0.0, 0, 1], [1, 0, 0], [0, -1, 0]]).T,
+        np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]).T,
+    ],
+    ids=["prone", "sagittal", "coronal"],
+)
+def test_flipped_and_turned_scans_keep_their_directions(tmp_path, directions):
+    directions = directions * [1, 1, np.linalg.det(directions)]
+    write_series(tmp_path, VOLUME, directions=directions)
+    source = open_source(str(tmp_path))
+    np.testing.assert_array_equal(_all(source), VOLUME)
+    expected = np.diag([-1, -1, 1]) @ directions * [0.8, 0.7, 2.5]
+    np.testing.assert_allclose(source.affine[:3, :3], expected, atol=1e-9)
+
+
+def test_a_zip_gives_what_its_folder_gives_and_writes_nothing(tmp_path):
+    write_series(tmp_path / "scan", VOLUME, directions=OBLIQUE)
+    folder = open_source(str(tmp_path / "scan"))
+    archive = _zipped(tmp_path / "scan", tmp_path / "scan.zip")
+    before = sorted(tmp_path.rglob("*"))
+    zipped = open_source(archive)
+    np.testing.assert_array_equal(_all(zipped), _all(folder))
+    assert zipped.grid == folder.grid
+    assert zipped.series == folder.series == SERIES
+    np.testing.assert_array_equal(zipped.affine, folder.affine)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_members_of_a_zip_are_never_written_whatever_their_names_are(tmp_path):
+    write_series(tmp_path / "scan", VOLUME)
+    (tmp_path / "in").mkdir()
+    with zipfile.ZipFile(tmp_path / "in/scan.zip", "w") as archive:
+        for file in (tmp_path / "scan").iterdir():
+            archive.write(file, f"../../{file.name}")
+    before = sorted(tmp_path.rglob("*"))
+    np.testing.assert_array_equal(_all(open_source(str(tmp_path / "in/scan.zip"))), VOLUME)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@settings(deadline=None, max_examples=20)
+@given(data=st.data())
+def test_any_box_is_the_same_part_of_the_whole(data, tmp_path_factory):
+    source = _boxes_source(tmp_path_factory)
+    pairs = [
+        sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n)))) for n in VOLUME.shape
+    ]
+    box = Box(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+    np.testing.assert_array_equal(source.read(box), VOLUME[box.slices])
+
+
+_OPENED = {}
+
+
+def _boxes_source(factory):
+    if "source" not in _OPENED:
+        folder = factory.mktemp("boxes")
+        write_series(folder, VOLUME)
+        _OPENED["source"] = open_source(str(folder))
+        _OPENED["source"].array._keep = 2  # fewer than slices, so that some are decoded again
+    return _OPENED["source"]
+
+
+def test_each_slice_is_rescaled_by_its_own_slope_and_intercept(tmp_path):
+    stored = np.random.default_rng(4).integers(0, 4000, (4, 5, 6)).astype(np.uint16)
+    slopes = [1, 2, 0.5, 1.25]
+    for k, (plane, slope) in enumerate(zip(stored, slopes, strict=True)):
+        dataset = slice_dataset(
+            plane, (0, 0, 3 * k), RescaleSlope=str(slope), RescaleIntercept=str(-1024 + k)
+        )
+        save(dataset, tmp_path / f"{9 - k}.dcm")
+    source = open_source(str(tmp_path))
+    expected = [
+        p * float(s) - 1024 + k for k, (p, s) in enumerate(zip(stored, slopes, strict=True))
+    ]
+    assert source.array.dtype == np.float32
+    np.testing.assert_array_equal(_all(source), np.asarray(expected, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("bits", "intercept", "dtype"),
+    [(12, "-1024", "int16"), (16, "-1024", "int32"), (12, "-1024.5", "float32")],
+)
+def test_voxels_get_the_narrowest_type_that_holds_all_values(tmp_path, bits, intercept, dtype):
+    stored = np.array([[0, 4095], [7, 1024]], np.uint16)
+    dataset = slice_dataset(
+        stored,
+        (0, 0, 0),
+        BitsStored=bits,
+        HighBit=bits - 1,
+        RescaleIntercept=intercept,
+        SliceThickness="2",
+    )
+    save(dataset, tmp_path / "a.dcm")
+    source = open_source(str(tmp_path))
+    assert source.array.dtype == dtype
+    assert source.grid.spacing == (2, 0.7, 0.8)
+    np.testing.assert_array_equal(_all(source)[0], stored + float(intercept))
+
+
+def test_bits_above_those_stored_do_not_count(tmp_path):
+    stored = np.array([[0xF000 | 5, 0x0FFF]], np.uint16)
+    elements = {"BitsStored": 12, "HighBit": 11, "PixelRepresentation": 1, "SliceThickness": "1"}
+    save(slice_dataset(stored, (0, 0, 0), **elements), tmp_path / "a.dcm")
+    np.testing.assert_array_equal(_all(open_source(str(tmp_path))), [[[5, -1]]])
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+)
+def test_every_plain_transfer_syntax_is_read(tmp_path, syntax):
+    volume = VOLUME.astype(">i2") if syntax == ExplicitVRBigEndian else VOLUME
+    write_series(tmp_path, volume, syntax=syntax)
+    np.testing.assert_array_equal(_all(open_source(str(tmp_path))), VOLUME)
+
+
+def test_what_is_no_image_is_left_out(tmp_path):
+    write_series(tmp_path, VOLUME)
+    write_structures(tmp_path / "structures.dcm")
+    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "VERSION").write_bytes(b"x" * 500)
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    np.testing.assert_array_equal(_all(open_source(str(tmp_path))), VOLUME)
+
+
+def test_files_without_ending_and_in_folders_below_are_found(tmp_path):
+    for k, file in enumerate(write_series(tmp_path, VOLUME)):
+        (tmp_path / f"part{k % 2}").mkdir(exist_ok=True)
+        file.rename(tmp_path / f"part{k % 2}" / f"IM{k}")
+    np.testing.assert_array_equal(_all(open_source(str(tmp_path))), VOLUME)
+
+
+def test_a_missing_slice_is_named_by_its_neighbours(tmp_path):
+    files = write_series(tmp_path, VOLUME)
+    files[3].unlink()
+    with pytest.raises(SourceError, match=r"lacks 1 slice: from .* 5 mm, elsewhere 2\.5") as e:
+        open_source(str(tmp_path))
+    assert str(files[2]) in str(e.value)
+    assert str(files[4]) in str(e.value)
+
+
+def test_two_slices_at_one_place_are_named(tmp_path):
+    files = write_series(tmp_path, VOLUME)
+    (tmp_path / "copy.dcm").write_bytes(files[2].read_bytes())
+    with pytest.raises(SourceError, match="lie at one place, 35 mm") as e:
+        open_source(str(tmp_path))
+    assert str(files[2]) in str(e.value)
+    assert "copy.dcm" in str(e.value)
+
+
+def test_uneven_slices_are_refused_and_rounded_positions_are_not(tmp_path):
+    rounded = [0, 0.6, 1.3, 1.9, 2.5, 3.1, 3.8]
+    for place in rounded:
+        save(slice_dataset(VOLUME[0], (0, 0, place)), tmp_path / f"good/{place}.dcm")
+    assert open_source(str(tmp_path / "good")).grid.spacing[0] == pytest.approx(3.8 / 6)
+    for place in (0, 2, 4, 6.8, 8):
+        save(slice_dataset(VOLUME[0], (0, 0, place)), tmp_path / f"bad/{place}.dcm")
+    with pytest.raises(SourceError, match=r"uneven distance, 1\.2 to 2\.8 mm: .*6\.8\.dcm"):
+        open_source(str(tmp_path / "bad"))
+
+
+def test_a_tilted_gantry_is_refused(tmp_path):
+    for k in range(4):
+        save(slice_dataset(VOLUME[0], (0, 0.3 * k, 3 * k)), tmp_path / f"{k}.dcm")
+    with pytest.raises(SourceError, match=r"shift sideways by 0\.3 mm"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spacing": (0.7, 0.9)}, "pixel spacing"),
+        ({"directions": OBLIQUE}, "orientation"),
+        ({"stored": VOLUME[0, :4]}, "pixels"),
+    ],
+)
+def test_a_slice_that_differs_is_named_with_both_values(tmp_path, change, message):
+    write_series(tmp_path, VOLUME)
+    options = {"stored": VOLUME[0], **change}
+    save(slice_dataset(options.pop("stored"), (-100, -80, 45), **options), tmp_path / "x.dcm")
+    with pytest.raises(SourceError, match=rf"x\.dcm has the {message}.*, but .*slice000"):
+        open_source(str(tmp_path))
+
+
+def test_one_of_several_series_is_chosen_by_its_uid(tmp_path):
+    write_series(tmp_path, VOLUME)
+    write_series(tmp_path, VOLUME[:4] + 1, prefix="other", series=f"{SERIES}.5")
+    with pytest.raises(SourceError, match="2 series: write series=UID in the metadata") as e:
+        open_source(str(tmp_path))
+    assert f"{SERIES} (6 slices" in str(e.value)
+    assert f"{SERIES}.5 (4 slices" in str(e.value)
+    source = open_source(str(tmp_path), metadata=SourceMetadata(series=f"{SERIES}.5"))
+    np.testing.assert_array_equal(_all(source), VOLUME[:4] + 1)
+    with pytest.raises(SourceError, match=r"no series 1\.2: it holds"):
+        open_source(str(tmp_path), metadata=SourceMetadata(series="1.2"))
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.05, 0.3, 0.7, 0.99])
+@pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
+def test_a_truncated_slice_is_named_when_the_series_is_opened(tmp_path, kept, zipped):
+    path = write_series(tmp_path / "scan", VOLUME)[4]
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    source = str(tmp_path / "scan")
+    if zipped:
+        source = _zipped(tmp_path / "scan", tmp_path / "scan.zip")
+    with pytest.raises(SourceError, match=path.name):
+        open_source(source)
+
+
+def test_a_slice_that_is_cut_after_opening_is_named_when_it_is_read(tmp_path):
+    path = write_series(tmp_path, VOLUME)[4]
+    source = open_source(str(tmp_path))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SourceError, match=path.name):
+        _all(source)
+
+
+@pytest.mark.parametrize(
+    ("elements", "message"),
+    [
+        ({"ImagePositionPatient": None}, "does not state ImagePositionPatient"),
+        ({"ImageOrientationPatient": None}, "does not state ImageOrientationPatient"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "not two directions at a right angle"),
+        ({"ImagePositionPatient": [1, 2]}, "not 3 finite numbers"),
+        ({"RescaleSlope": "0"}, "RescaleSlope 0"),
+        ({"NumberOfFrames": 3}, "3 frames"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, r"colour image \(RGB\)"),
+    ],
+)
+def test_a_file_that_is_no_slice_is_named(tmp_path, elements, message):
+    save(slice_dataset(VOLUME[0], (0, 0, 0), **elements), tmp_path / "a.dcm")
+    with pytest.raises(SourceError, match=rf"a\.dcm .*{message}"):
+        open_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("spacing", [None, [0, 0.7]], ids=["missing", "zero"])
+def test_a_spacing_that_is_not_stated_comes_from_the_user(tmp_path, spacing):
+    write_series(tmp_path, VOLUME, PixelSpacing=spacing)
+    with pytest.raises(SpacingError, match=r"along y, x: write `spacing=2\.5,Y,X unit=millimeter`"):
+        open_source(str(tmp_path))
+    source = open_source(str(tmp_path), metadata=SourceMetadata((2.5, 0.5, 0.6), "mm"))
+    assert source.grid.spacing == (2.5, 0.5, 0.6)
+    np.testing.assert_allclose(np.diag(source.affine), [-0.6, -0.5, 2.5, 1])
+
+
+def test_a_folder_or_an_archive_without_slices_says_what_it_holds(tmp_path):
+    write_structures(tmp_path / "only/structures.dcm")
+    with pytest.raises(
+        MissingSourceError, match=r"no DICOM slice \(other DICOM objects: RT Structure Set\)"
+    ):
+        open_source(str(tmp_path / "only"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="and empty: give"):
+        open_source(str(tmp_path / "empty"))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("readme.txt", "nothing")
+    with pytest.raises(MissingSourceError, match="no DICOM slice"):
+        open_source(str(tmp_path / "a.zip"))
+
+
+def test_the_grid_is_planned_from_headers_alone(tmp_path):
+    for file in write_series(tmp_path, VOLUME):
+        data = bytearray(file.read_bytes())
+        data[-VOLUME[0].nbytes :] = bytes(VOLUME[0].nbytes)
+        file.write_bytes(data)
+    grid = source_grid(str(tmp_path), metadata=SourceMetadata())
+    assert grid.shape == VOLUME.shape
+    np.testing.assert_allclose(grid.spacing, (2.5, 0.7, 0.8))
+
+
+def test_nothing_of_the_patient_reaches_a_result(tmp_path):
+    write_series(tmp_path / "scan", VOLUME)
+    resample_volume(
+        str(tmp_path / "scan"),
+        tmp_path / "volume.ome.zarr",
+        spacing=(2.0, 1.0, 1.0),
+        unit="millimeter",
+        normalization=Normalization(method="window", low=-1000, high=400),
+    )
+    written = [f.read_bytes() for f in (tmp_path / "volume.ome.zarr").rglob("*") if f.is_file()]
+    assert any(SERIES.encode() in content for content in written)
+    for secret in PATIENT.values():
+        assert not any(secret.encode() in content for content in written)
+
+
+def test_pixels_that_are_no_dicom_at_all_are_named(tmp_path):
+    write_series(tmp_path, VOLUME)
+    (tmp_path / "broken.dcm").write_bytes(b"no DICOM" * 100)
+    with pytest.raises(SourceError, match=r"broken\.dcm"):
+        open_source(str(tmp_path))
+
+
+def test_old_files_without_preamble_are_read(tmp_path):
+    for file in write_series(tmp_path, VOLUME, syntax=ImplicitVRLittleEndian):
+        bare = pydicom.Dataset(pydicom.dcmread(file))
+        pydicom.dcmwrite(file, bare, implicit_vr=True, little_endian=True)
+        assert file.read_bytes()[128:132] != b"DICM"
+    np.testing.assert_array_equal(_all(open_source(str(tmp_path))), VOLUME)

@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parafovea.errors import MissingSourceError, SourceError
+from parafovea.formats.location import locate, natural_key, source_files, stem
+
+
+def _touch(folder: Path, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 10**6), unique=True, min_size=2))
+def test_slices_sort_by_their_numbers(numbers):
+    names = [f"slice{n}.tif" for n in numbers]
+    assert sorted(names, key=natural_key) == [f"slice{n}.tif" for n in sorted(numbers)]
+
+
+def test_a_folder_stands_for_itself_and_its_slices_are_in_order(tmp_path):
+    _touch(tmp_path / "raw", "10.tif", "9.TIF", "1.tiff", ".hidden.tif", "notes.txt")
+    source = str(tmp_path / "raw")
+    assert source_files(source) == [source]
+    assert [Path(s).name for s in locate(source).slices] == ["1.tiff", "9.TIF", "10.tif"]
+
+
+def test_a_pattern_stands_for_the_files_that_it_selects(tmp_path):
+    _touch(tmp_path, *(f"{n:02}.tif" for n in range(9)))
+    files = source_files(f"{tmp_path}/0[0-6].tif")
+    assert files == [f"{tmp_path}/{n:02}.tif" for n in range(7)]
+
+
+def test_a_dataset_stands_for_its_file(tmp_path):
+    _touch(tmp_path, "a.h5")
+    assert source_files(f"{tmp_path}/a.h5:volumes/raw") == [f"{tmp_path}/a.h5"]
+    assert locate(f"{tmp_path}/a.h5:/volumes/raw").dataset == "volumes/raw"
+    assert locate(f"{tmp_path}/a.h5").dataset == ""
+
+
+def test_relative_paths_stay_relative(tmp_path, monkeypatch):
+    _touch(tmp_path / "raw", "1.png")
+    monkeypatch.chdir(tmp_path)
+    assert source_files("raw") == ["raw"]
+    assert source_files("raw/*.png") == ["raw/1.png"]
+
+
+def test_a_name_with_brackets_is_a_file_where_there_is_one(tmp_path):
+    _touch(tmp_path, "a[1].tif")
+    assert locate(f"{tmp_path}/a[1].tif").format == "tiff"
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.nii.gz", "a.h5:raw", "a.zarr", "*.tif", ""])
+def test_what_is_not_there_is_a_missing_source(tmp_path, name):
+    with pytest.raises(MissingSourceError):
+        source_files(f"{tmp_path}/{name}" if name else "")
+
+
+def test_a_zarr_folder_without_metadata_is_named(tmp_path):
+    (tmp_path / "a.zarr" / "0").mkdir(parents=True)
+    for source in (tmp_path / "a.zarr", tmp_path / "a.zarr" / "0"):
+        with pytest.raises(SourceError, match="without Zarr metadata"):
+            locate(str(source))
+
+
+def test_a_folder_without_a_volume_is_named(tmp_path):
+    with pytest.raises(
+        SourceError, match="neither Zarr metadata nor TIFF, PNG or DICOM slices, and empty"
+    ):
+        locate(str(tmp_path))
+
+
+def test_tiff_beside_png_asks_for_a_pattern(tmp_path):
+    _touch(tmp_path, "1.tif", "1.png")
+    with pytest.raises(SourceError, match=r"1 TIFF and 1 PNG.*pattern"):
+        locate(str(tmp_path))
+
+
+def test_a_pattern_of_other_files_names_the_first(tmp_path):
+    _touch(tmp_path, "1.tif", "2.txt")
+    with pytest.raises(SourceError, match=r"2\.txt, which is no slice"):
+        locate(f"{tmp_path}/*")
+
+
+def test_an_unknown_format_lists_the_known_ones(tmp_path):
+    _touch(tmp_path, "a.npy")
+    with pytest.raises(SourceError, match=r"not known.*OME-Zarr.*NIfTI.*HDF5"):
+        locate(f"{tmp_path}/a.npy")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("scans/a.nii.gz", "a"),
+        ("a.ome.zarr", "a"),
+        ("b.c/1.3.6.1.4.1.14519.mhd", "1.3.6.1.4.1.14519"),
+        ("scans/1.3.6.1", "1.3.6.1"),
+        ("export/LIDC 1.zip", "LIDC 1"),
+        ("a.h5:volumes/raw", "a"),
+        ("a.NRRD", "a"),
+        (".nii", ".nii"),
+    ],
+)
+def test_the_stem_of_a_source_keeps_the_dots_of_a_uid(path, name):
+    assert stem(path) == name

@@ -1,0 +1,184 @@
+import gzip
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parafovea.errors import SourceError, SpacingError, VoxelError
+from parafovea.formats import SourceMetadata, open_source
+from parafovea.geometry.grid import Box, Grid
+
+# Oblique and flipped, in millimetres.
+AFFINE = np.array([[-0.9, 0.1, 0, 90], [0, 1.1, 0.2, -30], [0, 0.1, 2.5, 7], [0, 0, 0, 1.0]])
+VALUES = np.random.default_rng(7).integers(-1000, 3000, (8, 10, 6)).astype(np.int16)
+
+
+def _write(path, values=VALUES, *, affine=AFFINE, unit="mm", slope=None, inter=0.0):
+    image = nibabel.Nifti1Image(values, affine)
+    image.header.set_xyzt_units(unit)
+    if slope is not None:
+        image.header.set_slope_inter(slope, inter)
+    nibabel.save(image, path)
+    if slope is not None:
+        # nibabel rescales what it saves; put the stored integers back.
+        raw = bytearray(Path(path).read_bytes())
+        raw[352:] = values.tobytes(order="F")
+        raw[112:120] = np.array([slope, inter], "<f4").tobytes()
+        Path(path).write_bytes(raw)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_axes_are_turned_and_the_affine_is_kept(tmp_path, name):
+    source = open_source(_write(tmp_path / name))
+    zooms = np.linalg.norm(AFFINE[:3, :3], axis=0)
+    assert source.grid.shape == (6, 10, 8)
+    assert source.grid.unit == "millimeter"
+    assert source.grid.origin == (0, 0, 0)
+    np.testing.assert_allclose(source.grid.spacing, zooms[::-1], rtol=1e-6)
+    np.testing.assert_allclose(source.affine, AFFINE, rtol=1e-6)
+    np.testing.assert_array_equal(source.read(source.grid.box), VALUES.T)
+    assert source.array.dtype == np.int16
+
+
+@pytest.fixture(scope="module", params=["a.nii", "a.nii.gz"])
+def scan(request, tmp_path_factory):
+    return open_source(_write(tmp_path_factory.mktemp("nifti") / request.param))
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.data())
+def test_any_box_is_the_same_part_of_the_whole(scan, data):
+    pairs = [
+        sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n)))) for n in scan.grid.shape
+    ]
+    box = Box(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+    np.testing.assert_array_equal(scan.read(box), VALUES.T[box.slices])
+
+
+def test_values_are_scaled_as_the_header_says(tmp_path):
+    source = open_source(_write(tmp_path / "a.nii", slope=0.5, inter=-24.0))
+    read = source.read(source.grid.box)
+    assert read.dtype == source.array.dtype == np.float32
+    np.testing.assert_array_equal(read, VALUES.T * 0.5 - 24)
+
+
+@pytest.mark.parametrize(
+    ("unit", "name", "factor"),
+    [("micron", "micrometer", 1e-3), ("meter", "meter", 1e3), ("unknown", "millimeter", 1)],
+)
+def test_the_affine_is_in_millimetres_whatever_the_unit(tmp_path, unit, name, factor):
+    source = open_source(_write(tmp_path / "a.nii", unit=unit))
+    assert source.grid.unit == name
+    np.testing.assert_allclose(source.affine[:3], AFFINE[:3] * factor, rtol=1e-6)
+
+
+def test_spacing_from_the_user_changes_the_grid_and_not_the_affine(tmp_path):
+    metadata = SourceMetadata((3.0, 1.0, 1.0), "mm", origin=(1.0, 2.0, 3.0))
+    source = open_source(_write(tmp_path / "a.nii"), metadata=metadata)
+    assert source.grid == Grid((6, 10, 8), (3, 1, 1), (1, 2, 3), "millimeter")
+    np.testing.assert_allclose(source.affine, AFFINE, rtol=1e-6)
+
+
+def test_a_fourth_axis_is_the_channel(tmp_path):
+    values = np.stack([VALUES, VALUES + 1], axis=-1)
+    path = _write(tmp_path / "a.nii.gz", values)
+    with pytest.raises(SourceError, match="2 channels: write channel=0"):
+        open_source(path)
+    source = open_source(path, metadata=SourceMetadata(channel=1))
+    np.testing.assert_array_equal(source.read(source.grid.box), VALUES.T + 1)
+    single = open_source(_write(tmp_path / "b.nii", values[..., :1]))
+    np.testing.assert_array_equal(single.read(single.grid.box), VALUES.T)
+
+
+def test_two_axes_are_a_plane_and_five_are_refused(tmp_path):
+    path = _write(tmp_path / "a.nii", VALUES[:, :, 0])
+    with pytest.raises(SpacingError, match="along z"):
+        open_source(path)
+    source = open_source(path, metadata=SourceMetadata((1, 1, 1)))
+    np.testing.assert_array_equal(source.read(source.grid.box)[0], VALUES[:, :, 0].T)
+    with pytest.raises(SourceError, match=r"shape \(2, 2, 2, 2, 2\)"):
+        open_source(_write(tmp_path / "b.nii", np.zeros((2,) * 5, np.uint8)))
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.6, 0.99])
+def test_a_truncated_file_is_found_when_it_is_opened(tmp_path, name, kept):
+    path = Path(_write(tmp_path / name))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(SourceError, match=r"a\.nii.* truncated"):
+        open_source(str(path))
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_file_that_is_cut_after_opening_is_found_when_a_slab_is_read(tmp_path, name):
+    path = Path(_write(tmp_path / name))
+    source = open_source(str(path))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SourceError, match=r"a\.nii.* cannot be read"):
+        source.read(Box((5, 0, 0), (6, 10, 8)))
+
+
+def test_a_gzip_file_of_several_members_is_whole(tmp_path):
+    raw = Path(_write(tmp_path / "a.nii")).read_bytes()
+    path = tmp_path / "b.nii.gz"
+    path.write_bytes(gzip.compress(raw[:500]) + gzip.compress(raw[500:]))
+    source = open_source(str(path))
+    np.testing.assert_array_equal(source.read(source.grid.box), VALUES.T)
+
+
+def test_colours_and_complex_numbers_are_refused(tmp_path):
+    rgb = np.zeros((2, 3, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(SourceError, match=r"colour image \(3 values a voxel\)"):
+        open_source(_write(tmp_path / "a.nii", rgb))
+    with pytest.raises(SourceError, match="complex numbers"):
+        open_source(_write(tmp_path / "b.nii", np.zeros((2, 3, 4), np.complex64)))
+
+
+def test_a_volume_without_voxels_is_refused(tmp_path):
+    with pytest.raises(VoxelError, match="no voxels along y"):
+        open_source(_write(tmp_path / "a.nii", np.zeros((2, 0, 4), np.uint8)))
+
+
+def test_what_is_no_nifti_is_named(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"nothing")
+    with pytest.raises(SourceError, match=r"a\.nii\.gz cannot be read"):
+        open_source(str(tmp_path / "a.nii.gz"))
+
+
+def test_a_file_without_affine_says_how_to_state_its_spacing(tmp_path):
+    image = nibabel.Nifti1Image(VALUES, None)
+    image.header.set_zooms((0.7, 0.8, 2.5))
+    nibabel.save(image, tmp_path / "a.nii")
+    path = str(tmp_path / "a.nii")
+    with pytest.raises(
+        SpacingError,
+        match=r"no affine \(sform_code and qform_code are 0\).*`spacing=2\.5,0\.8,0\.7 unit=millim",
+    ):
+        open_source(path)
+    source = open_source(path, metadata=SourceMetadata((2.5, 0.8, 0.7), "mm"))
+    assert source.grid.spacing == (2.5, 0.8, 0.7)
+    assert source.affine is None
+
+
+def test_a_spacing_that_contradicts_the_affine_is_refused_unless_the_user_says_it(tmp_path):
+    path = Path(_write(tmp_path / "a.nii"))
+    raw = bytearray(path.read_bytes())
+    raw[80:92] = np.array([3, 3, 3], "<f4").tobytes()
+    path.write_bytes(raw)
+    with pytest.raises(SpacingError, match=r"contradicts itself: voxels of 3,3,3 by its pixdim"):
+        open_source(str(path))
+    source = open_source(str(path), metadata=SourceMetadata((2.5, 1.1, 0.9), "mm"))
+    assert source.grid.spacing == (2.5, 1.1, 0.9)
+
+
+def test_a_spacing_of_zero_is_one_error(tmp_path):
+    path = Path(_write(tmp_path / "a.nii"))
+    raw = bytearray(path.read_bytes())
+    raw[80:84] = bytes(4)
+    path.write_bytes(raw)
+    with pytest.raises(SpacingError, match=r"a\.nii .*along x: write `spacing="):
+        open_source(str(path))

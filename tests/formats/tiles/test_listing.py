@@ -1,0 +1,99 @@
+"""Which tiles are in a folder."""
+
+import numpy as np
+import pytest
+from tile_files import field, write_npz, write_tif
+
+from parafovea.errors import MissingSourceError, SourceError, TileError
+from parafovea.formats.tiles import list_tiles
+
+
+def test_tiles_of_both_formats_are_listed_by_name_with_their_sidecars(tmp_path):
+    write_npz(tmp_path, "b", {"month": 3}, opt_v1=field())
+    write_tif(tmp_path, field(), "a")
+    (tmp_path / "c.NPZ").write_bytes(b"not opened here")
+    found = list_tiles(tmp_path)
+    assert [(tile.name, tile.path.name) for tile in found] == [
+        ("a", "a.tif"),
+        ("b", "b.npz"),
+        ("c", "c.NPZ"),
+    ]
+    assert [tile.sidecar for tile in found] == [None, tmp_path / "b.json", None]
+
+
+def test_a_name_with_dots_keeps_them(tmp_path):
+    write_npz(tmp_path, "S2A_31.5_v1.0", {"month": 3}, opt_v1=field())
+    (tile,) = list_tiles(tmp_path)
+    assert tile.name == "S2A_31.5_v1.0"
+    assert tile.sidecar == tmp_path / "S2A_31.5_v1.0.json"
+
+
+def test_hidden_and_unfinished_files_are_no_tiles(tmp_path):
+    write_npz(tmp_path, "a", opt_v1=field())
+    write_npz(tmp_path, ".b", opt_v1=field())
+    (tmp_path / ".c.npz.partial").write_bytes(b"")
+    (tmp_path / "d.npz.partial").write_bytes(b"")
+    (tmp_path / "e.npz").mkdir()
+    assert [tile.name for tile in list_tiles(tmp_path)] == ["a"]
+
+
+def test_a_pattern_chooses_among_the_files(tmp_path):
+    for name in ("north_1", "north_2", "south_1"):
+        write_npz(tmp_path, name, opt_v1=field())
+    assert [t.name for t in list_tiles(tmp_path, pattern="north_*")] == ["north_1", "north_2"]
+    with pytest.raises(SourceError, match=r"by the pattern 'west_\*'.* it holds 3 \.npz files"):
+        list_tiles(tmp_path, pattern="west_*")
+
+
+def test_a_folder_without_tiles_says_what_it_holds_instead(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("a.json", "b.json", "x.JPG", "README"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(SourceError, match=r"^No NPZ tiles found in .*none that end in \.tif") as e:
+        list_tiles(tmp_path)
+    for part in ("2 .json files", "1 .jpg file", "1 nameless file", "1 folder"):
+        assert part in str(e.value)
+    assert str(tmp_path) in str(e.value)
+
+
+def test_an_empty_a_missing_and_no_folder_are_told_apart(tmp_path):
+    with pytest.raises(SourceError, match="it is empty"):
+        list_tiles(tmp_path)
+    with pytest.raises(MissingSourceError, match="nowhere does not exist"):
+        list_tiles(tmp_path / "nowhere")
+    (tmp_path / "a.npz").write_bytes(b"")
+    with pytest.raises(SourceError, match="is a file"):
+        list_tiles(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("other", ["a.tif", "a.NPZ", "a.tiff"])
+def test_two_tiles_of_one_name_are_refused_with_both_files(tmp_path, other):
+    (tmp_path / "a.npz").write_bytes(b"")
+    (tmp_path / other).write_bytes(b"")
+    with pytest.raises(SourceError, match="two tiles of the name 'a'") as caught:
+        list_tiles(tmp_path)
+    assert str(tmp_path / "a.npz") in str(caught.value)
+    assert str(tmp_path / other) in str(caught.value)
+    assert not isinstance(caught.value, TileError), "this concerns the whole sample"
+
+
+def test_links_within_the_folder_are_followed_and_links_out_of_it_refused(tmp_path):
+    folder, outside = tmp_path / "tiles", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    write_npz(folder, "a", opt_v1=field())
+    (folder / "b.npz").symlink_to("a.npz")
+    assert [tile.name for tile in list_tiles(folder)] == ["a", "b"]
+    (tmp_path / "link").symlink_to(folder)
+    assert len(list_tiles(tmp_path / "link")) == 2, "the folder itself may be a link"
+    (outside / "secret.json").write_text("{}")
+    (folder / "a.json").symlink_to(outside / "secret.json")
+    with pytest.raises(SourceError, match=r"a\.json is a link to .*secret\.json, outside"):
+        list_tiles(folder)
+
+
+def test_a_name_that_would_break_a_table_is_refused(tmp_path):
+    np.savez(tmp_path / "a\tb.npz", opt_v1=field())
+    with pytest.raises(SourceError, match="cannot be shown") as caught:
+        list_tiles(tmp_path)
+    assert "\t" not in str(caught.value)

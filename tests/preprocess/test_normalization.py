@@ -1,0 +1,169 @@
+"""Statistics of a whole source, streamed, and the values they become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from parafovea.errors import VoxelError
+from parafovea.geometry.grid import Box, Grid
+from parafovea.preprocess import normalization as normalize
+from parafovea.preprocess.normalization import Statistics, ValueMap, scan, value_map
+from parafovea.settings.recipe import Normalization
+
+PERCENTS = (0, 0.5, 3, 25, 50, 99.5, 100)
+
+
+def scanned(volume: np.ndarray[Any, Any]) -> Statistics:
+    return scan(lambda box: volume[box.slices], Grid(volume.shape, (1, 1, 1)), volume.dtype)
+
+
+def drawn(dtype: str) -> Any:
+    return hnp.arrays(np.dtype(dtype), hnp.array_shapes(min_dims=3, max_dims=3, max_side=5))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.one_of(drawn("uint8"), drawn("int8"), drawn("uint16"), drawn("int16"), drawn(">i2")))
+def test_percentiles_of_short_integers_are_numpys_exactly(volume: np.ndarray[Any, Any]) -> None:
+    found = scanned(volume)
+    for percent in PERCENTS:
+        wanted = np.percentile(volume.astype(np.float64), percent)
+        assert found.percentile(percent) == pytest.approx(wanted, rel=1e-12, abs=1e-9)
+    assert (found.minimum, found.maximum) == (volume.min(), volume.max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "uint64", "bool"])
+def test_percentiles_of_wide_types_are_numpys_to_a_bin(dtype: str) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (20, 20, 20))
+    volume = (noise > 0 if dtype == "bool" else np.abs(noise) * 1000).astype(dtype)
+    found = scanned(volume)
+    width = (float(volume.max()) - float(volume.min())) / (normalize.BINS - 1)
+    for percent in PERCENTS:
+        wanted = np.percentile(volume.astype(np.float64), percent)
+        assert abs(found.percentile(percent) - wanted) <= width
+    assert found.maximum == pytest.approx(float(volume.max()))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_slabs_do_not_change_the_statistics(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
+    volume = np.random.default_rng(1).integers(0, 200, (13, 6, 5)).astype(dtype)
+    whole = scanned(volume)
+    monkeypatch.setattr(normalize, "SLAB_VOXELS", 2 * 6 * 5)
+    slabs = scanned(volume)
+    assert slabs.sha256 == whole.sha256
+    np.testing.assert_array_equal(slabs.counts, whole.counts)
+    np.testing.assert_array_equal(slabs.edges, whole.edges)
+
+
+def test_the_hash_tells_content_shape_and_type_but_not_byte_order_or_layout() -> None:
+    volume = np.arange(60, dtype="<i2").reshape(3, 4, 5)
+    known = scanned(volume).sha256
+    assert scanned(volume.astype(">i2")).sha256 == known
+    assert scanned(np.asfortranarray(volume)).sha256 == known
+    assert scanned(volume.reshape(4, 3, 5)).sha256 != known
+    assert scanned(volume.astype("<i4")).sha256 != known
+    other = volume.copy()
+    other[2, 3, 4] += 1
+    assert scanned(other).sha256 != known
+
+
+def test_voxels_that_are_not_finite_are_counted_and_refused_with_the_fix() -> None:
+    volume = np.linspace(0, 1, 64, dtype=np.float32).reshape(4, 4, 4)
+    volume[0, 0, :3] = np.nan, np.inf, -np.inf
+    statistics = scanned(volume)
+    assert statistics.nonfinite == 3
+    assert statistics.counts.sum() == 61
+    with pytest.raises(VoxelError, match=r"3 of 64 voxels are NaN .* set input.nonfinite"):
+        value_map(statistics, Normalization())
+
+
+def test_the_fill_takes_the_place_of_voxels_that_are_not_finite() -> None:
+    volume = np.linspace(0, 10, 64, dtype=np.float32).reshape(4, 4, 4)
+    volume[0, 0, :3] = np.nan, np.inf, -np.inf
+    window = Normalization(method="window", low=0, high=10)
+    values = value_map(scanned(volume), window, nonfinite=5.0)
+    found = values(values.finite(volume))
+    np.testing.assert_allclose(found[0, 0, :3], 0.5)
+    np.testing.assert_allclose(found.ravel()[3:], volume.ravel()[3:] / 10, atol=1e-6)
+
+
+def test_a_volume_without_a_finite_voxel_is_refused() -> None:
+    with pytest.raises(VoxelError, match="every voxel is NaN or infinite"):
+        scanned(np.full((2, 2, 2), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int32"])
+def test_a_constant_volume_is_refused_with_its_value(dtype: str) -> None:
+    statistics = scanned(np.full((3, 3, 3), 7, dtype))
+    with pytest.raises(VoxelError, match=r"percentiles 0.5 and 99.5 .* both 7 \(range 7 to 7\)"):
+        value_map(statistics, Normalization())
+
+
+def test_a_window_of_values_maps_its_ends_to_0_and_1() -> None:
+    hounsfield = np.array([-2000, -1000, -300, 400, 3000], np.int16).reshape(1, 1, 5)
+    window = Normalization(method="window", low=-1000, high=400)
+    found = value_map(scanned(hounsfield), window)(hounsfield)
+    np.testing.assert_allclose(found.ravel(), [0, 0, 0.5, 1, 1])
+    assert found.dtype == np.float32
+    loose = Normalization(method="window", low=-1000, high=400, clip=False)
+    found = value_map(scanned(hounsfield), loose)(hounsfield)
+    np.testing.assert_allclose(found.ravel(), [-1000 / 1400, 0, 0.5, 1, 4000 / 1400], rtol=1e-6)
+
+
+def test_percentile_normalization_clips_what_lies_outside() -> None:
+    volume = np.arange(101, dtype=np.uint8).reshape(1, 1, 101)
+    values = value_map(scanned(volume), Normalization(low=10, high=90))
+    assert (values.low, values.high) == (10, 90)
+    found = values(volume).ravel()
+    assert found[10] == 0
+    assert found[90] == 1
+    assert (found[:10] == 0).all()
+    assert (found[91:] == 1).all()
+    assert found[50] == pytest.approx(0.5)
+
+
+def test_no_normalization_passes_values_unchanged() -> None:
+    volume = np.array([-3.5, 0, 7], np.float32).reshape(1, 1, 3)
+    values = value_map(scanned(volume), Normalization(method="none"))
+    assert values == ValueMap()
+    np.testing.assert_array_equal(values(volume), volume)
+
+
+def test_the_source_is_read_a_slab_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normalize, "SLAB_VOXELS", 3 * 16)
+    volume = np.random.default_rng(2).random((10, 4, 4)).astype(np.float32)
+    sizes = []
+
+    def read(box: Box) -> np.ndarray[Any, Any]:
+        sizes.append(box.size)
+        return volume[box.slices]
+
+    scan(read, Grid(volume.shape, (1, 1, 1)), volume.dtype)
+    assert max(sizes) <= 3 * 16
+
+
+@pytest.mark.parametrize("planes", [1, 7])
+def test_a_plane_with_bands_is_scanned_in_pieces_as_if_it_were_read_whole(
+    monkeypatch: pytest.MonkeyPatch, planes: int
+) -> None:
+    image = np.random.default_rng(0).integers(0, 4000, (3, planes, 50, 70)).astype(np.uint16)
+    grid, read = Grid(image.shape[1:], (1, 1, 1)), []
+
+    def box_of(box: Box) -> np.ndarray[Any, Any]:
+        read.append(box)
+        return image[(slice(None), *box.slices)]
+
+    whole = scan(box_of, grid, image.dtype, bands=3)
+    assert read == [grid.box]
+    monkeypatch.setattr(normalize, "BAND_VALUES", 3 * 20 * 20)
+    monkeypatch.setattr(normalize, "BAND_SIDE", 10)
+    pieces = scan(box_of, grid, image.dtype, bands=3)
+    assert max(box.size for box in read[1:]) <= 20 * 20
+    assert sum(box.size for box in read[1:]) == grid.size
+    np.testing.assert_array_equal(pieces.counts, whole.counts)
+    assert (pieces.minimum, pieces.maximum) == (whole.minimum, whole.maximum)
