@@ -13,5 +13,5 @@ with stage(snakemake):
     blend_shards(
         [Path(shard) for shard in snakemake.input.shards],
         Path(snakemake.output.prediction),
-        output_scale=tuple(snakemake.params.output_scale),
+        output_scale=snakemake.params.output_scale,
     )

@@ -17,7 +17,7 @@ with stage(snakemake):
         Path(snakemake.output.radar),
         kind=snakemake.params.kind,
         seed=int(snakemake.params.seed),
-        tiles=snakemake.params.tiles,
+        tiles_of_size=snakemake.params.tiles,
         sizes=snakemake.params.sizes,
         pixel_size=snakemake.params.pixel_size,
     )

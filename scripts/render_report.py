@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.formats.truth import open_truth
 from parafovea.report.sample_results import SampleResults
 from parafovea.runtime.job import stage
 from parafovea.stages.render_report import render_report
@@ -13,11 +12,21 @@ if TYPE_CHECKING:
 
 with stage(snakemake):
     html = Path(snakemake.output.html)
+    results, figures = SampleResults(html.parent), Path(snakemake.output.overlays).parent
     render_report(
-        SampleResults(html.parent),
+        results.volume,
+        results.prediction,
+        results.classes,
+        results.objects,
+        results.object_table,
+        results.quality,
+        results.quality_table,
         html,
-        figures=Path(snakemake.output.overlays).parent,
+        figures / "overlays.png",
+        figures / "probabilities.png",
+        figures / "sizes.png",
         sample=snakemake.wildcards.sample,
-        truth=open_truth(snakemake.params.truth, metadata=snakemake.params.metadata),
-        **snakemake.params.settings,
+        truth=snakemake.params.truth,
+        metadata=snakemake.params.metadata,
+        settings=snakemake.params.settings,
     )

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.runtime.job import stage
-from parafovea.settings.postprocess import ClassSettings
 from parafovea.stages.segment_objects import segment_objects
 
 if TYPE_CHECKING:
@@ -18,5 +17,5 @@ with stage(snakemake):
         Path(snakemake.output.table),
         method=snakemake.params.method,
         connectivity=snakemake.params.connectivity,
-        classes={name: ClassSettings(**each) for name, each in snakemake.params.classes.items()},
+        class_settings=snakemake.params.classes,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import tifffile
 from tiny_sample import smooth_volume, tiny_inputs
 
 from parafovea.settings.recipe import Recipe
+from parafovea.settings.training import TrainingSettings
+from parafovea.stages.train_model import train_model
 from parafovea.training.samples import TrainingSample
 
 METADATA = "spacing=8,8,8 unit=nanometer"
@@ -30,3 +33,27 @@ def training_sample(folder: Path, recipe: Recipe, shape: tuple[int, int, int]) -
     truth = folder / "truth.tif"
     tifffile.imwrite(truth, truth_of(smooth_volume(shape)), photometric="minisblack")
     return TrainingSample(folder.name, inputs, str(truth), METADATA)
+
+
+def train(
+    folder: Path,
+    training: Sequence[TrainingSample],
+    validation: Sequence[TrainingSample],
+    settings: TrainingSettings,
+) -> Path:
+    """Run `train_model` on samples that are there; return the model folder."""
+    samples = [*training, *validation]
+    train_model(
+        [sample.inputs.volume for sample in samples],
+        [sample.inputs.features for sample in samples],
+        [sample.inputs.context for sample in samples if sample.inputs.context is not None],
+        folder / "model",
+        name="tiny",
+        samples=[
+            {"name": sample.name, "truth": sample.truth, "metadata": sample.metadata}
+            for sample in samples
+        ],
+        settings=settings,
+        checkpoints=str(folder / "checkpoints"),
+    )
+    return folder / "model"

@@ -4,14 +4,13 @@ import shutil
 
 import pandas as pd
 import pytest
-from report_results import write_results
+from report_results import render_sample, write_results
 from test_render_tiles import measured, render
 from tile_results import CLASSES
 
 from parafovea.report.cohort import MOST_PANELS, headline_metrics, other_metrics
 from parafovea.report.sample_results import Metric
 from parafovea.settings.quality import Limit
-from parafovea.stages.render_report import render_report
 from parafovea.stages.summarize_cohort import CohortOutputs, CohortSample, summarize_cohort
 
 
@@ -25,8 +24,7 @@ def cohort(tmp_path_factory):
     amazon = measured(root / "amazon", kind="segmentation", classes=CLASSES, count=3)
     render(amazon, kind="segmentation", classes=CLASSES)
     cell = write_results(root / "cell", shape=(4, 24, 24))
-    html = cell.folder / "report.html"
-    render_report(cell, html, figures=cell.figures, sample="cell", slices=1)
+    render_sample(cell, sample="cell", settings={"slices": 1})
     samples = {
         "iowa": CohortSample("optical", root / "iowa" / "results", "refinement", tiles=True),
         "cell": CohortSample("em", cell.folder),

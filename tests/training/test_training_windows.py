@@ -15,8 +15,9 @@ from parafovea.errors import SourceError
 from parafovea.geometry.grid import Box
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import AugmentationSettings
-from parafovea.training.samples import OpenSample, TrainingSample, TrainingWindow
+from parafovea.training.samples import OpenSample, TrainingSample
 from parafovea.training.training_windows import TrainingWindows, VolumeWindows
+from parafovea.training.truth import TrainingWindow
 
 
 def windows(
@@ -101,8 +102,9 @@ def test_volume_windows_cover_every_volume(sample: TrainingSample, recipe: Recip
 
 def test_anchors_are_voxels_of_their_class(sample: TrainingSample, recipe: Recipe) -> None:
     truth = tifffile.imread(sample.truth)
-    found = OpenSample(sample, recipe).anchors(3, np.random.default_rng(0))
-    for index, voxels in enumerate(found):
+    found = OpenSample(sample, recipe).truth.anchors(np.random.default_rng(0))
+    assert [name for name, _ in found] == list(recipe.classes)
+    for index, (_, voxels) in enumerate(found):
         assert len(voxels) > 0
         assert (truth[tuple(voxels.T)] == index).all()
 

@@ -21,7 +21,7 @@ from parafovea.formats.tiles.census import TileCensus, tile_census
 from parafovea.geometry.grid import Grid
 from parafovea.inference.window_plan import planned_layout, shard_count
 from parafovea.settings.inference import InferenceSettings
-from parafovea.settings.recipe import Kind, Recipe
+from parafovea.settings.recipe import Recipe
 
 TilePart = Literal["source", "truth"]
 
@@ -73,7 +73,7 @@ class Project:
         """Return what the model of a sample's task expects of its input."""
         return self.recipes[self.samples[sample].task]
 
-    def kind(self, sample: str) -> Kind:
+    def kind(self, sample: str) -> str:
         """Return the kind of a sample's task."""
         return self.task(sample).kind
 
@@ -221,7 +221,7 @@ class Project:
             name for name, sample in self.samples.items() if is_predicted(sample, self.settings)
         )
 
-    def predicted_of(self, kind: Kind, type: SourceType = "volume") -> tuple[str, ...]:
+    def predicted_of(self, kind: str, type: SourceType = "volume") -> tuple[str, ...]:
         """Return the volumes of one kind that are predicted, or its folders of tiles."""
         return tuple(
             name

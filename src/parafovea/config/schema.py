@@ -7,10 +7,19 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from parafovea.geometry.grid import METRES
+from parafovea.kinds import kinds
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.postprocess import DetectionSettings, PostprocessSettings, TriageSettings
 from parafovea.settings.quality import QualitySettings
-from parafovea.settings.recipe import Kind, Overrides, PositiveInt, ShapeTuple, SpacingTuple, Strict
+from parafovea.settings.recipe import (
+    DEFAULT_KIND,
+    KindName,
+    Overrides,
+    PositiveInt,
+    ShapeTuple,
+    SpacingTuple,
+    Strict,
+)
 from parafovea.settings.report import ReportSettings, TileReportSettings, VisualizationSettings
 from parafovea.settings.training import TrainingSettings
 
@@ -132,11 +141,11 @@ class TileSettings(Strict):
 class Task(Strict):
     """What is done with a sample: a model, and how its answer is turned into results."""
 
-    kind: Kind = Field(
-        "segmentation",
-        description="What the result is: `segmentation`, classes and objects; `detection`, a "
-        "heatmap and the detections in it; `refinement`, the same bands, better. Its model has to "
-        "be of this kind.",
+    kind: KindName = Field(
+        DEFAULT_KIND,
+        description="What the result is: "
+        + "; ".join(f"`{each.name}`, {each.meaning}" for each in kinds().values())
+        + ". Its model has to be of this kind.",
     )
     model: NonEmpty = Field(description="Model folder: model.json and model.safetensors.")
     overrides: Overrides = Overrides()

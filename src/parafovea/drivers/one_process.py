@@ -9,7 +9,6 @@ from pathlib import Path
 
 from parafovea.config import Project
 from parafovea.errors import ParafoveaError
-from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import Shape, Vector
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.planning.forecast import OF_KIND
@@ -73,16 +72,15 @@ def predict(project: Project, sample: str, results: SampleResults, announce: Ann
     )
     announce("resample_volume")
     resample_volume(
-        project.source(sample),
         results.volume,
+        source=project.source(sample),
         metadata=entry.metadata,
-        folder=Path(),
         spacing=recipe.spacing,
         unit=recipe.unit,
         normalization=recipe.normalization,
         nonfinite=task.input.nonfinite,
         bands=recipe.bands,
-        kind=recipe.kind,
+        check_hounsfield=recipe.skips_empty and recipe.unit == "millimeter",
     )
     settings = project.inference(sample)
     inputs = _view(recipe, results, results.folder, announce)
@@ -94,13 +92,16 @@ def predict(project: Project, sample: str, results: SampleResults, announce: Ann
     announce("infer_shard")
     for number, shard in enumerate(shards, start=1):
         infer_shard(
-            inputs,
-            Path(task.model),
+            inputs.volume,
+            inputs.features,
+            inputs.context,
             shard,
+            view_features=[view.features for view in views],
+            view_contexts=[view.context for view in views if view.context is not None],
+            model=task.model,
             shard=number,
             settings=settings,
             overrides=task.overrides,
-            views=views,
         )
     announce("blend_shards")
     blend_shards(shards, results.prediction, output_scale=settings.output_scales)
@@ -218,10 +219,10 @@ def segment(project: Project, sample: str, results: SampleResults, announce: Ann
         results.object_table,
         method=task.postprocess.method,
         connectivity=task.postprocess.connectivity,
-        classes=task.postprocess.classes,
+        class_settings=task.postprocess.classes,
     )
     announce("measure_quality")
-    truth = open_truth(project.truth(sample), metadata=entry.metadata)
+    truth = project.truth(sample)
     measure_quality(
         results.prediction,
         results.classes,
@@ -229,18 +230,27 @@ def segment(project: Project, sample: str, results: SampleResults, announce: Ann
         results.quality,
         results.quality_table,
         truth=truth,
-        truth_objects=open_truth_objects(entry.metadata),
+        metadata=entry.metadata,
         limits=task.quality.limits,
     )
     announce("render_report")
     page = results.folder / "report.html"
     render_report(
-        results,
+        results.volume,
+        results.prediction,
+        results.classes,
+        results.objects,
+        results.object_table,
+        results.quality,
+        results.quality_table,
         page,
-        figures=results.figures,
+        results.figures / "overlays.png",
+        results.figures / "probabilities.png",
+        results.figures / "sizes.png",
         sample=sample,
         truth=truth,
-        **task.report.model_dump(),
+        metadata=entry.metadata,
+        settings=task.report,
     )
     return page
 

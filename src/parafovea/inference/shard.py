@@ -33,7 +33,7 @@ _NONE = Overrides()
 def unrecorded(spec: ModelSpec) -> set[str]:
     """Return the settings that do not change a bit of the sums of a model."""
     never = {"shards", "windows_per_shard", "output_scale"}
-    return never if spec.kind == "detection" else never | {"skip_empty"}
+    return never if spec.skips_empty else never | {"skip_empty"}
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,7 @@ def open_sums(
     attributes = record(
         "infer_shard",
         **carried,
+        values="bands" if shard.spec.output_bands else "scores",
         precision=str(dtype).removeprefix("torch."),
         execution=None if execution is None else execution.to_dict(),
         engine=engine,

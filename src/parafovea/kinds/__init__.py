@@ -21,7 +21,9 @@ def kinds() -> Mapping[str, Kind]:
     )
     found = [module.KIND for module in modules if hasattr(module, "KIND")]
     # the first is the default of a config that names none
-    return {kind.name: kind for kind in sorted(found, key=lambda kind: (not kind.exclusive, kind.name))}
+    return {
+        kind.name: kind for kind in sorted(found, key=lambda kind: (not kind.exclusive, kind.name))
+    }
 
 
 def kind_named(name: str) -> Kind:

@@ -11,7 +11,6 @@ from parafovea.planning.amplification import Amplification, amplification
 from parafovea.planning.costs import MOSAIC_STAGES, TILE_STAGES, Rates, cost
 from parafovea.planning.disk import stored_bytes, stored_tile_bytes
 from parafovea.planning.work import TileWork, Work
-from parafovea.settings.recipe import Kind
 
 #: Stages whose rules ask for a GPU.
 GPU_STAGES = ("extract_features", "extract_context", "infer_shard", "predict_tiles")
@@ -25,7 +24,7 @@ SHARED = (
     "infer_shard",
     "blend_shards",
 )
-OF_KIND: Mapping[Kind, tuple[str, ...]] = {
+OF_KIND: Mapping[str, tuple[str, ...]] = {
     "segmentation": ("segment_objects", "measure_quality", "render_report"),
     "detection": ("detect_nodules", "measure_detections", "render_detections"),
     "refinement": tuple(MOSAIC_STAGES),

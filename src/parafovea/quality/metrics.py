@@ -13,7 +13,6 @@ from typing import Any
 from parafovea.errors import ConfigError
 from parafovea.geometry.grid import AXES
 from parafovea.settings.quality import Limit
-from parafovea.settings.recipe import Kind
 
 Value = float | int | None
 Path = tuple[str, ...]
@@ -82,7 +81,7 @@ DETECTION: tuple[Path, ...] = (
 
 
 def metric_paths(
-    classes: Sequence[str], instances: Sequence[str], *, kind: Kind = "segmentation"
+    classes: Sequence[str], instances: Sequence[str], *, kind: str = "segmentation"
 ) -> tuple[Path, ...]:
     """Return the paths of all metrics that a result has, in the order of the tables.
 
@@ -118,7 +117,7 @@ def metric_name(path: Path) -> str:
 
 
 def metric_names(
-    classes: Sequence[str], instances: Sequence[str], *, kind: Kind = "segmentation"
+    classes: Sequence[str], instances: Sequence[str], *, kind: str = "segmentation"
 ) -> tuple[str, ...]:
     """Return the names of all metrics that a result has: see `metric_paths`."""
     return tuple(metric_name(path) for path in metric_paths(classes, instances, kind=kind))
@@ -129,7 +128,7 @@ def check_limits(
     classes: Sequence[str],
     instances: Sequence[str],
     *,
-    kind: Kind = "segmentation",
+    kind: str = "segmentation",
 ) -> None:
     """Raise `ConfigError` for a limit on a metric that no result of these classes has.
 

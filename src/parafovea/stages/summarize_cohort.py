@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from parafovea.errors import ConfigError, ParafoveaError
 from parafovea.postprocess.detection.detection_files import candidates_frame, load_detections
@@ -30,7 +30,6 @@ from parafovea.report.page import write_page
 from parafovea.report.sample_results import SampleResults, read_quality
 from parafovea.report.segmentation.sample_view import SampleView, view_sample
 from parafovea.report.tiles.folder_view import view_tiles
-from parafovea.settings.recipe import Kind
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
 
@@ -62,7 +61,7 @@ class CohortSample:
 
     task: str
     folder: Path
-    kind: Kind | TileKind = "segmentation"
+    kind: TileKind | Literal["detection"] = "segmentation"
     tiles: bool = False
 
 

@@ -30,8 +30,9 @@ from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
 from parafovea.settings.training import TrainingSettings
 from parafovea.training.augmentation import jittered, random_turns, turned
-from parafovea.training.objectives import objective_for
-from parafovea.training.samples import OpenSample, TrainingWindow
+from parafovea.training.objectives import objective_class
+from parafovea.training.samples import OpenSample
+from parafovea.training.truth import TrainingWindow
 
 
 class FusionTask(L.LightningModule):
@@ -69,7 +70,9 @@ class FusionTask(L.LightningModule):
         # Fixed order of memory: the faster one for convolutions on both kinds of device.
         flat = spec.network.dimensions == 2
         self._format = torch.channels_last if flat else torch.channels_last_3d
-        self.objective = objective_for(spec, validation)
+        self.objective = objective_class(spec.kind)(
+            spec, {sample.name: sample.truth for sample in validation}
+        )
         self.history: list[dict[str, float]] = []
         self._losses: list[float] = []
         self._test: Sequence[OpenSample] = ()
