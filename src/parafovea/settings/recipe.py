@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from parafovea.geometry.grid import METRES
+from parafovea.kinds.registry import kind_named
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -24,6 +25,7 @@ ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
 Kind = Literal["segmentation", "detection", "refinement"]
+KindName = Kind
 Activation = Literal["softmax", "sigmoid", "residual"]
 Condition = Literal["month", "biome"]
 Alignment = Literal["registered", "concentric"]
@@ -238,6 +240,11 @@ class Recipe(Strict):
     def objects(self) -> tuple[str, ...]:
         """Names of what the labels 1, 2, ... of a truth mean: the classes but the background."""
         return self.classes[1:] if self.kind == "segmentation" else self.classes
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether its volumes are CT scans, in Hounsfield units: bodies, in millimetres."""
+        return kind_named(self.kind).skips_empty and self.unit == "millimeter"
 
     @property
     def context_ratio(self) -> SpacingTuple | None:
