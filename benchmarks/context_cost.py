@@ -39,7 +39,7 @@ def _predict(inputs: ModelInputs, spec: ModelSpec, model: Path, sums: Path) -> N
         inputs.volume,
         inputs.features,
         inputs.context,
-        sums,
+        sums=sums,
         model=model,
         shard=1,
         settings=settings,

@@ -98,7 +98,7 @@ def ours(folder: Path, model: Path, *, overlap: float) -> dict[str, int]:
         inputs.volume,
         inputs.features,
         inputs.context,
-        sums,
+        sums=sums,
         model=model,
         shard=1,
         settings=settings,

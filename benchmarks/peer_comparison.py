@@ -55,7 +55,7 @@ class _Ours:
             inputs.volume,
             inputs.features,
             inputs.context,
-            sums,
+            sums=sums,
             model=self.bench.model,
             shard=1,
             settings=settings,

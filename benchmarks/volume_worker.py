@@ -93,11 +93,12 @@ def train(folder: Path, edge: int) -> None:
         [each.volume for each in learned],
         [each.features for each in learned],
         [each.context for each in learned if each.context is not None],
-        folder / MODEL,
+        model=folder / MODEL,
         name="balls",
         samples=samples,
         settings=settings,
         checkpoints=folder / "checkpoints",
+        objective="parafovea.training.objectives.segmentation:SegmentationObjective",
     )
 
 
@@ -143,7 +144,7 @@ def infer(folder: Path, edge: int) -> None:
         inputs.volume,
         inputs.features,
         inputs.context,
-        folder / "1.zarr",
+        sums=folder / "1.zarr",
         model=folder / MODEL,
         shard=1,
         settings=InferenceSettings(window=WINDOW, overlap=0, shards=1),

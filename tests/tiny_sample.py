@@ -176,7 +176,7 @@ def infer(
         inputs.volume,
         inputs.features,
         inputs.context,
-        sums,
+        sums=sums,
         view_features=[view.features for view in views],
         view_contexts=[view.context for view in views if view.context is not None],
         model=model,

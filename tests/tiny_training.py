@@ -10,10 +10,12 @@ import numpy as np
 import tifffile
 from tiny_sample import smooth_volume, tiny_inputs
 
+from parafovea.kinds.reference import resolve
+from parafovea.kinds.registry import kind_named
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
 from parafovea.stages.train_model import train_model
-from parafovea.training.samples import TrainingSample
+from parafovea.training.samples import OpenSample, TrainingSample
 
 METADATA = "spacing=8,8,8 unit=nanometer"
 
@@ -24,6 +26,18 @@ def truth_of(volume: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     labels[volume < 0.4] = 1
     labels[volume > 0.6] = 2
     return labels
+
+
+def objective_of(recipe: Recipe) -> str:
+    """Return the name of what a model learns."""
+    objective = kind_named(recipe.kind).objective
+    assert objective is not None
+    return objective
+
+
+def opened(sample: TrainingSample, recipe: Recipe) -> OpenSample:
+    """Return a sample with the truth that a model of the recipe's kind learns from."""
+    return OpenSample(sample, recipe, resolve(objective_of(recipe)))
 
 
 def training_sample(folder: Path, recipe: Recipe, shape: tuple[int, int, int]) -> TrainingSample:
@@ -47,7 +61,7 @@ def train(
         [sample.inputs.volume for sample in samples],
         [sample.inputs.features for sample in samples],
         [sample.inputs.context for sample in samples if sample.inputs.context is not None],
-        folder / "model",
+        model=folder / "model",
         name="tiny",
         samples=[
             {"name": sample.name, "truth": sample.truth, "metadata": sample.metadata}
@@ -55,5 +69,6 @@ def train(
         ],
         settings=settings,
         checkpoints=str(folder / "checkpoints"),
+        objective=objective_of(settings.recipe),
     )
     return folder / "model"

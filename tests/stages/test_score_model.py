@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import tifffile
 from tiny_sample import infer, tiny_model, tiny_recipe
-from tiny_training import training_sample
+from tiny_training import objective_of, training_sample
 
 from parafovea.errors import ModelError
+from parafovea.models.model_json import read_spec
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.score_model import score_model
@@ -27,9 +28,10 @@ def score(model: Path, samples: list[TrainingSample], output: Path) -> None:
         [sample.inputs.volume for sample in samples],
         [sample.inputs.features for sample in samples],
         [sample.inputs.context for sample in samples if sample.inputs.context is not None],
-        output,
+        scores=output,
         samples=[{"name": s.name, "truth": s.truth, "metadata": s.metadata} for s in samples],
         facts=FACTS,
+        objective=objective_of(read_spec(model)),
     )
 
 

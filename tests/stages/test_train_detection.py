@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tifffile
 from tiny_sample import BACKBONE, tiny_recipe
-from tiny_training import train
+from tiny_training import opened, train
 
 from parafovea.errors import SourceError
 from parafovea.geometry.grid import Grid
@@ -24,7 +24,7 @@ from parafovea.stages.extract_features import extract_features
 from parafovea.storage.provenance import record
 from parafovea.storage.store import create
 from parafovea.training.heatmap_truth import FULL, HeatmapTruth
-from parafovea.training.samples import OpenSample, TrainingSample
+from parafovea.training.samples import TrainingSample
 from parafovea.training.training_windows import TrainingWindows
 
 # As in test_train_model.
@@ -86,7 +86,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Training
 def windows(sample: TrainingSample, recipe: Recipe, **changes: Any) -> TrainingWindows:
     values = {"count": 200, "foreground": 0.0, "body": 0.0, "seed": 0, **changes}
     return TrainingWindows(
-        [OpenSample(sample, recipe)], recipe, augmentation=AugmentationSettings(), **values
+        [opened(sample, recipe)], recipe, augmentation=AugmentationSettings(), **values
     )
 
 
@@ -146,11 +146,11 @@ def test_windows_are_drawn_around_findings_each_as_likely(
 
 
 def test_the_target_is_the_heatmap_at_the_window(sample: TrainingSample, recipe: Recipe) -> None:
-    opened = OpenSample(sample, recipe)
-    assert isinstance(opened.truth, HeatmapTruth)
-    assert len(opened.truth.findings[0]) == len(BALLS)
+    loaded = opened(sample, recipe)
+    assert isinstance(loaded.truth, HeatmapTruth)
+    assert len(loaded.truth.findings[0]) == len(BALLS)
     window = windows(sample, recipe, foreground=1.0)[3]
-    np.testing.assert_array_equal(window.target[0], opened.truth.heatmaps[0][window.box.slices])
+    np.testing.assert_array_equal(window.target[0], loaded.truth.heatmaps[0][window.box.slices])
 
 
 def test_other_windows_hold_body_as_often_as_asked(sample: TrainingSample, recipe: Recipe) -> None:

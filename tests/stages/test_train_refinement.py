@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 from tiny_sample import BANDS, tiny_refinement
-from tiny_training import train
+from tiny_training import opened, train
 
 from parafovea.errors import SourceError
 from parafovea.formats.tiles.writing import write_tile
@@ -20,7 +20,7 @@ from parafovea.settings.training import TrainingSettings
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.training.objectives.refinement import psnr
-from parafovea.training.samples import OpenSample, TrainingSample
+from parafovea.training.samples import TrainingSample
 
 SIZE, MONTHS = 48, (1, 7)
 
@@ -106,7 +106,7 @@ def test_a_truth_of_other_tiles_is_refused(recipe: Recipe, tmp_path: Path) -> No
         old = tmp_path / "sample" / "truth" / f"tile_3.{ending}"
         old.rename(old.with_name(f"other.{ending}"))
     with pytest.raises(SourceError, match="has not the same tiles as its sample, such as other"):
-        OpenSample(sample, recipe)
+        opened(sample, recipe)
 
 
 def test_warps_that_would_blur_the_truth_are_refused(recipe: Recipe) -> None:

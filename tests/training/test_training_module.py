@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_sample import infer, random_network, tiny_spec
+from tiny_training import opened
 
 from parafovea.inference import sums
 from parafovea.inference import window_loop as engine
@@ -20,7 +21,8 @@ from parafovea.settings.training import TrainingSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.storage.store import open_stored
 from parafovea.training.module import FusionTask
-from parafovea.training.samples import OpenSample, TrainingSample
+from parafovea.training.objectives.segmentation import SegmentationObjective
+from parafovea.training.samples import TrainingSample
 from parafovea.training.training_windows import VolumeWindows
 
 
@@ -41,9 +43,9 @@ def test_a_rebuilt_volume_is_what_the_workflow_predicts(
     blend_shards([tmp_path / "s.zarr"], tmp_path / "workflow.zarr")
 
     settings = TrainingSettings(recipe=recipe, samples=("a",), validation=("a",), steps=1)
-    task = FusionTask(network, spec, settings)
-    opened = OpenSample(sample, recipe)
-    task.rebuild([opened], [tmp_path / "t.zarr"], inference)
+    task = FusionTask(network, spec, settings, SegmentationObjective(spec, {}))
+    loaded = opened(sample, recipe)
+    task.rebuild([loaded], [tmp_path / "t.zarr"], inference)
     trainer = L.Trainer(
         accelerator="cpu",
         devices=1,
@@ -54,7 +56,7 @@ def test_a_rebuilt_volume_is_what_the_workflow_predicts(
         enable_checkpointing=False,
         default_root_dir=tmp_path,
     )
-    dataset = VolumeWindows([opened], spec.window, overlap=inference.overlap)
+    dataset = VolumeWindows([loaded], spec.window, overlap=inference.overlap)
     loader = torch.utils.data.DataLoader(dataset, batch_size=3, collate_fn=list)
     trainer.test(task, loader, verbose=False)
     blend_shards([tmp_path / "t.zarr"], tmp_path / "training.zarr")

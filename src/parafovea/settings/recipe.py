@@ -185,6 +185,10 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
         check_window(self.window, self.network.dimensions)
+        if self.network.output != "labels" and not self.exclusive:
+            raise ValueError(
+                f"a {self.kind} has no {self.network.output}: set network.output: labels"
+            )
         self._task.check_recipe(self)
         if self.network.conditions and self.network.dimensions != 2:
             raise ValueError(
@@ -223,7 +227,7 @@ class Recipe(Strict):
     @property
     def output_bands(self) -> tuple[str, ...]:
         """Names of the bands that the output is of; empty where it is of classes."""
-        return self.classes if self._task.residual else ()
+        return self.classes if self._task.banded else ()
 
     @property
     def skips_empty(self) -> bool:
@@ -246,6 +250,11 @@ class Recipe(Strict):
     def objects(self) -> tuple[str, ...]:
         """Names of what the labels 1, 2, ... of a truth mean: the classes but the background."""
         return self.classes[1:] if self.exclusive else self.classes
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether its volumes are CT scans, in Hounsfield units: bodies, in millimetres."""
+        return self.skips_empty and self.unit == "millimeter"
 
     @property
     def context_ratio(self) -> SpacingTuple | None:

@@ -33,9 +33,9 @@ _NONE: Mapping[str, Any] = {}
 def infer_shard(
     volume: Path,
     features: Path,
-    context: Path | None,
-    sums: Path,
+    context: Path | None = None,
     *,
+    sums: Path,
     view_features: Sequence[Path] = (),
     view_contexts: Sequence[Path] = (),
     model: str | Path,

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from parafovea.errors import ModelError
+from parafovea.kinds.reference import resolve
 from parafovea.models.model_json import read_spec
-from parafovea.quality.segmentation.comparison import prediction_confusion
-from parafovea.quality.segmentation.overlap import overlap_metrics
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored, replacing
-from parafovea.training.class_truth import ClassTruth
+from parafovea.training.objectives.objective import Objective
 from parafovea.training.samples import OpenSample, training_samples
 
 #: Windows in one call of the network: those of a study are small, and quick only together.
 BATCH = 16
+
+METRICS = ("iou", "precision", "recall")
 
 
 def score_model(
     model: Path,
     volumes: Sequence[Path],
     features: Sequence[Path],
-    contexts: Sequence[Path],
-    scores: Path,
+    contexts: Sequence[Path] = (),
     *,
+    scores: Path,
     samples: Sequence[Mapping[str, str]],
     facts: Mapping[str, str | int],
+    objective: str,
 ) -> None:
     """Predict volumes and write the scores of each class, all volumes together.
 
@@ -49,6 +51,8 @@ def score_model(
         The name, truth and `metadata` of each volume.
     facts : mapping
         Columns that say which model this is.
+    objective : str
+        What the model has learned, which scores it: "package.module:name" of an `Objective`.
 
     Raises
     ------
@@ -59,30 +63,33 @@ def score_model(
     """
     spec = read_spec(model)
     settings = InferenceSettings(batch_size=BATCH)
-    confusion = np.zeros((len(spec.classes),) * 2, dtype=np.int64)
-    for sample in training_samples(samples, volumes, features, contexts):
-        truth = OpenSample(sample, spec).truth
-        if not isinstance(truth, ClassTruth):
-            raise ModelError(f"{model} predicts no classes: score a segmentation")
-        with tempfile.TemporaryDirectory(prefix="parafovea-") as folder:
-            sums, prediction = Path(folder) / "shard.zarr", Path(folder) / "prediction.zarr"
+    learned: type[Objective] = resolve(objective)
+    truths, predictions = {}, []
+    with tempfile.TemporaryDirectory(prefix="parafovea-") as folder:
+        for sample in training_samples(samples, volumes, features, contexts):
+            truths[sample.name] = OpenSample(sample, spec, learned).truth
+            sums, prediction = (
+                Path(folder) / f"{sample.name}.{end}" for end in ("sums.zarr", "prediction.zarr")
+            )
             seen = sample.inputs
             infer_shard(
                 seen.volume,
                 seen.features,
                 seen.context,
-                sums,
+                sums=sums,
                 model=model,
                 shard=1,
                 settings=settings,
             )
             blend_shards([sums], prediction)
-            stored = open_stored(prediction)
-            confusion += prediction_confusion(stored, truth.sampled, len(spec.classes))
-    found = overlap_metrics(confusion, spec.classes)
+            shutil.rmtree(sums)
+            predictions.append(open_stored(prediction))
+        found = learned(spec, truths).volume_scores(predictions)
+    if not {f"iou.{name}" for name in spec.objects} <= found.keys():
+        raise ModelError(f"{model} predicts no classes: score a segmentation")
     rows = [
-        {**facts, "class": name, **{m: found[m, name] for m in ("iou", "precision", "recall")}}
-        for name in spec.classes[1:]
+        {**facts, "class": name, **{m: found[f"{m}.{name}"] for m in METRICS}}
+        for name in spec.objects
     ]
     with replacing(scores) as partial:
         pd.DataFrame(rows).to_csv(partial, sep="\t", index=False, float_format="%.6f")

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from parafovea import __version__
+from parafovea.kinds.reference import resolve
 from parafovea.models.folder import save_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.runtime.devices import choose_device, computes_bfloat16, keep_buffers
@@ -29,7 +30,7 @@ from parafovea.stages.blend_shards import blend_shards
 from parafovea.storage.store import open_stored, replacing
 from parafovea.training.module import FusionTask
 from parafovea.training.monitoring import StepProgress, draw_curve
-from parafovea.training.objectives import objective_class
+from parafovea.training.objectives.objective import Objective
 from parafovea.training.samples import OpenSample, training_samples
 from parafovea.training.training_windows import TrainingWindows, VolumeWindows
 
@@ -136,13 +137,14 @@ def _fingerprint(spec: ModelSpec, settings: TrainingSettings, samples: Sequence[
 def train_model(
     volumes: Sequence[Path],
     features: Sequence[Path],
-    contexts: Sequence[Path],
-    model: Path,
+    contexts: Sequence[Path] = (),
     *,
+    model: Path,
     name: str,
     samples: Sequence[Mapping[str, str]],
     settings: TrainingSettings | Mapping[str, Any],
     checkpoints: str | Path,
+    objective: str,
 ) -> None:
     """Train a FusedUNet and write a model folder with the best weights and the curve.
 
@@ -163,6 +165,8 @@ def train_model(
     checkpoints : str or Path
         Folder for checkpoints; training that was interrupted goes on from the last one there, and
         the folder is removed when the model is written.
+    objective : str
+        What the model learns: "package.module:name" of an `Objective`.
 
     Raises
     ------
@@ -175,12 +179,13 @@ def train_model(
     L.seed_everything(settings.seed, verbose=False)
     _quiet()
     keep_buffers()
+    learned: type[Objective] = resolve(objective)
     opened = [
-        OpenSample(sample, settings.recipe)
+        OpenSample(sample, settings.recipe, learned)
         for sample in training_samples(samples, volumes, features, contexts)
     ]
     learn, check = opened[: len(settings.samples)], opened[len(settings.samples) :]
-    unused = objective_class(settings.recipe.kind).unused_settings
+    unused = learned.unused_settings
     spec = _new_spec(name, learn, settings)
     folder = Path(checkpoints) / _fingerprint(spec, settings, [*learn, *check])
     data = TrainingData(
@@ -196,7 +201,8 @@ def train_model(
         VolumeWindows(check, settings.recipe.window, overlap=0),
         settings,
     )
-    task = FusionTask(FusedUNet.from_spec(spec), spec, settings, validation=check)
+    aim = learned(spec, {sample.name: sample.truth for sample in check})
+    task = FusionTask(FusedUNet.from_spec(spec), spec, settings, aim)
     task.objective.start(task.network)
     trainer = _trainer(folder, settings, score=task.objective.score)
     last = folder / "last.ckpt"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,11 @@ def fingerprint(script: Path, *, root: Path = ROOT, own: bool = False) -> str:
         If there is no such script.
     """
     digest = hashlib.sha256(_read(script).text.encode() if own else b"")
-    for name in modules(script, root=root):
+    return _hash(modules(script, root=root), digest, root)
+
+
+def _hash(names: Iterable[str], digest: hashlib._Hash, root: Path) -> str:
+    for name in names:
         file = _file(name, root)
         digest.update(f"{name}\0{_read(file).text}\0".encode())
         if file is not None and file.name == "__init__.py":
@@ -74,6 +78,24 @@ def fingerprint(script: Path, *, root: Path = ROOT, own: bool = False) -> str:
                 digest.update(f"{path.relative_to(root.parent).as_posix()}\0".encode())
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
+
+
+def code_fingerprint(names: Iterable[str], *, root: Path = ROOT) -> str:
+    """Return a hash over some modules, with all that they import, to any depth.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Full dotted names.
+    root : Path
+        Folder of the package.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    return _hash(_closure(set(names), root), hashlib.sha256(), root)
 
 
 def modules(script: Path, *, root: Path = ROOT) -> tuple[str, ...]:
@@ -97,13 +119,19 @@ def modules(script: Path, *, root: Path = ROOT) -> tuple[str, ...]:
     FileNotFoundError
         If there is no such script.
     """
+    return _closure(
+        {
+            name
+            for target in _read(script).imports
+            if not target.startswith(".")
+            for name in _resolved(target, "", script, root)
+        },
+        root,
+    )
+
+
+def _closure(waiting: set[str], root: Path) -> tuple[str, ...]:
     found: set[str] = set()
-    waiting = {
-        name
-        for target in _read(script).imports
-        if not target.startswith(".")
-        for name in _resolved(target, "", script, root)
-    }
     while waiting:
         name = waiting.pop()
         if name in found:

@@ -1,42 +1,53 @@
-"""The results of each stage on disk: where they lie, how large they are, and their removal."""
+"""Names and places of all results, how much disk they take, and their removal."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.errors import StoreError
 from parafovea.storage.store import discard
 
-#: What each stage writes below a sample's folder, as patterns.
-STAGES: Mapping[str, tuple[str, ...]] = {
-    "resample": ("volume.ome.zarr",),
-    "features": ("features.zarr", "views/*/features.zarr"),
-    "context": ("context.zarr", "views/*/context.zarr"),
-    "infer": ("shards/*.zarr",),
-    "blend": ("prediction.ome.zarr",),
-    "tiles": ("tiles", "shards/*.tsv", "tiles.tsv", "quarantine.tsv"),
-    "postprocess": (
-        "refined.tif",
-        "classes.ome.zarr",
-        "objects.ome.zarr",
-        "objects.tsv",
-        "heatmap.nii.gz",
-        "detections.json",
-        "detections.csv",
-    ),
-    "quality": ("quality.json", "quality.tsv", "tile_quality.tsv"),
-    "report": (
-        "report.html",
-        "figures",
-        "visualization.png",
-        "confidence_distribution.png",
-        "3d_rendering.html",
-        "report.pdf",
-    ),
-}
+#: Results of a sample, in its folder below that of all results.
+VOLUME = "volume.ome.zarr"
+FEATURES = "features.zarr"
+CONTEXT = "context.zarr"
+VIEWS = "views"
+SHARDS = "shards"
+PREDICTION = "prediction.ome.zarr"
+CLASSES = "classes.ome.zarr"
+OBJECTS = "objects.ome.zarr"
+OBJECT_TABLE = "objects.tsv"
+DETECTIONS = "detections.json"
+DETECTION_TABLE = "detections.csv"
+HEATMAP = "heatmap.nii.gz"
+REFINED = "refined.tif"
+TILES = "tiles"
+LEDGER = "tiles.tsv"
+QUARANTINE = "quarantine.tsv"
+QUALITY = "quality.json"
+QUALITY_TABLE = "quality.tsv"
+TILE_QUALITY = "tile_quality.tsv"
+PAGE = "report.html"
+FIGURES = "figures"
+VISUALIZATION = "visualization.png"
+CONFIDENCES = "confidence_distribution.png"
+DOCUMENT = "report.pdf"
+SCENE = "3d_rendering.html"
+
+#: Results of no single sample, below the folder of all results.
+PHANTOMS = "phantoms"
+TRAINING = "training"
+COHORT = "cohort"
+STUDY = "study"
+STUDY_FIGURE = "figures/context_study"
+
+
+def in_sample(*parts: str) -> str:
+    """Return a place in a sample's folder, as a pattern below the folder of all results."""
+    return "/".join(("{sample}", *parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +66,33 @@ class Removal:
     freed: int
 
 
-def stage_of(path: str) -> str | None:
-    """Return the stage that writes a path, relative to its sample's folder, or into it."""
-    for stage, patterns in STAGES.items():
-        for pattern in patterns:
-            depth = pattern.count("/") + 1
-            head = "/".join(path.split("/")[:depth])
-            if Path(head).match(pattern) and head.count("/") == pattern.count("/"):
-                return stage
-    return None
+def is_within(path: str, patterns: Iterable[str]) -> bool:
+    """Return whether a path matches one of some patterns, or lies in a folder that does.
+
+    Parameters
+    ----------
+    path : str
+        Relative to a sample's folder.
+    patterns : iterable of str
+        As a shell has them, relative to the same folder.
+    """
+    for pattern in patterns:
+        depth = pattern.count("/") + 1
+        head = "/".join(path.split("/")[:depth])
+        if Path(head).match(pattern) and head.count("/") == pattern.count("/"):
+            return True
+    return False
 
 
-def stage_results(folder: Path, stage: str) -> list[Path]:
-    """Return what a stage has written for a sample, with what it left when it was killed.
+def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return the results of a sample that match patterns, with what a killed job left of them.
 
     Parameters
     ----------
     folder : Path
         The sample's folder of results.
-    stage : str
-        One of `STAGES`.
+    patterns : iterable of str
+        As a shell has them, relative to the folder.
 
     Returns
     -------
@@ -92,7 +110,7 @@ def stage_results(folder: Path, stage: str) -> list[Path]:
             f"{folder.resolve()} itself"
         )
     found: list[Path] = []
-    for pattern in STAGES[stage]:
+    for pattern in patterns:
         parts = pattern.split("/")
         folders = [folder]
         for part in parts[:-1]:

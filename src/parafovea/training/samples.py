@@ -15,7 +15,7 @@ from parafovea.geometry.grid import Box
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import box_around
-from parafovea.training.objectives import objective_class
+from parafovea.training.objectives.objective import Objective
 from parafovea.training.truth import TrainingWindow
 
 
@@ -88,26 +88,25 @@ class OpenSample:
         Where everything is.
     recipe : Recipe
         The model's facts about its input.
+    objective : type of Objective
+        What models of this kind learn: it reads the truth.
 
     Raises
     ------
     SourceError
         If the truth cannot be read, or is of another shape or place than the volume.
 
-    ModelError
-        If models of this kind cannot be trained.
-
     Attributes
     ----------
     truth : TrainingTruth
-        As the objective of the model's kind reads it.
+        As the objective reads it.
     """
 
-    def __init__(self, sample: TrainingSample, recipe: Recipe) -> None:
+    def __init__(self, sample: TrainingSample, recipe: Recipe, objective: type[Objective]) -> None:
         self.name = sample.name
         self.inputs = SampleInputs(sample.inputs, recipe)
         source = _truth_source(sample, recipe)
-        self.truth = objective_class(recipe.kind).open_truth(source, self.inputs, recipe)
+        self.truth = objective.open_truth(source, self.inputs, recipe)
 
     def window(self, box: Box, number: int) -> TrainingWindow:
         """Return a window, mirrored where it reaches outside of the volume."""

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from parafovea.errors import ModelError
 from parafovea.formats import Source
 from parafovea.inference.sample_inputs import SampleInputs
-from parafovea.kinds import kind_named
-from parafovea.kinds.reference import resolve
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
@@ -75,19 +72,3 @@ class Objective(Protocol):
 
     def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
         """Return the scores of the predictions of all validation samples together."""
-
-
-def objective_class(kind: str) -> type[Objective]:
-    """Return the objective of a kind, which names it as data.
-
-    Raises
-    ------
-    ModelError
-        If networks of this kind cannot be trained.
-    """
-    reference = kind_named(kind).objective
-    if reference is None:
-        raise ModelError(
-            f"networks of kind {kind} cannot be trained here: give a model folder that is trained"
-        )
-    return cast("type[Objective]", resolve(reference))
