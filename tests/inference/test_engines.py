@@ -23,7 +23,7 @@ from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import load_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.networks.fusion import Fusion
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.runtime.optional_packages import import_openvino, is_installed
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
@@ -67,7 +67,7 @@ def batch_for(network: FusedUNet) -> tuple[Tensor, list[Tensor] | None]:
         values = torch.randn(2, channels, *[size] * dimensions, generator=generator)
         return values.contiguous(memory_format=order)
 
-    guides = PreparedUNet(network).guides
+    guides = InferenceUNet(network).guides
     views = [random(len(guide.bias), 32 // 2**level) for level, guide in enumerate(guides)]
     return random(4, 32), views or None
 
@@ -81,7 +81,7 @@ def test_every_engine_gives_the_logits_of_float32_torch(
     network = random_network(
         FusedUNet(3, 4, base_channels=4, context_channels=2, fusion=fusion, dimensions=dimensions)
     )
-    prepared = PreparedUNet(network)
+    prepared = InferenceUNet(network)
     features, guides = batch_for(network)
     engine = make_engine(name, network, prepared, dtype=torch.float32, compiled=compiled)
     with torch.inference_mode():
@@ -251,7 +251,7 @@ def test_compile_without_a_compiler_is_one_error_with_the_fix(tmp_path: Path) ->
     spec = tiny_spec(tiny_recipe(dimensions=2, context=False))
     network = random_network(FusedUNet.from_spec(spec))
     engine = make_engine(
-        "torch", network, PreparedUNet(network), dtype=torch.float32, compiled=True
+        "torch", network, InferenceUNet(network), dtype=torch.float32, compiled=True
     )
     # Made the engine first: that imports torch's compiler, with its settings.
     from torch._inductor import config, cpp_builder

@@ -23,7 +23,7 @@ from parafovea.inference.memory import (
 )
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import ModelInputs
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.postprocess import ClassSettings
 from parafovea.stages import infer_shard as stage
@@ -57,17 +57,17 @@ def limit_batch(
 
     The first `calm` calls of a batch size pass.
     """
-    usual, calls = PreparedUNet.forward, []
+    usual, calls = InferenceUNet.forward, []
 
     def forward(
-        self: PreparedUNet, features: torch.Tensor, guides: Any = None, conditions: Any = None
+        self: InferenceUNet, features: torch.Tensor, guides: Any = None, conditions: Any = None
     ) -> torch.Tensor:
         calls.append(len(features))
         if len(features) > largest and calls.count(len(features)) > calm:
             fail()
         return usual(self, features, guides, conditions)
 
-    monkeypatch.setattr(PreparedUNet, "forward", forward)
+    monkeypatch.setattr(InferenceUNet, "forward", forward)
     return calls
 
 

@@ -198,12 +198,12 @@ class TileModel:
             return _tokens(view, backbone, grid, self.device)
         wide = self._values(np.moveaxis(surroundings, 0, 1))
         ratio = context_ratio(self.spec, context)
-        seen = Surrounded(wide, view.grid, grid, margin=self.margin, ratio=ratio)
+        seen = WideView(wide, view.grid, grid, margin=self.margin, ratio=ratio)
         return _tokens(seen, backbone, grid, self.device)
 
 
-class Surrounded(View):
-    """A coarser view of images that goes on beyond their borders, instead of being mirrored.
+class WideView(View):
+    """A coarser view of images that extends beyond their borders, instead of being mirrored.
 
     Parameters
     ----------

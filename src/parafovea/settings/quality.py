@@ -22,7 +22,7 @@ class Limit(Strict):
         return self
 
     def holds(self, value: float) -> bool:
-        """Tell whether a value lies in the range."""
+        """Return whether a value lies in the range."""
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
 

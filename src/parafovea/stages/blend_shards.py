@@ -124,8 +124,7 @@ def blend_shards(
     scaled = any(scale != 1 for scale in scales)
     spacing = [s / scale for s, scale in zip(volume.spacing, scales, strict=True)]
     grid = volume.resampled(spacing) if scaled else volume
-    exact = made["values"] == "bands" or made["precision"] == "float32"
-    dtype = np.float32 if exact else np.float16
+    dtype = np.dtype(made.get("stored", "float32" if made["precision"] == "float32" else "float16"))
     block = output_block(scales)
     attributes = record(
         "blend_shards",

@@ -14,7 +14,7 @@ from parafovea.backbones import load_backbone
 from parafovea.backbones.views import NO_MARGIN, View, block_count, token_blocks, token_box
 from parafovea.geometry.grid import shape3, vector3
 from parafovea.geometry.symmetry import Symmetry, require_fit
-from parafovea.models.context_alignment import surroundings
+from parafovea.models.context_alignment import context_margin
 from parafovea.runtime.devices import choose_device
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import BackboneSpec
@@ -80,7 +80,7 @@ def extract_features(
     view = View(source, source.grid.resampled(spacing))
     margin = NO_MARGIN
     if window is not None:
-        margin = surroundings(source.grid, spacing, window)
+        margin = context_margin(source.grid, spacing, window)
     box_of_tokens = token_box(view, model, margin=margin)
     tokens = view.grid.coarsened(model.stride).crop(box_of_tokens)
     blocks = block_count(view, model, margin=margin)

@@ -163,7 +163,7 @@ def train_model(
     settings : mapping
         Recipe, steps, rates and seed: the fields of `TrainingSettings`.
     checkpoints : str or Path
-        Folder for checkpoints; training that was interrupted goes on from the last one there, and
+        Folder for checkpoints; interrupted training is resumed from the last one there, and
         the folder is removed when the model is written.
     objective : str
         What the model learns: "package.module:name" of an `Objective`.
@@ -207,7 +207,7 @@ def train_model(
     trainer = _trainer(folder, settings, score=task.objective.score)
     last = folder / "last.ckpt"
     if last.is_file():
-        logger.info("going on from %s", last)
+        logger.info("resuming from %s", last)
     trainer.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
     best = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
     task.load_state_dict(best["state_dict"])
