@@ -1,4 +1,4 @@
-"""Put the ledgers of a folder of tiles together."""
+"""Join the ledgers of a folder of tiles."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +10,9 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with stage(snakemake):
-    tiles = Path(snakemake.output.tiles)
     collect_tiles(
         [Path(ledger) for ledger in snakemake.input.ledgers],
-        tiles.parent / "tiles",
-        tiles,
+        Path(snakemake.output.tiles),
         Path(snakemake.output.quarantine),
         strict=snakemake.params.strict,
     )

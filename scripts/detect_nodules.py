@@ -4,25 +4,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.runtime.job import stage
-from parafovea.settings.postprocess import DetectionSettings
 from parafovea.stages.detect_nodules import detect_nodules
-from parafovea.storage.provenance import stated_time
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with stage(snakemake):
-    triage = snakemake.params.triage
     detect_nodules(
         Path(snakemake.input.prediction),
-        snakemake.params.source,
         Path(snakemake.output.json),
         Path(snakemake.output.table),
-        heatmap_output=Path(snakemake.output.heatmap),
+        Path(snakemake.output.heatmap),
+        sample=snakemake.wildcards.sample,
+        source=snakemake.params.source,
         metadata=snakemake.params.metadata,
-        scan_id=snakemake.wildcards.sample,
-        timestamp=stated_time(),
-        settings=DetectionSettings.model_validate(snakemake.params.detection),
-        calibration=Path(triage["calibration"]) if triage["calibration"] else None,
-        limits=triage["limits"],
+        settings=snakemake.params.detection,
+        **snakemake.params.triage,
     )

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 with stage(snakemake):
     export_mosaic(
-        snakemake.params.source,
         Path(snakemake.input.volume),
         Path(snakemake.input.prediction),
         Path(snakemake.output.mosaic),
         Path(snakemake.output.tiles),
         Path(snakemake.output.quarantine),
+        source=snakemake.params.source,
         metadata=snakemake.params.metadata,
     )

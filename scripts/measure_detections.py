@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.runtime.job import stage
-from parafovea.settings.quality import Limit
 from parafovea.stages.measure_detections import measure_detections
 
 if TYPE_CHECKING:
@@ -19,5 +18,5 @@ with stage(snakemake):
         source=snakemake.params.source,
         truth=snakemake.params.truth,
         metadata=snakemake.params.metadata,
-        limits={name: Limit(**each) for name, each in snakemake.params.limits.items()},
+        limits=snakemake.params.limits,
     )

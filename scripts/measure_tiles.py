@@ -3,27 +3,30 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from parafovea.quality.tiles.refined import RefinedTiles
+from parafovea.quality.tiles.segmented import SegmentedTiles
 from parafovea.runtime.job import stage
-from parafovea.settings.quality import Limit
-from parafovea.stages.measure_tiles import TileQuality, measure_tiles
+from parafovea.stages.measure_tiles import measure_tiles
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+#: How tiles are measured, by the kind of their task.
+MEASURES = {"refinement": RefinedTiles, "segmentation": SegmentedTiles}
+
 with stage(snakemake):
+    measures = MEASURES[snakemake.params.kind]
     measure_tiles(
         Path(snakemake.input.ledger),
         Path(snakemake.input.quarantine),
-        TileQuality(
-            json=Path(snakemake.output.json),
-            table=Path(snakemake.output.table),
-            tiles=Path(snakemake.output.tiles),
-        ),
+        Path(snakemake.output.json),
+        Path(snakemake.output.table),
+        Path(snakemake.output.tiles),
         source=snakemake.params.source,
         truth=snakemake.params.truth,
-        kind=snakemake.params.kind,
+        measures=f"{measures.__module__}:{measures.__name__}",
         classes=snakemake.params.classes,
         bands=snakemake.params.bands,
         metadata=snakemake.params.metadata,
-        limits={name: Limit(**each) for name, each in snakemake.params.limits.items()},
+        limits=snakemake.params.limits,
     )

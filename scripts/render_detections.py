@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.runtime.job import stage
-from parafovea.settings.postprocess import DetectionSettings
-from parafovea.settings.report import VisualizationSettings
-from parafovea.stages.render_detections import DetectionPictures, render_detections
+from parafovea.stages.render_detections import render_detections
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -14,21 +12,19 @@ if TYPE_CHECKING:
 with stage(snakemake):
     scene = snakemake.output.get("scene")
     render_detections(
-        Path(snakemake.input.prediction),
-        snakemake.params.source,
         Path(snakemake.input.detections),
-        DetectionPictures(
-            visualization=Path(snakemake.output.visualization),
-            confidences=Path(snakemake.output.confidences),
-            pdf=Path(snakemake.output.pdf),
-            scene=None if scene is None else Path(scene),
-            html=Path(snakemake.output.html),
-        ),
-        quality=Path(snakemake.input.quality),
-        metrics=Path(snakemake.input.metrics),
+        Path(snakemake.input.prediction),
+        Path(snakemake.input.quality),
+        Path(snakemake.input.metrics),
+        Path(snakemake.output.html),
+        Path(snakemake.output.visualization),
+        Path(snakemake.output.confidences),
+        Path(snakemake.output.pdf),
+        None if scene is None else Path(scene),
         sample=snakemake.wildcards.sample,
+        source=snakemake.params.source,
         metadata=snakemake.params.metadata,
-        settings=VisualizationSettings.model_validate(snakemake.params.visualization),
-        detection=DetectionSettings.model_validate(snakemake.params.detection),
+        settings=snakemake.params.visualization,
+        detection=snakemake.params.detection,
         triage=snakemake.params.triage,
     )

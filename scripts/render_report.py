@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.formats.truth import open_truth
-from parafovea.report.sample_results import SampleResults
 from parafovea.runtime.job import stage
 from parafovea.stages.render_report import render_report
+from parafovea.storage.layout import SampleResults
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -3,25 +3,35 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.report.sample_results import SampleResults
+from parafovea.quality.tiles.refined import RefinedTiles
+from parafovea.quality.tiles.segmented import SegmentedTiles
+
+# their reports, for the fingerprint of this script
+from parafovea.report.tiles.refined_report import RefinedReport  # noqa: F401
+from parafovea.report.tiles.segmented_report import SegmentedReport  # noqa: F401
 from parafovea.runtime.job import stage
-from parafovea.settings.report import TileReportSettings
 from parafovea.stages.render_tiles import render_tiles
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+#: How tiles are measured, by the kind of their task.
+MEASURES = {"refinement": RefinedTiles, "segmentation": SegmentedTiles}
+
 with stage(snakemake):
-    html = Path(snakemake.output.html)
+    measures = MEASURES[snakemake.params.kind]
     render_tiles(
-        SampleResults(html.parent),
-        html,
-        figures=Path(snakemake.output.figures),
+        *(
+            Path(snakemake.input[name])
+            for name in ("ledger", "quarantine", "quality", "metrics", "tiles")
+        ),
+        Path(snakemake.output.html),
+        Path(snakemake.output.figures),
         sample=snakemake.wildcards.sample,
-        kind=snakemake.params.kind,
+        truth=snakemake.params.truth,
+        measures=f"{measures.__module__}:{measures.__name__}",
         classes=snakemake.params.classes,
         bands=snakemake.params.bands,
         metadata=snakemake.params.metadata,
-        truth=snakemake.params.truth,
-        settings=TileReportSettings.model_validate(snakemake.params.settings),
+        settings=snakemake.params.settings,
     )

@@ -10,7 +10,7 @@ from mosaic_sample import Mosaic, invented, reflectance, write_mosaic
 from tile_files import write_tif
 
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError
-from parafovea.quality.tiles.quality_tables import TileEntry, read_ledger
+from parafovea.formats.tiles.ledger import TileEntry, read_ledger
 from parafovea.quality.tiles.tile_arrays import TileFiles
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -25,7 +25,7 @@ def files(
     metadata: str = "", truth: Path | None = None, bands: tuple[str, ...] = BANDS
 ) -> TileFiles:
     return TileFiles.of(
-        "refinement", bands, (), truth=None if truth is None else str(truth), metadata=metadata
+        bands, BANDS, truth=None if truth is None else str(truth), metadata=metadata
     )
 
 

@@ -15,8 +15,11 @@ from parafovea.config.sources import SourceType, referred, source_type
 from parafovea.errors import GridError, ParafoveaError, describe
 from parafovea.formats.metadata import parse_metadata
 from parafovea.geometry.symmetry import require_fit
+from parafovea.quality.detections.detection_metrics import DETECTION_PATHS
 from parafovea.quality.metrics import metric_names
-from parafovea.quality.tiles.metric_names import folder_names
+from parafovea.quality.segmentation.segmentation_metrics import segmentation_paths
+from parafovea.quality.tiles.refined import RefinedTiles
+from parafovea.quality.tiles.segmented import SegmentedTiles
 from parafovea.settings.inference import check_stride
 from parafovea.settings.postprocess import resolve_classes
 from parafovea.settings.recipe import Recipe, check_window
@@ -234,11 +237,13 @@ def _result_problems(
 ) -> Problems:
     """Return what of a task's settings does not fit what its model finds in such sources."""
     if recipe.kind == "refinement":
-        return _metric_problems(name, settings, folder_names("refinement"))
+        return _metric_problems(
+            name, settings, metric_names(RefinedTiles(recipe.classes, recipe.bands).folder_paths)
+        )
     if recipe.kind == "segmentation":
-        return _class_problems(name, settings, recipe.classes, types)
+        return _class_problems(name, settings, recipe, types)
     task = settings.tasks[name]
-    found = _metric_problems(name, settings, metric_names(recipe.classes, (), kind="detection"))
+    found = _metric_problems(name, settings, metric_names(DETECTION_PATHS))
     calibration = task.triage.calibration
     if calibration is not None and not Path(calibration).is_file():
         path = ("tasks", name, "triage", "calibration")
@@ -249,9 +254,9 @@ def _result_problems(
 
 
 def _class_problems(
-    name: str, settings: Settings, classes: Sequence[str], types: Set[SourceType]
+    name: str, settings: Settings, recipe: Recipe, types: Set[SourceType]
 ) -> Problems:
-    task = settings.tasks[name]
+    task, classes = settings.tasks[name], recipe.classes
     found: Problems = []
     for label in task.postprocess.classes:
         if label not in classes[1:]:
@@ -268,9 +273,10 @@ def _class_problems(
         return found
     settled = resolve_classes(task.postprocess.classes, classes)
     instances = [label for label, each in zip(classes[1:], settled, strict=True) if each.instances]
-    metrics = list(metric_names(classes, instances)) if "volume" in types else []
-    metrics += folder_names("segmentation", classes) if "tiles" in types else ()
-    return _metric_problems(name, settings, list(dict.fromkeys(metrics)))
+    paths = list(segmentation_paths(classes, instances)) if "volume" in types else []
+    if "tiles" in types:
+        paths += SegmentedTiles(classes, recipe.bands).folder_paths
+    return _metric_problems(name, settings, metric_names(dict.fromkeys(paths)))
 
 
 def _metric_problems(name: str, settings: Settings, metrics: Sequence[str]) -> Problems:

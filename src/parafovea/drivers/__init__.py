@@ -2,11 +2,10 @@
 
 from parafovea.drivers.one_process import (
     Announce,
-    Clock,
     run_chain,
     run_sample,
     run_tiles,
     stages_of,
 )
 
-__all__ = ["Announce", "Clock", "run_chain", "run_sample", "run_tiles", "stages_of"]
+__all__ = ["Announce", "run_chain", "run_sample", "run_tiles", "stages_of"]

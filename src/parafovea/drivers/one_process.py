@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.config import Project
@@ -13,8 +11,6 @@ from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import Shape, Vector
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.planning.forecast import OF_KIND
-from parafovea.quality.tiles.metric_names import TileKind
-from parafovea.report.sample_results import SampleResults
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.collect_tiles import collect_tiles
@@ -24,44 +20,29 @@ from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.measure_detections import measure_detections
 from parafovea.stages.measure_quality import measure_quality
-from parafovea.stages.measure_tiles import TileQuality, measure_tiles
+from parafovea.stages.measure_tiles import measure_tiles
 from parafovea.stages.predict_tiles import TileCounts, predict_tiles
-from parafovea.stages.render_detections import DetectionPictures, render_detections
+from parafovea.stages.render_detections import render_detections
 from parafovea.stages.render_report import render_report
 from parafovea.stages.render_tiles import render_tiles
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.stages.segment_objects import segment_objects
 from parafovea.storage.fingerprint import fingerprint
-from parafovea.storage.provenance import current_time, stated_time
+from parafovea.storage.layout import SampleResults
+from parafovea.storage.provenance import Clock
 
-#: Told of each stage when it begins.
+#: How tiles are measured, by the kind of their task.
+TILE_MEASURES = {
+    "refinement": "parafovea.quality.tiles.refined:RefinedTiles",
+    "segmentation": "parafovea.quality.tiles.segmented:SegmentedTiles",
+}
+
+#: Called with the name of each stage when it begins.
 Announce = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Clock:
-    """What results say of the time of a run; they are other bytes in the next run then.
-
-    Parameters
-    ----------
-    timestamp : str
-        When the run began, UTC, such as "2026-01-31T12:00:00Z".
-    seconds : callable
-        Returns how long ago that was.
-    """
-
-    timestamp: str
-    seconds: Callable[[], float]
-
-    @classmethod
-    def started(cls) -> Clock | None:
-        """Return a clock that starts now; None where the same bytes are asked for."""
-        begin, now = time.perf_counter(), current_time()
-        return None if now is None else cls(now, lambda: time.perf_counter() - begin)
-
-
 def silent(stage: str) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 def predict(project: Project, sample: str, results: SampleResults, announce: Announce) -> None:
@@ -85,12 +66,9 @@ def predict(project: Project, sample: str, results: SampleResults, announce: Ann
         kind=recipe.kind,
     )
     settings = project.inference(sample)
-    inputs = _view(recipe, results, results.folder, announce)
-    views = [
-        _view(recipe, results, results.folder / "views" / name, announce, name)
-        for name in settings.tta
-    ]
-    shards = [results.folder / "shards" / f"{n}.zarr" for n in range(1, project.shards(sample) + 1)]
+    inputs = _view(recipe, results, announce)
+    views = [_view(recipe, results, announce, name) for name in settings.tta]
+    shards = [results.shard(number) for number in range(1, project.shards(sample) + 1)]
     announce("infer_shard")
     for number, shard in enumerate(shards, start=1):
         infer_shard(
@@ -109,13 +87,12 @@ def predict(project: Project, sample: str, results: SampleResults, announce: Ann
 def _view(
     recipe: Recipe,
     results: SampleResults,
-    folder: Path,
     announce: Announce,
     augmentation: str = "",
 ) -> ModelInputs:
     """Extract the features and the context of the sample, or of an augmented view of it."""
-    context = None if recipe.context is None else folder / "context.zarr"
-    inputs = ModelInputs(results.volume, folder / "features.zarr", context, augmentation)
+    context = None if recipe.context is None else results.context(augmentation)
+    inputs = ModelInputs(results.volume, results.features(augmentation), context, augmentation)
     window = None if recipe.context_ratio is None else recipe.window
     views: list[tuple[Path, Vector, BackboneSpec, Shape | None]]
     views = [(inputs.features, recipe.spacing, recipe.backbone, None)]
@@ -149,62 +126,60 @@ def run_tiles(
     """
     entry, task, source = project.require(sample), project.task(sample), project.source(sample)
     results = SampleResults(Path(project.folder(sample)))
-    ledger = results.folder / "shards" / "1.tsv"
+    ledger = results.tile_share(1)
     announce("predict_tiles")
     counts = predict_tiles(
-        Path(source),
-        Path(task.model),
-        results.folder / "tiles",
         ledger,
+        source=source,
+        model=task.model,
         metadata=entry.metadata,
-        settings=project.inference(sample),
+        settings=project.inference(sample).model_copy(update={"shards": 1}),
+        shard=1,
         overwrite=task.tiles.overwrite,
         code=fingerprint(Path(__file__).parents[1] / "stages" / "predict_tiles.py", own=True),
     )
     announce("collect_tiles")
-    collect_tiles(
-        [ledger],
-        results.folder / "tiles",
-        results.ledger,
-        results.quarantine,
-        strict=task.tiles.strict,
-    )
+    collect_tiles([ledger], results.ledger, results.quarantine, strict=task.tiles.strict)
     return judge_tiles(project, sample, results, announce), counts
 
 
 def judge_tiles(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
     """Measure and draw the tiles of a folder, or the blocks of a mosaic."""
     entry, task, recipe = project.samples[sample], project.task(sample), project.recipe(sample)
-    truth = project.truth(sample)
-    kind: TileKind = "segmentation" if task.kind == "segmentation" else "refinement"
+    truth, measures = project.truth(sample), TILE_MEASURES[task.kind]
     announce("measure_tiles")
     measure_tiles(
         results.ledger,
         results.quarantine,
-        TileQuality(results.quality, results.quality_table, results.tile_quality),
+        results.quality,
+        results.quality_table,
+        results.tile_quality,
         source=project.source(sample),
         truth=truth,
-        kind=kind,
+        measures=measures,
         classes=recipe.classes,
         bands=recipe.bands,
         metadata=entry.metadata,
         limits=task.quality.limits,
     )
     announce("render_tiles")
-    page = results.folder / "report.html"
     render_tiles(
-        results,
-        page,
-        figures=results.figures,
+        results.ledger,
+        results.quarantine,
+        results.quality,
+        results.quality_table,
+        results.tile_quality,
+        results.page,
+        results.figures,
         sample=sample,
-        kind=kind,
+        truth=truth,
+        measures=measures,
         classes=recipe.classes,
         bands=recipe.bands,
         metadata=entry.metadata,
-        truth=truth,
         settings=task.tile_report,
     )
-    return page
+    return results.page
 
 
 def segment(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
@@ -233,16 +208,15 @@ def segment(project: Project, sample: str, results: SampleResults, announce: Ann
         limits=task.quality.limits,
     )
     announce("render_report")
-    page = results.folder / "report.html"
     render_report(
         results,
-        page,
+        results.page,
         figures=results.figures,
         sample=sample,
         truth=truth,
         **task.report.model_dump(),
     )
-    return page
+    return results.page
 
 
 def detect(
@@ -254,27 +228,23 @@ def detect(
 ) -> Path:
     """Run a detection from its prediction to its page, which is returned."""
     entry, task, source = project.samples[sample], project.task(sample), project.source(sample)
-    folder = results.folder
-    found = folder / "detections.json"
     announce("detect_nodules")
-    calibration = task.triage.calibration
     detect_nodules(
         results.prediction,
-        source,
-        found,
-        folder / "detections.csv",
-        heatmap_output=folder / "heatmap.nii.gz",
+        results.detections,
+        results.detection_table,
+        results.heatmap,
+        sample=sample,
+        source=source,
         metadata=entry.metadata,
-        scan_id=sample,
-        timestamp=stated_time() if clock is None else clock.timestamp,
         settings=task.detection,
-        calibration=None if calibration is None else Path(calibration),
+        calibration=task.triage.calibration,
         limits=task.triage.limits,
-        seconds=None if clock is None else clock.seconds,
+        clock=clock,
     )
     announce("measure_detections")
     measure_detections(
-        found,
+        results.detections,
         results.prediction,
         results.quality,
         results.quality_table,
@@ -284,39 +254,36 @@ def detect(
         limits=task.quality.limits,
     )
     announce("render_detections")
-    page = folder / "report.html"
     render_detections(
+        results.detections,
         results.prediction,
-        source,
-        found,
-        DetectionPictures(
-            visualization=folder / "visualization.png",
-            confidences=folder / "confidence_distribution.png",
-            pdf=folder / "report.pdf",
-            scene=folder / "3d_rendering.html",
-            html=page,
-        ),
-        quality=results.quality,
-        metrics=results.quality_table,
+        results.quality,
+        results.quality_table,
+        results.page,
+        results.visualization,
+        results.confidences,
+        results.document,
+        results.scene,
         sample=sample,
+        source=source,
         metadata=entry.metadata,
         settings=task.visualization,
         detection=task.detection,
         triage=task.triage.model_dump(mode="json"),
     )
-    return page
+    return results.page
 
 
 def refine(project: Project, sample: str, results: SampleResults, announce: Announce) -> Path:
     """Run the refinement of a mosaic from its prediction to its page, which is returned."""
     announce("export_mosaic")
     export_mosaic(
-        project.source(sample),
         results.volume,
         results.prediction,
         results.refined,
         results.ledger,
         results.quarantine,
+        source=project.source(sample),
         metadata=project.samples[sample].metadata,
     )
     return judge_tiles(project, sample, results, announce)
@@ -347,10 +314,10 @@ def run_sample(
     sample : str
         Name in the sheet; its source, truth and model must be there.
     announce : callable
-        Told of each stage when it begins.
+        Called with the name of each stage when it begins.
     clock : Clock, optional
-        Detections state its time. Without it they state none, as in the workflow: a rerun gives
-        the same bytes.
+        Gives the time in the detections. Without it they have none, as in the workflow: a rerun
+        gives the same bytes.
 
     Returns
     -------

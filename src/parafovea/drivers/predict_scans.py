@@ -14,13 +14,14 @@ from typing import Any
 
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.sheet import NAME
-from parafovea.drivers import Clock, run_sample, stages_of
+from parafovea.drivers import run_sample, stages_of
 from parafovea.errors import ConfigError, ParafoveaError, describe
 from parafovea.formats.location import locate, stem
 from parafovea.planning.costs import cost
 from parafovea.planning.work import Work
 from parafovea.runtime.progress import Observer, Steps, observed
-from parafovea.storage.layout import remove, stage_results
+from parafovea.storage.layout import SHARDS, VIEWS, SampleResults, remove, stage_results
+from parafovea.storage.provenance import Clock
 from parafovea.storage.store import replacing
 
 #: Results of these stages are only needed on the way.
@@ -271,13 +272,13 @@ def _expected(project: Project, scan: str) -> dict[str, float]:
 
 def _found(project: Project, scan: str) -> int:
     """Return how many detections or objects a scan has."""
-    folder = Path(project.folder(scan))
+    results = SampleResults(Path(project.folder(scan)))
     if project.kind(scan) == "detection":
-        document = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
+        document = json.loads(results.detections.read_text(encoding="utf-8"))
         return len(document["detections"])
     if project.kind(scan) == "refinement":
         return 0
-    return len((folder / "objects.tsv").read_text(encoding="utf-8").splitlines()) - 1
+    return len(results.object_table.read_text(encoding="utf-8").splitlines()) - 1
 
 
 def _forget(folder: Path) -> None:
@@ -287,7 +288,7 @@ def _forget(folder: Path) -> None:
     for stage in INTERMEDIATE:
         for _ in remove(stage_results(folder, stage)):
             logging.getLogger(__name__).debug("%s: %s removed", folder, stage)
-    for name in ("shards", "views"):
+    for name in (SHARDS, VIEWS):
         place = folder / name
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()

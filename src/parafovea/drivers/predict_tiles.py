@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ from pathlib import Path
 from parafovea.config import Project
 from parafovea.drivers import run_tiles
 from parafovea.errors import ConfigError
+from parafovea.formats.tiles.ledger import read_quarantine
 from parafovea.planning.costs import cost
 from parafovea.planning.forecast import OF_TILES
 from parafovea.planning.work import TileWork
 from parafovea.runtime.devices import DEVICE_VARIABLE, choose_device
 from parafovea.runtime.progress import Observer, Steps, observed
+from parafovea.storage.layout import SampleResults
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class TileSummary:
     num_finished_before : int
         Of these, those that were finished before.
     num_quarantined : int
-        Tiles that are no good.
+        Invalid tiles.
     tiles_per_second : float
         Of those that were predicted now, reading and writing included.
     seconds : float
@@ -68,7 +69,7 @@ def predict_folder(
     sample : str
         Its name.
     observer : callable, optional
-        Told of progress.
+        Called with the progress.
 
     Returns
     -------
@@ -80,14 +81,15 @@ def predict_folder(
     Raises
     ------
     ParafoveaError
-        If no tile is good, or with `tiles.strict` not all are, or something else fails.
+        If no tile is valid, with `tiles.strict` if any is not, or if something else fails.
     """
     work = TileWork(project.tile_sizes(sample), project.recipe(sample), project.inference(sample))
     steps = Steps({stage: cost(stage, work).seconds for stage in OF_TILES}, observer)
     with observed(steps.within):
         page, counts = run_tiles(project, sample, announce=steps.begin)
-    _remove_shares(page.parent / "shards")
-    reasons = _reasons(page.parent / "quarantine.tsv")
+    results = SampleResults(page.parent)
+    _remove_shares(results.tile_share(1).parent)
+    reasons = {tile.name: tile.reason for tile in read_quarantine(results.quarantine)}
     done = counts.predicted + counts.finished
     return page, TileSummary(
         num_tiles=done + counts.quarantined,
@@ -143,8 +145,3 @@ def _remove_shares(folder: Path) -> None:
     for ledger in folder.glob("*.tsv"):
         ledger.unlink()
     folder.rmdir()
-
-
-def _reasons(quarantine: Path) -> dict[str, str]:
-    with quarantine.open(encoding="utf-8", newline="") as stream:
-        return {row["name"]: row["reason"] for row in csv.DictReader(stream, delimiter="\t")}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,6 +76,28 @@ def current_time() -> str | None:
     Who sets the variable wants the same bytes again, so that no clock may be asked.
     """
     return None if os.environ.get(VARIABLE, "").strip() else _text(datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time of a run, for results that state it and so differ from one run to the next.
+
+    Parameters
+    ----------
+    timestamp : str
+        When the run began, UTC, such as "2026-01-31T12:00:00Z".
+    seconds : callable
+        Returns how many seconds ago that was.
+    """
+
+    timestamp: str
+    seconds: Callable[[], float]
+
+    @classmethod
+    def started(cls) -> Clock | None:
+        """Return a clock that starts now; None where `VARIABLE` asks for reproducible bytes."""
+        begin, now = time.perf_counter(), current_time()
+        return None if now is None else cls(now, lambda: time.perf_counter() - begin)
 
 
 def _text(moment: datetime) -> str:

@@ -12,21 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
+from parafovea.formats.bands import OPTICAL as BANDS
 from parafovea.formats.geo.raster import Raster, open_raster
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.tiles import TileFile, read_array, read_tile
 from parafovea.formats.tiles.array_keys import chosen_key
+from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.formats.tiles.listing import TILE_SUFFIXES
-from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS, TRUTH_KEYS, TileOptions
-from parafovea.quality.tiles.image_metrics import BANDS
-from parafovea.quality.tiles.metric_names import TileKind
+from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS, REFINED, TRUTH_KEYS, TileOptions
 from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
-from parafovea.quality.tiles.quality_tables import TileEntry
 
 Array = np.ndarray[Any, Any]
-
-#: Array of a refined tile.
-REFINED = "opt_v2"
 
 _PLAIN = TileOptions()
 
@@ -42,7 +38,7 @@ class TileFiles:
     bands : tuple of str
         Of the model's input.
     outputs : tuple of str
-        Bands that it makes; of a segmentation, nothing that matters here.
+        Bands of the results; empty where they are classes.
     options : TileOptions
         What the sheet says of the numbers in the source, and in a truth of the same bands.
     truth : Path or None
@@ -67,25 +63,14 @@ class TileFiles:
 
     @classmethod
     def of(
-        cls,
-        kind: TileKind,
-        bands: Sequence[str],
-        classes: Sequence[str],
-        *,
-        truth: str | None,
-        metadata: str,
+        cls, bands: Sequence[str], outputs: Sequence[str], *, truth: str | None, metadata: str
     ) -> TileFiles:
         """Return what reads the tiles of a sample, as its sheet and its model describe them.
 
         Parameters
         ----------
-        kind : str
-            Of the task.
-        bands : sequence of str
-            That the model takes.
-        classes : sequence of str
-            Classes of a segmentation, or bands that a refinement makes; those of all comparisons
-            where there are none.
+        bands, outputs : sequence of str
+            As for the class.
         truth, metadata
             As in the sheet.
 
@@ -98,7 +83,7 @@ class TileFiles:
         """
         return cls(
             bands=tuple(bands),
-            outputs=BANDS if kind == "segmentation" or not classes else tuple(classes),
+            outputs=tuple(outputs),
             options=parse_metadata(metadata, folder=Path()).tiles,
             truth=None if truth is None else Path(truth),
         )

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from parafovea.quality.tiles.quality_tables import TileEntry
+from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.report.canvas import INK, PAGE_WIDTH, Drawing, new_figure, save, short
 from parafovea.report.tiles.panels import no_panels
 
