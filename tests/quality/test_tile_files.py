@@ -126,7 +126,7 @@ def test_a_truth_on_other_pixels_is_refused(
 
 def test_a_lost_result_or_truth_is_one_error(tmp_path: Path, mosaic: Mosaic) -> None:
     block = read_ledger(mosaic.ledger)[0]
-    with pytest.raises(MissingSourceError, match="is no folder"):
+    with pytest.raises(MissingSourceError, match="is not a folder"):
         files("", tmp_path / "none")
     kept = mosaic.refined.read_bytes()
     mosaic.refined.write_bytes(kept[:200])

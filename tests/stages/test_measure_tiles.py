@@ -130,7 +130,7 @@ def test_truth_that_is_for_no_tile_or_no_folder_is_refused(folder, tmp_path):
     empty.mkdir()
     with pytest.raises(SourceError, match=r"no truth for any of the 6 tiles.*tile_0000\.npz"):
         measure(folder, truth=str(empty))
-    with pytest.raises(MissingSourceError, match="is no folder"):
+    with pytest.raises(MissingSourceError, match="is not a folder"):
         measure(folder, truth=str(tmp_path / "missing"))
 
 

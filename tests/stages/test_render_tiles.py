@@ -172,7 +172,7 @@ def test_of_many_tiles_some_are_counted_and_the_ends_are_among_them(refined):
 def test_without_truth_and_without_positions_the_figures_say_so(tmp_path):
     folder = measured(tmp_path, truth=False, placed=False, count=3)
     text, _ = render(folder, truth=False)
-    assert "No tile states its position" in text
+    assert "No tile has a known position" in text
     assert "against the truth" not in text
     assert "NDVI RMSE against the input, the worst first" in text
     assert "PSNR" not in text.partition('id="figures"')[0]

@@ -322,7 +322,7 @@ def run_sample(
     Returns
     -------
     Path
-        The sample's page; all results lie beside it.
+        The sample's page; all results are beside it.
 
     Raises
     ------

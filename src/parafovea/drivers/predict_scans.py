@@ -107,7 +107,7 @@ def scans_in(folder: Path) -> dict[str, str]:
         If there is none, two have one name, or a name is unfit for a folder.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: give the folder that holds the scans")
+        raise ConfigError(f"{folder} is not a folder: give the folder that holds the scans")
     found: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not _is_scan(str(path)):
@@ -174,12 +174,12 @@ def project_of(
     full_precision : bool
         Compute in float32, whatever the task says.
     overwrite : bool
-        Predict finished tiles anew, whatever the task says.
+        Predict finished tiles again, whatever the task says.
 
     Raises
     ------
     ConfigError
-        If there is no such task, or a scan is not there.
+        If there is no such task, or a scan does not exist.
     ModelError
         If the task's model is not complete.
     """
@@ -222,7 +222,7 @@ def predict_scan(
     keep : bool
         Keep the volume, its features and the prediction.
     observer : callable, optional
-        Told of progress.
+        Called with the progress.
 
     Returns
     -------

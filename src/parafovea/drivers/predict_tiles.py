@@ -74,7 +74,7 @@ def predict_folder(
     Returns
     -------
     Path
-        Its page; all results lie beside it.
+        Its page; all results are beside it.
     TileSummary
         What became of its tiles.
 

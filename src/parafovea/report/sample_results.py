@@ -55,7 +55,7 @@ class Metric:
 
     @property
     def status(self) -> Status:
-        """What a reader should be told."""
+        """Whether the limit is met."""
         if not self.limited:
             return "unlimited"
         if self.value is None:
@@ -78,7 +78,7 @@ class Verdict:
 
     @property
     def status(self) -> Status:
-        """What a reader should be told: the worst of the limits' states."""
+        """The worst of the limits' states."""
         if self.missed:
             return "failed"
         if self.undefined:
@@ -155,9 +155,9 @@ def read_quality(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read as JSON ({error}): run quality again") from error
+        raise StoreError(f"{path} cannot be read as JSON ({error}): measure it again") from error
     if not isinstance(content, dict):
-        raise StoreError(f"{path} holds no metrics by name: run quality again")
+        raise StoreError(f"{path} holds no metrics by name: measure it again")
     return content
 
 
@@ -186,6 +186,6 @@ def _number(text: str, path: Path, metric: str) -> float | None:
         value = float(text)
     except ValueError as error:
         raise StoreError(
-            f"{path}: {text!r} in the line of {metric!r} is no number: run quality again"
+            f"{path}: {text!r} in the line of {metric!r} is not a number: measure it again"
         ) from error
     return value if math.isfinite(value) else None

@@ -195,7 +195,7 @@ def _of_mask(mask: Source, scan: ScanSpace, *, labelled: bool | None) -> pd.Data
     values = _whole_numbers(mask)
     affine = mask.affine
     if affine is None:
-        # the mask lies in the world of the scan's grid
+        # the mask is in the world of the scan's grid
         corner, step = np.zeros(3), np.eye(3)
         places = scan.world_of_grid(np.stack([corner, *step]), mask.grid)
         lps = np.eye(4)

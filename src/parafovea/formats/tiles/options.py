@@ -25,8 +25,8 @@ INPUT_KEYS = ("opt_v1", "opt_v2", "sar")
 #: Arrays that are taken for what bands should become.
 TRUTH_KEYS = ("opt_v2", "opt_v1")
 
-#: The arrays of a result: refined bands, or class indices.
-REFINED, CLASSES = "opt_v2", "classes"
+#: The array of class indices.
+CLASSES = "classes"
 
 _BASELINE = re.compile(r"N?([0-9]{2})\.?([0-9]{2})", re.IGNORECASE)
 

@@ -1,4 +1,4 @@
-"""Results of tiles as files, and whether one that is there is finished."""
+"""Results of tiles as files, and whether an existing one is finished."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea import __version__
-from parafovea.formats.tiles.options import CLASSES, REFINED
+from parafovea.formats.tiles.options import CLASSES
 from parafovea.formats.tiles.tile import Tile
 from parafovea.formats.tiles.writing import npz_bytes, place_tile
 from parafovea.storage.provenance import current_time, stated_time
+
+#: The array of refined bands.
+REFINED = "opt_v2"
 
 #: Keys of the input's metadata that a result keeps as `processing.earlier`.
 EARLIER = ("stage", "timestamp", "processing")

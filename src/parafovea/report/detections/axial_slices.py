@@ -1,4 +1,4 @@
-"""How a scan's array is turned so that a reader of CT sees what he expects."""
+"""Axial slices of a scan in radiological orientation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AxialSlices:
     flip_down, flip_right : bool
         Whether the indices fall in these directions.
     letters : str
-        Patient's sides at the left, right, top and bottom; empty where nobody knows them.
+        Patient's sides at the left, right, top and bottom; empty where they are unknown.
     """
 
     grid: Grid

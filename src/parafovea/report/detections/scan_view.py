@@ -17,7 +17,7 @@ from parafovea.storage.layout import SampleResults
 from parafovea.storage.provenance import NO_TIME
 from parafovea.storage.store import open_stored
 
-#: What the truth says of a detection on no nodule.
+#: What a detection on no nodule is called.
 _WRONG = "false positive"
 
 RISKS = ("high", "intermediate", "low")
@@ -34,7 +34,7 @@ class DetectionRow:
     risk : str or None
         Its category; None without a calibration.
     truth : str or None
-        What it hit; None where nobody knows.
+        What it hit; None without truth.
     wrong : bool
         Whether it is on no nodule.
     """
