@@ -18,6 +18,7 @@ from parafovea.quality.quality_files import (
     quality_table,
 )
 from parafovea.quality.segmentation.comparison import compare_with_truth
+from parafovea.quality.segmentation.segmentation_metrics import segmentation_paths
 from parafovea.quality.segmentation.uncertainty import profile_probabilities, seam_energy
 from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
 from parafovea.settings.quality import Limit
@@ -71,7 +72,8 @@ def measure_quality(
     names = probabilities.channels or ()
     connectivity, instances = _segmentation(object_store, names, objects)
     counted = [names[index] for index in instances]
-    metrics.check_limits(limits, names, counted)
+    paths = segmentation_paths(names, counted)
+    metrics.check_limits(limits, paths)
     for stored, path in ((class_store, classes), (object_store, objects)):
         if stored.grid != probabilities.grid:
             raise StoreError(
@@ -91,7 +93,7 @@ def measure_quality(
             connectivity=connectivity,
         )
         check()
-    values = {path: measured.get(path) for path in metrics.metric_paths(names, counted)}
+    values = {path: measured.get(path) for path in paths}
     judged = metrics.judge(values, limits)
     provenance = record(
         "measure_quality",

@@ -8,10 +8,11 @@ from parafovea.report.canvas import Drawing, styled
 from parafovea.report.charts import draw_sizes
 from parafovea.report.page import write_page
 from parafovea.report.planes import Voxels, choose_planes
-from parafovea.report.sample_results import SampleResults, read_objects
-from parafovea.report.segmentation.overlays import draw_overlays, view_planes
+from parafovea.report.sample_results import read_objects
+from parafovea.report.segmentation.overlays import draw_overlays, read_planes
 from parafovea.report.segmentation.probability_maps import draw_probabilities
 from parafovea.report.segmentation.sample_view import class_names, view_sample
+from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import open_stored, replacing
 
 
@@ -83,7 +84,7 @@ def _draw(
     volume, prediction = open_stored(results.volume), open_stored(results.prediction)
     classes = class_names(prediction.channels)
     planes = choose_planes(volume.grid, slices, max_pixels)
-    views = view_planes(planes, volume, open_stored(results.classes), truth)
+    views = read_planes(planes, volume, open_stored(results.classes), truth)
     flat = choose_planes(prediction.grid, slices, max_pixels)
     middle = flat[sum(plane.axis == 0 for plane in flat) // 2]
     objects = read_objects(results.object_table)
