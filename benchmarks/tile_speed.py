@@ -23,7 +23,7 @@ from benchmarks.memory_growth import growth
 from benchmarks.samples import Bench
 from benchmarks.table import Limit, Row, ratio_row
 from parafovea.formats.tiles import list_tiles, read_tile
-from parafovea.formats.tiles.results import Maker, write_result
+from parafovea.formats.tiles.results import BAND_FORM, Maker, write_result
 from parafovea.formats.tiles.tile import Tile
 from parafovea.formats.tiles.writing import write_tile
 from parafovea.inference.engines import Engine, Guides, choose_engine
@@ -33,6 +33,7 @@ from parafovea.models.folder import load_model
 from parafovea.runtime.devices import choose_dtype
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.predict_tiles import predict_tiles
+from parafovea.storage.layout import SampleResults
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +154,11 @@ class Folder:
         shutil.rmtree(out, ignore_errors=True)
         return whole(
             lambda: predict_tiles(
-                self.source, self.model, out / "tiles", out / "1.tsv", settings=SETTINGS
+                SampleResults(out).tile_share(1),
+                source=str(self.source),
+                model=str(self.model),
+                settings=SETTINGS,
+                shard=1,
             )
         )()
 
@@ -167,6 +172,7 @@ class Folder:
         model = tile_model(self.model, batch=1)
         maker = Maker(
             kind=model.spec.kind,
+            form=BAND_FORM,
             model=str(self.model),
             weights_sha256=model.spec.weights_sha256,
             classes=model.spec.classes,

@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 from benchmarks.memory_worker import peak_bytes
-from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.predict_tiles import predict_tiles
+from parafovea.storage.layout import SampleResults
 
 
 def main() -> None:
     """Predict all tiles."""
-    source, model, out = map(Path, sys.argv[1:])
-    settings = InferenceSettings(batch_size=8)
-    predict_tiles(source, model, out / "tiles", out / "1.tsv", settings=settings)
+    source, model, out = sys.argv[1:]
+    ledger = SampleResults(Path(out)).tile_share(1)
+    predict_tiles(ledger, source=source, model=model, settings={"batch_size": 8}, shard=1)
     print(json.dumps({"peak_bytes": peak_bytes()}))
 
 

@@ -135,12 +135,12 @@ class Mosaic:
     def export(self, metadata: str = "") -> Mosaic:
         """Write the refined image and its ledger."""
         export_mosaic(
-            str(self.source),
             self.volume,
             self.prediction,
             self.refined,
             self.ledger,
             self.quarantine,
+            source=str(self.source),
             metadata=metadata,
         )
         return self

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from parafovea.geometry.grid import Box, Grid
-from parafovea.report.sample_results import SampleResults
 from parafovea.stages.render_report import render_report
+from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import create
 
 CLASSES = ("background", "mitochondrion", "nucleus")

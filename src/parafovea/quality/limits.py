@@ -6,8 +6,11 @@ from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
 from parafovea.kinds.kind import LayoutName
+from parafovea.quality.detections.detection_metrics import DETECTION_PATHS
 from parafovea.quality.metrics import metric_names
-from parafovea.quality.tiles.metric_names import folder_names
+from parafovea.quality.segmentation.segmentation_metrics import segmentation_paths
+from parafovea.quality.tiles.refined import RefinedTiles
+from parafovea.quality.tiles.segmented import SegmentedTiles
 from parafovea.settings.postprocess import resolve_classes
 
 if TYPE_CHECKING:
@@ -29,16 +32,17 @@ def segmentation_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) ->
     settled = resolve_classes(task.block("postprocess").classes, recipe.classes)
     classes = zip(recipe.classes[1:], settled, strict=True)
     instances = [label for label, each in classes if each.instances]
-    metrics = list(metric_names(recipe.classes, instances)) if "volume" in layouts else []
-    metrics += folder_names("segmentation", recipe.classes) if "tiles" in layouts else ()
-    return tuple(dict.fromkeys(metrics))
+    paths = list(segmentation_paths(recipe.classes, instances)) if "volume" in layouts else []
+    if "tiles" in layouts:
+        paths += SegmentedTiles(recipe.classes, recipe.bands).folder_paths
+    return metric_names(dict.fromkeys(paths))
 
 
 def detection_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:
     """Return the metrics of a detection; as `segmentation_metrics`."""
-    return metric_names(recipe.classes, (), kind="detection")
+    return metric_names(DETECTION_PATHS)
 
 
 def refinement_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:
     """Return the metrics of a refinement; as `segmentation_metrics`."""
-    return folder_names("refinement")
+    return metric_names(RefinedTiles(recipe.classes, recipe.bands).folder_paths)

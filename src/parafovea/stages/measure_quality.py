@@ -19,6 +19,7 @@ from parafovea.quality.quality_files import (
     quality_table,
 )
 from parafovea.quality.segmentation.comparison import compare_with_truth
+from parafovea.quality.segmentation.segmentation_metrics import segmentation_paths
 from parafovea.quality.segmentation.uncertainty import profile_probabilities, seam_energy
 from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
 from parafovea.settings.quality import Limit
@@ -76,7 +77,8 @@ def measure_quality(
     connectivity, instances = _segmentation(object_store, names, objects)
     counted = [names[index] for index in instances]
     ranges = {name: Limit.model_validate(each) for name, each in limits.items()}
-    metrics.check_limits(ranges, names, counted)
+    paths = segmentation_paths(names, counted)
+    metrics.check_limits(ranges, paths)
     for stored, path in ((class_store, classes), (object_store, objects)):
         if stored.grid != probabilities.grid:
             raise StoreError(
@@ -98,7 +100,7 @@ def measure_quality(
             connectivity=connectivity,
         )
         check()
-    values = {path: measured.get(path) for path in metrics.metric_paths(names, counted)}
+    values = {path: measured.get(path) for path in paths}
     judged = metrics.judge(values, ranges)
     provenance = record(
         "measure_quality",

@@ -12,7 +12,7 @@ from parafovea.report.charts import draw_sizes
 from parafovea.report.page import write_page
 from parafovea.report.planes import choose_planes
 from parafovea.report.sample_results import read_objects
-from parafovea.report.segmentation.overlays import draw_overlays, view_planes
+from parafovea.report.segmentation.overlays import draw_overlays, read_planes
 from parafovea.report.segmentation.probability_maps import draw_probabilities
 from parafovea.report.segmentation.sample_view import (
     SegmentationResults,
@@ -105,7 +105,7 @@ def _draw(
     classes = class_names(prediction.channels)
     slices, max_pixels = settings.slices, settings.max_pixels
     planes = choose_planes(volume.grid, slices, max_pixels)
-    views = view_planes(planes, volume, open_stored(results.classes), labels)
+    views = read_planes(planes, volume, open_stored(results.classes), labels)
     flat = choose_planes(prediction.grid, slices, max_pixels)
     middle = flat[sum(plane.axis == 0 for plane in flat) // 2]
     objects = read_objects(results.object_table)

@@ -167,7 +167,7 @@ def _file(name: str, root: Path) -> Path | None:
 
 @functools.cache
 def _data(folder: Path) -> tuple[Path, ...]:
-    """Return the sorted files of a package that are no code, those of its subpackages excluded."""
+    """Return the sorted files of a package that are not code, without those of its subpackages."""
     found: list[Path] = []
     for path in sorted(folder.iterdir()):
         if path.is_dir():

@@ -51,6 +51,158 @@ def in_sample(*parts: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleResults:
+    """Where the results of a sample are.
+
+    Parameters
+    ----------
+    folder : Path
+        `results/{sample}`.
+    """
+
+    folder: Path
+
+    @property
+    def volume(self) -> Path:
+        """The normalized image, (z, y, x) or (band, z, y, x)."""
+        return self.folder / VOLUME
+
+    def features(self, augmentation: str = "") -> Path:
+        """Return the store of the features, of an augmented view if one is named."""
+        return self._view(augmentation) / FEATURES
+
+    def context(self, augmentation: str = "") -> Path:
+        """Return the store of the context features, of an augmented view if one is named."""
+        return self._view(augmentation) / CONTEXT
+
+    def _view(self, augmentation: str) -> Path:
+        return self.folder / VIEWS / augmentation if augmentation else self.folder
+
+    def shard(self, number: int) -> Path:
+        """Return the store of a shard's sums; shards are counted from 1."""
+        return self.folder / SHARDS / f"{number}.zarr"
+
+    @property
+    def prediction(self) -> Path:
+        """Probabilities, (class, z, y, x)."""
+        return self.folder / PREDICTION
+
+    @property
+    def classes(self) -> Path:
+        """Class index of each voxel, (z, y, x)."""
+        return self.folder / CLASSES
+
+    @property
+    def objects(self) -> Path:
+        """Object id of each voxel, (z, y, x)."""
+        return self.folder / OBJECTS
+
+    @property
+    def object_table(self) -> Path:
+        """One line for each object."""
+        return self.folder / OBJECT_TABLE
+
+    @property
+    def detections(self) -> Path:
+        """The detections of a scan, as JSON."""
+        return self.folder / DETECTIONS
+
+    @property
+    def detection_table(self) -> Path:
+        """One line for each detection."""
+        return self.folder / DETECTION_TABLE
+
+    @property
+    def heatmap(self) -> Path:
+        """The heatmap in the scan's own voxels."""
+        return self.folder / HEATMAP
+
+    @property
+    def refined(self) -> Path:
+        """The refined mosaic."""
+        return self.folder / REFINED
+
+    @property
+    def tiles(self) -> Path:
+        """Folder of the predicted tiles."""
+        return self.folder / TILES
+
+    def tile_share(self, number: int) -> Path:
+        """Return the table of a share of the tiles; shares are counted from 1."""
+        return self.folder / SHARDS / f"{number}.tsv"
+
+    @property
+    def ledger(self) -> Path:
+        """One line for each finished tile."""
+        return self.folder / LEDGER
+
+    @property
+    def quarantine(self) -> Path:
+        """One line for each invalid tile."""
+        return self.folder / QUARANTINE
+
+    @property
+    def quality(self) -> Path:
+        """Metrics, nested, with their provenance."""
+        return self.folder / QUALITY
+
+    @property
+    def quality_table(self) -> Path:
+        """One line for each metric, with its limits."""
+        return self.folder / QUALITY_TABLE
+
+    @property
+    def tile_quality(self) -> Path:
+        """One line for each finished tile, with its own metrics."""
+        return self.folder / TILE_QUALITY
+
+    @property
+    def page(self) -> Path:
+        """The sample's page."""
+        return self.folder / PAGE
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the page's pictures."""
+        return self.folder / FIGURES
+
+    @property
+    def overlays(self) -> Path:
+        """Planes with the classes laid over."""
+        return self.figures / "overlays.png"
+
+    @property
+    def probabilities(self) -> Path:
+        """Maps of the class probabilities."""
+        return self.figures / "probabilities.png"
+
+    @property
+    def sizes(self) -> Path:
+        """Distribution of the object sizes."""
+        return self.figures / "sizes.png"
+
+    @property
+    def visualization(self) -> Path:
+        """Slices through the most confident detections."""
+        return self.folder / VISUALIZATION
+
+    @property
+    def confidences(self) -> Path:
+        """Distribution of the detections' confidences."""
+        return self.folder / CONFIDENCES
+
+    @property
+    def scene(self) -> Path:
+        """The detections in three dimensions, as a page."""
+        return self.folder / SCENE
+
+    @property
+    def document(self) -> Path:
+        """The report of the detections as PDF."""
+        return self.folder / DOCUMENT
+
+
+@dataclass(frozen=True, slots=True)
 class Removal:
     """One result that was, or would be, removed.
 

@@ -10,12 +10,11 @@ from typing import Any
 import pandas as pd
 
 from parafovea.geometry.grid import Grid
-from parafovea.report.canvas import Drawing
+from parafovea.report.canvas import Drawing, open_drawing
 from parafovea.report.palette import class_colours
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
 from parafovea.report.sample_results import (
     Metric,
-    SampleResults,
     Verdict,
     read_metrics,
     read_objects,
@@ -23,6 +22,7 @@ from parafovea.report.sample_results import (
     verdict,
 )
 from parafovea.report.units import equivalent_diameter, grid_facts, length_text, volume_text
+from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import open_stored
 
 #: Objects listed on a page.
@@ -123,6 +123,25 @@ class SampleView:
     def metric(self, name: str) -> Metric | None:
         """Return the metric of a name, or None where this sample has none."""
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+def cohort_view(results: SampleResults, *, sample: str, task: str) -> SampleView:
+    """Gather what the page of all samples shows of a segmented volume.
+
+    Parameters
+    ----------
+    results : SampleResults
+        Its results, those of `render_report` included.
+    sample, task
+        As for `view_sample`.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing or damaged.
+    """
+    pictures = (results.overlays, results.probabilities, results.sizes)
+    return view_sample(results, [open_drawing(path) for path in pictures], sample=sample, task=task)
 
 
 def view_sample(

@@ -1,4 +1,4 @@
-"""How a scan's array is turned so that a reader of CT sees what he expects."""
+"""Axial slices of a scan in radiological orientation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class AxialView:
+class AxialSlices:
     """Axial slices with the patient's right on the left and the front on top.
 
     Parameters
@@ -27,7 +27,7 @@ class AxialView:
     flip_down, flip_right : bool
         Whether the indices fall in these directions.
     letters : str
-        Patient's sides at the left, right, top and bottom; empty where nobody knows them.
+        Patient's sides at the left, right, top and bottom; empty where they are unknown.
     """
 
     grid: Grid
@@ -39,7 +39,7 @@ class AxialView:
     letters: str = ""
 
     @classmethod
-    def of(cls, grid: Grid, affine: Array | None) -> AxialView:
+    def of(cls, grid: Grid, affine: Array | None) -> AxialSlices:
         """Return the view of a scan.
 
         Parameters
@@ -93,12 +93,12 @@ class AxialView:
         )
 
 
-def choose_slices(axial: AxialView, indices: Array, count: int) -> list[int]:
+def choose_slices(axial: AxialSlices, indices: Array, count: int) -> list[int]:
     """Return the slices that are drawn, as indices along the axial axis.
 
     Parameters
     ----------
-    axial : AxialView
+    axial : AxialSlices
         The scan.
     indices : (n, 3) float64
         Voxels of the detections along z, y, x, the most confident first.

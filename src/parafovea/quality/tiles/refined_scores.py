@@ -1,31 +1,26 @@
-"""Scores of tiles, one by one, and of all of them together; memory does not grow."""
+"""Scores of refined tiles, one by one, and of all of them together; memory does not grow."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from parafovea.errors import StoreError, TileError
-from parafovea.quality import metrics
+from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.metrics import Path, Value
-from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
-from parafovea.quality.tiles import image_metrics as edges
-from parafovea.quality.tiles import image_metrics as fidelity
-from parafovea.quality.tiles import image_metrics as spectral
-from parafovea.quality.tiles.metric_names import (
+from parafovea.quality.tiles import image_metrics
+from parafovea.quality.tiles.measures import TileRow
+from parafovea.quality.tiles.refined import (
     COMPARISONS,
+    FOLDER_PATHS,
     GAINS,
     TARGETS,
-    TileKind,
-    folder_paths,
+    TILE_PATHS,
     measures_of,
-    tile_paths,
 )
-from parafovea.quality.tiles.quality_tables import TileEntry
 from parafovea.quality.tiles.tile_arrays import TileFiles
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +33,7 @@ class TileScore:
     Parameters
     ----------
     values : dict
-        By the paths of `tile_paths`; None where a metric is not defined for this tile.
+        By the paths of `TILE_PATHS`; None where a metric is not defined for this tile.
     sums : dict
         Squared error and number of values, by comparison and "rmse" or "ndvi_rmse".
     pixels : int
@@ -74,7 +69,7 @@ def score_tile(
     Returns
     -------
     TileScore
-        With all paths of `tile_paths`.
+        With all paths of `TILE_PATHS`.
     """
     known = [each for each in (refined, source, truth) if each is not None]
     # a pixel counts in all comparisons or in none, so that their numbers can be compared
@@ -82,7 +77,7 @@ def score_tile(
     if valid is not None:
         inside &= valid
     chosen = None if inside.all() else inside
-    values: dict[Path, float | None] = dict.fromkeys(tile_paths("refinement"))
+    values: dict[Path, float | None] = dict.fromkeys(TILE_PATHS)
     sums = {}
     pairs: dict[str, tuple[Array | None, Array | None]] = {
         "preservation": (refined, source),
@@ -95,9 +90,9 @@ def score_tile(
             continue
         for path, value in _compared(image, reference, chosen, truth=name != "preservation"):
             values[(name, *path)] = value
-        sums[name, "rmse"] = spectral.squared_error(image, reference, chosen)
-        sums[name, "ndvi_rmse"] = spectral.squared_error(
-            spectral.ndvi(image), spectral.ndvi(reference), chosen
+        sums[name, "rmse"] = image_metrics.squared_error(image, reference, chosen)
+        sums[name, "ndvi_rmse"] = image_metrics.squared_error(
+            image_metrics.ndvi(image), image_metrics.ndvi(reference), chosen
         )
     for path in GAINS[:2]:
         after, before = (values[name, path[1]] for name in ("accuracy", "accuracy_input"))
@@ -108,21 +103,21 @@ def score_tile(
 def _compared(
     image: Array, reference: Array, valid: Array | None, *, truth: bool
 ) -> list[tuple[Path, float | None]]:
-    bands = image[spectral.NIR], reference[spectral.NIR]
-    bias = spectral.band_bias(image, reference, valid)
+    bands = image[image_metrics.NIR], reference[image_metrics.NIR]
+    bias = image_metrics.band_bias(image, reference, valid)
     found: list[tuple[Path, float | None]] = [
-        (("ndvi_rmse",), spectral.ndvi_rmse(image, reference, valid)),
-        (("edge_correlation",), edges.edge_correlation(*bands, valid)),
-        (("edge_displacement",), edges.edge_displacement(*bands, valid)),
-        (("evi_rmse",), spectral.evi_rmse(image, reference, valid)),
-        (("spectral_angle",), spectral.spectral_angle(image, reference, valid)),
-        (("rmse",), spectral.rmse(image, reference, valid)),
+        (("ndvi_rmse",), image_metrics.ndvi_rmse(image, reference, valid)),
+        (("edge_correlation",), image_metrics.edge_correlation(*bands, valid)),
+        (("edge_displacement",), image_metrics.edge_displacement(*bands, valid)),
+        (("evi_rmse",), image_metrics.evi_rmse(image, reference, valid)),
+        (("spectral_angle",), image_metrics.spectral_angle(image, reference, valid)),
+        (("rmse",), image_metrics.rmse(image, reference, valid)),
     ]
     if bias is not None:
-        found += [(("bias", n), value) for n, value in zip(spectral.BANDS, bias, strict=True)]
+        found += [(("bias", n), value) for n, value in zip(image_metrics.BANDS, bias, strict=True)]
     if truth:
-        found.append((("psnr",), fidelity.psnr(image, reference, valid)))
-        found.append((("ssim",), fidelity.ssim(image, reference, valid)))
+        found.append((("psnr",), image_metrics.psnr(image, reference, valid)))
+        found.append((("ssim",), image_metrics.ssim(image, reference, valid)))
     return found
 
 
@@ -171,81 +166,39 @@ class TileTally:
             self._mean((path[0], "target_met", path[1])).add(float(met))
 
     def values(self, counts: Mapping[Path, Value]) -> dict[Path, Value]:
-        """Return the metrics of all tiles, by the paths of `folder_paths`.
+        """Return the metrics of all tiles, by the paths of `FOLDER_PATHS`.
 
         Parameters
         ----------
         counts : mapping of path to int
             What was counted beside the scores.
         """
-        values: dict[Path, Value] = dict.fromkeys(folder_paths("refinement"))
+        values: dict[Path, Value] = dict.fromkeys(FOLDER_PATHS)
         values |= {path: mean.value for path, mean in self._means.items()}
         for (name, measure), mean in self._sums.items():
             pooled = None if mean.value is None else math.sqrt(mean.value)
             values[name, "pooled", measure] = pooled
             if measure == "rmse" and ("psnr",) in measures_of(name):
-                values[name, "pooled", "psnr"] = fidelity.psnr_of(pooled)
+                values[name, "pooled", "psnr"] = image_metrics.psnr_of(pooled)
         values |= {(name, "flat_tiles"): count for name, count in self._flat.items()}
         return values | dict(counts)
 
 
-#: In a tile of classes: nobody knows. Such pixels do not count.
-UNKNOWN = 255
-
-
-@dataclass(frozen=True, slots=True)
-class TileRow:
-    """What is known of one tile.
+class RefinedScorer:
+    """Scores refined tiles; see `TileScorer`.
 
     Parameters
     ----------
-    values : mapping of path to float or None
-        Its metrics, by the paths of `tile_paths`.
-    judged : bool
-        Whether there is truth.
-    pixels : int
-        Pixels that counted.
-    """
-
-    values: Mapping[metrics.Path, float | None]
-    judged: bool
-    pixels: int
-
-
-class TileScorer(Protocol):
-    """Scores tiles one by one, and keeps what all of them together need."""
-
-    def score(self, entry: TileEntry) -> TileRow:
-        """Read a tile and score it."""
-
-    def totals(self, counts: Mapping[metrics.Path, Value]) -> dict[metrics.Path, Value]:
-        """Return the metrics of all tiles, by the paths of `folder_paths`."""
-
-    def details(self) -> dict[str, Any]:
-        """Return what else `quality.json` should say of all tiles."""
-
-
-def scorer_of(kind: TileKind, files: TileFiles, *, classes: Sequence[str] = ()) -> TileScorer:
-    """Return the scorer of a kind of tiles.
-
-    Parameters
-    ----------
-    kind : str
-        Of the task.
     files : TileFiles
         Reads the tiles.
-    classes : sequence of str
-        All class names of a segmentation, the background first.
     """
-    return _Segmented(files, classes) if kind == "segmentation" else _Refined(files)
 
-
-class _Refined:
     def __init__(self, files: TileFiles) -> None:
         self._files = files
         self._tally = TileTally()
 
     def score(self, entry: TileEntry) -> TileRow:
+        """Read a tile and score it."""
         source = self._files.read_input(entry)
         refined = self._files.read_refined(entry)
         truth = self._files.read_optical_truth(entry)
@@ -255,53 +208,10 @@ class _Refined:
         self._tally.add(score)
         return TileRow(score.values, truth is not None, score.pixels)
 
-    def totals(self, counts: Mapping[metrics.Path, Value]) -> dict[metrics.Path, Value]:
+    def totals(self, counts: Mapping[Path, Value]) -> dict[Path, Value]:
+        """Return the metrics of all tiles."""
         return self._tally.values(counts)
 
     def details(self) -> dict[str, Any]:
+        """Return nothing: the metrics are all."""
         return {}
-
-
-class _Segmented:
-    def __init__(self, files: TileFiles, classes: Sequence[str]) -> None:
-        self._files, self._classes = files, tuple(classes)
-        self._confusion = np.zeros((len(classes), len(classes)), np.int64)
-
-    def score(self, entry: TileEntry) -> TileRow:
-        found = self._files.read_classes(entry)
-        truth = self._files.read_class_truth(entry)
-        if (wrong := self._beyond(found)) is not None:
-            raise StoreError(f"{entry.output} holds class {wrong}: run predict_tiles again")
-        values: dict[metrics.Path, float | None] = dict.fromkeys(
-            tile_paths("segmentation", self._classes)
-        )
-        if truth is None:
-            return TileRow(values, False, int((found != UNKNOWN).sum()))
-        if (wrong := self._beyond(truth)) is not None:
-            raise TileError(
-                f"the truth of tile {entry.name!r} holds class {wrong}, but the classes are 0 to "
-                f"{len(self._classes) - 1} ({', '.join(self._classes)}), and {UNKNOWN} where "
-                "nobody knows: map its values to these"
-            )
-        known = (truth != UNKNOWN) & (found != UNKNOWN)
-        confusion = confusion_matrix(truth[known], found[known], len(self._classes))
-        self._confusion += confusion
-        overlap = overlap_metrics(confusion, self._classes)
-        values = {path: overlap[path] for path in values}
-        return TileRow(values, True, int(known.sum()))
-
-    def totals(self, counts: Mapping[metrics.Path, Value]) -> dict[metrics.Path, Value]:
-        paths = folder_paths("segmentation", self._classes)
-        values: dict[metrics.Path, Value] = dict.fromkeys(paths)
-        if self._confusion.any():
-            values |= overlap_metrics(self._confusion, self._classes)
-        return values | {("pixels",): int(self._confusion.sum())} | dict(counts)
-
-    def details(self) -> dict[str, Any]:
-        # rows are true, columns found
-        return {"confusion": self._confusion.tolist()}
-
-    def _beyond(self, labels: np.ndarray[Any, Any]) -> int | None:
-        """Return a label that is no class, if there is one."""
-        wrong = labels[(labels != UNKNOWN) & ((labels < 0) | (labels >= len(self._classes)))]
-        return int(wrong[0]) if wrong.size else None
