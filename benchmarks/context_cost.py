@@ -34,7 +34,16 @@ def _predict(inputs: ModelInputs, spec: ModelSpec, model: Path, sums: Path) -> N
     """Run the stages that depend on the context, from the volume to the sums."""
     extract_local(inputs, spec)
     extract_context(inputs, spec)
-    infer_shard(inputs, model, sums, shard=1, settings=InferenceSettings())
+    settings = InferenceSettings()
+    infer_shard(
+        inputs.volume,
+        inputs.features,
+        inputs.context,
+        sums=sums,
+        model=model,
+        shard=1,
+        settings=settings,
+    )
 
 
 def _wider(spec: ModelSpec) -> ModelSpec:

@@ -20,7 +20,7 @@ from parafovea.inference.shard import Shard, open_sums
 from parafovea.inference.window_loop import predicted
 from parafovea.models.folder import load_model
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.runtime.devices import choose_dtype
 from parafovea.settings.inference import InferenceSettings
 
@@ -77,7 +77,7 @@ def assembled(shard: Shard, predictor: Predictor) -> Assembled:
     return [predictor.assemble(region, boxes[i : i + size]) for i in range(0, len(boxes), size)]
 
 
-def _prepared(network: PreparedUNet, batches: Assembled, *, calls: int) -> float:
+def _prepared(network: InferenceUNet, batches: Assembled, *, calls: int) -> float:
     """Run the engine's network alone over resident batches; return the seconds."""
     with torch.inference_mode():
         start = time.perf_counter()

@@ -93,7 +93,16 @@ def _repeat(stored: Stored, output: Path, *, times: int) -> None:
 def ours(folder: Path, model: Path, *, overlap: float) -> dict[str, int]:
     """Run infer_shard and blend_shards; return the peak after each."""
     sums = folder / "sums.zarr"
-    infer_shard(_inputs(folder), model, sums, shard=1, settings=InferenceSettings(overlap=overlap))
+    inputs, settings = _inputs(folder), InferenceSettings(overlap=overlap)
+    infer_shard(
+        inputs.volume,
+        inputs.features,
+        inputs.context,
+        sums=sums,
+        model=model,
+        shard=1,
+        settings=settings,
+    )
     inferred = peak_bytes()
     blend_shards([sums], folder / "prediction.ome.zarr")
     return {"infer_peak_bytes": inferred, "peak_bytes": peak_bytes()}

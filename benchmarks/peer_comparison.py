@@ -50,7 +50,16 @@ class _Ours:
         sums = self.bench.scratch / f"sums_{self.precision}.zarr"
         # Equal weights, as MONAI's default has them.
         settings = InferenceSettings(overlap=OVERLAP, blending="constant", precision=self.precision)
-        infer_shard(self.inputs, self.bench.model, sums, shard=1, settings=settings)
+        inputs = self.inputs
+        infer_shard(
+            inputs.volume,
+            inputs.features,
+            inputs.context,
+            sums=sums,
+            model=self.bench.model,
+            shard=1,
+            settings=settings,
+        )
         blend_shards([sums], self.output)
 
 

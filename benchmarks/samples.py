@@ -130,8 +130,8 @@ def make_volume(folder: Path, spec: ModelSpec, *, shape: Shape) -> ModelInputs:
     )
     volume = folder / "volume.ome.zarr"
     resample_volume(
-        str(image),
         volume,
+        source=str(image),
         spacing=spec.spacing,
         unit=spec.unit,
         normalization=spec.normalization,

@@ -66,9 +66,9 @@ def train(folder: Path, edge: int) -> None:
     """Train the network on two small volumes of other seeds."""
     from parafovea.settings.training import TrainingSettings
     from parafovea.stages.train_model import train_model
-    from parafovea.training.samples import TrainingSample
 
-    samples = []
+    samples: list[dict[str, str]] = []
+    learned: list[ModelInputs] = []
     for seed in (1, 2):
         place = folder / f"learned_{seed}"
         place.mkdir()
@@ -79,22 +79,26 @@ def train(folder: Path, edge: int) -> None:
         balls.write(truth, grid, truth=True)
         for stage in (resample, features, context):
             stage(place, 0)
-        samples.append(TrainingSample(f"learned_{seed}", inputs_of(place), str(truth)))
+        samples.append({"name": place.name, "truth": str(truth)})
+        learned.append(inputs_of(place))
     settings = TrainingSettings(
         recipe=RECIPE,
-        samples=(samples[0].name,),
-        validation=(samples[1].name,),
+        samples=(samples[0]["name"],),
+        validation=(samples[1]["name"],),
         steps=100,
         validate_every=100,
         learning_rate=1e-2,
     )
     train_model(
-        folder / MODEL,
-        training=samples[:1],
-        validation=samples[1:],
-        settings=settings,
+        [each.volume for each in learned],
+        [each.features for each in learned],
+        [each.context for each in learned if each.context is not None],
+        model=folder / MODEL,
         name="balls",
+        samples=samples,
+        settings=settings,
         checkpoints=folder / "checkpoints",
+        objective="parafovea.training.objectives.segmentation:SegmentationObjective",
     )
 
 
@@ -103,8 +107,8 @@ def resample(folder: Path, edge: int) -> None:
     from parafovea.stages.resample_volume import resample_volume
 
     resample_volume(
-        str(folder / SOURCE),
         inputs_of(folder).volume,
+        source=str(folder / SOURCE),
         spacing=RECIPE.spacing,
         unit=RECIPE.unit,
         normalization=RECIPE.normalization,
@@ -135,10 +139,13 @@ def infer(folder: Path, edge: int) -> None:
     """Stage infer, as one shard, without overlap: 1024³ voxels are 4,096 windows."""
     from parafovea.stages.infer_shard import infer_shard
 
+    inputs = inputs_of(folder)
     infer_shard(
-        inputs_of(folder),
-        folder / MODEL,
-        folder / "1.zarr",
+        inputs.volume,
+        inputs.features,
+        inputs.context,
+        sums=folder / "1.zarr",
+        model=folder / MODEL,
         shard=1,
         settings=InferenceSettings(window=WINDOW, overlap=0, shards=1),
     )
@@ -162,7 +169,7 @@ def segment(folder: Path, edge: int) -> None:
         folder / "objects.ome.zarr",
         folder / "objects.tsv",
         method="argmax",
-        classes={"ball": ClassSettings(min_voxels=100)},
+        class_settings={"ball": ClassSettings(min_voxels=100)},
     )
 
 

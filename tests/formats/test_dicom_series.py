@@ -335,8 +335,8 @@ def test_the_grid_is_planned_from_headers_alone(tmp_path):
 def test_nothing_of_the_patient_reaches_a_result(tmp_path):
     write_series(tmp_path / "scan", VOLUME)
     resample_volume(
-        str(tmp_path / "scan"),
         tmp_path / "volume.ome.zarr",
+        source=str(tmp_path / "scan"),
         spacing=(2.0, 1.0, 1.0),
         unit="millimeter",
         normalization=Normalization(method="window", low=-1000, high=400),

@@ -78,8 +78,8 @@ def test_a_volume_is_not_written_where_its_source_went_missing_halfway(
     monkeypatch.setattr(stage, "tracked", losing)
     with pytest.raises(SourceError, match=r"raw\.zarr changed or disappeared"):
         stage.resample_volume(
-            str(image),
             tmp_path / "volume.ome.zarr",
+            source=str(image),
             metadata="spacing=16,16,16 unit=nanometer",
             spacing=(16, 16, 16),
             unit="nanometer",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import infer, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.geometry.grid import Grid
 from parafovea.models.model_json import read_spec
@@ -18,7 +18,6 @@ from parafovea.planning.forecast import forecast
 from parafovea.planning.work import Work
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +37,7 @@ def test_stages_store_the_bytes_that_are_planned(tmp_path, dimensions, context):
     inputs = tiny_inputs(tmp_path, shape, recipe)
     model = tiny_model(tmp_path / "model", recipe)
     settings = InferenceSettings(overlap=0.5, precision="float32", shards=1)
-    infer_shard(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
+    infer(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
     blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.ome.zarr")
     planned = stored_bytes(Work(Grid(shape, recipe.spacing), recipe, settings))
 

@@ -24,7 +24,7 @@ from tiny_sample import tiny_model, tiny_refinement
 
 from parafovea.errors import SourceError
 from parafovea.formats.tiles.writing import write_tile
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.collect_tiles import collect_tiles
 from parafovea.stages.predict_tiles import TileCounts, predict_tiles
@@ -527,17 +527,17 @@ def test_a_batch_that_does_not_fit_memory_is_halved_and_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run(source, model, tmp_path / "wanted", settings={"batch_size": 1})
-    usual, calls = PreparedUNet.forward, []
+    usual, calls = InferenceUNet.forward, []
 
     def forward(
-        self: PreparedUNet, features: torch.Tensor, guides: Any = None, conditions: Any = None
+        self: InferenceUNet, features: torch.Tensor, guides: Any = None, conditions: Any = None
     ) -> torch.Tensor:
         calls.append(len(features))
         if len(features) > 1:
             torch.empty(2**58)
         return usual(self, features, guides, conditions)
 
-    monkeypatch.setattr(PreparedUNet, "forward", forward)
+    monkeypatch.setattr(InferenceUNet, "forward", forward)
     with caplog.at_level(logging.INFO):
         counts = run(source, model, tmp_path / "out")
     # the first batch fails once, and what did fit is kept for all that follow

@@ -4,10 +4,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from PIL import Image
-from report_results import CLASSES, OBJECTS, write_results
+from report_results import CLASSES, OBJECTS, render_sample, write_results
 
 from parafovea.errors import ConfigError, StoreError
-from parafovea.stages.render_report import render_report
 from parafovea.stages.summarize_cohort import CohortSample, summarize_cohort
 
 HEADER = "metric\tvalue\tminimum\tmaximum\tpassed\n"
@@ -48,8 +47,7 @@ def rendered(tmp_path_factory):
         "scan": scan,
     }.items():
         results = write_results(root / name, shape=(4, 24, 24), **options)
-        html = results.folder / "report.html"
-        render_report(results, html, figures=results.figures, sample=name, slices=1)
+        render_sample(results, sample=name, settings={"slices": 1})
     return root
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, PngImagePlugin
-from report_results import write_results
+from report_results import render_sample, write_results
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import Grid
@@ -18,7 +18,6 @@ from parafovea.postprocess.detection.detection_files import (
 )
 from parafovea.quality.detections.detector_score import evaluate_detections
 from parafovea.stages.detect_nodules import write_detections
-from parafovea.stages.render_report import render_report
 from parafovea.stages.summarize_cohort import CohortSample, summarize_cohort
 from parafovea.storage.store import create
 
@@ -146,8 +145,7 @@ def test_detections_of_all_scans_are_one_table_and_no_scan_has_objects(cohort):
 
 def test_both_kinds_stand_on_one_page(cohort):
     results = write_results(cohort.root / "cell", shape=(4, 24, 24))
-    html = results.folder / "report.html"
-    render_report(results, html, figures=results.figures, sample="cell", slices=1)
+    render_sample(results, sample="cell", settings={"slices": 1})
     cohort.samples["cell"] = CohortSample(
         task="em", folder=results.folder, page=SAMPLE_PAGE, objects=True
     )

@@ -4,14 +4,13 @@ import shutil
 
 import pandas as pd
 import pytest
-from report_results import write_results
+from report_results import render_sample, write_results
 from test_render_tiles import measured, render
 from tile_results import SEGMENTED
 
 from parafovea.report.cohort import MOST_PANELS, headline_metrics, other_metrics
 from parafovea.report.sample_results import Metric
 from parafovea.settings.quality import Limit
-from parafovea.stages.render_report import render_report
 from parafovea.stages.summarize_cohort import summarize_cohort
 
 #: By sample: its task, what gathers its part of the page, and which table it has.
@@ -32,8 +31,7 @@ def cohort(tmp_path_factory):
     amazon = measured(root / "amazon", how=SEGMENTED, count=3)
     render(amazon, SEGMENTED)
     cell = write_results(root / "cell", shape=(4, 24, 24))
-    html = cell.folder / "report.html"
-    render_report(cell, html, figures=cell.figures, sample="cell", slices=1)
+    render_sample(cell, sample="cell", settings={"slices": 1})
     folders = {"iowa": iowa.ledger.parent, "cell": cell.folder, "amazon": amazon.ledger.parent}
     samples = {
         name: {"task": task, "folder": str(folders[name]), "page": page, table: True}

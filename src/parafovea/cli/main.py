@@ -215,13 +215,13 @@ def phantom(
             output / f"{stem}{suffix}",
             output / f"{stem}_truth{suffix}",
             output / f"{stem}_objects{suffix}",
+            output / f"{stem}_regions{suffix}" if scan else None,
+            output / f"{stem}_nodules.csv" if scan else None,
             kind=kind,
             seed=seed,
             shape=shape or size.shape,
             spacing=spacing or size.spacing,
             unit=size.unit,
-            regions=output / f"{stem}_regions{suffix}" if scan else None,
-            nodules=output / f"{stem}_nodules.csv" if scan else None,
         )
     console.print(f"{escape(str(output / stem))}{suffix}, its truth and its objects are made.")
 

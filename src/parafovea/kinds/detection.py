@@ -153,6 +153,7 @@ KIND = Kind(
     name="detection",
     meaning="a heatmap and the detections in it",
     scores="a heatmap for each thing to find (sigmoid)",
+    classes="names of what is found, without a background",
     blocks={
         "detection": "parafovea.settings.postprocess:DetectionSettings",
         "triage": "parafovea.settings.postprocess:TriageSettings",

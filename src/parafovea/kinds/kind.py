@@ -28,6 +28,8 @@ class Kind:
         What its result is, for the parameter table.
     scores : str
         What the network's scores mean, for the parameter table.
+    classes : str
+        What the recipe's `classes` name, for the parameter table.
     exclusive : bool
         Every voxel is of exactly one class, the first of which is the background: a softmax makes
         the output of the scores. Else each class has a sigmoid of its own.
@@ -70,6 +72,7 @@ class Kind:
     name: str
     meaning: str
     scores: str
+    classes: str = "names of the output's channels"
     exclusive: bool = False
     residual: bool = False
     check_recipe: Callable[[Recipe], None] = field(default=lambda _: None)

@@ -77,6 +77,7 @@ KIND = Kind(
     name="refinement",
     meaning="the same bands, better",
     scores="reflectances, or others of the range 0 to 1",
+    classes="the output's bands",
     residual=True,
     check_recipe=_check,
     stages={"volume": (export_mosaic, measure_tiles, render_tiles), "tiles": TILE_STAGES},

@@ -144,6 +144,7 @@ KIND = Kind(
     name="segmentation",
     meaning="classes and objects",
     scores="every voxel is of one class (softmax)",
+    classes="class names, the first is the background, at least 2",
     exclusive=True,
     check_recipe=_check,
     blocks={

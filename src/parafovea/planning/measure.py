@@ -151,7 +151,14 @@ def _seconds(
     seconds.append(
         _timed(
             lambda: infer_shard(
-                inputs, model, folder / "1.zarr", shard=1, settings=settings, overrides=overrides
+                inputs.volume,
+                inputs.features,
+                inputs.context,
+                sums=folder / "1.zarr",
+                model=model,
+                shard=1,
+                settings=settings,
+                overrides=overrides,
             )
         )
     )

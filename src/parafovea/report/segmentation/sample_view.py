@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -26,6 +27,29 @@ from parafovea.storage.store import open_stored
 
 #: Objects listed on a page.
 LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationResults:
+    """Where the results of a segmentation lie.
+
+    Parameters
+    ----------
+    volume, prediction, classes, objects : Path
+        Stores of `resample_volume`, `blend_shards` and `segment_objects`.
+    object_table : Path
+        Table of `segment_objects`.
+    quality, quality_table : Path
+        JSON and table of `measure_quality`.
+    """
+
+    volume: Path
+    prediction: Path
+    classes: Path
+    objects: Path
+    object_table: Path
+    quality: Path
+    quality_table: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +145,7 @@ def cohort_view(results: SampleResults, *, sample: str, task: str) -> SampleView
 
 
 def view_sample(
-    results: SampleResults,
+    results: SegmentationResults | SampleResults,
     drawings: Sequence[Drawing],
     *,
     sample: str,
@@ -132,7 +156,7 @@ def view_sample(
 
     Parameters
     ----------
-    results : SampleResults
+    results : SegmentationResults or SampleResults
         Where its files lie.
     drawings : sequence of Drawing
         Its pictures.

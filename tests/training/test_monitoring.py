@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from parafovea.training.loss_curve import draw_curve
+from parafovea.training.monitoring import draw_curve
 
 
 def test_the_same_history_is_the_same_picture(tmp_path: Path) -> None:

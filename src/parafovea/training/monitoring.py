@@ -1,12 +1,54 @@
-"""The loss curve as a picture."""
+"""How training goes: lines in the log while it runs, and the loss curve at its end."""
 
 from __future__ import annotations
 
+import logging
+import time
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+
+class StepProgress(L.Callback):
+    """Log loss, score and time left after each validation.
+
+    Parameters
+    ----------
+    steps : int
+        Steps of the whole training.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._start = 0.0
+        self._first = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Start the clock."""
+        self._start, self._first = time.monotonic(), trainer.global_step
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Log a line."""
+        done = trainer.global_step - self._first
+        if not done or not pl_module.history:
+            return
+        left = (time.monotonic() - self._start) / done * (self.steps - trainer.global_step)
+        row = pl_module.history[-1]
+        logger.info(
+            "step %d of %d: loss %.4f, validation %s %.4f, about %.0f s left",
+            trainer.global_step,
+            self.steps,
+            row["loss"],
+            pl_module.objective.score_name,
+            row[pl_module.objective.score],
+            left,
+        )
 
 
 def draw_curve(history: pd.DataFrame, path: Path, *, title: str, loss: str, score: str) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from parafovea.geometry.grid import Box, Grid
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.networks.fusion import Fusion
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.models.token_sampling import TokenSampler, project, project_context
 
 WINDOW = {2: (1, 32, 32), 3: (16, 32, 32)}
@@ -47,7 +47,7 @@ def test_context_from_tokens_guides_as_context_at_full_resolution(
         return (view.squeeze(1) if flat else view)[None]
 
     local = batch(seeded(4, *box.shape))
-    ready = PreparedUNet(network, plain=plain)
+    ready = InferenceUNet(network, plain=plain)
     with torch.inference_mode():
         wanted = network.forward_projected(local, batch(project_context(network, tokens, weights)))
         views = []
@@ -64,7 +64,7 @@ def test_a_network_without_context_computes_the_same(dimensions: int) -> None:
     network = network_of("none", dimensions)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     local = seeded(2, 4, *[32] * dimensions)
-    ready = PreparedUNet(network)
+    ready = InferenceUNet(network)
     with torch.inference_mode():
         wanted = network.forward_projected(local)
         torch.testing.assert_close(ready(local), wanted, rtol=1e-4, atol=1e-4)
@@ -74,7 +74,7 @@ def test_a_network_without_context_computes_the_same(dimensions: int) -> None:
 
 
 def test_no_normalization_is_left() -> None:
-    kinds = {type(module) for module in PreparedUNet(network_of("attention", 3)).modules()}
+    kinds = {type(module) for module in InferenceUNet(network_of("attention", 3)).modules()}
     assert nn.BatchNorm3d not in kinds
     assert any(issubclass(kind, nn.Conv3d) for kind in kinds)
 
@@ -94,7 +94,7 @@ def test_the_batchs_statistics_are_those_of_the_plain_network_in_training(
 ) -> None:
     network = network_of(fusion, dimensions)
     local = seeded(2, 4, *[32] * dimensions)
-    ready = PreparedUNet(network, batch_statistics=True)
+    ready = InferenceUNet(network, batch_statistics=True)
     plain = copy.deepcopy(network)
     for layer in plain.modules():
         if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):

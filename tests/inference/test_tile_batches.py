@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_sample import tiny_inputs, tiny_model, tiny_refinement
+from tiny_sample import infer, tiny_inputs, tiny_model, tiny_refinement
 
 from parafovea.errors import ModelError
 from parafovea.inference.memory import Execution
@@ -16,7 +16,6 @@ from parafovea.inference.tile_batches import TileModel, tile_layout
 from parafovea.models.folder import load_model
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 
 SHAPE = (3, 40, 56)
@@ -56,7 +55,7 @@ def test_images_become_what_the_stages_of_a_volume_make_of_them(
 ) -> None:
     # an image is one window where none is named: 48 x 64 pixels around 40 x 56
     settings = InferenceSettings(precision="float32", window=window or (1, 48, 64))
-    infer_shard(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
+    infer(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
     blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.zarr")
     wanted = np.moveaxis(open_stored(tmp_path / "prediction.zarr").read(), 1, 0)
     images, known = images_of(inputs)

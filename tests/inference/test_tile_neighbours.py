@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parafovea.formats.tiles.tile import Position
-from parafovea.inference.tile_neighbours import Place, Surroundings
+from parafovea.inference.tile_neighbours import Place, TileNeighbours
 
 SCENE = np.random.default_rng(0).random((2, 96, 96)).astype(np.float32)
 CRS = "EPSG:32633"
@@ -29,7 +29,7 @@ def cut(where: Place) -> np.ndarray:
 
 def test_a_tile_amid_others_sees_the_scene_that_they_were_cut_from() -> None:
     places = grid_of_tiles()
-    around = Surroundings(places, lambda name: cut(places[name]), margin=20)
+    around = TileNeighbours(places, lambda name: cut(places[name]), margin=20)
     assert len(around.neighbours("t11")) == 8
     canvas = around.canvas("t11", cut(places["t11"]))
     np.testing.assert_array_equal(canvas, SCENE[:, 12:84, 12:84])
@@ -37,7 +37,7 @@ def test_a_tile_amid_others_sees_the_scene_that_they_were_cut_from() -> None:
 
 def test_where_there_is_no_neighbour_the_tile_is_mirrored() -> None:
     places = {"a": place(32, 32), "b": place(32, 64)}
-    around = Surroundings(places, lambda name: cut(places[name]), margin=8)
+    around = TileNeighbours(places, lambda name: cut(places[name]), margin=8)
     canvas = around.canvas("a", cut(places["a"]))
     mirrored = np.pad(cut(places["a"]), ((0, 0), (8, 8), (8, 8)), mode="reflect")
     np.testing.assert_array_equal(canvas[:, :, :40], mirrored[:, :, :40])
@@ -49,7 +49,7 @@ def test_every_pixel_that_a_neighbour_has_is_taken_from_it(
     top: int, left: int, margin: int
 ) -> None:
     places = {"a": place(30, 30, 24), "b": place(top, left, 20)}
-    around = Surroundings(places, lambda name: cut(places[name]), margin=margin)
+    around = TileNeighbours(places, lambda name: cut(places[name]), margin=margin)
     canvas = around.canvas("a", cut(places["a"]))
     for y in range(-margin, 24 + margin):
         for x in range(-margin, 24 + margin):
@@ -71,18 +71,18 @@ def test_every_pixel_that_a_neighbour_has_is_taken_from_it(
     ids=["another month", "another system", "between pixels", "too far"],
 )
 def test_what_does_not_belong_beside_a_tile_is_no_neighbour(other: Place) -> None:
-    around = Surroundings({"a": place(32, 32), "b": other}, lambda _: None, margin=16)
+    around = TileNeighbours({"a": place(32, 32), "b": other}, lambda _: None, margin=16)
     assert around.neighbours("a") == ()
 
 
 def test_a_neighbour_that_cannot_be_read_is_mirrored_over() -> None:
     places = grid_of_tiles()
-    around = Surroundings(places, lambda _: None, margin=8)
+    around = TileNeighbours(places, lambda _: None, margin=8)
     tile = cut(places["t11"])
     mirrored = np.pad(tile, ((0, 0), (8, 8), (8, 8)), mode="reflect")
     np.testing.assert_array_equal(around.canvas("t11", tile), mirrored)
 
 
 def test_a_tile_that_does_not_know_its_place_has_no_neighbours() -> None:
-    around = Surroundings(grid_of_tiles(), lambda _: None, margin=8)
+    around = TileNeighbours(grid_of_tiles(), lambda _: None, margin=8)
     assert around.neighbours("elsewhere") == ()

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from tiny_sample import smooth_volume, store_volume, tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import infer, smooth_volume, store_volume, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Grid
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.extract_features import extract_features
-from parafovea.stages.infer_shard import infer_shard
 
 SHAPE = (16, 32, 32)
 
@@ -89,7 +88,7 @@ def test_a_model_made_for_other_inputs_is_refused_and_leaves_no_output(
     recipe = type(recipe).model_validate({**recipe.model_dump(), **changes})
     model = tiny_model(tmp_path / "model", recipe, **channels)
     with pytest.raises(ModelError, match=message) as caught:
-        infer_shard(inputs, model, tmp_path / "out.zarr", shard=1, settings=InferenceSettings())
+        infer(inputs, model, tmp_path / "out.zarr", shard=1, settings=InferenceSettings())
     assert "\n" not in str(caught.value)
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
@@ -109,7 +108,7 @@ def test_windows_and_shards_that_cannot_be_are_refused(
     inputs = tiny_inputs(tmp_path / "sample", SHAPE, recipe)
     model = tiny_model(tmp_path / "model", recipe)
     with pytest.raises(GridError, match=message):
-        infer_shard(
+        infer(
             inputs,
             model,
             tmp_path / "out.zarr",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_sample import smooth_volume, store_volume, tiny_model, tiny_recipe
+from tiny_sample import infer, smooth_volume, store_volume, tiny_model, tiny_recipe
 
 from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Grid
@@ -21,7 +21,6 @@ from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 
 FLIPS = ["flip_x", "flip_y", "flip_x+flip_y"]
@@ -63,7 +62,7 @@ def predict(
     inputs, *views = (view_inputs(folder, volume, recipe, name) for name in ("", *inference.tta))
     shards = [folder / f"{number}.zarr" for number in range(1, inference.shards + 1)]
     for number, shard in enumerate(shards, start=1):
-        infer_shard(inputs, model, shard, shard=number, settings=inference, views=views)
+        infer(inputs, model, shard, shard=number, settings=inference, views=views)
     blend_shards(shards, folder / "prediction.zarr")
     return open_stored(folder / "prediction.zarr").read()
 
@@ -189,9 +188,9 @@ def test_features_of_another_view_are_refused(tmp_path: Path, models: Path) -> N
         ([], r"inference.tta is \['flip_x'\]: run extract_features"),
     ):
         with pytest.raises(ModelError, match=message):
-            infer_shard(plain, model, tmp_path / "s", shard=1, settings=chosen, views=views)
+            infer(plain, model, tmp_path / "s", shard=1, settings=chosen, views=views)
     with pytest.raises(ModelError, match="holds features of the view 'flip_x', not of ''"):
-        infer_shard(
+        infer(
             ModelInputs(volume, flipped.features, flipped.context),
             model,
             tmp_path / "s",

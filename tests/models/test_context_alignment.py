@@ -14,7 +14,7 @@ from tiny_sample import store_volume
 
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.windows import Layout
-from parafovea.models.context_alignment import concentric, padded_share, surroundings
+from parafovea.models.context_alignment import concentric, context_margin, padded_share
 from parafovea.models.token_sampling import TokenSampler, interpolate
 from parafovea.settings.recipe import BackboneSpec
 from parafovea.stages.extract_features import extract_features
@@ -106,14 +106,14 @@ def test_places_of_training_windows_look_where_windows_do() -> None:
 
 
 def test_a_flat_axis_has_no_surroundings() -> None:
-    assert surroundings(Grid((5, 64, 64), (40, 8, 8)), (40, 32, 32), (1, 32, 32)) == (0, 13, 13)
+    assert context_margin(Grid((5, 64, 64), (40, 8, 8)), (40, 32, 32), (1, 32, 32)) == (0, 13, 13)
 
 
 @pytest.mark.parametrize("shape", [(48, 64, 56), (9, 20, 64)])
 def test_surroundings_hold_all_that_windows_look_at(shape: tuple[int, int, int]) -> None:
     local = Grid(shape, (8, 8, 8))
     wide = (16.0, 32.0, 20.0)
-    margin = surroundings(local, wide, WINDOW)
+    margin = context_margin(local, wide, WINDOW)
     view = local.resampled(wide)
     tokens = view.crop(view.box.expanded(margin))
     sampler = TokenSampler(local, tokens, zoom=tuple(w / 8 for w in wide))
