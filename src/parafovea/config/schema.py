@@ -175,7 +175,9 @@ def _with_blocks() -> type[Task]:
     """Return the model of a task with the blocks of all kinds."""
     models = {name: resolve(ref) for kind in kinds().values() for name, ref in kind.blocks.items()}
     fields: dict[str, Any] = {name: (model, model()) for name, model in models.items()}
-    return create_model("TaskOfAnyKind", __base__=Task, __module__=__name__, **fields)
+    return create_model(
+        "TaskOfAnyKind", __base__=Task, __module__=__name__, __doc__=Task.__doc__, **fields
+    )
 
 
 if TYPE_CHECKING:
