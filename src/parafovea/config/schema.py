@@ -24,6 +24,9 @@ from parafovea.settings.training import TrainingSettings
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
+#: The kind of a task that names none.
+DEFAULT_KIND: Any = next(iter(kinds()))
+
 
 class PhantomSettings(Strict):
     """The phantom volumes of one kind that the workflow makes when a sample asks for them."""
@@ -135,7 +138,7 @@ class Task(Strict):
     """What is done with a sample: a model, and how its answer is turned into results."""
 
     kind: KindName = Field(
-        next(iter(kinds())),
+        DEFAULT_KIND,
         description="What the result is: "
         + "; ".join(f"`{kind.name}`, {kind.meaning}" for kind in kinds().values())
         + ". Its model has to be of this kind.",
