@@ -56,7 +56,7 @@ def test_a_series_depends_on_its_folder_and_is_watched_file_by_file(tmp_path):
 def test_pictures_beside_slices_are_refused(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"")
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(SourceError, match="holds 1 PNG and 1 DICOM files: move those of one format"):
+    with pytest.raises(SourceError, match="holds 1 PNG and 1 DICOM files: move those of one"):
         locate(str(tmp_path))
 
 

@@ -68,7 +68,7 @@ def test_a_zarr_folder_without_metadata_is_named(tmp_path):
 
 def test_a_folder_without_a_volume_is_named(tmp_path):
     with pytest.raises(
-        SourceError, match="a folder without a volume, it is empty: give an OME-Zarr.*DICOM"
+        SourceError, match=r"a folder without a volume, it is empty: give an OME-Zarr.*DICOM"
     ):
         locate(str(tmp_path))
 

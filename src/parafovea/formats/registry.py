@@ -161,14 +161,6 @@ FORMATS = (
     ),
 )
 
-_BY_NAME = {each.name: each for each in FORMATS}
-
-#: How the files of a tile with its values end.
-TILE_SUFFIXES = tuple(_BY_NAME["tiles"].members)
-
-#: How the images of a stack end.
-SLICE_SUFFIXES = tuple(_BY_NAME["image_stack"].members)
-
 
 def format_named(name: str) -> Format:
     """Return the format of a name.
@@ -178,7 +170,23 @@ def format_named(name: str) -> Format:
     KeyError
         If there is none.
     """
-    return _BY_NAME[name]
+    for each in FORMATS:
+        if each.name == name:
+            return each
+    raise KeyError(name)
+
+
+#: How the files of a tile with its values end.
+TILE_SUFFIXES = tuple(format_named("tiles").members)
+
+#: How the images of a stack end.
+SLICE_SUFFIXES = tuple(format_named("image_stack").members)
+
+
+def registered_modules() -> tuple[str, ...]:
+    """Return the sorted names of all modules that the formats name."""
+    named = [(each.module, each.light, *each.members.values()) for each in FORMATS]
+    return tuple(sorted({name for each in named for name in each if name is not None}))
 
 
 def format_of_file(name: str, *, bands: bool = False) -> Format | None:
