@@ -190,7 +190,7 @@ def registered_modules() -> tuple[str, ...]:
 
 
 def format_of_file(name: str, *, bands: bool = False) -> Format | None:
-    """Return the format that a name's ending tells, None where it tells none.
+    """Return the format of a name's ending, None for an unknown one.
 
     Parameters
     ----------

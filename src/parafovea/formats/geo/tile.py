@@ -29,12 +29,12 @@ def read(file: TileFile, *, bands: Sequence[str], key: str, options: TileOptions
     key : str
         Not used: a GeoTIFF holds one array.
     options : TileOptions
-        What the user says of the numbers.
+        The user's description of the numbers.
 
     Raises
     ------
     TileError
-        If the image is not as it should be.
+        If the image is invalid.
     """
     path = file.path
     with opened(str(path)) as dataset:

@@ -179,9 +179,9 @@ def chosen_key(file: TileFile, keys: Sequence[str], options: TileOptions) -> str
     file : TileFile
         NPZ or GeoTIFF; the latter has no keys.
     keys : sequence of str
-        At least one; the first where none is there, so that reading says what is.
+        At least one; the first where none is there, so that reading reports what is.
     options : TileOptions
-        What the user says.
+        From the user.
 
     Raises
     ------
@@ -209,12 +209,12 @@ def read(file: TileFile, *, bands: Sequence[str], key: str, options: TileOptions
     key : str
         Name of the array, (band, y, x).
     options : TileOptions
-        What the user says of the numbers.
+        The user's description of the numbers.
 
     Raises
     ------
     TileError
-        If the array is not as it should be.
+        If the array is invalid.
     """
     path = file.path
     shape, _ = array_header(path, key)

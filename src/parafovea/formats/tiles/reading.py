@@ -1,4 +1,4 @@
-"""A tile from its files: whole and as it should be, or one `TileError` that says why not.
+"""A tile from its files: valid, or one `TileError` with the reason.
 
 The values are read by the module of the file's format; what holds for any format is checked here.
 """
@@ -22,7 +22,7 @@ from parafovea.formats.tiles.sidecar import read_sidecar
 from parafovea.formats.tiles.tile import Position, StoredTile, Tile, readable_tile
 from parafovea.formats.tiles.tile_folder import TileFile
 
-#: Keys of a sidecar that say when and how an earlier stage made the tile.
+#: Keys of a sidecar that state when and how an earlier stage made the tile.
 VOLATILE = {"timestamp", "processing"}
 
 _NOTHING = TileOptions()
@@ -71,7 +71,7 @@ def read_tile(
     key : str
         Name of the array of an NPZ file, (band, y, x); `options.key` wins.
     options : TileOptions
-        What the user says of the numbers in the files.
+        The user's description of the numbers in the files.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def read_tile(
     Raises
     ------
     TileError
-        If anything about the tile is not as it should be.
+        If the tile is invalid.
     """
     digest = tile_digest(file)
     sidecar = read_sidecar(file.sidecar)
@@ -111,7 +111,7 @@ def tile_digest(file: TileFile) -> str:
     Parameters
     ----------
     file : TileFile
-        Names and times of its files do not count, nor what the sidecar says of when and how an
+        Names and times of its files do not count, nor what the sidecar states of when and how an
         earlier stage made it (`VOLATILE`): a stage that is run again gives the same tile.
 
     Returns
@@ -146,7 +146,7 @@ def _lasting(sidecar: bytes) -> bytes:
 
 
 def tile_place(file: TileFile, key: str = "opt_v1") -> tuple[Position, int, int, int] | None:
-    """Return the position, height, width and month of a tile, if it says where it is.
+    """Return the position, height, width and month of a tile, if it states where it is.
 
     Parameters
     ----------
