@@ -124,10 +124,10 @@ def tile_folder_problem(path: str) -> str | None:
     path : str
         Of a folder that is there.
     """
-    if next(files_named(path, (NPZ_SUFFIX, *TIFF_SUFFIXES)), None) is not None:
+    if next(files_named(path, TILE_SUFFIXES), None) is not None:
         return None
     # What the stage would say; its reader is loaded only for the message.
-    from parafovea.formats.tiles.listing import list_tiles
+    from parafovea.formats.tiles.tile_folder import list_tiles
 
     try:
         list_tiles(Path(path))

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.formats import Source, open_source
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.missing_chunks import unchanged
 from parafovea.geometry.grid import Box, vector3

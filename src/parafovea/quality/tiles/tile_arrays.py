@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from parafovea.formats.tiles.listing import TILE_SUFFIXES
 from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS, TRUTH_KEYS, TileOptions
 from parafovea.formats.tiles.results import REFINED
 from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
+
+if TYPE_CHECKING:
+    from parafovea.formats.geo.raster import Raster
 
 Array = np.ndarray[Any, Any]
 
