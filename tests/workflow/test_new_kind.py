@@ -1,14 +1,9 @@
 """A fourth kind of task is one module, one stage and one block of the config."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).parents[2]
 
