@@ -1,1 +1,5 @@
 include: "workflow/Snakefile"
+
+
+# Snakemake forgets the default target of a file that is included.
+workflow.default_target = "all"

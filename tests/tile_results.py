@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from parafovea.formats.bands import OPTICAL
 from parafovea.formats.tiles.ledger import LEDGER_COLUMNS, QUARANTINE_COLUMNS
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 
 #: Reflectance of water, soil, crop and forest in B02, B03, B04 and B08.
 SPECTRA = np.array(

@@ -12,7 +12,7 @@ from tile_results import CLASSES, REFINED, SEGMENTED, write_folder
 
 from parafovea.errors import StoreError
 from parafovea.formats.tiles.ledger import read_ledger
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.quality.tiles.image_metrics import ndvi
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.quality.tiles.tile_quality import read_tile_quality

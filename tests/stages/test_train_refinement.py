@@ -13,7 +13,7 @@ from tiny_sample import BANDS, tiny_refinement
 from tiny_training import opened, train
 
 from parafovea.errors import SourceError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings

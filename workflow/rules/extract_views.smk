@@ -1,5 +1,6 @@
 # Views of test-time augmentation: the same stage, which sees the volume mirrored or turned.
 
+
 use rule extract_features as extract_view_features with:
     input:
         unpack(inputs("extract_view_features")),

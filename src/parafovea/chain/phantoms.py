@@ -66,7 +66,6 @@ make_scan = Stage(
     sized_by="phantom",
     arguments=_volume,
     cost=_cost,
-    short=True,
 )
 
 make_landscape = Stage(
@@ -81,7 +80,6 @@ make_landscape = Stage(
     sized_by="phantom",
     arguments=_landscape,
     cost=_cost,
-    short=True,
 )
 
 STAGES = (make_phantom, make_scan, make_landscape)

@@ -273,7 +273,8 @@ class Stage:
 
 def filled(path: str, project: Project, wildcards: Wildcards) -> str:
     """Return a path below the folder of results with its wildcards filled in."""
-    return f"{project.settings.results}/{path.format_map(wildcards)}"
+    plain = re.sub(r"{([a-z]+),[^}]*}", r"{\1}", path)
+    return f"{project.settings.results}/{plain.format_map(wildcards)}"
 
 
 def _pattern(path: str) -> str:

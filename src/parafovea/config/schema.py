@@ -24,6 +24,9 @@ from parafovea.settings.training import TrainingSettings
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
+#: The kind of a task that names none.
+DEFAULT_KIND: Any = next(iter(kinds()))
+
 
 class PhantomSettings(Strict):
     """The phantom volumes of one kind that the workflow makes when a sample asks for them."""
@@ -135,7 +138,7 @@ class Task(Strict):
     """What is done with a sample: a model, and how its answer is turned into results."""
 
     kind: KindName = Field(
-        next(iter(kinds())),
+        DEFAULT_KIND,
         description="What the result is: "
         + "; ".join(f"`{kind.name}`, {kind.meaning}" for kind in kinds().values())
         + ". Its model has to be of this kind.",
@@ -175,7 +178,9 @@ def _with_blocks() -> type[Task]:
     """Return the model of a task with the blocks of all kinds."""
     models = {name: resolve(ref) for kind in kinds().values() for name, ref in kind.blocks.items()}
     fields: dict[str, Any] = {name: (model, model()) for name, model in models.items()}
-    return create_model("TaskOfAnyKind", __base__=Task, __module__=__name__, **fields)
+    return create_model(
+        "TaskOfAnyKind", __base__=Task, __module__=__name__, __doc__=Task.__doc__, **fields
+    )
 
 
 if TYPE_CHECKING:

@@ -46,14 +46,24 @@ def sample_stages(kind: Kind, layout: LayoutName) -> tuple[Stage, ...]:
 
 @functools.cache
 def steps() -> Mapping[str, tuple[str, ...]]:
-    """Return what each step writes below a sample's folder, as patterns, in their order."""
-    found: dict[str, dict[str, None]] = {}
+    """Return what each step writes below a sample's folder, as patterns, in their order.
+
+    What two steps write, such as the table of tiles, belongs to the first; what lies in a folder
+    of the same step is not named beside it.
+    """
+    written: dict[str, dict[str, None]] = {}
     for stage in stages().values():
         if stage.step:
-            found.setdefault(stage.step, {}).update(dict.fromkeys(stage.patterns))
-    last = ("quality", "report")
-    order = [*(step for step in found if step not in last), *last]
-    return {step: tuple(found[step]) for step in order}
+            written.setdefault(stage.step, {}).update(dict.fromkeys(stage.patterns))
+    last = ("postprocess", "quality", "report")
+    found: dict[str, tuple[str, ...]] = {}
+    for step in (*(step for step in written if step not in last), *last):
+        before = {pattern for patterns in found.values() for pattern in patterns}
+        own = [pattern for pattern in written[step] if pattern not in before]
+        found[step] = tuple(
+            each for each in own if not is_within(each, (other for other in own if other != each))
+        )
+    return found
 
 
 def step_of(path: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import StoreError
-from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.source_changes import unchanged
 from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import AXES
 from parafovea.quality import metrics
@@ -76,8 +76,8 @@ def measure_quality(
     names = probabilities.channels or ()
     connectivity, instances = _segmentation(object_store, names, objects)
     counted = [names[index] for index in instances]
-    ranges = {name: Limit.model_validate(each) for name, each in limits.items()}
     paths = segmentation_paths(names, counted)
+    ranges = {name: Limit.model_validate(each) for name, each in limits.items()}
     metrics.check_limits(ranges, paths)
     for stored, path in ((class_store, classes), (object_store, objects)):
         if stored.grid != probabilities.grid:

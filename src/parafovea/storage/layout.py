@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.errors import StoreError
-from parafovea.storage.store import discard
 
 #: Results of a sample, in its folder below that of all results.
 VOLUME = "volume.ome.zarr"
@@ -287,6 +286,9 @@ def remove(results: list[Path], *, dry_run: bool = False) -> Iterator[Removal]:
     dry_run : bool
         Remove nothing.
     """
+    # loads zarr, which planning does without
+    from parafovea.storage.store import discard
+
     for path in results:
         removal = Removal(path, disk_use(path))
         if not dry_run:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.formats import Source, open_source
 from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.opening import open_source
+from parafovea.formats.source import Source
 from parafovea.geometry.grid import Box
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.settings.recipe import Recipe

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea import __version__
-from parafovea.formats.tiles.options import CLASSES
+from parafovea.formats.tiles.npz import CLASSES, npz_bytes, place_tile
 from parafovea.formats.tiles.tile import Tile
-from parafovea.formats.tiles.writing import npz_bytes, place_tile
 from parafovea.storage.provenance import current_time, stated_time
 
 #: The array of refined bands.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from parafovea.formats.tiles.ledger import (
     write_quarantine,
 )
 from parafovea.formats.tiles.tile import Position
+
+if TYPE_CHECKING:
+    from parafovea.formats.geo.raster import Raster
 
 logger = logging.getLogger(__name__)
 
