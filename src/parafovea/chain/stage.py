@@ -7,6 +7,7 @@ inputs and outputs as paths and arguments as plain values, and knows nothing els
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -227,13 +228,13 @@ class Stage:
         """Dotted name of the module that does the work."""
         return f"{self.package}.{self.script}"
 
-    @property
+    @functools.cached_property
     def wildcards(self) -> frozenset[str]:
         """Names of the wildcards in its outputs."""
         found = (re.findall(r"{([a-z]+)", output.path) for output in self.outputs.values())
         return frozenset(name for each in found for name in each)
 
-    @property
+    @functools.cached_property
     def patterns(self) -> tuple[str, ...]:
         """What it writes below a sample's folder, as patterns of a shell."""
         paths = (*(output.path for output in self.outputs.values()), *self.beside)
