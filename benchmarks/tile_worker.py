@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 from benchmarks.memory_worker import peak_bytes
+from benchmarks.stages import refine_tiles
 from parafovea.settings.inference import InferenceSettings
-from parafovea.stages.predict_tiles import predict_tiles
 
 
 def main() -> None:
     """Predict all tiles."""
     source, model, out = map(Path, sys.argv[1:])
     settings = InferenceSettings(batch_size=8)
-    predict_tiles(source, model, out / "tiles", out / "1.tsv", settings=settings)
+    refine_tiles(source, model, out, settings)
     print(json.dumps({"peak_bytes": peak_bytes()}))
 
 
