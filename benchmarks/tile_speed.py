@@ -48,7 +48,7 @@ class Sizes(NamedTuple):
 
 SIZE = Sized(
     full=Sizes({120: 120, 256: 32}, (100, 1000, 5000)),
-    quick=Sizes({120: 16, 256: 8}, (24, 96)),
+    quick=Sizes({120: 16, 256: 4}, (8, 24)),
 )
 
 BATCH = 8
