@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from benchmarks.machine import available_gb
+from benchmarks.memory_worker import prepare
 from benchmarks.samples import Bench, Sized, read_fused_spec, times
 from benchmarks.table import Limit, Row
 from parafovea.settings.recipe import ModelSpec
@@ -43,12 +44,12 @@ Peaks = dict[str, int | None]
 def worker(task: str, folder: Path, model: Path, *, edge: int, overlap: float) -> dict[str, int]:
     """Run a task of `memory_worker` in a fresh process and return its peaks in bytes."""
     command = [sys.executable, "-m", "benchmarks.memory_worker", task, str(folder), str(model)]
-    command += ["--edge", str(edge), "--overlap", str(overlap)]
+    command += ["--overlap", str(overlap)]
     logger.info("  %d³ voxels: %s", edge, task)
     finished = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
     )
-    return cast(dict[str, int], json.loads(finished.stdout or "{}"))
+    return cast(dict[str, int], json.loads(finished.stdout))
 
 
 def monai_needs_gb(spec: ModelSpec, edge: int) -> float:
@@ -78,7 +79,8 @@ def run(bench: Bench) -> list[Row]:
     lacking = ""
     for edge in edges:
         folder = (bench.scratch / str(edge)).resolve()
-        task("prepare", folder, edge=edge)
+        logger.info("  %d³ voxels: preparing", edge)
+        prepare(folder, model, edge=edge)
         found: Peaks = {"MONAI": None, **task("ours", folder, edge=edge)}
         needed, free = monai_needs_gb(spec, edge), available_gb()
         if needed <= free:

@@ -113,15 +113,11 @@ def monai(folder: Path, model: Path, *, overlap: float) -> dict[str, int]:
 def main() -> None:
     """Do the task and print its peaks in bytes, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=("prepare", "ours", "monai"))
+    parser.add_argument("task", choices=("ours", "monai"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--edge", type=int, required=True)
     parser.add_argument("--overlap", type=float, required=True)
     given = parser.parse_args()
-    if given.task == "prepare":
-        prepare(given.folder, given.model, edge=given.edge)
-        return
     task = ours if given.task == "ours" else monai
     sys.stdout.write(json.dumps(task(given.folder, given.model, overlap=given.overlap)))
 

@@ -129,7 +129,6 @@ def segment(folder: Path, cube: Cube) -> None:
 
 
 TASKS: dict[str, Callable[[Path, Cube], None]] = {
-    "source": source,
     "train": train,
     "resample": resample,
     "features": features,
