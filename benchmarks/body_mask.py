@@ -16,7 +16,7 @@ from benchmarks.measure import Work, in_turns
 from benchmarks.samples import UNSEEN_SEED, Bench, times
 from benchmarks.table import Row, ratio_row
 from parafovea.config import Project, Settings
-from parafovea.drivers import run_sample
+from parafovea.drivers.one_process import run_sample
 from parafovea.drivers.predict_scans import project_of
 from parafovea.geometry.grid import Grid, Shape, shape3
 from parafovea.storage.store import open_stored

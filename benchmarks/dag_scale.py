@@ -53,8 +53,8 @@ class BareRule:
         As in the workflow.
     inputs, outputs : tuple of str
         Patterns below `results/{sample}/`; stores are folders.
-    params : int
-        How many params the rule has in the workflow.
+    arguments : int
+        How many values the rule's one param holds in the workflow.
     gpu : bool
         Whether its jobs ask for a GPU.
     """
@@ -62,25 +62,26 @@ class BareRule:
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    params: int
+    arguments: int
     gpu: bool = False
 
 
 VOLUME, PREDICTION = "volume.ome.zarr", "prediction.ome.zarr"
 FEATURES, CONTEXT = "features.zarr", "context.zarr"
 LABELS = ("classes.ome.zarr", "objects.ome.zarr")
+FIGURES = ("overlays", "probabilities", "sizes")
 
 RULES = (
-    BareRule("extract_features", (VOLUME,), (FEATURES,), 6, gpu=True),
-    BareRule("extract_context", (VOLUME,), (CONTEXT,), 6, gpu=True),
-    BareRule("infer_shard", (VOLUME, FEATURES, CONTEXT), ("shards/{shard}.zarr",), 4, gpu=True),
-    BareRule("segment_objects", (PREDICTION,), (*LABELS, "objects.tsv"), 4),
-    BareRule("measure_quality", (PREDICTION, *LABELS), ("quality.json", "quality.tsv"), 4),
+    BareRule("extract_features", (VOLUME,), (FEATURES,), 7, gpu=True),
+    BareRule("extract_context", (VOLUME,), (CONTEXT,), 7, gpu=True),
+    BareRule("infer_shard", (VOLUME, FEATURES, CONTEXT), ("shards/{shard}.zarr",), 6, gpu=True),
+    BareRule("segment_objects", (PREDICTION,), (*LABELS, "objects.tsv"), 5),
+    BareRule("measure_quality", (PREDICTION, *LABELS), ("quality.json", "quality.tsv"), 5),
     BareRule(
         "render_report",
-        (VOLUME, PREDICTION, *LABELS, "quality.json"),
-        ("report.html", "figures"),
-        4,
+        (VOLUME, PREDICTION, *LABELS, "objects.tsv", "quality.json", "quality.tsv"),
+        ("report.html", *(f"figures/{name}.png" for name in FIGURES)),
+        6,
     ),
 )
 
@@ -111,11 +112,13 @@ def bare_snakefile(*, directives: bool) -> str:
         message, script), with constants for values; else they have files and an empty command.
     """
     blocks = [HEAD]
-    blocks.append(_rule("resample_volume", ['"data/{sample}.tif"'], [VOLUME], 7, False, directives))
+    blocks.append(
+        _rule("resample_volume", ['"data/{sample}.tif"'], [VOLUME], 10, False, directives)
+    )
     for rule in RULES:
         inputs = [f'"results/{{sample}}/{name}"' for name in rule.inputs]
-        blocks.append(_rule(rule.name, inputs, rule.outputs, rule.params, rule.gpu, directives))
-    blocks.append(_rule("blend_shards", [SHARD_FILES], [PREDICTION], 2, False, directives))
+        blocks.append(_rule(rule.name, inputs, rule.outputs, rule.arguments, rule.gpu, directives))
+    blocks.append(_rule("blend_shards", [SHARD_FILES], [PREDICTION], 3, False, directives))
     blocks.append(
         "rule summarize_cohort:\n"
         '    input: expand("results/{sample}/quality.json", sample=SAMPLES)\n'
@@ -129,7 +132,7 @@ def _rule(
     name: str,
     inputs: Sequence[str],
     outputs: Sequence[str],
-    params: int,
+    arguments: int,
     gpu: bool,
     directives: bool,
 ) -> str:
@@ -149,8 +152,9 @@ def _rule(
         lines.append(f'    benchmark: "results/benchmarks/{place}.tsv"')
     lines += ['    conda: "envs/parafovea.yaml"', "    resources:"]
     lines += [f"        {text}," for text in ["mem_mb=1000", "runtime=10", *["gpu=1"] * gpu]]
-    lines.append("    params:")
-    lines += [f'        setting_{number}="constant",' for number in range(params)]
+    lines += ["    params:", "        arguments=dict("]
+    lines += [f'            setting_{number}="constant",' for number in range(arguments)]
+    lines.append("        ),")
     lines.append(f'    message: "{{wildcards.sample}}: {name}"')
     # the context's features come from the script of the local ones
     script = name.replace("extract_context", "extract_features")

@@ -13,6 +13,7 @@ from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.postprocess import ClassSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe, SpacingTuple
 from parafovea.settings.training import TrainingSettings
+from parafovea.storage.layout import SampleResults
 
 
 def resample(source: Path, inputs: ModelInputs, recipe: Recipe) -> None:
@@ -20,8 +21,8 @@ def resample(source: Path, inputs: ModelInputs, recipe: Recipe) -> None:
     from parafovea.stages.resample_volume import resample_volume
 
     resample_volume(
-        str(source),
         inputs.volume,
+        source=str(source),
         spacing=recipe.spacing,
         unit=recipe.unit,
         normalization=recipe.normalization,
@@ -58,7 +59,15 @@ def infer(inputs: ModelInputs, model: Path, sums: Path, settings: InferenceSetti
     """Write the sums of all windows, as one shard."""
     from parafovea.stages.infer_shard import infer_shard
 
-    infer_shard(inputs, model, sums, shard=1, settings=settings)
+    infer_shard(
+        inputs.volume,
+        inputs.features,
+        inputs.context,
+        sums=sums,
+        model=model,
+        shard=1,
+        settings=settings,
+    )
 
 
 def blend(sums: Path, prediction: Path) -> None:
@@ -78,7 +87,7 @@ def segment(folder: Path, *, name: str, settings: ClassSettings) -> None:
         folder / "objects.ome.zarr",
         folder / "objects.tsv",
         method="argmax",
-        classes={name: settings},
+        class_settings={name: settings},
     )
 
 
@@ -96,22 +105,24 @@ def train(
     model : Path
         Model folder to write.
     samples : sequence of tuple
-        Name, inputs and truth; those that `settings.samples` names are learned from, the others
-        choose the best network.
+        Name, inputs and truth of each sample to learn from, then of each that chooses the best
+        network, in the order of `settings`.
     settings : TrainingSettings
         The training.
     checkpoints : Path
         Folder of its checkpoints.
     """
     from parafovea.stages.train_model import train_model
-    from parafovea.training.samples import TrainingSample
 
-    known = [TrainingSample(name, inputs, str(truth)) for name, inputs, truth in samples]
+    inputs = [each for _, each, _ in samples]
     train_model(
-        model,
-        training=[sample for sample in known if sample.name in settings.samples],
-        validation=[sample for sample in known if sample.name not in settings.samples],
+        [each.volume for each in inputs],
+        [each.features for each in inputs],
+        [each.context for each in inputs if each.context is not None],
+        model=model,
+        samples=[{"name": name, "truth": str(truth)} for name, _, truth in samples],
         settings=settings,
+        objective="parafovea.training.objectives.segmentation:SegmentationObjective",
         name=model.name,
         checkpoints=checkpoints,
     )
@@ -121,4 +132,5 @@ def refine_tiles(source: Path, model: Path, out: Path, settings: InferenceSettin
     """Predict a folder of tiles; results and ledger go to `out`."""
     from parafovea.stages.predict_tiles import predict_tiles
 
-    predict_tiles(source, model, out / "tiles", out / "1.tsv", settings=settings)
+    ledger = SampleResults(out).tile_share(1)
+    predict_tiles(ledger, source=str(source), model=str(model), settings=settings, shard=1)

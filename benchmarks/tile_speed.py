@@ -23,10 +23,11 @@ from benchmarks.network_calls import recorded, replayed
 from benchmarks.samples import Bench, Sized
 from benchmarks.stages import refine_tiles
 from benchmarks.table import Limit, Row, ratio_row
-from parafovea.formats.tiles import list_tiles, read_tile
-from parafovea.formats.tiles.results import Maker, write_result
+from parafovea.formats.tiles.npz import write_tile
+from parafovea.formats.tiles.reading import read_tile
+from parafovea.formats.tiles.results import BAND_FORM, Maker, write_result
 from parafovea.formats.tiles.tile import Tile
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.tile_folder import list_tiles
 from parafovea.inference.engines import choose_engine
 from parafovea.inference.memory import Execution
 from parafovea.inference.tile_batches import TileModel
@@ -152,6 +153,7 @@ class Folder:
         model = tile_model(self.model, batch=1)
         maker = Maker(
             kind=model.spec.kind,
+            form=BAND_FORM,
             model=str(self.model),
             weights_sha256=model.spec.weights_sha256,
             classes=model.spec.classes,

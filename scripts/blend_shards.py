@@ -1,6 +1,5 @@
 """Blend the shards of a sample into one prediction."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.runtime.job import stage
@@ -9,9 +8,5 @@ from parafovea.stages.blend_shards import blend_shards
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with stage(snakemake):
-    blend_shards(
-        [Path(shard) for shard in snakemake.input.shards],
-        Path(snakemake.output.prediction),
-        output_scale=tuple(snakemake.params.output_scale),
-    )
+with stage(snakemake) as call:
+    blend_shards(**call)

@@ -1,6 +1,5 @@
 """Put the ledgers of a folder of tiles together."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.runtime.job import stage
@@ -9,12 +8,5 @@ from parafovea.stages.collect_tiles import collect_tiles
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with stage(snakemake):
-    tiles = Path(snakemake.output.tiles)
-    collect_tiles(
-        [Path(ledger) for ledger in snakemake.input.ledgers],
-        tiles.parent / "tiles",
-        tiles,
-        Path(snakemake.output.quarantine),
-        strict=snakemake.params.strict,
-    )
+with stage(snakemake) as call:
+    collect_tiles(**call)

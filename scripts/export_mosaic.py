@@ -1,6 +1,5 @@
 """Write a refined mosaic on the pixels of its source."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.runtime.job import stage
@@ -9,13 +8,5 @@ from parafovea.stages.export_mosaic import export_mosaic
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with stage(snakemake):
-    export_mosaic(
-        snakemake.params.source,
-        Path(snakemake.input.volume),
-        Path(snakemake.input.prediction),
-        Path(snakemake.output.mosaic),
-        Path(snakemake.output.tiles),
-        Path(snakemake.output.quarantine),
-        metadata=snakemake.params.metadata,
-    )
+with stage(snakemake) as call:
+    export_mosaic(**call)

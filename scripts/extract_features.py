@@ -1,23 +1,12 @@
 """Compute the features of one view, local or context."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.runtime.job import stage
-from parafovea.settings.recipe import BackboneSpec
 from parafovea.stages.extract_features import extract_features
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with stage(snakemake):
-    window = snakemake.params.concentric_window
-    extract_features(
-        Path(snakemake.input.volume),
-        Path(snakemake.output.features),
-        spacing=tuple(snakemake.params.spacing),
-        backbone=BackboneSpec(**snakemake.params.backbone),
-        dimensions=snakemake.params.dimensions,
-        augmentation=snakemake.params.augmentation,
-        concentric_window=None if window is None else tuple(window),
-    )
+with stage(snakemake) as call:
+    extract_features(**call)

@@ -1,6 +1,5 @@
 """Make a phantom landscape with its truth."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.runtime.job import stage
@@ -9,15 +8,5 @@ from parafovea_phantoms.make_landscape import make_landscape
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with stage(snakemake):
-    make_landscape(
-        Path(snakemake.output.tiles),
-        Path(snakemake.output.truth),
-        Path(snakemake.output.classes),
-        Path(snakemake.output.radar),
-        kind=snakemake.params.kind,
-        seed=int(snakemake.params.seed),
-        tiles=snakemake.params.tiles,
-        sizes=snakemake.params.sizes,
-        pixel_size=snakemake.params.pixel_size,
-    )
+with stage(snakemake) as call:
+    make_landscape(**call)

@@ -1,23 +1,12 @@
 """Draw a sample's figures and write its page."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parafovea.formats.truth import open_truth
-from parafovea.report.sample_results import SampleResults
 from parafovea.runtime.job import stage
 from parafovea.stages.render_report import render_report
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with stage(snakemake):
-    html = Path(snakemake.output.html)
-    render_report(
-        SampleResults(html.parent),
-        html,
-        figures=Path(snakemake.output.overlays).parent,
-        sample=snakemake.wildcards.sample,
-        truth=open_truth(snakemake.params.truth, metadata=snakemake.params.metadata),
-        **snakemake.params.settings,
-    )
+with stage(snakemake) as call:
+    render_report(**call)

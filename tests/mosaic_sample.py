@@ -11,7 +11,7 @@ import torch
 from rasterio.transform import Affine
 from scipy import ndimage
 from tile_files import write_tif
-from tiny_sample import BANDS, tiny_refinement, tiny_spec
+from tiny_sample import BANDS, infer, tiny_refinement, tiny_spec
 
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.models.folder import save_model
@@ -21,7 +21,6 @@ from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.export_mosaic import export_mosaic
 from parafovea.stages.extract_features import extract_features
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.storage.store import create, open_stored
 
@@ -91,14 +90,13 @@ class Mosaic:
     def resample(self, recipe: Recipe, metadata: str = "") -> Mosaic:
         """Write the volume."""
         resample_volume(
-            str(self.source),
             self.volume,
+            source=str(self.source),
             metadata=metadata,
             spacing=recipe.spacing,
             unit=recipe.unit,
             normalization=recipe.normalization,
             bands=recipe.bands,
-            kind=recipe.kind,
         )
         return self
 
@@ -115,7 +113,7 @@ class Mosaic:
         assert isinstance(chosen.shards, int)
         shards = [self.folder / f"shards/{n}.zarr" for n in range(1, chosen.shards + 1)]
         for number, shard in enumerate(shards, start=1):
-            infer_shard(inputs, model, shard, shard=number, settings=chosen)
+            infer(inputs, model, shard, shard=number, settings=chosen)
         blend_shards(shards, self.prediction, output_scale=chosen.output_scales)
         return self
 
@@ -137,12 +135,12 @@ class Mosaic:
     def export(self, metadata: str = "") -> Mosaic:
         """Write the refined image and its ledger."""
         export_mosaic(
-            str(self.source),
             self.volume,
             self.prediction,
             self.refined,
             self.ledger,
             self.quarantine,
+            source=str(self.source),
             metadata=metadata,
         )
         return self

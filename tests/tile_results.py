@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from parafovea.formats.tiles.writing import write_tile
-from parafovea.quality.tiles.quality_tables import LEDGER_COLUMNS
+from parafovea.formats.bands import OPTICAL
+from parafovea.formats.tiles.ledger import LEDGER_COLUMNS, QUARANTINE_COLUMNS
+from parafovea.formats.tiles.npz import write_tile
 
 #: Reflectance of water, soil, crop and forest in B02, B03, B04 and B08.
 SPECTRA = np.array(
@@ -22,6 +23,18 @@ SPECTRA = np.array(
     ]
 )
 CLASSES = ("water", "soil", "crop", "forest")
+
+#: How the tiles are measured: options of `measure_tiles` and `render_tiles`.
+REFINED = {
+    "measures": "parafovea.quality.tiles.refined:RefinedTiles",
+    "classes": OPTICAL,
+    "bands": OPTICAL,
+}
+SEGMENTED = {
+    "measures": "parafovea.quality.tiles.segmented:SegmentedTiles",
+    "classes": CLASSES,
+    "bands": OPTICAL,
+}
 
 
 def landscape(rng, shape):
@@ -123,9 +136,9 @@ def write_folder(
             place = ["EPSG:32633", 5e5 + step * column, 4.65e6 - step * row, 10.0]
         assumed = "month" if number % 5 == 4 else ""
         rows.append([name, height, width, 6, 3, assumed, *place, source, output, "0" * 64])
-    _write(root / "results" / "tiles.tsv", [*LEDGER_COLUMNS, "input_sha256"], rows)
+    _write(root / "results" / "tiles.tsv", LEDGER_COLUMNS, rows)
     aside = [["broken", root / "source" / "broken.npz", "the file is cut off"]]
-    _write(root / "results" / "quarantine.tsv", ["name", "file", "reason"], aside)
+    _write(root / "results" / "quarantine.tsv", QUARANTINE_COLUMNS, aside)
     return TileFolder(root, tuple(str(row[0]) for row in rows))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from parafovea.models.folder import save_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.stages.extract_features import extract_features
+from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.provenance import record
 from parafovea.storage.store import create
 
@@ -159,3 +161,24 @@ def tiny_model(folder: Path, recipe: Recipe, **changes: Any) -> Path:
     spec = tiny_spec(recipe, **changes)
     save_model(folder, spec, random_network(FusedUNet.from_spec(spec)))
     return folder
+
+
+def infer(
+    inputs: ModelInputs,
+    model: Path,
+    sums: Path,
+    *,
+    views: Sequence[ModelInputs] = (),
+    **arguments: Any,
+) -> None:
+    """Run `infer_shard` on a sample's inputs and on those of its augmented views."""
+    infer_shard(
+        inputs.volume,
+        inputs.features,
+        inputs.context,
+        sums=sums,
+        view_features=[view.features for view in views],
+        view_contexts=[view.context for view in views if view.context is not None],
+        model=model,
+        **arguments,
+    )

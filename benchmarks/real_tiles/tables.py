@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from benchmarks.water import score_water
-from parafovea.quality.tiles.quality_tables import read_tile_quality
+from parafovea.quality.tiles.tile_quality import read_tile_quality
 from parafovea.report.canvas import Drawing, new_figure, save, styled
 from parafovea.storage.store import replacing
 

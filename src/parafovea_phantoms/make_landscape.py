@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
 from parafovea_phantoms.landscapes.landscape import BANDS, LANDCOVER, WATER_CLASSES
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 
 def make_landscape(
-    folder: Path,
+    tiles: Path,
     truth: Path,
     classes: Path,
     radar: Path,
     *,
     kind: str,
     seed: int,
-    tiles: Sequence[int],
+    tiles_of_size: Sequence[int],
     sizes: Sequence[int],
     pixel_size: float,
 ) -> None:
@@ -36,7 +36,7 @@ def make_landscape(
 
     Parameters
     ----------
-    folder : Path
+    tiles : Path
         Written: the first stage's tiles, key `opt_v1`, (4, y, x) float32 in [0, 1].
     truth : Path
         Written: the true reflectance, key `opt_v2`, of the same form.
@@ -48,7 +48,7 @@ def make_landscape(
         Name of the phantom, for the record.
     seed : int
         Not negative.
-    tiles : sequence of int
+    tiles_of_size : sequence of int
         Number of tiles of each size.
     sizes : sequence of int
         Side of the tiles of each size, in pixels.
@@ -63,9 +63,9 @@ def make_landscape(
     made = record("make_landscape", phantom={"kind": kind, "seed": seed})
     with contextlib.ExitStack() as stack:
         images, references, labels, echoes = (
-            stack.enter_context(replacing(path)) for path in (folder, truth, classes, radar)
+            stack.enter_context(replacing(path)) for path in (tiles, truth, classes, radar)
         )
-        for tile in landscape_tiles(seed, tiles=tiles, sizes=sizes, pixel_size=pixel_size):
+        for tile in landscape_tiles(seed, tiles=tiles_of_size, sizes=sizes, pixel_size=pixel_size):
             view, facts = tile.view, {**tile.metadata, "parafovea": made}
             optical = {**facts, "bands": list(BANDS)}
             named = {**facts, "classes": list(WATER_CLASSES), "landcover": list(LANDCOVER)}
@@ -81,4 +81,4 @@ def make_landscape(
             of_pixels = {"classes": view.classes, "landcover": view.landcover}
             write_tile(labels, name, of_pixels, named, compressed=True)
             write_tile(echoes, name, {"sar": view.radar}, backscatter)
-    logger.info("%s phantom of seed %d: %d tiles", kind, seed, sum(tiles))
+    logger.info("%s phantom of seed %d: %d tiles", kind, seed, sum(tiles_of_size))

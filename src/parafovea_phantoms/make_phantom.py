@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from parafovea.errors import ConfigError
-from parafovea.geometry.grid import Shape, Vector
+from parafovea.geometry.grid import shape3, vector3
 from parafovea.storage.provenance import record
 from parafovea_phantoms import PHANTOMS
 from parafovea_phantoms.phantom import write_findings, write_volume
@@ -18,14 +19,14 @@ def make_phantom(
     volume: Path,
     truth: Path,
     objects: Path,
+    regions: Path | None = None,
+    nodules: Path | None = None,
     *,
     kind: str,
     seed: int,
-    shape: Shape,
-    spacing: Vector,
+    shape: Sequence[int],
+    spacing: Sequence[float],
     unit: str = "nanometer",
-    regions: str | Path | None = None,
-    nodules: str | Path | None = None,
 ) -> None:
     """Write a phantom as volumes on one grid, OME-Zarr or (`.nii.gz`) NIfTI.
 
@@ -37,21 +38,21 @@ def make_phantom(
         Written: the class of each voxel, (z, y, x) uint8; the names are in its attributes.
     objects : Path
         Written: the id of each object, (z, y, x) uint32, 0 where there is none.
+    regions : Path, optional
+        Written: what each voxel shows, (z, y, x) uint8; the names are in its attributes.
+    nodules : Path, optional
+        Written: the objects as points and diameters, a CSV of LUNA16's columns whose seriesuid is
+        the name of the volume.
     kind : str
         Name of the phantom, one of `parafovea_phantoms.PHANTOMS`.
     seed : int
         Not negative.
-    shape : tuple of int
+    shape : sequence of int
         Voxels along z, y, x.
-    spacing : tuple of float
+    spacing : sequence of float
         Distance between voxels along z, y, x, in `unit`.
     unit : str
         Name of the unit of length.
-    regions : str or Path, optional
-        Written: what each voxel shows, (z, y, x) uint8; the names are in its attributes.
-    nodules : str or Path, optional
-        Written: the objects as points and diameters, a CSV of LUNA16's columns whose seriesuid is
-        the name of the volume.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def make_phantom(
     """
     if kind not in PHANTOMS:
         raise ConfigError(f"phantom {kind!r} is not known: use one of {', '.join(PHANTOMS)}")
-    phantom = PHANTOMS[kind](seed, shape=shape, spacing=spacing, unit=unit)
+    phantom = PHANTOMS[kind](seed, shape=shape3(shape), spacing=vector3(spacing), unit=unit)
     count = int(phantom.objects.max())
     logger.info("%s phantom of seed %d: %s, %d objects", kind, seed, phantom.grid, count)
     made = record("make_phantom", phantom={"kind": kind, "seed": seed})
@@ -74,10 +75,10 @@ def make_phantom(
         if phantom.regions is None:
             raise ConfigError(f"a phantom of kind {kind} has no regions: use one of kind chest")
         shown = {**made, "regions": list(phantom.region_names)}
-        write_volume(Path(regions), phantom.regions, grid, attributes=shown, labels=True)
+        write_volume(regions, phantom.regions, grid, attributes=shown, labels=True)
     if nodules is not None:
         series = volume.name.partition(".")[0]
-        write_findings(Path(nodules), phantom.findings, grid, series=series)
+        write_findings(nodules, phantom.findings, grid, series=series)
     write_volume(volume, phantom.image, grid, attributes=made)
     write_volume(truth, phantom.classes, grid, attributes=named, labels=True)
     write_volume(objects, phantom.objects, grid, attributes=counted, labels=True)

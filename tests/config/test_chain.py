@@ -8,6 +8,7 @@ import pytest
 from parafovea.config import read_project
 from parafovea.config.sample_links import band_problem
 from parafovea.errors import ParafoveaError, describe
+from parafovea.kinds.stages import stages
 
 BANDS = ("B02", "B03", "B04", "B08")
 
@@ -48,12 +49,14 @@ def test_a_source_and_a_truth_are_the_results_of_other_samples(chain):
     project = read(chain)
     assert project.source("c") == "results/b/classes.ome.zarr"
     assert project.truth("c") == "results/a/classes.ome.zarr"
-    plan = project.plan("c")
-    assert plan["source"] == project.source("c")
-    assert plan["truth"] == project.truth("c")
-    assert plan["files"]["source"] == ["results/b/classes.ome.zarr"]
-    assert plan["files"]["truth"] == ["results/a/classes.ome.zarr"]
-    assert json.loads(json.dumps(plan)) == plan
+    resample, measure = stages()["resample_volume"], stages()["measure_quality"]
+    job = {"sample": "c"}
+    assert resample.arguments(project, job)["source"] == project.source("c")
+    assert measure.arguments(project, job)["truth"] == project.truth("c")
+    assert project.files("c")["source"] == ["results/b/classes.ome.zarr"]
+    assert project.files("c")["truth"] == ["results/a/classes.ome.zarr"]
+    assert resample.waits(project, job) == project.files("c")["source"]
+    assert measure.waits(project, job) == project.files("c")["truth"]
 
 
 def test_what_a_sample_needs_comes_before_it_whatever_the_order_of_lines(chain):
@@ -92,7 +95,7 @@ def test_a_heatmap_has_the_voxels_of_its_scan(chain):
     project = read(chain)
     assert project.source("b") == "results/a/heatmap.nii.gz"
     assert project.grid("b").shape == (20, 40, 36)
-    assert project.predicted_of("detection") == ("a",)
+    assert project.running(stages()["detect_nodules"]) == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -179,9 +182,10 @@ def test_a_sample_that_a_model_learns_from_may_be_another_ones_result(chain, rec
     }
     row(chain, "c")[1] = row(chain, "d")[1] = "learned"
     project = read(chain)
-    plan = project.training_plan("models/new")
-    assert plan["samples"][0]["truth"] == "results/a/classes.ome.zarr"
-    assert plan["truths"] == ["results/a/classes.ome.zarr", "data/d_truth.tif"]
+    train, job = stages()["train_model"], {"model": "models/new"}
+    learned = train.arguments(project, job)["samples"]
+    assert learned[0]["truth"] == "results/a/classes.ome.zarr"
+    assert train.waits(project, job) == ["results/a/classes.ome.zarr", "data/d_truth.tif"]
     assert project.predicted == ("b", "a")
 
 
@@ -215,8 +219,8 @@ def refinement(chain):
 def test_the_result_of_a_mosaic_is_its_refined_image(refinement):
     project = read(refinement)
     assert project.source("b") == "results/a/refined.tif"
-    assert project.predicted_of("refinement") == ("a",)
-    assert project.predicted_of("refinement", "tiles") == ()
+    assert project.running(stages()["export_mosaic"]) == ("a",)
+    assert project.running(stages()["predict_tiles"]) == ()
     assert project.grid("b") == project.grid("a").converted("nanometer")
     row(refinement, "b")[4] = ""
     assert "source '@a' of sample 'b' does not fit its model models/cell: it takes one channel" in (
@@ -239,8 +243,9 @@ def test_a_folder_of_geotiffs_is_tiles_for_a_refinement_and_slices_for_others(re
     row(refinement, "c")[1:] = ["optical", "@b", "", ""]
     row(refinement, "d")[2:4] = ["scenes", ""]
     project = read(refinement)
-    assert project.predicted_tiles == ("c", "b", "a")
-    assert project.predicted_of("refinement", "tiles") == ("c", "b", "a")
+    assert project.running(stages()["predict_tiles"]) == ("c", "b", "a")
+    assert {project.kind(name).name for name in "abc"} == {"refinement"}
+    assert project.layout("d") == "volume"
     assert project.tile_sizes("c") == {(40, 36): 1}
     (folder / "1.tif").rename(folder / "1.jpg")
     row(refinement, "d")[2] = "data/d.tif"
@@ -303,14 +308,14 @@ def tiles(chain):
 
 def test_tiles_are_followed_along_the_chain(tiles):
     project = read(tiles)
-    assert [project.is_tiles(name) for name in "abcd"] == [True, True, True, False]
+    assert [project.layout(name) for name in "abcd"] == ["tiles", "tiles", "tiles", "volume"]
     assert project.source("b") == "results/a/tiles"
-    assert project.plan("b")["files"]["source"] == ["results/a/tiles.tsv"]
-    assert project.plan("a")["files"]["source"] == ["tiles"]
-    assert project.predicted_tiles == ("c", "b", "a")
-    assert project.predicted_volumes == ("d",)
-    assert project.predicted_of("segmentation") == ("d",)
-    assert project.predicted_of("segmentation", "tiles") == ("c", "b", "a")
+    assert project.files("b")["source"] == ["results/a/tiles.tsv"]
+    assert project.files("a")["source"] == ["tiles"]
+    assert project.running(stages()["predict_tiles"]) == ("c", "b", "a")
+    assert project.running(stages()["resample_volume"]) == ("d",)
+    assert project.running(stages()["segment_objects"]) == ("d",)
+    assert {project.kind(name).name for name in "abcd"} == {"segmentation"}
 
 
 def test_tiles_as_the_truth_of_a_volume_and_the_reverse_are_refused(tiles):
@@ -333,7 +338,7 @@ def test_the_truth_of_tiles_may_be_a_folder_of_geotiffs_but_not_an_empty_one(til
     row(tiles, "a")[3] = "labels"
     assert "truth of sample 'a': No NPZ tiles found in labels" in refusal(tiles)
     (truth / "one.tif").touch()
-    assert read(tiles).plan("a")["files"]["truth"] == ["labels"]
+    assert read(tiles).files("a")["truth"] == ["labels"]
 
 
 def test_a_shared_cache_takes_results_and_tiles_as_sources_but_no_other_folders(tiles):

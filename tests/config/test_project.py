@@ -6,6 +6,7 @@ import pytest
 
 from parafovea.config import load_project, read_project
 from parafovea.errors import ConfigError, ModelError, ParafoveaError, describe
+from parafovea.kinds.stages import stages
 
 
 @pytest.fixture(autouse=True)
@@ -34,18 +35,20 @@ def test_planning_imports_neither_torch_nor_zarr_nor_scipy():
     assert not {"torch", "zarr", "scipy", "pandas", "tifffile"} & set(done.stdout.split())
 
 
-def test_a_plan_holds_what_the_rules_need(project_folder):
+def test_a_project_holds_what_the_stages_need(project_folder):
     project = read_project(project_folder.path / "config/config.yaml")
-    plan = project.plan("a")
-    assert plan["files"] == {
+    assert project.files("a") == {
         "source": ["data/a.tif"],
         "truth": ["data/a_truth.tif"],
         "objects": [],
         "metadata": [],
     }
-    assert plan["recipe"]["context"]["spacing"] == [64, 64, 64]
-    assert project.inference_plan("a")["shards"] == 1
-    assert json.loads(json.dumps(plan)) == plan
+    (job,) = project.jobs(stages()["infer_shard"], "a")
+    assert job == {"sample": "a", "shard": "1"}
+    arguments = {stage.name: stage.arguments(project, job) for stage in project.stages("a")}
+    assert arguments["extract_context"]["spacing"] == [64, 64, 64]
+    assert arguments["infer_shard"]["settings"]["shards"] == 1
+    assert json.loads(json.dumps(arguments)) == arguments
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_a_table_is_the_truth_of_a_detection_alone(project_folder):
     project_folder.config["tasks"]["cell"]["kind"] = "detection"
     project_folder.write()
     project = read_project(project_folder.path / "config/config.yaml")
-    assert project.plan("a")["files"]["truth"] == ["data/found.csv"]
+    assert project.files("a")["truth"] == ["data/found.csv"]
     project_folder.rows[0][3] = "data/none.csv"
     assert "truth of sample 'a': data/none.csv does not exist" in refusal(project_folder)
 
@@ -122,7 +125,7 @@ def test_phantoms_need_not_be_there_but_must_be_possible(project_folder):
     project_folder.rows[0][2] = "results/phantoms/cell_seed7.ome.zarr"
     project_folder.write()
     project = read_project(project_folder.path / "config/config.yaml")
-    assert project.plan("a")["files"]["source"] == ["results/phantoms/cell_seed7.ome.zarr"]
+    assert project.files("a")["source"] == ["results/phantoms/cell_seed7.ome.zarr"]
     for impossible in ("cel_seed7.ome.zarr", "cell_seed7.nii.gz", "chest_seed7_lungs.nii.gz"):
         project_folder.rows[0][2] = f"results/phantoms/{impossible}"
         assert "is no phantom that can be made" in refusal(project_folder)
@@ -133,7 +136,7 @@ def test_a_chest_is_as_large_as_the_config_says_and_else_as_its_kind_is(project_
     project_folder.rows[0][2] = "results/phantoms/chest_seed7.nii.gz"
     project_folder.write()
     project = read_project(project_folder.path / "config/config.yaml")
-    assert project.plan("a")["files"]["source"] == ["results/phantoms/chest_seed7.nii.gz"]
+    assert project.files("a")["source"] == ["results/phantoms/chest_seed7.nii.gz"]
     assert project.phantom("chest").shape == (60, 100, 100)
     assert project.phantom("chest").spacing == (3.0, 2.2, 2.2)
     assert project.phantom("chest").unit == "millimeter"
@@ -147,7 +150,7 @@ def test_a_landscape_is_a_folder_of_tiles_made_in_four_parts(project_folder):
         project_folder.rows[0][2:4] = [path, f"{path}_truth" if not part else ""]
         project_folder.write()
         project = read_project(project_folder.path / "config/config.yaml")
-        assert project.plan("a")["files"]["source"] == [path]
+        assert project.files("a")["source"] == [path]
     assert project.phantom("landscape").sizes == [64]
     assert project.phantom("scene").tiles == [64]
     assert project.grid("a").shape == (5, 64, 64)
@@ -207,7 +210,8 @@ def test_a_training_block_gives_the_recipe_before_the_model_is_there(
     assert project.recipe("a").classes == tuple(recipe["classes"])
     assert project.trained == {"models/new": "cell"}
     assert project.predicted == ()
-    assert project.training_plan("models/new")["volumes"] == [
+    train, job = stages()["train_model"], {"model": "models/new"}
+    assert train.input_paths(project, job)["volumes"] == [
         "results/a/volume.ome.zarr",
         "results/b/volume.ome.zarr",
     ]
@@ -316,11 +320,12 @@ def test_a_task_of_detection_needs_a_model_of_its_kind(project_folder):
 def test_a_task_of_detection_has_settings_of_its_own(project_folder):
     make_detection(project_folder, detection={"nms": {"iou_threshold": 0.5}})
     project = read_project(project_folder.path / "config/config.yaml")
-    plan = project.plan("a")["task"]
-    assert plan["detection"]["nms"] == {"enabled": True, "iou_threshold": 0.5}
-    assert plan["detection"]["peak_detection"]["min_distance"] == 10
-    assert project.predicted_of("detection") == ("a", "b")
-    assert project.predicted_of("segmentation") == ()
+    settings = project.block("a", "detection")
+    assert settings["nms"] == {"enabled": True, "iou_threshold": 0.5}
+    assert settings["peak_detection"]["min_distance"] == 10
+    assert stages()["detect_nodules"].arguments(project, {"sample": "a"})["settings"] == settings
+    assert project.running(stages()["detect_nodules"]) == ("a", "b")
+    assert project.running(stages()["segment_objects"]) == ()
 
 
 @pytest.mark.parametrize(

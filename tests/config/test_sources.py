@@ -13,9 +13,10 @@ from parafovea.config.sources import (
     referred,
     resolved,
     result_of,
-    source_type,
+    source_layout,
     tile_folder_problem,
 )
+from parafovea.kinds import kind_named
 
 SETTINGS = Settings.model_validate(
     {
@@ -57,23 +58,24 @@ def folder(tmp_path):
     ],
 )
 def test_a_folder_of_tiles_is_told_by_its_names_and_its_kind(folder, names, kind, tiles):
-    assert is_tile_folder(folder(*names), kind=kind, results="out") is tiles
+    images = kind_named(kind).images_are_tiles
+    assert is_tile_folder(folder(*names), images=images, results="out") is tiles
 
 
 def test_a_folder_named_like_a_tile_is_none(tmp_path):
     (tmp_path / "a.npz").mkdir()
-    assert not is_tile_folder(str(tmp_path), kind="segmentation", results="out")
+    assert not is_tile_folder(str(tmp_path), results="out")
 
 
 @pytest.mark.parametrize("name", ["landscape_seed4", "landscape_seed4_truth", "scene_seed12_sar"])
 def test_phantoms_of_landscapes_are_tiles_before_they_are_made(name):
-    assert is_tile_folder(f"out/phantoms/{name}", kind="refinement", results="out")
-    assert not is_tile_folder(f"elsewhere/{name}", kind="refinement", results="out")
+    assert is_tile_folder(f"out/phantoms/{name}", results="out")
+    assert not is_tile_folder(f"elsewhere/{name}", images=True, results="out")
 
 
 def test_phantoms_of_volumes_are_volumes():
     for name in ("cell_seed1.ome.zarr", "landscape_seed1.ome.zarr", "landscape_seed1_roads"):
-        assert not is_tile_folder(f"out/phantoms/{name}", kind="segmentation", results="out")
+        assert not is_tile_folder(f"out/phantoms/{name}", images=True, results="out")
 
 
 def test_a_folder_without_tiles_says_what_is_there_instead(folder):
@@ -97,8 +99,8 @@ def test_a_references_sort_and_result_follow_along_the_chain(folder):
             sample("plain", "a.tif"),
         )
     }
-    assert source_type(samples["third"], samples, SETTINGS) == "tiles"
-    assert source_type(samples["cut"], samples, SETTINGS) == "volume"
+    assert source_layout(samples["third"], samples, SETTINGS) == "tiles"
+    assert source_layout(samples["cut"], samples, SETTINGS) == "volume"
     result = result_of(samples["second"], samples, SETTINGS)
     assert (result.path, result.file) == ("out/second/tiles", "out/second/tiles.tsv")
     assert resolved("@water", samples, SETTINGS) == "out/water/heatmap.nii.gz"
@@ -116,8 +118,8 @@ def test_no_tile_is_opened_to_tell_what_a_folder_is(folder):
         "from parafovea.config.sources import is_tile_folder\n"
         "seen = []\n"
         "sys.addaudithook(lambda event, args: seen.append(args) if event == 'open' else None)\n"
-        f"assert is_tile_folder({path!r}, kind='refinement', results='out')\n"
-        "assert is_tile_folder('nothing', kind='', results='out') is False\n"
+        f"assert is_tile_folder({path!r}, images=True, results='out')\n"
+        "assert is_tile_folder('nothing', results='out') is False\n"
         "assert not seen, seen\n"
     )
     root = Path(__file__).parents[2] / "src"

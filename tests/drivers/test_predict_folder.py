@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from parafovea.cli.main import app
 from parafovea.drivers.predict_tiles import on_device
 from parafovea.errors import ConfigError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.runtime.devices import DEVICE_VARIABLE
 
 
@@ -97,7 +97,7 @@ def test_the_options_of_the_guide_reach_the_results(project: Path) -> None:
     ("arguments", "message"),
     [
         (("--input-dir", "empty"), "No NPZ tiles found in empty"),
-        (("--input-dir", "none"), "none is no folder"),
+        (("--input-dir", "none"), "none is not a folder"),
         (("--input-dir", "in", "--device", "cuda:9"), "--device cuda:9 is not available"),
         (("--input-dir", "bad", "--output", "out"), "1 of 1 tiles cannot be used"),
         (("config/config.yaml", "--overwrite"), "--overwrite is for tiles, but config/config.yaml"),

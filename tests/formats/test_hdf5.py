@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from parafovea.errors import SourceError, SpacingError, VoxelError
-from parafovea.formats import SourceMetadata, open_source
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 
-NM = SourceMetadata((50.0, 4.6, 4.6), "nanometer")
+NM = SourceMetadata(spacing=(50.0, 4.6, 4.6), unit="nanometer")
 VALUES = np.random.default_rng(9).integers(0, 256, (6, 10, 8), dtype=np.uint8)
 
 
@@ -52,7 +53,7 @@ def test_attributes_state_the_place(file):
 
 
 def test_no_spacing_is_asked_for(file):
-    with pytest.raises(SpacingError, match=r"a\.h5:stack does not say.*spacing=50,4\.6,4\.6"):
+    with pytest.raises(SpacingError, match=r"a\.h5:stack does not state.*spacing=50,4\.6,4\.6"):
         open_source(f"{file}:stack")
 
 

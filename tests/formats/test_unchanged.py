@@ -7,7 +7,7 @@ import tifffile
 import zarr
 
 from parafovea.errors import SourceError
-from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.source_changes import unchanged
 from parafovea.settings.recipe import Normalization
 from parafovea.stages import resample_volume as stage
 
@@ -78,8 +78,8 @@ def test_a_volume_is_not_written_where_its_source_went_missing_halfway(
     monkeypatch.setattr(stage, "tracked", losing)
     with pytest.raises(SourceError, match=r"raw\.zarr changed or disappeared"):
         stage.resample_volume(
-            str(image),
             tmp_path / "volume.ome.zarr",
+            source=str(image),
             metadata="spacing=16,16,16 unit=nanometer",
             spacing=(16, 16, 16),
             unit="nanometer",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_sample import BANDS, tiny_inputs, tiny_model, tiny_refinement
+from tiny_sample import BANDS, infer, tiny_inputs, tiny_model, tiny_refinement
 
 from parafovea.errors import ModelError
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
@@ -16,7 +16,6 @@ from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 
 SHAPE = (3, 40, 56)
@@ -26,7 +25,7 @@ SETTINGS = InferenceSettings(precision="float32", batch_size=2, shards=2)
 def predicted(inputs: ModelInputs, model: Path, folder: Path) -> np.ndarray:
     shards = [folder / f"{number}.zarr" for number in (1, 2)]
     for number, shard in enumerate(shards, start=1):
-        infer_shard(inputs, model, shard, shard=number, settings=SETTINGS)
+        infer(inputs, model, shard, shard=number, settings=SETTINGS)
     blend_shards(shards, folder / "prediction.zarr")
     stored = open_stored(folder / "prediction.zarr")
     assert stored.channels == BANDS
@@ -59,7 +58,7 @@ def test_a_residual_is_added_to_the_bands_of_its_names(inputs: ModelInputs, tmp_
     with torch.no_grad():
         network.final_conv.bias.copy_(torch.tensor([0.25, 0.0]))
     save_model(tmp_path / "shifted", spec, network)
-    infer_shard(
+    infer(
         inputs,
         tmp_path / "shifted",
         tmp_path / "1.zarr",

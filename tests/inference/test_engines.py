@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_sample import random_network, tiny_inputs, tiny_model, tiny_recipe, tiny_spec
+from tiny_sample import infer, random_network, tiny_inputs, tiny_model, tiny_recipe, tiny_spec
 from torch import Tensor
 
 from parafovea.errors import ConfigError, MissingExtraError
@@ -23,13 +23,12 @@ from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import load_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.networks.fusion import Fusion
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.runtime.optional_packages import import_openvino, is_installed
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.storage.store import open_stored
 from parafovea_phantoms.make_phantom import make_phantom
@@ -68,7 +67,7 @@ def batch_for(network: FusedUNet) -> tuple[Tensor, list[Tensor] | None]:
         values = torch.randn(2, channels, *[size] * dimensions, generator=generator)
         return values.contiguous(memory_format=order)
 
-    guides = PreparedUNet(network).guides
+    guides = InferenceUNet(network).guides
     views = [random(len(guide.bias), 32 // 2**level) for level, guide in enumerate(guides)]
     return random(4, 32), views or None
 
@@ -82,7 +81,7 @@ def test_every_engine_gives_the_logits_of_float32_torch(
     network = random_network(
         FusedUNet(3, 4, base_channels=4, context_channels=2, fusion=fusion, dimensions=dimensions)
     )
-    prepared = PreparedUNet(network)
+    prepared = InferenceUNet(network)
     features, guides = batch_for(network)
     engine = make_engine(name, network, prepared, dtype=torch.float32, compiled=compiled)
     with torch.inference_mode():
@@ -112,7 +111,11 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, ModelI
         unit=spec.unit,
     )
     resample_volume(
-        str(image), volume, spacing=spec.spacing, unit=spec.unit, normalization=spec.normalization
+        volume,
+        source=str(image),
+        spacing=spec.spacing,
+        unit=spec.unit,
+        normalization=spec.normalization,
     )
     inputs = ModelInputs(volume, folder / "features.zarr", folder / "context.zarr")
     assert spec.context is not None
@@ -179,7 +182,7 @@ def test_one_shard_equals_three_shards_bit_for_bit_by_openvino(
         settings = InferenceSettings(shards=shards, engine="openvino", batch_size=2)
         paths = [tmp_path / f"{shards}_{number}.zarr" for number in range(1, shards + 1)]
         for number, path in enumerate(paths, start=1):
-            infer_shard(inputs, model, path, shard=number, settings=settings)
+            infer(inputs, model, path, shard=number, settings=settings)
             assert open_stored(path).attributes["engine"] == "openvino"
         output = tmp_path / f"{shards}.ome.zarr"
         blend_shards(paths, output)
@@ -239,7 +242,7 @@ def test_a_missing_openvino_is_one_error_with_the_fix(
     model = tiny_model(tmp_path / "model", recipe)
     settings = InferenceSettings(engine="openvino")
     with pytest.raises(MissingExtraError, match=r'pip install "parafovea\[openvino\]"'):
-        infer_shard(inputs, model, tmp_path / "s.zarr", shard=1, settings=settings)
+        infer(inputs, model, tmp_path / "s.zarr", shard=1, settings=settings)
     assert not (tmp_path / "s.zarr").exists()
 
 
@@ -248,7 +251,7 @@ def test_compile_without_a_compiler_is_one_error_with_the_fix(tmp_path: Path) ->
     spec = tiny_spec(tiny_recipe(dimensions=2, context=False))
     network = random_network(FusedUNet.from_spec(spec))
     engine = make_engine(
-        "torch", network, PreparedUNet(network), dtype=torch.float32, compiled=True
+        "torch", network, InferenceUNet(network), dtype=torch.float32, compiled=True
     )
     # Made the engine first: that imports torch's compiler, with its settings.
     from torch._inductor import config, cpp_builder

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import infer, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import MemoryLimitError
 from parafovea.inference import memory
@@ -23,12 +23,11 @@ from parafovea.inference.memory import (
 )
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import ModelInputs
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.postprocess import ClassSettings
 from parafovea.stages import infer_shard as stage
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.stages.measure_quality import measure_quality
 from parafovea.stages.segment_objects import segment_objects
 from parafovea.storage.store import open_stored
@@ -58,17 +57,17 @@ def limit_batch(
 
     The first `calm` calls of a batch size pass.
     """
-    usual, calls = PreparedUNet.forward, []
+    usual, calls = InferenceUNet.forward, []
 
     def forward(
-        self: PreparedUNet, features: torch.Tensor, guides: Any = None, conditions: Any = None
+        self: InferenceUNet, features: torch.Tensor, guides: Any = None, conditions: Any = None
     ) -> torch.Tensor:
         calls.append(len(features))
         if len(features) > largest and calls.count(len(features)) > calm:
             fail()
         return usual(self, features, guides, conditions)
 
-    monkeypatch.setattr(PreparedUNet, "forward", forward)
+    monkeypatch.setattr(InferenceUNet, "forward", forward)
     return calls
 
 
@@ -110,11 +109,11 @@ def test_a_shard_out_of_memory_has_the_bytes_of_the_batch_that_fits(
     fail: Any,
 ) -> None:
     wanted = tmp_path / "wanted.zarr"
-    infer_shard(*sample, wanted, shard=1, settings=InferenceSettings(batch_size=2))
+    infer(*sample, wanted, shard=1, settings=InferenceSettings(batch_size=2))
     calls = limit_batch(monkeypatch, 2, fail, calm=2)  # a shard has begun by then
     found = tmp_path / "found.zarr"
     with caplog.at_level(logging.WARNING):
-        infer_shard(*sample, found, shard=1, settings=InferenceSettings(batch_size=4))
+        infer(*sample, found, shard=1, settings=InferenceSettings(batch_size=4))
     assert set(calls) == {4, 2}
     np.testing.assert_array_equal(open_stored(found).read(), open_stored(wanted).read())
     execution = open_stored(found).attributes["execution"]
@@ -137,7 +136,7 @@ def test_what_does_not_fit_a_device_at_all_is_computed_on_the_cpu_in_the_same_pr
     monkeypatch.setattr(stage, "choose_device", lambda: CUDA)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     settings = InferenceSettings(batch_size=2, precision="bfloat16")
-    infer_shard(*sample, tmp_path / "s.zarr", shard=1, settings=settings)
+    infer(*sample, tmp_path / "s.zarr", shard=1, settings=settings)
     facts = open_stored(tmp_path / "s.zarr").attributes
     assert facts["execution"]["device"] == "cpu"
     assert len(facts["execution"]["fallbacks"]) == 2
@@ -150,7 +149,7 @@ def test_statistics_of_the_batch_are_never_those_of_a_smaller_one(
     limit_batch(monkeypatch, 2, ask_for_too_much)
     chosen = InferenceSettings(batch_size=4, do_eval=False)
     with pytest.raises(MemoryLimitError, match="a batch of 4 does not fit the memory of cpu"):
-        infer_shard(*sample, tmp_path / "s.zarr", shard=1, settings=chosen)
+        infer(*sample, tmp_path / "s.zarr", shard=1, settings=chosen)
 
 
 def test_what_fits_nowhere_is_one_readable_error_and_leaves_nothing(
@@ -158,7 +157,7 @@ def test_what_fits_nowhere_is_one_readable_error_and_leaves_nothing(
 ) -> None:
     limit_batch(monkeypatch, 0, ask_for_too_much)
     with pytest.raises(MemoryLimitError, match=r"a batch of 1 does not fit .*: give the job more"):
-        infer_shard(*sample, tmp_path / "s.zarr", shard=1, settings=InferenceSettings(batch_size=2))
+        infer(*sample, tmp_path / "s.zarr", shard=1, settings=InferenceSettings(batch_size=2))
     assert not (tmp_path / "s.zarr").exists()
 
 
@@ -189,15 +188,13 @@ def test_the_quality_table_says_what_memory_made_of_the_run(
     shards = [tmp_path / f"{n}.zarr" for n in (1, 2)]
     for number, shard in enumerate(shards, start=1):
         settings = InferenceSettings(batch_size=4, shards=2)
-        infer_shard(*sample, shard, shard=number, settings=settings)
+        infer(*sample, shard, shard=number, settings=settings)
     stores = [tmp_path / f"{n}.ome.zarr" for n in ("prediction", "classes", "objects")]
     blend_shards(shards, stores[0])
     classes = {"dark": ClassSettings()}
-    segment_objects(*stores, tmp_path / "objects.tsv", method="argmax", classes=classes)
+    segment_objects(*stores, tmp_path / "objects.tsv", method="argmax", class_settings=classes)
     table = tmp_path / "quality.tsv"
-    measure_quality(
-        *stores, tmp_path / "quality.json", table, truth=None, truth_objects=None, limits={}
-    )
+    measure_quality(*stores, tmp_path / "quality.json", table, truth=None, limits={})
     record = json.loads((tmp_path / "quality.json").read_text())
     steps = record["provenance"]["execution"]["fallbacks"]
     assert record["metrics"]["memory"] == {
@@ -217,4 +214,4 @@ def test_a_whole_volume_that_does_not_fit_is_refused_with_both_sizes_and_the_fix
     message = message.replace("48 x", "32 x", 1)
     with pytest.raises(MemoryLimitError, match=message):
         whole = InferenceSettings(mode="whole_volume")
-        infer_shard(*sample, tmp_path / "s.zarr", shard=1, settings=whole)
+        infer(*sample, tmp_path / "s.zarr", shard=1, settings=whole)

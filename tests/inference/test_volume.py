@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_checkpoint import WINDOW, upstream_content, upstream_weights, write_checkpoint
-from tiny_sample import BACKBONE, smooth_volume, tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import BACKBONE, infer, smooth_volume, tiny_inputs, tiny_model, tiny_recipe
 from upstream_features import stated
 from upstream_forward import upstream_forward
 
@@ -24,7 +24,6 @@ from parafovea.inference.volume import VolumeInference
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 from parafovea.upstream.importing import import_model
 
@@ -294,7 +293,7 @@ def test_a_models_own_folder_predicts_an_array_as_the_workflow_a_sample(tmp_path
     recipe = tiny_recipe(normalization={"method": "none"})
     inputs = tiny_inputs(tmp_path, (24, 48, 40), recipe)
     model = tiny_model(tmp_path / "model", recipe)
-    infer_shard(
+    infer(
         inputs, model, tmp_path / "1.zarr", shard=1, settings=InferenceSettings(precision="float32")
     )
     blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.ome.zarr")

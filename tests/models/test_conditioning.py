@@ -9,7 +9,7 @@ from tiny_sample import random_network
 
 from parafovea.models.conditioning import condition_channels, encoded_conditions
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 
 
 def network_of() -> FusedUNet:
@@ -50,7 +50,7 @@ def test_conditions_move_a_trained_network_and_its_faster_twin_alike() -> None:
     )
     with torch.inference_mode():
         wanted = network(values, conditions=known)
-        found = PreparedUNet(network)(network.input_conv(values), conditions=known)
+        found = InferenceUNet(network)(network.input_conv(values), conditions=known)
         other = network(values, conditions=known.flip(0))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     assert (wanted - other).abs().max() > 0.1

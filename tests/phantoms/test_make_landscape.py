@@ -21,7 +21,7 @@ SEED = 401
 
 
 def make(folder: Path, **changes: Any) -> Path:
-    asked = {"kind": "landscape", "seed": SEED, "tiles": [6, 4], "sizes": [32, 20]}
+    asked = {"kind": "landscape", "seed": SEED, "tiles_of_size": [6, 4], "sizes": [32, 20]}
     stem = folder / "landscape"
     paths = [stem.with_name(f"landscape{part}") for part in PARTS]
     make_landscape(*paths, **{**asked, "pixel_size": 10.0, **changes})
@@ -112,7 +112,7 @@ def test_tiles_of_different_patches_lie_apart_with_months_and_biomes_of_their_ow
 
 
 def test_months_and_biomes_are_all_had_before_one_comes_again(tmp_path: Path) -> None:
-    stem = make(tmp_path, tiles=[16 * 4], sizes=[16])
+    stem = make(tmp_path, tiles_of_size=[16 * 4], sizes=[16])
     facts = [each for _, each in read(stem, "").values()][::4]
     assert sorted(each["biome_code"] for each in facts) == list(range(16))
     assert sorted(each["month"] for each in facts[:12]) == list(range(1, 13))
@@ -127,7 +127,8 @@ def test_a_second_run_writes_the_same_bytes(stem: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"tiles": [6]}, {"sizes": [32, 0]}, {"seed": -3}, {"tiles": [], "sizes": []}]
+    "wrong",
+    [{"tiles_of_size": [6]}, {"sizes": [32, 0]}, {"seed": -3}, {"tiles_of_size": [], "sizes": []}],
 )
 def test_what_cannot_be_made_is_refused_and_nothing_is_left(
     wrong: dict[str, Any], tmp_path: Path

@@ -6,19 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import infer, tiny_inputs, tiny_model, tiny_recipe
 
+from parafovea.chain import volumes
+from parafovea.chain.cost import Rates
 from parafovea.geometry.grid import Grid
 from parafovea.models.model_json import read_spec
 from parafovea.planning import measure
 from parafovea.planning.advice import advice
-from parafovea.planning.costs import Rates
-from parafovea.planning.disk import stored_bytes
 from parafovea.planning.forecast import forecast
 from parafovea.planning.work import Work
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 
 ROOT = Path(__file__).parents[2]
@@ -38,9 +37,10 @@ def test_stages_store_the_bytes_that_are_planned(tmp_path, dimensions, context):
     inputs = tiny_inputs(tmp_path, shape, recipe)
     model = tiny_model(tmp_path / "model", recipe)
     settings = InferenceSettings(overlap=0.5, precision="float32", shards=1)
-    infer_shard(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
+    infer(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
     blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.ome.zarr")
-    planned = stored_bytes(Work(Grid(shape, recipe.spacing), recipe, settings))
+    sample = Work(Grid(shape, recipe.spacing), recipe, settings)
+    planned = {stage.name: stage.stored(sample) for stage in volumes.STAGES}
 
     def stored(path):
         return 0 if path is None else open_stored(path).array.nbytes
@@ -50,16 +50,17 @@ def test_stages_store_the_bytes_that_are_planned(tmp_path, dimensions, context):
     assert planned["extract_context"] == stored(inputs.context)
     assert planned["infer_shard"] == stored(tmp_path / "1.zarr")
     assert planned["blend_shards"] == stored(tmp_path / "prediction.ome.zarr")
+    assert planned["extract_view_features"] == planned["extract_view_context"] == 0
 
 
 def test_time_follows_from_measured_rates_and_is_shared_by_shards():
     whole, shared = (
         forecast("a", work((128, 128, 128), overlap=0, shards=n), RATES) for n in (1, 4)
     )
-    stages = {stage.stage: stage for stage in whole.stages}
+    stages = {each.stage.name: each for each in whole.stages}
     assert stages["extract_features"].seconds == pytest.approx(128**3 * 1e-6)
     assert stages["infer_shard"].seconds == pytest.approx(128**3 * 3e-6)
-    assert {s.stage: s for s in shared.stages}["infer_shard"].seconds == pytest.approx(
+    assert {s.stage.name: s for s in shared.stages}["infer_shard"].seconds == pytest.approx(
         128**3 * 3e-6 / 4
     )
     assert shared.seconds(gpu=True) == pytest.approx(whole.seconds(gpu=True))
@@ -68,7 +69,12 @@ def test_time_follows_from_measured_rates_and_is_shared_by_shards():
 def test_views_multiply_features_and_windows():
     plain, both = (forecast("a", work((96, 96, 96), tta=tta)) for tta in ((), ("flip_x",)))
     assert both.work.windows == 2 * plain.work.windows
-    assert [s.jobs for s in both.stages if s.stage == "extract_context"] == [2]
+    alone, views = ({s.stage.name: s for s in each.stages} for each in (plain, both))
+    for name in ("features", "context"):
+        seen, view = views[f"extract_{name}"], views[f"extract_view_{name}"]
+        assert seen == alone[f"extract_{name}"]
+        assert (view.jobs, view.seconds, view.disk) == (1, seen.seconds, seen.disk)
+        assert f"extract_view_{name}" not in alone
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from parafovea.chain.cost import Rates
 from parafovea.cli.main import app
 from parafovea.errors import ConfigError
-from parafovea.planning.costs import Rates
 from parafovea.planning.rates import MeasuredRates, read_rates, write_rates
 from parafovea.planning.tables import minutes_text
 

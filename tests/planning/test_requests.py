@@ -12,14 +12,27 @@ from parafovea.config import read_project
 from parafovea.config.sample_sizes import UNKNOWN_SHAPE
 from parafovea.geometry.grid import Grid
 from parafovea.inference.window_plan import window_bytes
+from parafovea.kinds import kinds
+from parafovea.kinds.stages import sample_stages, stages
 from parafovea.models.model_json import read_spec
-from parafovea.planning.requests import ASKING, SHORT, JobRequests, request, training_request
+from parafovea.planning.requests import JobRequests, Request, request, training_request
 from parafovea.planning.work import Work
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.settings.training import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
+
+#: Stages whose jobs follow from the size of a volume, and the one that makes such a volume.
+SIZED = dict.fromkeys(s.name for k in kinds().values() for s in sample_stages(k, "volume"))
+ASKING = ("make_phantom", *SIZED)
+
+#: Stages of many short jobs, which a cluster takes as one array.
+SHORT = tuple(name for name, stage in stages().items() if stage.short)
+
+
+def asked(name: str, work: Work, attempt: int = 1) -> Request:
+    return request(stages()[name], work, attempt)
 
 
 def cube(side: int, recipe: Recipe, **inference) -> Work:
@@ -34,29 +47,29 @@ def model() -> ModelSpec:
 
 @pytest.mark.parametrize("stage", ASKING)
 def test_each_attempt_asks_for_twice_as_much(stage, model):
-    first, second, third = (request(stage, cube(512, model), attempt) for attempt in (1, 2, 3))
+    first, second, third = (asked(stage, cube(512, model), attempt) for attempt in (1, 2, 3))
     assert (second.mem_mb, third.mem_mb) == (2 * first.mem_mb, 4 * first.mem_mb)
     assert (second.runtime, third.runtime) == (2 * first.runtime, 4 * first.runtime)
 
 
 @pytest.mark.parametrize("stage", ASKING)
 def test_a_larger_sample_never_asks_for_less(stage, model):
-    asked = [request(stage, cube(side, model)) for side in (64, 512, 2048, 8192)]
-    assert [each.mem_mb for each in asked] == sorted(each.mem_mb for each in asked)
-    assert [each.runtime for each in asked] == sorted(each.runtime for each in asked)
-    assert stage in ("render_report", "render_detections") or asked[0].runtime < asked[-1].runtime
+    found = [asked(stage, cube(side, model)) for side in (64, 512, 2048, 8192)]
+    assert [each.mem_mb for each in found] == sorted(each.mem_mb for each in found)
+    assert [each.runtime for each in found] == sorted(each.runtime for each in found)
+    assert stages()[stage].step == "report" or found[0].runtime < found[-1].runtime
 
 
 def test_memory_is_that_of_a_slab_and_not_of_the_volume(model):
     flat = replace(cube(512, model), source=Grid((512, 512, 512), (16, 16, 16)))
     deep = replace(flat, source=Grid((51200, 512, 512), (16, 16, 16)))
-    for stage in set(ASKING) - {"make_phantom"}:
-        assert request(stage, flat).mem_mb == request(stage, deep).mem_mb, stage
+    for stage in SIZED:
+        assert asked(stage, flat).mem_mb == asked(stage, deep).mem_mb, stage
 
 
 def test_shards_share_the_time_and_views_multiply_it(model):
     alone, shared, views = (
-        request("infer_shard", cube(2048, model, **settings)).runtime
+        asked("infer_shard", cube(2048, model, **settings)).runtime
         for settings in ({"shards": 1}, {"shards": 10}, {"shards": 1, "tta": ["flip_x"]})
     )
     assert shared < alone / 9
@@ -65,8 +78,8 @@ def test_shards_share_the_time_and_views_multiply_it(model):
 
 def test_a_whole_volume_needs_the_memory_of_one_window_as_large(model):
     needed = window_bytes((256, 256, 256), base_channels=16, classes=4)
-    asked = request("infer_shard", cube(256, model, mode="whole_volume")).mem_mb
-    assert asked > needed / 1e6
+    given = asked("infer_shard", cube(256, model, mode="whole_volume")).mem_mb
+    assert given > needed / 1e6
 
 
 def test_training_grows_with_its_batch_and_its_steps(model):
@@ -101,8 +114,8 @@ def test_a_phantom_is_known_before_it_is_made(requests, project_folder):
     project_folder.rows[0][2] = "results/phantoms/cell_seed7.ome.zarr"
     work = requests().work("a")
     assert work.source.shape == (30, 40, 50)
-    asked = requests().of("make_phantom", {"kind": "cell", "seed": "7"}, 1)
-    assert asked == request("make_phantom", work)
+    made = requests().of("make_phantom", {"kind": "cell", "seed": "7"}, 1)
+    assert made == asked("make_phantom", work)
 
 
 def test_a_source_that_cannot_be_read_counts_as_a_large_one(requests, project_folder):
@@ -117,9 +130,9 @@ def test_short_jobs_ask_alike_while_they_are_planned_and_for_themselves_when_the
     project_folder.config["phantoms"] = {"cell": {"shape": [64, 4096, 4096]}}
     project_folder.rows[1][2] = large
     planned, run = requests(), requests(planning=False)
-    for stage in SHORT[1:]:
+    for stage in sorted({*SHORT} & {*SIZED}):
         a, b = (planned.of(stage, {"sample": name}, 1) for name in "ab")
-        assert a == b == request(stage, planned.work("b"))
+        assert a == b == asked(stage, planned.work("b"))
         assert run.of(stage, {"sample": "a"}, 1).mem_mb < a.mem_mb
     assert planned.of("segment_objects", {"sample": "a"}, 1) != planned.of(
         "segment_objects", {"sample": "b"}, 1
@@ -139,20 +152,8 @@ def test_planning_imports_neither_torch_nor_zarr(tmp_path):
 
 def test_the_profile_sends_every_gpu_rule_to_the_gpu_partition():
     profile = yaml.safe_load((ROOT / "slurm/profile.yaml").read_text())
-    source = "\n".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
-    _, *rules = source.split("\nrule ")
-    own = {block.partition(":")[0] for block in rules if "gpu=1" in block}
-    inherited = own
-    while True:
-        heirs = {
-            line.split()[4]
-            for line in source.splitlines()
-            if line.startswith("use rule ") and line.split()[2] in inherited
-        }
-        if heirs <= inherited:
-            break
-        inherited = inherited | heirs
-    assert set(profile["set-resources"]) == inherited
+    computing = {name for name, stage in stages().items() if stage.device == "gpu"}
+    assert set(profile["set-resources"]) == computing
     assert {each["slurm_partition"] for each in profile["set-resources"].values()} == {"gpu"}
     assert profile["default-resources"]["slurm_partition"] == "cpu"
 

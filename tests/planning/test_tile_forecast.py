@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from tiny_sample import tiny_recipe
 
+from parafovea.chain import tiles as tile_chain
+from parafovea.chain.cost import Rates
+from parafovea.chain.tiles import measure_tiles, predict_tiles
 from parafovea.config import read_project
-from parafovea.planning.costs import Rates, cost
-from parafovea.planning.disk import stored_tile_bytes
-from parafovea.planning.forecast import OF_TILES, forecast_tiles, forecasts
+from parafovea.planning.costs import cost
+from parafovea.planning.forecast import forecast, forecasts
 from parafovea.planning.requests import JobRequests, request
 from parafovea.planning.tables import sample_rows, stage_rows
 from parafovea.planning.work import TileWork
@@ -30,38 +32,40 @@ def test_work_is_the_pixels_of_all_tiles_made_multiples_of_16_for_the_network():
     assert mixed.computed == 10 * 128 * 128 + 5 * 48 * 64
     assert mixed.largest == (128, 128)
     assert mixed.extent == "15 tiles, 0.155 Mpx"
-    assert forecast_tiles("a", mixed).amplification.computed == pytest.approx(
+    assert forecast("a", mixed).amplification.computed == pytest.approx(
         mixed.computed / mixed.pixels
     )
 
 
 def test_time_grows_with_the_tiles_and_memory_does_not():
     few, many = (work({(128, 128): n}, batch_size=4) for n in (100, 5000))
-    for stage in ("predict_tiles", "measure_tiles"):
+    for stage in (predict_tiles, measure_tiles):
         short, long = (cost(stage, each, RATES) for each in (few, many))
         assert long.memory == short.memory
         assert long.seconds == pytest.approx(50 * short.seconds)
-    large = cost("predict_tiles", work({(2048, 2048): 1}, batch_size=4), RATES)
-    assert large.memory > 1.5 * cost("predict_tiles", few, RATES).memory
+    large = cost(predict_tiles, work({(2048, 2048): 1}, batch_size=4), RATES)
+    assert large.memory > 1.5 * cost(predict_tiles, few, RATES).memory
 
 
 def test_views_multiply_the_time():
     plain, turned = (work({(128, 128): 100}, tta=tta) for tta in ((), ("flip_x",)))
     assert turned.windows == 2 * plain.windows == 200
-    assert cost("predict_tiles", turned, RATES).seconds > 1.9 * (
-        cost("predict_tiles", plain, RATES).seconds
+    assert cost(predict_tiles, turned, RATES).seconds > 1.9 * (
+        cost(predict_tiles, plain, RATES).seconds
     )
 
 
 def test_refined_tiles_take_four_bytes_a_band_and_classes_one():
     classes = work({(100, 100): 3})
     refined = classes.recipe.model_copy(update={"kind": "refinement", "classes": ("B02", "B08")})
-    assert stored_tile_bytes(classes) == {"predict_tiles": 30_000}
-    assert stored_tile_bytes(replace(classes, recipe=refined)) == {"predict_tiles": 240_000}
+    for sample, stored in ((classes, 30_000), (replace(classes, recipe=refined), 240_000)):
+        assert {s.name: s.stored(sample) for s in tile_chain.STAGES if s.stored(sample)} == {
+            "predict_tiles": stored
+        }
 
 
 def test_no_tiles_at_all_can_be_planned():
-    assert forecast_tiles("a", work({})).work.count == 0
+    assert forecast("a", work({})).work.count == 0
 
 
 @pytest.fixture
@@ -91,14 +95,15 @@ def test_tiles_and_volumes_stand_in_one_table(project):
     assert tiles[head.index("tiles")] == "9.22 kB"
     assert total[head.index("windows")] == str(found[0].work.windows + 6 + 6)
     stages = [row[0] for row in stage_rows(found)]
-    assert stages[-len(OF_TILES) :] == list(OF_TILES)
+    of_tiles = [stage.name for stage in tile_chain.STAGES]
+    assert stages[-len(of_tiles) :] == of_tiles
     assert stages.count("resample_volume") == 1
 
 
 def test_jobs_of_tiles_ask_for_what_their_tiles_need(project):
     requests = JobRequests(project, planning=True)
     asked = requests.of("predict_tiles", {"sample": "b"}, 1)
-    assert asked == request("predict_tiles", requests.tile_work("b"))
+    assert asked == request(predict_tiles, requests.work("b"))
     assert requests.of("predict_tiles", {"sample": "b"}, 2).mem_mb == 2 * asked.mem_mb
     # a short stage of volumes looks at volumes alone
     assert requests.of("render_report", {"sample": "a"}, 1).mem_mb > 0

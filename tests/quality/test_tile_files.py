@@ -10,7 +10,7 @@ from mosaic_sample import Mosaic, invented, reflectance, write_mosaic
 from tile_files import write_tif
 
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError
-from parafovea.quality.tiles.quality_tables import TileEntry, read_ledger
+from parafovea.formats.tiles.ledger import TileEntry, read_ledger
 from parafovea.quality.tiles.tile_arrays import TileFiles
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -25,7 +25,7 @@ def files(
     metadata: str = "", truth: Path | None = None, bands: tuple[str, ...] = BANDS
 ) -> TileFiles:
     return TileFiles.of(
-        "refinement", bands, (), truth=None if truth is None else str(truth), metadata=metadata
+        bands, BANDS, truth=None if truth is None else str(truth), metadata=metadata
     )
 
 
@@ -126,7 +126,7 @@ def test_a_truth_on_other_pixels_is_refused(
 
 def test_a_lost_result_or_truth_is_one_error(tmp_path: Path, mosaic: Mosaic) -> None:
     block = read_ledger(mosaic.ledger)[0]
-    with pytest.raises(MissingSourceError, match="is no folder"):
+    with pytest.raises(MissingSourceError, match="is not a folder"):
         files("", tmp_path / "none")
     kept = mosaic.refined.read_bytes()
     mosaic.refined.write_bytes(kept[:200])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tile_results import degraded, landscape
 
-from parafovea.quality.tiles import image_metrics as edges
-from parafovea.quality.tiles import image_metrics as spectral
-from parafovea.quality.tiles.metric_names import TARGETS, folder_names, folder_paths, tile_paths
-from parafovea.quality.tiles.scores import TileTally, score_tile
+from parafovea.quality.metrics import metric_names
+from parafovea.quality.tiles import image_metrics
+from parafovea.quality.tiles.refined import FOLDER_PATHS, TARGETS, TILE_PATHS
+from parafovea.quality.tiles.refined_scores import TileTally, score_tile
 
 
 def tiles(seed, shape=(40, 32)):
@@ -22,18 +22,20 @@ def tiles(seed, shape=(40, 32)):
 
 def test_every_metric_of_a_tile_has_the_name_that_the_tables_use():
     score = score_tile(*tiles(0))
-    assert set(score.values) == set(tile_paths("refinement"))
+    assert set(score.values) == set(TILE_PATHS)
     assert all(value is not None for value in score.values.values())
-    assert len(set(folder_names("refinement"))) == len(folder_paths("refinement"))
+    assert len(set(metric_names(FOLDER_PATHS))) == len(FOLDER_PATHS)
 
 
 def test_the_three_comparisons_are_of_the_pairs_that_they_name():
     refined, source, truth = tiles(1)
     values = score_tile(refined, source, truth).values
-    assert values["preservation", "ndvi_rmse"] == spectral.ndvi_rmse(refined, source)
-    assert values["accuracy", "ndvi_rmse"] == spectral.ndvi_rmse(refined, truth)
-    assert values["accuracy_input", "ndvi_rmse"] == spectral.ndvi_rmse(source, truth)
-    assert values["accuracy", "edge_correlation"] == edges.edge_correlation(refined[3], truth[3])
+    assert values["preservation", "ndvi_rmse"] == image_metrics.ndvi_rmse(refined, source)
+    assert values["accuracy", "ndvi_rmse"] == image_metrics.ndvi_rmse(refined, truth)
+    assert values["accuracy_input", "ndvi_rmse"] == image_metrics.ndvi_rmse(source, truth)
+    assert values["accuracy", "edge_correlation"] == image_metrics.edge_correlation(
+        refined[3], truth[3]
+    )
     # 0.7 of the way to the truth
     assert values["accuracy", "rmse"] == pytest.approx(0.3 * values["accuracy_input", "rmse"])
     assert values["gain", "psnr"] == pytest.approx(-20 * math.log10(0.3))
@@ -68,7 +70,7 @@ def test_means_pools_and_shares_over_tiles_are_those_of_their_definitions():
     for score in scored:
         tally.add(score)
     values = tally.values({("tiles", "in"): 5})
-    assert list(values)[: len(folder_paths("refinement"))] == list(folder_paths("refinement"))
+    assert tuple(values)[: len(FOLDER_PATHS)] == FOLDER_PATHS
     for name in ("preservation", "accuracy", "accuracy_input"):
         own = [score.values[name, "ndvi_rmse"] for score in scored]
         assert values[name, "ndvi_rmse"] == pytest.approx(np.mean(own))

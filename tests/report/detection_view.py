@@ -9,7 +9,7 @@ from parafovea.geometry.grid import Grid
 from parafovea.postprocess.detection.detection_files import Detections, ScanMetadata, summarize
 from parafovea.postprocess.detection.nodules import Volume, describe_candidates, select_candidates
 from parafovea.preprocess.body import BodyView
-from parafovea.report.detections.slices import ScanView
+from parafovea.report.detections.slices import DetectedScan
 from parafovea.settings.postprocess import DetectionSettings
 
 SCAN = Grid((30, 52, 75), (4.0, 4.0, 4.0), (-58.0, -102.0, -148.0), "millimeter")
@@ -25,7 +25,7 @@ AFFINE = np.diag([-4.0, -4.0, 4.0, 1.0])
 
 def scan_view(
     nodules: tuple[Nodule, ...] = NODULES, *, affine: np.ndarray | None = AFFINE
-) -> ScanView:
+) -> DetectedScan:
     """Return a view of the chest with these nodules found."""
     hu, values = chest(SCAN, nodules), heat(SCAN, nodules)
     scan = Volume(lambda box: hu[box.slices], SCAN)
@@ -42,4 +42,4 @@ def scan_view(
         detections=found,
         summary=summarize(found, triaged=False),
     )
-    return ScanView(scan, heatmap, affine, document)
+    return DetectedScan(scan, heatmap, affine, document)

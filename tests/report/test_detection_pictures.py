@@ -7,7 +7,7 @@ from PIL import Image
 from parafovea.geometry.grid import Grid
 from parafovea.postprocess.detection.detection_files import Triage
 from parafovea.report.canvas import open_drawing, styled
-from parafovea.report.detections.axial_view import AxialView, choose_slices
+from parafovea.report.detections.axial_slices import AxialSlices, choose_slices
 from parafovea.report.detections.confidence_plot import confidences_figure, draw_confidences
 from parafovea.report.detections.pdf import table_pages, write_detection_pdf
 from parafovea.report.detections.scan_view import summary_of
@@ -39,7 +39,7 @@ def test_the_patients_right_is_left_and_the_front_is_above_in_any_orientation(co
         # R, A and S are where the world's x, y and z are large
         place[2 - column] = grid.shape[2 - column] - 2 if sign > 0 else 1
     values[tuple(place)] = 1
-    axial = AxialView.of(grid, affine)
+    axial = AxialSlices.of(grid, affine)
     picture = axial.read(lambda box: values[box.slices], place[axial.axial])
     # right is at the left, front above: the second row and column
     assert np.argwhere(picture).tolist() == [[1, 1]]
@@ -58,14 +58,14 @@ def test_the_first_line_of_a_page_says_what_was_left_out_and_not_what_was_not(vi
 
 
 def test_without_an_affine_slices_are_drawn_as_they_lie():
-    axial = AxialView.of(SCAN, None)
+    axial = AxialSlices.of(SCAN, None)
     values = np.arange(SCAN.size).reshape(SCAN.shape)
     np.testing.assert_array_equal(axial.read(lambda box: values[box.slices], 3), values[3])
     assert axial.letters == ""
 
 
 def test_slices_go_through_the_best_detections_each_once_or_are_evenly_spaced():
-    axial = AxialView.of(SCAN, AFFINE)
+    axial = AxialSlices.of(SCAN, AFFINE)
     indices = np.array([[7.4, 1, 1], [20.6, 1, 1], [6.9, 5, 5], [-0.4, 1, 1], [29.4, 1, 1]])
     assert choose_slices(axial, indices, 9) == [7, 21, 0, 29]
     assert choose_slices(axial, indices, 2) == [7, 21]

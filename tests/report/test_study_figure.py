@@ -61,9 +61,10 @@ def test_the_stage_joins_the_scores_of_all_models(tmp_path: Path) -> None:
     for (fusion, ratio), lines in scores().groupby(["fusion", "ratio"]):
         paths.append(tmp_path / f"{fusion}{ratio}.tsv")
         lines.to_csv(paths[-1], sep="\t", index=False)
-    figures = [tmp_path / f"study.{kind}" for kind in ("svg", "pdf")]
-    plot_context_study(paths, tmp_path / "study.tsv", figures, ratio=4)
+    figures = [tmp_path / f"study.{kind}" for kind in ("svg", "pdf", "png")]
+    plot_context_study(paths, tmp_path / "study.tsv", *figures, ratio=4)
     table = pd.read_csv(tmp_path / "study.tsv", sep="\t")
     assert len(table) == len(MODELS) * len(CLASSES)
     assert figures[0].read_text().startswith("<?xml")
     assert figures[1].read_bytes().startswith(b"%PDF")
+    assert figures[2].read_bytes().startswith(b"\x89PNG")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from parafovea.geometry.grid import Box, Grid
-from parafovea.report.sample_results import SampleResults
+from parafovea.stages.render_report import render_report
+from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import create
 
 CLASSES = ("background", "mitochondrion", "nucleus")
@@ -77,3 +78,22 @@ def write_results(
     results.quality_table.write_text(metrics)
     results.quality.write_text(json.dumps({"provenance": {"stage": "measure_quality"}}))
     return results
+
+
+def render_sample(results, *, sample="cell", **options):
+    """Run `render_report` on a sample's folder; return its page."""
+    html = results.folder / "report.html"
+    render_report(
+        results.volume,
+        results.prediction,
+        results.classes,
+        results.objects,
+        results.object_table,
+        results.quality,
+        results.quality_table,
+        html,
+        *(results.figures / f"{name}.png" for name in ("overlays", "probabilities", "sizes")),
+        sample=sample,
+        **options,
+    )
+    return html

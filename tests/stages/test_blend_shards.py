@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_sample import tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import infer, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import Box
@@ -24,7 +24,6 @@ from parafovea.runtime import devices
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages import blend_shards as stage
 from parafovea.stages.blend_shards import blend_shards, summed_weights
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import Stored, open_stored
 
 SHAPE = (16, 40, 56)
@@ -43,7 +42,7 @@ def shards_of(
     inference = InferenceSettings(**{"precision": "float32", **chosen})
     paths = [folder / f"{number}.zarr" for number in numbers]
     for number, path in zip(numbers, paths, strict=True):
-        infer_shard(*sample, path, shard=number, settings=inference)
+        infer(*sample, path, shard=number, settings=inference)
     return paths
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from parafovea.errors import SourceError
-from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_ledger
+from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_share
 from parafovea.formats.tiles.tile import Position, Tile
 from parafovea.stages.collect_tiles import collect_tiles
 
@@ -40,9 +40,9 @@ def finished(
 def collected(folder: Path, *shares: list[Row], strict: bool = False) -> tuple[Path, Path]:
     ledgers = [folder / f"{number}.tsv" for number in range(1, len(shares) + 1)]
     for ledger, rows in zip(ledgers, shares, strict=True):
-        write_ledger(ledger, rows)
+        write_share(ledger, rows)
     tables = folder / "tiles.tsv", folder / "quarantine.tsv"
-    collect_tiles(ledgers, folder / "tiles", *tables, strict=strict)
+    collect_tiles(ledgers, *tables, strict=strict)
     return tables
 
 
@@ -112,9 +112,8 @@ def test_defaults_are_counted_in_a_warning(
         collected(tmp_path, rows)
     told = [record.getMessage() for record in caplog.records]
     assert told == [
-        "1 of 3 tiles do not say their month, and June was taken: write it into their JSON files",
-        "2 of 3 tiles do not say their biome, and biome 0 was taken: write it into their JSON "
-        "files",
+        "1 of 3 tiles have no month, and June was assumed: add it to their JSON files",
+        "2 of 3 tiles have no biome, and biome 0 was assumed: add it to their JSON files",
     ]
 
 
@@ -133,7 +132,7 @@ def test_strict_ends_the_run_with_the_first_reasons_and_touches_no_result(tmp_pa
     assert not (tmp_path / "tiles.tsv").exists()
 
 
-def test_a_folder_of_which_no_tile_is_good_ends_the_run(tmp_path: Path) -> None:
+def test_a_folder_without_a_valid_tile_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"1 of 1 tiles cannot be used .*: is cut off\."):
         collected(tmp_path, [quarantined_row("a", Path("in/a.npz"), "is cut off")])
 
@@ -141,6 +140,8 @@ def test_a_folder_of_which_no_tile_is_good_ends_the_run(tmp_path: Path) -> None:
 def test_results_that_somebody_removed_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     rows = [finished(tmp_path / "tiles", name) for name in ("a", "b")]
     (tmp_path / "tiles/b.npz").unlink()
-    with pytest.raises(SourceError, match=r"1 results are gone from .* such as b\.npz: remove"):
+    with pytest.raises(
+        SourceError, match=r"1 results that .* are missing from .* such as b\.npz: remove"
+    ):
         collected(tmp_path, rows)
     assert not (tmp_path / "tiles.tsv").exists()

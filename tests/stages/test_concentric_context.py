@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_sample import BACKBONE, tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import BACKBONE, infer, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Box
@@ -19,7 +19,6 @@ from parafovea.models.token_sampling import interpolate
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 
 SHAPE = (24, 48, 64)
@@ -35,7 +34,7 @@ def run(folder: Path, inputs: ModelInputs, model: Path, shards: int) -> Path:
     chosen = InferenceSettings(shards=shards, precision="float32")
     paths = [folder / f"{number}.zarr" for number in range(1, shards + 1)]
     for number, path in enumerate(paths, start=1):
-        infer_shard(inputs, model, path, shard=number, settings=chosen)
+        infer(inputs, model, path, shard=number, settings=chosen)
     blend_shards(paths, folder / "prediction.ome.zarr")
     return folder / "prediction.ome.zarr"
 
@@ -88,7 +87,7 @@ def test_context_of_another_alignment_is_refused_with_the_fix(tmp_path: Path) ->
     with pytest.raises(
         ModelError, match=r"registered context, but .* windows \[16, 32, 32\]: run extract_context"
     ):
-        infer_shard(inputs, model, tmp_path / "o.zarr", shard=1, settings=InferenceSettings())
+        infer(inputs, model, tmp_path / "o.zarr", shard=1, settings=InferenceSettings())
 
 
 def test_a_window_larger_than_the_context_was_made_for_is_refused(tmp_path: Path) -> None:
@@ -97,7 +96,7 @@ def test_a_window_larger_than_the_context_was_made_for_is_refused(tmp_path: Path
     model = tiny_model(tmp_path / "model", recipe)
     settings = InferenceSettings(window=(16, 32, 48))
     with pytest.raises(GridError, match=r"\(16, 32, 48\) is larger than the model's \(16, 32, 32"):
-        infer_shard(inputs, model, tmp_path / "o.zarr", shard=1, settings=settings)
+        infer(inputs, model, tmp_path / "o.zarr", shard=1, settings=settings)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,7 @@ def test_what_the_workflow_does_not_compute_is_refused_with_what_does(
     odd = recipe.model_copy(update={"network": recipe.network.model_copy(update=network)})
     model = tiny_model(tmp_path / "model", odd)
     with pytest.raises(ModelError, match=rf"{reason}.*parafovea\.load_inference_model\("):
-        infer_shard(inputs, model, tmp_path / "o.zarr", shard=1, settings=InferenceSettings())
+        infer(inputs, model, tmp_path / "o.zarr", shard=1, settings=InferenceSettings())
 
 
 def test_concentric_context_finer_than_the_local_view_is_refused() -> None:

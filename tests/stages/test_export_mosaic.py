@@ -17,8 +17,8 @@ from tile_files import NAMES
 from tiny_sample import tiny_model, tiny_refinement
 
 from parafovea.errors import SourceError, StoreError
+from parafovea.formats.tiles.ledger import read_ledger
 from parafovea.preprocess import normalization as normalize
-from parafovea.quality.tiles.quality_tables import read_ledger
 from parafovea.stages import export_mosaic as stage
 from parafovea.storage.store import open_stored
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_checkpoint import WINDOW, upstream_content, upstream_weights, write_checkpoint
-from tiny_sample import smooth_volume, store_volume
+from tiny_sample import infer, smooth_volume, store_volume
 from tiny_vit import saved_vit
 
 from parafovea import load_inference_model
@@ -17,7 +17,6 @@ from parafovea.models.model_json import read_spec
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 from parafovea.upstream.importing import import_model
 
@@ -57,7 +56,7 @@ def test_the_workflow_predicts_a_window_as_the_inference_object(tmp_path: Path, 
             concentric_window=window,
         )
     settings = InferenceSettings(precision="float32")
-    infer_shard(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
+    infer(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
     blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.ome.zarr")
     prediction = open_stored(tmp_path / "prediction.ome.zarr")
     # A window looks four times as far as it reaches, so only a 64th of its context is real.
@@ -81,7 +80,7 @@ def test_without_context_both_agree(tmp_path: Path, vit: Path) -> None:
     extract_features(volume, features, spacing=spec.spacing, backbone=spec.backbone, dimensions=3)
     settings = InferenceSettings(precision="float32")
     inputs = ModelInputs(volume, features)
-    infer_shard(inputs, tmp_path / "model", tmp_path / "1.zarr", shard=1, settings=settings)
+    infer(inputs, tmp_path / "model", tmp_path / "1.zarr", shard=1, settings=settings)
     blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.ome.zarr")
     found = open_stored(tmp_path / "prediction.ome.zarr").read()
     inference = load_inference_model(tmp_path / "model", device="cpu")
@@ -94,5 +93,5 @@ def test_learned_upsampling_is_refused_with_what_runs_it(tmp_path: Path, vit: Pa
     model = imported(tmp_path, vit, upsampling=4)
     inputs = ModelInputs(tmp_path / "volume.ome.zarr", tmp_path / "features.zarr")
     with pytest.raises(ModelError, match=r"learned upsampling by 4, .*load_inference_model\("):
-        infer_shard(inputs, model, tmp_path / "1.zarr", shard=1, settings=InferenceSettings())
+        infer(inputs, model, tmp_path / "1.zarr", shard=1, settings=InferenceSettings())
     assert load_inference_model(model, device="cpu").model_config["upsampling_factor"] == 4

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_sample import smooth_volume, tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import infer, smooth_volume, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import GridError, VoxelError
 from parafovea.geometry.grid import Box, Grid
@@ -22,7 +22,6 @@ from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.provenance import record
 from parafovea.storage.store import create, open_stored
 
@@ -39,7 +38,7 @@ def predict(
     assert chosen.shards != "auto"
     paths = [folder / f"{number}.zarr" for number in range(1, chosen.shards + 1)]
     for number, path in enumerate(paths, start=1):
-        infer_shard(inputs, model, path, shard=number, settings=chosen, views=views)
+        infer(inputs, model, path, shard=number, settings=chosen, views=views)
     blend_shards(paths, folder / "prediction.ome.zarr")
     return open_stored(folder / "prediction.ome.zarr").read()
 
@@ -225,7 +224,7 @@ def test_the_same_shard_twice_is_the_same_bytes_and_says_what_made_it(tmp_path: 
     model = tiny_model(tmp_path / "model", recipe)
     for name in ("one", "two"):
         settings = InferenceSettings(shards=2, precision="float32")
-        infer_shard(inputs, model, tmp_path / name / "s.zarr", shard=1, settings=settings)
+        infer(inputs, model, tmp_path / name / "s.zarr", shard=1, settings=settings)
 
     def content(folder: Path) -> dict[str, bytes]:
         files = (path for path in folder.rglob("*") if path.is_file())

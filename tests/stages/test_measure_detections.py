@@ -116,7 +116,7 @@ def test_without_truth_counts_and_coverage_are_left(folder):
 
 
 def test_limits_are_judged_and_those_on_other_kinds_refused(folder):
-    limits = {"sensitivity": Limit(min=0.7), "false_positives": Limit(max=0)}
+    limits = {"sensitivity": {"min": 0.7}, "false_positives": Limit(max=0)}
     record, table = measure(folder, "nodules.csv", limits=limits)
     assert record["passed"] is False
     assert record["limits"]["sensitivity"]["passed"] is True

@@ -28,10 +28,12 @@ BLENDING = {
 class Volume:
     array: np.ndarray
     grid: Grid = GRID
-    path: str = "truth.tif"
 
-    def read(self, box):
-        return self.array[box.slices]
+    def write(self, path):
+        """Write the labels as a store; return its path as a sheet names it."""
+        with create(path, self.grid, dtype=self.array.dtype, labels=True) as array:
+            array[:] = self.array
+        return str(path)
 
 
 def labels():
@@ -56,16 +58,17 @@ def write(folder, classes, blending=BLENDING):
         folder / "objects.ome.zarr",
         folder / "objects.tsv",
         method="argmax",
-        classes={"membrane": ClassSettings(instances=False)},
+        class_settings={"membrane": ClassSettings(instances=False)},
     )
 
 
 def measure(folder, truth=None, truth_objects=None, limits=None):
     outputs = folder / "quality.json", folder / "quality.tsv"
     stores = [folder / f"{n}.ome.zarr" for n in ("prediction", "classes", "objects")]
-    measure_quality(
-        *stores, *outputs, truth=truth, truth_objects=truth_objects, limits=limits or {}
-    )
+    given = truth and truth.write(folder / "truth.ome.zarr")
+    ids = truth_objects and truth_objects.write(folder / "ids.ome.zarr")
+    metadata = f"objects={ids}" if ids else ""
+    measure_quality(*stores, *outputs, truth=given, metadata=metadata, limits=limits or {})
     table = pd.read_csv(outputs[1], sep="\t", index_col="metric", keep_default_na=False)
     return json.loads(outputs[0].read_text()), table
 

@@ -7,13 +7,14 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from tile_results import CLASSES, write_folder
+from tile_results import CLASSES, REFINED, SEGMENTED, write_folder
 
 from parafovea.errors import ConfigError, MissingSourceError, SourceError, StoreError, TileError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.quality.tiles.image_metrics import ndvi_rmse
 from parafovea.settings.quality import Limit
-from parafovea.stages.measure_tiles import TileQuality, measure_tiles
+from parafovea.stages.measure_tiles import measure_tiles
+from parafovea.storage.layout import SampleResults
 
 
 @pytest.fixture
@@ -22,21 +23,20 @@ def folder(tmp_path):
 
 
 def measure(folder, *, truth=True, limits=None, **options):
-    results = folder.root / "results"
-    outputs = TileQuality(
-        *(results / n for n in ("quality.json", "quality.tsv", "tile_quality.tsv"))
-    )
+    outputs = SampleResults(folder.root / "results")
     measure_tiles(
         folder.ledger,
         folder.quarantine,
-        outputs,
+        outputs.quality,
+        outputs.quality_table,
+        outputs.tile_quality,
         source=str(folder.root / "source"),
         truth=str(folder.truth) if truth is True else truth,
         limits=limits or {},
-        **options,
+        **{**REFINED, **options},
     )
-    rows = pd.read_csv(outputs.tiles, sep="\t", index_col="name")
-    return json.loads(outputs.json.read_text()), rows, outputs
+    rows = pd.read_csv(outputs.tile_quality, sep="\t", index_col="name")
+    return json.loads(outputs.quality.read_text()), rows, outputs
 
 
 def array(path, key):
@@ -61,7 +61,7 @@ def test_tiles_are_counted_and_those_without_truth_have_empty_cells(folder):
     assert truth.loc["tile_0000"].notna().all()
     assert rows["truth"].tolist() == [True] * 5 + [False]
     assert rows.loc["tile_0004", "assumed"] == "month"
-    for path in (outputs.table, outputs.tiles):
+    for path in (outputs.quality_table, outputs.tile_quality):
         assert "nan" not in path.read_text().lower().split()
 
 
@@ -73,7 +73,7 @@ def test_a_row_holds_what_the_arrays_give_and_the_mean_is_over_the_rows(folder):
             array(folder.source_file(name), "opt_v1"),
         )
         assert rows.loc[name, "preservation.ndvi_rmse"] == pytest.approx(ndvi_rmse(*pair))
-    table = pd.read_csv(outputs.table, sep="\t", index_col="metric")
+    table = pd.read_csv(outputs.quality_table, sep="\t", index_col="metric")
     means = rows["accuracy.psnr"].mean(), table.loc["accuracy.psnr", "value"]
     assert means[0] == pytest.approx(means[1])
     assert record["metrics"]["accuracy"]["psnr"] == pytest.approx(means[0])
@@ -89,10 +89,10 @@ def test_the_flat_tile_is_counted_and_its_edges_are_undefined(folder):
 
 
 def test_limits_are_judged_and_an_unknown_one_is_refused_before_a_tile_is_read(folder):
-    limits = {"preservation.ndvi_rmse": Limit(max=0.001), "gain.psnr": Limit(min=0)}
+    limits = {"preservation.ndvi_rmse": {"max": 0.001}, "gain.psnr": Limit(min=0)}
     record, _, outputs = measure(folder, limits=limits)
     assert record["passed"] is False
-    assert "gain.psnr" in outputs.table.read_text()
+    assert "gain.psnr" in outputs.quality_table.read_text()
     folder.result_file("tile_0000").unlink()
     with pytest.raises(ConfigError, match=r"'iou\.water'.*preservation\.ndvi_rmse"):
         measure(folder, limits={"iou.water": Limit(min=0)})
@@ -100,9 +100,10 @@ def test_limits_are_judged_and_an_unknown_one_is_refused_before_a_tile_is_read(f
 
 def test_the_same_tiles_give_the_same_bytes(folder):
     *_, outputs = measure(folder)
-    first = [path.read_bytes() for path in (outputs.json, outputs.table, outputs.tiles)]
+    paths = (outputs.quality, outputs.quality_table, outputs.tile_quality)
+    first = [path.read_bytes() for path in paths]
     measure(folder)
-    assert [p.read_bytes() for p in (outputs.json, outputs.table, outputs.tiles)] == first
+    assert [path.read_bytes() for path in paths] == first
 
 
 def test_a_radar_input_is_no_reference_of_colours(folder):
@@ -129,7 +130,7 @@ def test_truth_that_is_for_no_tile_or_no_folder_is_refused(folder, tmp_path):
     empty.mkdir()
     with pytest.raises(SourceError, match=r"no truth for any of the 6 tiles.*tile_0000\.npz"):
         measure(folder, truth=str(empty))
-    with pytest.raises(MissingSourceError, match="is no folder"):
+    with pytest.raises(MissingSourceError, match="is not a folder"):
         measure(folder, truth=str(tmp_path / "missing"))
 
 
@@ -159,7 +160,7 @@ def test_a_damaged_result_says_to_predict_again(folder, content, words):
 def test_a_name_that_leaves_the_folder_is_refused(folder, name):
     text = folder.ledger.read_text().replace("tile_0000\t", f"{name}\t", 1)
     folder.ledger.write_text(text)
-    with pytest.raises(StoreError, match="no plain file name"):
+    with pytest.raises(StoreError, match="not a plain file name"):
         measure(folder)
 
 
@@ -188,7 +189,7 @@ def test_memory_does_not_grow_with_the_number_of_tiles(folder):
 
 def test_segmented_tiles_are_scored_over_all_pixels_together(tmp_path):
     folder = write_folder(tmp_path, kind="segmentation")
-    record, rows, outputs = measure(folder, kind="segmentation", classes=CLASSES)
+    record, rows, outputs = measure(folder, **SEGMENTED)
     pairs = [
         (array(folder.result_file(n), "classes"), array(folder.truth / f"{n}.npz", "classes"))
         for n in folder.names[:5]
@@ -202,7 +203,7 @@ def test_segmented_tiles_are_scored_over_all_pixels_together(tmp_path):
     assert record["metrics"]["pixels"] == truth.size
     assert rows.columns[-5:].tolist() == ["iou", *(f"iou.{name}" for name in CLASSES)]
     assert np.isnan(rows.loc["tile_0005", "iou"])
-    with outputs.table.open(newline="") as file:
+    with outputs.quality_table.open(newline="") as file:
         names = [row["metric"] for row in csv.DictReader(file, delimiter="\t")]
     assert "iou.water" in names
     assert not [n for n in names if n.startswith("preservation")]
@@ -213,12 +214,12 @@ def test_pixels_that_nobody_knows_do_not_count_and_a_wrong_class_is_refused(tmp_
     truth = array(folder.truth / "tile_0000.npz", "classes")
     truth[:10] = 255
     write_tile(folder.truth, "tile_0000", {"classes": truth})
-    _, rows, _ = measure(folder, kind="segmentation", classes=CLASSES)
+    _, rows, _ = measure(folder, **SEGMENTED)
     assert rows.loc["tile_0000", "pixels"] == 38 * 48
     truth[20, 20] = 7
     write_tile(folder.truth, "tile_0000", {"classes": truth})
     with pytest.raises(TileError, match=r"'tile_0000' holds class 7.*0 to 3 \(water, soil"):
-        measure(folder, kind="segmentation", classes=CLASSES)
+        measure(folder, **SEGMENTED)
     write_tile(folder.truth, "tile_0000", {"classes": truth / 2.0})
     with pytest.raises(TileError, match=r"are float64, not integers"):
-        measure(folder, kind="segmentation", classes=CLASSES)
+        measure(folder, **SEGMENTED)

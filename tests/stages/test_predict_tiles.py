@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from tile_files import field, write_tif
 from tiny_sample import tiny_model, tiny_refinement
 
 from parafovea.errors import SourceError
-from parafovea.formats.tiles.writing import write_tile
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.formats.tiles.npz import write_tile
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.collect_tiles import collect_tiles
 from parafovea.stages.predict_tiles import TileCounts, predict_tiles
@@ -77,7 +78,12 @@ def run(
     """Predict and collect, as one job."""
     settings = InferenceSettings.model_validate({**SETTINGS, **changes.pop("settings", {})})
     counts = predict_tiles(
-        source, model, out / "tiles", out / "shards/1.tsv", settings=settings, **changes
+        out / "shards/1.tsv",
+        source=str(source),
+        model=str(model),
+        settings=settings,
+        shard=1,
+        **changes,
     )
     collect(out, strict=strict)
     return counts
@@ -85,7 +91,7 @@ def run(
 
 def collect(out: Path, *, strict: bool = False) -> None:
     ledgers = sorted((out / "shards").glob("*.tsv"))
-    collect_tiles(ledgers, out / "tiles", out / "tiles.tsv", out / "quarantine.tsv", strict=strict)
+    collect_tiles(ledgers, out / "tiles.tsv", out / "quarantine.tsv", strict=strict)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -149,6 +155,17 @@ def test_metadata_are_kept_beside_what_made_the_result(model: Path, tmp_path: Pa
     assert block["processing_time_ms"] > 0
     assert block["assumed"] == ["biome"]
     assert block["earlier"] == {"stage": "stage1"}
+
+
+def test_an_empty_epoch_is_none_and_the_time_of_a_result_is_that_of_the_clock(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "")
+    put(tmp_path / "in", 0)
+    run(tmp_path / "in", model, tmp_path / "out")
+    said = json.loads((tmp_path / "out/tiles/tile_00.json").read_text())["timestamp"]
+    told = datetime.strptime(said, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    assert timedelta(0) <= datetime.now(UTC) - told < timedelta(minutes=10)
 
 
 def test_a_segmentation_has_classes_and_their_probabilities(source: Path, tmp_path: Path) -> None:
@@ -292,13 +309,11 @@ def test_two_shards_and_other_neighbours_in_a_batch_give_the_same_bytes(
     for shard in (2, 1):
         out = tmp_path / "two"
         predict_tiles(
-            source,
-            model,
-            out / "tiles",
             out / f"shards/{shard}.tsv",
+            source=str(source),
+            model=str(model),
             settings=both,
             shard=shard,
-            shards=2,
         )
     collect(tmp_path / "two")
     assert archives(tmp_path / "two") == archives(tmp_path / "one")
@@ -332,7 +347,7 @@ def slowly(*arguments, **others):
 stage.write_result = slowly
 source, model, out = map(Path, sys.argv[1:])
 settings = InferenceSettings(precision="float32", batch_size=3)
-stage.predict_tiles(source, model, out / "tiles", out / "shards/1.tsv", settings=settings)
+stage.predict_tiles(out / "shards/1.tsv", source=source, model=model, settings=settings, shard=1)
 """
 
 
@@ -360,7 +375,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
     assert archives(out) == archives(tmp_path / "wanted")
 
 
-# ---- tiles that are no good
+# ---- invalid tiles
 
 
 def make_bad(folder: Path) -> dict[str, str]:
@@ -464,7 +479,7 @@ def test_geotiff_tiles_are_placed_by_their_headers(model: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_folder_fails_if_no_tile_is_good_or_strictly_if_one_is_not(
+def test_a_folder_fails_if_no_tile_is_valid_or_strictly_if_one_is_not(
     model: Path, tmp_path: Path, strict: bool
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
@@ -488,16 +503,17 @@ def test_a_folder_without_tiles_says_what_is_there(model: Path, tmp_path: Path) 
 def test_results_are_never_written_over_their_own_tiles(
     source: Path, model: Path, tmp_path: Path
 ) -> None:
-    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    tiles = source.rename(tmp_path / "tiles")
+    before = {path.name: path.read_bytes() for path in tiles.iterdir()}
     with pytest.raises(SourceError, match="which would be written over its tiles"):
         predict_tiles(
-            source,
-            model,
-            source,
-            tmp_path / "1.tsv",
-            settings=InferenceSettings(precision="float32"),
+            tmp_path / "shards/1.tsv",
+            source=str(tiles),
+            model=str(model),
+            settings={"precision": "float32"},
+            shard=1,
         )
-    assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in tiles.iterdir()} == before
 
 
 # ---- memory and disk
@@ -511,17 +527,17 @@ def test_a_batch_that_does_not_fit_memory_is_halved_and_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run(source, model, tmp_path / "wanted", settings={"batch_size": 1})
-    usual, calls = PreparedUNet.forward, []
+    usual, calls = InferenceUNet.forward, []
 
     def forward(
-        self: PreparedUNet, features: torch.Tensor, guides: Any = None, conditions: Any = None
+        self: InferenceUNet, features: torch.Tensor, guides: Any = None, conditions: Any = None
     ) -> torch.Tensor:
         calls.append(len(features))
         if len(features) > 1:
             torch.empty(2**58)
         return usual(self, features, guides, conditions)
 
-    monkeypatch.setattr(PreparedUNet, "forward", forward)
+    monkeypatch.setattr(InferenceUNet, "forward", forward)
     with caplog.at_level(logging.INFO):
         counts = run(source, model, tmp_path / "out")
     # the first batch fails once, and what did fit is kept for all that follow
@@ -539,10 +555,9 @@ def test_what_the_disk_refuses_ends_the_run_without_a_ledger(
 ) -> None:
     out = tmp_path / "out"
     (out / "tiles/.tile_06.npz.partial").mkdir(parents=True)  # cannot be written to
-    settings = InferenceSettings.model_validate(SETTINGS)
     with pytest.raises(OSError, match="tile_06"):
-        predict_tiles(source, model, out / "tiles", out / "1.tsv", settings=settings)
-    assert not (out / "1.tsv").exists()
+        run(source, model, out)
+    assert not (out / "shards/1.tsv").exists()
     assert not (out / "tiles/tile_06.npz").exists()
 
 

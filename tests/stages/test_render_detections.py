@@ -8,20 +8,23 @@ from test_detect_nodules import LOCAL, NODULES, run, write_inputs
 from parafovea.errors import StoreError
 from parafovea.settings.postprocess import DetectionSettings
 from parafovea.settings.report import VisualizationSettings
-from parafovea.stages.render_detections import DetectionPictures, render_detections
+from parafovea.stages.render_detections import render_detections
 
-NAMES = {"visualization": "a.png", "confidences": "b.png", "pdf": "c.pdf", "scene": "d.html"}
+NAMES = ("e.html", "a.png", "b.png", "c.pdf", "d.html")
 
 
-def render(folder, name, **options):
+def render(folder, name):
     render_detections(
-        folder / "prediction.ome.zarr",
-        str(folder / "scan.nii.gz"),
         folder / "out" / "detections.json",
-        DetectionPictures(**{key: folder / name / file for key, file in NAMES.items()}),
-        settings=VisualizationSettings(num_slices=2),
+        folder / "prediction.ome.zarr",
+        folder / "quality.json",
+        folder / "quality.tsv",
+        *(folder / name / file for file in NAMES),
+        sample="patient_001",
+        source=str(folder / "scan.nii.gz"),
+        settings={"num_slices": 2},
         detection=DetectionSettings(),
-        **options,
+        triage={"calibration": None},
     )
     return {path.name: path.read_bytes() for path in (folder / name).iterdir()}
 
@@ -31,13 +34,18 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("render")
     write_inputs(path, heat(LOCAL, NODULES).astype(np.float32))
     run(path)
+    (path / "quality.json").write_text('{"metrics": {}}')
+    (path / "quality.tsv").write_text("metric\tvalue\tminimum\tmaximum\tpassed\n")
     return path
 
 
 def test_all_pictures_are_written_and_are_the_same_again(folder):
     first, second = render(folder, "first"), render(folder, "second")
-    assert sorted(first) == sorted(NAMES.values())
+    assert sorted(first) == sorted(NAMES)
     assert first == second
+    page = first["e.html"].decode()
+    assert "3 detections" in page
+    assert 'href="c.pdf"' in page
 
 
 def test_a_damaged_file_of_detections_stops_it_before_anything_is_written(folder, tmp_path):

@@ -6,21 +6,18 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from report_results import METRICS, OBJECTS, Truth, write_results
+from report_results import METRICS, OBJECTS, Truth, render_sample, write_results
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import Grid
-from parafovea.stages.render_report import render_report
+from parafovea.stages import render_report as stage
 from parafovea.storage.store import open_stored
 
 FIGURES = ("overlays.png", "probabilities.png", "sizes.png")
 
 
 def render(results, **options):
-    html = results.folder / "report.html"
-    options = {"sample": "cell", "slices": 2, **options}
-    render_report(results, html, figures=results.figures, **options)
-    return html.read_text(encoding="utf-8")
+    return render_sample(results, **{"settings": {"slices": 2}, **options}).read_text("utf-8")
 
 
 class Page(HTMLParser):
@@ -130,13 +127,14 @@ def test_provenance_is_shown_whatever_it_holds(results):
     assert str(results.folder) not in text
 
 
-def test_truth_on_a_finer_grid_adds_columns_and_is_read_by_planes(results):
+def test_truth_on_a_finer_grid_adds_columns_and_is_read_by_planes(results, monkeypatch):
     render(results)
     with Image.open(results.figures / "overlays.png") as image:
         plain = image.size
     labels = np.repeat(np.repeat(open_stored(results.classes).read(), 2, axis=1), 2, axis=2)
     truth = Truth(labels, Grid(labels.shape, (16, 8, 8), (0, -4, -4)))
-    text = render(results, truth=truth)
+    monkeypatch.setattr(stage, "open_truth", lambda path, metadata: path and truth)
+    text = render(results, truth="truth.zarr")
     with Image.open(results.figures / "overlays.png") as image:
         assert image.size != plain
         # The truth is the prediction: nothing above the legend has the colour of a missed voxel.
@@ -180,5 +178,5 @@ def test_damaged_result_is_one_readable_error_and_leaves_nothing(results, spoil,
     with pytest.raises(StoreError, match=re.escape(words)) as caught:
         render(results)
     assert "again" in str(caught.value)
-    assert not results.figures.exists()
+    assert not list(results.figures.iterdir())
     assert not (results.folder / "report.html").exists()

@@ -8,58 +8,75 @@ import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
 from PIL import Image
-from tile_results import CLASSES, write_folder
+from tile_results import CLASSES, REFINED, SEGMENTED, write_folder
 
 from parafovea.errors import StoreError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.ledger import read_ledger
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.quality.tiles.image_metrics import ndvi
-from parafovea.quality.tiles.quality_tables import read_ledger, read_tile_quality
 from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.quality.tiles.tile_quality import read_tile_quality
 from parafovea.report.canvas import open_drawing, styled
-from parafovea.report.sample_results import SampleResults
 from parafovea.report.tiles.folder_view import view_tiles
 from parafovea.report.tiles.map import map_figure
 from parafovea.report.tiles.ndvi import count_ndvi, evenly_spaced
+from parafovea.report.tiles.refined_report import RefinedReport
 from parafovea.report.tiles.stretch import grey, stretch_of
 from parafovea.report.tiles.tile_table import worst_first
 from parafovea.settings.quality import Limit
-from parafovea.settings.report import TileReportSettings
-from parafovea.stages.measure_tiles import TileQuality, measure_tiles
+from parafovea.stages.measure_tiles import measure_tiles
 from parafovea.stages.render_tiles import render_tiles
+from parafovea.storage.layout import SampleResults
 
 LIMITS = {"preservation.ndvi_rmse": Limit(max=0.001)}
 
 
-def measured(root, *, truth=True, kind="refinement", classes=(), limits=None, **options):
+def measured(root, *, how=REFINED, truth=True, limits=None, **options):
     """Return a folder of tiles that is written and measured."""
+    kind = "segmentation" if how["measures"] == SEGMENTED["measures"] else "refinement"
     folder = write_folder(root, kind=kind, **options)
-    results = SampleResults(root / "results")
+    return remeasured(folder, how, truth=truth, limits=limits)
+
+
+def remeasured(folder, how=REFINED, *, truth=True, limits=None):
+    results = SampleResults(folder.root / "results")
     measure_tiles(
         folder.ledger,
         folder.quarantine,
-        TileQuality(results.quality, results.quality_table, results.tile_quality),
-        source=str(root / "source"),
+        results.quality,
+        results.quality_table,
+        results.tile_quality,
+        source=str(folder.root / "source"),
         truth=str(folder.truth) if truth else None,
-        kind=kind,
-        classes=classes,
         limits=limits or {},
+        **how,
     )
     return folder
 
 
-def render(folder, *, truth=True, **options):
+def render(folder, how=REFINED, *, truth=True):
     results = SampleResults(folder.root / "results")
-    html = results.folder / "report.html"
     render_tiles(
-        results,
-        html,
-        figures=results.figures,
+        *tables(results),
+        results.page,
+        results.figures,
         sample="iowa",
         truth=str(folder.truth) if truth else None,
-        settings=TileReportSettings(tiles=2),
-        **options,
+        settings={"tiles": 2},
+        **how,
     )
-    return html.read_text(encoding="utf-8"), results.figures
+    return results.page.read_text(encoding="utf-8"), results.figures
+
+
+def tables(results):
+    """Return the tables that the page is made of."""
+    return (
+        results.ledger,
+        results.quarantine,
+        results.quality,
+        results.quality_table,
+        results.tile_quality,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +112,7 @@ def test_the_same_results_give_the_same_bytes_in_another_folder(refined, rendere
 def test_the_worst_tiles_come_first_and_those_without_truth_after_them(refined):
     entries = read_ledger(refined.ledger)
     scores = read_tile_quality(refined.root / "results" / "tile_quality.tsv")
-    worst = [entry.name for entry in worst_first(entries, scores, kind="refinement")]
+    worst = [entry.name for entry in worst_first(entries, scores, RefinedReport(()).error(scores))]
     judged = scores["accuracy.ndvi_rmse"].dropna().sort_values(ascending=False)
     assert worst == [*judged.index, "tile_0005"]
 
@@ -155,7 +172,7 @@ def test_of_many_tiles_some_are_counted_and_the_ends_are_among_them(refined):
 def test_without_truth_and_without_positions_the_figures_say_so(tmp_path):
     folder = measured(tmp_path, truth=False, placed=False, count=3)
     text, _ = render(folder, truth=False)
-    assert "No tile states its position" in text
+    assert "No tile has a known position" in text
     assert "against the truth" not in text
     assert "NDVI RMSE against the input, the worst first" in text
     assert "PSNR" not in text.partition('id="figures"')[0]
@@ -168,24 +185,10 @@ def test_radar_inputs_are_shown_as_what_they_are(tmp_path):
             shape = stored["opt_v1"].shape[1:]
         radar = np.random.default_rng(0).random((2, *shape)).astype(np.float32)
         write_tile(folder.root / "source", name, {"sar": radar})
-    folder = remeasured(folder, bands=("VV", "VH"))
-    text, _ = render(folder, bands=("VV", "VH"))
+    radar = {**REFINED, "bands": ("VV", "VH")}
+    text, _ = render(remeasured(folder, radar), radar)
     assert "dB more" not in text
     assert "against the truth" in text
-
-
-def remeasured(folder, **options):
-    results = SampleResults(folder.root / "results")
-    measure_tiles(
-        folder.ledger,
-        folder.quarantine,
-        TileQuality(results.quality, results.quality_table, results.tile_quality),
-        source=str(folder.root / "source"),
-        truth=str(folder.truth),
-        limits={},
-        **options,
-    )
-    return folder
 
 
 def test_positions_are_drawn_in_their_true_size_from_the_upper_left_corner(tmp_path):
@@ -210,8 +213,8 @@ def test_positions_are_drawn_in_their_true_size_from_the_upper_left_corner(tmp_p
 
 
 def test_segmented_tiles_have_a_confusion_instead_of_ndvi(tmp_path):
-    folder = measured(tmp_path, kind="segmentation", classes=CLASSES)
-    text, figures = render(folder, kind="segmentation", classes=CLASSES)
+    folder = measured(tmp_path, how=SEGMENTED)
+    text, figures = render(folder, SEGMENTED)
     names = ["confusion.png", "map.png", "tiles.png"]
     assert sorted(path.name for path in figures.iterdir()) == names
     assert "6 of 7 tiles segmented, 1 quarantined; mean IoU 0." in text
@@ -221,11 +224,11 @@ def test_segmented_tiles_have_a_confusion_instead_of_ndvi(tmp_path):
 
 def test_class_names_and_reasons_are_escaped(tmp_path):
     bad = "<script>alert(1)</script>"
-    classes = (*CLASSES[:3], bad)
-    folder = measured(tmp_path, kind="segmentation", classes=classes, count=2, truthless=0)
+    how = {**SEGMENTED, "classes": (*CLASSES[:3], bad)}
+    folder = measured(tmp_path, how=how, count=2, truthless=0)
     text = folder.quarantine.read_text().replace("the file is cut off", bad)
     folder.quarantine.write_text(text)
-    page, _ = render(folder, kind="segmentation", classes=classes)
+    page, _ = render(folder, how)
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert(1)") >= 2
 
@@ -267,7 +270,7 @@ def test_what_made_the_tiles_is_on_the_page_and_degraded_results_say_so(tmp_path
     with np.load(first) as stored:
         write_tile(first.parent, "tile_0000", dict(stored), {"processing": made})
     results = SampleResults(folder.root / "results")
-    view = view_tiles(results, [], kind="refinement", sample="iowa")
+    view = view_tiles(*tables(results), [], report=RefinedReport, sample="iowa")
     assert view.degraded
     assert ("checkpoint", "models/refine") in view.provenance["Tiles"]
     assert "processing_time_ms" not in dict(view.provenance["Tiles"])

@@ -13,7 +13,7 @@ from parafovea.errors import VoxelError
 from parafovea.geometry.grid import Grid
 from parafovea.geometry.resample import resample_box
 from parafovea.preprocess.normalization import NonFinite
-from parafovea.settings.recipe import Kind, Normalization
+from parafovea.settings.recipe import Normalization
 from parafovea.stages import resample_volume as stage
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.storage.store import Stored, open_stored
@@ -27,19 +27,19 @@ def run(
     unit: str = "nanometer",
     normalization: Normalization | None = None,
     nonfinite: NonFinite = "error",
-    kind: Kind = "segmentation",
+    check_hounsfield: bool = False,
 ) -> Stored:
     """Resample a TIFF stack of voxels of 32, 8, 8 nm."""
     tifffile.imwrite(tmp_path / "source.tif", voxels, photometric="minisblack")
     resample_volume(
-        str(tmp_path / "source.tif"),
         tmp_path / "volume.ome.zarr",
+        source=str(tmp_path / "source.tif"),
         metadata="spacing=32,8,8 unit=nanometer",
         spacing=spacing,
         unit=unit,
         normalization=normalization or Normalization(),
         nonfinite=nonfinite,
-        kind=kind,
+        check_hounsfield=check_hounsfield,
     )
     return open_stored(tmp_path / "volume.ome.zarr")
 
@@ -117,14 +117,9 @@ def test_values_too_large_for_half_precision_are_refused_not_stored_as_infinity(
 
 
 @pytest.mark.parametrize("unit", ["millimeter", "nanometer"])
-@pytest.mark.parametrize("kind", ["segmentation", "detection"])
-def test_a_detection_in_millimetres_takes_nothing_but_a_ct(
-    tmp_path: Path, kind: Kind, unit: str
-) -> None:
+def test_only_where_a_ct_is_asked_for_is_another_source_refused(tmp_path: Path, unit: str) -> None:
     spacing = (16e-6,) * 3 if unit == "millimeter" else (16.0,) * 3
-    if (kind, unit) != ("detection", "millimeter"):
-        assert run(tmp_path, noise(), spacing=spacing, unit=unit, kind=kind).grid.unit == unit
-        return
     with pytest.raises(VoxelError, match=r"source\.tif is no CT in Hounsfield units"):
-        run(tmp_path, noise(), spacing=spacing, unit=unit, kind=kind)
+        run(tmp_path, noise(), spacing=spacing, unit=unit, check_hounsfield=True)
     assert [path.name for path in tmp_path.iterdir()] == ["source.tif"]
+    assert run(tmp_path, noise(), spacing=spacing, unit=unit).grid.unit == unit

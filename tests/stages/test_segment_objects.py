@@ -55,7 +55,11 @@ def example_classes():
 def run(folder, name="a", *, method="argmax", classes=None, **options):
     paths = [folder / name / end for end in ("classes", "objects", "table.tsv")]
     segment_objects(
-        folder / "prediction.ome.zarr", *paths, method=method, classes=classes or {}, **options
+        folder / "prediction.ome.zarr",
+        *paths,
+        method=method,
+        class_settings=classes or {},
+        **options,
     )
     return (open_stored(paths[0]), open_stored(paths[1]), pd.read_csv(paths[2], sep="\t"))
 

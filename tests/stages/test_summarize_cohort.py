@@ -4,15 +4,30 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from PIL import Image
-from report_results import CLASSES, OBJECTS, write_results
+from report_results import CLASSES, OBJECTS, render_sample, write_results
 
 from parafovea.errors import ConfigError, StoreError
-from parafovea.stages.render_report import render_report
-from parafovea.stages.summarize_cohort import CohortOutputs, CohortSample, summarize_cohort
+from parafovea.stages.summarize_cohort import CohortSample, summarize_cohort
 
 HEADER = "metric\tvalue\tminimum\tmaximum\tpassed\n"
 GOOD = HEADER + "seam_energy\t1.04\t\t1.2\tTrue\niou.mitochondrion\t0.9\t0.7\t\tTrue\n"
 OTHER = HEADER + "froc.cpm\t0.812345678901\t\t\t\n"
+
+
+def volume(task, folder):
+    """Return a segmented volume of the cohort."""
+    page = "parafovea.report.segmentation.sample_view:cohort_view"
+    return CohortSample(task=task, folder=folder, page=page, objects=True)
+
+
+def outputs_in(folder):
+    """Return where to write."""
+    return SimpleNamespace(
+        quality=folder / "quality.tsv",
+        objects=folder / "objects.tsv",
+        figure=folder / "quality.png",
+        html=folder / "report.html",
+    )
 
 
 def with_label(table):
@@ -32,8 +47,7 @@ def rendered(tmp_path_factory):
         "scan": scan,
     }.items():
         results = write_results(root / name, shape=(4, 24, 24), **options)
-        html = results.folder / "report.html"
-        render_report(results, html, figures=results.figures, sample=name, slices=1)
+        render_sample(results, sample=name, settings={"slices": 1})
     return root
 
 
@@ -42,16 +56,15 @@ def cohort(rendered, tmp_path):
     root = tmp_path / "results"
     shutil.copytree(rendered, root)
     tasks = {"good": "em", "bad": "em", "scan": "nodules"}
-    names = ("quality.tsv", "objects.tsv", "quality.png", "report.html")
     return SimpleNamespace(
         root=root,
-        samples={name: CohortSample(task, root / name) for name, task in tasks.items()},
-        outputs=CohortOutputs(*(root / "cohort" / name for name in names)),
+        samples={name: volume(task, root / name) for name, task in tasks.items()},
+        outputs=outputs_in(root / "cohort"),
     )
 
 
 def summarize(cohort, **options):
-    summarize_cohort(cohort.samples, cohort.outputs, **options)
+    summarize_cohort(**vars(cohort.outputs), samples=cohort.samples, **options)
     return cohort.outputs.html.read_text(encoding="utf-8")
 
 
@@ -61,7 +74,7 @@ def sections(text):
 
 def test_table_has_a_line_for_each_sample_and_a_column_for_each_metric_of_any(cohort):
     summarize(cohort)
-    table = pd.read_csv(cohort.outputs.table, sep="\t", index_col="sample")
+    table = pd.read_csv(cohort.outputs.quality, sep="\t", index_col="sample")
     assert list(table.index) == ["good", "bad", "scan"]
     assert list(table["task"]) == ["em", "em", "nodules"]
     assert list(table["limits_met"]) == [2, 1, 0]
@@ -105,16 +118,16 @@ def test_rerun_in_another_folder_gives_the_same_bytes(cohort, tmp_path):
     summarize(cohort)
     root = tmp_path / "other"
     shutil.copytree(cohort.root, root)
-    moved = {n: CohortSample(s.task, root / n) for n, s in cohort.samples.items()}
-    outputs = CohortOutputs(*(root / name for name in ("a.tsv", "b.tsv", "c.png", "d.html")))
-    summarize_cohort(moved, outputs)
-    for name in ("table", "objects", "figure", "html"):
+    moved = {n: volume(s.task, root / n) for n, s in cohort.samples.items()}
+    outputs = outputs_in(root / "moved")
+    summarize_cohort(**vars(outputs), samples=moved)
+    for name in ("quality", "objects", "figure", "html"):
         assert getattr(outputs, name).read_bytes() == getattr(cohort.outputs, name).read_bytes()
 
 
 def test_names_are_escaped(cohort):
     bad = "<script>alert(1)</script>"
-    cohort.samples = {bad: CohortSample(bad, cohort.samples["bad"].folder)}
+    cohort.samples = {bad: volume(bad, cohort.samples["bad"].folder)}
     text = summarize(cohort, title=bad)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
@@ -123,7 +136,7 @@ def test_names_are_escaped(cohort):
 
 def test_many_samples_are_drawn_in_the_row_of_their_task(cohort):
     folder = cohort.samples["good"].folder
-    cohort.samples = {f"s{i}": CohortSample(f"t{i % 2}", folder) for i in range(14)}
+    cohort.samples = {f"s{i}": volume(f"t{i % 2}", folder) for i in range(14)}
     summarize(cohort, embedded=0)
     with Image.open(cohort.outputs.figure) as image:
         assert "in the row of its task" in image.text["Description"]

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, PngImagePlugin
-from report_results import write_results
+from report_results import render_sample, write_results
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import Grid
@@ -18,11 +18,13 @@ from parafovea.postprocess.detection.detection_files import (
 )
 from parafovea.quality.detections.detector_score import evaluate_detections
 from parafovea.stages.detect_nodules import write_detections
-from parafovea.stages.render_report import render_report
-from parafovea.stages.summarize_cohort import CohortOutputs, CohortSample, summarize_cohort
+from parafovea.stages.summarize_cohort import CohortSample, summarize_cohort
 from parafovea.storage.store import create
 
 HEADER = "metric\tvalue\tminimum\tmaximum\tpassed\n"
+
+SCAN_PAGE = "parafovea.report.detections.scan_view:cohort_view"
+SAMPLE_PAGE = "parafovea.report.segmentation.sample_view:cohort_view"
 
 #: Of each scan: confidence and x of its detections, x of its nodules of 8 mm; None: no truth.
 SCANS = {
@@ -83,9 +85,12 @@ def cohort(tmp_path):
         write_scan(root / name, name, marks, nodules)
     return SimpleNamespace(
         root=root,
-        samples={name: CohortSample("lungs", root / name, "detection") for name in SCANS},
-        outputs=CohortOutputs(
-            table=root / "cohort" / "quality.tsv",
+        samples={
+            name: CohortSample(task="lungs", folder=root / name, page=SCAN_PAGE, detections=True)
+            for name in SCANS
+        },
+        outputs=SimpleNamespace(
+            quality=root / "cohort" / "quality.tsv",
             objects=root / "cohort" / "objects.tsv",
             figure=root / "cohort" / "quality.png",
             html=root / "report.html",
@@ -96,7 +101,7 @@ def cohort(tmp_path):
 
 
 def summarize_it(cohort, **options):
-    summarize_cohort(cohort.samples, cohort.outputs, bootstrap=50, **options)
+    summarize_cohort(**vars(cohort.outputs), samples=cohort.samples, bootstrap=50, **options)
     return cohort.outputs.html.read_text(encoding="utf-8")
 
 
@@ -131,7 +136,7 @@ def test_detections_of_all_scans_are_one_table_and_no_scan_has_objects(cohort):
     assert list(table["scan_id"]) == ["a", "a", "a", "b", "c", "d"]
     assert list(table["detection_id"]) == [0, 1, 2, 0, 0, 0]
     assert cohort.outputs.objects.read_text() == "sample\ttask\n"
-    quality = pd.read_csv(cohort.outputs.table, sep="\t", index_col="sample")
+    quality = pd.read_csv(cohort.outputs.quality, sep="\t", index_col="sample")
     assert list(quality["detections"]) == [3, 1, 1, 1]
     assert quality["objects"].isna().all()
     assert '<th class="number">detections</th>' in text
@@ -140,16 +145,17 @@ def test_detections_of_all_scans_are_one_table_and_no_scan_has_objects(cohort):
 
 def test_both_kinds_stand_on_one_page(cohort):
     results = write_results(cohort.root / "cell", shape=(4, 24, 24))
-    html = results.folder / "report.html"
-    render_report(results, html, figures=results.figures, sample="cell", slices=1)
-    cohort.samples["cell"] = CohortSample("em", results.folder)
+    render_sample(results, sample="cell", settings={"slices": 1})
+    cohort.samples["cell"] = CohortSample(
+        task="em", folder=results.folder, page=SAMPLE_PAGE, objects=True
+    )
     text = summarize_it(cohort)
     assert '<th class="number">detections or objects</th>' in text
     assert text.count("<h3>Largest objects</h3>") == 1
     assert text.count("<h3>Detections</h3>") == 4
     lines = cohort.outputs.objects.read_text().splitlines()
     assert len(lines) == 1 + 3
-    quality = pd.read_csv(cohort.outputs.table, sep="\t", index_col="sample", dtype=str)
+    quality = pd.read_csv(cohort.outputs.quality, sep="\t", index_col="sample", dtype=str)
     assert quality.loc["cell", "objects"] == "3"
 
 

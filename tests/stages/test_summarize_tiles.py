@@ -4,15 +4,21 @@ import shutil
 
 import pandas as pd
 import pytest
-from report_results import write_results
+from report_results import render_sample, write_results
 from test_render_tiles import measured, render
-from tile_results import CLASSES
+from tile_results import SEGMENTED
 
 from parafovea.report.cohort import MOST_PANELS, headline_metrics, other_metrics
 from parafovea.report.sample_results import Metric
 from parafovea.settings.quality import Limit
-from parafovea.stages.render_report import render_report
-from parafovea.stages.summarize_cohort import CohortOutputs, CohortSample, summarize_cohort
+from parafovea.stages.summarize_cohort import summarize_cohort
+
+#: By sample: its task, what gathers its part of the page, and which table it has.
+SAMPLES = {
+    "iowa": ("optical", "parafovea.report.tiles.refined_report:cohort_view", "tiles"),
+    "cell": ("em", "parafovea.report.segmentation.sample_view:cohort_view", "objects"),
+    "amazon": ("cover", "parafovea.report.tiles.segmented_report:cohort_view", "tiles"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,25 +28,29 @@ def cohort(tmp_path_factory):
     limits = {"preservation.ndvi_rmse": Limit(max=0.001)}
     iowa = measured(root / "iowa", count=3, limits=limits)
     render(iowa)
-    amazon = measured(root / "amazon", kind="segmentation", classes=CLASSES, count=3)
-    render(amazon, kind="segmentation", classes=CLASSES)
+    amazon = measured(root / "amazon", how=SEGMENTED, count=3)
+    render(amazon, SEGMENTED)
     cell = write_results(root / "cell", shape=(4, 24, 24))
-    html = cell.folder / "report.html"
-    render_report(cell, html, figures=cell.figures, sample="cell", slices=1)
+    render_sample(cell, sample="cell", settings={"slices": 1})
+    folders = {"iowa": iowa.ledger.parent, "cell": cell.folder, "amazon": amazon.ledger.parent}
     samples = {
-        "iowa": CohortSample("optical", root / "iowa" / "results", "refinement", tiles=True),
-        "cell": CohortSample("em", cell.folder),
-        "amazon": CohortSample("cover", root / "amazon" / "results", tiles=True),
+        name: {"task": task, "folder": str(folders[name]), "page": page, table: True}
+        for name, (task, page, table) in SAMPLES.items()
     }
     return samples, root
 
 
 def summarize(cohort, folder):
     samples, _ = cohort
-    names = ("quality.tsv", "objects.tsv", "quality.png", "report.html")
-    outputs = CohortOutputs(*(folder / name for name in names), tiles=folder / "tiles.tsv")
-    summarize_cohort(samples, outputs)
-    return outputs, outputs.html.read_text(encoding="utf-8")
+    outputs = {
+        "quality": folder / "quality.tsv",
+        "objects": folder / "objects.tsv",
+        "figure": folder / "quality.png",
+        "html": folder / "report.html",
+        "tiles": folder / "tiles.tsv",
+    }
+    summarize_cohort(**outputs, samples=samples)
+    return outputs, outputs["html"].read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +60,13 @@ def summarized(cohort, tmp_path_factory):
 
 def test_tiles_of_all_folders_are_one_table_and_folders_have_no_objects(summarized):
     outputs, text = summarized
-    tiles = pd.read_csv(outputs.tiles, sep="\t")
+    tiles = pd.read_csv(outputs["tiles"], sep="\t")
     assert tiles["sample"].tolist() == ["iowa"] * 3 + ["amazon"] * 3
     assert tiles["accuracy.psnr"].notna().tolist() == [True] * 2 + [False] * 4
     assert tiles["iou"].notna().tolist() == [False] * 3 + [True] * 2 + [False]
-    objects = pd.read_csv(outputs.objects, sep="\t")
+    objects = pd.read_csv(outputs["objects"], sep="\t")
     assert set(objects["sample"]) == {"cell"}
-    quality = pd.read_csv(outputs.table, sep="\t", index_col="sample", dtype=str)
+    quality = pd.read_csv(outputs["quality"], sep="\t", index_col="sample", dtype=str)
     assert quality["objects"].isna().tolist() == [True, False, True]
     assert float(quality.loc["iowa", "tiles.quarantined"]) == 1
     assert "tiles or objects</th>" in text
@@ -74,15 +84,14 @@ def test_each_kind_has_its_own_section_with_its_figures(summarized):
 
 def test_a_rerun_elsewhere_gives_the_same_bytes(cohort, summarized, tmp_path):
     def content(outputs):
-        paths = (outputs.table, outputs.objects, outputs.figure, outputs.html, outputs.tiles)
-        return [path.read_bytes() for path in paths]
+        return [path.read_bytes() for path in outputs.values()]
 
     first = content(summarized[0])
     samples, root = cohort
     shutil.copytree(root, tmp_path / "moved")
     moved = {
-        name: CohortSample(s.task, tmp_path / "moved" / s.folder.relative_to(root), s.kind, s.tiles)
-        for name, s in samples.items()
+        name: {**each, "folder": each["folder"].replace(str(root), str(tmp_path / "moved"))}
+        for name, each in samples.items()
     }
     assert content(summarize((moved, root), tmp_path / "b")[0]) == first
 
@@ -117,5 +126,5 @@ def test_metrics_that_are_not_shown_stand_in_tables_of_a_few_samples_each():
 def test_no_metric_is_lost_from_the_page(summarized):
     outputs, text = summarized
     table = text.partition('id="table"')[2].partition("</section>")[0].replace("<wbr>", "")
-    names = pd.read_csv(outputs.table, sep="\t").columns[6:]
+    names = pd.read_csv(outputs["quality"], sep="\t").columns[6:]
     assert [name for name in names if f">{name}</th>" not in table] == []

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import tifffile
 from tiny_sample import BACKBONE, tiny_recipe
+from tiny_training import opened, train
 
 from parafovea.errors import SourceError
 from parafovea.geometry.grid import Grid
@@ -20,11 +21,10 @@ from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import AugmentationSettings, TrainingSettings
 from parafovea.stages import train_model as stage
 from parafovea.stages.extract_features import extract_features
-from parafovea.stages.train_model import train_model
 from parafovea.storage.provenance import record
 from parafovea.storage.store import create
-from parafovea.training.heatmap_truth import FULL
-from parafovea.training.samples import OpenSample, TrainingSample
+from parafovea.training.heatmap_truth import FULL, HeatmapTruth
+from parafovea.training.samples import TrainingSample
 from parafovea.training.training_windows import TrainingWindows
 
 # As in test_train_model.
@@ -86,7 +86,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Training
 def windows(sample: TrainingSample, recipe: Recipe, **changes: Any) -> TrainingWindows:
     values = {"count": 200, "foreground": 0.0, "body": 0.0, "seed": 0, **changes}
     return TrainingWindows(
-        [OpenSample(sample, recipe)], recipe, augmentation=AugmentationSettings(), **values
+        [opened(sample, recipe)], recipe, augmentation=AugmentationSettings(), **values
     )
 
 
@@ -94,25 +94,19 @@ def test_most_of_some_easy_findings_are_found(
     tmp_path: Path, sample: TrainingSample, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "computes_bfloat16", lambda device: False)
-    train_model(
-        tmp_path / "model",
-        training=[sample],
-        validation=[sample],
-        settings=TrainingSettings(
-            recipe=recipe,
-            samples=("scan",),
-            validation=("scan",),
-            steps=100,
-            validate_every=25,
-            batch_size=4,
-            learning_rate=2e-2,
-            foreground=0.8,
-            augmentation=AugmentationSettings(jitter=0),
-            seed=1,
-        ),
-        name="tiny",
-        checkpoints=tmp_path / "checkpoints",
+    settings = TrainingSettings(
+        recipe=recipe,
+        samples=("scan",),
+        validation=("scan",),
+        steps=100,
+        validate_every=25,
+        batch_size=4,
+        learning_rate=2e-2,
+        foreground=0.8,
+        augmentation=AugmentationSettings(jitter=0),
+        seed=1,
     )
+    train(tmp_path, [sample], [sample], settings)
     history = pd.read_csv(tmp_path / "model" / "history.tsv", sep="\t")
     assert list(history.columns) == [
         "step",
@@ -152,10 +146,11 @@ def test_windows_are_drawn_around_findings_each_as_likely(
 
 
 def test_the_target_is_the_heatmap_at_the_window(sample: TrainingSample, recipe: Recipe) -> None:
-    opened = OpenSample(sample, recipe)
-    assert len(opened.findings[0]) == len(BALLS)
+    loaded = opened(sample, recipe)
+    assert isinstance(loaded.truth, HeatmapTruth)
+    assert len(loaded.truth.findings[0]) == len(BALLS)
     window = windows(sample, recipe, foreground=1.0)[3]
-    np.testing.assert_array_equal(window.target[0], opened.heatmaps[0][window.box.slices])
+    np.testing.assert_array_equal(window.target[0], loaded.truth.heatmaps[0][window.box.slices])
 
 
 def test_other_windows_hold_body_as_often_as_asked(sample: TrainingSample, recipe: Recipe) -> None:
@@ -178,12 +173,5 @@ def test_a_truth_without_findings_is_refused_with_the_fix(
         windows(empty, recipe)
     settings = TrainingSettings(recipe=recipe, samples=("scan",), validation=("empty",), steps=1)
     with pytest.raises(SourceError, match=r"in the truth of empty: validate on samples that hold"):
-        train_model(
-            tmp_path / "model",
-            training=[sample],
-            validation=[empty],
-            settings=settings,
-            name="tiny",
-            checkpoints=tmp_path / "checkpoints",
-        )
+        train(tmp_path, [sample], [empty], settings)
     assert not (tmp_path / "model").exists()

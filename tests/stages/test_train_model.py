@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_training
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tiny_sample import tiny_recipe
+from tiny_sample import infer, tiny_recipe
 from tiny_training import training_sample
 
 from parafovea.errors import TrainingError
@@ -21,8 +22,6 @@ from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
 from parafovea.stages import train_model as stage
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
-from parafovea.stages.train_model import train_model
 from parafovea.storage.store import open_stored
 from parafovea.training.module import FusionTask
 from parafovea.training.samples import TrainingSample
@@ -61,15 +60,8 @@ def float32(monkeypatch: pytest.MonkeyPatch) -> None:
 def train(folder: Path, sample: TrainingSample, recipe: Recipe, **changes: Any) -> Path:
     values = {"steps": 6, "validate_every": 2, "batch_size": 2, "seed": 1, **changes}
     names = {"samples": (sample.name,), "validation": (sample.name,)}
-    train_model(
-        folder / "model",
-        training=[sample],
-        validation=[sample],
-        settings=TrainingSettings(recipe=recipe, **names, **values),  # type: ignore[arg-type]
-        name="tiny",
-        checkpoints=folder / "checkpoints",
-    )
-    return folder / "model"
+    settings = TrainingSettings(recipe=recipe, **names, **values)  # type: ignore[arg-type]
+    return tiny_training.train(folder, [sample], [sample], settings)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -100,7 +92,7 @@ def test_training_writes_a_model_folder_that_predicts(
     assert spec.training["settings"]["seed"] == 1
     assert 0 <= spec.training["validation_scores"]["iou.dark"] <= 1
     settings = InferenceSettings(precision="float32")
-    infer_shard(sample.inputs, undisturbed, tmp_path / "s.zarr", shard=1, settings=settings)
+    infer(sample.inputs, undisturbed, tmp_path / "s.zarr", shard=1, settings=settings)
     blend_shards([tmp_path / "s.zarr"], tmp_path / "p.zarr")
     prediction = open_stored(tmp_path / "p.zarr").read()
     np.testing.assert_allclose(prediction.sum(axis=0), 1, atol=1e-4)

@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 from tiny_sample import BANDS, tiny_refinement
+from tiny_training import opened, train
 
 from parafovea.errors import SourceError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.resample_volume import resample_volume
-from parafovea.stages.train_model import train_model
 from parafovea.training.objectives.refinement import psnr
-from parafovea.training.samples import OpenSample, TrainingSample
+from parafovea.training.samples import TrainingSample
 
 SIZE, MONTHS = 48, (1, 7)
 
@@ -42,8 +42,8 @@ def sample_of(folder: Path, recipe: Recipe, *, seed: int) -> TrainingSample:
     write_tiles(folder, seed=seed)
     volume = folder / "volume.ome.zarr"
     resample_volume(
-        str(folder / "given"),
         volume,
+        source=str(folder / "given"),
         spacing=recipe.spacing,
         unit=recipe.unit,
         normalization=recipe.normalization,
@@ -76,15 +76,10 @@ def trained(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "augmentation": {"jitter": 0},
         }
     )
-    train_model(
-        folder / "model",
-        training=[sample_of(folder / "learn", recipe, seed=0)],
-        validation=[sample_of(folder / "check", recipe, seed=1)],
-        settings=settings,
-        name="tiny",
-        checkpoints=folder / "checkpoints",
+    learn, check = (
+        sample_of(folder / name, recipe, seed=seed) for seed, name in enumerate(("learn", "check"))
     )
-    return folder / "model"
+    return train(folder, [learn], [check], settings)
 
 
 def test_a_refinement_learns_what_the_month_did(trained: Path) -> None:
@@ -111,7 +106,7 @@ def test_a_truth_of_other_tiles_is_refused(recipe: Recipe, tmp_path: Path) -> No
         old = tmp_path / "sample" / "truth" / f"tile_3.{ending}"
         old.rename(old.with_name(f"other.{ending}"))
     with pytest.raises(SourceError, match="has not the same tiles as its sample, such as other"):
-        OpenSample(sample, recipe)
+        opened(sample, recipe)
 
 
 def test_warps_that_would_blur_the_truth_are_refused(recipe: Recipe) -> None:

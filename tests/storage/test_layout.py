@@ -5,7 +5,8 @@ from typer.testing import CliRunner
 
 from parafovea.cli.main import app
 from parafovea.errors import StoreError
-from parafovea.storage.layout import bytes_text, disk_use, remove, stage_of, stage_results
+from parafovea.kinds.stages import steps
+from parafovea.storage.layout import bytes_text, disk_use, matching, remove
 from parafovea.storage.runs import Run
 
 
@@ -95,7 +96,7 @@ def test_a_sample_that_is_a_link_is_left_alone(results, tmp_path_factory):
     (results / "a").rename(away)
     (results / "a").symlink_to(away)
     with pytest.raises(StoreError, match="is a link to another folder"):
-        stage_results(results / "a", "features")
+        matching(results / "a", steps()["features"])
     done = parafovea("clean", "--stage", "features")
     assert done.exit_code == 1
     assert (away / "features.zarr" / "data").is_file()
@@ -124,13 +125,6 @@ def test_status_needs_the_workflow(results):
     done = parafovea("status")
     assert done.exit_code == 1
     assert "Snakefile is not there" in done.stderr
-
-
-def test_paths_are_known_by_their_stage():
-    assert stage_of("shards/3.zarr") == "infer"
-    assert stage_of("views/flip_x/context.zarr") == "context"
-    assert stage_of("figures/sizes.png") == "report"
-    assert stage_of("other/objects.tsv") is None
 
 
 def test_bytes_are_told_in_words():

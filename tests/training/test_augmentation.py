@@ -11,7 +11,7 @@ import tifffile
 import torch
 from pydantic import ValidationError
 from tiny_sample import random_network, tiny_recipe, tiny_spec
-from tiny_training import training_sample
+from tiny_training import opened, training_sample
 
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import reflected_indices
@@ -27,7 +27,8 @@ from parafovea.training.augmentation import (
     warped_places,
 )
 from parafovea.training.module import FusionTask
-from parafovea.training.samples import OpenSample, TrainingSample
+from parafovea.training.objectives.segmentation import SegmentationObjective
+from parafovea.training.samples import TrainingSample
 from parafovea.training.training_windows import TrainingWindows
 
 FLAT = Grid((3, 400, 400), (50, 8, 8))
@@ -145,10 +146,12 @@ def test_values_between_voxels_are_linear(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_window_taken_from_its_own_voxels_is_the_window(tmp_path: Path, dimensions: int) -> None:
     recipe = tiny_recipe(dimensions=dimensions, window=(1 if dimensions == 2 else 16, 32, 32))
-    sample = OpenSample(training_sample(tmp_path / "train", recipe, (20, 60, 72)), recipe)
+    sample = opened(training_sample(tmp_path / "train", recipe, (20, 60, 72)), recipe)
     spec = tiny_spec(recipe)
     settings = TrainingSettings(recipe=recipe, samples=("a",), validation=("b",))
-    task = FusionTask(random_network(FusedUNet.from_spec(spec)), spec, settings)
+    task = FusionTask(
+        random_network(FusedUNet.from_spec(spec)), spec, settings, SegmentationObjective(spec, {})
+    )
     box = Box.sized((2, 11, 17), recipe.window)
     plain = sample.window(box, 0)
     warped = sample.warped_window(box, 0, places_of(box))
@@ -176,7 +179,7 @@ def test_warped_windows_hold_the_truth_of_their_places(tmp_path: Path) -> None:
 
 def drawn(sample: TrainingSample, recipe: Recipe, settings: AugmentationSettings) -> list[Any]:
     dataset = TrainingWindows(
-        [OpenSample(sample, recipe)],
+        [opened(sample, recipe)],
         recipe,
         count=6,
         foreground=0.5,

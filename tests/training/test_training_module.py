@@ -8,7 +8,8 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from tiny_sample import random_network, tiny_spec
+from tiny_sample import infer, random_network, tiny_spec
+from tiny_training import opened
 
 from parafovea.inference import sums
 from parafovea.inference import window_loop as engine
@@ -18,10 +19,10 @@ from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
 from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 from parafovea.training.module import FusionTask
-from parafovea.training.samples import OpenSample, TrainingSample
+from parafovea.training.objectives.segmentation import SegmentationObjective
+from parafovea.training.samples import TrainingSample
 from parafovea.training.training_windows import VolumeWindows
 
 
@@ -38,13 +39,13 @@ def test_a_rebuilt_volume_is_what_the_workflow_predicts(
     save_model(tmp_path / "model", fresh, random_network(FusedUNet.from_spec(fresh)))
     spec, network = load_model(tmp_path / "model")
     inference = InferenceSettings(precision="float32")
-    infer_shard(sample.inputs, tmp_path / "model", tmp_path / "s.zarr", shard=1, settings=inference)
+    infer(sample.inputs, tmp_path / "model", tmp_path / "s.zarr", shard=1, settings=inference)
     blend_shards([tmp_path / "s.zarr"], tmp_path / "workflow.zarr")
 
     settings = TrainingSettings(recipe=recipe, samples=("a",), validation=("a",), steps=1)
-    task = FusionTask(network, spec, settings)
-    opened = OpenSample(sample, recipe)
-    task.rebuild([opened], [tmp_path / "t.zarr"], inference)
+    task = FusionTask(network, spec, settings, SegmentationObjective(spec, {}))
+    loaded = opened(sample, recipe)
+    task.rebuild([loaded], [tmp_path / "t.zarr"], inference)
     trainer = L.Trainer(
         accelerator="cpu",
         devices=1,
@@ -55,7 +56,7 @@ def test_a_rebuilt_volume_is_what_the_workflow_predicts(
         enable_checkpointing=False,
         default_root_dir=tmp_path,
     )
-    dataset = VolumeWindows([opened], spec.window, overlap=inference.overlap)
+    dataset = VolumeWindows([loaded], spec.window, overlap=inference.overlap)
     loader = torch.utils.data.DataLoader(dataset, batch_size=3, collate_fn=list)
     trainer.test(task, loader, verbose=False)
     blend_shards([tmp_path / "t.zarr"], tmp_path / "training.zarr")

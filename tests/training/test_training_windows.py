@@ -9,22 +9,23 @@ import numpy as np
 import pytest
 import tifffile
 from tiny_sample import smooth_volume, tiny_recipe
-from tiny_training import training_sample
+from tiny_training import opened, training_sample
 
 from parafovea.errors import SourceError
 from parafovea.geometry.grid import Box
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import AugmentationSettings
-from parafovea.training.samples import OpenSample, TrainingSample, TrainingWindow
+from parafovea.training.samples import TrainingSample
 from parafovea.training.training_windows import TrainingWindows, VolumeWindows
+from parafovea.training.truth import TrainingWindow
 
 
 def windows(
     sample: TrainingSample, recipe: Recipe, *, seed: int = 0, foreground: float = 0.5
 ) -> TrainingWindows:
-    opened = OpenSample(sample, recipe)
+    loaded = opened(sample, recipe)
     return TrainingWindows(
-        [opened],
+        [loaded],
         recipe,
         count=12,
         foreground=foreground,
@@ -90,9 +91,9 @@ def test_volumes_smaller_than_a_window_are_mirrored_truth_included(
 
 
 def test_volume_windows_cover_every_volume(sample: TrainingSample, recipe: Recipe) -> None:
-    opened = OpenSample(sample, recipe)
-    dataset = VolumeWindows([opened, opened], recipe.window, overlap=0.25)
-    seen = np.zeros((2, *opened.inputs.grid.shape), dtype=bool)
+    loaded = opened(sample, recipe)
+    dataset = VolumeWindows([loaded, loaded], recipe.window, overlap=0.25)
+    seen = np.zeros((2, *loaded.inputs.grid.shape), dtype=bool)
     for window in dataset:
         seen[(window.sample, *window.box.slices)] = True
     assert seen.all()
@@ -101,8 +102,9 @@ def test_volume_windows_cover_every_volume(sample: TrainingSample, recipe: Recip
 
 def test_anchors_are_voxels_of_their_class(sample: TrainingSample, recipe: Recipe) -> None:
     truth = tifffile.imread(sample.truth)
-    found = OpenSample(sample, recipe).anchors(3, np.random.default_rng(0))
-    for index, voxels in enumerate(found):
+    found = opened(sample, recipe).truth.anchors(np.random.default_rng(0))
+    assert [name for name, _ in found] == list(recipe.classes)
+    for index, (_, voxels) in enumerate(found):
         assert len(voxels) > 0
         assert (truth[tuple(voxels.T)] == index).all()
 
@@ -127,7 +129,7 @@ def test_a_truth_of_another_shape_is_refused(
         tmp_path / "truth.tif", np.zeros((20, 24, 80), np.uint8), photometric="minisblack"
     )
     with pytest.raises(SourceError, match="another shape or place than the prediction along x"):
-        OpenSample(replace(sample, truth=str(tmp_path / "truth.tif")), recipe)
+        opened(replace(sample, truth=str(tmp_path / "truth.tif")), recipe)
 
 
 def test_a_truth_with_unknown_classes_is_refused(

@@ -19,7 +19,8 @@ import tifffile
 import yaml
 from planner import Planner
 
-from parafovea.storage.layout import STAGES, stage_results
+from parafovea.kinds.stages import steps
+from parafovea.storage.layout import matching
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("caching")]
 
@@ -332,7 +333,7 @@ def test_status_is_what_snakemake_answers(place, tmp_path):
         return done.stdout
 
     lines = status().splitlines()
-    assert lines[0].split() == ["sample", *STAGES, "disk"]
+    assert lines[0].split() == ["sample", *steps(), "disk"]
     assert lines[1].split()[:9] == ["a", *["done"] * 8]
     assert re.search(r"\d [kM]B$", lines[1])
     assert "summarize_cohort: done" in lines
@@ -352,7 +353,7 @@ def test_status_is_what_snakemake_answers(place, tmp_path):
 
 def test_every_result_of_a_sample_belongs_to_a_stage(place):
     folder = place.project / "results" / "a"
-    found = {path for stage in STAGES for path in stage_results(folder, stage)}
+    found = {path for patterns in steps().values() for path in matching(folder, patterns)}
     assert {path for path in folder.iterdir() if path.name != "shards"} <= found
     assert folder / "shards" / "1.zarr" in found
 

@@ -3,7 +3,7 @@
 import pytest
 
 from parafovea.config import read_project
-from parafovea.drivers import run_chain
+from parafovea.drivers.one_process import run_chain
 from parafovea.errors import MissingSourceError, describe
 from parafovea.storage.store import open_stored
 

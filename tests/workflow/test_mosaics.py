@@ -10,11 +10,22 @@ from mosaic_sample import reflectance, still_model, write_mosaic
 from tiny_sample import tiny_refinement
 
 from parafovea.config import read_project
-from parafovea.drivers import run_sample, stages_of
+from parafovea.drivers.one_process import run_sample
 from parafovea.planning.forecast import forecasts
 from parafovea.planning.requests import JobRequests
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("chained")]
+
+STAGES = (
+    "resample_volume",
+    "extract_features",
+    "extract_context",
+    "infer_shard",
+    "blend_shards",
+    "export_mosaic",
+    "measure_tiles",
+    "render_tiles",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +51,7 @@ def place(make_project_folder, tmp_path_factory):
 
 
 def test_a_mosaic_is_planned_as_a_volume_that_ends_in_an_image(place, planned):
-    assert planned(place) == {
-        "resample_volume": 1,
-        "extract_features": 1,
-        "extract_context": 1,
-        "infer_shard": 1,
-        "blend_shards": 1,
-        "export_mosaic": 1,
-        "measure_tiles": 1,
-        "render_tiles": 1,
-        "summarize_cohort": 1,
-        "all": 1,
-    }
+    assert planned(place) == dict.fromkeys((*STAGES, "summarize_cohort", "all"), 1)
 
 
 def test_the_size_of_a_mosaic_is_known_before_its_jobs(place, monkeypatch):
@@ -60,8 +60,8 @@ def test_the_size_of_a_mosaic_is_known_before_its_jobs(place, monkeypatch):
     assert project.grid("iowa").shape == (1, 70, 80)
     assert project.grid("iowa").spacing[1:] == (20, 20)
     (found,) = forecasts(project, project.predicted, {})
-    assert [stage.stage for stage in found.stages] == list(stages_of(project.recipe("iowa")))
-    stored = {stage.stage: stage.disk for stage in found.stages}
+    assert [each.stage.name for each in found.stages] == list(STAGES)
+    stored = {each.stage.name: each.disk for each in found.stages}
     assert stored["resample_volume"] == 4 * 4 * 140 * 160
     requests = JobRequests(project, planning=True)
     for stage in ("export_mosaic", "measure_tiles", "render_tiles"):
@@ -73,7 +73,7 @@ def test_a_mosaic_runs_in_one_process_from_its_source_to_its_page(place, monkeyp
     told = []
     project = read_project(Path("config/config.yaml"))
     page = run_sample(project, "iowa", announce=told.append)
-    assert told == list(stages_of(project.recipe("iowa")))
+    assert told == list(STAGES)
     with rasterio.open("results/iowa/refined.tif") as dataset:
         found = dataset.read()
     values = reflectance(70, 80)

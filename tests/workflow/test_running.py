@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from parafovea.config import read_project
-from parafovea.drivers import run_sample
+from parafovea.drivers.one_process import run_sample
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 

@@ -14,7 +14,7 @@ import pytest
 from planner import Planner
 
 from parafovea.config import read_project
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("tile_folders")]
 
@@ -30,21 +30,37 @@ include: "{root}/workflow/rules/common.smk"
 rule all:
     default_target: True
     input:
-        predicted_tiles("tiles.tsv"),
+        [f"{{PROJECT.folder(sample)}}/tiles.tsv" for sample in PROJECT.predicted],
+
+
+def truths(wildcards):
+    return [ancient(path) for path in PROJECT.files(wildcards.sample)["truth"]]
+
+
+def source(wildcards):
+    return PROJECT.source(wildcards.sample)
+
+
+def content(wildcards):
+    return STAGES["predict_tiles"].content(PROJECT, wildcards)
+
+
+def truth_content(wildcards):
+    return STAGES["measure_tiles"].content(PROJECT, wildcards)
 
 
 rule predict_tiles:
     input:
-        source=tile_files("source"),
-        truth=tile_files("truth"),
+        unpack(inputs("predict_tiles")),
+        truths=truths,
     output:
         table="<results>/{{sample}}/tiles.tsv",
     wildcard_constraints:
-        sample=samples_of_type("tiles"),
+        sample=samples_of("predict_tiles"),
     params:
-        source=setting("source"),
-        content=tile_content("source"),
-        truth_content=tile_content("truth"),
+        source=source,
+        content=content,
+        truth_content=truth_content,
     run:
         tiles = Path(output.table).parent / "tiles"
         tiles.mkdir(exist_ok=True)

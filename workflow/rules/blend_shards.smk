@@ -1,8 +1,8 @@
 rule blend_shards:
     input:
-        shards=shard_stores,
+        unpack(inputs("blend_shards")),
     output:
-        prediction=directory("<results>/{sample}/prediction.ome.zarr"),
+        **outputs("blend_shards"),
     log:
         "<logs>/{sample}/blend_shards.log",
     benchmark:
@@ -10,12 +10,10 @@ rule blend_shards:
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("blend_shards"),
-        runtime=minutes("blend_shards"),
+        **resources("blend_shards"),
     params:
-        output_scale=setting("output_scale"),
-        code=fingerprint("blend_shards"),
+        arguments=arguments("blend_shards"),
     message:
-        "{wildcards.sample}: blending {input.shards}"
+        "{wildcards.sample}: blending shards"
     script:
         "../../scripts/blend_shards.py"

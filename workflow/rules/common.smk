@@ -1,14 +1,13 @@
 import re
 import sys
-from functools import cache, reduce
-from operator import getitem
 from pathlib import Path
 
 from parafovea import config as parafovea_config
-from parafovea.config.model_recipes import weight_files
-from parafovea.planning.requests import JobRequests
+from parafovea.chain.stage import Ageless
+from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError, describe
-from parafovea.storage.fingerprint import fingerprint as script_fingerprint
+from parafovea.kinds.stages import stages
+from parafovea.planning.requests import JobRequests
 from parafovea.storage.runs import Run, require_writable
 
 # Files of the command line override the one that the Snakefile names, which comes last here.
@@ -51,29 +50,9 @@ wildcard_constraints:
     model="|".join(map(re.escape, PROJECT.trained)) or "(?!)",
 
 
-plan = cache(PROJECT.plan)
-
-STUDY = PROJECT.study
+STAGES = stages()
 
 REQUESTS = JobRequests(PROJECT, planning=workflow.is_main_process)
-
-
-def memory(stage):
-    """Return a function of a job: the megabytes that it asks for, more at each attempt."""
-
-    def mem_mb(wildcards, attempt):
-        return REQUESTS.of(stage, dict(wildcards.items()), attempt).mem_mb
-
-    return mem_mb
-
-
-def minutes(stage):
-    """Return a function of a job: its time limit in minutes, longer at each attempt."""
-
-    def runtime(wildcards, attempt):
-        return REQUESTS.of(stage, dict(wildcards.items()), attempt).runtime
-
-    return runtime
 
 
 def begin():
@@ -86,218 +65,90 @@ def begin():
         RUN.goes_elsewhere()
 
 
-def setting(key):
-    """Return a function of the wildcards: a value of the sample's plan, by its dotted key."""
+def inputs(name):
+    """Return a function of a job: what a stage reads, and `waits`, what else it waits for."""
+    stage = STAGES[name]
 
-    def value(wildcards):
-        return reduce(getitem, key.split("."), plan(wildcards.sample))
+    def paths(wildcards):
+        waits = stage.waits(PROJECT, wildcards)
+        return {
+            **stage.input_paths(PROJECT, wildcards),
+            "waits": [
+                ancient(path) if isinstance(path, Ageless) else path for path in waits
+            ],
+        }
 
-    return value
-
-
-def inference(wildcards):
-    """Return the inference settings of a sample."""
-    return PROJECT.inference_plan(wildcards.sample)
-
-
-def phantom(key):
-    """Return a function of the wildcards: a setting of the phantoms of that kind."""
-
-    def value(wildcards):
-        return getattr(PROJECT.phantom(wildcards.kind), key)
-
-    return value
+    return paths
 
 
-def training(key):
-    """Return a function of the wildcards: a value of a trained model's plan."""
-
-    def value(wildcards):
-        return PROJECT.training_plan(wildcards.model)[key]
-
-    return value
+def outputs(name):
+    """Return what a stage makes, by name, with Snakemake's flags."""
+    found = STAGES[name].outputs_of(PROJECT)
+    return {key: flagged(output) for key, output in found.items()}
 
 
-def studied(key):
-    """Return a function of the wildcards: a value of a study model's plan, by its dotted key."""
-
-    def value(wildcards):
-        plan = STUDY.plan(
-            wildcards.variant, int(wildcards.seed), PROJECT.settings.results
-        )
-        return reduce(getitem, key.split("."), plan)
-
-    return value
-
-
-def fingerprint(stage):
-    """Return the fingerprint of the package's modules that a stage's script imports."""
-    return script_fingerprint(Path(workflow.basedir) / "scripts" / f"{stage}.py")
-
-
-def augmentation(wildcards):
-    """Return the augmented view that is meant, "" for the sample as it is."""
-    return wildcards.get("augmentation", "")
+def flagged(output):
+    """Return an output as Snakemake takes it."""
+    path = f"<results>/{output.path}"
+    if output.folder:
+        path = directory(path)
+    if output.temporary and not PROJECT.settings.keep_features:
+        path = temp(path)
+    if output.caption is None:
+        return path
+    labels = {"sample": "{sample}"} if "{sample}" in output.path else {}
+    return report(
+        path,
+        caption=f"../report/{output.caption.name}.rst",
+        category=output.caption.category,
+        labels={**labels, "content": output.caption.content},
+        patterns=list(output.caption.patterns),
+    )
 
 
-def backbone_files(view):
-    """Return a function of the wildcards: the files of the weights that a view's backbone loads."""
+def arguments(name):
+    """Return a function of a job: the arguments of a stage, with the fingerprint of its code."""
+    stage = STAGES[name]
 
-    def files(wildcards):
-        recipe = PROJECT.recipe(wildcards.sample)
-        return weight_files((recipe.context if view == "context" else recipe).backbone)
+    def values(wildcards):
+        return {
+            **stage.arguments(PROJECT, wildcards),
+            "content": stage.content(PROJECT, wildcards),
+            "code": code_of(stage, PROJECT, wildcards),
+        }
 
-    return files
-
-
-def intermediate(path):
-    """Return the folder of a large store as an output, kept or not as the config says."""
-    return directory(path) if PROJECT.settings.keep_features else temp(directory(path))
-
-
-def model_files(wildcards):
-    """Return what a sample's prediction depends on: a folder that is trained here, or its files.
-
-    model.json holds the hash of the weights, so that a mere touch of the weights means nothing.
-    """
-    folder = PROJECT.task(wildcards.sample).model
-    if folder in PROJECT.trained:
-        return folder
-    return [f"{folder}/model.json", ancient(f"{folder}/model.safetensors")]
+    return values
 
 
-def context_store(wildcards):
-    """Return the context features of a sample, if its model sees context."""
-    if PROJECT.recipe(wildcards.sample).context is None:
-        return []
-    return f"{PROJECT.folder(wildcards.sample)}/context.zarr"
+def resources(name):
+    """Return what a job of a stage asks for: memory and minutes, more at each attempt, and a GPU."""
+
+    def mem_mb(wildcards, attempt):
+        return REQUESTS.of(name, dict(wildcards.items()), attempt).mem_mb
+
+    def runtime(wildcards, attempt):
+        return REQUESTS.of(name, dict(wildcards.items()), attempt).runtime
+
+    gpu = {"gpu": 1} if STAGES[name].device == "gpu" else {}
+    return {"mem_mb": mem_mb, "runtime": runtime, **gpu}
 
 
-def view_stores(name):
-    """Return a function of the wildcards: a store of each augmented view, if the model reads it."""
-
-    def stores(wildcards):
-        if name == "context.zarr" and not context_store(wildcards):
-            return []
-        folder = f"{PROJECT.folder(wildcards.sample)}/views"
-        views = PROJECT.inference(wildcards.sample).tta
-        return [f"{folder}/{view}/{name}" for view in views]
-
-    return stores
-
-
-def calibration_file(wildcards):
-    """Return the calibration of a sample's scores, if its task has one."""
-    return PROJECT.task(wildcards.sample).triage.calibration or []
-
-
-def concentric_window(wildcards):
-    """Return the window that concentric context has to cover, None for registered context."""
-    recipe = PROJECT.recipe(wildcards.sample)
-    return None if recipe.context_ratio is None else recipe.window
-
-
-def shard_stores(wildcards):
-    """Return the stores of all shards of a sample."""
-    count = PROJECT.shards(wildcards.sample)
-    return [
-        f"{PROJECT.folder(wildcards.sample)}/shards/{shard}.zarr"
-        for shard in range(1, count + 1)
+def samples_of(name):
+    """Return what the names of samples that pass a stage match: anything where all of them do."""
+    names = [
+        sample for sample in PROJECT.samples if STAGES[name] in PROJECT.stages(sample)
     ]
-
-
-def tile_ledgers(wildcards):
-    """Return the ledgers of all shares of a folder of tiles."""
-    count = PROJECT.shards(wildcards.sample)
-    return [
-        f"{PROJECT.folder(wildcards.sample)}/shards/{shard}.tsv"
-        for shard in range(1, count + 1)
-    ]
-
-
-def predicted(name):
-    """Return one file of each sample that is predicted."""
-    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted]
-
-
-def predicted_of(kind, name, type="volume"):
-    """Return one file of each volume of a kind that is predicted, or of each folder of tiles."""
-    samples = PROJECT.predicted_of(kind, type)
-    return [f"{PROJECT.folder(sample)}/{name}" for sample in samples]
-
-
-def predicted_volumes(name):
-    """Return one file of each volume that is predicted, of any kind."""
-    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_volumes]
-
-
-def predicted_tiles(name):
-    """Return one file of each folder of tiles that is predicted, of any kind."""
-    return [f"{PROJECT.folder(sample)}/{name}" for sample in PROJECT.predicted_tiles]
-
-
-def samples_of(kind, type="volume"):
-    """Return what the names of volumes of a kind match: anything where all samples are such."""
-    return named(
-        sample
-        for sample in PROJECT.samples
-        if PROJECT.kind(sample) == kind and PROJECT.source_type(sample) == type
-    )
-
-
-def samples_of_type(type):
-    """Return what the names of volumes match, or those of folders of tiles."""
-    return named(
-        sample for sample in PROJECT.samples if PROJECT.source_type(sample) == type
-    )
-
-
-def samples_with_ledger():
-    """Return what the names match of folders of tiles, and of mosaics, which count as such."""
-    return named(
-        sample
-        for sample in PROJECT.samples
-        if PROJECT.is_tiles(sample) or PROJECT.kind(sample) == "refinement"
-    )
-
-
-def refined_mosaic(wildcards):
-    """Return the refined image of a mosaic, nothing for a folder of tiles."""
-    if PROJECT.is_tiles(wildcards.sample):
-        return []
-    return f"{PROJECT.folder(wildcards.sample)}/refined.tif"
-
-
-def tile_files(what):
-    """Return a function of the wildcards: what the source or truth of a tile sample waits for.
-
-    Of a folder that is there before the run its own time says nothing: `tile_content` does.
-    """
-
-    def files(wildcards):
-        found = plan(wildcards.sample)["files"][what]
-        is_tiles = PROJECT.is_tiles(wildcards.sample)
-        if not is_tiles or PROJECT.tile_folder(wildcards.sample, what) is None:
-            return found
-        return [ancient(path) for path in found]
-
-    return files
-
-
-def tile_content(what):
-    """Return a function of the wildcards: a hash of the tiles in such a folder."""
-
-    def content(wildcards):
-        if not PROJECT.is_tiles(wildcards.sample):
-            return ""
-        return PROJECT.tile_content(wildcards.sample, what)
-
-    return content
-
-
-def named(samples):
-    """Return what the names of some samples match: anything where they are all of the sheet."""
-    names = list(samples)
     if len(names) == len(PROJECT.samples):
         return SAMPLE
     return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def wanted():
+    """Return the results that a run asks for by name: they are made again where they were deleted."""
+    return [
+        f"{PROJECT.settings.results}/{output.path.format(sample=sample)}"
+        for sample in PROJECT.predicted
+        for stage in PROJECT.stages(sample)
+        for output in stage.outputs.values()
+        if output.wanted
+    ]

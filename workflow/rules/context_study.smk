@@ -10,99 +10,75 @@ wildcard_constraints:
 
 use rule resample_volume as resample_study_volume with:
     input:
-        source="<results>/phantoms/{phantom}.ome.zarr",
-        metadata=[],
+        unpack(inputs("resample_study_volume")),
     output:
-        volume=directory("<results>/study/{phantom}/volume.ome.zarr"),
+        **outputs("resample_study_volume"),
     log:
         "<logs>/study/{phantom}/resample_volume.log",
     benchmark:
         "<benchmarks>/study/{phantom}/resample_volume.tsv"
+    resources:
+        **resources("resample_study_volume"),
     params:
-        source=lambda wildcards, input: input.source,
-        metadata="",
-        spacing=STUDY.training.recipe.spacing,
-        unit=STUDY.training.recipe.unit,
-        normalization=STUDY.training.recipe.normalization.model_dump(mode="json"),
-        nonfinite="error",
-        bands=STUDY.training.recipe.bands,
-        kind=STUDY.training.recipe.kind,
-        code=fingerprint("resample_volume"),
+        arguments=arguments("resample_study_volume"),
     message:
         "Study: resampling and normalizing {wildcards.phantom}"
 
 
 use rule extract_features as extract_study_features with:
     input:
-        volume="<results>/study/{phantom}/volume.ome.zarr",
-        backbone=weight_files(STUDY.training.recipe.backbone),
+        unpack(inputs("extract_study_features")),
     output:
-        features=intermediate("<results>/study/{phantom}/features.zarr"),
+        **outputs("extract_study_features"),
     log:
         "<logs>/study/{phantom}/extract_features.log",
     cache: CACHED
+    resources:
+        **resources("extract_study_features"),
     params:
-        spacing=STUDY.training.recipe.spacing,
-        backbone=STUDY.training.recipe.backbone.model_dump(mode="json"),
-        dimensions=STUDY.training.recipe.network.dimensions,
-        concentric_window=None,
-        augmentation="",
-        code=fingerprint("extract_features"),
+        arguments=arguments("extract_study_features"),
     message:
         "Study: extracting local features of {wildcards.phantom}"
 
 
-use rule extract_study_features as extract_study_context with:
+use rule extract_features as extract_study_context with:
     input:
-        volume="<results>/study/{phantom}/volume.ome.zarr",
-        backbone=weight_files(STUDY.training.recipe.context.backbone),
+        unpack(inputs("extract_study_context")),
     output:
-        features=intermediate("<results>/study/{phantom}/context_{ratio}.zarr"),
+        **outputs("extract_study_context"),
     log:
         "<logs>/study/{phantom}/extract_context_{ratio}.log",
     cache: CACHED
+    resources:
+        **resources("extract_study_context"),
     params:
-        spacing=lambda wildcards: STUDY.context_spacing(int(wildcards.ratio)),
-        backbone=STUDY.training.recipe.context.backbone.model_dump(mode="json"),
-        dimensions=STUDY.training.recipe.network.dimensions,
-        concentric_window=STUDY.concentric_window,
-        augmentation="",
-        code=fingerprint("extract_features"),
+        arguments=arguments("extract_study_context"),
     message:
         "Study: extracting context features of {wildcards.phantom}, {wildcards.ratio} times coarser"
 
 
 use rule train_model as train_study_model with:
     input:
-        volumes=studied("training.volumes"),
-        features=studied("training.features"),
-        contexts=studied("training.contexts"),
-        truths=studied("training.truths"),
+        unpack(inputs("train_study_model")),
     output:
-        model=directory("<results>/study/models/{variant}_seed{seed}"),
+        **outputs("train_study_model"),
     log:
         "<logs>/study/train_{variant}_seed{seed}.log",
     benchmark:
         "<benchmarks>/study/train_{variant}_seed{seed}.tsv"
+    resources:
+        **resources("train_study_model"),
     params:
-        name="{variant}_seed{seed}",
-        samples=studied("training.samples"),
-        settings=studied("settings"),
-        checkpoints=f"{PROJECT.settings.results}/training/study_{{variant}}_seed{{seed}}",
-        code=fingerprint("train_model"),
+        arguments=arguments("train_study_model"),
     message:
         "Study: training {wildcards.variant}, seed {wildcards.seed}"
 
 
 rule score_model:
     input:
-        model="<results>/study/models/{variant}_seed{seed}",
-        volumes=studied("test.volumes"),
-        features=studied("test.features"),
-        contexts=studied("test.contexts"),
-        truths=studied("test.truths"),
+        unpack(inputs("score_model")),
     output:
-        scores="<results>/study/scores/{variant}_seed{seed}.tsv",
+        **outputs("score_model"),
     log:
         "<logs>/study/score_{variant}_seed{seed}.log",
     benchmark:
@@ -111,13 +87,9 @@ rule score_model:
         "../../envs/parafovea.yaml"
     threads: 8
     resources:
-        gpu=1,
-        mem_mb=memory("score_model"),
-        runtime=minutes("score_model"),
+        **resources("score_model"),
     params:
-        samples=studied("test.samples"),
-        facts=studied("facts"),
-        code=fingerprint("score_model"),
+        arguments=arguments("score_model"),
     message:
         "Study: scoring {wildcards.variant}, seed {wildcards.seed}"
     script:
@@ -126,24 +98,9 @@ rule score_model:
 
 rule plot_context_study:
     input:
-        scores=expand(
-            "<results>/study/scores/{variant}_seed{seed}.tsv",
-            variant=STUDY.variants,
-            seed=STUDY.seeds,
-        ),
+        unpack(inputs("plot_context_study")),
     output:
-        table=report(
-            "<results>/figures/context_study.tsv",
-            caption="../report/context_study.rst",
-            category="Figures",
-            labels={"content": "context study, means and spread"},
-        ),
-        figures=report(
-            multiext("<results>/figures/context_study", ".svg", ".pdf", ".png"),
-            caption="../report/context_study.rst",
-            category="Figures",
-            labels={"content": "context study"},
-        ),
+        **outputs("plot_context_study"),
     log:
         "<logs>/study/plot_context_study.log",
     benchmark:
@@ -151,11 +108,9 @@ rule plot_context_study:
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("plot_context_study"),
-        runtime=minutes("plot_context_study"),
+        **resources("plot_context_study"),
     params:
-        ratio=STUDY.ratio,
-        code=fingerprint("plot_context_study"),
+        arguments=arguments("plot_context_study"),
     message:
         "Drawing the context study"
     script:

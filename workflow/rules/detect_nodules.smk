@@ -1,30 +1,20 @@
 rule detect_nodules:
     input:
-        prediction="<results>/{sample}/prediction.ome.zarr",
-        source=setting("files.source"),
-        metadata=setting("files.metadata"),
-        calibration=calibration_file,
+        unpack(inputs("detect_nodules")),
     output:
-        json="<results>/{sample}/detections.json",
-        table="<results>/{sample}/detections.csv",
-        heatmap="<results>/{sample}/heatmap.nii.gz",
+        **outputs("detect_nodules"),
     log:
         "<logs>/{sample}/detect_nodules.log",
     benchmark:
         "<benchmarks>/{sample}/detect_nodules.tsv"
     wildcard_constraints:
-        sample=samples_of("detection"),
+        sample=samples_of("detect_nodules"),
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("detect_nodules"),
-        runtime=minutes("detect_nodules"),
+        **resources("detect_nodules"),
     params:
-        source=setting("source"),
-        metadata=setting("metadata"),
-        detection=setting("task.detection"),
-        triage=setting("task.triage"),
-        code=fingerprint("detect_nodules"),
+        arguments=arguments("detect_nodules"),
     message:
         "{wildcards.sample}: detecting"
     script:

@@ -1,28 +1,20 @@
 rule export_mosaic:
     input:
-        source=setting("files.source"),
-        metadata=setting("files.metadata"),
-        volume="<results>/{sample}/volume.ome.zarr",
-        prediction="<results>/{sample}/prediction.ome.zarr",
+        unpack(inputs("export_mosaic")),
     output:
-        mosaic="<results>/{sample}/refined.tif",
-        tiles="<results>/{sample}/tiles.tsv",
-        quarantine="<results>/{sample}/quarantine.tsv",
+        **outputs("export_mosaic"),
     log:
         "<logs>/{sample}/export_mosaic.log",
     benchmark:
         "<benchmarks>/{sample}/export_mosaic.tsv"
     wildcard_constraints:
-        sample=samples_of("refinement"),
+        sample=samples_of("export_mosaic"),
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("export_mosaic"),
-        runtime=minutes("export_mosaic"),
+        **resources("export_mosaic"),
     params:
-        source=setting("source"),
-        metadata=setting("metadata"),
-        code=fingerprint("export_mosaic"),
+        arguments=arguments("export_mosaic"),
     message:
         "{wildcards.sample}: writing the refined mosaic"
     script:

@@ -1,18 +1,14 @@
 use rule extract_features as extract_context with:
     input:
-        volume="<results>/{sample}/volume.ome.zarr",
-        backbone=backbone_files("context"),
+        unpack(inputs("extract_context")),
     output:
-        features=intermediate("<results>/{sample}/context.zarr"),
+        **outputs("extract_context"),
     log:
         "<logs>/{sample}/extract_context.log",
     cache: CACHED
+    resources:
+        **resources("extract_context"),
     params:
-        spacing=setting("recipe.context.spacing"),
-        backbone=setting("recipe.context.backbone"),
-        dimensions=setting("recipe.network.dimensions"),
-        concentric_window=concentric_window,
-        augmentation=augmentation,
-        code=fingerprint("extract_features"),
+        arguments=arguments("extract_context"),
     message:
         "{wildcards.sample}: extracting context features"

@@ -2,20 +2,32 @@
 
 
 use rule extract_features as extract_view_features with:
+    input:
+        unpack(inputs("extract_view_features")),
     output:
-        features=intermediate("<results>/{sample}/views/{augmentation}/features.zarr"),
+        **outputs("extract_view_features"),
     log:
         "<logs>/{sample}/extract_features_{augmentation}.log",
     cache: CACHED
+    resources:
+        **resources("extract_view_features"),
+    params:
+        arguments=arguments("extract_view_features"),
     message:
         "{wildcards.sample}: extracting local features of the view {wildcards.augmentation}"
 
 
-use rule extract_context as extract_view_context with:
+use rule extract_features as extract_view_context with:
+    input:
+        unpack(inputs("extract_view_context")),
     output:
-        features=intermediate("<results>/{sample}/views/{augmentation}/context.zarr"),
+        **outputs("extract_view_context"),
     log:
         "<logs>/{sample}/extract_context_{augmentation}.log",
     cache: CACHED
+    resources:
+        **resources("extract_view_context"),
+    params:
+        arguments=arguments("extract_view_context"),
     message:
         "{wildcards.sample}: extracting context features of the view {wildcards.augmentation}"

@@ -1,13 +1,8 @@
 rule infer_shard:
     input:
-        volume="<results>/{sample}/volume.ome.zarr",
-        features="<results>/{sample}/features.zarr",
-        context=context_store,
-        view_features=view_stores("features.zarr"),
-        view_contexts=view_stores("context.zarr"),
-        model=model_files,
+        unpack(inputs("infer_shard")),
     output:
-        shard=intermediate("<results>/{sample}/shards/{shard}.zarr"),
+        **outputs("infer_shard"),
     log:
         "<logs>/{sample}/infer_shard_{shard}.log",
     benchmark:
@@ -16,15 +11,10 @@ rule infer_shard:
         "../../envs/parafovea.yaml"
     threads: 8
     resources:
-        gpu=1,
-        mem_mb=memory("infer_shard"),
-        runtime=minutes("infer_shard"),
+        **resources("infer_shard"),
     params:
-        model=setting("task.model"),
-        settings=inference,
-        overrides=setting("task.overrides"),
-        code=fingerprint("infer_shard"),
+        arguments=arguments("infer_shard"),
     message:
-        "{wildcards.sample}: inference, shard {wildcards.shard} of {params.settings[shards]}"
+        "{wildcards.sample}: inference, shard {wildcards.shard} of {params.arguments[settings][shards]}"
     script:
         "../../scripts/infer_shard.py"

@@ -1,9 +1,6 @@
 rule make_landscape:
     output:
-        tiles=directory("<results>/phantoms/{kind,landscape|scene}_seed{seed}"),
-        truth=directory("<results>/phantoms/{kind}_seed{seed}_truth"),
-        classes=directory("<results>/phantoms/{kind}_seed{seed}_classes"),
-        radar=directory("<results>/phantoms/{kind}_seed{seed}_sar"),
+        **outputs("make_landscape"),
     log:
         "<logs>/phantoms/{kind}_seed{seed}.log",
     benchmark:
@@ -11,15 +8,9 @@ rule make_landscape:
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("make_phantom"),
-        runtime=minutes("make_phantom"),
+        **resources("make_landscape"),
     params:
-        kind="{kind}",
-        seed="{seed}",
-        tiles=phantom("tiles"),
-        sizes=phantom("sizes"),
-        pixel_size=phantom("pixel_size"),
-        code=fingerprint("make_landscape"),
+        arguments=arguments("make_landscape"),
     message:
         "Making phantom {wildcards.kind} of seed {wildcards.seed}"
     script:

@@ -1,8 +1,6 @@
 rule make_phantom:
     output:
-        volume=directory("<results>/phantoms/{kind}_seed{seed}.ome.zarr"),
-        truth=directory("<results>/phantoms/{kind}_seed{seed}_truth.ome.zarr"),
-        objects=directory("<results>/phantoms/{kind}_seed{seed}_objects.ome.zarr"),
+        **outputs("make_phantom"),
     log:
         "<logs>/phantoms/{kind}_seed{seed}.log",
     benchmark:
@@ -10,15 +8,9 @@ rule make_phantom:
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("make_phantom"),
-        runtime=minutes("make_phantom"),
+        **resources("make_phantom"),
     params:
-        kind="{kind}",
-        seed="{seed}",
-        shape=phantom("shape"),
-        spacing=phantom("spacing"),
-        unit=phantom("unit"),
-        code=fingerprint("make_phantom"),
+        arguments=arguments("make_phantom"),
     message:
         "Making phantom {wildcards.kind} of seed {wildcards.seed}"
     script:
@@ -27,14 +19,14 @@ rule make_phantom:
 
 use rule make_phantom as make_scan with:
     output:
-        volume="<results>/phantoms/{kind,chest}_seed{seed}.nii.gz",
-        truth="<results>/phantoms/{kind}_seed{seed}_truth.nii.gz",
-        objects="<results>/phantoms/{kind}_seed{seed}_objects.nii.gz",
-        regions="<results>/phantoms/{kind}_seed{seed}_regions.nii.gz",
-        nodules="<results>/phantoms/{kind}_seed{seed}_nodules.csv",
+        **outputs("make_scan"),
     log:
         "<logs>/phantoms/{kind}_seed{seed}_scan.log",
     benchmark:
         "<benchmarks>/phantoms/{kind}_seed{seed}_scan.tsv"
+    resources:
+        **resources("make_scan"),
+    params:
+        arguments=arguments("make_scan"),
     message:
         "Making a scan of phantom {wildcards.kind} of seed {wildcards.seed}"

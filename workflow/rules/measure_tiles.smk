@@ -1,41 +1,20 @@
 rule measure_tiles:
     input:
-        ledger="<results>/{sample}/tiles.tsv",
-        quarantine="<results>/{sample}/quarantine.tsv",
-        mosaic=refined_mosaic,
-        source=tile_files("source"),
-        truth=tile_files("truth"),
-        metadata=setting("files.metadata"),
+        unpack(inputs("measure_tiles")),
     output:
-        json="<results>/{sample}/quality.json",
-        table=report(
-            "<results>/{sample}/quality.tsv",
-            caption="../report/quality.rst",
-            category="Quality",
-            labels={"sample": "{sample}", "content": "metrics"},
-        ),
-        tiles="<results>/{sample}/tile_quality.tsv",
+        **outputs("measure_tiles"),
     log:
         "<logs>/{sample}/measure_tiles.log",
     benchmark:
         "<benchmarks>/{sample}/measure_tiles.tsv"
     wildcard_constraints:
-        sample=samples_with_ledger(),
+        sample=samples_of("measure_tiles"),
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("measure_tiles"),
-        runtime=minutes("measure_tiles"),
+        **resources("measure_tiles"),
     params:
-        source=setting("source"),
-        truth=setting("truth"),
-        content=tile_content("truth"),
-        kind=setting("task.kind"),
-        classes=setting("recipe.classes"),
-        bands=setting("recipe.bands"),
-        metadata=setting("metadata"),
-        limits=setting("task.quality.limits"),
-        code=fingerprint("measure_tiles"),
+        arguments=arguments("measure_tiles"),
     message:
         "{wildcards.sample}: measuring tiles"
     script:

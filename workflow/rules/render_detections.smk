@@ -1,45 +1,20 @@
 rule render_detections:
     input:
-        detections="<results>/{sample}/detections.json",
-        prediction="<results>/{sample}/prediction.ome.zarr",
-        quality="<results>/{sample}/quality.json",
-        metrics="<results>/{sample}/quality.tsv",
-        source=setting("files.source"),
-        metadata=setting("files.metadata"),
+        unpack(inputs("render_detections")),
     output:
-        html="<results>/{sample}/report.html",
-        visualization=report(
-            "<results>/{sample}/visualization.png",
-            caption="../report/detections.rst",
-            category="Detection",
-            labels={"sample": "{sample}", "content": "slices"},
-        ),
-        confidences=report(
-            "<results>/{sample}/confidence_distribution.png",
-            caption="../report/detections.rst",
-            category="Detection",
-            labels={"sample": "{sample}", "content": "confidences"},
-        ),
-        pdf="<results>/{sample}/report.pdf",
-        scene="<results>/{sample}/3d_rendering.html",
+        **outputs("render_detections"),
     log:
         "<logs>/{sample}/render_detections.log",
     benchmark:
         "<benchmarks>/{sample}/render_detections.tsv"
     wildcard_constraints:
-        sample=samples_of("detection"),
+        sample=samples_of("render_detections"),
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("render_detections"),
-        runtime=minutes("render_detections"),
+        **resources("render_detections"),
     params:
-        source=setting("source"),
-        metadata=setting("metadata"),
-        visualization=setting("task.visualization"),
-        detection=setting("task.detection"),
-        triage=setting("task.triage"),
-        code=fingerprint("render_detections"),
+        arguments=arguments("render_detections"),
     message:
         "{wildcards.sample}: drawing detections"
     script:

@@ -1,43 +1,20 @@
 rule render_tiles:
     input:
-        ledger="<results>/{sample}/tiles.tsv",
-        quarantine="<results>/{sample}/quarantine.tsv",
-        mosaic=refined_mosaic,
-        quality="<results>/{sample}/quality.json",
-        metrics="<results>/{sample}/quality.tsv",
-        tiles="<results>/{sample}/tile_quality.tsv",
-        source=tile_files("source"),
-        truth=tile_files("truth"),
-        metadata=setting("files.metadata"),
+        unpack(inputs("render_tiles")),
     output:
-        html="<results>/{sample}/report.html",
-        figures=report(
-            directory("<results>/{sample}/figures"),
-            patterns=["{figure}.png"],
-            caption="../report/tiles.rst",
-            category="Tiles",
-            labels={"sample": "{sample}", "content": "{figure}"},
-        ),
+        **outputs("render_tiles"),
     log:
         "<logs>/{sample}/render_tiles.log",
     benchmark:
         "<benchmarks>/{sample}/render_tiles.tsv"
     wildcard_constraints:
-        sample=samples_with_ledger(),
+        sample=samples_of("render_tiles"),
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("render_tiles"),
-        runtime=minutes("render_tiles"),
+        **resources("render_tiles"),
     params:
-        truth=setting("truth"),
-        content=tile_content("truth"),
-        kind=setting("task.kind"),
-        classes=setting("recipe.classes"),
-        bands=setting("recipe.bands"),
-        metadata=setting("metadata"),
-        settings=setting("task.tile_report"),
-        code=fingerprint("render_tiles"),
+        arguments=arguments("render_tiles"),
     message:
         "{wildcards.sample}: drawing tiles"
     script:

@@ -1,9 +1,8 @@
 rule resample_volume:
     input:
-        source=setting("files.source"),
-        metadata=setting("files.metadata"),
+        unpack(inputs("resample_volume")),
     output:
-        volume=directory("<results>/{sample}/volume.ome.zarr"),
+        **outputs("resample_volume"),
     log:
         "<logs>/{sample}/resample_volume.log",
     benchmark:
@@ -11,19 +10,10 @@ rule resample_volume:
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("resample_volume"),
-        runtime=minutes("resample_volume"),
+        **resources("resample_volume"),
     params:
-        source=setting("source"),
-        metadata=setting("metadata"),
-        spacing=setting("recipe.spacing"),
-        unit=setting("recipe.unit"),
-        normalization=setting("recipe.normalization"),
-        nonfinite=setting("task.input.nonfinite"),
-        bands=setting("recipe.bands"),
-        kind=setting("recipe.kind"),
-        code=fingerprint("resample_volume"),
+        arguments=arguments("resample_volume"),
     message:
-        "{wildcards.sample}: resampling and normalizing {params.source}"
+        "{wildcards.sample}: resampling and normalizing {params.arguments[source]}"
     script:
         "../../scripts/resample_volume.py"

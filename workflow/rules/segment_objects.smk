@@ -1,27 +1,21 @@
 rule segment_objects:
     input:
-        prediction="<results>/{sample}/prediction.ome.zarr",
+        unpack(inputs("segment_objects")),
     output:
-        classes=directory("<results>/{sample}/classes.ome.zarr"),
-        objects=directory("<results>/{sample}/objects.ome.zarr"),
-        table="<results>/{sample}/objects.tsv",
+        **outputs("segment_objects"),
     log:
         "<logs>/{sample}/segment_objects.log",
     benchmark:
         "<benchmarks>/{sample}/segment_objects.tsv"
     wildcard_constraints:
-        sample=samples_of("segmentation"),
+        sample=samples_of("segment_objects"),
     conda:
         "../../envs/parafovea.yaml"
     resources:
-        mem_mb=memory("segment_objects"),
-        runtime=minutes("segment_objects"),
+        **resources("segment_objects"),
     params:
-        method=setting("task.postprocess.method"),
-        connectivity=setting("task.postprocess.connectivity"),
-        classes=setting("task.postprocess.classes"),
-        code=fingerprint("segment_objects"),
+        arguments=arguments("segment_objects"),
     message:
-        "{wildcards.sample}: segmenting objects by {params.method}"
+        "{wildcards.sample}: segmenting objects by {params.arguments[method]}"
     script:
         "../../scripts/segment_objects.py"

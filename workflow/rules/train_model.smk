@@ -1,9 +1,6 @@
 rule train_model:
     input:
-        volumes=training("volumes"),
-        features=training("features"),
-        contexts=training("contexts"),
-        truths=training("truths"),
+        unpack(inputs("train_model")),
     output:
         model=directory("{model}"),
     log:
@@ -14,15 +11,9 @@ rule train_model:
         "../../envs/parafovea.yaml"
     threads: 8
     resources:
-        gpu=1,
-        mem_mb=memory("train_model"),
-        runtime=minutes("train_model"),
+        **resources("train_model"),
     params:
-        name=training("name"),
-        samples=training("samples"),
-        settings=training("settings"),
-        checkpoints=training("checkpoints"),
-        code=fingerprint("train_model"),
+        arguments=arguments("train_model"),
     message:
         "Training {wildcards.model}"
     script:

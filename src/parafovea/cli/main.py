@@ -16,6 +16,7 @@ from parafovea.config import Project, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
 from parafovea.errors import ConfigError
+from parafovea.kinds.stages import removable, steps
 
 app = typer.Typer(
     help="Segmentation with local and context features; the workflow itself runs by snakemake.",
@@ -61,7 +62,8 @@ def check(config: Configs = None) -> None:
     for name, sample in project.samples.items():
         recipe = project.recipe(name)
         spacing = " x ".join(f"{s:g}" for s in recipe.spacing)
-        parts = "tiles" if project.is_tiles(name) else f"{project.shards(name)} shard(s)"
+        tiles = project.layout(name) == "tiles"
+        parts = "tiles" if tiles else f"{project.shards(name)} shard(s)"
         use = parts if name in project.predicted else "for training"
         console.print(f"[bold]{escape(name)}[/]")
         for key, value in (
@@ -99,7 +101,7 @@ def plan(
     config: Configs = None,
 ) -> None:
     """Show what a run will take: windows, shards, time, memory, disk; and what is wasteful."""
-    from parafovea.planning.plan_report import print_plan
+    from parafovea.cli.plan import print_plan
 
     with readable_errors():
         project = _project(config)
@@ -118,7 +120,7 @@ def run(
         project = _project(config)
         project.require(sample)
         # loads torch, which takes seconds: only for a sample that is there
-        from parafovea.drivers import run_chain
+        from parafovea.drivers.one_process import run_chain
 
         page = run_chain(project, sample)
     console.print(f"The report is {escape(str(page))}", highlight=False)
@@ -128,15 +130,15 @@ def run(
 def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> None:
     """Show how far each sample is, as snakemake sees it, and the disk that it takes."""
     from parafovea.drivers.status import ask_snakemake, other_status, sample_status
-    from parafovea.storage.layout import STAGES, bytes_text, disk_use
+    from parafovea.storage.layout import bytes_text, disk_use
 
     with readable_errors():
         project = _project(config)
         outputs = ask_snakemake(snakefile, config or [])
     samples = sample_status(project, outputs)
-    rows = [["sample", *STAGES, "disk"]]
+    rows = [["sample", *steps(), "disk"]]
     rows += [
-        [s.name, *(s.stages[each] for each in STAGES), bytes_text(s.bytes_used)] for s in samples
+        [s.name, *(s.steps[each] for each in steps()), bytes_text(s.bytes_used)] for s in samples
     ]
     print_table(rows)
     for rule, words in other_status(project, outputs).items():
@@ -147,7 +149,9 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
 
 @app.command()
 def clean(
-    stage: Annotated[list[str], typer.Option(help="Stage whose results go; may be repeated.")],
+    stage: Annotated[
+        list[str], typer.Option(help="Step or stage whose results go; may be repeated.")
+    ],
     sample: Annotated[
         list[str] | None, typer.Option(help="Sample in the sheet; may be repeated. Else all.")
     ] = None,
@@ -155,17 +159,19 @@ def clean(
     config: Configs = None,
 ) -> None:
     """Remove the results of a stage, for all samples or some, and say what that frees."""
-    from parafovea.storage.layout import STAGES, bytes_text, remove, stage_results
+    from parafovea.storage.layout import bytes_text, matching, remove
     from parafovea.storage.runs import at_work
 
     with readable_errors():
         project = _project(config)
+        known = removable()
         for name in stage:
-            if name not in STAGES:
+            if name not in known:
                 raise ConfigError(
-                    f"stage {name!r} is not known{suggestion(name, STAGES) or ':'} stages are "
-                    f"{', '.join(STAGES)}"
+                    f"step {name!r} is not known{suggestion(name, known) or ':'} steps are "
+                    f"{', '.join(steps())}"
                 )
+        patterns = [pattern for name in stage for pattern in known[name]]
         samples = [project.require(name).name for name in sample or project.samples]
         if not dry_run and at_work():
             raise ConfigError(
@@ -174,8 +180,7 @@ def clean(
         freed = count = 0
         for name in dict.fromkeys(samples):
             folder = Path(project.folder(name))
-            found = [path for each in stage for path in stage_results(folder, each)]
-            for removal in remove(found, dry_run=dry_run):
+            for removal in remove(matching(folder, patterns), dry_run=dry_run):
                 path, size = escape(str(removal.path)), bytes_text(removal.freed)
                 console.print(f"{path}  {size}", highlight=False)
                 freed += removal.freed
@@ -210,13 +215,13 @@ def phantom(
             output / f"{stem}{suffix}",
             output / f"{stem}_truth{suffix}",
             output / f"{stem}_objects{suffix}",
+            output / f"{stem}_regions{suffix}" if scan else None,
+            output / f"{stem}_nodules.csv" if scan else None,
             kind=kind,
             seed=seed,
             shape=shape or size.shape,
             spacing=spacing or size.spacing,
             unit=size.unit,
-            regions=output / f"{stem}_regions{suffix}" if scan else None,
-            nodules=output / f"{stem}_nodules.csv" if scan else None,
         )
     console.print(f"{escape(str(output / stem))}{suffix}, its truth and its objects are made.")
 

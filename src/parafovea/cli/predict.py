@@ -14,6 +14,7 @@ from parafovea.cli.terminal import console, errors, readable_errors
 from parafovea.config import read_settings
 from parafovea.config.sources import is_tile_folder
 from parafovea.errors import ConfigError
+from parafovea.kinds import kind_named
 
 app = typer.Typer()
 
@@ -70,7 +71,7 @@ def predict(
         settings = read_settings(DEFAULT_CONFIG, *(config or []))
         chosen = settings.tasks.get(task)
         tiles = chosen is not None and is_tile_folder(
-            given, kind=chosen.kind, results=settings.results
+            given, images=kind_named(chosen.kind).images_are_tiles, results=settings.results
         )
         # loads torch, which takes seconds
         from parafovea.drivers.predict_scans import (

@@ -9,16 +9,16 @@ from pathlib import Path
 from parafovea.config.messages import locate, suggestion
 from parafovea.config.sample_files import is_phantom, source_paths
 from parafovea.config.sample_links import link_problems
-from parafovea.config.schema import Phantoms, Settings
+from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
-from parafovea.config.sources import SourceType, referred, source_type
+from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ParafoveaError, describe
 from parafovea.formats.metadata import parse_metadata
 from parafovea.geometry.symmetry import require_fit
-from parafovea.quality.metrics import metric_names
-from parafovea.quality.tiles.metric_names import folder_names
+from parafovea.kinds.kind import LayoutName
+from parafovea.kinds.reference import resolve
+from parafovea.kinds.registry import kind_named
 from parafovea.settings.inference import check_stride
-from parafovea.settings.postprocess import resolve_classes
 from parafovea.settings.recipe import Recipe, check_window
 
 PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?(?:\.[a-z.]+)?)")
@@ -73,7 +73,7 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
         return [f"sample {sample.name!r}: {describe(error)}"]
     wrong = []
     task = settings.tasks.get(sample.task)
-    tables = task is None or task.kind == "detection"
+    tables = task is None or kind_named(task.kind).tables_as_truth
     for what, path in (("source", sample.source), ("truth", sample.truth), ("objects", objects)):
         if referred(path) is not None:
             if what == "objects":
@@ -152,7 +152,7 @@ def task_problems(
         else:
             problems = _kind_problems(name, settings, recipes[name])
             types = {
-                source_type(sample, samples, settings)
+                source_layout(sample, samples, settings)
                 for sample in samples.values()
                 if sample.task == name
             }
@@ -223,37 +223,38 @@ def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
 def _kind_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
     """Return whether a task is of another kind than its model."""
     task = settings.tasks[name]
-    if task.kind == recipe.kind:
+    if kind_named(task.kind) is kind_named(recipe.kind):
         return []
     text = f"{task.kind} needs a model of this kind, but {task.model} is made for {recipe.kind}: "
     return [(("tasks", name, "kind"), f"{text}set kind: {recipe.kind}, or name another model")]
 
 
 def _result_problems(
-    name: str, settings: Settings, recipe: Recipe, types: Set[SourceType]
+    name: str, settings: Settings, recipe: Recipe, layouts: Set[LayoutName]
 ) -> Problems:
     """Return what of a task's settings does not fit what its model finds in such sources."""
-    if recipe.kind == "refinement":
-        return _metric_problems(name, settings, folder_names("refinement"))
-    if recipe.kind == "segmentation":
-        return _class_problems(name, settings, recipe.classes, types)
     task = settings.tasks[name]
-    found = _metric_problems(name, settings, metric_names(recipe.classes, (), kind="detection"))
-    calibration = task.triage.calibration
-    if calibration is not None and not Path(calibration).is_file():
-        path = ("tasks", name, "triage", "calibration")
-        found.append(
-            (path, f"{calibration!r} is not there: make it by parafovea calibrate, or set null")
-        )
-    return found
+    kind = kind_named(recipe.kind)
+    found: Problems = [] if kind.problems is None else resolve(kind.problems)(name, task, recipe)
+    if found:
+        return found
+    return _metric_problems(name, settings, resolve(kind.metrics)(recipe, task, layouts))
 
 
-def _class_problems(
-    name: str, settings: Settings, classes: Sequence[str], types: Set[SourceType]
-) -> Problems:
-    task = settings.tasks[name]
+def triage_problems(name: str, task: Task, recipe: Recipe) -> Problems:
+    """Return what is wrong with the triage of a detection."""
+    calibration = task.block("triage").calibration
+    if calibration is None or Path(calibration).is_file():
+        return []
+    path = ("tasks", name, "triage", "calibration")
+    return [(path, f"{calibration!r} is not there: make it by parafovea calibrate, or set null")]
+
+
+def class_problems(name: str, task: Task, recipe: Recipe) -> Problems:
+    """Return the settings of classes that a segmentation's model does not have."""
+    classes = recipe.classes
     found: Problems = []
-    for label in task.postprocess.classes:
+    for label in task.block("postprocess").classes:
         if label not in classes[1:]:
             path = ("tasks", name, "postprocess", "classes", label)
             found.append(
@@ -264,13 +265,7 @@ def _class_problems(
                     f" (and {classes[0]!r}, the background, which has no settings)",
                 )
             )
-    if found:
-        return found
-    settled = resolve_classes(task.postprocess.classes, classes)
-    instances = [label for label, each in zip(classes[1:], settled, strict=True) if each.instances]
-    metrics = list(metric_names(classes, instances)) if "volume" in types else []
-    metrics += folder_names("segmentation", classes) if "tiles" in types else ()
-    return _metric_problems(name, settings, list(dict.fromkeys(metrics)))
+    return found
 
 
 def _metric_problems(name: str, settings: Settings, metrics: Sequence[str]) -> Problems:

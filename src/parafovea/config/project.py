@@ -7,23 +7,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from parafovea.chain.stage import Stage
+from parafovea.chain.volumes import STAGES as VOLUME_STAGES
 from parafovea.config.messages import suggestion
-from parafovea.config.model_recipes import trained_models
+from parafovea.config.model_recipes import trained_models, weight_files
 from parafovea.config.sample_files import is_phantom, sample_files
 from parafovea.config.sample_links import is_predicted, upstream
 from parafovea.config.sample_sizes import placed, result_grid, sample_grid, tile_grid
 from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample
-from parafovea.config.sources import TILE_PHANTOM, SourceType, referred, resolved, source_type
+from parafovea.config.sources import TILE_PHANTOM, referred, resolved, source_layout
 from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError
+from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.tiles.census import TileCensus, tile_census
 from parafovea.geometry.grid import Grid
 from parafovea.inference.window_plan import planned_layout, shard_count
+from parafovea.kinds.kind import Kind, LayoutName
+from parafovea.kinds.registry import kind_named
+from parafovea.kinds.stages import sample_stages
 from parafovea.settings.inference import InferenceSettings
-from parafovea.settings.recipe import Kind, Recipe
+from parafovea.settings.recipe import BackboneSpec, Recipe
+from parafovea.settings.training import TrainingSettings
 
 TilePart = Literal["source", "truth"]
+
+#: Stages of every volume.
+SHARED = tuple(stage.name for stage in VOLUME_STAGES)
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,13 @@ class Project:
     recipes: Mapping[str, Recipe]
     study: StudySettings | None = None
     _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _types: dict[str, SourceType] = field(
+    _layouts: dict[str, LayoutName] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    _files: dict[str, dict[str, list[str]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _censuses: dict[str, TileCensus] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -74,8 +87,43 @@ class Project:
         return self.recipes[self.samples[sample].task]
 
     def kind(self, sample: str) -> Kind:
-        """Return the kind of a sample's task."""
-        return self.task(sample).kind
+        """Return what the kind of a sample's task is."""
+        return kind_named(self.task(sample).kind)
+
+    def kind_of_recipe(self, recipe: Recipe) -> Kind:
+        """Return what the kind of a model is."""
+        return kind_named(recipe.kind)
+
+    def block(self, sample: str, name: str) -> dict[str, Any]:
+        """Return a config block of a sample's task as plain values."""
+        block: dict[str, Any] = getattr(self.task(sample), name).model_dump(mode="json")
+        return block
+
+    def limits(self, sample: str) -> dict[str, Any]:
+        """Return the limits of a sample's metrics as plain values."""
+        limits: dict[str, Any] = self.block(sample, "quality")["limits"]
+        return limits
+
+    def stages(self, sample: str) -> tuple[Stage, ...]:
+        """Return the stages of a sample, in the order in which they run."""
+        return sample_stages(self.kind(sample), self.layout(sample))
+
+    def jobs(self, stage: Stage, sample: str) -> list[dict[str, str]]:
+        """Return the wildcards of each job of a stage of a sample."""
+        jobs = stage.jobs(self.recipe(sample), self.inference(sample))
+        return [{"sample": sample, **job} for job in jobs]
+
+    def running(self, stage: Stage) -> tuple[str, ...]:
+        """Return the samples that are predicted and pass a stage."""
+        return tuple(name for name in self.predicted if stage in self.stages(name))
+
+    def result_names(self, sample: str) -> frozenset[str]:
+        """Return the results of a sample below its folder, those of shards and views left out."""
+        return frozenset(name for stage in self.stages(sample) for name in stage.patterns)
+
+    def predicts(self, name: str) -> bool:
+        """Return whether any sample that is predicted has a result of that name."""
+        return any(name in self.result_names(sample) for sample in self.predicted)
 
     def inference(self, sample: str) -> InferenceSettings:
         """Return a sample's inference settings, with its number of shards.
@@ -94,7 +142,7 @@ class Project:
         stated = self.samples[sample].shards or settings.shards
         if stated != "auto":
             return stated
-        if self.is_tiles(sample):
+        if self.layout(sample) == "tiles":
             return 1
         recipe = self.recipe(sample)
         volume = self.grid(sample).resampled(recipe.spacing)
@@ -111,7 +159,7 @@ class Project:
         return self._grids[sample]
 
     def _source_grid(self, sample: Sample) -> Grid:
-        if self.is_tiles(sample.name):
+        if self.layout(sample.name) == "tiles":
             return tile_grid(self.tile_sizes(sample.name), self.recipe(sample.name))
         other = referred(sample.source)
         if other is None:
@@ -134,16 +182,23 @@ class Project:
         path = self.samples[sample].truth
         return None if path is None else resolved(path, self.samples, self.settings)
 
-    def source_type(self, sample: str) -> SourceType:
-        """Return whether a sample is a volume or a folder of tiles."""
-        if sample not in self._types:
-            found = source_type(self.samples[sample], self.samples, self.settings)
-            self._types[sample] = found
-        return self._types[sample]
+    def true_objects(self, sample: str) -> str | None:
+        """Return where the true objects of a sample are, None where it has none."""
+        return parse_metadata(self.samples[sample].metadata, folder=Path()).objects
 
-    def is_tiles(self, sample: str) -> bool:
-        """Tell whether a sample is a folder of tiles."""
-        return self.source_type(sample) == "tiles"
+    def layout(self, sample: str) -> LayoutName:
+        """Return whether a sample is a volume or a folder of tiles."""
+        if sample not in self._layouts:
+            found = source_layout(self.samples[sample], self.samples, self.settings)
+            self._layouts[sample] = found
+        return self._layouts[sample]
+
+    def files(self, sample: str) -> Mapping[str, list[str]]:
+        """Return the files that a sample's jobs wait for: see `sample_files`."""
+        if sample not in self._files:
+            found = sample_files(self.samples[sample], self.samples, self.settings)
+            self._files[sample] = found
+        return self._files[sample]
 
     def tile_folder(self, sample: str, what: TilePart = "source") -> str | None:
         """Return the folder of a sample's tiles that is there before any job, None without one.
@@ -151,13 +206,18 @@ class Project:
         Parameters
         ----------
         sample : str
-            A folder of tiles.
+            Any sample; a volume has no such folder.
         what : {"source", "truth"}
             Which of its folders; those that this workflow makes do not count.
         """
         entry = self.samples[sample]
         path = entry.source if what == "source" else entry.truth
-        if path is None or referred(path) is not None or is_phantom(path, self.settings.results):
+        if (
+            self.layout(sample) != "tiles"
+            or path is None
+            or referred(path) is not None
+            or is_phantom(path, self.settings.results)
+        ):
             return None
         return path
 
@@ -221,33 +281,42 @@ class Project:
             name for name, sample in self.samples.items() if is_predicted(sample, self.settings)
         )
 
-    def predicted_of(self, kind: Kind, type: SourceType = "volume") -> tuple[str, ...]:
-        """Return the volumes of one kind that are predicted, or its folders of tiles."""
-        return tuple(
-            name
-            for name in self.predicted
-            if self.kind(name) == kind and self.source_type(name) == type
-        )
+    def training(self, model: str) -> TrainingSettings:
+        """Return how a model folder, one of `trained`, is trained.
+
+        Raises
+        ------
+        KeyError
+            If the project does not train this model.
+        """
+        training = self.settings.tasks[self.trained[model]].training
+        if training is None:
+            raise KeyError(model)
+        return training
 
     @property
-    def predicted_volumes(self) -> tuple[str, ...]:
-        """The volumes that are predicted."""
-        return tuple(name for name in self.predicted if not self.is_tiles(name))
+    def own_stages(self) -> tuple[str, ...]:
+        """The stages that samples do not share with all volumes, by what they are predicted for."""
+        found = (stage.name for sample in self.predicted for stage in self.stages(sample))
+        return tuple(dict.fromkeys(name for name in found if name not in SHARED))
 
     @property
-    def predicted_tiles(self) -> tuple[str, ...]:
-        """The folders of tiles that are predicted."""
-        return tuple(name for name in self.predicted if self.is_tiles(name))
+    def studied(self) -> StudySettings:
+        """The context study; `KeyError` where the config names none."""
+        if self.study is None:
+            raise KeyError("study")
+        return self.study
 
-    @property
-    def tasks_of_predicted(self) -> dict[str, str]:
-        """The task of each sample that is predicted."""
-        return {name: self.samples[name].task for name in self.predicted}
+    def weight_files(self, sample: str, *, context: bool = False) -> list[str]:
+        """Return the files of the weights that a sample's backbone loads, or its context's."""
+        recipe = self.recipe(sample)
+        if not context:
+            return weight_files(recipe.backbone)
+        return [] if recipe.context is None else weight_files(recipe.context.backbone)
 
-    @property
-    def kinds_of_predicted(self) -> dict[str, str]:
-        """The kind of each task of a sample that is predicted."""
-        return {name: self.settings.tasks[name].kind for name in self.tasks_of_predicted.values()}
+    def weights_of(self, backbone: BackboneSpec) -> list[str]:
+        """Return the files of the weights that a backbone loads."""
+        return weight_files(backbone)
 
     @property
     def outcome(self) -> str:
@@ -278,7 +347,7 @@ class Project:
             is made for counts by what it is made of, and tiles have no features on disk to share.
         """
         for sample in self.samples.values():
-            if referred(sample.source) is not None or self.is_tiles(sample.name):
+            if referred(sample.source) is not None or self.layout(sample.name) == "tiles":
                 continue
             for path in sample_files(sample, self.samples, self.settings)["source"]:
                 if Path(path).is_dir() and not is_phantom(path, self.settings.results):
@@ -288,83 +357,3 @@ class Project:
                         "files and no folders: run without --cache, or give a file or a pattern of "
                         "slices"
                     )
-
-    def plan(self, sample: str) -> dict[str, Any]:
-        """Return all that rules need to know of a sample but its inference, JSON-ready.
-
-        Parameters
-        ----------
-        sample : str
-            Name in the sheet.
-
-        Returns
-        -------
-        dict
-            `source` and `truth`, where they are read, `metadata` as in the sheet, `files` to wait
-            for, `task` and `recipe` as nested settings; `output_scale` (z, y, x) beside them, since
-            only blending depends on it.
-        """
-        entry = self.samples[sample]
-        return {
-            "source": self.source(sample),
-            "truth": self.truth(sample),
-            "metadata": entry.metadata,
-            "files": sample_files(entry, self.samples, self.settings),
-            "task": self.task(sample).model_dump(mode="json"),
-            "recipe": self.recipe(sample).model_dump(mode="json"),
-            "output_scale": list(self.task(sample).inference.output_scales),
-        }
-
-    def inference_plan(self, sample: str) -> dict[str, Any]:
-        """Return a sample's inference settings, JSON-ready, with its number of shards.
-
-        Where shards are automatic, this opens the header of the source, so that rules ask for it
-        only when they need it.
-        """
-        return self.inference(sample).model_dump(
-            mode="json", exclude={"output_scale", "windows_per_shard"}
-        )
-
-    def training_plan(self, model: str) -> dict[str, Any]:
-        """Return all that the rule needs to know that trains a model, JSON-ready.
-
-        Parameters
-        ----------
-        model : str
-            Model folder; one of `trained`.
-
-        Returns
-        -------
-        dict
-            `name` of the model, `checkpoints` folder, `settings`, the `samples` (name, truth,
-            metadata), and the files to wait for: `volumes`, `features`, `contexts`, `truths`.
-
-        Raises
-        ------
-        KeyError
-            If the project does not train this model.
-        """
-        name = self.trained[model]
-        training = self.settings.tasks[name].training
-        if training is None:
-            raise KeyError(model)
-        names = training.samples + training.validation
-        folders = [self.folder(sample) for sample in names]
-        context = training.recipe.context is not None
-        return {
-            "name": Path(model).name,
-            "checkpoints": f"{self.settings.results}/training/{name}",
-            "settings": training.model_dump(mode="json"),
-            "samples": [
-                {
-                    "name": sample,
-                    "truth": self.truth(sample),
-                    "metadata": self.samples[sample].metadata,
-                }
-                for sample in names
-            ],
-            "volumes": [f"{folder}/volume.ome.zarr" for folder in folders],
-            "features": [f"{folder}/features.zarr" for folder in folders],
-            "contexts": [f"{folder}/context.zarr" for folder in folders] if context else [],
-            "truths": [file for s in names for file in self.plan(s)["files"]["truth"]],
-        }

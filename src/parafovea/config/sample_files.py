@@ -8,11 +8,11 @@ from pathlib import Path
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import (
+    images_are_tiles,
     is_tile_folder,
-    kind_of,
     referred,
     result_of,
-    source_type,
+    source_layout,
     tile_folder_problem,
 )
 from parafovea.errors import SourceError
@@ -98,10 +98,10 @@ def _holds_tiles(
     path: str, sample: Sample, samples: Mapping[str, Sample], settings: Settings
 ) -> bool:
     """Tell whether a folder is one of tiles: any folder that belongs to a sample of tiles is."""
-    kind = kind_of(sample, settings)
-    if is_tile_folder(path, kind=kind, results=settings.results):
+    images = images_are_tiles(sample, settings)
+    if is_tile_folder(path, images=images, results=settings.results):
         return True
-    return Path(path).is_dir() and source_type(sample, samples, settings) == "tiles"
+    return Path(path).is_dir() and source_layout(sample, samples, settings) == "tiles"
 
 
 def is_phantom(path: str, results: str) -> bool:

@@ -11,14 +11,14 @@ from parafovea.config.messages import suggestion
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import (
-    SourceType,
     is_tile_folder,
     kind_of,
     references,
     referred,
-    source_type,
+    source_layout,
 )
 from parafovea.formats.metadata import parse_metadata
+from parafovea.kinds.kind import LayoutName
 from parafovea.settings.recipe import Recipe
 
 
@@ -106,13 +106,13 @@ def _truth_problems(
     if sample.truth is None:
         return
     name = referred(sample.truth)
-    own = source_type(sample, samples, settings)
-    there: SourceType = own
+    own = source_layout(sample, samples, settings)
+    there: LayoutName = own
     if name is not None:
-        there = source_type(samples[name], samples, settings)
+        there = source_layout(samples[name], samples, settings)
     elif own == "tiles" and Path(sample.truth).is_file():
         there = "volume"
-    elif is_tile_folder(sample.truth, kind="", results=settings.results):
+    elif is_tile_folder(sample.truth, results=settings.results):
         there = "tiles"
     words = {"tiles": "a folder of tiles", "volume": "a volume"}
     if own != there:
@@ -213,11 +213,11 @@ def band_problems(
         if name is None:
             continue
         other = samples[name]
-        refined = kind_of(other, settings) == "refinement"
+        kind = kind_of(other, settings)
         problem = band_problem(
-            recipes[other.task].classes if refined else (),
+            recipes[other.task].classes if kind is not None and kind.banded else (),
             recipes[sample.task].bands,
-            tiles=source_type(sample, samples, settings) == "tiles",
+            tiles=source_layout(sample, samples, settings) == "tiles",
             chosen=parse_metadata(sample.metadata, folder=Path()).channel is not None,
         )
         if problem is not None:

@@ -11,9 +11,10 @@ from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings
 from parafovea.config.sheet import Sample
 from parafovea.errors import ParafoveaError
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.placement import Stated, settle
-from parafovea.formats.source_grid import source_grid
+from parafovea.formats.opening import source_grid
+from parafovea.formats.source_placement import Stated, settle
 from parafovea.geometry.grid import Grid, Shape, Vector
+from parafovea.kinds.registry import kind_named
 from parafovea.settings.recipe import Recipe
 
 #: Voxels along z, y, x of a sample whose source cannot be opened yet.
@@ -70,7 +71,7 @@ def result_grid(source: Grid, recipe: Recipe, *, output_scale: Vector) -> Grid:
         That of the prediction; a heatmap has the voxels of the scan instead, and a refined image
         the pixels of the mosaic.
     """
-    if recipe.kind in ("detection", "refinement"):
+    if kind_named(recipe.kind).on_source_grid:
         return source
     volume = source.resampled(recipe.spacing)
     if all(scale == 1 for scale in output_scale):

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from parafovea.geometry.grid import METRES
+from parafovea.kinds.reference import resolve
+from parafovea.kinds.registry import kind_named, kinds
 from parafovea.settings.inference import InferenceSettings
-from parafovea.settings.postprocess import DetectionSettings, PostprocessSettings, TriageSettings
 from parafovea.settings.quality import QualitySettings
-from parafovea.settings.recipe import Kind, Overrides, PositiveInt, ShapeTuple, SpacingTuple, Strict
-from parafovea.settings.report import ReportSettings, TileReportSettings, VisualizationSettings
+from parafovea.settings.recipe import (
+    KindName,
+    Overrides,
+    PositiveInt,
+    ShapeTuple,
+    SpacingTuple,
+    Strict,
+)
+from parafovea.settings.report import TileReportSettings
 from parafovea.settings.training import TrainingSettings
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
-#: The settings that only tasks of one kind have.
-BLOCKS = {
-    "segmentation": ("postprocess", "report"),
-    "detection": ("detection", "triage", "visualization"),
-}
+#: The kind of a task that names none.
+DEFAULT_KIND: Any = next(iter(kinds()))
 
 
 class PhantomSettings(Strict):
@@ -132,24 +137,19 @@ class TileSettings(Strict):
 class Task(Strict):
     """What is done with a sample: a model, and how its answer is turned into results."""
 
-    kind: Kind = Field(
-        "segmentation",
-        description="What the result is: `segmentation`, classes and objects; `detection`, a "
-        "heatmap and the detections in it; `refinement`, the same bands, better. Its model has to "
-        "be of this kind.",
+    kind: KindName = Field(
+        DEFAULT_KIND,
+        description="What the result is: "
+        + "; ".join(f"`{kind.name}`, {kind.meaning}" for kind in kinds().values())
+        + ". Its model has to be of this kind.",
     )
     model: NonEmpty = Field(description="Model folder: model.json and model.safetensors.")
     overrides: Overrides = Overrides()
     input: InputSettings = InputSettings()
     tiles: TileSettings = TileSettings()
     inference: InferenceSettings = InferenceSettings()
-    postprocess: PostprocessSettings = PostprocessSettings()
-    detection: DetectionSettings = DetectionSettings()
-    triage: TriageSettings = TriageSettings()
     quality: QualitySettings = QualitySettings()
-    report: ReportSettings = ReportSettings()
     tile_report: TileReportSettings = TileReportSettings()
-    visualization: VisualizationSettings = VisualizationSettings()
     training: TrainingSettings | None = Field(
         None, description="Makes the model folder; null uses the folder as it is."
     )
@@ -158,16 +158,35 @@ class Task(Strict):
         description="Also segment the samples that the model learns from or is chosen by.",
     )
 
+    def block(self, name: str) -> Any:
+        """Return the settings of one block, also of one that only tasks of a kind have."""
+        return getattr(self, name)
+
     @model_validator(mode="after")
     def _blocks_of_its_kind(self) -> Task:
-        for kind, blocks in BLOCKS.items():
-            given = [name for name in blocks if name in self.model_fields_set]
-            if kind != self.kind and given:
+        for kind in kinds().values():
+            given = [name for name in kind.blocks if name in self.model_fields_set]
+            if kind is not kind_named(self.kind) and given:
                 raise ValueError(
                     f"{' and '.join(given)} has no meaning for a task of kind {self.kind}: leave "
-                    f"it out, or set kind: {kind}"
+                    f"it out, or set kind: {kind.name}"
                 )
         return self
+
+
+def _with_blocks() -> type[Task]:
+    """Return the model of a task with the blocks of all kinds."""
+    models = {name: resolve(ref) for kind in kinds().values() for name, ref in kind.blocks.items()}
+    fields: dict[str, Any] = {name: (model, model()) for name, model in models.items()}
+    return create_model(
+        "TaskOfAnyKind", __base__=Task, __module__=__name__, __doc__=Task.__doc__, **fields
+    )
+
+
+if TYPE_CHECKING:
+    TaskOfAnyKind = Task
+else:
+    TaskOfAnyKind = _with_blocks()
 
 
 class Settings(Strict):
@@ -182,7 +201,9 @@ class Settings(Strict):
     study: NonEmpty | None = Field(
         None, description="Config file of the context study, which the target `figures` draws."
     )
-    tasks: dict[str, Task] = Field(min_length=1, description="Tasks, by the name the sheet uses.")
+    tasks: dict[str, TaskOfAnyKind] = Field(
+        min_length=1, description="Tasks, by the name the sheet uses."
+    )
 
     @field_validator("results")
     @classmethod

@@ -10,28 +10,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample
 from parafovea.errors import SourceError
-from parafovea.formats.location import TIFF_SUFFIXES, ZARR_METADATA
-from parafovea.formats.tiles import folders as tile_folders
-from parafovea.formats.tiles.folders import NPZ_SUFFIX, files_named
-
-SourceType = Literal["volume", "tiles"]
+from parafovea.formats.location import files_named, holds_tiles
+from parafovea.formats.registry import TILE_SUFFIXES, ZARR_METADATA
+from parafovea.kinds.kind import Kind, LayoutName
+from parafovea.kinds.registry import kind_named
+from parafovea.storage import layout
 
 #: Phantoms that are folders of tiles; those of other kinds are volumes.
 TILE_PHANTOM = re.compile(
     r"(?P<kind>landscape|scene)_seed(?P<seed>\d+)(?P<part>(?:_(?:truth|classes|sar))?)"
 )
-
-#: What a volume's sample ends with, by the kind of its task.
-VOLUME_RESULTS = {
-    "segmentation": "classes.ome.zarr",
-    "detection": "heatmap.nii.gz",
-    "refinement": "refined.tif",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +59,14 @@ def references(sample: Sample) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
-def kind_of(sample: Sample, settings: Settings) -> str:
-    """Return the kind of a sample's task, "" where there is no such task."""
+def kind_of(sample: Sample, settings: Settings) -> Kind | None:
+    """Return what the kind of a sample's task is, None where there is no such task."""
     task = settings.tasks.get(sample.task)
-    return "" if task is None else task.kind
+    return None if task is None else kind_named(task.kind)
 
 
-def source_type(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> SourceType:
-    """Return whether a sample is a volume or a folder of tiles.
+def source_layout(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> LayoutName:
+    """Return whether a sample is a volume or a folder of tiles: the one place that decides it.
 
     Parameters
     ----------
@@ -87,25 +79,31 @@ def source_type(sample: Sample, samples: Mapping[str, Sample], settings: Setting
     """
     other = referred(sample.source)
     if other is not None:
-        return source_type(samples[other], samples, settings)
-    kind = kind_of(sample, settings)
-    is_tiles = is_tile_folder(sample.source, kind=kind, results=settings.results)
+        return source_layout(samples[other], samples, settings)
+    images = images_are_tiles(sample, settings)
+    is_tiles = is_tile_folder(sample.source, images=images, results=settings.results)
     return "tiles" if is_tiles else "volume"
 
 
-def is_tile_folder(path: str, *, kind: str, results: str) -> bool:
-    """Tell whether a path names a folder of tiles.
+def images_are_tiles(sample: Sample, settings: Settings) -> bool:
+    """Return whether a folder of images is one of tiles, by the kind of a sample's task."""
+    kind = kind_of(sample, settings)
+    return kind is not None and kind.images_are_tiles
 
-    That is a folder with NPZ files; of a refinement also one of GeoTIFF tiles, and one in which
-    nothing is found at all, for a message about tiles. Folders of TIFF files are slices of a
-    volume for other kinds.
+
+def is_tile_folder(path: str, *, images: bool = False, results: str) -> bool:
+    """Return whether a path names a folder of tiles.
+
+    That is a folder with NPZ files; where images are tiles, also one of GeoTIFF tiles, and one in
+    which nothing is found at all, for a message about tiles. Folders of TIFF files are slices of a
+    volume elsewhere.
 
     Parameters
     ----------
     path : str
         Of a source; nothing needs to be there.
-    kind : str
-        Of the sample's task.
+    images : bool
+        Whether a folder of images is one of tiles.
     results : str
         Folder of results; its phantoms are told by their names.
     """
@@ -114,7 +112,7 @@ def is_tile_folder(path: str, *, kind: str, results: str) -> bool:
     folder = Path(path)
     if not folder.is_dir() or any((folder / name).is_file() for name in ZARR_METADATA):
         return False
-    return kind == "refinement" or tile_folders.is_tile_folder(path)
+    return images or holds_tiles(path)
 
 
 def tile_folder_problem(path: str) -> str | None:
@@ -125,10 +123,10 @@ def tile_folder_problem(path: str) -> str | None:
     path : str
         Of a folder that is there.
     """
-    if next(files_named(path, (NPZ_SUFFIX, *TIFF_SUFFIXES)), None) is not None:
+    if next(files_named(path, TILE_SUFFIXES), None) is not None:
         return None
     # What the stage would say; its reader is loaded only for the message.
-    from parafovea.formats.tiles.listing import list_tiles
+    from parafovea.formats.tiles.tile_folder import list_tiles
 
     try:
         list_tiles(Path(path))
@@ -143,13 +141,15 @@ def result_of(sample: Sample, samples: Mapping[str, Sample], settings: Settings)
     Parameters
     ----------
     sample, samples, settings
-        As for `source_type`.
+        As for `source_layout`.
     """
-    folder = f"{settings.results}/{sample.name}"
-    if source_type(sample, samples, settings) == "tiles":
-        return Result(f"{folder}/tiles", f"{folder}/tiles.tsv")
-    path = f"{folder}/{VOLUME_RESULTS[kind_of(sample, settings)]}"
-    return Result(path, path)
+    folder, form = f"{settings.results}/{sample.name}", source_layout(sample, samples, settings)
+    kind = kind_of(sample, settings)
+    if kind is None:
+        raise KeyError(sample.task)
+    name = kind.results[form]
+    # tiles are whole once their ledger is there
+    return Result(f"{folder}/{name}", f"{folder}/{layout.LEDGER if form == 'tiles' else name}")
 
 
 def resolved(path: str, samples: Mapping[str, Sample], settings: Settings) -> str:

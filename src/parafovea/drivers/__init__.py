@@ -1,12 +1,1 @@
-"""All stages of one sample in one process, with the functions and the paths of the workflow."""
-
-from parafovea.drivers.one_process import (
-    Announce,
-    Clock,
-    run_chain,
-    run_sample,
-    run_tiles,
-    stages_of,
-)
-
-__all__ = ["Announce", "Clock", "run_chain", "run_sample", "run_tiles", "stages_of"]
+"""What runs stages by their declarations, without Snakemake, and asks Snakemake how far it is."""

@@ -12,19 +12,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from parafovea.chain import volumes
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.sheet import NAME
-from parafovea.drivers import Clock, run_sample, stages_of
+from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, describe
 from parafovea.formats.location import locate, stem
+from parafovea.kinds.reference import resolve
 from parafovea.planning.costs import cost
-from parafovea.planning.work import Work
+from parafovea.planning.work import work_of
 from parafovea.runtime.progress import Observer, Steps, observed
-from parafovea.storage.layout import remove, stage_results
+from parafovea.storage.layout import DETECTIONS, OBJECT_TABLE, SHARDS, VIEWS, matching, remove
+from parafovea.storage.provenance import Clock
 from parafovea.storage.store import replacing
 
-#: Results of these stages are only needed on the way.
-INTERMEDIATE = ("resample", "features", "context", "infer", "blend")
+#: What a scan needs only on the way: the results of the stages that every volume passes.
+INTERMEDIATE = tuple(pattern for stage in volumes.STAGES for pattern in stage.patterns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,29 +268,34 @@ def predict_scans(project: Project, *, workers: int, keep: bool = False) -> Iter
 
 def _expected(project: Project, scan: str) -> dict[str, float]:
     """Return the seconds that each stage of a scan may take."""
-    work = Work(project.grid(scan), project.recipe(scan), project.inference(scan))
-    return {stage: cost(stage, work).seconds for stage in stages_of(work.recipe)}
+    work = work_of(project, scan)
+    return {stage.name: cost(stage, work).seconds for stage in project.stages(scan)}
 
 
 def _found(project: Project, scan: str) -> int:
     """Return how many detections or objects a scan has."""
-    folder = Path(project.folder(scan))
-    if project.kind(scan) == "detection":
-        document = json.loads((folder / "detections.json").read_text(encoding="utf-8"))
-        return len(document["detections"])
-    if project.kind(scan) == "refinement":
-        return 0
-    return len((folder / "objects.tsv").read_text(encoding="utf-8").splitlines()) - 1
+    count = project.kind(scan).count
+    return 0 if count is None else int(resolve(count)(Path(project.folder(scan))))
+
+
+def count_detections(folder: Path) -> int:
+    """Return the number of detections of a scan, by the folder of its results."""
+    document = json.loads((folder / DETECTIONS).read_text(encoding="utf-8"))
+    return len(document["detections"])
+
+
+def count_objects(folder: Path) -> int:
+    """Return the number of objects of a segmented volume, by the folder of its results."""
+    return len((folder / OBJECT_TABLE).read_text(encoding="utf-8").splitlines()) - 1
 
 
 def _forget(folder: Path) -> None:
     """Remove what was only needed on the way, empty folders included."""
     if not folder.is_dir():
         return
-    for stage in INTERMEDIATE:
-        for _ in remove(stage_results(folder, stage)):
-            logging.getLogger(__name__).debug("%s: %s removed", folder, stage)
-    for name in ("shards", "views"):
+    for removal in remove(matching(folder, INTERMEDIATE)):
+        logging.getLogger(__name__).debug("%s removed", removal.path)
+    for name in (SHARDS, VIEWS):
         place = folder / name
         if place.is_dir() and not any(place.iterdir()):
             place.rmdir()

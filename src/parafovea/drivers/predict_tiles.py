@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from parafovea.chain.tiles import predict_tiles
 from parafovea.config import Project
-from parafovea.drivers import run_tiles
+from parafovea.drivers.one_process import run_stages
 from parafovea.errors import ConfigError
 from parafovea.planning.costs import cost
-from parafovea.planning.forecast import OF_TILES
-from parafovea.planning.work import TileWork
+from parafovea.planning.work import work_of
 from parafovea.runtime.devices import DEVICE_VARIABLE, choose_device
 from parafovea.runtime.progress import Observer, Steps, observed
+from parafovea.stages.predict_tiles import TileCounts
+from parafovea.storage.layout import PAGE, QUARANTINE, SHARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +84,16 @@ def predict_folder(
     ParafoveaError
         If no tile is good, or with `tiles.strict` not all are, or something else fails.
     """
-    work = TileWork(project.tile_sizes(sample), project.recipe(sample), project.inference(sample))
-    steps = Steps({stage: cost(stage, work).seconds for stage in OF_TILES}, observer)
+    work = work_of(project, sample)
+    expected = {stage.name: cost(stage, work).seconds for stage in project.stages(sample)}
+    steps = Steps(expected, observer)
     with observed(steps.within):
-        page, counts = run_tiles(project, sample, announce=steps.begin)
-    _remove_shares(page.parent / "shards")
-    reasons = _reasons(page.parent / "quarantine.tsv")
+        returned = run_stages(project, sample, announce=steps.begin)
+    counts: TileCounts = returned[predict_tiles.name]
+    folder = Path(project.folder(sample))
+    page = folder / PAGE
+    _remove_shares(folder / SHARDS)
+    reasons = _reasons(folder / QUARANTINE)
     done = counts.predicted + counts.finished
     return page, TileSummary(
         num_tiles=done + counts.quarantined,

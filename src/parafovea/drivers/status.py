@@ -11,7 +11,8 @@ from pathlib import Path
 
 from parafovea.config import Project
 from parafovea.errors import ConfigError
-from parafovea.storage.layout import STAGES, disk_use, stage_of
+from parafovea.kinds.stages import step_of, steps
+from parafovea.storage.layout import disk_use
 
 #: States of an output, the one that a reader has to know first coming first.
 STATES = ("missing", "stale", "removed", "done")
@@ -44,14 +45,14 @@ class SampleStatus:
     ----------
     name : str
         Of the sample.
-    stages : mapping of str to str
-        A word or two for each stage of `STAGES`; empty where the sample has no such stage.
+    steps : mapping of str to str
+        A word or two for each step of the chain; empty where the sample has no such step.
     bytes_used : int
         What its folder takes on disk, links not followed.
     """
 
     name: str
-    stages: Mapping[str, str]
+    steps: Mapping[str, str]
     bytes_used: int
 
 
@@ -103,13 +104,13 @@ def sample_status(project: Project, outputs: Sequence[Output]) -> tuple[SampleSt
     states: dict[str, dict[str, list[str]]] = {name: {} for name in project.samples}
     for output in outputs:
         name, _, inside = _below(output.path, project.settings.results).partition("/")
-        stage = stage_of(inside)
-        if stage is not None and name in states:
-            states[name].setdefault(stage, []).append(output.state)
+        step = step_of(inside)
+        if step is not None and name in states:
+            states[name].setdefault(step, []).append(output.state)
     return tuple(
         SampleStatus(
             name,
-            {stage: _words(found.get(stage, [])) for stage in STAGES},
+            {step: _words(found.get(step, [])) for step in steps()},
             disk_use(Path(project.folder(name))),
         )
         for name, found in states.items()
@@ -121,7 +122,7 @@ def other_status(project: Project, outputs: Sequence[Output]) -> dict[str, str]:
     states: dict[str, list[str]] = {}
     for output in outputs:
         name, _, inside = _below(output.path, project.settings.results).partition("/")
-        if name not in project.samples or stage_of(inside) is None:
+        if name not in project.samples or step_of(inside) is None:
             states.setdefault(output.rule, []).append(output.state)
     return {rule: _words(found) for rule, found in states.items()}
 

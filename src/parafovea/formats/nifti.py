@@ -17,9 +17,18 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, SpacingError
-from parafovea.formats.metadata import SourceMetadata, known_unit
-from parafovea.formats.placement import Stated, check_shape, place
-from parafovea.formats.source import Array, Source, VolumeView, pick_channel, readable, voxel_dtype
+from parafovea.formats.location import Location
+from parafovea.formats.metadata import known_unit
+from parafovea.formats.source import (
+    Array,
+    Request,
+    Source,
+    VolumeView,
+    pick_channel,
+    readable,
+    voxel_dtype,
+)
+from parafovea.formats.source_placement import Stated, check_shape, place
 from parafovea.geometry.grid import METRES, Box, Grid
 from parafovea.geometry.resample import ReadBox, resample_box
 from parafovea.geometry.scan_space import ScanSpace
@@ -28,22 +37,22 @@ from parafovea.storage.store import replacing
 _FAILURES = (ImageFileError, HeaderDataError)
 
 
-def open_nifti(path: str, *, metadata: SourceMetadata) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open a NIfTI file.
 
     Parameters
     ----------
-    path : str
-        With two, three or four axes; the fourth is the channel.
-    metadata : SourceMetadata
-        From the user. It changes the grid, never the affine, so that results still lie on the
+    location : Location
+        A file of two, three or four axes; the fourth is the channel.
+    request : Request
+        The user's metadata changes the grid, never the affine, so that results still lie on the
         file.
 
     Returns
     -------
     Source
         Spacing from the header's zooms, origin 0, and the affine in millimetres, if the file has
-        one. Voxels are scaled as the header says, as float32, or float64 where a stored voxel has
+        one. Voxels are scaled as the header states, as float32, or float64 where a stored voxel has
         32 bits or more.
 
     Raises
@@ -53,6 +62,7 @@ def open_nifti(path: str, *, metadata: SourceMetadata) -> Source:
     SourceError
         If the file is damaged, truncated, or is not one volume.
     """
+    path, metadata = location.path, request.metadata
     with readable(path, *_FAILURES):
         image: Any = nibabel.load(path)
         header = image.header
@@ -84,7 +94,7 @@ def open_nifti(path: str, *, metadata: SourceMetadata) -> Source:
 
 
 def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | None) -> None:
-    """Raise `SpacingError` where the header does not say, with one voice, where voxels lie."""
+    """Raise `SpacingError` where the header has contradictory placement metadata."""
     words = ",".join(f"{abs(zoom):.6g}" for zoom in zooms[::-1])
     advice = (
         "in the metadata column of its line in the sample sheet, with the true distances between "
@@ -92,9 +102,9 @@ def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | 
     )
     if affine is None:
         raise SpacingError(
-            f"{path} has no affine (sform_code and qform_code are 0), so that nothing says where "
-            f"its voxels lie in the patient: set one with the program that wrote it, or write "
-            f"`spacing={words} unit={unit}` {advice} (the header's pixdim says {words})"
+            f"{path} has no affine (sform_code and qform_code are 0), so that the place "
+            f"of its voxels in the patient is unknown: set one with the program that wrote it, or "
+            f"write `spacing={words} unit={unit}` {advice} (the header's pixdim states {words})"
         )
     lengths = np.linalg.norm(affine[:3, :3], axis=0) * (METRES["millimeter"] / METRES[unit])
     # zeros in the pixdim are for `place` to name
@@ -130,14 +140,14 @@ def _in_millimeters(affine: Array, unit: str) -> Array:
 
 
 def _check_complete(path: str, offset: int, size: int) -> None:
-    """Raise `SourceError` where the file is shorter than its header says."""
+    """Raise `SourceError` where the file is shorter than its header states."""
     needed = offset + size
     if path.lower().endswith(".gz"):
         with Path(path).open("rb") as file:
             file.seek(-4, 2)
             stated = int.from_bytes(file.read(4), "little")
         # The last four bytes of a gzip file are its unpacked size, modulo 2^32. Where they do not
-        # fit, the file is truncated or has several members: only unpacking it tells which.
+        # fit, the file is truncated or has several members: only unpacking it shows which.
         held = needed if stated == needed % 2**32 else _unpacked_size(path, needed)
     else:
         held = Path(path).stat().st_size

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from parafovea.errors import GridError, ParafoveaError, SourceError
-from parafovea.geometry.grid import Box, Grid
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.geometry.grid import Box, Grid, Vector
 
 Array = np.ndarray[Any, Any]
 Slices = tuple[slice, slice, slice]
@@ -30,6 +31,10 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
+
+
+#: Voxel size along z, y, x of images that do not state theirs, in metres.
+_PIXEL: Vector = (1.0, 10.0, 10.0)
 
 
 class LazyArray(Protocol):
@@ -125,6 +130,36 @@ class Source:
         return self.array[box.slices]
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is wanted of a source, and the user's metadata of it.
+
+    Parameters
+    ----------
+    metadata : SourceMetadata
+        From the user; it overrides the file.
+    finer_than : tuple of float, optional
+        Of a pyramid, the coarsest level is read whose spacing is at most this along z, y, x.
+    unit : str, optional
+        Of `finer_than`.
+    bands : tuple of str
+        Names of the channels to read, where the format has several.
+    truth : bool
+        Of a folder of tiles, take refined bands before those of a first stage.
+    """
+
+    metadata: SourceMetadata
+    finer_than: Vector | None = None
+    unit: str | None = None
+    bands: tuple[str, ...] = ()
+    truth: bool = False
+
+    @property
+    def pixels(self) -> tuple[Vector, str]:
+        """Voxel size along z, y, x of images that do not state theirs, and its unit."""
+        return self.finer_than or self.metadata.spacing or _PIXEL, self.unit or "meter"
+
+
 @contextlib.contextmanager
 def readable(path: str, *failures: type[Exception]) -> Iterator[None]:
     """Turn what a library raises for a damaged file into one `SourceError`.
@@ -171,7 +206,7 @@ def voxel_dtype(dtype: np.dtype[Any], path: str) -> np.dtype[Any]:
 
 
 def pick_channel(path: str, count: int, channel: int | None) -> int:
-    """Return which of `count` channels to read, or raise `SourceError` where nobody says."""
+    """Return which of `count` channels to read, or raise `SourceError` where it is unspecified."""
     if channel is None and count > 1:
         raise SourceError(
             f"{path} has {count} channels: write channel=0 (up to {count - 1}) in the metadata "

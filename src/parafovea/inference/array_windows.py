@@ -73,7 +73,7 @@ def blended(
 
 
 def _overlapping(layout: Layout) -> bool:
-    """Tell whether two windows share a voxel."""
+    """Return whether two windows share a voxel."""
     return any(
         second < first + window
         for starts, window in zip(layout.starts, layout.window, strict=True)
@@ -98,7 +98,8 @@ class CachedModel:
     Raises
     ------
     ModelError
-        If a backbone cannot be had, or gives other channels than the network takes.
+        If the weights of a backbone are not available, or it gives other channels than the
+        network takes.
     """
 
     def __init__(

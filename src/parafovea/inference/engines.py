@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from parafovea.errors import ConfigError
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.runtime.devices import computes_bfloat16
 from parafovea.runtime.optional_packages import import_openvino, is_installed, older_torch_allowed
 from parafovea.settings.inference import EngineChoice
@@ -31,7 +31,7 @@ class Engine(Protocol):
         features : Tensor
             (N, base_channels, [z,] y, x), projected local input, channels last in memory.
         guides : sequence of Tensor or None
-            Context at each level, as `PreparedUNet.forward` takes it.
+            Context at each level, as `InferenceUNet.forward` takes it.
         conditions : Tensor, optional
             (N, channel), of a network that takes them.
         """
@@ -78,7 +78,7 @@ def choose_engine(
 def make_engine(
     name: EngineName,
     network: FusedUNet,
-    prepared: PreparedUNet,
+    prepared: InferenceUNet,
     *,
     dtype: torch.dtype,
     compiled: bool = False,
@@ -91,7 +91,7 @@ def make_engine(
         As from `choose_engine`.
     network : FusedUNet
         As it was trained, float32; stays as it is.
-    prepared : PreparedUNet
+    prepared : InferenceUNet
         The same, on its device, in `dtype` and channels last in memory.
     dtype : torch.dtype
         Of the convolutions.
@@ -109,7 +109,7 @@ def make_engine(
         return TorchEngine(prepared)
     order = torch.channels_last if network.dimensions == 2 else torch.channels_last_3d
     device = next(prepared.parameters()).device
-    plain = PreparedUNet(network, plain=True).to(device, dtype)
+    plain = InferenceUNet(network, plain=True).to(device, dtype)
     return CompiledEngine(plain.to(memory_format=order))  # type: ignore[call-overload]
 
 
@@ -118,11 +118,11 @@ class TorchEngine:
 
     Parameters
     ----------
-    network : PreparedUNet
+    network : InferenceUNet
         On its device, in its precision.
     """
 
-    def __init__(self, network: PreparedUNet) -> None:
+    def __init__(self, network: InferenceUNet) -> None:
         self._network = network
 
     def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
@@ -135,11 +135,11 @@ class CompiledEngine:
 
     Parameters
     ----------
-    network : PreparedUNet
+    network : InferenceUNet
         Plain, on its device, in its precision.
     """
 
-    def __init__(self, network: PreparedUNet) -> None:
+    def __init__(self, network: InferenceUNet) -> None:
         with older_torch_allowed():
             self._network = torch.compile(network, dynamic=False)
 
@@ -187,7 +187,7 @@ class OpenVinoEngine:
 
     def __init__(self, network: FusedUNet, *, dtype: torch.dtype) -> None:
         self._openvino = import_openvino()
-        self._network = _ChannelsLast(PreparedUNet(network, plain=True)).eval()
+        self._network = _ChannelsLast(InferenceUNet(network, plain=True)).eval()
         self._properties = {
             "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -222,7 +222,7 @@ def _channels_last(values: Tensor) -> Tensor:
 class _ChannelsLast(nn.Module):
     """A network whose inputs and output have their channels last, as they lie in memory."""
 
-    def __init__(self, network: PreparedUNet) -> None:
+    def __init__(self, network: InferenceUNet) -> None:
         super().__init__()
         self.network = network
 

@@ -16,7 +16,7 @@ from parafovea.inference.engines import EngineName, make_engine
 from parafovea.inference.sample_inputs import RegionInputs
 from parafovea.models.activation import activated
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.models.networks.inference_unet import PreparedUNet
+from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.models.token_sampling import Weights, project, project_local
 from parafovea.runtime.devices import keep_buffers
 from parafovea.settings.recipe import Activation
@@ -85,7 +85,7 @@ class Predictor:
         self.flat = network.dimensions == 2
         # Projections of tokens stay in float32, and so does interpolation but for its last axis.
         self._projections = network.eval().to(device)
-        prepared = PreparedUNet(network, batch_statistics=batch_statistics)
+        prepared = InferenceUNet(network, batch_statistics=batch_statistics)
         self._filled = not batch_statistics
         # Channels last is the faster order of both oneDNN and cuDNN.
         order = torch.channels_last if self.flat else torch.channels_last_3d
@@ -153,7 +153,7 @@ class Predictor:
         return features, None if region.context is None else guides, conditions
 
     def _together(self, region: RegionInputs, boxes: Sequence[Box]) -> bool:
-        """Tell whether windows are planes that are whole: that depends on no other window."""
+        """Return whether windows are planes that are whole: that depends on no other window."""
         if not (self.flat and self._filled) or region.features.sampler.zoom is not None:
             return False
         _, y, x = region.features.sampler.local.shape

@@ -15,13 +15,18 @@ from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Box
 from parafovea.geometry.windows import Layout
 from parafovea.inference.blending import window_weights
-from parafovea.inference.empty_windows import Wanted, wanted_count
 from parafovea.inference.engines import EngineName
 from parafovea.inference.memory import Execution
 from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.inference.window_loop import columns, weighed
-from parafovea.inference.window_plan import POOLED, planned_layout, shard_count
+from parafovea.inference.window_plan import (
+    POOLED,
+    Wanted,
+    planned_layout,
+    shard_count,
+    wanted_count,
+)
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec, Overrides
 from parafovea.storage.provenance import lineage, record
@@ -33,7 +38,7 @@ _NONE = Overrides()
 def unrecorded(spec: ModelSpec) -> set[str]:
     """Return the settings that do not change a bit of the sums of a model."""
     never = {"shards", "windows_per_shard", "output_scale"}
-    return never if spec.kind == "detection" else never | {"skip_empty"}
+    return never if spec.skips_empty else never | {"skip_empty"}
 
 
 @dataclass(frozen=True)
@@ -191,6 +196,9 @@ def open_sums(
         },
         "inference": shard.settings.model_dump(mode="json", exclude=unrecorded(shard.spec)),
     }
+    if shard.spec.output_bands:
+        # their steps are finer than half precision's
+        carried["stored"] = "float32"
     if shard.wanted is not None:
         carried["skipped_windows"] = part.size - shard.count
     attributes = record(

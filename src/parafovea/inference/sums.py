@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from parafovea.geometry.grid import Box, Shape, shape3
 from parafovea.geometry.windows import Layout
-from parafovea.inference.empty_windows import Wanted, wanted_count, wanted_windows
+from parafovea.inference.window_plan import Wanted, wanted_count, wanted_windows
 
 #: Voxels of a tile: a chunk of the array of sums, and what is held or spilled at once.
 TILE: Shape = (32, 32, 64)

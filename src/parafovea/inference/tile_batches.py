@@ -30,6 +30,7 @@ from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import RegionInputs, TokenBlock
 from parafovea.inference.window_loop import windows_in_order
 from parafovea.inference.window_plan import POOLED, planned_layout
+from parafovea.kinds import kind_named
 from parafovea.models.conditioning import encoded_conditions
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.token_sampling import TokenSampler
@@ -197,12 +198,12 @@ class TileModel:
             return _tokens(view, backbone, grid, self.device)
         wide = self._values(np.moveaxis(surroundings, 0, 1))
         ratio = context_ratio(self.spec, context)
-        seen = Surrounded(wide, view.grid, grid, margin=self.margin, ratio=ratio)
+        seen = WideView(wide, view.grid, grid, margin=self.margin, ratio=ratio)
         return _tokens(seen, backbone, grid, self.device)
 
 
-class Surrounded(View):
-    """A coarser view of images that goes on beyond their borders, instead of being mirrored.
+class WideView(View):
+    """A coarser view of images that extends beyond their borders, instead of being mirrored.
 
     Parameters
     ----------
@@ -257,8 +258,8 @@ def require_images(spec: ModelSpec) -> None:
     """Raise `ModelError` where a model cannot take tiles one by one."""
     if not spec.bands:
         raise ModelError(f"{spec.name} takes volumes of one channel, and no tiles with bands")
-    if spec.kind == "detection":
-        raise ModelError(f"{spec.name} is a detection, which takes volumes and no tiles")
+    if "tiles" not in kind_named(spec.kind).stages:
+        raise ModelError(f"{spec.name} is a {spec.kind}, which takes volumes and no tiles")
     if spec.network.dimensions != 2:
         raise ModelError(f"{spec.name} has 3 dimensions, but tiles are images: train one with 2")
     if spec.context is not None and spec.context.alignment != "registered":

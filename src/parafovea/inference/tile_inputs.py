@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
-from parafovea.formats.tiles import TileFile, TileOptions, read_tile, tile_digest, tile_place
-from parafovea.formats.tiles.array_keys import chosen_key
-from parafovea.formats.tiles.options import INPUT_KEYS
+from parafovea.formats.metadata import TileOptions
+from parafovea.formats.tiles.npz import INPUT_KEYS, chosen_key
+from parafovea.formats.tiles.reading import read_tile, tile_digest, tile_place
 from parafovea.formats.tiles.results import Maker, is_finished
 from parafovea.formats.tiles.tile import Tile
+from parafovea.formats.tiles.tile_folder import TileFile
 from parafovea.inference.prefetch import Kept
-from parafovea.inference.tile_neighbours import Place, Surroundings
+from parafovea.inference.tile_neighbours import Place, TileNeighbours
 from parafovea.settings.recipe import ModelSpec
 
 #: Bytes of the tiles that are kept in memory for those beside them.
@@ -33,7 +34,7 @@ class TileInput:
     file : TileFile
         Its files.
     tile : Tile or None
-        None where it is no good.
+        None where it is invalid.
     reason : str
         Why it is not.
     fingerprint : str
@@ -97,7 +98,7 @@ class TileReader:
         self._kept = Kept(KEPT)
         self._digest = lru_cache(None)(self._read_digest)
         self._places = self._found_places() if margin else {}
-        self._around = Surroundings(self._places, self._values, margin=margin)
+        self._around = TileNeighbours(self._places, self._values, margin=margin)
 
     def __call__(self, file: TileFile) -> TileInput:
         """Return a tile with all that its prediction takes; what is wrong with it is its reason."""
@@ -148,7 +149,7 @@ class TileReader:
         return found
 
     def _values(self, name: str) -> NDArray[np.float32] | None:
-        """Return the pixels of a neighbour, None where it is no good."""
+        """Return the pixels of a neighbour, None where it is invalid."""
         kept = self._kept.get(name)
         if kept is not None:
             return kept

@@ -39,7 +39,7 @@ class Place:
     month: int
 
 
-class Surroundings:
+class TileNeighbours:
     """Finds the neighbours of tiles, and puts tiles among them.
 
     Neighbours have the same coordinate system, pixel size and month, and lie on one lattice of

@@ -1,4 +1,4 @@
-"""Windows as the upstream family's models saw them: features made anew for each."""
+"""Windows as the upstream family's models saw them: features computed again for each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class CompatibleModel:
     Raises
     ------
     ModelError
-        If the transformer cannot be had, or has another width than the network's input.
+        If the transformer's weights are not available, or it has another width than the
+        network's input.
     """
 
     def __init__(

@@ -242,7 +242,8 @@ def load_inference_model(
     Raises
     ------
     ModelError
-        If the model is damaged, hostile, of another kind, or its transformer cannot be had.
+        If the model is damaged, unsafe, of another family, or its transformer's weights are not
+        available.
     """
     where = Path(path)
     if (where / "model.json").is_file():

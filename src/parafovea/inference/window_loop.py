@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 from parafovea.geometry.grid import Box
 from parafovea.geometry.windows import Layout
 from parafovea.inference.blending import VALUE_BITS
-from parafovea.inference.empty_windows import Wanted, wanted_count, wanted_windows
 from parafovea.inference.sample_inputs import RegionInputs
-from parafovea.inference.window_plan import COLUMN, group_shape
+from parafovea.inference.window_plan import (
+    COLUMN,
+    Wanted,
+    group_shape,
+    wanted_count,
+    wanted_windows,
+)
 
 
 class ReadsRegions(Protocol):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from parafovea.errors import GridError
-from parafovea.geometry.grid import Shape
+from parafovea.geometry.grid import Box, Shape
 from parafovea.geometry.windows import Layout
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe, check_window
@@ -20,6 +23,9 @@ COLUMN = (2, 2)
 #: whole even where a window is one plane.
 PLANES = 32
 
+#: (lattice z, y, x) bool, True for windows that are computed, where others are known to be empty;
+#: None for all.
+Wanted = NDArray[np.bool_] | None
 
 #: Jobs of a sample at most where their number is automatic: more of them take Snakemake minutes to
 #: plan.
@@ -101,3 +107,26 @@ def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: i
     maps = 10 * base_channels * itemsize
     results = classes * (itemsize + 2 * 4 + 2 * 8) + 2 * 8
     return math.prod(window) * (maps + results)
+
+
+def wanted_windows(layout: Layout, part: Box, wanted: Wanted = None) -> list[Box]:
+    """Return the windows of a part of the lattice that are computed, in z, y, x order.
+
+    Parameters
+    ----------
+    layout : Layout
+        All windows of the volume.
+    part : Box
+        Which windows, as a box of the lattice.
+    wanted : ndarray, optional
+        (lattice z, y, x) bool, of the whole lattice.
+    """
+    boxes = list(layout.windows(part)) if part.size else []
+    if wanted is None:
+        return boxes
+    return [box for box, chosen in zip(boxes, wanted[part.slices].flat, strict=True) if chosen]
+
+
+def wanted_count(part: Box, wanted: Wanted = None) -> int:
+    """Return how many windows of a part of the lattice are computed."""
+    return part.size if wanted is None else int(np.count_nonzero(wanted[part.slices]))

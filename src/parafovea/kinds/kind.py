@@ -28,6 +28,8 @@ class Kind:
         What its result is, for the parameter table.
     scores : str
         What the network's scores mean, for the parameter table.
+    classes : str
+        What the recipe's `classes` name, for the parameter table.
     exclusive : bool
         Every voxel is of exactly one class, the first of which is the background: a softmax makes
         the output of the scores. Else each class has a sigmoid of its own.
@@ -42,8 +44,8 @@ class Kind:
     results : mapping of str to str
         What a sample is made for, below its folder, by layout; "tiles/" is a folder.
     metrics : Reference
-        A function of a recipe, the task's blocks and the layouts in use that returns the names of
-        all metrics.
+        A function of a recipe, the task's settings and the layouts in use that returns the names
+        of all metrics.
     tile_measures : Reference, optional
         The class that scores and shows a tile of this kind.
     objective : Reference, optional
@@ -52,6 +54,10 @@ class Kind:
         What gathers a sample's results for the page of all samples, by layout.
     count : Reference, optional
         A function of a sample's folder that returns how many things were found in it.
+    on_source_grid : bool
+        Whether a volume's result has the voxels of its source, instead of the prediction's.
+    banded : bool
+        Whether the result has bands, named as the recipe's classes.
     images_are_tiles : bool
         Whether a folder of images is one of tiles, and no stack of slices.
     tables_as_truth : bool
@@ -59,12 +65,14 @@ class Kind:
     skips_empty : bool
         Whether windows in which the scan shows no body may be left out, as predicted 0.
     problems : Reference, optional
-        A function of a task's name, its settings and its recipe that returns what else is wrong.
+        A function of a task's name, its settings and its recipe that returns what else is wrong,
+        as pairs of the path of a key and a text.
     """
 
     name: str
     meaning: str
     scores: str
+    classes: str = "names of the output's channels"
     exclusive: bool = False
     residual: bool = False
     check_recipe: Callable[[Recipe], None] = field(default=lambda _: None)
@@ -76,7 +84,19 @@ class Kind:
     objective: Reference | None = None
     cohort_page: Mapping[LayoutName, Reference] = field(default_factory=dict)
     count: Reference | None = None
+    on_source_grid: bool = False
+    banded: bool = False
     images_are_tiles: bool = False
     tables_as_truth: bool = False
     skips_empty: bool = False
     problems: Reference | None = None
+
+    @property
+    def facts(self) -> dict[str, bool]:
+        """What of it changes results: part of the code of the stages of its samples."""
+        return {
+            "exclusive": self.exclusive,
+            "residual": self.residual,
+            "banded": self.banded,
+            "skips_empty": self.skips_empty,
+        }

@@ -22,7 +22,7 @@ def concentric(start: int, stop: int, zoom: float) -> NDArray[np.float64]:
     return np.asarray(seen, dtype=np.float64)
 
 
-def surroundings(volume: Grid, spacing: Vector, window: Shape) -> Shape:
+def context_margin(volume: Grid, spacing: Vector, window: Shape) -> Shape:
     """Return how far concentric windows look beyond the volume.
 
     Parameters

@@ -141,7 +141,7 @@ def fill(network: FusedUNet, tensors: Mapping[str, Tensor]) -> None:
 
 
 def is_exact_in_half(tensor: Tensor) -> bool:
-    """Tell whether float16 holds every value of a tensor exactly."""
+    """Return whether float16 holds every value of a tensor exactly."""
     return tensor.dtype == torch.float16 or torch.equal(tensor.half().to(tensor.dtype), tensor)
 
 

@@ -30,7 +30,7 @@ class TokenSampler:
 
     With a `zoom`, features are concentric: a box reads what lies around its centre, `zoom` times
     as far from it as its voxels do. A voxel's value then depends on the box, and nothing is
-    mirrored: the tokens reach as far as boxes look (`alignment.surroundings`).
+    mirrored: the tokens reach as far as boxes look (`context_alignment.context_margin`).
 
     Parameters
     ----------

@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterator
 from functools import cache
 
+from parafovea.chain.cost import Rates
+from parafovea.chain.volumes import extract_features, infer_shard, resample_volume
 from parafovea.geometry.grid import Shape, shape3
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import POOLED
 from parafovea.planning.amplification import Amplification, amplification
-from parafovea.planning.costs import Rates, cost
-from parafovea.planning.disk import stored_bytes
-from parafovea.planning.work import Work
+from parafovea.planning.costs import cost
+from parafovea.planning.work import TileWork, Work
 from parafovea.settings.inference import InferenceSettings
 
 #: A better window is named where it saves this share of the computing, or of the reading.
@@ -30,20 +31,21 @@ SHORT_SHARD, LONG_SHARD = 30.0, 4 * 3600.0
 LARGE_FEATURES = 4.0
 
 
-def advice(work: Work, rates: Rates | None = None) -> Iterator[str]:
+def advice(work: Work | TileWork, rates: Rates | None = None) -> Iterator[str]:
     """Yield a sentence for each setting of a sample that wastes time or disk.
 
     Parameters
     ----------
-    work : Work
-        The sample.
+    work : Work or TileWork
+        The sample; of tiles there is nothing to say.
     rates : Rates, optional
         Measured ones; those of two CPU cores by default.
     """
+    if isinstance(work, TileWork):
+        return
     yield from _on_window(work)
-    yield from _on_shards(work, cost("infer_shard", work, rates).seconds)
-    stored = stored_bytes(work)
-    ratio = stored["extract_features"] / stored["resample_volume"]
+    yield from _on_shards(work, cost(infer_shard, work, rates).seconds)
+    ratio = extract_features.stored(work) / resample_volume.stored(work)
     if ratio > LARGE_FEATURES:
         yield (
             f"features take {ratio:.1f} times the bytes of the volume: train with a larger "

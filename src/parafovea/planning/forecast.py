@@ -5,33 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from parafovea.chain.cost import Rates
+from parafovea.chain.stage import Stage
 from parafovea.config import Project
+from parafovea.kinds.registry import kind_named
+from parafovea.kinds.stages import sample_stages
 from parafovea.planning.advice import advice
-from parafovea.planning.amplification import Amplification, amplification
-from parafovea.planning.costs import MOSAIC_STAGES, TILE_STAGES, Rates, cost
-from parafovea.planning.disk import stored_bytes, stored_tile_bytes
-from parafovea.planning.work import TileWork, Work
-from parafovea.settings.recipe import Kind
-
-#: Stages whose rules ask for a GPU.
-GPU_STAGES = ("extract_features", "extract_context", "infer_shard", "predict_tiles")
-
-#: Stages of any volume, and those after them by its kind, in the order in which they run; those of
-#: a folder of tiles of any kind.
-SHARED = (
-    "resample_volume",
-    "extract_features",
-    "extract_context",
-    "infer_shard",
-    "blend_shards",
-)
-OF_KIND: Mapping[Kind, tuple[str, ...]] = {
-    "segmentation": ("segment_objects", "measure_quality", "render_report"),
-    "detection": ("detect_nodules", "measure_detections", "render_detections"),
-    "refinement": tuple(MOSAIC_STAGES),
-}
-OF_TILES = tuple(TILE_STAGES)
-ORDER = (*SHARED, *OF_KIND["segmentation"], *OF_KIND["detection"], "export_mosaic", *OF_TILES)
+from parafovea.planning.amplification import Amplification
+from parafovea.planning.costs import cost
+from parafovea.planning.work import TileWork, Work, work_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +22,8 @@ class StageForecast:
 
     Parameters
     ----------
-    stage : str
-        Name of the stage.
+    stage : Stage
+        Its declaration.
     jobs : int
         How many there are.
     seconds : float
@@ -52,7 +34,7 @@ class StageForecast:
         Bytes that all of them store, before compression.
     """
 
-    stage: str
+    stage: Stage
     jobs: int
     seconds: float
     memory: float
@@ -90,7 +72,7 @@ class Forecast:
 
     def seconds(self, *, gpu: bool) -> float:
         """Return the seconds of all jobs that ask for a GPU, or of all that do not."""
-        return sum(s.total_seconds for s in self.stages if (s.stage in GPU_STAGES) == gpu)
+        return sum(s.total_seconds for s in self.stages if (s.stage.device == "gpu") == gpu)
 
     @property
     def disk(self) -> int:
@@ -103,71 +85,35 @@ class Forecast:
         return max(self.stages, key=lambda stage: stage.memory)
 
 
-def forecast(sample: str, work: Work, rates: Rates | None = None) -> Forecast:
+def forecast(sample: str, work: Work | TileWork, rates: Rates | None = None) -> Forecast:
     """Return what a sample takes.
 
     Parameters
     ----------
     sample : str
         Its name.
-    work : Work
+    work : Work or TileWork
         Its size.
     rates : Rates, optional
         Of its model, measured; those of two CPU cores by default.
     """
-    disk, views = stored_bytes(work), work.inference.views
-    jobs = {
-        "extract_features": views,
-        "extract_context": 0 if work.wide is None else views,
-        "infer_shard": work.shards,
-    }
+    inference = work.inference.model_copy(update={"shards": work.shards})
     stages = []
-    for stage in (*SHARED, *OF_KIND[work.recipe.kind]):
-        taken = cost(stage, work, rates)
-        stages.append(
-            StageForecast(
-                stage, jobs.get(stage, 1), taken.seconds, taken.memory, disk.get(stage, 0)
+    for stage in sample_stages(kind_named(work.recipe.kind), work.layout_name):
+        jobs = len(stage.jobs(work.recipe, inference))
+        if jobs:
+            taken = cost(stage, work, rates)
+            stages.append(
+                StageForecast(stage, jobs, taken.seconds, taken.memory, stage.stored(work))
             )
-        )
-    return Forecast(
-        sample,
-        work,
-        tuple(stage for stage in stages if stage.jobs),
-        amplification(work.layout, work.shards),
-        tuple(advice(work, rates)),
-    )
-
-
-def forecast_tiles(sample: str, work: TileWork, rates: Rates | None = None) -> Forecast:
-    """Return what a folder of tiles takes.
-
-    Parameters
-    ----------
-    sample, rates
-        As for `forecast`.
-    work : TileWork
-        Its size.
-    """
-    disk = stored_tile_bytes(work)
-    stages = []
-    for stage in OF_TILES:
-        taken = cost(stage, work, rates)
-        stages.append(StageForecast(stage, 1, taken.seconds, taken.memory, disk.get(stage, 0)))
-    computed = work.computed / max(1, work.pixels)
-    return Forecast(sample, work, tuple(stages), Amplification(computed, 1.0), ())
+    return Forecast(sample, work, tuple(stages), work.amplification, tuple(advice(work, rates)))
 
 
 def forecasts(
     project: Project, samples: tuple[str, ...], rates: Mapping[str, Rates]
 ) -> tuple[Forecast, ...]:
     """Return what some samples of a project take, with the rates of their models, by folder."""
-    found = []
-    for name in samples:
-        recipe, inference = project.recipe(name), project.inference(name)
-        known = rates.get(project.task(name).model)
-        if project.is_tiles(name):
-            tiles = TileWork(project.tile_sizes(name), recipe, inference)
-            found.append(forecast_tiles(name, tiles, known))
-        else:
-            found.append(forecast(name, Work(project.grid(name), recipe, inference), known))
-    return tuple(found)
+    return tuple(
+        forecast(name, work_of(project, name), rates.get(project.task(name).model))
+        for name in samples
+    )

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from parafovea.chain.cost import Rates
 from parafovea.geometry.grid import Grid, Shape
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.inference.window_plan import PLANES
 from parafovea.models.model_json import read_spec
-from parafovea.planning.costs import Rates
 from parafovea.runtime.devices import choose_device, cpu_name
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec, Overrides
@@ -151,7 +151,14 @@ def _seconds(
     seconds.append(
         _timed(
             lambda: infer_shard(
-                inputs, model, folder / "1.zarr", shard=1, settings=settings, overrides=overrides
+                inputs.volume,
+                inputs.features,
+                inputs.context,
+                sums=folder / "1.zarr",
+                model=model,
+                shard=1,
+                settings=settings,
+                overrides=overrides,
             )
         )
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from parafovea.chain.cost import Rates
 from parafovea.errors import ConfigError
-from parafovea.planning.costs import Rates
 from parafovea.settings.recipe import PositiveFloat
 from parafovea.storage.store import replacing
 

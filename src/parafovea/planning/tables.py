@@ -7,23 +7,12 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from parafovea.planning.forecast import GPU_STAGES, ORDER, Forecast, StageForecast
+from parafovea.kinds.stages import stages
+from parafovea.planning.forecast import Forecast, StageForecast
 from parafovea.storage.layout import bytes_text
 from parafovea.storage.store import replacing
 
 Rows = list[list[str]]
-
-#: Stages that each have a column in the table of samples, by the name of what they store.
-STORED = {
-    "resample_volume": "volume",
-    "extract_features": "features",
-    "extract_context": "context",
-    "infer_shard": "shards",
-    "blend_shards": "prediction",
-    "segment_objects": "objects",
-    "detect_nodules": "heatmap",
-    "predict_tiles": "tiles",
-}
 
 TSV_COLUMNS = (
     "sample",
@@ -62,12 +51,11 @@ def sample_rows(forecasts: Sequence[Forecast]) -> Rows:
             "GPU time",
             "CPU time",
             "memory",
-            *STORED.values(),
+            *_stores(),
             "disk",
         ]
     ]
     for each in forecasts:
-        disk = {stage.stage: stage.disk for stage in each.stages}
         rows.append(
             [
                 each.sample,
@@ -79,7 +67,7 @@ def sample_rows(forecasts: Sequence[Forecast]) -> Rows:
                 minutes_text(each.seconds(gpu=True)),
                 minutes_text(each.seconds(gpu=False)),
                 bytes_text(round(each.largest.memory)),
-                *(bytes_text(disk.get(stage, 0)) for stage in STORED),
+                *(bytes_text(_stored([each], what)) for what in _stores()),
                 bytes_text(each.disk),
             ]
         )
@@ -95,39 +83,46 @@ def sample_rows(forecasts: Sequence[Forecast]) -> Rows:
                 minutes_text(sum(each.seconds(gpu=True) for each in forecasts)),
                 minutes_text(sum(each.seconds(gpu=False) for each in forecasts)),
                 bytes_text(round(max(each.largest.memory for each in forecasts))),
-                *(bytes_text(_stored(forecasts, stage)) for stage in STORED),
+                *(bytes_text(_stored(forecasts, what)) for what in _stores()),
                 bytes_text(sum(each.disk for each in forecasts)),
             ]
         )
     return rows
 
 
-def _stored(forecasts: Sequence[Forecast], name: str) -> int:
-    return sum(stage.disk for each in forecasts for stage in each.stages if stage.stage == name)
+def _stores() -> tuple[str, ...]:
+    """Return what stages store that each have a column in the table of samples."""
+    return tuple(dict.fromkeys(stage.stores for stage in stages().values() if stage.stores))
+
+
+def _stored(forecasts: Sequence[Forecast], what: str) -> int:
+    return sum(
+        stage.disk for each in forecasts for stage in each.stages if stage.stage.stores == what
+    )
 
 
 def stage_rows(forecasts: Sequence[Forecast]) -> Rows:
     """Return a row for each stage over all samples, under a head."""
     rows = [["stage", "on", "jobs", "longest job", "all jobs", "memory of a job", "disk"]]
-    for name in ORDER:
-        stages = [stage for each in forecasts for stage in each.stages if stage.stage == name]
-        if stages:
+    for name in stages():
+        found = [stage for each in forecasts for stage in each.stages if stage.stage.name == name]
+        if found:
             rows.append(
                 [
                     name,
-                    _device(stages[0]),
-                    f"{sum(stage.jobs for stage in stages):,}",
-                    minutes_text(max(stage.seconds for stage in stages)),
-                    minutes_text(sum(stage.total_seconds for stage in stages)),
-                    bytes_text(round(max(stage.memory for stage in stages))),
-                    bytes_text(sum(stage.disk for stage in stages)),
+                    _device(found[0]),
+                    f"{sum(stage.jobs for stage in found):,}",
+                    minutes_text(max(stage.seconds for stage in found)),
+                    minutes_text(sum(stage.total_seconds for stage in found)),
+                    bytes_text(round(max(stage.memory for stage in found))),
+                    bytes_text(sum(stage.disk for stage in found)),
                 ]
             )
     return rows
 
 
 def _device(stage: StageForecast) -> str:
-    return "GPU" if stage.stage in GPU_STAGES else "CPU"
+    return stage.stage.device.upper()
 
 
 def write_forecasts(path: Path, forecasts: Sequence[Forecast]) -> None:
@@ -141,10 +136,10 @@ def write_forecasts(path: Path, forecasts: Sequence[Forecast]) -> None:
 def _lines(forecasts: Sequence[Forecast]) -> Iterator[list[str]]:
     for each in forecasts:
         for stage in each.stages:
-            windowed = stage.stage in ("infer_shard", "predict_tiles")
+            windowed = "shard" in stage.stage.wildcards
             yield [
                 each.sample,
-                stage.stage,
+                stage.stage.name,
                 _device(stage).lower(),
                 str(stage.jobs),
                 str(each.work.windows) if windowed else "",

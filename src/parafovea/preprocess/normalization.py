@@ -203,8 +203,8 @@ def value_map(
     total = int(statistics.counts.sum()) + statistics.nonfinite
     if statistics.nonfinite and nonfinite == "error":
         raise VoxelError(
-            f"{statistics.nonfinite} of {total} voxels are NaN or infinite: mend the file, or set "
-            "input.nonfinite of the task to the source value that should replace them"
+            f"{statistics.nonfinite} of {total} voxels are NaN or infinite: repair the file, or "
+            "set input.nonfinite of the task to the source value that should replace them"
         )
     fill = None if nonfinite == "error" else float(nonfinite)
     if normalization.method != "percentile":
@@ -214,7 +214,7 @@ def value_map(
         raise VoxelError(
             f"percentiles {normalization.low:g} and {normalization.high:g} of the voxels are "
             f"both {low:g} (range {statistics.minimum:g} to {statistics.maximum:g}): the "
-            "volume holds nothing to tell apart; check the file, or override the model's "
+            "volume has no contrast; check the file, or override the model's "
             "normalization by a window of values"
         )
     return ValueMap(low, high, normalization.clip, fill)

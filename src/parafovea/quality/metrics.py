@@ -6,23 +6,17 @@ name joins the path by dots. `overall` adds nothing to a name: ``("iou", "overal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from parafovea.errors import ConfigError
-from parafovea.geometry.grid import AXES
 from parafovea.settings.quality import Limit
-from parafovea.settings.recipe import Kind
 
 Value = float | int | None
 Path = tuple[str, ...]
 
 OVERALL = "overall"
-#: Metrics of a class, from the confusion matrix.
-OVERLAP = ("iou", "dice", "precision", "recall")
-#: Metrics of a class's objects.
-PANOPTIC = ("tp", "fp", "fn", "rq", "sq", "pq")
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ class Judged:
         return self.limit.holds(self.value)
 
 
-#: Metrics that every result has.
+#: Metrics of every volume, from the record of its prediction.
 COVERAGE: tuple[Path, ...] = (
     ("coverage", "minimum_weight"),
     ("coverage", "uncovered_voxels"),
@@ -62,54 +56,6 @@ MEMORY: tuple[Path, ...] = (
     ("memory", "smallest_batch"),
     ("memory", "cpu_shards"),
 )
-#: Metrics of the detections of a scan; lengths in millimetres.
-DETECTION: tuple[Path, ...] = (
-    *(("detections", part) for part in (OVERALL, "high", "intermediate", "low")),
-    *COVERAGE,
-    ("coverage", "skipped_windows"),
-    *MEMORY,
-    ("nodules",),
-    ("found",),
-    ("missed",),
-    ("false_positives",),
-    ("sensitivity", OVERALL),
-    ("sensitivity", "at_1_false_positive"),
-    ("precision",),
-    ("centre_distance_mm",),
-    ("diameter_error_mm", OVERALL),
-    ("diameter_error_mm", "signed"),
-)
-
-
-def metric_paths(
-    classes: Sequence[str], instances: Sequence[str], *, kind: Kind = "segmentation"
-) -> tuple[Path, ...]:
-    """Return the paths of all metrics that a result has, in the order of the tables.
-
-    Parameters
-    ----------
-    classes : sequence of str
-        All class names, the background first.
-    instances : sequence of str
-        Names of the classes whose objects are numbered.
-    kind : str
-        Of the task. Those of a detection do not depend on its classes.
-    """
-    if kind == "detection":
-        return DETECTION
-    return (
-        *COVERAGE,
-        *MEMORY,
-        *(("seam_energy", part) for part in (OVERALL, *AXES)),
-        ("entropy",),
-        *((metric, part) for metric in OVERLAP for part in (OVERALL, *classes)),
-        ("voi", "split"),
-        ("voi", "merge"),
-        ("arand", "error"),
-        ("arand", "precision"),
-        ("arand", "recall"),
-        *(("panoptic", name, metric) for name in instances for metric in PANOPTIC),
-    )
 
 
 def metric_name(path: Path) -> str:
@@ -117,35 +63,27 @@ def metric_name(path: Path) -> str:
     return ".".join(part for part in path if part != OVERALL)
 
 
-def metric_names(
-    classes: Sequence[str], instances: Sequence[str], *, kind: Kind = "segmentation"
-) -> tuple[str, ...]:
-    """Return the names of all metrics that a result has: see `metric_paths`."""
-    return tuple(metric_name(path) for path in metric_paths(classes, instances, kind=kind))
+def metric_names(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Return the names of metrics, in the order of their paths."""
+    return tuple(map(metric_name, paths))
 
 
-def check_limits(
-    limits: Mapping[str, Limit],
-    classes: Sequence[str],
-    instances: Sequence[str],
-    *,
-    kind: Kind = "segmentation",
-) -> None:
-    """Raise `ConfigError` for a limit on a metric that no result of these classes has.
+def check_limits(limits: Mapping[str, Limit], paths: Iterable[Path]) -> None:
+    """Raise `ConfigError` for a limit on a metric that a result does not have.
 
     Parameters
     ----------
     limits : mapping of str to Limit
         Limits by metric name.
-    classes, instances, kind
-        As for `metric_paths`.
+    paths : iterable of tuple of str
+        All metrics of the result.
     """
-    known = metric_names(classes, instances, kind=kind)
+    known = metric_names(paths)
     unknown = [name for name in limits if name not in known]
     if unknown:
         raise ConfigError(
-            f"quality.limits names {', '.join(map(repr, unknown))}, which no result has: "
-            f"use one of {', '.join(known)}"
+            f"quality.limits names {', '.join(map(repr, unknown))}, which this result does not "
+            f"have: use one of {', '.join(known)}"
         )
 
 

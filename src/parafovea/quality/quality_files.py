@@ -43,7 +43,7 @@ def coverage_marks(record: Mapping[str, Any], path: Path) -> dict[metrics.Path, 
 
 
 def skipped_share(record: Mapping[str, Any]) -> float | None:
-    """Return the share of windows that were skipped as empty; None where nobody counted them.
+    """Return the share of windows that were skipped as empty; None where they were not counted.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def skipped_share(record: Mapping[str, Any]) -> float | None:
 
 
 def memory_marks(record: Mapping[str, Any]) -> dict[metrics.Path, Value]:
-    """Return what inference had to do for want of memory; nothing where that is not recorded."""
+    """Return the fallbacks that a lack of memory caused; nothing where they are not recorded."""
     execution = record.get("execution")
     if execution is None:
         return {}

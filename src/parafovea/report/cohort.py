@@ -213,7 +213,7 @@ def join_detections(tables: Sequence[Path], output: Path) -> None:
     """
     lines = [",".join(CSV_COLUMNS)]
     for path in tables:
-        # complains where it is no such table
+        # raises where it is not such a table
         load_detections_table(path)
         lines += path.read_text(encoding="utf-8").splitlines()[1:]
     output.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")

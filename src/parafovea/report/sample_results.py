@@ -1,4 +1,4 @@
-"""The results of one sample as files, and the tables among them as values."""
+"""The tables of a sample's results: read, checked, and judged."""
 
 from __future__ import annotations
 
@@ -24,95 +24,6 @@ _OBJECT_TYPES = {
     "centroid_y": "float64",
     "centroid_x": "float64",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SampleResults:
-    """Where the results of a sample lie, all in one folder.
-
-    Parameters
-    ----------
-    folder : Path
-        `results/{sample}`.
-    """
-
-    folder: Path
-
-    @property
-    def volume(self) -> Path:
-        """The normalized image, (z, y, x)."""
-        return self.folder / "volume.ome.zarr"
-
-    @property
-    def prediction(self) -> Path:
-        """Probabilities, (class, z, y, x)."""
-        return self.folder / "prediction.ome.zarr"
-
-    @property
-    def classes(self) -> Path:
-        """Class index of each voxel, (z, y, x)."""
-        return self.folder / "classes.ome.zarr"
-
-    @property
-    def objects(self) -> Path:
-        """Object id of each voxel, (z, y, x)."""
-        return self.folder / "objects.ome.zarr"
-
-    @property
-    def object_table(self) -> Path:
-        """One line for each object."""
-        return self.folder / "objects.tsv"
-
-    @property
-    def detections(self) -> Path:
-        """The detections of a scan."""
-        return self.folder / "detections.json"
-
-    @property
-    def detection_table(self) -> Path:
-        """One line for each detection."""
-        return self.folder / "detections.csv"
-
-    @property
-    def detection_drawings(self) -> tuple[Path, ...]:
-        """The pictures of a scan's detections."""
-        names = ("visualization.png", "confidence_distribution.png")
-        return tuple(self.folder / name for name in names)
-
-    @property
-    def refined(self) -> Path:
-        """The refined mosaic."""
-        return self.folder / "refined.tif"
-
-    @property
-    def ledger(self) -> Path:
-        """One line for each finished tile."""
-        return self.folder / "tiles.tsv"
-
-    @property
-    def quarantine(self) -> Path:
-        """One line for each tile that was set aside."""
-        return self.folder / "quarantine.tsv"
-
-    @property
-    def tile_quality(self) -> Path:
-        """One line for each finished tile, with its own metrics."""
-        return self.folder / "tile_quality.tsv"
-
-    @property
-    def quality(self) -> Path:
-        """Metrics, nested, with their provenance."""
-        return self.folder / "quality.json"
-
-    @property
-    def quality_table(self) -> Path:
-        """One line for each metric, with its limits."""
-        return self.folder / "quality.tsv"
-
-    @property
-    def figures(self) -> Path:
-        """Folder of the report's pictures."""
-        return self.folder / "figures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +55,7 @@ class Metric:
 
     @property
     def status(self) -> Status:
-        """What a reader should be told."""
+        """Whether the limit is met."""
         if not self.limited:
             return "unlimited"
         if self.value is None:
@@ -167,7 +78,7 @@ class Verdict:
 
     @property
     def status(self) -> Status:
-        """What a reader should be told: the worst of the limits' states."""
+        """The worst of the limits' states."""
         if self.missed:
             return "failed"
         if self.undefined:
@@ -244,9 +155,9 @@ def read_quality(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read as JSON ({error}): run quality again") from error
+        raise StoreError(f"{path} cannot be read as JSON ({error}): measure it again") from error
     if not isinstance(content, dict):
-        raise StoreError(f"{path} holds no metrics by name: run quality again")
+        raise StoreError(f"{path} holds no metrics by name: measure it again")
     return content
 
 
@@ -275,6 +186,6 @@ def _number(text: str, path: Path, metric: str) -> float | None:
         value = float(text)
     except ValueError as error:
         raise StoreError(
-            f"{path}: {text!r} in the line of {metric!r} is no number: run quality again"
+            f"{path}: {text!r} in the line of {metric!r} is not a number: measure it again"
         ) from error
     return value if math.isfinite(value) else None

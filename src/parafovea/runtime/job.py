@@ -20,9 +20,19 @@ FORMAT = "%(levelname)s %(name)s: %(message)s"
 
 logger = logging.getLogger("parafovea")
 
+#: Name of a rule's inputs that a job only waits for.
+WAITS = "waits"
+
+#: Of a rule's arguments, those by which Snakemake sees a change, and which no function takes.
+OF_RULE = ("code", "content")
+
 
 class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
-    """Context of a script's body: sets up its log, its threads and its GPU, and tells its errors.
+    """Context of a script's body: sets up its log, its threads and its GPU, and reports its errors.
+
+    Its value is the call of the stage's function: inputs and outputs as paths, by the names that
+    the rule gives them, and the rule's `arguments`. What the job only waits for, the fingerprint
+    of its code and the hash of a folder's content are not among them.
 
     A job that asks for a GPU takes one of those that it sees, which no other job then takes.
 
@@ -43,7 +53,7 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         self._held = contextlib.ExitStack()
         self._began = time.monotonic()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> dict[str, Any]:
         # the next run sees that this job is at work, also when the run that began it was killed
         self._run = Run(job=True)
         self._handlers = [logging.StreamHandler(sys.stderr)]
@@ -66,6 +76,17 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
                 self._take_device(torch.cuda)
             except ParafoveaError as error:
                 self.__exit__(type(error), error, None)
+        return self._call()
+
+    def _call(self) -> dict[str, Any]:
+        files = {**dict(self._job.input.items()), **dict(self._job.output.items())}
+        call = {
+            name: Path(paths) if isinstance(paths, str) else [Path(path) for path in paths]
+            for name, paths in files.items()
+            if paths and name != WAITS
+        }
+        arguments = dict(self._job.params.get("arguments", {}))
+        return call | {name: value for name, value in arguments.items() if name not in OF_RULE}
 
     def __exit__(
         self,

@@ -53,7 +53,7 @@ class InferenceSettings(Strict):
         (),
         description="Views to average with the sample as it is, any of `flip_x`, `flip_y`, "
         "`flip_z`, `rotate_90_xy`, `rotate_90_xz`, `rotate_90_yz`. They are not combined: "
-        "`flip_x+flip_y` names a view that is both. Each costs features and inference anew.",
+        "`flip_x+flip_y` names a view that is both. Each costs features and inference again.",
     )
     do_eval: bool = Field(
         True,

@@ -22,12 +22,12 @@ class Limit(Strict):
         return self
 
     def holds(self, value: float) -> bool:
-        """Tell whether a value lies in the range."""
+        """Return whether a value is in the range."""
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
 
 class QualitySettings(Strict):
-    """What the quality stage demands."""
+    """The limits of the quality stage."""
 
     limits: dict[str, Limit] = Field(
         default_factory=dict,

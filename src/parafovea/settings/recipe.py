@@ -8,14 +8,17 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
 
 from parafovea.geometry.grid import METRES
+from parafovea.kinds import Kind, kind_named, kinds
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -23,10 +26,26 @@ SpacingTuple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
-Kind = Literal["segmentation", "detection", "refinement"]
 Activation = Literal["softmax", "sigmoid", "residual"]
 Condition = Literal["month", "biome"]
 Alignment = Literal["registered", "concentric"]
+
+
+def _known_kind(name: str) -> str:
+    if name not in kinds():
+        raise ValueError(f"kind {name!r} is not known: kinds are {', '.join(kinds())}")
+    return name
+
+
+def _list_kinds(schema: JsonSchemaValue) -> None:
+    schema["enum"] = list(kinds())
+
+
+#: The name of one of the kinds of task.
+KindName = Annotated[str, AfterValidator(_known_kind), Field(json_schema_extra=_list_kinds)]
+
+#: The kind of a task or of a model that names none.
+DEFAULT_KIND = next(iter(kinds()))
 
 
 class Strict(BaseModel):
@@ -120,10 +139,9 @@ class Overrides(Strict):
 class Recipe(Strict):
     """Everything about a model but its weights: enough to make its input and to train it."""
 
-    kind: Kind = Field(
-        "segmentation",
-        description="segmentation: every voxel is of one class (softmax); detection: a heatmap for "
-        "each thing to find (sigmoid); refinement: reflectances, or others of the range 0 to 1.",
+    kind: KindName = Field(
+        DEFAULT_KIND,
+        description="; ".join(f"{each.name}: {each.scores}" for each in kinds().values()) + ".",
     )
     bands: tuple[str, ...] = Field(
         (), description="Names of the input's channels, such as B02; empty for one without a name."
@@ -146,8 +164,7 @@ class Recipe(Strict):
     network: NetworkSpec = NetworkSpec()
     classes: tuple[str, ...] = Field(
         min_length=1,
-        description="segmentation: class names, the first is the background, at least 2; "
-        "detection: names of what is found, without a background; refinement: the output's bands.",
+        description="; ".join(f"{each.name}: {each.classes}" for each in kinds().values()) + ".",
     )
     window: ShapeTuple = Field(description="Voxels of a training window along z, y, x.")
 
@@ -168,22 +185,16 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
         check_window(self.window, self.network.dimensions)
-        if self.kind == "segmentation" and len(self.classes) < 2:
-            raise ValueError(
-                f"classes are {', '.join(self.classes)}, but a segmentation has at least 2, the "
-                "background first: name them, or set kind: detection"
-            )
-        if self.kind != "segmentation" and self.network.output != "labels":
+        if self.network.output != "labels" and not self.exclusive:
             raise ValueError(
                 f"a {self.kind} has no {self.network.output}: set network.output: labels"
             )
+        self._task.check_recipe(self)
         if self.network.conditions and self.network.dimensions != 2:
             raise ValueError(
                 f"conditions ({', '.join(self.network.conditions)}) belong to tiles and mosaics, "
                 "which have 2 dimensions: set network.dimensions: 2, or leave them out"
             )
-        if self.kind == "refinement":
-            self._check_refinement()
         if (self.context is None) != (self.network.fusion == "none"):
             raise ValueError(
                 f"fusion {self.network.fusion!r} and context "
@@ -197,30 +208,31 @@ class Recipe(Strict):
             )
         return self
 
-    def _check_refinement(self) -> None:
-        """Raise `ValueError` where bands, values and output of a refinement do not fit."""
-        if self.normalization.method != "none":
-            raise ValueError(
-                "a refinement keeps the values of its input, but normalization.method is "
-                f"{self.normalization.method}: set it to none"
-            )
-        missing = [name for name in self.classes if name not in self.bands]
-        if self.residual and missing:
-            raise ValueError(
-                f"a residual needs the input's own bands, but {', '.join(missing)} of the output "
-                f"is not one of {', '.join(self.bands) or 'no bands'}: add it to `bands`, or set "
-                "residual: false"
-            )
-        if self.residual and not self.raw_input:
-            raise ValueError("a residual is added to the input: set raw_input: true")
+    @property
+    def _task(self) -> Kind:
+        return kind_named(self.kind)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a voxel is of exactly one class, the first of which is the background."""
+        return self._task.exclusive
 
     @property
     def activation(self) -> Activation:
         """What makes the output of scores: softmax where a voxel is of exactly one class."""
-        if self.kind == "refinement" and self.residual:
+        if self._task.residual and self.residual:
             return "residual"
-        exclusive = self.kind == "segmentation" and self.network.output == "labels"
-        return "softmax" if exclusive else "sigmoid"
+        return "softmax" if self.exclusive and self.network.output == "labels" else "sigmoid"
+
+    @property
+    def output_bands(self) -> tuple[str, ...]:
+        """Names of the bands that the output is of; empty where it is of classes."""
+        return self.classes if self._task.banded else ()
+
+    @property
+    def skips_empty(self) -> bool:
+        """Whether windows in which a scan shows no body may be left out, as predicted 0."""
+        return self._task.skips_empty
 
     @property
     def channels(self) -> int:
@@ -237,7 +249,12 @@ class Recipe(Strict):
     @property
     def objects(self) -> tuple[str, ...]:
         """Names of what the labels 1, 2, ... of a truth mean: the classes but the background."""
-        return self.classes[1:] if self.kind == "segmentation" else self.classes
+        return self.classes[1:] if self.exclusive else self.classes
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether its volumes are CT scans, in Hounsfield units: bodies, in millimetres."""
+        return self.skips_empty and self.unit == "millimeter"
 
     @property
     def context_ratio(self) -> SpacingTuple | None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from parafovea.kinds import kind_named
 from parafovea.settings.recipe import PositiveFloat, PositiveInt, Recipe, Strict
 
 
@@ -57,13 +58,22 @@ class TrainingSettings(Strict):
     seed: int = Field(0, ge=0, description="Of the initial weights and of every random choice.")
 
     @model_validator(mode="after")
+    def _trainable(self) -> TrainingSettings:
+        if kind_named(self.recipe.kind).objective is None:
+            raise ValueError(
+                f"models of kind {self.recipe.kind} cannot be trained here: leave `training` out "
+                "and name a model folder that is trained"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _keeps_pixels(self) -> TrainingSettings:
         warps = ("rotate", "zoom", "elastic")
         given = [name for name in warps if getattr(self.augmentation, name)]
-        if self.recipe.kind == "refinement" and given:
+        if self.recipe.output_bands and given:
             raise ValueError(
-                f"augmentation.{given[0]} interpolates pixels, which would blur what a refinement "
-                f"has to reach: leave {' and '.join(given)} out"
+                f"augmentation.{given[0]} interpolates pixels, which would blur the bands that "
+                f"a {self.recipe.kind} has to reach: leave {' and '.join(given)} out"
             )
         return self
 

@@ -93,7 +93,7 @@ def _execution(shards: Sequence[Stored]) -> dict[str, Any] | None:
 
 
 def blend_shards(
-    shards: Sequence[Path], output: Path, *, output_scale: Vector = (1.0, 1.0, 1.0)
+    shards: Sequence[Path], prediction: Path, *, output_scale: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> None:
     """Divide the shards' sums by the sum of weights and write the prediction.
 
@@ -101,10 +101,10 @@ def blend_shards(
     ----------
     shards : sequence of Path
         All shards of one sample, as `infer_shard` wrote them.
-    output : Path
+    prediction : Path
         OME-Zarr to write: (class, z, y, x) probabilities, or refined bands; float32 where these
         are bands or inference ran in float32, else float16.
-    output_scale : tuple of float
+    output_scale : sequence of float
         Voxels of the prediction per voxel of the volume along z, y, x. The prediction begins at
         the volume's outer face; its probabilities are interpolated linearly, and averaged where
         its voxels are larger.
@@ -114,18 +114,18 @@ def blend_shards(
     StoreError
         If shards are missing or do not belong together, or a voxel is covered by no window.
     """
+    scales = vector3(output_scale)
     opened = [open_stored(path) for path in shards]
     layout = _complete(opened, shards)
     made = opened[0].attributes
     settings = InferenceSettings.model_validate(made["inference"])
     means = _Means(opened, layout, settings)
     volume = Grid.from_dict(made["volume"])
-    scaled = any(scale != 1 for scale in output_scale)
-    spacing = [s / scale for s, scale in zip(volume.spacing, output_scale, strict=True)]
+    scaled = any(scale != 1 for scale in scales)
+    spacing = [s / scale for s, scale in zip(volume.spacing, scales, strict=True)]
     grid = volume.resampled(spacing) if scaled else volume
-    refined = made["model"].get("kind") == "refinement"
-    dtype = np.float32 if refined or made["precision"] == "float32" else np.float16
-    block = output_block(output_scale)
+    dtype = np.dtype(made.get("stored", "float32" if made["precision"] == "float32" else "float16"))
+    block = output_block(scales)
     attributes = record(
         "blend_shards",
         **lineage(made),
@@ -133,7 +133,7 @@ def blend_shards(
         execution=_execution(opened),
     )
     with create(
-        output,
+        prediction,
         grid,
         dtype=dtype,
         channels=opened[0].channels or (),
@@ -148,7 +148,7 @@ def blend_shards(
         attributes["blending"] = {
             **layout.to_dict(),
             "mode": "constant" if settings.mode == "whole_volume" else settings.blending,
-            "output_scale": list(output_scale),
+            "output_scale": list(scales),
             "minimum_weight": means.least / 2.0**WEIGHT_BITS,
             "uncovered_voxels": 0,
             "padded_context": _padded_context(layout, made),

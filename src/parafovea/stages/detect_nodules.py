@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
 
 from parafovea.errors import CalibrationError, StoreError
-from parafovea.formats import open_source
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.missing_chunks import unchanged
 from parafovea.formats.nifti import write_heatmap
+from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
+from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, Grid, vector3
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.calibration import Calibration, read_calibration, risk_category
@@ -41,33 +41,29 @@ from parafovea.preprocess.body import BodyView
 from parafovea.preprocess.hounsfield import check_hounsfield
 from parafovea.preprocess.normalization import scan as scan_values
 from parafovea.settings.postprocess import DetectionSettings
-from parafovea.storage.provenance import NO_TIME
-from parafovea.storage.store import Stored, open_stored, replacing
+from parafovea.storage.provenance import Clock, stated_time
+from parafovea.storage.store import open_stored, replacing
 
 _LOG = logging.getLogger(__name__)
 
 
 def detect_nodules(
     prediction: Path,
-    source: str,
-    json_output: Path,
-    csv_output: Path,
+    detections: Path,
+    table: Path,
+    heatmap: Path | None = None,
     *,
-    heatmap_output: Path | None = None,
+    sample: str,
+    source: str,
     metadata: str = "",
-    folder: Path = Path(),
-    scan_id: str,
-    model: str | None = None,
-    timestamp: str = NO_TIME,
-    settings: DetectionSettings,
-    channel: str | None = None,
-    calibration: Path | None = None,
-    limits: Mapping[str, float] | None = None,
-    seconds: Callable[[], float] | None = None,
+    settings: DetectionSettings | Mapping[str, Any],
+    calibration: str | Path | None,
+    limits: Mapping[str, float],
+    clock: Clock | None = None,
 ) -> Detections:
     """Turn a heatmap into detections in the patient's coordinates.
 
-    The order is: peaks and their regions, suppression of overlaps, size, confidence, place,
+    The order is: peaks and their regions, suppression of overlaps, size, confidence, position,
     measures, triage. Memory is bounded by a slab of the scan, and by the largest region of the
     heatmap.
 
@@ -75,107 +71,107 @@ def detect_nodules(
     ----------
     prediction : Path
         Store of (channel, z, y, x) values in [0, 1] on a grid in the world of the source.
+    detections, table : Path
+        JSON and CSV file to write.
+    heatmap : Path, optional
+        NIfTI file of the heatmap to write, in the scan's own voxels.
+    sample : str
+        Name of the scan in the files.
     source : str
         The scan in HU, as in the sample sheet.
-    json_output, csv_output : Path
-        Files to write.
-    heatmap_output : Path, optional
-        NIfTI file of the heatmap to write, in the scan's own voxels.
     metadata : str
         The sheet's `metadata` of the sample.
-    folder : Path
-        Folder that relative sidecar paths count from.
-    scan_id : str
-        Name of the scan in the files.
-    model : str, optional
-        Name of the model in the files; by default the one that the prediction's record has.
-    timestamp : str
-        UTC, such as "2026-01-31T12:00:00Z"; the caller's, so that a rerun gives the same bytes:
-        see `timestamps`.
-    settings : DetectionSettings
-        The choices.
-    channel : str, optional
-        Name of the heatmap's channel; by default the only one, or the second of two, after the
-        background.
-    calibration : Path, optional
+    settings : mapping
+        As `DetectionSettings`.
+    calibration : str or None
         File of `parafovea calibrate`. Without it the files have no triage.
-    limits : mapping of str to float, optional
-        Where the risks low, intermediate and high begin, as for `risk_category`; needed with a
-        calibration.
-    seconds : callable, optional
-        Asked at the end how long the scan took, for the summary; a rerun gives other bytes then.
+    limits : mapping of str to float
+        Where the risks low, intermediate and high begin, as for `risk_category`; not read without
+        a calibration.
+    clock : Clock, optional
+        Gives the timestamp of the files and the duration in their summary, so that a rerun gives
+        other bytes. Without it the timestamp is `stated_time` and there is no duration.
 
     Returns
     -------
     Detections
-        What the files say.
+        The content of the files.
 
     Raises
     ------
     CalibrationError
-        If the calibration cannot be read or belongs to another model, or the limits are none.
+        If the calibration cannot be read or belongs to another model, or the limits are invalid.
     SourceError
-        If the scan cannot be read, is no CT in Hounsfield units, or has no body in it.
+        If the scan cannot be read, is not a CT in Hounsfield units, or shows no body.
     StoreError
-        If the prediction is missing, damaged or has no such channel.
+        If the prediction is missing, damaged or has more than one heatmap.
     VoxelError
-        If a value of the heatmap is no probability.
+        If a value of the heatmap is not a probability.
     """
-    heatmap = open_heatmap(prediction, channel)
+    chosen = DetectionSettings.model_validate(settings)
+    heat = open_heatmap(prediction)
     stated = open_stored(prediction).attributes.get("model")
     made: Mapping[str, object] = stated if isinstance(stated, Mapping) else {}
     score = None
     if calibration is not None:
         owned = made.get("sha256")
         known = None if owned is None else str(owned)
-        score = triage_score(read_calibration(calibration, model_sha256=known), limits or {})
+        score = triage_score(read_calibration(Path(calibration), model_sha256=known), limits)
     with unchanged(source) as check:
-        scan = open_scan(source, metadata=metadata, folder=folder, grid=heatmap.grid)
+        scan = open_scan(source, metadata=metadata, grid=heat.grid)
         check_hounsfield(source, scan_values(scan.read, scan.grid, np.dtype(scan.array.dtype)))
-        candidates = select_candidates(heatmap, settings)
-        outside = 0 if settings.body_filter.enabled else None
-        found: tuple[Detection, ...] = ()
-        if candidates:
-            seen = BodyView.of(scan.read, scan.grid, affine=scan.affine)
-            if settings.body_filter.enabled:
-                inside = within_body(candidates, heatmap.grid, seen.body)
-                outside = len(candidates) - len(inside)
-                candidates = inside
-            found = describe_candidates(
-                candidates,
-                heatmap,
-                Volume(scan.read, scan.grid),
-                seen,
-                affine=scan.affine,
-                threshold=settings.peak_detection.threshold,
-                score=score,
-            )
+        found, outside = _found(heat, scan, chosen, score)
         document = Detections(
-            scan_id=scan_id,
-            model=model or str(made.get("name") or "unknown"),
-            timestamp=timestamp,
+            scan_id=sample,
+            model=str(made.get("name") or "unknown"),
+            timestamp=stated_time() if clock is None else clock.timestamp,
             metadata=_metadata(scan.grid),
             detections=found,
             summary=summarize(
                 found,
                 triaged=score is not None,
                 outside_body=outside,
-                seconds=None if seconds is None else seconds(),
+                seconds=None if clock is None else clock.seconds(),
             ),
         )
         check()
-    if heatmap_output is not None:
+    if heatmap is not None:
         space = ScanSpace(scan.grid, scan.affine)
-        write_heatmap(heatmap_output, heatmap.read, heatmap.grid, space=space)
-    write_detections(document, json_output, csv_output)
-    _LOG.info("%s: %d detections", scan_id, len(found))
+        write_heatmap(heatmap, heat.read, heat.grid, space=space)
+    write_detections(document, detections, table)
+    _LOG.info("%s: %d detections", sample, len(found))
     if outside:
-        _LOG.info("%s: %d candidates outside of the body are left out", scan_id, outside)
+        _LOG.info("%s: %d candidates outside of the body are left out", sample, outside)
     return document
 
 
+def _found(
+    heat: Volume, scan: Source, settings: DetectionSettings, score: Score | None
+) -> tuple[tuple[Detection, ...], int | None]:
+    """Return the detections, and how many candidates lie outside of the body, if that is asked."""
+    candidates = select_candidates(heat, settings)
+    outside = 0 if settings.body_filter.enabled else None
+    if not candidates:
+        return (), outside
+    seen = BodyView.of(scan.read, scan.grid, affine=scan.affine)
+    if settings.body_filter.enabled:
+        inside = within_body(candidates, heat.grid, seen.body)
+        outside = len(candidates) - len(inside)
+        candidates = inside
+    found = describe_candidates(
+        candidates,
+        heat,
+        Volume(scan.read, scan.grid),
+        seen,
+        affine=scan.affine,
+        threshold=settings.peak_detection.threshold,
+        score=score,
+    )
+    return found, outside
+
+
 def triage_score(calibration: Calibration, limits: Mapping[str, float]) -> Score:
-    """Return what gives candidates their triage: the calibrated probability and its category.
+    """Return the function that gives candidates their calibrated probability and its category.
 
     Parameters
     ----------
@@ -187,14 +183,14 @@ def triage_score(calibration: Calibration, limits: Mapping[str, float]) -> Score
     Raises
     ------
     CalibrationError
-        If the limits cannot be right.
+        If the limits are invalid.
     """
     unknown = [name for name in limits if name not in get_args(RiskCategory)]
     if unknown:
         raise CalibrationError(
             f"triage.limits names the risk {unknown[0]!r}: use {', '.join(get_args(RiskCategory))}"
         )
-    # before there is a candidate to tell
+    # so that wrong limits fail even without a candidate
     risk_category(0.0, limits)
 
     def score(table: pd.DataFrame) -> Sequence[Triage]:
@@ -210,30 +206,34 @@ def triage_score(calibration: Calibration, limits: Mapping[str, float]) -> Score
     return score
 
 
-def write_detections(document: Detections, json_output: Path, csv_output: Path) -> None:
+def write_detections(document: Detections, detections: Path, table: Path) -> None:
     """Write both files of detections, each whole or not at all."""
-    with replacing(json_output) as json_path, replacing(csv_output) as csv_path:
+    with replacing(detections) as json_path, replacing(table) as csv_path:
         json_path.write_text(detections_json(document), encoding="utf-8", newline="\n")
         csv_path.write_text(detections_csv(document), encoding="utf-8", newline="\n")
 
 
-def open_heatmap(prediction: Path, channel: str | None = None) -> Volume:
-    """Open one channel of a prediction as a heatmap in millimetres.
+def open_heatmap(prediction: Path) -> Volume:
+    """Open the one heatmap of a prediction in millimetres.
 
     Parameters
     ----------
     prediction : Path
-        Store of (channel, z, y, x) floating-point values.
-    channel : str, optional
-        As for `detect_nodules`.
+        Store of (channel, z, y, x) floating-point values: a heatmap, or a background and one.
 
     Raises
     ------
     StoreError
-        If the prediction is missing, damaged or has no such channel.
+        If the prediction is missing, damaged or has more than one heatmap.
     """
     stored = open_stored(prediction)
-    index = _channel(stored, prediction, channel)
+    names = stored.channels or ()
+    if len(names) not in (1, 2):
+        raise StoreError(
+            f"{prediction} has {len(names)} channels ({', '.join(names) or 'without names'}), not "
+            "one heatmap: predict with a model of kind detection and one class"
+        )
+    index = len(names) - 1
 
     def read(box: Box) -> np.ndarray:
         # A slice, not a number: zarrs reads a box within a chunk of several channels only so.
@@ -242,24 +242,11 @@ def open_heatmap(prediction: Path, channel: str | None = None) -> Volume:
     return Volume(read, stored.grid.converted("millimeter"))
 
 
-def _channel(stored: Stored, prediction: Path, channel: str | None) -> int:
-    names = stored.channels or ()
-    if channel is None and len(names) in (1, 2):
-        return len(names) - 1
-    if channel is not None and channel in names:
-        return names.index(channel)
-    wanted = "one heatmap" if channel is None else f"channel {channel!r}"
-    raise StoreError(
-        f"{prediction} has no {wanted}: its channels are {', '.join(names) or 'none'}; name one of "
-        "them, or predict with a model of kind detection"
-    )
-
-
-def open_scan(source: str, *, metadata: str, folder: Path, grid: Grid) -> Source:
+def open_scan(source: str, *, metadata: str, grid: Grid) -> Source:
     """Open the scan that a heatmap of this grid was predicted from."""
     return open_source(
         source,
-        metadata=parse_metadata(metadata, folder=folder),
+        metadata=parse_metadata(metadata, folder=Path()),
         finer_than=grid.spacing,
         unit=grid.unit,
     )

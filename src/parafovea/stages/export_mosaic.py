@@ -17,7 +17,7 @@ from parafovea.formats.geo.cog import write_cog
 from parafovea.formats.geo.geotiff import RECORD
 from parafovea.formats.geo.raster import Raster, open_raster
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
-from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import resample_box
 from parafovea.quality.tiles.mosaic_blocks import MosaicBlocks
@@ -37,13 +37,13 @@ Floats = NDArray[np.float32]
 
 
 def export_mosaic(
-    source: str,
     volume: Path,
     prediction: Path,
-    output: Path,
+    mosaic: Path,
     tiles: Path,
     quarantine: Path,
     *,
+    source: str,
     metadata: str = "",
 ) -> None:
     """Write the refined bands of a mosaic on its own pixel grid, block by block.
@@ -55,11 +55,9 @@ def export_mosaic(
 
     Parameters
     ----------
-    source : str
-        GeoTIFF, as in the sample sheet.
     volume, prediction : Path
         As `resample_volume` and `blend_shards` wrote them.
-    output : Path
+    mosaic : Path
         Cloud-optimized GeoTIFF to write: (band, y, x) float32 in [0, 1], NaN where the source has
         no measurement; in the source's CRS, transform and size. Its tag `PARAFOVEA` is JSON that
         says what made it.
@@ -78,29 +76,29 @@ def export_mosaic(
     """
     said = parse_metadata(metadata, folder=Path())
     with unchanged(source) as check:
-        mosaic = _Mosaic(source, open_stored(volume), open_stored(prediction), said)
-        raster = mosaic.raster
-        made = mosaic.record()
+        refined = _RefinedMosaic(source, open_stored(volume), open_stored(prediction), said)
+        raster = refined.raster
+        made = refined.record()
         write_cog(
-            output,
-            mosaic.blocks(),
-            shape=(len(mosaic.bands), *raster.shape[1:]),
+            mosaic,
+            refined.blocks(),
+            shape=(len(refined.bands), *raster.shape[1:]),
             crs=raster.crs,
             transform=raster.transform,
             nodata=float("nan"),
-            descriptions=mosaic.bands,
+            descriptions=refined.bands,
             tags={
                 "TIFFTAG_SOFTWARE": f"parafovea {__version__}",
                 RECORD: json.dumps(made, sort_keys=True),
             },
         )
         check()
-    mosaic.counted.write(
-        tiles, quarantine, raster=raster, output=output, input_sha256=made["source"]["sha256"]
+    refined.counted.write(
+        tiles, quarantine, raster=raster, output=mosaic, input_sha256=made["source"]["sha256"]
     )
 
 
-class _Mosaic:
+class _RefinedMosaic:
     """A mosaic and what was predicted of it."""
 
     def __init__(
@@ -118,7 +116,7 @@ class _Mosaic:
         self.counted = MosaicBlocks.of(self.raster.shape[1:], **self._conditions())
 
     def _conditions(self) -> dict[str, Any]:
-        """Return month and biome, and which of them nobody stated."""
+        """Return month and biome, and which of them are defaults."""
         known = self._volume.attributes.get("conditions") or {}
         names = ("month", "biome")
         values = {name: known[name][0] if name in known else "" for name in names}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from parafovea.backbones import load_backbone
 from parafovea.backbones.views import NO_MARGIN, View, block_count, token_blocks, token_box
-from parafovea.geometry.grid import Shape, Vector, shape3
+from parafovea.geometry.grid import shape3, vector3
 from parafovea.geometry.symmetry import Symmetry, require_fit
-from parafovea.models.context_alignment import surroundings
+from parafovea.models.context_alignment import context_margin
 from parafovea.runtime.devices import choose_device
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import BackboneSpec
@@ -24,13 +26,13 @@ logger = logging.getLogger(__name__)
 
 def extract_features(
     volume: Path,
-    output: Path,
+    features: Path,
     *,
-    spacing: Vector,
-    backbone: BackboneSpec,
+    spacing: Sequence[float],
+    backbone: BackboneSpec | Mapping[str, Any],
     dimensions: int,
     augmentation: str = "",
-    concentric_window: Shape | None = None,
+    concentric_window: Sequence[int] | None = None,
 ) -> None:
     """Write a backbone's features of the volume, seen at a spacing of one's own.
 
@@ -38,19 +40,19 @@ def extract_features(
     ----------
     volume : Path
         Normalized volume, as `resample_volume` wrote it.
-    output : Path
+    features : Path
         OME-Zarr to write: (feature, z, y, x) float16 on the token grid.
-    spacing : tuple of float
+    spacing : sequence of float
         Voxel size of the view along z, y, x, in the volume's unit. The volume's own for local
         features, coarser for context.
-    backbone : BackboneSpec
-        Which backbone, with its arguments.
+    backbone : mapping
+        Which backbone, with its arguments: the fields of `BackboneSpec`.
     dimensions : {2, 3}
         Whether the backbone may look along z.
     augmentation : str
         Mirrored or turned view of the volume that the backbone sees, such as `flip_x`; the volume
         as it is where empty. The tokens lie on a grid of that view's own axes.
-    concentric_window : tuple of int, optional
+    concentric_window : sequence of int, optional
         Voxels of a window along z, y, x for concentric context: features then reach beyond the
         volume, mirrored at its border, as far as such windows look.
 
@@ -61,6 +63,8 @@ def extract_features(
     ModelError
         If the backbone's weights or arguments are wrong.
     """
+    spacing, backbone = vector3(spacing), BackboneSpec.model_validate(backbone)
+    window = None if concentric_window is None else shape3(concentric_window)
     source = open_stored(volume)
     if augmentation:
         require_fit(augmentation, spacing, dimensions=dimensions)
@@ -75,8 +79,8 @@ def extract_features(
     )
     view = View(source, source.grid.resampled(spacing))
     margin = NO_MARGIN
-    if concentric_window is not None:
-        margin = surroundings(source.grid, spacing, concentric_window)
+    if window is not None:
+        margin = context_margin(source.grid, spacing, window)
     box_of_tokens = token_box(view, model, margin=margin)
     tokens = view.grid.coarsened(model.stride).crop(box_of_tokens)
     blocks = block_count(view, model, margin=margin)
@@ -89,7 +93,7 @@ def extract_features(
             "fingerprint": model.fingerprint,
             "view_spacing": list(spacing),
             **({"augmentation": augmentation} if augmentation else {}),
-            "concentric_window": None if concentric_window is None else list(concentric_window),
+            "concentric_window": None if window is None else list(window),
             "bytes_per_voxel": round(
                 2 * len(model.channels) * math.prod(tokens.shape) / source.grid.size, 3
             ),
@@ -97,7 +101,7 @@ def extract_features(
         volume=source.attributes,
     )
     with create(
-        output,
+        features,
         tokens,
         dtype=np.float16,
         channels=model.channels,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
 from parafovea.errors import ModelError
 from parafovea.inference.augmentation_views import AugmentedInputs, AugmentedPredictor
@@ -26,42 +27,48 @@ from parafovea.settings.recipe import Overrides
 
 logger = logging.getLogger(__name__)
 
-_NONE = Overrides()
+_NONE: Mapping[str, Any] = {}
 
 
 def infer_shard(
-    inputs: ModelInputs,
-    model: Path,
-    output: Path,
+    volume: Path,
+    features: Path,
+    context: Path | None = None,
     *,
+    sums: Path,
+    view_features: Sequence[Path] = (),
+    view_contexts: Sequence[Path] = (),
+    model: str | Path,
     shard: int,
-    settings: InferenceSettings,
-    overrides: Overrides = _NONE,
-    views: Sequence[ModelInputs] = (),
+    settings: InferenceSettings | Mapping[str, Any],
+    overrides: Overrides | Mapping[str, Any] = _NONE,
 ) -> None:
     """Predict one shard's windows and write their weighted sums.
 
-    Where memory runs out, the shard is computed anew with half the batch, and at last on the CPU,
+    Where memory runs out, the shard is computed again with half the batch, and at last on the CPU,
     in the precision that was chosen first: see `inference.memory`. Where the statistics of batches
     count, it goes to the CPU at once.
 
     Parameters
     ----------
-    inputs : ModelInputs
-        The sample's volume and features.
-    model : Path
-        Model folder.
-    output : Path
+    volume, features : Path
+        The sample's normalized volume, and its local features.
+    context : Path or None
+        Its context features, where the model sees context.
+    sums : Path
         Zarr to write: (class, z, y, x) int64, weight times probability in fixed point, over the
         voxels that the shard's windows touch. Of a detection, windows without body are left out.
+    view_features, view_contexts : sequence of Path
+        Features and context of each augmented view, in the order of `settings.tta`.
+    model : str or Path
+        Model folder.
     shard : int
         Which shard, from 1 to the number that `settings` asks for.
-    settings : InferenceSettings
-        Windows, blending and precision.
-    overrides : Overrides
-        Properties of the model that the inputs were made with others of, on purpose.
-    views : sequence of ModelInputs
-        The inputs of each augmented view, in the order of `settings.tta`.
+    settings : mapping
+        Windows, blending and precision: the fields of `InferenceSettings`.
+    overrides : mapping
+        Properties of the model that the inputs were made with others of, on purpose: the fields of
+        `Overrides`.
 
     Raises
     ------
@@ -79,18 +86,19 @@ def infer_shard(
     MissingExtraError
         If the engine is not installed.
     """
-    spec, network = load_model(model)
-    require_cacheable(spec, str(model))
-    if [view.augmentation for view in views] != list(settings.tta):
-        raise ModelError(
-            f"inputs are there for the views {[view.augmentation for view in views]}, but "
-            f"inference.tta is {list(settings.tta)}: run extract_features for each"
-        )
+    settings = InferenceSettings.model_validate(settings)
+    overrides = Overrides.model_validate(overrides)
+    folder = Path(model)
+    spec, network = load_model(folder)
+    require_cacheable(spec, str(folder))
     recipe = spec.model_copy(update=overrides.given)
-    opened = SampleInputs(inputs, recipe)
-    augmented = [AugmentedInputs(SampleInputs(view, recipe)) for view in views]
+    opened = SampleInputs(ModelInputs(volume, features, context), recipe)
+    augmented = [
+        AugmentedInputs(SampleInputs(view, recipe))
+        for view in _views(volume, view_features, view_contexts, settings.tta)
+    ]
     share = Shard.of(opened, spec, settings, number=shard)
-    if spec.kind == "detection" and settings.skip_empty:
+    if spec.skips_empty and settings.skip_empty:
         body = stored_body(opened.volume)
         share = replace(share, wanted=windows_with_body(share.layout, opened.grid, body))
         empty = share.part.size - share.count
@@ -138,15 +146,30 @@ def infer_shard(
             ),
         )
         with open_sums(
-            output,
+            sums,
             share,
             dtype=dtype,
             engine=engine,
             overrides=overrides,
             execution=execution,
-        ) as sums:
+        ) as written:
             for box, probabilities in tracked(windows, count, "windows"):
-                sums.add(box, probabilities)
+                written.add(box, probabilities)
 
     # With the statistics of batches, a smaller batch would be another result.
     run_within_memory(compute, Execution(device, batch_size), halving=settings.do_eval)
+
+
+def _views(
+    volume: Path, features: Sequence[Path], contexts: Sequence[Path], names: Sequence[str]
+) -> list[ModelInputs]:
+    """Return the inputs of each augmented view."""
+    if len(features) != len(names) or len(contexts) not in (0, len(names)):
+        raise ModelError(
+            f"features of {len(features)} and context of {len(contexts)} augmented views are "
+            f"given, but inference.tta is {list(names)}: run extract_features for each"
+        )
+    return [
+        ModelInputs(volume, tokens, context, name)
+        for tokens, context, name in zip_longest(features, contexts, names)
+    ]

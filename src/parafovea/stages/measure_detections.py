@@ -14,8 +14,8 @@ import pandas as pd
 from parafovea.errors import SourceError, StoreError
 from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.missing_chunks import unchanged
 from parafovea.formats.source import Source
+from parafovea.formats.source_changes import unchanged
 from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import Box
 from parafovea.geometry.scan_space import ScanSpace
@@ -25,6 +25,7 @@ from parafovea.postprocess.detection.detection_files import (
     load_detections,
 )
 from parafovea.quality import metrics
+from parafovea.quality.detections.detection_metrics import DETECTION_PATHS
 from parafovea.quality.detections.mask_findings import mask_findings
 from parafovea.quality.detections.scan_score import (
     ScanScore,
@@ -41,7 +42,7 @@ from parafovea.quality.quality_files import (
     quality_table,
     skipped_share,
 )
-from parafovea.settings.quality import Limit
+from parafovea.settings.quality import QualitySettings
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import Stored, open_stored, replacing
 
@@ -52,14 +53,13 @@ _SLAB = 2**24
 def measure_detections(
     detections: Path,
     prediction: Path,
-    json_output: Path,
-    table_output: Path,
+    quality: Path,
+    table: Path,
     *,
     source: str,
     truth: str | None,
     metadata: str = "",
-    folder: Path = Path(),
-    limits: Mapping[str, Limit],
+    limits: Mapping[str, Any],
 ) -> None:
     """Measure the detections of a scan and write the numbers as JSON and as a table.
 
@@ -69,26 +69,25 @@ def measure_detections(
         JSON file of `detect_nodules`.
     prediction : Path
         Store with the heatmap, and with the record of where it comes from.
-    json_output : Path
-        Metrics, nested (`metrics`), the judged limits (`limits`), whether all hold (`passed`),
-        what made them (`provenance`), as `measure_quality` writes them; with truth also the
-        `nodules` and the `hits`: which detection is on which nodule, and how far from its centre;
-        and the ids of the `false_positives`.
-    table_output : Path
-        Columns metric, value, minimum, maximum, passed; what is not defined is empty.
+    quality : Path
+        JSON to write: metrics, nested (`metrics`), the judged limits (`limits`), whether all hold
+        (`passed`), what made them (`provenance`), as `measure_quality` writes them; with truth
+        also the `nodules` and the `hits`: which detection is on which nodule, and how far from its
+        centre; and the ids of the `false_positives`.
+    table : Path
+        TSV to write, with the columns metric, value, minimum, maximum, passed; what is not defined
+        is empty.
     source : str
         The scan, as in the sample sheet, for messages.
     truth : str or None
         A table of nodules (.csv, .tsv or .txt) as LUNA16 has them, of this scan or of many; see
-        `scan_findings`, which also tells how it says that a scan has none. Or a mask on any grid:
-        where it holds several values each is a nodule, where it holds one its pieces are.
+        `scan_findings`, also for a scan without any. Or a mask on any grid: where it holds several
+        values each is a nodule, where it holds one its pieces are.
     metadata : str
         The sheet's `metadata` of the sample: `series` names the scan in a table; `objects` is a
         mask whose values are nodules, and takes the place of a mask in `truth`.
-    folder : Path
-        Folder that relative paths count from.
-    limits : mapping of str to Limit
-        Acceptable range by metric name.
+    limits : mapping
+        Acceptable range by metric name, as `quality.limits` of the config.
 
     Raises
     ------
@@ -101,7 +100,8 @@ def measure_detections(
     TableError
         If the table is wrong, or does not name the scan.
     """
-    metrics.check_limits(limits, (), (), kind="detection")
+    ranges = QualitySettings.model_validate({"limits": limits}).limits
+    metrics.check_limits(ranges, DETECTION_PATHS)
     document, stored = load_detections(detections), open_stored(prediction)
     made = stored.attributes
     values: dict[metrics.Path, Value] = _counts(document)
@@ -110,16 +110,16 @@ def measure_detections(
     score, facts = None, None
     if truth is not None:
         scan = _scan(stored, prediction)
-        series = parse_metadata(metadata, folder=folder).series or str(made["source"]["series"])
+        series = parse_metadata(metadata, folder=Path()).series or str(made["source"]["series"])
         try:
-            findings, facts = _findings(truth, scan, series, metadata=metadata, folder=folder)
+            findings, facts = _findings(truth, scan, series, metadata=metadata)
         except Exception as error:
             error.add_note(f"for the truth of {source}")
             raise
         score = score_scan(candidates_frame(document), findings)
         values |= score.values
-    every = {path: values.get(path) for path in metrics.DETECTION}
-    judged = metrics.judge(every, limits)
+    every = {path: values.get(path) for path in DETECTION_PATHS}
+    judged = metrics.judge(every, ranges)
     provenance = record(
         "measure_detections",
         **lineage(made),
@@ -130,7 +130,7 @@ def measure_detections(
     )
     text = quality_json(every, judged, provenance, **_outcome(score))
     with ExitStack() as stack:
-        for path, content in ((json_output, text), (table_output, quality_table(judged))):
+        for path, content in ((quality, text), (table, quality_table(judged))):
             partial = stack.enter_context(replacing(path))
             partial.write_text(content, encoding="utf-8", newline="\n")
 
@@ -167,7 +167,7 @@ def _scan(stored: Stored, prediction: Path) -> ScanSpace:
 
 
 def _findings(
-    truth: str, scan: ScanSpace, series: str, *, metadata: str, folder: Path
+    truth: str, scan: ScanSpace, series: str, *, metadata: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the nodules of the scan, and what the record says of their source."""
     if truth.lower().endswith(TABLE_SUFFIXES):
@@ -176,10 +176,10 @@ def _findings(
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         facts: dict[str, Any] = {"table": path.name, "series": series, "sha256": digest}
     else:
-        objects = open_truth_objects(metadata, folder=folder)
-        mask = objects or open_truth(truth, metadata=metadata, folder=folder)
+        objects = open_truth_objects(metadata)
+        mask = objects or open_truth(truth, metadata=metadata)
         if mask is None:
-            raise SourceError(f"{truth} is no truth: give a table or a mask")
+            raise SourceError(f"{truth} is not a truth: give a table or a mask")
         with unchanged(mask.path) as check:
             findings = _of_mask(mask, scan, labelled=True if objects else None)
             check()
@@ -195,7 +195,7 @@ def _of_mask(mask: Source, scan: ScanSpace, *, labelled: bool | None) -> pd.Data
     values = _whole_numbers(mask)
     affine = mask.affine
     if affine is None:
-        # the mask lies in the world of the scan's grid
+        # the mask is in the world of the scan's grid
         corner, step = np.zeros(3), np.eye(3)
         places = scan.world_of_grid(np.stack([corner, *step]), mask.grid)
         lps = np.eye(4)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import StoreError
-from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.source_changes import unchanged
+from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import AXES
 from parafovea.quality import metrics
 from parafovea.quality.metrics import Value
@@ -18,6 +19,7 @@ from parafovea.quality.quality_files import (
     quality_table,
 )
 from parafovea.quality.segmentation.comparison import compare_with_truth
+from parafovea.quality.segmentation.segmentation_metrics import segmentation_paths
 from parafovea.quality.segmentation.uncertainty import profile_probabilities, seam_energy
 from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
 from parafovea.settings.quality import Limit
@@ -29,12 +31,12 @@ def measure_quality(
     prediction: Path,
     classes: Path,
     objects: Path,
-    json_output: Path,
-    tsv_output: Path,
+    quality: Path,
+    table: Path,
     *,
-    truth: TruthSource | None,
-    truth_objects: TruthSource | None,
-    limits: Mapping[str, Limit],
+    truth: str | None,
+    metadata: str = "",
+    limits: Mapping[str, Limit | Mapping[str, Any]],
 ) -> None:
     """Measure one sample and write its numbers as JSON and as a table.
 
@@ -46,24 +48,27 @@ def measure_quality(
         Store of the class probabilities, with the record of their `blending`.
     classes, objects : Path
         Stores that `segment_objects` wrote.
-    json_output : Path
+    quality : Path
         Metrics, nested (`metrics`), the judged limits (`limits`), whether all hold (`passed`),
         and what made them (`provenance`). What is not defined is null.
-    tsv_output : Path
-        Columns metric, value, minimum, maximum, passed; what is not defined is empty.
-    truth : TruthSource or None
-        True class indices.
-    truth_objects : TruthSource or None
-        True object ids; without it, the connected components of the true classes.
-    limits : mapping of str to Limit
-        Acceptable range by metric name.
+    table : Path
+        Tab-separated: columns metric, value, minimum, maximum, passed; what is not defined is
+        empty.
+    truth : str or None
+        Where the true class indices are, as in the sample sheet.
+    metadata : str
+        The sheet's `metadata` of the sample. It may name true object ids; without them, objects
+        are the connected components of the true classes.
+    limits : mapping of str to mapping
+        Acceptable range by metric name: the fields of `Limit`.
 
     Raises
     ------
     ConfigError
         If a limit is on a metric that does not exist.
     SourceError
-        If the truth covers another part of the world or holds values that are no labels.
+        If the truth cannot be read, covers another part of the world or holds values that are no
+        labels.
     StoreError
         If a result of an earlier stage is missing or incomplete.
     """
@@ -71,7 +76,9 @@ def measure_quality(
     names = probabilities.channels or ()
     connectivity, instances = _segmentation(object_store, names, objects)
     counted = [names[index] for index in instances]
-    metrics.check_limits(limits, names, counted)
+    paths = segmentation_paths(names, counted)
+    ranges = {name: Limit.model_validate(each) for name, each in limits.items()}
+    metrics.check_limits(ranges, paths)
     for stored, path in ((class_store, classes), (object_store, objects)):
         if stored.grid != probabilities.grid:
             raise StoreError(
@@ -80,19 +87,21 @@ def measure_quality(
             )
     grid = probabilities.grid
     marks = _own_marks(probabilities, prediction) | memory_marks(probabilities.attributes)
-    with unchanged(*[each.path for each in (truth, truth_objects) if each is not None]) as check:
+    labels = open_truth(truth, metadata=metadata)
+    true_objects = open_truth_objects(metadata)
+    with unchanged(*[each.path for each in (labels, true_objects) if each is not None]) as check:
         measured = marks | compare_with_truth(
             class_store,
             object_store,
-            truth=None if truth is None else SampledTruth(truth, grid, classes=len(names)),
-            truth_objects=None if truth_objects is None else SampledTruth(truth_objects, grid),
+            truth=None if labels is None else SampledTruth(labels, grid, classes=len(names)),
+            truth_objects=None if true_objects is None else SampledTruth(true_objects, grid),
             names=names,
             instances=instances,
             connectivity=connectivity,
         )
         check()
-    values = {path: measured.get(path) for path in metrics.metric_paths(names, counted)}
-    judged = metrics.judge(values, limits)
+    values = {path: measured.get(path) for path in paths}
+    judged = metrics.judge(values, ranges)
     provenance = record(
         "measure_quality",
         **lineage(object_store.attributes),
@@ -100,10 +109,10 @@ def measure_quality(
         blending=probabilities.attributes["blending"],
         execution=probabilities.attributes.get("execution"),
         grid=grid.to_dict(),
-        truth=_grid_record(truth),
-        truth_objects=_grid_record(truth_objects),
+        truth=_grid_record(labels),
+        truth_objects=_grid_record(true_objects),
     )
-    with replacing(json_output) as json_path, replacing(tsv_output) as tsv_path:
+    with replacing(quality) as json_path, replacing(table) as tsv_path:
         json_path.write_text(quality_json(values, judged, provenance), encoding="utf-8")
         tsv_path.write_text(quality_table(judged), encoding="utf-8")
 

@@ -13,7 +13,7 @@ from parafovea.storage.store import replacing
 
 
 def plot_context_study(
-    scores: Sequence[Path], table: Path, figures: Sequence[Path], *, ratio: int
+    scores: Sequence[Path], table: Path, svg: Path, pdf: Path, png: Path, *, ratio: int
 ) -> None:
     """Write means and spread over seeds, and the figure of them.
 
@@ -23,14 +23,14 @@ def plot_context_study(
         TSV files of `score_model`, one a model, with the columns fusion, ratio and seed.
     table : Path
         TSV to write, as of `parafovea.report.study.study_table`.
-    figures : sequence of Path
-        SVG, PDF or PNG files to write.
+    svg, pdf, png : Path
+        Figures to write, in these formats.
     ratio : int
         Context spacing over local spacing where fusions are compared.
     """
     lines = pd.concat([pd.read_csv(path, sep="\t") for path in scores], ignore_index=True)
     with ExitStack() as stack:
-        drawn = {stack.enter_context(replacing(path)): path.suffix for path in figures}
+        drawn = {stack.enter_context(replacing(path)): path.suffix for path in (svg, pdf, png)}
         draw_study(lines, drawn, ratio=ratio)
         partial = stack.enter_context(replacing(table))
         study_table(lines).to_csv(partial, sep="\t", index=False, float_format="%.4f")

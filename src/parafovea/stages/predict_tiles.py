@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.tiles import TileFile, TileOptions, list_tiles
-from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_ledger
-from parafovea.formats.tiles.results import Maker, write_result
+from parafovea.formats.metadata import TileOptions, parse_metadata
+from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_share
+from parafovea.formats.tiles.results import BAND_FORM, CLASS_FORM, Maker, write_result
+from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 from parafovea.inference.engines import choose_engine
 from parafovea.inference.memory import Execution, run_within_memory
 from parafovea.inference.prefetch import Behind, Buckets, read_ahead
@@ -28,6 +28,7 @@ from parafovea.runtime.devices import choose_device, choose_dtype
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
+from parafovea.storage.layout import SampleResults
 
 logger = logging.getLogger(__name__)
 
@@ -51,15 +52,17 @@ class TileCounts:
     predicted : int
         Tiles that were predicted and written.
     finished : int
-        Tiles whose result was there before.
+        Tiles that had a result before.
     quarantined : int
-        Tiles that are no good.
+        Invalid tiles.
     seconds : float
         From the first file to the last.
     model_seconds : float
         Of these, in features, context and network.
     fallbacks : list of str
         What did not fit memory, and what was done: a sentence each.
+    cpu_fallbacks : int
+        How often the CPU took over because a device had too little memory.
     """
 
     predicted: int = 0
@@ -68,11 +71,7 @@ class TileCounts:
     seconds: float = 0.0
     model_seconds: float = 0.0
     fallbacks: list[str] = field(default_factory=list)
-
-    @property
-    def cpu_fallbacks(self) -> int:
-        """How often the CPU took over, because a device had too little memory."""
-        return sum(text.endswith("CPU") for text in self.fallbacks)
+    cpu_fallbacks: int = 0
 
     @property
     def tiles_per_second(self) -> float:
@@ -81,42 +80,41 @@ class TileCounts:
 
 
 def predict_tiles(
-    source: Path,
-    model: Path,
-    folder: Path,
     ledger: Path,
     *,
+    source: str,
+    model: str,
     metadata: str = "",
-    settings: InferenceSettings,
-    shard: int = 1,
-    shards: int = 1,
+    settings: InferenceSettings | Mapping[str, Any],
+    shard: int,
     overwrite: bool = False,
     code: str = "",
 ) -> TileCounts:
     """Predict the tiles of a folder that are not finished yet.
 
-    Tiles of one size share batches. A tile that cannot be read, or has no place in the model, is
-    noted with its reason, and the others go on. Nothing is written for it.
+    Tiles of one size share batches. A tile that cannot be read, or does not fit the model, is
+    listed with the reason, and the others go on. Nothing is written in its place.
 
     Parameters
     ----------
-    source : Path
-        Folder of tiles.
-    model : Path
-        Model folder.
-    folder : Path
-        Where `NAME.npz` and `NAME.json` of each result go, each whole.
     ledger : Path
-        Table to write when all is done: a row a tile, with its `status`, finished or quarantined.
+        Table to write when all is done, `shards/NUMBER.tsv` of the sample's folder: a row for each
+        tile, with its `status`, finished or quarantined. `NAME.npz` and `NAME.json` of each result
+        go to `tiles` of that folder, each whole.
+    source : str
+        Folder of tiles.
+    model : str
+        Model folder.
     metadata : str
-        The sheet's `metadata` of the sample: what is to be known of the files.
-    settings : InferenceSettings
-        Batch, precision, windows and blending.
-    shard, shards : int
-        Which share of the tiles, counted from 1, and of how many.
+        The sheet's `metadata` of the sample: how the files are to be read.
+    settings : mapping
+        As `InferenceSettings`: batch, precision, windows, blending; `shards` is the number of
+        shares, one where it is "auto".
+    shard : int
+        Which share of the tiles, counted from 1.
     overwrite : bool
-        Predict tiles anew that are finished: whole, by this model and these settings, from the
-        same input.
+        Predict finished tiles again: those whose result is complete, by this model and these
+        settings, from the same input.
     code : str
         Fingerprint of the code that predicts: tiles of other code are not finished.
 
@@ -133,21 +131,24 @@ def predict_tiles(
         If the folder holds no tiles, two of one name, or is that of the results.
     """
     started = time.perf_counter()
-    files = list_tiles(source)
-    if source.resolve() == folder.resolve():
+    folder = SampleResults(ledger.parent.parent).tiles
+    files = list_tiles(Path(source))
+    if Path(source).resolve() == folder.resolve():
         raise SourceError(
-            f"{source} is where the results go, which would be written over its tiles: choose "
+            f"{source} is the folder of the results, which would be written over its tiles: choose "
             "another folder for the results"
         )
+    chosen = InferenceSettings.model_validate(settings)
+    shards = 1 if chosen.shards == "auto" else chosen.shards
     mine = files[len(files) * (shard - 1) // shards : len(files) * shard // shards]
     options = parse_metadata(metadata, folder=Path()).tiles
     run = _Run(
-        files, model, folder, options=options, settings=settings, overwrite=overwrite, code=code
+        files, Path(model), folder, options=options, settings=chosen, overwrite=overwrite, code=code
     )
-    write_ledger(ledger, run.rows(mine))
+    write_share(ledger, run.rows(mine))
     counts = run.counts
     counts.seconds = time.perf_counter() - started
-    _tell(counts)
+    _log(counts)
     return counts
 
 
@@ -176,6 +177,8 @@ class _Run:
         self._model = self._on(self._execution)
         self._maker = Maker(
             kind=self._spec.kind,
+            # where a softmax makes the output, a pixel is of exactly one class
+            form=CLASS_FORM if self._spec.activation == "softmax" else BAND_FORM,
             model=str(model),
             weights_sha256=self._spec.weights_sha256,
             classes=self._spec.classes,
@@ -291,13 +294,14 @@ class _Run:
                 )
                 found.append(result)
 
-        before = self._execution.fallbacks
-        run_within_memory(compute, self._execution)
-        self.counts.fallbacks += self._execution.fallbacks[len(before) :]
+        before = self._execution
+        run_within_memory(compute, before)
+        self.counts.fallbacks += self._execution.fallbacks[len(before.fallbacks) :]
+        self.counts.cpu_fallbacks += self._execution.device != before.device
         return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _tell(counts: TileCounts) -> None:
+def _log(counts: TileCounts) -> None:
     """Log what became of the tiles."""
     done = counts.predicted + counts.finished
     logger.info(
@@ -317,7 +321,7 @@ def _tell(counts: TileCounts) -> None:
 
 
 def _bytes(file: TileFile) -> int:
-    """Return the size of a tile's file; 0 where that cannot be told, as its reading will say."""
+    """Return the size of a tile's file; 0 where it is unknown, which reading it will report."""
     try:
         return file.path.stat().st_size
     except OSError:
@@ -336,6 +340,6 @@ def _recorded(
 
 
 def _remove(folder: Path, name: str) -> None:
-    """Remove the result that an earlier run made of a tile that is no good now."""
+    """Remove the result that an earlier run made of a tile that is invalid now."""
     for ending in ("npz", "json"):
         (folder / f"{name}.{ending}").unlink(missing_ok=True)

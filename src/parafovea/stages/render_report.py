@@ -1,31 +1,48 @@
-"""Draw one sample's figures and write its page."""
+"""Stage render_report: one sample's figures and its page."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from parafovea.formats.truth import open_truth
 from parafovea.report.canvas import Drawing, styled
 from parafovea.report.charts import draw_sizes
 from parafovea.report.page import write_page
-from parafovea.report.planes import Voxels, choose_planes
-from parafovea.report.sample_results import SampleResults, read_objects
-from parafovea.report.segmentation.overlays import draw_overlays, view_planes
+from parafovea.report.planes import choose_planes
+from parafovea.report.sample_results import read_objects
+from parafovea.report.segmentation.overlays import draw_overlays, read_planes
 from parafovea.report.segmentation.probability_maps import draw_probabilities
-from parafovea.report.segmentation.sample_view import class_names, view_sample
+from parafovea.report.segmentation.sample_view import (
+    SegmentationResults,
+    class_names,
+    view_sample,
+)
+from parafovea.settings.report import ReportSettings
 from parafovea.storage.store import open_stored, replacing
+
+_DEFAULTS = ReportSettings()
 
 
 def render_report(
-    results: SampleResults,
+    volume: Path,
+    prediction: Path,
+    classes: Path,
+    objects: Path,
+    table: Path,
+    quality: Path,
+    metrics: Path,
     html: Path,
+    overlays: Path,
+    probabilities: Path,
+    sizes: Path,
     *,
-    figures: Path,
     sample: str,
+    truth: str | None = None,
+    metadata: str = "",
+    settings: ReportSettings | Mapping[str, Any] = _DEFAULTS,
     title: str | None = None,
-    slices: int = 3,
-    overlay_alpha: float = 0.45,
-    max_pixels: int = 900,
-    truth: Voxels | None = None,
 ) -> None:
     """Draw a sample's pictures and write a page that holds them.
 
@@ -33,63 +50,68 @@ def render_report(
 
     Parameters
     ----------
-    results : SampleResults
-        Where the files of the earlier stages lie.
+    volume, prediction : Path
+        Stores of the normalized volume and of the class probabilities.
+    classes, objects, table : Path
+        Stores and table that `segment_objects` wrote.
+    quality, metrics : Path
+        JSON and table that `measure_quality` wrote.
     html : Path
         Page to write; it needs no other file.
-    figures : Path
-        Folder to write `overlays.png`, `probabilities.png` and `sizes.png` to; replaced whole.
+    overlays, probabilities, sizes : Path
+        PNGs to write.
     sample : str
         Name of the sample.
+    truth : str or None
+        Where the true class indices are, as in the sample sheet.
+    metadata : str
+        The sheet's `metadata` of the sample.
+    settings : mapping
+        How much is drawn: the fields of `ReportSettings`.
     title : str, optional
         Heading of the page; the sample's name by default.
-    slices : int
-        XY planes shown, evenly spaced over the depth.
-    overlay_alpha : float
-        Opacity of the class colours, in [0, 1].
-    max_pixels : int
-        Longest side of a drawn plane.
-    truth : Voxels, optional
-        True classes, (z, y, x), on any grid of the same world.
 
     Raises
     ------
+    SourceError
+        If the truth cannot be read.
     StoreError
         If a result of an earlier stage is missing or damaged.
     """
-    with replacing(figures) as folder:
-        folder.mkdir()
-        drawings = _draw(
-            results,
-            folder,
-            slices=slices,
-            overlay_alpha=overlay_alpha,
-            max_pixels=max_pixels,
-            truth=truth,
-        )
+    settings = ReportSettings.model_validate(settings)
+    results = SegmentationResults(volume, prediction, classes, objects, table, quality, metrics)
+    with (
+        replacing(overlays) as overlay_file,
+        replacing(probabilities) as probability_file,
+        replacing(sizes) as size_file,
+    ):
+        files = (overlay_file, probability_file, size_file)
+        drawings = _draw(results, files, truth=truth, metadata=metadata, settings=settings)
         view = view_sample(results, drawings, sample=sample, title=title)
         write_page(html, "sample.html.jinja", view=view)
 
 
 def _draw(
-    results: SampleResults,
-    folder: Path,
+    results: SegmentationResults,
+    files: tuple[Path, Path, Path],
     *,
-    slices: int,
-    overlay_alpha: float,
-    max_pixels: int,
-    truth: Voxels | None,
+    truth: str | None,
+    metadata: str,
+    settings: ReportSettings,
 ) -> tuple[Drawing, ...]:
+    overlays, probabilities, sizes = files
     volume, prediction = open_stored(results.volume), open_stored(results.prediction)
+    labels = open_truth(truth, metadata=metadata)
     classes = class_names(prediction.channels)
+    slices, max_pixels = settings.slices, settings.max_pixels
     planes = choose_planes(volume.grid, slices, max_pixels)
-    views = view_planes(planes, volume, open_stored(results.classes), truth)
+    views = read_planes(planes, volume, open_stored(results.classes), labels)
     flat = choose_planes(prediction.grid, slices, max_pixels)
     middle = flat[sum(plane.axis == 0 for plane in flat) // 2]
     objects = read_objects(results.object_table)
     with styled():
         return (
-            draw_overlays(views, classes, folder / "overlays.png", alpha=overlay_alpha),
-            draw_probabilities(prediction, middle, classes, folder / "probabilities.png"),
-            draw_sizes(objects, classes, prediction.grid.unit, folder / "sizes.png"),
+            draw_overlays(views, classes, overlays, alpha=settings.overlay_alpha),
+            draw_probabilities(prediction, middle, classes, probabilities),
+            draw_sizes(objects, classes, prediction.grid.unit, sizes),
         )

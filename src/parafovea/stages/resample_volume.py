@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parafovea.formats import Source, open_source
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.missing_chunks import unchanged
-from parafovea.geometry.grid import Box, Vector
+from parafovea.formats.opening import open_source
+from parafovea.formats.source import Source
+from parafovea.formats.source_changes import unchanged
+from parafovea.geometry.grid import Box, vector3
 from parafovea.geometry.resample import resample_box
-from parafovea.preprocess.hounsfield import check_hounsfield
+from parafovea.preprocess.hounsfield import check_hounsfield as require_hounsfield
 from parafovea.preprocess.normalization import NonFinite, scan, value_map
 from parafovea.runtime.progress import tracked
-from parafovea.settings.recipe import Kind, Normalization
+from parafovea.settings.recipe import Normalization
 from parafovea.storage.provenance import record
 from parafovea.storage.store import create
 
@@ -28,50 +29,51 @@ SHARD = (64, 256, 256)
 
 
 def resample_volume(
-    source: str,
-    output: Path,
+    volume: Path,
     *,
+    source: str,
     metadata: str = "",
     folder: Path = Path(),
-    spacing: Vector,
+    spacing: Sequence[float],
     unit: str,
-    normalization: Normalization,
+    normalization: Normalization | Mapping[str, Any],
     nonfinite: NonFinite = "error",
     bands: Sequence[str] = (),
-    kind: Kind = "segmentation",
+    check_hounsfield: bool = False,
 ) -> None:
     """Write the source on the model's grid: anti-aliased down, linear up, normalized globally.
 
     Parameters
     ----------
-    source : str
-        Where the source is, as in the sample sheet.
-    output : Path
+    volume : Path
         OME-Zarr to write: ([band,] z, y, x), 0 to 1 where the normalization clips; float32 where
         there are bands, since reflectance counts in steps of 1e-4, else float16.
+    source : str
+        Where the source is, as in the sample sheet.
     metadata : str
         The sheet's `metadata` of the sample.
     folder : Path
         Folder that relative sidecar paths count from.
-    spacing : tuple of float
+    spacing : sequence of float
         Voxel size of the model's local view along z, y, x.
     unit : str
         Unit of `spacing`.
-    normalization : Normalization
-        The model's.
+    normalization : mapping
+        The model's: the fields of `Normalization`.
     nonfinite : "error" or float
         Refuse NaN and infinite voxels, or the source value to replace them by.
     bands : sequence of str
         Names of the model's input channels; empty for a volume of one channel.
-    kind : {"segmentation", "detection", "refinement"}
-        The model's. A detection in millimetres looks for the body in a CT, so that its source has
-        to be one: here a wrong file fails in seconds, and not after its inference.
+    check_hounsfield : bool
+        The source has to be a CT in Hounsfield units: a wrong file fails here in seconds, and not
+        after its inference.
 
     Raises
     ------
     SourceError
         If the source cannot be read or makes no sense, or is no CT where it has to be.
     """
+    spacing, normalization = vector3(spacing), Normalization.model_validate(normalization)
     with unchanged(source) as check:
         opened = open_source(
             source,
@@ -86,8 +88,8 @@ def resample_volume(
         statistics = scan(opened.read, grid, dtype, bands=len(opened.bands))
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
-        if kind == "detection" and unit == "millimeter":
-            check_hounsfield(source, statistics)
+        if check_hounsfield:
+            require_hounsfield(source, statistics)
         target = grid.resampled(spacing)
         logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
         attributes = record(
@@ -115,7 +117,7 @@ def resample_volume(
 
         stored = np.float32 if opened.bands else np.float16
         with create(
-            output,
+            volume,
             target,
             dtype=stored,
             channels=opened.bands or None,

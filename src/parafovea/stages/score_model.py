@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from parafovea.errors import ModelError
+from parafovea.kinds.reference import resolve
 from parafovea.models.model_json import read_spec
-from parafovea.quality.segmentation.comparison import prediction_confusion
-from parafovea.quality.segmentation.overlap import overlap_metrics
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored, replacing
-from parafovea.training.samples import OpenSample, TrainingSample
+from parafovea.training.objectives.objective import Objective
+from parafovea.training.samples import OpenSample, training_samples
 
 #: Windows in one call of the network: those of a study are small, and quick only together.
 BATCH = 16
 
+METRICS = ("iou", "precision", "recall")
+
 
 def score_model(
     model: Path,
-    output: Path,
+    volumes: Sequence[Path],
+    features: Sequence[Path],
+    contexts: Sequence[Path] = (),
     *,
-    samples: Sequence[TrainingSample],
+    scores: Path,
+    samples: Sequence[Mapping[str, str]],
     facts: Mapping[str, str | int],
+    objective: str,
 ) -> None:
     """Predict volumes and write the scores of each class, all volumes together.
 
@@ -35,36 +42,54 @@ def score_model(
     ----------
     model : Path
         Model folder.
-    output : Path
+    volumes, features, contexts : sequence of Path
+        The volumes, their features and, where the model sees context, theirs.
+    scores : Path
         TSV to write, a line for each class but the background: `facts`, class, iou, precision,
         recall.
-    samples : sequence of TrainingSample
-        Volumes with their features and truth.
+    samples : sequence of mapping
+        The name, truth and `metadata` of each volume.
     facts : mapping
         Columns that say which model this is.
+    objective : str
+        What the model has learned, which scores it: "package.module:name" of an `Objective`.
 
     Raises
     ------
     ModelError
-        If the model was made for other inputs.
+        If the model was made for other inputs, or predicts no classes.
     SourceError
         If a truth cannot be read or does not fit its volume.
     """
     spec = read_spec(model)
     settings = InferenceSettings(batch_size=BATCH)
-    confusion = np.zeros((len(spec.classes),) * 2, dtype=np.int64)
-    for sample in samples:
-        truth = OpenSample(sample, spec).truth
-        with tempfile.TemporaryDirectory(prefix="parafovea-") as folder:
-            shard, prediction = Path(folder) / "shard.zarr", Path(folder) / "prediction.zarr"
-            infer_shard(sample.inputs, model, shard, shard=1, settings=settings)
-            blend_shards([shard], prediction)
-            stored = open_stored(prediction)
-            confusion += prediction_confusion(stored, truth, len(spec.classes))
-    scores = overlap_metrics(confusion, spec.classes)
+    learned: type[Objective] = resolve(objective)
+    truths, predictions = {}, []
+    with tempfile.TemporaryDirectory(prefix="parafovea-") as folder:
+        for sample in training_samples(samples, volumes, features, contexts):
+            truths[sample.name] = OpenSample(sample, spec, learned).truth
+            sums, prediction = (
+                Path(folder) / f"{sample.name}.{end}" for end in ("sums.zarr", "prediction.zarr")
+            )
+            seen = sample.inputs
+            infer_shard(
+                seen.volume,
+                seen.features,
+                seen.context,
+                sums=sums,
+                model=model,
+                shard=1,
+                settings=settings,
+            )
+            blend_shards([sums], prediction)
+            shutil.rmtree(sums)
+            predictions.append(open_stored(prediction))
+        found = learned(spec, truths).volume_scores(predictions)
+    if not {f"iou.{name}" for name in spec.objects} <= found.keys():
+        raise ModelError(f"{model} predicts no classes: score a segmentation")
     rows = [
-        {**facts, "class": name, **{m: scores[m, name] for m in ("iou", "precision", "recall")}}
-        for name in spec.classes[1:]
+        {**facts, "class": name, **{m: found[f"{m}.{name}"] for m in METRICS}}
+        for name in spec.objects
     ]
-    with replacing(output) as partial:
+    with replacing(scores) as partial:
         pd.DataFrame(rows).to_csv(partial, sep="\t", index=False, float_format="%.6f")

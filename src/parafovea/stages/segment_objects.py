@@ -47,13 +47,13 @@ _SHARD = (PLANES, 256, 256)
 
 def segment_objects(
     prediction: Path,
-    classes_output: Path,
-    objects_output: Path,
-    table_output: Path,
+    classes: Path,
+    objects: Path,
+    table: Path,
     *,
     method: Method,
     connectivity: Connectivity = 26,
-    classes: Mapping[str, ClassSettings],
+    class_settings: Mapping[str, ClassSettings | Mapping[str, Any]],
     planes: int = PLANES,
 ) -> None:
     """Turn class probabilities into classes and objects.
@@ -65,25 +65,25 @@ def segment_objects(
     ----------
     prediction : Path
         Store of (class, z, y, x) probabilities in [0, 1]; the first class is the background.
-    classes_output : Path
+    classes : Path
         Store to write: (z, y, x) uint8 class indices.
-    objects_output : Path
+    objects : Path
         Store to write: (z, y, x) uint32 object ids, 1..n in scan order of their first voxels.
-    table_output : Path
+    table : Path
         Tab-separated table to write, a line an object: see `objects_frame`.
     method : {"argmax", "threshold"}
         How a voxel's class is chosen: see `classify`.
     connectivity : {6, 18, 26}
         Neighbours of a voxel.
-    classes : mapping of str to ClassSettings
-        Settings by class name; classes not named get the defaults.
+    class_settings : mapping of str to mapping
+        The fields of `ClassSettings` by class name; classes not named get the defaults.
     planes : int
         Planes of a slab; results do not depend on it.
 
     Raises
     ------
     ConfigError
-        If `classes` names something that is no class of the prediction.
+        If `class_settings` names something that is no class of the prediction.
     StoreError
         If the prediction is missing, damaged or without classes.
     VoxelError
@@ -92,14 +92,15 @@ def segment_objects(
     source = open_stored(prediction)
     if source.channels is None or len(source.channels) < 2:
         raise StoreError(f"{prediction} has no classes: it is not the prediction of a segmentation")
-    settings = resolve_classes(classes, source.channels)
+    chosen = {name: ClassSettings.model_validate(each) for name, each in class_settings.items()}
+    settings = resolve_classes(chosen, source.channels)
     attributes = _provenance(source, method, connectivity, settings)
     boxes = slabs(source.grid.shape, planes)
-    scratch = beside(objects_output, "scratch")
+    scratch = beside(objects, "scratch")
     with (
-        _labels(classes_output, source.grid, np.uint8, attributes) as class_array,
-        _labels(objects_output, source.grid, np.uint32, attributes) as object_array,
-        replacing(table_output) as table_path,
+        _labels(classes, source.grid, np.uint8, attributes) as class_array,
+        _labels(objects, source.grid, np.uint32, attributes) as object_array,
+        replacing(table) as table_path,
     ):
         for box in tracked(boxes, len(boxes), "slabs classified"):
             class_array[box.slices] = _classified(source, box, method, settings)
@@ -114,7 +115,7 @@ def segment_objects(
         _LOG.warning(
             "%d objects of %s were left whole: their bounding boxes are too large to split",
             numbering.unsplit,
-            objects_output,
+            objects,
         )
 
 

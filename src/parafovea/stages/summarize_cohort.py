@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from parafovea.errors import ConfigError, ParafoveaError
+from parafovea.kinds.reference import resolve
 from parafovea.postprocess.detection.detection_files import candidates_frame, load_detections
 from parafovea.quality.detections.detector_score import DetectionScore, score_cohort
-from parafovea.quality.tiles.metric_names import TileKind
 from parafovea.report.canvas import Drawing, open_drawing, styled
 from parafovea.report.charts import draw_metrics
 from parafovea.report.cohort import (
@@ -25,45 +27,27 @@ from parafovea.report.cohort import (
     summary_line,
 )
 from parafovea.report.detections.froc_plot import froc_drawing, write_froc
-from parafovea.report.detections.scan_view import view_detections
 from parafovea.report.page import write_page
-from parafovea.report.sample_results import SampleResults, read_quality
-from parafovea.report.segmentation.sample_view import SampleView, view_sample
-from parafovea.report.tiles.folder_view import view_tiles
-from parafovea.settings.recipe import Kind
+from parafovea.report.sample_results import read_quality
+from parafovea.report.segmentation.sample_view import SampleView
+from parafovea.settings.recipe import Strict
+from parafovea.storage.layout import SampleResults
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
 
-#: Pictures of a sample's report that the page holds.
-FIGURES = ("overlays.png", "probabilities.png", "sizes.png")
 
-#: The same of a sample that is a folder of tiles, by kind.
-TILE_FIGURES: Mapping[TileKind, tuple[str, ...]] = {
-    "refinement": ("tiles.png", "ndvi.png", "map.png"),
-    "segmentation": ("tiles.png", "confusion.png", "map.png"),
-}
+class CohortSample(Strict):
+    """A sample of the cohort."""
 
-
-@dataclass(frozen=True, slots=True)
-class CohortSample:
-    """A sample of the cohort.
-
-    Parameters
-    ----------
-    task : str
-        Name of its task.
-    folder : Path
-        Its results, its report's figures included.
-    kind : str
-        Of its task.
-    tiles : bool
-        Whether it is a folder of tiles; a refinement or a segmentation may be one.
-    """
-
-    task: str
-    folder: Path
-    kind: Kind | TileKind = "segmentation"
-    tiles: bool = False
+    task: str = Field(description="Name of its task.")
+    folder: Path = Field(description="Its results, those of its report included.")
+    page: str = Field(
+        description="Reference of the function that gathers its part of the page, such as "
+        "parafovea.report.segmentation.sample_view:cohort_view."
+    )
+    objects: bool = Field(False, description="Whether it has a table of objects.")
+    detections: bool = Field(False, description="Whether it has detections.")
+    tiles: bool = Field(False, description="Whether it has a table of tiles.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,42 +66,16 @@ class Curve:
     points: list[dict[Any, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class CohortOutputs:
-    """What `summarize_cohort` writes.
-
-    Parameters
-    ----------
-    table : Path
-        TSV, a line for each sample.
-    objects : Path
-        TSV, a line for each object of any sample.
-    figure : Path
-        PNG, the headline metrics over samples.
-    html : Path
-        The page with everything.
-    detections : Path, optional
-        CSV, a line for each detection of any scan.
-    tiles : Path, optional
-        TSV, a line for each tile of any folder.
-    froc : Path, optional
-        Folder with a folder for each task with detections and truth: froc.tsv, summary.json,
-        froc.svg and froc.png; replaced whole. Without it the page has no curve.
-    """
-
-    table: Path
-    objects: Path
-    figure: Path
-    html: Path
-    detections: Path | None = None
-    froc: Path | None = None
-    tiles: Path | None = None
-
-
 def summarize_cohort(
-    samples: Mapping[str, CohortSample],
-    outputs: CohortOutputs,
+    quality: Path,
+    objects: Path,
+    figure: Path,
+    html: Path,
+    detections: Path | None = None,
+    froc: Path | None = None,
+    tiles: Path | None = None,
     *,
+    samples: Mapping[str, CohortSample | Mapping[str, Any]],
     title: str = "Parafovea report",
     headline: Sequence[str] = (),
     embedded: int = 20,
@@ -131,10 +89,23 @@ def summarize_cohort(
 
     Parameters
     ----------
-    samples : mapping of str to CohortSample
-        By name, in the order of the sheet.
-    outputs : CohortOutputs
-        Where to write.
+    quality : Path
+        TSV to write, a line for each sample.
+    objects : Path
+        TSV to write, a line for each object of any sample.
+    figure : Path
+        PNG to write, the headline metrics over samples.
+    html : Path
+        Page to write, with everything.
+    detections : Path, optional
+        CSV to write, a line for each detection of any scan.
+    froc : Path, optional
+        Folder to write, with a folder for each task with detections and truth: froc.tsv,
+        summary.json, froc.svg and froc.png; replaced whole. Without it the page has no curve.
+    tiles : Path, optional
+        TSV to write, a line for each tile of any folder.
+    samples : mapping of str to mapping
+        As `CohortSample`, by name, in the order of the sheet.
     title : str
         Heading of the page.
     headline : sequence of str
@@ -154,34 +125,33 @@ def summarize_cohort(
     """
     if not samples:
         raise ConfigError("the cohort has no samples: add a line to config/samples.tsv")
-    views = [_view(name, sample) for name, sample in samples.items()]
+    chosen = {name: CohortSample.model_validate(each) for name, each in samples.items()}
+    views = [_view(name, sample) for name, sample in chosen.items()]
     _check_headline(headline, metric_names(views))
     shown = _embedded(views, embedded)
-    results = {name: SampleResults(sample.folder) for name, sample in samples.items()}
-    found = [name for name, sample in samples.items() if sample.kind == "detection"]
-    tables = {
-        (name, sample.task): results[name].object_table
-        for name, sample in samples.items()
-        if name not in found and not sample.tiles
-    }
-    tiled = {(n, s.task): results[n].tile_quality for n, s in samples.items() if s.tiles}
-    scores = _scores(samples, bootstrap=bootstrap, seed=seed) if outputs.froc is not None else {}
-    with replacing(outputs.table) as path:
+    results = {name: SampleResults(sample.folder) for name, sample in chosen.items()}
+    scans = {name: sample.task for name, sample in chosen.items() if sample.detections}
+    scores = {}
+    if froc is not None:
+        scores = _scores(scans, results, bootstrap=bootstrap, seed=seed)
+    with replacing(quality) as path:
         cohort_table(views).to_csv(path, sep="\t", index=False, lineterminator="\n")
-    with replacing(outputs.objects) as path:
-        join_tables(tables, path)
-    if outputs.detections is not None:
-        with replacing(outputs.detections) as path:
-            join_detections([results[name].detection_table for name in found], path)
-    if outputs.tiles is not None:
-        with replacing(outputs.tiles) as path:
+    with replacing(objects) as path:
+        counted = {(n, s.task): results[n].object_table for n, s in chosen.items() if s.objects}
+        join_tables(counted, path)
+    if detections is not None:
+        with replacing(detections) as path:
+            join_detections([results[name].detection_table for name in scans], path)
+    if tiles is not None:
+        with replacing(tiles) as path:
+            tiled = {(n, s.task): results[n].tile_quality for n, s in chosen.items() if s.tiles}
             join_tables(tiled, path)
-    curves = [] if outputs.froc is None else _write_scores(scores, outputs.froc, seed=seed)
+    curves = [] if froc is None else _write_scores(scores, froc, seed=seed)
     drawn = tuple(headline) or headline_metrics(views)
-    with styled(), replacing(outputs.figure) as path:
+    with styled(), replacing(figure) as path:
         draw_metrics(metric_points(views), drawn, path)
     write_page(
-        outputs.html,
+        html,
         "cohort.html.jinja",
         title=title,
         views=views,
@@ -190,49 +160,36 @@ def summarize_cohort(
         failures=failures(views),
         metrics=drawn,
         others=other_metrics(views, drawn),
-        chart=open_drawing(outputs.figure),
+        chart=open_drawing(figure),
         curves=curves,
     )
 
 
 def _view(name: str, sample: CohortSample) -> SampleView:
-    results = SampleResults(sample.folder)
+    page = resolve(sample.page)
     try:
-        if sample.kind == "detection":
-            return view_detections(
-                results.prediction,
-                results.detections,
-                results.quality,
-                results.quality_table,
-                [open_drawing(path) for path in results.detection_drawings],
-                sample=name,
-                task=sample.task,
-            )
-        if sample.tiles:
-            files = TILE_FIGURES[sample.kind]
-            drawings = [open_drawing(results.figures / file) for file in files]
-            return view_tiles(results, drawings, kind=sample.kind, sample=name, task=sample.task)
-        drawings = [open_drawing(results.figures / file) for file in FIGURES]
-        return view_sample(results, drawings, sample=name, task=sample.task)
+        view: SampleView = page(SampleResults(sample.folder), sample=name, task=sample.task)
     except ParafoveaError as error:
         error.add_note(f"in sample {name!r}")
         raise
+    return view
 
 
 def _scores(
-    samples: Mapping[str, CohortSample], *, bootstrap: int, seed: int
+    scans: Mapping[str, str],
+    results: Mapping[str, SampleResults],
+    *,
+    bootstrap: int,
+    seed: int,
 ) -> dict[str, DetectionScore]:
     """Return the score of each task whose scans have truth with nodules in it."""
     nodules: dict[str, dict[str, list[dict[str, Any]]]] = {}
     candidates = {}
-    for name, sample in samples.items():
-        if sample.kind != "detection":
-            continue
-        results = SampleResults(sample.folder)
-        measured = read_quality(results.quality)
+    for name, task in scans.items():
+        measured = read_quality(results[name].quality)
         if "nodules" in measured:
-            nodules.setdefault(sample.task, {})[name] = measured["nodules"]
-            candidates[name] = candidates_frame(load_detections(results.detections))
+            nodules.setdefault(task, {})[name] = measured["nodules"]
+            candidates[name] = candidates_frame(load_detections(results[name].detections))
     scores = {
         task: score_cohort(candidates, own, bootstrap=bootstrap, seed=seed)
         for task, own in nodules.items()

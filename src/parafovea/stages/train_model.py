@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from parafovea import __version__
+from parafovea.kinds.reference import resolve
 from parafovea.models.folder import save_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.runtime.devices import choose_device, computes_bfloat16, keep_buffers
@@ -27,16 +28,19 @@ from parafovea.settings.recipe import ModelSpec
 from parafovea.settings.training import TrainingSettings
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.storage.store import open_stored, replacing
-from parafovea.training.loss_curve import draw_curve
 from parafovea.training.module import FusionTask
-from parafovea.training.samples import OpenSample, TrainingSample
-from parafovea.training.step_log import StepProgress
+from parafovea.training.monitoring import StepProgress, draw_curve
+from parafovea.training.objectives.objective import Objective
+from parafovea.training.samples import OpenSample, training_samples
 from parafovea.training.training_windows import TrainingWindows, VolumeWindows
 
 logger = logging.getLogger(__name__)
 
 #: Share of a window that its neighbour covers too, where whole validation volumes are rebuilt.
 OVERLAP = 0.5
+
+#: Settings that `model.json` states elsewhere.
+STATED_ELSEWHERE = frozenset({"recipe", "samples", "validation"})
 
 
 class TrainingData(L.LightningDataModule):
@@ -131,29 +135,38 @@ def _fingerprint(spec: ModelSpec, settings: TrainingSettings, samples: Sequence[
 
 
 def train_model(
-    output: Path,
+    volumes: Sequence[Path],
+    features: Sequence[Path],
+    contexts: Sequence[Path] = (),
     *,
-    training: Sequence[TrainingSample],
-    validation: Sequence[TrainingSample],
-    settings: TrainingSettings,
+    model: Path,
     name: str,
-    checkpoints: Path,
+    samples: Sequence[Mapping[str, str]],
+    settings: TrainingSettings | Mapping[str, Any],
+    checkpoints: str | Path,
+    objective: str,
 ) -> None:
     """Train a FusedUNet and write a model folder with the best weights and the curve.
 
     Parameters
     ----------
-    output : Path
+    volumes, features, contexts : sequence of Path
+        The samples' volumes, their features and, where the model sees context, theirs.
+    model : Path
         Model folder to write: `model.safetensors`, `model.json`, `history.tsv`, `loss.png`.
-    training, validation : sequence of TrainingSample
-        Samples to learn from, and those that choose the best checkpoint.
-    settings : TrainingSettings
-        Recipe, steps, rates and seed.
     name : str
         The model's name.
-    checkpoints : Path
-        Folder for checkpoints; training that was interrupted goes on from the last one there, and
+    samples : sequence of mapping
+        The `name`, `truth` and `metadata` of each sample to learn from, in the order of
+        `settings.samples`, then of each that chooses the best checkpoint, in that of
+        `settings.validation`.
+    settings : mapping
+        Recipe, steps, rates and seed: the fields of `TrainingSettings`.
+    checkpoints : str or Path
+        Folder for checkpoints; interrupted training is resumed from the last one there, and
         the folder is removed when the model is written.
+    objective : str
+        What the model learns: "package.module:name" of an `Objective`.
 
     Raises
     ------
@@ -162,32 +175,39 @@ def train_model(
     ModelError
         If features are not those of the recipe.
     """
+    settings = TrainingSettings.model_validate(settings)
     L.seed_everything(settings.seed, verbose=False)
     _quiet()
     keep_buffers()
-    learn = [OpenSample(sample, settings.recipe) for sample in training]
-    check = [OpenSample(sample, settings.recipe) for sample in validation]
+    learned: type[Objective] = resolve(objective)
+    opened = [
+        OpenSample(sample, settings.recipe, learned)
+        for sample in training_samples(samples, volumes, features, contexts)
+    ]
+    learn, check = opened[: len(settings.samples)], opened[len(settings.samples) :]
+    unused = learned.unused_settings
     spec = _new_spec(name, learn, settings)
-    folder = checkpoints / _fingerprint(spec, settings, [*learn, *check])
+    folder = Path(checkpoints) / _fingerprint(spec, settings, [*learn, *check])
     data = TrainingData(
         TrainingWindows(
             learn,
             settings.recipe,
             count=settings.steps * settings.batch_size,
             foreground=settings.foreground,
-            body=settings.body,
+            body=0.0 if "body" in unused else settings.body,
             seed=settings.seed,
             augmentation=settings.augmentation,
         ),
         VolumeWindows(check, settings.recipe.window, overlap=0),
         settings,
     )
-    task = FusionTask(FusedUNet.from_spec(spec), spec, settings, validation=check)
+    aim = learned(spec, {sample.name: sample.truth for sample in check})
+    task = FusionTask(FusedUNet.from_spec(spec), spec, settings, aim)
     task.objective.start(task.network)
     trainer = _trainer(folder, settings, score=task.objective.score)
     last = folder / "last.ckpt"
     if last.is_file():
-        logger.info("going on from %s", last)
+        logger.info("resuming from %s", last)
     trainer.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
     best = torch.load(folder / "best.ckpt", weights_only=True, map_location="cpu")
     task.load_state_dict(best["state_dict"])
@@ -198,11 +218,11 @@ def train_model(
         "version": __version__,
         "samples": list(settings.samples),
         "validation": list(settings.validation),
-        "settings": settings.model_dump(mode="json", exclude=_unrecorded(settings)),
+        "settings": settings.model_dump(mode="json", exclude={*STATED_ELSEWHERE, *unused}),
         "best_step": int(best["global_step"]),
         "validation_scores": scores,
     }
-    with replacing(output) as partial:
+    with replacing(model) as partial:
         save_model(partial, spec.model_copy(update={"training": facts}), task.network)
         table = pd.DataFrame(task.history)
         table.to_csv(partial / "history.tsv", sep="\t", index=False, float_format="%.6g")
@@ -214,12 +234,6 @@ def train_model(
             score=task.objective.score_name,
         )
     shutil.rmtree(checkpoints, ignore_errors=True)
-
-
-def _unrecorded(settings: TrainingSettings) -> set[str]:
-    """Return the settings that a model's card states elsewhere, or that mean nothing for it."""
-    elsewhere = {"recipe", "samples", "validation"}
-    return elsewhere if settings.recipe.kind == "detection" else elsewhere | {"body"}
 
 
 def _volume_scores(

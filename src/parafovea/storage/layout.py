@@ -1,42 +1,204 @@
-"""The results of each stage on disk: where they lie, how large they are, and their removal."""
+"""Names and places of all results, how much disk they take, and their removal."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.errors import StoreError
-from parafovea.storage.store import discard
 
-#: What each stage writes below a sample's folder, as patterns.
-STAGES: Mapping[str, tuple[str, ...]] = {
-    "resample": ("volume.ome.zarr",),
-    "features": ("features.zarr", "views/*/features.zarr"),
-    "context": ("context.zarr", "views/*/context.zarr"),
-    "infer": ("shards/*.zarr",),
-    "blend": ("prediction.ome.zarr",),
-    "tiles": ("tiles", "shards/*.tsv", "tiles.tsv", "quarantine.tsv"),
-    "postprocess": (
-        "refined.tif",
-        "classes.ome.zarr",
-        "objects.ome.zarr",
-        "objects.tsv",
-        "heatmap.nii.gz",
-        "detections.json",
-        "detections.csv",
-    ),
-    "quality": ("quality.json", "quality.tsv", "tile_quality.tsv"),
-    "report": (
-        "report.html",
-        "figures",
-        "visualization.png",
-        "confidence_distribution.png",
-        "3d_rendering.html",
-        "report.pdf",
-    ),
-}
+#: Results of a sample, in its folder below that of all results.
+VOLUME = "volume.ome.zarr"
+FEATURES = "features.zarr"
+CONTEXT = "context.zarr"
+VIEWS = "views"
+SHARDS = "shards"
+PREDICTION = "prediction.ome.zarr"
+CLASSES = "classes.ome.zarr"
+OBJECTS = "objects.ome.zarr"
+OBJECT_TABLE = "objects.tsv"
+DETECTIONS = "detections.json"
+DETECTION_TABLE = "detections.csv"
+HEATMAP = "heatmap.nii.gz"
+REFINED = "refined.tif"
+TILES = "tiles"
+LEDGER = "tiles.tsv"
+QUARANTINE = "quarantine.tsv"
+QUALITY = "quality.json"
+QUALITY_TABLE = "quality.tsv"
+TILE_QUALITY = "tile_quality.tsv"
+PAGE = "report.html"
+FIGURES = "figures"
+VISUALIZATION = "visualization.png"
+CONFIDENCES = "confidence_distribution.png"
+DOCUMENT = "report.pdf"
+SCENE = "3d_rendering.html"
+
+#: Results of no single sample, below the folder of all results.
+PHANTOMS = "phantoms"
+TRAINING = "training"
+COHORT = "cohort"
+STUDY = "study"
+STUDY_FIGURE = "figures/context_study"
+
+
+def in_sample(*parts: str) -> str:
+    """Return a place in a sample's folder, as a pattern below the folder of all results."""
+    return "/".join(("{sample}", *parts))
+
+
+@dataclass(frozen=True, slots=True)
+class SampleResults:
+    """Where the results of a sample are.
+
+    Parameters
+    ----------
+    folder : Path
+        `results/{sample}`.
+    """
+
+    folder: Path
+
+    @property
+    def volume(self) -> Path:
+        """The normalized image, (z, y, x) or (band, z, y, x)."""
+        return self.folder / VOLUME
+
+    def features(self, augmentation: str = "") -> Path:
+        """Return the store of the features, of an augmented view if one is named."""
+        return self._view(augmentation) / FEATURES
+
+    def context(self, augmentation: str = "") -> Path:
+        """Return the store of the context features, of an augmented view if one is named."""
+        return self._view(augmentation) / CONTEXT
+
+    def _view(self, augmentation: str) -> Path:
+        return self.folder / VIEWS / augmentation if augmentation else self.folder
+
+    def shard(self, number: int) -> Path:
+        """Return the store of a shard's sums; shards are counted from 1."""
+        return self.folder / SHARDS / f"{number}.zarr"
+
+    @property
+    def prediction(self) -> Path:
+        """Probabilities, (class, z, y, x)."""
+        return self.folder / PREDICTION
+
+    @property
+    def classes(self) -> Path:
+        """Class index of each voxel, (z, y, x)."""
+        return self.folder / CLASSES
+
+    @property
+    def objects(self) -> Path:
+        """Object id of each voxel, (z, y, x)."""
+        return self.folder / OBJECTS
+
+    @property
+    def object_table(self) -> Path:
+        """One line for each object."""
+        return self.folder / OBJECT_TABLE
+
+    @property
+    def detections(self) -> Path:
+        """The detections of a scan, as JSON."""
+        return self.folder / DETECTIONS
+
+    @property
+    def detection_table(self) -> Path:
+        """One line for each detection."""
+        return self.folder / DETECTION_TABLE
+
+    @property
+    def heatmap(self) -> Path:
+        """The heatmap in the scan's own voxels."""
+        return self.folder / HEATMAP
+
+    @property
+    def refined(self) -> Path:
+        """The refined mosaic."""
+        return self.folder / REFINED
+
+    @property
+    def tiles(self) -> Path:
+        """Folder of the predicted tiles."""
+        return self.folder / TILES
+
+    def tile_share(self, number: int) -> Path:
+        """Return the table of a share of the tiles; shares are counted from 1."""
+        return self.folder / SHARDS / f"{number}.tsv"
+
+    @property
+    def ledger(self) -> Path:
+        """One line for each finished tile."""
+        return self.folder / LEDGER
+
+    @property
+    def quarantine(self) -> Path:
+        """One line for each invalid tile."""
+        return self.folder / QUARANTINE
+
+    @property
+    def quality(self) -> Path:
+        """Metrics, nested, with their provenance."""
+        return self.folder / QUALITY
+
+    @property
+    def quality_table(self) -> Path:
+        """One line for each metric, with its limits."""
+        return self.folder / QUALITY_TABLE
+
+    @property
+    def tile_quality(self) -> Path:
+        """One line for each finished tile, with its own metrics."""
+        return self.folder / TILE_QUALITY
+
+    @property
+    def page(self) -> Path:
+        """The sample's page."""
+        return self.folder / PAGE
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the page's pictures."""
+        return self.folder / FIGURES
+
+    @property
+    def overlays(self) -> Path:
+        """Planes with the classes laid over."""
+        return self.figures / "overlays.png"
+
+    @property
+    def probabilities(self) -> Path:
+        """Maps of the class probabilities."""
+        return self.figures / "probabilities.png"
+
+    @property
+    def sizes(self) -> Path:
+        """Distribution of the object sizes."""
+        return self.figures / "sizes.png"
+
+    @property
+    def visualization(self) -> Path:
+        """Slices through the most confident detections."""
+        return self.folder / VISUALIZATION
+
+    @property
+    def confidences(self) -> Path:
+        """Distribution of the detections' confidences."""
+        return self.folder / CONFIDENCES
+
+    @property
+    def scene(self) -> Path:
+        """The detections in three dimensions, as a page."""
+        return self.folder / SCENE
+
+    @property
+    def document(self) -> Path:
+        """The report of the detections as PDF."""
+        return self.folder / DOCUMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +217,33 @@ class Removal:
     freed: int
 
 
-def stage_of(path: str) -> str | None:
-    """Return the stage that writes a path, relative to its sample's folder, or into it."""
-    for stage, patterns in STAGES.items():
-        for pattern in patterns:
-            depth = pattern.count("/") + 1
-            head = "/".join(path.split("/")[:depth])
-            if Path(head).match(pattern) and head.count("/") == pattern.count("/"):
-                return stage
-    return None
+def is_within(path: str, patterns: Iterable[str]) -> bool:
+    """Return whether a path matches one of some patterns, or lies in a folder that does.
+
+    Parameters
+    ----------
+    path : str
+        Relative to a sample's folder.
+    patterns : iterable of str
+        As a shell has them, relative to the same folder.
+    """
+    for pattern in patterns:
+        depth = pattern.count("/") + 1
+        head = "/".join(path.split("/")[:depth])
+        if Path(head).match(pattern) and head.count("/") == pattern.count("/"):
+            return True
+    return False
 
 
-def stage_results(folder: Path, stage: str) -> list[Path]:
-    """Return what a stage has written for a sample, with what it left when it was killed.
+def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return the results of a sample that match patterns, with what a killed job left of them.
 
     Parameters
     ----------
     folder : Path
         The sample's folder of results.
-    stage : str
-        One of `STAGES`.
+    patterns : iterable of str
+        As a shell has them, relative to the folder.
 
     Returns
     -------
@@ -92,7 +261,7 @@ def stage_results(folder: Path, stage: str) -> list[Path]:
             f"{folder.resolve()} itself"
         )
     found: list[Path] = []
-    for pattern in STAGES[stage]:
+    for pattern in patterns:
         parts = pattern.split("/")
         folders = [folder]
         for part in parts[:-1]:
@@ -117,6 +286,9 @@ def remove(results: list[Path], *, dry_run: bool = False) -> Iterator[Removal]:
     dry_run : bool
         Remove nothing.
     """
+    # loads zarr, which planning does without
+    from parafovea.storage.store import discard
+
     for path in results:
         removal = Removal(path, disk_use(path))
         if not dry_run:

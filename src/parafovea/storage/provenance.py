@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +27,7 @@ def record(stage: str, **facts: Any) -> dict[str, Any]:
 
 
 def lineage(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of an input's record that its results carry on.
+    """Return the facts of an input's record that its results keep.
 
     Parameters
     ----------
@@ -36,24 +38,24 @@ def lineage(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: attributes[name] for name in kept if name in attributes}
 
 
-#: Stands for a time that nobody stated: the same run writes the same bytes on any day.
+#: The time of results that must not depend on the day of the run.
 NO_TIME = "1970-01-01T00:00:00Z"
 
-#: Seconds since 1970 that results state instead: https://reproducible-builds.org/specs/source-date-epoch/
+#: Variable with the seconds since 1970 that results get instead: https://reproducible-builds.org/specs/source-date-epoch/
 VARIABLE = "SOURCE_DATE_EPOCH"
 
 
 def stated_time() -> str:
-    """Return the time that results of the workflow carry: `VARIABLE`'s, else `NO_TIME`.
+    """Return the time of the workflow's results: that of `VARIABLE`, else `NO_TIME`.
 
-    No clock is asked, and no file's time: a rerun, on any day and any copy of the data, gives the
-    same bytes. Who wants the day of the run in the files sets the variable before it
+    It depends neither on the clock nor on the time of a file: a rerun, on any day and any copy of
+    the data, gives the same bytes. To have the day of the run in the files, set the variable
     (``SOURCE_DATE_EPOCH=$(date +%s)``).
 
     Raises
     ------
     ConfigError
-        If the variable is no number of seconds.
+        If the variable is not a number of seconds.
     """
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
@@ -62,18 +64,37 @@ def stated_time() -> str:
         moment = datetime.fromtimestamp(int(text), UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise ConfigError(
-            f"{VARIABLE} is {text!r}, which is no number of seconds since 1970: set it by "
+            f"{VARIABLE} is {text!r}, which is not a number of seconds since 1970: set it with "
             "`date +%s`, or unset it"
         ) from error
     return _text(moment)
 
 
 def current_time() -> str | None:
-    """Return the time by the clock, for what is run once; None where `VARIABLE` asks for another.
-
-    Who sets the variable wants the same bytes again, so that no clock may be asked.
-    """
+    """Return the time of the clock; None where `VARIABLE` is set, to make results reproducible."""
     return None if os.environ.get(VARIABLE, "").strip() else _text(datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time of a run, for results that state it and so differ from one run to the next.
+
+    Parameters
+    ----------
+    timestamp : str
+        When the run began, UTC, such as "2026-01-31T12:00:00Z".
+    seconds : callable
+        Returns how many seconds ago that was.
+    """
+
+    timestamp: str
+    seconds: Callable[[], float]
+
+    @classmethod
+    def started(cls) -> Clock | None:
+        """Return a clock that starts now; None where `VARIABLE` asks for reproducible bytes."""
+        begin, now = time.perf_counter(), current_time()
+        return None if now is None else cls(now, lambda: time.perf_counter() - begin)
 
 
 def _text(moment: datetime) -> str:

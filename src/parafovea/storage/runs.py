@@ -97,7 +97,7 @@ class Run:
 
 
 def at_work(state: Path = STATE) -> bool:
-    """Tell whether a run, or a job of one, is at work on this folder."""
+    """Return whether a run, or a job of one, is working in this folder."""
     try:
         file = os.open(state / LOCK, os.O_RDWR)
     except OSError:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import zoom
 from torch import Tensor
 
-from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.settings.training import AugmentationSettings
 
 #: Windows hold this many control points of an elastic displacement along each axis.
@@ -139,3 +139,10 @@ def nearest(values: NDArray[Any], places: NDArray[np.float64]) -> NDArray[Any]:
     z, y, x = np.moveaxis(np.rint(places).astype(np.int64), -1, 0)
     found: NDArray[Any] = values[z, y, x]
     return found
+
+
+def box_around(places: NDArray[np.float64]) -> Box:
+    """Return the voxels around fractional places (z, y, x, 3)."""
+    lowest = np.floor(places.min(axis=(0, 1, 2))).astype(int)
+    highest = np.ceil(places.max(axis=(0, 1, 2))).astype(int) + 1
+    return Box(shape3(lowest), shape3(highest))

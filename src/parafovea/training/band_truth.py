@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
 from parafovea.formats import Source
-from parafovea.geometry.grid import Box, Grid
-from parafovea.geometry.resample import resample_box
+from parafovea.geometry.grid import Box
+from parafovea.geometry.resample import read_reflected, resample_box
+from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
+from parafovea.settings.recipe import Recipe
+from parafovea.training.truth import Anchors
 
 
 class BandTruth:
@@ -20,21 +23,23 @@ class BandTruth:
     ----------
     source : Source
         (band, z, y, x), in [0, 1].
-    grid : Grid
-        Of the network's input; the source must cover the same place.
-    planes : sequence of str
-        Names of the input's planes, where they are images of their own.
+    inputs : SampleInputs
+        The sample, whose planes may be images of their own; the source must cover the same place.
+    recipe : Recipe
+        Says to which bands of the input a residual is added.
 
     Raises
     ------
     SourceError
-        If it covers another place.
+        If it covers another place, or has other images.
     """
 
-    def __init__(self, source: Source, grid: Grid, *, planes: Sequence[str] = ()) -> None:
+    def __init__(self, source: Source, inputs: SampleInputs, recipe: Recipe) -> None:
+        self.grid = grid = inputs.grid
+        planes = inputs.volume.attributes.get("source", {}).get("planes", ())
+        self._base = list(recipe.base)
         self._source = source
         self._there = source.grid.converted(grid.unit)
-        self._grid = grid
         self._same = self._there.same_place(grid)
         ends = zip(self._there.extent, grid.extent, grid.spacing, strict=True)
         if self._there.shape[0] != grid.shape[0] or any(abs(a - b) > s for a, b, s in ends):
@@ -54,4 +59,19 @@ class BandTruth:
         """Return the bands (band, z, y, x) of a box inside the grid."""
         if self._same:
             return np.asarray(self._source.read(box), np.float32)
-        return resample_box(self._source.read, self._there, self._grid, box)
+        return resample_box(self._source.read, self._there, self.grid, box)
+
+    def target(self, box: Box, region: RegionInputs) -> NDArray[Any]:
+        """Return the bands to reach, then, of a residual, those to change, (band, z, y, x)."""
+        bands = read_reflected(self.read, self.grid, box)
+        if self._base and region.raw is not None:
+            return np.concatenate([bands, region.raw[self._base].astype(np.float32)])
+        return bands
+
+    def warped_target(self, places: NDArray[np.float64]) -> NDArray[Any]:
+        """Raise, since `TrainingSettings` refuses to interpolate the pixels of a refinement."""
+        raise AssertionError("windows of bands are not warped")
+
+    def anchors(self, rng: np.random.Generator) -> list[Anchors]:
+        """Return none: every place is worth learning from."""
+        return []

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parafovea.formats import Source
 from parafovea.geometry.grid import Box, Grid, shape3
+from parafovea.geometry.resample import read_reflected
+from parafovea.inference.array_inputs import ArrayOnGrid
+from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
+from parafovea.preprocess.body import stored_body
 from parafovea.quality.detections.mask_findings import mask_findings
 from parafovea.quality.detections.tables import COORDINATES
 from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
+from parafovea.settings.recipe import Recipe
+from parafovea.training.augmentation import nearest
+from parafovea.training.truth import ANCHORS, Anchors
 
 #: A heatmap of 1 in bytes.
 FULL = 255
@@ -117,3 +126,69 @@ def heatmap(findings: Findings, grid: Grid) -> NDArray[np.uint8]:
         view = heat[box.slices]
         np.maximum(view, np.rint(FULL * hill).astype(np.uint8), out=view)
     return heat
+
+
+class HeatmapTruth:
+    """The heatmap of each class of a detection.
+
+    Parameters
+    ----------
+    source : Source
+        Labels: 0 where there is nothing, n for the class number n.
+    inputs : SampleInputs
+        The sample.
+    recipe : Recipe
+        Gives the classes.
+
+    Raises
+    ------
+    SourceError
+        If it is of another shape or place than the sample, or holds other labels.
+
+    Attributes
+    ----------
+    findings : list of Findings
+        Of each class, in the unit of the volume.
+    heatmaps : list of ndarray
+        (z, y, x) uint8 of each class, times 255, on the local grid.
+    """
+
+    def __init__(self, source: Source, inputs: SampleInputs, recipe: Recipe) -> None:
+        self.grid = inputs.grid
+        self._volume = inputs.volume
+        self._classes = recipe.classes
+        classes = len(recipe.classes)
+        # refuses a truth of another place, which findings alone would not show
+        SampledTruth(source, self.grid, classes=classes + 1)
+        self.findings = truth_findings(source, classes=classes, unit=self.grid.unit)
+        self.heatmaps = [heatmap(findings, self.grid) for findings in self.findings]
+
+    def target(self, box: Box, region: RegionInputs) -> NDArray[Any]:
+        """Return the heatmaps of a window times 255, (class, z, y, x) uint8."""
+        read = (ArrayOnGrid(heat, self.grid).read for heat in self.heatmaps)
+        return np.stack([read_reflected(each, self.grid, box) for each in read])
+
+    def warped_target(self, places: NDArray[np.float64]) -> NDArray[Any]:
+        """Return the heatmaps at the voxels nearest to places, (class, z, y, x) uint8."""
+        return np.stack([nearest(heat, places) for heat in self.heatmaps])
+
+    def anchors(self, rng: np.random.Generator) -> list[Anchors]:
+        """Return voxels of the body, then the centre of each finding of each class."""
+        centres = (findings.voxels(self.grid) for findings in self.findings)
+        return [
+            Anchors("body", self._body_voxels(rng)),
+            *(Anchors(name, each) for name, each in zip(self._classes, centres, strict=True)),
+        ]
+
+    def _body_voxels(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return the voxels in the middle of an even draw of the body's, (n, 3) z, y, x."""
+        body, grid = stored_body(self._volume), self.grid
+        places = np.flatnonzero(body.values)
+        if len(places) > ANCHORS:
+            places = rng.choice(places, ANCHORS, replace=False)
+        coarse = body.grid.converted(grid.unit)
+        index = np.stack(np.unravel_index(places, body.values.shape), axis=1)
+        world = np.array(coarse.origin) + index * np.array(coarse.spacing)
+        voxels = np.rint((world - np.array(grid.origin)) / np.array(grid.spacing))
+        inside: NDArray[np.int64] = np.clip(voxels.astype(np.int64), 0, np.array(grid.shape) - 1)
+        return inside

@@ -30,17 +30,18 @@ from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
 from parafovea.settings.training import TrainingSettings
 from parafovea.training.augmentation import jittered, random_turns, turned
-from parafovea.training.objectives import objective_for
-from parafovea.training.samples import OpenSample, TrainingWindow
+from parafovea.training.objectives.objective import Objective
+from parafovea.training.samples import OpenSample
+from parafovea.training.truth import TrainingWindow
 
 
 class FusionTask(L.LightningModule):
     """Learns classes or heatmaps from windows of cached features.
 
-    What it learns and how it is scored is the objective of the model's kind. Validation scores are
-    those of all validation windows together, not a mean over windows. `test_step` weighs and adds
-    every window at its place with the code of the workflow, and `on_test_epoch_end` leaves the
-    sums of whole volumes.
+    What it learns and how it is scored is its objective. Validation scores are those of all
+    validation windows together, not a mean over windows. `test_step` weighs and adds every window
+    at its place with the code of the workflow, and `on_test_epoch_end` leaves the sums of whole
+    volumes.
 
     Parameters
     ----------
@@ -50,8 +51,8 @@ class FusionTask(L.LightningModule):
         The model to be.
     settings : TrainingSettings
         Steps, rates and seed.
-    validation : sequence of OpenSample
-        Samples that the windows of validations are from.
+    objective : Objective
+        What it learns, with the truths that the windows of validations are from.
     """
 
     def __init__(
@@ -59,8 +60,7 @@ class FusionTask(L.LightningModule):
         network: FusedUNet,
         spec: ModelSpec,
         settings: TrainingSettings,
-        *,
-        validation: Sequence[OpenSample] = (),
+        objective: Objective,
     ) -> None:
         super().__init__()
         self.network = network
@@ -69,7 +69,7 @@ class FusionTask(L.LightningModule):
         # Fixed order of memory: the faster one for convolutions on both kinds of device.
         flat = spec.network.dimensions == 2
         self._format = torch.channels_last if flat else torch.channels_last_3d
-        self.objective = objective_for(spec, validation)
+        self.objective = objective
         self.history: list[dict[str, float]] = []
         self._losses: list[float] = []
         self._test: Sequence[OpenSample] = ()

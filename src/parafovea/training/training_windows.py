@@ -14,7 +14,8 @@ from parafovea.inference.window_loop import windows_in_order
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import AugmentationSettings
 from parafovea.training.augmentation import warped_places
-from parafovea.training.samples import OpenSample, TrainingWindow
+from parafovea.training.samples import OpenSample
+from parafovea.training.truth import TrainingWindow
 
 
 class TrainingWindows(Dataset[TrainingWindow]):
@@ -25,14 +26,13 @@ class TrainingWindows(Dataset[TrainingWindow]):
     samples : sequence of OpenSample
         Where windows are drawn from, each as likely.
     recipe : Recipe
-        Gives the window's shape and the classes.
+        Gives the window's shape.
     count : int
         Number of windows.
     foreground : float
-        Share of windows that hold a voxel of a random class other than the background; of a
-        detection, the middle of a random finding.
+        Share of windows that hold an anchor of a random class.
     body : float
-        Of a detection: share of the others that hold a voxel of the body.
+        Share of the others that hold an anchor of what is no class; the rest lies anywhere.
     seed : int
         Of every draw.
     augmentation : AugmentationSettings
@@ -46,7 +46,7 @@ class TrainingWindows(Dataset[TrainingWindow]):
         *,
         count: int,
         foreground: float,
-        body: float = 0.5,
+        body: float = 0.0,
         seed: int,
         augmentation: AugmentationSettings,
     ) -> None:
@@ -56,20 +56,17 @@ class TrainingWindows(Dataset[TrainingWindow]):
         self.augmentation = augmentation
         self.count = count
         self.foreground = foreground
-        self.body = body if recipe.kind == "detection" else 0.0
+        self.body = body
         self.seed = seed
         rng = np.random.default_rng([seed, 0])
-        count = len(recipe.objects) + 1
-        self.anchors = [sample.anchors(count, rng) for sample in samples]
-        if recipe.kind == "refinement":
-            return
-        names = (recipe.classes[0] if count == len(recipe.classes) else "body", *recipe.objects)
-        for index, name in enumerate(names):
-            if not any(len(places[index]) for places in self.anchors):
+        drawn = [sample.truth.anchors(rng) for sample in samples]
+        self.anchors = [[each.voxels for each in anchors] for anchors in drawn]
+        for index, alike in enumerate(zip(*drawn, strict=True)):
+            if not any(len(each.voxels) for each in alike):
                 given = ", ".join(sample.name for sample in samples)
                 raise SourceError(
-                    f"no voxel of class {index} ({name}) in the truth of {given}: train on "
-                    "samples that hold every class, or leave the class out of the recipe"
+                    f"no voxel of class {index} ({alike[0].name}) in the truth of {given}: train "
+                    "on samples that hold every class, or leave the class out of the recipe"
                 )
 
     def __len__(self) -> int:

@@ -19,10 +19,8 @@ from rasterio.errors import RasterioIOError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
+from parafovea.formats.reflectance import DN_SCALE
 from parafovea.storage.store import beside, discard, replacing
-
-#: Reflectance of one digital number in files of uint16, as in Sentinel-2 products.
-DN_SCALE = 1e-4
 
 #: Rows and columns of a block of the finished file.
 BLOCK = 512
@@ -208,7 +206,7 @@ def _windows(height: int, width: int) -> Iterator[Window]:
 
 
 def _disk_error(path: Path, size: int) -> OSError:
-    """Return what the system says where GDAL says only that writing failed."""
+    """Return the error of the system where GDAL reports only that writing failed."""
     full = shutil.disk_usage(path.parent).free < size
     number = errno.ENOSPC if full else errno.EIO
     return OSError(number, f"{os.strerror(number)}, {size} bytes were to be written", str(path))

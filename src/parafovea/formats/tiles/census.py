@@ -2,7 +2,7 @@
 
 An NPZ file is a zip archive, whose last bytes list its arrays with a checksum of each, and the
 shape of an array stands at its beginning: thousands of tiles are counted in about a second, and a
-tile that is written anew with the same values counts as the same.
+tile that is written again with the same values counts as the same.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from parafovea.formats.location import TIFF_SUFFIXES
-from parafovea.formats.tiles.folders import NPZ_SUFFIX, SIDECAR_SUFFIX, files_named
-from parafovea.formats.tiles.npz import read_npy_header
-from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS
+from parafovea.formats.location import files_named
+from parafovea.formats.registry import NPZ_SUFFIX, TILE_SUFFIXES
+from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, read_npy_header
+from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX
 
 #: Arrays that a tile is looked for under, before any other of at least two axes.
 KEYS = (*INPUT_KEYS, CLASSES)
@@ -62,7 +62,7 @@ def tile_census(folder: str | Path) -> TileCensus:
     Returns
     -------
     TileCensus
-        Its digest holds of an NPZ file what its directory says: each array's name, length and
+        Its digest holds of an NPZ file what its directory lists: each array's name, length and
         CRC-32; of JSON and GeoTIFF files all bytes; of no file its time.
 
     Raises
@@ -70,7 +70,7 @@ def tile_census(folder: str | Path) -> TileCensus:
     OSError
         If the folder is not there, or cannot be listed.
     """
-    suffixes = (NPZ_SUFFIX, SIDECAR_SUFFIX, *TIFF_SUFFIXES)
+    suffixes = (SIDECAR_SUFFIX, *TILE_SUFFIXES)
     files = sorted((name, str(Path(folder) / name)) for name in files_named(folder, suffixes))
     sizes: Counter[tuple[int, int]] = Counter()
     unread = 0

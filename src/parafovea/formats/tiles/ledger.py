@@ -1,40 +1,93 @@
-"""The ledger of a folder of tiles: a row for each, whether it became a result or not."""
+"""The ledger of a folder of tiles, and its quarantine: their columns, written and read here alone.
+
+`predict_tiles` writes a ledger for each share of a folder, with a row for every tile.
+`collect_tiles` joins them to `tiles.tsv`, a row for each result, and `quarantine.tsv`, a row for
+each invalid tile. `export_mosaic` writes the same two tables for the blocks of a mosaic.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parafovea.formats.tiles.tile import Tile
+from parafovea.errors import StoreError
+from parafovea.formats.tiles.tile import Position, Tile
 from parafovea.storage.store import replacing
 
-COLUMNS = (
-    "name",
-    "status",
-    "reason",
-    "height",
-    "width",
-    "month",
-    "biome",
-    "assumed",
-    "crs",
-    "x",
-    "y",
-    "pixel_size",
-    "input",
-    "output",
-    "input_sha256",
-    "fingerprint",
-    "clipped",
+#: Columns that every `tiles.tsv` has.
+LEDGER_COLUMNS = (
+    *("name", "height", "width", "month", "biome", "assumed"),
+    *("crs", "x", "y", "pixel_size", "input", "output", "input_sha256"),
 )
+#: Further columns where the tiles are files, and where they are blocks of one image.
+FILE_COLUMNS, BLOCK_COLUMNS = ("fingerprint", "clipped"), ("row", "column")
+
+#: Columns of the ledger of a share.
+SHARE_COLUMNS = ("name", "status", "reason", *LEDGER_COLUMNS[1:], *FILE_COLUMNS)
+
+QUARANTINE_COLUMNS = ("name", "file", "reason")
+
+#: Columns that are needed to find, measure and draw a tile.
+_READ = tuple(name for name in LEDGER_COLUMNS if name != "input_sha256")
 
 Row = Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class TileEntry:
+    """A finished tile, a row of `tiles.tsv`.
+
+    Parameters
+    ----------
+    name : str
+        Without an ending.
+    height, width : int
+        In pixels.
+    month, biome : str
+        As the network was given them.
+    assumed : frozenset of str
+        Which of month and biome are defaults, because the tile's metadata have none.
+    position : Position or None
+        None where it is unknown.
+    source, output : Path
+        The input and the result.
+    corner : tuple of int or None
+        Row and column of the first pixel where the tile is a block of one large image; None for a
+        file of its own.
+    """
+
+    name: str
+    height: int
+    width: int
+    month: str
+    biome: str
+    assumed: frozenset[str]
+    position: Position | None
+    source: Path
+    output: Path
+    corner: tuple[int, int] | None = None
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Its rows and columns in the large image."""
+        row, column = self.corner or (0, 0)
+        return slice(row, row + self.height), slice(column, column + self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedTile:
+    """An invalid tile, a row of `quarantine.tsv`."""
+
+    name: str
+    file: str
+    reason: str
+
+
 def finished_row(tile: Tile, folder: Path, *, fingerprint: str) -> Row:
-    """Return the row of a tile whose result is there.
+    """Return the row of a tile that has a result.
 
     Parameters
     ----------
@@ -45,8 +98,6 @@ def finished_row(tile: Tile, folder: Path, *, fingerprint: str) -> Row:
     fingerprint : str
         Of what made the result.
     """
-    at = tile.position
-    place = {} if at is None else {"crs": at.crs, "x": at.x, "y": at.y, "pixel_size": at.pixel_size}
     return {
         "name": tile.name,
         "status": "finished",
@@ -55,7 +106,7 @@ def finished_row(tile: Tile, folder: Path, *, fingerprint: str) -> Row:
         "month": tile.month,
         "biome": tile.biome,
         "assumed": "+".join(tile.assumed),
-        **place,
+        **position_cells(tile.position),
         "input": str(tile.path),
         "output": str(folder / f"{tile.name}.npz"),
         "input_sha256": tile.sha256,
@@ -64,8 +115,20 @@ def finished_row(tile: Tile, folder: Path, *, fingerprint: str) -> Row:
     }
 
 
+def position_cells(position: Position | None) -> Row:
+    """Return the columns of a position; none where it is unknown."""
+    if position is None:
+        return {}
+    return {
+        "crs": position.crs,
+        "x": position.x,
+        "y": position.y,
+        "pixel_size": position.pixel_size,
+    }
+
+
 def quarantined_row(name: str, path: Path, reason: str) -> Row:
-    """Return the row of a tile that is no good: its name, its file, and why."""
+    """Return the row of an invalid tile: its name, its file, and the reason."""
     return {
         "name": name,
         "status": "quarantined",
@@ -74,9 +137,123 @@ def quarantined_row(name: str, path: Path, reason: str) -> Row:
     }
 
 
-def write_ledger(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as a table, in the order of their names, whole or not at all."""
+def write_share(path: Path, rows: Iterable[Row]) -> None:
+    """Write the ledger of a share, sorted by name, whole or not at all."""
+    _write(path, SHARE_COLUMNS, sorted(rows, key=_name))
+
+
+def write_ledger(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
+    """Write `tiles.tsv`, whole or not at all; cells that are in no column are left out.
+
+    Parameters
+    ----------
+    path : Path
+        Table to write.
+    rows : iterable of mapping
+        In the order of the table.
+    columns : sequence of str
+        After `LEDGER_COLUMNS`: `FILE_COLUMNS` or `BLOCK_COLUMNS`.
+    """
+    _write(path, (*LEDGER_COLUMNS, *columns), rows)
+
+
+def write_quarantine(path: Path, rows: Iterable[Row]) -> None:
+    """Write `quarantine.tsv` from the rows of invalid tiles, whole or not at all."""
+    _write(path, QUARANTINE_COLUMNS, ({**row, "file": row["input"]} for row in rows))
+
+
+def read_shares(paths: Iterable[Path]) -> list[dict[str, str]]:
+    """Return the rows of the ledgers of all shares, sorted by name.
+
+    Raises
+    ------
+    StoreError
+        If one is missing or damaged.
+    """
+    rows = [row for path in paths for row in _rows(path, SHARE_COLUMNS)]
+    return sorted(rows, key=_name)
+
+
+def read_ledger(path: Path) -> tuple[TileEntry, ...]:
+    """Return the rows of `tiles.tsv`.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or damaged, or a name is not a plain file name.
+    """
+    return tuple(_entry(path, row) for row in _rows(path, _READ))
+
+
+def read_quarantine(path: Path) -> tuple[QuarantinedTile, ...]:
+    """Return the rows of `quarantine.tsv`.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or damaged.
+    """
+    rows = _rows(path, QUARANTINE_COLUMNS)
+    return tuple(QuarantinedTile(*(row[name] for name in QUARANTINE_COLUMNS)) for row in rows)
+
+
+def _name(row: Row) -> str:
+    return str(row["name"])
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, delimiter="\t", lineterminator="\n")
+        writer = csv.DictWriter(
+            stream, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore"
+        )
         writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: str(row["name"])))
+        writer.writerows(rows)
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t", restval="")
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise StoreError(
+                    f"{path} lacks the column(s) {', '.join(missing)}: delete it and run "
+                    "predict_tiles again"
+                )
+            yield from reader
+    except (csv.Error, UnicodeDecodeError, FileNotFoundError) as error:
+        raise StoreError(
+            f"{path} is missing or not a table ({error}): run predict_tiles again"
+        ) from error
+
+
+def _entry(path: Path, row: dict[str, str]) -> TileEntry:
+    name = row["name"]
+    if not name or name in (".", "..") or any(mark in name for mark in "/\\\0"):
+        raise StoreError(
+            f"{path} names a tile {name!r}, which is not a plain file name: delete it and run "
+            "predict_tiles again"
+        )
+    place = [row[key] for key in ("x", "y", "pixel_size")]
+    try:
+        position = Position(row["crs"], *map(float, place)) if all(place) else None
+        height, width = int(row["height"]), int(row["width"])
+        at = [row.get(key, "") for key in BLOCK_COLUMNS]
+        corner = (int(at[0]), int(at[1])) if all(at) else None
+    except ValueError as error:
+        raise StoreError(
+            f"{path} has an invalid number for tile {name!r} ({error}): delete it and run "
+            "predict_tiles again"
+        ) from error
+    return TileEntry(
+        name=name,
+        height=height,
+        width=width,
+        month=row["month"],
+        biome=row["biome"],
+        assumed=frozenset(filter(None, row["assumed"].split("+"))),
+        position=position,
+        source=Path(row["input"]),
+        output=Path(row["output"]),
+        corner=corner,
+    )

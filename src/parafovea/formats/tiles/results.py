@@ -1,13 +1,11 @@
-"""Results of tiles as files, and whether one that is there is finished."""
+"""Results of tiles as files, and whether an existing one is finished."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +13,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea import __version__
+from parafovea.formats.tiles.npz import CLASSES, npz_bytes, place_tile
 from parafovea.formats.tiles.tile import Tile
-from parafovea.formats.tiles.writing import npz_bytes, place_tile
+from parafovea.storage.provenance import current_time, stated_time
 
-#: What the metadata of a result call the stage that made it, by the kind of its task.
-STAGES = {"refinement": "stage2_refined", "segmentation": "segmented"}
+#: The array of refined bands.
+REFINED = "opt_v2"
 
-#: What a result says of the stage before it.
+#: Keys of the input's metadata that a result keeps as `processing.earlier`.
 EARLIER = ("stage", "timestamp", "processing")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TileForm:
+    """The form of a finished tile: its arrays, and the words of its metadata.
+
+    Parameters
+    ----------
+    stage : str
+        `stage` of the metadata.
+    names : str
+        Key of the metadata for the names of the output's channels.
+    arrays : callable
+        Returns the arrays by key for (channel, y, x) float32 of the network, and (y, x) bool of
+        the pixels that were measured, None where all were.
+    """
+
+    stage: str
+    names: str
+    arrays: Callable[[NDArray[np.float32], NDArray[np.bool_] | None], Arrays]
+
+
+def _bands(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Arrays:
+    return {REFINED: values if valid is None else np.where(valid, values, 0)}
+
+
+def _classes(values: NDArray[np.float32], _: NDArray[np.bool_] | None) -> Arrays:
+    return {
+        CLASSES: values.argmax(axis=0).astype(np.uint8),
+        "probabilities": values.astype(np.float16),
+    }
+
+
+#: Channels that are bands, and channels that are probabilities of classes.
+BAND_FORM = TileForm("stage2_refined", "bands", _bands)
+CLASS_FORM = TileForm("segmented", "classes", _classes)
 
 
 @dataclass(frozen=True)
@@ -32,7 +69,9 @@ class Maker:
     Parameters
     ----------
     kind : str
-        Kind of the task.
+        Of the model; a part of the fingerprint.
+    form : TileForm
+        Of the results.
     model : str
         Its folder.
     weights_sha256 : str
@@ -48,6 +87,7 @@ class Maker:
     """
 
     kind: str
+    form: TileForm
     model: str
     weights_sha256: str
     classes: tuple[str, ...]
@@ -62,7 +102,7 @@ class Maker:
 
 
 def is_finished(folder: Path, name: str, fingerprint: str) -> bool:
-    """Tell whether the result of a tile is there, whole, and made by the same from the same.
+    """Return whether the result of a tile is complete and was made by the same from the same.
 
     Parameters
     ----------
@@ -100,7 +140,7 @@ def write_result(
     folder : Path
         Of the results.
     tile : Tile
-        The input; all that its metadata say is kept.
+        The input; its metadata are kept.
     values : ndarray
         (class, y, x) float32, 0 to 1.
     maker : Maker
@@ -125,15 +165,15 @@ def write_result(
         **({} if tile.position is None else {"position": asdict(tile.position)}),
         "month": tile.month,
         "biome_code": tile.biome,
-        "stage": STAGES[maker.kind],
-        "timestamp": timestamp(),
+        "stage": maker.form.stage,
+        "timestamp": (current_time() or stated_time()).removesuffix("Z"),
         "processing": {
             "input_file": str(tile.path),
             "checkpoint": maker.model,
             "device": maker.device,
             "use_amp": maker.half,
             "processing_time_ms": round(1000 * seconds, 3),
-            "bands" if maker.kind == "refinement" else "classes": list(maker.classes),
+            maker.form.names: list(maker.classes),
             "assumed": list(tile.assumed),
             "neighbours": list(neighbours),
             "settings": dict(maker.settings),
@@ -145,25 +185,9 @@ def write_result(
     }
     if earlier:
         metadata["processing"]["earlier"] = earlier
-    content = npz_bytes(_arrays(tile, values, maker.kind))
-    metadata["processing"]["output_sha256"] = hashlib.sha256(content).hexdigest()
-    return place_tile(folder, tile.name, content, metadata)
-
-
-def _arrays(tile: Tile, values: NDArray[np.float32], kind: str) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, NDArray[Any]] = {}
-    if kind == "refinement":
-        arrays["opt_v2"] = values if tile.valid is None else np.where(tile.valid, values, 0)
-    else:
-        arrays["classes"] = values.argmax(axis=0).astype(np.uint8)
-        arrays["probabilities"] = values.astype(np.float16)
+    arrays = maker.form.arrays(values, tile.valid)
     if tile.valid is not None:
         arrays["valid"] = tile.valid
-    return arrays
-
-
-def timestamp() -> str:
-    """Return the time in UTC, or that of SOURCE_DATE_EPOCH where it is set."""
-    stated = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.now(UTC) if stated is None else datetime.fromtimestamp(int(stated), UTC)
-    return now.replace(microsecond=0, tzinfo=None).isoformat()
+    content = npz_bytes(arrays)
+    metadata["processing"]["output_sha256"] = hashlib.sha256(content).hexdigest()
+    return place_tile(folder, tile.name, content, metadata)

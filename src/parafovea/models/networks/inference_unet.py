@@ -156,7 +156,7 @@ def _doubled_axis(values: Tensor, axis: int) -> Tensor:
     return out.flatten(axis, axis + 1)
 
 
-class PreparedUNet(nn.Module):
+class InferenceUNet(nn.Module):
     """A FusedUNet for inference only: results agree with the original's to rounding.
 
     In evaluation a batch normalization is a fixed scale and shift of each channel, so it becomes

@@ -22,14 +22,6 @@ class PartitionScores:
     voi_split, voi_merge : float or None
         Bits: entropy of the prediction given the truth (objects cut apart), and of the truth
         given the prediction (objects merged). Meila, J. Multivariate Anal. 98 (2007).
-    joint_entropy : float or None
-        Bits: entropy of both together.
-    information : float or None
-        Bits: mutual information of both.
-    largest_entropy : float or None
-        Bits: the larger of the entropies of the two.
-    rand_split, rand_merge : float or None
-        Sum of squared joint probabilities over that of the truth's and of the prediction's.
     arand_error, arand_precision, arand_recall : float or None
         Adapted Rand error, 1 minus the F-score over pairs of voxels that lie in one object: of
         the prediction's pairs, the precision; of the truth's, the recall.
@@ -38,11 +30,6 @@ class PartitionScores:
 
     voi_split: float | None = None
     voi_merge: float | None = None
-    joint_entropy: float | None = None
-    information: float | None = None
-    largest_entropy: float | None = None
-    rand_split: float | None = None
-    rand_merge: float | None = None
     arand_error: float | None = None
     arand_precision: float | None = None
     arand_recall: float | None = None
@@ -69,31 +56,19 @@ def compare_partitions(pairs: Pairs) -> PartitionScores:
     _, found_sizes, found_of = totals(counted.second, counted.count)
     total = int(counted.count.sum())
     joint = counted.count / total
-    true, found = true_sizes / total, found_sizes / total
     split = -float(np.sum(joint * np.log2(counted.count / true_sizes[true_of])))
     merge = -float(np.sum(joint * np.log2(counted.count / found_sizes[found_of])))
-    true_entropy, found_entropy = _entropy(true), _entropy(found)
     together = _ordered_pairs(counted.count)
     in_true, in_found = _ordered_pairs(true_sizes), _ordered_pairs(found_sizes)
-    shared = float(np.sum(joint**2))
     score = _ratio(2 * together, in_true + in_found)
     return PartitionScores(
         # Adding 0 turns the -0.0 of a perfect result into 0.
         voi_split=split + 0.0,
         voi_merge=merge + 0.0,
-        joint_entropy=_entropy(joint),
-        information=max(0.0, true_entropy - merge),
-        largest_entropy=max(true_entropy, found_entropy),
-        rand_split=shared / float(np.sum(true**2)),
-        rand_merge=shared / float(np.sum(found**2)),
         arand_error=None if score is None else 1.0 - score,
         arand_precision=_ratio(together, in_found),
         arand_recall=_ratio(together, in_true),
     )
-
-
-def _entropy(probabilities: Array) -> float:
-    return -float(np.sum(probabilities * np.log2(probabilities))) + 0.0
 
 
 def _ordered_pairs(sizes: Array) -> float:

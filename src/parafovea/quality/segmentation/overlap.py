@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.quality.metrics import OVERALL, OVERLAP, Path, Value
+from parafovea.quality.metrics import OVERALL, Path, Value
+from parafovea.quality.segmentation.segmentation_metrics import OVERLAP
 
 Array = np.ndarray[Any, Any]
 

@@ -230,11 +230,11 @@ def band_bias(
     return tuple(float(each) for each in chosen.mean(axis=1)) if chosen.size else None
 
 
-#: Least standard deviation of an edge map that tells anything, in reflectance times the Sobel
+#: Least standard deviation of an edge map that can be compared, in reflectance times the Sobel
 #: filter's gain: below it lies what float32 rounds away. A correlation would be one of rounding.
 FLAT = 1e-6
 
-#: Parts of a pixel that a displacement is told in.
+#: Displacements are measured to this fraction of a pixel.
 UPSAMPLING = 20
 
 

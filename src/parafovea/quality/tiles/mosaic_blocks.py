@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
 from parafovea.formats.geo.raster import Raster
-from parafovea.quality.tiles.quality_tables import LEDGER_COLUMNS, PLACE_COLUMNS, QUARANTINE_COLUMNS
-from parafovea.storage.store import replacing
+from parafovea.formats.tiles.ledger import (
+    BLOCK_COLUMNS,
+    Row,
+    position_cells,
+    write_ledger,
+    write_quarantine,
+)
+from parafovea.formats.tiles.tile import Position
+
+if TYPE_CHECKING:
+    from parafovea.formats.geo.raster import Raster
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +50,9 @@ class MosaicBlocks:
     valid : ndarray
         (row of blocks, column of blocks) int64, measured pixels so far.
     month, biome : int or str
-        Of the mosaic; "" where the model is not told.
+        Of the mosaic; "" where the model takes none.
     assumed : sequence of str
-        Those of them that nobody stated.
+        Which of them are defaults.
     """
 
     rows: tuple[int, ...]
@@ -95,7 +103,7 @@ class MosaicBlocks:
         tiles : Path
             Columns as those of a folder of tiles, and `row` and `column` of the first pixel.
         quarantine : Path
-            Has its heading alone.
+            Has its header alone.
         raster : Raster
             The source.
         output : Path
@@ -103,10 +111,10 @@ class MosaicBlocks:
         input_sha256 : str
             Of the source's values.
         """
-        written = list(self._kept())
+        kept = list(self._kept())
         logger.info(
             "%d of %d blocks are measured; in the others less than half of the pixels are valid",
-            len(written),
+            len(kept),
             self.valid.size,
         )
         digits = max(4, len(str(max(raster.shape[1:]))))
@@ -118,21 +126,20 @@ class MosaicBlocks:
             "output": output,
             "input_sha256": input_sha256,
         }
-        fields = (*LEDGER_COLUMNS, "input_sha256", *PLACE_COLUMNS)
-        with replacing(quarantine) as path:
-            path.write_text("\t".join(QUARANTINE_COLUMNS) + "\n", encoding="utf-8", newline="\n")
-        with replacing(tiles) as path, path.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, fields, delimiter="\t", lineterminator="\n")
-            writer.writeheader()
-            for row, column, height, width in written:
-                own: dict[str, Any] = {
-                    "name": f"r{row:0{digits}d}_c{column:0{digits}d}",
-                    "height": height,
-                    "width": width,
-                    "row": row,
-                    "column": column,
-                }
-                writer.writerow(common | own | _position(raster, row, column))
+        rows: list[Row] = [
+            {
+                **common,
+                **position_cells(_position(raster, row, column)),
+                "name": f"r{row:0{digits}d}_c{column:0{digits}d}",
+                "height": height,
+                "width": width,
+                "row": row,
+                "column": column,
+            }
+            for row, column, height, width in kept
+        ]
+        write_quarantine(quarantine, ())
+        write_ledger(tiles, rows, BLOCK_COLUMNS)
 
     def _kept(self) -> Iterator[tuple[int, int, int, int]]:
         """Yield row, column, height and width of the blocks that count."""
@@ -165,9 +172,8 @@ def _bounds(length: int) -> tuple[int, ...]:
     return (*starts, length)
 
 
-def _position(raster: Raster, row: int, column: int) -> dict[str, Any]:
+def _position(raster: Raster, row: int, column: int) -> Position | None:
     if raster.crs is None:
-        return {}
+        return None
     a, _, c, _, e, f = raster.transform
-    place = {"x": c + a * column, "y": f + e * row, "pixel_size": (a * -e) ** 0.5}
-    return {"crs": raster.crs, **place}
+    return Position(raster.crs, x=c + a * column, y=f + e * row, pixel_size=(a * -e) ** 0.5)

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
+from parafovea.formats.bands import OPTICAL
 from parafovea.formats.geo.raster import Raster, open_raster
-from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.tiles import TileFile, read_array, read_tile
-from parafovea.formats.tiles.array_keys import chosen_key
-from parafovea.formats.tiles.listing import TILE_SUFFIXES
-from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS, TRUTH_KEYS, TileOptions
-from parafovea.quality.tiles.image_metrics import BANDS
-from parafovea.quality.tiles.metric_names import TileKind
+from parafovea.formats.metadata import TileOptions, parse_metadata
+from parafovea.formats.registry import TILE_SUFFIXES
+from parafovea.formats.tiles.ledger import TileEntry
+from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, chosen_key, read_array
+from parafovea.formats.tiles.reading import read_tile
+from parafovea.formats.tiles.results import REFINED
+from parafovea.formats.tiles.tile_folder import TileFile
 from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
-from parafovea.quality.tiles.quality_tables import TileEntry
+
+if TYPE_CHECKING:
+    from parafovea.formats.geo.raster import Raster
 
 Array = np.ndarray[Any, Any]
-
-#: Array of a refined tile.
-REFINED = "opt_v2"
 
 _PLAIN = TileOptions()
 
@@ -35,23 +35,23 @@ _PLAIN = TileOptions()
 class TileFiles:
     """Reads what belongs to the tiles of a sample: files of their own, or blocks of a mosaic.
 
-    Inputs are read as the model saw them: its bands, by what the sheet says of the numbers.
+    Inputs are read as the model saw them: its bands, scaled as the sheet says.
 
     Parameters
     ----------
     bands : tuple of str
         Of the model's input.
     outputs : tuple of str
-        Bands that it makes; of a segmentation, nothing that matters here.
+        Bands of the results; empty where they are classes.
     options : TileOptions
-        What the sheet says of the numbers in the source, and in a truth of the same bands.
+        How to read the numbers of the source, and of a truth of the same bands, from the sheet.
     truth : Path or None
         Folder with the truth of some or all tiles, under their names; of a mosaic, a GeoTIFF of
         the same pixels.
     """
 
-    bands: tuple[str, ...] = BANDS
-    outputs: tuple[str, ...] = BANDS
+    bands: tuple[str, ...] = OPTICAL
+    outputs: tuple[str, ...] = OPTICAL
     options: TileOptions = _PLAIN
     truth: Path | None = None
     _rasters: dict[tuple[str, str], Raster] = field(
@@ -61,31 +61,20 @@ class TileFiles:
     def __post_init__(self) -> None:
         if self.truth is not None and not self.truth.exists():
             raise MissingSourceError(
-                f"the truth {self.truth} is no folder: give the folder that holds a tile of truth "
-                "for each tile, under the same name, or of a mosaic a GeoTIFF"
+                f"the truth {self.truth} is not a folder: give the folder that holds a tile of "
+                "truth for each tile, under the same name, or of a mosaic a GeoTIFF"
             )
 
     @classmethod
     def of(
-        cls,
-        kind: TileKind,
-        bands: Sequence[str],
-        classes: Sequence[str],
-        *,
-        truth: str | None,
-        metadata: str,
+        cls, bands: Sequence[str], outputs: Sequence[str], *, truth: str | None, metadata: str
     ) -> TileFiles:
         """Return what reads the tiles of a sample, as its sheet and its model describe them.
 
         Parameters
         ----------
-        kind : str
-            Of the task.
-        bands : sequence of str
-            That the model takes.
-        classes : sequence of str
-            Classes of a segmentation, or bands that a refinement makes; those of all comparisons
-            where there are none.
+        bands, outputs : sequence of str
+            As for the class.
         truth, metadata
             As in the sheet.
 
@@ -98,7 +87,7 @@ class TileFiles:
         """
         return cls(
             bands=tuple(bands),
-            outputs=BANDS if kind == "segmentation" or not classes else tuple(classes),
+            outputs=tuple(outputs),
             options=parse_metadata(metadata, folder=Path()).tiles,
             truth=None if truth is None else Path(truth),
         )
@@ -106,7 +95,7 @@ class TileFiles:
     @property
     def optical(self) -> bool:
         """Whether the input has colours: the bands that all comparisons need."""
-        return set(BANDS) <= set(self.bands)
+        return set(OPTICAL) <= set(self.bands)
 
     def read_input(self, entry: TileEntry) -> Array:
         """Return what a tile was made from, (band, y, x) float, NaN where nothing was measured.
@@ -118,13 +107,13 @@ class TileFiles:
         TileError
             If it cannot be read any more, or has another size than the result.
         """
-        bands = BANDS if self.optical else self.bands
+        bands = OPTICAL if self.optical else self.bands
         if entry.corner is not None:
             raster = self._raster(entry.source, "source", bands, self.options)
             return _window(raster, entry)
         file = TileFile(entry.name, entry.source, None)
         key = chosen_key(file, INPUT_KEYS, self.options)
-        # the bands of an NPZ file are told by their order, so that all of them are named
+        # the bands of an NPZ file are known by their order, so that all of them are named
         tile = read_tile(file, bands=self.bands, key=key, options=self.options)
         values = tile.values[[self.bands.index(band) for band in bands]]
         return _checked(_known(values, tile.valid), entry, entry.source)
@@ -139,7 +128,7 @@ class TileFiles:
         StoreError
             If it is missing or damaged.
         """
-        missing = [band for band in BANDS if band not in self.outputs]
+        missing = [band for band in OPTICAL if band not in self.outputs]
         if missing:
             raise ModelError(
                 f"the model makes {', '.join(self.outputs)}, without {', '.join(missing)}: refined "
@@ -147,11 +136,11 @@ class TileFiles:
             )
         if entry.corner is not None:
             with _result(entry, "export_mosaic"):
-                return _window(self._raster(entry.output, "result", BANDS, _PLAIN), entry)
+                return _window(self._raster(entry.output, "result", OPTICAL, _PLAIN), entry)
         with _result(entry, "predict_tiles"):
             stored = read_array(entry.output, REFINED)
             values = _checked(stored, entry, entry.output, bands=len(self.outputs))
-        return values[[self.outputs.index(band) for band in BANDS]]
+        return values[[self.outputs.index(band) for band in OPTICAL]]
 
     def read_classes(self, entry: TileEntry) -> Array:
         """Return a segmented tile, (y, x) class indices.
@@ -166,7 +155,7 @@ class TileFiles:
             return _checked(stored, entry, entry.output, bands=None)
 
     def read_optical_truth(self, entry: TileEntry) -> Array | None:
-        """Return the true reflectances of a tile, (band, y, x) float, NaN where nobody knows.
+        """Return the true reflectances of a tile, (band, y, x) float, NaN where they are unknown.
 
         Returns
         -------
@@ -180,10 +169,12 @@ class TileFiles:
         """
         if self.truth is None:
             return None
-        # What the sheet says of radar, or of another set of bands, says nothing of the truth.
+        # options for radar, or for another set of bands, do not apply to the truth
         names = self.options.bands
         said = (
-            self.options if self.optical and (names is None or set(BANDS) <= set(names)) else _PLAIN
+            self.options
+            if self.optical and (names is None or set(OPTICAL) <= set(names))
+            else _PLAIN
         )
         if entry.corner is not None:
             return _window(self._true_raster(entry, said), entry)
@@ -192,8 +183,8 @@ class TileFiles:
             return None
         file = TileFile(entry.name, path, None)
         keys = TRUTH_KEYS if said.key is None else (said.key, *TRUTH_KEYS)
-        said = replace(said, key=None)
-        tile = read_tile(file, bands=BANDS, key=chosen_key(file, keys, said), options=said)
+        said = said.model_copy(update={"key": None})
+        tile = read_tile(file, bands=OPTICAL, key=chosen_key(file, keys, said), options=said)
         return _checked(_known(tile.values, tile.valid), entry, path)
 
     def read_class_truth(self, entry: TileEntry) -> Array | None:
@@ -232,8 +223,8 @@ class TileFiles:
                 f"the truth {self.truth} is a folder, but the source is a mosaic: give a GeoTIFF "
                 "of the same pixels"
             )
-        raster = self._raster(self.truth, "truth", BANDS, options)
-        require_same_pixels(raster, self._raster(entry.output, "result", BANDS, _PLAIN))
+        raster = self._raster(self.truth, "truth", OPTICAL, options)
+        require_same_pixels(raster, self._raster(entry.output, "result", OPTICAL, _PLAIN))
         return raster
 
     def _raster(self, path: Path, what: str, bands: Sequence[str], options: TileOptions) -> Raster:

@@ -104,7 +104,7 @@ def summary_text(score: DetectionScore, provenance: Mapping[str, Any]) -> str:
 
 
 def write_froc(score: DetectionScore, folder: Path, provenance: Mapping[str, Any]) -> None:
-    """Write froc.tsv, summary.json, froc.svg and froc.png into a folder that is there."""
+    """Write froc.tsv, summary.json, froc.svg and froc.png into an existing folder."""
     draw_froc(score, {folder / f"froc{suffix}": suffix for suffix in (".svg", ".png")})
     table = curve_table(score)
     table.to_csv(folder / "froc.tsv", sep="\t", index=False, float_format=DIGITS)

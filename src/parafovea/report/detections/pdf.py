@@ -13,7 +13,7 @@ from parafovea.postprocess.detection.detection_files import Detection, Detection
 from parafovea.report.canvas import INK, MUTED, RULE, new_figure, short
 from parafovea.report.detections.confidence_plot import confidences_figure
 from parafovea.report.detections.scan_view import time_text
-from parafovea.report.detections.slices import ScanView, detections_figure
+from parafovea.report.detections.slices import DetectedScan, detections_figure
 
 #: Inches of a page, A4 across, its margin, and the height of a line of the table.
 _WIDTH, _HEIGHT, _MARGIN, _LINE = 11.69, 8.27, 0.7, 0.24
@@ -37,7 +37,7 @@ _COLUMNS = (
 
 
 def write_detection_pdf(
-    view: ScanView,
+    view: DetectedScan,
     path: Path,
     *,
     num_slices: int = 5,
@@ -49,7 +49,7 @@ def write_detection_pdf(
 
     Parameters
     ----------
-    view : ScanView
+    view : DetectedScan
         What is shown.
     path : Path
         PDF file to write.

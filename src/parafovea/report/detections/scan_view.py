@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.postprocess.detection.detection_files import Detection, Detections, load_detections
-from parafovea.report.canvas import Drawing
+from parafovea.report.canvas import Drawing, open_drawing
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
 from parafovea.report.sample_results import read_metrics, read_quality, verdict
 from parafovea.report.segmentation.sample_view import LISTED, SampleView, model_facts
 from parafovea.report.units import grid_facts
+from parafovea.storage.layout import SampleResults
 from parafovea.storage.provenance import NO_TIME
 from parafovea.storage.store import open_stored
 
-#: What the truth says of a detection on no nodule.
+#: What a detection on no nodule is called.
 _WRONG = "false positive"
 
 RISKS = ("high", "intermediate", "low")
@@ -33,7 +34,7 @@ class DetectionRow:
     risk : str or None
         Its category; None without a calibration.
     truth : str or None
-        What it hit; None where nobody knows.
+        What it hit; None without truth.
     wrong : bool
         Whether it is on no nodule.
     """
@@ -97,6 +98,32 @@ class DetectionView(SampleView):
     def judged(self) -> bool:
         """Whether there was truth."""
         return any(row.truth is not None for row in self.detections)
+
+
+def cohort_view(results: SampleResults, *, sample: str, task: str) -> DetectionView:
+    """Gather what the page of all samples shows of a scan.
+
+    Parameters
+    ----------
+    results : SampleResults
+        Its results, those of `render_detections` included.
+    sample, task
+        As for `view_sample`.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing or damaged.
+    """
+    return view_detections(
+        results.prediction,
+        results.detections,
+        results.quality,
+        results.quality_table,
+        [open_drawing(path) for path in (results.visualization, results.confidences)],
+        sample=sample,
+        task=task,
+    )
 
 
 def view_detections(

@@ -16,7 +16,7 @@ from parafovea.preprocess.body import axial_axis, body_mask
 from parafovea.preprocess.coarse_view import coarse_view
 from parafovea.preprocess.lungs import lung_mask
 from parafovea.report.detections.scan_view import time_text
-from parafovea.report.detections.slices import ScanView
+from parafovea.report.detections.slices import DetectedScan
 from parafovea.report.detections.surfaces import Surface, heatmap_surface, mask_surface, spheres
 from parafovea.report.page import write_page
 
@@ -30,12 +30,12 @@ _BODY, _LUNGS = ("body", "#C9A58B", 0.10), ("lungs", "#56B4E9", 0.16)
 _HEAT = ("heatmap", "#E69F00", 0.35)
 
 
-def write_scene(view: ScanView, path: Path, *, threshold: float) -> None:
+def write_scene(view: DetectedScan, path: Path, *, threshold: float) -> None:
     """Write a page that shows a scan in three dimensions; it needs no other file and no network.
 
     Parameters
     ----------
-    view : ScanView
+    view : DetectedScan
         What is shown.
     path : Path
         HTML file to write; it appears whole.
@@ -79,7 +79,7 @@ def _script_json(value: Any) -> Markup:
     return Markup(text)  # noqa: S704
 
 
-def _traces(view: ScanView, threshold: float) -> list[dict[str, Any]]:
+def _traces(view: DetectedScan, threshold: float) -> list[dict[str, Any]]:
     scan, space = view.scan, view.space
     coarse = coarse_view(scan.read, scan.grid)
     body = body_mask(coarse, axial=axial_axis(view.affine))

@@ -19,7 +19,7 @@ from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.detection_files import Detection, Detections
 from parafovea.postprocess.detection.nodules import Volume
 from parafovea.report.canvas import INK, MUTED, Drawing, new_figure, save
-from parafovea.report.detections.axial_view import AxialView, choose_slices
+from parafovea.report.detections.axial_slices import AxialSlices, choose_slices
 from parafovea.report.units import scale_bar
 
 Array = np.ndarray[Any, Any]
@@ -45,7 +45,7 @@ _OUTLINE = [withStroke(linewidth=1.6, foreground="black")]
 
 
 @dataclass(frozen=True)
-class ScanView:
+class DetectedScan:
     """What the pictures of a scan show.
 
     Parameters
@@ -66,9 +66,9 @@ class ScanView:
     detections: Detections
 
     @property
-    def axial(self) -> AxialView:
+    def axial(self) -> AxialSlices:
         """How slices are laid."""
-        return AxialView.of(self.scan.grid, self.affine)
+        return AxialSlices.of(self.scan.grid, self.affine)
 
     @property
     def space(self) -> ScanSpace:
@@ -82,7 +82,7 @@ class ScanView:
 
 
 def draw_detections(
-    view: ScanView,
+    view: DetectedScan,
     path: Path,
     *,
     num_slices: int = 5,
@@ -93,7 +93,7 @@ def draw_detections(
 
     Parameters
     ----------
-    view : ScanView
+    view : DetectedScan
         What is shown.
     path : Path
         PNG file to write.
@@ -116,7 +116,7 @@ def draw_detections(
 
 
 def detections_figure(
-    view: ScanView, *, num_slices: int, colormap: str, overlay_alpha: float
+    view: DetectedScan, *, num_slices: int, colormap: str, overlay_alpha: float
 ) -> Figure:
     """Draw axial slices through the most confident detections, and each enlarged below.
 
@@ -169,7 +169,7 @@ def detections_figure(
     return figure
 
 
-def _first_within(axial: AxialView, indices: Array, index: int) -> Array | None:
+def _first_within(axial: AxialSlices, indices: Array, index: int) -> Array | None:
     for place in indices:
         if round(float(np.clip(place[axial.axial], 0, None))) == index:
             return np.asarray(place)
@@ -177,7 +177,7 @@ def _first_within(axial: AxialView, indices: Array, index: int) -> Array | None:
 
 
 def _pictures(
-    view: ScanView, axial: AxialView, index: int, colormap: str, alpha: float
+    view: DetectedScan, axial: AxialSlices, index: int, colormap: str, alpha: float
 ) -> tuple[Array, Array]:
     """Return the slice in the lung window, (row, column) in [0, 1], and the heat as RGBA."""
     grey = axial.read(view.scan.read, index).astype(np.float32)
@@ -191,7 +191,7 @@ def _pictures(
     return grey, colours
 
 
-def _show(axes: Axes, pictures: tuple[Array, Array], axial: AxialView) -> None:
+def _show(axes: Axes, pictures: tuple[Array, Array], axial: AxialSlices) -> None:
     height, width = axial.extent
     for picture in pictures:
         axes.imshow(
@@ -210,7 +210,7 @@ def _zoom(axes: Axes, place: tuple[float, float]) -> None:
 
 
 def _rings(
-    axes: Axes, view: ScanView, axial: AxialView, indices: Array, index: int, *, named: bool
+    axes: Axes, view: DetectedScan, axial: AxialSlices, indices: Array, index: int, *, named: bool
 ) -> None:
     """Draw where the slice cuts each detection's sphere."""
     for detection, place in zip(view.detections.detections, indices, strict=True):
@@ -297,7 +297,7 @@ def _colours(figure: Figure, colormap: str, alpha: float) -> None:
     figure.text((_EDGE + 1.75) / width, 0.37 / height, words, color=INK, size=7.5)
 
 
-def _caption(view: ScanView, count: int) -> str:
+def _caption(view: DetectedScan, count: int) -> str:
     found = view.detections.detections
     if not found:
         return "No detections. Axial slices, evenly spaced, in the lung window with the heatmap."

@@ -34,7 +34,7 @@ PER_LINE = 5
 
 
 @dataclass(frozen=True)
-class PlaneView:
+class DrawnPlane:
     """One plane with everything that is drawn of it.
 
     Parameters
@@ -55,9 +55,9 @@ class PlaneView:
     truth: np.ndarray | None
 
 
-def view_planes(
+def read_planes(
     planes: Iterable[Plane], volume: Voxels, classes: Voxels, truth: Voxels | None
-) -> tuple[PlaneView, ...]:
+) -> tuple[DrawnPlane, ...]:
     """Read what is drawn of each plane; nothing else of the volumes is read.
 
     Parameters
@@ -73,11 +73,11 @@ def view_planes(
 
     Returns
     -------
-    tuple of PlaneView
+    tuple of DrawnPlane
         In the order of `planes`.
     """
     return tuple(
-        PlaneView(
+        DrawnPlane(
             plane,
             read_mean(volume, plane),
             read_nearest(classes, plane),
@@ -88,13 +88,13 @@ def view_planes(
 
 
 def draw_overlays(
-    views: Sequence[PlaneView], classes: Sequence[str], path: Path, *, alpha: float
+    views: Sequence[DrawnPlane], classes: Sequence[str], path: Path, *, alpha: float
 ) -> Drawing:
     """Draw a row for each plane: image, prediction, and where there is truth, truth and errors.
 
     Parameters
     ----------
-    views : sequence of PlaneView
+    views : sequence of DrawnPlane
         At least one.
     classes : sequence of str
         Class names; the first is the background.
@@ -140,7 +140,7 @@ def draw_overlays(
 
 
 def _pictures(
-    view: PlaneView, grey_range: tuple[float, float], colours: Sequence[str], alpha: float
+    view: DrawnPlane, grey_range: tuple[float, float], colours: Sequence[str], alpha: float
 ) -> list[np.ndarray]:
     low, high = grey_range
     grey = np.clip((view.image - low) / (high - low), 0, 1).astype(np.float32)
@@ -196,7 +196,7 @@ def _legends(
         )
 
 
-def _overlay_caption(views: Sequence[PlaneView], classes: Sequence[str], alpha: float) -> str:
+def _overlay_caption(views: Sequence[DrawnPlane], classes: Sequence[str], alpha: float) -> str:
     flat = [v.plane for v in views if v.plane.axis == 0]
     indices, depth = ", ".join(str(plane.index) for plane in flat), flat[0].grid.shape[0]
     if depth == 1:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from parafovea.geometry.grid import Grid
-from parafovea.report.canvas import Drawing
+from parafovea.report.canvas import Drawing, open_drawing
 from parafovea.report.palette import class_colours
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
 from parafovea.report.sample_results import (
     Metric,
-    SampleResults,
     Verdict,
     read_metrics,
     read_objects,
@@ -22,10 +22,34 @@ from parafovea.report.sample_results import (
     verdict,
 )
 from parafovea.report.units import equivalent_diameter, grid_facts, length_text, volume_text
+from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import open_stored
 
 #: Objects listed on a page.
 LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationResults:
+    """Where the results of a segmentation lie.
+
+    Parameters
+    ----------
+    volume, prediction, classes, objects : Path
+        Stores of `resample_volume`, `blend_shards` and `segment_objects`.
+    object_table : Path
+        Table of `segment_objects`.
+    quality, quality_table : Path
+        JSON and table of `measure_quality`.
+    """
+
+    volume: Path
+    prediction: Path
+    classes: Path
+    objects: Path
+    object_table: Path
+    quality: Path
+    quality_table: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +125,27 @@ class SampleView:
         return next((metric for metric in self.metrics if metric.name == name), None)
 
 
+def cohort_view(results: SampleResults, *, sample: str, task: str) -> SampleView:
+    """Gather what the page of all samples shows of a segmented volume.
+
+    Parameters
+    ----------
+    results : SampleResults
+        Its results, those of `render_report` included.
+    sample, task
+        As for `view_sample`.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing or damaged.
+    """
+    pictures = (results.overlays, results.probabilities, results.sizes)
+    return view_sample(results, [open_drawing(path) for path in pictures], sample=sample, task=task)
+
+
 def view_sample(
-    results: SampleResults,
+    results: SegmentationResults | SampleResults,
     drawings: Sequence[Drawing],
     *,
     sample: str,
@@ -113,7 +156,7 @@ def view_sample(
 
     Parameters
     ----------
-    results : SampleResults
+    results : SegmentationResults or SampleResults
         Where its files lie.
     drawings : sequence of Drawing
         Its pictures.

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
 
+from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.image_metrics import NIR, ndvi
-from parafovea.quality.tiles.quality_tables import TileEntry
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import Drawing, save
 from parafovea.report.tiles.panels import ColourBar, Panel, PanelRow, no_panels, panels_figure

@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from parafovea.quality.tiles.quality_tables import TileEntry
-from parafovea.quality.tiles.scores import UNKNOWN
+from parafovea.formats.tiles.ledger import TileEntry
+from parafovea.quality.tiles.segmented import UNKNOWN
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import Drawing, new_figure, save, short
 from parafovea.report.palette import class_colours

@@ -10,34 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.formats.geo.geotiff import mosaic_record
-from parafovea.quality.tiles.metric_names import TileKind
-from parafovea.quality.tiles.quality_tables import (
+from parafovea.formats.tiles.ledger import (
     QuarantinedTile,
     TileEntry,
     read_ledger,
     read_quarantine,
-    read_tile_quality,
 )
-from parafovea.report.canvas import Drawing
+from parafovea.quality.tiles.tile_quality import read_tile_quality
+from parafovea.report.canvas import Drawing, open_drawing
 from parafovea.report.palette import class_colours
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
-from parafovea.report.sample_results import (
-    Metric,
-    SampleResults,
-    read_metrics,
-    read_quality,
-    verdict,
-)
+from parafovea.report.sample_results import read_metrics, read_quality, verdict
 from parafovea.report.segmentation.sample_view import LISTED, ClassCount, SampleView, model_facts
+from parafovea.report.tiles.tile_report import TileReport
 from parafovea.report.tiles.tile_table import (
     ComparedLine,
     TileLine,
-    compared_lines,
-    tile_columns,
+    filled_columns,
     tile_line,
     worst_first,
 )
-from parafovea.report.units import number_text
+from parafovea.storage.layout import SampleResults
 
 #: Sizes and coordinate systems that are listed.
 _MOST_NAMED = 4
@@ -79,11 +72,45 @@ class TileView(SampleView):
         return "Tiles"
 
 
+def view_results(
+    results: SampleResults, report: type[TileReport], *, sample: str, task: str
+) -> TileView:
+    """Gather what the page of all samples shows of a folder of tiles.
+
+    Parameters
+    ----------
+    results : SampleResults
+        Its results, those of `render_tiles` included.
+    report, sample, task
+        As for `view_tiles`.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing or damaged.
+    """
+    return view_tiles(
+        results.ledger,
+        results.quarantine,
+        results.quality,
+        results.quality_table,
+        results.tile_quality,
+        [open_drawing(results.figures / name) for name in report.figures],
+        report=report,
+        sample=sample,
+        task=task,
+    )
+
+
 def view_tiles(
-    results: SampleResults,
+    ledger: Path,
+    quarantine: Path,
+    quality: Path,
+    metrics: Path,
+    tiles: Path,
     drawings: Sequence[Drawing],
     *,
-    kind: TileKind,
+    report: type[TileReport],
     sample: str,
     task: str = "",
     title: str | None = None,
@@ -92,12 +119,14 @@ def view_tiles(
 
     Parameters
     ----------
-    results : SampleResults
-        Where its tables lie.
+    ledger, quarantine : Path
+        `tiles.tsv` and `quarantine.tsv`.
+    quality, metrics, tiles : Path
+        `quality.json`, `quality.tsv` and `tile_quality.tsv` of `measure_tiles`.
     drawings : sequence of Drawing
         Pictures to embed.
-    kind : str
-        Of the task.
+    report : type of TileReport
+        Describes such tiles.
     sample, task, title
         As for `view_sample`.
 
@@ -106,16 +135,16 @@ def view_tiles(
     StoreError
         If a file is missing or damaged.
     """
-    entries, aside = read_ledger(results.ledger), read_quarantine(results.quarantine)
-    scores, lines = read_tile_quality(results.tile_quality), read_metrics(results.quality_table)
-    measured = read_quality(results.quality).get("provenance", {})
+    entries, aside = read_ledger(ledger), read_quarantine(quarantine)
+    scores, lines = read_tile_quality(tiles), read_metrics(metrics)
+    measured = read_quality(quality).get("provenance", {})
     made = measured if isinstance(measured, Mapping) else {"provenance": measured}
     processing = _processing(entries)
     what = "Mosaic" if entries and entries[0].corner is not None else "Tiles"
     records: dict[str, Mapping[str, Any]] = {what: processing, "Quality": made}
     known = {line.name: line for line in lines}
-    classes = [str(name) for name in made.get("classes", ())] if kind == "segmentation" else []
-    columns = tile_columns(kind, classes, scores)
+    own = report([str(name) for name in made.get("classes", ())])
+    columns = filled_columns(own.columns, scores)
     return TileView(
         sample=sample,
         task=task,
@@ -126,48 +155,29 @@ def view_tiles(
         metrics=lines,
         classes=tuple(
             ClassCount(name, colour, None)
-            for name, colour in zip(classes, class_colours(len(classes)), strict=True)
+            for name, colour in zip(own.classes, class_colours(len(own.classes)), strict=True)
         ),
         objects=(),
         object_count=len(entries),
         provenance={name: provenance_rows(record) for name, record in records.items() if record},
         drawings=tuple(drawings),
-        summary=_summary(kind, known, len(entries), len(aside)),
-        headings=tuple(heading for heading, *_ in columns),
+        summary=_counts(own.verb, len(entries), len(aside)) + own.outcome(known),
+        headings=tuple(column.heading for column in columns),
         tiles=tuple(
             tile_line(entry, scores, columns)
-            for entry in worst_first(entries, scores, kind=kind)[:LISTED]
+            for entry in worst_first(entries, scores, own.error(scores))[:LISTED]
         ),
         quarantined=aside[:LISTED],
         quarantine_count=len(aside),
-        compared=compared_lines(known) if kind == "refinement" else (),
+        compared=own.compared(known),
         judged=bool((scores["truth"] == "true").any()),
     )
 
 
-def _summary(kind: TileKind, metrics: Mapping[str, Metric], done: int, aside: int) -> str:
-    """Return the first thing to know: "5 of 6 tiles refined, 1 quarantined; NDVI RMSE 0.031"."""
-    verb = "refined" if kind == "refinement" else "segmented"
+def _counts(verb: str, done: int, aside: int) -> str:
+    """Return the first thing to know: "5 of 6 tiles refined, 1 quarantined"."""
     words = f"{done:,} of {done + aside:,} tile{'' if done + aside == 1 else 's'} {verb}"
-    words += f", {aside:,} quarantined" if aside else ""
-
-    def value(name: str) -> float | None:
-        line = metrics.get(name)
-        return None if line is None else line.value
-
-    if kind == "segmentation":
-        overlap = value("iou")
-        return words if overlap is None else f"{words}; mean IoU {number_text(overlap)}"
-    kept, gain = value("preservation.ndvi_rmse"), value("gain.psnr")
-    after = value("accuracy.psnr")
-    if kept is not None:
-        words += f"; NDVI RMSE {number_text(kept)} against the input"
-    if after is not None:
-        words += f"; PSNR {after:.1f} dB against the truth"
-    if gain is not None:
-        more = "more" if gain >= 0 else "less"
-        words += f", {abs(gain):.1f} dB {more} than the input"
-    return words
+    return words + (f", {aside:,} quarantined" if aside else "")
 
 
 def _facts(entries: Sequence[TileEntry]) -> dict[str, str]:

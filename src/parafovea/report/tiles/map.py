@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from parafovea.quality.tiles.quality_tables import TileEntry
+from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.report.canvas import INK, PAGE_WIDTH, Drawing, new_figure, save, short
 from parafovea.report.tiles.panels import no_panels
 
@@ -62,8 +62,8 @@ def draw_map(
             systems.setdefault(entry.position.crs, []).append(entry)
     title = "Map of the tiles"
     if not systems:
-        words = "No tile states its position, so that there is no map of them."
-        return save(no_panels("no tile states its position"), Drawing(path, title, words))
+        words = "No tile has a known position, so there is no map."
+        return save(no_panels("no tile has a known position"), Drawing(path, title, words))
     shown = sorted(systems, key=lambda crs: (-len(systems[crs]), crs))[:MOST_PANELS]
     placed = sum(map(len, systems.values()))
     figure = map_figure(
@@ -73,7 +73,7 @@ def draw_map(
     if errors.isna().any():
         caption += " A tile for which it is not defined is an empty frame."
     if placed < len(entries):
-        caption += f" {len(entries) - placed:,} more state no position."
+        caption += f" {len(entries) - placed:,} more have no known position."
     if len(systems) > len(shown):
         left = len(systems) - len(shown)
         caption += f" {left} more coordinate system{'s' if left > 1 else ''} are not drawn."
@@ -142,7 +142,7 @@ def _panel(
 
 
 def _in_degrees(entries: Sequence[TileEntry]) -> bool:
-    """Tell whether positions are degrees: no projected system has pixels below 0.1 m."""
+    """Return whether positions are degrees: no projected system has pixels below 0.1 m."""
     sizes = [entry.position.pixel_size for entry in entries if entry.position is not None]
     return max(sizes) < 0.1
 
@@ -150,7 +150,7 @@ def _in_degrees(entries: Sequence[TileEntry]) -> bool:
 def _frame(axes: Axes, boxes: Sequence[Rectangle], *, degrees: bool) -> None:
     left, right = min(b.get_x() for b in boxes), max(b.get_x() + b.get_width() for b in boxes)
     low, high = min(b.get_y() for b in boxes), max(b.get_y() + b.get_height() for b in boxes)
-    # tiles in one line still need a frame that is no line
+    # tiles in one line still need a frame with an area
     margin = 0.05 * max(right - left, high - low)
     axes.set_xlim(left - margin, right + margin)
     axes.set_ylim(low - margin, high + margin)

@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter
 
+from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.image_metrics import ndvi
-from parafovea.quality.tiles.quality_tables import TileEntry
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import INK, MUTED, PAGE_WIDTH, Drawing, new_figure, save
 from parafovea.report.palette import OKABE_ITO

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
 
 import numpy as np
 import pandas as pd
@@ -13,20 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parafovea.errors import SourceError
+from parafovea.formats import Source
 from parafovea.geometry.grid import Box
 from parafovea.inference.array_inputs import ArrayOnGrid
+from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.activation import activated
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.postprocess.detection.candidates import find_candidates
 from parafovea.quality.detections.detector_score import evaluate_detections
 from parafovea.quality.detections.tables import COORDINATES
 from parafovea.settings.postprocess import PeakSettings
-from parafovea.settings.recipe import ModelSpec
+from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
-from parafovea.training.heatmap_truth import FULL
+from parafovea.training.heatmap_truth import FULL, HeatmapTruth
 from parafovea.training.losses import HeatmapLoss
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.samples import OpenSample, TrainingWindow
+from parafovea.training.truth import TrainingWindow
 
 #: Least height of a peak that counts in a validation.
 LOWEST_PEAK = 0.1
@@ -49,8 +51,9 @@ class DetectionObjective:
     ----------
     spec : ModelSpec
         The model to be.
-    validation : sequence of OpenSample
-        Samples that choose the best checkpoint; their heatmaps are held in memory.
+    validation : mapping of str to HeatmapTruth
+        Truths of the samples that choose the best checkpoint, by the sample's name; their
+        heatmaps are held in memory.
 
     Raises
     ------
@@ -58,22 +61,29 @@ class DetectionObjective:
         If no truth of theirs holds one of the classes.
     """
 
-    loss_name = "quality focal + Dice"
-    score_name = "score"
-    score = "validation_score"
+    loss_name: ClassVar[str] = "quality focal + Dice"
+    score_name: ClassVar[str] = "score"
+    score: ClassVar[str] = "validation_score"
 
-    def __init__(self, spec: ModelSpec, validation: Sequence[OpenSample]) -> None:
+    unused_settings: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, spec: ModelSpec, validation: Mapping[str, HeatmapTruth]) -> None:
         self._spec = spec
-        self._samples = validation
+        self._truths = list(validation.values())
         self._loss: nn.Module = HeatmapLoss()
         self._heat: dict[int, NDArray[np.float16]] = {}
         for index, name in enumerate(spec.classes):
-            if validation and not any(len(sample.findings[index]) for sample in validation):
-                names = ", ".join(sample.name for sample in validation)
+            if validation and not any(len(truth.findings[index]) for truth in self._truths):
+                names = ", ".join(validation)
                 raise SourceError(
                     f"no voxel of class {index + 1} ({name}) in the truth of {names}: validate on "
                     "samples that hold every class, or leave the class out of the recipe"
                 )
+
+    @staticmethod
+    def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> HeatmapTruth:
+        """Return the truth of a sample as this objective reads it."""
+        return HeatmapTruth(source, inputs, recipe)
 
     def start(self, network: FusedUNet) -> None:
         """Let the network begin with a heatmap near `PRIOR` everywhere."""
@@ -101,13 +111,13 @@ class DetectionObjective:
 
     def _heat_of(self, sample: int) -> NDArray[np.float16]:
         if sample not in self._heat:
-            shape = self._samples[sample].inputs.grid.shape
+            shape = self._truths[sample].grid.shape
             self._heat[sample] = np.zeros((len(self._spec.classes), *shape), np.float16)
         return self._heat[sample]
 
     def scores(self) -> dict[str, float]:
         """Return validation_score, cpm.CLASS and dice.CLASS."""
-        heat = [self._heat_of(number) for number in range(len(self._samples))]
+        heat = [self._heat_of(number) for number in range(len(self._truths))]
         self._heat = {}
         found: dict[str, float] = {}
         for index, name in enumerate(self._spec.classes):
@@ -124,8 +134,8 @@ class DetectionObjective:
 
     def _dice(self, maps: Sequence[NDArray[np.float32]], index: int) -> float:
         common = total = 0.0
-        for heat, sample in zip(maps, self._samples, strict=True):
-            truth = sample.heatmaps[index].astype(np.float32) / FULL
+        for heat, known in zip(maps, self._truths, strict=True):
+            truth = known.heatmaps[index].astype(np.float32) / FULL
             common += 2 * float((heat * truth).sum(dtype=np.float64))
             total += float((heat**2 + truth**2).sum(dtype=np.float64))
         return common / total
@@ -134,12 +144,12 @@ class DetectionObjective:
         series = [str(number) for number in range(len(maps))]
         marks: list[tuple[str | float, ...]] = []
         truths: list[tuple[str | float, ...]] = []
-        for name, heat, sample in zip(series, maps, self._samples, strict=True):
-            grid = sample.inputs.grid
+        for name, heat, truth in zip(series, maps, self._truths, strict=True):
+            grid = truth.grid
             peaks = PeakSettings(threshold=LOWEST_PEAK, min_distance=APART * max(grid.spacing))
             for each in find_candidates(ArrayOnGrid(heat, grid).read, grid, peaks):
                 marks.append((name, *grid.world(each.centre)[::-1], each.confidence))
-            findings = sample.findings[index]
+            findings = truth.findings[index]
             for centre, radius in zip(findings.centre.tolist(), findings.radius, strict=True):
                 truths.append((name, *centre[::-1], 2 * float(radius)))
         columns = ["seriesuid", *COORDINATES]

@@ -1,21 +1,32 @@
-"""What training asks of the objective of a kind of model."""
+"""What a network of each kind learns, and by what its checkpoints are chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from parafovea.formats import Source
+from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
-from parafovea.training.samples import TrainingWindow
+from parafovea.training.truth import TrainingTruth, TrainingWindow
 
 Scores = dict[str, float | None]
 
 
 class Objective(Protocol):
-    """What a kind of model learns.
+    """What a network of a kind learns.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model to be.
+    validation : mapping of str to TrainingTruth
+        Truths, as `open_truth` returns them, of the samples that choose the best checkpoint, by
+        the sample's name.
 
     Attributes
     ----------
@@ -23,11 +34,26 @@ class Objective(Protocol):
         For people.
     score : str
         The column of the history that chooses the best checkpoint, the higher the better.
+    unused_settings : frozenset of str
+        Settings of training that mean nothing to it.
     """
 
-    loss_name: str
-    score_name: str
-    score: str
+    loss_name: ClassVar[str]
+    score_name: ClassVar[str]
+    score: ClassVar[str]
+    unused_settings: ClassVar[frozenset[str]]
+
+    def __init__(self, spec: ModelSpec, validation: Mapping[str, Any]) -> None: ...
+
+    @staticmethod
+    def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> TrainingTruth:
+        """Return the truth of a sample as this objective reads it.
+
+        Raises
+        ------
+        SourceError
+            If it does not fit the sample.
+        """
 
     def start(self, network: FusedUNet) -> None:
         """Prepare an untrained network."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from parafovea.formats import Source
+from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.activation import activated
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.quality.tiles.image_metrics import psnr_of
-from parafovea.settings.recipe import ModelSpec
+from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
+from parafovea.training.band_truth import BandTruth
 from parafovea.training.losses import RefinementLoss
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.samples import OpenSample, TrainingWindow
+from parafovea.training.truth import TrainingWindow
 
 #: Rows of planes that are compared at once.
 SLAB = 16
@@ -33,20 +36,27 @@ class RefinementObjective:
     ----------
     spec : ModelSpec
         The model to be.
-    validation : sequence of OpenSample
-        Samples that choose the best checkpoint.
+    validation : mapping of str to BandTruth
+        Truths of the samples that choose the best checkpoint, by the sample's name.
     """
 
-    loss_name = "L1 + edges + NDVI"
-    score_name = "PSNR [dB]"
-    score = "validation_psnr"
+    loss_name: ClassVar[str] = "L1 + edges + NDVI"
+    score_name: ClassVar[str] = "PSNR [dB]"
+    score: ClassVar[str] = "validation_psnr"
 
-    def __init__(self, spec: ModelSpec, validation: Sequence[OpenSample]) -> None:
+    unused_settings: ClassVar[frozenset[str]] = frozenset({"body"})
+
+    def __init__(self, spec: ModelSpec, validation: Mapping[str, BandTruth]) -> None:
         self._spec = spec
-        self._samples = validation
+        self._truths = list(validation.values())
         self._loss: nn.Module = RefinementLoss(spec.classes)
         self._bands = len(spec.classes)
         self._squares: list[tuple[float, float, int]] = []
+
+    @staticmethod
+    def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> BandTruth:
+        """Return the truth of a sample as this objective reads it."""
+        return BandTruth(source, inputs, recipe)
 
     def start(self, network: FusedUNet) -> None:
         """Let a residual begin as no change at all."""
@@ -89,11 +99,9 @@ class RefinementObjective:
     def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
         """Return the PSNR and RMSE of all blended predictions together, and the RMSE by band."""
         squares, count = np.zeros(self._bands), 0
-        for stored, sample in zip(predictions, self._samples, strict=True):
-            if sample.bands is None:
-                raise AssertionError("a sample of a refinement")
+        for stored, truth in zip(predictions, self._truths, strict=True):
             for box in stored.grid.box.tiles((SLAB, *stored.grid.shape[1:])):
-                wrong = stored.read(box).astype(np.float64) - sample.bands.read(box)
+                wrong = stored.read(box).astype(np.float64) - truth.read(box)
                 squares += (wrong**2).sum(axis=(1, 2, 3))
                 count += box.size
         mse = float(squares.sum() / (count * self._bands))

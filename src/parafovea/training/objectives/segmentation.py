@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -11,13 +11,16 @@ from monai.losses import DiceCELoss
 from numpy.typing import NDArray
 from torch import Tensor
 
+from parafovea.formats import Source
+from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.quality.segmentation.comparison import prediction_confusion
 from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
-from parafovea.settings.recipe import ModelSpec
+from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
+from parafovea.training.class_truth import ClassTruth
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.samples import OpenSample, TrainingWindow
+from parafovea.training.truth import TrainingWindow
 
 
 class SegmentationObjective:
@@ -27,22 +30,29 @@ class SegmentationObjective:
     ----------
     spec : ModelSpec
         The model to be.
-    validation : sequence of OpenSample
-        Samples that choose the best checkpoint.
+    validation : mapping of str to ClassTruth
+        Truths of the samples that choose the best checkpoint, by the sample's name.
     """
 
-    loss_name = "Dice + cross-entropy"
-    score_name = "IoU"
-    score = "validation_iou"
+    loss_name: ClassVar[str] = "Dice + cross-entropy"
+    score_name: ClassVar[str] = "IoU"
+    score: ClassVar[str] = "validation_iou"
 
-    def __init__(self, spec: ModelSpec, validation: Sequence[OpenSample]) -> None:
+    unused_settings: ClassVar[frozenset[str]] = frozenset({"body"})
+
+    def __init__(self, spec: ModelSpec, validation: Mapping[str, ClassTruth]) -> None:
         self._spec = spec
-        self._samples = validation
+        self._truths = list(validation.values())
         self._loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
         self._confusion = self._none()
 
     def _none(self) -> NDArray[np.int64]:
         return np.zeros((len(self._spec.classes),) * 2, dtype=np.int64)
+
+    @staticmethod
+    def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> ClassTruth:
+        """Return the truth of a sample as this objective reads it."""
+        return ClassTruth(source, inputs, recipe)
 
     def start(self, network: FusedUNet) -> None:
         """Leave the network as it is."""
@@ -73,7 +83,7 @@ class SegmentationObjective:
     def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
         """Return all overlap metrics, of all classes."""
         confusion = self._none()
-        for stored, sample in zip(predictions, self._samples, strict=True):
-            confusion += prediction_confusion(stored, sample.truth, len(self._spec.classes))
+        for stored, truth in zip(predictions, self._truths, strict=True):
+            confusion += prediction_confusion(stored, truth.sampled, len(self._spec.classes))
         found = overlap_metrics(confusion, self._spec.classes)
         return {".".join(path): value for path, value in found.items()}

@@ -1,0 +1,80 @@
+"""The stage that trains a model folder from samples whose features are ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from parafovea.chain.stage import Paths, Read, Stage, Wildcards
+from parafovea.storage import layout
+
+if TYPE_CHECKING:
+    from parafovea.config.project import Project
+
+
+def _samples(project: Project, wildcards: Wildcards) -> tuple[str, ...]:
+    training = project.training(wildcards["model"])
+    return training.samples + training.validation
+
+
+def _stores(name: str, project: Project, wildcards: Wildcards) -> list[str]:
+    return [f"{project.folder(sample)}/{name}" for sample in _samples(project, wildcards)]
+
+
+def _volumes(project: Project, wildcards: Wildcards) -> Paths:
+    return _stores(layout.VOLUME, project, wildcards)
+
+
+def _features(project: Project, wildcards: Wildcards) -> Paths:
+    return _stores(layout.FEATURES, project, wildcards)
+
+
+def _contexts(project: Project, wildcards: Wildcards) -> Paths:
+    if project.training(wildcards["model"]).recipe.context is None:
+        return None
+    return _stores(layout.CONTEXT, project, wildcards)
+
+
+def _truths(project: Project, wildcards: Wildcards) -> list[str]:
+    return [
+        file for sample in _samples(project, wildcards) for file in project.files(sample)["truth"]
+    ]
+
+
+def _reads(project: Project, wildcards: Wildcards) -> Sequence[Read]:
+    samples = _samples(project, wildcards)
+    return [(project.truth(each), bool(project.recipe(each).bands)) for each in samples]
+
+
+def _training(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    model = wildcards["model"]
+    training = project.training(model)
+    return {
+        "name": Path(model).name,
+        "checkpoints": f"{project.settings.results}/{layout.TRAINING}/{project.trained[model]}",
+        "settings": training.model_dump(mode="json"),
+        "samples": [
+            {
+                "name": sample,
+                "truth": project.truth(sample),
+                "metadata": project.samples[sample].metadata,
+            }
+            for sample in _samples(project, wildcards)
+        ],
+        "objective": project.kind_of_recipe(training.recipe).objective,
+    }
+
+
+train_model = Stage(
+    name="train_model",
+    inputs={"volumes": _volumes, "features": _features, "contexts": _contexts},
+    waits=_truths,
+    # the model folder itself, wherever the task says: the rule states it
+    outputs={},
+    sized_by="training",
+    arguments=_training,
+    reads=_reads,
+    references=("objective",),
+    device="gpu",
+)

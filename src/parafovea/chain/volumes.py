@@ -1,0 +1,363 @@
+"""The stages that every volume passes, from its source to its prediction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from parafovea.chain.cost import PLAIN, TORCH, Cost, Rates
+from parafovea.chain.stage import Ageless, Output, Paths, Stage, Wildcards, reads_source
+from parafovea.storage import layout
+
+if TYPE_CHECKING:
+    from parafovea.config.project import Project
+    from parafovea.planning.work import View, Work
+    from parafovea.settings.inference import InferenceSettings
+    from parafovea.settings.recipe import Recipe
+
+#: Bytes of an element: volume and features, a sum, a probability at most, a pixel of a band.
+HALF, SUM, PROBABILITY, REFLECTANCE = 2, 8, 4, 4
+
+#: Voxels along z, y, x of the blocks that resampling and blending hold.
+RESAMPLED = (64, 256, 256)
+BLENDED = (64, 128, 128)
+
+#: Voxels of a slab whose statistics are taken, and bytes that those of a source with bands take.
+SCANNED, SCANNED_BANDS = 2**24, 500e6
+
+VOLUME = layout.in_sample(layout.VOLUME)
+FEATURES = layout.in_sample(layout.FEATURES)
+CONTEXT = layout.in_sample(layout.CONTEXT)
+VIEW_FEATURES = layout.in_sample(layout.VIEWS, "{augmentation}", layout.FEATURES)
+VIEW_CONTEXT = layout.in_sample(layout.VIEWS, "{augmentation}", layout.CONTEXT)
+SUMS = layout.in_sample(layout.SHARDS, "{shard}.zarr")
+PREDICTION = layout.in_sample(layout.PREDICTION)
+
+
+def source_waits(project: Project, wildcards: Wildcards) -> list[str]:
+    """Return the files of a sample's source, and the file of its metadata."""
+    files = project.files(wildcards["sample"])
+    return [*files["source"], *files["metadata"]]
+
+
+def model_files(project: Project, wildcards: Wildcards) -> list[str]:
+    """Return what a prediction depends on: a model folder that is trained here, or its files.
+
+    model.json holds the hash of the weights, so that a new time of the weights means nothing.
+    """
+    folder = project.task(wildcards["sample"]).model
+    if folder in project.trained:
+        return [folder]
+    return [f"{folder}/model.json", Ageless(f"{folder}/model.safetensors")]
+
+
+def _resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    sample = wildcards["sample"]
+    recipe = project.recipe(sample)
+    return {
+        "source": project.source(sample),
+        "metadata": project.samples[sample].metadata,
+        **resampling_of(recipe),
+        "nonfinite": project.task(sample).input.nonfinite,
+    }
+
+
+def resampling_of(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of `resample_volume` that follow from the model."""
+    return {
+        "spacing": list(recipe.spacing),
+        "unit": recipe.unit,
+        "normalization": recipe.normalization.model_dump(mode="json"),
+        "bands": list(recipe.bands),
+        "check_hounsfield": recipe.is_ct,
+    }
+
+
+def _resample_cost(work: Work, _: Rates) -> Cost:
+    """Hold a block of the result or a slab of the source, and the pages that files decode whole."""
+    ratio = [t / s for s, t in zip(work.source.spacing, work.recipe.spacing, strict=True)]
+    behind = math.prod(
+        min(m, math.ceil(n * max(1.0, r)))
+        for n, m, r in zip(RESAMPLED, work.source.shape, ratio, strict=True)
+    )
+    page = work.source.shape[1] * work.source.shape[2]
+    voxels = 2 * work.source.size + work.volume.size
+    bands = work.recipe.channels
+    if work.recipe.bands:
+        # of a mosaic, pieces of the plane
+        return Cost(PLAIN + SCANNED_BANDS + 24 * bands * behind, bands * voxels / 3e7)
+    held = min(work.source.size, max(behind, SCANNED))
+    return Cost(PLAIN + 24 * held + 16 * page, voxels / 3e7)
+
+
+def volume_bytes(work: Work) -> int:
+    """Return the bytes of the normalized volume, whose bands are stored in full precision."""
+    return (REFLECTANCE * len(work.recipe.bands) or HALF) * work.volume.size
+
+
+resample_volume = Stage(
+    name="resample_volume",
+    step="resample",
+    waits=source_waits,
+    outputs={"volume": Output(VOLUME, folder=True)},
+    arguments=_resampling,
+    reads=reads_source,
+    cost=_resample_cost,
+    stored=volume_bytes,
+    stores="volume",
+)
+
+
+def extraction_of(
+    recipe: Recipe, *, context: bool = False, augmentation: str = ""
+) -> dict[str, Any]:
+    """Return the arguments of `extract_features` for one view of a model.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of the model.
+    context : bool
+        The wide view, instead of the local one.
+    augmentation : str
+        How the volume is mirrored or turned; "" for the volume as it is.
+    """
+    view = recipe.context if context and recipe.context is not None else recipe
+    concentric = context and recipe.context_ratio is not None
+    return {
+        "spacing": list(view.spacing),
+        "backbone": view.backbone.model_dump(mode="json"),
+        "dimensions": recipe.network.dimensions,
+        "augmentation": augmentation,
+        "concentric_window": list(recipe.window) if concentric else None,
+    }
+
+
+def _local(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    recipe = project.recipe(wildcards["sample"])
+    return extraction_of(recipe, augmentation=wildcards.get("augmentation", ""))
+
+
+def _wide(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    recipe = project.recipe(wildcards["sample"])
+    return extraction_of(recipe, context=True, augmentation=wildcards.get("augmentation", ""))
+
+
+def _local_weights(project: Project, wildcards: Wildcards) -> list[str]:
+    return project.weight_files(wildcards["sample"])
+
+
+def _wide_weights(project: Project, wildcards: Wildcards) -> list[str]:
+    return project.weight_files(wildcards["sample"], context=True)
+
+
+def _views(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
+    """Return a job for each augmented view."""
+    return [{"augmentation": view} for view in inference.tta]
+
+
+def _contexts(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
+    """Return a job where the model sees context."""
+    return [] if recipe.context is None else [{}]
+
+
+def _context_views(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
+    """Return a job for each augmented view where the model sees context."""
+    return [] if recipe.context is None else _views(recipe, inference)
+
+
+def _features_cost(work: Work, rates: Rates) -> Cost:
+    """Hold blocks of a fixed size, with a transformer its weights."""
+    return _view_cost(work.local, rates.features * work.recipe.channels)
+
+
+def _context_cost(work: Work, rates: Rates) -> Cost:
+    """Read the volume whole, for a view of few voxels."""
+    if work.wide is None:
+        return Cost(0, 0)
+    coarse = _view_cost(work.wide, rates.context * work.recipe.channels)
+    return Cost(coarse.memory, coarse.seconds + work.volume.size / 1e8)
+
+
+def _view_cost(view: View, rate: float) -> Cost:
+    return Cost(TORCH + view.backbone_memory, view.grid.size * rate)
+
+
+extract_features = Stage(
+    name="extract_features",
+    step="features",
+    inputs={"volume": VOLUME},
+    waits=_local_weights,
+    outputs={"features": Output(FEATURES, folder=True, temporary=True)},
+    arguments=_local,
+    device="gpu",
+    cost=_features_cost,
+    stored=lambda work: HALF * work.local_tokens,
+    stores="features",
+)
+
+extract_context = Stage(
+    name="extract_context",
+    step="context",
+    function="extract_features",
+    inputs={"volume": VOLUME},
+    waits=_wide_weights,
+    outputs={"features": Output(CONTEXT, folder=True, temporary=True)},
+    arguments=_wide,
+    device="gpu",
+    jobs=_contexts,
+    cost=_context_cost,
+    stored=lambda work: HALF * work.wide_tokens,
+    stores="context",
+)
+
+extract_view_features = Stage(
+    name="extract_view_features",
+    step="features",
+    function="extract_features",
+    inputs={"volume": VOLUME},
+    waits=_local_weights,
+    outputs={"features": Output(VIEW_FEATURES, folder=True, temporary=True)},
+    arguments=_local,
+    device="gpu",
+    jobs=_views,
+    cost=_features_cost,
+    stored=lambda work: (work.inference.views - 1) * HALF * work.local_tokens,
+    stores="features",
+)
+
+extract_view_context = Stage(
+    name="extract_view_context",
+    step="context",
+    function="extract_features",
+    inputs={"volume": VOLUME},
+    waits=_wide_weights,
+    outputs={"features": Output(VIEW_CONTEXT, folder=True, temporary=True)},
+    arguments=_wide,
+    device="gpu",
+    jobs=_context_views,
+    cost=_context_cost,
+    stored=lambda work: (work.inference.views - 1) * HALF * work.wide_tokens,
+    stores="context",
+)
+
+
+def _context_store(project: Project, wildcards: Wildcards) -> Paths:
+    sample = wildcards["sample"]
+    if project.recipe(sample).context is None:
+        return None
+    return f"{project.folder(sample)}/{layout.CONTEXT}"
+
+
+def _view_stores(name: str, project: Project, wildcards: Wildcards) -> list[str]:
+    sample = wildcards["sample"]
+    folder = f"{project.folder(sample)}/{layout.VIEWS}"
+    return [f"{folder}/{view}/{name}" for view in project.task(sample).inference.tta]
+
+
+def _view_features(project: Project, wildcards: Wildcards) -> Paths:
+    return _view_stores(layout.FEATURES, project, wildcards)
+
+
+def _view_contexts(project: Project, wildcards: Wildcards) -> Paths:
+    if project.recipe(wildcards["sample"]).context is None:
+        return None
+    return _view_stores(layout.CONTEXT, project, wildcards)
+
+
+def shard_jobs(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
+    """Return a job for each shard of a sample's windows, or share of its tiles."""
+    return [{"shard": str(shard)} for shard in range(1, int(inference.shards) + 1)]
+
+
+def inference_settings(project: Project, sample: str) -> dict[str, Any]:
+    """Return a sample's inference settings with its number of shards, as plain values.
+
+    Where shards are automatic, this opens the header of the source.
+    """
+    settings: dict[str, Any] = project.inference(sample).model_dump(
+        mode="json", exclude={"output_scale", "windows_per_shard"}
+    )
+    return settings
+
+
+def _inference(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    sample = wildcards["sample"]
+    task = project.task(sample)
+    return {
+        "model": task.model,
+        "shard": int(wildcards["shard"]),
+        "settings": inference_settings(project, sample),
+        "overrides": task.overrides.model_dump(mode="json"),
+    }
+
+
+def _infer_cost(work: Work, rates: Rates) -> Cost:
+    """Hold a batch of windows, and the sums that windows still come to, of 3 x 3 x 3 windows."""
+    classes, window = len(work.recipe.classes), work.window_voxels
+    memory = work.inference.batch_size * work.window_bytes
+    if work.inference.mode == "sliding_window":
+        memory += 27 * window * 8 * classes
+    return Cost(TORCH + memory, work.windows * window * rates.network / work.shards)
+
+
+infer_shard = Stage(
+    name="infer_shard",
+    step="infer",
+    inputs={
+        "volume": VOLUME,
+        "features": FEATURES,
+        "context": _context_store,
+        "view_features": _view_features,
+        "view_contexts": _view_contexts,
+    },
+    waits=model_files,
+    outputs={"sums": Output(SUMS, folder=True, temporary=True)},
+    arguments=_inference,
+    device="gpu",
+    jobs=shard_jobs,
+    cost=_infer_cost,
+    stored=lambda work: SUM * len(work.recipe.classes) * work.summed_voxels,
+    stores="shards",
+)
+
+
+def _sums(project: Project, wildcards: Wildcards) -> list[str]:
+    sample = wildcards["sample"]
+    folder = f"{project.folder(sample)}/{layout.SHARDS}"
+    return [f"{folder}/{shard}.zarr" for shard in range(1, project.shards(sample) + 1)]
+
+
+def _blending(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    return {"output_scale": list(project.task(wildcards["sample"]).inference.output_scales)}
+
+
+def _blend_cost(work: Work, _: Rates) -> Cost:
+    """Hold a block of the prediction: sums, weights and probabilities of all classes."""
+    classes = len(work.recipe.classes)
+    voxels = max(math.prod(work.predicted), work.volume.size)
+    return Cost(PLAIN + 40 * classes * math.prod(BLENDED), classes * voxels / 2e7)
+
+
+blend_shards = Stage(
+    name="blend_shards",
+    step="blend",
+    inputs={"shards": _sums},
+    outputs={"prediction": Output(PREDICTION, folder=True)},
+    arguments=_blending,
+    cost=_blend_cost,
+    stored=lambda work: PROBABILITY * len(work.recipe.classes) * math.prod(work.predicted),
+    stores="prediction",
+)
+
+#: In the order in which they run.
+STAGES = (
+    resample_volume,
+    extract_features,
+    extract_context,
+    extract_view_features,
+    extract_view_context,
+    infer_shard,
+    blend_shards,
+)

@@ -1,0 +1,257 @@
+"""Where a source lies in the world: what its file states, and what the user overrides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parafovea.errors import SourceError, SpacingError, VoxelError
+from parafovea.formats.metadata import SourceMetadata, known_unit
+from parafovea.geometry.grid import AXES, METRES, Grid, Shape, Vector, vector3
+
+#: Attributes of Zarr arrays and HDF5 datasets that state a spacing along z, y, x, in the order in
+#: which they are looked for, each with the unit that its name implies.
+SPACING_ATTRIBUTES = {
+    "resolution": None,
+    "voxel_size": None,
+    "spacing": None,
+    "element_size_um": "micrometer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a file itself states about where its voxels lie.
+
+    Parameters
+    ----------
+    spacing : tuple of float or None
+        Along z, y, x; None for an axis of which the file states nothing.
+    unit : str, optional
+        As the file spells it.
+    origin : tuple of float
+        Centre of voxel (0, 0, 0) along z, y, x, in `unit`.
+    """
+
+    spacing: tuple[float | None, float | None, float | None] = (None, None, None)
+    unit: str | None = None
+    origin: Vector = (0.0, 0.0, 0.0)
+
+
+def check_shape(path: str, shape: Sequence[int]) -> Shape:
+    """Return a volume's shape (z, y, x), or raise `VoxelError` where an axis has no length."""
+    z, y, x = (int(n) for n in shape)
+    for name, length in zip(AXES, (z, y, x), strict=True):
+        if length < 1:
+            raise VoxelError(
+                f"{path} has the shape {(z, y, x)} and so no voxels along {name}: "
+                "write the file again or give another source"
+            )
+    return z, y, x
+
+
+def place(path: str, shape: Sequence[int], stated: Stated, metadata: SourceMetadata) -> Grid:
+    """Return the grid of a source; what the user states overrides what the file states.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    shape : sequence of int
+        Voxels along z, y, x.
+    stated, metadata
+        From the file and from the user, as for `settle`.
+
+    Returns
+    -------
+    Grid
+        In the user's unit, else the file's.
+
+    Raises
+    ------
+    SpacingError
+        As `settle`.
+    VoxelError
+        If an axis has no length.
+    """
+    size = check_shape(path, shape)
+    return Grid(size, *settle(path, stated, metadata))
+
+
+def settle(path: str, stated: Stated, metadata: SourceMetadata) -> tuple[Vector, Vector, str]:
+    """Return spacing, origin and unit of a source from what its file and the user state.
+
+    Where the user gives another spacing, the file's origin keeps its place in voxels.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    stated : Stated
+        From the file.
+    metadata : SourceMetadata
+        From the user; it overrides the file.
+
+    Returns
+    -------
+    tuple
+        Spacing and origin along z, y, x, and the OME-Zarr name of their unit.
+
+    Raises
+    ------
+    SpacingError
+        If neither states the spacing along every axis, and its unit.
+    """
+    unit = metadata.unit
+    if unit is None and stated.unit is not None:
+        unit = known_unit(stated.unit)
+    known = [s if s is not None and 0 < s < math.inf else None for s in stated.spacing]
+    spacing = metadata.spacing or known
+    if unit is None or None in spacing:
+        raise SpacingError(_missing(path, spacing, unit, stated.unit))
+    final = vector3([s for s in spacing if s is not None])
+    moved = [
+        o * (new / old) if old is not None else 0.0
+        for o, new, old in zip(stated.origin, final, known, strict=True)
+    ]
+    return final, metadata.origin or vector3(moved), unit
+
+
+def plain_axes(path: str, shape: Sequence[int]) -> tuple[int | None, int, int]:
+    """Return which axes of an array without names are z, y, x: all three, or two of a plane."""
+    if len(shape) == 3:
+        return 0, 1, 2
+    if len(shape) == 2:
+        return None, 0, 1
+    raise SourceError(
+        f"{path} has the shape {tuple(shape)}, of {len(shape)} axes: give an array of the axes "
+        "z, y, x or y, x, or an OME-Zarr image, which names its axes"
+    )
+
+
+def _missing(
+    path: str, spacing: Sequence[float | None], unit: str | None, spelled: str | None
+) -> str:
+    gaps = [name for name, s in zip(AXES, spacing, strict=True) if s is None]
+    example = (50, 4.6, 4.6) if len(gaps) == 3 else spacing
+    numbers = ",".join(
+        name.upper() if s is None else f"{s:.10g}" for name, s in zip(AXES, example, strict=True)
+    )
+    if len(gaps) == 3:
+        problem = "does not state how large its voxels are"
+        advice = "distances between voxel centres along z, y, x"
+    elif gaps:
+        problem = f"does not state how large its voxels are along {', '.join(gaps)}"
+        advice = f"with the distance between voxel centres for {', '.join(gaps).upper()}"
+    elif spelled:
+        problem = f"has the unit of length {spelled!r}, which is not known"
+        advice = f"or another unit of {', '.join(METRES)}"
+    else:
+        problem = f"has voxels of {numbers.replace(',', ' x ')}, in an unspecified unit"
+        advice = f"or another unit of {', '.join(METRES)}"
+    return (
+        f"{path} {problem}: write `spacing={numbers} unit={unit or 'nanometer'}` in the metadata "
+        f"column of its line in the sample sheet ({advice})"
+    )
+
+
+def ras_affine(
+    path: str, columns: NDArray[np.float64], origin: NDArray[np.float64], to_ras: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Return the affine to RAS millimetres of axes that lead elsewhere.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    columns : ndarray
+        (3, 3), the step from voxel to voxel along x, y, z in the file's own world, in millimetres.
+    origin : ndarray
+        (3,), the centre of the first voxel there.
+    to_ras : tuple of int
+        1 or -1 for each axis of that world.
+
+    Raises
+    ------
+    SourceError
+        If numbers are not finite.
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = columns
+    affine[:3, 3] = origin
+    if not np.isfinite(affine).all():
+        raise SourceError(f"{path} states an origin or directions that are not finite: correct it")
+    turned: NDArray[np.float64] = np.diag([*to_ras, 1]) @ affine
+    return turned
+
+
+def stated_by_attributes(attributes: dict[str, Any], *, dimensions: int, path: str) -> Stated:
+    """Return what the attributes of a Zarr array or HDF5 dataset state.
+
+    Parameters
+    ----------
+    attributes : dict
+        `resolution`, `voxel_size`, `spacing` or `element_size_um`; `units` or `unit`, one for all
+        axes; `offset`, the centre of voxel 0. A spacing has one number an axis.
+    dimensions : int
+        Axes of the array: 3, or 2 where z is missing.
+    path : str
+        For messages.
+
+    Raises
+    ------
+    SourceError
+        If a value has another length or is not made of numbers.
+    """
+    spacing: list[float | None] = [None, None, None]
+    implied: str | None = None
+    for name, unit in SPACING_ATTRIBUTES.items():
+        if name in attributes:
+            spacing = [*_numbers(attributes[name], name, dimensions=dimensions, path=path)]
+            implied = unit
+            break
+    origin = [0.0, 0.0, 0.0]
+    if "offset" in attributes:
+        values = _numbers(attributes["offset"], "offset", dimensions=dimensions, path=path)
+        origin = [value or 0.0 for value in values]
+    units = attributes.get("units", attributes.get("unit", implied))
+    z, y, x = spacing
+    return Stated((z, y, x), _one_unit(units, path), vector3(origin))
+
+
+def _numbers(value: Any, name: str, *, dimensions: int, path: str) -> list[float | None]:
+    # Attributes of HDF5 are numpy arrays and scalars, those of Zarr plain lists and numbers.
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        numbers = [float(v) for v in plain]
+    except (TypeError, ValueError) as error:
+        raise SourceError(
+            f"{path} has the attribute {name} = {plain!r}, which is not numbers along z, y, x: "
+            "correct it in the file"
+        ) from error
+    # Some writers state three numbers beside a plane of two axes.
+    if len(numbers) == 3:
+        return [*numbers]
+    if len(numbers) != dimensions:
+        raise SourceError(
+            f"{path} has the attribute {name} = {plain!r}, of {len(numbers)} numbers for "
+            f"{dimensions} axes: correct it in the file"
+        )
+    return [None, *numbers]
+
+
+def _one_unit(value: Any, path: str) -> str | None:
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    names = plain if isinstance(plain, list | tuple) else [plain]
+    texts = {n.decode() if isinstance(n, bytes) else str(n) for n in names if n is not None}
+    texts.discard("")
+    if len(texts) > 1:
+        raise SourceError(
+            f"{path} has the units {', '.join(sorted(texts))}: give one unit for all axes"
+        )
+    return texts.pop() if texts else None

@@ -1,0 +1,172 @@
+"""Detection: a heatmap for each thing to find, and the detections in it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from parafovea.chain.cost import PLAIN, Cost, Rates
+from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_both, reads_source
+from parafovea.chain.tiles import PAGE, QUALITY, QUALITY_TABLE
+from parafovea.chain.volumes import PREDICTION, source_waits
+from parafovea.kinds.kind import Kind
+from parafovea.storage import layout
+
+if TYPE_CHECKING:
+    from parafovea.config.project import Project
+    from parafovea.planning.work import Work
+
+#: Bytes of a voxel of a heatmap as NIfTI; planes of the slabs that stages hold.
+HEAT, PLANES = 4, 32
+
+DETECTIONS = layout.in_sample(layout.DETECTIONS)
+
+
+def _page(work: Work) -> int:
+    """Return the voxels of a plane of the scan."""
+    return math.prod(work.source.shape[1:])
+
+
+def _detect_cost(work: Work, _: Rates) -> Cost:
+    """Hold slabs of the heatmap and of the scan, and write the heatmap in the scan's voxels."""
+    voxels = work.source.size + work.volume.size
+    return Cost(PLAIN + 40 * PLANES * _page(work), 20 + voxels / 5e6)
+
+
+def _measure_cost(work: Work, _: Rates) -> Cost:
+    """Read tables, or a mask once."""
+    return Cost(PLAIN + 40 * PLANES * _page(work), 5 + work.source.size / 1e7)
+
+
+def _render_cost(work: Work, _: Rates) -> Cost:
+    """Hold a few planes, and a coarse grid of the scan for its surfaces."""
+    return Cost(PLAIN + 1e9 + 100 * _page(work), 60.0)
+
+
+def _scan(project: Project, sample: str) -> dict[str, Any]:
+    return {"source": project.source(sample), "metadata": project.samples[sample].metadata}
+
+
+def _detecting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    sample = wildcards["sample"]
+    triage = project.block(sample, "triage")
+    return {
+        "sample": sample,
+        **_scan(project, sample),
+        "settings": project.block(sample, "detection"),
+        "calibration": triage["calibration"],
+        "limits": triage["limits"],
+    }
+
+
+def _detection_waits(project: Project, wildcards: Wildcards) -> list[str]:
+    calibration = project.block(wildcards["sample"], "triage")["calibration"]
+    return [*source_waits(project, wildcards), *([calibration] if calibration else [])]
+
+
+def _measuring_waits(project: Project, wildcards: Wildcards) -> list[str]:
+    truth = project.files(wildcards["sample"])["truth"]
+    return [*source_waits(project, wildcards), *truth]
+
+
+def _measuring(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    sample = wildcards["sample"]
+    return {
+        **_scan(project, sample),
+        "truth": project.truth(sample),
+        "limits": project.limits(sample),
+    }
+
+
+def _rendering(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    sample = wildcards["sample"]
+    return {
+        "sample": sample,
+        **_scan(project, sample),
+        "settings": project.block(sample, "visualization"),
+        "detection": project.block(sample, "detection"),
+        "triage": project.block(sample, "triage"),
+    }
+
+
+detect_nodules = Stage(
+    name="detect_nodules",
+    step="postprocess",
+    inputs={"prediction": PREDICTION},
+    waits=_detection_waits,
+    outputs={
+        "detections": Output(DETECTIONS, wanted=True),
+        "table": Output(layout.in_sample(layout.DETECTION_TABLE)),
+        "heatmap": Output(layout.in_sample(layout.HEATMAP)),
+    },
+    arguments=_detecting,
+    reads=reads_source,
+    cost=_detect_cost,
+    stored=lambda work: HEAT * work.source.size,
+    stores="heatmap",
+    clock=True,
+)
+
+measure_detections = Stage(
+    name="measure_detections",
+    step="quality",
+    inputs={"detections": DETECTIONS, "prediction": PREDICTION},
+    waits=_measuring_waits,
+    outputs={
+        "quality": Output(QUALITY, wanted=True),
+        "table": Output(QUALITY_TABLE, caption=Caption("quality", "Quality", "metrics")),
+    },
+    arguments=_measuring,
+    reads=reads_both,
+    cost=_measure_cost,
+)
+
+render_detections = Stage(
+    name="render_detections",
+    step="report",
+    inputs={
+        "detections": DETECTIONS,
+        "prediction": PREDICTION,
+        "quality": QUALITY,
+        "metrics": QUALITY_TABLE,
+    },
+    waits=source_waits,
+    outputs={
+        "html": Output(PAGE, wanted=True),
+        "visualization": Output(
+            layout.in_sample(layout.VISUALIZATION),
+            caption=Caption("detections", "Detection", "slices"),
+        ),
+        "confidences": Output(
+            layout.in_sample(layout.CONFIDENCES),
+            caption=Caption("detections", "Detection", "confidences"),
+        ),
+        "pdf": Output(layout.in_sample(layout.DOCUMENT)),
+        "scene": Output(layout.in_sample(layout.SCENE)),
+    },
+    arguments=_rendering,
+    reads=reads_source,
+    cost=_render_cost,
+)
+
+KIND = Kind(
+    name="detection",
+    meaning="a heatmap and the detections in it",
+    scores="a heatmap for each thing to find (sigmoid)",
+    classes="names of what is found, without a background",
+    blocks={
+        "detection": "parafovea.settings.postprocess:DetectionSettings",
+        "triage": "parafovea.settings.postprocess:TriageSettings",
+        "visualization": "parafovea.settings.report:VisualizationSettings",
+    },
+    stages={"volume": (detect_nodules, measure_detections, render_detections)},
+    results={"volume": layout.HEATMAP},
+    on_source_grid=True,
+    metrics="parafovea.quality.limits:detection_metrics",
+    problems="parafovea.config.checks:triage_problems",
+    objective="parafovea.training.objectives.detection:DetectionObjective",
+    cohort_page={"volume": "parafovea.report.detections.scan_view:cohort_view"},
+    count="parafovea.drivers.predict_scans:count_detections",
+    tables_as_truth=True,
+    skips_empty=True,
+)

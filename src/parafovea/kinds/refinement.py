@@ -1,0 +1,95 @@
+"""Refinement: the same bands, better; of tiles, or of a mosaic, which is one large image."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from parafovea.chain.cost import PLAIN, Cost, Rates
+from parafovea.chain.stage import Output, Stage, Wildcards, reads_source
+from parafovea.chain.tiles import LEDGER, QUARANTINE, measure_tiles, render_tiles
+from parafovea.chain.tiles import STAGES as TILE_STAGES
+from parafovea.chain.volumes import PREDICTION, REFLECTANCE, VOLUME, source_waits
+from parafovea.kinds.kind import Kind
+from parafovea.storage import layout
+
+if TYPE_CHECKING:
+    from parafovea.config.project import Project
+    from parafovea.planning.work import Work
+    from parafovea.settings.recipe import Recipe
+
+#: Pixels along z, y, x of the blocks of a mosaic that are written at a time.
+EXPORTED = (1, 1024, 1024)
+
+
+def _check(recipe: Recipe) -> None:
+    """Raise `ValueError` where bands, values and output do not fit."""
+    if recipe.normalization.method != "none":
+        raise ValueError(
+            "a refinement keeps the values of its input, but normalization.method is "
+            f"{recipe.normalization.method}: set it to none"
+        )
+    missing = [name for name in recipe.classes if name not in recipe.bands]
+    if recipe.residual and missing:
+        raise ValueError(
+            f"a residual needs the input's own bands, but {', '.join(missing)} of the output "
+            f"is not one of {', '.join(recipe.bands) or 'no bands'}: add it to `bands`, or set "
+            "residual: false"
+        )
+    if recipe.residual and not recipe.raw_input:
+        raise ValueError("a residual is added to the input: set raw_input: true")
+
+
+def _exporting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    sample = wildcards["sample"]
+    return {"source": project.source(sample), "metadata": project.samples[sample].metadata}
+
+
+def _export_cost(work: Work, _: Rates) -> Cost:
+    """Hold a block of the mosaic, with what was predicted behind it."""
+    bands = len(work.recipe.bands) + len(work.recipe.classes)
+    voxels = work.source.size + work.volume.size
+    return Cost(PLAIN + 24 * bands * math.prod(EXPORTED), bands * voxels / 2e7)
+
+
+def _stored(work: Work) -> int:
+    """Return the bytes of the image; its overviews add a third."""
+    return 4 * REFLECTANCE * work.source.size * len(work.recipe.classes) // 3
+
+
+export_mosaic = Stage(
+    name="export_mosaic",
+    step="postprocess",
+    inputs={"volume": VOLUME, "prediction": PREDICTION},
+    waits=source_waits,
+    outputs={
+        "mosaic": Output(layout.in_sample(layout.REFINED), wanted=True),
+        "tiles": Output(LEDGER),
+        "quarantine": Output(QUARANTINE),
+    },
+    arguments=_exporting,
+    reads=reads_source,
+    cost=_export_cost,
+    stored=_stored,
+)
+
+KIND = Kind(
+    name="refinement",
+    meaning="the same bands, better",
+    scores="reflectances, or others of the range 0 to 1",
+    classes="the output's bands",
+    residual=True,
+    check_recipe=_check,
+    stages={"volume": (export_mosaic, measure_tiles, render_tiles), "tiles": TILE_STAGES},
+    results={"volume": layout.REFINED, "tiles": layout.TILES},
+    on_source_grid=True,
+    banded=True,
+    metrics="parafovea.quality.limits:refinement_metrics",
+    tile_measures="parafovea.quality.tiles.refined:RefinedTiles",
+    objective="parafovea.training.objectives.refinement:RefinementObjective",
+    cohort_page={
+        "volume": "parafovea.report.tiles.refined_report:cohort_view",
+        "tiles": "parafovea.report.tiles.refined_report:cohort_view",
+    },
+    images_are_tiles=True,
+)

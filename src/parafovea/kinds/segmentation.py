@@ -1,0 +1,168 @@
+"""Segmentation: every voxel is of one class, and objects are numbered."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from parafovea.chain.cost import PLAIN, Cost, Rates
+from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_truth
+from parafovea.chain.tiles import PAGE, QUALITY, QUALITY_TABLE
+from parafovea.chain.tiles import STAGES as TILE_STAGES
+from parafovea.chain.volumes import PREDICTION, VOLUME
+from parafovea.kinds.kind import Kind
+from parafovea.storage import layout
+
+if TYPE_CHECKING:
+    from parafovea.config.project import Project
+    from parafovea.planning.work import Work
+    from parafovea.settings.recipe import Recipe
+
+#: Bytes of a class and an object id; planes of the slabs that stages hold.
+LABELS, PLANES = 5, 32
+
+CLASSES = layout.in_sample(layout.CLASSES)
+OBJECTS = layout.in_sample(layout.OBJECTS)
+OBJECT_TABLE = layout.in_sample(layout.OBJECT_TABLE)
+
+
+def _check(recipe: Recipe) -> None:
+    if len(recipe.classes) < 2:
+        raise ValueError(
+            f"classes are {', '.join(recipe.classes)}, but a segmentation has at least 2, the "
+            "background first: name them, or set kind: detection"
+        )
+
+
+def _slab_cost(work: Work, _: Rates) -> Cost:
+    """Hold a slab of planes with its classes, components and objects, or the truth beside it."""
+    z, y, x = work.predicted
+    return Cost(PLAIN + 40 * min(z, PLANES) * y * x, z * y * x / 3e6)
+
+
+def _report_cost(work: Work, _: Rates) -> Cost:
+    """Hold a few planes of everything."""
+    return Cost(PLAIN + 100 * math.prod(work.predicted[1:]), 20.0)
+
+
+def _segmenting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    settings = project.block(wildcards["sample"], "postprocess")
+    return {
+        "method": settings["method"],
+        "connectivity": settings["connectivity"],
+        "class_settings": settings["classes"],
+    }
+
+
+def _truth_files(project: Project, wildcards: Wildcards) -> list[str]:
+    files = project.files(wildcards["sample"])
+    return [*files["truth"], *files["objects"], *files["metadata"]]
+
+
+def _truth(project: Project, sample: str) -> dict[str, Any]:
+    return {"truth": project.truth(sample), "metadata": project.samples[sample].metadata}
+
+
+def _measuring(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    sample = wildcards["sample"]
+    return {**_truth(project, sample), "limits": project.limits(sample)}
+
+
+def _rendering(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    sample = wildcards["sample"]
+    return {
+        "sample": sample,
+        **_truth(project, sample),
+        "settings": project.block(sample, "report"),
+    }
+
+
+segment_objects = Stage(
+    name="segment_objects",
+    step="postprocess",
+    inputs={"prediction": PREDICTION},
+    outputs={
+        "classes": Output(CLASSES, folder=True),
+        "objects": Output(OBJECTS, folder=True),
+        "table": Output(OBJECT_TABLE, wanted=True),
+    },
+    arguments=_segmenting,
+    cost=_slab_cost,
+    stored=lambda work: LABELS * math.prod(work.predicted),
+    stores="objects",
+)
+
+measure_quality = Stage(
+    name="measure_quality",
+    step="quality",
+    inputs={"prediction": PREDICTION, "classes": CLASSES, "objects": OBJECTS},
+    waits=_truth_files,
+    outputs={
+        "quality": Output(QUALITY, wanted=True),
+        "table": Output(QUALITY_TABLE, caption=Caption("quality", "Quality", "metrics")),
+    },
+    arguments=_measuring,
+    reads=reads_truth,
+    cost=_slab_cost,
+    short=True,
+)
+
+render_report = Stage(
+    name="render_report",
+    step="report",
+    inputs={
+        "volume": VOLUME,
+        "prediction": PREDICTION,
+        "classes": CLASSES,
+        "objects": OBJECTS,
+        "table": OBJECT_TABLE,
+        "quality": QUALITY,
+        "metrics": QUALITY_TABLE,
+    },
+    waits=_truth_files,
+    outputs={
+        "html": Output(PAGE, wanted=True),
+        **{
+            name: Output(
+                layout.in_sample(layout.FIGURES, f"{name}.png"),
+                caption=Caption(name, "Segmentation", content),
+            )
+            for name, content in (
+                ("overlays", "overlays"),
+                ("probabilities", "probabilities"),
+                ("sizes", "object sizes"),
+            )
+        },
+    },
+    arguments=_rendering,
+    reads=reads_truth,
+    cost=_report_cost,
+    short=True,
+)
+
+KIND = Kind(
+    name="segmentation",
+    meaning="classes and objects",
+    scores="every voxel is of one class (softmax)",
+    classes="class names, the first is the background, at least 2",
+    exclusive=True,
+    check_recipe=_check,
+    blocks={
+        "postprocess": "parafovea.settings.postprocess:PostprocessSettings",
+        "report": "parafovea.settings.report:ReportSettings",
+    },
+    stages={
+        "volume": (segment_objects, measure_quality, render_report),
+        "tiles": TILE_STAGES,
+    },
+    results={"volume": layout.CLASSES, "tiles": layout.TILES},
+    metrics="parafovea.quality.limits:segmentation_metrics",
+    problems="parafovea.config.checks:class_problems",
+    tile_measures="parafovea.quality.tiles.segmented:SegmentedTiles",
+    objective="parafovea.training.objectives.segmentation:SegmentationObjective",
+    cohort_page={
+        "volume": "parafovea.report.segmentation.sample_view:cohort_view",
+        "tiles": "parafovea.report.tiles.segmented_report:cohort_view",
+    },
+    count="parafovea.drivers.predict_scans:count_objects",
+)

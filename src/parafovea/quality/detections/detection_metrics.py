@@ -1,0 +1,23 @@
+"""Metrics of the detections of a scan. Nothing heavy is imported: the config reads this."""
+
+from __future__ import annotations
+
+from parafovea.quality.metrics import COVERAGE, MEMORY, OVERALL, Path
+
+#: The paths of all metrics, in the order of the table; lengths in millimetres.
+DETECTION_PATHS: tuple[Path, ...] = (
+    *(("detections", part) for part in (OVERALL, "high", "intermediate", "low")),
+    *COVERAGE,
+    ("coverage", "skipped_windows"),
+    *MEMORY,
+    ("nodules",),
+    ("found",),
+    ("missed",),
+    ("false_positives",),
+    ("sensitivity", OVERALL),
+    ("sensitivity", "at_1_false_positive"),
+    ("precision",),
+    ("centre_distance_mm",),
+    ("diameter_error_mm", OVERALL),
+    ("diameter_error_mm", "signed"),
+)

@@ -1,0 +1,48 @@
+"""Which metrics the limits of a task may name, by what its kind measures; nothing heavy here."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from typing import TYPE_CHECKING, Any
+
+from parafovea.kinds.kind import LayoutName
+from parafovea.quality.detections.detection_metrics import DETECTION_PATHS
+from parafovea.quality.metrics import metric_names
+from parafovea.quality.segmentation.segmentation_metrics import segmentation_paths
+from parafovea.quality.tiles.refined import RefinedTiles
+from parafovea.quality.tiles.segmented import SegmentedTiles
+from parafovea.settings.postprocess import resolve_classes
+
+if TYPE_CHECKING:
+    from parafovea.settings.recipe import Recipe
+
+
+def segmentation_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:
+    """Return the metrics of a segmentation: of volumes and of folders of tiles, where it has any.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of its model.
+    task : Task
+        Its settings.
+    layouts : set of str
+        How its samples come.
+    """
+    settled = resolve_classes(task.block("postprocess").classes, recipe.classes)
+    classes = zip(recipe.classes[1:], settled, strict=True)
+    instances = [label for label, each in classes if each.instances]
+    paths = list(segmentation_paths(recipe.classes, instances)) if "volume" in layouts else []
+    if "tiles" in layouts:
+        paths += SegmentedTiles(recipe.classes, recipe.bands).folder_paths
+    return metric_names(dict.fromkeys(paths))
+
+
+def detection_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:
+    """Return the metrics of a detection; as `segmentation_metrics`."""
+    return metric_names(DETECTION_PATHS)
+
+
+def refinement_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:
+    """Return the metrics of a refinement; as `segmentation_metrics`."""
+    return metric_names(RefinedTiles(recipe.classes, recipe.bands).folder_paths)

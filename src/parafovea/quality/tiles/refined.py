@@ -1,0 +1,123 @@
+"""How refined tiles are measured: against their input, and against the truth.
+
+Three comparisons have the same metrics: `preservation` is the result against its own input,
+`accuracy` the result against the truth, `accuracy_input` the input against the truth, so that one
+sees what was gained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from parafovea.formats.bands import OPTICAL
+from parafovea.kinds.reference import Reference
+from parafovea.quality.metrics import Path
+from parafovea.quality.tiles.measures import COUNTS, TileScorer
+
+if TYPE_CHECKING:
+    from parafovea.quality.tiles.tile_arrays import TileFiles
+
+COMPARISONS = ("preservation", "accuracy", "accuracy_input")
+
+#: Of a tile in each comparison; lengths in pixels, angles in degrees.
+MEASURES: tuple[Path, ...] = (
+    ("ndvi_rmse",),
+    ("edge_correlation",),
+    ("edge_displacement",),
+    ("evi_rmse",),
+    ("spectral_angle",),
+    ("rmse",),
+    *(("bias", band) for band in OPTICAL),
+)
+
+#: The same where the reference is the truth.
+TRUTH_MEASURES: tuple[Path, ...] = (("psnr",), ("ssim",), *MEASURES)
+
+#: What a result gained on its input: decibels, similarity, and the share of tiles that came
+#: closer to the truth.
+GAINS: tuple[Path, ...] = (("gain", "psnr"), ("gain", "ssim"), ("gain", "improved"))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a metric of a tile should be.
+
+    Parameters
+    ----------
+    sign : {"<", ">", "≤"}
+        How the value should lie to the bound.
+    bound : float
+        In the metric's unit.
+    """
+
+    sign: Literal["<", ">", "≤"]
+    bound: float
+
+    def met(self, value: float) -> bool:
+        """Return whether a value is as it should be."""
+        if self.sign == "<":
+            return value < self.bound
+        return value > self.bound if self.sign == ">" else value <= self.bound
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.bound:g}"
+
+
+TARGETS: Mapping[str, Target] = {
+    "ndvi_rmse": Target("<", 0.05),
+    "edge_correlation": Target(">", 0.90),
+    "edge_displacement": Target("≤", 2),
+}
+
+
+def measures_of(comparison: str) -> tuple[Path, ...]:
+    """Return the metrics of a tile in a comparison, without the comparison's name."""
+    return MEASURES if comparison == "preservation" else TRUTH_MEASURES
+
+
+def _comparison_paths(name: str) -> tuple[Path, ...]:
+    pooled = ("ndvi_rmse", "rmse") if name == "preservation" else ("ndvi_rmse", "rmse", "psnr")
+    return (
+        *((name, *measure) for measure in measures_of(name)),
+        *((name, "pooled", measure) for measure in pooled),
+        *((name, "target_met", measure) for measure in TARGETS),
+        (name, "flat_tiles"),
+    )
+
+
+#: Paths of the metrics of one tile, in the order of `tile_quality.tsv`.
+TILE_PATHS: tuple[Path, ...] = (
+    *((name, *measure) for name in COMPARISONS for measure in measures_of(name)),
+    *GAINS[:2],
+)
+
+#: Paths of the metrics of a folder of tiles, in the order of `quality.tsv`. Those of a tile are
+#: the means over the tiles that have one; `pooled` is over all pixels together, `target_met` the
+#: share of those tiles that meet a target of `TARGETS`, and `flat_tiles` counts those without an
+#: edge, in which edges cannot be compared.
+FOLDER_PATHS: tuple[Path, ...] = (
+    *COUNTS,
+    *(path for name in COMPARISONS for path in _comparison_paths(name)),
+    *GAINS,
+)
+
+
+class RefinedTiles:
+    """Reflectances, compared with those of the input and of the truth; see `TileMeasures`."""
+
+    kind: ClassVar[str] = "refinement"
+    report: ClassVar[Reference] = "parafovea.report.tiles.refined_report:RefinedReport"
+
+    def __init__(self, classes: Sequence[str], bands: Sequence[str]) -> None:
+        self.outputs = tuple(classes)
+        self.tile_paths = TILE_PATHS
+        self.folder_paths = FOLDER_PATHS
+
+    def scorer(self, files: TileFiles) -> TileScorer:
+        """Return what scores the tiles that `files` reads."""
+        # loads scikit-image, which the config does not need
+        from parafovea.quality.tiles.refined_scores import RefinedScorer
+
+        return RefinedScorer(files)

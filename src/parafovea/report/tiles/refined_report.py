@@ -1,0 +1,146 @@
+"""The report of refined tiles: before and after, against the input and against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from parafovea.formats.tiles.ledger import TileEntry
+from parafovea.quality.tiles.refined import TARGETS
+from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.report.canvas import Drawing
+from parafovea.report.sample_results import Metric
+from parafovea.report.tiles.band_pictures import draw_refined
+from parafovea.report.tiles.folder_view import TileView, view_results
+from parafovea.report.tiles.map import draw_map
+from parafovea.report.tiles.ndvi import draw_ndvi
+from parafovea.report.tiles.tile_table import Column, ComparedLine
+from parafovea.report.units import number_text
+from parafovea.settings.report import TileReportSettings
+from parafovea.storage.layout import SampleResults
+
+#: Names of the metrics of a tile, and their units, in the order of the page's table.
+MEASURES: Mapping[str, str] = {
+    "ndvi_rmse": "NDVI RMSE",
+    "edge_correlation": "Edge correlation (NIR)",
+    "edge_displacement": "Edge displacement (pixels)",
+    "evi_rmse": "EVI RMSE",
+    "spectral_angle": "Spectral angle (°)",
+    "rmse": "RMSE (reflectance)",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+}
+
+
+class RefinedReport:
+    """Draws and describes refined tiles; see `TileReport`."""
+
+    figures: ClassVar[tuple[str, ...]] = ("tiles.png", "ndvi.png", "map.png")
+    verb: ClassVar[str] = "refined"
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes: tuple[str, ...] = ()
+        self.columns = (
+            Column("NDVI RMSE\nto truth", "accuracy.ndvi_rmse", 3, TARGETS["ndvi_rmse"]),
+            Column("of the\ninput", "accuracy_input.ndvi_rmse", 3),
+            Column("PSNR\n(dB)", "accuracy.psnr", 1),
+            Column("of the\ninput", "accuracy_input.psnr", 1),
+            Column("NDVI RMSE\nto input", "preservation.ndvi_rmse", 3, TARGETS["ndvi_rmse"]),
+            Column(
+                "edge corre-\nlation",
+                "preservation.edge_correlation",
+                3,
+                TARGETS["edge_correlation"],
+            ),
+            Column(
+                "displaced\n(pixels)",
+                "preservation.edge_displacement",
+                2,
+                TARGETS["edge_displacement"],
+            ),
+        )
+
+    def error(self, scores: pd.DataFrame) -> pd.Series[float]:
+        """Return the NDVI RMSE against the truth, of tiles without truth against the input."""
+        judged = scores["truth"] == "true"
+        return scores["accuracy.ndvi_rmse"].where(judged, scores["preservation.ndvi_rmse"])
+
+    def outcome(self, metrics: Mapping[str, Metric]) -> str:
+        """Return "; NDVI RMSE 0.031 against the input", and what else is known."""
+        kept, after, gain = (
+            _value(metrics, name)
+            for name in ("preservation.ndvi_rmse", "accuracy.psnr", "gain.psnr")
+        )
+        words = ""
+        if kept is not None:
+            words += f"; NDVI RMSE {number_text(kept)} against the input"
+        if after is not None:
+            words += f"; PSNR {after:.1f} dB against the truth"
+        if gain is not None:
+            more = "more" if gain >= 0 else "less"
+            words += f", {abs(gain):.1f} dB {more} than the input"
+        return words
+
+    def compared(self, metrics: Mapping[str, Metric]) -> tuple[ComparedLine, ...]:
+        """Return what was kept of the input, and how close to the truth the result is."""
+
+        def value(name: str) -> str:
+            found = _value(metrics, name)
+            return "" if found is None else number_text(found)
+
+        def share(comparison: str, measure: str) -> str:
+            found = _value(metrics, f"{comparison}.target_met.{measure}")
+            return "" if found is None else _per_cent(found)
+
+        return tuple(
+            ComparedLine(
+                name=words,
+                target=str(TARGETS.get(measure, "")),
+                kept=value(f"preservation.{measure}"),
+                kept_share=share("preservation", measure),
+                before=value(f"accuracy_input.{measure}"),
+                after=value(f"accuracy.{measure}"),
+                after_share=share("accuracy", measure),
+            )
+            for measure, words in MEASURES.items()
+        )
+
+    def draw(
+        self,
+        entries: Sequence[TileEntry],
+        worst: Sequence[TileEntry],
+        scores: pd.DataFrame,
+        folder: Path,
+        *,
+        quality: Mapping[str, Any],
+        files: TileFiles,
+        settings: TileReportSettings,
+    ) -> tuple[Drawing, ...]:
+        """Draw the worst tiles, the NDVI of all pixels and the map; see `TileReport`."""
+        tiles, ndvi, places = (folder / name for name in self.figures)
+        judged = bool((scores["truth"] == "true").any())
+        # one comparison on a map: a tile without truth is not better or worse than one with
+        column = "accuracy.ndvi_rmse" if judged else "preservation.ndvi_rmse"
+        label = f"NDVI RMSE against the {'truth' if judged else 'input'}"
+        return (
+            draw_refined(worst, scores, tiles, files=files),
+            draw_ndvi(entries, ndvi, files=files, most=settings.sampled),
+            draw_map(entries, scores[column], places, label=label),
+        )
+
+
+def cohort_view(results: SampleResults, *, sample: str, task: str) -> TileView:
+    """Gather what the page of all samples shows of refined tiles; see `view_results`."""
+    return view_results(results, RefinedReport, sample=sample, task=task)
+
+
+def _value(metrics: Mapping[str, Metric], name: str) -> float | None:
+    return metrics[name].value if name in metrics else None
+
+
+def _per_cent(share: float) -> str:
+    """Return a share in per cent; only a whole one is 100 %, and only none is 0 %."""
+    return f"{min(max(100 * share, 0.1), 99.9):.1f} %" if 0 < share < 1 else f"{100 * share:.0f} %"

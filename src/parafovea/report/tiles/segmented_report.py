@@ -1,0 +1,76 @@
+"""The report of segmented tiles: their classes, and where these differ from the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from parafovea.formats.tiles.ledger import TileEntry
+from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.report.canvas import Drawing, short
+from parafovea.report.sample_results import Metric
+from parafovea.report.tiles.class_pictures import draw_confusion, draw_segmented
+from parafovea.report.tiles.folder_view import TileView, view_results
+from parafovea.report.tiles.map import draw_map
+from parafovea.report.tiles.tile_table import Column, ComparedLine
+from parafovea.report.units import number_text
+from parafovea.settings.report import TileReportSettings
+from parafovea.storage.layout import SampleResults
+
+#: Classes whose IoU has a column.
+_MOST_CLASSES = 6
+
+
+class SegmentedReport:
+    """Draws and describes segmented tiles; see `TileReport`."""
+
+    figures: ClassVar[tuple[str, ...]] = ("tiles.png", "confusion.png", "map.png")
+    verb: ClassVar[str] = "segmented"
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.classes = tuple(classes)
+        self.columns = (
+            Column("pixels", "pixels", 0),
+            Column("mean IoU", "iou", 3),
+            *(Column(short(name, 14), f"iou.{name}", 3) for name in classes[:_MOST_CLASSES]),
+        )
+
+    def error(self, scores: pd.DataFrame) -> pd.Series[float]:
+        """Return the negative IoU."""
+        return -scores["iou"]
+
+    def outcome(self, metrics: Mapping[str, Metric]) -> str:
+        """Return "; mean IoU 0.81", or nothing without truth."""
+        overlap = metrics["iou"].value if "iou" in metrics else None
+        return "" if overlap is None else f"; mean IoU {number_text(overlap)}"
+
+    def compared(self, metrics: Mapping[str, Metric]) -> tuple[ComparedLine, ...]:
+        """Return nothing: classes have no input to compare with."""
+        return ()
+
+    def draw(
+        self,
+        entries: Sequence[TileEntry],
+        worst: Sequence[TileEntry],
+        scores: pd.DataFrame,
+        folder: Path,
+        *,
+        quality: Mapping[str, Any],
+        files: TileFiles,
+        settings: TileReportSettings,
+    ) -> tuple[Drawing, ...]:
+        """Draw the worst tiles, the confusion of the classes and the map; see `TileReport`."""
+        tiles, confusion, places = (folder / name for name in self.figures)
+        return (
+            draw_segmented(worst, scores, tiles, classes=self.classes, files=files),
+            draw_confusion(quality.get("confusion"), confusion, classes=self.classes),
+            draw_map(entries, scores["iou"], places, label="IoU", higher_is_worse=False),
+        )
+
+
+def cohort_view(results: SampleResults, *, sample: str, task: str) -> TileView:
+    """Gather what the page of all samples shows of segmented tiles; see `view_results`."""
+    return view_results(results, SegmentedReport, sample=sample, task=task)

@@ -1,0 +1,90 @@
+"""How training goes: lines in the log while it runs, and the loss curve at its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+
+class StepProgress(L.Callback):
+    """Log loss, score and time left after each validation.
+
+    Parameters
+    ----------
+    steps : int
+        Steps of the whole training.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._start = 0.0
+        self._first = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Start the clock."""
+        self._start, self._first = time.monotonic(), trainer.global_step
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Log a line."""
+        done = trainer.global_step - self._first
+        if not done or not pl_module.history:
+            return
+        left = (time.monotonic() - self._start) / done * (self.steps - trainer.global_step)
+        row = pl_module.history[-1]
+        logger.info(
+            "step %d of %d: loss %.4f, validation %s %.4f, about %.0f s left",
+            trainer.global_step,
+            self.steps,
+            row["loss"],
+            pl_module.objective.score_name,
+            row[pl_module.objective.score],
+            left,
+        )
+
+
+def draw_curve(history: pd.DataFrame, path: Path, *, title: str, loss: str, score: str) -> None:
+    """Draw the training loss and the validation scores over the steps.
+
+    Parameters
+    ----------
+    history : DataFrame
+        A row each validation: step, loss, the mean score, and those that it is the mean of.
+    path : Path
+        PNG to write; the same bytes for the same history.
+    title : str
+        Name of the model.
+    loss, score : str
+        Names of the loss and of the score.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    left.plot(history["step"], history["loss"], color="#0072B2", marker="o", markersize=3)
+    left.set(xlabel="step", ylabel=f"training loss ({loss})", ylim=(0, None))
+    colours = ["#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+    mean, *parts = history.columns[2:]
+    for index, column in enumerate(parts):
+        right.plot(
+            history["step"],
+            history[column],
+            color=colours[index % len(colours)],
+            label=column.removeprefix("iou."),
+            linewidth=1.2,
+        )
+    right.plot(history["step"], history[mean], color="black", label="mean", linewidth=2)
+    right.set(xlabel="step", ylabel=f"validation {score}", ylim=(0, 1))
+    right.legend(frameon=False, loc="lower right")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    figure.suptitle(title, fontsize=11)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
