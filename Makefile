@@ -7,7 +7,7 @@ STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kill test-slurm test-openvino docs lint bench clean
+.PHONY: help setup demo test test-kill test-slurm test-openvino docs lint bench bench-quick clean
 
 help: ## Show what one can do.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
@@ -59,6 +59,9 @@ lint: $(STAMP) ## Check style and types of the package, the scripts and the rule
 
 bench: $(STAMP) ## Measure speed and memory; see benchmarks/README.md.
 	$(BIN)/python -m benchmarks
+
+bench-quick: $(STAMP) ## Run every benchmark once, as small as it can be; says nothing of speed.
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --quick
 
 clean: ## Remove all results and caches; .venv stays.
 	test ! -d results || find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

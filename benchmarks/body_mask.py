@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,31 +27,30 @@ logger = logging.getLogger(__name__)
 
 MODEL = Path(__file__).parents[1] / "resources" / "models" / "nodule"
 
-#: Voxels and millimetres of a chest that fills its field of view, and the field of view, in
-#: voxels, of the same chest in a scanner's widest: 500 mm.
-SHAPE: Shape = (64, 144, 144)
+#: Millimetres of a voxel.
 SPACING = (4.0, 2.5, 2.5)
-WIDE: Shape = (64, 200, 200)
-QUICK: Shape = (52, 100, 100)
+
+#: Voxels of fields of view: the first is filled by a chest, the others hold the same chest in air.
+FILLED = "filled field of view"
+SCANS: dict[str, Shape] = {FILLED: (64, 144, 144), "field of view of 500 mm": (64, 200, 200)}
+QUICK_SCANS: dict[str, Shape] = {FILLED: (52, 100, 100)}
 
 AIR = -1000
 
 
-def rows(bench: Bench, name: str) -> list[Row]:
+def rows(bench: Bench, name: str, scans: Mapping[str, Shape]) -> list[Row]:
     """Predict a chest in a tight and in a wide field of view, each with the mask and without."""
-    shape = QUICK if bench.quick else SHAPE
-    scans = {"filled field of view": shape}
-    if not bench.quick:
-        scans["field of view of 500 mm"] = WIDE
-    phantom = chest_phantom(UNSEEN_SEED, shape=shape, spacing=SPACING)
+    phantom = chest_phantom(UNSEEN_SEED, shape=scans[FILLED], spacing=SPACING)
     found = []
-    # a small scan first, uncounted: it loads libraries and chooses kernels
-    small = chest_phantom(UNSEEN_SEED, shape=QUICK, spacing=SPACING)
-    _work(_project(bench, _write(bench.scratch / "small.nii.gz", small.image, QUICK), "on"))()
+    if not bench.quick:
+        # a small scan first, uncounted: it loads libraries and chooses kernels
+        tiny = QUICK_SCANS[FILLED]
+        small = chest_phantom(UNSEEN_SEED, shape=tiny, spacing=SPACING)
+        _work(_project(bench, _write(bench.scratch / "small.nii.gz", small.image, tiny), "on"))()
     for title, wide in scans.items():
         scan = _write(bench.scratch / f"chest_{wide[2]}.nii.gz", phantom.image, wide)
         works = {mask: _work(_project(bench, scan, mask)) for mask in ("on", "off")}
-        seconds = in_turns(works, repeats=2, warm_up=False)
+        seconds = in_turns(works, repeats=bench.rounds(2), warm_up=False)
         note = (
             f"{times(wide)} voxels, {min(seconds['on']):.1f} s with the mask, "
             f"{min(seconds['off']):.1f} s without; {_left_out(bench)}"

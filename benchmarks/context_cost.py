@@ -7,24 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.measure import in_turns, whole
-from benchmarks.samples import (
-    Bench,
-    extract_context,
-    extract_local,
-    make_volume,
-    random_model,
-    read_fused_spec,
-    times,
-)
+from benchmarks.samples import Bench, Sized, make_volume, random_model, read_fused_spec, times
+from benchmarks.stages import extract_context, extract_local, infer
 from benchmarks.table import Limit, Row, ratio_row
+from parafovea.geometry.grid import Shape
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ContextSpec, ModelSpec
-from parafovea.stages.infer_shard import infer_shard
 
 logger = logging.getLogger(__name__)
 
 NAME = "context"
+
+#: Voxels of the volume.
+SIZE = Sized[Shape](full=(128, 128, 128), quick=(64, 64, 96))
 
 #: Context voxels over local voxels, along each axis.
 RATIO = 4
@@ -34,16 +30,7 @@ def _predict(inputs: ModelInputs, spec: ModelSpec, model: Path, sums: Path) -> N
     """Run the stages that depend on the context, from the volume to the sums."""
     extract_local(inputs, spec)
     extract_context(inputs, spec)
-    settings = InferenceSettings()
-    infer_shard(
-        inputs.volume,
-        inputs.features,
-        inputs.context,
-        sums=sums,
-        model=model,
-        shard=1,
-        settings=settings,
-    )
+    infer(inputs, model, sums, InferenceSettings())
 
 
 def _wider(spec: ModelSpec) -> ModelSpec:
@@ -57,7 +44,7 @@ def _wider(spec: ModelSpec) -> ModelSpec:
 def run(bench: Bench) -> list[Row]:
     """Measure features, context and inference against features and inference without context."""
     wide = _wider(read_fused_spec(bench.model))
-    shape = (64, 96, 96) if bench.quick else (128, 128, 128)
+    shape = bench.of(SIZE)
     logger.info("  preparing a phantom and two random networks")
     inputs = make_volume(bench.scratch, wide, shape=shape)
     fused, plain = bench.scratch / "fused", bench.scratch / "plain"
@@ -70,7 +57,7 @@ def run(bench: Bench) -> list[Row]:
             "with context": whole(lambda: _predict(inputs, with_context, fused, sums)),
             "without": whole(lambda: _predict(alone, without, plain, sums)),
         },
-        repeats=bench.repeats,
+        repeats=bench.rounds(5),
     )
     place = f"{times(shape)} voxels, context voxels {RATIO} times as long, random weights"
     return [

@@ -17,7 +17,7 @@ import psutil
 import tifffile
 import yaml
 
-from benchmarks.samples import Bench
+from benchmarks.samples import Bench, Sized
 from benchmarks.table import Limit, Row, ratio_row
 from parafovea.errors import ParafoveaError
 
@@ -28,8 +28,7 @@ NAME = "dag"
 ROOT = Path(__file__).parents[1]
 
 #: Samples of each cohort, and the rounds that it is planned.
-COHORTS = {100: 3, 1_000: 3, 10_000: 1}
-QUICK = {20: 1}
+SIZE = Sized(full={100: 3, 1_000: 3, 10_000: 1}, quick={20: 1})
 
 #: Cohorts of at least this many samples are judged: below, a second of start counts most.
 JUDGED = 1_000
@@ -277,7 +276,7 @@ def _rows(samples: int, runs: Mapping[str, Sequence[DryRun]]) -> list[Row]:
 def run(bench: Bench) -> list[Row]:
     """Plan cohorts of several sizes and return their rows."""
     rows: list[Row] = []
-    for samples, rounds in (QUICK if bench.quick else COHORTS).items():
+    for samples, rounds in bench.of(SIZE).items():
         folder = bench.scratch / str(samples)
         write_cohort(folder / OURS, bench.model, samples)
         write_bare(folder / PLAIN, folder / OURS, directives=True)

@@ -6,18 +6,32 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from benchmarks import body_mask
-from benchmarks.detection_worker import prepare
-from benchmarks.samples import Bench, times
+from benchmarks.detection_worker import Heatmap, prepare
+from benchmarks.samples import Bench, Sized, times
 from benchmarks.table import Limit, Row, ratio_row
-from parafovea.storage.store import open_stored
+from parafovea.geometry.grid import Shape
 
 logger = logging.getLogger(__name__)
 
 NAME = "detection"
+
+
+class Sizes(NamedTuple):
+    """A heatmap, and the voxels of whole scans by what they are called."""
+
+    heatmap: Heatmap
+    scans: Mapping[str, Shape]
+
+
+SIZE = Sized(
+    full=Sizes(Heatmap((300, 512, 512), 300), body_mask.SCANS),
+    quick=Sizes(Heatmap((60, 128, 128), 15), body_mask.QUICK_SCANS),
+)
 
 #: What is allowed, in seconds and 1e9 bytes.
 SECONDS, MEMORY_GB = 5.0, 4.0
@@ -39,10 +53,11 @@ def worker(task: str, folder: Path) -> dict[str, float]:
 
 def run(bench: Bench) -> list[Row]:
     """Find candidates by our stage and by scipy, in turns; return time, memory and their ratio."""
-    prepare(bench.scratch, quick=bench.quick)
-    shape = times(open_stored(bench.scratch / "heatmap.ome.zarr").grid.shape)
+    size = bench.of(SIZE)
+    prepare(bench.scratch, size.heatmap)
+    shape = times(size.heatmap.shape)
     rounds = {name: [] for name in ("ours", "scipy")}  # type: dict[str, list[dict[str, float]]]
-    for _ in range(2 if bench.quick else 3):
+    for _ in range(bench.rounds(3)):
         for name, found in rounds.items():
             found.append(worker(name, bench.scratch))
     seconds = {name: [each["seconds"] for each in found] for name, found in rounds.items()}
@@ -70,5 +85,5 @@ def run(bench: Bench) -> list[Row]:
             note=note,
         ),
         ratio_row(NAME, "time of plain scipy over ours", seconds, ("scipy", "ours"), note=note),
-        *body_mask.rows(bench, NAME),
+        *body_mask.rows(bench, NAME, size.scans),
     ]

@@ -11,19 +11,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.memory_worker import peak_bytes
 from parafovea.geometry.grid import Box, Grid, Shape
 
-#: Voxels and millimetres of a whole chest at full resolution.
-SHAPE: Shape = (300, 512, 512)
-SPACING = (1.0, 0.7, 0.7)
-QUICK: Shape = (60, 128, 128)
 
-#: Hills of the heatmap, their radii in mm, and their heights.
-HILLS = 300
+class Heatmap(NamedTuple):
+    """Voxels of a heatmap, and how many hills it has."""
+
+    shape: Shape
+    hills: int
+
+
+#: Millimetres of a whole chest at full resolution.
+SPACING = (1.0, 0.7, 0.7)
+
+#: Radii of hills in mm, and their heights.
 RADII = (1.5, 12.0)
 HEIGHTS = (0.35, 1.0)
 
@@ -38,16 +44,16 @@ def grid_of(folder: Path) -> Grid:
     return open_stored(folder / HEATMAP).grid
 
 
-def prepare(folder: Path, *, quick: bool) -> None:
+def prepare(folder: Path, heatmap: Heatmap) -> None:
     """Write a heatmap of smooth hills, as `blend_shards` stores one."""
     from parafovea.storage.store import create
 
-    shape = QUICK if quick else SHAPE
+    shape = heatmap.shape
     grid = Grid(shape, SPACING, unit="millimeter")
     random = np.random.default_rng(0)
     values = np.zeros(shape, np.float16)
     spacing = np.array(SPACING)
-    for _ in range(HILLS // (20 if quick else 1)):
+    for _ in range(heatmap.hills):
         radius, height = random.uniform(*RADII), random.uniform(*HEIGHTS)
         centre = random.uniform(0, np.array(shape))
         reach = np.ceil(3 * radius / spacing).astype(int)

@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import in_turns
+from benchmarks.network_calls import Call, recorded, replayed
 from benchmarks.peer import full_resolution
-from benchmarks.samples import Bench, make_sample, read_fused_spec, times
+from benchmarks.samples import Bench, Sized, make_sample, read_fused_spec, times
 from benchmarks.table import Limit, Row, ratio_row
+from parafovea.geometry.grid import Shape
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.inference.shard import Shard, open_sums
 from parafovea.inference.window_loop import predicted
 from parafovea.models.folder import load_model
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.runtime.devices import choose_dtype
 from parafovea.settings.inference import InferenceSettings
 
@@ -28,11 +29,13 @@ logger = logging.getLogger(__name__)
 
 NAME = "engine"
 
+#: Voxels of the volume.
+SIZE = Sized[Shape](full=(128, 160, 160), quick=(64, 64, 96))
+
 #: Windows at full resolution that the bare network goes through again and again.
 RESIDENT = 4
 
 Batches = list[tuple[Tensor, Tensor]]
-Assembled = list[tuple[Tensor, list[Tensor] | None]]
 
 
 def _engine(shard: Shard, predictor: Predictor, output: Path) -> float:
@@ -69,29 +72,18 @@ def _resident(shard: Shard, *, batch_size: int, dtype: torch.dtype) -> Batches:
     return batches
 
 
-def assembled(shard: Shard, predictor: Predictor) -> Assembled:
-    """Return batches of real windows as the engine's own network takes them."""
-    boxes = list(itertools.islice(shard.layout.windows(), RESIDENT * predictor.batch_size))
-    region = shard.inputs.read(boxes[0].union(boxes[-1]))
-    size = predictor.batch_size
-    return [predictor.assemble(region, boxes[i : i + size]) for i in range(0, len(boxes), size)]
-
-
-def _prepared(network: InferenceUNet, batches: Assembled, *, calls: int) -> float:
-    """Run the engine's network alone over resident batches; return the seconds."""
-    with torch.inference_mode():
-        start = time.perf_counter()
-        for features, guides in itertools.islice(itertools.cycle(batches), calls):
-            network(features, guides)
-        return time.perf_counter() - start
+def resident_calls(shard: Shard, predictor: Predictor) -> list[Call]:
+    """Return what the engine's own network takes for the first batches of windows."""
+    windows = predicted(shard.inputs, predictor, shard.layout, shard.part)
+    first = itertools.islice(windows, RESIDENT * predictor.batch_size)
+    return recorded(predictor, lambda: list(first))
 
 
 def run(bench: Bench) -> list[Row]:
     """Measure the whole loop over windows, from disk to disk, against the network alone."""
     spec = read_fused_spec(bench.model)
     logger.info("  preparing a phantom and its features")
-    shape = (64, 96, 96) if bench.quick else (128, 160, 160)
-    inputs = SampleInputs(make_sample(bench.scratch, spec, shape=shape), spec)
+    inputs = SampleInputs(make_sample(bench.scratch, spec, shape=bench.of(SIZE)), spec)
     settings = InferenceSettings()
     shard = Shard.of(inputs, spec, settings)
     device = torch.device("cpu")
@@ -101,15 +93,15 @@ def run(bench: Bench) -> list[Row]:
     # What a user of the network would run: as it was trained, channels last, under autocast.
     trained = load_model(bench.model)[1].to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     batches = _resident(shard, batch_size=size, dtype=dtype)
-    ready = assembled(shard, predictor)
+    ready = resident_calls(shard, predictor)
     calls, autocast = -(-shard.part.size // size), dtype != torch.float32
     seconds = in_turns(
         {
             "engine": lambda: _engine(shard, predictor, bench.scratch / "sums.zarr"),
             "bare": lambda: _bare(trained, batches, calls=calls, autocast=autocast),
-            "prepared": lambda: _prepared(predictor.network, ready, calls=calls),
+            "prepared": lambda: replayed(predictor.engine, ready, count=calls),
         },
-        repeats=bench.repeats,
+        repeats=bench.rounds(5),
     )
     precision = str(dtype).removeprefix("torch.")
     return [

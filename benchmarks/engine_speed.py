@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import logging
-import time
+from functools import partial
+from typing import NamedTuple
 
 import torch
 
-from benchmarks.engine_cost import RESIDENT, Assembled, assembled
+from benchmarks.engine_cost import resident_calls
 from benchmarks.measure import in_turns
-from benchmarks.samples import Bench, make_sample, read_fused_spec, times
+from benchmarks.network_calls import replayed
+from benchmarks.samples import Bench, Sized, make_sample, read_fused_spec, times
 from benchmarks.table import Row, ratio_row
 from parafovea.errors import ConfigError
+from parafovea.geometry.grid import Shape
 from parafovea.inference.engines import Engine
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import SampleInputs
@@ -21,34 +23,36 @@ from parafovea.inference.shard import Shard
 from parafovea.models.folder import load_model
 from parafovea.runtime.devices import choose_dtype
 from parafovea.runtime.optional_packages import is_installed
-from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.inference import InferenceSettings, Precision
 
 logger = logging.getLogger(__name__)
 
 NAME = "engines"
 
-#: Rounds over the resident windows in one measurement.
-ROUNDS = 4
+
+class Size(NamedTuple):
+    """Voxels of the volume, rounds over the resident windows in one measurement, precisions."""
+
+    shape: Shape
+    rounds: int
+    precisions: tuple[Precision, ...]
 
 
-def _seconds(engine: Engine, batches: Assembled) -> float:
-    """Run an engine alone over resident batches; return the seconds."""
-    with torch.inference_mode():
-        start = time.perf_counter()
-        for features, guides in itertools.chain.from_iterable([batches] * ROUNDS):
-            engine.logits(features, guides)
-        return time.perf_counter() - start
+SIZE = Sized(
+    full=Size((128, 160, 160), 4, ("auto", "float32")), quick=Size((64, 64, 96), 1, ("auto",))
+)
 
 
 def run(bench: Bench) -> list[Row]:
     """Measure every engine against torch, in the precision of this machine and in float32."""
     spec = read_fused_spec(bench.model)
+    size = bench.of(SIZE)
     logger.info("  preparing a phantom and its features")
-    shape = (64, 96, 96) if bench.quick else (128, 160, 160)
-    inputs = SampleInputs(make_sample(bench.scratch, spec, shape=shape), spec)
+    inputs = SampleInputs(make_sample(bench.scratch, spec, shape=size.shape), spec)
     shard = Shard.of(inputs, spec, InferenceSettings())
     rows = []
-    for dtype in sorted({choose_dtype("auto", torch.device("cpu")), torch.float32}, key=str):
+    cpu = torch.device("cpu")
+    for dtype in sorted({choose_dtype(name, cpu) for name in size.precisions}, key=str):
         rows += _rows(bench, shard, dtype)
     return rows
 
@@ -59,10 +63,11 @@ def _rows(bench: Bench, shard: Shard, dtype: torch.dtype) -> list[Row]:
         return Predictor(network, device=torch.device("cpu"), dtype=dtype, **choice)  # type: ignore[arg-type]
 
     torch_alone = predictor()
-    batches = assembled(shard, torch_alone)
+    calls = resident_calls(shard, torch_alone)
+    count = bench.of(SIZE).rounds * len(calls)
     precision = str(dtype).removeprefix("torch.")
     note = (
-        f"{RESIDENT} windows of {times(shard.spec.window)} in memory, batch 1; conversion and "
+        f"{len(calls)} windows of {times(shard.spec.window)} in memory, batch 1; conversion and "
         "compilation do not count"
     )
     found: dict[str, Engine] = {"torch": torch_alone.engine}
@@ -75,16 +80,16 @@ def _rows(bench: Bench, shard: Shard, dtype: torch.dtype) -> list[Row]:
         missing["OpenVINO"] = "openvino is not installed: parafovea[openvino]"
     compiled = predictor(compiled=True).engine
     try:
-        _seconds(compiled, batches[:1])
+        replayed(compiled, calls, count=1)
         found["torch.compile"] = compiled
     except ConfigError as error:
         missing["torch.compile"] = str(error)
     seconds = in_turns(
         {
-            f"{name}, {precision}": lambda engine=engine: _seconds(engine, batches)  # type: ignore[misc]
+            f"{name}, {precision}": partial(replayed, engine, calls, count=count)
             for name, engine in found.items()
         },
-        repeats=bench.repeats,
+        repeats=bench.rounds(5),
     )
     base, *others = seconds
     rows = [

@@ -8,17 +8,22 @@ import numpy as np
 import torch
 
 from benchmarks.measure import in_turns, whole
-from benchmarks.samples import Bench, extract_local, make_volume, read_fused_spec, times
+from benchmarks.samples import Bench, Sized, make_volume, read_fused_spec, times
+from benchmarks.stages import extract_local
 from benchmarks.table import Row, ratio_row
 from parafovea.backbones import load_backbone
 from parafovea.backbones.backbone import Backbone
 from parafovea.backbones.views import View
+from parafovea.geometry.grid import Shape
 from parafovea.geometry.windows import Layout
 from parafovea.storage.store import open_stored
 
 logger = logging.getLogger(__name__)
 
 NAME = "features"
+
+#: Voxels of the volume.
+SIZE = Sized[Shape](full=(128, 160, 160), quick=(64, 96, 96))
 
 OVERLAP = 0.5
 
@@ -34,7 +39,7 @@ def _every_window(view: View, backbone: Backbone, layout: Layout) -> None:
 def run(bench: Bench) -> list[Row]:
     """Measure the features stage, written to disk, against features of every window in memory."""
     spec = read_fused_spec(bench.model)
-    shape = (64, 96, 96) if bench.quick else (128, 160, 160)
+    shape = bench.of(SIZE)
     logger.info("  preparing a phantom")
     inputs = make_volume(bench.scratch, spec, shape=shape)
     volume = open_stored(inputs.volume)
@@ -48,7 +53,7 @@ def run(bench: Bench) -> list[Row]:
             "every window": whole(lambda: _every_window(view, backbone, layout)),
             "once": whole(lambda: extract_local(inputs, spec)),
         },
-        repeats=2 if bench.quick else 3,
+        repeats=bench.rounds(3),
     )
     place = f"{times(shape)} voxels, {layout.lattice.size} windows, overlap {OVERLAP}"
     return [

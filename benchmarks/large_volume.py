@@ -8,16 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from skimage.measure import label
 
 from benchmarks.balls import Balls
-from benchmarks.samples import Bench
+from benchmarks.samples import Bench, Sized
 from benchmarks.table import Limit, Row
-from benchmarks.volume_worker import TASKS
+from benchmarks.volume_worker import TASKS, Cube, source
 from parafovea.errors import ParafoveaError
 from parafovea.storage.store import open_stored
 
@@ -25,9 +25,16 @@ logger = logging.getLogger(__name__)
 
 NAME = "volume"
 
-#: Voxels of an edge, and the disk that the results of all stages took, in 1e9 bytes.
-EDGE, QUICK_EDGE = 1024, 128
-DISK_GB = {EDGE: 20, QUICK_EDGE: 1}
+
+class Size(NamedTuple):
+    """A cube, and the disk that the results of all stages took, in 1e9 bytes."""
+
+    cube: Cube
+    disk_gb: int
+
+
+#: The seed of the quick training is one by which so few steps find balls.
+SIZE = Sized(full=Size(Cube(1024, 100, 0), 20), quick=Size(Cube(128, 30, 1), 1))
 
 #: What is held at most, in 1e9 bytes.
 LIMIT_GB = 2.0
@@ -36,11 +43,13 @@ LIMIT_GB = 2.0
 WHOLE = 256
 
 
-def worker(task: str, folder: Path, edge: int) -> dict[str, float]:
+def worker(task: str, folder: Path, cube: Cube) -> dict[str, float]:
     """Run a task of `volume_worker` in a fresh process; return its peak in bytes and seconds."""
     command = [sys.executable, "-m", "benchmarks.volume_worker", task, str(folder)]
+    for name, number in cube._asdict().items():
+        command += [f"--{name}", str(number)]
     finished = subprocess.run(
-        [*command, "--edge", str(edge)],
+        command,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -48,7 +57,7 @@ def worker(task: str, folder: Path, edge: int) -> dict[str, float]:
     )
     measured = cast(dict[str, float], json.loads(finished.stdout))
     peak, seconds = measured["peak_bytes"] / 1e6, measured["seconds"]
-    logger.info("  %d³ voxels, %s: %.0f MB, %.1f s", edge, task, peak, seconds)
+    logger.info("  %d³ voxels, %s: %.0f MB, %.1f s", cube.edge, task, peak, seconds)
     return measured
 
 
@@ -76,13 +85,15 @@ def same_objects(folder: Path, edge: int) -> float:
 
 def run(bench: Bench) -> list[Row]:
     """Run every stage in a process of its own; return their peaks and what was found."""
-    edge = QUICK_EDGE if bench.quick else EDGE
+    cube, needed = bench.of(SIZE)
+    edge = cube.edge
     free = shutil.disk_usage(bench.scratch).free / 1e9
-    if free < DISK_GB[edge]:
-        note = f"needs {DISK_GB[edge]} GB in TMPDIR, {free:.0f} GB are free"
+    if free < needed:
+        note = f"needs {needed} GB in TMPDIR, {free:.0f} GB are free"
         return [Row(NAME, f"peak memory over {edge}³ voxels", None, unit="GB", note=note)]
-    measured = {task: worker(task, bench.scratch, edge) for task in TASKS}
-    stages = {task: found for task, found in measured.items() if task not in ("source", "train")}
+    source(bench.scratch, cube)
+    measured = {task: worker(task, bench.scratch, cube) for task in TASKS}
+    stages = {task: found for task, found in measured.items() if task != "train"}
     balls = Balls((edge, edge, edge)).count
     found = len(pd.read_csv(bench.scratch / "objects.tsv", sep="\t"))
     if not found:

@@ -12,13 +12,12 @@ import resource
 import sys
 from pathlib import Path
 
+from benchmarks.stages import blend, infer
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import load_model
 from parafovea.models.model_json import read_spec
 from parafovea.settings.inference import InferenceSettings
-from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import Stored, create, open_stored
 
 #: Voxels of the cube that larger ones are tiled from; a multiple of every token's size.
@@ -93,18 +92,9 @@ def _repeat(stored: Stored, output: Path, *, times: int) -> None:
 def ours(folder: Path, model: Path, *, overlap: float) -> dict[str, int]:
     """Run infer_shard and blend_shards; return the peak after each."""
     sums = folder / "sums.zarr"
-    inputs, settings = _inputs(folder), InferenceSettings(overlap=overlap)
-    infer_shard(
-        inputs.volume,
-        inputs.features,
-        inputs.context,
-        sums=sums,
-        model=model,
-        shard=1,
-        settings=settings,
-    )
+    infer(_inputs(folder), model, sums, InferenceSettings(overlap=overlap))
     inferred = peak_bytes()
-    blend_shards([sums], folder / "prediction.ome.zarr")
+    blend(sums, folder / "prediction.ome.zarr")
     return {"infer_peak_bytes": inferred, "peak_bytes": peak_bytes()}
 
 
@@ -123,15 +113,11 @@ def monai(folder: Path, model: Path, *, overlap: float) -> dict[str, int]:
 def main() -> None:
     """Do the task and print its peaks in bytes, as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=("prepare", "ours", "monai"))
+    parser.add_argument("task", choices=("ours", "monai"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--edge", type=int, required=True)
     parser.add_argument("--overlap", type=float, required=True)
     given = parser.parse_args()
-    if given.task == "prepare":
-        prepare(given.folder, given.model, edge=given.edge)
-        return
     task = ours if given.task == "ours" else monai
     sys.stdout.write(json.dumps(task(given.folder, given.model, overlap=given.overlap)))
 

@@ -14,20 +14,23 @@ from torch import Tensor
 
 from benchmarks.measure import in_turns, whole
 from benchmarks.peer import FullResolution, full_resolution, predicted_by_monai
-from benchmarks.samples import Bench, make_sample, read_fused_spec, times
+from benchmarks.samples import Bench, Sized, make_sample, read_fused_spec, times
+from benchmarks.stages import blend, infer
 from benchmarks.table import Limit, Row, ratio_row
+from parafovea.geometry.grid import Shape
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import load_model
 from parafovea.runtime.devices import computes_bfloat16
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
-from parafovea.stages.blend_shards import blend_shards
-from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.store import open_stored
 
 logger = logging.getLogger(__name__)
 
 NAME = "monai"
+
+#: Voxels of the volume.
+SIZE = Sized[Shape](full=(128, 160, 160), quick=(64, 64, 96))
 
 OVERLAP = 0.5
 
@@ -50,17 +53,8 @@ class _Ours:
         sums = self.bench.scratch / f"sums_{self.precision}.zarr"
         # Equal weights, as MONAI's default has them.
         settings = InferenceSettings(overlap=OVERLAP, blending="constant", precision=self.precision)
-        inputs = self.inputs
-        infer_shard(
-            inputs.volume,
-            inputs.features,
-            inputs.context,
-            sums=sums,
-            model=self.bench.model,
-            shard=1,
-            settings=settings,
-        )
-        blend_shards([sums], self.output)
+        infer(self.inputs, self.bench.model, sums, settings)
+        blend(sums, self.output)
 
 
 class _Monai:
@@ -108,7 +102,7 @@ def run(bench: Bench) -> list[Row]:
     """Measure our inference against MONAI's with the same network, windows and blending."""
     spec = read_fused_spec(bench.model)
     logger.info("  preparing a phantom, its features, and MONAI's tensor of them")
-    shape = (64, 96, 96) if bench.quick else (128, 160, 160)
+    shape = bench.of(SIZE)
     inputs = make_sample(bench.scratch, spec, shape=shape)
     stacked = full_resolution(SampleInputs(inputs, spec))
     plain, tuned = (_Monai(bench, spec, stacked, tuned=tuned) for tuned in (False, True))
@@ -117,7 +111,7 @@ def run(bench: Bench) -> list[Row]:
     works = {"ours": whole(auto), "MONAI": whole(plain), "ours, float32": whole(exact)}
     if bfloat16:
         works["MONAI, bfloat16"] = whole(tuned)
-    seconds = in_turns(works, repeats=2 if bench.quick else 3)
+    seconds = in_turns(works, repeats=bench.rounds(3))
     place = (
         f"{times(shape)} voxels, windows of {times(spec.window)}, overlap {OVERLAP}, equal weights"
     )

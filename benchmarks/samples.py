@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
+from benchmarks.stages import extract_context, extract_local, resample
 from parafovea.errors import ModelError
 from parafovea.geometry.grid import Shape
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.models.folder import save_model
 from parafovea.models.model_json import read_spec
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.settings.recipe import BackboneSpec, ModelSpec, SpacingTuple
-from parafovea.stages.extract_features import extract_features
-from parafovea.stages.resample_volume import resample_volume
+from parafovea.settings.recipe import ModelSpec
 from parafovea_phantoms.make_phantom import make_phantom
 
 #: Seed of the phantom; no model was trained or validated on it.
@@ -25,6 +24,24 @@ UNSEEN_SEED = 9001
 
 #: The model of tiles, where no other is named.
 TILE_MODEL = Path("resources/models/optical")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sized(Generic[T]):
+    """How much a benchmark works on.
+
+    Parameters
+    ----------
+    full : object
+        What is judged by its limits.
+    quick : object
+        As little as passes through all of the same code.
+    """
+
+    full: T
+    quick: T
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ class Bench:
     scratch : Path
         Empty folder of the benchmark's own, removed afterwards.
     quick : bool
-        Small volumes, few repeats: for trying out, not for judging.
+        Small volumes, one round: for trying out, not for judging.
     tile_model : Path
         Model folder for tiles.
     """
@@ -48,10 +65,13 @@ class Bench:
     quick: bool
     tile_model: Path = TILE_MODEL
 
-    @property
-    def repeats(self) -> int:
-        """Rounds that count."""
-        return 2 if self.quick else 5
+    def of(self, size: Sized[T]) -> T:
+        """Return the size of this run."""
+        return size.quick if self.quick else size.full
+
+    def rounds(self, full: int) -> int:
+        """Return how many rounds count: one in a quick run."""
+        return 1 if self.quick else full
 
 
 def times(numbers: Sequence[int]) -> str:
@@ -75,29 +95,6 @@ def read_fused_spec(model: Path) -> ModelSpec:
             "3 dimensions with context, such as resources/models/cell"
         )
     return spec
-
-
-def extract_local(inputs: ModelInputs, spec: ModelSpec) -> None:
-    """Write a sample's local features."""
-    _extract(inputs.volume, inputs.features, spec, spec.spacing, spec.backbone)
-
-
-def extract_context(inputs: ModelInputs, spec: ModelSpec) -> None:
-    """Write a sample's context features, where the model takes some."""
-    if spec.context is not None and inputs.context is not None:
-        _extract(inputs.volume, inputs.context, spec, spec.context.spacing, spec.context.backbone)
-
-
-def _extract(
-    volume: Path, output: Path, spec: ModelSpec, spacing: SpacingTuple, backbone: BackboneSpec
-) -> None:
-    extract_features(
-        volume,
-        output,
-        spacing=spacing,
-        backbone=backbone,
-        dimensions=spec.network.dimensions,
-    )
 
 
 def make_volume(folder: Path, spec: ModelSpec, *, shape: Shape) -> ModelInputs:
@@ -128,16 +125,10 @@ def make_volume(folder: Path, spec: ModelSpec, *, shape: Shape) -> ModelInputs:
         spacing=spec.spacing,
         unit=spec.unit,
     )
-    volume = folder / "volume.ome.zarr"
-    resample_volume(
-        volume,
-        source=str(image),
-        spacing=spec.spacing,
-        unit=spec.unit,
-        normalization=spec.normalization,
-    )
     context = None if spec.context is None else folder / "context.zarr"
-    return ModelInputs(volume, folder / "features.zarr", context)
+    inputs = ModelInputs(folder / "volume.ome.zarr", folder / "features.zarr", context)
+    resample(image, inputs, spec)
+    return inputs
 
 
 def make_sample(folder: Path, spec: ModelSpec, *, shape: Shape) -> ModelInputs:

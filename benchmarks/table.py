@@ -58,6 +58,8 @@ class Row:
         Seconds of each side, round by round.
     note : str
         How it was measured, where that is not obvious.
+    failed : bool
+        The benchmark ended in an error, and `note` says which.
     """
 
     benchmark: str
@@ -68,10 +70,13 @@ class Row:
     spread: tuple[float, float] | None = None
     seconds: Mapping[str, Sequence[float]] = field(default_factory=dict)
     note: str = ""
+    failed: bool = False
 
     @property
     def passed(self) -> bool | None:
-        """Whether the limit holds; None where there is no limit or no value."""
+        """Whether it ran and the limit holds; None where there is no limit or no value."""
+        if self.failed:
+            return False
         if self.limit is None or self.value is None:
             return None
         return self.limit.holds(self.value)

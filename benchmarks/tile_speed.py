@@ -8,43 +8,49 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
 from benchmarks.measure import in_turns, whole
 from benchmarks.memory_growth import growth
-from benchmarks.samples import Bench
+from benchmarks.network_calls import recorded, replayed
+from benchmarks.samples import Bench, Sized
+from benchmarks.stages import refine_tiles
 from benchmarks.table import Limit, Row, ratio_row
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.formats.tiles.reading import read_tile
 from parafovea.formats.tiles.results import BAND_FORM, Maker, write_result
 from parafovea.formats.tiles.tile import Tile
 from parafovea.formats.tiles.tile_folder import list_tiles
-from parafovea.inference.engines import Engine, Guides, choose_engine
+from parafovea.inference.engines import choose_engine
 from parafovea.inference.memory import Execution
 from parafovea.inference.tile_batches import TileModel
 from parafovea.models.folder import load_model
 from parafovea.runtime.devices import choose_dtype
 from parafovea.settings.inference import InferenceSettings
-from parafovea.stages.predict_tiles import predict_tiles
-from parafovea.storage.layout import SampleResults
 
 logger = logging.getLogger(__name__)
 
 NAME = "tiles"
 
-#: Tiles of each side, in pixels, in a full and in a quick run.
-TILES = {120: (120, 16), 256: (32, 8)}
 
-#: Tiles of 120 x 120 whose memory is compared, in a full and in a quick run.
-COUNTS, QUICK_COUNTS = (100, 1000, 5000), (24, 96)
+class Sizes(NamedTuple):
+    """Tiles of each side, in pixels, and counts of tiles of 120 x 120 whose memory is compared."""
+
+    tiles: Mapping[int, int]
+    memory: tuple[int, ...]
+
+
+SIZE = Sized(
+    full=Sizes({120: 120, 256: 32}, (100, 1000, 5000)),
+    quick=Sizes({120: 16, 256: 4}, (8, 24)),
+)
 
 BATCH = 8
 CPU = torch.device("cpu")
@@ -109,19 +115,6 @@ def batches_of(tiles: Sequence[Tile]) -> list[tuple[NDArray[np.float32], dict[st
     ]
 
 
-class Recorder:
-    """An engine that keeps what it is given."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.calls: list[tuple[Tensor, Guides, Tensor | None]] = []
-
-    def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
-        """Return class scores; see `Engine`."""
-        self.calls.append((features, guides, conditions))
-        return self.engine.logits(features, guides, conditions)
-
-
 class Folder:
     """A folder of tiles, and the ways to work through it.
 
@@ -142,26 +135,13 @@ class Folder:
         tiles = [read_tile(file) for file in list_tiles(source)]
         self._batches = batches_of(tiles)
         self._ready = tile_model(model, batch=BATCH)
-        usual = self._ready.predictor.engine
-        recorder = Recorder(usual)
-        self._ready.predictor.engine = recorder
-        self.in_memory()
-        self._ready.predictor.engine = usual
-        self._calls = recorder.calls
+        self._calls = recorded(self._ready.predictor, self.in_memory)
 
     def stage(self) -> float:
         """Run the whole job; return its seconds."""
         out = self.scratch / "stage"
         shutil.rmtree(out, ignore_errors=True)
-        return whole(
-            lambda: predict_tiles(
-                SampleResults(out).tile_share(1),
-                source=str(self.source),
-                model=str(self.model),
-                settings=SETTINGS,
-                shard=1,
-            )
-        )()
+        return whole(lambda: refine_tiles(self.source, self.model, out, SETTINGS))()
 
     def one_by_one(self) -> float:
         """Read, predict and write one tile after the other; return the seconds."""
@@ -193,17 +173,13 @@ class Folder:
         for images, known in self._batches:
             self._ready(images, conditions=known)
 
-    def network_alone(self) -> None:
-        """Run the network, as it is prepared, over its inputs in memory."""
-        engine = self._ready.predictor.engine
-        with torch.inference_mode():
-            for features, guides, conditions in self._calls:
-                engine.logits(features, guides, conditions)
+    def network_alone(self) -> float:
+        """Run the network, as it is prepared, over its inputs in memory; return the seconds."""
+        return replayed(self._ready.predictor.engine, self._calls, count=len(self._calls))
 
 
-def speed_rows(bench: Bench, side: int) -> list[Row]:
+def speed_rows(bench: Bench, side: int, count: int) -> list[Row]:
     """Measure tiles of one size."""
-    count = TILES[side][bench.quick]
     source = write_tiles(bench.scratch / f"{side}", count, side=side)
     folder = Folder(source, bench.tile_model, bench.scratch)
     seconds = in_turns(
@@ -211,9 +187,9 @@ def speed_rows(bench: Bench, side: int) -> list[Row]:
             "folder": folder.stage,
             "one by one": folder.one_by_one,
             "in memory": whole(folder.in_memory),
-            "network": whole(folder.network_alone),
+            "network": folder.network_alone,
         },
-        repeats=2 if bench.quick else 3,
+        repeats=bench.rounds(3),
     )
     precision = str(choose_dtype(SETTINGS.precision, CPU)).removeprefix("torch.")
     size = f"{count} tiles of {side} x {side}"
@@ -270,7 +246,7 @@ def peak_of(source: Path, model: Path, out: Path) -> int:
 def memory_row(bench: Bench) -> Row:
     """Measure how the peak memory grows with the number of tiles."""
     peaks = []
-    counts = QUICK_COUNTS if bench.quick else COUNTS
+    counts = bench.of(SIZE).memory
     for count in counts:
         logger.info("  %d tiles", count)
         source = write_tiles(bench.scratch / f"n{count}", count, side=120, distinct=100)
@@ -291,5 +267,9 @@ def memory_row(bench: Bench) -> Row:
 
 def run(bench: Bench) -> list[Row]:
     """Measure the speed of both sizes, then the memory."""
-    rows = [row for side in TILES for row in speed_rows(bench, side)]
+    rows = [
+        row
+        for side, count in bench.of(SIZE).tiles.items()
+        for row in speed_rows(bench, side, count)
+    ]
     return [*rows, memory_row(bench)]

@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 
 from benchmarks.memory_worker import peak_bytes
-from parafovea.stages.predict_tiles import predict_tiles
-from parafovea.storage.layout import SampleResults
+from benchmarks.stages import refine_tiles
+from parafovea.settings.inference import InferenceSettings
 
 
 def main() -> None:
     """Predict all tiles."""
-    source, model, out = sys.argv[1:]
-    ledger = SampleResults(Path(out)).tile_share(1)
-    predict_tiles(ledger, source=source, model=model, settings={"batch_size": 8}, shard=1)
+    source, model, out = map(Path, sys.argv[1:])
+    settings = InferenceSettings(batch_size=8)
+    refine_tiles(source, model, out, settings)
     print(json.dumps({"peak_bytes": peak_bytes()}))
 
 

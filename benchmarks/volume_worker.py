@@ -1,6 +1,6 @@
 """One stage of a large volume, in a process of its own; prints its peak and seconds as JSON.
 
-Run by `large_volume`: `python -m benchmarks.volume_worker TASK FOLDER --edge N`.
+Run by `large_volume`: `python -m benchmarks.volume_worker TASK FOLDER --edge N --steps N --seed N`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,26 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+from benchmarks import stages
 from benchmarks.balls import Balls
 from benchmarks.memory_worker import peak_bytes
 from parafovea.geometry.grid import Grid, Vector
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.postprocess import ClassSettings
 from parafovea.settings.recipe import BackboneSpec, ContextSpec, NetworkSpec, Recipe
+from parafovea.settings.training import TrainingSettings
+
+
+class Cube(NamedTuple):
+    """Voxels of an edge, and the steps and the seed of the training of its network."""
+
+    edge: int
+    steps: int
+    seed: int
+
 
 UNIT = "nanometer"
 SPACING: Vector = (8.0, 8.0, 8.0)
@@ -45,11 +58,6 @@ RECIPE = Recipe(
 LEARNED = (64, 128, 128)
 
 
-def grid_of(edge: int) -> Grid:
-    """Return the grid of a cube."""
-    return Grid((edge, edge, edge), SPACING, unit=UNIT)
-
-
 def inputs_of(folder: Path) -> ModelInputs:
     """Return where a sample's volume and features are."""
     return ModelInputs(
@@ -57,18 +65,15 @@ def inputs_of(folder: Path) -> ModelInputs:
     )
 
 
-def source(folder: Path, edge: int) -> None:
+def source(folder: Path, cube: Cube) -> None:
     """Write the volume of balls."""
-    Balls((edge, edge, edge)).write(folder / SOURCE, grid_of(edge))
+    grid = Grid((cube.edge,) * 3, SPACING, unit=UNIT)
+    Balls(grid.shape).write(folder / SOURCE, grid)
 
 
-def train(folder: Path, edge: int) -> None:
+def train(folder: Path, cube: Cube) -> None:
     """Train the network on two small volumes of other seeds."""
-    from parafovea.settings.training import TrainingSettings
-    from parafovea.stages.train_model import train_model
-
-    samples: list[dict[str, str]] = []
-    learned: list[ModelInputs] = []
+    samples = []
     for seed in (1, 2):
         place = folder / f"learned_{seed}"
         place.mkdir()
@@ -78,103 +83,52 @@ def train(folder: Path, edge: int) -> None:
         truth = place / "truth.ome.zarr"
         balls.write(truth, grid, truth=True)
         for stage in (resample, features, context):
-            stage(place, 0)
-        samples.append({"name": place.name, "truth": str(truth)})
-        learned.append(inputs_of(place))
+            stage(place, cube)
+        samples.append((place.name, inputs_of(place), truth))
     settings = TrainingSettings(
         recipe=RECIPE,
-        samples=(samples[0]["name"],),
-        validation=(samples[1]["name"],),
-        steps=100,
-        validate_every=100,
+        samples=(samples[0][0],),
+        validation=(samples[1][0],),
+        steps=cube.steps,
+        validate_every=cube.steps,
+        seed=cube.seed,
         learning_rate=1e-2,
     )
-    train_model(
-        [each.volume for each in learned],
-        [each.features for each in learned],
-        [each.context for each in learned if each.context is not None],
-        model=folder / MODEL,
-        name="balls",
-        samples=samples,
-        settings=settings,
-        checkpoints=folder / "checkpoints",
-        objective="parafovea.training.objectives.segmentation:SegmentationObjective",
-    )
+    stages.train(folder / MODEL, samples, settings, checkpoints=folder / "checkpoints")
 
 
-def resample(folder: Path, edge: int) -> None:
+def resample(folder: Path, cube: Cube) -> None:
     """Stage resample."""
-    from parafovea.stages.resample_volume import resample_volume
-
-    resample_volume(
-        inputs_of(folder).volume,
-        source=str(folder / SOURCE),
-        spacing=RECIPE.spacing,
-        unit=RECIPE.unit,
-        normalization=RECIPE.normalization,
-    )
+    stages.resample(folder / SOURCE, inputs_of(folder), RECIPE)
 
 
-def _extract(folder: Path, output: Path | None, spacing: Vector, backbone: BackboneSpec) -> None:
-    from parafovea.stages.extract_features import extract_features
-
-    assert output is not None
-    extract_features(
-        inputs_of(folder).volume, output, spacing=spacing, backbone=backbone, dimensions=3
-    )
-
-
-def features(folder: Path, edge: int) -> None:
+def features(folder: Path, cube: Cube) -> None:
     """Stage features."""
-    _extract(folder, inputs_of(folder).features, RECIPE.spacing, RECIPE.backbone)
+    stages.extract_local(inputs_of(folder), RECIPE)
 
 
-def context(folder: Path, edge: int) -> None:
+def context(folder: Path, cube: Cube) -> None:
     """Stage context."""
-    assert RECIPE.context is not None
-    _extract(folder, inputs_of(folder).context, RECIPE.context.spacing, RECIPE.context.backbone)
+    stages.extract_context(inputs_of(folder), RECIPE)
 
 
-def infer(folder: Path, edge: int) -> None:
+def infer(folder: Path, cube: Cube) -> None:
     """Stage infer, as one shard, without overlap: 1024³ voxels are 4,096 windows."""
-    from parafovea.stages.infer_shard import infer_shard
-
-    inputs = inputs_of(folder)
-    infer_shard(
-        inputs.volume,
-        inputs.features,
-        inputs.context,
-        sums=folder / "1.zarr",
-        model=folder / MODEL,
-        shard=1,
-        settings=InferenceSettings(window=WINDOW, overlap=0, shards=1),
-    )
+    settings = InferenceSettings(window=WINDOW, overlap=0, shards=1)
+    stages.infer(inputs_of(folder), folder / MODEL, folder / "1.zarr", settings)
 
 
-def blend(folder: Path, edge: int) -> None:
+def blend(folder: Path, cube: Cube) -> None:
     """Stage blend."""
-    from parafovea.stages.blend_shards import blend_shards
-
-    blend_shards([folder / "1.zarr"], folder / "prediction.ome.zarr")
+    stages.blend(folder / "1.zarr", folder / "prediction.ome.zarr")
 
 
-def segment(folder: Path, edge: int) -> None:
+def segment(folder: Path, cube: Cube) -> None:
     """Stage postprocess."""
-    from parafovea.settings.postprocess import ClassSettings
-    from parafovea.stages.segment_objects import segment_objects
-
-    segment_objects(
-        folder / "prediction.ome.zarr",
-        folder / "classes.ome.zarr",
-        folder / "objects.ome.zarr",
-        folder / "objects.tsv",
-        method="argmax",
-        class_settings={"ball": ClassSettings(min_voxels=100)},
-    )
+    stages.segment(folder, name="ball", settings=ClassSettings(min_voxels=100))
 
 
-TASKS: dict[str, Callable[[Path, int], None]] = {
-    "source": source,
+TASKS: dict[str, Callable[[Path, Cube], None]] = {
     "train": train,
     "resample": resample,
     "features": features,
@@ -190,10 +144,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--edge", type=int, required=True)
+    for number in Cube._fields:
+        parser.add_argument(f"--{number}", type=int, required=True)
     given = parser.parse_args()
     start = time.perf_counter()
-    TASKS[given.task](given.folder, given.edge)
+    TASKS[given.task](given.folder, Cube(given.edge, given.steps, given.seed))
     seconds = round(time.perf_counter() - start, 2)
     sys.stdout.write(json.dumps({"peak_bytes": peak_bytes(), "seconds": seconds}))
 

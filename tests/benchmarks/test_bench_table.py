@@ -52,6 +52,12 @@ def test_a_ratio_row_keeps_the_seconds_of_its_two_sides_only():
     assert set(row.seconds) == {"theirs", "ours"}
 
 
+def test_an_error_fails_a_row_without_a_value_or_a_limit():
+    row = Row("engine", "ended in an error", None, note="ValueError: no", failed=True)
+    assert verdict(row) == "FAIL"
+    assert row.to_dict()["passed"] is False
+
+
 @pytest.mark.parametrize(
     ("value", "unit", "text"),
     [
