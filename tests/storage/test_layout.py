@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 from parafovea.cli.main import app
 from parafovea.errors import StoreError
 from parafovea.kinds.stages import steps
+from parafovea.runtime.runs import Run
 from parafovea.storage.layout import bytes_text, disk_use, matching, remove
-from parafovea.storage.runs import Run
 
 
 @pytest.fixture

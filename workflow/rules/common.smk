@@ -8,7 +8,7 @@ from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
-from parafovea.storage.runs import Run, require_writable
+from parafovea.runtime.runs import Run, require_writable
 
 # Files of the command line override the one that the Snakefile names, which comes last here.
 CONFIG_FILES = [

@@ -159,8 +159,8 @@ def clean(
     config: Configs = None,
 ) -> None:
     """Remove the results of a stage, for all samples or some, and say what that frees."""
+    from parafovea.runtime.runs import at_work
     from parafovea.storage.layout import bytes_text, matching, remove
-    from parafovea.storage.runs import at_work
 
     with readable_errors():
         project = _project(config)

@@ -14,7 +14,7 @@ from typing import Any
 
 from parafovea.errors import ParafoveaError, describe
 from parafovea.runtime.device_leases import VISIBLE, leased, visible_devices
-from parafovea.storage.runs import Run, storage_error
+from parafovea.runtime.runs import Run, storage_error
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 

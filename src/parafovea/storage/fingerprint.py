@@ -1,7 +1,7 @@
 """The fingerprint of a stage's code: it changes when what the stage runs changes, and only then.
 
-Snakemake sees a change of a script, not of the modules that the script imports. Each rule carries
-the fingerprint of its modules as a param instead. Modules are read, not imported, so that planning
+Snakemake sees a change of a script, not of the modules that it imports. The arguments of each rule
+carry the fingerprint of its modules instead. Modules are read, not imported, so that planning
 stays quick.
 """
 
@@ -25,8 +25,6 @@ SOURCE = Path(__file__).parents[2]
 
 #: The packages whose modules count; those of other projects are fixed by the environment.
 PACKAGES = ("parafovea", "parafovea_phantoms")
-
-_NONE: Mapping[str, tuple[str, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -84,47 +82,6 @@ def imported_modules(
 ) -> tuple[str, ...]:
     """Return the sorted names of modules and of all that they import; as `code_fingerprint`."""
     return tuple(sorted(_reached(frozenset(modules), root, packages)))
-
-
-def fingerprint(
-    script: Path,
-    *,
-    behind: Mapping[str, tuple[str, ...]] = _NONE,
-    root: Path = SOURCE,
-    packages: tuple[str, ...] = PACKAGES,
-) -> str:
-    """Return the fingerprint of the modules that a script imports; the script itself is left out.
-
-    Parameters
-    ----------
-    script : Path
-        File of Python code, which Snakemake watches.
-    behind : mapping of str to tuple of str
-        Modules that a module imports by computed names: they count where it is imported.
-    root, packages
-        As for `code_fingerprint`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such script.
-    """
-    names = script_modules(script, root=root, packages=packages)
-    more = [name for module, each in behind.items() if module in names for name in each]
-    return code_fingerprint([*names, *more], root=root, packages=packages)
-
-
-def script_modules(
-    script: Path, *, root: Path = SOURCE, packages: tuple[str, ...] = PACKAGES
-) -> tuple[str, ...]:
-    """Return the sorted names of the modules that a script imports, to any depth."""
-    named = {
-        name
-        for target in _read(script).imports
-        if not target.startswith(".")
-        for name in _resolved(target, "", script, root, packages)
-    }
-    return imported_modules(named, root=root, packages=packages)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from parafovea.errors import SourceError, StoreError
-from parafovea.storage.runs import LOCK, Run, at_work, require_writable, storage_error
+from parafovea.runtime.runs import LOCK, Run, at_work, require_writable, storage_error
 
 HOST = socket.gethostname()
 
@@ -29,7 +29,7 @@ def state(tmp_path):
 def other(state):
     """Return a process that is at work in the folder."""
     program = (
-        "import sys\nfrom pathlib import Path\nfrom parafovea.storage.runs import Run\n"
+        "import sys\nfrom pathlib import Path\nfrom parafovea.runtime.runs import Run\n"
         "run = Run(Path(sys.argv[1]), job=len(sys.argv) > 2)\nprint(run.notice, flush=True)\n"
         "sys.stdin.read()\n"
     )
