@@ -15,6 +15,7 @@ with stage(snakemake):
     triage = snakemake.params.triage
     detect_nodules(
         Path(snakemake.input.prediction),
+        Path(snakemake.input.volume),
         snakemake.params.source,
         Path(snakemake.output.json),
         Path(snakemake.output.table),

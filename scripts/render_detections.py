@@ -15,6 +15,7 @@ with stage(snakemake):
     scene = snakemake.output.get("scene")
     render_detections(
         Path(snakemake.input.prediction),
+        Path(snakemake.input.volume),
         snakemake.params.source,
         Path(snakemake.input.detections),
         DetectionPictures(

@@ -22,4 +22,5 @@ with stage(snakemake):
         nonfinite=snakemake.params.nonfinite,
         bands=snakemake.params.bands,
         kind=snakemake.params.kind,
+        find_body=snakemake.params.find_body,
     )

@@ -16,6 +16,7 @@ NAMES = {"visualization": "a.png", "confidences": "b.png", "pdf": "c.pdf", "scen
 def render(folder, name, **options):
     render_detections(
         folder / "prediction.ome.zarr",
+        folder / "volume.ome.zarr",
         str(folder / "scan.nii.gz"),
         folder / "out" / "detections.json",
         DetectionPictures(**{key: folder / name / file for key, file in NAMES.items()}),

@@ -135,6 +135,11 @@ def fingerprint(stage):
     return script_fingerprint(Path(workflow.basedir) / "scripts" / f"{stage}.py")
 
 
+def finds_body(wildcards):
+    """Return whether body and lungs of a sample's scan are needed."""
+    return PROJECT.kind(wildcards.sample) == "detection"
+
+
 def augmentation(wildcards):
     """Return the augmented view that is meant, "" for the sample as it is."""
     return wildcards.get("augmentation", "")

@@ -27,6 +27,7 @@ use rule resample_volume as resample_study_volume with:
         nonfinite="error",
         bands=STUDY.training.recipe.bands,
         kind=STUDY.training.recipe.kind,
+        find_body=False,
         code=fingerprint("resample_volume"),
     message:
         "Study: resampling and normalizing {wildcards.phantom}"

@@ -1,6 +1,7 @@
 rule detect_nodules:
     input:
         prediction="<results>/{sample}/prediction.ome.zarr",
+        volume="<results>/{sample}/volume.ome.zarr",
         source=setting("files.source"),
         metadata=setting("files.metadata"),
         calibration=calibration_file,

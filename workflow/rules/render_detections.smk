@@ -2,6 +2,7 @@ rule render_detections:
     input:
         detections="<results>/{sample}/detections.json",
         prediction="<results>/{sample}/prediction.ome.zarr",
+        volume="<results>/{sample}/volume.ome.zarr",
         quality="<results>/{sample}/quality.json",
         metrics="<results>/{sample}/quality.tsv",
         source=setting("files.source"),

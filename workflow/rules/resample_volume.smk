@@ -22,6 +22,7 @@ rule resample_volume:
         nonfinite=setting("task.input.nonfinite"),
         bands=setting("recipe.bands"),
         kind=setting("recipe.kind"),
+        find_body=finds_body,
         code=fingerprint("resample_volume"),
     message:
         "{wildcards.sample}: resampling and normalizing {params.source}"

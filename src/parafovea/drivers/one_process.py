@@ -83,6 +83,7 @@ def predict(project: Project, sample: str, results: SampleResults, announce: Ann
         nonfinite=task.input.nonfinite,
         bands=recipe.bands,
         kind=recipe.kind,
+        find_body=recipe.kind == "detection",
     )
     settings = project.inference(sample)
     inputs = _view(recipe, results, results.folder, announce)
@@ -260,6 +261,7 @@ def detect(
     calibration = task.triage.calibration
     detect_nodules(
         results.prediction,
+        results.volume,
         source,
         found,
         folder / "detections.csv",
@@ -287,6 +289,7 @@ def detect(
     page = folder / "report.html"
     render_detections(
         results.prediction,
+        results.volume,
         source,
         found,
         DetectionPictures(

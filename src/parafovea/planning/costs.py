@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from parafovea.geometry.grid import Shape
 from parafovea.inference.window_plan import window_bytes
 from parafovea.planning.work import TileWork, View, Work
+from parafovea.preprocess.coarse_view import view_grid
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
 #: Memory of Python with the libraries of a stage, in bytes: without torch, with it, and with the
@@ -26,6 +27,9 @@ RESAMPLED: Shape = (64, 256, 256)
 BLENDED: Shape = (64, 128, 128)
 EXPORTED: Shape = (1, 1024, 1024)
 SCANNED = 2**24
+
+#: Bytes that body and lungs take for a voxel of the coarse view of a scan, at their peak.
+BODY_BYTES = 90
 
 #: Bytes that the statistics of a source with bands take.
 SCANNED_BANDS = 500e6
@@ -127,7 +131,10 @@ def _resample_volume(work: Work, _: Rates) -> Cost:
         # of a mosaic, pieces of the plane
         return Cost(PLAIN + SCANNED_BANDS + 24 * bands * behind, bands * voxels / 3e7)
     held = min(work.source.size, max(behind, SCANNED))
-    return Cost(PLAIN + 24 * held + 16 * page, voxels / 3e7)
+    # what is seen of the scan where body and lungs are looked for, once its voxels have passed
+    view = view_grid(work.source).size if work.recipe.kind == "detection" else 0
+    memory = max(24 * held + 16 * page, BODY_BYTES * view)
+    return Cost(PLAIN + memory, voxels / 3e7 + 6e-7 * view)
 
 
 def _extract_features(work: Work, rates: Rates) -> Cost:

@@ -72,6 +72,8 @@ def measure_rates(
         engine=settings.engine,
         compile=settings.compile,
         do_eval=settings.do_eval,
+        # noise has no body
+        skip_empty=False,
     )
     flat = spec.network.dimensions == 2
     depth = PLANES if flat else window[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -81,7 +81,14 @@ def _slabs(grid: Grid, bands: int) -> Iterator[Box]:
     return grid.box.tiles((depth, height, width))
 
 
-def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any], *, bands: int = 0) -> Statistics:
+def scan(
+    read: ReadBox,
+    grid: Grid,
+    dtype: np.dtype[Any],
+    *,
+    bands: int = 0,
+    seen: Callable[[Box, NDArray[Any]], None] | None = None,
+) -> Statistics:
     """Stream over a source and return the statistics of its voxels.
 
     Parameters
@@ -94,6 +101,9 @@ def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any], *, bands: int = 0) -> 
         Of the source: integer or floating point.
     bands : int
         How many the source has; 0 for one channel without a name.
+    seen : callable, optional
+        Called with every box of the first pass and its voxels, in z, y, x order; without bands a
+        box is of whole planes.
 
     Returns
     -------
@@ -111,7 +121,10 @@ def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any], *, bands: int = 0) -> 
     counts = np.zeros(BINS, dtype=np.int64)
     offset = int(np.iinfo(dtype).min) if exact else 0
     for box in _slabs(grid, bands):
-        slab = np.ascontiguousarray(read(box))
+        voxels = read(box)
+        if seen is not None:
+            seen(box, voxels)
+        slab = np.ascontiguousarray(voxels)
         digest.update(slab.astype(dtype.newbyteorder("<"), copy=False).data)
         if exact:
             counts += np.bincount(slab.ravel().astype(np.int64) - offset, minlength=BINS)

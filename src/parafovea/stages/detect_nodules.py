@@ -37,9 +37,7 @@ from parafovea.postprocess.detection.nodules import (
     select_candidates,
     within_body,
 )
-from parafovea.preprocess.body import BodyView
-from parafovea.preprocess.hounsfield import check_hounsfield
-from parafovea.preprocess.normalization import scan as scan_values
+from parafovea.preprocess.body_masks import stored_masks
 from parafovea.settings.postprocess import DetectionSettings
 from parafovea.storage.provenance import NO_TIME
 from parafovea.storage.store import Stored, open_stored, replacing
@@ -49,6 +47,7 @@ _LOG = logging.getLogger(__name__)
 
 def detect_nodules(
     prediction: Path,
+    volume: Path,
     source: str,
     json_output: Path,
     csv_output: Path,
@@ -75,6 +74,8 @@ def detect_nodules(
     ----------
     prediction : Path
         Store of (channel, z, y, x) values in [0, 1] on a grid in the world of the source.
+    volume : Path
+        Store of the scan's normalized volume, with body and lungs.
     source : str
         The scan in HU, as in the sample sheet.
     json_output, csv_output : Path
@@ -115,13 +116,14 @@ def detect_nodules(
     CalibrationError
         If the calibration cannot be read or belongs to another model, or the limits are none.
     SourceError
-        If the scan cannot be read, is no CT in Hounsfield units, or has no body in it.
+        If the scan cannot be read.
     StoreError
-        If the prediction is missing, damaged or has no such channel.
+        If the prediction is missing, damaged or has no such channel, or the volume has no body.
     VoxelError
         If a value of the heatmap is no probability.
     """
     heatmap = open_heatmap(prediction, channel)
+    masks = stored_masks(volume)
     stated = open_stored(prediction).attributes.get("model")
     made: Mapping[str, object] = stated if isinstance(stated, Mapping) else {}
     score = None
@@ -131,21 +133,19 @@ def detect_nodules(
         score = triage_score(read_calibration(calibration, model_sha256=known), limits or {})
     with unchanged(source) as check:
         scan = open_scan(source, metadata=metadata, folder=folder, grid=heatmap.grid)
-        check_hounsfield(source, scan_values(scan.read, scan.grid, np.dtype(scan.array.dtype)))
         candidates = select_candidates(heatmap, settings)
         outside = 0 if settings.body_filter.enabled else None
         found: tuple[Detection, ...] = ()
         if candidates:
-            seen = BodyView.of(scan.read, scan.grid, affine=scan.affine)
             if settings.body_filter.enabled:
-                inside = within_body(candidates, heatmap.grid, seen.body)
+                inside = within_body(candidates, heatmap.grid, masks.body)
                 outside = len(candidates) - len(inside)
                 candidates = inside
             found = describe_candidates(
                 candidates,
                 heatmap,
                 Volume(scan.read, scan.grid),
-                seen,
+                masks.lungs,
                 affine=scan.affine,
                 threshold=settings.peak_detection.threshold,
                 score=score,

@@ -9,6 +9,7 @@ from typing import Any
 
 from parafovea.postprocess.detection.detection_files import load_detections
 from parafovea.postprocess.detection.nodules import Volume
+from parafovea.preprocess.body_masks import stored_masks
 from parafovea.report.canvas import open_drawing, styled
 from parafovea.report.detections.confidence_plot import draw_confidences
 from parafovea.report.detections.pdf import write_detection_pdf
@@ -44,6 +45,7 @@ class DetectionPictures:
 
 def render_detections(
     prediction: Path,
+    volume: Path,
     source: str,
     detections: Path,
     outputs: DetectionPictures,
@@ -65,6 +67,8 @@ def render_detections(
     ----------
     prediction : Path
         Store with the heatmap.
+    volume : Path
+        Store of the scan's normalized volume, with body and lungs.
     source : str
         The scan, as in the sample sheet.
     detections : Path
@@ -89,9 +93,10 @@ def render_detections(
     Raises
     ------
     SourceError
-        If the scan cannot be read, or has no body in it.
+        If the scan cannot be read.
     StoreError
-        If the prediction, the detections or their quality are missing or damaged.
+        If the prediction, the detections or their quality are missing or damaged, or the volume
+        has no body.
     """
     document = load_detections(detections)
     heatmap = open_heatmap(prediction, channel)
@@ -120,7 +125,8 @@ def render_detections(
                     min_confidence=least,
                 )
     if outputs.scene is not None:
-        write_scene(view, outputs.scene, threshold=detection.peak_detection.threshold)
+        threshold = detection.peak_detection.threshold
+        write_scene(view, stored_masks(volume), outputs.scene, threshold=threshold)
     if outputs.html is not None and quality is not None and metrics is not None:
         made = {"detection": detection.model_dump(mode="json"), "triage": dict(triage or {})}
         page = view_detections(

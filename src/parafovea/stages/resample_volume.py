@@ -14,12 +14,14 @@ from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.missing_chunks import unchanged
 from parafovea.geometry.grid import Box, Vector
 from parafovea.geometry.resample import resample_box
+from parafovea.preprocess.body_masks import BodyMasks, label_images, volume_body
+from parafovea.preprocess.coarse_view import StreamedView
 from parafovea.preprocess.hounsfield import check_hounsfield
 from parafovea.preprocess.normalization import NonFinite, scan, value_map
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Kind, Normalization
 from parafovea.storage.provenance import record
-from parafovea.storage.store import create
+from parafovea.storage.store import LabelImage, Stored, create
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ def resample_volume(
     nonfinite: NonFinite = "error",
     bands: Sequence[str] = (),
     kind: Kind = "segmentation",
+    find_body: bool = False,
 ) -> None:
     """Write the source on the model's grid: anti-aliased down, linear up, normalized globally.
 
@@ -66,11 +69,15 @@ def resample_volume(
     kind : {"segmentation", "detection", "refinement"}
         The model's. A detection in millimetres looks for the body in a CT, so that its source has
         to be one: here a wrong file fails in seconds, and not after its inference.
+    find_body : bool
+        Find body and lungs of a CT and store them within the volume: see `body_masks`.
 
     Raises
     ------
     SourceError
         If the source cannot be read or makes no sense, or is no CT where it has to be.
+    VoxelError
+        If no voxel of a scan whose body is to be found is denser than air.
     """
     with unchanged(source) as check:
         opened = open_source(
@@ -83,11 +90,19 @@ def resample_volume(
         grid = opened.grid.converted(unit)
         logger.info("%s: %s", source, grid)
         dtype = np.dtype(opened.array.dtype)
-        statistics = scan(opened.read, grid, dtype, bands=len(opened.bands))
+        view = StreamedView(grid) if find_body else None
+        statistics = scan(
+            opened.read,
+            grid,
+            dtype,
+            bands=len(opened.bands),
+            seen=None if view is None else view.add,
+        )
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
         if kind == "detection" and unit == "millimeter":
             check_hounsfield(source, statistics)
+        masks = None if view is None else BodyMasks.of(view.view, affine=opened.affine)
         target = grid.resampled(spacing)
         logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
         attributes = record(
@@ -114,6 +129,7 @@ def resample_volume(
             return values.finite(opened.read(box))
 
         stored = np.float32 if opened.bands else np.float16
+        labels: dict[str, LabelImage] = {}
         with create(
             output,
             target,
@@ -121,11 +137,15 @@ def resample_volume(
             channels=opened.bands or None,
             shard=SHARD,
             attributes=attributes,
+            label_images=labels,
         ) as array:
             boxes = list(target.box.tiles(SHARD))
             for box in tracked(boxes, len(boxes), "blocks"):
                 block = values(resample_box(read, grid, target, box)).astype(stored)
                 array[(slice(None), *box.slices) if opened.bands else box.slices] = block
+            if masks is not None:
+                normalized = Stored(array, target, None, attributes)
+                labels |= label_images(masks, volume_body(normalized))
             check()
 
 

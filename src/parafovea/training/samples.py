@@ -15,7 +15,7 @@ from parafovea.geometry.grid import Box, shape3
 from parafovea.geometry.resample import read_reflected
 from parafovea.inference.array_inputs import ArrayOnGrid
 from parafovea.inference.sample_inputs import ModelInputs, RegionInputs, SampleInputs
-from parafovea.preprocess.body import stored_body
+from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.quality.truth_on_grid import SampledTruth
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import nearest
@@ -191,7 +191,7 @@ class OpenSample:
 
     def _body_voxels(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the voxels in the middle of an even draw of the body's, (n, 3) z, y, x."""
-        body, grid = stored_body(self.inputs.volume), self.inputs.grid
+        body, grid = stored_volume_body(self.paths.volume), self.inputs.grid
         places = np.flatnonzero(body.values)
         if len(places) > ANCHORS:
             places = rng.choice(places, ANCHORS, replace=False)
