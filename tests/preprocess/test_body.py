@@ -136,7 +136,7 @@ def test_a_view_of_planes_that_pass_by_is_that_of_the_whole_scan(
 ):
     # a slab of the view, and one of the statistics, of any number of planes
     monkeypatch.setattr("parafovea.geometry.resample.SLAB_VOXELS", slab)
-    monkeypatch.setattr("parafovea.preprocess.normalization.SLAB_VOXELS", planes * 100 * 140)
+    monkeypatch.setattr("parafovea.preprocess.normalization.SCANNED_VOXELS", planes * 100 * 140)
     grid = Grid(GRID.shape, spacing, GRID.origin, "millimeter")
     for hu in (scan.astype(np.int16), scan.copy()):
         if hu.dtype == np.float32:

@@ -93,7 +93,7 @@ def test_the_models_unit_may_differ_from_the_sources(tmp_path: Path) -> None:
 
 def test_blocks_do_not_show_in_the_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(tmp_path, noise()).read()
-    monkeypatch.setattr(stage, "SHARD", (4, 8, 8))
+    monkeypatch.setattr(stage, "VOLUME_SHARD", (4, 8, 8))
     np.testing.assert_array_equal(run(tmp_path, noise()).read(), whole)
 
 

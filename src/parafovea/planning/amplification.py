@@ -7,13 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from parafovea.geometry.grid import Shape
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import group_shape
-from parafovea.planning.work import Work
-
-#: Voxels along z, y, x of a chunk of the normalized volume, which `resample_volume` writes.
-CHUNK: Shape = (32, 64, 64)
+from parafovea.storage.blocks import CHUNK
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +72,3 @@ def _whole_chunks(start: int, stop: int, count: int, chunk: int) -> int:
     size = min(chunk, count)
     first = max(0, start) // size * size
     return min(count, -(-min(stop, count) // size) * size) - first
-
-
-def amplification_of(work: Work) -> Amplification:
-    """Return how often a sample's voxels are computed and read, for each of its views."""
-    return amplification(work.layout, work.shards)

@@ -11,22 +11,24 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from parafovea.geometry.grid import Shape
 from parafovea.inference.window_plan import window_bytes
 from parafovea.planning.work import TileWork, View, Work
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.settings.recipe import BackboneSpec, Recipe
+from parafovea.storage.blocks import (
+    BATCHES_AHEAD,
+    BATCHES_WAITING,
+    EXPORTED_SIDE,
+    MEASURED_SIDE,
+    PREDICTION_SHARD,
+    SCANNED_VOXELS,
+    SLAB_PLANES,
+    VOLUME_SHARD,
+)
 
 #: Memory of Python with the libraries of a stage, in bytes: without torch, with it, and with the
 #: libraries that a GPU needs beside it.
 PLAIN, TORCH = 500e6, 2500e6
-
-#: Voxels of the slabs and blocks that stages hold.
-PLANES = 32
-RESAMPLED: Shape = (64, 256, 256)
-BLENDED: Shape = (64, 128, 128)
-EXPORTED: Shape = (1, 1024, 1024)
-SCANNED = 2**24
 
 #: Bytes that body and lungs take for a voxel of the coarse view of a scan, at their peak.
 BODY_BYTES = 90
@@ -34,11 +36,8 @@ BODY_BYTES = 90
 #: Bytes that the statistics of a source with bands take.
 SCANNED_BANDS = 500e6
 
-#: Side of the blocks by which a mosaic is measured and drawn.
-MEASURED_BLOCK = 256
-
-#: Tiles that are read ahead or wait to be written, in batches; bytes of a pixel and band of one.
-BATCHES_HELD, TILE_BYTES = 8, 12
+#: Bytes of a pixel and band of a tile that is read ahead or waits for its batch.
+TILE_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def _resample_volume(work: Work, _: Rates) -> Cost:
     ratio = [t / s for s, t in zip(work.source.spacing, work.recipe.spacing, strict=True)]
     behind = math.prod(
         min(m, math.ceil(n * max(1.0, r)))
-        for n, m, r in zip(RESAMPLED, work.source.shape, ratio, strict=True)
+        for n, m, r in zip(VOLUME_SHARD, work.source.shape, ratio, strict=True)
     )
     page = work.source.shape[1] * work.source.shape[2]
     voxels = 2 * work.source.size + work.volume.size
@@ -130,7 +129,7 @@ def _resample_volume(work: Work, _: Rates) -> Cost:
     if work.recipe.bands:
         # of a mosaic, pieces of the plane
         return Cost(PLAIN + SCANNED_BANDS + 24 * bands * behind, bands * voxels / 3e7)
-    held = min(work.source.size, max(behind, SCANNED))
+    held = min(work.source.size, max(behind, SCANNED_VOXELS))
     # what is seen of the scan where body and lungs are looked for, once its voxels have passed
     view = view_grid(work.source).size if work.recipe.kind == "detection" else 0
     memory = max(24 * held + 16 * page, BODY_BYTES * view)
@@ -172,7 +171,7 @@ def _blend_shards(work: Work, _: Rates) -> Cost:
     """Hold a block of the prediction: sums, weights and probabilities of all classes."""
     classes = len(work.recipe.classes)
     voxels = max(math.prod(work.predicted), work.volume.size)
-    return Cost(PLAIN + 40 * classes * math.prod(BLENDED), classes * voxels / 2e7)
+    return Cost(PLAIN + 40 * classes * math.prod(PREDICTION_SHARD), classes * voxels / 2e7)
 
 
 def _segment_objects(work: Work, _: Rates) -> Cost:
@@ -187,7 +186,7 @@ def _measure_quality(work: Work, _: Rates) -> Cost:
 
 def _slab(work: Work) -> Cost:
     z, y, x = work.predicted
-    return Cost(PLAIN + 40 * min(z, PLANES) * y * x, z * y * x / 3e6)
+    return Cost(PLAIN + 40 * min(z, SLAB_PLANES) * y * x, z * y * x / 3e6)
 
 
 def _render_report(work: Work, _: Rates) -> Cost:
@@ -200,12 +199,14 @@ def _detect_nodules(work: Work, _: Rates) -> Cost:
     """Hold slabs of the heatmap and of the scan, and write the heatmap in the scan's voxels."""
     voxels = work.source.size + work.volume.size
     page = math.prod(work.source.shape[1:])
-    return Cost(PLAIN + 40 * PLANES * page, 20 + voxels / 5e6)
+    return Cost(PLAIN + 40 * SLAB_PLANES * page, 20 + voxels / 5e6)
 
 
 def _measure_detections(work: Work, _: Rates) -> Cost:
     """Read tables, or a mask once."""
-    return Cost(PLAIN + 40 * PLANES * math.prod(work.source.shape[1:]), 5 + work.source.size / 1e7)
+    return Cost(
+        PLAIN + 40 * SLAB_PLANES * math.prod(work.source.shape[1:]), 5 + work.source.size / 1e7
+    )
 
 
 def _render_detections(work: Work, _: Rates) -> Cost:
@@ -217,7 +218,7 @@ def _export_mosaic(work: Work, _: Rates) -> Cost:
     """Hold a block of the mosaic, with what was predicted behind it."""
     bands = len(work.recipe.bands) + len(work.recipe.classes)
     voxels = work.source.size + work.volume.size
-    return Cost(PLAIN + 24 * bands * math.prod(EXPORTED), bands * voxels / 2e7)
+    return Cost(PLAIN + 24 * bands * EXPORTED_SIDE**2, bands * voxels / 2e7)
 
 
 def _measure_mosaic(work: Work, rates: Rates) -> Cost:
@@ -232,7 +233,7 @@ def _render_mosaic(work: Work, rates: Rates) -> Cost:
 
 def _blocks(work: Work) -> TileWork:
     """Return a mosaic as the tiles that it is measured and drawn by."""
-    side = MEASURED_BLOCK
+    side = MEASURED_SIDE
     count = math.ceil(work.source.shape[1] / side) * math.ceil(work.source.shape[2] / side)
     return TileWork({(side, side): count}, work.recipe, work.inference)
 
@@ -247,7 +248,7 @@ def _predict_tiles(work: TileWork, rates: Rates) -> Cost:
     memory = TORCH + 6e9 if recipe.backbone.name == "dinov3" else TORCH
     window = (1, *work.largest)
     bands = len(recipe.bands) + len(recipe.classes)
-    memory += BATCHES_HELD * batch * bands * TILE_BYTES * math.prod(window)
+    memory += (BATCHES_AHEAD + BATCHES_WAITING) * batch * bands * TILE_BYTES * math.prod(window)
     memory += batch * window_bytes(
         window, base_channels=recipe.network.base_channels, classes=len(recipe.classes)
     )

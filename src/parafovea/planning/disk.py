@@ -94,8 +94,3 @@ def _summed(work: Work) -> int:
     layout = work.layout
     parts = [part for part in layout.shards(work.shards) if part.size]
     return sum(layout.covered(part).size for part in parts)
-
-
-def feature_bytes_per_voxel(work: Work) -> float:
-    """Return the bytes of local features per voxel of the volume; the voxel itself takes two."""
-    return _tokens(work.local, work) / work.volume.size

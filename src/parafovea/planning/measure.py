@@ -12,7 +12,6 @@ import torch
 
 from parafovea.geometry.grid import Grid, Shape
 from parafovea.inference.sample_inputs import ModelInputs
-from parafovea.inference.window_plan import PLANES
 from parafovea.models.model_json import read_spec
 from parafovea.planning.costs import Rates
 from parafovea.runtime.devices import choose_device, cpu_name
@@ -20,6 +19,7 @@ from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec, Overrides
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
+from parafovea.storage.blocks import CHUNK
 from parafovea.storage.store import create
 
 #: Windows along an axis of the larger of the two volumes whose times are compared.
@@ -76,7 +76,7 @@ def measure_rates(
         skip_empty=False,
     )
     flat = spec.network.dimensions == 2
-    depth = PLANES if flat else window[0]
+    depth = CHUNK[0] if flat else window[0]
     small: Shape = (depth, *window[1:])
     large: Shape = (
         depth if flat else WINDOWS * depth,

@@ -15,10 +15,10 @@ from parafovea.errors import VoxelError
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import ReadBox
 from parafovea.settings.recipe import Normalization
+from parafovea.storage.blocks import SCANNED_VOXELS
 
 #: Bins of the histogram of floating-point sources; integers of up to 16 bits are counted exactly.
 BINS = 2**16
-SLAB_VOXELS = 2**24
 
 #: Values of a source with bands that are read at once, and what the side of a piece of a plane is
 #: a multiple of, so that blocks of a file are not decoded twice.
@@ -73,7 +73,7 @@ class Statistics:
 def _slabs(grid: Grid, bands: int) -> Iterator[Box]:
     """Yield slabs of planes; of a source with bands, whose plane may be a mosaic, pieces of one."""
     depth, height, width = 1, *grid.shape[1:]
-    most = SLAB_VOXELS if not bands else BAND_VALUES // bands
+    most = SCANNED_VOXELS if not bands else BAND_VALUES // bands
     if not bands or height * width <= most:
         depth = max(1, most // (height * width))
     else:

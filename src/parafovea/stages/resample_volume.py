@@ -20,13 +20,11 @@ from parafovea.preprocess.hounsfield import check_hounsfield
 from parafovea.preprocess.normalization import NonFinite, scan, value_map
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Kind, Normalization
+from parafovea.storage.blocks import VOLUME_SHARD
 from parafovea.storage.provenance import record
 from parafovea.storage.store import LabelImage, Stored, create
 
 logger = logging.getLogger(__name__)
-
-#: Voxels of a shard of the volume, and of the box that is held in memory.
-SHARD = (64, 256, 256)
 
 
 def resample_volume(
@@ -135,11 +133,11 @@ def resample_volume(
             target,
             dtype=stored,
             channels=opened.bands or None,
-            shard=SHARD,
+            shard=VOLUME_SHARD,
             attributes=attributes,
             label_images=labels,
         ) as array:
-            boxes = list(target.box.tiles(SHARD))
+            boxes = list(target.box.tiles(VOLUME_SHARD))
             for box in tracked(boxes, len(boxes), "blocks"):
                 block = values(resample_box(read, grid, target, box)).astype(stored)
                 array[(slice(None), *box.slices) if opened.bands else box.slices] = block

@@ -23,6 +23,7 @@ from zarr.codecs import BloscCodec
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import AXES, Box, Grid
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
+from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
@@ -256,8 +257,8 @@ def create(
     *,
     dtype: np.typing.DTypeLike,
     channels: Sequence[str] | None = None,
-    chunk: Sequence[int] = (32, 64, 64),
-    shard: Sequence[int] | None = (64, 256, 256),
+    chunk: Sequence[int] = CHUNK,
+    shard: Sequence[int] | None = VOLUME_SHARD,
     attributes: dict[str, Any] | None = None,
     labels: bool = False,
     label_images: Mapping[str, LabelImage] | None = None,
