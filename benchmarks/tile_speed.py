@@ -22,10 +22,11 @@ from benchmarks.measure import in_turns, whole
 from benchmarks.memory_growth import growth
 from benchmarks.samples import Bench
 from benchmarks.table import Limit, Row, ratio_row
-from parafovea.formats.tiles import list_tiles, read_tile
+from parafovea.formats.tiles.npz import write_tile
+from parafovea.formats.tiles.reading import read_tile
 from parafovea.formats.tiles.results import Maker, write_result
 from parafovea.formats.tiles.tile import Tile
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.tile_folder import list_tiles
 from parafovea.inference.engines import Engine, Guides, choose_engine
 from parafovea.inference.memory import Execution
 from parafovea.inference.tile_batches import TileModel

@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
-from parafovea.formats.tiles import TileFile
+from parafovea.formats.tiles.tile_folder import TileFile
 
 UTM = Affine(10, 0, 500_000, 0, -10, 5_000_000)
 NAMES = ("B02", "B03", "B04", "B08")

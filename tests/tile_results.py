@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.quality.tiles.quality_tables import LEDGER_COLUMNS
 
 #: Reflectance of water, soil, crop and forest in B02, B03, B04 and B08.

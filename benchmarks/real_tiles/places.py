@@ -10,8 +10,9 @@ import rasterio
 from numpy.typing import NDArray
 
 from benchmarks.real_tiles.series import is_clouded
-from parafovea.formats.tiles import list_tiles, read_tile
-from parafovea.formats.tiles.options import TileOptions
+from parafovea.formats.metadata import TileOptions
+from parafovea.formats.tiles.reading import read_tile
+from parafovea.formats.tiles.tile_folder import list_tiles
 from parafovea.quality.tiles.scores import UNKNOWN
 
 #: Bands of EuroSAT, in its order: B8A comes last.

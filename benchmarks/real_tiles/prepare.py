@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.real_tiles.places import examples, flood
 from benchmarks.real_tiles.series import Date, read_series, series_file, split
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea_phantoms.landscapes.degradation import REACH, Acquisition
 
 logger = logging.getLogger("benchmarks")

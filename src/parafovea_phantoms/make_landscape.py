@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
 from parafovea_phantoms.landscapes.landscape import BANDS, LANDCOVER, WATER_CLASSES

@@ -13,7 +13,7 @@ from benchmarks.real_tiles.series import Date, fault, is_clouded, read_series, s
 from benchmarks.real_tiles.tables import MEASURES, worse
 from benchmarks.water import score_water
 from parafovea.errors import MissingSourceError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.quality.tiles.quality_tables import LEDGER_COLUMNS
 
 

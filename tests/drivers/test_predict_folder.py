@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from parafovea.cli.main import app
 from parafovea.drivers.predict_tiles import on_device
 from parafovea.errors import ConfigError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.runtime.devices import DEVICE_VARIABLE
 
 

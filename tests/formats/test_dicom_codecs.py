@@ -14,7 +14,7 @@ from pydicom.uid import (
 )
 
 from parafovea.errors import SourceError
-from parafovea.formats import open_source
+from parafovea.formats.opening import open_source
 
 STORED = np.random.default_rng(2).integers(-1000, 3000, (3, 24, 32)).astype(np.int16)
 

@@ -5,10 +5,10 @@ import zipfile
 import pytest
 
 from parafovea.errors import SourceError
-from parafovea.formats import open_source, source_files
 from parafovea.formats.dicom import contents
-from parafovea.formats.dicom.contents import FolderContents, ZipContents, holds_dicom
-from parafovea.formats.location import locate
+from parafovea.formats.dicom.contents import FolderContents, ZipContents, holds
+from parafovea.formats.location import locate, source_files
+from parafovea.formats.opening import open_source
 
 
 def test_hidden_files_and_what_systems_add_are_left_out(tmp_path):
@@ -42,7 +42,7 @@ def test_linked_folders_are_not_followed(tmp_path):
 def test_dicom_is_known_by_name_or_content(tmp_path, name, data, found):
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / name).write_bytes(data)
-    assert holds_dicom(str(tmp_path)) is found
+    assert holds(str(tmp_path)) is found
 
 
 def test_a_series_depends_on_its_folder_and_is_watched_file_by_file(tmp_path):
@@ -56,7 +56,7 @@ def test_a_series_depends_on_its_folder_and_is_watched_file_by_file(tmp_path):
 def test_pictures_beside_slices_are_refused(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"")
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(SourceError, match="DICOM files beside 1 TIFF or PNG images"):
+    with pytest.raises(SourceError, match="holds 1 PNG and 1 DICOM files: move those of one"):
         locate(str(tmp_path))
 
 

@@ -25,8 +25,8 @@ from pydicom.uid import (
 )
 
 from parafovea.errors import MissingSourceError, SourceError, SpacingError
-from parafovea.formats import SourceMetadata, open_source
-from parafovea.formats.source_grid import source_grid
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source, source_grid
 from parafovea.geometry.grid import Box
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.settings.recipe import Normalization
@@ -302,7 +302,7 @@ def test_a_spacing_that_is_not_stated_comes_from_the_user(tmp_path, spacing):
     write_series(tmp_path, VOLUME, PixelSpacing=spacing)
     with pytest.raises(SpacingError, match=r"along y, x: write `spacing=2\.5,Y,X unit=millimeter`"):
         open_source(str(tmp_path))
-    source = open_source(str(tmp_path), metadata=SourceMetadata((2.5, 0.5, 0.6), "mm"))
+    source = open_source(str(tmp_path), metadata=SourceMetadata(spacing=(2.5, 0.5, 0.6), unit="mm"))
     assert source.grid.spacing == (2.5, 0.5, 0.6)
     np.testing.assert_allclose(np.diag(source.affine), [-0.6, -0.5, 2.5, 1])
 
@@ -314,7 +314,7 @@ def test_a_folder_or_an_archive_without_slices_says_what_it_holds(tmp_path):
     ):
         open_source(str(tmp_path / "only"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="and empty: give"):
+    with pytest.raises(SourceError, match="it is empty: give"):
         open_source(str(tmp_path / "empty"))
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("readme.txt", "nothing")

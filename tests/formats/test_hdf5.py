@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from parafovea.errors import SourceError, SpacingError, VoxelError
-from parafovea.formats import SourceMetadata, open_source
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 
-NM = SourceMetadata((50.0, 4.6, 4.6), "nanometer")
+NM = SourceMetadata(spacing=(50.0, 4.6, 4.6), unit="nanometer")
 VALUES = np.random.default_rng(9).integers(0, 256, (6, 10, 8), dtype=np.uint8)
 
 

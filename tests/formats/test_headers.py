@@ -11,8 +11,8 @@ import zarr
 from dicom_slices import write_series
 
 from parafovea.errors import SourceError
-from parafovea.formats import SourceMetadata, open_source
-from parafovea.formats.source_grid import source_grid
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source, source_grid
 from parafovea.geometry.grid import Grid
 from parafovea.storage.store import create
 
@@ -68,7 +68,7 @@ def test_an_image_is_known_without_zarr(tmp_path):
     with create(tmp_path / "a.ome.zarr", grid, dtype=np.uint8, attributes={}):
         pass
     code = (
-        "import sys; from parafovea.formats.source_grid import source_grid;"
+        "import sys; from parafovea.formats.opening import source_grid;"
         "from parafovea.formats import SourceMetadata;"
         "grid = source_grid(sys.argv[1], metadata=SourceMetadata());"
         "sys.exit('zarr' in sys.modules or grid.shape != (4, 5, 6))"
@@ -84,7 +84,7 @@ def test_scans_are_planned_without_torch_and_zarr(tmp_path):
     for path in paths[1:]:
         SimpleITK.WriteImage(image, path)
     code = (
-        "import sys; from parafovea.formats.source_grid import source_grid;"
+        "import sys; from parafovea.formats.opening import source_grid;"
         "from parafovea.formats import SourceMetadata;"
         "grids = [source_grid(path, metadata=SourceMetadata()) for path in sys.argv[1:]];"
         "assert all(grid.shape == (3, 4, 5) for grid in grids);"

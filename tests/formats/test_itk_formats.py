@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import MissingSourceError, SourceError
-from parafovea.formats import SourceMetadata, open_source, source_files
-from parafovea.formats.missing_chunks import unchanged
-from parafovea.formats.source_grid import source_grid
+from parafovea.formats.location import source_files
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source, source_grid
+from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box
 from parafovea.geometry.scan_space import ScanSpace
 

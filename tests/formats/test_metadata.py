@@ -9,8 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import ConfigError, MissingSourceError
-from parafovea.formats.metadata import SourceMetadata, known_unit, parse_metadata, sidecar_path
-from parafovea.formats.tiles.options import TileOptions
+from parafovea.formats.metadata import (
+    SourceMetadata,
+    TileOptions,
+    known_unit,
+    parse_metadata,
+    sidecar_path,
+)
 from parafovea.geometry.grid import METRES
 
 HERE = Path()
@@ -24,7 +29,12 @@ def test_an_empty_column_says_nothing():
 def test_words_are_read_with_their_units_spelled_out():
     text = "spacing=50,4.6,4.6 unit=nm origin=0,-1,2.5 channel=2 objects=instances series=1.2.3"
     assert parse_metadata(text, folder=HERE) == SourceMetadata(
-        (50.0, 4.6, 4.6), "nanometer", (0.0, -1.0, 2.5), 2, "instances", "1.2.3"
+        spacing=(50.0, 4.6, 4.6),
+        unit="nanometer",
+        origin=(0.0, -1.0, 2.5),
+        channel=2,
+        objects="instances",
+        series="1.2.3",
     )
 
 
@@ -74,7 +84,7 @@ def test_words_of_tiles_may_stand_in_a_sidecar(tmp_path):
 @given(st.tuples(positive, positive, positive), st.sampled_from(sorted(METRES)))
 def test_words_and_sidecars_say_the_same(spacing, unit):
     words = f"spacing={','.join(map(repr, spacing))} unit={unit}"
-    assert parse_metadata(words, folder=HERE) == SourceMetadata(spacing, unit)
+    assert parse_metadata(words, folder=HERE) == SourceMetadata(spacing=spacing, unit=unit)
 
 
 @pytest.mark.parametrize("name", ["about.json", "about.yaml", "about.yml"])
@@ -82,7 +92,7 @@ def test_a_sidecar_is_found_from_the_folder_of_the_sheet(tmp_path, name):
     (tmp_path / name).write_text(json.dumps({"spacing": [3, 1, 1], "unit": "mm", "channel": 0}))
     assert sidecar_path(name, folder=tmp_path) == tmp_path / name
     assert parse_metadata(name, folder=tmp_path) == SourceMetadata(
-        (3.0, 1.0, 1.0), "millimeter", channel=0
+        spacing=(3.0, 1.0, 1.0), unit="millimeter", channel=0
     )
 
 
@@ -107,7 +117,7 @@ def test_a_sidecar_is_found_from_the_folder_of_the_sheet(tmp_path, name):
         ("scale=inf", "must be positive"),
         ("offset=nan", "must be finite"),
         ("nodata=-inf", "must be a number or nan"),
-        ("baseline=4", "is no processing baseline"),
+        ("baseline=4", "is not a processing baseline"),
         ("baseline=0400 offset=0", "give either baseline, or scale and offset"),
         ("baseline=0300 scale=0.001", "give either baseline, or scale and offset"),
     ],
@@ -131,7 +141,7 @@ def test_a_wrong_word_is_one_error_that_shows_it(text, says):
         ("a.json", '{"channel": 1.5}', "whole number"),
         ("a.json", '{"scale": [1]}', "not a number"),
         ("a.json", '{"nodata": true}', "not a number"),
-        ("a.json", '{"bands": ["B02", 3]}', "are not names"),
+        ("a.json", '{"bands": ["B02", 3]}', "is not a list of names"),
         ("a.yaml", "baseline: 0400", "not a word: put it in quotes"),
         ("a.yaml", b"\xff\xfe\x00", "cannot be read"),
     ],

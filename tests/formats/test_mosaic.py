@@ -9,8 +9,8 @@ import pytest
 from mosaic_sample import reflectance, write_mosaic
 from scipy import ndimage
 
-from parafovea.formats import open_source
 from parafovea.formats.geo import mosaic as reader
+from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
 from parafovea.geometry.grid import Box
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import SourceError, SpacingError, VoxelError
-from parafovea.formats import SourceMetadata, open_source
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 
 # Oblique and flipped, in millimetres.
@@ -77,7 +78,7 @@ def test_the_affine_is_in_millimetres_whatever_the_unit(tmp_path, unit, name, fa
 
 
 def test_spacing_from_the_user_changes_the_grid_and_not_the_affine(tmp_path):
-    metadata = SourceMetadata((3.0, 1.0, 1.0), "mm", origin=(1.0, 2.0, 3.0))
+    metadata = SourceMetadata(spacing=(3.0, 1.0, 1.0), unit="mm", origin=(1.0, 2.0, 3.0))
     source = open_source(_write(tmp_path / "a.nii"), metadata=metadata)
     assert source.grid == Grid((6, 10, 8), (3, 1, 1), (1, 2, 3), "millimeter")
     np.testing.assert_allclose(source.affine, AFFINE, rtol=1e-6)
@@ -98,7 +99,7 @@ def test_two_axes_are_a_plane_and_five_are_refused(tmp_path):
     path = _write(tmp_path / "a.nii", VALUES[:, :, 0])
     with pytest.raises(SpacingError, match="along z"):
         open_source(path)
-    source = open_source(path, metadata=SourceMetadata((1, 1, 1)))
+    source = open_source(path, metadata=SourceMetadata(spacing=(1, 1, 1)))
     np.testing.assert_array_equal(source.read(source.grid.box)[0], VALUES[:, :, 0].T)
     with pytest.raises(SourceError, match=r"shape \(2, 2, 2, 2, 2\)"):
         open_source(_write(tmp_path / "b.nii", np.zeros((2,) * 5, np.uint8)))
@@ -159,7 +160,7 @@ def test_a_file_without_affine_says_how_to_state_its_spacing(tmp_path):
         match=r"no affine \(sform_code and qform_code are 0\).*`spacing=2\.5,0\.8,0\.7 unit=millim",
     ):
         open_source(path)
-    source = open_source(path, metadata=SourceMetadata((2.5, 0.8, 0.7), "mm"))
+    source = open_source(path, metadata=SourceMetadata(spacing=(2.5, 0.8, 0.7), unit="mm"))
     assert source.grid.spacing == (2.5, 0.8, 0.7)
     assert source.affine is None
 
@@ -171,7 +172,7 @@ def test_a_spacing_that_contradicts_the_affine_is_refused_unless_the_user_says_i
     path.write_bytes(raw)
     with pytest.raises(SpacingError, match=r"contradicts itself: voxels of 3,3,3 by its pixdim"):
         open_source(str(path))
-    source = open_source(str(path), metadata=SourceMetadata((2.5, 1.1, 0.9), "mm"))
+    source = open_source(str(path), metadata=SourceMetadata(spacing=(2.5, 1.1, 0.9), unit="mm"))
     assert source.grid.spacing == (2.5, 1.1, 0.9)
 
 

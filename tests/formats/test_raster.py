@@ -16,7 +16,7 @@ from tile_files import field, write_tif
 
 from parafovea.errors import GridError, MissingSourceError, SourceError, TileError
 from parafovea.formats.geo.raster import metres_per_degree, open_raster
-from parafovea.formats.tiles.options import TileOptions
+from parafovea.formats.metadata import TileOptions
 
 EVERYTHING = slice(None)
 

@@ -9,8 +9,8 @@ import pytest
 import SimpleITK
 
 from parafovea.errors import VoxelError
-from parafovea.formats import open_source
 from parafovea.formats.nifti import write_heatmap
+from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box
 from parafovea.geometry.resample import resample_box
 from parafovea.geometry.scan_space import ScanSpace

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parafovea.formats import SourceMetadata, open_source
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box
 
 ROOT = Path(os.environ.get("PARAFOVEA_REAL_DATA", "."))
@@ -15,7 +16,7 @@ pytestmark = [
         reason="PARAFOVEA_REAL_DATA does not say where the real data are",
     ),
 ]
-NM = SourceMetadata((50.0, 4.6, 4.6), "nanometer")
+NM = SourceMetadata(spacing=(50.0, 4.6, 4.6), unit="nanometer")
 
 
 def test_sections_of_the_fly_are_a_stack():

@@ -4,10 +4,11 @@ import tifffile
 from PIL import Image
 
 from parafovea.errors import SourceError, SpacingError
-from parafovea.formats import SourceMetadata, open_source
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 
-NM = SourceMetadata((50.0, 4.6, 4.6), "nanometer")
+NM = SourceMetadata(spacing=(50.0, 4.6, 4.6), unit="nanometer")
 VALUES = np.random.default_rng(5).integers(0, 256, (12, 20, 24), dtype=np.uint8)
 
 
@@ -62,7 +63,9 @@ def test_colours_are_channels(tmp_path, suffix):
     folder = _write(tmp_path / "raw", colours, suffix)
     with pytest.raises(SourceError, match="3 channels: write channel=0"):
         open_source(folder, metadata=NM)
-    source = open_source(folder, metadata=SourceMetadata((1, 1, 1), "meter", channel=2))
+    source = open_source(
+        folder, metadata=SourceMetadata(spacing=(1, 1, 1), unit="meter", channel=2)
+    )
     np.testing.assert_array_equal(source.read(source.grid.box), colours[..., 2])
 
 

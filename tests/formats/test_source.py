@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import ConfigError, GridError, SourceError, SpacingError, VoxelError
-from parafovea.formats import Source, SourceMetadata, open_source
-from parafovea.formats.placement import Stated, place, stated_by_attributes
-from parafovea.formats.source import VolumeView, pick_channel, readable, voxel_dtype
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
+from parafovea.formats.source import Source, VolumeView, pick_channel, readable, voxel_dtype
+from parafovea.formats.source_placement import Stated, place, stated_by_attributes
 from parafovea.geometry.grid import Box, Grid
 
 SPAN = st.tuples(st.integers(-7, 9), st.integers(-7, 9)).map(lambda ends: slice(*ends))
@@ -93,7 +94,7 @@ def test_the_user_wins_over_the_file():
         (1, 2, 3), (4.0, 2.0, 2.0), (40.0, 0.0, 2.0), "micrometer"
     )
     # The origin keeps its place in voxels: ten planes up, one column in.
-    user = SourceMetadata((50.0, 5.0, 5.0), "nm")
+    user = SourceMetadata(spacing=(50.0, 5.0, 5.0), unit="nm")
     assert place("a", (1, 2, 3), stated, user) == Grid(
         (1, 2, 3), (50.0, 5.0, 5.0), (500.0, 0.0, 5.0), "nanometer"
     )
@@ -107,7 +108,7 @@ def test_the_user_wins_over_the_file():
         (Stated(), SourceMetadata(), "`spacing=50,4.6,4.6 unit=nanometer`"),
         (Stated((None, 4.0, 4.0), "um"), SourceMetadata(), "`spacing=Z,4,4 unit=micrometer`"),
         (Stated((8.0, 4.0, 4.0)), SourceMetadata(), "`spacing=8,4,4 unit=nanometer`"),
-        (Stated(), SourceMetadata((8.0, 4.0, 2.0)), "`spacing=8,4,2 unit=nanometer`"),
+        (Stated(), SourceMetadata(spacing=(8.0, 4.0, 2.0)), "`spacing=8,4,2 unit=nanometer`"),
         (Stated((8.0, 4.0, 4.0), "inch"), SourceMetadata(), "'inch', which is not known"),
         (Stated((0.0, 4.0, 4.0), "mm"), SourceMetadata(), "`spacing=Z,4,4 unit=millimeter`"),
     ],

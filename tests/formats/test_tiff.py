@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.errors import SourceError, SpacingError
-from parafovea.formats import SourceMetadata, open_source
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 
-NM = SourceMetadata((50.0, 4.6, 4.6), "nanometer")
+NM = SourceMetadata(spacing=(50.0, 4.6, 4.6), unit="nanometer")
 VALUES = np.random.default_rng(3).integers(0, 2**16, (5, 40, 48), dtype=np.uint16)
 LAYOUTS = {
     "plain": {},
@@ -103,7 +104,7 @@ def test_channels_are_chosen(tmp_path):
     path = _write(tmp_path / "a.tif", values, imagej=True, metadata={"axes": "ZCYX"})
     with pytest.raises(SourceError, match="2 channels: write channel=0"):
         open_source(path, metadata=NM)
-    source = open_source(path, metadata=SourceMetadata((1, 1, 1), "meter", channel=1))
+    source = open_source(path, metadata=SourceMetadata(spacing=(1, 1, 1), unit="meter", channel=1))
     np.testing.assert_array_equal(source.read(source.grid.box), values[:, 1])
 
 
@@ -115,7 +116,7 @@ def test_colours_are_channels(tmp_path, planar, compression):
     path = _write(
         tmp_path / "a.tif", values, photometric="rgb", planarconfig=planar, compression=compression
     )
-    source = open_source(path, metadata=SourceMetadata((1, 1, 1), "meter", channel=2))
+    source = open_source(path, metadata=SourceMetadata(spacing=(1, 1, 1), unit="meter", channel=2))
     expected = values[..., 2] if planar == "contig" else values[:, 2]
     box = Box((1, 2, 3), (4, 18, 20))
     np.testing.assert_array_equal(source.read(box), expected[box.slices])

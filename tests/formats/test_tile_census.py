@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from parafovea.formats.tiles.census import tile_census
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 
 
 def values(height, width, seed=0):

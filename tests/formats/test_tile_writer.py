@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 
 
 def test_a_tile_comes_back_as_it_was(tmp_path):

@@ -7,7 +7,7 @@ import tifffile
 import zarr
 
 from parafovea.errors import SourceError
-from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.source_changes import unchanged
 from parafovea.settings.recipe import Normalization
 from parafovea.stages import resample_volume as stage
 

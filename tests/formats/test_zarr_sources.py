@@ -9,11 +9,12 @@ import zarr
 from zarr.codecs import BytesCodec
 
 from parafovea.errors import SourceError, SpacingError, VoxelError
-from parafovea.formats import SourceMetadata, open_source
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 from parafovea.storage.store import create
 
-NM = SourceMetadata((8.0, 4.0, 4.0), "nanometer")
+NM = SourceMetadata(spacing=(8.0, 4.0, 4.0), unit="nanometer")
 
 
 def _volume(shape=(6, 10, 8), dtype="u2"):
@@ -97,7 +98,7 @@ def test_the_coarsest_level_that_is_fine_enough_is_read(tmp_path, finer_than, un
 
 def test_spacing_from_the_user_is_that_of_the_first_level(tmp_path):
     path = _image(tmp_path / "a.zarr", _volume())
-    metadata = SourceMetadata((80.0, 40.0, 40.0), "nanometer")
+    metadata = SourceMetadata(spacing=(80.0, 40.0, 40.0), unit="nanometer")
     source = open_source(path, metadata=metadata, finer_than=(200, 100, 100), unit="nanometer")
     assert source.grid == Grid((3, 5, 4), (160, 80, 80), (800, 0, 40), "nanometer")
 

@@ -13,8 +13,8 @@ import pytest
 
 from parafovea import __version__
 from parafovea.errors import ConfigError
-from parafovea.formats import open_source
 from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
 from parafovea.storage.store import open_stored
 from parafovea_phantoms import CELL_CLASSES, Phantom, cell_phantom, chest_phantom
 from parafovea_phantoms.chests.tissues import REGIONS

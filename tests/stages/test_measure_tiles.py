@@ -10,7 +10,7 @@ import pytest
 from tile_results import CLASSES, write_folder
 
 from parafovea.errors import ConfigError, MissingSourceError, SourceError, StoreError, TileError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.quality.tiles.image_metrics import ndvi_rmse
 from parafovea.settings.quality import Limit
 from parafovea.stages.measure_tiles import TileQuality, measure_tiles

@@ -22,7 +22,7 @@ from tile_files import field, write_tif
 from tiny_sample import tiny_model, tiny_refinement
 
 from parafovea.errors import SourceError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.models.networks.inference_unet import PreparedUNet
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.collect_tiles import collect_tiles

@@ -11,7 +11,7 @@ from PIL import Image
 from tile_results import CLASSES, write_folder
 
 from parafovea.errors import StoreError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.quality.tiles.image_metrics import ndvi
 from parafovea.quality.tiles.quality_tables import read_ledger, read_tile_quality
 from parafovea.quality.tiles.tile_arrays import TileFiles

@@ -12,7 +12,7 @@ from scipy import ndimage
 from tiny_sample import BANDS, tiny_refinement
 
 from parafovea.errors import SourceError
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from parafovea.storage.fingerprint import fingerprint, modules
+from parafovea.storage.fingerprint import (
+    code_fingerprint,
+    fingerprint,
+    imported_modules,
+    script_modules,
+)
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -54,14 +59,17 @@ def prints(tmp_path):
     """Return a function that writes the package with a file changed and returns the fingerprint."""
 
     def write(name="", text="", script=SCRIPT):
-        root = tmp_path / str(len(list(tmp_path.iterdir()))) / "pack"
+        root = tmp_path / str(len(list(tmp_path.iterdir())))
         for file, content in {**FILES, **({name: text} if name else {})}.items():
-            path = root / file
+            path = root / "pack" / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-        path = root.parent / "script.py"
+        path = root / "script.py"
         path.write_text(script)
-        return fingerprint(path, root=root), modules(path, root=root)
+        where = {"root": root, "packages": ("pack",)}
+        found = script_modules(path, **where)
+        assert fingerprint(path, **where) == code_fingerprint(found, **where)
+        return fingerprint(path, **where), found
 
     return write
 
@@ -86,6 +94,7 @@ def test_what_a_package_imports_on_demand_counts_where_it_is_demanded(prints):
     asked = "from pack import network\n"
     before, found = prints(script=asked)
     assert found == ("pack", "pack.heavy")
+    assert prints(script="from pack import other\n")[1] == ("pack", "pack.other")
     assert prints("heavy.py", "network = 2\n", script=asked)[0] != before
 
 
@@ -140,20 +149,15 @@ def test_a_missing_script_is_an_error(tmp_path):
 
 
 def test_blending_depends_on_the_store_and_not_on_the_reports_or_networks():
-    found = modules(SCRIPTS / "blend_shards.py")
+    found = script_modules(SCRIPTS / "blend_shards.py")
     needed = ("storage.store", "geometry.grid", "runtime.job", "stages.blend_shards")
     assert {f"parafovea.{name}" for name in needed} <= set(found)
     others = ("report", "config", "cli", "models.networks", "backbones")
     assert not any(name.startswith(tuple(f"parafovea.{each}" for each in others)) for name in found)
 
 
-def test_quality_depends_on_the_readers_of_its_truth():
-    needed = {"parafovea.formats.truth", "parafovea.formats.tiff"}
-    assert needed <= set(modules(SCRIPTS / "measure_quality.py"))
-
-
 def test_a_package_beside_counts_too():
-    assert "parafovea_phantoms.cells.cell" in modules(SCRIPTS / "make_phantom.py")
+    assert "parafovea_phantoms.cells.cell" in script_modules(SCRIPTS / "make_phantom.py")
 
 
 def test_every_script_has_a_fingerprint_of_its_own():
@@ -172,16 +176,61 @@ def test_every_module_that_python_loads_for_a_stage_is_found(stage):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ
     )
     loaded = set(json.loads(done.stdout))
-    assert loaded - set(modules(SCRIPTS / f"{stage}.py")) == set()
+    assert loaded - set(script_modules(SCRIPTS / f"{stage}.py")) == set()
 
 
-def test_a_module_that_no_script_runs_counts_itself_where_asked(tmp_path):
-    def prints_of(value, *, own):
-        root = tmp_path / f"{value}_{own}" / "pack"
-        root.mkdir(parents=True)
-        (root / "__init__.py").write_text("")
-        (root / "stage.py").write_text(f"VALUE = {value}\n")
-        return fingerprint(root / "stage.py", root=root, own=own)
+def test_named_modules_count_themselves(tmp_path):
+    def prints_of(value):
+        root = tmp_path / str(value)
+        (root / "pack").mkdir(parents=True)
+        (root / "pack" / "__init__.py").write_text("")
+        (root / "pack" / "stage.py").write_text(f"VALUE = {value}\n")
+        return code_fingerprint(["pack.stage"], root=root, packages=("pack",))
 
-    assert prints_of(1, own=False) == prints_of(2, own=False)
-    assert prints_of(1, own=True) != prints_of(2, own=True)
+    assert prints_of(1) != prints_of(2)
+
+
+def test_modules_count_in_any_order_and_once():
+    names = ["parafovea.stages.blend_shards", "parafovea.formats.nrrd"]
+    assert code_fingerprint(names) == code_fingerprint(iter([*reversed(names), *names]))
+    assert set(names) <= set(imported_modules(names))
+    assert code_fingerprint(names) != code_fingerprint(names[:1])
+    assert code_fingerprint([]) == code_fingerprint(())
+
+
+def test_a_module_that_is_not_there_is_an_error():
+    with pytest.raises(ModuleNotFoundError, match=r"no module parafovea\.formats\.nothing"):
+        code_fingerprint(["parafovea.formats.nothing"])
+
+
+def test_what_is_behind_a_module_counts_where_it_is_imported():
+    script = SCRIPTS / "resample_volume.py"
+    plain = fingerprint(script)
+    behind = ("parafovea.formats.nrrd",)
+    assert fingerprint(script, behind={"parafovea.formats.registry": behind}) != plain
+    assert fingerprint(script, behind={"parafovea.report.page": behind}) == plain
+
+
+def test_modules_are_read_once_and_not_imported():
+    program = (
+        "import ast, json, sys, time\n"
+        "from parafovea.storage.fingerprint import code_fingerprint\n"
+        "parsed = []\n"
+        "parse = ast.parse\n"
+        "ast.parse = lambda text: parsed.append(text) or parse(text)\n"
+        "names = ['parafovea.stages.train_model', 'parafovea.formats.tiff']\n"
+        "first = code_fingerprint(names)\n"
+        "once = len(parsed)\n"
+        "begin = time.perf_counter()\n"
+        "assert all(code_fingerprint(list(names)) == first for _ in range(10_000))\n"
+        "seconds = time.perf_counter() - begin\n"
+        "loaded = [n for n in sys.modules if n.startswith(('parafovea.', 'torch'))]\n"
+        "print(json.dumps([once, len(parsed), seconds, loaded]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=os.environ
+    )
+    once, in_all, seconds, loaded = json.loads(done.stdout)
+    assert once == in_all > 50
+    assert seconds < 1
+    assert set(loaded) == {"parafovea.storage", "parafovea.storage.fingerprint"}

@@ -9,7 +9,7 @@ from tiny_sample import BANDS, tiny_model, tiny_refinement
 
 from parafovea.config import read_project
 from parafovea.drivers import run_chain
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.quality.tiles.quality_tables import read_ledger
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("tile_chain")]

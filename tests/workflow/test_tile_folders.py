@@ -14,7 +14,7 @@ import pytest
 from planner import Planner
 
 from parafovea.config import read_project
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.npz import write_tile
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("tile_folders")]
 

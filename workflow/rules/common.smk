@@ -6,6 +6,7 @@ from pathlib import Path
 
 from parafovea import config as parafovea_config
 from parafovea.config.model_recipes import weight_files
+from parafovea.formats.registry import registered_modules
 from parafovea.planning.requests import JobRequests
 from parafovea.errors import ParafoveaError, describe
 from parafovea.storage.fingerprint import fingerprint as script_fingerprint
@@ -132,7 +133,9 @@ def studied(key):
 
 def fingerprint(stage):
     """Return the fingerprint of the package's modules that a stage's script imports."""
-    return script_fingerprint(Path(workflow.basedir) / "scripts" / f"{stage}.py")
+    script = Path(workflow.basedir) / "scripts" / f"{stage}.py"
+    formats = {"parafovea.formats.registry": registered_modules()}
+    return script_fingerprint(script, behind=formats)
 
 
 def finds_body(wildcards):

@@ -11,8 +11,8 @@ from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings
 from parafovea.config.sheet import Sample
 from parafovea.errors import ParafoveaError
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.placement import Stated, settle
-from parafovea.formats.source_grid import source_grid
+from parafovea.formats.opening import source_grid
+from parafovea.formats.source_placement import Stated, settle
 from parafovea.geometry.grid import Grid, Shape, Vector
 from parafovea.settings.recipe import Recipe
 

@@ -15,9 +15,8 @@ from typing import Literal
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample
 from parafovea.errors import SourceError
-from parafovea.formats.location import TIFF_SUFFIXES, ZARR_METADATA
-from parafovea.formats.tiles import folders as tile_folders
-from parafovea.formats.tiles.folders import NPZ_SUFFIX, files_named
+from parafovea.formats.location import files_named, holds_tiles
+from parafovea.formats.registry import TILE_SUFFIXES, ZARR_METADATA
 
 SourceType = Literal["volume", "tiles"]
 
@@ -114,7 +113,7 @@ def is_tile_folder(path: str, *, kind: str, results: str) -> bool:
     folder = Path(path)
     if not folder.is_dir() or any((folder / name).is_file() for name in ZARR_METADATA):
         return False
-    return kind == "refinement" or tile_folders.is_tile_folder(path)
+    return kind == "refinement" or holds_tiles(path)
 
 
 def tile_folder_problem(path: str) -> str | None:
@@ -125,10 +124,10 @@ def tile_folder_problem(path: str) -> str | None:
     path : str
         Of a folder that is there.
     """
-    if next(files_named(path, (NPZ_SUFFIX, *TIFF_SUFFIXES)), None) is not None:
+    if next(files_named(path, TILE_SUFFIXES), None) is not None:
         return None
     # What the stage would say; its reader is loaded only for the message.
-    from parafovea.formats.tiles.listing import list_tiles
+    from parafovea.formats.tiles.tile_folder import list_tiles
 
     try:
         list_tiles(Path(path))

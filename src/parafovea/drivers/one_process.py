@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parafovea.config import Project
 from parafovea.errors import ParafoveaError
+from parafovea.formats.location import format_modules
 from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import Shape, Vector
 from parafovea.inference.sample_inputs import ModelInputs
@@ -31,7 +32,7 @@ from parafovea.stages.render_report import render_report
 from parafovea.stages.render_tiles import render_tiles
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.stages.segment_objects import segment_objects
-from parafovea.storage.fingerprint import fingerprint
+from parafovea.storage.fingerprint import code_fingerprint
 from parafovea.storage.provenance import current_time, stated_time
 
 #: Told of each stage when it begins.
@@ -160,7 +161,9 @@ def run_tiles(
         metadata=entry.metadata,
         settings=project.inference(sample),
         overwrite=task.tiles.overwrite,
-        code=fingerprint(Path(__file__).parents[1] / "stages" / "predict_tiles.py", own=True),
+        code=code_fingerprint(
+            ["parafovea.stages.predict_tiles", *format_modules(source, bands=True)]
+        ),
     )
     announce("collect_tiles")
     collect_tiles(

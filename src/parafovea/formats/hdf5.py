@@ -9,24 +9,20 @@ import h5py
 import numpy as np
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import SourceMetadata
-from parafovea.formats.placement import place, plain_axes, stated_by_attributes
-from parafovea.formats.source import Array, Source, VolumeView, pick_channel, readable
+from parafovea.formats.location import Location
+from parafovea.formats.source import Array, Request, Source, VolumeView, pick_channel, readable
+from parafovea.formats.source_placement import place, plain_axes, stated_by_attributes
 
 
-def open_hdf5(path: str, file: str, dataset: str, *, metadata: SourceMetadata) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open a dataset of an HDF5 file.
 
     Parameters
     ----------
-    path : str
-        As the user gave it.
-    file : str
-        The file.
-    dataset : str
-        Name of the dataset within it, of axes z, y, x or y, x.
-    metadata : SourceMetadata
-        From the user.
+    location : Location
+        The file, and the name of the dataset within it, of axes z, y, x or y, x.
+    request : Request
+        What the user says of it.
 
     Returns
     -------
@@ -38,6 +34,8 @@ def open_hdf5(path: str, file: str, dataset: str, *, metadata: SourceMetadata) -
     SourceError
         If the file is damaged, has no such dataset, or the dataset is no volume.
     """
+    path, dataset, metadata = location.path, location.dataset, request.metadata
+    file = location.files[0]
     with readable(path), _opened(file) as opened:
         found = opened.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):

@@ -1,44 +1,27 @@
-"""Stacks of image files, a plane each: folders and patterns of TIFF or PNG slices."""
+"""Stacks of image files, a plane each: folders and patterns of slices of any registered format."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from PIL.PngImagePlugin import PngImageFile
 
 from parafovea.errors import SourceError
-from parafovea.formats.location import TIFF_SUFFIXES
-from parafovea.formats.metadata import SourceMetadata
-from parafovea.formats.placement import Stated, place
-from parafovea.formats.source import (
-    Array,
-    LazyArray,
-    Slices,
-    Source,
-    VolumeView,
-    bounded,
-    pick_channel,
-    readable,
-)
-from parafovea.formats.tiff import tiff_volume
-
-#: Pixels of the PNG modes that hold numbers or palette indices; other modes are channels of uint8.
-_PNG_DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32"}
+from parafovea.formats.location import Location
+from parafovea.formats.registry import member_reader
+from parafovea.formats.source import Array, LazyArray, Request, Slices, Source, bounded
+from parafovea.formats.source_placement import Stated, place
 
 
-def open_slices(path: str, files: Sequence[str], *, metadata: SourceMetadata) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open image files as the planes of one volume.
 
     Parameters
     ----------
-    path : str
-        As the user gave it.
-    files : sequence of str
-        TIFF or PNG, in the order of z.
-    metadata : SourceMetadata
-        From the user; slices never state a spacing along z.
+    location : Location
+        Its `slices` are the files, in the order of z.
+    request : Request
+        What the user says of them; slices never state a spacing along z.
 
     Returns
     -------
@@ -50,7 +33,8 @@ def open_slices(path: str, files: Sequence[str], *, metadata: SourceMetadata) ->
     SourceError
         If a file is damaged, has several planes, or differs from the first.
     """
-    planes = [_plane(file, metadata.channel) for file in files]
+    path, files = location.path, location.slices
+    planes = [_plane(file, request.metadata.channel) for file in files]
     for file, plane in zip(files, planes, strict=True):
         if plane.shape[0] != 1:
             raise SourceError(
@@ -63,7 +47,7 @@ def open_slices(path: str, files: Sequence[str], *, metadata: SourceMetadata) ->
                 "remove it from the slices or correct it"
             )
     stack = SliceStack(planes)
-    return Source(path, stack, place(path, stack.shape, Stated(), metadata))
+    return Source(path, stack, place(path, stack.shape, Stated(), request.metadata))
 
 
 class SliceStack:
@@ -89,38 +73,9 @@ class SliceStack:
         return out
 
 
-class PngImage:
-    """The pixels of a PNG file, decoded whole for each read.
-
-    Parameters
-    ----------
-    path : str
-        The file; palette images give their indices.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        # The class itself, not Image.open: whole sections of a brain are larger than the number
-        # of pixels that Pillow takes for an attack.
-        with PngImageFile(path) as image:
-            width, height = image.size
-            self.dtype: np.dtype[Any] = np.dtype(_PNG_DTYPES.get(image.mode, "uint8"))
-            bands = len(image.getbands())
-        self.shape = (height, width, bands)
-
-    def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements of slices and integers along y, x, channel."""
-        with PngImageFile(self._path) as image:
-            return np.asarray(image, dtype=self.dtype).reshape(self.shape)[index]
-
-
 def _plane(file: str, channel: int | None) -> LazyArray:
-    if file.lower().endswith(TIFF_SUFFIXES):
-        return tiff_volume(file, channel=channel)[0]
-    with readable(file):
-        stored = PngImage(file)
-    chosen = pick_channel(file, stored.shape[2], channel)
-    return VolumeView(stored, file, axes=(None, 0, 1), fixed={2: chosen})
+    plane: LazyArray = member_reader("image_stack", file).open_plane(file, channel=channel)
+    return plane
 
 
 def _described(plane: LazyArray) -> str:

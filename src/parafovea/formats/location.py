@@ -1,45 +1,45 @@
 """Which files are behind a source string, and of which format; no voxel is read here.
 
-The workflow asks this while it plans its jobs, so only the standard library is imported.
+The workflow asks this while it plans its jobs, so no library of a format is imported.
 """
 
 from __future__ import annotations
 
 import glob
+import os
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from parafovea.errors import MissingSourceError, SourceError
-from parafovea.formats.dicom.contents import SUFFIXES as DICOM_SUFFIXES
-from parafovea.formats.dicom.contents import folder_files, holds_dicom, is_dicom
-from parafovea.formats.raw_voxels import data_file
+from parafovea.formats.registry import (
+    FORMATS,
+    NPZ_SUFFIX,
+    SLICE_SUFFIXES,
+    Format,
+    format_named,
+    format_of_file,
+    member_module,
+)
 
-Format = Literal["zarr", "hdf5", "nifti", "tiff", "slices", "dicom", "nrrd", "metaimage"]
-
-ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
-TIFF_SUFFIXES = (".tif", ".tiff")
-SLICE_SUFFIXES = (*TIFF_SUFFIXES, ".png")
-NIFTI_SUFFIXES = (".nii.gz", ".nii")
-NRRD_SUFFIXES = (".nrrd", ".nhdr")
-METAIMAGE_SUFFIXES = (".mha", ".mhd")
 #: Of a truth that is a table of findings.
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
-KNOWN = (
-    "an OME-Zarr or Zarr folder, a TIFF stack (.tif, .tiff), a folder or a pattern of TIFF or PNG "
-    "slices, NIfTI (.nii, .nii.gz), a DICOM series (a folder, or a .zip of it), NRRD (.nrrd, "
-    ".nhdr), MetaImage (.mha, .mhd), or HDF5 (file.h5:dataset)"
+
+_MEANINGS = [each.meaning for each in FORMATS if each.meaning]
+KNOWN = f"{', '.join(_MEANINGS[:-1])}, or {_MEANINGS[-1]}"
+
+#: What a name may end with that is not part of what it names, longer endings first.
+_ENDINGS = sorted(
+    {ending for each in FORMATS for ending in (*each.suffixes, *each.members)} - {NPZ_SUFFIX},
+    key=lambda ending: -len(ending),
 )
 
-#: What a name may end with that is not part of what it names.
-_ENDINGS = (
-    *(".ome" + end for end in (".zarr", *TIFF_SUFFIXES)),
-    *(".zarr", *SLICE_SUFFIXES, *NIFTI_SUFFIXES, *NRRD_SUFFIXES, *METAIMAGE_SUFFIXES),
-    *(".h5", ".hdf5", ".hdf", ".zip", *DICOM_SUFFIXES),
+_DATASET_ENDINGS = "|".join(
+    re.escape(ending) for each in FORMATS if each.dataset for ending in each.suffixes
 )
-
-_HDF5 = re.compile(r"(?P<file>.+?\.(?:h5|hdf5|hdf))(?::(?P<dataset>.*))?", re.IGNORECASE)
+_DATASET = re.compile(rf"(?P<file>.+?(?:{_DATASET_ENDINGS}))(?::(?P<dataset>.*))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +48,22 @@ class Location:
 
     Parameters
     ----------
+    path : str
+        As the user gave it.
     format : str
-        Which reader opens it.
+        Name of the `parafovea.formats.registry.Format` that reads it.
     files : tuple of str
         What the source depends on: a file, a folder, or the files that a pattern selects.
     slices : tuple of str
-        One image file a plane, sorted, for the format "slices"; for a folder of the format "dicom"
-        all of its files, also those that are no slice.
+        One image file a plane, sorted, for a stack of images; for a folder of a DICOM series all
+        of its files, also those that are no slice.
     dataset : str
-        Name within the file; only for the format "hdf5", and empty where nobody gave one.
+        Name within the file; only for formats that hold several arrays, and empty where the user
+        gave none.
     """
 
-    format: Format
+    path: str
+    format: str
     files: tuple[str, ...]
     slices: tuple[str, ...] = ()
     dataset: str = ""
@@ -71,13 +75,16 @@ def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
     return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
 
 
-def locate(path: str) -> Location:
+def locate(path: str, *, bands: bool = False) -> Location:
     """Return the format and the files of a source string.
 
     Parameters
     ----------
     path : str
         A path, a pattern of slices such as `raw/0[0-6].tif`, or `file.h5:dataset`.
+    bands : bool
+        Whether named bands are read of it: a TIFF file is then a mosaic, and a folder of TIFF
+        files one of tiles.
 
     Returns
     -------
@@ -89,38 +96,15 @@ def locate(path: str) -> Location:
     MissingSourceError
         If nothing is there.
     SourceError
-        If the format is not known, or a folder holds no volume.
+        If the format is not known or has no bands, or a folder holds no volume.
     """
-    place = Path(path)
-    if not path.strip():
-        raise MissingSourceError(f"the source is empty: give {KNOWN}")
-    if place.is_dir():
-        return _locate_folder(path)
-    if any(sign in path for sign in "*?[") and not place.exists():
-        return _locate_pattern(path)
-    hdf5 = _HDF5.fullmatch(path)
-    if hdf5 is not None:
-        _check_there(hdf5["file"])
-        return Location("hdf5", (hdf5["file"],), dataset=(hdf5["dataset"] or "").strip("/"))
-    _check_there(path)
-    name = place.name.lower()
-    if name.endswith(NIFTI_SUFFIXES):
-        return Location("nifti", (path,))
-    if name.endswith(NRRD_SUFFIXES):
-        return Location("nrrd", _with_data(path))
-    if name.endswith(METAIMAGE_SUFFIXES):
-        return Location("metaimage", _with_data(path))
-    if name.endswith(".zip"):
-        return Location("dicom", (path,))
-    if name.endswith(TIFF_SUFFIXES):
-        return Location("tiff", (path,))
-    if name.endswith(SLICE_SUFFIXES):
-        return Location("slices", (path,), slices=(path,))
-    if is_dicom(path):
+    found = _located(path, bands)
+    if bands and format_named(found.format).bands == "never":
         raise SourceError(
-            f"{path} is one DICOM file: give the folder of its series, {place.parent}"
+            f"{path} is neither a GeoTIFF nor a folder of tiles, and has no named bands: give one "
+            "of these, or a model that takes one channel"
         )
-    raise SourceError(f"{path} is of a format that is not known: give {KNOWN}")
+    return found
 
 
 def source_files(path: str) -> list[str]:
@@ -164,6 +148,49 @@ def truth_files(path: str) -> list[str]:
     return [path]
 
 
+def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
+    """Return the modules that read a source: what they import is the code of its format.
+
+    Parameters
+    ----------
+    path : str or None
+        A source or a truth; None where there is none. What is not there yet, such as a phantom or
+        the result of another sample, is known by its ending; without one it is a folder of NPZ
+        tiles. A folder is listed, and no voxel is read.
+    bands : bool
+        As for `locate`; also true for the folders of tiles of any task.
+
+    Returns
+    -------
+    tuple of str
+        Sorted dotted names; empty for None, a table of findings, and what is of no known format.
+    """
+    if path is None or path.lower().endswith(TABLE_SUFFIXES):
+        return ()
+    place = Path(path)
+    if not place.is_dir() and not _is_pattern(path):
+        found = _format_by_name(path, bands)
+        if found is not None:
+            return _modules(found)
+        is_result = not place.exists() and "." not in place.name
+        return _modules(format_named("tiles"), "tile.npz") if is_result else ()
+    try:
+        location = _located(path, bands)
+    except SourceError:
+        return ()
+    found = format_named(location.format)
+    if location.format == "tiles":
+        return _modules(found, *_names(place, tuple(found.members)))
+    return _modules(found, *(location.slices if found.members else ()))
+
+
+def _modules(found: Format, *members: str) -> tuple[str, ...]:
+    light = () if found.light is None else (found.light,)
+    endings = tuple(found.members)
+    read = {member_module(found.name, each) for each in members if each.lower().endswith(endings)}
+    return tuple(sorted({found.module, *light, *read}))
+
+
 def stem(path: str) -> str:
     """Return the name of a source without folders and known endings: `a` of `scans/a.nii.gz`.
 
@@ -172,23 +199,89 @@ def stem(path: str) -> str:
     path : str
         As for `locate`; nothing needs to be there. Other dots stay, since UIDs have many.
     """
-    hdf5 = _HDF5.fullmatch(path)
-    name = Path(path if hdf5 is None else hdf5["file"]).name
+    named = _DATASET.fullmatch(path)
+    name = Path(path if named is None else named["file"]).name
     for ending in _ENDINGS:
         if name.lower().endswith(ending) and len(name) > len(ending):
             return name[: -len(ending)]
     return name
 
 
-def _with_data(path: str) -> tuple[str, ...]:
-    data = data_file(path)
-    if data is None:
-        return (path,)
-    if not Path(data).is_file():
-        raise MissingSourceError(
-            f"{data}, which holds the voxels of {path}, does not exist: put both into one folder"
-        )
-    return (path, data)
+def holds_tiles(path: str, *, images: bool = False) -> bool:
+    """Return whether a path is a folder with tiles in it, by the names of its files.
+
+    Parameters
+    ----------
+    path : str
+        Anything; nothing needs to be there.
+    images : bool
+        Whether TIFF files are tiles, too; else they are slices of a volume.
+    """
+    folder = Path(path)
+    if not folder.is_dir() or _marked(folder) is not None:
+        return False
+    return _has_members(path, format_named("tiles"), bands=images)
+
+
+def files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Yield the names of the files of a folder that end so, in no order; none of hidden files."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if (
+                entry.name.lower().endswith(suffixes)
+                and not entry.name.startswith(".")
+                and entry.is_file()
+            ):
+                yield entry.name
+
+
+def _names(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Yield one name of a file of a folder for each ending that is there."""
+    left = {*suffixes}
+    for name in files_named(folder, suffixes):
+        ending = next(suffix for suffix in suffixes if name.lower().endswith(suffix))
+        if ending in left:
+            left.remove(ending)
+            yield name
+        if not left:
+            return
+
+
+def _located(path: str, bands: bool) -> Location:
+    place = Path(path)
+    if not path.strip():
+        raise MissingSourceError(f"the source is empty: give {KNOWN}")
+    if place.is_dir():
+        return _locate_folder(path, bands)
+    if _is_pattern(path):
+        return _locate_pattern(path)
+    named = _DATASET.fullmatch(path)
+    if named is not None:
+        file, dataset = named["file"], (named["dataset"] or "").strip("/")
+        _check_there(file)
+        found = format_of_file(file)
+        assert found is not None  # noqa: S101  (the pattern is made of its endings)
+        return Location(path, found.name, (file,), dataset=dataset)
+    _check_there(path)
+    found = format_of_file(place.name, bands=bands)
+    if found is not None:
+        files = found.light_function("files")
+        return Location(path, found.name, (path,) if files is None else tuple(files(path)))
+    for each in FORMATS:
+        why_not = each.light_function("why_not")
+        reason = None if why_not is None else why_not(path)
+        if reason is not None:
+            raise SourceError(reason)
+    raise SourceError(f"{path} is of a format that is not known: give {KNOWN}")
+
+
+def _format_by_name(path: str, bands: bool) -> Format | None:
+    named = _DATASET.fullmatch(path)
+    return format_of_file(Path(path if named is None else named["file"]).name, bands=bands)
+
+
+def _is_pattern(path: str) -> bool:
+    return any(sign in path for sign in "*?[") and not Path(path).exists()
 
 
 def _check_there(path: str) -> None:
@@ -199,41 +292,83 @@ def _check_there(path: str) -> None:
         )
 
 
-def _locate_folder(path: str) -> Location:
+def _locate_folder(path: str, bands: bool) -> Location:
     folder = Path(path)
-    if any((folder / name).is_file() for name in ZARR_METADATA):
-        return Location("zarr", (path,))
-    if any(part.lower().endswith(".zarr") for part in folder.parts):
+    marked = _marked(folder)
+    if marked is not None:
+        return Location(path, marked.name, (path,))
+    named = next((each for each in FORMATS if each.markers and _is_within(folder, each)), None)
+    if named is not None:
         raise SourceError(
-            f"{path} is a folder without Zarr metadata ({', '.join(ZARR_METADATA)}): "
+            f"{path} is a folder without the metadata of its format ({', '.join(named.markers)}): "
             "copy it again, hidden files included, or give the folder of the array or image"
         )
-    slices = [
-        str(file)
-        for file in folder.iterdir()
-        if file.name.lower().endswith(SLICE_SUFFIXES)
-        and not file.name.startswith(".")
-        and file.is_file()
+    if _has_members(path, format_named("tiles"), bands=bands):
+        return Location(path, "tiles", (path,))
+    # the names alone, before any file is opened
+    held = [
+        each
+        for each in FORMATS
+        if each.members and each.name != "tiles" and _has_members(path, each, bands=bands)
     ]
-    if not slices and holds_dicom(path):
-        return Location("dicom", (path,), slices=tuple(sorted(folder_files(path))))
-    if not slices:
+    if len(held) > 1:
+        counts = Counter(_label(each, name) for each in held for name in _members(path, each))
         raise SourceError(
-            f"{path} is a folder with neither Zarr metadata nor TIFF, PNG or DICOM slices"
-            f"{'' if any(folder.iterdir()) else ', and empty'}: give {KNOWN}"
+            f"{path} holds {_counted(counts)} files: move those of one format to another folder"
         )
-    if any(file.name.lower().endswith(DICOM_SUFFIXES) for file in folder.iterdir()):
+    found = held[0] if held else next(filter(lambda each: _holds(each, path), FORMATS), None)
+    if found is None:
         raise SourceError(
-            f"{path} holds DICOM files beside {len(slices)} TIFF or PNG images: move one kind to "
-            "another folder"
+            f"{path} is a folder without a volume"
+            f"{'' if any(folder.iterdir()) else ', it is empty'}: give {KNOWN}"
         )
-    png = sum(name.lower().endswith(".png") for name in slices)
-    if 0 < png < len(slices):
+    if found.name != "image_stack":
+        listed = found.light_function("slices")
+        inner = () if listed is None else tuple(listed(path))
+        return Location(path, found.name, (path,), slices=inner)
+    slices = [str(folder / name) for name in _members(path, found)]
+    counts = Counter(_label(found, name) for name in slices)
+    if len(counts) > 1:
         raise SourceError(
-            f"{path} holds {len(slices) - png} TIFF and {png} PNG files: say which are the slices "
-            f"with a pattern, such as {folder / '*.tif'}"
+            f"{path} holds {_counted(counts)} files: choose the slices with a pattern, such as "
+            f"{folder / '*.tif'}"
         )
-    return Location("slices", (path,), slices=tuple(sorted(slices, key=natural_key)))
+    return Location(path, found.name, (path,), slices=tuple(sorted(slices, key=natural_key)))
+
+
+def _marked(folder: Path) -> Format | None:
+    return next(
+        (each for each in FORMATS if any((folder / name).is_file() for name in each.markers)), None
+    )
+
+
+def _is_within(folder: Path, found: Format) -> bool:
+    """Return whether a folder is, by its name, one of a format, or lies in such a folder."""
+    return any(part.lower().endswith(found.suffixes) for part in folder.parts)
+
+
+def _holds(found: Format, path: str) -> bool:
+    holds = found.light_function("holds")
+    return holds is not None and bool(holds(path))
+
+
+def _has_members(path: str, found: Format, *, bands: bool) -> bool:
+    every = tuple(found.members)
+    endings = every if bands or found.decisive is None else found.decisive
+    return next(files_named(path, endings), None) is not None
+
+
+def _members(path: str, found: Format) -> Iterator[str]:
+    return files_named(path, tuple(found.members))
+
+
+def _label(folder: Format, name: str) -> str:
+    """Return what a message calls the format of a file in a folder, such as TIFF."""
+    return (format_of_file(name) or folder).name.upper()
+
+
+def _counted(counts: Counter[str]) -> str:
+    return " and ".join(f"{count} {name}" for name, count in sorted(counts.items(), reverse=True))
 
 
 def _locate_pattern(path: str) -> Location:
@@ -247,4 +382,4 @@ def _locate_pattern(path: str) -> Location:
                 f"the pattern {path} selects {file}, which is no slice: a pattern selects "
                 f"files that end in {', '.join(SLICE_SUFFIXES)}"
             )
-    return Location("slices", files, slices=files)
+    return Location(path, "image_stack", files, slices=files)

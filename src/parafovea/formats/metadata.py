@@ -1,21 +1,30 @@
 """What the user says about a source: the metadata column of the sample sheet.
 
-No zarr and no torch here: the workflow reads these while it plans its jobs.
+No library of a format here: the workflow reads the sheet whenever it plans its jobs.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from parafovea.errors import ConfigError, MissingSourceError
-from parafovea.formats.tiles.options import TileOptions
+from parafovea.formats.bands import canonical
+from parafovea.formats.reflectance import DN_OFFSET, DN_SCALE
 from parafovea.geometry.grid import METRES, Vector, vector3
 
 SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
@@ -58,8 +67,198 @@ def known_unit(text: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class SourceMetadata:
+def _vector(value: Any, info: ValidationInfo) -> Vector | None:
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else value
+    key = info.field_name
+    problem = f"{key} {value!r} is not three numbers along z, y, x: for example {key}=50,4.6,4.6"
+    if not isinstance(parts, list | tuple) or len(parts) != 3:
+        raise ValueError(problem)
+    if any(isinstance(part, bool) for part in parts):
+        raise ValueError(problem)
+    try:
+        return vector3([float(part) for part in parts])
+    except (TypeError, ValueError) as error:
+        raise ValueError(problem) from error
+
+
+def _whole(value: Any, info: ValidationInfo) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    key = info.field_name
+    raise ValueError(f"{key} {value!r} is not a whole number from 0: for example {key}=0")
+
+
+def _number(value: Any, info: ValidationInfo) -> float | None:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    key = info.field_name
+    raise ValueError(f"{key} {value!r} is not a number: for example {key}=0.0001")
+
+
+def _names(value: Any, info: ValidationInfo) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts):
+        return tuple(parts)
+    key = info.field_name
+    raise ValueError(f"{key} {value!r} is not a list of names: for example {key}=B02,B03,B04,B08")
+
+
+def _word(value: Any, info: ValidationInfo) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"{info.field_name} {value!r} is not a word: put it in quotes")
+
+
+_Vector = Annotated[Vector | None, BeforeValidator(_vector)]
+_Whole = Annotated[int | None, BeforeValidator(_whole)]
+_Number = Annotated[float | None, BeforeValidator(_number)]
+_Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
+_Word = Annotated[str | None, BeforeValidator(_word)]
+
+
+class _Words(BaseModel):
+    """Words that a user writes: as text in the sheet, or as values in a JSON or YAML file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                raise ConfigError(_first_problem(error)) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Return the message of the first value that is wrong: those here say what to write."""
+    problem = error.errors(include_url=False)[0]
+    reason = problem.get("ctx", {}).get("error")
+    where = ".".join(map(str, problem["loc"]))
+    return str(reason) if reason is not None else f"{where}: {problem['msg']}"
+
+
+_BASELINE = re.compile(r"N?([0-9]{2})\.?([0-9]{2})", re.IGNORECASE)
+
+
+class TileOptions(_Words):
+    """What the user says of the numbers in tiles or a mosaic; it wins over what the files say.
+
+    Parameters
+    ----------
+    bands : tuple of str, optional
+        Names of all bands of the file, in its order.
+    scale, offset : float, optional
+        Reflectance is number * scale + offset; results outside [0, 1] are clipped. An offset
+        alone goes with a scale of 1e-4, a scale alone with an offset of 0.
+    baseline : str, optional
+        Processing baseline of Sentinel-2, such as "0400", "N0509" or "04.00"; sets scale and
+        offset.
+    nodata : float, optional
+        Number that marks pixels without a measurement; may be NaN.
+    key : str, optional
+        Which array of an NPZ file to read.
+
+    Raises
+    ------
+    ConfigError
+        If a value cannot be right.
+    """
+
+    bands: _Names = None
+    scale: _Number = None
+    offset: _Number = None
+    baseline: _Word = None
+    nodata: _Number = None
+    key: _Word = None
+
+    @field_validator("bands")
+    @classmethod
+    def _check_bands(cls, bands: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if bands is None:
+            return None
+        names = tuple(canonical(name) for name in bands)
+        if not names or not all(names):
+            raise ValueError("bands has an empty name: for example bands=B02,B03,B04,B08")
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"bands names {twice[0]} twice: name each band of the file once")
+        return names
+
+    @field_validator("scale")
+    @classmethod
+    def _check_scale(cls, scale: float | None) -> float | None:
+        if scale is not None and not 0 < scale < math.inf:
+            raise ValueError(f"scale {scale:g} must be positive: for example scale=0.0001")
+        return scale
+
+    @field_validator("offset")
+    @classmethod
+    def _check_offset(cls, offset: float | None) -> float | None:
+        if offset is not None and not math.isfinite(offset):
+            raise ValueError(f"offset {offset:g} must be finite: for example offset=-0.1")
+        return offset
+
+    @field_validator("baseline")
+    @classmethod
+    def _check_baseline(cls, baseline: str | None) -> str | None:
+        if baseline is None:
+            return None
+        found = _BASELINE.fullmatch(baseline.strip())
+        if found is None:
+            raise ValueError(
+                f"baseline {baseline!r} is not a processing baseline: write, for example, "
+                "baseline=0400 or baseline=05.09"
+            )
+        return f"{found[1]}{found[2]}"
+
+    @field_validator("nodata")
+    @classmethod
+    def _check_nodata(cls, nodata: float | None) -> float | None:
+        if nodata is not None and math.isinf(nodata):
+            raise ValueError("nodata must be a number or nan: for example nodata=0")
+        return nodata
+
+    @field_validator("key")
+    @classmethod
+    def _check_key(cls, key: str | None) -> str | None:
+        if key is not None and not key.strip():
+            raise ValueError("key is empty: name an array of the NPZ files, such as key=opt_v1")
+        return key
+
+    @model_validator(mode="after")
+    def _complete_scale(self) -> TileOptions:
+        """Fill in what baseline, scale or offset imply for each other."""
+        scale, offset = self.scale, self.offset
+        if self.baseline is not None:
+            meant = (DN_SCALE, DN_OFFSET if self.baseline >= "0400" else 0.0)
+            if (scale, offset) not in ((None, None), meant):
+                raise ValueError(
+                    f"baseline {self.baseline} means scale {meant[0]:g} and offset {meant[1]:g}: "
+                    "give either baseline, or scale and offset"
+                )
+            scale, offset = meant
+        elif scale is not None or offset is not None:
+            scale = DN_SCALE if scale is None else scale
+            offset = 0.0 if offset is None else offset
+        # the model is frozen once it is there
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "offset", offset)
+        return self
+
+
+class SourceMetadata(_Words):
     """What the user says about one source; it wins over what the file says.
 
     Parameters
@@ -90,42 +289,64 @@ class SourceMetadata:
         If a value cannot be right.
     """
 
-    spacing: Vector | None = None
-    unit: str | None = None
-    origin: Vector | None = None
-    channel: int | None = None
-    objects: str | None = None
-    series: str | None = None
-    month: int | None = None
-    biome: int | None = None
-    tiles: TileOptions = field(default_factory=TileOptions)
+    spacing: _Vector = None
+    unit: _Word = None
+    origin: _Vector = None
+    channel: _Whole = None
+    objects: _Word = None
+    series: _Word = None
+    month: _Whole = None
+    biome: _Whole = None
+    tiles: TileOptions = TileOptions()
 
-    def __post_init__(self) -> None:
-        if self.spacing is not None and any(not 0 < s < math.inf for s in self.spacing):
-            raise ConfigError(
-                f"spacing {self.spacing} must be positive and finite along z, y, x: "
+    @field_validator("spacing")
+    @classmethod
+    def _check_spacing(cls, spacing: Vector | None) -> Vector | None:
+        if spacing is not None and any(not 0 < s < math.inf for s in spacing):
+            raise ValueError(
+                f"spacing {spacing} must be positive and finite along z, y, x: "
                 "for example spacing=50,4.6,4.6"
             )
-        if self.origin is not None and not all(math.isfinite(o) for o in self.origin):
-            raise ConfigError(f"origin {self.origin} must be finite along z, y, x")
-        if self.channel is not None and self.channel < 0:
-            raise ConfigError(f"channel {self.channel} must be 0 or more: the first channel is 0")
-        for name, low, high in (("month", 1, 12), ("biome", 0, 15)):
-            number = getattr(self, name)
-            if number is not None and not low <= number <= high:
-                raise ConfigError(f"{name} {number} must lie in {low} to {high}")
-        if self.unit is not None:
-            unit = known_unit(self.unit)
-            if unit is None:
-                raise ConfigError(f"unit {self.unit!r} is not known: use one of {list(METRES)}")
-            object.__setattr__(self, "unit", unit)
+        return spacing
+
+    @field_validator("unit")
+    @classmethod
+    def _check_unit(cls, unit: str | None) -> str | None:
+        if unit is None:
+            return None
+        known = known_unit(unit)
+        if known is None:
+            raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
+        return known
+
+    @field_validator("origin")
+    @classmethod
+    def _check_origin(cls, origin: Vector | None) -> Vector | None:
+        if origin is not None and not all(math.isfinite(o) for o in origin):
+            raise ValueError(
+                f"origin {origin} must be finite along z, y, x: for example origin=0,0,0"
+            )
+        return origin
+
+    @field_validator("channel")
+    @classmethod
+    def _check_channel(cls, channel: int | None) -> int | None:
+        if channel is not None and channel < 0:
+            raise ValueError(f"channel {channel} must be 0 or more: the first channel is 0")
+        return channel
+
+    @field_validator("month", "biome")
+    @classmethod
+    def _check_code(cls, number: int | None, info: ValidationInfo) -> int | None:
+        low, high = (1, 12) if info.field_name == "month" else (0, 15)
+        if number is not None and not low <= number <= high:
+            raise ValueError(f"{info.field_name} {number} must lie in {low} to {high}")
+        return number
 
 
 #: Words of the metadata column: those of volumes, then those of tiles.
-KEYS = (
-    *(word.name for word in fields(SourceMetadata) if word.name != "tiles"),
-    *(word.name for word in fields(TileOptions)),
-)
+_TILE_KEYS = tuple(TileOptions.model_fields)
+KEYS = (*(key for key in SourceMetadata.model_fields if key != "tiles"), *_TILE_KEYS)
 
 
 def sidecar_path(text: str, *, folder: Path) -> Path | None:
@@ -174,25 +395,10 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
     unknown = [str(key) for key in values if key not in KEYS]
     if unknown:
         raise ConfigError(f"{where}: key {unknown[0]!r} is not known: use {', '.join(KEYS)}")
+    tiles = {key: value for key, value in values.items() if key in _TILE_KEYS}
+    volume = {key: value for key, value in values.items() if key not in _TILE_KEYS}
     try:
-        return SourceMetadata(
-            spacing=_vector(values, "spacing"),
-            unit=_text(values, "unit"),
-            origin=_vector(values, "origin"),
-            channel=_integer(values, "channel"),
-            objects=_text(values, "objects"),
-            series=_text(values, "series"),
-            month=_integer(values, "month"),
-            biome=_integer(values, "biome"),
-            tiles=TileOptions(
-                bands=_names(values, "bands"),
-                scale=_number(values, "scale"),
-                offset=_number(values, "offset"),
-                baseline=_text(values, "baseline"),
-                nodata=_number(values, "nodata"),
-                key=_text(values, "key"),
-            ),
-        )
+        return SourceMetadata(**volume, tiles=TileOptions(**tiles))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
 
@@ -231,59 +437,3 @@ def _from_file(path: Path) -> dict[str, Any]:
             'write, for example, {"spacing": [50, 4.6, 4.6], "unit": "nanometer"}'
         )
     return values
-
-
-def _vector(values: Mapping[str, Any], key: str) -> Vector | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    parts = value.split(",") if isinstance(value, str) else value
-    problem = f"{key} {value!r} is not three numbers along z, y, x: for example {key}=50,4.6,4.6"
-    if not isinstance(parts, list | tuple) or len(parts) != 3:
-        raise ConfigError(problem)
-    if any(isinstance(part, bool) for part in parts):
-        raise ConfigError(problem)
-    try:
-        return vector3([float(part) for part in parts])
-    except (TypeError, ValueError) as error:
-        raise ConfigError(problem) from error
-
-
-def _integer(values: Mapping[str, Any], key: str) -> int | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.isdecimal():
-        return int(value)
-    raise ConfigError(f"{key} {value!r} is not a whole number from 0: for example {key}=0")
-
-
-def _number(values: Mapping[str, Any], key: str) -> float | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    try:
-        if isinstance(value, int | float | str) and not isinstance(value, bool):
-            return float(value)
-    except (ValueError, OverflowError):
-        pass
-    raise ConfigError(f"{key} {value!r} is not a number: for example {key}=0.0001")
-
-
-def _names(values: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
-    value = values.get(key)
-    if value is None:
-        return None
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-        raise ConfigError(f"{key} {value!r} are not names: for example {key}=B02,B03,B04,B08")
-    return tuple(parts)
-
-
-def _text(values: Mapping[str, Any], key: str) -> str | None:
-    value = values.get(key)
-    if value is None or isinstance(value, str):
-        return value
-    raise ConfigError(f"{key} {value!r} is not a word: put it in quotes")

@@ -8,11 +8,10 @@ from typing import BinaryIO
 import numpy as np
 
 from parafovea.errors import SourceError
-from parafovea.formats.itk_axes import ras_affine, stored_voxels
-from parafovea.formats.metadata import SourceMetadata
-from parafovea.formats.placement import Stated, check_shape, place
-from parafovea.formats.raw_voxels import MAX_HEADER, data_file
-from parafovea.formats.source import Source, VolumeView, pick_channel, readable
+from parafovea.formats.location import Location
+from parafovea.formats.raw_voxels import MAX_HEADER, data_file, stored_voxels
+from parafovea.formats.source import Request, Source, VolumeView, pick_channel, readable
+from parafovea.formats.source_placement import Stated, check_shape, place, ras_affine
 
 _TYPES = {
     "MET_CHAR": "i1",
@@ -30,15 +29,15 @@ _TYPES = {
 }
 
 
-def open_metaimage(path: str, *, metadata: SourceMetadata) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open a MetaImage file.
 
     Parameters
     ----------
-    path : str
+    location : Location
         A .mha file, or a .mhd header beside the file of its voxels.
-    metadata : SourceMetadata
-        From the user. It changes the grid, never the affine.
+    request : Request
+        What the user says of it. It changes the grid, never the affine.
 
     Returns
     -------
@@ -50,6 +49,7 @@ def open_metaimage(path: str, *, metadata: SourceMetadata) -> Source:
     SourceError
         If the file is damaged, truncated, or is not one volume of numbers.
     """
+    path, metadata = location.path, request.metadata
     with readable(path):
         with Path(path).open("rb") as file:
             header = _header(path, file)

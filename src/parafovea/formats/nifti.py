@@ -19,9 +19,18 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, SpacingError
-from parafovea.formats.metadata import SourceMetadata, known_unit
-from parafovea.formats.placement import Stated, check_shape, place
-from parafovea.formats.source import Array, Source, VolumeView, pick_channel, readable, voxel_dtype
+from parafovea.formats.location import Location
+from parafovea.formats.metadata import known_unit
+from parafovea.formats.source import (
+    Array,
+    Request,
+    Source,
+    VolumeView,
+    pick_channel,
+    readable,
+    voxel_dtype,
+)
+from parafovea.formats.source_placement import Stated, check_shape, place
 from parafovea.geometry.grid import METRES, Box, Grid
 from parafovea.geometry.resample import ReadBox, resample_box
 from parafovea.geometry.scan_space import ScanSpace
@@ -30,16 +39,16 @@ from parafovea.storage.store import replacing
 _FAILURES = (ImageFileError, HeaderDataError)
 
 
-def open_nifti(path: str, *, metadata: SourceMetadata) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open a NIfTI file.
 
     Parameters
     ----------
-    path : str
-        With two, three or four axes; the fourth is the channel.
-    metadata : SourceMetadata
-        From the user. It changes the grid, never the affine, so that results still lie on the
-        file.
+    location : Location
+        A file of two, three or four axes; the fourth is the channel.
+    request : Request
+        What the user says of it. It changes the grid, never the affine, so that results still lie
+        on the file.
 
     Returns
     -------
@@ -55,6 +64,7 @@ def open_nifti(path: str, *, metadata: SourceMetadata) -> Source:
     SourceError
         If the file is damaged, truncated, or is not one volume.
     """
+    path, metadata = location.path, request.metadata
     with readable(path, *_FAILURES):
         image: Any = nibabel.load(path)
         header = image.header

@@ -9,11 +9,11 @@ import nrrd
 import numpy as np
 
 from parafovea.errors import SourceError
-from parafovea.formats.itk_axes import ras_affine, stored_voxels
-from parafovea.formats.metadata import SourceMetadata, known_unit
-from parafovea.formats.placement import Stated, check_shape, place
-from parafovea.formats.raw_voxels import data_file
-from parafovea.formats.source import Array, Source, VolumeView, pick_channel, readable
+from parafovea.formats.location import Location
+from parafovea.formats.metadata import known_unit
+from parafovea.formats.raw_voxels import data_file, stored_voxels
+from parafovea.formats.source import Array, Request, Source, VolumeView, pick_channel, readable
+from parafovea.formats.source_placement import Stated, check_shape, place, ras_affine
 from parafovea.geometry.grid import METRES
 
 #: Worlds around a patient; 1 where an axis of the world is that of RAS, -1 where the opposite.
@@ -25,15 +25,15 @@ _SPACES = {
 _PACKED = {"raw": False, "gzip": True, "gz": True}
 
 
-def open_nrrd(path: str, *, metadata: SourceMetadata) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open a NRRD file.
 
     Parameters
     ----------
-    path : str
+    location : Location
         A .nrrd file, or a .nhdr header beside the file of its voxels.
-    metadata : SourceMetadata
-        From the user. It changes the grid, never the affine.
+    request : Request
+        What the user says of it. It changes the grid, never the affine.
 
     Returns
     -------
@@ -46,6 +46,7 @@ def open_nrrd(path: str, *, metadata: SourceMetadata) -> Source:
     SourceError
         If the file is damaged, truncated, or is not one volume of numbers.
     """
+    path, metadata = location.path, request.metadata
     with readable(path, nrrd.NRRDError):
         with Path(path).open("rb") as file:
             if file.read(4) != b"NRRD":

@@ -1,16 +1,32 @@
-"""OME-Zarr 0.4 and 0.5: what the metadata of an image say, and which level of it is read."""
+"""OME-Zarr 0.4 and 0.5: what the metadata of an image say, and which level of it is read.
+
+The metadata are small JSON files, which `grid` reads without zarr: that takes longer to import
+than a hundred samples to plan.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from parafovea.errors import SourceError
+from parafovea.formats.location import Location
 from parafovea.formats.metadata import SourceMetadata, known_unit
-from parafovea.formats.placement import Stated, check_shape, settle
-from parafovea.formats.source import Source, StoredArray, VolumeView, pick_channel
+from parafovea.formats.source import (
+    Request,
+    Source,
+    StoredArray,
+    VolumeView,
+    pick_channel,
+    readable,
+)
+from parafovea.formats.source_placement import Stated, check_shape, settle
 from parafovea.geometry.grid import AXES, METRES, Grid, Vector, vector3
 
 #: Spacings that were rounded on their way through a file still count as equal.
@@ -254,3 +270,63 @@ def _unit_factors(image: Image) -> tuple[list[float | None], str | None]:
         else:
             factors.append(None)
     return factors, reference
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """An array of which the header alone is known."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> Any:
+        raise NotImplementedError("only the header of this array was read")
+
+
+def grid(location: Location, request: Request) -> Grid | None:
+    """Return the grid of an OME-Zarr image from its JSON files, None for any other folder.
+
+    Parameters
+    ----------
+    location : Location
+        Folder of a Zarr group or array.
+    request : Request
+        As for `open_volume` of the format.
+
+    Raises
+    ------
+    SourceError
+        If the metadata are damaged.
+    """
+    path, metadata = location.path, request.metadata
+    folder = Path(path)
+    with readable(path):
+        image = image_of(_attributes(folder), path)
+        if image is None:
+            return None
+        spacings = level_spacings(path, image, metadata)
+        level = choose_level(spacings, request.finer_than, request.unit)
+        header = _header(folder / image.levels[level].path)
+        return open_level(path, image, level, header, metadata=metadata).grid
+
+
+def _attributes(folder: Path) -> dict[str, Any]:
+    """Return the attributes of a group of format version 3 or 2."""
+    if (folder / "zarr.json").is_file():
+        return dict(_read(folder / "zarr.json").get("attributes") or {})
+    return _read(folder / ".zattrs") if (folder / ".zattrs").is_file() else {}
+
+
+def _header(folder: Path) -> _Header:
+    if (folder / "zarr.json").is_file():
+        facts = _read(folder / "zarr.json")
+        return _Header(tuple(facts["shape"]), np.dtype(facts["data_type"]))
+    facts = _read(folder / ".zarray")
+    return _Header(tuple(facts["shape"]), np.dtype(facts["dtype"]))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    facts = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(facts, dict):
+        raise SourceError(f"{file} is not Zarr metadata: copy the image again")
+    return facts

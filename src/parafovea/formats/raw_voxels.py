@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.errors import SourceError
-from parafovea.formats.source import Array
+from parafovea.errors import MissingSourceError, SourceError
+from parafovea.formats.source import Array, StoredArray
 
 #: Bytes between the places from which unpacking can go on; each takes about 40 kB of memory.
 STRIDE = 16 * 2**20
@@ -88,6 +88,44 @@ class CompressedVoxels:
         planes = values.reshape((*self.shape[:-1], count), order="F")
         inner: slice | int = 0 if isinstance(slowest, int) else slice(None)
         return np.array(planes[(*index[:-1], inner)])
+
+
+def stored_voxels(
+    path: str, data: str, offset: int, *, shape: tuple[int, ...], dtype: np.dtype[Any], packed: bool
+) -> StoredArray:
+    """Return the voxels behind a header.
+
+    Parameters
+    ----------
+    path : str
+        Of the header, for messages.
+    data : str
+        The file of the voxels.
+    offset : int
+        Bytes before the first voxel or the stream; -1 where plain voxels end the file.
+    shape : tuple of int
+        Fastest axis first.
+    dtype : dtype
+        As stored.
+    packed : bool
+        Whether they are compressed by gzip or zlib.
+
+    Raises
+    ------
+    SourceError
+        If plain voxels are fewer than the header says.
+    """
+    if packed:
+        return CompressedVoxels(data, max(0, offset), shape=shape, dtype=dtype)
+    needed = math.prod(shape) * dtype.itemsize
+    size = Path(data).stat().st_size
+    start = size - needed if offset < 0 else offset
+    if start < 0 or size - start < needed:
+        raise SourceError(
+            f"{path} is truncated: {data} holds {max(0, size - max(start, 0))} of {needed} bytes "
+            "of voxels: copy or write it again"
+        )
+    return PlainVoxels(data, start, shape=shape, dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -183,6 +221,31 @@ def data_file(path: str) -> str | None:
         if mark and field.strip().lower().decode("ascii", "replace") in _FIELDS:
             return _beside(path, value.strip().decode("utf-8", "replace"))
     return None
+
+
+def files(path: str) -> tuple[str, ...]:
+    """Return a header and the file of its voxels, where that is another one.
+
+    Parameters
+    ----------
+    path : str
+        A NRRD or MetaImage file.
+
+    Raises
+    ------
+    MissingSourceError
+        If there is no such file of voxels.
+    SourceError
+        As `data_file`.
+    """
+    data = data_file(path)
+    if data is None:
+        return (path,)
+    if not Path(data).is_file():
+        raise MissingSourceError(
+            f"{data}, which holds the voxels of {path}, does not exist: put both into one folder"
+        )
+    return (path, data)
 
 
 def _beside(path: str, name: str) -> str | None:

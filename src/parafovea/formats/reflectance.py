@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
 
+#: Reflectance of one digital number of Sentinel-2 (1 / QUANTIFICATION_VALUE).
+DN_SCALE = 1e-4
+
+#: Added to the reflectance from processing baseline N0400 on (ADD_OFFSET, -1000 digital numbers).
+DN_OFFSET = -0.1
+
 #: Values that claim to lie in [0, 1] may pass it by rounding, this far.
 TOLERANCE = 1e-3
 

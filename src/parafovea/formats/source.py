@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from parafovea.errors import GridError, ParafoveaError, SourceError
-from parafovea.geometry.grid import Box, Grid
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.geometry.grid import Box, Grid, Vector
 
 Array = np.ndarray[Any, Any]
 Slices = tuple[slice, slice, slice]
@@ -30,6 +31,10 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
+
+
+#: Voxel size along z, y, x of images that do not state theirs, in metres.
+_PIXEL: Vector = (1.0, 10.0, 10.0)
 
 
 class LazyArray(Protocol):
@@ -123,6 +128,36 @@ class Source:
                 "cut it to the volume first"
             )
         return self.array[box.slices]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is wanted of a source, and what the user says of it.
+
+    Parameters
+    ----------
+    metadata : SourceMetadata
+        From the user; wins over the file.
+    finer_than : tuple of float, optional
+        Of a pyramid, the coarsest level is read whose spacing is at most this along z, y, x.
+    unit : str, optional
+        Of `finer_than`.
+    bands : tuple of str
+        Names of the channels to read, where the format has several.
+    truth : bool
+        Of a folder of tiles, take refined bands before those of a first stage.
+    """
+
+    metadata: SourceMetadata
+    finer_than: Vector | None = None
+    unit: str | None = None
+    bands: tuple[str, ...] = ()
+    truth: bool = False
+
+    @property
+    def pixels(self) -> tuple[Vector, str]:
+        """Voxel size along z, y, x of images that do not state theirs, and its unit."""
+        return self.finer_than or self.metadata.spacing or _PIXEL, self.unit or "meter"
 
 
 @contextlib.contextmanager

@@ -1,18 +1,17 @@
-"""Opening the truth of a sample, which may or may not say itself where it lies."""
+"""The truth of a sample: placed by its own metadata, else by its sample's."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from parafovea.errors import SpacingError
-from parafovea.formats import open_source
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
 
 
 def open_truth(path: str | None, *, metadata: str, folder: Path = Path()) -> Source | None:
-    """Open a truth volume by its own word, or else by the word of its sample.
+    """Open a truth volume, placed by its own metadata, else by its sample's.
 
     Parameters
     ----------
@@ -33,14 +32,16 @@ def open_truth(path: str | None, *, metadata: str, folder: Path = Path()) -> Sou
     Raises
     ------
     SourceError
-        If the truth cannot be read, or nobody states its spacing.
+        If the truth cannot be read, or its spacing is stated nowhere.
     """
     if path is None:
         return None
     try:
         return open_source(path, metadata=SourceMetadata())
     except SpacingError:
-        stated = replace(parse_metadata(metadata, folder=folder), channel=None, objects=None)
+        stated = parse_metadata(metadata, folder=folder).model_copy(
+            update={"channel": None, "objects": None}
+        )
         return open_source(path, metadata=stated)
 
 

@@ -11,11 +11,10 @@ import zarrs  # noqa: F401  (registers the fast codec pipeline)
 
 from parafovea.errors import SourceError
 from parafovea.formats import ome_zarr
-from parafovea.formats.location import ZARR_METADATA
-from parafovea.formats.metadata import SourceMetadata
-from parafovea.formats.placement import place, plain_axes, stated_by_attributes
-from parafovea.formats.source import Source, VolumeView, pick_channel, readable
-from parafovea.geometry.grid import Vector
+from parafovea.formats.location import Location
+from parafovea.formats.registry import ZARR_METADATA
+from parafovea.formats.source import Request, Source, VolumeView, pick_channel, readable
+from parafovea.formats.source_placement import place, plain_axes, stated_by_attributes
 
 _FAST = "zarrs.ZarrsCodecPipeline"
 _COMPLETE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
@@ -24,22 +23,17 @@ _COMPLETE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 _DEPTH = 2
 
 
-def open_zarr(
-    path: str, *, metadata: SourceMetadata, finer_than: Vector | None, unit: str | None
-) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open an OME-Zarr image, one level of it, or a Zarr array with or without attributes.
 
     Parameters
     ----------
-    path : str
+    location : Location
         Folder of the image or array.
-    metadata : SourceMetadata
-        From the user.
-    finer_than : tuple of float, optional
-        Reads the coarsest level whose spacing is at most this along z, y, x; the first level
-        where none is. An array that is named itself is read as it is.
-    unit : str, optional
-        Of `finer_than`; the source's own by default.
+    request : Request
+        What the user says of it, and how fine it has to be: the coarsest level is read whose
+        spacing is at most `finer_than` along z, y, x; the first level where none is. An array
+        that is named itself is read as it is.
 
     Returns
     -------
@@ -52,13 +46,14 @@ def open_zarr(
     SourceError
         If the metadata are damaged, or do not describe a volume.
     """
+    path, metadata = location.path, request.metadata
     node = open_node(path)
     if isinstance(node, zarr.Group):
         image = ome_zarr.image_of(dict(node.attrs), path)
         if image is None:
             raise SourceError(_no_image(path, node))
         spacings = ome_zarr.level_spacings(path, image, metadata)
-        level = ome_zarr.choose_level(spacings, finer_than, unit)
+        level = ome_zarr.choose_level(spacings, request.finer_than, request.unit)
         array = _array(f"{path.rstrip('/')}/{image.levels[level].path}")
         return ome_zarr.open_level(path, image, level, array, metadata=metadata)
     found = _image_around(path)

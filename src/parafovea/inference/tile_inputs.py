@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
-from parafovea.formats.tiles import TileFile, TileOptions, read_tile, tile_digest, tile_place
-from parafovea.formats.tiles.array_keys import chosen_key
-from parafovea.formats.tiles.options import INPUT_KEYS
+from parafovea.formats.metadata import TileOptions
+from parafovea.formats.tiles.npz import INPUT_KEYS, chosen_key
+from parafovea.formats.tiles.reading import read_tile, tile_digest, tile_place
 from parafovea.formats.tiles.results import Maker, is_finished
 from parafovea.formats.tiles.tile import Tile
+from parafovea.formats.tiles.tile_folder import TileFile
 from parafovea.inference.prefetch import Kept
 from parafovea.inference.tile_neighbours import Place, Surroundings
 from parafovea.settings.recipe import ModelSpec

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from parafovea.errors import CalibrationError, StoreError
-from parafovea.formats import open_source
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.missing_chunks import unchanged
 from parafovea.formats.nifti import write_heatmap
+from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
+from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, Grid, vector3
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.calibration import Calibration, read_calibration, risk_category

@@ -17,7 +17,7 @@ from parafovea.formats.geo.cog import write_cog
 from parafovea.formats.geo.geotiff import RECORD
 from parafovea.formats.geo.raster import Raster, open_raster
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
-from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import resample_box
 from parafovea.quality.tiles.mosaic_blocks import MosaicBlocks

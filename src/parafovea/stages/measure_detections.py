@@ -14,8 +14,8 @@ import pandas as pd
 from parafovea.errors import SourceError, StoreError
 from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.missing_chunks import unchanged
 from parafovea.formats.source import Source
+from parafovea.formats.source_changes import unchanged
 from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import Box
 from parafovea.geometry.scan_space import ScanSpace

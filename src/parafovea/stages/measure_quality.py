@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import StoreError
-from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import AXES
 from parafovea.quality import metrics
 from parafovea.quality.metrics import Value

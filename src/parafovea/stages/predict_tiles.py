@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.tiles import TileFile, TileOptions, list_tiles
+from parafovea.formats.metadata import TileOptions, parse_metadata
 from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_ledger
 from parafovea.formats.tiles.results import Maker, write_result
+from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 from parafovea.inference.engines import choose_engine
 from parafovea.inference.memory import Execution, run_within_memory
 from parafovea.inference.prefetch import Behind, Buckets, read_ahead

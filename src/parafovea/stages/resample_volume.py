@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.formats import Source, open_source
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.missing_chunks import unchanged
+from parafovea.formats.opening import open_source
+from parafovea.formats.source import Source
+from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, Vector
 from parafovea.geometry.resample import resample_box
 from parafovea.preprocess.body_masks import BodyMasks, label_images, volume_body

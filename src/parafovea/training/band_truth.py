@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
-from parafovea.formats import Source
+from parafovea.formats.source import Source
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import resample_box
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.formats import Source, open_source
 from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.opening import open_source
+from parafovea.formats.source import Source
 from parafovea.geometry.grid import Box, shape3
 from parafovea.geometry.resample import read_reflected
 from parafovea.inference.array_inputs import ArrayOnGrid

@@ -10,7 +10,7 @@ import pytest
 from tile_files import field, write_npz
 
 from parafovea.errors import TileError
-from parafovea.formats.tiles import array_header, read_array
+from parafovea.formats.tiles.npz import array_header, read_array
 
 
 def test_the_header_alone_says_shape_and_type(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from tile_files import field, write_npz, write_tif
 
 from parafovea.errors import MissingSourceError, SourceError, TileError
-from parafovea.formats.tiles import list_tiles
+from parafovea.formats.tiles.tile_folder import list_tiles
 
 
 def test_tiles_of_both_formats_are_listed_by_name_with_their_sidecars(tmp_path):

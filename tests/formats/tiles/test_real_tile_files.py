@@ -9,7 +9,9 @@ import rasterio
 
 from parafovea.errors import TileError
 from parafovea.formats.geo.raster import open_raster
-from parafovea.formats.tiles import TileFile, TileOptions, list_tiles, read_tile, tile_size
+from parafovea.formats.metadata import TileOptions
+from parafovea.formats.tiles.reading import read_tile, tile_size
+from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 
 ROOT = Path(os.environ.get("PARAFOVEA_REAL_DATA", ".")) / "s2"
 pytestmark = [

@@ -104,10 +104,13 @@ def test_a_position_is_the_upper_left_corner(tmp_path):
     [
         ([1, 2], "has no keys"),
         ({"x": 1, "y": 2, "pixel_size": 10}, "no crs"),
-        ({"crs": 32633, "x": 1, "y": 2, "pixel_size": 10}, "no crs, or none that is a text"),
-        ({"crs": "EPSG:32633", "x": 1, "pixel_size": 10}, "no number y"),
-        ({"crs": "EPSG:32633", "x": "1", "y": 2, "pixel_size": 10}, "no number x"),
-        ({"crs": "EPSG:32633", "x": 10**400, "y": 2, "pixel_size": 10}, "no number x"),
+        ({"crs": 32633, "x": 1, "y": 2, "pixel_size": 10}, "crs 32633 is not a text"),
+        ({"crs": "EPSG:32633", "x": 1, "pixel_size": 10}, "has no y"),
+        ({"crs": "EPSG:32633", "x": "1", "y": 2, "pixel_size": 10}, "x '1' is not a valid number"),
+        (
+            {"crs": "EPSG:32633", "x": 10**400, "y": 2, "pixel_size": 10},
+            "x 1000.* is not a valid number",
+        ),
         ({"crs": "EPSG:32633", "x": 1, "y": 2, "pixel_size": 0}, "not positive"),
     ],
 )

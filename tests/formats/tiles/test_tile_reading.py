@@ -16,9 +16,11 @@ from rasterio.transform import Affine
 from tile_files import field, write_npz, write_sidecar, write_tif
 
 from parafovea.errors import TileError
-from parafovea.formats.tiles import TileFile, TileOptions, read_tile, tile_digest, tile_size
+from parafovea.formats.metadata import TileOptions
+from parafovea.formats.tiles.npz import write_tile
+from parafovea.formats.tiles.reading import read_tile, tile_digest, tile_size
 from parafovea.formats.tiles.tile import Position
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.tiles.tile_folder import TileFile
 
 
 def test_a_tile_is_what_was_written(tmp_path):

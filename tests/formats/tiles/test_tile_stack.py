@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from parafovea.errors import SourceError, TileError
-from parafovea.formats import open_source
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.tiles.writing import write_tile
+from parafovea.formats.opening import open_source
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.geometry.grid import Box
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -88,7 +88,7 @@ def test_tiles_of_several_sizes_are_no_volume(folder: Path) -> None:
 
 def test_bands_of_a_volume_format_are_refused(tmp_path: Path) -> None:
     (tmp_path / "scan.nii.gz").write_bytes(b"")
-    with pytest.raises(SourceError, match="no GeoTIFF and no folder of tiles"):
+    with pytest.raises(SourceError, match="neither a GeoTIFF nor a folder of tiles"):
         open_source(str(tmp_path / "scan.nii.gz"), bands=BANDS)
 
 

@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
 from parafovea.errors import SourceError
+from parafovea.formats.registry import format_named
 
 OpenFile = Callable[[str], BinaryIO]
 
-#: Names that say DICOM by themselves.
-SUFFIXES = (".dcm", ".dicom", ".ima")
+#: How names end that say DICOM by themselves; other files of a series may have no ending.
+SUFFIXES = tuple(format_named("dicom").members)
 
 #: What an archive may unpack to: more files or bytes than any scan has would only waste time.
 MAX_FILES = 50_000
@@ -122,13 +123,25 @@ def folder_files(path: str) -> Iterator[str]:
                 yield str(file)
 
 
-def holds_dicom(path: str) -> bool:
-    """Tell whether a folder has a DICOM file, by name or by content, in it or below."""
-    return any(map(is_dicom, folder_files(path)))
+def slices(path: str) -> list[str]:
+    """Return the sorted paths of all files of a series, also those that are no slice."""
+    return sorted(folder_files(path))
 
 
-def is_dicom(file: str) -> bool:
-    """Tell whether a file is DICOM by its name, or by the word DICM after the preamble."""
+def holds(path: str) -> bool:
+    """Return whether a folder has a DICOM file, by name or by content, in it or below."""
+    return any(map(_is_dicom, folder_files(path)))
+
+
+def why_not(path: str) -> str | None:
+    """Return what is wrong with a file that is one slice of a series, None for any other."""
+    if not _is_dicom(path):
+        return None
+    return f"{path} is one DICOM file: give the folder of its series, {Path(path).parent}"
+
+
+def _is_dicom(file: str) -> bool:
+    """Return whether a file is DICOM by its name, or by the word DICM after the preamble."""
     if file.lower().endswith(SUFFIXES):
         return True
     try:
@@ -139,7 +152,7 @@ def is_dicom(file: str) -> bool:
 
 
 def _is_hidden(info: zipfile.ZipInfo) -> bool:
-    """Tell whether a member is a folder, or what some systems add to an archive."""
+    """Return whether a member is a folder, or what some systems add to an archive."""
     parts = PurePosixPath(info.filename).parts
     return info.is_dir() or any((p.startswith(".") and p != "..") or p == "__MACOSX" for p in parts)
 

@@ -16,25 +16,33 @@ from parafovea.formats.dicom.contents import Contents, FolderContents, OpenFile,
 from parafovea.formats.dicom.headers import SliceHeader
 from parafovea.formats.dicom.selection import read_headers
 from parafovea.formats.dicom.stacking import stack
-from parafovea.formats.metadata import SourceMetadata
-from parafovea.formats.placement import Stated, place
-from parafovea.formats.source import Array, Slices, Source, bounded, pick_channel, readable
+from parafovea.formats.location import Location
+from parafovea.formats.source import (
+    Array,
+    Request,
+    Slices,
+    Source,
+    bounded,
+    pick_channel,
+    readable,
+)
+from parafovea.formats.source_placement import Stated, place
 
 #: Bytes of decoded slices that are kept, since boxes side by side need the same ones.
 KEPT_BYTES = 64 * 2**20
 
 
-def open_dicom(path: str, *, metadata: SourceMetadata) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open a series of DICOM slices, one a file.
 
     Parameters
     ----------
-    path : str
+    location : Location
         A folder, searched with the folders in it, or a .zip of one. What is no image, such as
         RTSTRUCT, is left out.
-    metadata : SourceMetadata
-        From the user; `series` chooses among several. A spacing changes the grid, and the affine
-        only where the files do not state it.
+    request : Request
+        What the user says of it; `series` chooses among several. A spacing changes the grid, and
+        the affine only where the files do not state it.
 
     Returns
     -------
@@ -50,6 +58,7 @@ def open_dicom(path: str, *, metadata: SourceMetadata) -> Source:
         If slices are damaged, truncated, missing, doubled or different, if they cannot be decoded,
         or if there are several series and nobody says which.
     """
+    path, metadata = location.path, request.metadata
     zipped = path.lower().endswith(".zip")
     contents: Contents = ZipContents(path) if zipped else FolderContents(path)
     pick_channel(path, 1, metadata.channel)

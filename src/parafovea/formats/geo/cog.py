@@ -19,10 +19,8 @@ from rasterio.errors import RasterioIOError
 from rasterio.transform import Affine
 from rasterio.windows import Window
 
+from parafovea.formats.reflectance import DN_SCALE
 from parafovea.storage.store import beside, discard, replacing
-
-#: Reflectance of one digital number in files of uint16, as in Sentinel-2 products.
-DN_SCALE = 1e-4
 
 #: Rows and columns of a block of the finished file.
 BLOCK = 512

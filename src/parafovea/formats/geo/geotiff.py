@@ -20,12 +20,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from parafovea.errors import SourceError
+from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
-from parafovea.formats.tiles.options import TileOptions
-
-#: Pixels whose sides differ by less than this share of them count as square.
-SQUARE = 0.01
 
 #: Tag of a refined mosaic: JSON that says what made it.
 RECORD = "PARAFOVEA"

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parafovea.formats.geo.geotiff import mosaic_record
 from parafovea.formats.geo.raster import Raster, open_raster
-from parafovea.formats.source import Slices, Source, bounded
-from parafovea.formats.tiles.options import TileOptions
+from parafovea.formats.location import Location
+from parafovea.formats.source import Request, Slices, Source, bounded
 from parafovea.formats.tiles.tile import DEFAULT_BIOME, DEFAULT_MONTH
-from parafovea.geometry.grid import METRES, Grid, Vector
+from parafovea.geometry.grid import METRES, Grid
+
+__all__ = ["REACH", "mosaic_record", "open_raster", "open_volume"]
 
 #: Pixels around the measured ones over which their values are repeated.
 REACH = 64
 
 
-def open_mosaic(
-    path: str,
-    *,
-    bands: Sequence[str],
-    options: TileOptions,
-    spacing: Vector,
-    unit: str,
-    month: int | None = None,
-    biome: int | None = None,
-) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open a GeoTIFF as a volume (band, 1, y, x), without reading its pixels.
 
     Parameters
     ----------
-    path : str
-        Of the file; it may be larger than memory.
-    bands : sequence of str
-        Bands to read.
-    options : TileOptions
-        What the user says of the numbers in the file.
-    spacing : tuple of float
-        Voxel size along z, y, x where the file has no place; along z it has no meaning.
-    unit : str
-        Of `spacing`.
-    month, biome : int, optional
-        What is known of the mosaic; June and biome 0 by default.
+    location : Location
+        The file; it may be larger than memory.
+    request : Request
+        The bands to read, and what the user says of the numbers in the file. Its `pixels` are the
+        voxel size of a file without coordinates; along z it has no meaning.
 
     Returns
     -------
@@ -56,7 +42,9 @@ def open_mosaic(
     SourceError
         If the file cannot be read, or lacks a band.
     """
-    raster = open_raster(path, bands=bands, options=options)
+    path, bands, metadata = location.path, request.bands, request.metadata
+    spacing, unit = request.pixels
+    raster = open_raster(path, bands=bands, options=metadata.tiles)
     _, height, width = raster.shape
     y, x = spacing[1:]
     if raster.pixel_size_m is not None:
@@ -65,10 +53,10 @@ def open_mosaic(
         path=path,
         array=_Plane(raster),
         grid=Grid((1, height, width), (spacing[0], y, x), unit=unit),
-        bands=tuple(bands),
+        bands=bands,
         conditions={
-            "month": (DEFAULT_MONTH if month is None else month,),
-            "biome": (DEFAULT_BIOME if biome is None else biome,),
+            "month": (DEFAULT_MONTH if metadata.month is None else metadata.month,),
+            "biome": (DEFAULT_BIOME if metadata.biome is None else metadata.biome,),
         },
     )
 

@@ -24,8 +24,8 @@ from parafovea.formats.geo.geotiff import (
     pixel_sides,
     read_window,
 )
+from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import to_reflectance
-from parafovea.formats.tiles.options import TileOptions
 
 #: WGS 84: semi-major axis in metres, and first eccentricity squared.
 _AXIS, _ECCENTRICITY2 = 6378137.0, 0.0066943799901413165
@@ -140,7 +140,7 @@ class Raster:
 
 
 class _Handle:
-    """An open file that threads share, and that a copy in another process opens anew."""
+    """An open file that threads share, and that a copy in another process opens again."""
 
     def __init__(self, path: str, cache: int) -> None:
         self._path = path

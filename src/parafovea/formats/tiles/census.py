@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from parafovea.formats.location import TIFF_SUFFIXES
-from parafovea.formats.tiles.folders import NPZ_SUFFIX, SIDECAR_SUFFIX, files_named
-from parafovea.formats.tiles.npz import read_npy_header
-from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS
+from parafovea.formats.location import files_named
+from parafovea.formats.registry import NPZ_SUFFIX, TILE_SUFFIXES
+from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, read_npy_header
+from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX
 
 #: Arrays that a tile is looked for under, before any other of at least two axes.
 KEYS = (*INPUT_KEYS, CLASSES)
@@ -70,7 +70,7 @@ def tile_census(folder: str | Path) -> TileCensus:
     OSError
         If the folder is not there, or cannot be listed.
     """
-    suffixes = (NPZ_SUFFIX, SIDECAR_SUFFIX, *TIFF_SUFFIXES)
+    suffixes = (SIDECAR_SUFFIX, *TILE_SUFFIXES)
     files = sorted((name, str(Path(folder) / name)) for name in files_named(folder, suffixes))
     sizes: Counter[tuple[int, int]] = Counter()
     unread = 0

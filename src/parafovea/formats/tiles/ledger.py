@@ -65,7 +65,7 @@ def finished_row(tile: Tile, folder: Path, *, fingerprint: str) -> Row:
 
 
 def quarantined_row(name: str, path: Path, reason: str) -> Row:
-    """Return the row of a tile that is no good: its name, its file, and why."""
+    """Return the row of an invalid tile: its name, its file, and the reason."""
     return {
         "name": name,
         "status": "quarantined",

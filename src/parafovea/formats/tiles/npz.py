@@ -1,12 +1,17 @@
-"""Arrays in NPZ files: looked at before they are read, and nothing unpickled."""
+"""NPZ files of tiles, `NAME.npz` with arrays: nothing unpickled; written as the same bytes again.
+
+An array is looked at before it is read: its header states shape and type.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import math
 import tokenize
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,7 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
-from parafovea.formats.tiles.damage import readable_tile
+from parafovea.formats.bands import choose_bands
+from parafovea.formats.metadata import TileOptions
+from parafovea.formats.reflectance import measured
+from parafovea.formats.registry import NPZ_SUFFIX
+from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
+from parafovea.formats.tiles.tile_folder import TileFile
+
+#: Arrays that are taken for the input of a model, the first that is there: a first stage's optical
+#: tiles, refined ones, radar.
+INPUT_KEYS = ("opt_v1", "opt_v2", "sar")
+
+#: Arrays that are taken for what bands should become.
+TRUTH_KEYS = ("opt_v2", "opt_v1")
+
+#: The array of class indices.
+CLASSES = "classes"
 
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -149,3 +169,177 @@ def _listed(keys: list[str]) -> str:
         return "nothing at all"
     shown = ", ".join(repr(key)[1:-1] for key in keys[:8])
     return shown if len(keys) <= 8 else f"{shown} and {len(keys) - 8} more"
+
+
+def chosen_key(file: TileFile, keys: Sequence[str], options: TileOptions) -> str:
+    """Return the array of a tile to read: the user's, else the first of `keys` that is there.
+
+    Parameters
+    ----------
+    file : TileFile
+        NPZ or GeoTIFF; the latter has no keys.
+    keys : sequence of str
+        At least one; the first where none is there, so that reading says what is.
+    options : TileOptions
+        What the user says.
+
+    Raises
+    ------
+    TileError
+        If the file is no NPZ archive.
+    """
+    if options.key is not None:
+        return options.key
+    if file.path.suffix.lower() != NPZ_SUFFIX:
+        return keys[0]
+    with readable_tile(file.path, zipfile.BadZipFile), zipfile.ZipFile(file.path) as archive:
+        there = set(archive.namelist())
+    return next((key for key in keys if f"{key}.npy" in there), keys[0])
+
+
+def read(file: TileFile, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
+    """Return the numbers of a tile, as they are stored.
+
+    Parameters
+    ----------
+    file : TileFile
+        NPZ; its bands are in the order of `bands` where `options.bands` does not say otherwise.
+    bands : sequence of str
+        Bands to read, in this order.
+    key : str
+        Name of the array, (band, y, x).
+    options : TileOptions
+        What the user says of the numbers.
+
+    Raises
+    ------
+    TileError
+        If the array is not as it should be.
+    """
+    path = file.path
+    shape, _ = array_header(path, key)
+    given = tuple(bands) if options.bands is None else options.bands
+    _check_axes(path, key, shape, given)
+    check_tile_size(path, shape[1:])
+    chosen = choose_bands(
+        str(path),
+        count=shape[0],
+        wanted=bands,
+        given=given,
+        descriptions=(),
+        refused=TileError,
+    )
+    stored = read_array(path, key)[list(chosen)]
+    if stored.dtype.kind == "b":
+        raise TileError(f"{path}: the array {key} holds true and false: write reflectance")
+    count = len(chosen)
+    return StoredTile(
+        stored,
+        measured(stored, options.nodata),
+        scale=None if options.scale is None else (options.scale,) * count,
+        offset=None if options.offset is None else (options.offset,) * count,
+    )
+
+
+def size(file: TileFile, key: str) -> tuple[int, int]:
+    """Return the height and the width that the header of an array (band, y, x) or (y, x) states."""
+    shape, _ = array_header(file.path, key)
+    if len(shape) not in (2, 3):
+        raise TileError(_wrong_axes(file.path, key, shape))
+    return shape[-2], shape[-1]
+
+
+def place(file: TileFile) -> tuple[Position, int, int] | None:
+    """Return None: an NPZ file does not state where it lies, only its sidecar does."""
+    return None
+
+
+def _check_axes(path: Path, key: str, shape: tuple[int, ...], bands: Sequence[str]) -> None:
+    count = len(bands)
+    if len(shape) != 3:
+        raise TileError(_wrong_axes(path, key, shape))
+    if shape[0] == count:
+        return
+    if shape[-1] == count:
+        raise TileError(
+            f"{path}: the array {key} has the shape {shape}, its bands last: store it as "
+            f"{(count, *shape[:-1])}, with numpy.moveaxis(array, -1, 0)"
+        )
+    raise TileError(
+        f"{path}: the array {key} has {shape[0]} bands and not {count} ({', '.join(bands)}): "
+        "write it again with these, or name the bands it has with bands= in the metadata column "
+        "of the sample sheet"
+    )
+
+
+def _wrong_axes(path: Path, key: str, shape: tuple[int, ...]) -> str:
+    return (
+        f"{path}: the array {key} has the shape {shape}, {len(shape)} axes instead of (band, y, "
+        "x): store one tile a file"
+    )
+
+
+#: The earliest time that a zip archive can state: the same arrays give the same bytes.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_tile(
+    folder: Path,
+    name: str,
+    arrays: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    compressed: bool = False,
+) -> Path:
+    """Write a tile, each of its two files whole or not at all, the arrays last.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is missing.
+    name : str
+        Of the tile, a plain file name without an ending.
+    arrays : mapping of str to ndarray
+        Content of `NAME.npz`, by key; the same arrays give the same bytes.
+    metadata : mapping, optional
+        Content of `NAME.json`; without it there is no such file.
+    compressed : bool
+        Deflate the arrays: smaller, and several times slower.
+
+    Returns
+    -------
+    Path
+        Of the NPZ file: it is there only once the tile is complete.
+    """
+    return place_tile(folder, name, npz_bytes(arrays, compressed=compressed), metadata)
+
+
+def place_tile(folder: Path, name: str, content: bytes, metadata: Mapping[str, Any] | None) -> Path:
+    """Write a tile whose archive is made already; as `write_tile`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if metadata is not None:
+        text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        _place(folder / f"{name}.json", text.encode())
+    target = folder / f"{name}.npz"
+    _place(target, content)
+    return target
+
+
+def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -> bytes:
+    """Return arrays as an NPZ archive; the same arrays give the same bytes."""
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for key, values in arrays.items():
+            entry = zipfile.ZipInfo(f"{key}.npy", EPOCH)
+            entry.compress_type = method
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(values), allow_pickle=False)
+            archive.writestr(entry, content.getvalue())
+    return buffer.getvalue()
+
+
+def _place(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,4 +1,7 @@
-"""A tile from its files: whole and as it should be, or one `TileError` that says why not."""
+"""A tile from its files: whole and as it should be, or one `TileError` that says why not.
+
+The values are read by the module of the file's format; what holds for any format is checked here.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,18 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
-from parafovea.formats.bands import OPTICAL, choose_bands
-from parafovea.formats.reflectance import fill, measured, to_reflectance
-from parafovea.formats.tiles.damage import readable_tile
-from parafovea.formats.tiles.folders import NPZ_SUFFIX
-from parafovea.formats.tiles.listing import TileFile
-from parafovea.formats.tiles.npz import array_header, read_array
-from parafovea.formats.tiles.options import TileOptions
+from parafovea.formats.bands import OPTICAL
+from parafovea.formats.metadata import TileOptions
+from parafovea.formats.reflectance import fill, to_reflectance
+from parafovea.formats.registry import member_reader
 from parafovea.formats.tiles.sidecar import read_sidecar
-from parafovea.formats.tiles.tile import Position, Tile
-
-#: Pixels along a side of a tile.
-SMALLEST, LARGEST = 16, 8192
+from parafovea.formats.tiles.tile import Position, StoredTile, Tile, readable_tile
+from parafovea.formats.tiles.tile_folder import TileFile
 
 #: Keys of a sidecar that say when and how an earlier stage made the tile.
 VOLATILE = {"timestamp", "processing"}
@@ -51,15 +48,8 @@ def tile_size(file: TileFile, key: str = "opt_v1") -> tuple[int, int]:
     TileError
         If the header cannot be read, or states an array of other axes.
     """
-    if _is_npz(file):
-        shape, _ = array_header(file.path, key)
-        if len(shape) not in (2, 3):
-            raise TileError(_wrong_axes(file.path, key, shape))
-        return shape[-2], shape[-1]
-    from parafovea.formats.geo.geotiff import opened
-
-    with readable_tile(file.path), opened(str(file.path)) as dataset:
-        return int(dataset.height), int(dataset.width)
+    size: tuple[int, int] = member_reader("tiles", file.path).size(file, key)
+    return size
 
 
 def read_tile(
@@ -96,19 +86,18 @@ def read_tile(
     digest = tile_digest(file)
     sidecar = read_sidecar(file.sidecar)
     with readable_tile(file.path):
-        if _is_npz(file):
-            values, valid, clipped = _read_npz(file.path, bands, options.key or key, options)
-            position = None
-        else:
-            values, valid, clipped, position = _read_geotiff(file.path, bands, options)
+        stored: StoredTile = member_reader("tiles", file.path).read(
+            file, bands=bands, key=options.key or key, options=options
+        )
+        values, clipped = _reflectance(file.path, stored)
     return Tile(
         name=file.name,
         values=values,
-        valid=valid,
+        valid=stored.valid,
         month=sidecar.month,
         biome=sidecar.biome,
         assumed=sidecar.assumed,
-        position=sidecar.position or position,
+        position=sidecar.position or stored.position,
         metadata=sidecar.metadata,
         path=file.path,
         sha256=digest,
@@ -174,147 +163,27 @@ def tile_place(file: TileFile, key: str = "opt_v1") -> tuple[Position, int, int,
     sidecar = read_sidecar(file.sidecar)
     if sidecar.position is not None:
         return sidecar.position, *tile_size(file, key), sidecar.month
-    if _is_npz(file):
-        return None
-    from parafovea.formats.geo.geotiff import crs_name, opened, pixel_sides
-
-    with readable_tile(file.path), opened(str(file.path)) as dataset:
-        if dataset.crs is None:
-            return None
-        side = float(np.prod(pixel_sides(dataset))) ** 0.5
-        corner = float(dataset.transform.c), float(dataset.transform.f)
-        position = Position(crs_name(dataset.crs), *corner, side)
-        return position, int(dataset.height), int(dataset.width), sidecar.month
+    found: tuple[Position, int, int] | None = member_reader("tiles", file.path).place(file)
+    return None if found is None else (*found, sidecar.month)
 
 
-def _is_npz(file: TileFile) -> bool:
-    return file.path.suffix.lower() == NPZ_SUFFIX
-
-
-Read = tuple[NDArray[np.float32], NDArray[np.bool_] | None, int]
-
-
-def _read_npz(path: Path, bands: Sequence[str], key: str, options: TileOptions) -> Read:
-    shape, _ = array_header(path, key)
-    given = tuple(bands) if options.bands is None else options.bands
-    _check_axes(path, key, shape, given)
-    _check_size(path, shape[1:])
-    chosen = choose_bands(
-        str(path),
-        count=shape[0],
-        wanted=bands,
-        given=given,
-        descriptions=(),
-        refused=TileError,
-    )
-    stored = read_array(path, key)[list(chosen)]
-    if stored.dtype.kind == "b":
-        raise TileError(f"{path}: the array {key} holds true and false: write reflectance")
-    count = len(chosen)
-    return _finished(
-        path,
-        stored,
-        measured(stored, options.nodata),
-        scale=None if options.scale is None else (options.scale,) * count,
-        offset=None if options.offset is None else (options.offset,) * count,
-    )
-
-
-def _read_geotiff(
-    path: Path, bands: Sequence[str], options: TileOptions
-) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, int, Position | None]:
-    from parafovea.formats.geo.geotiff import crs_name, numbers, opened, pixel_sides, read_window
-
-    with opened(str(path)) as dataset:
-        _check_size(path, (dataset.height, dataset.width))
-        chosen = choose_bands(
-            str(path),
-            count=dataset.count,
-            wanted=bands,
-            given=options.bands,
-            descriptions=dataset.descriptions,
-            refused=TileError,
-        )
-        position = None
-        if dataset.crs is not None:
-            height, width = pixel_sides(dataset)
-            _check_square(path, height, width)
-            position = Position(
-                crs=crs_name(dataset.crs),
-                x=float(dataset.transform.c),
-                y=float(dataset.transform.f),
-                pixel_size=(height * width) ** 0.5,
-            )
-        meant = numbers(dataset, options)
-        stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata)
-    scale, offset = (
-        None if all_bands is None else tuple(all_bands[band] for band in chosen)
-        for all_bands in (meant.scale, meant.offset)
-    )
-    return *_finished(path, stored, valid, scale=scale, offset=offset), position
-
-
-def _finished(
-    path: Path,
-    stored: NDArray[Any],
-    valid: NDArray[np.bool_] | None,
-    *,
-    scale: Sequence[float] | None,
-    offset: Sequence[float] | None,
-) -> Read:
-    if valid is not None and not valid.any():
+def _reflectance(path: Path, stored: StoredTile) -> tuple[NDArray[np.float32], int]:
+    """Return reflectances (band, y, x), gaps filled, and how many were clipped."""
+    if stored.valid is not None and not stored.valid.any():
         raise TileError(f"{path} has no valid pixel, all are nodata: remove it from the folder")
-    if not stored.any():
+    if not stored.numbers.any():
         raise TileError(f"{path} is 0 in all pixels and bands, which is no measurement: remove it")
     values, clipped = to_reflectance(
-        stored, valid, str(path), scale=scale, offset=offset, refused=TileError
+        stored.numbers,
+        stored.valid,
+        str(path),
+        scale=stored.scale,
+        offset=stored.offset,
+        refused=TileError,
     )
     if not values.any():
         raise TileError(
             f"{path} has no reflectance above 0: correct scale=, offset= or baseline= in the "
             "metadata column of the sample sheet"
         )
-    return fill(values, valid), valid, clipped
-
-
-def _check_axes(path: Path, key: str, shape: tuple[int, ...], bands: Sequence[str]) -> None:
-    count = len(bands)
-    if len(shape) != 3:
-        raise TileError(_wrong_axes(path, key, shape))
-    if shape[0] == count:
-        return
-    if shape[-1] == count:
-        raise TileError(
-            f"{path}: the array {key} has the shape {shape}, its bands last: store it as "
-            f"{(count, *shape[:-1])}, with numpy.moveaxis(array, -1, 0)"
-        )
-    raise TileError(
-        f"{path}: the array {key} has {shape[0]} bands and not {count} ({', '.join(bands)}): "
-        "write it again with these, or name the bands it has with bands= in the metadata column "
-        "of the sample sheet"
-    )
-
-
-def _wrong_axes(path: Path, key: str, shape: tuple[int, ...]) -> str:
-    return (
-        f"{path}: the array {key} has the shape {shape}, {len(shape)} axes instead of (band, y, "
-        "x): store one tile a file"
-    )
-
-
-def _check_size(path: Path, size: tuple[int, ...]) -> None:
-    if min(size) < SMALLEST or max(size) > LARGEST:
-        raise TileError(
-            f"{path} has {size[0]} x {size[1]} pixels (y, x), and a tile has {SMALLEST} to "
-            f"{LARGEST} along each side: cut it otherwise, or give a larger image as a mosaic"
-        )
-
-
-def _check_square(path: Path, height: float, width: float) -> None:
-    from parafovea.formats.geo.geotiff import SQUARE
-
-    if abs(height - width) > SQUARE * max(height, width):
-        raise TileError(
-            f"{path} has pixels of {height:g} x {width:g} (y, x), which are not square: warp it "
-            "to square pixels first, for example with gdalwarp -tr"
-        )
+    return fill(values, stored.valid), clipped

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea import __version__
+from parafovea.formats.tiles.npz import npz_bytes, place_tile
 from parafovea.formats.tiles.tile import Tile
-from parafovea.formats.tiles.writing import npz_bytes, place_tile
+from parafovea.storage.provenance import current_time, stated_time
 
 #: What the metadata of a result call the stage that made it, by the kind of its task.
 STAGES = {"refinement": "stage2_refined", "segmentation": "segmented"}
@@ -62,7 +61,7 @@ class Maker:
 
 
 def is_finished(folder: Path, name: str, fingerprint: str) -> bool:
-    """Tell whether the result of a tile is there, whole, and made by the same from the same.
+    """Return whether the result of a tile is there, whole, and made by the same from the same.
 
     Parameters
     ----------
@@ -126,7 +125,7 @@ def write_result(
         "month": tile.month,
         "biome_code": tile.biome,
         "stage": STAGES[maker.kind],
-        "timestamp": timestamp(),
+        "timestamp": (current_time() or stated_time()).removesuffix("Z"),
         "processing": {
             "input_file": str(tile.path),
             "checkpoint": maker.model,
@@ -160,10 +159,3 @@ def _arrays(tile: Tile, values: NDArray[np.float32], kind: str) -> dict[str, NDA
     if tile.valid is not None:
         arrays["valid"] = tile.valid
     return arrays
-
-
-def timestamp() -> str:
-    """Return the time in UTC, or that of SOURCE_DATE_EPOCH where it is set."""
-    stated = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.now(UTC) if stated is None else datetime.fromtimestamp(int(stated), UTC)
-    return now.replace(microsecond=0, tzinfo=None).isoformat()

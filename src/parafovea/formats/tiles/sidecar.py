@@ -1,4 +1,4 @@
-"""The JSON file beside a tile: its month, its biome, its place, and what else it says."""
+"""The JSON file beside a tile: its month, its biome, its position, and what else it states."""
 
 from __future__ import annotations
 
@@ -8,16 +8,28 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parafovea.errors import TileError
-from parafovea.formats.tiles.damage import readable_tile
-from parafovea.formats.tiles.tile import DEFAULT_BIOME, DEFAULT_MONTH, LAST_BIOME, Position
+from parafovea.formats.tiles.tile import (
+    DEFAULT_BIOME,
+    DEFAULT_MONTH,
+    LAST_BIOME,
+    Position,
+    readable_tile,
+)
 
 #: Bytes of the largest sidecar that is read.
 LARGEST = 2**24
 
 _MONTHS = tuple(name.lower() for name in calendar.month_name)
+
+#: What a message about a position offers.
+_FIX = (
+    'write, for example, {"crs": "EPSG:32633", "x": 500000.0, "y": 5000000.0, "pixel_size": 10.0}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +43,7 @@ class Sidecar:
     biome : int
         0 to 15.
     assumed : tuple of str
-        Which of "month" and "biome" nobody says.
+        Which of "month" and "biome" the file does not state.
     position : Position or None
         Where the tile lies.
     metadata : mapping
@@ -45,8 +57,78 @@ class Sidecar:
     metadata: Mapping[str, Any]
 
 
+def _month(value: object) -> int:
+    number = _whole(value)
+    if number is None and isinstance(value, str):
+        name = value.strip().lower()
+        named = [n for n, full in enumerate(_MONTHS) if len(name) >= 3 and full.startswith(name)]
+        number = named[0] if named else None
+    if number is None or not 1 <= number <= 12:
+        raise ValueError(
+            f'month {_shown(value)} is not a month: write 1 to 12, or a name such as "jun"'
+        )
+    return number
+
+
+def _biome(value: object) -> int:
+    number = _whole(value)
+    if number is None or not 0 <= number <= LAST_BIOME:
+        raise ValueError(
+            f"biome_code {_shown(value)} is not a biome: write a whole number from 0 to "
+            f"{LAST_BIOME}, 0 where it is not known"
+        )
+    return number
+
+
+def _keys(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"position {_shown(value)} has no keys: {_FIX}")
+    return value
+
+
+def _whole(value: object) -> int | None:
+    """Return a whole number that JSON holds as a number or as digits."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    text = value.strip() if isinstance(value, str) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else None
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:60]
+
+
+#: A coordinate: larger ones are no place on the ground.
+_Coordinate = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+
+class _PositionWords(BaseModel):
+    """Where a tile lies; other programs write more keys beside these."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, str_strip_whitespace=True)
+
+    crs: Annotated[str, Field(min_length=1)]
+    x: _Coordinate
+    y: _Coordinate
+    pixel_size: Annotated[float, Field(gt=0, le=1e12)]
+
+
+class _SidecarWords(BaseModel):
+    """What is read of a sidecar; other programs write more keys, which results keep."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    month: Annotated[int, BeforeValidator(_month)] | None = None
+    biome_code: Annotated[int, BeforeValidator(_biome)] | None = None
+    position: Annotated[_PositionWords, BeforeValidator(_keys)] | None = None
+
+
 def read_sidecar(path: Path | None) -> Sidecar:
-    """Return what a sidecar says; June and biome 0 where it does not say them.
+    """Return what a sidecar states; June and biome 0 where it does not.
 
     Parameters
     ----------
@@ -56,18 +138,36 @@ def read_sidecar(path: Path | None) -> Sidecar:
     Raises
     ------
     TileError
-        If the file is damaged, is no JSON object, or says what cannot be.
+        If the file is damaged, is no JSON object, or states an invalid value.
     """
     values = {} if path is None else _values(path)
-    month, biome = values.get("month"), values.get("biome_code")
-    assumed = tuple(name for name, v in (("month", month), ("biome", biome)) if v is None)
+    try:
+        said = _SidecarWords.model_validate(values)
+    except ValidationError as error:
+        raise TileError(f"{path}: {_first_problem(error)}") from error
+    stated = {"month": said.month, "biome": said.biome_code}
     return Sidecar(
-        month=DEFAULT_MONTH if month is None else _month(month, path),
-        biome=DEFAULT_BIOME if biome is None else _biome(biome, path),
-        assumed=assumed,
-        position=_position(values.get("position"), path),
+        month=DEFAULT_MONTH if said.month is None else said.month,
+        biome=DEFAULT_BIOME if said.biome_code is None else said.biome_code,
+        assumed=tuple(name for name, value in stated.items() if value is None),
+        position=None if said.position is None else Position(**said.position.model_dump()),
         metadata={k: v for k, v in values.items() if k not in ("month", "biome_code")},
     )
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Return the first problem with its fix."""
+    problem = error.errors(include_url=False)[0]
+    reason = problem.get("ctx", {}).get("error")
+    if reason is not None:
+        return str(reason)
+    key, value = problem["loc"][-1], _shown(problem["input"])
+    if problem["type"] == "missing":
+        return f"position has no {key}: {_FIX}"
+    if problem["type"] == "greater_than":
+        return f"position: {key} {value} is not positive: {_FIX}"
+    what = "a text such as EPSG:32633" if key == "crs" else "a valid number"
+    return f"position: {key} {value} is not {what}: {_FIX}"
 
 
 def _values(path: Path) -> dict[str, Any]:
@@ -93,65 +193,3 @@ def _values(path: Path) -> dict[str, Any]:
             'example, {"month": 6, "biome_code": 0}'
         )
     return values
-
-
-def _month(value: object, path: Path | None) -> int:
-    number = _whole(value)
-    if number is None and isinstance(value, str):
-        name = value.strip().lower()
-        named = [n for n, full in enumerate(_MONTHS) if len(name) >= 3 and full.startswith(name)]
-        number = named[0] if named else None
-    if number is None or not 1 <= number <= 12:
-        raise TileError(
-            f'{path}: month {_shown(value)} is not a month: write 1 to 12, or a name such as "jun"'
-        )
-    return number
-
-
-def _biome(value: object, path: Path | None) -> int:
-    number = _whole(value)
-    if number is None or not 0 <= number <= LAST_BIOME:
-        raise TileError(
-            f"{path}: biome_code {_shown(value)} is not a biome: write a whole number from 0 to "
-            f"{LAST_BIOME}, 0 where it is not known"
-        )
-    return number
-
-
-def _whole(value: object) -> int | None:
-    """Return a whole number that JSON holds as a number or as digits."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    text = value.strip() if isinstance(value, str) else ""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else None
-
-
-def _position(value: object, path: Path | None) -> Position | None:
-    if value is None:
-        return None
-    fix = (
-        'write, for example, {"crs": "EPSG:32633", "x": 500000.0, "y": 5000000.0, '
-        '"pixel_size": 10.0}'
-    )
-    if not isinstance(value, Mapping):
-        raise TileError(f"{path}: position {_shown(value)} has no keys: {fix}")
-    crs = value.get("crs")
-    if not isinstance(crs, str) or not crs.strip():
-        raise TileError(f"{path}: position has no crs, or none that is a text: {fix}")
-    numbers = {}
-    for key in ("x", "y", "pixel_size"):
-        number = value.get(key)
-        if isinstance(number, bool) or not isinstance(number, int | float) or abs(number) > 1e12:
-            raise TileError(f"{path}: position has no number {key} that can be: {fix}")
-        numbers[key] = float(number)
-    if numbers["pixel_size"] <= 0:
-        raise TileError(f"{path}: pixel_size {numbers['pixel_size']:g} is not positive: {fix}")
-    return Position(crs=crs.strip(), **numbers)
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:60]

@@ -11,44 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, TileError
-from parafovea.formats.source import Slices, Source, bounded
-from parafovea.formats.tiles.array_keys import chosen_key
-from parafovea.formats.tiles.listing import TileFile, list_tiles
-from parafovea.formats.tiles.npz import array_header, read_array
-from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS, TRUTH_KEYS, TileOptions
+from parafovea.formats.location import Location
+from parafovea.formats.metadata import TileOptions
+from parafovea.formats.source import Request, Slices, Source, bounded
+from parafovea.formats.tiles.npz import (
+    CLASSES,
+    INPUT_KEYS,
+    TRUTH_KEYS,
+    array_header,
+    chosen_key,
+    read_array,
+)
 from parafovea.formats.tiles.reading import read_tile, tile_place, tile_size
 from parafovea.formats.tiles.sidecar import read_sidecar
-from parafovea.geometry.grid import Grid, Vector
+from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
+from parafovea.geometry.grid import Grid
 
 #: Tiles that are kept in memory: training comes back to them at random.
 KEPT = 256
 
 
-def open_tile_stack(
-    path: str,
-    *,
-    bands: Sequence[str] = (),
-    options: TileOptions,
-    spacing: Vector,
-    unit: str,
-    truth: bool = False,
-) -> Source:
+def open_volume(location: Location, request: Request) -> Source:
     """Open a folder of tiles as a volume whose planes are the tiles, in the order of their names.
 
     Parameters
     ----------
-    path : str
+    location : Location
         Folder of tiles, all of one size.
-    bands : sequence of str
-        Bands to read; without bands, the tiles' class indices.
-    options : TileOptions
-        What the user says of the numbers in the files.
-    spacing : tuple of float
-        Voxel size along z, y, x, where tiles do not say their pixels; along z it has no meaning.
-    unit : str
-        Of `spacing`.
-    truth : bool
-        Take refined bands before those of a first stage.
+    request : Request
+        The bands to read; without bands, the tiles' class indices. Its `pixels` are the voxel size
+        of tiles that do not state theirs; along z it has no meaning. `truth` takes refined bands
+        before those of a first stage.
 
     Returns
     -------
@@ -62,8 +55,10 @@ def open_tile_stack(
     TileError
         If a header cannot be read.
     """
+    path, bands, options = location.path, request.bands, request.metadata.tiles
+    spacing, unit = request.pixels
     files = list_tiles(Path(path))
-    keys = TRUTH_KEYS if truth else INPUT_KEYS
+    keys = TRUTH_KEYS if request.truth else INPUT_KEYS
     chosen = [chosen_key(file, keys if bands else (CLASSES,), options) for file in files]
     sizes = {tile_size(file, key) for file, key in zip(files, chosen, strict=True)}
     if len(sizes) > 1:
@@ -77,7 +72,7 @@ def open_tile_stack(
     side = None if place is None else place[0].pixel_size
     y, x = spacing[1:] if side is None else (side, side)
     conditions = None
-    if bands and not truth:
+    if bands and not request.truth:
         known = [read_sidecar(file.sidecar) for file in files]
         conditions = {
             "month": tuple(each.month for each in known),

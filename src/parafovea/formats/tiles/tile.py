@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parafovea.errors import SourceError, TileError
+from parafovea.formats.source import readable
+
 #: Month and biome of a tile that does not say them: June, and the code for an unknown biome.
 DEFAULT_MONTH = 6
 DEFAULT_BIOME = 0
+
+#: Pixels along a side of a tile.
+SMALLEST, LARGEST = 16, 8192
 
 #: Biome codes run from 0 to this one.
 LAST_BIOME = 15
@@ -65,7 +72,7 @@ class Tile:
     path : Path
         Of the file with the values.
     sha256 : str
-        Of the content of its files, as `readers.tiles.tile_digest` takes it.
+        Of the content of its files, as `parafovea.formats.tiles.reading.tile_digest` takes it.
     clipped : int
         Values that the file's own scale put outside [0, 1], such as clouds brighter than 1, and
         that were cut to it.
@@ -82,3 +89,55 @@ class Tile:
     path: Path
     sha256: str
     clipped: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTile:
+    """The numbers of a tile, as its file has them.
+
+    Parameters
+    ----------
+    numbers : ndarray
+        (band, y, x), of the file's type.
+    valid : ndarray or None
+        (y, x) bool, false where nothing was measured; None where all pixels were.
+    scale, offset : tuple of float or None
+        A number each band: reflectance = number * scale + offset.
+    position : Position or None
+        Where the tile lies, if the file states it.
+    """
+
+    numbers: NDArray[Any]
+    valid: NDArray[np.bool_] | None
+    scale: tuple[float, ...] | None = None
+    offset: tuple[float, ...] | None = None
+    position: Position | None = None
+
+
+def check_tile_size(path: Path, size: tuple[int, ...]) -> None:
+    """Raise `TileError` where a height and a width are none of a tile."""
+    if min(size) < SMALLEST or max(size) > LARGEST:
+        raise TileError(
+            f"{path} has {size[0]} x {size[1]} pixels (y, x), and a tile has {SMALLEST} to "
+            f"{LARGEST} along each side: cut it otherwise, or give a larger image as a mosaic"
+        )
+
+
+@contextlib.contextmanager
+def readable_tile(path: Path, *failures: type[Exception]) -> Iterator[None]:
+    """Turn what goes wrong while a tile is read into one `TileError`: other tiles go on.
+
+    Parameters
+    ----------
+    path : Path
+        For the message.
+    *failures : type
+        Errors of one library beside the built-in ones.
+    """
+    try:
+        with readable(str(path), *failures):
+            yield
+    except TileError:
+        raise
+    except SourceError as error:
+        raise TileError(str(error)) from error

@@ -7,16 +7,18 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
-from parafovea.formats.geo.raster import Raster
 from parafovea.quality.tiles.quality_tables import LEDGER_COLUMNS, PLACE_COLUMNS, QUARANTINE_COLUMNS
 from parafovea.storage.blocks import MEASURED_SIDE
 from parafovea.storage.store import replacing
+
+if TYPE_CHECKING:
+    from parafovea.formats.geo.raster import Raster
 
 logger = logging.getLogger(__name__)
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
-from parafovea.formats.geo.raster import Raster, open_raster
-from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.tiles import TileFile, read_array, read_tile
-from parafovea.formats.tiles.array_keys import chosen_key
-from parafovea.formats.tiles.listing import TILE_SUFFIXES
-from parafovea.formats.tiles.options import CLASSES, INPUT_KEYS, TRUTH_KEYS, TileOptions
+from parafovea.formats.metadata import TileOptions, parse_metadata
+from parafovea.formats.opening import open_raster
+from parafovea.formats.registry import TILE_SUFFIXES
+from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, chosen_key, read_array
+from parafovea.formats.tiles.reading import read_tile
+from parafovea.formats.tiles.tile_folder import TileFile
 from parafovea.quality.tiles.image_metrics import BANDS
 from parafovea.quality.tiles.metric_names import TileKind
 from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
 from parafovea.quality.tiles.quality_tables import TileEntry
+
+if TYPE_CHECKING:
+    from parafovea.formats.geo.raster import Raster
 
 Array = np.ndarray[Any, Any]
 
@@ -192,7 +195,7 @@ class TileFiles:
             return None
         file = TileFile(entry.name, path, None)
         keys = TRUTH_KEYS if said.key is None else (said.key, *TRUTH_KEYS)
-        said = replace(said, key=None)
+        said = said.model_copy(update={"key": None})
         tile = read_tile(file, bands=BANDS, key=chosen_key(file, keys, said), options=said)
         return _checked(_known(tile.values, tile.valid), entry, path)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parafovea.formats.geo.geotiff import mosaic_record
+from parafovea.formats.opening import mosaic_record
 from parafovea.quality.tiles.metric_names import TileKind
 from parafovea.quality.tiles.quality_tables import (
     QuarantinedTile,

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from parafovea.errors import SourceError, SpacingError, VoxelError
 from parafovea.formats.metadata import SourceMetadata, known_unit
 from parafovea.geometry.grid import AXES, METRES, Grid, Shape, Vector, vector3
@@ -155,6 +158,36 @@ def _missing(
         f"{path} {problem}: write `spacing={numbers} unit={unit or 'nanometer'}` in the metadata "
         f"column of its line in the sample sheet ({advice})"
     )
+
+
+def ras_affine(
+    path: str, columns: NDArray[np.float64], origin: NDArray[np.float64], to_ras: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Return the affine to RAS millimetres of axes that lead elsewhere.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    columns : ndarray
+        (3, 3), the step from voxel to voxel along x, y, z in the file's own world, in millimetres.
+    origin : ndarray
+        (3,), the centre of the first voxel there.
+    to_ras : tuple of int
+        1 or -1 for each axis of that world.
+
+    Raises
+    ------
+    SourceError
+        If numbers are not finite.
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = columns
+    affine[:3, 3] = origin
+    if not np.isfinite(affine).all():
+        raise SourceError(f"{path} states an origin or directions that are not finite: correct it")
+    turned: NDArray[np.float64] = np.diag([*to_ras, 1]) @ affine
+    return turned
 
 
 def stated_by_attributes(attributes: dict[str, Any], *, dimensions: int, path: str) -> Stated:

@@ -1,4 +1,4 @@
-"""Which tiles lie in a folder; no tile is opened here."""
+"""The tiles of a folder, by the names of their files; no tile is opened here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.errors import MissingSourceError, SourceError
-from parafovea.formats.location import TIFF_SUFFIXES
-from parafovea.formats.tiles.folders import NPZ_SUFFIX, SIDECAR_SUFFIX
+from parafovea.formats.registry import TILE_SUFFIXES
 
-TILE_SUFFIXES = (NPZ_SUFFIX, *TIFF_SUFFIXES)
+#: Of what is known of a tile beside its values.
+SIDECAR_SUFFIX = ".json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,139 @@
+"""Opening a source of any registered format: the module of the one format is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from parafovea.errors import ConfigError
+from parafovea.formats.location import locate, stem
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.registry import format_named
+from parafovea.formats.source import Request, Source
+from parafovea.geometry.grid import METRES, Grid, Vector
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    from parafovea.formats.geo.raster import Raster
+    from parafovea.formats.metadata import TileOptions
+
+_NOTHING = SourceMetadata()
+
+
+def open_source(
+    path: str,
+    *,
+    metadata: SourceMetadata = _NOTHING,
+    finer_than: Vector | None = None,
+    unit: str | None = None,
+    bands: tuple[str, ...] = (),
+    truth: bool = False,
+) -> Source:
+    """Open a volume of any known format, without reading its voxels.
+
+    Parameters
+    ----------
+    path : str
+        An OME-Zarr image (0.4, 0.5), a Zarr array, a TIFF stack, a folder or a pattern of TIFF or
+        PNG slices, a NIfTI, NRRD or MetaImage file, a folder or .zip of a DICOM series, or a
+        dataset as `file.h5:dataset`.
+    metadata : SourceMetadata
+        What the user says; it wins over the file.
+    finer_than : tuple of float, optional
+        For pyramids: read the coarsest level whose spacing is at most this along z, y, x; the
+        finest where none is.
+    unit : str, optional
+        Of `finer_than`; the source's own by default.
+    bands : tuple of str
+        Names of the channels to read: of a GeoTIFF, or of a folder of tiles, whose planes are then
+        the tiles. Such a folder without bands is one of class indices.
+    truth : bool
+        Of a folder of tiles, take refined bands before those of a first stage.
+
+    Returns
+    -------
+    Source
+        The lazy array with its grid, the name of its series, and the affine where the format has
+        one.
+
+    Raises
+    ------
+    MissingSourceError
+        If nothing is there.
+    SpacingError
+        If neither the file nor the user states the voxel size.
+    VoxelError
+        If an axis has no length.
+    SourceError
+        If the source is damaged, of an unknown format, or no volume of numbers.
+    """
+    request = _request(metadata, finer_than, unit, bands, truth)
+    location = locate(path, bands=bool(bands))
+    source: Source = format_named(location.format).load().open_volume(location, request)
+    return replace(source, series=source.series or metadata.series or stem(path))
+
+
+def source_grid(
+    path: str,
+    *,
+    metadata: SourceMetadata = _NOTHING,
+    finer_than: Vector | None = None,
+    unit: str | None = None,
+    bands: tuple[str, ...] = (),
+) -> Grid:
+    """Return the grid that `open_source` would give, reading as little as the format allows.
+
+    It is cheap enough for planning: a format whose light module reads the header needs no library,
+    other formats are opened without reading a voxel.
+
+    Parameters
+    ----------
+    path, metadata, finer_than, unit, bands
+        As for `open_source`.
+
+    Raises
+    ------
+    SourceError
+        As `open_source`, as far as a header shows it.
+    """
+    location = locate(path, bands=bool(bands))
+    from_header = format_named(location.format).light_function("grid")
+    if from_header is not None:
+        request = _request(metadata, finer_than, unit, bands)
+        grid: Grid | None = from_header(location, request)
+        if grid is not None:
+            return grid
+    return open_source(path, metadata=metadata, finer_than=finer_than, unit=unit, bands=bands).grid
+
+
+def _request(
+    metadata: SourceMetadata,
+    finer_than: Vector | None,
+    unit: str | None,
+    bands: Sequence[str],
+    truth: bool = False,
+) -> Request:
+    if unit is not None and unit not in METRES:
+        raise ConfigError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
+    return Request(metadata, finer_than, unit, tuple(bands), truth)
+
+
+def open_raster(path: str, *, bands: Sequence[str], options: TileOptions) -> Raster:
+    """Open a GeoTIFF larger than memory, to be read a window at a time.
+
+    Parameters
+    ----------
+    path, bands, options
+        As for `parafovea.formats.geo.raster.open_raster`, whose library is loaded here only.
+    """
+    raster: Raster = format_named("mosaic").load().open_raster(path, bands=bands, options=options)
+    return raster
+
+
+def mosaic_record(path: Path) -> dict[str, Any]:
+    """Return what made a refined mosaic; as `parafovea.formats.geo.geotiff.mosaic_record`."""
+    record: dict[str, Any] = format_named("mosaic").load().mosaic_record(path)
+    return record

@@ -1,0 +1,75 @@
+"""PNG images: one plane of a stack of slices, or a volume of one plane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL.PngImagePlugin import PngImageFile
+
+from parafovea.formats.location import Location
+from parafovea.formats.source import (
+    Array,
+    Request,
+    Source,
+    VolumeView,
+    pick_channel,
+    readable,
+)
+from parafovea.formats.source_placement import Stated, place
+
+#: Pixels of the PNG modes that hold numbers or palette indices; other modes are channels of uint8.
+_DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32"}
+
+
+def open_volume(location: Location, request: Request) -> Source:
+    """Open one PNG file as a volume of one plane.
+
+    Parameters
+    ----------
+    location : Location
+        The file.
+    request : Request
+        What the user says of it; a PNG file never states a spacing.
+
+    Raises
+    ------
+    SourceError
+        If the file is damaged.
+    """
+    path = location.path
+    view = open_plane(path, channel=request.metadata.channel)
+    return Source(path, view, place(path, view.shape, Stated(), request.metadata))
+
+
+def open_plane(path: str, *, channel: int | None) -> VolumeView:
+    """Return the image (1, y, x) in a PNG file, for a stack of such files."""
+    with readable(path):
+        stored = PngImage(path)
+    chosen = pick_channel(path, stored.shape[2], channel)
+    return VolumeView(stored, path, axes=(None, 0, 1), fixed={2: chosen})
+
+
+class PngImage:
+    """The pixels of a PNG file, decoded whole for each read.
+
+    Parameters
+    ----------
+    path : str
+        The file; palette images give their indices.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        # The class itself, not Image.open: whole sections of a brain are larger than the number
+        # of pixels that Pillow takes for an attack.
+        with PngImageFile(path) as image:
+            width, height = image.size
+            self.dtype: np.dtype[Any] = np.dtype(_DTYPES.get(image.mode, "uint8"))
+            bands = len(image.getbands())
+        self.shape = (height, width, bands)
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
+        """Return the elements of slices and integers along y, x, channel."""
+        with PngImageFile(self._path) as image:
+            return np.asarray(image, dtype=self.dtype).reshape(self.shape)[index]
