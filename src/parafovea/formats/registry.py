@@ -15,7 +15,7 @@ workflow asks it while it plans its jobs; it may have
 - `grid(location, request)`: where the voxels lie, from the header, or None where it cannot tell.
 
 A module that reads single files of a folder (`members`) has `open_plane(path, channel)` for a stack
-of images, and `read`, `size` and `place` for tiles (`parafovea.formats.tiles.reading`).
+of images, and for tiles a class `Content`, which is a `parafovea.formats.tiles.tile.TileContent`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,69 +13,103 @@ from parafovea.formats.bands import choose_bands
 from parafovea.formats.geo.geotiff import crs_name, numbers, opened, pixel_sides, read_window
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
-from parafovea.formats.tiles.tile_folder import TileFile
 
 #: Pixels whose sides differ by less than this share of them count as square.
 SQUARE = 0.01
 
 
-def read(file: TileFile, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
-    """Return the numbers of a tile, as they are stored, and its position if the file states it.
+class Content:
+    """A GeoTIFF that is opened once, as far as its bytes are asked for first; for one thread.
 
     Parameters
     ----------
-    file : TileFile
-        GeoTIFF with bands that have names or that `options.bands` names.
-    bands : sequence of str
-        Bands to read, in this order.
-    key : str
-        Not used: a GeoTIFF holds one array.
-    options : TileOptions
-        What the user says of the numbers.
-
-    Raises
-    ------
-    TileError
-        If the image is not as it should be.
+    path : Path
+        Of the file.
     """
-    path = file.path
-    with opened(str(path)) as dataset:
-        check_tile_size(path, (dataset.height, dataset.width))
-        chosen = choose_bands(
-            str(path),
-            count=dataset.count,
-            wanted=bands,
-            given=options.bands,
-            descriptions=dataset.descriptions,
-            refused=TileError,
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._bytes: bytes | None = None
+
+    def close(self) -> None:
+        """Let go of the file's bytes."""
+        self._bytes = None
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the file's bytes, which are kept for what is asked next.
+
+        Raises
+        ------
+        TileError
+            If they cannot be read.
+        """
+        with readable_tile(self.path):
+            if self._bytes is None:
+                self._bytes = self.path.read_bytes()
+        return hashlib.sha256(self._bytes).digest()
+
+    def key(self, keys: Sequence[str]) -> str:
+        """Return the first key: a GeoTIFF holds one array, which has no name."""
+        return keys[0]
+
+    def size(self, key: str) -> tuple[int, int]:
+        """Return the height and the width of the image; `key` is not used."""
+        with self._opened() as dataset:
+            return int(dataset.height), int(dataset.width)
+
+    def place(self) -> tuple[Position, int, int] | None:
+        """Return the position, height and width of the image, None where it has no coordinates."""
+        with self._opened() as dataset:
+            if dataset.crs is None:
+                return None
+            position = _position(dataset, *pixel_sides(dataset))
+            return position, int(dataset.height), int(dataset.width)
+
+    def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
+        """Return the numbers of a tile, as they are stored, and its position if it states it.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Bands to read, in this order; the file names them, or `options.bands` does.
+        key : str
+            Not used: a GeoTIFF holds one array.
+        options : TileOptions
+            What the user says of the numbers.
+
+        Raises
+        ------
+        TileError
+            If the image is not as it should be.
+        """
+        path = self.path
+        with self._opened() as dataset:
+            check_tile_size(path, (dataset.height, dataset.width))
+            chosen = choose_bands(
+                str(path),
+                count=dataset.count,
+                wanted=bands,
+                given=options.bands,
+                descriptions=dataset.descriptions,
+                refused=TileError,
+            )
+            position = None
+            if dataset.crs is not None:
+                height, width = pixel_sides(dataset)
+                _check_square(path, height, width)
+                position = _position(dataset, height, width)
+            meant = numbers(dataset, options)
+            stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata)
+        scale, offset = (
+            None if all_bands is None else tuple(all_bands[band] for band in chosen)
+            for all_bands in (meant.scale, meant.offset)
         )
-        position = None
-        if dataset.crs is not None:
-            height, width = pixel_sides(dataset)
-            _check_square(path, height, width)
-            position = _position(dataset, height, width)
-        meant = numbers(dataset, options)
-        stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata)
-    scale, offset = (
-        None if all_bands is None else tuple(all_bands[band] for band in chosen)
-        for all_bands in (meant.scale, meant.offset)
-    )
-    return StoredTile(stored, valid, scale=scale, offset=offset, position=position)
+        return StoredTile(stored, valid, scale=scale, offset=offset, position=position)
 
-
-def size(file: TileFile, key: str) -> tuple[int, int]:
-    """Return the height and the width of an image; `key` is not used."""
-    with readable_tile(file.path), opened(str(file.path)) as dataset:
-        return int(dataset.height), int(dataset.width)
-
-
-def place(file: TileFile) -> tuple[Position, int, int] | None:
-    """Return the position, height and width of an image, None where it has no coordinates."""
-    with readable_tile(file.path), opened(str(file.path)) as dataset:
-        if dataset.crs is None:
-            return None
-        position = _position(dataset, *pixel_sides(dataset))
-        return position, int(dataset.height), int(dataset.width)
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Any]:
+        with readable_tile(self.path), opened(str(self.path), content=self._bytes) as dataset:
+            yield dataset
 
 
 def _position(dataset: Any, height: float, width: float) -> Position:
