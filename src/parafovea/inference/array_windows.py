@@ -71,7 +71,7 @@ def blended(
 
 
 def _overlapping(layout: Layout) -> bool:
-    """Tell whether two windows share a voxel."""
+    """Return whether two windows share a voxel."""
     return any(
         second < first + window
         for starts, window in zip(layout.starts, layout.window, strict=True)

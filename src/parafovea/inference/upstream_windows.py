@@ -1,4 +1,4 @@
-"""Windows as the upstream family's models saw them: features made anew for each."""
+"""Windows as the upstream family's models saw them: features computed again for each."""
 
 from __future__ import annotations
 
