@@ -106,7 +106,7 @@ FORMATS = (
         module=f"{_HERE}.tiles.stack",
         members={
             NPZ_SUFFIX: f"{_HERE}.tiles.npz",
-            **dict.fromkeys(TIFF_SUFFIXES, f"{_HERE}.geo.tile"),
+            **dict.fromkeys(TIFF_SUFFIXES, f"{_HERE}.geo.geotiff_tile"),
         },
         decisive=(NPZ_SUFFIX,),
         bands="also",
