@@ -53,7 +53,7 @@ def test_attributes_state_the_place(file):
 
 
 def test_no_spacing_is_asked_for(file):
-    with pytest.raises(SpacingError, match=r"a\.h5:stack does not say.*spacing=50,4\.6,4\.6"):
+    with pytest.raises(SpacingError, match=r"a\.h5:stack does not state.*spacing=50,4\.6,4\.6"):
         open_source(f"{file}:stack")
 
 

@@ -37,7 +37,7 @@ EXPECTED = {
     "metaimage": ("metaimage", {"metaimage", "raw_voxels"}),
     "hdf5": ("hdf5", {"hdf5"}),
     "npz_tiles": ("tiles", {"tiles.stack", "tiles.npz"}),
-    "geotiff_tiles": ("tiles", {"tiles.stack", "tiles.npz", "geo.tile"}),
+    "geotiff_tiles": ("tiles", {"tiles.stack", "tiles.npz", "geo.geotiff_tile"}),
     "mosaic": ("mosaic", {"geo.mosaic"}),
 }
 
@@ -136,38 +136,41 @@ def test_every_module_that_reading_loads_is_code_of_the_format(samples):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_imports_no_format_but_those_that_it_writes(stage):
     found = set(imported_modules([f"parafovea.stages.{stage}"])) & set(registered_modules())
-    mosaics = {HERE + name for name in ("geo.mosaic", "geo.tile")}
+    mosaics = {HERE + name for name in ("geo.mosaic", "geo.geotiff_tile")}
     assert not found & mosaics
     assert found == {HERE + name for name in WRITTEN.get(stage, set())}
 
 
 @pytest.fixture(scope="module")
-def edited(tmp_path_factory):
-    """Return a function that copies the packages, adds a statement to a module of the copy."""
+def tree(tmp_path_factory):
+    """Return a copy of the packages."""
+    root = tmp_path_factory.mktemp("tree")
+    for package in ("parafovea", "parafovea_phantoms"):
+        shutil.copytree(
+            SOURCE / package, root / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    return root
 
-    def edit(module=None):
-        root = tmp_path_factory.mktemp("edited")
-        for package in ("parafovea", "parafovea_phantoms"):
-            shutil.copytree(
-                SOURCE / package,
-                root / package,
-                copy_function=os.link,
-                ignore=shutil.ignore_patterns("__pycache__"),
-            )
-        if module is not None:
-            file = root.joinpath(*module.split("."))
-            file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-            text = file.read_text()
-            file.unlink()
-            file.write_text(f"{text}\nMORE = 1\n")
+
+@pytest.fixture
+def edited(tree, tmp_path):
+    """Return a function that adds a statement to a module of the copy while the test runs."""
+    undo = []
+
+    def edit(module):
+        file = tree.joinpath(*module.split("."))
+        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        text = file.read_text()
+        undo.append((file, text))
+        file.write_text(f"{text}\nMORE = 1\n")
+        # under a name of its own, since modules are read once a process
+        root = tmp_path / "src"
+        root.symlink_to(tree)
         return root
 
-    return edit
-
-
-@pytest.fixture(scope="module")
-def unedited(edited):
-    return edited()
+    yield edit
+    for file, text in undo:
+        file.write_text(text)
 
 
 def readers():
@@ -180,20 +183,18 @@ def readers():
 
 
 @pytest.mark.parametrize("module", readers())
-def test_an_edit_of_a_format_changes_the_code_of_its_samples_alone(
-    samples, edited, unedited, module
-):
+def test_an_edit_of_a_format_changes_the_code_of_its_samples_alone(samples, edited, module):
     root = edited(HERE + module)
 
     def changed(stage, name):
         modules = [f"parafovea.stages.{stage}", *modules_of(samples[name])]
-        return code_fingerprint(modules, root=root) != code_fingerprint(modules, root=unedited)
+        return code_fingerprint(modules, root=root) != code_fingerprint(modules, root=SOURCE)
 
     for stage in ("resample_volume", "measure_quality", "train_model"):
         assert {name for name in WRITERS if changed(stage, name)} == readers()[module]
     for stage in ("blend_shards", "segment_objects", "infer_shard"):
         names = ["parafovea.stages." + stage]
-        assert code_fingerprint(names, root=root) == code_fingerprint(names, root=unedited)
+        assert code_fingerprint(names, root=root) == code_fingerprint(names, root=SOURCE)
 
 
 def test_the_table_of_who_reads_with_what_is_complete(samples):

@@ -70,7 +70,7 @@ def test_colours_are_channels(tmp_path, suffix):
 
 
 def test_slices_never_state_a_spacing(tmp_path):
-    with pytest.raises(SpacingError, match=r"raw does not say.*spacing=50,4\.6,4\.6"):
+    with pytest.raises(SpacingError, match=r"raw does not state.*spacing=50,4\.6,4\.6"):
         open_source(_write(tmp_path / "raw", VALUES))
 
 

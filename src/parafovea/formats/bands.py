@@ -41,7 +41,7 @@ def described(description: str | None) -> str:
     Parameters
     ----------
     description : str or None
-        What a file says of one of its bands.
+        A file's description of one of its bands.
     """
     text = description or ""
     # Not the colours: "red edge 1" is not B04.
@@ -70,16 +70,17 @@ def choose_bands(
     wanted : sequence of str
         Names of the bands to read, in the order to read them in.
     given : sequence of str, optional
-        What the user says the file's bands are, in its order; wins over the descriptions.
+        Names that the user gives the file's bands, in its order; they override the descriptions.
     descriptions : sequence of str or None
-        What the file says of each of its bands.
+        The file's description of each of its bands.
     refused : type
         Error to raise.
 
     Raises
     ------
     SourceError
-        Of the type `refused`: if a wanted band is not there, or nobody says which bands are there.
+        Of the type `refused`: if a wanted band is not there, or the file's bands are
+        unspecified.
     """
     if given is not None and len(given) != count:
         raise refused(

@@ -22,7 +22,7 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         The file, and the name of the dataset within it, of axes z, y, x or y, x.
     request : Request
-        What the user says of it.
+        The user's metadata.
 
     Returns
     -------

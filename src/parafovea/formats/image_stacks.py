@@ -21,7 +21,7 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         Its `slices` are the files, in the order of z.
     request : Request
-        What the user says of them; slices never state a spacing along z.
+        The user's metadata: slices never state a spacing along z.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What the user says about a source: the metadata column of the sample sheet.
+"""The user's metadata of a source: the metadata column of the sample sheet.
 
 No library of a format here: the workflow reads the sheet whenever it plans its jobs.
 """
@@ -142,7 +142,7 @@ class _Words(BaseModel):
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Return the message of the first value that is wrong: those here say what to write."""
+    """Return the message of the first value that is wrong: the validators here name the fix."""
     problem = error.errors(include_url=False)[0]
     reason = problem.get("ctx", {}).get("error")
     where = ".".join(map(str, problem["loc"]))
@@ -153,7 +153,7 @@ _BASELINE = re.compile(r"N?([0-9]{2})\.?([0-9]{2})", re.IGNORECASE)
 
 
 class TileOptions(_Words):
-    """What the user says of the numbers in tiles or a mosaic; it wins over what the files say.
+    """How the user describes the numbers in tiles or a mosaic; it overrides the files.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class TileOptions(_Words):
     Raises
     ------
     ConfigError
-        If a value cannot be right.
+        If a value is invalid.
     """
 
     bands: _Names = None
@@ -259,7 +259,7 @@ class TileOptions(_Words):
 
 
 class SourceMetadata(_Words):
-    """What the user says about one source; it wins over what the file says.
+    """The user's metadata of one source; it overrides what the file states.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ class SourceMetadata(_Words):
     Raises
     ------
     ConfigError
-        If a value cannot be right.
+        If a value is invalid.
     """
 
     spacing: _Vector = None
@@ -366,7 +366,7 @@ def sidecar_path(text: str, *, folder: Path) -> Path | None:
 
 
 def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
-    """Return what a metadata column says.
+    """Return what a metadata column states.
 
     Parameters
     ----------
@@ -384,8 +384,8 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
     Raises
     ------
     ConfigError
-        If a key is not known, a value cannot be right, or the file is not readable as what its
-        name says.
+        If a key is not known, a value is invalid, or the file is not of the format that its name
+        states.
     MissingSourceError
         If the file is not there.
     """

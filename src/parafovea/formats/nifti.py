@@ -47,14 +47,14 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         A file of two, three or four axes; the fourth is the channel.
     request : Request
-        What the user says of it. It changes the grid, never the affine, so that results still lie
-        on the file.
+        The user's metadata changes the grid, never the affine, so that results still lie on the
+        file.
 
     Returns
     -------
     Source
         Spacing from the header's zooms, origin 0, and the affine in millimetres, if the file has
-        one. Voxels are scaled as the header says, as float32, or float64 where a stored voxel has
+        one. Voxels are scaled as the header states, as float32, or float64 where a stored voxel has
         32 bits or more.
 
     Raises
@@ -96,7 +96,7 @@ def open_volume(location: Location, request: Request) -> Source:
 
 
 def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | None) -> None:
-    """Raise `SpacingError` where the header does not say, with one voice, where voxels lie."""
+    """Raise `SpacingError` where the header has contradictory placement metadata."""
     words = ",".join(f"{abs(zoom):.6g}" for zoom in zooms[::-1])
     advice = (
         "in the metadata column of its line in the sample sheet, with the true distances between "
@@ -104,9 +104,9 @@ def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | 
     )
     if affine is None:
         raise SpacingError(
-            f"{path} has no affine (sform_code and qform_code are 0), so that nothing says where "
-            f"its voxels lie in the patient: set one with the program that wrote it, or write "
-            f"`spacing={words} unit={unit}` {advice} (the header's pixdim says {words})"
+            f"{path} has no affine (sform_code and qform_code are 0), so that the place "
+            f"of its voxels in the patient is unknown: set one with the program that wrote it, or "
+            f"write `spacing={words} unit={unit}` {advice} (the header's pixdim states {words})"
         )
     lengths = np.linalg.norm(affine[:3, :3], axis=0) * (METRES["millimeter"] / METRES[unit])
     # zeros in the pixdim are for `place` to name
@@ -142,14 +142,14 @@ def _in_millimeters(affine: Array, unit: str) -> Array:
 
 
 def _check_complete(path: str, offset: int, size: int) -> None:
-    """Raise `SourceError` where the file is shorter than its header says."""
+    """Raise `SourceError` where the file is shorter than its header states."""
     needed = offset + size
     if path.lower().endswith(".gz"):
         with Path(path).open("rb") as file:
             file.seek(-4, 2)
             stated = int.from_bytes(file.read(4), "little")
         # The last four bytes of a gzip file are its unpacked size, modulo 2^32. Where they do not
-        # fit, the file is truncated or has several members: only unpacking it tells which.
+        # fit, the file is truncated or has several members: only unpacking it shows which.
         held = needed if stated == needed % 2**32 else _unpacked_size(path, needed)
     else:
         held = Path(path).stat().st_size

@@ -33,7 +33,7 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         A .nrrd file, or a .nhdr header beside the file of its voxels.
     request : Request
-        What the user says of it. It changes the grid, never the affine.
+        The user's metadata changes the grid, never the affine.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""OME-Zarr 0.4 and 0.5: what the metadata of an image say, and which level of it is read.
+"""OME-Zarr 0.4 and 0.5: what the metadata of an image state, and which level of it is read.
 
 The metadata are small JSON files, which `grid` reads without zarr: that takes longer to import
 than a hundred samples to plan.
@@ -138,7 +138,7 @@ def level_spacings(path: str, image: Image, metadata: SourceMetadata) -> tuple[l
     Raises
     ------
     SpacingError
-        If neither the image nor the user says them.
+        If neither the image nor the user states them.
     """
     placed = [_settle_level(path, image, level, metadata) for level in range(len(image.levels))]
     return [spacing for spacing, _, _ in placed], placed[0][2]
@@ -181,7 +181,7 @@ def open_level(
     path : str
         As the user gave it.
     image : Image
-        What the metadata say.
+        What the metadata state.
     level : int
         Which of its levels.
     array : StoredArray

@@ -41,7 +41,7 @@ def open_source(
         PNG slices, a NIfTI, NRRD or MetaImage file, a folder or .zip of a DICOM series, or a
         dataset as `file.h5:dataset`.
     metadata : SourceMetadata
-        What the user says; it wins over the file.
+        From the user; it overrides the file.
     finer_than : tuple of float, optional
         For pyramids: read the coarsest level whose spacing is at most this along z, y, x; the
         finest where none is.

@@ -30,7 +30,7 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         The file.
     request : Request
-        What the user says of it; a PNG file never states a spacing.
+        The user's metadata: a PNG file never states a spacing.
 
     Raises
     ------

@@ -113,7 +113,7 @@ def stored_voxels(
     Raises
     ------
     SourceError
-        If plain voxels are fewer than the header says.
+        If plain voxels are fewer than the header states.
     """
     if packed:
         return CompressedVoxels(data, max(0, offset), shape=shape, dtype=dtype)

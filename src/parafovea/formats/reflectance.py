@@ -1,4 +1,4 @@
-"""From the numbers in a file to reflectance in [0, 1], and what refuses to become it."""
+"""From the numbers in a file to reflectance in [0, 1], and what cannot be converted."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ FORMATS = (
         module=f"{_HERE}.tiles.stack",
         members={
             NPZ_SUFFIX: f"{_HERE}.tiles.npz",
-            **dict.fromkeys(TIFF_SUFFIXES, f"{_HERE}.geo.tile"),
+            **dict.fromkeys(TIFF_SUFFIXES, f"{_HERE}.geo.geotiff_tile"),
         },
         decisive=(NPZ_SUFFIX,),
         bands="also",
@@ -190,7 +190,7 @@ def registered_modules() -> tuple[str, ...]:
 
 
 def format_of_file(name: str, *, bands: bool = False) -> Format | None:
-    """Return the format that a name's ending tells, None where it tells none.
+    """Return the format of a name's ending, None for an unknown one.
 
     Parameters
     ----------

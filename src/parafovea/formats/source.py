@@ -132,12 +132,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is wanted of a source, and what the user says of it.
+    """What is wanted of a source, and the user's metadata of it.
 
     Parameters
     ----------
     metadata : SourceMetadata
-        From the user; wins over the file.
+        From the user; it overrides the file.
     finer_than : tuple of float, optional
         Of a pyramid, the coarsest level is read whose spacing is at most this along z, y, x.
     unit : str, optional
@@ -206,7 +206,7 @@ def voxel_dtype(dtype: np.dtype[Any], path: str) -> np.dtype[Any]:
 
 
 def pick_channel(path: str, count: int, channel: int | None) -> int:
-    """Return which of `count` channels to read, or raise `SourceError` where nobody says."""
+    """Return which of `count` channels to read, or raise `SourceError` where it is unspecified."""
     if channel is None and count > 1:
         raise SourceError(
             f"{path} has {count} channels: write channel=0 (up to {count - 1}) in the metadata "

@@ -1,4 +1,4 @@
-"""Where a source lies in the world: what its file says, and what the user says over it."""
+"""Where a source lies in the world: what its file states, and what the user overrides."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SPACING_ATTRIBUTES = {
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a file itself says about where its voxels lie.
+    """What a file itself states about where its voxels lie.
 
     Parameters
     ----------
     spacing : tuple of float or None
-        Along z, y, x; None for an axis of which the file says nothing.
+        Along z, y, x; None for an axis of which the file states nothing.
     unit : str, optional
         As the file spells it.
     origin : tuple of float
@@ -56,7 +56,7 @@ def check_shape(path: str, shape: Sequence[int]) -> Shape:
 
 
 def place(path: str, shape: Sequence[int], stated: Stated, metadata: SourceMetadata) -> Grid:
-    """Return the grid of a source; what the user says wins over what the file says.
+    """Return the grid of a source; what the user states overrides what the file states.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def place(path: str, shape: Sequence[int], stated: Stated, metadata: SourceMetad
 
 
 def settle(path: str, stated: Stated, metadata: SourceMetadata) -> tuple[Vector, Vector, str]:
-    """Return spacing, origin and unit of a source from what its file and the user say.
+    """Return spacing, origin and unit of a source from what its file and the user state.
 
     Where the user gives another spacing, the file's origin keeps its place in voxels.
 
@@ -95,7 +95,7 @@ def settle(path: str, stated: Stated, metadata: SourceMetadata) -> tuple[Vector,
     stated : Stated
         From the file.
     metadata : SourceMetadata
-        From the user; wins.
+        From the user; it overrides the file.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def settle(path: str, stated: Stated, metadata: SourceMetadata) -> tuple[Vector,
     Raises
     ------
     SpacingError
-        If neither says the spacing along every axis, and its unit.
+        If neither states the spacing along every axis, and its unit.
     """
     unit = metadata.unit
     if unit is None and stated.unit is not None:
@@ -143,16 +143,16 @@ def _missing(
         name.upper() if s is None else f"{s:.10g}" for name, s in zip(AXES, example, strict=True)
     )
     if len(gaps) == 3:
-        problem = "does not say how large its voxels are"
+        problem = "does not state how large its voxels are"
         advice = "distances between voxel centres along z, y, x"
     elif gaps:
-        problem = f"does not say how large its voxels are along {', '.join(gaps)}"
+        problem = f"does not state how large its voxels are along {', '.join(gaps)}"
         advice = f"with the distance between voxel centres for {', '.join(gaps).upper()}"
     elif spelled:
         problem = f"has the unit of length {spelled!r}, which is not known"
         advice = f"or another unit of {', '.join(METRES)}"
     else:
-        problem = f"has voxels of {numbers.replace(',', ' x ')}, of which nobody says the unit"
+        problem = f"has voxels of {numbers.replace(',', ' x ')}, in an unspecified unit"
         advice = f"or another unit of {', '.join(METRES)}"
     return (
         f"{path} {problem}: write `spacing={numbers} unit={unit or 'nanometer'}` in the metadata "
@@ -191,7 +191,7 @@ def ras_affine(
 
 
 def stated_by_attributes(attributes: dict[str, Any], *, dimensions: int, path: str) -> Stated:
-    """Return what the attributes of a Zarr array or HDF5 dataset say.
+    """Return what the attributes of a Zarr array or HDF5 dataset state.
 
     Parameters
     ----------

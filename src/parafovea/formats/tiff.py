@@ -40,7 +40,7 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         A plain, ImageJ, OME or BigTIFF file; the finest level is read where it is a pyramid.
     request : Request
-        What the user says of the file.
+        The user's metadata.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def open_plane(path: str, *, channel: int | None) -> VolumeView:
 
 
 def _volume(path: str, channel: int | None) -> tuple[VolumeView, Stated]:
-    """Return the volume (z, y, x) in a TIFF file, and what the file says of its place."""
+    """Return the volume (z, y, x) in a TIFF file, and what the file states of its place."""
     with readable(path), tifffile.TiffFile(path) as tiff:
         _check_complete(tiff, path)
         if len(tiff.series) != 1:

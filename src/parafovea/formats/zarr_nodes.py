@@ -31,7 +31,7 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         Folder of the image or array.
     request : Request
-        What the user says of it, and how fine it has to be: the coarsest level is read whose
+        The user's metadata, and how fine the image has to be: the coarsest level is read whose
         spacing is at most `finer_than` along z, y, x; the first level where none is. An array
         that is named itself is read as it is.
 

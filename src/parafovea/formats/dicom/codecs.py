@@ -57,7 +57,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
     pixels = np.ascontiguousarray(decode(source))
     if pixels.size != runner.rows * runner.columns:
         raise ValueError(
-            f"the compressed image is {pixels.shape}, but the header says "
+            f"the compressed image is {pixels.shape}, but the header states "
             f"{(runner.rows, runner.columns)}"
         )
     if runner.transfer_syntax in _LOSSLESS_JPEG and runner.pixel_representation == 1:

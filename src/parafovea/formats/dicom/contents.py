@@ -17,7 +17,7 @@ from parafovea.formats.registry import format_named
 
 OpenFile = Callable[[str], BinaryIO]
 
-#: How names end that say DICOM by themselves; other files of a series may have no ending.
+#: How the names of DICOM files end; other files of a series may have no ending.
 SUFFIXES = tuple(format_named("dicom").members)
 
 #: What an archive may unpack to: more files or bytes than any scan has would only waste time.

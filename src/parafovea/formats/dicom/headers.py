@@ -1,4 +1,4 @@
-"""What the header of a DICOM image says, checked: a slice of a scan, or one error."""
+"""The header of a DICOM image, checked: a slice of a scan, or one error."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SliceHeader:
     thickness : float or None
         Distance between slices, or their thickness, as stated; of use to a single slice only.
     slope, intercept : float
-        From stored values to those that are meant.
+        From stored values to the true ones.
     stored_range : tuple of int
         Smallest and largest value that the stored bits can hold.
     syntax : str

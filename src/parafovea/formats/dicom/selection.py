@@ -20,7 +20,7 @@ from parafovea.formats.dicom.headers import ImageHeader, SliceHeader, transfer_s
 from parafovea.formats.source import readable
 
 # Scanners write numbers and names that break the standard's rules of spelling; a warning for each
-# slice tells nobody anything.
+# slice would be of no use.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 #: All that is read of a header. No name, id, date or description of a patient is among them.
@@ -73,7 +73,7 @@ def read_headers(contents: Contents, *, series: str | None = None) -> list[Slice
         If there is no slice.
     SourceError
         If a slice is damaged, truncated, compressed in an unknown way or not described well
-        enough; or if there are several series and nobody says which.
+        enough; or if there are several series and it is unspecified which.
     """
     images: dict[str, list[ImageHeader]] = {}
     others: list[str] = []

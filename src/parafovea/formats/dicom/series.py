@@ -41,8 +41,8 @@ def open_volume(location: Location, request: Request) -> Source:
         A folder, searched with the folders in it, or a .zip of one. What is no image, such as
         RTSTRUCT, is left out.
     request : Request
-        What the user says of it; `series` chooses among several. A spacing changes the grid, and
-        the affine only where the files do not state it.
+        The user's `series` chooses among several. A spacing of the user changes the grid, and the
+        affine only where the files do not state it.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def open_volume(location: Location, request: Request) -> Source:
         If there is no slice.
     SourceError
         If slices are damaged, truncated, missing, doubled or different, if they cannot be decoded,
-        or if there are several series and nobody says which.
+        or if there are several series and it is unspecified which.
     """
     path, metadata = location.path, request.metadata
     zipped = path.lower().endswith(".zip")

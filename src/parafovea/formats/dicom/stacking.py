@@ -34,7 +34,7 @@ class Stack:
     slices : tuple of SliceHeader
         Sorted along the normal of the slices.
     spacing : tuple of float or None
-        Along z, y, x in millimetres; None where the files do not say it.
+        Along z, y, x in millimetres; None where the files do not state it.
     directions : ndarray
         (3, 3) float64; columns are unit vectors along the array's x, y, z in LPS.
     """
@@ -49,7 +49,7 @@ class Stack:
         Parameters
         ----------
         spacing : sequence of float
-            Along z, y, x, for the axes of which the files say nothing.
+            Along z, y, x, for the axes of which the files state nothing.
         """
         lengths = [
             other if own is None else own for own, other in zip(self.spacing, spacing, strict=True)

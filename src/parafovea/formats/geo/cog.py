@@ -206,7 +206,7 @@ def _windows(height: int, width: int) -> Iterator[Window]:
 
 
 def _disk_error(path: Path, size: int) -> OSError:
-    """Return what the system says where GDAL says only that writing failed."""
+    """Return the error of the system where GDAL reports only that writing failed."""
     full = shutil.disk_usage(path.parent).free < size
     number = errno.ENOSPC if full else errno.EIO
     return OSError(number, f"{os.strerror(number)}, {size} bytes were to be written", str(path))

@@ -1,4 +1,4 @@
-"""GeoTIFF files as rasterio opens them: what their header says, and where they lie."""
+"""GeoTIFF files as rasterio opens them: their header, and where they lie."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
 
-#: Tag of a refined mosaic: JSON that says what made it.
+#: Tag of a refined mosaic: JSON of what made it.
 RECORD = "PARAFOVEA"
 
 #: What rasterio raises; not all of GDAL's errors become its own.
@@ -108,13 +108,13 @@ def open_dataset(path: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """How the numbers of a file's bands are meant.
+    """How the numbers of a file's bands become reflectance.
 
     Parameters
     ----------
     scale, offset : tuple of float or None
         A number each band of the file: reflectance = number * scale + offset. None where neither
-        the user nor the file says it.
+        the user nor the file states it.
     nodata : float or None
         Marks pixels without a measurement.
     """
@@ -125,7 +125,7 @@ class Numbers:
 
 
 def numbers(dataset: Any, options: TileOptions) -> Numbers:
-    """Return what user or file say of a file's numbers; the user wins."""
+    """Return how user or file describe a file's numbers; the user's description wins."""
     nodata = dataset.nodata if options.nodata is None else options.nodata
     if options.scale is not None and options.offset is not None:
         count = dataset.count
@@ -135,7 +135,7 @@ def numbers(dataset: Any, options: TileOptions) -> Numbers:
         return Numbers(None, None, nodata)
     if not np.isfinite([*scales, *offsets]).all() or 0 in scales:
         raise SourceError(
-            f"{dataset.name} states the scales {scales} and offsets {offsets}, which cannot be: "
+            f"{dataset.name} states the scales {scales} and offsets {offsets}, which are invalid: "
             "write scale= and offset= in the metadata column of the sample sheet"
         )
     return Numbers(scales, offsets, nodata)
@@ -204,7 +204,7 @@ def crs_name(crs: Any) -> str:
 
 
 def mosaic_record(path: Path) -> dict[str, Any]:
-    """Return what made a refined mosaic, as the file itself says; nothing where it does not.
+    """Return what made a refined mosaic, as the file states it; empty where it does not.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         The file; it may be larger than memory.
     request : Request
-        The bands to read, and what the user says of the numbers in the file. Its `pixels` are the
+        The bands to read, and how the user describes the numbers in the file. Its `pixels` are the
         voxel size of a file without coordinates; along z it has no meaning.
 
     Returns

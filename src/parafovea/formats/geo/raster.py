@@ -50,7 +50,7 @@ class Raster:
     dtype : dtype
         Of the numbers in the file.
     descriptions : tuple of str or None
-        What the file says of each of `bands`.
+        The file's description of each of `bands`.
     crs : str or None
         Such as "EPSG:32633", else WKT; None where the file has no place.
     transform : tuple of float
@@ -182,7 +182,7 @@ def open_raster(
     bands : sequence of str
         Bands to read, in this order; found by the file's descriptions or by `options.bands`.
     options : TileOptions
-        What the user says of the file's numbers.
+        The user's description of the file's numbers.
     cache : int
         MiB of decoded blocks that are kept for the next window.
 
@@ -196,7 +196,7 @@ def open_raster(
     MissingSourceError
         If there is no such file.
     SourceError
-        If it is no GeoTIFF, does not say which bands it holds, or is rotated.
+        If it is no GeoTIFF, does not state which bands it holds, or is rotated.
     """
     if not Path(path).exists():
         raise MissingSourceError(

@@ -2,7 +2,7 @@
 
 An NPZ file is a zip archive, whose last bytes list its arrays with a checksum of each, and the
 shape of an array stands at its beginning: thousands of tiles are counted in about a second, and a
-tile that is written anew with the same values counts as the same.
+tile that is written again with the same values counts as the same.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def tile_census(folder: str | Path) -> TileCensus:
     Returns
     -------
     TileCensus
-        Its digest holds of an NPZ file what its directory says: each array's name, length and
+        Its digest holds of an NPZ file what its directory lists: each array's name, length and
         CRC-32; of JSON and GeoTIFF files all bytes; of no file its time.
 
     Raises

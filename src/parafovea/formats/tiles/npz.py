@@ -155,12 +155,12 @@ class Content:
         key : str
             Name of the array, (band, y, x).
         options : TileOptions
-            What the user says of the numbers.
+            The user's description of the numbers.
 
         Raises
         ------
         TileError
-            If the array is not as it should be.
+            If the array is invalid.
         """
         path = self.path
         shape, _ = self.header(key)

@@ -1,4 +1,4 @@
-"""A tile from its files: whole and as it should be, or one `TileError` that says why not.
+"""A tile from its files: valid, or one `TileError` with the reason.
 
 The values are read by the module of the file's format; what holds for any format is checked here.
 """
@@ -30,7 +30,7 @@ from parafovea.formats.tiles.tile import (
 )
 from parafovea.formats.tiles.tile_folder import TileFile
 
-#: Keys of a sidecar that say when and how an earlier stage made the tile.
+#: Keys of a sidecar that state when and how an earlier stage made the tile.
 VOLATILE = {"timestamp", "processing"}
 
 _NOTHING = TileOptions()
@@ -76,9 +76,9 @@ class OpenedTile:
         Parameters
         ----------
         keys : sequence of str
-            At least one; the first where none is there, so that reading says what is.
+            At least one; the first where none is there, so that reading reports what is.
         options : TileOptions
-            What the user says.
+            From the user.
 
         Raises
         ------
@@ -221,7 +221,7 @@ def read_tile(
     key : str
         Name of the array of an NPZ file, (band, y, x); `options.key` wins.
     options : TileOptions
-        What the user says of the numbers in the files.
+        The user's description of the numbers in the files.
 
     Returns
     -------
@@ -231,7 +231,7 @@ def read_tile(
     Raises
     ------
     TileError
-        If anything about the tile is not as it should be.
+        If the tile is invalid.
     """
     with OpenedTile(file) as tile:
         return tile.read(bands=bands, key=key, options=options)
@@ -243,7 +243,7 @@ def tile_digest(file: TileFile) -> str:
     Parameters
     ----------
     file : TileFile
-        Names and times of its files do not count, nor what the sidecar says of when and how an
+        Names and times of its files do not count, nor what the sidecar states of when and how an
         earlier stage made it (`VOLATILE`): a stage that is run again gives the same tile.
 
     Returns

@@ -20,7 +20,7 @@ from parafovea.storage.provenance import current_time, stated_time
 #: What the metadata of a result call the stage that made it, by the kind of its task.
 STAGES = {"refinement": "stage2_refined", "segmentation": "segmented"}
 
-#: What a result says of the stage before it.
+#: What a result keeps of the stage before it.
 EARLIER = ("stage", "timestamp", "processing")
 
 
@@ -99,7 +99,7 @@ def write_result(
     folder : Path
         Of the results.
     tile : Tile
-        The input; all that its metadata say is kept.
+        The input; all of its metadata is kept.
     values : ndarray
         (class, y, x) float32, 0 to 1.
     maker : Maker

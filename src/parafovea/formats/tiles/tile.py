@@ -15,7 +15,7 @@ from parafovea.errors import SourceError, TileError
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import readable
 
-#: Month and biome of a tile that does not say them: June, and the code for an unknown biome.
+#: Month and biome of a tile that does not state them: June, and the code for an unknown biome.
 DEFAULT_MONTH = 6
 DEFAULT_BIOME = 0
 
@@ -65,9 +65,9 @@ class Tile:
     biome : int
         0 to 15.
     assumed : tuple of str
-        Which of "month" and "biome" the tile does not say, so that defaults were taken.
+        Which of "month" and "biome" the tile does not state, so that defaults were taken.
     position : Position or None
-        Where it lies, if it says so.
+        Where it lies, if it states so.
     metadata : mapping
         Everything in the sidecar but `month` and `biome_code`, as it stands there.
     path : Path

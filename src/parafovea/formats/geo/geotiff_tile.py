@@ -75,12 +75,12 @@ class Content:
         key : str
             Not used: a GeoTIFF holds one array.
         options : TileOptions
-            What the user says of the numbers.
+            The user's description of the numbers.
 
         Raises
         ------
         TileError
-            If the image is not as it should be.
+            If the image is invalid.
         """
         path = self.path
         with self._opened() as dataset:
