@@ -14,11 +14,12 @@ from parafovea.geometry.grid import Grid
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.models.folder import save_model
 from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.preprocess.body_masks import BodyMasks, label_images, volume_body
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.provenance import record
-from parafovea.storage.store import create
+from parafovea.storage.store import LabelImage, Stored, create
 
 BACKBONE = {"name": "filterbank", "arguments": {"scales": [1.0], "kinds": ["gaussian", "gradient"]}}
 CLASSES = ("background", "dark", "bright")
@@ -88,6 +89,23 @@ def store_volume(
     return path
 
 
+def store_scan(
+    path: Path, voxels: np.ndarray[Any, Any], grid: Grid, *, zero: float = 0.0, one: float = 1.0
+) -> Path:
+    """Write normalized voxels with the body in them; `zero` and `one` are the HU of 0 and 1."""
+    facts = record(
+        "resample_volume",
+        source={"path": "ct", "sha256": "6" * 64},
+        normalization={"zero": zero, "one": one},
+    )
+    labels: dict[str, LabelImage] = {}
+    with create(path, grid, dtype=np.float16, attributes=facts, label_images=labels) as array:
+        array[:] = voxels
+        body = volume_body(Stored(array, grid, None, facts))
+        labels |= label_images(BodyMasks(body, None), body)
+    return path
+
+
 def store_images(path: Path, shape: tuple[int, int, int], *, seed: int = 0) -> Path:
     """Write four bands of images (z, y, x) of 10 m pixels as `resample_volume` does."""
     facts = record(
@@ -109,6 +127,8 @@ def tiny_inputs(folder: Path, shape: tuple[int, int, int], recipe: Recipe) -> Mo
     volume = folder / "volume.ome.zarr"
     if recipe.bands:
         store_images(volume, shape)
+    elif recipe.kind == "detection":
+        store_scan(volume, smooth_volume(shape), Grid(shape, recipe.spacing, unit=recipe.unit))
     else:
         store_volume(volume, smooth_volume(shape))
     dimensions = recipe.network.dimensions

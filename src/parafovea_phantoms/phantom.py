@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from parafovea.errors import ConfigError
+from parafovea.formats.nifti import write_nifti
 from parafovea.geometry.grid import Grid, Vector
+from parafovea.geometry.scan_space import ScanSpace
 from parafovea.storage.store import create, replacing
 
 
@@ -104,32 +104,17 @@ def write_volume(
         Marks a label image for viewers of OME-Zarr.
     """
     if path.name.endswith(".nii.gz"):
-        _write_nifti(path, voxels, grid, attributes)
+        comment = json.dumps({"parafovea": attributes})
+        write_nifti(
+            path,
+            lambda box: voxels[box.slices],
+            space=ScanSpace(grid),
+            dtype=voxels.dtype,
+            comment=comment,
+        )
         return
     with create(path, grid, dtype=voxels.dtype, attributes=attributes, labels=labels) as array:
         array[...] = voxels
-
-
-def _write_nifti(
-    path: Path, voxels: np.ndarray[Any, Any], grid: Grid, attributes: dict[str, Any]
-) -> None:
-    world = grid.converted("millimeter")
-    signs = np.array([-1.0, -1.0, 1.0])
-    affine = np.diag([*(signs * world.spacing[::-1]), 1.0])
-    affine[:3, 3] = signs * world.origin[::-1]
-    image: Any = nibabel.Nifti1Image(voxels.transpose(2, 1, 0), affine)
-    for set_form in (image.header.set_qform, image.header.set_sform):
-        set_form(affine, code="scanner")
-    image.header.set_xyzt_units("mm")
-    comment = json.dumps({"parafovea": attributes}).encode()
-    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", comment))
-    with (
-        replacing(path) as partial,
-        partial.open("wb") as file,
-        # Neither name nor time, so that the same voxels are the same bytes.
-        gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as packed,
-    ):
-        image.to_stream(packed)
 
 
 def write_findings(path: Path, findings: Sequence[Finding], grid: Grid, *, series: str) -> None:

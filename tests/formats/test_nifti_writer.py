@@ -161,6 +161,17 @@ def test_a_sheared_affine_is_kept_as_sform_alone(tmp_path):
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 0)
 
 
+@pytest.mark.parametrize("comment", ["", "x", '{"a": [1, 2], "b": "twenty-nine signs"}'])
+def test_a_comment_stands_in_the_header_and_moves_no_voxel(tmp_path, comment):
+    write_nifti(tmp_path / "a.nii", _reader(FIELD), space=_space(), comment=comment)
+    image = nibabel.load(tmp_path / "a.nii")
+    found = [each.get_content().rstrip(b"\x00").decode() for each in image.header.extensions]
+    assert found == [comment] * bool(comment)
+    np.testing.assert_array_equal(image.get_fdata().transpose(2, 1, 0), FIELD)
+    by_itk = SimpleITK.ReadImage(str(tmp_path / "a.nii"))
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(by_itk), FIELD)
+
+
 def test_memory_is_bounded_by_a_slab(tmp_path):
     space = _space(np.diag([1.0, 1.0, 1.0, 1.0]), (400, 256, 256))
     grid = Grid((200, 128, 128), (2, 2, 2), (0.5, 0.5, 0.5), "millimeter")

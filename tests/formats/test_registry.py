@@ -37,7 +37,7 @@ EXPECTED = {
     "metaimage": ("metaimage", {"metaimage", "raw_voxels"}),
     "hdf5": ("hdf5", {"hdf5"}),
     "npz_tiles": ("tiles", {"tiles.stack", "tiles.npz"}),
-    "geotiff_tiles": ("tiles", {"tiles.stack", "tiles.npz", "geo.tile"}),
+    "geotiff_tiles": ("tiles", {"tiles.stack", "tiles.npz", "geo.geotiff_tile"}),
     "mosaic": ("mosaic", {"geo.mosaic"}),
 }
 
@@ -136,7 +136,7 @@ def test_every_module_that_reading_loads_is_code_of_the_format(samples):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_imports_no_format_but_those_that_it_writes(stage):
     found = set(imported_modules([f"parafovea.stages.{stage}"])) & set(registered_modules())
-    mosaics = {HERE + name for name in ("geo.mosaic", "geo.tile")}
+    mosaics = {HERE + name for name in ("geo.mosaic", "geo.geotiff_tile")}
     assert not found & mosaics
     assert found == {HERE + name for name in WRITTEN.get(stage, set())}
 
@@ -245,7 +245,7 @@ def test_a_folder_of_no_format_has_no_code(tmp_path):
 def test_every_registered_module_has_what_it_is_registered_for():
     for each in FORMATS:
         assert callable(each.load().open_volume), each.name
-    for name, functions in (("tiles", ("read", "size", "place")), ("image_stack", ("open_plane",))):
+    for name, functions in (("tiles", ("Content",)), ("image_stack", ("open_plane",))):
         members = next(each for each in FORMATS if each.name == name).members
         for module in members.values():
             assert all(hasattr(importlib.import_module(module), each) for each in functions)

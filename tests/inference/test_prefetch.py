@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,16 +63,16 @@ def test_a_kind_of_its_own_size_becomes_batches_of_that_size() -> None:
 
 
 def test_arrays_are_kept_by_their_bytes_and_the_longest_unused_goes_first() -> None:
-    kept = Kept(100)
+    kept: Kept[str] = Kept(100)
     for name in "abc":
-        kept.put(name, np.zeros(30, np.uint8))
+        kept.put(name, "item", 30)
     assert kept.get("a") is not None
-    kept.put("d", np.zeros(30, np.uint8))
+    kept.put("d", "item", 30)
     assert [name for name in "abcd" if kept.get(name) is not None] == ["a", "c", "d"]
-    kept.put("d", np.zeros(10, np.uint8))  # in place of the one before
-    kept.put("e", np.zeros(30, np.uint8))
+    kept.put("d", "item", 10)  # in place of the one before
+    kept.put("e", "item", 30)
     assert [name for name in "acde" if kept.get(name) is not None] == ["a", "c", "d", "e"]
-    kept.put("large", np.zeros(500, np.uint8))
+    kept.put("large", "item", 500)
     assert kept.get("large") is not None
     assert kept.get("e") is None
 

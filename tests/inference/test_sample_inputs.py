@@ -72,8 +72,11 @@ def other_context_channels(folder: Path, inputs: ModelInputs) -> tuple[ModelInpu
         (other_view_as_features, r"seen with voxels of \[16.0, 16.0, 16.0\] .*\[8.0, .* run extr"),
         (no_context, "the sample has no context, but the model takes a context"),
         (context_too_many, "the sample has a context, but the model takes no context"),
-        (other_channels, "the local input has 3 channels, but the model tiny was trained with 7"),
-        (other_context_channels, "the context has 2 channels, but .* was trained with 9"),
+        (
+            other_channels,
+            "tiny: the local input has 3 channels .*filterbank, but the network takes 7: use",
+        ),
+        (other_context_channels, "the context has 2 channels with .* but the network takes 9"),
     ],
 )
 def test_a_model_made_for_other_inputs_is_refused_and_leaves_no_output(

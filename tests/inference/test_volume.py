@@ -267,14 +267,12 @@ def test_spacings_of_another_ratio_are_refused(
     assert with_context.predict(image(), image(), **right).shape == WINDOW
 
 
-def test_a_transformer_of_another_width_is_refused_with_the_layer(
+def test_a_transformer_of_another_width_is_refused_with_both_widths(
     tmp_path: Path, vit: Path
 ) -> None:
     weights = upstream_weights(context=384)
     path = write_checkpoint(tmp_path / "best.pkl", upstream_content(weights))
-    message = (
-        r"best\.pkl: layer context_input_conv takes 384 channels, but the backbone .* gives 32"
-    )
+    message = r"best\.pkl: the context has 32 channels with the .*, but the network takes 384: use"
     with pytest.raises(ModelError, match=message):
         load_inference_model(path, weights=str(vit), device="cpu")
 

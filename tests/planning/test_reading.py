@@ -9,7 +9,8 @@ from tiny_sample import smooth_volume, store_volume
 from parafovea.geometry.grid import Box
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_loop import predicted
-from parafovea.planning.amplification import CHUNK, amplification
+from parafovea.planning.amplification import amplification
+from parafovea.storage.blocks import CHUNK
 from parafovea.storage.store import open_stored
 
 axis = st.integers(1, 7)

@@ -6,8 +6,15 @@ from parafovea.errors import VoxelError
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.windows import Layout
 from parafovea.preprocess.body import axial_axis, body_mask, windows_with_body
-from parafovea.preprocess.coarse_view import LARGEST_VIEW, CoarseArray, coarse_view, pooled
+from parafovea.preprocess.coarse_view import (
+    LARGEST_VIEW,
+    CoarseArray,
+    StreamedView,
+    coarse_view,
+    pooled,
+)
 from parafovea.preprocess.lungs import border_distance, lung_mask
+from parafovea.preprocess.normalization import scan as stream
 
 GRID = Grid((48, 100, 140), (3.0, 2.2, 2.2), (-70.5, -105.0, -152.9), "millimeter")
 
@@ -119,6 +126,26 @@ def test_the_view_is_never_larger_than_its_limit_and_never_finer_than_the_scan(m
     assert view.values.size <= 9000 < LARGEST_VIEW
     wide = Grid((5, 6, 7), (8.0, 3.0, 1.0), unit="millimeter")
     assert view_of(np.zeros(wide.shape), wide).grid.spacing == (8.0, 3.0, 2.0)
+
+
+@pytest.mark.parametrize("planes", [1, 5, 100])
+@pytest.mark.parametrize("slab", [1, 7 * 100 * 140, 2**24])
+@pytest.mark.parametrize("spacing", [(3.0, 2.2, 2.2), (0.7, 2.2, 2.2), (0.2, 0.3, 0.9)])
+def test_a_view_of_planes_that_pass_by_is_that_of_the_whole_scan(
+    monkeypatch, scan, spacing, slab, planes
+):
+    # a slab of the view, and one of the statistics, of any number of planes
+    monkeypatch.setattr("parafovea.geometry.resample.SLAB_VOXELS", slab)
+    monkeypatch.setattr("parafovea.preprocess.normalization.SCANNED_VOXELS", planes * 100 * 140)
+    grid = Grid(GRID.shape, spacing, GRID.origin, "millimeter")
+    for hu in (scan.astype(np.int16), scan.copy()):
+        if hu.dtype == np.float32:
+            hu[3, 4, 5], hu[40, 4, 5] = np.nan, np.inf
+        streamed = StreamedView(grid)
+        stream(lambda box, hu=hu: hu[box.slices], grid, hu.dtype, seen=streamed.add)
+        whole = view_of(hu, grid)
+        assert streamed.view.grid == whole.grid
+        np.testing.assert_array_equal(streamed.view.values, whole.values)
 
 
 def test_pooled_voxels_are_means_of_what_they_cover():

@@ -53,7 +53,7 @@ def test_percentiles_of_wide_types_are_numpys_to_a_bin(dtype: str) -> None:
 def test_slabs_do_not_change_the_statistics(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
     volume = np.random.default_rng(1).integers(0, 200, (13, 6, 5)).astype(dtype)
     whole = scanned(volume)
-    monkeypatch.setattr(normalize, "SLAB_VOXELS", 2 * 6 * 5)
+    monkeypatch.setattr(normalize, "SCANNED_VOXELS", 2 * 6 * 5)
     slabs = scanned(volume)
     assert slabs.sha256 == whole.sha256
     np.testing.assert_array_equal(slabs.counts, whole.counts)
@@ -135,7 +135,7 @@ def test_no_normalization_passes_values_unchanged() -> None:
 
 
 def test_the_source_is_read_a_slab_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normalize, "SLAB_VOXELS", 3 * 16)
+    monkeypatch.setattr(normalize, "SCANNED_VOXELS", 3 * 16)
     volume = np.random.default_rng(2).random((10, 4, 4)).astype(np.float32)
     sizes = []
 

@@ -8,7 +8,8 @@ from chest_scan import Nodule, chest, heat
 from parafovea.geometry.grid import Grid
 from parafovea.postprocess.detection.detection_files import Detections, ScanMetadata, summarize
 from parafovea.postprocess.detection.nodules import Volume, describe_candidates, select_candidates
-from parafovea.preprocess.body import BodyView
+from parafovea.preprocess.body_masks import BodyMasks
+from parafovea.preprocess.coarse_view import coarse_view
 from parafovea.report.detections.slices import DetectedScan
 from parafovea.settings.postprocess import DetectionSettings
 
@@ -23,6 +24,14 @@ NODULES = (
 AFFINE = np.diag([-4.0, -4.0, 4.0, 1.0])
 
 
+def body_masks(
+    nodules: tuple[Nodule, ...] = NODULES, *, affine: np.ndarray | None = AFFINE
+) -> BodyMasks:
+    """Return body and lungs of the chest with these nodules."""
+    hu = chest(SCAN, nodules)
+    return BodyMasks.of(coarse_view(lambda box: hu[box.slices], SCAN), affine=affine)
+
+
 def scan_view(
     nodules: tuple[Nodule, ...] = NODULES, *, affine: np.ndarray | None = AFFINE
 ) -> DetectedScan:
@@ -31,8 +40,8 @@ def scan_view(
     scan = Volume(lambda box: hu[box.slices], SCAN)
     heatmap = Volume(lambda box: values[box.slices], SCAN)
     chosen = select_candidates(heatmap, DetectionSettings())
-    seen = BodyView.of(scan.read, SCAN, affine=affine)
-    found = describe_candidates(chosen, heatmap, scan, seen, affine=affine, threshold=0.5)
+    lungs = body_masks(nodules, affine=affine).lungs
+    found = describe_candidates(chosen, heatmap, scan, lungs, affine=affine, threshold=0.5)
     z, y, x = SCAN.shape
     document = Detections(
         scan_id="patient <1>",

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 from browser import CHROMIUM, opened
-from detection_view import SCAN, scan_view
+from detection_view import SCAN, body_masks, scan_view
 from PIL import Image
 from scipy import ndimage
 
@@ -24,7 +24,7 @@ EYE = "JSON.stringify(document.getElementById('view')._fullLayout.scene._scene.g
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("scene") / "scene.html"
-    write_scene(scan_view(), path, threshold=0.5)
+    write_scene(scan_view(), body_masks(), path, threshold=0.5)
     return path
 
 
@@ -41,7 +41,7 @@ def test_the_page_needs_nothing_else_is_small_and_is_the_same_every_time(page, t
     assert not re.search(r"(src|href)\s*=|https?://", without_library)
     assert "patient &lt;1&gt;" in text
     assert "<1>" not in without_library
-    write_scene(scan_view(), tmp_path / "again.html", threshold=0.5)
+    write_scene(scan_view(), body_masks(), tmp_path / "again.html", threshold=0.5)
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
 
 
@@ -54,7 +54,7 @@ def test_body_lungs_heatmap_and_detections_are_in_the_scene(page):
 
 def test_a_scan_without_detections_has_a_page_that_says_so(tmp_path):
     path = tmp_path / "scene.html"
-    write_scene(scan_view(()), path, threshold=0.5)
+    write_scene(scan_view(()), body_masks(()), path, threshold=0.5)
     assert [t["name"] for t in figure_of(path)["data"]] == ["body", "lungs"]
     assert "None were found." in path.read_text(encoding="utf-8")
 

@@ -213,7 +213,7 @@ def test_a_scaled_prediction_does_not_depend_on_its_blocks_nor_on_shards(
 ) -> None:
     scale = (2.0, 0.5, 0.5)
     one = blended(tmp_path / "one", shards_of(tmp_path / "a", sample), output_scale=scale).read()
-    monkeypatch.setattr(stage, "BLOCK", (8, 16, 16))
+    monkeypatch.setattr(stage, "PREDICTION_SHARD", (8, 16, 16))
     three = shards_of(tmp_path / "b", sample, (1, 2, 3), shards=3)
     many = blended(tmp_path / "many", three, output_scale=scale).read()
     np.testing.assert_allclose(one, many, atol=1e-6)
@@ -227,4 +227,4 @@ def test_blocks_of_a_scaled_prediction_hold_no_more_of_the_volume_than_a_block(
     block = stage.output_block(scale)
     assert all(n % 8 == 0 for n in block)
     behind = [n / s for n, s in zip(block, scale, strict=True)]
-    assert all(b <= max(n, 8 * 16) for b, n in zip(behind, stage.BLOCK, strict=True))
+    assert all(b <= max(n, 8 * 16) for b, n in zip(behind, stage.PREDICTION_SHARD, strict=True))

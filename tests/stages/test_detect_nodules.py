@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 
 import nibabel
@@ -18,8 +19,10 @@ from parafovea.postprocess.detection.calibration import (
 )
 from parafovea.postprocess.detection.detection_files import load_detections, load_detections_table
 from parafovea.settings.postprocess import DetectionSettings
+from parafovea.settings.recipe import Normalization
 from parafovea.stages.calibrate_scores import calibrate_file
 from parafovea.stages.detect_nodules import detect_nodules, open_heatmap
+from parafovea.stages.resample_volume import resample_volume
 from parafovea.storage.provenance import Clock
 from parafovea.storage.store import create
 
@@ -57,15 +60,30 @@ def write_inputs(folder, values, *, channels=("background", "nodule"), affine=AF
     start = [a - b for a, b in zip(LOCAL.origin, CHEST.origin, strict=True)]
     grid = Grid(LOCAL.shape, LOCAL.spacing, tuple(start), "millimeter")
     made = {"model": {"name": "chest", "sha256": "ab" * 32}}
+    write_volume(folder)
     path = folder / "prediction.ome.zarr"
     with create(path, grid, dtype=np.float16, channels=channels, attributes=made) as array:
         array[:] = np.stack([1 - values] * (len(channels) - 1) + [values]).astype(np.float16)
+
+
+def write_volume(folder):
+    """Write the scan's volume with its body; no voxel of it is read here."""
+    resample_volume(
+        folder / "volume.ome.zarr",
+        source=str(folder / "scan.nii.gz"),
+        spacing=(8.0, 8.0, 8.0),
+        unit="millimeter",
+        normalization=Normalization(method="window", low=-1000, high=400),
+        check_hounsfield=True,
+        find_body=True,
+    )
 
 
 def run(folder, name="out", **options):
     choices = {"settings": {}, "calibration": None, "limits": {}, **options}
     return detect_nodules(
         folder / "prediction.ome.zarr",
+        folder / "volume.ome.zarr",
         folder / name / "detections.json",
         folder / name / "detections.csv",
         sample="patient_001",
@@ -283,10 +301,17 @@ def test_what_is_no_heatmap_is_refused_and_nothing_is_written(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_no_ct_is_refused_and_nothing_is_written(tmp_path):
+def test_what_is_no_ct_is_refused_before_anything_is_written(tmp_path):
     values = heat(LOCAL, NODULES)
     for hu, problem in ((-1000, "soft tissue"), (7, "air and lungs"), (9000, "no CT")):
-        write_inputs(tmp_path, values, hu=np.full(SCAN.shape, hu, np.int16))
         with pytest.raises(VoxelError, match=rf"is no CT in Hounsfield units.*{problem}|{problem}"):
-            run(tmp_path)
+            write_inputs(tmp_path, values, hu=np.full(SCAN.shape, hu, np.int16))
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
+
+
+def test_a_volume_without_body_and_lungs_is_refused_and_nothing_is_written(tmp_path):
+    write_inputs(tmp_path, heat(LOCAL, NODULES))
+    shutil.rmtree(tmp_path / "volume.ome.zarr" / "labels")
+    with pytest.raises(StoreError, match=r"volume\.ome\.zarr has no label image 'lungs'"):
+        run(tmp_path)
     assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_sample import infer, smooth_volume, tiny_inputs, tiny_model, tiny_recipe
+from tiny_sample import infer, smooth_volume, store_scan, tiny_inputs, tiny_model, tiny_recipe
 
-from parafovea.errors import GridError, VoxelError
+from parafovea.errors import GridError, StoreError
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.windows import Layout
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import file_sha256, load_model
-from parafovea.preprocess.body import stored_body, windows_with_body
+from parafovea.preprocess.body import windows_with_body
+from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards
 from parafovea.stages.extract_features import extract_features
-from parafovea.storage.provenance import record
-from parafovea.storage.store import create, open_stored
+from parafovea.storage.store import open_stored
 
 
 def predict(
@@ -107,15 +108,9 @@ def scan_inputs(folder: Path, recipe: Recipe, *, view: str = "") -> ModelInputs:
     grid = Grid(SCAN, recipe.spacing, unit=recipe.unit)
     hu = np.full(grid.shape, -1000.0)
     hu[BODY.slices] = 40 + 100 * smooth_volume(BODY.shape).astype(float)
-    facts = record(
-        "resample_volume",
-        source={"path": "ct", "sha256": "6" * 64},
-        normalization={"zero": -1000.0, "one": 400.0},
-    )
     volume, features = folder / "volume.ome.zarr", folder / f"features{view}.zarr"
     if not view:
-        with create(volume, grid, dtype=np.float16, attributes=facts) as array:
-            array[:] = ((hu + 1000) / 1400).astype(np.float16)
+        store_scan(volume, (hu + 1000) / 1400, grid, zero=-1000, one=400)
     extract_features(
         volume,
         features,
@@ -150,7 +145,7 @@ def test_windows_without_body_are_left_out_and_count_as_nothing(
 
     shape = SCAN
     layout = Layout.regular(shape, recipe.window, overlap=0.5)
-    body = stored_body(open_stored(inputs.volume))
+    body = stored_volume_body(inputs.volume)
     wanted = windows_with_body(layout, open_stored(inputs.volume).grid, body)
     left, computed = np.zeros(shape, bool), np.zeros(shape, bool)
     for box, with_body in zip(layout.windows(), wanted.flat, strict=True):
@@ -185,18 +180,17 @@ def test_a_segmentation_computes_every_window_and_says_nothing_of_bodies(tmp_pat
     assert "skip_empty" not in attributes["inference"]
 
 
-def test_a_scan_of_air_alone_is_refused_with_the_fix(tmp_path: Path) -> None:
+def test_a_volume_without_its_body_is_refused_with_the_fix(tmp_path: Path) -> None:
     recipe = scan_recipe(kind="detection", classes=("nodule",))
     inputs = scan_inputs(tmp_path, recipe)
-    stored = open_stored(inputs.volume)
-    with create(
-        inputs.volume, stored.grid, dtype=np.float16, attributes=stored.attributes
-    ) as array:
-        array[:] = np.zeros(stored.grid.shape, np.float16)
+    shutil.rmtree(inputs.volume / "labels")
     model = tiny_model(tmp_path / "model", recipe)
-    with pytest.raises(VoxelError, match="no voxel is denser than -400 HU"):
+    message = r"volume\.ome\.zarr has no label image 'volume_body'.*: delete .* and run again"
+    with pytest.raises(StoreError, match=message):
         predict(tmp_path / "one", inputs, model)
     assert not (tmp_path / "one" / "1.zarr").exists()
+    # who asks for every window needs no body
+    assert predict(tmp_path / "all", inputs, model, skip_empty=False).max() > 0
 
 
 def test_flat_networks_have_shards_too_even_more_than_windows(tmp_path: Path) -> None:

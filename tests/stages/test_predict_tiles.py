@@ -11,9 +11,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from tile_files import field, write_tif
 from tiny_sample import tiny_model, tiny_refinement
 
 from parafovea.errors import SourceError
+from parafovea.formats.geo import geotiff
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.settings.inference import InferenceSettings
@@ -116,6 +119,66 @@ def archives(out: Path) -> dict[str, bytes]:
 def result(out: Path, name: str) -> np.ndarray:
     with np.load(out / "tiles" / f"{name}.npz", allow_pickle=False) as arrays:
         return arrays["opt_v2"]
+
+
+# ---- what is opened
+
+
+class Opens:
+    """Counts how often each file of a folder is opened, by Python or by GDAL."""
+
+    folder: str | None = None
+    counts: ClassVar[Counter[str]] = Counter()
+
+    @classmethod
+    def note(cls, path: object) -> None:
+        if cls.folder is not None and str(path).startswith(cls.folder + os.sep):
+            cls.counts[Path(str(path)).suffix] += 1
+
+    @classmethod
+    def audit(cls, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            cls.note(arguments[0])
+
+
+# it stays for the whole process: nothing is counted where no folder is named
+sys.addaudithook(Opens.audit)
+
+
+@pytest.fixture
+def opens(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Opens]]:
+    original = geotiff.open_dataset
+
+    def open_dataset(path: str) -> Any:
+        Opens.note(path)
+        return original(path)
+
+    monkeypatch.setattr(geotiff, "open_dataset", open_dataset)
+    Opens.counts = Counter()
+    yield Opens
+    Opens.folder = None
+
+
+@pytest.mark.parametrize("form", [".npz", ".tif"])
+@pytest.mark.parametrize("context", [False, True])
+def test_the_files_of_a_tile_are_opened_once_a_job(
+    tmp_path: Path, opens: type[Opens], context: bool, form: str
+) -> None:
+    model = tiny_model(tmp_path / "tiny", tiny_refinement(context=context))
+    source, names = tmp_path / "source", []
+    for number in range(6):
+        sidecar = {"month": 6, "position": placed(number % 3, number // 3)}
+        names.append(put(source, 2 * number, **sidecar))
+        if form == ".tif":
+            (source / f"{names[-1]}.npz").unlink()
+            write_tif(source, image(32, 32, number), names[-1])
+    for out in ("first", "again"):
+        opens.folder, opens.counts = str(source), Counter()
+        counts = run(source, model, tmp_path / "out")
+        opens.folder = None
+        assert (counts.predicted, counts.finished) == ((6, 0) if out == "first" else (0, 6))
+        # where neighbours are seen, sizes are read from the headers of all tiles before
+        assert opens.counts == {form: 12 if context else 6, ".json": 6}
 
 
 # ---- what is written

@@ -15,6 +15,7 @@ NAMES = ("e.html", "a.png", "b.png", "c.pdf", "d.html")
 
 def render(folder, name):
     render_detections(
+        folder / "volume.ome.zarr",
         folder / "out" / "detections.json",
         folder / "prediction.ome.zarr",
         folder / "quality.json",

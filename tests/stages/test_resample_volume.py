@@ -5,18 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
 
 from parafovea.errors import VoxelError
-from parafovea.geometry.grid import Grid
+from parafovea.formats import Source, open_source
+from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import resample_box
+from parafovea.preprocess.body import axial_axis, body_mask
+from parafovea.preprocess.body_masks import stored_masks, stored_volume_body
+from parafovea.preprocess.coarse_view import coarse_view
+from parafovea.preprocess.lungs import lung_mask
 from parafovea.preprocess.normalization import NonFinite
 from parafovea.settings.recipe import Normalization
 from parafovea.stages import resample_volume as stage
 from parafovea.stages.resample_volume import resample_volume
-from parafovea.storage.store import Stored, open_stored
+from parafovea.storage.store import Stored, label_image_path, open_stored
+from parafovea_phantoms import chest_phantom
 
 
 def run(
@@ -86,7 +93,7 @@ def test_the_models_unit_may_differ_from_the_sources(tmp_path: Path) -> None:
 
 def test_blocks_do_not_show_in_the_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(tmp_path, noise()).read()
-    monkeypatch.setattr(stage, "SHARD", (4, 8, 8))
+    monkeypatch.setattr(stage, "VOLUME_SHARD", (4, 8, 8))
     np.testing.assert_array_equal(run(tmp_path, noise()).read(), whole)
 
 
@@ -123,3 +130,95 @@ def test_only_where_a_ct_is_asked_for_is_another_source_refused(tmp_path: Path, 
         run(tmp_path, noise(), spacing=spacing, unit=unit, check_hounsfield=True)
     assert [path.name for path in tmp_path.iterdir()] == ["source.tif"]
     assert run(tmp_path, noise(), spacing=spacing, unit=unit).grid.unit == unit
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """Write the CT of a chest, turned within the patient, as NIfTI."""
+    phantom = chest_phantom(3, shape=(40, 64, 64), spacing=(6.0, 5.5, 5.5))
+    affine = np.array([[0, 0, 6.0, 1], [-5.5, 0, 0, 2], [0, -5.5, 0, 3], [0, 0, 0, 1]])
+    nibabel.save(
+        nibabel.Nifti1Image(phantom.image.transpose(2, 1, 0), affine), tmp_path / "scan.nii.gz"
+    )
+    return tmp_path / "scan.nii.gz"
+
+
+def resample(scan: Path, *, find_body: bool, spacing: float = 4.0) -> Path:
+    path = scan.parent / f"volume_{find_body}.ome.zarr"
+    resample_volume(
+        path,
+        source=str(scan),
+        spacing=(spacing, spacing, spacing),
+        unit="millimeter",
+        normalization=Normalization(method="window", low=-1000, high=400),
+        find_body=find_body,
+    )
+    return path
+
+
+def test_body_and_lungs_are_stored_as_scan_and_volume_show_them(scan: Path) -> None:
+    path = resample(scan, find_body=True)
+    # the chest as it comes from the file, and all at once
+    opened = open_source(str(scan))
+    assert opened.affine is not None
+    view = coarse_view(opened.read, opened.grid)
+    axial = axial_axis(opened.affine)
+    assert axial != 0
+    body = body_mask(view, axial=axial)
+    lungs = lung_mask(view, body)
+    assert lungs is not None
+    masks = stored_masks(path)
+    assert masks.lungs is not None
+    # and as the normalized volume, in other voxels, shows it
+    volume = open_stored(path)
+    shown = coarse_view(lambda box: volume.read(box).astype(np.float32) * 1400 - 1000, volume.grid)
+    seen = body_mask(shown, axial=axial)
+    assert seen.grid != body.grid
+    for found, wanted in (
+        (masks.body, body),
+        (masks.lungs, lungs),
+        (stored_volume_body(path), seen),
+    ):
+        assert found.grid == wanted.grid
+        assert found.values.dtype == bool
+        np.testing.assert_array_equal(found.values, wanted.values)
+    # what made the volume made them
+    label = open_stored(label_image_path(path, "lungs"))
+    assert label.attributes == volume.attributes
+    assert label.attributes["source"]["path"] == str(scan)
+
+
+def test_finding_the_body_changes_nothing_else_and_reads_no_voxel_twice(
+    scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voxels, original = {True: 0, False: 0}, Source.read
+    for find_body in voxels:
+
+        def read(self: Source, box: Box, find_body: bool = find_body) -> np.ndarray[Any, Any]:
+            voxels[find_body] += box.size
+            return original(self, box)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Source, "read", read)
+            resample(scan, find_body=find_body)
+    assert voxels[True] == voxels[False] > 0
+    with_body, without = (
+        {
+            str(file.relative_to(folder)): file.read_bytes()
+            for file in folder.rglob("*")
+            if file.is_file() and "labels" not in file.parts
+        }
+        for folder in (scan.parent / f"volume_{found}.ome.zarr" for found in (True, False))
+    )
+    for name in without:
+        changed = with_body[name].replace(b"volume_True", b"volume_False")
+        assert changed == without[name], name
+    assert with_body.keys() == without.keys()
+
+
+def test_a_scan_without_body_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    air = np.full((8, 16, 16), -1000, np.int16)
+    nibabel.save(nibabel.Nifti1Image(air.transpose(2, 1, 0), np.eye(4)), tmp_path / "air.nii.gz")
+    with pytest.raises(VoxelError, match="no voxel is denser than -400 HU"):
+        resample(tmp_path / "air.nii.gz", find_body=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["air.nii.gz"]

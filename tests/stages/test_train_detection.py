@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from tiny_sample import BACKBONE, tiny_recipe
+from tiny_sample import BACKBONE, store_scan, tiny_recipe
 from tiny_training import opened, train
 
 from parafovea.errors import SourceError
@@ -21,8 +21,6 @@ from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import AugmentationSettings, TrainingSettings
 from parafovea.stages import train_model as stage
 from parafovea.stages.extract_features import extract_features
-from parafovea.storage.provenance import record
-from parafovea.storage.store import create
 from parafovea.training.heatmap_truth import FULL, HeatmapTruth
 from parafovea.training.samples import TrainingSample
 from parafovea.training.training_windows import TrainingWindows
@@ -65,14 +63,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> Training
     for (cz, cy, cx), radius in BALLS:
         labels[(z - cz) ** 2 + (y - cy) ** 2 + (x - cx) ** 2 <= radius**2] = 1
     hu[labels == 1] = 300
-    facts = record(
-        "resample_volume",
-        source={"path": "ct", "sha256": "6" * 64},
-        normalization={"zero": -1000.0, "one": 400.0},
-    )
     volume, features = folder / "volume.ome.zarr", folder / "features.zarr"
-    with create(volume, grid, dtype=np.float16, attributes=facts) as array:
-        array[:] = np.clip((hu + 1000) / 1400, 0, 1).astype(np.float16)
+    store_scan(volume, np.clip((hu + 1000) / 1400, 0, 1), grid, zero=-1000, one=400)
     extract_features(
         volume, features, spacing=recipe.spacing, backbone=recipe.backbone, dimensions=3
     )

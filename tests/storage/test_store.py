@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from ome_zarr_models.v05 import Image
+from ome_zarr_models.v05 import Image, ImageLabel, Labels
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import Box, Grid
 from parafovea.storage.store import (
+    LabelImage,
     chunk_shape,
     create,
     discard,
+    label_image_path,
     open_stored,
     replacing,
     shard_shape,
@@ -205,6 +207,34 @@ def test_labels_are_marked_for_viewers(tmp_path: Path) -> None:
     with create(path, GRID, dtype=np.uint32, labels=True):
         pass
     assert "image-label" in zarr.open_group(path, mode="r").attrs["ome"]
+
+
+def test_an_image_holds_small_label_images_on_grids_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "image.ome.zarr"
+    grid = Grid((2, 3, 4), (8, 8, 8), (2.5, 2.5, 2.5), "millimeter")
+    mask = np.random.default_rng(0).random(grid.shape) < 0.5
+    images: dict[str, LabelImage] = {}
+    with create(path, GRID, dtype=np.float32, label_images=images, attributes={"a": 1}):
+        images["body"] = LabelImage(mask, grid)
+    stored = open_stored(label_image_path(path, "body"))
+    np.testing.assert_array_equal(stored.read(), mask)
+    assert (stored.grid, stored.array.dtype, stored.attributes) == (grid, np.uint8, {"a": 1})
+    labels = zarr.open_group(path / "labels", mode="r")
+    assert Labels.from_zarr(labels).ome_attributes.labels == ["body"]
+    assert ImageLabel.from_zarr(zarr.open_group(path / "labels" / "body", mode="r"))
+    # the image itself is as one without
+    assert open_stored(path).attributes == {"a": 1}
+
+
+def test_an_image_that_fails_leaves_no_label_images(tmp_path: Path) -> None:
+    images = {"body": LabelImage(np.ones((1, 1, 1), bool), Grid((1, 1, 1), (1, 1, 1)))}
+    path = tmp_path / "image.ome.zarr"
+    with (
+        pytest.raises(RuntimeError, match="killed"),
+        create(path, GRID, dtype=np.float32, label_images=images),
+    ):
+        raise RuntimeError("killed")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_voxels_are_the_same_file_whichever_chunk_is_compressed_first(

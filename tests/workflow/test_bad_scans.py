@@ -133,7 +133,9 @@ def test_an_empty_folder_stops_the_run_before_its_first_job(run, folder, snakema
     status, text = snakemake(folder.path)
     folder.rows = rows
     assert status == 1
-    assert re.search(r"Nothing was run\. .*data/nothing is a folder with .* and empty: give", text)
+    assert re.search(
+        r"Nothing was run\. .*data/nothing is a folder without a volume, it is empty: give", text
+    )
     assert "Traceback" not in text
 
 

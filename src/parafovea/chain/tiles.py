@@ -18,16 +18,14 @@ from parafovea.chain.stage import (
 )
 from parafovea.chain.volumes import inference_settings, model_files, shard_jobs
 from parafovea.storage import layout
+from parafovea.storage.blocks import BATCHES_AHEAD, BATCHES_WAITING, MEASURED_SIDE
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project, TilePart
     from parafovea.planning.work import TileWork, Work
 
-#: Side of the blocks by which a mosaic is measured and drawn.
-MEASURED_BLOCK = 256
-
-#: Tiles that are read ahead or wait to be written, in batches; bytes of a pixel and band of one.
-BATCHES_HELD, TILE_BYTES = 8, 12
+#: Bytes of a pixel and band of a tile that is read ahead or waits to be written.
+TILE_BYTES = 12
 
 SHARE = layout.in_sample(layout.SHARDS, "{shard}.tsv")
 LEDGER = layout.in_sample(layout.LEDGER)
@@ -91,7 +89,7 @@ def _predict_cost(work: TileWork, rates: Rates) -> Cost:
         seen += work.pixels * rates.context / max(1.0, ratio[1] * ratio[2])
     bands = len(recipe.bands) + len(recipe.classes)
     memory = TORCH + work.backbone_memory
-    memory += BATCHES_HELD * batch * bands * TILE_BYTES * math.prod(work.largest)
+    memory += (BATCHES_AHEAD + BATCHES_WAITING) * batch * bands * TILE_BYTES * math.prod(work.largest)
     memory += batch * work.window_bytes
     views = work.inference.views
     return Cost(memory, views * (seen + work.computed * rates.network) + 2e-3 * work.count)
@@ -182,7 +180,7 @@ def _measuring(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 def _as_tiles(work: Work | TileWork) -> TileWork:
     """Return a mosaic as the tiles that it is measured and drawn by; tiles as they are."""
-    return work.in_tiles(MEASURED_BLOCK)
+    return work.in_tiles(MEASURED_SIDE)
 
 
 def _measure_cost(work: Work | TileWork, _: Rates) -> Cost:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from parafovea.chain.cost import PLAIN, TORCH, Cost, Rates
 from parafovea.chain.stage import Ageless, Output, Paths, Stage, Wildcards, reads_source
 from parafovea.storage import layout
+from parafovea.storage.blocks import PREDICTION_SHARD, SCANNED_VOXELS, VOLUME_SHARD
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
 #: Bytes of an element: volume and features, a sum, a probability at most, a pixel of a band.
 HALF, SUM, PROBABILITY, REFLECTANCE = 2, 8, 4, 4
 
-#: Voxels along z, y, x of the blocks that resampling and blending hold.
-RESAMPLED = (64, 256, 256)
-BLENDED = (64, 128, 128)
+#: Bytes that the statistics of a source with bands take.
+SCANNED_BANDS = 500e6
 
-#: Voxels of a slab whose statistics are taken, and bytes that those of a source with bands take.
-SCANNED, SCANNED_BANDS = 2**24, 500e6
+#: Bytes, and seconds, that body and lungs take for a voxel of the coarse view of a scan.
+BODY_BYTES, BODY_SECONDS = 90, 6e-7
 
 VOLUME = layout.in_sample(layout.VOLUME)
 FEATURES = layout.in_sample(layout.FEATURES)
@@ -71,6 +71,7 @@ def resampling_of(recipe: Recipe) -> dict[str, Any]:
         "normalization": recipe.normalization.model_dump(mode="json"),
         "bands": list(recipe.bands),
         "check_hounsfield": recipe.is_ct,
+        "find_body": recipe.skips_empty,
     }
 
 
@@ -79,7 +80,7 @@ def _resample_cost(work: Work, _: Rates) -> Cost:
     ratio = [t / s for s, t in zip(work.source.spacing, work.recipe.spacing, strict=True)]
     behind = math.prod(
         min(m, math.ceil(n * max(1.0, r)))
-        for n, m, r in zip(RESAMPLED, work.source.shape, ratio, strict=True)
+        for n, m, r in zip(VOLUME_SHARD, work.source.shape, ratio, strict=True)
     )
     page = work.source.shape[1] * work.source.shape[2]
     voxels = 2 * work.source.size + work.volume.size
@@ -87,8 +88,10 @@ def _resample_cost(work: Work, _: Rates) -> Cost:
     if work.recipe.bands:
         # of a mosaic, pieces of the plane
         return Cost(PLAIN + SCANNED_BANDS + 24 * bands * behind, bands * voxels / 3e7)
-    held = min(work.source.size, max(behind, SCANNED))
-    return Cost(PLAIN + 24 * held + 16 * page, voxels / 3e7)
+    held = min(work.source.size, max(behind, SCANNED_VOXELS))
+    seen = work.coarse_voxels if work.recipe.skips_empty else 0
+    memory = max(24 * held + 16 * page, BODY_BYTES * seen)
+    return Cost(PLAIN + memory, voxels / 3e7 + BODY_SECONDS * seen)
 
 
 def volume_bytes(work: Work) -> int:
@@ -337,7 +340,7 @@ def _blend_cost(work: Work, _: Rates) -> Cost:
     """Hold a block of the prediction: sums, weights and probabilities of all classes."""
     classes = len(work.recipe.classes)
     voxels = max(math.prod(work.predicted), work.volume.size)
-    return Cost(PLAIN + 40 * classes * math.prod(BLENDED), classes * voxels / 2e7)
+    return Cost(PLAIN + 40 * classes * math.prod(PREDICTION_SHARD), classes * voxels / 2e7)
 
 
 blend_shards = Stage(

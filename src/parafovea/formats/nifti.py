@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -207,6 +209,7 @@ def write_nifti(
     space: ScanSpace,
     dtype: np.typing.DTypeLike = np.float32,
     limits: tuple[float, float] | None = None,
+    comment: str = "",
 ) -> None:
     """Write an array on the grid of a scan, with the scan's own axes and affine.
 
@@ -222,6 +225,8 @@ def write_nifti(
         Of the file.
     limits : tuple of float, optional
         The values that viewers show as black and white at first.
+    comment : str
+        Text to store in the file's header, as an extension of NIfTI.
 
     Notes
     -----
@@ -232,12 +237,14 @@ def write_nifti(
     depth, height, width = space.grid.shape
     slab = (max(1, SLAB_VOXELS // (height * width)), height, width)
     with replacing(path) as partial, _opened(partial, packed=path.suffix == ".gz") as file:
-        file.write(_header(space, kind, limits))
+        file.write(_header(space, kind, limits, comment))
         for box in Box.whole((depth, height, width)).tiles(slab):
             file.write(np.ascontiguousarray(read(box), dtype=kind).data)
 
 
-def _header(space: ScanSpace, dtype: np.dtype[Any], limits: tuple[float, float] | None) -> bytes:
+def _header(
+    space: ScanSpace, dtype: np.dtype[Any], limits: tuple[float, float] | None, comment: str
+) -> bytes:
     affine = np.asarray(space.affine)
     header = nibabel.Nifti1Header(endianness="<")
     header.set_data_shape(space.grid.shape[::-1])
@@ -252,10 +259,15 @@ def _header(space: ScanSpace, dtype: np.dtype[Any], limits: tuple[float, float] 
     header.set_zooms(steps)
     if limits is not None:
         header["cal_min"], header["cal_max"] = limits
-    header["vox_offset"], header["magic"] = 352, b"n+1"
+    # four bytes say whether extensions follow
+    following = io.BytesIO(bytes(4))
+    if comment:
+        following.write(bytes([1, 0, 0, 0]))
+        extension: Any = nibabel.nifti1.Nifti1Extension("comment", comment.encode())
+        extension.write_to(following, byteswap=sys.byteorder != "little")
+    header["vox_offset"], header["magic"] = 348 + len(following.getvalue()), b"n+1"
     header.set_slope_inter(1, 0)
-    # four bytes more say that no extension follows
-    return bytes(header.binaryblock) + bytes(4)
+    return bytes(header.binaryblock) + following.getvalue()
 
 
 @contextlib.contextmanager

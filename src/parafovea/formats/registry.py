@@ -15,7 +15,7 @@ workflow asks it while it plans its jobs; it may have
 - `grid(location, request)`: where the voxels lie, from the header, or None where it cannot tell.
 
 A module that reads single files of a folder (`members`) has `open_plane(path, channel)` for a stack
-of images, and `read`, `size` and `place` for tiles (`parafovea.formats.tiles.reading`).
+of images, and for tiles a class `Content`, which is a `parafovea.formats.tiles.tile.TileContent`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ FORMATS = (
         module=f"{_HERE}.tiles.stack",
         members={
             NPZ_SUFFIX: f"{_HERE}.tiles.npz",
-            **dict.fromkeys(TIFF_SUFFIXES, f"{_HERE}.geo.tile"),
+            **dict.fromkeys(TIFF_SUFFIXES, f"{_HERE}.geo.geotiff_tile"),
         },
         decisive=(NPZ_SUFFIX,),
         bands="also",

@@ -251,7 +251,7 @@ class Grid:
         )
 
     def same_place(self, other: Grid, tolerance: float = 1e-3) -> bool:
-        """Tell whether two grids place the same voxels, to `tolerance` of a voxel."""
+        """Return whether two grids place the same voxels, to `tolerance` of a voxel."""
         there = other.converted(self.unit)
         if self.shape != there.shape:
             return False

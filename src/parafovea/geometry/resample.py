@@ -7,7 +7,7 @@ bilinear filters do), so that nothing finer than the target folds back into it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,35 @@ def apply_weights(block: NDArray[Any], weights: tuple[AxisWeights, ...]) -> Floa
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
+def source_slabs(
+    source: Grid, target: Grid, box: Box, *, antialias: bool = True
+) -> Iterator[tuple[Box, tuple[AxisWeights, ...]]]:
+    """Yield what a box of `target` is made of, slab by slab along z, of about `SLAB_VOXELS`.
+
+    Parameters
+    ----------
+    source, target, box, antialias
+        As for `resample_box`.
+
+    Yields
+    ------
+    needed : Box
+        Voxels of `source`; those of two slabs overlap where a kernel does.
+    weights : tuple of AxisWeights
+        For `apply_weights`, of these voxels.
+    """
+    wz, wy, wx = box_weights(source, target, box, antialias=antialias)
+    plane = wy.matrix.shape[1] * wx.matrix.shape[1]
+    step = max(1, int(SLAB_VOXELS / (plane * max(1.0, wz.matrix.shape[1] / len(wz.matrix)))))
+    for row in range(0, len(wz.matrix), step):
+        rows = wz.matrix[row : row + step]
+        used = np.flatnonzero(rows.any(axis=0))
+        first, last = int(used[0]), int(used[-1]) + 1
+        part = AxisWeights(wz.start + first, np.ascontiguousarray(rows[:, first:last]))
+        needed = Box((part.start, wy.start, wx.start), (part.stop, wy.stop, wx.stop))
+        yield needed, (part, wy, wx)
+
+
 def resample_box(
     read: ReadBox, source: Grid, target: Grid, box: Box, *, antialias: bool = True
 ) -> Floats:
@@ -147,17 +176,10 @@ def resample_box(
         ([band,] z, y, x) float32, of the shape of `box`. Read in slabs along z of about
         `SLAB_VOXELS`.
     """
-    wz, wy, wx = box_weights(source, target, box, antialias=antialias)
-    plane = wy.matrix.shape[1] * wx.matrix.shape[1]
-    step = max(1, int(SLAB_VOXELS / (plane * max(1.0, wz.matrix.shape[1] / len(wz.matrix)))))
-    slabs = []
-    for row in range(0, len(wz.matrix), step):
-        rows = wz.matrix[row : row + step]
-        used = np.flatnonzero(rows.any(axis=0))
-        first, last = int(used[0]), int(used[-1]) + 1
-        part = AxisWeights(wz.start + first, np.ascontiguousarray(rows[:, first:last]))
-        needed = Box((part.start, wy.start, wx.start), (part.stop, wy.stop, wx.stop))
-        slabs.append(apply_weights(read(needed), (part, wy, wx)))
+    slabs = [
+        apply_weights(read(needed), weights)
+        for needed, weights in source_slabs(source, target, box, antialias=antialias)
+    ]
     return slabs[0] if len(slabs) == 1 else np.concatenate(slabs, axis=-3)
 
 

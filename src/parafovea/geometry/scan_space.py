@@ -129,17 +129,9 @@ class ScanSpace:
         """
         return _reindexed(index, grid, self.grid)
 
-    def grid_of_voxel(self, index: ArrayLike, grid: Grid) -> Floats:
-        """Return the voxels of another grid at voxels of the scan; undoes `voxel_of_grid`."""
-        return _reindexed(index, self.grid, grid)
-
     def world_of_grid(self, index: ArrayLike, grid: Grid) -> Floats:
         """Return LPS positions (..., 3) x, y, z of voxels (..., 3) z, y, x of another grid."""
         return self.world_of_voxel(self.voxel_of_grid(index, grid))
-
-    def grid_of_world(self, position: ArrayLike, grid: Grid) -> Floats:
-        """Return voxels (..., 3) z, y, x of another grid at LPS positions (..., 3) x, y, z."""
-        return self.grid_of_voxel(self.voxel_of_world(position), grid)
 
     def nearest_voxel(self, position: ArrayLike) -> NDArray[np.int64]:
         """Return the scan's voxels nearest to LPS positions, as users count them.

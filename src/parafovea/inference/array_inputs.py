@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.errors import GridError, ModelError, VoxelError
+from parafovea.errors import GridError, VoxelError
 from parafovea.geometry.grid import Box, Grid, Shape, Vector, shape3, vector3
 from parafovea.geometry.resample import read_reflected_array
 from parafovea.settings.recipe import ModelSpec
@@ -141,15 +141,6 @@ def check_context(context: NDArray[Any], volume: Grid, spec: ModelSpec, source: 
         f"load it with voxel_size={spacing} and size={wanted.extent}, then "
         "predict(volume, context_volume=context_volume)"
     )
-
-
-def check_channels(found: int, layer: str, wanted: int, backbone: str, source: str) -> None:
-    """Raise `ModelError` where a backbone gives another number of channels than a layer takes."""
-    if found != wanted:
-        raise ModelError(
-            f"{source}: layer {layer} takes {wanted} channels, but the backbone {backbone} gives "
-            f"{found}: give weights= the transformer that the model was trained with"
-        )
 
 
 def concentric_view(context: NDArray[Any], volume: Shape, box: Box, ratio: Vector) -> NDArray[Any]:

@@ -15,16 +15,14 @@ from parafovea.backbones import load_backbone
 from parafovea.backbones.backbone import Backbone
 from parafovea.backbones.views import View, token_array
 from parafovea.geometry.grid import Box, Grid, Vector
-from parafovea.geometry.resample import read_reflected_array
 from parafovea.geometry.windows import Layout
-from parafovea.inference.array_inputs import ArrayOnGrid, check_channels, check_context
+from parafovea.inference.array_inputs import ArrayOnGrid, check_context
 from parafovea.inference.blending import normalized
 from parafovea.inference.predictor import Predictor
-from parafovea.inference.sample_inputs import RegionInputs, TokenBlock
+from parafovea.inference.sample_inputs import RegionReader, check_channels
 from parafovea.inference.window_loop import weighed
 from parafovea.models.model_json import require_cacheable
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.models.token_sampling import TokenSampler
 from parafovea.preprocess.normalization import scan, value_map
 from parafovea.settings.recipe import BackboneSpec, ModelSpec
 
@@ -110,19 +108,15 @@ class CachedModel:
         self.source = source
         self.device = device
         self.local = self._backbone(spec.backbone, spec.spacing)
-        wanted = spec.input_channels - int(spec.raw_input)
-        check_channels(len(self.local.channels), "input_conv", wanted, spec.backbone.name, source)
         self.wide: Backbone | None = None
         if spec.context is not None:
-            context = spec.context
-            self.wide = self._backbone(context.backbone, context.spacing)
-            check_channels(
-                len(self.wide.channels),
-                "context_input_conv",
-                spec.context_channels,
-                context.backbone.name,
-                source,
-            )
+            self.wide = self._backbone(spec.context.backbone, spec.context.spacing)
+        check_channels(
+            spec,
+            features=len(self.local.channels),
+            context=0 if self.wide is None else len(self.wide.channels),
+            source=source,
+        )
         self.predictor = Predictor(
             network, device=device, dtype=torch.float32, activation=spec.activation
         )
@@ -163,32 +157,23 @@ class CachedVolume:
         stored = ArrayOnGrid(volume, self.grid)
         normalize = value_map(scan(stored.read, self.grid, volume.dtype), spec.normalization)
         # Half precision, as the workflow stores a normalized volume.
-        self._voxels = normalize(volume).astype(np.float16)
+        voxels = ArrayOnGrid(normalize(volume).astype(np.float16), self.grid)
         self._seconds: dict[str, float] = {}
-        self._local = self._tokens(self._voxels, self.grid, model.local, "local_features_s")
-        self._wide: TokenBlock | None = None
+        local = self._tokens(voxels, model.local, "local_features_s")
+        wide: ArrayOnGrid | None = None
         if context is not None and model.wide is not None:
             grid = check_context(context, self.grid, spec, model.source)
-            values = normalize(context).astype(np.float16)
-            self._wide = self._tokens(
-                values, grid, model.wide, "context_features_s", zoom=spec.context_ratio
-            )
+            values = ArrayOnGrid(normalize(context).astype(np.float16), grid)
+            wide = self._tokens(values, model.wide, "context_features_s")
+        self._regions = RegionReader(
+            voxels, local, wide, raw_input=spec.raw_input, zoom=spec.context_ratio
+        )
 
-    def _tokens(
-        self,
-        values: NDArray[np.float16],
-        grid: Grid,
-        backbone: Backbone,
-        name: str,
-        *,
-        zoom: Vector | None = None,
-    ) -> TokenBlock:
+    def _tokens(self, voxels: ArrayOnGrid, backbone: Backbone, name: str) -> ArrayOnGrid:
         started = time.perf_counter()
-        tokens = grid.coarsened(backbone.stride)
-        view = View(ArrayOnGrid(values, grid), grid)
-        stored = token_array(view, backbone, device=self._model.device)
+        tokens = token_array(View(voxels, voxels.grid), backbone, device=self._model.device)
         self._seconds[name] = time.perf_counter() - started
-        return TokenBlock(tokens.box, stored, TokenSampler(self.grid, tokens, zoom=zoom))
+        return ArrayOnGrid(tokens, voxels.grid.coarsened(backbone.stride))
 
     def timing(self) -> dict[str, float]:
         """Return the seconds that features took, by view."""
@@ -196,7 +181,6 @@ class CachedVolume:
 
     def predict(self, box: Box) -> NDArray[np.float32]:
         """Return a window's probabilities, (class, z, y, x)."""
-        raw = read_reflected_array(self._voxels, box) if self._model.spec.raw_input else None
-        region = RegionInputs(box, raw, self._local, self._wide)
+        region = self._regions.read(box)
         probabilities: NDArray[np.float32] = self._model.predictor(region, [box])[0]
         return probabilities

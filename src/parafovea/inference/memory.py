@@ -74,7 +74,7 @@ def require_memory(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory, the device's or the host's, is full."""
+    """Return whether an error means that memory, of the device or the host, is full."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)

@@ -153,7 +153,7 @@ class Predictor:
         return features, None if region.context is None else guides, conditions
 
     def _together(self, region: RegionInputs, boxes: Sequence[Box]) -> bool:
-        """Return whether windows are planes that are whole: that depends on no other window."""
+        """Return whether windows are whole planes: that depends on no other window."""
         if not (self.flat and self._filled) or region.features.sampler.zoom is not None:
             return False
         _, y, x = region.features.sampler.local.shape

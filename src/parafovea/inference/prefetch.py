@@ -8,9 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
-
-from numpy.typing import NDArray
+from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -45,36 +43,37 @@ def read_ahead(
                 future.cancel()
 
 
-class Kept:
-    """Keeps the arrays that were used last, as many as fit a number of bytes; for any thread.
+class Kept(Generic[T]):
+    """Keeps the items that were used last, as many as fit a number of bytes; for any thread.
 
     Parameters
     ----------
     size : int
-        Bytes at most, but for one array that is larger by itself.
+        Bytes at most, but for one item that is larger by itself.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._held = 0
-        self._arrays: OrderedDict[str, NDArray[Any]] = OrderedDict()
+        self._items: OrderedDict[str, tuple[T, int]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> NDArray[Any] | None:
-        """Return an array by its name, if it is still there."""
+    def get(self, name: str) -> T | None:
+        """Return an item by its name, if it is still there."""
         with self._lock:
-            if name in self._arrays:
-                self._arrays.move_to_end(name)
-            return self._arrays.get(name)
+            if name not in self._items:
+                return None
+            self._items.move_to_end(name)
+            return self._items[name][0]
 
-    def put(self, name: str, array: NDArray[Any]) -> None:
-        """Keep an array, and let go of those that were used longest ago."""
+    def put(self, name: str, item: T, nbytes: int) -> None:
+        """Keep an item of so many bytes, and let go of those that were used longest ago."""
         with self._lock:
-            before = self._arrays.pop(name, None)
-            self._held += array.nbytes - (0 if before is None else before.nbytes)
-            self._arrays[name] = array
-            while self._held > self._size and len(self._arrays) > 1:
-                self._held -= self._arrays.popitem(last=False)[1].nbytes
+            _, before = self._items.pop(name, (None, 0))
+            self._held += nbytes - before
+            self._items[name] = item, nbytes
+            while self._held > self._size and len(self._items) > 1:
+                self._held -= self._items.popitem(last=False)[1][1]
 
 
 class Buckets(Generic[T]):

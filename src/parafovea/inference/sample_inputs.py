@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from parafovea.geometry.resample import read_reflected, reflected_indices
 from parafovea.geometry.symmetry import Symmetry, require_fit
 from parafovea.models.conditioning import encoded_conditions
 from parafovea.models.token_sampling import TokenSampler, Weights
-from parafovea.settings.recipe import BackboneSpec, Recipe
+from parafovea.settings.recipe import BackboneSpec, ModelSpec, Recipe
 from parafovea.storage.store import Stored, Turned, open_stored
 
 
@@ -109,6 +109,92 @@ class RegionInputs:
         return row
 
 
+class OnGrid(Protocol):
+    """An array on a grid, stored or in memory."""
+
+    @property
+    def grid(self) -> Grid: ...  # noqa: D102
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Return the values ([channel,] z, y, x) of a box."""
+        ...
+
+
+class RegionReader:
+    """Reads what the network needs for the windows of a region, wherever it lies.
+
+    Parameters
+    ----------
+    volume : OnGrid
+        Normalized voxels on the local grid.
+    features, context : OnGrid
+        Tokens of the two views; None without context.
+    raw_input : bool
+        Whether the network takes the voxels themselves.
+    zoom : tuple of float, optional
+        Context spacing over local spacing, of concentric context.
+    conditions : ndarray, optional
+        (z, channel) float32, what is known of each plane.
+    """
+
+    def __init__(
+        self,
+        volume: OnGrid,
+        features: OnGrid,
+        context: OnGrid | None,
+        *,
+        raw_input: bool,
+        zoom: Vector | None = None,
+        conditions: NDArray[np.float32] | None = None,
+    ) -> None:
+        self._volume = volume
+        self._raw_input = raw_input
+        self._conditions = conditions
+        self._local = features, TokenSampler(volume.grid, features.grid)
+        self._wide = None
+        if context is not None:
+            self._wide = context, TokenSampler(volume.grid, context.grid, zoom=zoom)
+
+    def read(self, box: Box) -> RegionInputs:
+        """Read what the windows inside a region need; the region may reach outside the volume."""
+        raw, known = None, None
+        if self._raw_input:
+            raw = read_reflected(self._volume.read, self._volume.grid, box)
+        if self._conditions is not None:
+            planes = reflected_indices(box.start[0], box.stop[0], len(self._conditions))
+            known = self._conditions[planes]
+        context = None if self._wide is None else _token_block(*self._wide, box)
+        return RegionInputs(box, raw, _token_block(*self._local, box), context, known)
+
+
+def check_channels(spec: ModelSpec, *, features: int, context: int, source: str) -> None:
+    """Raise `ModelError` where a model's network takes other channels than there are.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    features, context : int
+        Channels of the features of the two views; 0 without context.
+    source : str
+        The model, for the message.
+    """
+    raw = spec.channels if spec.raw_input else 0
+    wide = spec.backbone if spec.context is None else spec.context.backbone
+    for what, found, wanted, backbone in (
+        ("local input", features + raw, spec.input_channels, spec.backbone),
+        ("context", context, spec.context_channels, wide),
+    ):
+        if found != wanted:
+            weights = backbone.arguments.get("weights")
+            name = backbone.name if weights is None else f"{backbone.name} ({weights})"
+            raise ModelError(
+                f"{source}: the {what} has {found} channels with the backbone {name}, but the "
+                f"network takes {wanted}: use the backbone and the weights that the model was "
+                "trained with"
+            )
+
+
 class SampleInputs:
     """Opened inputs of a sample.
 
@@ -128,6 +214,7 @@ class SampleInputs:
     """
 
     def __init__(self, inputs: ModelInputs, recipe: Recipe) -> None:
+        self.paths = inputs
         self.symmetry = Symmetry.named(inputs.augmentation)
         self.volume: Stored = open_stored(inputs.volume)
         if inputs.augmentation:
@@ -147,11 +234,14 @@ class SampleInputs:
             context = recipe.context
             self._check_features(self.context, inputs.context, context.backbone, context.spacing)
             _check_alignment(self.context, inputs.context, recipe)
-        self._conditions = _conditions(self.volume, inputs.volume, recipe)
-        self._local = TokenSampler(self.grid, self.features.grid)
-        self._wide = None
-        if self.context is not None:
-            self._wide = TokenSampler(self.grid, self.context.grid, zoom=recipe.context_ratio)
+        self._regions = RegionReader(
+            self.volume,
+            self.features,
+            self.context,
+            raw_input=recipe.raw_input,
+            zoom=recipe.context_ratio,
+            conditions=_conditions(self.volume, inputs.volume, recipe),
+        )
 
     def _check_augmentation(self, name: str, recipe: Recipe) -> None:
         """Raise `GridError` where the model has never seen voxels turned that way."""
@@ -207,22 +297,12 @@ class SampleInputs:
 
     def read(self, box: Box) -> RegionInputs:
         """Read what the windows inside a region need; the region may reach outside the volume."""
-        raw = read_reflected(self.volume.read, self.grid, box) if self.raw_input else None
-        context = None
-        if self.context is not None and self._wide is not None:
-            context = _token_block(self.context, self._wide, box)
-        known = None
-        if self._conditions is not None:
-            known = self._conditions[
-                reflected_indices(box.start[0], box.stop[0], len(self._conditions))
-            ]
-        features = _token_block(self.features, self._local, box)
-        return RegionInputs(box, raw, features, context, known)
+        return self._regions.read(box)
 
 
-def _token_block(stored: Stored, sampler: TokenSampler, box: Box) -> TokenBlock:
+def _token_block(tokens: OnGrid, sampler: TokenSampler, box: Box) -> TokenBlock:
     needed = sampler.needed(box)
-    return TokenBlock(needed, stored.read(needed), sampler)
+    return TokenBlock(needed, tokens.read(needed), sampler)
 
 
 def _conditions(volume: Stored, path: Path, recipe: Recipe) -> NDArray[np.float32] | None:

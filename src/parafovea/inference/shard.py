@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parafovea.errors import GridError, ModelError
+from parafovea.errors import GridError
 from parafovea.geometry.grid import Box
 from parafovea.geometry.windows import Layout
 from parafovea.inference.blending import window_weights
 from parafovea.inference.engines import EngineName
 from parafovea.inference.memory import Execution
-from parafovea.inference.sample_inputs import SampleInputs
+from parafovea.inference.sample_inputs import SampleInputs, check_channels
 from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.inference.window_loop import columns, weighed
 from parafovea.inference.window_plan import (
@@ -87,15 +87,8 @@ class Shard:
         ModelError
             If the inputs have other channels than the model was trained with.
         """
-        for what, found, wanted in (
-            ("local input", inputs.input_channels, spec.input_channels),
-            ("context", inputs.context_channels, spec.context_channels),
-        ):
-            if found != wanted:
-                raise ModelError(
-                    f"the {what} has {found} channels, but the model {spec.name} was trained "
-                    f"with {wanted}: its backbone and its weights do not belong together"
-                )
+        channels = len(inputs.features.channels or ())
+        check_channels(spec, features=channels, context=inputs.context_channels, source=spec.name)
         layout = planned_layout(inputs.grid.shape, spec, settings)
         count = shard_count(layout, settings)
         if not 1 <= number <= count:

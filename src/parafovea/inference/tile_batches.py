@@ -7,7 +7,7 @@ stages of a volume do, by the same functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 
 import numpy as np
@@ -27,13 +27,12 @@ from parafovea.inference.blending import window_weights
 from parafovea.inference.engines import EngineName
 from parafovea.inference.memory import Execution
 from parafovea.inference.predictor import Predictor
-from parafovea.inference.sample_inputs import RegionInputs, TokenBlock
-from parafovea.inference.window_loop import windows_in_order
+from parafovea.inference.sample_inputs import RegionReader, check_channels
+from parafovea.inference.window_loop import predict_region, windows_in_order
 from parafovea.inference.window_plan import POOLED, planned_layout
 from parafovea.kinds import kind_named
 from parafovea.models.conditioning import encoded_conditions
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.models.token_sampling import TokenSampler
 from parafovea.preprocess.normalization import fixed_value_map
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, ContextSpec, ModelSpec
@@ -111,7 +110,12 @@ class TileModel:
         self._wide = None
         if spec.context is not None:
             self._wide = self._backbone(spec.context.backbone, spec.context.spacing)
-        _check_channels(spec, self._local, self._wide)
+        check_channels(
+            spec,
+            features=len(self._local.channels),
+            context=0 if self._wide is None else len(self._wide.channels),
+            source=spec.name,
+        )
         self.predictor = Predictor(
             network,
             device=execution.device,
@@ -163,27 +167,22 @@ class TileModel:
         stack = self._values(np.moveaxis(images, 0, 1))
         grid = Grid(shape3(stack.shape[1:]), self.spec.spacing, unit=self.spec.unit)
         layout = tile_layout(*grid.shape, spec=self.spec, settings=self.settings)
-        view = View(ArrayOnGrid(stack, grid), grid)
-        features = _tokens(view, self._local, grid, self.device)
+        pixels = ArrayOnGrid(stack, grid)
+        features = _tokens(View(pixels, grid), self._local, self.device)
         context = None
         if self._wide is not None and self.spec.context is not None:
             context = self._context(self.spec.context, self._wide, grid, stack, surroundings)
         known = None
         if self.spec.network.conditions:
             known = encoded_conditions(self.spec.network.conditions, conditions)
-        box = reduce(Box.union, layout.windows())
-        raw = read_reflected_array(stack, box) if self.spec.raw_input else None
-        region = RegionInputs(box, raw, features, context, known)
+        regions = RegionReader(
+            pixels, features, context, raw_input=self.spec.raw_input, conditions=known
+        )
+        region = regions.read(reduce(Box.union, layout.windows()))
         weights = window_weights(self.settings, layout.window)
-        windows = self._windows(region, layout)
+        windows = predict_region(region, self.predictor, list(windows_in_order(layout)))
         found = blended(windows, layout, weights, classes=len(self.spec.classes))
         return np.ascontiguousarray(np.moveaxis(found, 1, 0))
-
-    def _windows(self, region: RegionInputs, layout: Layout) -> Iterator[tuple[Box, Images]]:
-        boxes, size = list(windows_in_order(layout)), self.predictor.batch_size
-        for first in range(0, len(boxes), size):
-            batch = boxes[first : first + size]
-            yield from zip(batch, self.predictor(region, batch), strict=True)
 
     def _context(
         self,
@@ -192,14 +191,14 @@ class TileModel:
         grid: Grid,
         stack: Images,
         surroundings: Images | None,
-    ) -> TokenBlock:
+    ) -> ArrayOnGrid:
         view = View(ArrayOnGrid(stack, grid), grid.resampled(context.spacing))
         if surroundings is None:
-            return _tokens(view, backbone, grid, self.device)
+            return _tokens(view, backbone, self.device)
         wide = self._values(np.moveaxis(surroundings, 0, 1))
         ratio = context_ratio(self.spec, context)
         seen = WideView(wide, view.grid, grid, margin=self.margin, ratio=ratio)
-        return _tokens(seen, backbone, grid, self.device)
+        return _tokens(seen, backbone, self.device)
 
 
 class WideView(View):
@@ -240,13 +239,12 @@ class WideView(View):
         return part
 
 
-def _tokens(view: View, backbone: Backbone, local: Grid, device: torch.device) -> TokenBlock:
-    grid = view.grid.coarsened(backbone.stride)
+def _tokens(view: View, backbone: Backbone, device: torch.device) -> ArrayOnGrid:
     # Blocks of one shape, whatever the batch: how a sum is rounded may depend on the shape. A GPU
     # gives no such promise, and likes large blocks.
     depth = 1 if device.type == "cpu" else None
-    stored = token_array(view, backbone, device=device, depth=depth)
-    return TokenBlock(grid.box, stored, TokenSampler(local, grid))
+    tokens = token_array(view, backbone, device=device, depth=depth)
+    return ArrayOnGrid(tokens, view.grid.coarsened(backbone.stride))
 
 
 def context_ratio(spec: ModelSpec, context: ContextSpec) -> int:
@@ -268,15 +266,4 @@ def require_images(spec: ModelSpec) -> None:
         raise ModelError(
             f"{spec.name} normalizes by percentiles of a whole sample, so that a tile would depend "
             "on the others: train it with normalization.method: none or window"
-        )
-
-
-def _check_channels(spec: ModelSpec, local: Backbone, wide: Backbone | None) -> None:
-    raw = spec.channels if spec.raw_input else 0
-    found = (len(local.channels) + raw, 0 if wide is None else len(wide.channels))
-    if found != (spec.input_channels, spec.context_channels):
-        raise ModelError(
-            f"the backbones of {spec.name} give {found[0]} and {found[1]} channels, but its "
-            f"network takes {spec.input_channels} and {spec.context_channels}: they do not belong "
-            "together"
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from parafovea.errors import TileError
 from parafovea.formats.metadata import TileOptions
-from parafovea.formats.tiles.npz import INPUT_KEYS, chosen_key
-from parafovea.formats.tiles.reading import read_tile, tile_digest, tile_place
+from parafovea.formats.tiles.npz import INPUT_KEYS
+from parafovea.formats.tiles.reading import OpenedTile, StoredSidecar
 from parafovea.formats.tiles.results import Maker, is_finished
 from parafovea.formats.tiles.tile import Tile
 from parafovea.formats.tiles.tile_folder import TileFile
@@ -36,7 +36,7 @@ class TileInput:
     tile : Tile or None
         None where it is invalid.
     reason : str
-        Why it is not.
+        Why it is.
     fingerprint : str
         Of all that its result depends on.
     finished : bool
@@ -95,17 +95,20 @@ class TileReader:
         self._results = results
         self._overwrite = overwrite
         self._files = {file.name: file for file in files}
-        self._kept = Kept(KEPT)
-        self._digest = lru_cache(None)(self._read_digest)
+        self._kept: Kept[_Looked] = Kept(KEPT)
+        # of tiles that were read, and of sidecars that were read for the places
+        self._digests: dict[str, str] = {}
+        self._sidecars: dict[str, StoredSidecar] = {}
         self._places = self._found_places() if margin else {}
+        self._reading = {name: threading.Lock() for name in self._places}
         self._around = TileNeighbours(self._places, self._values, margin=margin)
 
     def __call__(self, file: TileFile) -> TileInput:
         """Return a tile with all that its prediction takes; what is wrong with it is its reason."""
-        try:
-            tile = self._tile(file)
-        except TileError as error:
-            return TileInput(file, reason=str(error))
+        looked = self._looked(file.name)
+        tile = looked.tile
+        if tile is None:
+            return TileInput(file, reason=looked.reason)
         neighbours = self._around.neighbours(file.name)
         digests = [tile.sha256, *map(self._digest, neighbours)]
         fingerprint = self._maker.fingerprint(digests)
@@ -115,15 +118,31 @@ class TileReader:
             canvas = self._around.canvas(file.name, tile.values)
         return TileInput(file, tile, "", fingerprint, finished, canvas, neighbours)
 
-    def _tile(self, file: TileFile) -> Tile:
-        tile = read_tile(file, bands=self._spec.bands, key=self._key(file), options=self._options)
-        self._check_pixels(tile)
-        if file.name in self._places:
-            self._kept.put(file.name, tile.values)
-        return tile
+    def _looked(self, name: str) -> _Looked:
+        """Return a tile; one that others see is kept, and read by one thread at a time."""
+        if name not in self._places:
+            return self._read(name)
+        with self._reading[name]:
+            found = self._kept.get(name)
+            if found is None:
+                found = self._read(name)
+                self._digests[name] = found.digest
+                held = 0 if found.tile is None else found.tile.values.nbytes
+                self._kept.put(name, found, held)
+            return found
 
-    def _key(self, file: TileFile) -> str:
-        return chosen_key(file, INPUT_KEYS, self._options)
+    def _read(self, name: str) -> _Looked:
+        """Read a tile; its files are opened once for all that is asked of them."""
+        file, digest = self._files[name], ""
+        try:
+            with OpenedTile(file, self._sidecars.get(name)) as opened:
+                digest = opened.digest()
+                key = opened.key(INPUT_KEYS, self._options)
+                tile = opened.read(bands=self._spec.bands, key=key, options=self._options)
+            self._check_pixels(tile)
+        except TileError as error:
+            return _Looked(digest, None, str(error))
+        return _Looked(digest, tile)
 
     def _check_pixels(self, tile: Tile) -> None:
         """Raise `TileError` where pixels are not those that the model was trained on."""
@@ -141,7 +160,9 @@ class TileReader:
         found: dict[str, Place] = {}
         for file in self._files.values():
             try:
-                place = tile_place(file, self._key(file))
+                with OpenedTile(file) as opened:
+                    self._sidecars[file.name] = opened.stored_sidecar
+                    place = opened.place(opened.key(INPUT_KEYS, self._options))
             except TileError:
                 continue
             if place is not None:
@@ -150,16 +171,30 @@ class TileReader:
 
     def _values(self, name: str) -> NDArray[np.float32] | None:
         """Return the pixels of a neighbour, None where it is invalid."""
-        kept = self._kept.get(name)
-        if kept is not None:
-            return kept
-        try:
-            return self._tile(self._files[name]).values
-        except TileError:
-            return None
+        tile = self._looked(name).tile
+        return None if tile is None else tile.values
 
-    def _read_digest(self, name: str) -> str:
-        try:
-            return tile_digest(self._files[name])
-        except TileError:
-            return ""
+    def _digest(self, name: str) -> str:
+        """Return the digest of a neighbour, which may have been let go; "" where it has none."""
+        if name not in self._digests:
+            self._looked(name)
+        return self._digests[name]
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A tile that was looked at.
+
+    Parameters
+    ----------
+    digest : str
+        Of its files; "" where they cannot be read.
+    tile : Tile or None
+        None where it is invalid.
+    reason : str
+        Why it is.
+    """
+
+    digest: str
+    tile: Tile | None
+    reason: str = ""

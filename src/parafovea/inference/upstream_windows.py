@@ -14,7 +14,8 @@ from parafovea.backbones.upstream_dinov3 import CompatibleDinov3
 from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.resample import read_reflected_array
-from parafovea.inference.array_inputs import check_channels, check_context, concentric_view
+from parafovea.inference.array_inputs import check_context, concentric_view
+from parafovea.inference.sample_inputs import check_channels
 from parafovea.models.activation import activated
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.token_sampling import Pointwise
@@ -57,11 +58,9 @@ class CompatibleModel:
                 f"{source} has other backbones for context ({spec.context.backbone}) and volume "
                 f"({spec.backbone}), which no checkpoint has: import its checkpoint again"
             )
-        name = str(spec.backbone.arguments.get("weights"))
         channels = len(backbone.channels)
-        check_channels(channels, "input_conv", spec.input_channels, name, source)
-        if spec.context is not None:
-            check_channels(channels, "context_input_conv", spec.context_channels, name, source)
+        context = 0 if spec.context is None else channels
+        check_channels(spec, features=channels, context=context, source=source)
         self.backbone = backbone
         self.device = device
         half = bool(spec.training.get("upstream", {}).get("half_precision"))

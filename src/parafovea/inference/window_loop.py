@@ -109,12 +109,13 @@ def predicted(
             region = pending.result()
             if following is not None:
                 pending = reader.submit(inputs.read, reduce(Box.union, following))
-            yield from _predict_region(region, predictor, group)
+            yield from predict_region(region, predictor, group)
 
 
-def _predict_region(
-    region: RegionInputs, predictor: PredictsWindows, windows: list[Box]
+def predict_region(
+    region: RegionInputs, predictor: PredictsWindows, windows: Sequence[Box]
 ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+    """Yield the probabilities of the windows of a region, batch by batch; as `predicted`."""
     for first in range(0, len(windows), predictor.batch_size):
         boxes = windows[first : first + predictor.batch_size]
         yield from zip(boxes, predictor(region, boxes), strict=True)

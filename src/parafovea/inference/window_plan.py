@@ -12,16 +12,13 @@ from parafovea.geometry.grid import Box, Shape
 from parafovea.geometry.windows import Layout
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe, check_window
+from parafovea.storage.blocks import CHUNK
 
 #: Voxels that become one in the network's four poolings.
 POOLED = 16
 
 #: Windows along y and x that are walked through along z together.
 COLUMN = (2, 2)
-
-#: Planes that are read together at least: the depth of a chunk of the volume, which is unpacked
-#: whole even where a window is one plane.
-PLANES = 32
 
 #: (lattice z, y, x) bool, True for windows that are computed, where others are known to be empty;
 #: None for all.
@@ -65,8 +62,12 @@ def planned_layout(shape: Shape, recipe: Recipe, settings: InferenceSettings) ->
 
 
 def group_shape(window: Shape) -> Shape:
-    """Return the windows along z, y, x of a column that are read together."""
-    return (max(1, PLANES // window[0]), *COLUMN)
+    """Return the windows along z, y, x of a column that are read together.
+
+    They are as deep as a chunk of the volume at least, which is unpacked whole even where a window
+    is one plane.
+    """
+    return (max(1, CHUNK[0] // window[0]), *COLUMN)
 
 
 def shard_count(layout: Layout, settings: InferenceSettings) -> int:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_both, reads_source
 from parafovea.chain.tiles import PAGE, QUALITY, QUALITY_TABLE
-from parafovea.chain.volumes import PREDICTION, source_waits
+from parafovea.chain.volumes import PREDICTION, VOLUME, source_waits
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
+from parafovea.storage.blocks import SLAB_PLANES
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
     from parafovea.planning.work import Work
 
-#: Bytes of a voxel of a heatmap as NIfTI; planes of the slabs that stages hold.
-HEAT, PLANES = 4, 32
+#: Bytes of a voxel of a heatmap as NIfTI.
+HEAT = 4
 
 DETECTIONS = layout.in_sample(layout.DETECTIONS)
 
@@ -30,12 +31,12 @@ def _page(work: Work) -> int:
 def _detect_cost(work: Work, _: Rates) -> Cost:
     """Hold slabs of the heatmap and of the scan, and write the heatmap in the scan's voxels."""
     voxels = work.source.size + work.volume.size
-    return Cost(PLAIN + 40 * PLANES * _page(work), 20 + voxels / 5e6)
+    return Cost(PLAIN + 40 * SLAB_PLANES * _page(work), 20 + voxels / 5e6)
 
 
 def _measure_cost(work: Work, _: Rates) -> Cost:
     """Read tables, or a mask once."""
-    return Cost(PLAIN + 40 * PLANES * _page(work), 5 + work.source.size / 1e7)
+    return Cost(PLAIN + 40 * SLAB_PLANES * _page(work), 5 + work.source.size / 1e7)
 
 
 def _render_cost(work: Work, _: Rates) -> Cost:
@@ -92,7 +93,7 @@ def _rendering(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 detect_nodules = Stage(
     name="detect_nodules",
     step="postprocess",
-    inputs={"prediction": PREDICTION},
+    inputs={"prediction": PREDICTION, "volume": VOLUME},
     waits=_detection_waits,
     outputs={
         "detections": Output(DETECTIONS, wanted=True),
@@ -127,6 +128,7 @@ render_detections = Stage(
     inputs={
         "detections": DETECTIONS,
         "prediction": PREDICTION,
+        "volume": VOLUME,
         "quality": QUALITY,
         "metrics": QUALITY_TABLE,
     },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
@@ -12,14 +11,13 @@ from parafovea.chain.tiles import STAGES as TILE_STAGES
 from parafovea.chain.volumes import PREDICTION, REFLECTANCE, VOLUME, source_waits
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
+from parafovea.storage.blocks import EXPORTED_SIDE
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
     from parafovea.planning.work import Work
     from parafovea.settings.recipe import Recipe
 
-#: Pixels along z, y, x of the blocks of a mosaic that are written at a time.
-EXPORTED = (1, 1024, 1024)
 
 
 def _check(recipe: Recipe) -> None:
@@ -49,7 +47,7 @@ def _export_cost(work: Work, _: Rates) -> Cost:
     """Hold a block of the mosaic, with what was predicted behind it."""
     bands = len(work.recipe.bands) + len(work.recipe.classes)
     voxels = work.source.size + work.volume.size
-    return Cost(PLAIN + 24 * bands * math.prod(EXPORTED), bands * voxels / 2e7)
+    return Cost(PLAIN + 24 * bands * EXPORTED_SIDE**2, bands * voxels / 2e7)
 
 
 def _stored(work: Work) -> int:

@@ -12,14 +12,15 @@ from parafovea.chain.tiles import STAGES as TILE_STAGES
 from parafovea.chain.volumes import PREDICTION, VOLUME
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
+from parafovea.storage.blocks import SLAB_PLANES
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
     from parafovea.planning.work import Work
     from parafovea.settings.recipe import Recipe
 
-#: Bytes of a class and an object id; planes of the slabs that stages hold.
-LABELS, PLANES = 5, 32
+#: Bytes of a class and an object id.
+LABELS = 5
 
 CLASSES = layout.in_sample(layout.CLASSES)
 OBJECTS = layout.in_sample(layout.OBJECTS)
@@ -37,7 +38,7 @@ def _check(recipe: Recipe) -> None:
 def _slab_cost(work: Work, _: Rates) -> Cost:
     """Hold a slab of planes with its classes, components and objects, or the truth beside it."""
     z, y, x = work.predicted
-    return Cost(PLAIN + 40 * min(z, PLANES) * y * x, z * y * x / 3e6)
+    return Cost(PLAIN + 40 * min(z, SLAB_PLANES) * y * x, z * y * x / 3e6)
 
 
 def _report_cost(work: Work, _: Rates) -> Cost:

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from parafovea.geometry.grid import Shape
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import group_shape
-
-#: Voxels along z, y, x of a chunk of the normalized volume, which `resample_volume` writes.
-CHUNK: Shape = (32, 64, 64)
+from parafovea.storage.blocks import CHUNK
 
 
 @dataclass(frozen=True, slots=True)

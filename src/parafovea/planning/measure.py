@@ -13,13 +13,13 @@ import torch
 from parafovea.chain.cost import Rates
 from parafovea.geometry.grid import Grid, Shape
 from parafovea.inference.sample_inputs import ModelInputs
-from parafovea.inference.window_plan import PLANES
 from parafovea.models.model_json import read_spec
 from parafovea.runtime.devices import choose_device, cpu_name
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec, Overrides
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.infer_shard import infer_shard
+from parafovea.storage.blocks import CHUNK
 from parafovea.storage.store import create
 
 #: Windows along an axis of the larger of the two volumes whose times are compared.
@@ -72,9 +72,11 @@ def measure_rates(
         engine=settings.engine,
         compile=settings.compile,
         do_eval=settings.do_eval,
+        # noise has no body
+        skip_empty=False,
     )
     flat = spec.network.dimensions == 2
-    depth = PLANES if flat else window[0]
+    depth = CHUNK[0] if flat else window[0]
     small: Shape = (depth, *window[1:])
     large: Shape = (
         depth if flat else WINDOWS * depth,

@@ -16,6 +16,7 @@ from parafovea.inference.window_plan import POOLED, planned_layout, shard_count,
 from parafovea.kinds.kind import LayoutName
 from parafovea.kinds.registry import kind_named
 from parafovea.planning.amplification import Amplification, amplification
+from parafovea.preprocess.coarse_view import view_grid
 from parafovea.settings.backbones import Dinov3Arguments, parse_arguments
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
@@ -219,6 +220,11 @@ class Work:
         if context is None:
             return None
         return View(self.volume.resampled(context.spacing), context.backbone)
+
+    @property
+    def coarse_voxels(self) -> int:
+        """Voxels of the coarse view in which body and lungs of a scan are found."""
+        return view_grid(self.source).size
 
     @property
     def local_tokens(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from parafovea.geometry.grid import Box, Grid, Vector, shape3, vector3
-from parafovea.geometry.resample import ReadBox, resample_box
+from parafovea.geometry.grid import Box, Grid, shape3, vector3
+from parafovea.geometry.resample import ReadBox, apply_weights, resample_box, source_slabs
 
 Array = np.ndarray[Any, Any]
 
@@ -83,21 +84,77 @@ def coarse_view(read: ReadBox, grid: Grid) -> CoarseArray:
     CoarseArray
         float32, cut to `RANGE`; not finer than the scan. The scan is read once, in slabs.
     """
-    source = grid.converted("millimeter")
-    target = source.resampled(_spacing(source))
-
-    def read_cut(box: Box) -> Array:
-        return np.asarray(np.clip(np.nan_to_num(read(box), nan=RANGE[0]), *RANGE))
-
-    return CoarseArray(resample_box(read_cut, source, target, target.box), target)
+    source, target = grid.converted("millimeter"), view_grid(grid)
+    values = resample_box(lambda box: _cut(read(box)), source, target, target.box)
+    return CoarseArray(values, target)
 
 
-def _spacing(grid: Grid) -> Vector:
-    step = FINEST
+class StreamedView:
+    """The coarse view of a scan, made of its planes while they pass by for something else.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the scan, in any unit.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._target = view_grid(grid)
+        source = grid.converted("millimeter")
+        self._next = deque(source_slabs(source, self._target, self._target.box))
+        # planes that have passed and that the next slab needs, and which one is the first
+        self._held = np.empty((0, *grid.shape[1:]))
+        self._first = 0
+        self._slabs: list[Array] = []
+
+    def add(self, box: Box, voxels: Array) -> None:
+        """Take whole planes, each once, in their order along z.
+
+        Parameters
+        ----------
+        box : Box
+            Where they lie in the scan.
+        voxels : (z, y, x)
+            HU.
+        """
+        if len(self._held):
+            self._held = np.concatenate([self._held, voxels])
+        else:
+            self._held, self._first = voxels, box.start[0]
+        while self._next and self._next[0][0].stop[0] <= box.stop[0]:
+            needed, weights = self._next.popleft()
+            own = needed.relative_to((self._first, 0, 0))
+            self._slabs.append(apply_weights(_cut(self._held[own.slices]), weights))
+        begin = self._next[0][0].start[0] if self._next else box.stop[0]
+        passed = min(max(0, begin - self._first), len(self._held))
+        # a copy, so that the other planes can go
+        self._held, self._first = np.array(self._held[passed:]), self._first + passed
+
+    @property
+    def view(self) -> CoarseArray:
+        """The view, as `coarse_view` returns it, once all planes have passed."""
+        if self._next:
+            raise AssertionError("a view of all planes")
+        return CoarseArray(np.concatenate(self._slabs), self._target)
+
+
+def _cut(voxels: Array) -> Array:
+    return np.asarray(np.clip(np.nan_to_num(voxels, nan=RANGE[0]), *RANGE))
+
+
+def view_grid(grid: Grid) -> Grid:
+    """Return the grid of a scan's coarse view, in millimetres.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the scan, in any unit.
+    """
+    source, step = grid.converted("millimeter"), FINEST
     while True:
-        spacing = vector3([max(step, s) for s in grid.spacing])
-        if grid.resampled(spacing).size <= LARGEST_VIEW:
-            return spacing
+        found = source.resampled(vector3([max(step, s) for s in source.spacing]))
+        if found.size <= LARGEST_VIEW:
+            return found
         step *= 1.25
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,10 +15,10 @@ from parafovea.errors import VoxelError
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import ReadBox
 from parafovea.settings.recipe import Normalization
+from parafovea.storage.blocks import SCANNED_VOXELS
 
 #: Bins of the histogram of floating-point sources; integers of up to 16 bits are counted exactly.
 BINS = 2**16
-SLAB_VOXELS = 2**24
 
 #: Values of a source with bands that are read at once, and what the side of a piece of a plane is
 #: a multiple of, so that blocks of a file are not decoded twice.
@@ -73,7 +73,7 @@ class Statistics:
 def _slabs(grid: Grid, bands: int) -> Iterator[Box]:
     """Yield slabs of planes; of a source with bands, whose plane may be a mosaic, pieces of one."""
     depth, height, width = 1, *grid.shape[1:]
-    most = SLAB_VOXELS if not bands else BAND_VALUES // bands
+    most = SCANNED_VOXELS if not bands else BAND_VALUES // bands
     if not bands or height * width <= most:
         depth = max(1, most // (height * width))
     else:
@@ -81,7 +81,14 @@ def _slabs(grid: Grid, bands: int) -> Iterator[Box]:
     return grid.box.tiles((depth, height, width))
 
 
-def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any], *, bands: int = 0) -> Statistics:
+def scan(
+    read: ReadBox,
+    grid: Grid,
+    dtype: np.dtype[Any],
+    *,
+    bands: int = 0,
+    seen: Callable[[Box, NDArray[Any]], None] | None = None,
+) -> Statistics:
     """Stream over a source and return the statistics of its voxels.
 
     Parameters
@@ -94,6 +101,9 @@ def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any], *, bands: int = 0) -> 
         Of the source: integer or floating point.
     bands : int
         How many the source has; 0 for one channel without a name.
+    seen : callable, optional
+        Called with every box of the first pass and its voxels, in z, y, x order; without bands a
+        box is of whole planes.
 
     Returns
     -------
@@ -111,7 +121,10 @@ def scan(read: ReadBox, grid: Grid, dtype: np.dtype[Any], *, bands: int = 0) -> 
     counts = np.zeros(BINS, dtype=np.int64)
     offset = int(np.iinfo(dtype).min) if exact else 0
     for box in _slabs(grid, bands):
-        slab = np.ascontiguousarray(read(box))
+        voxels = read(box)
+        if seen is not None:
+            seen(box, voxels)
+        slab = np.ascontiguousarray(voxels)
         digest.update(slab.astype(dtype.newbyteorder("<"), copy=False).data)
         if exact:
             counts += np.bincount(slab.ravel().astype(np.int64) - offset, minlength=BINS)

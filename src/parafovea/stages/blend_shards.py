@@ -20,14 +20,11 @@ from parafovea.inference.memory import summary
 from parafovea.models.context_alignment import padded_share
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
+from parafovea.storage.blocks import CHUNK, PREDICTION_SHARD
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import Stored, create, open_stored
 
 logger = logging.getLogger(__name__)
-
-#: Voxels that are blended at once: a shard file of the prediction.
-BLOCK = (64, 128, 128)
-CHUNK = (32, 64, 64)
 
 
 def summed_weights(layout: Layout, weights: NDArray[np.int64], box: Box) -> NDArray[np.int64]:
@@ -169,11 +166,12 @@ def _skipped(shards: Sequence[Stored], layout: Layout) -> dict[str, int]:
 def output_block(scale: Vector) -> Shape:
     """Return the voxels of the prediction that are blended at once, and stored in one file.
 
-    No more of the volume than `BLOCK` is behind them, but for blocks of 8 voxels along an axis.
+    No more of the volume than `PREDICTION_SHARD` is behind them, but for blocks of 8 voxels along
+    an axis.
     """
     z, y, x = (
         n if s >= 1 else min(n, max(8, int(n * s) // 8 * 8))
-        for n, s in zip(BLOCK, scale, strict=True)
+        for n, s in zip(PREDICTION_SHARD, scale, strict=True)
     )
     return z, y, x
 

@@ -37,9 +37,7 @@ from parafovea.postprocess.detection.nodules import (
     select_candidates,
     within_body,
 )
-from parafovea.preprocess.body import BodyView
-from parafovea.preprocess.hounsfield import check_hounsfield
-from parafovea.preprocess.normalization import scan as scan_values
+from parafovea.preprocess.body_masks import BodyMasks, stored_masks
 from parafovea.settings.postprocess import DetectionSettings
 from parafovea.storage.provenance import Clock, stated_time
 from parafovea.storage.store import open_stored, replacing
@@ -49,6 +47,7 @@ _LOG = logging.getLogger(__name__)
 
 def detect_nodules(
     prediction: Path,
+    volume: Path,
     detections: Path,
     table: Path,
     heatmap: Path | None = None,
@@ -71,6 +70,8 @@ def detect_nodules(
     ----------
     prediction : Path
         Store of (channel, z, y, x) values in [0, 1] on a grid in the world of the source.
+    volume : Path
+        Store of the scan's normalized volume, with body and lungs.
     detections, table : Path
         JSON and CSV file to write.
     heatmap : Path, optional
@@ -102,14 +103,16 @@ def detect_nodules(
     CalibrationError
         If the calibration cannot be read or belongs to another model, or the limits are invalid.
     SourceError
-        If the scan cannot be read, is not a CT in Hounsfield units, or shows no body.
+        If the scan cannot be read.
     StoreError
-        If the prediction is missing, damaged or has more than one heatmap.
+        If the prediction is missing, damaged or has more than one heatmap, or the volume has no
+        body.
     VoxelError
         If a value of the heatmap is not a probability.
     """
     chosen = DetectionSettings.model_validate(settings)
     heat = open_heatmap(prediction)
+    masks = stored_masks(volume)
     stated = open_stored(prediction).attributes.get("model")
     made: Mapping[str, object] = stated if isinstance(stated, Mapping) else {}
     score = None
@@ -119,8 +122,7 @@ def detect_nodules(
         score = triage_score(read_calibration(Path(calibration), model_sha256=known), limits)
     with unchanged(source) as check:
         scan = open_scan(source, metadata=metadata, grid=heat.grid)
-        check_hounsfield(source, scan_values(scan.read, scan.grid, np.dtype(scan.array.dtype)))
-        found, outside = _found(heat, scan, chosen, score)
+        found, outside = _found(heat, scan, masks, chosen, score)
         document = Detections(
             scan_id=sample,
             model=str(made.get("name") or "unknown"),
@@ -146,23 +148,26 @@ def detect_nodules(
 
 
 def _found(
-    heat: Volume, scan: Source, settings: DetectionSettings, score: Score | None
+    heat: Volume,
+    scan: Source,
+    masks: BodyMasks,
+    settings: DetectionSettings,
+    score: Score | None,
 ) -> tuple[tuple[Detection, ...], int | None]:
     """Return the detections, and how many candidates lie outside of the body, if that is asked."""
     candidates = select_candidates(heat, settings)
     outside = 0 if settings.body_filter.enabled else None
     if not candidates:
         return (), outside
-    seen = BodyView.of(scan.read, scan.grid, affine=scan.affine)
     if settings.body_filter.enabled:
-        inside = within_body(candidates, heat.grid, seen.body)
+        inside = within_body(candidates, heat.grid, masks.body)
         outside = len(candidates) - len(inside)
         candidates = inside
     found = describe_candidates(
         candidates,
         heat,
         Volume(scan.read, scan.grid),
-        seen,
+        masks.lungs,
         affine=scan.affine,
         threshold=settings.peak_detection.threshold,
         score=score,

@@ -22,6 +22,7 @@ from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import resample_box
 from parafovea.quality.tiles.mosaic_blocks import MosaicBlocks
 from parafovea.runtime.progress import tracked
+from parafovea.storage.blocks import EXPORTED_SIDE
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import Stored, open_stored
 
@@ -29,9 +30,6 @@ logger = logging.getLogger(__name__)
 
 #: Rows and columns that are written at once, at most.
 BLOCK = 512
-
-#: The same of the prediction behind them.
-BEHIND = 1024
 
 Floats = NDArray[np.float32]
 
@@ -177,9 +175,9 @@ def _source_grid(source: str, raster: Raster, volume: Stored, made: dict[str, An
 
 
 def _block_side(source: Grid, prediction: Grid) -> int:
-    """Return the side of a block behind which is no more than `BEHIND` of the prediction."""
+    """Return the side of a block behind which is no more than `EXPORTED_SIDE` of the prediction."""
     finer = max(s / p for s, p in zip(source.spacing[1:], prediction.spacing[1:], strict=True))
     side = BLOCK
-    while side > 16 and side * finer > BEHIND:
+    while side > 16 and side * finer > EXPORTED_SIDE:
         side //= 2
     return side

@@ -19,7 +19,8 @@ from parafovea.inference.shard import Shard, open_sums
 from parafovea.inference.window_loop import predicted
 from parafovea.models.folder import load_model
 from parafovea.models.model_json import require_cacheable
-from parafovea.preprocess.body import stored_body, windows_with_body
+from parafovea.preprocess.body import windows_with_body
+from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.runtime.devices import choose_device, choose_dtype
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
@@ -79,8 +80,8 @@ def infer_shard(
         shard.
     MemoryLimitError
         If not even one window fits the memory of the CPU, or the whole volume that of the device.
-    VoxelError
-        If the scan of a detection shows no body.
+    StoreError
+        If an input is missing or damaged, or the volume of a detection was stored without body.
     ConfigError
         If the engine does not run on the device, or cannot compile the network.
     MissingExtraError
@@ -99,7 +100,7 @@ def infer_shard(
     ]
     share = Shard.of(opened, spec, settings, number=shard)
     if spec.skips_empty and settings.skip_empty:
-        body = stored_body(opened.volume)
+        body = stored_volume_body(volume)
         share = replace(share, wanted=windows_with_body(share.layout, opened.grid, body))
         empty = share.part.size - share.count
         logger.info("%d of %d windows show no body and are left out", empty, share.part.size)

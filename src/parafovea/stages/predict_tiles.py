@@ -28,13 +28,10 @@ from parafovea.runtime.devices import choose_device, choose_dtype
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
+from parafovea.storage.blocks import BATCHES_AHEAD, BATCHES_WAITING
 from parafovea.storage.layout import SampleResults
 
 logger = logging.getLogger(__name__)
-
-#: Batches that are read before they are needed, and that may wait for others of their size.
-AHEAD = 2
-WAITING = 6
 
 #: Bytes of the tiles, by their files, that are read ahead at most, and that may wait.
 HELD = 2**28
@@ -221,8 +218,10 @@ class _Run:
         """Yield the row of each tile; all results are written when the last has come."""
         size = self._settings.batch_size
         held = max(1, HELD // max([1, *map(_bytes, files)]))
-        buckets: Buckets[TileInput] = Buckets(size, most=min(WAITING * size, held))
-        reads = read_ahead(files, self._read, ahead=max(2, min(AHEAD * size, held)), threads=2)
+        buckets: Buckets[TileInput] = Buckets(size, most=min(BATCHES_WAITING * size, held))
+        reads = read_ahead(
+            files, self._read, ahead=max(2, min(BATCHES_AHEAD * size, held)), threads=2
+        )
         with Behind("writer") as writer:
             for read in tracked(reads, len(files), "tiles"):
                 if read.tile is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from parafovea.postprocess.detection.detection_files import load_detections
 from parafovea.postprocess.detection.nodules import Volume
+from parafovea.preprocess.body_masks import stored_masks
 from parafovea.report.canvas import open_drawing, styled
 from parafovea.report.detections.confidence_plot import draw_confidences
 from parafovea.report.detections.pdf import write_detection_pdf
@@ -22,6 +23,7 @@ from parafovea.storage.store import replacing
 
 
 def render_detections(
+    volume: Path,
     detections: Path,
     prediction: Path,
     quality: Path,
@@ -44,6 +46,8 @@ def render_detections(
 
     Parameters
     ----------
+    volume : Path
+        Store of the scan's normalized volume, with body and lungs.
     detections : Path
         JSON file of `detect_nodules`.
     prediction : Path
@@ -74,9 +78,10 @@ def render_detections(
     Raises
     ------
     SourceError
-        If the scan cannot be read, or shows no body.
+        If the scan cannot be read.
     StoreError
-        If the prediction, the detections or their quality are missing or damaged.
+        If the prediction, the detections or their quality are missing or damaged, or the volume
+        has no body.
     """
     drawn = VisualizationSettings.model_validate(settings)
     chosen = DetectionSettings.model_validate(detection)
@@ -107,7 +112,7 @@ def render_detections(
                     min_confidence=least,
                 )
     if scene is not None:
-        write_scene(view, scene, threshold=chosen.peak_detection.threshold)
+        write_scene(view, stored_masks(volume), scene, threshold=chosen.peak_detection.threshold)
     named = {"Report as PDF": pdf, "In three dimensions": scene}
     page = view_detections(
         prediction,

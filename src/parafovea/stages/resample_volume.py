@@ -15,17 +15,17 @@ from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, vector3
 from parafovea.geometry.resample import resample_box
+from parafovea.preprocess.body_masks import BodyMasks, label_images, volume_body
+from parafovea.preprocess.coarse_view import StreamedView
 from parafovea.preprocess.hounsfield import check_hounsfield as require_hounsfield
 from parafovea.preprocess.normalization import NonFinite, scan, value_map
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Normalization
+from parafovea.storage.blocks import VOLUME_SHARD
 from parafovea.storage.provenance import record
-from parafovea.storage.store import create
+from parafovea.storage.store import LabelImage, Stored, create
 
 logger = logging.getLogger(__name__)
-
-#: Voxels of a shard of the volume, and of the box that is held in memory.
-SHARD = (64, 256, 256)
 
 
 def resample_volume(
@@ -40,6 +40,7 @@ def resample_volume(
     nonfinite: NonFinite = "error",
     bands: Sequence[str] = (),
     check_hounsfield: bool = False,
+    find_body: bool = False,
 ) -> None:
     """Write the source on the model's grid: anti-aliased down, linear up, normalized globally.
 
@@ -67,11 +68,15 @@ def resample_volume(
     check_hounsfield : bool
         The source has to be a CT in Hounsfield units: a wrong file fails here in seconds, and not
         after its inference.
+    find_body : bool
+        Find body and lungs of a CT and store them within the volume: see `body_masks`.
 
     Raises
     ------
     SourceError
         If the source cannot be read or makes no sense, or is no CT where it has to be.
+    VoxelError
+        If no voxel of a scan whose body is to be found is denser than air.
     """
     spacing, normalization = vector3(spacing), Normalization.model_validate(normalization)
     with unchanged(source) as check:
@@ -85,11 +90,19 @@ def resample_volume(
         grid = opened.grid.converted(unit)
         logger.info("%s: %s", source, grid)
         dtype = np.dtype(opened.array.dtype)
-        statistics = scan(opened.read, grid, dtype, bands=len(opened.bands))
+        view = StreamedView(grid) if find_body else None
+        statistics = scan(
+            opened.read,
+            grid,
+            dtype,
+            bands=len(opened.bands),
+            seen=None if view is None else view.add,
+        )
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
         if check_hounsfield:
             require_hounsfield(source, statistics)
+        masks = None if view is None else BodyMasks.of(view.view, affine=opened.affine)
         target = grid.resampled(spacing)
         logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
         attributes = record(
@@ -116,18 +129,23 @@ def resample_volume(
             return values.finite(opened.read(box))
 
         stored = np.float32 if opened.bands else np.float16
+        labels: dict[str, LabelImage] = {}
         with create(
             volume,
             target,
             dtype=stored,
             channels=opened.bands or None,
-            shard=SHARD,
+            shard=VOLUME_SHARD,
             attributes=attributes,
+            label_images=labels,
         ) as array:
-            boxes = list(target.box.tiles(SHARD))
+            boxes = list(target.box.tiles(VOLUME_SHARD))
             for box in tracked(boxes, len(boxes), "blocks"):
                 block = values(resample_box(read, grid, target, box)).astype(stored)
                 array[(slice(None), *box.slices) if opened.bands else box.slices] = block
+            if masks is not None:
+                normalized = Stored(array, target, None, attributes)
+                labels |= label_images(masks, volume_body(normalized))
             check()
 
 

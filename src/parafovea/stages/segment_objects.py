@@ -15,7 +15,7 @@ from parafovea.errors import StoreError
 from parafovea.geometry.grid import Box, Grid
 from parafovea.postprocess.segmentation.classify import classify
 from parafovea.postprocess.segmentation.clean import with_filled_holes, without_small
-from parafovea.postprocess.segmentation.components import PLANES, ReadSlab, slabs
+from parafovea.postprocess.segmentation.components import ReadSlab, slabs
 from parafovea.postprocess.segmentation.objects import (
     Numbering,
     Voxels,
@@ -26,6 +26,7 @@ from parafovea.postprocess.segmentation.objects import (
 )
 from parafovea.runtime.progress import tracked
 from parafovea.settings.postprocess import ClassSettings, Connectivity, Method, resolve_classes
+from parafovea.storage.blocks import CHUNK, LABEL_SHARD, SLAB_PLANES
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import (
     Stored,
@@ -40,9 +41,6 @@ from parafovea.storage.store import (
 Array = np.ndarray[Any, Any]
 
 _LOG = logging.getLogger(__name__)
-_CHUNK = (PLANES, 64, 64)
-#: As deep as a slab, so that a slab is written as whole shards.
-_SHARD = (PLANES, 256, 256)
 
 
 def segment_objects(
@@ -54,7 +52,7 @@ def segment_objects(
     method: Method,
     connectivity: Connectivity = 26,
     class_settings: Mapping[str, ClassSettings | Mapping[str, Any]],
-    planes: int = PLANES,
+    planes: int = SLAB_PLANES,
 ) -> None:
     """Turn class probabilities into classes and objects.
 
@@ -122,9 +120,7 @@ def segment_objects(
 def _labels(
     path: Path, grid: Grid, dtype: np.typing.DTypeLike, attributes: dict[str, Any]
 ) -> contextlib.AbstractContextManager[zarr.Array[Any]]:
-    return create(
-        path, grid, dtype=dtype, chunk=_CHUNK, shard=_SHARD, attributes=attributes, labels=True
-    )
+    return create(path, grid, dtype=dtype, shard=LABEL_SHARD, attributes=attributes, labels=True)
 
 
 def _reader(array: zarr.Array[Any]) -> ReadSlab:
@@ -137,7 +133,7 @@ def _classified(
     classes = np.empty(box.shape, np.uint8)
     thresholds = [s.threshold for s in settings]
     # All classes of a whole slab would be many times the slab: by tiles.
-    for tile in box.tiles((box.shape[0], *_SHARD[1:])):
+    for tile in box.tiles((box.shape[0], *LABEL_SHARD[1:])):
         found = classify(source.read(tile), method=method, thresholds=thresholds)
         classes[tile.relative_to(box.start).slices] = found
     return classes
@@ -192,7 +188,7 @@ def _scratch(path: Path, grid: Grid) -> Iterator[zarr.Array[Any]]:
         yield zarr.create_array(
             path,
             shape=grid.shape,
-            chunks=chunk_shape(grid.shape, _CHUNK),
+            chunks=chunk_shape(grid.shape, CHUNK),
             dtype=np.uint32,
             fill_value=0,
         )

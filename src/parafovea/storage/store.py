@@ -10,7 +10,7 @@ import contextlib
 import glob
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -23,6 +23,7 @@ from zarr.codecs import BloscCodec
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import AXES, Box, Grid
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
+from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
@@ -59,6 +60,27 @@ class Stored:
         slices = (box or self.grid.box).slices
         index = slices if self.channels is None else (slice(None), *slices)
         return np.asarray(self.array[index])
+
+
+@dataclass(frozen=True)
+class LabelImage:
+    """A label image that an image holds, on a grid of its own in the same world.
+
+    Parameters
+    ----------
+    values : (z, y, x) bool or integer
+        0 is background.
+    grid : Grid
+        Where its voxels lie.
+    """
+
+    values: np.ndarray[Any, Any]
+    grid: Grid
+
+
+def label_image_path(image: Path, name: str) -> Path:
+    """Return where an image holds a label image; `open_stored` opens it."""
+    return image / "labels" / name
 
 
 @dataclass(frozen=True)
@@ -132,6 +154,66 @@ def _ome_metadata(
     return ome
 
 
+def _describe(
+    group: zarr.Group,
+    path: Path,
+    grid: Grid,
+    channels: Sequence[str] | None,
+    record: Mapping[str, Any],
+    *,
+    labels: bool,
+) -> None:
+    """Write the metadata of an image whose array is complete."""
+    group.attrs.put(
+        {
+            "ome": _ome_metadata(path.name.split(".")[0], grid, channels, labels),
+            "parafovea": {
+                **record,
+                "grid": grid.to_dict(),
+                "channels": None if channels is None else list(channels),
+            },
+        }
+    )
+
+
+def _store_label_images(
+    group: zarr.Group, images: Mapping[str, LabelImage], record: Mapping[str, Any]
+) -> None:
+    """Store label images where OME-Zarr has them, each whole in one file, with a record."""
+    folder = group.create_group("labels")
+    folder.attrs.put({"ome": {"version": OME_VERSION, "labels": sorted(images)}})
+    for name, image in images.items():
+        own = folder.create_group(name)
+        # OME-Zarr knows no labels of true and false
+        dtype = np.dtype(np.uint8) if image.values.dtype == bool else image.values.dtype
+        shape = image.grid.shape
+        array = _new_array(own, shape, shape, None, AXES, dtype, "zstd")
+        array[...] = image.values.astype(dtype)
+        _describe(own, Path(name), image.grid, None, record, labels=True)
+
+
+def _new_array(
+    group: zarr.Group,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    names: tuple[str, ...],
+    dtype: np.typing.DTypeLike,
+    codec: Literal["zstd", "lz4"],
+) -> zarr.Array[Any]:
+    with zarr.config.set(_IN_ORDER):
+        return group.create_array(
+            "0",
+            shape=shape,
+            chunks=chunks,
+            shards=shards,
+            dtype=np.dtype(dtype),
+            dimension_names=names,
+            compressors=BloscCodec(cname=codec, clevel=1, shuffle="shuffle"),
+            fill_value=0,
+        )
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to, and put it in place when all went well.
@@ -175,10 +257,11 @@ def create(
     *,
     dtype: np.typing.DTypeLike,
     channels: Sequence[str] | None = None,
-    chunk: Sequence[int] = (32, 64, 64),
-    shard: Sequence[int] | None = (64, 256, 256),
+    chunk: Sequence[int] = CHUNK,
+    shard: Sequence[int] | None = VOLUME_SHARD,
     attributes: dict[str, Any] | None = None,
     labels: bool = False,
+    label_images: Mapping[str, LabelImage] | None = None,
     codec: Literal["zstd", "lz4"] = "zstd",
 ) -> Iterator[zarr.Array[Any]]:
     """Create an OME-Zarr image and yield its array for writing; it appears when the block ends.
@@ -202,6 +285,9 @@ def create(
         filled by the caller until the block ends.
     labels : bool
         Marks a label image, which viewers colour by id.
+    label_images : mapping of str to LabelImage, optional
+        Small label images that belong to the image and are stored within it, by name, with the
+        same attributes. The caller may fill it until the block ends.
     codec : {"zstd", "lz4"}
         Compression: the smaller or the faster one.
 
@@ -221,28 +307,10 @@ def create(
     record = attributes if attributes is not None else {}
     with replacing(path) as partial:
         group = zarr.create_group(partial, zarr_format=3)
-        with zarr.config.set(_IN_ORDER):
-            array = group.create_array(
-                "0",
-                shape=shape,
-                chunks=chunks,
-                shards=shards,
-                dtype=np.dtype(dtype),
-                dimension_names=names,
-                compressors=BloscCodec(cname=codec, clevel=1, shuffle="shuffle"),
-                fill_value=0,
-            )
-        yield array
-        group.attrs.put(
-            {
-                "ome": _ome_metadata(path.name.split(".")[0], grid, channels, labels),
-                "parafovea": {
-                    **record,
-                    "grid": grid.to_dict(),
-                    "channels": None if channels is None else list(channels),
-                },
-            }
-        )
+        yield _new_array(group, shape, chunks, shards, names, dtype, codec)
+        if label_images:
+            _store_label_images(group, label_images, record)
+        _describe(group, path, grid, channels, record, labels=labels)
 
 
 def open_stored(path: Path) -> Stored:

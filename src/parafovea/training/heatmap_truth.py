@@ -14,7 +14,7 @@ from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.resample import read_reflected
 from parafovea.inference.array_inputs import ArrayOnGrid
 from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
-from parafovea.preprocess.body import stored_body
+from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.quality.detections.mask_findings import mask_findings
 from parafovea.quality.detections.tables import COORDINATES
 from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
@@ -155,7 +155,7 @@ class HeatmapTruth:
 
     def __init__(self, source: Source, inputs: SampleInputs, recipe: Recipe) -> None:
         self.grid = inputs.grid
-        self._volume = inputs.volume
+        self._volume = inputs.paths.volume
         self._classes = recipe.classes
         classes = len(recipe.classes)
         # refuses a truth of another place, which findings alone would not show
@@ -182,7 +182,7 @@ class HeatmapTruth:
 
     def _body_voxels(self, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return the voxels in the middle of an even draw of the body's, (n, 3) z, y, x."""
-        body, grid = stored_body(self._volume), self.grid
+        body, grid = stored_volume_body(self._volume), self.grid
         places = np.flatnonzero(body.values)
         if len(places) > ANCHORS:
             places = rng.choice(places, ANCHORS, replace=False)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from parafovea.errors import SourceError
@@ -55,13 +56,15 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(path: str, *, cache: int = 64) -> Iterator[Any]:
+def opened(path: str, *, content: bytes | None = None, cache: int = 64) -> Iterator[Any]:
     """Open a GeoTIFF for a while.
 
     Parameters
     ----------
     path : str
         Read as a GeoTIFF whatever it contains: other formats of GDAL can name further files.
+    content : bytes, optional
+        Of the file, where they are in memory: then it is not opened again.
     cache : int
         MiB of decoded blocks that GDAL keeps.
 
@@ -71,11 +74,29 @@ def opened(path: str, *, cache: int = 64) -> Iterator[Any]:
         If the file is damaged or no GeoTIFF.
     """
     with library(path, cache=cache):
-        dataset = open_dataset(path)
-        try:
+        if content is None:
+            with contextlib.closing(open_dataset(path)) as dataset:
+                yield dataset
+            return
+        with (
+            MemoryFile(content, filename=Path(path).name) as memory,
+            _named(path, memory.name),
+            contextlib.closing(open_dataset(memory.name)) as dataset,
+        ):
             yield dataset
-        finally:
-            dataset.close()
+
+
+@contextlib.contextmanager
+def _named(path: str, name: str) -> Iterator[None]:
+    """Let errors name the file, and not the name that its bytes in memory have."""
+    try:
+        yield
+    except SourceError as error:
+        if name not in str(error):
+            raise
+        raise type(error)(str(error).replace(name, path)) from error
+    except FAILURES as error:
+        raise RasterioError(str(error).replace(name, path)) from error
 
 
 def open_dataset(path: str) -> Any:

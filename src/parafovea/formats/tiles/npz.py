@@ -6,6 +6,7 @@ An array is looked at before it is read: its header states shape and type.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -22,9 +23,7 @@ from parafovea.errors import TileError
 from parafovea.formats.bands import choose_bands
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
-from parafovea.formats.registry import NPZ_SUFFIX
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
-from parafovea.formats.tiles.tile_folder import TileFile
 
 #: Arrays that are taken for the input of a model, the first that is there: a first stage's optical
 #: tiles, refined ones, radar.
@@ -74,6 +73,160 @@ LARGEST = 2**31
 _FAILURES = (zipfile.BadZipFile, tokenize.TokenError)
 
 
+class Content:
+    """An NPZ file that is opened once, when the first is asked of it; for one thread.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opened = contextlib.ExitStack()
+        self._stream: IO[bytes] | None = None
+        self._archive: zipfile.ZipFile | None = None
+
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        self._opened.close()
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the file's bytes.
+
+        Raises
+        ------
+        TileError
+            If they cannot be read.
+        """
+        with readable_tile(self.path):
+            stream = self._file()
+            stream.seek(0)
+            return hashlib.file_digest(stream, "sha256").digest()  # type: ignore[arg-type]
+
+    def key(self, keys: Sequence[str]) -> str:
+        """Return the first of some keys that is there; the first of all where none is.
+
+        Raises
+        ------
+        TileError
+            If the file is no NPZ archive.
+        """
+        with readable_tile(self.path, zipfile.BadZipFile):
+            there = set(self._zip().namelist())
+        return next((key for key in keys if f"{key}.npy" in there), keys[0])
+
+    def header(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Return shape and type of an array, without reading it; errors as `array_header`."""
+        with self._entry(key) as (_, shape, dtype):
+            return shape, dtype
+
+    def array(self, key: str) -> NDArray[Any]:
+        """Return an array in the machine's byte order; errors as `read_array`."""
+        with self._entry(key) as (stream, _, dtype):
+            stream.seek(0)
+            array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+            if stream.read(1):  # the end of the entry is also where its checksum is compared
+                raise TileError(
+                    f"{self.path}: the array {key} is followed by other bytes: write it again"
+                )
+        return array.astype(dtype.newbyteorder("="), copy=False)
+
+    def size(self, key: str) -> tuple[int, int]:
+        """Return the height and width that an array's header states, (band, y, x) or (y, x)."""
+        shape, _ = self.header(key)
+        if len(shape) not in (2, 3):
+            raise TileError(_wrong_axes(self.path, key, shape))
+        return shape[-2], shape[-1]
+
+    def place(self) -> tuple[Position, int, int] | None:
+        """Return None: an NPZ file does not state where it lies, only its sidecar does."""
+        return None
+
+    def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
+        """Return the numbers of a tile, as they are stored.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Bands to read, in this order, which is that of the file where `options.bands` does not
+            say otherwise.
+        key : str
+            Name of the array, (band, y, x).
+        options : TileOptions
+            The user's description of the numbers.
+
+        Raises
+        ------
+        TileError
+            If the array is invalid.
+        """
+        path = self.path
+        shape, _ = self.header(key)
+        given = tuple(bands) if options.bands is None else options.bands
+        _check_axes(path, key, shape, given)
+        check_tile_size(path, shape[1:])
+        chosen = choose_bands(
+            str(path),
+            count=shape[0],
+            wanted=bands,
+            given=given,
+            descriptions=(),
+            refused=TileError,
+        )
+        stored = self.array(key)[list(chosen)]
+        if stored.dtype.kind == "b":
+            raise TileError(f"{path}: the array {key} holds true and false: write reflectance")
+        count = len(chosen)
+        return StoredTile(
+            stored,
+            measured(stored, options.nodata),
+            scale=None if options.scale is None else (options.scale,) * count,
+            offset=None if options.offset is None else (options.offset,) * count,
+        )
+
+    def _file(self) -> IO[bytes]:
+        if self._stream is None:
+            self._stream = self._opened.enter_context(self.path.open("rb"))
+        return self._stream
+
+    def _zip(self) -> zipfile.ZipFile:
+        if self._archive is None:
+            self._archive = self._opened.enter_context(zipfile.ZipFile(self._file()))
+        return self._archive
+
+    @contextlib.contextmanager
+    def _entry(self, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
+        """Yield the stream of an array with its header checked, and its stated shape and type."""
+        path = self.path
+        with readable_tile(path, *_FAILURES):
+            archive = self._zip()
+            entries = {info.filename: info for info in archive.infolist()}
+            info = entries.get(f"{key}.npy")
+            if info is None:
+                keys = [name.removesuffix(".npy") for name in entries]
+                raise TileError(
+                    f"{path} has no array {key}, but {_listed(keys)}: write it again with this "
+                    "key, or name another with key= in the metadata column of the sample sheet"
+                )
+            with archive.open(info) as stream:
+                shape, dtype = _header(path, key, stream)
+                size = math.prod(shape) * dtype.itemsize
+                if size > LARGEST:
+                    raise TileError(
+                        f"{path}: the array {key} states the shape {shape} of {dtype}, which is "
+                        f"{size / 2**30:.1f} GiB and no tile: cut it into smaller ones"
+                    )
+                stored = info.file_size - stream.tell()
+                if stored != size:
+                    raise TileError(
+                        f"{path}: the array {key} states {size} bytes and has {stored}: write it "
+                        "again"
+                    )
+                yield stream, shape, dtype
+
+
 def array_header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return shape and type of an array in an NPZ file, without reading it.
 
@@ -89,8 +242,8 @@ def array_header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     TileError
         If the file is no NPZ archive or damaged, has no such key, or holds objects under it.
     """
-    with _entry(path, key) as (_, shape, dtype):
-        return shape, dtype
+    with contextlib.closing(Content(path)) as content:
+        return content.header(key)
 
 
 def read_array(path: Path, key: str) -> NDArray[Any]:
@@ -113,40 +266,8 @@ def read_array(path: Path, key: str) -> NDArray[Any]:
     TileError
         As `array_header`, or if the array is damaged or larger than `LARGEST`.
     """
-    with _entry(path, key) as (stream, _, dtype):
-        stream.seek(0)
-        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-        if stream.read(1):  # the end of the entry is also where its checksum is compared
-            raise TileError(f"{path}: the array {key} is followed by other bytes: write it again")
-    return array.astype(dtype.newbyteorder("="), copy=False)
-
-
-@contextlib.contextmanager
-def _entry(path: Path, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
-    """Yield the stream of an array with its header checked, and the shape and type it states."""
-    with readable_tile(path, *_FAILURES), zipfile.ZipFile(path) as archive:
-        entries = {info.filename: info for info in archive.infolist()}
-        info = entries.get(f"{key}.npy")
-        if info is None:
-            keys = [name.removesuffix(".npy") for name in entries]
-            raise TileError(
-                f"{path} has no array {key}, but {_listed(keys)}: write it again with this key, "
-                "or name another with key= in the metadata column of the sample sheet"
-            )
-        with archive.open(info) as stream:
-            shape, dtype = _header(path, key, stream)
-            size = math.prod(shape) * dtype.itemsize
-            if size > LARGEST:
-                raise TileError(
-                    f"{path}: the array {key} states the shape {shape} of {dtype}, which is "
-                    f"{size / 2**30:.1f} GiB and no tile: cut it into smaller ones"
-                )
-            stored = info.file_size - stream.tell()
-            if stored != size:
-                raise TileError(
-                    f"{path}: the array {key} states {size} bytes and has {stored}: write it again"
-                )
-            yield stream, shape, dtype
+    with contextlib.closing(Content(path)) as content:
+        return content.array(key)
 
 
 def _header(path: Path, key: str, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -169,89 +290,6 @@ def _listed(keys: list[str]) -> str:
         return "nothing at all"
     shown = ", ".join(repr(key)[1:-1] for key in keys[:8])
     return shown if len(keys) <= 8 else f"{shown} and {len(keys) - 8} more"
-
-
-def chosen_key(file: TileFile, keys: Sequence[str], options: TileOptions) -> str:
-    """Return the array of a tile to read: the user's, else the first of `keys` that is there.
-
-    Parameters
-    ----------
-    file : TileFile
-        NPZ or GeoTIFF; the latter has no keys.
-    keys : sequence of str
-        At least one; the first where none is there, so that reading reports what is.
-    options : TileOptions
-        From the user.
-
-    Raises
-    ------
-    TileError
-        If the file is no NPZ archive.
-    """
-    if options.key is not None:
-        return options.key
-    if file.path.suffix.lower() != NPZ_SUFFIX:
-        return keys[0]
-    with readable_tile(file.path, zipfile.BadZipFile), zipfile.ZipFile(file.path) as archive:
-        there = set(archive.namelist())
-    return next((key for key in keys if f"{key}.npy" in there), keys[0])
-
-
-def read(file: TileFile, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
-    """Return the numbers of a tile, as they are stored.
-
-    Parameters
-    ----------
-    file : TileFile
-        NPZ; its bands are in the order of `bands` where `options.bands` does not say otherwise.
-    bands : sequence of str
-        Bands to read, in this order.
-    key : str
-        Name of the array, (band, y, x).
-    options : TileOptions
-        The user's description of the numbers.
-
-    Raises
-    ------
-    TileError
-        If the array is invalid.
-    """
-    path = file.path
-    shape, _ = array_header(path, key)
-    given = tuple(bands) if options.bands is None else options.bands
-    _check_axes(path, key, shape, given)
-    check_tile_size(path, shape[1:])
-    chosen = choose_bands(
-        str(path),
-        count=shape[0],
-        wanted=bands,
-        given=given,
-        descriptions=(),
-        refused=TileError,
-    )
-    stored = read_array(path, key)[list(chosen)]
-    if stored.dtype.kind == "b":
-        raise TileError(f"{path}: the array {key} holds true and false: write reflectance")
-    count = len(chosen)
-    return StoredTile(
-        stored,
-        measured(stored, options.nodata),
-        scale=None if options.scale is None else (options.scale,) * count,
-        offset=None if options.offset is None else (options.offset,) * count,
-    )
-
-
-def size(file: TileFile, key: str) -> tuple[int, int]:
-    """Return the height and the width that the header of an array (band, y, x) or (y, x) states."""
-    shape, _ = array_header(file.path, key)
-    if len(shape) not in (2, 3):
-        raise TileError(_wrong_axes(file.path, key, shape))
-    return shape[-2], shape[-1]
-
-
-def place(file: TileFile) -> tuple[Position, int, int] | None:
-    """Return None: an NPZ file does not state where it lies, only its sidecar does."""
-    return None
 
 
 def _check_axes(path: Path, key: str, shape: tuple[int, ...], bands: Sequence[str]) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +20,162 @@ from parafovea.formats.bands import OPTICAL
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import fill, to_reflectance
 from parafovea.formats.registry import member_reader
-from parafovea.formats.tiles.sidecar import read_sidecar
-from parafovea.formats.tiles.tile import Position, StoredTile, Tile, readable_tile
+from parafovea.formats.tiles.sidecar import Sidecar, parse_sidecar, sidecar_bytes
+from parafovea.formats.tiles.tile import (
+    Position,
+    StoredTile,
+    Tile,
+    TileContent,
+    readable_tile,
+)
 from parafovea.formats.tiles.tile_folder import TileFile
 
 #: Keys of a sidecar that state when and how an earlier stage made the tile.
 VOLATILE = {"timestamp", "processing"}
 
 _NOTHING = TileOptions()
+
+
+class OpenedTile:
+    """The files of one tile, each opened once for all that is asked of it; for one thread.
+
+    Parameters
+    ----------
+    file : TileFile
+        NPZ or GeoTIFF, with or without a sidecar.
+    sidecar : StoredSidecar, optional
+        Its sidecar, where that was read before.
+    """
+
+    def __init__(self, file: TileFile, sidecar: StoredSidecar | None = None) -> None:
+        self.file = file
+        self._stored_sidecar = sidecar
+        self._content: TileContent = member_reader("tiles", file.path).Content(file.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._content.close()
+
+    @property
+    def stored_sidecar(self) -> StoredSidecar:
+        """The sidecar as it is stored, which a later look at the tile can be given."""
+        if self._stored_sidecar is None:
+            self._stored_sidecar = StoredSidecar.of(self.file.sidecar)
+        return self._stored_sidecar
+
+    @property
+    def sidecar(self) -> Sidecar:
+        """What the sidecar states."""
+        return self.stored_sidecar.parsed
+
+    def key(self, keys: Sequence[str], options: TileOptions = _NOTHING) -> str:
+        """Return the array to read: the user's, else the first of `keys` that is there.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            At least one; the first where none is there, so that reading reports what is.
+        options : TileOptions
+            From the user.
+
+        Raises
+        ------
+        TileError
+            If the file is no NPZ archive.
+        """
+        return self._content.key(keys) if options.key is None else options.key
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the tile's content: see `tile_digest`."""
+        digest = hashlib.sha256(self._content.digest())
+        if self.stored_sidecar.digest is not None:
+            digest.update(self.stored_sidecar.digest)
+        return digest.hexdigest()
+
+    def size(self, key: str = "opt_v1") -> tuple[int, int]:
+        """Return the height and the width that the header states: see `tile_size`."""
+        return self._content.size(key)
+
+    def place(self, key: str = "opt_v1") -> tuple[Position, int, int, int] | None:
+        """Return the position, height, width and month, if the tile states its position.
+
+        Parameters
+        ----------
+        key : str
+            As for `tile_size`.
+
+        Raises
+        ------
+        TileError
+            If the sidecar or the header cannot be read.
+        """
+        sidecar = self.sidecar
+        if sidecar.position is not None:
+            return sidecar.position, *self.size(key), sidecar.month
+        found = self._content.place()
+        return None if found is None else (*found, sidecar.month)
+
+    def read(
+        self,
+        *,
+        bands: Sequence[str] = OPTICAL,
+        key: str = "opt_v1",
+        options: TileOptions = _NOTHING,
+    ) -> Tile:
+        """Return the tile and what is known of it: see `read_tile`."""
+        file = self.file
+        digest, sidecar = self.digest(), self.sidecar
+        with readable_tile(file.path):
+            stored = self._content.read(bands=bands, key=options.key or key, options=options)
+            values, clipped = _reflectance(file.path, stored)
+        return Tile(
+            name=file.name,
+            values=values,
+            valid=stored.valid,
+            month=sidecar.month,
+            biome=sidecar.biome,
+            assumed=sidecar.assumed,
+            position=sidecar.position or stored.position,
+            metadata=sidecar.metadata,
+            path=file.path,
+            sha256=digest,
+            clipped=clipped,
+        )
+
+
+class StoredSidecar:
+    """The content of a sidecar: what it states is looked at when that is asked for.
+
+    Parameters
+    ----------
+    path : Path or None
+        None where there is none.
+    content : bytes or None
+        Of the file.
+    """
+
+    def __init__(self, path: Path | None, content: bytes | None) -> None:
+        self._path = path
+        self._content = content
+
+    @classmethod
+    def of(cls, path: Path | None) -> StoredSidecar:
+        """Read a sidecar, or raise `TileError`."""
+        return cls(path, None if path is None else sidecar_bytes(path))
+
+    @cached_property
+    def parsed(self) -> Sidecar:
+        """What it states; `TileError` where that cannot be."""
+        return parse_sidecar(self._content, self._path)
+
+    @cached_property
+    def digest(self) -> bytes | None:
+        """SHA-256 of what lasts of it; None where there is none."""
+        if self._content is None:
+            return None
+        return hashlib.sha256(_lasting(self._content)).digest()
 
 
 def tile_size(file: TileFile, key: str = "opt_v1") -> tuple[int, int]:
@@ -48,8 +198,8 @@ def tile_size(file: TileFile, key: str = "opt_v1") -> tuple[int, int]:
     TileError
         If the header cannot be read, or states an array of other axes.
     """
-    size: tuple[int, int] = member_reader("tiles", file.path).size(file, key)
-    return size
+    with OpenedTile(file) as tile:
+        return tile.size(key)
 
 
 def read_tile(
@@ -83,26 +233,8 @@ def read_tile(
     TileError
         If the tile is invalid.
     """
-    digest = tile_digest(file)
-    sidecar = read_sidecar(file.sidecar)
-    with readable_tile(file.path):
-        stored: StoredTile = member_reader("tiles", file.path).read(
-            file, bands=bands, key=options.key or key, options=options
-        )
-        values, clipped = _reflectance(file.path, stored)
-    return Tile(
-        name=file.name,
-        values=values,
-        valid=stored.valid,
-        month=sidecar.month,
-        biome=sidecar.biome,
-        assumed=sidecar.assumed,
-        position=sidecar.position or stored.position,
-        metadata=sidecar.metadata,
-        path=file.path,
-        sha256=digest,
-        clipped=clipped,
-    )
+    with OpenedTile(file) as tile:
+        return tile.read(bands=bands, key=key, options=options)
 
 
 def tile_digest(file: TileFile) -> str:
@@ -124,13 +256,8 @@ def tile_digest(file: TileFile) -> str:
     TileError
         If a file cannot be read.
     """
-    digest = hashlib.sha256()
-    with readable_tile(file.path), file.path.open("rb") as stream:
-        digest.update(hashlib.file_digest(stream, "sha256").digest())
-    if file.sidecar is not None:
-        with readable_tile(file.sidecar):
-            digest.update(hashlib.sha256(_lasting(file.sidecar.read_bytes())).digest())
-    return digest.hexdigest()
+    with OpenedTile(file) as tile:
+        return tile.digest()
 
 
 def _lasting(sidecar: bytes) -> bytes:
@@ -143,28 +270,6 @@ def _lasting(sidecar: bytes) -> bytes:
         return sidecar
     kept = {key: value for key, value in values.items() if key not in VOLATILE}
     return json.dumps(kept, sort_keys=True).encode()
-
-
-def tile_place(file: TileFile, key: str = "opt_v1") -> tuple[Position, int, int, int] | None:
-    """Return the position, height, width and month of a tile, if it states where it is.
-
-    Parameters
-    ----------
-    file : TileFile
-        NPZ with a sidecar, or GeoTIFF; no value is read.
-    key : str
-        As for `tile_size`.
-
-    Raises
-    ------
-    TileError
-        If the sidecar or the header cannot be read.
-    """
-    sidecar = read_sidecar(file.sidecar)
-    if sidecar.position is not None:
-        return sidecar.position, *tile_size(file, key), sidecar.month
-    found: tuple[Position, int, int] | None = member_reader("tiles", file.path).place(file)
-    return None if found is None else (*found, sidecar.month)
 
 
 def _reflectance(path: Path, stored: StoredTile) -> tuple[NDArray[np.float32], int]:

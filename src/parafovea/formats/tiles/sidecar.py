@@ -140,7 +140,28 @@ def read_sidecar(path: Path | None) -> Sidecar:
     TileError
         If the file is damaged, is no JSON object, or states an invalid value.
     """
-    values = {} if path is None else _values(path)
+    return parse_sidecar(None if path is None else sidecar_bytes(path), path)
+
+
+def sidecar_bytes(path: Path) -> bytes:
+    """Return the content of a sidecar, or raise `TileError` where it cannot be read."""
+    with readable_tile(path):
+        if path.stat().st_size > LARGEST:
+            raise TileError(f"{path} is larger than {LARGEST >> 20} MiB, which is no sidecar")
+        return path.read_bytes()
+
+
+def parse_sidecar(content: bytes | None, path: Path | None) -> Sidecar:
+    """Return what the content of a sidecar states; as `read_sidecar`.
+
+    Parameters
+    ----------
+    content : bytes or None
+        Of the JSON file; None where there is none.
+    path : Path or None
+        For messages.
+    """
+    values = {} if content is None or path is None else _values(content, path)
     try:
         said = _SidecarWords.model_validate(values)
     except ValidationError as error:
@@ -170,7 +191,7 @@ def _first_problem(error: ValidationError) -> str:
     return f"position: {key} {value} is not {what}: {_FIX}"
 
 
-def _values(path: Path) -> dict[str, Any]:
+def _values(content: bytes, path: Path) -> dict[str, Any]:
     def not_json(constant: str) -> NoReturn:
         raise TileError(f"{path} contains {constant}, which is not JSON: write null, or a number")
 
@@ -179,9 +200,7 @@ def _values(path: Path) -> dict[str, Any]:
         return number if math.isfinite(number) else not_json(text)
 
     with readable_tile(path):
-        if path.stat().st_size > LARGEST:
-            raise TileError(f"{path} is larger than {LARGEST >> 20} MiB, which is no sidecar")
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
         try:
             values = json.loads(text, parse_constant=not_json, parse_float=finite)
         except (json.JSONDecodeError, RecursionError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,16 +15,8 @@ from parafovea.errors import SourceError, TileError
 from parafovea.formats.location import Location
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import Request, Slices, Source, bounded
-from parafovea.formats.tiles.npz import (
-    CLASSES,
-    INPUT_KEYS,
-    TRUTH_KEYS,
-    array_header,
-    chosen_key,
-    read_array,
-)
-from parafovea.formats.tiles.reading import read_tile, tile_place, tile_size
-from parafovea.formats.tiles.sidecar import read_sidecar
+from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, Content
+from parafovea.formats.tiles.reading import OpenedTile, read_tile
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 from parafovea.geometry.grid import Grid
 
@@ -59,8 +52,16 @@ def open_volume(location: Location, request: Request) -> Source:
     spacing, unit = request.pixels
     files = list_tiles(Path(path))
     keys = TRUTH_KEYS if request.truth else INPUT_KEYS
-    chosen = [chosen_key(file, keys if bands else (CLASSES,), options) for file in files]
-    sizes = {tile_size(file, key) for file, key in zip(files, chosen, strict=True)}
+    conditioned = bool(bands) and not request.truth
+    chosen, sizes, known = [], set(), []
+    for number, file in enumerate(files):
+        with OpenedTile(file) as tile:
+            chosen.append(tile.key(keys if bands else (CLASSES,), options))
+            sizes.add(tile.size(chosen[-1]))
+            if number == 0:
+                place = tile.place(chosen[0])
+            if conditioned:
+                known.append(tile.sidecar)
     if len(sizes) > 1:
         shown = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)[:4])
         raise SourceError(
@@ -68,12 +69,10 @@ def open_volume(location: Location, request: Request) -> Source:
             "put each size into a folder and a sample of its own"
         )
     height, width = sizes.pop()
-    place = tile_place(files[0], chosen[0])
     side = None if place is None else place[0].pixel_size
     y, x = spacing[1:] if side is None else (side, side)
     conditions = None
-    if bands and not request.truth:
-        known = [read_sidecar(file.sidecar) for file in files]
+    if conditioned:
         conditions = {
             "month": tuple(each.month for each in known),
             "biome": tuple(each.biome for each in known),
@@ -142,13 +141,14 @@ class _Classes(_Stack):
 
     def _read(self, number: int) -> NDArray[np.uint8]:
         file, key = self._tiles[number]
-        shape, dtype = array_header(file.path, key)
-        if len(shape) != 2 or dtype.kind not in "bui":
-            raise TileError(
-                f"{file.path}: the array {key} is {dtype} of the shape {shape}: class indices are "
-                "whole numbers (y, x)"
-            )
-        values = read_array(file.path, key)
+        with contextlib.closing(Content(file.path)) as content:
+            shape, dtype = content.header(key)
+            if len(shape) != 2 or dtype.kind not in "bui":
+                raise TileError(
+                    f"{file.path}: the array {key} is {dtype} of the shape {shape}: class indices "
+                    "are whole numbers (y, x)"
+                )
+            values = content.array(key)
         if values.size and not 0 <= values.min() <= values.max() <= 255:
             raise TileError(
                 f"{file.path}: the array {key} has values of {values.min()} to {values.max()}: "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, TileError
+from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import readable
 
 #: Month and biome of a tile that does not state them: June, and the code for an unknown biome.
@@ -112,6 +113,31 @@ class StoredTile:
     scale: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None
     position: Position | None = None
+
+
+class TileContent(Protocol):
+    """The file of a tile, opened once for all that is asked of it; what reads a format has one.
+
+    Every function may raise `TileError`.
+    """
+
+    def close(self) -> None:
+        """Close the file."""
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the file's bytes; asked first, it spares opening it again."""
+
+    def key(self, keys: Sequence[str]) -> str:
+        """Return the first of some keys whose array is there, else the first of all."""
+
+    def size(self, key: str) -> tuple[int, int]:
+        """Return the height and the width that the header states; no value is read."""
+
+    def place(self) -> tuple[Position, int, int] | None:
+        """Return the position, height and width that the header states; None without position."""
+
+    def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
+        """Return the numbers of the bands that are named, in their order."""
 
 
 def check_tile_size(path: Path, size: tuple[int, ...]) -> None:

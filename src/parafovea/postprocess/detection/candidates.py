@@ -14,8 +14,9 @@ from parafovea.geometry.grid import Box, Grid, Vector, shape3, vector3
 from parafovea.postprocess.detection.peaks import Peaks, find_peaks
 from parafovea.postprocess.detection.voxel_runs import Runs, measure_extents
 from parafovea.postprocess.saddles import joined_basins
-from parafovea.postprocess.segmentation.components import PLANES, ReadSlab
+from parafovea.postprocess.segmentation.components import ReadSlab
 from parafovea.settings.postprocess import PeakSettings
+from parafovea.storage.blocks import SLAB_PLANES
 
 Array = np.ndarray[Any, Any]
 
@@ -61,7 +62,7 @@ class Candidate:
 
 
 def find_candidates(
-    read: ReadSlab, grid: Grid, settings: PeakSettings, *, planes: int = PLANES
+    read: ReadSlab, grid: Grid, settings: PeakSettings, *, planes: int = SLAB_PLANES
 ) -> list[Candidate]:
     """Find the peaks of a heatmap and the region of each.
 

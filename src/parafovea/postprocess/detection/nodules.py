@@ -23,9 +23,9 @@ from parafovea.postprocess.detection.detection_files import (
 )
 from parafovea.postprocess.detection.suppression import suppress_overlaps
 from parafovea.postprocess.segmentation.components import ReadSlab
-from parafovea.preprocess.body import BodyView, axial_axis
+from parafovea.preprocess.body import axial_axis
 from parafovea.preprocess.coarse_view import CoarseArray
-from parafovea.preprocess.lungs import border_distance, lung_mask
+from parafovea.preprocess.lungs import border_distance
 from parafovea.settings.postprocess import DetectionSettings
 
 Array = np.ndarray[Any, Any]
@@ -103,7 +103,7 @@ def describe_candidates(
     candidates: Sequence[Candidate],
     heatmap: Volume,
     scan: Volume,
-    seen: BodyView,
+    lungs: CoarseArray | None,
     *,
     affine: Array | None,
     threshold: float,
@@ -119,8 +119,8 @@ def describe_candidates(
         In the world of the scan's grid, in millimetres.
     scan : Volume
         HU; its grid may have any unit of length.
-    seen : BodyView
-        Of the scan.
+    lungs : CoarseArray or None
+        bool, from `lung_mask`; None where the scan shows none.
     affine : (4, 4) float64 or None
         From the scan's voxel (x, y, z) to RAS millimetres; None takes its grid for LPS.
     threshold : float
@@ -147,7 +147,6 @@ def describe_candidates(
     positions = space.world_of_grid([c.centre for c in candidates], grid)
     voxels = space.nearest_voxel(positions)
     densities = measure_densities(candidates, grid, scan.read, own)
-    lungs = lung_mask(seen.view, seen.body)
     depths = None if lungs is None else border_distance(lungs, world)
     found = []
     for row, candidate in enumerate(candidates):

@@ -13,8 +13,9 @@ from scipy.spatial import KDTree
 from parafovea.errors import MemoryLimitError, VoxelError
 from parafovea.geometry.grid import Box, Grid, Shape, Vector
 from parafovea.postprocess.detection.voxel_runs import Runs, measure_extents
-from parafovea.postprocess.segmentation.components import PLANES, ReadSlab
+from parafovea.postprocess.segmentation.components import ReadSlab
 from parafovea.settings.postprocess import PeakMethod
+from parafovea.storage.blocks import SLAB_PLANES
 
 Array = np.ndarray[Any, Any]
 
@@ -56,7 +57,7 @@ def scan_heatmap(
     shape: Shape,
     threshold: float,
     *,
-    planes: int = PLANES,
+    planes: int = SLAB_PLANES,
     keep_values: bool = False,
 ) -> Scan:
     """Find the voxels of a heatmap that reach a threshold, and those without higher neighbours.
@@ -238,7 +239,7 @@ def find_peaks(
     threshold: float,
     min_distance: float,
     method: PeakMethod = "local_maxima",
-    planes: int = PLANES,
+    planes: int = SLAB_PLANES,
 ) -> Peaks:
     """Find the peaks of a heatmap that are at least a distance apart.
 

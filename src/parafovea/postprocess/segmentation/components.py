@@ -22,16 +22,14 @@ from parafovea.postprocess.segmentation.region_table import (
     concatenated,
     measure_regions,
 )
+from parafovea.storage.blocks import SLAB_PLANES
 
 Array = np.ndarray[Any, Any]
 #: Reads the (z, y, x) uint8 values of a slab; voxels of 0 belong to no component.
 ReadSlab = Callable[[Box], Array]
 
-#: Planes of a slab: the depth of one shard of the results, so that slabs are whole shards.
-PLANES = 32
 
-
-def slabs(shape: Sequence[int], planes: int = PLANES) -> list[Box]:
+def slabs(shape: Sequence[int], planes: int = SLAB_PLANES) -> list[Box]:
     """Return the slabs of a volume of this shape (z, y, x), in z order."""
     return list(Box.whole(shape).tiles((planes, *shape3(shape)[1:])))
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
-from parafovea.formats.geo.raster import Raster
 from parafovea.formats.tiles.ledger import (
     BLOCK_COLUMNS,
     Row,
@@ -21,15 +20,15 @@ from parafovea.formats.tiles.ledger import (
     write_quarantine,
 )
 from parafovea.formats.tiles.tile import Position
+from parafovea.storage.blocks import MEASURED_SIDE
 
 if TYPE_CHECKING:
     from parafovea.formats.geo.raster import Raster
 
 logger = logging.getLogger(__name__)
 
-#: Rows and columns of a block; what is left at an edge joins the last one if it is less than
-#: `LEAST`, the side of the smallest tile.
-SIDE, LEAST = 256, 16
+#: What is left at an edge joins the last block if it is less than the side of the smallest tile.
+LEAST = 16
 
 #: Share of its pixels that must be measured, or a block is left out.
 MEASURED = 0.5
@@ -168,7 +167,9 @@ def require_same_pixels(truth: Raster, result: Raster) -> None:
 
 
 def _bounds(length: int) -> tuple[int, ...]:
-    starts = [start for start in range(0, length, SIDE) if not start or length - start >= LEAST]
+    starts = [
+        start for start in range(0, length, MEASURED_SIDE) if not start or length - start >= LEAST
+    ]
     return (*starts, length)
 
 

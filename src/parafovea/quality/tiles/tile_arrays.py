@@ -17,8 +17,8 @@ from parafovea.formats.geo.raster import Raster, open_raster
 from parafovea.formats.metadata import TileOptions, parse_metadata
 from parafovea.formats.registry import TILE_SUFFIXES
 from parafovea.formats.tiles.ledger import TileEntry
-from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, chosen_key, read_array
-from parafovea.formats.tiles.reading import read_tile
+from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, read_array
+from parafovea.formats.tiles.reading import OpenedTile
 from parafovea.formats.tiles.results import REFINED
 from parafovea.formats.tiles.tile_folder import TileFile
 from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
@@ -112,9 +112,10 @@ class TileFiles:
             raster = self._raster(entry.source, "source", bands, self.options)
             return _window(raster, entry)
         file = TileFile(entry.name, entry.source, None)
-        key = chosen_key(file, INPUT_KEYS, self.options)
         # the bands of an NPZ file are known by their order, so that all of them are named
-        tile = read_tile(file, bands=self.bands, key=key, options=self.options)
+        with OpenedTile(file) as opened:
+            key = opened.key(INPUT_KEYS, self.options)
+            tile = opened.read(bands=self.bands, key=key, options=self.options)
         values = tile.values[[self.bands.index(band) for band in bands]]
         return _checked(_known(values, tile.valid), entry, entry.source)
 
@@ -184,7 +185,8 @@ class TileFiles:
         file = TileFile(entry.name, path, None)
         keys = TRUTH_KEYS if said.key is None else (said.key, *TRUTH_KEYS)
         said = said.model_copy(update={"key": None})
-        tile = read_tile(file, bands=OPTICAL, key=chosen_key(file, keys, said), options=said)
+        with OpenedTile(file) as opened:
+            tile = opened.read(bands=OPTICAL, key=opened.key(keys, said), options=said)
         return _checked(_known(tile.values, tile.valid), entry, path)
 
     def read_class_truth(self, entry: TileEntry) -> Array | None:

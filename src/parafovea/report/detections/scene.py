@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from parafovea.preprocess.body import axial_axis, body_mask
-from parafovea.preprocess.coarse_view import coarse_view
-from parafovea.preprocess.lungs import lung_mask
+from parafovea.preprocess.body_masks import BodyMasks
 from parafovea.report.detections.scan_view import time_text
 from parafovea.report.detections.slices import DetectedScan
 from parafovea.report.detections.surfaces import Surface, heatmap_surface, mask_surface, spheres
@@ -30,25 +28,22 @@ _BODY, _LUNGS = ("body", "#C9A58B", 0.10), ("lungs", "#56B4E9", 0.16)
 _HEAT = ("heatmap", "#E69F00", 0.35)
 
 
-def write_scene(view: DetectedScan, path: Path, *, threshold: float) -> None:
+def write_scene(view: DetectedScan, masks: BodyMasks, path: Path, *, threshold: float) -> None:
     """Write a page that shows a scan in three dimensions; it needs no other file and no network.
 
     Parameters
     ----------
     view : DetectedScan
         What is shown.
+    masks : BodyMasks
+        Body and lungs of the scan.
     path : Path
         HTML file to write; it appears whole.
     threshold : float
         Value of the heatmap whose surface is shown.
-
-    Raises
-    ------
-    VoxelError
-        If the scan has no body in it.
     """
     document = view.detections
-    figure = {"data": _traces(view, threshold), "layout": _layout()}
+    figure = {"data": _traces(view, masks, threshold), "layout": _layout()}
     write_page(
         path,
         "scene.html.jinja",
@@ -79,14 +74,11 @@ def _script_json(value: Any) -> Markup:
     return Markup(text)  # noqa: S704
 
 
-def _traces(view: DetectedScan, threshold: float) -> list[dict[str, Any]]:
-    scan, space = view.scan, view.space
-    coarse = coarse_view(scan.read, scan.grid)
-    body = body_mask(coarse, axial=axial_axis(view.affine))
-    traces = [_mesh(mask_surface(body, space), _BODY)]
-    lungs = lung_mask(coarse, body)
-    if lungs is not None:
-        traces.append(_mesh(mask_surface(lungs, space), _LUNGS))
+def _traces(view: DetectedScan, masks: BodyMasks, threshold: float) -> list[dict[str, Any]]:
+    space = view.space
+    traces = [_mesh(mask_surface(masks.body, space), _BODY)]
+    if masks.lungs is not None:
+        traces.append(_mesh(mask_surface(masks.lungs, space), _LUNGS))
     heat = heatmap_surface(view.heatmap, threshold, space)
     if len(heat):
         traces.append(_mesh(heat, _HEAT))

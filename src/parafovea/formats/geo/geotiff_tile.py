@@ -1,0 +1,129 @@
+"""One tile as a GeoTIFF file: its bands are named in it, and it may state where it lies."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from parafovea.errors import TileError
+from parafovea.formats.bands import choose_bands
+from parafovea.formats.geo.geotiff import crs_name, numbers, opened, pixel_sides, read_window
+from parafovea.formats.metadata import TileOptions
+from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
+
+#: Pixels whose sides differ by less than this share of them count as square.
+SQUARE = 0.01
+
+
+class Content:
+    """A GeoTIFF that is opened once, as far as its bytes are asked for first; for one thread.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._bytes: bytes | None = None
+
+    def close(self) -> None:
+        """Let go of the file's bytes."""
+        self._bytes = None
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of the file's bytes, which are kept for what is asked next.
+
+        Raises
+        ------
+        TileError
+            If they cannot be read.
+        """
+        with readable_tile(self.path):
+            if self._bytes is None:
+                self._bytes = self.path.read_bytes()
+        return hashlib.sha256(self._bytes).digest()
+
+    def key(self, keys: Sequence[str]) -> str:
+        """Return the first key: a GeoTIFF holds one array, which has no name."""
+        return keys[0]
+
+    def size(self, key: str) -> tuple[int, int]:
+        """Return the height and the width of the image; `key` is not used."""
+        with self._opened() as dataset:
+            return int(dataset.height), int(dataset.width)
+
+    def place(self) -> tuple[Position, int, int] | None:
+        """Return the position, height and width of the image, None where it has no coordinates."""
+        with self._opened() as dataset:
+            if dataset.crs is None:
+                return None
+            position = _position(dataset, *pixel_sides(dataset))
+            return position, int(dataset.height), int(dataset.width)
+
+    def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
+        """Return the numbers of a tile, as they are stored, and its position if it states it.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Bands to read, in this order; the file names them, or `options.bands` does.
+        key : str
+            Not used: a GeoTIFF holds one array.
+        options : TileOptions
+            The user's description of the numbers.
+
+        Raises
+        ------
+        TileError
+            If the image is invalid.
+        """
+        path = self.path
+        with self._opened() as dataset:
+            check_tile_size(path, (dataset.height, dataset.width))
+            chosen = choose_bands(
+                str(path),
+                count=dataset.count,
+                wanted=bands,
+                given=options.bands,
+                descriptions=dataset.descriptions,
+                refused=TileError,
+            )
+            position = None
+            if dataset.crs is not None:
+                height, width = pixel_sides(dataset)
+                _check_square(path, height, width)
+                position = _position(dataset, height, width)
+            meant = numbers(dataset, options)
+            stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata)
+        scale, offset = (
+            None if all_bands is None else tuple(all_bands[band] for band in chosen)
+            for all_bands in (meant.scale, meant.offset)
+        )
+        return StoredTile(stored, valid, scale=scale, offset=offset, position=position)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Any]:
+        with readable_tile(self.path), opened(str(self.path), content=self._bytes) as dataset:
+            yield dataset
+
+
+def _position(dataset: Any, height: float, width: float) -> Position:
+    return Position(
+        crs=crs_name(dataset.crs),
+        x=float(dataset.transform.c),
+        y=float(dataset.transform.f),
+        pixel_size=(height * width) ** 0.5,
+    )
+
+
+def _check_square(path: Path, height: float, width: float) -> None:
+    if abs(height - width) > SQUARE * max(height, width):
+        raise TileError(
+            f"{path} has pixels of {height:g} x {width:g} (y, x), which are not square: warp it "
+            "to square pixels first, for example with gdalwarp -tr"
+        )
