@@ -87,8 +87,8 @@ KIND = Kind(
     tile_measures="parafovea.quality.tiles.refined:RefinedTiles",
     objective="parafovea.training.objectives.refinement:RefinementObjective",
     cohort_page={
-        "volume": "parafovea.report.tiles.folder_view:cohort_view",
-        "tiles": "parafovea.report.tiles.folder_view:cohort_view",
+        "volume": "parafovea.report.tiles.refined_report:cohort_view",
+        "tiles": "parafovea.report.tiles.refined_report:cohort_view",
     },
     images_are_tiles=True,
 )

@@ -161,7 +161,7 @@ KIND = Kind(
     objective="parafovea.training.objectives.segmentation:SegmentationObjective",
     cohort_page={
         "volume": "parafovea.report.segmentation.sample_view:cohort_view",
-        "tiles": "parafovea.report.tiles.folder_view:cohort_view",
+        "tiles": "parafovea.report.tiles.segmented_report:cohort_view",
     },
     count="parafovea.drivers.predict_scans:count_objects",
 )
