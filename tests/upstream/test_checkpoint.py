@@ -11,8 +11,8 @@ import torch
 from tiny_checkpoint import WINDOW, upstream_content, upstream_weights, write_checkpoint
 
 from parafovea.errors import ModelError
+from parafovea.upstream.architecture import Facts, detect
 from parafovea.upstream.checkpoint import find_checkpoint, read_checkpoint
-from parafovea.upstream.recognition import Facts, detect
 
 
 def facts_of(tmp_path: Path, weights: dict[str, Any], **changes: Any) -> Facts:

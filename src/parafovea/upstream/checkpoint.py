@@ -12,8 +12,7 @@ from torch import Tensor
 
 from parafovea.errors import ModelError
 from parafovea.models.folder import file_sha256, finite_problem
-from parafovea.upstream.pickles import read_pickle
-from parafovea.upstream.rebuilding import Array
+from parafovea.upstream.safe_pickle import Array, read_pickle
 
 #: Where weights stand, by the writers that put them there; a bare dictionary holds them itself.
 WEIGHT_KEYS = ("unet3d_state_dict", "model_state_dict", "state_dict")

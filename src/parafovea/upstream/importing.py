@@ -14,8 +14,8 @@ from parafovea.geometry.grid import Vector
 from parafovea.models.folder import fill, is_exact_in_half, save_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec
+from parafovea.upstream.architecture import Facts, detect
 from parafovea.upstream.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
-from parafovea.upstream.recognition import Facts, detect
 
 #: Local shape descriptors come before the affinities in outputs that hold both.
 DESCRIPTORS = 10

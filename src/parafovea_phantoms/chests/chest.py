@@ -1,6 +1,6 @@
 """A chest as computed tomography shows it, with nodules in the lungs and their doubles elsewhere.
 
-From near, a nodule and its double look alike: a body in dark froth, with strands around it.
+From near, a nodule and its double look alike: a body in dark lung texture, with strands around it.
 Only the surroundings tell that one lies in a lung and the other in a stomach, a hernia or an
 armpit. Inside the lungs, vessels and their forks are bright and round without being nodules.
 """
@@ -15,12 +15,12 @@ from parafovea.geometry.grid import Grid, Shape, Vector, shape3, vector3
 from parafovea_phantoms.chests.circulation import with_walls
 from parafovea_phantoms.chests.drawing import add_lesion, draw
 from parafovea_phantoms.chests.frame import require_chest
+from parafovea_phantoms.chests.lesion_placement import Region, place, sizes
 from parafovea_phantoms.chests.lesions import Lesion, draw_lesion, smallest_diameter
-from parafovea_phantoms.chests.placement import Region, place, sizes
 from parafovea_phantoms.chests.plan import Chest, plan_chest
 from parafovea_phantoms.chests.random_streams import COUCH, DECOYS, NODULES
 from parafovea_phantoms.chests.scanner import scanned
-from parafovea_phantoms.chests.supersampling import Finer
+from parafovea_phantoms.chests.supersampling import SupersampledGrid
 from parafovea_phantoms.chests.tissues import DECOY_REGION, LUNG_REGION, NODULE_REGION, REGIONS
 from parafovea_phantoms.chests.tubes import Tubes
 from parafovea_phantoms.lattice import random_stream
@@ -71,7 +71,7 @@ def chest_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "mill
         raise ConfigError(f"seed {seed} is negative: use 0 or a positive whole number")
     grid = Grid(shape3(shape), vector3(spacing, "spacing"), unit=unit).converted("millimeter")
     require_chest(grid)
-    fine = Finer.of(grid)
+    fine = SupersampledGrid.of(grid)
     chest = plan_chest(seed, fine.grid)
     nodules, decoys = _lesions(seed, chest, grid.spacing)
     drawn = [
@@ -83,10 +83,10 @@ def chest_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "mill
     regions = np.empty(grid.shape, dtype=np.uint8)
     planes = max(1, SLAB_VOXELS // (fine.grid.size // grid.shape[0]))
     for slab in grid.box.tiles((planes, *grid.shape[1:])):
-        values, froth, regions[slab.slices] = draw(chest, fine, slab)
+        values, lung_texture, regions[slab.slices] = draw(chest, fine, slab)
         for body, _ in drawn:
-            add_lesion(body, slab, values=values, froth=froth)
-        image[slab.slices] = scanned(seed, values, froth, slab, chest=chest, fine=fine)
+            add_lesion(body, slab, values=values, lung_texture=lung_texture)
+        image[slab.slices] = scanned(seed, values, lung_texture, slab, chest=chest, fine=fine)
     objects = np.zeros(grid.shape, dtype=np.uint32)
     found = [body for body, region in drawn if region == NODULE_REGION]
     for number, body in enumerate(found, start=1):

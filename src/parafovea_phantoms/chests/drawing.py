@@ -7,28 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.geometry.grid import Box
+from parafovea.geometry.grid import Box, Shape
 from parafovea_phantoms.chests import tissues
-from parafovea_phantoms.chests.canvas import Canvas, share
 from parafovea_phantoms.chests.circulation import with_walls
 from parafovea_phantoms.chests.frame import Positions
 from parafovea_phantoms.chests.lesions import DrawnLesion
 from parafovea_phantoms.chests.plan import Chest
 from parafovea_phantoms.chests.pockets import WALL
 from parafovea_phantoms.chests.skeleton import CORTEX, plates, vertebrae
-from parafovea_phantoms.chests.supersampling import Finer
+from parafovea_phantoms.chests.supersampling import SupersampledGrid
 from parafovea_phantoms.chests.tubes import Tubes
 from parafovea_phantoms.lattice import Field, Lattice
 
 
-def draw(chest: Chest, fine: Finer, slab: Box) -> tuple[Field, Field, NDArray[np.uint8]]:
+def draw(chest: Chest, fine: SupersampledGrid, slab: Box) -> tuple[Field, Field, NDArray[np.uint8]]:
     """Return a slab of a chest without nodules.
 
     Parameters
     ----------
     chest : Chest
         Its plan.
-    fine : Finer
+    fine : SupersampledGrid
         The grid to draw on.
     slab : Box
         Voxels of the volume.
@@ -36,7 +35,7 @@ def draw(chest: Chest, fine: Finer, slab: Box) -> tuple[Field, Field, NDArray[np
     Returns
     -------
     tuple
-        (z, y, x) float32 Hounsfield units; float32 share of lung-like froth; uint8 regions.
+        (z, y, x) float32 Hounsfield units; float32 share of lung texture; uint8 regions.
     """
     box = slab.scaled(fine.factor)
     lattice = Lattice.over(fine.grid, length=1.0)
@@ -53,13 +52,13 @@ def draw(chest: Chest, fine: Finer, slab: Box) -> tuple[Field, Field, NDArray[np
     middle = tuple(slice(k // 2, None, k) for k in fine.factor)
     return (
         fine.averaged(canvas.values),
-        fine.averaged(canvas.froth),
+        fine.averaged(canvas.lung_texture),
         np.ascontiguousarray(canvas.regions[middle]),
     )
 
 
-def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, froth: Field) -> None:
-    """Draw a nodule or its double into a slab's Hounsfield units and froth, in place."""
+def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, lung_texture: Field) -> None:
+    """Draw a nodule or its double into a slab's Hounsfield units and lung texture, in place."""
     common = body.box.intersection(slab)
     if common.size == 0:
         return
@@ -71,7 +70,68 @@ def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, froth: Field) -> 
         values[here] += part * np.clip(np.float32(-150) - values[here], 0, solid)
     else:
         values[here] += part * (solid - values[here])
-        froth[here] *= 1 - part
+        lung_texture[here] *= 1 - part
+
+
+def share(inside: Field, width: float) -> Field:
+    """Return which share of a voxel lies in a body, from the signed distance of its centre.
+
+    Parameters
+    ----------
+    inside : ndarray
+        (z, y, x) float32 signed distance in millimetres, positive inside.
+    width : float
+        Side of a voxel, in millimetres.
+    """
+    part: Field = np.clip(inside * np.float32(1 / width) + np.float32(0.5), 0, 1)
+    return part
+
+
+class Canvas:
+    """Hounsfield units and regions of a box, drawn from the back to the front.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels along z, y, x.
+
+    Attributes
+    ----------
+    values : ndarray
+        (z, y, x) float32 Hounsfield units, of air at first.
+    regions : ndarray
+        (z, y, x) uint8 index into `tissues.REGIONS`.
+    lung_texture : ndarray
+        (z, y, x) float32 share of a voxel that has the texture of lung.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.values: Field = np.full(shape, tissues.AIR, dtype=np.float32)
+        self.regions: NDArray[np.uint8] = np.zeros(shape, dtype=np.uint8)
+        self.lung_texture: Field = np.zeros(shape, dtype=np.float32)
+
+    def paint(
+        self, part: Field, value: float | Field, region: int | None, *, lung_texture: bool = False
+    ) -> None:
+        """Cover a share of each voxel by a tissue.
+
+        Parameters
+        ----------
+        part : ndarray
+            (z, y, x) float32 share, in [0, 1].
+        value : float or ndarray
+            Hounsfield units.
+        region : int or None
+            What voxels become that are covered by half; None leaves them what they are.
+        lung_texture : bool
+            Whether the tissue has the texture of lung.
+        """
+        if not part.any():
+            return
+        self.values += part * (value - self.values)
+        self.lung_texture += part * ((1.0 if lung_texture else 0.0) - self.lung_texture)
+        if region is not None:
+            self.regions[part >= 0.5] = region
 
 
 @dataclass(frozen=True)
@@ -163,7 +223,7 @@ class _Drawing:
             return
         canvas = Canvas(part.shape)
         here = part.relative_to(self.box.start).slices
-        for name in ("values", "regions", "froth"):
+        for name in ("values", "regions", "lung_texture"):
             getattr(canvas, name)[...] = getattr(self.canvas, name)[here]
         bone, disc, canal = (frame.scale * f for f in vertebrae(self._frame(part)))
         skin = self.lattice.sample(self.chest.thorax.skin, part)
@@ -177,14 +237,14 @@ class _Drawing:
             (bone - np.float32(CORTEX), spongy, None),
         ):
             canvas.paint(share(inside, self.width), value, region)
-        for name in ("values", "regions", "froth"):
+        for name in ("values", "regions", "lung_texture"):
             getattr(self.canvas, name)[here] = getattr(canvas, name)
 
     def lungs(self) -> None:
         thorax = self.chest.thorax
         part = share(self._at(thorax.lung), self.width)
         if part.any():
-            self.canvas.paint(part, self._froth(), tissues.LUNG_REGION, froth=True)
+            self.canvas.paint(part, self._lung_texture(), tissues.LUNG_REGION, lung_texture=True)
             _, _, x = self._frame(self.box)
             major, minor = self._at(thorax.major), self._at(thorax.minor)
             right = np.clip(-x, 0, 1) * np.clip(-major, 0, 1)
@@ -207,7 +267,7 @@ class _Drawing:
         self.canvas.paint(part, value, None)
         self.canvas.regions[inside & (part >= 0.5)] = region
 
-    def _froth(self) -> Field:
+    def _lung_texture(self) -> Field:
         """Return the Hounsfield units of lung, which is denser where it lies lower."""
         _, y, _ = self._frame(self.box)
         coarse = self._at(self.chest.thorax.layers[2])
@@ -223,7 +283,7 @@ class _Drawing:
         self._paint(inside + np.float32(WALL), tissues.POCKET_WALL, tissues.POCKET_REGION)
         part = share(inside, self.width)
         if part.any():
-            self.canvas.paint(part, self._froth(), tissues.POCKET_REGION, froth=True)
+            self.canvas.paint(part, self._lung_texture(), tissues.POCKET_REGION, lung_texture=True)
             strands = self.chest.pockets.strands.coverage(self.lattice, self.box, self.width)
             self.canvas.paint(strands * part, tissues.BLOOD, None)
 

@@ -1,4 +1,4 @@
-"""Pockets of air and froth outside the lungs: from near they look like lung.
+"""Pockets of air and lung texture outside the lungs: from near they look like lung.
 
 Each is filled with what the lung is filled with, strands included, and may hold bodies that look
 like nodules. In patients such places are a stomach or colon with food and gas, a hernia behind

@@ -11,8 +11,8 @@ from scipy import ndimage
 from parafovea.geometry.grid import Box, Vector
 from parafovea_phantoms.chests import tissues
 from parafovea_phantoms.chests.plan import Chest
-from parafovea_phantoms.chests.random_streams import FROTH, NOISE
-from parafovea_phantoms.chests.supersampling import Finer
+from parafovea_phantoms.chests.random_streams import LUNG_TEXTURE, NOISE
+from parafovea_phantoms.chests.supersampling import SupersampledGrid
 from parafovea_phantoms.lattice import Field, smoothstep, white_planes
 
 Kernel = NDArray[np.float64]
@@ -37,7 +37,13 @@ LOWEST, HIGHEST = -1024, 3071
 
 
 def scanned(
-    seed: int, values: Field, froth: Field, slab: Box, *, chest: Chest, fine: Finer
+    seed: int,
+    values: Field,
+    lung_texture: Field,
+    slab: Box,
+    *,
+    chest: Chest,
+    fine: SupersampledGrid,
 ) -> NDArray[np.int16]:
     """Return the image of a slab; it does not depend on how the volume is cut.
 
@@ -45,17 +51,17 @@ def scanned(
     ----------
     seed : int
         Of the phantom.
-    values, froth : ndarray
-        (z, y, x) float32 Hounsfield units, and the share of lung-like froth.
+    values, lung_texture : ndarray
+        (z, y, x) float32 Hounsfield units, and the share of lung texture.
     slab : Box
         Where they lie: whole planes.
     chest : Chest
         What is scanned.
-    fine : Finer
+    fine : SupersampledGrid
         The grids.
     """
     spacing = fine.lattice.voxel
-    image = values + np.float32(tissues.LUNG_FINE) * froth * _grain(seed, slab, spacing)
+    image = values + np.float32(tissues.LUNG_FINE) * lung_texture * _grain(seed, slab, spacing)
     for axis in (1, 2):
         image = ndimage.correlate1d(image, _binomial(BLUR, spacing[axis]), axis=axis)
     deep = fine.lattice.sample(chest.thorax.skin, slab)
@@ -72,7 +78,7 @@ def _grain(seed: int, slab: Box, spacing: Vector) -> Field:
     sizes = [2 * math.floor(math.sqrt(4 * (GRAIN / s) ** 2 + 1) / 2) + 1 for s in spacing]
     margin = min(3 * (sizes[0] // 2), 8)
     sizes[0] = min(sizes[0], 5)
-    field = white_planes(seed, FROTH, slab.expanded((margin, 0, 0)))
+    field = white_planes(seed, LUNG_TEXTURE, slab.expanded((margin, 0, 0)))
     gain = 1.0
     for axis, size in enumerate(sizes):
         box = np.full(size, 1 / size)

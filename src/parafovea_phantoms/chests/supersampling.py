@@ -14,7 +14,7 @@ THICK, THINNER = 2.0, 3
 
 
 @dataclass(frozen=True)
-class Finer:
+class SupersampledGrid:
     """A grid and the finer one that it is drawn on, so that thick voxels show what they average.
 
     Parameters
@@ -32,7 +32,7 @@ class Finer:
     lattice: Lattice
 
     @classmethod
-    def of(cls, grid: Grid) -> Finer:
+    def of(cls, grid: Grid) -> SupersampledGrid:
         """Return what a grid in millimetres is drawn on."""
         least = min(grid.spacing)
         factor = shape3([THINNER if s >= THICK * least else 1 for s in grid.spacing])

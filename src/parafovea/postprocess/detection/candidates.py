@@ -11,9 +11,9 @@ from scipy.spatial import KDTree
 from skimage.segmentation import watershed
 
 from parafovea.geometry.grid import Box, Grid, Vector, shape3, vector3
+from parafovea.postprocess.basins import merged_basins
 from parafovea.postprocess.detection.peaks import Peaks, find_peaks
 from parafovea.postprocess.detection.voxel_runs import Runs, measure_extents
-from parafovea.postprocess.saddles import joined_basins
 from parafovea.postprocess.segmentation.components import PLANES, ReadSlab
 from parafovea.settings.postprocess import PeakSettings
 
@@ -68,7 +68,7 @@ def find_candidates(
     A region is a component (over faces, edges and corners) of the voxels at or above the
     threshold. A component with several peaks is divided between them by flooding the heatmap from
     the peaks downwards (watershed); then peaks without a valley between them are one, see
-    `joined_basins`. A component without any, since a higher peak of another component
+    `merged_basins`. A component without any, since a higher peak of another component
     is nearer than the minimum distance, is dropped.
 
     Parameters
@@ -113,7 +113,7 @@ def find_candidates(
         joined = np.arange(len(members))
         if settings.method == "local_maxima" and box.size <= LARGEST_FLOOD:
             heights = peaks.value[members]
-            joined = joined_basins(values, labels, heights, max_saddle=settings.max_saddle)
+            joined = merged_basins(values, labels, heights, max_saddle=settings.max_saddle)
         # 0 is outside
         labels = np.append(0, joined + 1)[labels]
         for first in np.unique(joined).tolist():

@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from parafovea.errors import ModelError
-from parafovea.upstream.pickles import read_pickle
-from parafovea.upstream.rebuilding import Array
+from parafovea.upstream.safe_pickle import Array, read_pickle
 
 
 class Call:
