@@ -9,7 +9,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from parafovea.config.study import StudySettings, read_study
+from parafovea.config.loading import read_study
+from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "config" / "study.yaml"

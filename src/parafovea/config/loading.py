@@ -16,7 +16,7 @@ from parafovea.config.project import Project
 from parafovea.config.sample_links import band_problems
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample, read_sheet
-from parafovea.config.study import read_study
+from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError, ModelError
 from parafovea.settings.recipe import Recipe
 
@@ -38,6 +38,21 @@ def read_document(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must hold keys and values, such as `tasks:`")
     return content
+
+
+def read_study(file: Path) -> StudySettings:
+    """Read and check the study's own config file.
+
+    Raises
+    ------
+    ConfigError
+        If the file is not there, is not YAML, or a key or value is wrong.
+    """
+    values = read_document(file)
+    try:
+        return StudySettings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n  ".join(problems(error, StudySettings, values, [file]))) from error
 
 
 def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Project:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from parafovea.config.loading import read_document
-from parafovea.config.messages import problems
-from parafovea.errors import ConfigError
 from parafovea.settings.recipe import PositiveInt, Strict
 from parafovea.settings.training import TrainingSettings
 
@@ -150,18 +146,3 @@ def _files(phantoms: tuple[str, ...], variant: Variant, results: str) -> dict[st
         "contexts": [] if variant.fusion == "none" else contexts,
         "truths": truths,
     }
-
-
-def read_study(file: Path) -> StudySettings:
-    """Read and check the study's own config file.
-
-    Raises
-    ------
-    ConfigError
-        If the file is not there, is not YAML, or a key or value is wrong.
-    """
-    values = read_document(file)
-    try:
-        return StudySettings.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("\n  ".join(problems(error, StudySettings, values, [file]))) from error
