@@ -312,7 +312,7 @@ def test_a_field_of_view_without_a_chest_is_refused_with_what_is_needed() -> Non
         chest_phantom(1, shape=(24, 100, 120), spacing=(12.0, 3.0, 3.0))
     with pytest.raises(ConfigError, match="seed -1 is negative"):
         chest_phantom(-1, **SMALL)
-    with pytest.raises(GridError, match="holds no voxels"):
+    with pytest.raises(GridError, match="has no voxels"):
         chest_phantom(1, shape=(0, 8, 8), spacing=SPACING)
 
 

@@ -286,8 +286,10 @@ def test_what_is_no_heatmap_is_refused_and_nothing_is_written(tmp_path):
 
 def test_what_is_no_ct_is_refused_and_nothing_is_written(tmp_path):
     values = heat(LOCAL, NODULES)
-    for hu, problem in ((-1000, "soft tissue"), (7, "air and lungs"), (9000, "no CT")):
+    for hu, problem in ((-1000, "soft tissue"), (7, "air and lungs"), (9000, "not a CT")):
         write_inputs(tmp_path, values, hu=np.full(SCAN.shape, hu, np.int16))
-        with pytest.raises(VoxelError, match=rf"is no CT in Hounsfield units.*{problem}|{problem}"):
+        with pytest.raises(
+            VoxelError, match=rf"is not a CT in Hounsfield units.*{problem}|{problem}"
+        ):
             run(tmp_path)
     assert not (tmp_path / "out").exists()

@@ -125,6 +125,6 @@ def test_a_detection_in_millimetres_takes_nothing_but_a_ct(
     if (kind, unit) != ("detection", "millimeter"):
         assert run(tmp_path, noise(), spacing=spacing, unit=unit, kind=kind).grid.unit == unit
         return
-    with pytest.raises(VoxelError, match=r"source\.tif is no CT in Hounsfield units"):
+    with pytest.raises(VoxelError, match=r"source\.tif is not a CT in Hounsfield units"):
         run(tmp_path, noise(), spacing=spacing, unit=unit, kind=kind)
     assert [path.name for path in tmp_path.iterdir()] == ["source.tif"]

@@ -1,4 +1,4 @@
-"""Read pickles and `torch.save` files safely: tensors, arrays, numbers, strings and containers only.
+"""Safe reading of pickles and `torch.save` files: tensors, arrays and plain data only.
 
 A pickle names the functions that rebuild its objects. Each name on a short allow-list maps to a
 function of this module; any other name is an error. Every shape, stride and element count is
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from parafovea.errors import ModelError
 
-#: First number of a file that `torch.save` wrote, before it wrote zip files.
+#: Magic number of `torch.save` files before version 1.6, which introduced zip files.
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
 
 _DAMAGE = (
@@ -44,7 +44,7 @@ _DAMAGE = (
     NotImplementedError,
 )
 
-#: Element types by the names that torch gives its storages.
+#: Element types by torch's storage names.
 STORAGES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -60,7 +60,7 @@ STORAGES = {
 
 
 class Storage(NamedTuple):
-    """Elements in a row, as tensors view them.
+    """A flat storage that tensors are views of.
 
     Parameters
     ----------
@@ -72,23 +72,23 @@ class Storage(NamedTuple):
 
 
 def refuse(what: str) -> NoReturn:
-    """Raise `ModelError` for what no checkpoint needs."""
+    """Raise `ModelError` for an object that no checkpoint needs."""
     raise ModelError(
-        f"the file asks for {what}, which is no part of a checkpoint; nothing was run: do not use "
-        "this file, or save its state dictionary alone, as a dictionary of tensors"
+        f"the file requests {what}, which does not belong in a checkpoint; nothing was executed: "
+        "do not use this file, or save its state dictionary alone, as a dictionary of tensors"
     )
 
 
 def exceeds(what: str, declared: int, unit: str, held: int) -> NoReturn:
-    """Raise `ModelError` for what declares more than the file holds, with both numbers."""
+    """Raise `ModelError` if more is declared than the file contains, with both numbers."""
     raise ModelError(
-        f"{what} declares {declared} {unit}, but the file holds {held}; it was refused: copy the "
-        "file again, whole, and do not use it if that changes nothing"
+        f"{what} declares {declared} {unit}, but the file contains {held}: copy the complete file "
+        "again, and do not use it if the error remains"
     )
 
 
 def storage_facts(pid: Any) -> tuple[torch.dtype, int, str]:
-    """Return element type, count and key of what torch calls a persistent id."""
+    """Return element type, count and key of a torch persistent id."""
     if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
         refuse(f"the object {str(pid)[:80]!r}")
     _, dtype, key, _, count = pid[:5]
@@ -98,7 +98,7 @@ def storage_facts(pid: Any) -> tuple[torch.dtype, int, str]:
 
 
 def elements_of(raw: bytes, dtype: torch.dtype, count: int, offset: int) -> Storage:
-    """Return `count` elements of bytes, from `offset` on, without copying them."""
+    """Return `count` elements of a byte string from `offset` on, without copying."""
     held = (len(raw) - offset) // dtype.itemsize
     if count > held:
         exceeds("a tensor", count, "elements", held)
@@ -112,7 +112,7 @@ def elements_of(raw: bytes, dtype: torch.dtype, count: int, offset: int) -> Stor
 def rebuild_tensor(
     storage: Storage, offset: int, size: Sequence[int], stride: Sequence[int], *_: Any
 ) -> Tensor:
-    """Return a tensor that views a storage, if all of it lies inside."""
+    """Return a tensor that is a view of a storage, after checking its bounds."""
     if not isinstance(storage, Storage):
         refuse(f"a tensor of {type(storage).__name__}")
     held = len(storage.values)
@@ -134,7 +134,7 @@ def rebuild_parameter(data: Tensor, *_: Any) -> Tensor:
 
 
 class ElementType:
-    """An element type of numpy, named by a pickle."""
+    """A NumPy dtype named by a pickle."""
 
     def __init__(self, name: str = "", *_: Any) -> None:
         if not isinstance(name, str) or name[:1] not in tuple("biufcSU"):
@@ -149,7 +149,7 @@ class ElementType:
 
 
 class Array:
-    """An array of numpy on its way out of a pickle."""
+    """A NumPy array being rebuilt from a pickle."""
 
     def __init__(self, *_: Any) -> None:
         self.values: NDArray[Any] = np.zeros(0)
@@ -169,45 +169,45 @@ def _array(raw: Any, dtype: ElementType, shape: Sequence[int], order: str = "C")
 
 
 def array_of(raw: Any, dtype: ElementType, shape: Sequence[int], order: str = "C") -> Array:
-    """Return an array of bytes, as pickles of protocol 5 hold it."""
+    """Return an array from bytes, as stored in pickles of protocol 5."""
     array = Array()
     array.values = _array(raw, dtype, shape, order)
     return array
 
 
 def scalar_of(dtype: ElementType, raw: bytes = b"") -> Any:
-    """Return a number of numpy as one of Python."""
+    """Return a NumPy scalar as a Python number."""
     values = _array(raw, dtype, (1,))
     return values[0].item()
 
 
 def text_of(*parts: Any) -> str:
-    """Return a path or a device as text."""
+    """Return a path or a device as a string."""
     return "/".join(str(part) for part in parts)
 
 
 def empty_dictionary(*_: Any) -> dict[Any, Any]:
-    """Return a dictionary to be filled, whose factory of defaults is left out."""
+    """Return an empty dictionary in place of a defaultdict, without its factory."""
     return {}
 
 
 def read_pickle(path: Path) -> Any:
-    """Return the content of a pickle, or of a file that `torch.save` wrote, without running it.
+    """Return the content of a pickle or a `torch.save` file, without executing anything in it.
 
     Parameters
     ----------
     path : Path
-        The file. All of it is held in memory once; tensors are views of what was read.
+        The file. It is held in memory once; tensors are views of these bytes.
 
     Returns
     -------
     object
-        Dictionaries, lists, tuples, texts, numbers, arrays and tensors.
+        Dictionaries, lists, tuples, strings, numbers, arrays and tensors.
 
     Raises
     ------
     ModelError
-        If the file asks for anything else, declares more than it holds, or is damaged.
+        If the file requests anything else, declares more than it contains, or is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -222,18 +222,18 @@ def read_pickle(path: Path) -> Any:
     except _DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(
-            f"{path} is no readable checkpoint ({reason}): copy the file again, whole"
+            f"{path} is not a readable checkpoint ({reason}): copy the complete file again"
         ) from error
     if content == TORCH_MAGIC:
         raise ModelError(
-            f"{path} was written by torch before version 1.6: load it there and save it by "
-            "pickle.dump, or by torch.save of a newer version"
+            f"{path} was written by torch before version 1.6: load it there and save it with "
+            "pickle.dump, or with torch.save of a newer version"
         )
     return content
 
 
 class _Bounded:
-    """A file that is never asked for more bytes than it has."""
+    """A file wrapper that raises `ModelError` if more bytes are requested than are left."""
 
     def __init__(self, file: io.BufferedIOBase, size: int) -> None:
         self._file = file
@@ -241,7 +241,7 @@ class _Bounded:
 
     def _check(self, count: int) -> None:
         left = self._size - self._file.tell()
-        if count > left > 0:  # at the very end, the reader itself says that the file ends
+        if count > left > 0:  # at the end of the file, the reader itself raises EOFError
             exceeds("a value", count, "bytes", left)
 
     def read(self, count: int = -1) -> bytes:
@@ -267,25 +267,24 @@ class _TensorUnpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
-        refuse(f"the object {str(pid)[:80]!r} of another file")
+        refuse(f"the external object {str(pid)[:80]!r}")
 
 
 class _StorageUnpickler(_TensorUnpickler):
-    """For the parts of a storage's own file: its element type and how many there are."""
+    """Unpickler of a storage's own file: its element type and count."""
 
     def persistent_load(self, pid: Any) -> tuple[torch.dtype, int]:
         return storage_facts(pid)[:2]
 
 
 class _ArchiveUnpickler(_TensorUnpickler):
-    """For zip files of `torch.save`: storages lie beside the pickle."""
+    """Unpickler of `torch.save` zip files, in which storages lie beside the pickle."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         names = [name for name in archive.namelist() if name.endswith("data.pkl")]
         if len(names) != 1:
             raise ModelError(
-                "it is a zip file without the one data.pkl that torch.save writes: give a "
-                "checkpoint"
+                "it is a zip file without the data.pkl of torch.save: give a checkpoint"
             )
         super().__init__(io.BytesIO(self._stored(archive, names[0])))
         self._archive = archive
@@ -306,13 +305,13 @@ class _ArchiveUnpickler(_TensorUnpickler):
 
 
 def _load_from_bytes(raw: bytes) -> Storage:
-    """Return a storage that torch wrote as a small file of its own."""
+    """Return a storage that torch pickled as an embedded file."""
     file = io.BytesIO(raw)
     magic, _version, _system, facts, keys = (
         _StorageUnpickler(_Bounded(file, len(raw))).load() for _ in range(5)
     )
     if magic != TORCH_MAGIC or not isinstance(facts, tuple) or len(facts) != 2 or len(keys) != 1:
-        refuse("torch.storage._load_from_bytes with something else than one storage")
+        refuse("torch.storage._load_from_bytes with anything but one storage")
     dtype, count = facts
     return elements_of(raw, dtype, count, file.tell() + 8)
 
