@@ -205,7 +205,7 @@ def test_a_calibration_of_another_model_or_wrong_limits_are_refused(folder):
     own = write_calibration(folder / "calibration.json")
     with pytest.raises(CalibrationError, match="names the risk 'dire': use low, intermediate"):
         run(folder, "none", calibration=own, limits={"low": 0, "dire": 0.5})
-    with pytest.raises(CalibrationError, match="must rise from 0"):
+    with pytest.raises(CalibrationError, match="must start at 0"):
         run(folder, "none", calibration=own, limits={})
     assert not (folder / "none").exists()
 

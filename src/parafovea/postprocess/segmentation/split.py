@@ -31,17 +31,17 @@ def split_object(
 
     Two touching pieces are merged if the shallower of their centres rises above the saddle
     between them by less than half of the coarsest voxel (smaller ripples are an effect of the
-    voxels; this is the dynamics of a maximum, Grimaud, SPIE 1769, 1992), if their centres are
-    closer than `distance`, or if one of them is too small. Nothing is random.
+    voxel grid; this is the dynamics of a maximum, Grimaud, SPIE 1769, 1992), if their centres are
+    closer than `distance`, or if one of them is too small. The result is deterministic.
 
     Parameters
     ----------
     mask : (z, y, x) bool
-        One object, with a margin of a voxel wherever the volume goes on.
+        One object, with a margin of one voxel except at the border of the volume.
     spacing : sequence of float
         Distance between voxel centres along z, y, x, in world units.
     distance : float
-        Least distance between the centres of two touching pieces, in world units.
+        Minimum distance between the centres of two touching pieces, in world units.
     min_voxels : int
         Smaller pieces are merged with a neighbour.
     connectivity : {6, 18, 26}
