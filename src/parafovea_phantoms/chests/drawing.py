@@ -1,4 +1,4 @@
-"""From the plan of a chest to Hounsfield units without noise."""
+"""Rendering of a chest's anatomy to noise-free Hounsfield units."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw(chest: Chest, fine: SupersampledGrid, slab: Box) -> tuple[Field, Field,
     Parameters
     ----------
     chest : Chest
-        Its plan.
+        Anatomy of the chest.
     fine : SupersampledGrid
         The grid to draw on.
     slab : Box
@@ -58,7 +58,7 @@ def draw(chest: Chest, fine: SupersampledGrid, slab: Box) -> tuple[Field, Field,
 
 
 def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, lung_texture: Field) -> None:
-    """Draw a nodule or its double into a slab's Hounsfield units and lung texture, in place."""
+    """Draw a nodule or decoy into a slab's Hounsfield units and lung texture, in place."""
     common = body.box.intersection(slab)
     if common.size == 0:
         return
@@ -66,7 +66,7 @@ def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, lung_texture: Fie
     part = body.share[common.relative_to(body.box.start).slices]
     solid = np.float32(body.lesion.value)
     if body.lesion.kind == "ground glass":
-        # What is denser than ground glass, such as a vessel, shows through it.
+        # Structures denser than ground glass, such as vessels, show through it.
         values[here] += part * np.clip(np.float32(-150) - values[here], 0, solid)
     else:
         values[here] += part * (solid - values[here])
@@ -74,7 +74,7 @@ def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, lung_texture: Fie
 
 
 def share(inside: Field, width: float) -> Field:
-    """Return which share of a voxel lies in a body, from the signed distance of its centre.
+    """Return the share of a voxel inside a structure, from the signed distance of its centre.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def share(inside: Field, width: float) -> Field:
 
 
 class Canvas:
-    """Hounsfield units and regions of a box, drawn from the back to the front.
+    """Hounsfield units and regions of a box; each tissue is painted over the earlier ones.
 
     Parameters
     ----------
@@ -98,11 +98,11 @@ class Canvas:
     Attributes
     ----------
     values : ndarray
-        (z, y, x) float32 Hounsfield units, of air at first.
+        (z, y, x) float32 Hounsfield units, initially air.
     regions : ndarray
         (z, y, x) uint8 index into `tissues.REGIONS`.
     lung_texture : ndarray
-        (z, y, x) float32 share of a voxel that has the texture of lung.
+        (z, y, x) float32 share of each voxel with lung texture.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -113,7 +113,7 @@ class Canvas:
     def paint(
         self, part: Field, value: float | Field, region: int | None, *, lung_texture: bool = False
     ) -> None:
-        """Cover a share of each voxel by a tissue.
+        """Cover a share of each voxel with a tissue.
 
         Parameters
         ----------
@@ -122,9 +122,9 @@ class Canvas:
         value : float or ndarray
             Hounsfield units.
         region : int or None
-            What voxels become that are covered by half; None leaves them what they are.
+            Region of voxels that are at least half covered; None leaves regions unchanged.
         lung_texture : bool
-            Whether the tissue has the texture of lung.
+            Whether the tissue has lung texture.
         """
         if not part.any():
             return
@@ -136,7 +136,7 @@ class Canvas:
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A box that is being drawn: the plan at its voxels, tissue over tissue."""
+    """Renderer of the anatomy in a box, tissue by tissue."""
 
     chest: Chest
     lattice: Lattice
@@ -178,7 +178,7 @@ class _Drawing:
         fat = tissues.FAT + np.float32(tissues.FAT_UNEVEN) * self._at(thorax.layers[2])
         self._paint(skin - np.float32(1.8), fat, tissues.FAT_REGION)
         z, y, x = self._frame(self.box)
-        # More fat at the flanks and in front, little over the back.
+        # More fat at the flanks and in front than over the back.
         thick = 11 + 3 * broad + np.float32(0.025) * np.abs(x) - np.float32(0.02) * y
         armpit = 1 - np.sqrt(
             ((z - 40) / 50) * ((z - 40) / 50)
@@ -208,7 +208,7 @@ class _Drawing:
         self._paint(heart, tissues.HEART, tissues.HEART_REGION)
 
     def spine(self) -> None:
-        # All of it lies within this distance of the axis.
+        # The spine lies within this distance of its axis.
         frame = self.chest.thorax.frame
         near = 62 * frame.scale
         middle = frame.placed(np.array([[0.0, 70.0, 0.0]]))[0]
@@ -256,19 +256,19 @@ class _Drawing:
             self._inside_lungs(self.chest.airways, tissues.AIR, tissues.BRONCHUS_REGION)
 
     def _sheet(self, beside: Field) -> Field:
-        """Return which share of each voxel a sheet of a millimetre takes, thinner than a voxel."""
+        """Return the share of each voxel in a sheet of one millimetre, thinner than a voxel."""
         inside: Field = np.float32(0.5) - np.abs(beside)
         return share(inside, self.width) * np.float32(min(1.0, 1.0 / self.width))
 
     def _inside_lungs(self, tubes: Tubes, value: float, region: int) -> None:
-        """Draw tubes; what lies outside of the lungs keeps its region."""
+        """Draw tubes; voxels outside of the lungs keep their region."""
         part = tubes.coverage(self.lattice, self.box, self.width)
         inside = self.canvas.regions >= tissues.LUNG_REGION
         self.canvas.paint(part, value, None)
         self.canvas.regions[inside & (part >= 0.5)] = region
 
     def _lung_texture(self) -> Field:
-        """Return the Hounsfield units of lung, which is denser where it lies lower."""
+        """Return the Hounsfield units of lung, which is denser in dependent parts."""
         _, y, _ = self._frame(self.box)
         coarse = self._at(self.chest.thorax.layers[2])
         value: Field = (
