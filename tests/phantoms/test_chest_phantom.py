@@ -303,7 +303,7 @@ def test_the_smallest_nodule_is_a_voxels_diagonal_but_never_below_3_mm() -> None
 def test_a_field_of_view_without_a_chest_is_refused_with_what_is_needed() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"field of view of 96 x 96 x 96 mm \(z, y, x\) is too small for a chest.*204 x 177 x 247.5 mm",
+        match=r"view of 96 x 96 x 96 mm \(z, y, x\) is too small for a chest.*204 x 177 x 247.5 mm",
     ):
         chest_phantom(1, shape=(96, 96, 96), spacing=(1.0, 1.0, 1.0))
     with pytest.raises(ConfigError, match="is too small for a chest"):
