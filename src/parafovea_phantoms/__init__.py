@@ -1,4 +1,4 @@
-"""Volumes with exact truth, made from a seed: for the demo, the tests and the benchmarks."""
+"""Synthetic volumes and landscapes with exact ground truth, for demo, tests and benchmarks."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from parafovea_phantoms.chests.chest import CHEST_CLASSES, chest_phantom, lung_m
 from parafovea_phantoms.chests.lesions import smallest_diameter
 from parafovea_phantoms.phantom import Finding, Phantom
 
-#: Makers of phantoms by name; each takes a seed, `shape`, `spacing` and `unit`.
+#: Phantom functions by name; each takes a seed, `shape`, `spacing` and `unit`.
 PHANTOMS: dict[str, Callable[..., Phantom]] = {"cell": cell_phantom, "chest": chest_phantom}
 
 __all__ = [

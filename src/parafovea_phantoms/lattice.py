@@ -1,8 +1,8 @@
-"""Smooth fields on a coarse lattice: what is large is computed there, and read voxel by voxel.
+"""Smooth random fields on a coarse lattice, interpolated at voxels.
 
-A cell counts lengths in steps of the finest spacing, so that it looks alike at any voxel size, and
-an anisotropic grid sees the same cell through thicker voxels; a chest counts millimetres. Only
-sums, products and square roots are used, whose results do not depend on the processor.
+The unit of length is the finest spacing for cells, so that a cell looks the same at any voxel size
+and an anisotropic grid samples the same cell with thicker voxels; it is a millimetre for chests.
+Only sums, products and square roots are used, whose results do not depend on the processor.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from scipy import ndimage
 
 from parafovea.geometry.grid import Box, Grid, Shape, Vector, shape3, vector3
 
-#: Distance between lattice points, in lengths; no coarse field changes much over it.
+#: Distance between lattice points, in lengths; coarse fields are smooth on this scale.
 STEP = 4.0
 
-#: A field of three axes z, y, x.
+#: A field with axes z, y, x.
 Field = NDArray[np.float32]
 
 
 def random_stream(seed: int, *key: int) -> np.random.Generator:
-    """Return the random numbers of one structure of one phantom, independent of all others.
+    """Return the random generator of one structure of a phantom, independent of all others.
 
     Parameters
     ----------
     seed : int
-        Of the phantom, not negative.
+        Seed of the phantom, not negative.
     *key : int
-        Names the structure, and its plane where it is drawn plane by plane.
+        Number of the structure, and of the plane for structures drawn plane by plane.
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
 
 
 def white_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return nearly normal noise of mean 0 and variance 1 (float32, any axes).
+    """Return approximately normal noise of mean 0 and variance 1 (float32, any axes).
 
-    Each value is the sum of four random bytes (Irwin-Hall distribution), so that it is an exact
-    integer before it is scaled: no logarithm, no table, no rounding to differ between machines.
+    Each value is the sum of four random bytes (Irwin-Hall distribution), an exact integer before it
+    is scaled, so that results are the same on every machine.
     """
     dice = rng.integers(0, 256, size=(4, *shape), dtype=np.uint8)
     total = dice.sum(axis=0, dtype=np.uint16).astype(np.float32)
@@ -50,7 +50,7 @@ def white_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.
 
 
 def white_planes(seed: int, stream: int, box: Box) -> Field:
-    """Return white noise in whole planes of a box, each from a stream of its own.
+    """Return white noise in whole planes of a box, each with its own random generator.
 
     (z, y, x) float32; planes may lie up to 8 outside of the volume.
     """
@@ -71,7 +71,7 @@ def smoothstep(values: Field, low: float, high: float) -> Field:
 
 @dataclass(frozen=True)
 class Lattice:
-    """Points that cover a grid's voxels.
+    """Lattice points that cover a grid's voxels.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Lattice:
     voxel : tuple of float
         Distance between voxels along z, y, x, in lengths.
     offset : tuple of float
-        Position of voxel 0 along z, y, x, in lengths; that of point 0 is 0.
+        Position of voxel 0 along z, y, x, in lengths; point 0 is at 0.
     """
 
     shape: Shape
@@ -97,9 +97,9 @@ class Lattice:
         Parameters
         ----------
         grid : Grid
-            Of the voxels.
+            Grid of the voxels.
         length : float, optional
-            What is counted as one length, in the grid's unit; the finest spacing by default.
+            The unit of length, in the grid's unit; the finest spacing by default.
         """
         unit = length or min(grid.spacing)
         voxel = vector3([s / unit for s in grid.spacing])
@@ -124,10 +124,10 @@ class Lattice:
         return _open_axes(box, self.voxel, self.offset)
 
     def noise(self, rng: np.random.Generator, sigma: float) -> Field:
-        """Return noise of mean 0, variance 1, as white noise blurred with `sigma` lengths.
+        """Return smooth noise of mean 0 and variance 1: white noise blurred by `sigma` lengths.
 
-        Three box filters stand in for the Gaussian. The noise is as lively at the faces as
-        inside, because it is cut from a larger array.
+        Three box filters approximate the Gaussian. The noise is cut from a larger array, so that
+        its variance is the same at the faces.
         """
         sizes = [_box_size(sigma / s) for s in self.step]
         margins = [3 * (n // 2) for n in sizes]
@@ -144,16 +144,16 @@ class Lattice:
         return out
 
     def slope(self, field: Field) -> Field:
-        """Return the length of a field's gradient at the points, per length."""
+        """Return the gradient magnitude of a field at the points, per length."""
         z, y, x = (np.asarray(np.gradient(field, s, axis=a)) for a, s in enumerate(self.step))
         slope: Field = np.sqrt(z * z + y * y + x * x).astype(np.float32)
         return slope
 
     def distance(self, field: Field, floor: float) -> Field:
-        """Return roughly the signed distance to the field's zero surface, in lengths.
+        """Return the approximate signed distance to the field's zero surface, in lengths.
 
         The field over its slope: exact to first order at the surface, so that a membrane drawn
-        around it is equally thick everywhere. `floor` is the least slope that is believed.
+        around it has a constant thickness. `floor` is the minimum slope.
         """
         slope: Field = np.maximum(self.slope(field), np.float32(floor))
         return field / slope

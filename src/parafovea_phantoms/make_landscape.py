@@ -1,4 +1,4 @@
-"""Make a phantom landscape: tiles as a poor first stage shows them, their truth, their radar."""
+"""Write a phantom landscape: degraded tiles, their true reflectance, classes and radar."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def make_landscape(
     sizes: Sequence[int],
     pixel_size: float,
 ) -> None:
-    """Write a landscape as four folders of tiles of the same names, each whole or not at all.
+    """Write a landscape as four folders of tiles with the same names, each folder atomically.
 
-    Beside each `NAME.npz` is a `NAME.json` with `tile_id`, `month`, `biome_code`, `position` and
-    what made the tile.
+    Each `NAME.npz` has a `NAME.json` with `tile_id`, `month`, `biome_code`, `position` and the
+    provenance of the tile.
 
     Parameters
     ----------
     tiles : Path
-        Written: the first stage's tiles, key `opt_v1`, (4, y, x) float32 in [0, 1].
+        Output: the degraded tiles of a first stage, key `opt_v1`, (4, y, x) float32 in [0, 1].
     truth : Path
-        Written: the true reflectance, key `opt_v2`, of the same form.
+        Output: the true reflectance, key `opt_v2`, in the same form.
     classes : Path
-        Written: keys `classes` and `landcover`, (y, x) uint8; their names are in `NAME.json`.
+        Output: keys `classes` and `landcover`, (y, x) uint8; the class names are in `NAME.json`.
     radar : Path
-        Written: key `sar`, VV and VH (2, y, x) float32 in [0, 1].
+        Output: key `sar`, VV and VH (2, y, x) float32 in [0, 1].
     kind : str
-        Name of the phantom, for the record.
+        Name of the phantom, for the provenance.
     seed : int
-        Not negative.
+        Random seed, not negative.
     tiles_of_size : sequence of int
         Number of tiles of each size.
     sizes : sequence of int
@@ -58,7 +58,7 @@ def make_landscape(
     Raises
     ------
     ConfigError
-        If a value is out of range, or there is not one number of tiles for each size.
+        If a value is out of range, or `tiles` and `sizes` differ in length.
     """
     made = record("make_landscape", phantom={"kind": kind, "seed": seed})
     with contextlib.ExitStack() as stack:

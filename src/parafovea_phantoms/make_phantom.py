@@ -1,4 +1,4 @@
-"""Make a phantom: an image with its true classes and objects, for the demo and the benchmarks."""
+"""Write a phantom: an image with its true classes and objects."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def make_phantom(
     spacing: Sequence[float],
     unit: str = "nanometer",
 ) -> None:
-    """Write a phantom as volumes on one grid, OME-Zarr or (`.nii.gz`) NIfTI.
+    """Write a phantom as volumes on one grid, in OME-Zarr or NIfTI (`.nii.gz`).
 
     Parameters
     ----------
     volume : Path
-        Written: the image, (z, y, x) uint8, or int16 Hounsfield units.
+        Output: the image, (z, y, x) uint8, or int16 Hounsfield units.
     truth : Path
-        Written: the class of each voxel, (z, y, x) uint8; the names are in its attributes.
+        Output: the class of each voxel, (z, y, x) uint8; the names are in its attributes.
     objects : Path
-        Written: the id of each object, (z, y, x) uint32, 0 where there is none.
+        Output: the object id of each voxel, (z, y, x) uint32, 0 for background.
     regions : Path, optional
-        Written: what each voxel shows, (z, y, x) uint8; the names are in its attributes.
+        Output: the tissue of each voxel, (z, y, x) uint8; the names are in its attributes.
     nodules : Path, optional
-        Written: the objects as points and diameters, a CSV of LUNA16's columns whose seriesuid is
-        the name of the volume.
+        Output: positions and diameters of the objects, a CSV with LUNA16's columns; its seriesuid
+        is the name of the volume.
     kind : str
         Name of the phantom, one of `parafovea_phantoms.PHANTOMS`.
     seed : int
-        Not negative.
+        Random seed, not negative.
     shape : sequence of int
         Voxels along z, y, x.
     spacing : sequence of float
@@ -57,13 +57,13 @@ def make_phantom(
     Raises
     ------
     ConfigError
-        If there is no phantom of this kind, the seed is negative, the phantom does not fit the
-        shape and spacing, or it has no regions or findings.
+        If the kind is unknown, the seed is negative, the phantom does not fit the shape and
+        spacing, or it has no regions or findings.
     GridError
-        If the shape, spacing or unit make no grid.
+        If the shape, spacing or unit are invalid.
     """
     if kind not in PHANTOMS:
-        raise ConfigError(f"phantom {kind!r} is not known: use one of {', '.join(PHANTOMS)}")
+        raise ConfigError(f"unknown phantom {kind!r}: use one of {', '.join(PHANTOMS)}")
     phantom = PHANTOMS[kind](seed, shape=shape3(shape), spacing=vector3(spacing), unit=unit)
     count = int(phantom.objects.max())
     logger.info("%s phantom of seed %d: %s, %d objects", kind, seed, phantom.grid, count)
@@ -73,7 +73,7 @@ def make_phantom(
     grid = phantom.grid
     if regions is not None:
         if phantom.regions is None:
-            raise ConfigError(f"a phantom of kind {kind} has no regions: use one of kind chest")
+            raise ConfigError(f"phantom {kind} has no regions: use phantom chest")
         shown = {**made, "regions": list(phantom.region_names)}
         write_volume(regions, phantom.regions, grid, attributes=shown, labels=True)
     if nodules is not None:

@@ -1,4 +1,4 @@
-"""What a phantom is: a volume whose truth is known exactly, because it was drawn from it."""
+"""The `Phantom` class: a synthetic volume with exact ground truth, and its files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from parafovea.storage.store import create, replacing
 
 @dataclass(frozen=True)
 class Finding:
-    """An object to be found, as it was drawn.
+    """The position and diameter of an object.
 
     Parameters
     ----------
     position : Vector
         Centre of mass z, y, x in the world of the phantom's grid.
     diameter : float
-        Of the sphere of the same volume, in the grid's unit.
+        Diameter of a sphere of the same volume, in the grid's unit.
     """
 
     position: Vector
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Phantom:
-    """A made volume with its truth.
+    """A synthetic volume with its ground truth.
 
     Parameters
     ----------
@@ -46,22 +46,22 @@ class Phantom:
     classes : ndarray
         (z, y, x) uint8 index into the names in `class_names`.
     objects : ndarray
-        (z, y, x) uint32 ids of the objects to be found, from 1 on, each one face-connected piece;
-        0 elsewhere.
+        (z, y, x) uint32 ids of the target objects, from 1, each one face-connected component; 0
+        elsewhere.
     grid : Grid
-        Where the voxels lie.
+        Grid of the volume.
     class_names : tuple of str
         Name of each class; the first is the background.
     decoys : tuple of Vector
-        Centres of mass, as (fractional) voxel indices z, y, x, of bodies that look like an object
-        and are none.
+        Centres of mass, as (fractional) voxel indices z, y, x, of decoys: structures that look like
+        a target object.
     regions : ndarray, optional
-        (z, y, x) uint8 index into the names in `region_names`: what each voxel shows, finer than
-        the classes.
+        (z, y, x) uint8 index into the names in `region_names`: the tissue of each voxel, finer
+        than the classes.
     region_names : tuple of str
         Name of each region.
     findings : tuple of Finding
-        The objects in the order of their ids, where they are known as points and diameters.
+        Positions and diameters of the objects in the order of their ids, if known.
     """
 
     image: NDArray[np.uint8] | NDArray[np.int16]
@@ -75,7 +75,7 @@ class Phantom:
     findings: tuple[Finding, ...] = ()
 
 
-#: Decimals of the millimetres in a table.
+#: Decimal places of millimetres in tables.
 DECIMALS = 4
 
 
@@ -87,21 +87,21 @@ def write_volume(
     attributes: dict[str, Any],
     labels: bool = False,
 ) -> None:
-    """Write a volume, whole or not at all.
+    """Write a volume atomically.
 
     Parameters
     ----------
     path : Path
-        `.nii.gz` for NIfTI, which any scan can be, else a folder of OME-Zarr.
+        `.nii.gz` for NIfTI, otherwise an OME-Zarr folder.
     voxels : ndarray
-        (z, y, x) of the grid's shape.
+        (z, y, x) in the grid's shape.
     grid : Grid
-        Where they lie. For NIfTI its world is DICOM's: x to the patient's left, y to the back,
-        z to the head; the file's affine leads to RAS, so that its x and y steps are negative.
+        Grid of the volume. For NIfTI its world is that of DICOM (LPS); the file's affine maps to
+        RAS, so its x and y steps are negative.
     attributes : dict
-        What made the volume; in NIfTI a comment in JSON.
+        Provenance of the volume; in NIfTI a JSON comment.
     labels : bool
-        Marks a label image for viewers of OME-Zarr.
+        Whether to mark the volume as a label image for OME-Zarr viewers.
     """
     if path.name.endswith(".nii.gz"):
         comment = json.dumps({"parafovea": attributes})
@@ -111,6 +111,7 @@ def write_volume(
             space=ScanSpace(grid),
             dtype=voxels.dtype,
             comment=comment,
+            level=3,
         )
         return
     with create(path, grid, dtype=voxels.dtype, attributes=attributes, labels=labels) as array:
@@ -118,27 +119,27 @@ def write_volume(
 
 
 def write_findings(path: Path, findings: Sequence[Finding], grid: Grid, *, series: str) -> None:
-    """Write findings as LUNA16 does: seriesuid, coordX, coordY, coordZ, diameter_mm.
+    """Write findings in LUNA16's format: seriesuid, coordX, coordY, coordZ, diameter_mm.
 
     Parameters
     ----------
     path : Path
-        CSV to write, whole or not at all.
+        CSV to write, atomically.
     findings : sequence of Finding
-        In the order of their ids.
+        Findings in the order of their ids.
     grid : Grid
-        Of the phantom; its world is DICOM's, as in `write_volume`.
+        Grid of the phantom; its world is that of DICOM, as in `write_volume`.
     series : str
-        What the column seriesuid says.
+        Value of the column seriesuid.
 
     Raises
     ------
     ConfigError
-        If the phantom knows no findings.
+        If there are no findings.
     """
     if not findings:
         raise ConfigError(
-            f"{path} would be empty: only a chest has findings, so make a phantom of kind chest"
+            f"{path} would be empty, since only phantom chest has findings: use phantom chest"
         )
     world = grid.converted("millimeter")
     scale = world.spacing[0] / grid.spacing[0]

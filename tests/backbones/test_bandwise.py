@@ -61,5 +61,7 @@ def test_a_transformer_sees_three_bands_as_colours(tiny_vit: Path) -> None:
 
 def test_colours_that_the_input_lacks_are_named(tiny_vit: Path) -> None:
     spec = BackboneSpec(name="dinov3", arguments={"weights": str(tiny_vit)})
-    with pytest.raises(ModelError, match=r"sees B04, B03, B02 .* but the input has VV, VH"):
+    with pytest.raises(
+        ModelError, match=r"uses B04, B03, B02 .* but the input has the bands VV, VH"
+    ):
         load_backbone(spec, spacing=(1, 10, 10), dimensions=2, bands=("VV", "VH"))

@@ -116,7 +116,7 @@ def test_images_are_normalized_as_the_weights_say(tiny_vit: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tile": 16}, "tile have no meaning in compatibility mode"),
+        ({"tile": 16}, "tile cannot be set in compatibility mode"),
         ({"stride": 5}, r"window \(8, 12, 16\) must be a multiple of stride 5"),
     ],
 )

@@ -58,7 +58,7 @@ def test_weights_of_the_hub_are_identified_by_their_commit(
 
 @pytest.mark.parametrize("name", ["nowhere/at/all", "/nowhere", "./nowhere", "nowhere"])
 def test_a_missing_folder_says_how_to_get_weights(name):
-    assert_refused(name, "no folder", "licence", "hf download", "weights")
+    assert_refused(name, f"folder {name} does not exist", "licence", "hf download", "weights")
 
 
 def test_a_hub_name_out_of_reach_says_how_to_get_weights(monkeypatch):
@@ -87,7 +87,7 @@ def test_truncated_weights_are_refused(copy):
 
 def test_weights_of_another_size_are_refused(copy):
     configure(copy, hidden_size=64)
-    assert_refused(copy, "does not fit its config.json")
+    assert_refused(copy, "does not match its config.json")
 
 
 def test_weights_with_missing_tensors_are_refused_not_made_up(copy):

@@ -32,7 +32,7 @@ def test_one_number_leaves_z_alone_in_two_dimensions():
 
 
 def test_a_block_of_broken_tokens_is_refused_with_the_axis_and_the_stride():
-    with pytest.raises(GridError, match=r"leaves 5 voxels along y.*multiple of the stride 2"):
+    with pytest.raises(GridError, match=r"has 5 voxels along y.*multiple of the stride 2"):
         raw(stride=2)(torch.zeros(4, 5, 6))
 
 

@@ -279,7 +279,7 @@ def test_a_config_that_is_no_mapping_or_no_yaml_is_a_readable_error(project_fold
         ({"tta": ["flip_w"]}, "tasks.cell.inference.tta = ['flip_w']: augmentation 'flip_w'"),
         ({"overlap": 0.5, "stride": [8, 8, 8]}, "set one of them to null"),
         ({"mode": "whole_volume", "overlap": 0.5}, "set it to null, or use mode: sliding_window"),
-        ({"blending": "linear", "sigma": 0.1}, "sigma (0.1) has no meaning for blending linear"),
+        ({"blending": "linear", "sigma": 0.1}, "sigma (0.1) does not apply to blending linear"),
         ({"output_scale": 0}, "tasks.cell.inference.output_scale"),
         ({"window": [16, 20, 32]}, "inference.window: window (16, 20, 32) must be a multiple of"),
         ({"stride": [17, 8, 8]}, "(17, 8, 8) is larger than the window (16, 32, 32)"),
@@ -298,7 +298,7 @@ def test_a_rotation_that_mixes_spacings_is_refused_with_its_line(project_folder)
     cell["inference"] = {"tta": ["flip_z", "rotate_90_yz"]}
     message = refusal(project_folder)
     assert message.startswith("config/config.yaml:12: tasks.cell.inference.tta.1: ")
-    assert "turns voxels of 32 x 16 x 16 (z, y, x) to 16 x 32 x 16" in message
+    assert "rotates voxels of 32 x 16 x 16 (z, y, x) to 16 x 32 x 16" in message
 
 
 def make_detection(folder, **task):
@@ -345,6 +345,6 @@ def test_limits_of_a_detection_are_on_metrics_that_it_has(project_folder):
 
 def test_risk_limits_rise_from_0_and_a_calibration_has_to_be_there(project_folder):
     make_detection(project_folder, triage={"limits": {"low": 0.1, "high": 0.7}})
-    assert "must begin at 0 and rise" in refusal(project_folder)
+    assert "must start at 0 and increase" in refusal(project_folder)
     project_folder.config["tasks"]["cell"]["triage"] = {"calibration": "none.json"}
     assert "'none.json' is not there: make it by parafovea calibrate" in refusal(project_folder)

@@ -124,5 +124,5 @@ def test_real_scans_count_as_ct(name):
 )
 def test_masks_do_not_count_as_ct(name):
     source, _ = _opened(name)
-    with pytest.raises(VoxelError, match="no CT in Hounsfield units"):
+    with pytest.raises(VoxelError, match="not a CT in Hounsfield units"):
         check_hounsfield(name, scan(source.read, source.grid, source.array.dtype))

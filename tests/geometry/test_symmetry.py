@@ -106,11 +106,11 @@ def test_there_are_48_views_at_most_and_each_is_listed_once() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["flip_w"], "'flip_w' is not known: use flip_x"),
-        (["flip_x+"], "'' is not known"),
+        (["flip_w"], "the unknown step 'flip_w': use flip_x"),
+        (["flip_x+"], "the unknown step ''"),
         (["flip_x", "flip_x"], "same as 'flip_x': list each view once"),
-        (["flip_x+flip_y", "flip_y+flip_x"], "'flip_y.flip_x' shows the same as 'flip_x.flip_y'"),
-        (["flip_x+flip_x"], "same as the sample as it is"),
+        (["flip_x+flip_y", "flip_y+flip_x"], "'flip_y.flip_x' is the same as 'flip_x.flip_y'"),
+        (["flip_x+flip_x"], "same as the original sample"),
         (["rotate_90_xy+rotate_90_xy", "flip_y+flip_x"], "list each view once"),
     ],
 )
@@ -126,5 +126,5 @@ def test_rotations_that_mix_spacings_are_refused_and_others_are_not() -> None:
     for name in ("rotate_90_xz", "rotate_90_yz", "flip_x+rotate_90_yz"):
         with pytest.raises(GridError, match=r"50 x 4.6 x 4.6 .* equal spacing"):
             require_fit(name, spacing, dimensions=3)
-    with pytest.raises(GridError, match="one section at a time: use"):
+    with pytest.raises(GridError, match="the network is 2D: use"):
         require_fit("flip_z", (4.6, 4.6, 4.6), dimensions=2)

@@ -229,7 +229,7 @@ def test_openvino_on_a_gpu_is_refused() -> None:
 
 
 def test_compile_and_openvino_exclude_each_other() -> None:
-    with pytest.raises(ValidationError, match="compile: true is for torch"):
+    with pytest.raises(ValidationError, match="compile: true applies to engine torch only"):
         InferenceSettings(engine="openvino", compile=True)
 
 

@@ -278,7 +278,7 @@ def test_a_transformer_of_another_width_is_refused_with_both_widths(
 
 
 def test_a_transformer_that_is_not_there_is_refused_with_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"there is no folder .*hf download NAME"):
+    with pytest.raises(ModelError, match=r"folder .* does not exist.*hf download NAME"):
         load_inference_model(checkpoint(tmp_path), weights=str(tmp_path / "none"), device="cpu")
 
 

@@ -198,10 +198,10 @@ def test_nothing_but_an_exported_model_is_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "precious").write_text("data")
-    with pytest.raises(ConfigError, match="is a folder: name the file"):
+    with pytest.raises(ConfigError, match="is a folder: give a file"):
         export_model(CELL, folder, form="torchscript")
-    with pytest.raises(ConfigError, match="holds other files"):
+    with pytest.raises(ConfigError, match="contains files other than"):
         export_model(CELL, folder, form="openvino")
-    with pytest.raises(ConfigError, match="is a file: name a folder"):
+    with pytest.raises(ConfigError, match="is a file: give a folder"):
         export_model(CELL, folder / "precious", form="openvino")
     assert (folder / "precious").read_text() == "data"

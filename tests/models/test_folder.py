@@ -138,22 +138,25 @@ def _not_a_number(model: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_no_card, r"model\.json is missing; give the folder"),
-        (_no_weights, r"model\.safetensors is missing: copy the whole model folder"),
+        (_no_card, r"model\.json is missing; use a folder"),
+        (_no_weights, r"model\.safetensors is missing: copy both files"),
         (_no_json, r"model\.json is not JSON .*copy the model folder again"),
         (_binary, r"model\.json is not JSON"),
-        (_list, r"model\.json does not describe a model"),
-        (_unknown_key, r"does not describe a model: colour"),
-        (_wrong_value, r"does not describe a model: network\.dimensions"),
+        (_list, r"model\.json is not a valid description of a model"),
+        (_unknown_key, r"is not a valid description of a model: colour"),
+        (_wrong_value, r"is not a valid description of a model: network\.dimensions"),
         (_altered, r"has the hash .* but model\.json states .* copy the folder again"),
-        (_truncated, r"does not fit the architecture"),
+        (_truncated, r"does not match the architecture"),
         (
             _wider,
-            r"model\.safetensors does not fit the architecture in model\.json: layer .* has the "
+            r"model\.safetensors does not match the architecture in model\.json: layer .* has the "
             r"shape \(4.*, but must have \(8.*; copy both files",
         ),
-        (_other_fusion, r"does not fit the architecture"),
-        (_tensor_missing, r"does not fit the architecture .*: \d+ layers are missing .* copy both"),
+        (_other_fusion, r"does not match the architecture"),
+        (
+            _tensor_missing,
+            r"does not match the architecture .*: \d+ layers are missing .* copy both",
+        ),
         (_not_a_number, r"1 of 4 values of layer enc1\.0\.bias are NaN or infinite; copy both"),
     ],
 )
@@ -183,10 +186,10 @@ def test_no_pickle_is_executed(model: Path, tmp_path: Path) -> None:
     assert trace.exists()
     trace.unlink()
     _replace_weights(model, bomb)
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelError, match="does not match"):
         load_model(model)
     torch.save({"state": Bomb(trace)}, tmp_path / "weights.pt")
     _replace_weights(model, (tmp_path / "weights.pt").read_bytes())
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelError, match="does not match"):
         load_model(model)
     assert not trace.exists()

@@ -207,7 +207,7 @@ def test_grey_values_fill_eight_bits_without_clipping(phantoms: dict[int, Phanto
 def test_a_negative_seed_or_an_empty_shape_is_refused_with_the_value() -> None:
     with pytest.raises(ConfigError, match="seed -1 is negative"):
         cell_phantom(-1, shape=(8, 8, 8), spacing=SPACING)
-    with pytest.raises(GridError, match="holds no voxels"):
+    with pytest.raises(GridError, match="has no voxels"):
         cell_phantom(1, shape=(0, 8, 8), spacing=SPACING)
 
 

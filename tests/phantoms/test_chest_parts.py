@@ -13,7 +13,7 @@ from scipy import ndimage
 from parafovea.geometry.grid import Box, Grid
 from parafovea_phantoms.chests.frame import Frame
 from parafovea_phantoms.chests.lesions import draw_lesion, random_lesion
-from parafovea_phantoms.chests.supersampling import Finer
+from parafovea_phantoms.chests.supersampling import SupersampledGrid
 from parafovea_phantoms.chests.trees import grow
 from parafovea_phantoms.chests.tubes import Tubes
 from parafovea_phantoms.lattice import Lattice
@@ -115,7 +115,7 @@ def test_lesions_differ_in_outline_and_in_kind() -> None:
 
 def test_thick_voxels_are_drawn_as_three_and_averaged_around_the_same_centre() -> None:
     grid = Grid((4, 6, 6), (5.0, 1.0, 1.0), unit="millimeter")
-    fine = Finer.of(grid)
+    fine = SupersampledGrid.of(grid)
     assert fine.factor == (3, 1, 1)
     assert fine.grid.shape == (12, 6, 6)
     known = Lattice.over(fine.grid, length=1.0)

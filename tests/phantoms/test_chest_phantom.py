@@ -303,16 +303,16 @@ def test_the_smallest_nodule_is_a_voxels_diagonal_but_never_below_3_mm() -> None
 def test_a_field_of_view_without_a_chest_is_refused_with_what_is_needed() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"field of view of 96 x 96 x 96 mm \(z, y, x\) holds no chest.*204 x 177 x 247.5 mm",
+        match=r"view of 96 x 96 x 96 mm \(z, y, x\) is too small for a chest.*204 x 177 x 247.5 mm",
     ):
         chest_phantom(1, shape=(96, 96, 96), spacing=(1.0, 1.0, 1.0))
-    with pytest.raises(ConfigError, match="holds no chest"):
+    with pytest.raises(ConfigError, match="is too small for a chest"):
         chest_phantom(1, shape=(96, 192, 192), spacing=(16.0, 16.0, 16.0), unit="nanometer")
     with pytest.raises(ConfigError, match="spacing 12 x 3 x 3 mm is too coarse"):
         chest_phantom(1, shape=(24, 100, 120), spacing=(12.0, 3.0, 3.0))
     with pytest.raises(ConfigError, match="seed -1 is negative"):
         chest_phantom(-1, **SMALL)
-    with pytest.raises(GridError, match="holds no voxels"):
+    with pytest.raises(GridError, match="has no voxels"):
         chest_phantom(1, shape=(0, 8, 8), spacing=SPACING)
 
 

@@ -11,14 +11,19 @@ from parafovea.errors import ConfigError
 from parafovea_phantoms.landscapes import landscape as module
 from parafovea_phantoms.landscapes.biomes import BIOMES, sun_height
 from parafovea_phantoms.landscapes.ground import Cover
-from parafovea_phantoms.landscapes.landscape import LANDCOVER, Landscape, View, landscape_mosaic
+from parafovea_phantoms.landscapes.landscape import (
+    LANDCOVER,
+    Landscape,
+    LandscapeView,
+    landscape_mosaic,
+)
 
 SIDE = 128
 TEMPERATE = 4
 
 
 @pytest.fixture(scope="module")
-def july() -> View:
+def july() -> LandscapeView:
     return landscape_mosaic(3, (SIDE, SIDE), 7, TEMPERATE)
 
 
@@ -26,11 +31,13 @@ def ndvi(image: np.ndarray) -> np.ndarray:
     return (image[3] - image[2]) / (image[3] + image[2])
 
 
-def median(view: View, cover: Cover) -> np.ndarray:
+def median(view: LandscapeView, cover: Cover) -> np.ndarray:
     return np.median(view.truth[:, view.landcover == cover], axis=1)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_place(july: View) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_place(
+    july: LandscapeView,
+) -> None:
     again = landscape_mosaic(3, (SIDE, SIDE), 7, TEMPERATE)
     other = landscape_mosaic(4, (SIDE, SIDE), 7, TEMPERATE)
     for name, values in vars(july).items():
@@ -41,7 +48,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_place(july:
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(st.integers(0, SIDE - 9), st.integers(0, SIDE - 9), st.integers(1, 40), st.integers(1, 40))
 def test_any_part_is_the_same_bytes_drawn_alone(
-    july: View, top: int, left: int, high: int, wide: int
+    july: LandscapeView, top: int, left: int, high: int, wide: int
 ) -> None:
     shape = (min(high, SIDE - top), min(wide, SIDE - left))
     part = Landscape(3, TEMPERATE, 7).view(top, left, shape)
@@ -56,7 +63,7 @@ def test_a_part_to_the_north_west_of_the_first_pixel_fits_to_the_rest() -> None:
     np.testing.assert_array_equal(whole.degraded[:, 20:, 20:], corner.degraded)
 
 
-def test_blocks_do_not_show(july: View, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_do_not_show(july: LandscapeView, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", 100)
     blocks = landscape_mosaic(3, (SIDE, SIDE), 7, TEMPERATE)
     np.testing.assert_array_equal(blocks.truth, july.truth)
@@ -76,12 +83,12 @@ def test_every_biome_is_a_landscape_within_range(biome: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def summer() -> View:
+def summer() -> LandscapeView:
     """Return 16 km² in July, with every class of land cover."""
     return landscape_mosaic(12, (256, 640), 7, TEMPERATE)
 
 
-def test_a_few_kilometres_hold_every_class(summer: View) -> None:
+def test_a_few_kilometres_hold_every_class(summer: LandscapeView) -> None:
     shares = np.bincount(summer.landcover.ravel(), minlength=len(LANDCOVER)) / summer.landcover.size
     assert (shares[Cover.CROP :] > 0.001).all(), dict(zip(LANDCOVER, shares, strict=True))
     assert shares[Cover.CROP] + shares[Cover.GRASS] > 0.25
@@ -89,7 +96,7 @@ def test_a_few_kilometres_hold_every_class(summer: View) -> None:
     assert shares[Cover.ROAD] < 0.06
 
 
-def test_reflectance_is_that_of_water_forest_and_fields(summer: View) -> None:
+def test_reflectance_is_that_of_water_forest_and_fields(summer: LandscapeView) -> None:
     water = median(summer, Cover.WATER)
     assert water[3] < 0.05
     assert water[3] < water[2] < water[1]
@@ -105,7 +112,7 @@ def test_reflectance_is_that_of_water_forest_and_fields(summer: View) -> None:
 
 
 def test_fields_and_broadleaved_forest_are_green_in_summer_and_conifers_always(
-    summer: View,
+    summer: LandscapeView,
 ) -> None:
     winter = landscape_mosaic(12, (256, 640), 1, TEMPERATE)
     np.testing.assert_array_equal(winter.landcover, summer.landcover)
@@ -125,7 +132,7 @@ def test_a_mediterranean_summer_is_drier_than_its_spring() -> None:
     assert np.median(ndvi(april.truth)[grass]) > np.median(ndvi(august.truth)[grass]) + 0.08
 
 
-def test_radar_sees_dark_water_bright_forest_and_brightest_houses(summer: View) -> None:
+def test_radar_sees_dark_water_bright_forest_and_brightest_houses(summer: LandscapeView) -> None:
     vv, vh = (
         {cover: np.median(plane[summer.landcover == cover]) for cover in Cover if cover > 0}
         for plane in summer.radar
@@ -146,8 +153,8 @@ def test_the_sun_is_as_high_as_an_almanac_says() -> None:
     ("wrong", "message"),
     [
         ({"seed": -1}, "seed -1 is negative"),
-        ({"month": 13}, "month 13 is not known: use a number from 1 to 12"),
-        ({"biome": 16}, "biome 16 is not known: use a code from 0 to 15"),
+        ({"month": 13}, "invalid month 13: use a number from 1 to 12"),
+        ({"biome": 16}, "unknown biome 16: use a code from 0 to 15"),
         ({"pixel_size": 0.2}, "use 1 to 100 metres"),
     ],
 )

@@ -133,6 +133,6 @@ def test_a_second_run_writes_the_same_bytes(stem: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_made_is_refused_and_nothing_is_left(
     wrong: dict[str, Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"do not fit|is negative"):
+    with pytest.raises(ConfigError, match=r"do not match|is negative"):
         make(tmp_path, **wrong)
     assert list(tmp_path.iterdir()) == []

@@ -65,7 +65,7 @@ def test_a_second_run_writes_the_same_bytes_in_another_folder(tmp_path: Path) ->
 def test_an_unknown_kind_is_refused_with_the_known_ones_and_nothing_is_written(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(ConfigError, match="phantom 'ramp' is not known: use one of cell, chest"):
+    with pytest.raises(ConfigError, match="unknown phantom 'ramp': use one of cell, chest"):
         make(tmp_path, kind="ramp")
     assert list(tmp_path.iterdir()) == []
 
@@ -169,8 +169,8 @@ def test_a_second_run_writes_the_same_bytes_of_a_scan(
 
 
 def test_a_cell_has_neither_regions_nor_a_table_and_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="kind cell has no regions: use one of kind chest"):
+    with pytest.raises(ConfigError, match="phantom cell has no regions: use phantom chest"):
         make(tmp_path, regions=tmp_path / "regions.zarr")
-    with pytest.raises(ConfigError, match="only a chest has findings"):
+    with pytest.raises(ConfigError, match="only phantom chest has findings"):
         make(tmp_path, nodules=tmp_path / "nodules.csv")
     assert list(tmp_path.iterdir()) == []

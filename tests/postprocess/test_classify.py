@@ -33,5 +33,5 @@ def test_a_probability_stored_in_half_precision_reaches_the_threshold_of_its_nam
 
 
 def test_a_probability_that_is_not_a_number_is_refused():
-    with pytest.raises(VoxelError, match="not a number"):
+    with pytest.raises(VoxelError, match="contains NaN probabilities"):
         classify(volume((np.nan, 0.5)), method="argmax", thresholds=[0.5])

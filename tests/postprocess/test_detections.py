@@ -126,7 +126,7 @@ def test_a_scan_id_of_digits_or_with_a_comma_stays_a_text(tmp_path):
         (lambda v: v["detections"][0].update(coordinates=[1, 2]), r"detections\.0\.coordinates"),
         (lambda v: v["detections"][0]["properties"].pop("volume_mm3"), r"properties\.volume_mm3"),
         (lambda v: v["detections"][0].update(id=1), r"ids of detections must be 0, 1"),
-        (lambda v: v["summary"].update(num_detections=3), r"num_detections is 3, and there are 2"),
+        (lambda v: v["summary"].update(num_detections=3), r"num_detections is 3, but there are 2"),
         (lambda v: v.update(timestamp="yesterday"), r"timestamp"),
         (lambda v: v.update(extra=1), r"extra"),
         (lambda v: v["detections"][0].update(diameter_mm=0), r"diameter_mm"),
@@ -138,7 +138,7 @@ def test_a_wrong_file_is_refused_with_the_place(tmp_path, change, message):
     path = tmp_path / "detections.json"
     path.write_text(json.dumps(values))
     with pytest.raises(
-        StoreError, match=rf"detections\.json is no file of detections: .*{message}"
+        StoreError, match=rf"detections\.json is not a valid detections file: .*{message}"
     ):
         load_detections(path)
 
@@ -147,7 +147,7 @@ def test_a_wrong_file_is_refused_with_the_place(tmp_path, change, message):
 def test_what_is_no_json_is_refused(tmp_path, text):
     path = tmp_path / "detections.json"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(StoreError, match="is no file of detections"):
+    with pytest.raises(StoreError, match="is not a valid detections file"):
         load_detections(path)
 
 
@@ -160,9 +160,9 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("diameter_mm", "width", "has the columns .*width.*it needs"),
-        ("89.2", "deep", "texts in the column coord_z"),
-        (EXAMPLE_CSV, "", "is no table"),
+        ("diameter_mm", "width", "has the columns .*width.*, not scan_id"),
+        ("89.2", "deep", "non-numeric values in column coord_z"),
+        (EXAMPLE_CSV, "", "is not a table"),
     ],
 )
 def test_a_wrong_table_is_refused(tmp_path, old, new, message):

@@ -48,5 +48,5 @@ def test_what_stays_does_not_overlap_and_what_goes_overlaps_something_that_stays
 
 
 def test_unequal_lengths_are_refused():
-    with pytest.raises(GridError, match="2 centres have 3 diameters"):
+    with pytest.raises(GridError, match="2 centres and 3 diameters"):
         suppress_overlaps(np.zeros((2, 3)), np.ones(3), iou_threshold=0.3)

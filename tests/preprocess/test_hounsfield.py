@@ -43,7 +43,7 @@ def test_a_scan_is_a_ct_also_as_floats_with_padding_and_metal(ct):
         (lambda v: np.clip((v + 1024) // 16, 0, 255).astype(np.uint8), "air and lungs"),
         (lambda v: (v + 1100).astype(np.uint16), "air and lungs"),
         (lambda v: np.clip(v, -160, 240), "air and lungs"),
-        (lambda v: (10 * v).astype(np.int16), "all that is not metal"),
+        (lambda v: (10 * v).astype(np.int16), "everything except metal"),
         (lambda v: np.full_like(v, -1000), "soft tissue"),
         (lambda v: np.full_like(v, 0), "air and lungs"),
     ],
@@ -54,5 +54,5 @@ def test_other_values_are_refused_with_their_range(ct, change, message):
     with pytest.raises(VoxelError, match=message) as error:
         check_hounsfield("scan.nii.gz", _statistics(values))
     text = str(error.value)
-    assert "scan.nii.gz is no CT in Hounsfield units" in text
+    assert "scan.nii.gz is not a CT in Hounsfield units" in text
     assert f"from {float(values.min()):g} to" in text

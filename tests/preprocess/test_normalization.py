@@ -93,7 +93,7 @@ def test_the_fill_takes_the_place_of_voxels_that_are_not_finite() -> None:
 
 
 def test_a_volume_without_a_finite_voxel_is_refused() -> None:
-    with pytest.raises(VoxelError, match="every voxel is NaN or infinite"):
+    with pytest.raises(VoxelError, match="all voxels are NaN or infinite"):
         scanned(np.full((2, 2, 2), np.nan, np.float32))
 
 

@@ -101,7 +101,7 @@ def test_a_job_waits_for_a_device_and_says_so(hold, tmp_path, caplog, monkeypatc
     with caplog.at_level("INFO"), leased(["0"], folder=tmp_path) as device:
         assert device == "0"
     assert len(said_while_waiting) == 1
-    assert "all 1 GPUs are taken" in said_while_waiting[0]
+    assert "all 1 GPUs are in use" in said_while_waiting[0]
     assert "--resources gpu=1" in said_while_waiting[0]
 
 
@@ -132,7 +132,7 @@ def test_a_script_shows_cuda_the_device_it_took(job, hold):
     with stage(job):
         assert os.environ[VISIBLE] == {"0": "1", "1": "0"}[taken]
     assert VISIBLE not in os.environ
-    assert "on GPU" in Path(job.log[0]).read_text()
+    assert "using GPU" in Path(job.log[0]).read_text()
 
 
 def test_devices_that_the_user_chose_are_shared_among_them_alone(job, monkeypatch):
@@ -168,9 +168,9 @@ def test_locks_of_a_slurm_allocation_are_its_own(tmp_path, monkeypatch):
 
 def test_a_folder_of_someone_else_is_refused_with_the_fix(job, monkeypatch, capsys):
     def refuse():
-        raise ConfigError("the folder belongs to someone else: remove it")
+        raise ConfigError("the folder belongs to another user: remove it")
 
     monkeypatch.setattr(device_leases, "_own_folder", refuse)
     with pytest.raises(SystemExit), stage(job):
         raise AssertionError
-    assert "belongs to someone else" in capsys.readouterr().err
+    assert "belongs to another user" in capsys.readouterr().err

@@ -42,7 +42,7 @@ def test_settings_survive_the_way_through_a_rule(values: dict[str, Any]) -> None
         ({"window": (16, 16, 16), "stride": (8, 17, 8)}, "larger than the window"),
         ({"mode": "whole_volume", "overlap": 0.5}, "one window, but overlap .* sliding_window"),
         ({"mode": "whole_volume", "window": (16, 16, 16)}, "one window, but window"),
-        ({"blending": "bump", "sigma": 0.2}, "no meaning for blending bump.*gaussian_radial"),
+        ({"blending": "bump", "sigma": 0.2}, "does not apply to blending bump.*gaussian_radial"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_with_the_fix(

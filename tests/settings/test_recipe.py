@@ -16,19 +16,19 @@ from parafovea.settings.recipe import check_window
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"unit": "parsec"}, "unit 'parsec' is not known"),
-        ({"classes": ("a", "a")}, "names must differ"),
+        ({"unit": "parsec"}, "unknown unit 'parsec'"),
+        ({"classes": ("a", "a")}, "names must be unique"),
         ({"classes": ("a",)}, "at least 2"),
         ({"classes": (), "kind": "detection"}, "at least 1"),
         (
             {"kind": "detection", "network": {"output": "affinities"}},
-            "a detection has no affinities",
+            "a detection cannot output affinities",
         ),
         ({"window": (16, 20, 32)}, r"window \(16, 20, 32\) must be a multiple of 16 along z, y, x"),
-        ({"network": {"fusion": "none"}}, "fusion 'none' and context given do not fit"),
+        ({"network": {"fusion": "none"}}, "fusion is 'none', but context is given"),
         ({"spacing": (8, 0, 8)}, "greater than 0"),
         ({"normalization": {"low": 99, "high": 1}}, r"low \(99.0\) must be smaller"),
-        ({"normalization": {"low": -5, "high": 50}}, "must lie in 0 to 100"),
+        ({"normalization": {"low": -5, "high": 50}}, "must be between 0 and 100"),
         ({"colour": "blue"}, "Extra inputs"),
     ],
 )

@@ -102,7 +102,7 @@ def test_no_job_took_more_memory_than_it_had_asked_for(finished):
         "summarize_cohort": "summarize_cohort.log",
     }
     for rule, file in files.items():
-        used = re.search(r"with at most (\d+) MB of memory", (folder / file).read_text())
+        used = re.search(r"peak memory (\d+) MB", (folder / file).read_text())
         assert used is not None, rule
         assert 0 < int(used[1]) < asked[rule], rule
 

@@ -38,7 +38,7 @@ def test_the_command_writes_a_calibration_and_prints_what_it_does(table, method)
     fit = made.fit
     assert line.split()[-3:] == [f"{m.ece:.4f}" for m in (fit.before, fit.after, fit.held_out)]
     assert "names no model" in done.output
-    assert ("isotonic steps follow chance" in done.output) == (method == "isotonic")
+    assert ("isotonic regression overfits" in done.output) == (method == "isotonic")
 
 
 def test_the_hash_of_the_model_goes_into_the_file(table, project_folder):

@@ -225,7 +225,7 @@ def test_a_calibration_of_another_model_or_wrong_limits_are_refused(folder):
     own = write_calibration(folder / "calibration.json")
     with pytest.raises(CalibrationError, match="names the risk 'dire': use low, intermediate"):
         run(folder, "none", calibration=own, limits={"low": 0, "dire": 0.5})
-    with pytest.raises(CalibrationError, match="must rise from 0"):
+    with pytest.raises(CalibrationError, match="must start at 0"):
         run(folder, "none", calibration=own, limits={})
     assert not (folder / "none").exists()
 
@@ -303,8 +303,10 @@ def test_what_is_no_heatmap_is_refused_and_nothing_is_written(tmp_path):
 
 def test_what_is_no_ct_is_refused_before_anything_is_written(tmp_path):
     values = heat(LOCAL, NODULES)
-    for hu, problem in ((-1000, "soft tissue"), (7, "air and lungs"), (9000, "no CT")):
-        with pytest.raises(VoxelError, match=rf"is no CT in Hounsfield units.*{problem}|{problem}"):
+    for hu, problem in ((-1000, "soft tissue"), (7, "air and lungs"), (9000, "not a CT")):
+        with pytest.raises(
+            VoxelError, match=rf"is not a CT in Hounsfield units.*{problem}|{problem}"
+        ):
             write_inputs(tmp_path, values, hu=np.full(SCAN.shape, hu, np.int16))
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
 

@@ -55,7 +55,7 @@ def test_the_command_prints_the_score_and_the_counts_of_the_tables(files, tmp_pa
     assert counts | {"ignored on excluded 1", "ignored doubles 1", "beyond limit 0"} <= words
     assert any(line.startswith("CPM 0.6667") for line in words)
     assert any(line.startswith("0.125 0.6667") and line.endswith(" 0.7") for line in words)
-    assert any(line.startswith("note 4 draws held no nodule") for line in words)
+    assert any(line.startswith("note 4 bootstrap samples without a nodule") for line in words)
     assert "--series" not in done.output
 
 
@@ -98,7 +98,7 @@ def test_another_score_is_another_figure(files, tmp_path):
 def test_without_a_list_of_series_a_note_says_which_scans_count(files):
     done = call(files, "--bootstrap", "0")
     assert done.exit_code == 0
-    assert "name all by --series" in done.output
+    assert "list all scans with --series" in done.output
     assert "series               2" in done.output
 
 

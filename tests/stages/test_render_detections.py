@@ -59,5 +59,5 @@ def test_a_damaged_file_of_detections_stops_it_before_anything_is_written(folder
 
 
 def test_an_unknown_colormap_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"colormap 'rainbow' is not known: use one of hot, "):
+    with pytest.raises(ValueError, match=r"unknown colormap 'rainbow': use one of hot, "):
         VisualizationSettings(colormap="rainbow")

@@ -126,7 +126,7 @@ def test_values_too_large_for_half_precision_are_refused_not_stored_as_infinity(
 @pytest.mark.parametrize("unit", ["millimeter", "nanometer"])
 def test_only_where_a_ct_is_asked_for_is_another_source_refused(tmp_path: Path, unit: str) -> None:
     spacing = (16e-6,) * 3 if unit == "millimeter" else (16.0,) * 3
-    with pytest.raises(VoxelError, match=r"source\.tif is no CT in Hounsfield units"):
+    with pytest.raises(VoxelError, match=r"source\.tif is not a CT in Hounsfield units"):
         run(tmp_path, noise(), spacing=spacing, unit=unit, check_hounsfield=True)
     assert [path.name for path in tmp_path.iterdir()] == ["source.tif"]
     assert run(tmp_path, noise(), spacing=spacing, unit=unit).grid.unit == unit

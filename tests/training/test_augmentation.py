@@ -191,7 +191,7 @@ def drawn(sample: TrainingSample, recipe: Recipe, settings: AugmentationSettings
 
 def test_turning_needs_square_pixels() -> None:
     recipe = tiny_recipe(spacing=(8, 8, 12), context=False)
-    with pytest.raises(ValidationError, match=r"needs square pixels, .* 8 by 12 nanometer"):
+    with pytest.raises(ValidationError, match=r"requires square pixels, .* 8 by 12 nanometer"):
         TrainingSettings(
             recipe=recipe,
             samples=("a",),

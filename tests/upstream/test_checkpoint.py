@@ -11,8 +11,8 @@ import torch
 from tiny_checkpoint import WINDOW, upstream_content, upstream_weights, write_checkpoint
 
 from parafovea.errors import ModelError
+from parafovea.upstream.architecture import Facts, detect
 from parafovea.upstream.checkpoint import find_checkpoint, read_checkpoint
-from parafovea.upstream.recognition import Facts, detect
 
 
 def facts_of(tmp_path: Path, weights: dict[str, Any], **changes: Any) -> Facts:
@@ -67,7 +67,7 @@ def test_a_checkpoint_says_what_it_is(
     assert (facts.window, facts.slice_size, facts.output) == (WINDOW, 32, "labels")
     assert facts.spacing == (8.0, 8.0, 8.0)
     assert facts.context_spacing == (None if context is None else (32.0, 32.0, 32.0))
-    assert len(facts.assumed) == 1  # only the kind of norm is in no file
+    assert len(facts.assumed) == 1  # only the type of normalization
 
 
 def test_layers_tell_what_configs_do_not(tmp_path: Path) -> None:
@@ -149,18 +149,18 @@ def odd_upsampling(weights: dict[str, Any]) -> None:
         (
             other_context_channels,
             r"best\.pkl: layer context_proj2\.weight has the shape \(8, 6, 1, 1, 1\), but must "
-            r"have \(8, 4, 1, 1, 1\) \(it takes 6 channels, not 4\), in a .* of 32 input, 32 "
-            r"context and 4 base channels .* load another",
+            r"have \(8, 4, 1, 1, 1\) \(it takes 6 channels, not 4\), in a .* with 32 input, 32 "
+            r"context and 4 base channels .* use another",
         ),
         (missing_layers, r"2 layers are missing \(dec1\.0\.weight, dec1\.0\.bias\), in .* another"),
-        (layers_left_over, r"1 layers are left over \(aux_head\.weight\), in .* load another"),
+        (layers_left_over, r"1 layers are unexpected \(aux_head\.weight\), in .* use another"),
         (
             not_a_number,
             r"1728 of 1728 values of layer enc2\.3\.weight are NaN .*earlier checkpoint",
         ),
-        (without_input, r"has no layer input_conv\.weight, .*give the checkpoint of one"),
-        (flat, r"input_conv\.weight has shape \(4, 32, 1, 1\), of a network in 2 dim.*a 3D UNet"),
-        (odd_upsampling, r"last layer of learned_upsample has the number 12, not 3, 6 or 9"),
+        (without_input, r"has no layer input_conv\.weight .*give a checkpoint of a DINOv3UNet3D"),
+        (flat, r"input_conv\.weight has shape \(4, 32, 1, 1\), of a network with 2 dim.*a 3D UNet"),
+        (odd_upsampling, r"last layer of learned_upsample has number 12 instead of 3, 6 or 9"),
     ],
 )
 def test_wrong_weights_are_one_error_with_layer_values_and_fix(
@@ -182,14 +182,17 @@ def test_wrong_weights_are_one_error_with_layer_values_and_fix(
         ),
         (
             {"num_classes": 5},
-            r"final_conv\.weight gives 3 classes, but num_classes is 5: .*one run",
+            r"final_conv\.weight has 3 classes, but num_classes is 5: .*one run",
         ),
         ({"use_context_fusion": True}, r"use_context_fusion is True, but none of its 130 layers"),
         ({"output_type": "flows"}, r"output_type is 'flows', not one of labels, affinities"),
         ({"input_size": (16, 20, 16)}, r"input_size is \(16, 20, 16\), not multiples of 16"),
         ({"base_resolution": "fine"}, r"base_resolution is 'fine', not a number or three"),
-        ({"min_resolution_for_raw": 3}, r"min_resolution_for_raw is .*, not a whole part of"),
-        ({"model_id": None}, r"names no model_id, and no DINOv3 .* has the 32 channels .*give"),
+        (
+            {"min_resolution_for_raw": 3},
+            r"min_resolution_for_raw is .*, not an integer fraction of",
+        ),
+        ({"model_id": None}, r"has no model_id, and no DINOv3 .* has the 32 channels .*give"),
     ],
 )
 def test_configs_that_cannot_be_are_refused_with_both_values(
@@ -205,7 +208,9 @@ def test_a_statistics_file_is_refused_for_what_it_is(tmp_path: Path) -> None:
         del content[key]
     path = write_checkpoint(tmp_path / "run_20251003_110551" / "stats_epoch_0001.pkl", content)
     for asked in (path, path.parent, tmp_path):
-        with pytest.raises(ModelError, match=r"stats_epoch_0001\.pkl holds the statistics .*give"):
+        with pytest.raises(
+            ModelError, match=r"stats_epoch_0001\.pkl contains training statistics .*give"
+        ):
             find_checkpoint(asked)
     renamed = path.rename(tmp_path / "best.pkl")
     with pytest.raises(ModelError, match=r"no weights under unet3d_state_dict.*keys are .*epoch"):
@@ -215,15 +220,17 @@ def test_a_statistics_file_is_refused_for_what_it_is(tmp_path: Path) -> None:
 def test_an_empty_run_folder_and_a_path_to_nothing_are_refused(tmp_path: Path) -> None:
     empty = tmp_path / "run_20251003_110551"
     empty.mkdir()
-    with pytest.raises(ModelError, match=r"110551 holds neither model\.json nor best\.pkl .*give"):
+    with pytest.raises(
+        ModelError, match=r"110551 contains neither model\.json nor best\.pkl .*give"
+    ):
         find_checkpoint(empty)
-    with pytest.raises(ModelError, match="nowhere is not there: give a model folder"):
+    with pytest.raises(ModelError, match="nowhere does not exist: give a model folder"):
         find_checkpoint(tmp_path / "nowhere")
 
 
 def test_a_file_that_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "best.pkl", [1, 2])
-    with pytest.raises(ModelError, match="holds list, not a dictionary with weights"):
+    with pytest.raises(ModelError, match="contains list, not a dictionary with weights"):
         read_checkpoint(path)
     path = write_checkpoint(tmp_path / "best.pkl", {"model_config": [1]})
     with pytest.raises(ModelError, match="model_config is list, not a dictionary"):

@@ -66,10 +66,10 @@ def test_kernels_that_half_precision_holds_are_kept_in_it(tmp_path: Path) -> Non
         stored = load_file(tmp_path / name / "model.safetensors")
         kernels = [tensor.dtype for tensor in stored.values() if tensor.ndim > 1]
         if name == "half":
-            assert said == "all 20 kernels are kept in float16, which holds them exactly"
+            assert said == "all 20 kernels are stored in float16, which represents them exactly"
             assert set(kernels) == {torch.float16}
         else:
-            assert said.startswith("20 of 20 kernels are kept in float32, since float16 would")
+            assert said.startswith("20 of 20 kernels are stored in float32, since float16 would")
             assert set(kernels) == {torch.float32}
 
 
@@ -101,9 +101,9 @@ def test_the_command_says_what_was_assumed_and_what_the_folder_is_made_from(tmp_
     assert done.exit_code == 0, done.stderr
     for words in (
         "input_size is not in the file: a window of (128, 128, 128) assumed",
-        "context_scale is not in the file: context 4 times as coarse assumed",
-        "names of classes are in no file: background, class_1, class_2 assumed",
-        "kernels are kept in float32",
+        "context_scale is not in the file: context 4 times coarser assumed",
+        "class names are not in the file: background, class_1, class_2 assumed",
+        "kernels are stored in float32",
         f"{output} is made from best.pkl, SHA-256",
         hashlib.sha256(path.read_bytes()).hexdigest(),
     ):
@@ -117,5 +117,5 @@ def test_the_command_says_what_was_assumed_and_what_the_folder_is_made_from(tmp_
 def test_the_command_refuses_in_one_sentence(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["import-model", str(tmp_path), "-o", str(tmp_path / "model")])
     assert done.exit_code == 1
-    assert "holds neither model.json nor best.pkl" in done.stderr
+    assert "contains neither model.json nor best.pkl" in done.stderr
     assert not (tmp_path / "model").exists()

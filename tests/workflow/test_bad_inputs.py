@@ -66,7 +66,7 @@ BROKEN = {
     "four_axes": ("d.zarr", _array(np.zeros((2, 3, 4, 5), "u1")), SPACING, r"d\.zarr .*4"),
     "nan": ("nan.tif", _nan, SPACING, r"4 of 28800 voxels are NaN.*input\.nonfinite"),
     "empty": ("e.zarr", _array(np.zeros((0, 4, 5), "u1")), SPACING, r"e\.zarr .*(no voxel|0)"),
-    "flat": ("f.tif", _tiff(np.full(SHAPE, 7, "u1")), SPACING, r"has no contrast"),
+    "flat": ("f.tif", _tiff(np.full(SHAPE, 7, "u1")), SPACING, r"the volume has no contrast"),
 }
 
 

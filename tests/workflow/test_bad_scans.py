@@ -61,7 +61,11 @@ def _no_decoder(path, hu):
 
 # name of the sample: (file, how it is written, what the error must say)
 BROKEN = {
-    "no_ct": ("u8.nii", _eight_bits, r"u8\.nii is no CT in Hounsfield units: its values go from 0"),
+    "no_ct": (
+        "u8.nii",
+        _eight_bits,
+        r"u8\.nii is not a CT in Hounsfield units: its values range from 0",
+    ),
     "four_axes": ("4d.nii", _four_axes, r"4d\.nii .*3 channels: write channel="),
     "zero_spacing": ("zero.nii", _zero_spacing, r"zero\.nii .*along z: write `spacing="),
     "cut_slice": ("cut", _cut_slice, r"\.dcm is truncated: it holds \d+ of \d+ bytes"),

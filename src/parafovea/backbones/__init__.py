@@ -1,4 +1,4 @@
-"""Feature extractors: from a block of voxels to tokens, at the same place whoever asks.
+"""Feature extractors that turn blocks of voxels into tokens.
 
 Importing this package loads neither torch nor weights; `load_backbone` does.
 """
@@ -31,7 +31,7 @@ def load_backbone(
     device: str = "cpu",
     bands: Sequence[str] = (),
 ) -> Backbone:
-    """Return the backbone that a spec names, ready to compute.
+    """Return the backbone of a spec, ready to compute.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def load_backbone(
     spacing : tuple of float
         Voxel size of the view along z, y, x, in any unit; only ratios matter.
     dimensions : int
-        3, or 2 where every z slice stands by itself.
+        3, or 2 if every z slice is independent.
     device : str, default "cpu"
-        Where to compute, as torch names it.
+        Torch device to compute on.
     bands : sequence of str
-        Names of the input's channels; empty for one without a name. Filters see each band by
-        itself; a transformer sees those that its argument `colours` names.
+        Names of the input's channels; empty for one unnamed channel. Filters are applied to each
+        band; a transformer uses the bands in its argument `colours`.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def load_backbone(
     Raises
     ------
     ModelError
-        If an argument is unknown or impossible, or weights are missing or damaged.
+        If an argument is unknown or invalid, or weights are missing or damaged.
     """
     arguments = parse_arguments(spec, dimensions=dimensions)
     if isinstance(arguments, RawArguments):
@@ -95,7 +95,7 @@ def load_backbone(
 
 
 def _bandwise(backbone: Backbone, bands: Sequence[str], dimensions: int) -> Backbone:
-    """Return a backbone of one channel, or what shows it each of several bands."""
+    """Return a single-channel backbone, or one that applies it to each of several bands."""
     if not bands:
         return backbone
     from parafovea.backbones.bandwise import Bandwise
@@ -104,14 +104,14 @@ def _bandwise(backbone: Backbone, bands: Sequence[str], dimensions: int) -> Back
 
 
 def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str] = ()) -> int:
-    """Return how many channels a backbone gives, without loading its weights.
+    """Return the number of channels of a backbone, without loading its weights.
 
     Parameters
     ----------
     spec : BackboneSpec
         Name, revision and arguments.
     dimensions : int
-        3, or 2 where every z slice stands by itself.
+        3, or 2 if every z slice is independent.
     bands : sequence of str
         As for `load_backbone`.
 
@@ -123,7 +123,7 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str
     Raises
     ------
     ModelError
-        If an argument is unknown or impossible, or the configuration of the weights is missing.
+        If an argument is unknown or invalid, or the configuration of the weights is missing.
     """
     arguments = parse_arguments(spec, dimensions=dimensions)
     if isinstance(arguments, Dinov3Arguments):

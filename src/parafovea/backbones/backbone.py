@@ -1,4 +1,4 @@
-"""What every backbone offers, and the arithmetic of blocks that they share."""
+"""The interface of backbones, and the block arithmetic that they share."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from parafovea.geometry.grid import AXES, Shape, shape3
 class Backbone(Protocol):
     """A feature extractor that works on blocks of a view.
 
-    Tokens depend only on the block with its halo, so that a driver can cut a volume into blocks
-    whose corners are multiples of `stride` and put the tokens side by side.
+    Tokens depend only on the block and its halo, so a caller can cut a volume into blocks whose
+    corners are multiples of `stride` and concatenate the tokens.
 
     Attributes
     ----------
@@ -25,11 +25,11 @@ class Backbone(Protocol):
     stride : tuple of int
         View voxels per token along z, y, x.
     halo : tuple of int
-        View voxels of surroundings that a block needs on every side; a multiple of `stride`.
+        Margin in view voxels that a block needs on every side; a multiple of `stride`.
     tile : tuple of int
-        Best block to compute at once, in view voxels without halo; a multiple of `stride`.
+        Preferred block size, in view voxels without halo; a multiple of `stride`.
     fingerprint : str
-        Canonical JSON of what a cached feature depends on.
+        Canonical JSON of everything that a cached feature depends on.
     """
 
     @property
@@ -64,7 +64,7 @@ class Backbone(Protocol):
         Raises
         ------
         GridError
-            If the block without halo is empty or not a multiple of `stride`.
+            If the block without halo is empty, or its shape is not a multiple of `stride`.
         """
         ...
 
@@ -74,32 +74,32 @@ class Backbone(Protocol):
 
 
 def fingerprint_of(name: str, **settings: Any) -> str:
-    """Return the canonical JSON of what a cached feature depends on.
+    """Return the canonical JSON of everything that a cached feature depends on.
 
     Parameters
     ----------
     name : str
         Name of the backbone.
     **settings
-        Whatever changes a feature, as numbers, strings, lists and dictionaries.
+        Everything that changes a feature, as numbers, strings, lists and dictionaries.
 
     Returns
     -------
     str
-        Sorted, compact JSON: equal settings give equal text.
+        Sorted, compact JSON: equal settings give equal strings.
     """
     return json.dumps({"name": name, **settings}, sort_keys=True, separators=(",", ":"))
 
 
 def token_shape(shape: Sequence[int], *, stride: Shape, halo: Shape) -> Shape:
-    """Return how many tokens a block with its halo gives.
+    """Return the number of tokens of a block with its halo.
 
     Parameters
     ----------
     shape : sequence of int
-        Voxels of the block along z, y, x, halo included.
+        Shape of the block along z, y, x, halo included.
     stride, halo : tuple of int
-        Voxels per token, and voxels of surroundings on every side.
+        Voxels per token, and margin in voxels on every side.
 
     Returns
     -------
@@ -109,15 +109,15 @@ def token_shape(shape: Sequence[int], *, stride: Shape, halo: Shape) -> Shape:
     Raises
     ------
     GridError
-        If the block without halo is empty or not a multiple of `stride`.
+        If the block without halo is empty, or its shape is not a multiple of `stride`.
     """
     sizes = shape3(shape, "block")
     inner = [n - 2 * h for n, h in zip(sizes, halo, strict=True)]
     for axis, n, k in zip(AXES, inner, stride, strict=True):
         if n < 1 or n % k:
             raise GridError(
-                f"block {sizes} without its halo {halo} leaves {n} voxels along {axis}: "
-                f"give a positive multiple of the stride {k}"
+                f"block {sizes} without its halo {halo} has {n} voxels along {axis}: use a "
+                f"positive multiple of the stride {k}"
             )
     return shape3([n // k for n, k in zip(inner, stride, strict=True)])
 

@@ -1,4 +1,4 @@
-"""A backbone of one channel, shown each band of an image."""
+"""A single-channel backbone applied to each band of an image."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Bandwise:
     Parameters
     ----------
     backbone : Backbone
-        Of one channel; sees every band by itself.
+        Single-channel backbone, applied to every band independently.
     bands : sequence of str
         Names of the bands, in the order of the blocks.
     dimensions : int
-        In 2, z slices stand by themselves, and the bands are computed in one call.
+        With 2, z slices are independent, and the bands are computed in one call.
     """
 
     def __init__(self, backbone: Backbone, bands: Sequence[str], *, dimensions: int) -> None:
@@ -40,11 +40,11 @@ class Bandwise:
 
     @torch.inference_mode()
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
-        """Return the tokens of all bands, those of the first band first."""
+        """Return the tokens of all bands, concatenated in the order of the bands."""
         flat = self._dimensions == 2 and self.halo[0] == 0 and self.stride[0] == 1
         if not flat:
             return torch.cat([self._backbone(band) for band in block])
-        # Slices know nothing of each other: those of all bands are one stack.
+        # Slices are independent, so those of all bands form one stack.
         tokens = self._backbone(block.flatten(0, 1))
         channels, _, *plane = tokens.shape
         each = tokens.reshape(channels, len(self._bands), -1, *plane)

@@ -1,4 +1,4 @@
-"""Tokens of a DINOv3 vision transformer that looks at the planes of a volume."""
+"""Tokens of a DINOv3 vision transformer for the planes of a volume."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ ACROSS = {"xy": 0, "xz": 1, "yz": 2}
 class Dinov3:
     """Backbone `dinov3`; see `Backbone` for its attributes.
 
-    A plane is cut at token centres: of the s voxels that a token spans across the plane, number
-    (s - 1) // 2 is seen. Planes are enlarged by patch / stride, pixel faces kept in place, so
+    Planes pass through token centres: of the s voxels that a token spans across the plane, number
+    (s - 1) // 2 is used. Planes are upsampled by patch / stride with pixel faces kept in place, so
     that one patch covers exactly the voxels of one token.
 
-    A transformer's token depends on the whole tile that is seen with it, and on the tile's size:
-    tokens of two tilings agree roughly, not to rounding. `overlap` keeps the borders of a tile
-    out of the result.
+    A transformer's token depends on the whole tile that contains it, and on the tile's size:
+    tokens of different tilings agree approximately, not to rounding. `overlap` discards the borders
+    of a tile.
 
     Parameters
     ----------
     network : torch.nn.Module
         A `transformers.DINOv3ViTModel` in evaluation mode; moved to `device`.
     arguments : Dinov3Arguments
-        Planes, stride, tile, overlap, batch.
+        Planes, stride, tile, overlap, batch size.
     identity : dict of str
-        What identifies the weights, for the fingerprint.
+        Identity of the weights, for the fingerprint.
     device : str
-        Where to compute; bfloat16 autocast on CUDA, float32 elsewhere.
+        Device to compute on; bfloat16 autocast on CUDA, float32 elsewhere.
     colours : sequence of int
-        Which bands of a block (band, z, y, x) are red, green and blue; empty for blocks of one
-        channel, which are grey.
+        Indices of the red, green and blue bands of a block (band, z, y, x); empty for blocks of
+        one channel, which are grey.
     statistics : tuple of sequence of float, optional
-        Mean and deviation of red, green and blue that the network was trained with; ImageNet's by
-        default.
+        Mean and standard deviation of red, green and blue that the network was trained with;
+        ImageNet's by default.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class Dinov3:
         if arguments.stride > self._patch:
             raise ModelError(
                 f"backbone dinov3: stride {arguments.stride} is coarser than the patch of "
-                f"{self._patch} pixels: use at most {self._patch}, or coarser voxels"
+                f"{self._patch} pixels: use a stride of at most {self._patch}, or coarser voxels"
             )
         self._arguments = arguments
         self._device = torch.device(device)
@@ -105,7 +105,7 @@ class Dinov3:
         for plane in self._planes:
             axis = ACROSS[plane]
             step, halo = self.stride[axis], self.halo[axis]
-            # The planes through the token centres, first in a view and first in the result.
+            # The planes through the token centres; axis 0 of both arrays runs across the planes.
             seen = voxels.movedim(axis + 1, 0)[halo + (step - 1) // 2 :: step][: shape[axis]]
             target = total.movedim(axis + 1, 0)
             rows, columns = (a for a in range(3) if a != axis)
@@ -116,7 +116,7 @@ class Dinov3:
         return total / len(self._planes)
 
     def _coloured(self, block: torch.Tensor) -> torch.Tensor:
-        """Return a block as (colour, z, y, x): one grey, or red, green and blue in [0, 1]."""
+        """Return a block as (colour, z, y, x): one grey channel, or red, green, blue in [0, 1]."""
         if not self._colours:
             return block[None]
         return (block[self._colours] * self._arguments.gain).clamp(0, 1)
@@ -130,7 +130,7 @@ class Dinov3:
         return patch_tokens(self._network, images, mean=self._mean, std=self._std)
 
     def _margin(self, axis: int) -> int:
-        """Return the tokens of halo on each side of an axis."""
+        """Return the halo on each side of an axis, in tokens."""
         return self.halo[axis] // self.stride[axis]
 
     def _layout(self, arguments: Dinov3Arguments) -> tuple[Shape, Shape, Shape]:
@@ -154,7 +154,7 @@ def patch_tokens(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> torch.Tensor:
-    """Return a transformer's tokens of images, without those of class and registers.
+    """Return the patch tokens of images, without class and register tokens.
 
     Parameters
     ----------
@@ -164,12 +164,12 @@ def patch_tokens(
         (plane, 1 or 3, row, column) float32 in [0, 1], grey or red, green and blue, on the
         network's device.
     mean, std : sequence of float
-        Of red, green and blue, as the network was trained with.
+        Statistics of red, green and blue that the network was trained with.
 
     Returns
     -------
     torch.Tensor
-        (plane, channel, row, column) float32, a token for each patch.
+        (plane, channel, row, column) float32, one token per patch.
     """
     config: Any = network.config
     rows, columns = (n // int(config.patch_size) for n in images.shape[-2:])

@@ -1,4 +1,4 @@
-"""Gaussian derivatives and the structure tensor at several scales: features without weights."""
+"""Multiscale Gaussian derivative and structure tensor features."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from parafovea.backbones.backbone import fingerprint_of, token_shape, whole_tile
 from parafovea.geometry.grid import Shape, Vector, shape3, vector3
 from parafovea.settings.backbones import FilterbankArguments
 
-#: Gaussians end at this many sigmas.
+#: Gaussians are truncated at this many sigmas.
 TRUNCATE = 3.0
 
-#: Voxels that one banded product yields along its axis.
+#: Voxels along its axis that one banded matrix product computes.
 SPAN = 64
 
-#: An axis with a smaller sigma, in voxels, is not smoothed: its samples would see only themselves.
+#: An axis with a smaller sigma, in voxels, is not smoothed: its kernel would be a single tap.
 SMALLEST_SIGMA = 0.3
 
 
 def gaussian_radius(sigma: float) -> int:
-    """Return how many voxels a Gaussian reaches, as scipy.ndimage rounds it; 0 for no smoothing."""
+    """Return the radius of a Gaussian in voxels, rounded as in scipy.ndimage; 0: no smoothing."""
     return 0 if sigma < SMALLEST_SIGMA else int(TRUNCATE * sigma + 0.5)
 
 
@@ -36,7 +36,7 @@ def gaussian_taps(sigma: float) -> torch.Tensor:
     Parameters
     ----------
     sigma : float
-        Standard deviation in voxels; below `SMALLEST_SIGMA` nothing is smoothed.
+        Standard deviation in voxels; below `SMALLEST_SIGMA` there is no smoothing.
 
     Returns
     -------
@@ -50,12 +50,12 @@ def gaussian_taps(sigma: float) -> torch.Tensor:
 
 
 def smooth(volume: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
-    """Return the volume convolved with a Gaussian, without its margins.
+    """Return the valid part of the volume convolved with a Gaussian.
 
     Each axis is a product with a banded matrix: measured ten times faster than `conv3d` and four
     times faster than shifted sums at 25 taps on a block of 176 voxels, on one CPU core. Products
-    run over short spans, which bounds the zeros that are multiplied and the number of terms, so
-    that a voxel's value depends on the size of the block around it by rounding at most.
+    run over short spans, which bounds the number of zeros and terms, so that a voxel's value
+    depends on the size of the block around it by rounding at most.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def smooth(volume: torch.Tensor, sigma: Sequence[float]) -> torch.Tensor:
     Returns
     -------
     torch.Tensor
-        (z, y, x), of the same dtype, `gaussian_radius` voxels less on both sides of each axis.
+        (z, y, x) of the same dtype, smaller by `gaussian_radius` voxels on both sides of each axis.
     """
     for axis, width in enumerate(sigma):
         if gaussian_radius(width) > 0:
@@ -87,12 +87,12 @@ def differences(
     ratio : sequence of float
         Finest spacing over the axis' spacing, along z, y, x.
     axes : sequence of int
-        The axes to differ along (0 is z); the others lose no margin.
+        The axes of the differences (0 is z); the others keep their margin.
 
     Returns
     -------
     list of torch.Tensor
-        (z, y, x) float32 each: change per voxel of the finest axis.
+        (z, y, x) float32 each: difference per voxel of the finest axis.
     """
     return [
         (_shifted(volume, axis, 1, axes) - _shifted(volume, axis, -1, axes)) * (0.5 * ratio[axis])
@@ -125,7 +125,7 @@ def eigenvalues(tensor: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the eigenvalues of symmetric 2x2 or 3x3 tensors in closed form.
 
     Trigonometric solution for 3x3 (Smith 1961, doi:10.1145/355578.366316), in float64 because
-    the arccosine loses half of the digits where two eigenvalues meet. Measured 5 times faster
+    the arccosine loses half of the digits if two eigenvalues are equal. Measured 5 times faster
     than LAPACK through `torch.linalg.eigvalsh` on one CPU core.
 
     Parameters
@@ -150,7 +150,7 @@ def eigenvalues(tensor: Sequence[torch.Tensor]) -> torch.Tensor:
     aa, bb, cc = aa - mean, bb - mean, cc - mean
     spread = ((aa * aa + bb * bb + cc * cc + 2 * (ab * ab + ac * ac + bc * bc)) / 6).sqrt()
     determinant = aa * (bb * cc - bc * bc) - ab * (ab * cc - bc * ac) + ac * (ab * bc - bb * ac)
-    # Where all three meet there is no angle to find, and any gives the same answer.
+    # If all three are equal the angle is undefined, and any gives the same result.
     cosine = determinant / (2 * spread**3).clamp_min(torch.finfo(torch.float64).tiny)
     angle = torch.acos(cosine.clamp(-1.0, 1.0)) / 3
     first = mean + 2 * spread * torch.cos(angle)
@@ -159,7 +159,7 @@ def eigenvalues(tensor: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def _convolved(volume: torch.Tensor, sigma: float, axis: int) -> torch.Tensor:
-    """Return the volume convolved along one axis with a Gaussian, without its margins."""
+    """Return the valid part of the volume convolved along one axis with a Gaussian."""
     radius = gaussian_radius(sigma)
     total = volume.shape[axis] - 2 * radius
     spans = []
@@ -176,7 +176,7 @@ def _convolved(volume: torch.Tensor, sigma: float, axis: int) -> torch.Tensor:
 
 @lru_cache(256)
 def _band(sigma: float, rows: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Return the (rows, rows + taps - 1) matrix whose rows hold the taps, each one further."""
+    """Return the banded (rows, rows + taps - 1) matrix of shifted taps."""
     taps = gaussian_taps(sigma).to(dtype)
     band = taps.new_zeros(rows, rows + len(taps) - 1)
     for offset, tap in enumerate(taps):
@@ -185,17 +185,17 @@ def _band(sigma: float, rows: int, dtype: torch.dtype, device: torch.device) -> 
 
 
 def _shifted(volume: torch.Tensor, axis: int, step: int, axes: Sequence[int]) -> torch.Tensor:
-    """Return the volume without a margin of one along `axes`, read `step` further along `axis`."""
+    """Return the volume without a margin of one along `axes`, shifted by `step` along `axis`."""
     for each in axes:
         start = 1 + step if each == axis else 1
         volume = volume.narrow(each, start, volume.shape[each] - 2)
     return volume
 
 
-#: What is subtracted from each kind, and what it is then multiplied with, for roughly zero mean
-#: and unit variance on electron micrographs in [0, 1]: fixed, so that a feature means the same in
-#: every sample. Measured at scales 1, 2, 4 on isotropic FIB-SEM of a fly's brain and on ssTEM of
-#: its nerve cord (4.6 and 9.2 nm in plane, 46 nm sections); each is within a factor of two.
+#: Offset that is subtracted from each kind, and gain, for roughly zero mean and unit variance on
+#: electron micrographs in [0, 1]: fixed, so that a feature has the same meaning in every sample.
+#: Measured at scales 1, 2, 4 on isotropic FIB-SEM of a fly's brain and on ssTEM of its nerve cord
+#: (4.6 and 9.2 nm in plane, 46 nm sections); each is within a factor of two.
 STANDARD: dict[str, tuple[float, float]] = {
     "gaussian": (0.55, 5.5),
     "laplacian": (0.0, 11.0),
@@ -205,26 +205,26 @@ STANDARD: dict[str, tuple[float, float]] = {
     "structure3": (0.014, 150.0),
 }
 
-#: Keeps the square root of an eigenvalue from magnifying rounding where nothing changes.
+#: Keeps the square root of an eigenvalue from amplifying rounding errors in flat regions.
 FLAT = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """One scale of the bank, in voxels of a view.
+    """One scale of the filterbank, in voxels of a view.
 
     Parameters
     ----------
     scale : float
-        Sigma in voxels of the finest axis; makes derivatives comparable between scales.
+        Sigma in voxels of the finest axis; normalizes derivatives across scales.
     sigma : tuple of float
-        Sigma in voxels along z, y, x; 0 where an axis is not smoothed.
+        Sigma in voxels along z, y, x; 0 for an axis that is not smoothed.
     token_sigma : tuple of float
-        The same in tokens, for the structure tensor.
+        Sigma in tokens, for the structure tensor.
     ratio : tuple of float
         Finest spacing over the axis' spacing, along z, y, x.
     axes : tuple of int
-        The axes that derivatives run along.
+        The axes of the derivatives.
     """
 
     scale: float
@@ -235,7 +235,7 @@ class Scale:
 
     @classmethod
     def of(cls, scale: float, *, spacing: Vector, stride: Shape, dimensions: int) -> Scale:
-        """Return the scale for a voxel size; in 2 dimensions z is neither smoothed nor seen."""
+        """Return the scale for a voxel size; in 2 dimensions z is ignored."""
         axes = (1, 2) if dimensions == 2 else (0, 1, 2)
         finest = min(spacing[axis] for axis in axes)
         ratio = vector3([finest / s if axis in axes else 0.0 for axis, s in enumerate(spacing)])
@@ -249,17 +249,17 @@ class Scale:
 
     @property
     def token_reach(self) -> Shape:
-        """Tokens that the structure tensor's own smoothing reaches, along z, y, x."""
+        """Radius of the structure tensor's smoothing in tokens along z, y, x."""
         return shape3([gaussian_radius(s) for s in self.token_sigma])
 
     @property
     def difference_reach(self) -> Shape:
-        """Voxels that a difference reaches, along z, y, x."""
+        """Radius of a difference in voxels along z, y, x."""
         return shape3([int(axis in self.axes) for axis in range(3)])
 
     @property
     def reach(self) -> Shape:
-        """Voxels that a smoothed difference reaches, along z, y, x."""
+        """Radius of a smoothed difference in voxels along z, y, x."""
         terms = zip(self.sigma, self.difference_reach, strict=True)
         return shape3([gaussian_radius(s) + d for s, d in terms])
 
@@ -281,9 +281,9 @@ class Filterbank:
     spacing : tuple of float
         Voxel size along z, y, x; only ratios matter.
     dimensions : int
-        3, or 2 where every z slice stands by itself.
+        3, or 2 if every z slice is independent.
     device : str
-        Where to compute.
+        Device to compute on.
     """
 
     def __init__(
@@ -362,8 +362,8 @@ class Filterbank:
         return responses
 
     def _structure(self, slopes: list[torch.Tensor], scale: Scale) -> torch.Tensor:
-        """Return the roots of the structure tensor's eigenvalues, (eigenvalue, z, y, x)."""
-        # In float64, as the small eigenvalues are differences of large components.
+        """Return square roots of the structure tensor's eigenvalues, (eigenvalue, z, y, x)."""
+        # In float64, since small eigenvalues are differences of large components.
         tensor = [
             smooth(self._pooled(first * second).double(), scale.token_sigma)
             for i, first in enumerate(slopes)
@@ -378,7 +378,7 @@ class Filterbank:
             return F.avg_pool3d(voxels[None], self.stride)[0]
         if y == x == 1:
             return voxels
-        # The same sums in the same order, measured three times faster on one CPU core.
+        # The same sums in the same order as a loop; measured three times faster on one CPU core.
         first, *others = [voxels[:, i::y, j::x] for i in range(y) for j in range(x)]
         total = first.clone()
         for other in others:
@@ -386,13 +386,13 @@ class Filterbank:
         return total / (y * x)
 
     def _margin(self, scale: Scale) -> Shape:
-        """Return the voxels around the block where this scale needs derivatives."""
+        """Return the margin in voxels around the block in which this scale needs derivatives."""
         if "structure" not in self._arguments.kinds:
             return (0, 0, 0)
         return shape3([t * k for t, k in zip(scale.token_reach, self.stride, strict=True)])
 
     def _halo(self) -> Shape:
-        """Return the farthest reach of all scales, rounded up to whole tokens."""
+        """Return the largest radius of all scales, rounded up to whole tokens."""
         needs = []
         for scale in self._scales:
             terms = zip(scale.reach, self._margin(scale), self.stride, strict=True)

@@ -1,4 +1,4 @@
-"""The voxels themselves as the only feature, averaged over the stride."""
+"""Voxel values, averaged over the stride, as the only feature."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Raw:
     arguments : RawArguments
         The stride.
     dimensions : int
-        3, or 2 where every z slice stands by itself.
+        3, or 2 if every z slice is independent.
     device : str
-        Where to compute.
+        Device to compute on.
     """
 
     def __init__(self, arguments: RawArguments, *, dimensions: int, device: str = "cpu") -> None:

@@ -1,8 +1,8 @@
-"""Backbone `dinov3` as DINOv3UNet3D checkpoints saw it: planes of a window, stretched one by one.
+"""Backbone `dinov3` as in DINOv3UNet3D: planes of a window, each normalized by itself.
 
-Each plane of a window is resized to a square, its own minimum and maximum become 0 and 255, and
-the tokens are interpolated back to the window's voxels. A token thus depends on the window that
-was cut: this mode exists to reproduce those checkpoints, and for nothing else.
+Each plane of a window is resized to a square, its minimum and maximum are mapped to 0 and 255, and
+the tokens are interpolated back to the window's voxels. A token therefore depends on the window:
+this mode exists only to reproduce DINOv3UNet3D checkpoints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from parafovea.geometry.grid import Box, Shape, shape3
 from parafovea.geometry.resample import read_reflected_array
 from parafovea.settings.backbones import Compatibility, Dinov3Arguments
 
-#: Windows with more planes than this per plane of the result are thinned before they are cut.
+#: Windows with more planes than this per plane of the result are downsampled across the planes.
 THINNED_BEYOND = 2.0
 
 Statistics = tuple[Sequence[float], Sequence[float]]
@@ -37,15 +37,15 @@ class CompatibleDinov3:
     network : torch.nn.Module
         A `transformers.DINOv3ViTModel` in evaluation mode; moved to `device`.
     arguments : Dinov3Arguments
-        Planes, stride (voxels that are averaged into a stored token), batch, compatibility.
+        Planes, stride (voxels averaged into a stored token), batch size, compatibility.
     compatibility : Compatibility
         Size of a slice and of the window.
     identity : dict of str
-        What identifies the weights, for the fingerprint.
+        Identity of the weights, for the fingerprint.
     statistics : tuple
-        Mean and standard deviation of red, green and blue that images are normalized by.
+        Mean and standard deviation of red, green and blue, which normalize images.
     device : str
-        Where to compute; bfloat16 autocast on CUDA, float32 elsewhere.
+        Device to compute on; bfloat16 autocast on CUDA, float32 elsewhere.
     """
 
     halo: Shape = (0, 0, 0)
@@ -87,8 +87,8 @@ class CompatibleDinov3:
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
         """Return the means of the features over each token's voxels; see `Backbone.__call__`.
 
-        The block is cut into windows from its first voxel on; a window that reaches beyond the
-        block is filled by reflection.
+        The block is cut into windows from its first voxel on; a window that extends beyond the
+        block is padded by reflection.
         """
         shape = token_shape(block.shape, stride=self.stride, halo=self.halo)
         voxels = block.cpu().numpy()
@@ -118,12 +118,12 @@ class CompatibleDinov3:
         window : ndarray
             (z, y, x), any real type and range.
         shape : tuple of int
-            Voxels of the result along z, y, x; fewer than the window's where the window is finer.
+            Voxels of the result along z, y, x; fewer than the window's if the window is finer.
         stride : int
             Voxels of the result that are averaged along each axis; divides `shape`.
         layer : tuple of Tensor, optional
-            (output, channel) weights and (output,) bias of a pointwise convolution, which is
-            applied to tokens: it commutes with their interpolation.
+            (output, channel) weights and (output,) bias of a pointwise convolution that is applied
+            to tokens, since it commutes with their interpolation.
 
         Returns
         -------
@@ -161,7 +161,7 @@ class CompatibleDinov3:
 
 
 def _planes(window: NDArray[Any], axis: int, count: int) -> NDArray[Any]:
-    """Return `count` planes across an axis, evenly drawn, after thinning where there are many."""
+    """Return `count` evenly spaced planes across an axis, after downsampling if there are many."""
     found = window.shape[axis]
     if found / count > THINNED_BEYOND:
         size = list(window.shape)
@@ -174,7 +174,7 @@ def _planes(window: NDArray[Any], axis: int, count: int) -> NDArray[Any]:
 
 
 def _square(plane: NDArray[Any], size: int) -> NDArray[Any]:
-    """Return a plane (row, column) resized to `size` squared, blurred first where it shrinks."""
+    """Return a plane (row, column) resized to `size` x `size`, anti-aliased when it shrinks."""
     if plane.shape == (size, size):
         return plane
     resized: NDArray[Any] = resize(plane, (size, size), preserve_range=True, anti_aliasing=True)
@@ -182,7 +182,7 @@ def _square(plane: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 def _eight_bit(plane: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a plane with its minimum at 0 and its maximum at 255, cut to whole numbers."""
+    """Return a plane scaled from its minimum and maximum to 0 and 255, truncated to integers."""
     values = plane if plane.dtype in (np.uint8, np.uint16) else plane.astype(np.float32)
     low = values.min()
     span = values.max() - low + 1e-8

@@ -1,8 +1,8 @@
-"""Features of a whole sample and view, computed once, block by block, at token resolution.
+"""Features of a whole view of a sample, computed once, block by block, at token resolution.
 
-The local and the context view differ only in their grid: the context view is the same volume on
-coarser voxels. A view's blocks are read with the halo that the backbone asks for, mirrored at the
-border of the volume, so that tokens do not depend on how the volume is cut.
+The local and the context view differ only in their grid: the context view is the same volume at a
+coarser voxel size. Blocks are read with the backbone's halo, mirrored at the border of the volume,
+so that tokens do not depend on how the volume is cut.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Readable(Protocol):
 
 
 class View:
-    """A volume as a backbone sees it: on a grid of its own, mirrored beyond its border.
+    """A volume resampled to a backbone's grid and mirrored beyond its border.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class View:
         self._same = grid.same_place(volume.grid)
 
     def read(self, box: Box) -> NDArray[Any]:
-        """Return the voxels ([band,] z, y, x) of a box, which may reach outside of the view."""
+        """Return the voxels ([band,] z, y, x) of a box, which may extend beyond the view."""
         return read_reflected(self._inside, self.grid, box)
 
     def _inside(self, box: Box) -> NDArray[Any]:
@@ -59,23 +59,23 @@ class View:
 
 
 def _block_shape(tokens: Box, backbone: Backbone, *, depth: int | None = None) -> Shape:
-    """Return the tokens of a block: those of the backbone's tile, no more than there are."""
+    """Return the shape of a block in tokens: the backbone's tile, at most all tokens."""
     terms = zip(backbone.tile, backbone.stride, tokens.shape, strict=True)
     z, y, x = (max(1, min(t // s, n)) for t, s, n in terms)
     return (z if depth is None else min(z, depth), y, x)
 
 
 def token_box(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> Box:
-    """Return the tokens of a view and of a margin around it, on the view's token grid.
+    """Return the box of tokens of a view and a margin around it, on the view's token grid.
 
     Parameters
     ----------
     view : View
-        What the backbone looks at.
+        Input of the backbone.
     backbone : Backbone
-        Turns voxels into tokens.
+        Feature extractor.
     margin : tuple of int
-        Voxels of the view on each side along z, y, x that tokens reach beyond it at least.
+        Minimum margin of tokens around the view, in voxels of the view along z, y, x.
     """
     grid = view.grid.coarsened(backbone.stride)
     return grid.box.expanded([-(-m // s) for m, s in zip(margin, backbone.stride, strict=True)])
@@ -94,20 +94,20 @@ def token_blocks(
     Parameters
     ----------
     view : View
-        What the backbone looks at.
+        Input of the backbone.
     backbone : Backbone
-        Turns voxels into tokens.
+        Feature extractor.
     device : torch.device
-        Where the backbone runs.
+        Device of the backbone.
     margin : tuple of int
-        Voxels of the view on each side that tokens reach beyond it, where it is mirrored.
+        Margin of tokens around the view, in voxels of the view; the view is mirrored there.
     depth : int, optional
-        Tokens along z of a block at most, where that is less than the backbone's tile.
+        Maximum depth of a block in tokens along z, if smaller than the backbone's tile.
 
     Yields
     ------
     box : Box
-        Place of the block on the view's token grid, which the margin reaches out of.
+        Box of the block on the view's token grid; the margin extends beyond the grid.
     tokens : ndarray
         (channel, z, y, x) float16.
     """
@@ -135,6 +135,6 @@ def token_array(
 
 
 def block_count(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> int:
-    """Return how many blocks `token_blocks` will yield."""
+    """Return the number of blocks that `token_blocks` yields."""
     tokens = token_box(view, backbone, margin=margin)
     return len(list(tokens.tiles(_block_shape(tokens, backbone))))

@@ -1,4 +1,4 @@
-"""Weights of DINOv3 vision transformers: found, loaded without pickle, and identified."""
+"""Loading and identification of DINOv3 vision transformer weights, without pickle."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from parafovea.errors import ModelError
 
 MODEL_TYPE = "dinov3_vit"
 
-#: Mean and standard deviation of ImageNet's red, green and blue in [0, 1], as the model was fed.
+#: Mean and standard deviation of ImageNet's red, green and blue in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _HOW = (
     "accept the licence on the model's page (https://huggingface.co/facebook), "
     "run `hf auth login` and `hf download NAME --local-dir FOLDER`, "
-    "and give that folder as the argument `weights`"
+    "and set the argument `weights` to that folder"
 )
 
 
 def load_vit(weights: str, *, revision: str | None) -> tuple[torch.nn.Module, dict[str, str]]:
-    """Return a DINOv3 vision transformer and what identifies its weights.
+    """Return a DINOv3 vision transformer and the identity of its weights.
 
     Parameters
     ----------
     weights : str
         Local folder with `config.json` and safetensors, or a name on the Hugging Face hub.
     revision : str or None
-        Branch, tag or commit on the hub; has no meaning for a folder.
+        Branch, tag or commit on the hub; ignored for a folder.
 
     Returns
     -------
     network : torch.nn.Module
         float32, in evaluation mode, parameters frozen, on the CPU.
     identity : dict of str
-        `sha256` of a folder's weights, or `weights` and `revision` (the commit where it is known)
-        on the hub; nothing that depends on where a folder lies.
+        `sha256` of a folder's weights, or `weights` and `revision` on the hub (the commit if it is
+        known); independent of the path of a folder.
 
     Raises
     ------
     ModelError
-        If there are none, they are damaged, or they are not of a DINOv3 vision transformer.
+        If the weights are missing or damaged, or are not of a DINOv3 vision transformer.
     """
     _check_config(weights, revision)
     where = _arguments(weights, revision)
@@ -68,14 +68,14 @@ def load_vit(weights: str, *, revision: str | None) -> tuple[torch.nn.Module, di
         raise _damaged(weights, str(error).splitlines()[0]) from error
     missing = sorted(report["missing_keys"])
     if missing:
-        # Otherwise transformers fills them with random numbers and only logs it.
+        # transformers would fill them with random numbers and only log it.
         raise _damaged(weights, f"{len(missing)} tensors are missing, such as {missing[0]}")
     network.eval().requires_grad_(False)
     return network, _identity(weights, revision)
 
 
 def image_statistics(weights: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and standard deviation of colours that a transformer's images had.
+    """Return the colour mean and standard deviation that normalize a transformer's images.
 
     Parameters
     ----------
@@ -85,12 +85,12 @@ def image_statistics(weights: str) -> tuple[tuple[float, ...], tuple[float, ...]
     Returns
     -------
     mean, std : tuple of float
-        Of red, green and blue: those of the folder's `preprocessor_config.json`, else ImageNet's.
+        Values for red, green and blue from the folder's `preprocessor_config.json`, or ImageNet's.
 
     Raises
     ------
     ModelError
-        If that file is there and not readable.
+        If that file exists but is not valid.
     """
     folder = _folder(weights)
     card = None if folder is None else folder / "preprocessor_config.json"
@@ -108,7 +108,7 @@ def image_statistics(weights: str) -> tuple[tuple[float, ...], tuple[float, ...]
 
 
 def hidden_size(weights: str, *, revision: str | None) -> int:
-    """Return the width of a transformer's tokens, from its configuration alone.
+    """Return the number of channels of a transformer's tokens, from its configuration.
 
     Parameters
     ----------
@@ -131,10 +131,10 @@ def hidden_size(weights: str, *, revision: str | None) -> int:
 
 
 def _check_config(weights: str, revision: str | None) -> Any:
-    """Return the configuration, or raise `ModelError` where it is none of a DINOv3 ViT."""
+    """Return the configuration; raise `ModelError` if it is not that of a DINOv3 ViT."""
     folder = _folder(weights)
     if folder is None and _is_path(weights):
-        raise ModelError(f"dinov3 weights: there is no folder {weights}: {_HOW}")
+        raise ModelError(f"dinov3 weights: folder {weights} does not exist: {_HOW}")
     if folder is not None and not (folder / "config.json").is_file():
         raise ModelError(f"dinov3 weights: {weights} has no config.json: {_HOW}")
     where = _arguments(weights, revision)
@@ -142,8 +142,8 @@ def _check_config(weights: str, revision: str | None) -> Any:
         values, _ = DINOv3ViTConfig.get_config_dict(_location(weights), **where)
         if values.get("model_type") != MODEL_TYPE:
             raise ModelError(
-                f"dinov3 weights: {weights} holds a model of type {values.get('model_type')!r}, "
-                f"not {MODEL_TYPE!r}: give weights of a DINOv3 ViT"
+                f"dinov3 weights: {weights} is a model of type {values.get('model_type')!r}, not "
+                f"{MODEL_TYPE!r}: use weights of a DINOv3 ViT"
             )
         return DINOv3ViTConfig.from_dict(values)
     except StrictDataclassError as error:
@@ -154,7 +154,7 @@ def _check_config(weights: str, revision: str | None) -> Any:
 
 
 def _identity(weights: str, revision: str | None) -> dict[str, str]:
-    """Return what identifies the weights, wherever they lie."""
+    """Return the identity of the weights, independent of their path."""
     folder = _folder(weights)
     if folder is None:
         found = cached_file(weights, "config.json", revision=revision, local_files_only=True)
@@ -163,7 +163,7 @@ def _identity(weights: str, revision: str | None) -> dict[str, str]:
     digest = hashlib.sha256()
     files = sorted(folder.glob("model*.safetensors"))
     if len(files) == 1:
-        # The plain hash of the one file, as `sha256sum` and the hub show it.
+        # The plain hash of the single file, as shown by `sha256sum` and the hub.
         with files[0].open("rb") as stream:
             return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
     for path in files:
@@ -179,37 +179,37 @@ def _folder(weights: str) -> Path | None:
 
 
 def _location(weights: str) -> str:
-    """Return what transformers is asked for."""
+    """Return the name or path to pass to transformers."""
     folder = _folder(weights)
     return weights if folder is None else os.fspath(folder)
 
 
 def _arguments(weights: str, revision: str | None) -> dict[str, Any]:
-    """Return how transformers is asked: a folder never reaches for the network."""
+    """Return the arguments for transformers: with a folder, the network is never accessed."""
     if _folder(weights) is not None:
         return {"local_files_only": True}
     return {} if revision is None else {"revision": revision}
 
 
 def _is_path(weights: str) -> bool:
-    """Tell whether a text can only be meant as a path: hub names are `owner/name`."""
+    """Return whether a string can only be a path: hub names are `owner/name`."""
     return weights.startswith((".", "~", os.sep)) or weights.count("/") != 1
 
 
 def _missing(weights: str, revision: str | None, reason: str) -> ModelError:
-    """Return the error for weights that are not there."""
+    """Return the error for missing weights."""
     if _folder(weights) is not None:
         return ModelError(f"dinov3 weights: {weights} {reason}: {_HOW}")
     at = "" if revision is None else f" at revision {revision}"
     return ModelError(
-        f"dinov3 weights: {weights}{at} is neither a folder here nor reachable on the hub "
-        f"(no network, a wrong name or revision, or a licence not yet accepted): {_HOW}"
+        f"dinov3 weights: {weights}{at} is neither a local folder nor reachable on the hub "
+        f"(no network, wrong name or revision, or licence not accepted): {_HOW}"
     )
 
 
 def _damaged(weights: str, reason: str) -> ModelError:
-    """Return the error for weights that do not load as they should."""
+    """Return the error for weights that cannot be loaded."""
     return ModelError(
-        f"dinov3 weights: {weights} is damaged or does not fit its config.json ({reason}): "
+        f"dinov3 weights: {weights} is damaged or does not match its config.json ({reason}): "
         "download it again"
     )

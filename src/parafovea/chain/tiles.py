@@ -89,7 +89,9 @@ def _predict_cost(work: TileWork, rates: Rates) -> Cost:
         seen += work.pixels * rates.context / max(1.0, ratio[1] * ratio[2])
     bands = len(recipe.bands) + len(recipe.classes)
     memory = TORCH + work.backbone_memory
-    memory += (BATCHES_AHEAD + BATCHES_WAITING) * batch * bands * TILE_BYTES * math.prod(work.largest)
+    memory += (
+        (BATCHES_AHEAD + BATCHES_WAITING) * batch * bands * TILE_BYTES * math.prod(work.largest)
+    )
     memory += batch * work.window_bytes
     views = work.inference.views
     return Cost(memory, views * (seen + work.computed * rates.network) + 2e-3 * work.count)

@@ -1,4 +1,4 @@
-"""The commands that score detections and calibrate their scores."""
+"""Commands that evaluate detections and calibrate their scores."""
 
 from __future__ import annotations
 
@@ -18,28 +18,33 @@ app = typer.Typer()
 def evaluate_detections(
     candidates: Annotated[
         Path,
-        typer.Argument(help="Table of seriesuid, coordX, coordY, coordZ (mm, LPS), probability."),
+        typer.Argument(
+            help="Table with columns seriesuid, coordX, coordY, coordZ (mm, LPS), probability."
+        ),
     ],
     annotations: Annotated[
-        Path, typer.Argument(help="Table of seriesuid, coordX, coordY, coordZ, diameter_mm.")
+        Path,
+        typer.Argument(help="Table with columns seriesuid, coordX, coordY, coordZ, diameter_mm."),
     ],
     excluded: Annotated[
-        Path | None, typer.Option(help="Table of findings that count neither way.")
+        Path | None, typer.Option(help="Table of excluded findings: neither hits nor misses.")
     ] = None,
     series: Annotated[
         Path | None,
-        typer.Option(help="List of all scans; else those that the two tables name."),
+        typer.Option(help="List of all scans; default: the scans named in the two tables."),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(min=0, help="Draws of the scans; 0 for none.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Number of bootstrap samples of scans; 0 for none.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap.")] = 0,
     max_candidates: Annotated[
-        int, typer.Option(min=0, help="Candidates of a scan that count; 0 for all.")
+        int, typer.Option(min=0, help="Maximum number of candidates per scan; 0 for all.")
     ] = 100,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder for tables and the figure.")
+        Path | None, typer.Option("-o", "--output", help="Folder for the tables and the figure.")
     ] = None,
 ) -> None:
-    """Score candidates against findings by the rules of LUNA16: FROC, CPM, thresholds."""
+    """Evaluate candidates against annotations by the rules of LUNA16: FROC, CPM, thresholds."""
     from parafovea.stages.evaluate_detections import score_files
 
     with readable_errors():
@@ -71,35 +76,36 @@ def evaluate_detections(
         console.print(f"{name.replace('_', ' '):20s} {count}", highlight=False)
     if series is None:
         note = (
-            "scans without a nodule and without a candidate are not counted: name all by --series"
+            "scans without annotations and candidates are not counted: list all scans with --series"
         )
         console.print(f"[yellow]note[/] {note}", highlight=False)
     left_out = (summary["bootstrap"] or {}).get("without_findings")
     if left_out:
         console.print(
-            f"[yellow]note[/] {left_out} draws held no nodule and are left out of the intervals",
+            f"[yellow]note[/] {left_out} bootstrap samples without a nodule are excluded from the "
+            "intervals",
             highlight=False,
         )
     if output is not None:
-        console.print(f"{escape(str(output))} holds the tables and the figure.", highlight=False)
+        console.print(f"Tables and figure are in {escape(str(output))}.", highlight=False)
 
 
 @app.command()
 def calibrate(
     scored: Annotated[
-        Path, typer.Argument(help="Table of probability, in [0, 1], and label, 0 or 1.")
+        Path, typer.Argument(help="Table with columns probability, in [0, 1], and label, 0 or 1.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to write.")],
-    method: Annotated[Method, typer.Option(help="How scores become probabilities.")] = "platt",
+    method: Annotated[Method, typer.Option(help="Calibration method.")] = "platt",
     model: Annotated[
-        Path | None, typer.Option(help="Folder of the model whose scores they are.")
+        Path | None, typer.Option(help="Folder of the model that produced the scores.")
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Reliability plot to write: .png, .svg or .pdf.")
     ] = None,
 ) -> None:
     """Fit a calibration of scores to labels, for the triage of candidates."""
-    # loads scipy
+    # imports scipy
     from parafovea.postprocess.detection.calibration_fit import FEWEST_ISOTONIC
     from parafovea.quality.detections.reliability import FOLDS
     from parafovea.stages.calibrate_scores import calibrate_file
@@ -118,11 +124,11 @@ def calibrate(
     print_table(rows)
     notes = []
     if model is None:
-        notes.append("the file names no model and is taken for any: name it by --model")
+        notes.append("the file names no model and applies to any: name the model with --model")
     if method == "isotonic" and fit.candidates < FEWEST_ISOTONIC:
         notes.append(
-            f"isotonic steps follow chance below {FEWEST_ISOTONIC} candidates: look at the "
-            "held-out column, or use platt"
+            f"isotonic regression overfits below {FEWEST_ISOTONIC} candidates: check the held-out "
+            "column, or use platt"
         )
     for note in notes:
         console.print(f"[yellow]note[/] {note}", highlight=False)

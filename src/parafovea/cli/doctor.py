@@ -1,4 +1,4 @@
-"""What a bug report needs to know about a machine."""
+"""Diagnostics of the machine and installation for bug reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands say: on the terminal, in columns, and where a user's mistake ends them."""
+"""Terminal output of the commands: tables and readable errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ errors = Console(stderr=True, soft_wrap=True)
 
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
-    """End with status 1 and one message, without a traceback, at a user's mistake."""
+    """Exit with status 1 and a message instead of a traceback at a `ParafoveaError`."""
     try:
         yield
     except ParafoveaError as error:
@@ -26,7 +26,7 @@ def readable_errors() -> Iterator[None]:
 
 
 def print_table(rows: list[list[str]]) -> None:
-    """Print rows under a bold head, in columns as wide as they need."""
+    """Print rows under a bold header, in columns of sufficient width."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for number, row in enumerate(rows):
         padded = zip(row, widths, strict=True)

@@ -210,6 +210,7 @@ def write_nifti(
     dtype: np.typing.DTypeLike = np.float32,
     limits: tuple[float, float] | None = None,
     comment: str = "",
+    level: int = 1,
 ) -> None:
     """Write an array on the grid of a scan, with the scan's own axes and affine.
 
@@ -227,6 +228,8 @@ def write_nifti(
         The values that viewers show as black and white at first.
     comment : str
         Text to store in the file's header, as an extension of NIfTI.
+    level : int
+        Of gzip: 1 is the fastest, 9 the smallest.
 
     Notes
     -----
@@ -236,7 +239,8 @@ def write_nifti(
     kind = np.dtype(dtype).newbyteorder("<")
     depth, height, width = space.grid.shape
     slab = (max(1, SLAB_VOXELS // (height * width)), height, width)
-    with replacing(path) as partial, _opened(partial, packed=path.suffix == ".gz") as file:
+    packed = level if path.suffix == ".gz" else None
+    with replacing(path) as partial, _opened(partial, packed) as file:
         file.write(_header(space, kind, limits, comment))
         for box in Box.whole((depth, height, width)).tiles(slab):
             file.write(np.ascontiguousarray(read(box), dtype=kind).data)
@@ -271,11 +275,11 @@ def _header(
 
 
 @contextlib.contextmanager
-def _opened(path: Path, *, packed: bool) -> Iterator[BinaryIO]:
+def _opened(path: Path, level: int | None) -> Iterator[BinaryIO]:
     with path.open("wb") as file:
-        if not packed:
+        if level is None:
             yield file
             return
         # without name and time, which would make other bytes each time
-        with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+        with gzip.GzipFile("", "wb", compresslevel=level, fileobj=file, mtime=0) as stream:
             yield cast(BinaryIO, stream)

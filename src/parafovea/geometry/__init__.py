@@ -1,1 +1,1 @@
-"""Where voxels lie and how they are moved: grids, windows, resampling, symmetries."""
+"""Grids, boxes, windows, resampling and symmetries of volumes."""

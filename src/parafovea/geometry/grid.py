@@ -1,7 +1,7 @@
-"""Where voxels lie: a `Grid` places an array in the world, a `Box` is a part of its index space.
+"""Grids and boxes: a `Grid` places an array in the world, a `Box` is a part of its index space.
 
-Axes are always z, y, x. The world is axis-aligned with the array; formats that know rotated or
-flipped axes keep their affine beside the grid (`readers`).
+Axes are always z, y, x. The world is axis-aligned with the array; formats with rotated or flipped
+axes keep their affine beside the grid (`parafovea.formats`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def shape3(values: Sequence[int], what: str = "shape") -> Shape:
     """Return three integers as a shape (z, y, x), or raise `GridError`."""
     if len(values) != 3:
         raise GridError(
-            f"{what} {tuple(values)} has {len(values)} axes: give three, in the order z, y, x"
+            f"{what} {tuple(values)} has {len(values)} axes: give three values in the order z, y, x"
         )
     z, y, x = (int(v) for v in values)
     return z, y, x
@@ -44,7 +44,7 @@ def vector3(values: Sequence[float], what: str = "vector") -> Vector:
     """Return three numbers as a vector (z, y, x), or raise `GridError`."""
     if len(values) != 3:
         raise GridError(
-            f"{what} {tuple(values)} has {len(values)} axes: give three, in the order z, y, x"
+            f"{what} {tuple(values)} has {len(values)} axes: give three values in the order z, y, x"
         )
     z, y, x = (float(v) for v in values)
     return z, y, x
@@ -52,7 +52,7 @@ def vector3(values: Sequence[float], what: str = "vector") -> Vector:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A half-open box of voxel indices; it may reach outside of the array it belongs to.
+    """A half-open box of voxel indices, which may extend beyond the array it belongs to.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Box:
 
     @classmethod
     def sized(cls, start: Sequence[int], shape: Sequence[int]) -> Box:
-        """Return the box of this shape that begins at `start`."""
+        """Return the box of this shape that starts at `start`."""
         first = shape3(start, "start")
         return cls(first, shape3([a + n for a, n in zip(first, shape, strict=True)]))
 
@@ -86,7 +86,7 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
-        """Slices for indexing an array that holds the box."""
+        """Slices that index an array containing the box."""
         z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
         return z, y, x
 
@@ -98,14 +98,14 @@ class Box:
         )
 
     def shifted(self, offset: Sequence[int]) -> Box:
-        """Return the box moved by `offset` voxels."""
+        """Return the box shifted by `offset` voxels."""
         return Box(
             shape3([a + o for a, o in zip(self.start, offset, strict=True)]),
             shape3([b + o for b, o in zip(self.stop, offset, strict=True)]),
         )
 
     def relative_to(self, start: Sequence[int]) -> Box:
-        """Return the same voxels counted from `start`."""
+        """Return the same box in indices relative to `start`."""
         return self.shifted([-s for s in start])
 
     def scaled(self, factor: Sequence[int]) -> Box:
@@ -116,7 +116,7 @@ class Box:
         )
 
     def intersection(self, other: Box) -> Box:
-        """Return the common part; its shape has a zero where there is none."""
+        """Return the intersection; its shape has a zero if the boxes do not overlap."""
         start = shape3([max(a, b) for a, b in zip(self.start, other.start, strict=True)])
         stop = shape3(
             [max(s, min(a, b)) for s, a, b in zip(start, self.stop, other.stop, strict=True)]
@@ -124,7 +124,7 @@ class Box:
         return Box(start, stop)
 
     def union(self, other: Box) -> Box:
-        """Return the smallest box that holds both."""
+        """Return the smallest box that contains both."""
         return Box(
             shape3([min(a, b) for a, b in zip(self.start, other.start, strict=True)]),
             shape3([max(a, b) for a, b in zip(self.stop, other.stop, strict=True)]),
@@ -145,7 +145,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A regular arrangement of voxels in the world.
+    """A regular voxel grid in world coordinates.
 
     Parameters
     ----------
@@ -174,13 +174,13 @@ class Grid:
         object.__setattr__(self, "spacing", vector3(self.spacing, "spacing"))
         object.__setattr__(self, "origin", vector3(self.origin, "origin"))
         if any(n < 1 for n in self.shape):
-            raise GridError(f"shape {self.shape} holds no voxels: every axis needs at least one")
+            raise GridError(f"shape {self.shape} has no voxels: use at least 1 along every axis")
         if any(not math.isfinite(s) or s <= 0 for s in self.spacing):
             raise GridError(f"spacing {self.spacing} must be positive and finite along z, y, x")
         if any(not math.isfinite(o) for o in self.origin):
             raise GridError(f"origin {self.origin} must be finite along z, y, x")
         if self.unit not in METRES:
-            raise GridError(f"unit {self.unit!r} is not known: use one of {', '.join(METRES)}")
+            raise GridError(f"unknown unit {self.unit!r}: use one of {', '.join(METRES)}")
 
     @property
     def box(self) -> Box:
@@ -194,7 +194,7 @@ class Grid:
 
     @property
     def extent(self) -> Vector:
-        """Length of the covered world along z, y, x, voxel faces included, in `unit`."""
+        """Physical size along z, y, x from outer face to outer face, in `unit`."""
         return vector3([n * s for n, s in zip(self.shape, self.spacing, strict=True)])
 
     @property
@@ -213,13 +213,13 @@ class Grid:
         return vector3([(p - o) / s for p, o, s in terms])
 
     def crop(self, box: Box) -> Grid:
-        """Return the grid of the voxels in `box`; the box may reach outside."""
+        """Return the grid of the voxels in `box`, which may extend beyond this grid."""
         return replace(self, shape=box.shape, origin=self.world(box.start))
 
     def resampled(self, spacing: Sequence[float]) -> Grid:
-        """Return the grid of another spacing that begins at the same outer face.
+        """Return the grid with another spacing that starts at the same outer face.
 
-        The number of voxels is rounded, so that the far face is off by at most half a new voxel.
+        The number of voxels is rounded, so the far face is off by at most half a new voxel.
         """
         new = vector3(spacing, "spacing")
         shape = [
@@ -241,7 +241,7 @@ class Grid:
         if unit == self.unit:
             return self
         if unit not in METRES:
-            raise GridError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
+            raise GridError(f"unknown unit {unit!r}: use one of {', '.join(METRES)}")
         factor = METRES[self.unit] / METRES[unit]
         return Grid(
             self.shape,
@@ -251,7 +251,7 @@ class Grid:
         )
 
     def same_place(self, other: Grid, tolerance: float = 1e-3) -> bool:
-        """Return whether two grids place the same voxels, to `tolerance` of a voxel."""
+        """Return whether two grids have the same voxels, to `tolerance` of a voxel."""
         there = other.converted(self.unit)
         if self.shape != there.shape:
             return False
@@ -275,7 +275,7 @@ class Grid:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Grid:
-        """Return the grid that `to_dict` described."""
+        """Return the grid stored by `to_dict`."""
         return cls(
             shape3(values["shape"]),
             vector3(values["spacing"]),

@@ -1,8 +1,8 @@
-"""Linear resampling between grids, axis by axis: anti-aliased down, linear up, in bounded memory.
+"""Separable linear resampling between grids in bounded memory, anti-aliased when downsampling.
 
-Each axis is one small matrix whose rows are the target's voxels. Down-sampling stretches the
-triangle of linear interpolation over the larger voxel (as Pillow's and torch's anti-aliased
-bilinear filters do), so that nothing finer than the target folds back into it.
+Each axis is one small matrix with a row per target voxel. Downsampling stretches the triangle
+kernel of linear interpolation to the larger voxel, as Pillow's and torch's anti-aliased bilinear
+filters do, to prevent aliasing.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from parafovea.geometry.grid import Box, Grid
 Floats = NDArray[np.float32]
 ReadBox = Callable[[Box], NDArray[Any]]
 
-#: Source voxels held at once while a box is resampled.
+#: Source voxels in memory at once while a box is resampled.
 SLAB_VOXELS = 2**24
 
 
 @dataclass(frozen=True)
 class AxisWeights:
-    """The rows that make target values out of a run of source values along one axis.
+    """Weights of a run of source values for each target value along one axis.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ class AxisWeights:
         return self.start + int(self.matrix.shape[1])
 
     def pooled(self, factor: int) -> AxisWeights:
-        """Return the weights of the means of `factor` targets each; the count must divide."""
+        """Return the weights of means over `factor` targets, which must divide their number."""
         rows, columns = self.matrix.shape
         means = self.matrix.reshape(rows // factor, factor, columns).mean(axis=1)
         return AxisWeights(self.start, means)
 
     @property
     def is_identity(self) -> bool:
-        """Whether the values pass unchanged."""
+        """Whether the weights leave the values unchanged."""
         rows, columns = self.matrix.shape
         return rows == columns and bool(np.array_equal(self.matrix, np.eye(rows)))
 
@@ -62,16 +62,16 @@ def axis_weights(positions: NDArray[np.float64], count: int, factor: float) -> A
     Parameters
     ----------
     positions : ndarray
-        (target,) float64, in source voxels; beyond the first or last voxel they take its value.
+        (target,) float64, in source voxels; positions beyond the border take the border's value.
     count : int
         Number of source voxels.
     factor : float
-        Target spacing over source spacing; above 1 the kernel widens by it.
+        Target spacing over source spacing; above 1 the kernel widens by this factor.
 
     Returns
     -------
     AxisWeights
-        Weights of the source voxels that matter.
+        Weights of the source voxels that contribute.
     """
     support = max(1.0, factor)
     inside = np.clip(positions, 0, count - 1)
@@ -91,11 +91,11 @@ def box_weights(
     Parameters
     ----------
     source, target : Grid
-        Two grids in one world; units must agree.
+        Grids in the same world and unit.
     box : Box
-        Voxels of `target`, which may reach outside of it.
+        Voxels of `target`; may extend beyond it.
     antialias : bool
-        Widen the kernel over larger target voxels; else interpolate at their centres.
+        Widen the kernel for larger target voxels; otherwise interpolate at their centres.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def box_weights(
 def apply_weights(block: NDArray[Any], weights: tuple[AxisWeights, ...]) -> Floats:
     """Return `block` ([band,] z, y, x) resampled along its last axes, as float32.
 
-    `block` holds just the source voxels that the weights name.
+    `block` holds exactly the source voxels that the weights refer to.
     """
     values = np.asarray(block, dtype=np.float32)
     for axis, along in enumerate(weights, start=values.ndim - 3):
@@ -163,12 +163,12 @@ def resample_box(
     read : callable
         Returns the voxels ([band,] z, y, x) of a box of `source`.
     source, target : Grid
-        Two grids in one world; units must agree.
+        Grids in the same world and unit.
     box : Box
-        Voxels of `target`; beyond the source's border they take its outermost value.
+        Voxels of `target`; beyond the source they take the border's value.
     antialias : bool
-        Average over target voxels that are larger than the source's; else interpolate at their
-        centres, so that a peak keeps its height where a centre meets it.
+        Average over target voxels that are larger than the source's; otherwise interpolate at
+        their centres, so that a peak at a centre keeps its height.
 
     Returns
     -------
@@ -186,12 +186,12 @@ def resample_box(
 def reflected_indices(start: int, stop: int, count: int) -> NDArray[np.int64]:
     """Return in-range indices for start..stop, mirrored at the first and last voxel.
 
-    The edge voxel is not repeated; short axes are mirrored again and again.
+    The edge voxel is not repeated; short axes are mirrored repeatedly.
 
     Parameters
     ----------
     start, stop : int
-        Half-open range that may reach outside of 0..count.
+        Half-open range that may extend beyond 0..count.
     count : int
         Number of voxels along the axis.
     """
@@ -204,7 +204,7 @@ def reflected_indices(start: int, stop: int, count: int) -> NDArray[np.int64]:
 
 
 def read_reflected(read: ReadBox, grid: Grid, box: Box) -> NDArray[Any]:
-    """Return the voxels of a box that may reach outside of the grid, mirrored at its border.
+    """Return the voxels of a box that may extend beyond the grid, mirrored at its border.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def read_reflected(read: ReadBox, grid: Grid, box: Box) -> NDArray[Any]:
     grid : Grid
         Grid that `read` covers.
     box : Box
-        What to read.
+        Voxels to read.
     """
     if box.intersection(grid.box) == box:
         return read(box)
@@ -238,5 +238,5 @@ def read_reflected_array(values: NDArray[Any], box: Box) -> NDArray[Any]:
             mirrored = mirrored[part]
         else:
             mirrored = np.take(mirrored, reflected_indices(start, stop, count), axis=axis)
-    # a copy of its own, whatever was taken
+    # always a copy
     return np.array(mirrored) if np.may_share_memory(mirrored, values) else mirrored

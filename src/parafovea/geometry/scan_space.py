@@ -1,9 +1,9 @@
-"""Where a voxel of a scan lies in the patient, and which voxel lies at a place.
+"""Conversion between the voxels of a scan and patient coordinates.
 
-Three index spaces and one world: a voxel of the scan's own array and a voxel of another grid of the
-same scan (such as the model's), both fractional along z, y, x; and the DICOM patient system, in
-which x, y, z count millimetres to the left, to the back and to the head (LPS). NIfTI's affines lead
-to right, front and head (RAS) instead: x and y change sign.
+Voxels of the scan's own array and of other grids of the same scan, such as the model's, are
+fractional indices along z, y, x. World positions are in the DICOM patient coordinate system: x, y,
+z in millimetres towards left, posterior and superior (LPS). NIfTI affines map to right, anterior
+and superior (RAS) instead: x and y change sign.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from parafovea.geometry.grid import Grid
 
 Floats = NDArray[np.float64]
 
-#: Turns LPS positions (x, y, z, 1) into RAS ones, and back.
+#: Converts LPS positions (x, y, z, 1) to RAS, and back.
 LPS_TO_RAS: Floats = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class ScanSpace:
-    """The voxels of a scan and the patient around them.
+    """Voxel and patient coordinates of a scan.
 
     Parameters
     ----------
     grid : Grid
-        Of the scan's own array; other grids of the same scan lie in its world.
+        Grid of the scan's own array; other grids of the same scan share its world.
     affine : ndarray or None
         4 x 4, from voxel (x, y, z, 1) of the scan to RAS millimetres, as NIfTI defines it. None for
-        formats without one: then the grid's own world, in millimetres, is taken for LPS.
+        formats without an affine: the grid's world, in millimetres, is then taken as LPS.
 
     Raises
     ------
@@ -48,24 +48,23 @@ class ScanSpace:
     def __post_init__(self) -> None:
         affine = _plain_affine(self.grid) if self.affine is None else np.array(self.affine, float)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise GridError(f"affine {affine.tolist()} is not 4 x 4 finite numbers")
+            raise GridError(f"affine {affine.tolist()} must be 4 x 4 finite numbers")
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
-        # relative to a box of the same edges: 0 where axes fall together
+        # relative to a box of the same edges: 0 if axes coincide
         if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
             raise GridError(
-                f"affine {affine.tolist()} puts different voxels at one place: correct it in the "
-                "file"
+                f"affine {affine.tolist()} maps several voxels to one point: correct it in the file"
             )
         object.__setattr__(self, "affine", affine)
 
     @classmethod
     def from_record(cls, source: Mapping[str, Any]) -> ScanSpace:
-        """Return the space of a source that `resample_volume` recorded with its volume.
+        """Return the scan space of the source that `resample_volume` recorded with a volume.
 
         Parameters
         ----------
         source : mapping
-            The attribute `source`, with `grid` and `affine`.
+            The volume's attribute `source`, with `grid` and `affine`.
         """
         affine = source["affine"]
         return cls(
@@ -105,7 +104,7 @@ class ScanSpace:
         Returns
         -------
         ndarray
-            (..., 3) float64 along z, y, x, fractional; outside of the scan too.
+            (..., 3) float64 along z, y, x, fractional; may lie outside of the scan.
         """
         matrix = self.lps_affine
         offset = np.asarray(position, dtype=np.float64) - matrix[:3, 3]
@@ -113,14 +112,14 @@ class ScanSpace:
         return np.ascontiguousarray(solved.reshape(offset.shape)[..., ::-1])
 
     def voxel_of_grid(self, index: ArrayLike, grid: Grid) -> Floats:
-        """Return voxels of the scan where voxels of another grid of it lie.
+        """Return voxels of the scan at voxels of another grid.
 
         Parameters
         ----------
         index : array_like
             (..., 3) along z, y, x of `grid`, fractional.
         grid : Grid
-            In the world of the scan's grid, in any unit.
+            A grid in the world of the scan's grid, in any unit.
 
         Returns
         -------
@@ -134,7 +133,7 @@ class ScanSpace:
         return self.world_of_voxel(self.voxel_of_grid(index, grid))
 
     def nearest_voxel(self, position: ArrayLike) -> NDArray[np.int64]:
-        """Return the scan's voxels nearest to LPS positions, as users count them.
+        """Return the scan's voxels nearest to LPS positions, as x, y, z indices.
 
         Parameters
         ----------
@@ -151,7 +150,7 @@ class ScanSpace:
 
 
 def _plain_affine(grid: Grid) -> Floats:
-    """Return the affine to RAS of a grid whose world, in millimetres, is LPS."""
+    """Return the affine to RAS of a grid whose world is LPS."""
     placed = grid.converted("millimeter")
     affine = np.diag([*placed.spacing[::-1], 1.0])
     affine[:3, 3] = placed.origin[::-1]

@@ -1,8 +1,8 @@
-"""Mirrorings and quarter turns: the views in which test-time augmentation shows a volume.
+"""Flips and 90 degree rotations: the views of a volume in test-time augmentation.
 
-A symmetry says for each axis of the view which axis of the volume it runs along, and whether it
-runs backwards. Boxes and grids are translated and arrays are turned when they are read, so that
-no view of a volume is ever stored.
+A symmetry states for each axis of the view which axis of the volume it follows, and whether it is
+flipped. Boxes and grids are mapped, and arrays are transposed on reading, so that no view of a
+volume is ever stored.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Symmetry:
-    """A rigid motion of a box that maps axes to axes.
+    """A permutation and flip of the axes of a volume.
 
     Parameters
     ----------
     order : tuple of int
-        For each axis z, y, x of the view: the axis of the volume that it runs along.
+        For each axis z, y, x of the view: the axis of the volume that it follows.
     mirrored : tuple of bool
-        For each axis of the view: whether it runs backwards.
+        For each axis of the view: whether it is flipped.
     """
 
     order: Shape = (0, 1, 2)
@@ -36,35 +36,35 @@ class Symmetry:
 
     @classmethod
     def named(cls, name: str) -> Symmetry:
-        """Return the symmetry of a name, such as `flip_x` or `flip_x+rotate_90_xy`.
+        """Return the symmetry with a name such as `flip_x` or `flip_x+rotate_90_xy`.
 
         Parameters
         ----------
         name : str
-            Steps joined by ``+``, the first step first; the empty name is the identity.
+            Steps joined by ``+`` in the order of application; the empty name is the identity.
 
         Raises
         ------
         ValueError
-            If a step is not known.
+            If a step is unknown.
         """
         steps = name.split("+") if name else []
         for step in steps:
             if step not in STEPS:
                 raise ValueError(
-                    f"augmentation {name!r}: {step!r} is not known: use {', '.join(STEPS)}, or "
-                    "several of them joined by +"
+                    f"augmentation {name!r} has the unknown step {step!r}: use "
+                    f"{', '.join(STEPS)}, or several of them joined by +"
                 )
         return reduce(cls.then, (STEPS[step] for step in steps), cls())
 
     def then(self, other: Symmetry) -> Symmetry:
-        """Return the symmetry that is this one first, and then the other."""
+        """Return the symmetry that applies this one first, then the other."""
         z, y, x = (self.mirrored[o] != m for o, m in zip(other.order, other.mirrored, strict=True))
         return Symmetry(other.shape(self.order), (z, y, x))
 
     @property
     def inverse(self) -> Symmetry:
-        """The symmetry that leads back."""
+        """The inverse symmetry."""
         places = [self.order.index(axis) for axis in range(3)]
         z, y, x = (self.mirrored[place] for place in places)
         return Symmetry(shape3(places), (z, y, x))
@@ -74,14 +74,14 @@ class Symmetry:
         return shape3([shape[axis] for axis in self.order])
 
     def box(self, box: Box, shape: Sequence[int]) -> Box:
-        """Return the place in the view of a box of a volume.
+        """Return the box in the view for a box in the volume.
 
         Parameters
         ----------
         box : Box
-            Voxels of the volume; may reach outside of it.
+            Voxels of the volume; may extend beyond it.
         shape : sequence of int
-            Voxels of the volume along z, y, x.
+            Shape of the volume along z, y, x.
         """
         spans = []
         for axis, mirrored in zip(self.order, self.mirrored, strict=True):
@@ -90,7 +90,7 @@ class Symmetry:
         return Box(shape3([a for a, _ in spans]), shape3([b for _, b in spans]))
 
     def grid(self, grid: Grid) -> Grid:
-        """Return the grid of the view of a volume, in a world of the view's own axes."""
+        """Return the grid of the view of a volume, in a world with the view's axes."""
         spacing, origin = (
             vector3([values[axis] for axis in self.order]) for values in (grid.spacing, grid.origin)
         )
@@ -106,7 +106,7 @@ class Symmetry:
 
 IDENTITY = Symmetry()
 
-#: As `numpy.flip` along one axis, and as `numpy.rot90` over the axes (y, x), (z, x) and (z, y).
+#: Equivalent to `numpy.flip` along one axis and `numpy.rot90` over the axes (y, x), (z, x), (z, y).
 STEPS = {
     "flip_x": Symmetry(mirrored=(False, False, True)),
     "flip_y": Symmetry(mirrored=(False, True, False)),
@@ -118,39 +118,40 @@ STEPS = {
 
 
 def check_views(names: Sequence[str]) -> None:
-    """Raise `ValueError` for augmentations that are unknown, or show what another shows already."""
-    known = {IDENTITY: "the sample as it is"}
+    """Raise `ValueError` for augmentations that are unknown or duplicate another one."""
+    known = {IDENTITY: "the original sample"}
     for name in names:
         symmetry = Symmetry.named(name)
         if symmetry in known:
             raise ValueError(
-                f"augmentation {name!r} shows the same as {known[symmetry]}: list each view once"
+                f"augmentation {name!r} is the same as {known[symmetry]}: list each view once"
             )
         known[symmetry] = repr(name)
 
 
 def require_fit(name: str, spacing: Vector, *, dimensions: int) -> None:
-    """Raise `GridError` where an augmentation would show a network what it has never seen.
+    """Raise `GridError` if an augmentation does not fit a model's voxel size and dimensions.
 
     Parameters
     ----------
     name : str
-        Of the augmentation.
+        Name of the augmentation.
     spacing : tuple of float
         Voxel size of a view of the model along z, y, x.
     dimensions : {2, 3}
-        Of the network.
+        Spatial dimensions of the network.
     """
     symmetry = Symmetry.named(name)
     if dimensions == 2 and (symmetry.order[0] != 0 or symmetry.mirrored[0]):
         raise GridError(
-            f"augmentation {name!r} changes z, but the network sees one section at a time: use "
-            "flip_x, flip_y or rotate_90_xy"
+            f"augmentation {name!r} changes z, but the network is 2D: use flip_x, flip_y or "
+            "rotate_90_xy"
         )
     turned = vector3([spacing[axis] for axis in symmetry.order])
     if any(abs(a - b) > 1e-3 * b for a, b in zip(turned, spacing, strict=True)):
         before, after = (" x ".join(f"{s:g}" for s in each) for each in (spacing, turned))
         raise GridError(
-            f"augmentation {name!r} turns voxels of {before} ({', '.join(AXES)}) to {after}, which "
-            "the model has never seen: leave it out, or rotate in a plane of equal spacing"
+            f"augmentation {name!r} rotates voxels of {before} ({', '.join(AXES)}) to {after}, a "
+            "size that the model was not trained on: remove it, or rotate in a plane of equal "
+            "spacing"
         )

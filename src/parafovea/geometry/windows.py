@@ -1,4 +1,4 @@
-"""Where windows lie in a volume, and which job computes them.
+"""The layout of sliding windows in a volume, and its division into shards.
 
 Windows form a lattice, the product of the start positions along each axis. A shard is a box of
 that lattice.
@@ -23,14 +23,14 @@ def axis_starts(count: int, window: int, step: int) -> tuple[int, ...]:
     count : int
         Voxels along the axis.
     window : int
-        Voxels of a window. A longer window than the axis is centred on it, its start negative.
+        Voxels of a window. A window longer than the axis is centred on it; its start is negative.
     step : int
-        Voxels from the start of a window to that of the next.
+        Voxels from the start of a window to the start of the next.
 
     Returns
     -------
     tuple of int
-        Ascending; the last window ends with the axis, so the last step may be shorter.
+        Ascending; the last window ends at the end of the axis, so the last step may be shorter.
     """
     if window >= count:
         return (-((window - count) // 2),)
@@ -44,9 +44,9 @@ class Layout:
     Parameters
     ----------
     shape : tuple of int
-        Voxels of the volume along z, y, x.
+        Shape of the volume along z, y, x.
     window : tuple of int
-        Voxels of a window.
+        Shape of a window along z, y, x.
     starts : tuple of tuple of int
         First voxels of the windows along z, y, x.
     """
@@ -70,21 +70,21 @@ class Layout:
         if any(not 1 <= s <= w for s, w in zip(stride, window, strict=True)):
             raise GridError(
                 f"stride {tuple(stride)} must be at least 1 and at most the window "
-                f"{tuple(window)}, so that no voxel lies between windows"
+                f"{tuple(window)}, so that windows cover every voxel"
             )
         z, y, x = (axis_starts(n, w, s) for n, w, s in zip(shape, window, stride, strict=True))
         return cls(shape3(shape), shape3(window, "window"), (z, y, x))
 
     @property
     def lattice(self) -> Box:
-        """The box of all windows, counted along z, y, x."""
+        """The box of all windows: their numbers along z, y, x."""
         z, y, x = self.starts
         return Box.whole((len(z), len(y), len(x)))
 
     def windows(self, part: Box | None = None) -> Iterator[Box]:
         """Yield the voxel boxes of a part of the lattice, in z, y, x order.
 
-        A window of an axis that is shorter than it reaches outside of the volume.
+        A window longer than its axis extends beyond the volume.
         """
         within = part or self.lattice
         chosen = [s[span] for s, span in zip(self.starts, within.slices, strict=True)]
@@ -98,7 +98,7 @@ class Layout:
         return Box(shape3(first), shape3(last)).intersection(Box.whole(self.shape))
 
     def touching(self, box: Box) -> Box:
-        """Return the part of the lattice whose windows touch a box of voxels."""
+        """Return the part of the lattice whose windows overlap a box of voxels."""
         first, last = [], []
         for starts, window, a, b in zip(self.starts, self.window, box.start, box.stop, strict=True):
             hits = [i for i, s in enumerate(starts) if s < b and s + window > a]
@@ -107,7 +107,7 @@ class Layout:
         return Box(shape3(first), shape3(last))
 
     def shards(self, count: int) -> list[Box]:
-        """Return `count` boxes that divide the lattice, some empty where windows are few."""
+        """Return `count` boxes that partition the lattice; some are empty if windows are few."""
         return _divided(self.lattice, count)
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,13 +120,13 @@ class Layout:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Layout:
-        """Return the layout that `to_dict` described."""
+        """Return the layout stored by `to_dict`."""
         z, y, x = (tuple(int(v) for v in s) for s in values["starts"])
         return cls(shape3(values["shape"]), shape3(values["window"]), (z, y, x))
 
 
 def _divided(box: Box, count: int) -> list[Box]:
-    """Halve a box of windows along its longest axis until there are `count` parts."""
+    """Split a box of windows recursively along its longest axis into `count` parts."""
     if count == 1:
         return [box]
     share = count // 2

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from parafovea.settings.recipe import Recipe
 
 
-
 def _check(recipe: Recipe) -> None:
     """Raise `ValueError` where bands, values and output do not fit."""
     if recipe.normalization.method != "none":
@@ -30,9 +29,9 @@ def _check(recipe: Recipe) -> None:
     missing = [name for name in recipe.classes if name not in recipe.bands]
     if recipe.residual and missing:
         raise ValueError(
-            f"a residual needs the input's own bands, but {', '.join(missing)} of the output "
-            f"is not one of {', '.join(recipe.bands) or 'no bands'}: add it to `bands`, or set "
-            "residual: false"
+            f"a residual requires the output's bands in the input, but {', '.join(missing)} "
+            f"is not among {', '.join(recipe.bands) or 'its bands (none)'}: add it to `bands`, "
+            "or set residual: false"
         )
     if recipe.residual and not recipe.raw_input:
         raise ValueError("a residual is added to the input: set raw_input: true")

@@ -30,7 +30,7 @@ OBJECT_TABLE = layout.in_sample(layout.OBJECT_TABLE)
 def _check(recipe: Recipe) -> None:
     if len(recipe.classes) < 2:
         raise ValueError(
-            f"classes are {', '.join(recipe.classes)}, but a segmentation has at least 2, the "
+            f"classes are {', '.join(recipe.classes)}, but a segmentation needs at least 2, the "
             "background first: name them, or set kind: detection"
         )
 

@@ -1,1 +1,1 @@
-"""Networks and the folders that hold them."""
+"""Networks, model folders and export."""

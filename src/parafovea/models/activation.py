@@ -1,4 +1,4 @@
-"""From a network's scores to its output: probabilities of classes, heatmaps, or refined bands."""
+"""Activations that turn scores into class probabilities, heatmaps or refined bands."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from parafovea.settings.recipe import Activation
 
 
 def activated(scores: Tensor, activation: Activation, base: Tensor | None = None) -> Tensor:
-    """Return a network's output for its scores.
+    """Apply an activation to a network's scores.
 
     Parameters
     ----------
     scores : Tensor
         (N, class, [z,] y, x), of a float type.
     activation : {"softmax", "sigmoid", "residual"}
-        `Recipe.activation`: softmax makes classes that add up to 1, sigmoid judges each alone,
-        residual adds the scores to `base` and cuts the sum to [0, 1].
+        `Recipe.activation`: "softmax" for exclusive classes, "sigmoid" for independent ones,
+        "residual" adds the scores to `base` and clips the sum to [0, 1].
     base : Tensor, optional
-        The input's own bands, of the shape of `scores`; for a residual.
+        The input's own bands, in the shape of `scores`; for "residual".
 
     Returns
     -------
     Tensor
-        Of the shape and type of `scores`, in [0, 1].
+        Values in [0, 1], in the shape and dtype of `scores`.
     """
     if activation == "residual":
         if base is None:
-            raise ValueError("a residual needs the bands that it is added to: give `base`")
+            raise ValueError("activation residual needs the bands that it is added to: pass `base`")
         return (base + scores).clamp(0, 1)
     return scores.softmax(dim=1) if activation == "softmax" else scores.sigmoid()

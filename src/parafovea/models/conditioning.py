@@ -1,7 +1,7 @@
-"""What is known of a tile beside its pixels: the month and the biome, and how they guide a network.
+"""Conditioning of a network on a tile's month and biome.
 
 Feature-wise linear modulation (FiLM; Perez et al., AAAI 2018): each channel of an encoder level is
-scaled and shifted by numbers that a small network makes of the conditions.
+scaled and shifted by values that a small network computes from the conditions.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ WIDTH: dict[Condition, int] = {"month": 2 * HARMONICS, "biome": BIOMES}
 
 
 def condition_channels(conditions: Sequence[Condition]) -> int:
-    """Return how many numbers describe the conditions of a tile."""
+    """Return the number of values that encode the conditions of a tile."""
     return sum(WIDTH[name] for name in conditions)
 
 
 def encoded_conditions(
     conditions: Sequence[Condition], values: Mapping[str, Sequence[int] | NDArray[Any]]
 ) -> NDArray[np.float32]:
-    """Return the numbers that describe the conditions of planes.
+    """Encode the conditions of planes.
 
-    A month is a point on circles of one and two turns a year, so that December is next to January;
-    a biome is one of `BIOMES` kinds.
+    A month is encoded as sine and cosine with one and two periods per year, so that December is
+    next to January; a biome is one-hot over `BIOMES` kinds.
 
     Parameters
     ----------
     conditions : sequence of {"month", "biome"}
-        Which the network takes, in its order.
+        Conditions of the network, in its order.
     values : mapping
-        Of each condition, the month (1 to 12) or the biome (0 to 15) of each plane.
+        For each condition, the month (1 to 12) or the biome (0 to 15) of each plane.
 
     Returns
     -------
@@ -60,14 +60,14 @@ def encoded_conditions(
 
 
 class Modulation(nn.Module):
-    """Scales and shifts channels by what the conditions say; at first not at all.
+    """Scale and shift of channels by conditions, initialized as the identity.
 
     Parameters
     ----------
     inputs : int
-        Numbers that describe the conditions.
+        Number of values that encode the conditions.
     channels : int
-        Channels that are modulated.
+        Number of modulated channels.
     """
 
     def __init__(self, inputs: int, channels: int) -> None:

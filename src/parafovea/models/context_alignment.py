@@ -1,7 +1,7 @@
-"""Where a window's context lies: registered with it, or concentric and as wide as it is coarse.
+"""Alignment of a window's context: registered or concentric.
 
 Registered context is sampled at the window's own voxels. Concentric context has the window's
-centre and number of voxels, but its own spacing, so that it reaches beyond the window.
+centre and number of voxels, but its own spacing, so it extends beyond the window.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from parafovea.geometry.windows import Layout, axis_starts
 
 
 def concentric(start: int, stop: int, zoom: float) -> NDArray[np.float64]:
-    """Return where the voxels start..stop look: `zoom` times as far from their common centre."""
+    """Return the context positions of voxels start..stop: `zoom` times as far from their centre."""
     centre = (start + stop - 1) / 2
     seen = centre + (np.arange(start, stop, dtype=np.float64) - centre) * zoom
     return np.asarray(seen, dtype=np.float64)
 
 
 def context_margin(volume: Grid, spacing: Vector, window: Shape) -> Shape:
-    """Return how far concentric windows look beyond the volume.
+    """Return the margin of context around the volume that concentric windows need.
 
     Parameters
     ----------
     volume : Grid
-        The local grid, which windows lie in; a window of a shorter axis is centred on it.
+        The local grid of the windows; a window longer than an axis is centred on it.
     spacing : tuple of float
         Voxel size of the context along z, y, x, in the volume's unit.
     window : tuple of int
@@ -44,13 +44,13 @@ def context_margin(volume: Grid, spacing: Vector, window: Shape) -> Shape:
         zoom = wide / local
         first = axis_starts(count, size, size)[0]
         lowest = concentric(first, first + size, zoom)[0]
-        # One voxel more, since grids of other spacings begin at faces and may be rounded.
+        # One extra voxel, since grids of other spacings start at faces and may be rounded.
         margins.append(max(0, int(np.ceil(-lowest / zoom))) + 1 if zoom > 1 else 0)
     return shape3(margins)
 
 
 def padded_share(layout: Layout, zoom: Vector | None = None) -> float:
-    """Return which share of all windows' context lies beyond the volume and is made by reflection.
+    """Return the share of all windows' context that is reflection padding beyond the volume.
 
     Parameters
     ----------
@@ -68,6 +68,6 @@ def padded_share(layout: Layout, zoom: Vector | None = None) -> float:
             ]
         )
         within = (seen >= -0.5) & (seen <= count - 0.5)
-        # Windows are the product of the starts along the axes, so their mean is one, too.
+        # Windows are the product of the starts along the axes, so the mean is a product as well.
         inside.append(float(within.mean()))
     return 1 - math.prod(inside)

@@ -1,4 +1,4 @@
-"""A model as one file for other runtimes (TorchScript, ONNX, OpenVINO), checked against torch."""
+"""Export of a model to TorchScript, ONNX or OpenVINO, verified against torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from parafovea.runtime.optional_packages import (
 from parafovea.settings.recipe import Activation, ModelSpec
 from parafovea.storage.store import replacing
 
-#: Name of the extra file in a TorchScript archive, and of the section in OpenVINO's, with metadata.
+#: Name of the metadata: an extra file in a TorchScript archive, a section in OpenVINO's.
 METADATA = "parafovea"
 
 INPUTS = ("features", "context")
@@ -38,12 +38,12 @@ OUTPUT = "probabilities"
 
 
 class Format(Protocol):
-    """A format of exported networks. Making one raises where a package for it is missing.
+    """An export format.
 
     Raises
     ------
     MissingExtraError
-        If a package is not installed.
+        On construction, if a package for the format is not installed.
     """
 
     def write(
@@ -54,13 +54,13 @@ class Format(Protocol):
         Parameters
         ----------
         network : Module
-            From features and perhaps context to probabilities, in evaluation mode.
+            Maps features and, optionally, context to probabilities; in evaluation mode.
         inputs : sequence of Tensor
-            Examples of its inputs; other batches and sizes in multiples of 16 must do as well.
+            Example inputs; other batch sizes, and other sizes in multiples of 16, must work too.
         path : Path
-            File to write, or folder.
+            File or folder to write.
         metadata : mapping of str to str
-            Goes with the network.
+            Metadata to store with the network.
         """
         ...
 
@@ -72,7 +72,7 @@ class Format(Protocol):
 class TorchScriptFormat:
     """A file for `torch.jit.load`, from Python or C++; `_extra_files` reads the metadata.
 
-    torch calls TorchScript deprecated, but has no successor whose files `torch.jit.load` reads.
+    torch deprecates TorchScript, but has no successor whose files `torch.jit.load` reads.
     """
 
     def write(
@@ -80,12 +80,12 @@ class TorchScriptFormat:
     ) -> None:
         """Write a network; as `Format.write`."""
         with older_torch_allowed():
-            # Compared to torch afterwards, by what reads the file.
+            # Verified afterwards, from the file.
             traced = torch.jit.trace(network, tuple(inputs), check_trace=False)  # type: ignore[no-untyped-call]
             extra = {f"{METADATA}.json": json.dumps(dict(metadata))}
             content = io.BytesIO()
             torch.jit.save(traced, content, _extra_files=extra)
-        # Where in its source each operation comes from, with the paths of this machine, stays out.
+        # Leave out the debug records: source locations with the paths of this machine.
         with zipfile.ZipFile(content) as full, zipfile.ZipFile(path, "w") as kept:
             for record in full.infolist():
                 if not record.filename.endswith(".debug_pkl"):
@@ -99,7 +99,7 @@ class TorchScriptFormat:
 
 
 class OnnxFormat:
-    """One ONNX file, metadata as its properties; names of its inputs and output as documented."""
+    """One ONNX file with metadata as properties, and named inputs and output."""
 
     def __init__(self) -> None:
         import_extra("onnxscript", extra="onnx")
@@ -109,10 +109,10 @@ class OnnxFormat:
         self, network: nn.Module, inputs: Sequence[Tensor], path: Path, metadata: Mapping[str, str]
     ) -> None:
         """Write a network; as `Format.write`."""
-        # Says that packages are missing whose operators are not used here.
+        # It warns about missing packages whose operators are not used here.
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         with older_torch_allowed():
-            # Features and context share the names of their axes, as they should.
+            # Features and context share their axis names on purpose.
             warnings.filterwarnings("ignore", "# The axis name", UserWarning)
             program = torch.onnx.export(
                 network,
@@ -126,7 +126,7 @@ class OnnxFormat:
             raise RuntimeError("torch.onnx.export returned nothing")
         model = program.model
         for node in model.graph.all_nodes():
-            # Where in Parafovea's source a node comes from, with the paths of this machine.
+            # Source locations with the paths of this machine.
             node.metadata_props.clear()
         model.metadata_props.update(metadata)
         model.producer_name, model.producer_version = "parafovea", metadata["parafovea_version"]
@@ -140,7 +140,7 @@ class OnnxFormat:
 
 
 class OpenVinoFormat:
-    """A folder with OpenVINO's `model.xml` and `model.bin`, metadata as its runtime information."""
+    """A folder with OpenVINO's `model.xml` and `model.bin`, metadata as runtime information."""
 
     files = frozenset({"model.xml", "model.bin"})
 
@@ -160,7 +160,7 @@ class OpenVinoFormat:
         for name, value in metadata.items():
             model.set_rt_info(value, [METADATA, name])
         path.mkdir()
-        # Not in half precision, which would be the default: the check is against float32.
+        # In float32 instead of the default half precision, since it is verified against float32.
         self._openvino.save_model(model, path / "model.xml", compress_to_fp16=False)
 
     def run(self, path: Path, inputs: Sequence[Tensor]) -> NDArray[np.float32]:
@@ -172,7 +172,7 @@ class OpenVinoFormat:
 
 
 def _dynamic(inputs: Sequence[Tensor]) -> list[dict[int, Any]]:
-    """Return which axes of the inputs are free: the batch, and space in multiples of 16."""
+    """Return the dynamic axes of the inputs: the batch, and spatial axes in multiples of 16."""
     batch = torch.export.Dim("batch", min=1)
     axes = "zyx"[-(inputs[0].ndim - 2) :]
     spatial = [16 * torch.export.Dim(f"{axis}_over_16", min=1) for axis in axes]
@@ -187,10 +187,10 @@ FORMATS: dict[FormatName, type[Format]] = {
     "openvino": OpenVinoFormat,
 }
 
-#: Largest difference between an exported network's probabilities and those of torch in float32.
+#: Maximum difference between an exported network's probabilities and those of torch in float32.
 TOLERANCE = 1e-4
 
-#: Voxels along z, y, x that a network is traced with, and others that it is then checked with.
+#: Input shape along z, y, x for tracing a network, and another one for verifying it.
 TRACED, CHECKED = (32, 48, 64), (16, 64, 32)
 
 
@@ -200,12 +200,11 @@ class StandaloneUNet(nn.Module):
     Parameters
     ----------
     network : FusedUNet
-        In evaluation mode.
+        Network in evaluation mode.
     activation : {"softmax", "sigmoid", "residual"}
-        `activation` of the model's description.
+        Activation of the model.
     base : sequence of int
-        Its `base`: the bands, which are the first channels of the features, that a residual is
-        added to.
+        Indices of the bands (the first channels of the features) that a residual is added to.
     """
 
     def __init__(
@@ -223,38 +222,39 @@ class StandaloneUNet(nn.Module):
 
 
 def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
-    """Write a model's network in a format that other runtimes read.
+    """Export a model's network to a format of other runtimes.
 
     The network takes `features`, (N, input_channels, [z,] y, x) float32 at full resolution with
-    the normalized voxels as the first channels where the model has `raw_input`, and, where it has a
+    the normalized voxels as the first channels if the model has `raw_input`, and, if it has a
     context, `context`, (N, context_channels, [z,] y, x) of the same size. It returns
-    `probabilities`, (N, classes, [z,] y, x) float32, which add up to 1 in a segmentation, and are
-    one heatmap each in a detection, and the output's bands in a refinement. N is free, and so are
-    the sizes, in multiples of 16. What `metadata` says is in the file.
+    `probabilities`, (N, classes, [z,] y, x) float32: they add up to 1 in a segmentation, are
+    heatmaps in a detection, and bands in a refinement. N and the sizes, in multiples of 16, are
+    dynamic. The file contains the result of `metadata`.
 
-    The file is read back and compared to torch on random input of another size; it appears
-    whole and checked, or not at all.
+    The file is read back and compared with torch on random input of another size; only a verified
+    file is written.
 
     Parameters
     ----------
     folder : Path
         Model folder.
     output : Path
-        File to write; for openvino, a folder for `model.xml` and `model.bin`. Replaced if there.
+        File to write; for openvino, a folder for `model.xml` and `model.bin`. Replaced if it
+        exists.
     form : {"torchscript", "onnx", "openvino"}
         The format.
 
     Returns
     -------
     float
-        Largest difference of a probability to torch in float32.
+        Maximum difference of a probability from torch in float32.
 
     Raises
     ------
     ModelError
-        If the model folder is wrong, or the exported network computes something else.
+        If the model folder is invalid, or the exported network gives different results.
     ConfigError
-        If `output` is something that must not be replaced.
+        If `output` exists and is not an earlier export.
     MissingExtraError
         If a package for the format is not installed.
     """
@@ -263,7 +263,7 @@ def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
     if spec.network.conditions:
         raise ModelError(
             f"{folder} takes the conditions {', '.join(spec.network.conditions)}, which exported "
-            "networks cannot be given: use it by the workflow or by parafovea run"
+            "networks do not support: run it in the workflow or with parafovea run"
         )
     standalone = StandaloneUNet(network, spec.activation, spec.base).eval().requires_grad_(False)
     with replacing(output) as partial, torch.no_grad():
@@ -275,14 +275,14 @@ def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
         if not difference <= TOLERANCE:
             raise ModelError(
                 f"the network of {folder} as {form} differs from torch by {difference:.1e}, more "
-                f"than {TOLERANCE:.0e}, and was not kept: use another format, or other versions "
-                "of the packages that `parafovea doctor` lists"
+                f"than {TOLERANCE:.0e}, and was not written: use another format, or other versions "
+                "of the packages listed by `parafovea doctor`"
             )
     return difference
 
 
 def metadata(spec: ModelSpec) -> dict[str, str]:
-    """Return what a user of the exported network must know, each as JSON but for plain text.
+    """Return the metadata of an exported network: values as JSON, except for plain strings.
 
     Parameters
     ----------
@@ -314,12 +314,12 @@ def metadata(spec: ModelSpec) -> dict[str, str]:
 
 
 def random_inputs(spec: ModelSpec, size: tuple[int, int, int], *, count: int) -> tuple[Tensor, ...]:
-    """Return random features and, where the model has one, context; the same at every call.
+    """Return random features and, if the model has one, context; the same at every call.
 
     Parameters
     ----------
     spec : ModelSpec
-        Gives the channels.
+        Description of the model, for the channels.
     size : tuple of int
         Voxels along z, y, x.
     count : int
@@ -337,14 +337,14 @@ def random_inputs(spec: ModelSpec, size: tuple[int, int, int], *, count: int) ->
 
 
 def _check_output(output: Path, form: FormatName) -> None:
-    """Raise `ConfigError` where replacing `output` would remove something else than an export."""
+    """Raise `ConfigError` if replacing `output` would remove anything but an earlier export."""
     if form != "openvino":
         if output.is_dir():
-            raise ConfigError(f"{output} is a folder: name the file to write, for {form}")
+            raise ConfigError(f"{output} is a folder: give a file to write for format {form}")
     elif output.is_file():
-        raise ConfigError(f"{output} is a file: name a folder to write to, for openvino")
+        raise ConfigError(f"{output} is a file: give a folder to write for format openvino")
     elif output.is_dir() and {path.name for path in output.iterdir()} - OpenVinoFormat.files:
         raise ConfigError(
-            f"{output} holds other files than an exported model, which would be lost: name a "
-            "folder that is new or empty"
+            f"{output} contains files other than an exported model, which would be lost: give a "
+            "new or empty folder"
         )

@@ -1,4 +1,4 @@
-"""Model folders: `model.safetensors` and `model.json`, whole, hashed, and free of code."""
+"""Reading and writing of model folders: `model.safetensors` and `model.json`, without pickle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CARD = "model.json"
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 hash of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -41,7 +41,7 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
     spec : ModelSpec
         Content of `model.json`.
     network : FusedUNet
-        In evaluation mode, float32, on the CPU.
+        Network in evaluation mode, float32, on the CPU.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
     spec = read_spec(folder)
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise ModelError(f"{weights} is missing: copy the whole model folder, both files")
+        raise ModelError(f"{weights} is missing: copy both files of the model folder")
     found = file_sha256(weights)
     if found != spec.weights_sha256:
         raise ModelError(
             f"{weights} has the hash {found[:12]}…, but {CARD} states {spec.weights_sha256[:12]}…: "
-            "the weights were altered or belong to another model; copy the folder again"
+            "the weights were changed or belong to another model; copy the folder again"
         )
     with torch.device("meta"):
         network = FusedUNet.from_spec(spec)
@@ -69,32 +69,32 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
     problem = problem or finite_problem(tensors)
     if problem is not None:
         raise ModelError(
-            f"{weights} does not fit the architecture in {CARD}: {problem}; copy both files of the "
-            "folder again, from one model"
+            f"{weights} does not match the architecture in {CARD}: {problem}; copy both files of "
+            "the folder again, from the same model"
         )
     fill(network, tensors)
     return spec, network.eval()
 
 
 def layer_problem(tensors: Mapping[str, Tensor], network: FusedUNet) -> str | None:
-    """Return how tensors differ from the layers of a network; None where they are the same.
+    """Return how tensors differ from the layers of a network; None if they match.
 
     Parameters
     ----------
     tensors : mapping of str to Tensor
-        By layer name; counts of batches may be left out.
+        Tensors by layer name; `num_batches_tracked` is optional.
     network : FusedUNet
-        Also one that was made without memory.
+        The network; may be on the device "meta".
 
     Returns
     -------
     str or None
-        The layers that are missing or left over, or the first of another shape, with both shapes.
+        The missing or unexpected layers, or the first one with another shape, with both shapes.
     """
     wanted = network.state_dict()
     missing = [n for n in wanted if n not in tensors and not n.endswith("batches_tracked")]
     extra = [name for name in tensors if name not in wanted]
-    for names, what in ((missing, "missing"), (extra, "left over")):
+    for names, what in ((missing, "missing"), (extra, "unexpected")):
         if names:
             shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             return f"{len(names)} layers are {what} ({shown})"
@@ -108,9 +108,9 @@ def layer_problem(tensors: Mapping[str, Tensor], network: FusedUNet) -> str | No
 
 
 def finite_problem(tensors: Mapping[str, Tensor]) -> str | None:
-    """Return the first layer with values that are NaN or infinite; None where there is none."""
+    """Return the first layer with NaN or infinite values; None if there is none."""
     for name, tensor in tensors.items():
-        # A sum is finite only where all its terms are; it needs no memory.
+        # A sum is finite only if all its terms are; it needs no memory.
         if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float64)):
             wrong = int((~torch.isfinite(tensor)).sum())
             return f"{wrong} of {tensor.numel()} values of layer {name} are NaN or infinite"
@@ -118,19 +118,19 @@ def finite_problem(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def fill(network: FusedUNet, tensors: Mapping[str, Tensor]) -> None:
-    """Give a network that was made without memory its tensors, which it takes as they are.
+    """Assign tensors to a network on the device "meta", without copying them.
 
     Parameters
     ----------
     network : FusedUNet
-        Made on the device "meta".
+        Network on the device "meta".
     tensors : mapping of str to Tensor
-        float32 by name; counts of batches may be left out.
+        float32 tensors by name; `num_batches_tracked` is optional.
 
     Raises
     ------
     RuntimeError
-        If names or shapes do not fit.
+        If names or shapes do not match.
     """
     counters = {
         name: torch.zeros((), dtype=tensor.dtype)
@@ -141,12 +141,12 @@ def fill(network: FusedUNet, tensors: Mapping[str, Tensor]) -> None:
 
 
 def is_exact_in_half(tensor: Tensor) -> bool:
-    """Return whether float16 holds every value of a tensor exactly."""
+    """Return whether float16 represents every value of a tensor exactly."""
     return tensor.dtype == torch.float16 or torch.equal(tensor.half().to(tensor.dtype), tensor)
 
 
 def _stored(tensor: Tensor, exact: bool) -> Tensor:
-    """Return a tensor as it is kept: kernels in half precision where allowed, the rest exact."""
+    """Return a tensor as it is stored: kernels in half precision if allowed, the rest exact."""
     tensor = tensor.detach().cpu().contiguous()
     if tensor.ndim > 1 and (not exact or is_exact_in_half(tensor)):
         return tensor.half()
@@ -156,7 +156,7 @@ def _stored(tensor: Tensor, exact: bool) -> Tensor:
 def save_model(
     folder: Path, spec: ModelSpec, network: FusedUNet, *, exact: bool = False
 ) -> ModelSpec:
-    """Write a model folder; it appears whole or not at all.
+    """Write a model folder atomically.
 
     Convolution kernels are rounded to float16, which halves the folder; biases and the
     statistics of normalizations stay float32.
@@ -166,11 +166,11 @@ def save_model(
     folder : Path
         Folder to write, replaced if it exists.
     spec : ModelSpec
-        Description; its hash is set to that of the weights written.
+        Description; its hash is set to that of the written weights.
     network : FusedUNet
-        Gives the weights.
+        Network with the weights.
     exact : bool, default False
-        Keep kernels in float32 where float16 would change a value.
+        Keep kernels in float32 if float16 would change a value.
 
     Returns
     -------

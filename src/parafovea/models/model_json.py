@@ -1,6 +1,6 @@
-"""The file `model.json` of a model folder, and whether the workflow can run what it describes.
+"""Reading of the file `model.json` of a model folder.
 
-No torch here: the workflow reads these while it plans its jobs.
+Without torch, since the workflow imports this module when it plans jobs.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def read_spec(folder: Path) -> ModelSpec:
     Raises
     ------
     ModelError
-        If the file is missing, is not JSON, or lacks or misstates a fact; names each.
+        If the file is missing, is not JSON, or has missing or invalid values; names each.
     """
     card = folder / "model.json"
     if not card.is_file():
         raise ModelError(
-            f"{folder} is not a model folder: {card.name} is missing; give the folder that "
-            "train_model wrote, or list a `training` block so that the workflow makes it"
+            f"{folder} is not a model folder: {card.name} is missing; use a folder written by "
+            "train_model, or add a `training` block so that the workflow trains the model"
         )
     try:
         return ModelSpec.model_validate(json.loads(card.read_text(encoding="utf-8")))
@@ -47,30 +47,30 @@ def read_spec(folder: Path) -> ModelSpec:
             f"{'.'.join(str(part) for part in problem['loc']) or 'model'}: {problem['msg']}"
             for problem in error.errors()
         )
-        raise ModelError(f"{card} does not describe a model: {problems}") from error
+        raise ModelError(f"{card} is not a valid description of a model: {problems}") from error
 
 
 def require_cacheable(recipe: Recipe, model: str) -> None:
-    """Raise `ModelError` where a model cannot run from features that are cached once a sample.
+    """Raise `ModelError` if a model cannot run from features that are cached once per sample.
 
     Parameters
     ----------
     recipe : Recipe
-        Of the model.
+        Recipe of the model.
     model : str
-        Its folder, for the message.
+        Folder of the model, for the message.
     """
     network, arguments = recipe.network, recipe.backbone.arguments
     oversampling = (arguments.get("compatibility") or {}).get("oversampling", 1)
     if network.learned_upsampling is not None:
         reason = f"learned upsampling by {network.learned_upsampling}"
     elif network.output != "labels":
-        reason = f"the output {network.output}, which are no classes"
+        reason = f"the output {network.output} instead of labels"
     elif oversampling != 1:
-        reason = f"an input {oversampling} times as fine as its output"
+        reason = f"an input {oversampling} times finer than its output"
     else:
         return
     raise ModelError(
-        f"{model} has {reason}, which the workflow does not compute: predict with "
+        f"{model} has {reason}, which the workflow does not support: predict with "
         f"parafovea.load_inference_model({model!r}) instead"
     )

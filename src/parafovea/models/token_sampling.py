@@ -1,7 +1,7 @@
-"""Features where a window is: token arrays on their own grids, read at a window's voxels.
+"""Interpolation of token arrays at the voxels of a window.
 
 The input convolutions are pointwise, so they commute with linear interpolation. They are applied
-to the tokens; only their few output channels are interpolated to full resolution.
+to the tokens, and only their few output channels are interpolated to full resolution.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Weights = tuple[AxisWeights, AxisWeights, AxisWeights]
 class TokenSampler:
     """Linear interpolation from a token grid to boxes of voxels of the local grid.
 
-    A voxel's value depends on where the voxel is, not on the box that asks. Voxels beyond the
-    volume are mirrored at its border.
+    A voxel's value depends on its position, not on the box that reads it. Voxels beyond the volume
+    are mirrored at its border.
 
-    With a `zoom`, features are concentric: a box reads what lies around its centre, `zoom` times
-    as far from it as its voxels do. A voxel's value then depends on the box, and nothing is
-    mirrored: the tokens reach as far as boxes look (`context_alignment.context_margin`).
+    With a `zoom`, features are concentric: a box reads positions `zoom` times as far from its
+    centre as its voxels. A voxel's value then depends on the box, and nothing is mirrored: the
+    tokens must cover the margin from `context_alignment.context_margin`.
 
     Parameters
     ----------
     local : Grid
-        Grid of the volume that windows are cut from.
+        Grid of the volume that contains the windows.
     tokens : Grid
         Grid of the features, in the same world.
     zoom : tuple of float, optional
@@ -64,13 +64,13 @@ class TokenSampler:
         return self._known[key]
 
     def _seen(self, axis: int, start: int, stop: int) -> NDArray[Any]:
-        """Return the local voxels, fractional ones with a zoom, that an axis of a box reads."""
+        """Return the local voxel positions, fractional with a zoom, that a box reads on an axis."""
         if self.zoom is None:
             return reflected_indices(start, stop, self.local.shape[axis])
         return concentric(start, stop, self.zoom[axis])
 
     def positions(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return fractional local voxels (..., 3) inside the volume as fractional tokens."""
+        """Convert fractional local voxels (..., 3) inside the volume to fractional tokens."""
         if self.zoom is not None:
             flat = places.reshape(-1, 3)
             centre = (flat.min(axis=0) + flat.max(axis=0)) / 2
@@ -82,20 +82,20 @@ class TokenSampler:
         return positions
 
     def needed(self, box: Box) -> Box:
-        """Return the tokens that the voxels of a box are interpolated from."""
+        """Return the box of tokens that the voxels of a box are interpolated from."""
         weights = self.weights(box)
         return Box(shape3([w.start for w in weights]), shape3([w.stop for w in weights]))
 
 
 def interpolate_at(values: Tensor, positions: NDArray[np.float64]) -> Tensor:
-    """Return values interpolated linearly at any positions.
+    """Interpolate values linearly at arbitrary positions.
 
     Parameters
     ----------
     values : Tensor
         (channel, z, y, x) float32.
     positions : ndarray
-        (z, y, x, 3) float64, fractional indices along z, y, x; beyond the border, its values.
+        (z, y, x, 3) float64, fractional indices along z, y, x; clamped to the border.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def interpolate_at(values: Tensor, positions: NDArray[np.float64]) -> Tensor:
     shape = np.asarray(values.shape[1:])
     unit = positions * (2 / np.maximum(shape - 1, 1)) - 1
     places = torch.from_numpy(unit[..., ::-1].astype(np.float32)).to(values.device)
-    if len(positions) == 1 and len(values[0]) == 1:  # One section: half the work of a volume.
+    if len(positions) == 1 and len(values[0]) == 1:  # a single section: half the work of a volume
         sampled = _grid_sample(values[:, 0][None], places[..., :2])[0][:, None]
     else:
         sampled = _grid_sample(values[None], places[None])[0]
@@ -128,28 +128,28 @@ class Pointwise(NamedTuple):
         return cls(cast(Tensor, layer.weight).flatten(1), cast(Tensor, layer.bias))
 
     def after(self, first: Pointwise) -> Pointwise:
-        """Return the one convolution that is `first`, then this."""
+        """Return the convolution that applies `first`, then this one."""
         weight = self.weight.double() @ first.weight.double()
         bias = self.weight.double() @ first.bias.double() + self.bias.double()
         return Pointwise(weight.float(), bias.float())
 
 
 def interpolate(tokens: Tensor, weights: Weights, *, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return tokens interpolated along x, y, z.
+    """Interpolate tokens along x, y, z.
 
     Parameters
     ----------
     tokens : Tensor
-        (channel, tz, ty, tx) float32, just the tokens that the weights name.
+        (channel, tz, ty, tx) float32, exactly the tokens that the weights refer to.
     weights : tuple of AxisWeights
-        As from `TokenSampler.weights`.
+        Interpolation weights from `TokenSampler.weights`.
     dtype : torch.dtype
-        Of the result; the last and longest product is computed in it.
+        Data type of the result, and of the last and largest product.
 
     Returns
     -------
     Tensor
-        (channel, z, y, x), channels last in memory, as networks read them fastest.
+        (channel, z, y, x), channels last in memory, which is fastest for networks.
     """
     wz, wy, wx = weights
     channels, tz, ty, _ = tokens.shape
@@ -157,7 +157,7 @@ def interpolate(tokens: Tensor, weights: Weights, *, dtype: torch.dtype = torch.
     if not wx.is_identity:
         tokens = tokens @ torch.from_numpy(wx.matrix).to(tokens.device).T
     values = tokens.permute(1, 2, 3, 0)
-    # The longest product, over whole planes, comes last and is one matrix multiplication.
+    # The largest product, over whole planes, comes last as one matrix multiplication.
     if not wy.is_identity:
         values = values.reshape(tz, ty, x * channels)
         values = (torch.from_numpy(wy.matrix).to(tokens.device) @ values).reshape(
@@ -173,7 +173,7 @@ def interpolate(tokens: Tensor, weights: Weights, *, dtype: torch.dtype = torch.
 def project(
     tokens: Tensor, layer: Pointwise, weights: Weights, *, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Return tokens past a pointwise convolution, then interpolated.
+    """Apply a pointwise convolution to tokens, then interpolate them.
 
     Parameters
     ----------
@@ -182,9 +182,9 @@ def project(
     layer : Pointwise
         The convolution.
     weights : tuple of AxisWeights
-        From the tokens to the window.
+        Interpolation weights from the tokens to the window.
     dtype : torch.dtype
-        Of the result.
+        Data type of the result.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def project(
 
 
 def project_at(layer: nn.Module, values: Tensor) -> Tensor:
-    """Return values (channel, z, y, x) past a pointwise convolution, channels last in memory."""
+    """Apply a pointwise convolution to values (channel, z, y, x); channels last in memory."""
     matrix = Pointwise.of(layer)
     channels, *shape = values.shape
     rows = values.reshape(channels, -1).T
@@ -212,21 +212,21 @@ def project_local(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Return the network's input at full resolution, past its `input_conv`.
+    """Return the output of the network's `input_conv` at full resolution.
 
     Parameters
     ----------
     network : FusedUNet
-        Gives the weights of the input convolution.
+        Network with the input convolution.
     tokens : Tensor
         (feature, tz, ty, tx), local features.
     weights : tuple of AxisWeights
-        From the tokens to the window.
+        Interpolation weights from the tokens to the window.
     raw : Tensor or None
-        ([band,] z, y, x), the window's normalized voxels where the network takes them: its first
+        ([band,] z, y, x), the window's normalized voxels, if they are the network's first
         channels.
     dtype : torch.dtype
-        Of the result.
+        Data type of the result.
 
     Returns
     -------
@@ -246,16 +246,16 @@ def project_local(
 
 
 def project_context(network: FusedUNet, tokens: Tensor, weights: Weights) -> Tensor:
-    """Return the context at full resolution, past the network's `context_input_conv`.
+    """Return the output of the network's `context_input_conv` at full resolution.
 
     Parameters
     ----------
     network : FusedUNet
-        Gives the weights of the convolution.
+        Network with the convolution.
     tokens : Tensor
         (feature, tz, ty, tx), context features.
     weights : tuple of AxisWeights
-        From the tokens to the window.
+        Interpolation weights from the tokens to the window.
 
     Returns
     -------

@@ -1,1 +1,1 @@
-"""From class probabilities to clean classes and numbered objects, a slab of planes at a time."""
+"""Post-processing of predictions: classes and objects, or detections."""

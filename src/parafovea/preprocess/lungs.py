@@ -1,4 +1,4 @@
-"""The lungs in a CT: air within the body, without the windpipe, with vessels and nodules in it."""
+"""Lung segmentation in CT: air within the body without the airways, with vessels and nodules."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from parafovea.preprocess.coarse_view import CoarseArray
 
 Array = np.ndarray[Any, Any]
 
-#: HU between lung and tissue in voxels of about 2 mm.
+#: HU threshold between lung and tissue, for voxels of about 2 mm.
 LUNG_HU = -450.0
 
-#: Means of voxels within the windpipe are less dense, those of most lungs denser.
+#: HU threshold of airways: voxels inside the trachea are below it, most lung voxels above.
 AIRWAY_HU = -930.0
 
-#: Cubic millimetres: what is smaller is gut, not lung; what is larger is emphysema, not windpipe.
+#: Minimum volume of a lung (smaller: bowel gas) and maximum volume of airways (larger: emphysema),
+#: in cubic millimetres.
 SMALLEST_LUNG, LARGEST_AIRWAY = 60_000.0, 120_000.0
 
-#: Half the width of the widest windpipe, and the width of what is filled in between lung, mm.
+#: Maximum radius of the trachea, and maximum width of gaps that are closed, in millimetres.
 _AIRWAY_RADIUS, _CLOSING = 14.0, 8.0
 
 
 def lung_mask(view: CoarseArray, body: CoarseArray) -> CoarseArray | None:
-    """Return where the lungs are, or None where there are none.
+    """Return the mask of the lungs, or None if there are none.
 
     Parameters
     ----------
     view : CoarseArray
         The scan, from `coarse_view`.
     body : CoarseArray
-        From `body_mask`.
+        The body mask, from `body_mask`.
 
     Returns
     -------
     CoarseArray or None
-        bool, on the view's grid; holes up to about 8 mm wide, such as vessels, are filled, and
-        larger ones that are enclosed, such as nodules.
+        bool, on the view's grid. Gaps up to about 8 mm wide, such as vessels, are filled, and so
+        are larger enclosed ones, such as nodules.
     """
     air = (view.values < LUNG_HU) & _inside(view, body)
     air &= ~_airways(air, view)
-    # Bronchi's walls and the windpipe's edge are a voxel thin.
+    # Bronchial walls and the edge of the trachea are one voxel thin.
     opened = ndimage.binary_opening(air, iterations=1)
     labels, count = ndimage.label(opened)
     least = SMALLEST_LUNG / view.grid.voxel_volume
@@ -56,7 +57,7 @@ def lung_mask(view: CoarseArray, body: CoarseArray) -> CoarseArray | None:
 
 
 def _inside(view: CoarseArray, body: CoarseArray) -> Array:
-    """Return the body on the view's grid, by the nearest voxel, less its margin."""
+    """Return the body mask without its margin on the view's grid, by nearest neighbour."""
     slim = ndimage.binary_erosion(body.values, border_value=1)
     index = []
     for axis in range(3):
@@ -67,11 +68,12 @@ def _inside(view: CoarseArray, body: CoarseArray) -> Array:
 
 
 def _airways(air: Array, view: CoarseArray) -> Array:
-    """Return the windpipe and its branches: pure air, narrow; nothing where the lungs are as thin.
+    """Return the mask of trachea and bronchi: narrow regions of pure air.
 
     Notes
     -----
-    In emphysema the lung itself is that thin; then a part is too large or too wide, and stays.
+    In emphysema, lung tissue is as thin as air; such parts are too large or too wide, and are kept
+    as lung.
     """
     pure = ndimage.binary_opening(air & (view.values < AIRWAY_HU))
     labels, count = ndimage.label(pure)
@@ -88,7 +90,7 @@ def _airways(air: Array, view: CoarseArray) -> Array:
 
 
 def _closed(lungs: Array, spacing: tuple[float, float, float]) -> Array:
-    """Return the lungs with narrow and with enclosed gaps filled in; the two lungs stay apart."""
+    """Return the lungs with narrow and enclosed gaps filled; the two lungs stay separate."""
     reach = _CLOSING / 2
     margin = [(int(reach / s) + 2,) * 2 for s in spacing]
     wide = np.pad(lungs, margin)
@@ -103,20 +105,20 @@ def _closed(lungs: Array, spacing: tuple[float, float, float]) -> Array:
 
 
 def border_distance(lungs: CoarseArray, points: Array) -> Array:
-    """Return how far points lie within the lungs.
+    """Return the distance of points to the border of the lungs.
 
     Parameters
     ----------
     lungs : CoarseArray
-        From `lung_mask`.
+        The lung mask, from `lung_mask`.
     points : (n, 3) float64
         World positions along z, y, x, in millimetres.
 
     Returns
     -------
     (n,) float64
-        Millimetres to the lungs' border: positive inside, negative outside, exact to about one
-        and a half voxels of the mask. Where the picture ends is no border.
+        Signed distance in millimetres: positive inside, negative outside, accurate to about one
+        and a half voxels of the mask. The edge of the volume is not a border.
     """
     if not len(points):
         return np.zeros(0)
@@ -126,7 +128,7 @@ def border_distance(lungs: CoarseArray, points: Array) -> Array:
         ~np.pad(lungs.values, 1, mode="edge"), sampling=spacing
     )
     half = min(spacing) / 2
-    # Distances lead to the nearest voxel's centre; the border lies half a voxel before it.
+    # Distances are to the nearest voxel's centre; the border lies half a voxel before it.
     signed = np.where(inside > 0, inside - half, half - outside)
     index = (points - np.array(lungs.grid.origin)) / np.array(spacing) + 1
     return np.asarray(ndimage.map_coordinates(signed, index.T, order=1, mode="nearest"))

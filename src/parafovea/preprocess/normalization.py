@@ -1,4 +1,4 @@
-"""Global normalization: statistics of a whole source, streamed, and what they map to 0 and 1."""
+"""Global normalization: streaming statistics of a whole source, and the value map based on them."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ NonFinite = Literal["error"] | float
 
 @dataclass(frozen=True)
 class Statistics:
-    """What one pass (two for wide types) over a source's voxels tells.
+    """Statistics of a source's voxels, from one pass (two for wide types).
 
     Parameters
     ----------
     edges : ndarray
-        (bins,) float64, the value that stands for each bin, ascending.
+        (bins,) float64, the value that represents each bin, ascending.
     counts : ndarray
         (bins,) int64.
     nonfinite : int
-        Voxels that are NaN or infinite, counted in no bin.
+        Number of NaN or infinite voxels, which are in no bin.
     sha256 : str
-        Of dtype, shape and voxels, in z, y, x order: the same for the same content in any format.
-        Of a source with bands, piece by piece.
+        Hash of dtype, shape and voxels in z, y, x order: equal for equal content in any format.
+        A source with bands is hashed piece by piece.
     """
 
     edges: NDArray[np.float64]
@@ -51,16 +51,16 @@ class Statistics:
 
     @property
     def minimum(self) -> float:
-        """Smallest finite value, exact to a bin."""
+        """Smallest finite value, to the precision of a bin."""
         return float(self.edges[np.flatnonzero(self.counts)[0]])
 
     @property
     def maximum(self) -> float:
-        """Largest finite value, exact to a bin."""
+        """Largest finite value, to the precision of a bin."""
         return float(self.edges[np.flatnonzero(self.counts)[-1]])
 
     def percentile(self, percent: float) -> float:
-        """Return the value below which `percent` of the voxels lie, as `numpy.percentile` does."""
+        """Return a percentile of the voxels, interpolated linearly as in `numpy.percentile`."""
         cumulative = np.cumsum(self.counts)
         rank = percent / 100 * (int(cumulative[-1]) - 1)
         below, above = (
@@ -71,7 +71,7 @@ class Statistics:
 
 
 def _slabs(grid: Grid, bands: int) -> Iterator[Box]:
-    """Yield slabs of planes; of a source with bands, whose plane may be a mosaic, pieces of one."""
+    """Yield slabs of planes; for a source with bands, whose plane may be a mosaic, pieces of it."""
     depth, height, width = 1, *grid.shape[1:]
     most = SCANNED_VOXELS if not bands else BAND_VALUES // bands
     if not bands or height * width <= most:
@@ -98,12 +98,12 @@ def scan(
     grid : Grid
         Grid of the source.
     dtype : dtype
-        Of the source: integer or floating point.
+        Data type of the source: integer or floating point.
     bands : int
-        How many the source has; 0 for one channel without a name.
+        Number of bands of the source; 0 for a single unnamed channel.
     seen : callable, optional
         Called with every box of the first pass and its voxels, in z, y, x order; without bands a
-        box is of whole planes.
+        box consists of whole planes.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def scan(
     if exact:
         return Statistics(np.arange(BINS, dtype=np.float64) + offset, counts, 0, digest.hexdigest())
     if high < low:
-        raise VoxelError("every voxel is NaN or infinite: check how the file was written")
+        raise VoxelError("all voxels are NaN or infinite: check how the file was written")
     width = (high - low) / (BINS - 1) or 1.0
     for box in _slabs(grid, bands):
         slab = read(box)
@@ -149,14 +149,14 @@ def scan(
 
 @dataclass(frozen=True)
 class ValueMap:
-    """A linear map of source values onto the network's input.
+    """A linear map from source values to the network's input.
 
     Parameters
     ----------
     low, high : float
         Source values that become 0 and 1.
     clip : bool
-        Cut results to [0, 1].
+        Clip results to [0, 1].
     fill : float or None
         Source value that replaces NaN and infinity.
     """
@@ -176,14 +176,14 @@ class ValueMap:
         return filled
 
     def check_half(self, statistics: Statistics) -> None:
-        """Raise `VoxelError` where normalized values would not fit into float16."""
+        """Raise `VoxelError` if normalized values would overflow float16."""
         extremes = [statistics.minimum, statistics.maximum]
         reached = np.abs(self(np.asarray(extremes))).max()
         if reached > np.finfo(np.float16).max:
             raise VoxelError(
-                f"source values of {extremes[0]:g} to {extremes[1]:g} reach {reached:g} when "
-                "normalized, more than float16 holds: override the model's normalization by a "
-                "window of values, or let it clip"
+                f"source values from {extremes[0]:g} to {extremes[1]:g} reach {reached:g} after "
+                f"normalization, above the float16 maximum of {np.finfo(np.float16).max:g}: "
+                "override the model's normalization with method: window, or set clip: true"
             )
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
@@ -202,22 +202,22 @@ def value_map(
     Parameters
     ----------
     statistics : Statistics
-        Of the whole source.
+        Statistics of the whole source.
     normalization : Normalization
-        The model's.
+        Normalization of the model.
     nonfinite : "error" or float
-        What to do with NaN and infinite voxels: refuse them, or replace them by this source value.
+        Handling of NaN and infinite voxels: an error, or the source value that replaces them.
 
     Raises
     ------
     VoxelError
-        If there are voxels that are not finite and no fill, or all values are alike.
+        If there are non-finite voxels and `nonfinite` is "error", or the percentiles are equal.
     """
     total = int(statistics.counts.sum()) + statistics.nonfinite
     if statistics.nonfinite and nonfinite == "error":
         raise VoxelError(
-            f"{statistics.nonfinite} of {total} voxels are NaN or infinite: repair the file, or "
-            "set input.nonfinite of the task to the source value that should replace them"
+            f"{statistics.nonfinite} of {total} voxels are NaN or infinite: correct the file, or "
+            "set input.nonfinite of the task to the source value that replaces them"
         )
     fill = None if nonfinite == "error" else float(nonfinite)
     if normalization.method != "percentile":
@@ -225,21 +225,21 @@ def value_map(
     low, high = statistics.percentile(normalization.low), statistics.percentile(normalization.high)
     if low >= high:
         raise VoxelError(
-            f"percentiles {normalization.low:g} and {normalization.high:g} of the voxels are "
-            f"both {low:g} (range {statistics.minimum:g} to {statistics.maximum:g}): the "
-            "volume has no contrast; check the file, or override the model's "
-            "normalization by a window of values"
+            f"the volume has no contrast: percentiles {normalization.low:g} and "
+            f"{normalization.high:g} of the voxels are both {low:g} (range "
+            f"{statistics.minimum:g} to {statistics.maximum:g}): check the file, or override the "
+            "model's normalization with method: window"
         )
     return ValueMap(low, high, normalization.clip, fill)
 
 
 def fixed_value_map(normalization: Normalization, *, fill: float | None = None) -> ValueMap:
-    """Return the map of a normalization that asks for no statistics: a window of values, or none.
+    """Return the value map of a normalization that needs no statistics.
 
     Parameters
     ----------
     normalization : Normalization
-        Not by percentiles.
+        Normalization with method "window" or "none".
     fill : float, optional
         Source value that replaces NaN and infinity.
     """

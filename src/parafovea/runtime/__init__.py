@@ -1,1 +1,1 @@
-"""What a process needs around its work: devices, optional packages, progress, job logs."""
+"""Process-level services: devices, optional packages, progress, job logs."""

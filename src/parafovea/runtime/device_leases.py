@@ -1,8 +1,8 @@
-"""One GPU a job where several jobs share a machine: a lock file stands for each device.
+"""Leases of GPUs: one device per job if several jobs share a machine, by lock files.
 
-Snakemake counts GPUs but does not say which one a job gets. A job takes the first device whose
-file nobody has locked. The system drops a lock when the process ends, however it ends, so nothing
-has to be cleaned up.
+Snakemake counts GPUs but does not assign them to jobs. A job takes the first device whose lock file
+is free. The operating system releases the lock when the process ends, in whatever way, so no
+cleanup is needed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from parafovea.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-#: Which devices CUDA shows a process: Slurm sets it, and a user may.
+#: Devices visible to CUDA; set by Slurm or by the user.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
-#: Seconds between two looks at devices that are all taken.
+#: Seconds between attempts while all devices are taken.
 INTERVAL = 1.0
 
 
@@ -34,9 +34,9 @@ def leased(devices: Sequence[str], *, folder: Path | None = None) -> Iterator[st
     Parameters
     ----------
     devices : sequence of str
-        Names of the devices, as `CUDA_VISIBLE_DEVICES` spells them; at least one.
+        Names of the devices as in `CUDA_VISIBLE_DEVICES`; at least one.
     folder : Path, optional
-        Where the lock files lie; by default one of the user's own on this machine.
+        Folder of the lock files; by default a temporary folder of this user.
 
     Yields
     ------
@@ -46,7 +46,7 @@ def leased(devices: Sequence[str], *, folder: Path | None = None) -> Iterator[st
     Raises
     ------
     ConfigError
-        If the folder for the lock files belongs to someone else.
+        If the folder of the lock files belongs to another user.
     """
     place = _own_folder() if folder is None else folder
     with contextlib.ExitStack() as stack:
@@ -54,14 +54,14 @@ def leased(devices: Sequence[str], *, folder: Path | None = None) -> Iterator[st
         while True:
             for device in devices:
                 if _taken(place / f"{device.replace('/', '_')}.lock", stack):
-                    logger.info("on GPU %s of %s", device, ", ".join(devices))
+                    logger.info("using GPU %s of %s", device, ", ".join(devices))
                     yield device
                     return
             if not waiting:
                 waiting = True
                 logger.info(
-                    "all %d GPUs are taken, waiting for one: snakemake --resources gpu=%d starts "
-                    "no more jobs than there are GPUs",
+                    "all %d GPUs are in use, waiting for one: run snakemake with --resources "
+                    "gpu=%d to start no more jobs than there are GPUs",
                     len(devices),
                     len(devices),
                 )
@@ -74,14 +74,14 @@ def visible_devices(count: int) -> list[str]:
     Parameters
     ----------
     count : int
-        How many there are.
+        Number of devices.
     """
     stated = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
     return stated[:count] if stated else [str(number) for number in range(count)]
 
 
 def _taken(file: Path, stack: contextlib.ExitStack) -> bool:
-    """Try to lock a file; the stack then holds it."""
+    """Try to lock a file until the stack closes; return whether it succeeded."""
     handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,9 +93,9 @@ def _taken(file: Path, stack: contextlib.ExitStack) -> bool:
 
 
 def _own_folder() -> Path:
-    """Return the folder of this user's locks; those of a Slurm allocation are apart.
+    """Return the folder of this user's locks, one for each Slurm allocation.
 
-    Two allocations on one node may both count their devices from 0.
+    Two allocations on one node may both number their devices from 0.
     """
     name = f"parafovea-gpus-{os.getuid()}"
     allocation = os.environ.get("SLURM_JOB_ID")
@@ -103,7 +103,7 @@ def _own_folder() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise ConfigError(
-            f"{folder} belongs to someone else, so that no GPU can be locked in it: remove it, or "
-            "set TMPDIR to a folder of your own"
+            f"{folder} belongs to another user, so no GPU can be locked in it: remove it, or set "
+            "TMPDIR to a folder of your own"
         )
     return folder

@@ -1,4 +1,4 @@
-"""Which processor computes, and in which precision."""
+"""Choice of the compute device and precision."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DEVICE_VARIABLE = "PARAFOVEA_DEVICE"
 
 
 def choose_device() -> torch.device:
-    """Return the first CUDA device, or the CPU where there is none.
+    """Return the first CUDA device, or the CPU if there is none.
 
     Raises
     ------
     ConfigError
-        If the environment variable `PARAFOVEA_DEVICE` names a device that is not there.
+        If the environment variable `PARAFOVEA_DEVICE` names a device that is not available.
     """
     wanted = os.environ.get(DEVICE_VARIABLE)
     if wanted is None:
@@ -39,7 +39,7 @@ def choose_device() -> torch.device:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device multiplies bfloat16 natively, so that it gains by it."""
+    """Return whether a device computes bfloat16 natively, and therefore faster."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     abilities = torch.cpu.get_capabilities()
@@ -49,14 +49,14 @@ def computes_bfloat16(device: torch.device) -> bool:
 def choose_dtype(
     precision: Literal["auto", "float32", "bfloat16"], device: torch.device
 ) -> torch.dtype:
-    """Return the dtype that a network's convolutions run in.
+    """Return the dtype of a network's convolutions.
 
     Parameters
     ----------
     precision : {"auto", "float32", "bfloat16"}
-        auto takes bfloat16 where the device computes it natively, else float32.
+        "auto" is bfloat16 if the device computes it natively, otherwise float32.
     device : torch.device
-        Where the network runs.
+        Device of the network.
     """
     if precision == "auto":
         return torch.bfloat16 if computes_bfloat16(device) else torch.float32
@@ -64,17 +64,17 @@ def choose_dtype(
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory of a device, in bytes, that nobody uses: for the CPU the machine's."""
+    """Return the free memory of a device in bytes; for the CPU, that of the machine."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
 
 
 def keep_buffers() -> None:
-    """Let glibc keep large freed buffers instead of giving them back to the system.
+    """Make glibc keep large freed buffers instead of returning them to the system.
 
-    A network frees and takes the same tens of megabytes for every window; without this, each time
-    costs thousands of page faults. Does nothing with another C library.
+    A network frees and allocates the same tens of megabytes for every window; without this, each
+    allocation costs thousands of page faults. Does nothing with another C library.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -86,7 +86,7 @@ def keep_buffers() -> None:
 
 
 def cpu_name() -> str:
-    """Return the processor's name as the system knows it."""
+    """Return the processor's model name."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""What every script of the workflow does around its one call: the log, and readable errors."""
+"""The context that every workflow script runs its stage in: log file, GPU and readable errors."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ OF_RULE = ("code", "content")
 
 
 class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
-    """Context of a script's body: sets up its log, its threads and its GPU, and reports its errors.
+    """Context manager for a script's body: sets up log, threads and GPU, and reports errors.
 
     Its value is the call of the stage's function: inputs and outputs as paths, by the names that
     the rule gives them, and the rule's `arguments`. What the job only waits for, the fingerprint
     of its code and the hash of a folder's content are not among them.
 
-    A job that asks for a GPU takes one of those that it sees, which no other job then takes.
+    A job that requests a GPU leases one of the visible devices for itself.
 
-    A user's mistake is told as its message, anything else with its traceback, both in the log and
-    on stderr; the script then ends with status 1.
+    A `ParafoveaError` is reported by its message, any other exception with its traceback, both in
+    the log and on stderr; the script then exits with status 1.
 
     Parameters
     ----------
     job : snakemake.iocontainers.Snakemake
-        The `snakemake` object of the script: its first log file takes all log records, and its
-        wildcards say in messages which result was being made.
+        The `snakemake` object of the script: log records go to its first log file, and messages
+        name its wildcards.
     """
 
     def __init__(self, job: Any) -> None:
@@ -54,7 +54,7 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         self._began = time.monotonic()
 
     def __enter__(self) -> dict[str, Any]:
-        # the next run sees that this job is at work, also when the run that began it was killed
+        # lets the next run see that this job is running, even if the run that started it was killed
         self._run = Run(job=True)
         self._handlers = [logging.StreamHandler(sys.stderr)]
         with contextlib.suppress(OSError):
@@ -66,9 +66,9 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
             root.addHandler(handler)
         root.setLevel(logging.INFO)
         logging.captureWarnings(True)
-        # what it logs as an error is raised as well, and told once, as ours
+        # it logs errors that it also raises; they are logged once, below
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-        # torch takes all cores of the machine unless told; only stages that compute load it
+        # torch uses all cores of the machine by default; only stages that compute import it
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(self._job.threads)
@@ -104,13 +104,13 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
             logger.error("%s failed", self._job.rule, exc_info=error)
         elif error is None:
             seconds = time.monotonic() - self._began
-            logger.info("done in %.1f s, with at most %d MB of memory", seconds, _peak_memory())
+            logger.info("done in %.1f s, peak memory %d MB", seconds, _peak_memory())
         self._release()
         if isinstance(error, Exception):
             raise SystemExit(1) from None
 
     def _take_device(self, cuda: Any) -> None:
-        """Show CUDA one device alone, before it starts; where it has one, there is no choice."""
+        """Make a single device visible to CUDA before it initializes; with one GPU, do nothing."""
         from parafovea.runtime.devices import DEVICE_VARIABLE
 
         if not self._job.resources.get("gpu", 0) or DEVICE_VARIABLE in os.environ:
@@ -128,7 +128,7 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         root.setLevel(self._level)
         for handler in self._handlers:
             root.removeHandler(handler)
-            # what a full disk kept from the log is lost, and told on stderr
+            # records that a full disk kept out of the log are on stderr
             with contextlib.suppress(OSError):
                 handler.close()
         self._run.close()
@@ -142,18 +142,18 @@ def _set_visible(devices: str | None) -> None:
 
 
 class _LogFile(logging.FileHandler):
-    """The log of a job; a disk that is full or read-only ends it silently."""
+    """The log file of a job; stops silently on a full or read-only disk."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(path, mode="w", encoding="utf-8")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Pass over a record that could not be written; stderr has it, too."""
+        """Skip a record that could not be written; stderr has it as well."""
 
 
 def _peak_memory() -> int:
-    """Return the most memory that this process has held, in MB."""
+    """Return the peak memory of this process in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # in bytes on macOS, in KiB elsewhere
     return round(peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024))

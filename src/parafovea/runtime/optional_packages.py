@@ -1,4 +1,4 @@
-"""Optional packages: imported where they are used, quietly, with telemetry off."""
+"""Lazy import of optional packages, with warnings and telemetry switched off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parafovea.errors import MissingExtraError
 
 
 def is_installed(package: str) -> bool:
-    """Tell whether a package could be imported; does not import it."""
+    """Return whether a package can be imported, without importing it."""
     return importlib.util.find_spec(package) is not None
 
 
@@ -25,14 +25,14 @@ def import_extra(package: str, *, extra: str) -> Any:
     Parameters
     ----------
     package : str
-        Its name for `import`.
+        Import name of the package.
     extra : str
         The extra of parafovea that installs it.
 
     Returns
     -------
     module
-        The package; untyped, since type checkers may not have it.
+        The package; untyped, since it may be missing when types are checked.
 
     Raises
     ------
@@ -48,10 +48,10 @@ def import_extra(package: str, *, extra: str) -> Any:
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which else sends an event at every import.
+    """Import OpenVINO without its telemetry, which otherwise sends an event at every import.
 
-    OpenVINO sends through the package `openvino_telemetry` and keeps silent where that cannot be
-    imported; so it is hidden from this process. Neither files nor the user's own choice change.
+    OpenVINO sends through the package `openvino_telemetry`, and sends nothing if that cannot be
+    imported; so this process hides it. Files and the user's opt-in setting do not change.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def import_openvino() -> Any:
 
 
 def import_onnxruntime() -> Any:
-    """Import ONNX Runtime and switch its telemetry off, which exists on Windows only.
+    """Import ONNX Runtime and switch off its telemetry, which exists on Windows only.
 
     Raises
     ------
@@ -78,9 +78,9 @@ def import_onnxruntime() -> Any:
 
 @contextlib.contextmanager
 def older_torch_allowed() -> Iterator[None]:
-    """Silence torch where it, or a package that reads its graphs, uses what torch calls outdated.
+    """Silence deprecation warnings of torch that are caused by torch or by exporters.
 
-    That is TorchScript, which torch's own compiler still imports, and a way to look into trees.
+    They concern TorchScript, which torch's own compiler still imports, and a pytree function.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)

@@ -1,4 +1,4 @@
-"""Progress of long work: how far it is, as lines in a log and for whoever wants to know."""
+"""Progress of long-running work, as log lines and callbacks."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two lines.
+#: Seconds between log lines.
 INTERVAL = 10.0
 
-#: Who else wants to know how far the work at hand is, as a share.
+#: Callback for the progress of the current work, from 0 to 1.
 _observer: ContextVar[Callable[[float], None] | None] = ContextVar("observer", default=None)
 
 
-#: Told of how far something is: the stage at hand, and the share of all work that is done.
+#: Callback for the current stage and the progress of all work, from 0 to 1.
 Observer = Callable[[str, float], None]
 
 
 @contextlib.contextmanager
 def observed(observer: Callable[[float], None]) -> Iterator[None]:
-    """Tell a function of each step of the work that this block does: the share that is done."""
+    """Call a function with the progress, from 0 to 1, at each step of the work in this block."""
     token = _observer.set(observer)
     try:
         yield
@@ -35,14 +35,14 @@ def observed(observer: Callable[[float], None]) -> Iterator[None]:
 
 
 def tracked(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Yield the items, and log now and then how many are done and what time is left.
+    """Yield the items, and log regularly how many are done and the time left.
 
     Parameters
     ----------
     items : iterable
-        The work.
+        Items of work.
     total : int
-        How many there are.
+        Number of items.
     what : str
         Plural noun for the log ("windows").
     """
@@ -60,32 +60,32 @@ def tracked(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 
 
 class Steps:
-    """Turns stages, and how far each is, into the share of all work that is done.
+    """Progress over several stages, weighted by their expected duration.
 
     Parameters
     ----------
     seconds : mapping of str to float
-        What each stage is expected to take.
+        Expected duration of each stage.
     observer : callable, optional
-        Told of progress.
+        Progress callback.
     """
 
     def __init__(self, seconds: Mapping[str, float], observer: Observer | None) -> None:
-        # a second for what each stage takes to begin
+        # one second for the start of each stage
         self._seconds = {stage: 1 + expected for stage, expected in seconds.items()}
         self._observer = observer
         self._stage = ""
         self._before = 0.0
 
     def begin(self, stage: str) -> None:
-        """Note that a stage begins, and so that the one before is done."""
+        """Record that a stage begins, and that the previous one is finished."""
         if stage != self._stage:
             self._before += self._seconds.get(self._stage, 0.0)
             self._stage = stage
         self.within(0.0)
 
     def within(self, share: float) -> None:
-        """Note how far the stage at hand is."""
+        """Record the progress of the current stage."""
         done = self._before + share * self._seconds.get(self._stage, 0.0)
         if self._observer is not None:
             self._observer(self._stage, min(1.0, done / sum(self._seconds.values())))

@@ -1,1 +1,1 @@
-"""What a config or a model.json may say, as pydantic models; no torch and no zarr here."""
+"""Pydantic models of the config and of model.json; imports neither torch nor zarr."""

@@ -1,4 +1,4 @@
-"""The arguments of each backbone, checked; no torch here, the workflow may read these."""
+"""Validated arguments of each backbone; without torch, so that the workflow can import them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Stride = Annotated[int, Field(ge=1)]
 StrideArgument = Stride | tuple[Stride, Stride, Stride]
 Kind = Literal["gaussian", "laplacian", "gradient", "structure"]
 
-#: Order of the filterbank's channels within a scale, whatever order they were asked in.
+#: Order of the filterbank's channels within a scale, independent of the order in the config.
 KINDS: tuple[Kind, ...] = ("gaussian", "laplacian", "gradient", "structure")
 
 
 class Arguments(BaseModel):
-    """Arguments that refuse names they do not know and cannot be changed."""
+    """Immutable arguments; unknown names are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,7 +28,9 @@ class Arguments(BaseModel):
 class RawArguments(Arguments):
     """Arguments of `raw`: the voxels themselves."""
 
-    stride: StrideArgument = Field(1, description="Voxels averaged into a token, or z, y, x.")
+    stride: StrideArgument = Field(
+        1, description="Voxels averaged into a token: one number, or z, y, x."
+    )
 
     def channels(self, dimensions: int) -> tuple[str, ...]:
         """Return the channel names."""
@@ -45,16 +47,18 @@ class FilterbankArguments(Arguments):
     scales: tuple[Annotated[float, Field(gt=0, le=32)], ...] = Field(
         (1.0, 2.0, 4.0), min_length=1, description="Sigmas in voxels of the finest axis."
     )
-    kinds: tuple[Kind, ...] = Field(KINDS, min_length=1, description="Which filters to compute.")
-    stride: StrideArgument = Field(2, description="Voxels averaged into a token, or z, y, x.")
+    kinds: tuple[Kind, ...] = Field(KINDS, min_length=1, description="Filters to compute.")
+    stride: StrideArgument = Field(
+        2, description="Voxels averaged into a token: one number, or z, y, x."
+    )
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
         names = [f"{scale:g}" for scale in self.scales]
         if len(set(names)) != len(names):
-            raise ValueError(f"scales {', '.join(names)} must differ")
+            raise ValueError(f"scales {', '.join(names)} must be unique")
         if len(set(self.kinds)) != len(self.kinds):
-            raise ValueError(f"kinds {', '.join(self.kinds)} must differ")
+            raise ValueError(f"kinds {', '.join(self.kinds)} must be unique")
         return self
 
     def channels(self, dimensions: int) -> tuple[str, ...]:
@@ -78,75 +82,76 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Compatibility(Arguments):
-    """How DINOv3UNet3D checkpoints saw planes; written by `import-model`, never by hand."""
+    """Plane sampling of DINOv3UNet3D checkpoints; written by `import-model`, never by hand."""
 
-    slice_size: Count = Field(description="Pixels of a plane's side, as the transformer sees it.")
+    slice_size: Count = Field(description="Side of a plane as the transformer's input, in pixels.")
     window: tuple[Count, Count, Count] = Field(
-        description="Voxels along z, y, x that are cut into whole planes together."
+        description="Voxels along z, y, x of a window, which is cut into whole planes."
     )
     oversampling: Count = Field(1, description="Voxels of the source per voxel of the result.")
 
 
 class Dinov3Arguments(Arguments):
-    """Arguments of `dinov3`: tokens of a vision transformer that sees planes."""
+    """Arguments of `dinov3`: tokens of a vision transformer applied to planes."""
 
     weights: str = Field(min_length=1, description="Local folder, or name on the hub.")
     planes: Literal["xy", "xy+xz+yz"] = Field(
-        "xy", description="Planes that the transformer sees; several are averaged."
+        "xy", description="Orientation of the planes; tokens of several are averaged."
     )
     stride: int = Field(
         16,
         ge=1,
-        description="Voxels per token in a plane; below the patch size, planes are enlarged.",
+        description="Voxels per token in a plane; below the patch size, planes are upsampled.",
     )
     plane_step: int = Field(
-        1, ge=1, description="Only for xy: slices per token along z; the middle one is seen."
+        1, ge=1, description="Only for xy: slices per token along z; the middle one is used."
     )
     tile: int | None = Field(
         None,
         ge=1,
-        description="Pixels of a plane for one pass, overlap excluded; default 512 enlarged ones.",
+        description="Side of a tile of a plane in pixels, without overlap; default 512 upsampled.",
     )
     overlap: int | None = Field(
-        None, ge=0, description="Pixels of surroundings on every side; default four tokens."
+        None, ge=0, description="Margin on every side of a tile in pixels; default four tokens."
     )
     batch_size: int = Field(8, ge=1, description="Planes per pass; does not change the result.")
     colours: tuple[str, str, str] = Field(
         ("B04", "B03", "B02"),
-        description="Of an input with bands: those that the transformer sees as red, green, blue.",
+        description="For an input with bands: the bands used as red, green and blue.",
     )
     gain: float = Field(
-        3.0, gt=0, description="Of an input with bands: factor from reflectances to colours."
+        3.0, gt=0, description="For an input with bands: factor from reflectance to colour."
     )
     compatibility: Compatibility | None = Field(
-        None, description="Planes as DINOv3UNet3D checkpoints saw them; imported models only."
+        None, description="Plane sampling of DINOv3UNet3D checkpoints; imported models only."
     )
 
     def colour_indices(self, bands: Sequence[str]) -> tuple[int, ...]:
-        """Return which bands are red, green and blue; nothing for an input without bands.
+        """Return the indices of the red, green and blue bands; empty for an input without bands.
 
         Raises
         ------
         ModelError
-            If one of them is not among the bands.
+            If the input lacks one of these bands.
         """
         if not bands:
             return ()
         missing = [name for name in self.colours if name not in bands]
         if missing:
             raise ModelError(
-                f"backbone dinov3 sees {', '.join(self.colours)} as red, green and blue, but the "
-                f"input has {', '.join(bands)}: name three of them as the argument `colours`"
+                f"backbone dinov3 uses {', '.join(self.colours)} as red, green and blue, but the "
+                f"input has the bands {', '.join(bands)}: name three of them in the argument "
+                "`colours`"
             )
         return tuple(list(bands).index(name) for name in self.colours)
 
     @property
     def margin_pixels(self) -> int:
-        """Pixels of surroundings on every side of a tile, before it is enlarged."""
+        """Margin on every side of a tile in pixels, before upsampling."""
         return 4 * self.stride if self.overlap is None else self.overlap
 
     def tile_pixels(self, patch: int) -> int:
-        """Return the pixels of a tile's side, for patches of `patch` pixels."""
+        """Return the side of a tile in pixels, for patches of `patch` pixels."""
         return self.stride * max(1, 512 // patch) if self.tile is None else self.tile
 
     @model_validator(mode="after")
@@ -159,8 +164,8 @@ class Dinov3Arguments(Arguments):
             self._check_compatible(self.compatibility)
         if self.planes != "xy" and self.plane_step != 1:
             raise ValueError(
-                f"plane_step {self.plane_step} is for planes xy only: leave it out, "
-                f"since {self.planes} has stride {self.stride} along every axis"
+                f"plane_step {self.plane_step} applies to planes xy only, since {self.planes} has "
+                f"stride {self.stride} along every axis: remove it"
             )
         return self
 
@@ -168,8 +173,8 @@ class Dinov3Arguments(Arguments):
         given = [n for n in ("tile", "overlap", "plane_step") if n in self.model_fields_set]
         if given:
             raise ValueError(
-                f"{' and '.join(given)} have no meaning in compatibility mode, whose tiles are "
-                "windows: leave them out"
+                f"{' and '.join(given)} cannot be set in compatibility mode, where a tile is a "
+                "window: remove them"
             )
         if any(n % self.stride for n in compatibility.window):
             raise ValueError(
@@ -187,31 +192,31 @@ _ARGUMENTS: dict[str, type[RawArguments] | type[FilterbankArguments] | type[Dino
 
 
 def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments:
-    """Return the checked arguments of a backbone.
+    """Return the validated arguments of a backbone.
 
     Parameters
     ----------
     spec : BackboneSpec
         Name, revision and arguments by name.
     dimensions : int
-        3, or 2 where every z slice stands by itself.
+        3, or 2 if every z slice is independent.
 
     Returns
     -------
     RawArguments, FilterbankArguments or Dinov3Arguments
-        The arguments, defaults filled in.
+        The arguments with defaults filled in.
 
     Raises
     ------
     ModelError
-        If an argument is unknown or impossible, or does not fit `dimensions`.
+        If an argument is unknown or invalid, or does not fit `dimensions`.
     """
     if dimensions not in (2, 3):
         raise ModelError(f"backbone {spec.name}: dimensions {dimensions} must be 2 or 3")
     if spec.revision is not None and spec.name != "dinov3":
         raise ModelError(
-            f"backbone {spec.name}: revision {spec.revision!r} has no meaning, "
-            "since only dinov3 has weights: leave it out"
+            f"backbone {spec.name}: revision {spec.revision!r} cannot be set, since only dinov3 "
+            "has weights: remove it"
         )
     kind = _ARGUMENTS[spec.name]
     unknown = sorted(set(spec.arguments) - set(kind.model_fields))
@@ -229,14 +234,14 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
 
 
 def _strides(stride: int | Shape, dimensions: int) -> Shape:
-    """Return a stride along z, y, x; one number leaves z alone where slices are independent."""
+    """Return a stride along z, y, x; a single number is 1 along z if slices are independent."""
     if isinstance(stride, int):
         return (1 if dimensions == 2 else stride, stride, stride)
     return stride
 
 
 def _check_dimensions(arguments: BackboneArguments, dimensions: int) -> None:
-    """Raise `ModelError` where arguments mix slices that must stay independent."""
+    """Raise `ModelError` if arguments mix slices that must stay independent."""
     if dimensions == 3:
         return
     if not isinstance(arguments, Dinov3Arguments):
@@ -259,10 +264,10 @@ def _check_dimensions(arguments: BackboneArguments, dimensions: int) -> None:
 
 
 def _reasons(error: ValidationError) -> str:
-    """Return pydantic's complaints in one line: argument, value, what is allowed."""
+    """Return pydantic's errors in one line: argument, value, what is allowed."""
     parts: list[str] = []
     for item in error.errors():
-        # The names of union members ("int", "tuple[…]") say nothing to the writer of a config.
+        # The names of union members ("int", "tuple[…]") mean nothing to the author of a config.
         where = str(item["loc"][0]) if item["loc"] else ""
         value = "" if item["type"] == "missing" or not where else f" {item['input']!r}"
         reason = item["msg"].removeprefix("Value error, ")

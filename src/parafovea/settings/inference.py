@@ -1,4 +1,4 @@
-"""The choices of inference, as they stand in a task of the config."""
+"""Inference settings of a task."""
 
 from __future__ import annotations
 
@@ -24,75 +24,75 @@ WIDE = ("gaussian", "gaussian_radial")
 
 
 class InferenceSettings(Strict):
-    """How windows are placed, run and blended."""
+    """Placement, execution and blending of windows."""
 
     mode: Mode = Field(
         "sliding_window",
         description="whole_volume: one window that covers the sample, mirrored at its border up "
-        "to a multiple of 16; for samples that fit the memory, others are refused.",
+        "to a multiple of 16; an error if the sample does not fit in memory.",
     )
     window: ShapeTuple | None = Field(
         None, description="Voxels of a window along z, y, x; the model's own when null."
     )
     overlap: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         0.5,
-        description="Share of a window that its neighbour covers too; null where `stride` says it.",
+        description="Share of a window that overlaps with the next; null if `stride` is given.",
     )
     stride: ShapeTuple | None = Field(
         None,
         description="Voxels from one window to the next along z, y, x, instead of `overlap`.",
     )
     blending: BlendingMode = Field(
-        "gaussian", description="Importance map that weights a window's voxels in the sum."
+        "gaussian", description="Importance map that weights the voxels of a window."
     )
     sigma: PositiveFloat | None = Field(
         None, description="Width of the Gaussian maps; 0.125 (gaussian), 0.2 (radial) when null."
     )
-    batch_size: PositiveInt = Field(1, description="Windows in one call of the network.")
+    batch_size: PositiveInt = Field(1, description="Windows per forward pass.")
     tta: tuple[str, ...] = Field(
         (),
-        description="Views to average with the sample as it is, any of `flip_x`, `flip_y`, "
-        "`flip_z`, `rotate_90_xy`, `rotate_90_xz`, `rotate_90_yz`. They are not combined: "
-        "`flip_x+flip_y` names a view that is both. Each costs features and inference again.",
+        description="Test-time augmentation: views to average with the original, any of `flip_x`, "
+        "`flip_y`, `flip_z`, `rotate_90_xy`, `rotate_90_xz`, `rotate_90_yz`. They are not "
+        "combined; `flip_x+flip_y` is one view with both. Each repeats features and inference.",
     )
     do_eval: bool = Field(
         True,
-        description="Batch normalization by the model's statistics; false: by those of the batch "
-        "at hand, so that results depend on `batch_size` and, above a batch of 1, on `shards`.",
+        description="Use the model's batch normalization statistics; false: those of the current "
+        "batch, so that results depend on `batch_size` and, above a batch of 1, on `shards`.",
     )
     skip_empty: bool = Field(
         True,
-        description="Detection only: leave out windows in which the scan shows no body; they count "
-        "as predicted 0. A segmentation computes every window.",
+        description="Detection only: skip windows without body; their prediction is 0. "
+        "A segmentation computes every window.",
     )
     precision: Precision = Field(
         "auto",
-        description="auto: bfloat16 where the processor computes it natively, else float32.",
+        description="auto: bfloat16 if the processor computes it natively, otherwise float32.",
     )
     output_scale: ScaleFactor | tuple[ScaleFactor, ScaleFactor, ScaleFactor] = Field(
         1.0,
         description="Voxels of the prediction per voxel of the model's grid, one number or z, y, "
-        "x: 2 is finer, 0.5 coarser. What follows counts in the prediction's voxels.",
+        "x: 2 is finer, 0.5 coarser. Later stages use the voxels of the prediction.",
     )
     engine: EngineChoice = Field(
         "auto",
-        description="What runs the network. auto: openvino on a CPU without bfloat16 where it is "
-        "installed (`parafovea[openvino]`), else torch, which was the faster one in bfloat16.",
+        description="Inference engine. auto: openvino on a CPU without bfloat16 if it is "
+        "installed (`parafovea[openvino]`), otherwise torch, which was faster in bfloat16.",
     )
     compile: bool = Field(
         False,
-        description="Compile the network by torch.compile first, which takes up to minutes a job "
+        description="Compile the network with torch.compile, which takes up to minutes per job "
         "and needs a C++ compiler.",
     )
     shards: PositiveInt | Literal["auto"] = Field(
         "auto",
-        description="Jobs that a sample's windows are divided into; results do not depend on it. "
-        "auto: as many as `windows_per_shard` asks for, at most 10,000. The sheet's column wins.",
+        description="Number of jobs that share the windows of a sample; results do not depend on "
+        "it. auto: by `windows_per_shard`, at most 10,000. The sheet's column takes precedence.",
     )
     windows_per_shard: PositiveInt = Field(
         2000,
-        description="For `shards: auto`: windows of a job at most, those of each view counted. "
-        "One of 64 x 64 x 64 took two processor cores 0.1 to 0.14 s with the shipped cell model.",
+        description="For `shards: auto`: maximum number of windows per job, over all views. A "
+        "window of 64 x 64 x 64 took 0.1 to 0.14 s on two cores with the included cell model.",
     )
 
     @property
@@ -103,7 +103,7 @@ class InferenceSettings(Strict):
 
     @property
     def views(self) -> int:
-        """How many views of the sample are averaged: itself, and each augmentation."""
+        """Number of views that are averaged: the original, and each augmentation."""
         return 1 + len(self.tta)
 
     @field_validator("tta")
@@ -115,7 +115,7 @@ class InferenceSettings(Strict):
     @model_validator(mode="before")
     @classmethod
     def _without_overlap(cls, values: Any) -> Any:
-        """Take the default overlap away where it has no meaning: only a stated one conflicts."""
+        """Drop the default overlap if it does not apply: only an explicit one is a conflict."""
         if not isinstance(values, dict) or "overlap" in values:
             return values
         if values.get("stride") is not None or values.get("mode") == "whole_volume":
@@ -128,7 +128,7 @@ class InferenceSettings(Strict):
             given = [n for n in ("window", "overlap", "stride") if getattr(self, n) is not None]
             if given:
                 raise ValueError(
-                    f"mode whole_volume has one window, but {' and '.join(given)} is given: set "
+                    f"mode whole_volume uses one window, but {' and '.join(given)} is given: set "
                     "it to null, or use mode: sliding_window"
                 )
         elif self.stride is not None and self.overlap is not None:
@@ -142,7 +142,7 @@ class InferenceSettings(Strict):
             check_stride(self.window, self.stride)
         if self.sigma is not None and self.blending not in WIDE:
             raise ValueError(
-                f"sigma ({self.sigma:g}) has no meaning for blending {self.blending}: set it to "
+                f"sigma ({self.sigma:g}) does not apply to blending {self.blending}: set it to "
                 f"null, or use {' or '.join(WIDE)}"
             )
         return self
@@ -151,21 +151,21 @@ class InferenceSettings(Strict):
     def _runnable(self) -> Self:
         if self.compile and self.engine == "openvino":
             raise ValueError(
-                "compile: true is for torch, since openvino always compiles: set engine: torch, "
-                "or compile: false"
+                "compile: true applies to engine torch only, since openvino always compiles: set "
+                "engine: torch, or compile: false"
             )
         if not self.do_eval and (self.compile or self.engine == "openvino"):
             raise ValueError(
-                "do_eval: false needs the network as torch runs it: set engine: torch and "
+                "do_eval: false requires engine torch without compilation: set engine: torch and "
                 "compile: false"
             )
         return self
 
 
 def check_stride(window: Sequence[int], stride: Sequence[int]) -> None:
-    """Raise `ValueError` where windows a stride apart would leave voxels between them."""
+    """Raise `ValueError` if a stride would leave voxels between windows uncovered."""
     if any(s > w for w, s in zip(window, stride, strict=True)):
         raise ValueError(
-            f"stride {tuple(stride)} is larger than the window {tuple(window)}, so that voxels "
-            "between windows are missed: use a stride of at most the window"
+            f"stride {tuple(stride)} is larger than the window {tuple(window)}, which leaves "
+            "voxels uncovered: use a stride of at most the window"
         )

@@ -1,4 +1,4 @@
-"""The choices of post-processing, as they stand in a task of the config."""
+"""Post-processing settings of a task."""
 
 from __future__ import annotations
 
@@ -16,31 +16,29 @@ PeakMethod = Literal["local_maxima", "nms"]
 
 
 class ClassSettings(Strict):
-    """How the voxels of one class are cleaned and divided into objects."""
+    """Cleaning of one class and its division into objects."""
 
     threshold: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="Least probability of the class, for the method `threshold`."
+        0.5, description="Minimum probability of the class, for the method `threshold`."
     )
     min_voxels: Annotated[int, Field(ge=0)] = Field(
-        0, description="Objects of fewer voxels are removed."
+        0, description="Remove objects with fewer voxels."
     )
     fill_holes: bool = Field(
         False,
-        description="Fill background that only this class encloses; what reaches the volume's "
-        "border is no hole.",
+        description="Fill background enclosed by this class alone; background that touches the "
+        "volume's border is not a hole.",
     )
     split_distance: PositiveFloat | None = Field(
         None,
         description="Split touching objects whose centres are at least this far apart, in the "
-        "model's unit of length; null splits nothing.",
+        "model's unit of length; null: no splitting.",
     )
-    instances: bool = Field(
-        True, description="Number the objects of this class; false leaves it one region."
-    )
+    instances: bool = Field(True, description="Label the objects of this class individually.")
 
 
 class PostprocessSettings(Strict):
-    """How probabilities become classes and objects."""
+    """Conversion of probabilities to classes and objects."""
 
     method: Method = Field(
         "argmax",
@@ -51,49 +49,47 @@ class PostprocessSettings(Strict):
         26, description="Neighbours of a voxel: over faces (6), edges (18) or corners (26)."
     )
     classes: dict[str, ClassSettings] = Field(
-        default_factory=dict, description="Settings by class name; others have the defaults."
+        default_factory=dict, description="Settings by class name; other classes use the defaults."
     )
 
 
 class PeakSettings(Strict):
-    """How peaks are found in a heatmap."""
+    """Peak detection in a heatmap."""
 
     threshold: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="Least value of the heatmap, for peaks and for their regions."
+        0.5, description="Minimum value of the heatmap, for peaks and their regions."
     )
     min_distance: Annotated[float, Field(ge=0)] = Field(
-        10.0, description="Least distance between two peaks, in mm; the higher one stays."
+        10.0, description="Minimum distance between two peaks, in mm; the higher one is kept."
     )
     method: PeakMethod = Field(
         "local_maxima",
         description="local_maxima: voxels without a higher neighbour; nms: the highest voxel, then "
-        "the highest at least `min_distance` away from it, and so on.",
+        "the highest one at least `min_distance` away, and so on.",
     )
     max_saddle: Annotated[float, Field(gt=0, le=1)] = Field(
         0.8,
-        description="Two local maxima of one region stay apart where the heatmap between them "
-        "falls below this share of the lower one; else they are one. 1 joins none.",
+        description="Merge two local maxima of a region unless the heatmap between them falls "
+        "below this share of the lower one. 1: merge none.",
     )
 
 
 class NmsSettings(Strict):
-    """Non-maximum suppression: when two candidates are one."""
+    """Non-maximum suppression of overlapping candidates."""
 
     enabled: bool = Field(True, description="Remove candidates that overlap a more confident one.")
     iou_threshold: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.3, description="Largest intersection over union of two candidates' spheres."
+        0.3, description="Maximum intersection over union of the spheres of two candidates."
     )
 
 
 class SizeFilterSettings(Strict):
-    """Which sizes of candidates stay."""
+    """Filter of candidates by size."""
 
     min_diameter: Annotated[float, Field(ge=0)] = Field(
-        3.0, description="Smallest diameter in mm; a candidate of just this size stays."
+        3.0, description="Minimum diameter in mm, inclusive."
     )
-    max_diameter: PositiveFloat = Field(
-        30.0, description="Largest diameter in mm; a candidate of just this size stays."
-    )
+    max_diameter: PositiveFloat = Field(30.0, description="Maximum diameter in mm, inclusive.")
 
     @model_validator(mode="after")
     def _ordered(self) -> SizeFilterSettings:
@@ -106,55 +102,55 @@ class SizeFilterSettings(Strict):
 
 
 class ConfidenceFilterSettings(Strict):
-    """How sure a candidate must be."""
+    """Filter of candidates by confidence."""
 
     min_confidence: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.3, description="Least confidence, the heatmap's value at the peak."
+        0.3, description="Minimum confidence, the heatmap's value at the peak."
     )
 
 
 class BodyFilterSettings(Strict):
-    """Where candidates may lie."""
+    """Filter of candidates by location."""
 
     enabled: bool = Field(
         True,
-        description="Remove candidates whose centre lies outside of the body, as the scan itself "
-        "shows it: table, wires, sheets. The summary of the detections counts them.",
+        description="Remove candidates whose centre lies outside of the patient's body (table, "
+        "wires, sheets). The summary of the detections states their number.",
     )
 
 
 class DetectionSettings(Strict):
-    """How a heatmap becomes detections."""
+    """Conversion of a heatmap to detections."""
 
     peak_detection: PeakSettings = Field(
-        default_factory=PeakSettings, description="Peaks of the heatmap."
+        default_factory=PeakSettings, description="Peak detection in the heatmap."
     )
     nms: NmsSettings = Field(
         default_factory=NmsSettings, description="Non-maximum suppression of overlapping spheres."
     )
     size_filter: SizeFilterSettings = Field(
-        default_factory=SizeFilterSettings, description="Limits of the diameter."
+        default_factory=SizeFilterSettings, description="Filter by diameter."
     )
     confidence_filter: ConfidenceFilterSettings = Field(
-        default_factory=ConfidenceFilterSettings, description="Limit of the confidence."
+        default_factory=ConfidenceFilterSettings, description="Filter by confidence."
     )
     body_filter: BodyFilterSettings = Field(
-        default_factory=BodyFilterSettings, description="Limit of the place."
+        default_factory=BodyFilterSettings, description="Filter by location."
     )
 
 
 class TriageSettings(Strict):
-    """What the confidence of a detection says of its risk; nothing without a calibration."""
+    """Risk triage of detections from calibrated confidences; requires a calibration."""
 
     calibration: Annotated[str, Field(min_length=1)] | None = Field(
         None,
-        description="JSON file of `parafovea calibrate`. Without it detections have no malignancy "
-        "score and no risk category.",
+        description="JSON file written by `parafovea calibrate`. Without it, detections have no "
+        "malignancy score and no risk category.",
     )
     limits: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
         default={"low": 0.0, "intermediate": 0.3, "high": 0.7},
         min_length=1,
-        description="Risk categories, each with the least malignancy score that belongs to it.",
+        description="Risk categories, each with its minimum malignancy score.",
     )
 
     @model_validator(mode="after")
@@ -162,7 +158,7 @@ class TriageSettings(Strict):
         least = list(self.limits.values())
         if least[0] != 0 or least != sorted(set(least)):
             raise ValueError(
-                f"limits {self.limits} must begin at 0 and rise, so that each score has one "
+                f"limits {self.limits} must start at 0 and increase, so that each score has one "
                 "category: for example {low: 0, intermediate: 0.3, high: 0.7}"
             )
         return self
@@ -176,9 +172,9 @@ def resolve_classes(
     Parameters
     ----------
     settings : mapping of str to ClassSettings
-        Settings by class name; classes not named get the defaults.
+        Settings by class name; other classes get the defaults.
     names : sequence of str
-        Names of all classes; the first is the background.
+        Names of all classes, the background first.
 
     Returns
     -------
@@ -188,7 +184,7 @@ def resolve_classes(
     Raises
     ------
     ConfigError
-        If a name is not that of a class, or is that of the background.
+        If a name is not a class, or is the background.
     """
     known = names[1:]
     unknown = [name for name in settings if name not in known]

@@ -1,4 +1,4 @@
-"""The limits that a result has to keep, as they stand in a task of the config."""
+"""Quality limits of a task."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from parafovea.settings.recipe import Strict
 
 
 class Limit(Strict):
-    """The range in which a metric is acceptable, its ends included."""
+    """The acceptable range of a metric, ends included."""
 
-    min: float | None = Field(None, description="Least acceptable value.", allow_inf_nan=False)
-    max: float | None = Field(None, description="Largest acceptable value.", allow_inf_nan=False)
+    min: float | None = Field(None, description="Minimum acceptable value.", allow_inf_nan=False)
+    max: float | None = Field(None, description="Maximum acceptable value.", allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Limit:
@@ -22,12 +22,12 @@ class Limit(Strict):
         return self
 
     def holds(self, value: float) -> bool:
-        """Return whether a value is in the range."""
+        """Return whether a value lies in the range."""
         return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
 
 
 class QualitySettings(Strict):
-    """The limits of the quality stage."""
+    """Quality limits of results."""
 
     limits: dict[str, Limit] = Field(
         default_factory=dict,

@@ -1,6 +1,6 @@
-"""What a model is, as data: the content of `model.json` and of a training recipe.
+"""Description of a model: the content of `model.json` and of a training recipe.
 
-No torch here: the workflow reads these while it plans its jobs.
+Without torch, since the workflow imports this module when it plans jobs.
 """
 
 from __future__ import annotations
@@ -49,34 +49,34 @@ DEFAULT_KIND = next(iter(kinds()))
 
 
 class Strict(BaseModel):
-    """A model that refuses keys it does not know and cannot be changed."""
+    """Base of settings: immutable, and unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Normalization(Strict):
-    """How source values become the network's input; global to the sample."""
+    """Mapping from source values to the network's input, one for the whole sample."""
 
     method: Literal["percentile", "window", "none"] = Field(
         "percentile",
         description="percentile: `low` and `high` are percentiles of the sample's voxels; "
-        "window: they are source values; none: values pass unchanged.",
+        "window: they are source values; none: values are unchanged.",
     )
-    low: float = Field(0.5, description="Becomes 0.")
-    high: float = Field(99.5, description="Becomes 1.")
-    clip: bool = Field(True, description="Cut values to [0, 1].")
+    low: float = Field(0.5, description="Maps to 0.")
+    high: float = Field(99.5, description="Maps to 1.")
+    clip: bool = Field(True, description="Clip values to [0, 1].")
 
     @model_validator(mode="after")
     def _ordered(self) -> Normalization:
         if self.method != "none" and self.low >= self.high:
             raise ValueError(f"low ({self.low}) must be smaller than high ({self.high})")
         if self.method == "percentile" and not (self.low >= 0 and self.high <= 100):
-            raise ValueError(f"percentiles {self.low} and {self.high} must lie in 0 to 100")
+            raise ValueError(f"percentiles {self.low} and {self.high} must be between 0 and 100")
         return self
 
 
 class BackboneSpec(Strict):
-    """A feature extractor: its name, its revision, and its own arguments."""
+    """A feature extractor: its name, revision and arguments."""
 
     name: Literal["raw", "filterbank", "dinov3"] = "filterbank"
     revision: str | None = Field(None, description="Revision on the hub, for dinov3.")
@@ -86,13 +86,13 @@ class BackboneSpec(Strict):
 
 
 class ContextSpec(Strict):
-    """The wide view: coarser voxels, seen by a backbone of its own."""
+    """The context view: coarser voxels, with its own backbone."""
 
-    spacing: SpacingTuple = Field(description="Voxel size of the wide view along z, y, x.")
+    spacing: SpacingTuple = Field(description="Voxel size of the context view along z, y, x.")
     alignment: Alignment = Field(
         "registered",
-        description="registered: context is sampled where the window is; concentric: it has the "
-        "window's centre and number of voxels, of its own spacing (imported models).",
+        description="registered: context is sampled at the window's voxels; concentric: it has "
+        "the window's centre and number of voxels at its own spacing (imported models).",
     )
     backbone: BackboneSpec = BackboneSpec()
 
@@ -100,27 +100,27 @@ class ContextSpec(Strict):
 class NetworkSpec(Strict):
     """The FusedUNet's architecture."""
 
-    dimensions: Literal[2, 3] = Field(3, description="2: every z slice by itself.")
+    dimensions: Literal[2, 3] = Field(3, description="2: every z slice is independent.")
     base_channels: PositiveInt = 16
     max_channels: PositiveInt | None = Field(
-        None, description="Widths double at each level up to this; unlimited when null."
+        None, description="Channels double at each level up to this maximum; unlimited when null."
     )
     fusion: Literal["attention", "concat", "none"] = "attention"
     learned_upsampling: Literal[2, 4, 8] | None = Field(
         None, description="Factor of learned upsampling; imported models only."
     )
     output: Literal["labels", "affinities", "affinities_lsds"] = Field(
-        "labels", description="What the scores are; others than labels: imported models only."
+        "labels", description="Meaning of the scores; only imported models have other than labels."
     )
     conditions: tuple[Condition, ...] = Field(
         (),
-        description="What is known of a tile or mosaic beside its pixels, which scales and shifts "
-        "the channels of every encoder level (FiLM): `month`, `biome`. 2 dimensions only.",
+        description="Metadata of a tile or mosaic (`month`, `biome`) that scale and shift the "
+        "channels of every encoder level (FiLM). 2 dimensions only.",
     )
 
 
 class Overrides(Strict):
-    """Properties of a model that a task replaces, against the way the model was trained."""
+    """Properties of a model that a task overrides."""
 
     spacing: SpacingTuple | None = Field(
         None, description="Voxel size of the local view; the model's own when null."
@@ -131,33 +131,32 @@ class Overrides(Strict):
 
     @property
     def given(self) -> dict[str, Any]:
-        """The properties that are replaced, by name."""
+        """The overridden properties, by name."""
         named = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: value for name, value in named.items() if value is not None}
 
 
 class Recipe(Strict):
-    """Everything about a model but its weights: enough to make its input and to train it."""
+    """Everything about a model except its weights: enough to prepare its input and to train it."""
 
     kind: KindName = Field(
         DEFAULT_KIND,
         description="; ".join(f"{each.name}: {each.scores}" for each in kinds().values()) + ".",
     )
     bands: tuple[str, ...] = Field(
-        (), description="Names of the input's channels, such as B02; empty for one without a name."
+        (), description="Names of the input's channels, such as B02; empty for one unnamed channel."
     )
     residual: bool = Field(
         True,
-        description="refinement: the network's scores are added to the input's bands of the same "
-        "names, and the sum is cut to 0 to 1; false: a sigmoid makes the output of the scores.",
+        description="refinement: add the network's scores to the input bands of the same names, "
+        "and clip the sum to 0 to 1; false: the output is the sigmoid of the scores.",
     )
-    unit: str = Field("nanometer", description="Unit of every spacing here.")
+    unit: str = Field("nanometer", description="Unit of all spacings of the model.")
     spacing: SpacingTuple = Field(description="Voxel size of the local view along z, y, x.")
     normalization: Normalization = Normalization()
     raw_input: bool = Field(
         True,
-        description="Feed the normalized voxels themselves, at full resolution, beside the "
-        "features.",
+        description="Use the normalized voxels at full resolution as input beside the features.",
     )
     backbone: BackboneSpec = BackboneSpec()
     context: ContextSpec | None = None
@@ -172,14 +171,14 @@ class Recipe(Strict):
     @classmethod
     def _known_unit(cls, unit: str) -> str:
         if unit not in METRES:
-            raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
+            raise ValueError(f"unknown unit {unit!r}: use one of {', '.join(METRES)}")
         return unit
 
     @field_validator("classes", "bands")
     @classmethod
     def _unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) != len(names):
-            raise ValueError(f"names must differ: {', '.join(names)}")
+            raise ValueError(f"names must be unique: {', '.join(names)}")
         return names
 
     @model_validator(mode="after")
@@ -187,24 +186,24 @@ class Recipe(Strict):
         check_window(self.window, self.network.dimensions)
         if self.network.output != "labels" and not self.exclusive:
             raise ValueError(
-                f"a {self.kind} has no {self.network.output}: set network.output: labels"
+                f"a {self.kind} cannot output {self.network.output}: set network.output: labels"
             )
         self._task.check_recipe(self)
         if self.network.conditions and self.network.dimensions != 2:
             raise ValueError(
-                f"conditions ({', '.join(self.network.conditions)}) belong to tiles and mosaics, "
-                "which have 2 dimensions: set network.dimensions: 2, or leave them out"
+                f"conditions ({', '.join(self.network.conditions)}) are for tiles and mosaics, "
+                "which have 2 dimensions: set network.dimensions: 2, or remove them"
             )
         if (self.context is None) != (self.network.fusion == "none"):
             raise ValueError(
-                f"fusion {self.network.fusion!r} and context "
-                f"{'missing' if self.context is None else 'given'} do not fit: "
-                "give a context for attention and concat, none for none"
+                f"fusion is {self.network.fusion!r}, but context is "
+                f"{'missing' if self.context is None else 'given'}: give a context for attention "
+                "and concat, and none for fusion none"
             )
         if self.context_ratio is not None and min(self.context_ratio) < 1:
             raise ValueError(
-                "concentric context must not be finer than the local view, but its spacing over "
-                f"the local one is {self.context_ratio} along z, y, x: give a coarser one"
+                "concentric context must not be finer than the local view, but the ratio of their "
+                f"spacings is {self.context_ratio} along z, y, x: use a coarser context"
             )
         return self
 
@@ -219,7 +218,7 @@ class Recipe(Strict):
 
     @property
     def activation(self) -> Activation:
-        """What makes the output of scores: softmax where a voxel is of exactly one class."""
+        """Activation of the scores: softmax if every voxel has exactly one class."""
         if self._task.residual and self.residual:
             return "residual"
         return "softmax" if self.exclusive and self.network.output == "labels" else "sigmoid"
@@ -236,19 +235,19 @@ class Recipe(Strict):
 
     @property
     def channels(self) -> int:
-        """Channels of the input: its bands, or one without a name."""
+        """Number of input channels: its bands, or one unnamed channel."""
         return max(1, len(self.bands))
 
     @property
     def base(self) -> tuple[int, ...]:
-        """Which bands of the input a residual is added to, by index; empty without a residual."""
+        """Indices of the input bands that a residual is added to; empty without a residual."""
         if self.activation != "residual":
             return ()
         return tuple(self.bands.index(name) for name in self.classes)
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """Names of what the labels 1, 2, ... of a truth mean: the classes but the background."""
+        """Names of the labels 1, 2, ... of a truth: the classes without the background."""
         return self.classes[1:] if self.exclusive else self.classes
 
     @property
@@ -258,7 +257,7 @@ class Recipe(Strict):
 
     @property
     def context_ratio(self) -> SpacingTuple | None:
-        """Context spacing over local spacing along z, y, x where context is concentric."""
+        """Context spacing over local spacing along z, y, x; None unless context is concentric."""
         if self.context is None or self.context.alignment != "concentric":
             return None
         z, y, x = (c / s for c, s in zip(self.context.spacing, self.spacing, strict=True))
@@ -266,7 +265,7 @@ class Recipe(Strict):
 
 
 class ModelSpec(Recipe):
-    """The content of `model.json`: a recipe, and what training made of it."""
+    """The content of `model.json`: a recipe, and the result of training."""
 
     format: Literal[1] = 1
     name: str = Field(min_length=1)
@@ -279,7 +278,7 @@ class ModelSpec(Recipe):
 
 
 def check_window(window: tuple[int, ...], dimensions: int) -> None:
-    """Raise `ValueError` where a window does not fit the network's four poolings."""
+    """Raise `ValueError` if a window does not fit the four poolings of the network."""
     pooled = window if dimensions == 3 else window[1:]
     if any(n % 16 for n in pooled):
         raise ValueError(

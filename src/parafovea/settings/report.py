@@ -1,4 +1,4 @@
-"""The choices of a sample's report, as they stand in a task of the config."""
+"""Report settings of a task."""
 
 from __future__ import annotations
 
@@ -8,43 +8,42 @@ from pydantic import Field, field_validator
 
 from parafovea.settings.recipe import PositiveInt, Strict
 
-#: Colours from cold to hot. No matplotlib here: the workflow reads this whenever it plans.
+#: Sequential colormaps. Without matplotlib, since the workflow imports this module to plan jobs.
 COLORMAPS = ("hot", "inferno", "magma", "plasma", "viridis", "cividis", "jet", "turbo", "afmhot")
 
 
 class ReportSettings(Strict):
-    """How much of a sample is drawn, and how."""
+    """Figures of a sample's report."""
 
     slices: PositiveInt = Field(
-        3, description="XY planes shown, evenly spaced over the depth; one XZ plane is added."
+        3, description="Number of XY planes, evenly spaced in depth; one XZ plane is added."
     )
     overlay_alpha: Annotated[float, Field(ge=0, le=1)] = Field(
         0.45, description="Opacity of the class colours over the image, 0 to 1."
     )
     max_pixels: Annotated[int, Field(ge=16)] = Field(
-        900, description="Longest side of a drawn plane; larger planes are averaged down to it."
+        900, description="Longest side of a plane in pixels; larger planes are downsampled."
     )
 
 
 class TileReportSettings(Strict):
-    """How much of a folder of tiles is drawn."""
+    """Figures of the report of a folder of tiles."""
 
-    tiles: PositiveInt = Field(6, description="Tiles shown in pictures, the worst ones first.")
+    tiles: PositiveInt = Field(6, description="Number of tiles shown, the worst ones first.")
     sampled: PositiveInt = Field(
         1000,
-        description="Most tiles whose pixels are counted in the NDVI figure, evenly spaced over "
-        "the folder.",
+        description="Maximum number of tiles in the NDVI figure, evenly spaced over the folder.",
     )
 
 
 class VisualizationSettings(Strict):
-    """Which pictures of detections are drawn, and how."""
+    """Figures of detections."""
 
     num_slices: PositiveInt = Field(
-        5, description="Most axial slices shown, through the most confident detections."
+        5, description="Maximum number of axial slices, through the most confident detections."
     )
     colormap: str = Field(
-        "hot", description="Colours of the heatmap: one of Matplotlib's sequential maps."
+        "hot", description="Colormap of the heatmap: one of Matplotlib's sequential colormaps."
     )
     overlay_alpha: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="Opacity of the heatmap over the scan where it is 1."
@@ -54,5 +53,5 @@ class VisualizationSettings(Strict):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in COLORMAPS:
-            raise ValueError(f"colormap {value!r} is not known: use one of {', '.join(COLORMAPS)}")
+            raise ValueError(f"unknown colormap {value!r}: use one of {', '.join(COLORMAPS)}")
         return value

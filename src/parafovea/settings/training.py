@@ -1,4 +1,4 @@
-"""The choices of training, as they stand in a task of the config."""
+"""Training settings of a task."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from parafovea.settings.recipe import PositiveFloat, PositiveInt, Recipe, Strict
 
 
 class AugmentationSettings(Strict):
-    """How windows are changed at random before the network learns from them."""
+    """Random augmentation of training windows."""
 
     mirror: bool = Field(
         True,
-        description="Mirror along y and x (z in 3D), and swap y and x where both are alike.",
+        description="Flip along y and x (z in 3D), and swap y and x if their spacing is equal.",
     )
-    rotate: bool = Field(False, description="Turn by any angle in the xy plane.")
+    rotate: bool = Field(False, description="Rotate by any angle in the xy plane.")
     zoom: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Largest enlargement, as a share; as much smaller at the other end."
+        0.0, description="Maximum zoom in or out, as a share: 0.2 is up to a factor of 1.2."
     )
     elastic: Annotated[float, Field(ge=0)] = Field(
         0.0, description="Standard deviation of a smooth random displacement, in voxels."
     )
     jitter: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1,
-        description="Random gain and offset of each input channel: their standard deviation, "
+        description="Standard deviation of the random gain and offset of each input channel, "
         "relative to the channel's own.",
     )
 
 
 class TrainingSettings(Strict):
-    """What to train a model on, and for how long."""
+    """Training data and schedule of a model."""
 
-    recipe: Recipe = Field(description="Everything about the model but its weights.")
+    recipe: Recipe = Field(description="Everything about the model except its weights.")
     samples: tuple[str, ...] = Field(
-        min_length=1, description="Samples of the sheet to learn from."
+        min_length=1, description="Training samples, by their name in the sheet."
     )
     validation: tuple[str, ...] = Field(
-        min_length=1, description="Samples of the sheet that choose the best checkpoint."
+        min_length=1, description="Validation samples, which select the best checkpoint."
     )
     steps: PositiveInt = Field(1000, description="Optimizer steps.")
-    batch_size: PositiveInt = Field(2, description="Windows in one step.")
+    batch_size: PositiveInt = Field(2, description="Windows per step.")
     learning_rate: PositiveFloat = Field(2e-3, description="Peak of the one-cycle schedule.")
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     foreground: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.5, description="Share of windows that are centred on a voxel of a random other class."
+        0.5, description="Share of windows centred on a voxel of a random non-background class."
     )
     body: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5,
-        description="Detection only: share of the other windows that hold a voxel of the body "
-        "(what is not air around it); the rest lies anywhere.",
+        description="Detection only: share of the other windows that contain a voxel of the body; "
+        "the rest is placed anywhere.",
     )
-    validate_every: PositiveInt = Field(100, description="Steps between two validations.")
+    validate_every: PositiveInt = Field(100, description="Steps between validations.")
     augmentation: AugmentationSettings = AugmentationSettings()
-    seed: int = Field(0, ge=0, description="Of the initial weights and of every random choice.")
+    seed: int = Field(0, ge=0, description="Seed of the initial weights and all random choices.")
 
     @model_validator(mode="after")
     def _trainable(self) -> TrainingSettings:
@@ -72,8 +72,8 @@ class TrainingSettings(Strict):
         given = [name for name in warps if getattr(self.augmentation, name)]
         if self.recipe.output_bands and given:
             raise ValueError(
-                f"augmentation.{given[0]} interpolates pixels, which would blur the bands that "
-                f"a {self.recipe.kind} has to reach: leave {' and '.join(given)} out"
+                f"augmentation.{given[0]} interpolates pixels, which blurs the target of a "
+                f"{self.recipe.kind}: remove {' and '.join(given)}"
             )
         return self
 
@@ -82,7 +82,7 @@ class TrainingSettings(Strict):
         _, y, x = self.recipe.spacing
         if self.augmentation.rotate and y != x:
             raise ValueError(
-                f"augmentation.rotate needs square pixels, but the recipe's are {y:g} by {x:g} "
+                f"augmentation.rotate requires square pixels, but the recipe's are {y:g} by {x:g} "
                 f"{self.recipe.unit}: set rotate to false"
             )
         return self

@@ -1,1 +1,1 @@
-"""Checkpoints of the DINOv3UNet3D family: read without running their code, understood, imported."""
+"""Import of checkpoints of the DINOv3UNet3D family, without executing pickled code."""

@@ -1,4 +1,4 @@
-"""Checkpoint files of the DINOv3UNet3D family: found, read, and their weights checked."""
+"""Finding, reading and validating checkpoint files of the DINOv3UNet3D family."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ from torch import Tensor
 
 from parafovea.errors import ModelError
 from parafovea.models.folder import file_sha256, finite_problem
-from parafovea.upstream.pickles import read_pickle
-from parafovea.upstream.rebuilding import Array
+from parafovea.upstream.safe_pickle import Array, read_pickle
 
-#: Where weights stand, by the writers that put them there; a bare dictionary holds them itself.
+#: Keys of the weights; a file may also be a bare dictionary of tensors.
 WEIGHT_KEYS = ("unet3d_state_dict", "model_state_dict", "state_dict")
 MODEL_TYPES = ("dinov3_unet3d",)
 RUN = re.compile(r"(run_)?\d{8}_\d{6}")
 EPOCH = re.compile(r"checkpoint_epoch_(\d+)\.pkl")
-#: Beginnings of names that wrappers of a network put before all of them.
+#: Prefixes that wrappers of a network add to all layer names.
 WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a checkpoint file, as it stands there.
+    """The content of a checkpoint file.
 
     Parameters
     ----------
     path : Path
         The file.
     sha256 : str
-        Of the file.
+        Hash of the file.
     weights : dict of str to Tensor
-        By layer name, on the CPU; views of what was read.
+        Tensors by layer name, on the CPU; views of the bytes that were read.
     model_config, training_config : dict
-        As stored; empty where the file has none.
+        Configs as stored; empty if the file has none.
     epoch : int or None
-        Where the file says it.
+        Epoch, if the file states it.
     """
 
     path: Path
@@ -51,18 +50,18 @@ class Checkpoint:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint file that a path means.
+    """Find the checkpoint file of a path.
 
     Parameters
     ----------
     path : Path
         A file; or a run folder with `best.pkl` or `checkpoint_epoch_*.pkl`, in it or in its
-        `model` folder; or a folder of runs, of which the latest counts.
+        `model` folder; or a folder of runs, of which the latest is used.
 
     Returns
     -------
     Path
-        The file, `best.pkl` before the latest epoch.
+        `best.pkl` if it exists, otherwise the latest epoch.
 
     Raises
     ------
@@ -75,7 +74,7 @@ def find_checkpoint(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise ModelError(
-            f"{path} is not there: give a model folder, a checkpoint such as best.pkl, or the "
+            f"{path} does not exist: give a model folder, a checkpoint such as best.pkl, or the "
             "folder of a run"
         )
     for folder in (path, path / "model", *_runs(path)):
@@ -86,7 +85,7 @@ def find_checkpoint(path: Path) -> Path:
     if statistics:
         raise _statistics_only(statistics[-1])
     raise ModelError(
-        f"{path} holds neither model.json nor best.pkl nor checkpoint_epoch_*.pkl: give the "
+        f"{path} contains neither model.json nor best.pkl nor checkpoint_epoch_*.pkl: give the "
         "folder of a finished run (run_YYYYMMDD_HHMMSS), or the file itself"
     )
 
@@ -107,13 +106,13 @@ def _in_folder(folder: Path) -> Path | None:
 
 def _statistics_only(path: Path) -> ModelError:
     return ModelError(
-        f"{path} holds the statistics of training, no weights: give best.pkl or "
-        "checkpoint_epoch_*.pkl, which training writes beside it when a network is saved"
+        f"{path} contains training statistics instead of weights: give best.pkl or "
+        "checkpoint_epoch_*.pkl, which training writes beside it when it saves a network"
     )
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file; nothing in it is run.
+    """Read a checkpoint file without executing anything in it.
 
     Parameters
     ----------
@@ -123,17 +122,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Returns
     -------
     Checkpoint
-        Its weights, finite, and its configs as plain data.
+        The weights, all finite, and the configs as plain data.
 
     Raises
     ------
     ModelError
-        If the file is hostile or damaged, has no weights, or weights that are not finite.
+        If the file is malicious or damaged, has no weights, or has non-finite weights.
     """
     content = read_pickle(path)
     if not isinstance(content, dict):
         raise ModelError(
-            f"{path} holds {type(content).__name__}, not a dictionary with weights: give a "
+            f"{path} contains {type(content).__name__}, not a dictionary with weights: give a "
             "checkpoint such as best.pkl"
         )
     configs = [plain(content.get(key) or {}) for key in ("model_config", "training_config")]
@@ -148,7 +147,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     problem = finite_problem(weights)
     if problem is not None:
         raise ModelError(
-            f"{path}: {problem}, so that every prediction would be: use an earlier checkpoint of "
+            f"{path}: {problem}, and so would be every prediction: use an earlier checkpoint of "
             "the run"
         )
     epoch = content.get("epoch")
@@ -189,7 +188,7 @@ def _weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value of a config as JSON could hold it: arrays as lists, the rest as text."""
+    """Convert a config value for JSON: arrays to lists, other objects to strings."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""From a checkpoint of the DINOv3UNet3D family to a model of this package, or to its folder."""
+"""Conversion of a DINOv3UNet3D checkpoint to a model or a model folder of this package."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from parafovea.geometry.grid import Vector
 from parafovea.models.folder import fill, is_exact_in_half, save_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec
+from parafovea.upstream.architecture import Facts, detect
 from parafovea.upstream.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
-from parafovea.upstream.recognition import Facts, detect
 
-#: Local shape descriptors come before the affinities in outputs that hold both.
+#: Number of local shape descriptors, which precede the affinities in outputs with both.
 DESCRIPTORS = 10
 PATCH = 16
 
@@ -29,13 +29,14 @@ class ImportedModel:
     Parameters
     ----------
     checkpoint : Checkpoint
-        What was read.
+        The checkpoint file.
     facts : Facts
-        What it is.
+        Architecture of the checkpoint.
     spec : ModelSpec
-        Its description.
+        Description of the model.
     network : FusedUNet
-        In evaluation mode, float32, on the CPU; shares memory with `checkpoint` where it can.
+        Network in evaluation mode, float32, on the CPU; shares memory with `checkpoint` if
+        possible.
     """
 
     checkpoint: Checkpoint
@@ -60,11 +61,11 @@ def open_upstream(
     path : Path
         A checkpoint file or a run folder, as for `find_checkpoint`.
     name : str, optional
-        Of the model; by default that of the run's folder and of the file.
+        Name of the model; by default the names of the run's folder and the file.
     weights : str, optional
-        Folder of the transformer's weights, or its name on the hub; by default what the file says.
+        Folder of the transformer's weights, or its name on the hub; by default from the file.
     spacing, context_spacing : tuple of float, optional
-        Voxel sizes along z, y, x in nanometer; before those of the file.
+        Voxel sizes along z, y, x in nanometer, instead of those in the file.
     classes : sequence of str, optional
         Names of the classes, the background first.
 
@@ -76,7 +77,7 @@ def open_upstream(
     Raises
     ------
     ModelError
-        If the file is hostile, damaged, incomplete, or not of this family.
+        If the file is malicious, damaged, incomplete, or not of this family.
     """
     file = find_checkpoint(path)
     checkpoint = read_checkpoint(file)
@@ -89,7 +90,7 @@ def open_upstream(
         reasons = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
-        raise ModelError(f"{file} cannot be a model here: {reasons}; mend its config") from error
+        raise ModelError(f"{file} cannot be imported: {reasons}; correct its config") from error
     network = facts.network()
     fill(
         network,
@@ -110,7 +111,7 @@ def import_model(
     context_spacing: Vector | None = None,
     classes: Sequence[str] = (),
 ) -> tuple[str, ...]:
-    """Write a checkpoint as a model folder.
+    """Convert a checkpoint to a model folder.
 
     Parameters
     ----------
@@ -122,12 +123,12 @@ def import_model(
     Returns
     -------
     tuple of str
-        What was assumed and what was kept how: a sentence each.
+        Notes on assumed values and the precision of kernels, a sentence each.
 
     Raises
     ------
     ModelError
-        As `open_upstream`.
+        See `open_upstream`.
     """
     model = open_upstream(
         path,
@@ -145,10 +146,10 @@ def _precision(network: FusedUNet) -> str:
     kernels = {n: t for n, t in network.named_parameters() if t.ndim > 1}
     kept = [name for name, kernel in kernels.items() if not is_exact_in_half(kernel.detach())]
     if not kept:
-        return f"all {len(kernels)} kernels are kept in float16, which holds them exactly"
+        return f"all {len(kernels)} kernels are stored in float16, which represents them exactly"
     shown = ", ".join(kept[:3]) + (", …" if len(kept) > 3 else "")
     return (
-        f"{len(kept)} of {len(kernels)} kernels are kept in float32, since float16 would change "
+        f"{len(kept)} of {len(kernels)} kernels are stored in float32, since float16 would change "
         f"them: {shown}"
     )
 
@@ -156,15 +157,15 @@ def _precision(network: FusedUNet) -> str:
 def _description(
     checkpoint: Checkpoint, facts: Facts, *, weights: str | None, classes: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what `model.json` says of a checkpoint, but for its name and hash."""
+    """Return the content of `model.json` for a checkpoint, without name and hash."""
     assumed = list(facts.assumed)
     names = tuple(classes) or _channel_names(facts)
     if not classes:
-        assumed.append(f"names of classes are in no file: {', '.join(names)} assumed")
+        assumed.append(f"class names are not in the file: {', '.join(names)} assumed")
     elif len(classes) != facts.classes:
         raise ModelError(
             f"{len(classes)} class names were given ({', '.join(classes)}), but "
-            f"{checkpoint.path} has {facts.classes} classes: name each, the background first"
+            f"{checkpoint.path} has {facts.classes} classes: name all, the background first"
         )
     backbone = {
         "name": "dinov3",
@@ -189,7 +190,7 @@ def _description(
     return {
         "unit": "nanometer",
         "spacing": facts.spacing,
-        # Planes are stretched one by one, so that this only has to keep all values apart.
+        # Each plane is normalized by itself, so this only has to preserve all values.
         "normalization": {"method": "percentile", "low": 0.0, "high": 100.0},
         "raw_input": False,
         "backbone": backbone,
@@ -231,7 +232,7 @@ def _channel_names(facts: Facts) -> tuple[str, ...]:
 
 
 def _stored_stride(facts: Facts) -> int:
-    """Return the voxels per stored token: no more than a patch of the transformer covers."""
+    """Return the voxels per stored token: at most those covered by a patch of the transformer."""
     patches = facts.slice_size / PATCH
     pitch = min(n / patches for n in facts.window[0 if facts.orthogonal_planes else 1 :])
     return max(stride for stride in (1, 2, 4, 8, 16) if stride <= max(1.0, pitch))

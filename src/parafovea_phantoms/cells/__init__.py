@@ -1,1 +1,1 @@
-"""Cells as an electron microscope shows them."""
+"""Phantom cells in electron microscopy."""

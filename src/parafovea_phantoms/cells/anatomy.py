@@ -1,7 +1,7 @@
-"""Where everything in the cell lies: surfaces as signed distances on a coarse lattice.
+"""Anatomy of a phantom cell: surfaces as signed distances on a coarse lattice.
 
-The plan of a volume cut from a cell: a nucleus larger than any local view, cytoplasm around it,
-and at the far side the plasma membrane with what lies outside of the cell.
+The volume shows a part of a cell: a nucleus larger than any local view, cytoplasm around it, and
+at the far side the plasma membrane and the exterior of the cell.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ HALF_CISTERNA = 3.0
 #: Parts of the volume.
 NUCLEUS_PART, OUTSIDE_PART = 0.34, 0.17
 
-#: Names of the random streams; the numbers are part of what a seed means.
+#: Numbers of the random generators; changing them changes the phantom of a seed.
 LAYOUT, SURFACE, RETICULUM, CHROMATIN, BODIES, MITOCHONDRIA, WOBBLES, CLOUDS, DRIFT = range(9)
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The plan of a cell; fields are float32 (z, y, x) at the lattice's points.
+    """The anatomy of a cell; fields are float32 (z, y, x) at the lattice's points.
 
     Parameters
     ----------
     lattice : Lattice
-        Where the fields are known.
+        Lattice of the fields.
     nucleus, cell : ndarray
         Signed distance to the envelope and to the plasma membrane, in lengths, positive inside.
     level, slope : ndarray
-        The reticulum's middle surfaces lie where `level` is a whole number; `slope` is the
-        length of its gradient, per length.
+        The middle surfaces of the reticulum are where `level` is an integer; `slope` is its
+        gradient magnitude, per length.
     allowed : ndarray
-        How far inside the region is that the reticulum may fill, in lengths.
+        Signed distance to the region of the reticulum, in lengths, positive inside.
     base : ndarray
         Large-scale grey value: chromatin, the cell's surroundings, illumination.
     grain : ndarray
@@ -47,7 +47,7 @@ class Anatomy:
     wobble : ndarray
         Unevenness of the blobs.
     mitochondria, bodies : tuple of Blob
-        The blobs in the cytoplasm, and their doubles in the nucleus.
+        The blobs in the cytoplasm, and the decoys in the nucleus.
     """
 
     lattice: Lattice
@@ -64,9 +64,9 @@ class Anatomy:
 
 
 def plan_cell(seed: int, lattice: Lattice) -> Anatomy:
-    """Return the plan of the cell of this seed."""
+    """Return the anatomy of the cell of a seed."""
     nucleus, cell = _surfaces(seed, lattice)
-    # The room for blobs is measured to the middle of the cisternae that bound it.
+    # The space for blobs is measured to the middle of the surrounding cisternae.
     clearance = np.float32(CLEAR + HALF_CISTERNA)
     gap, per_blob = 1.5 * CLEAR, 33.0**3
     bodies = place_blobs(
@@ -98,7 +98,7 @@ def _surfaces(seed: int, lattice: Lattice) -> tuple[Field, Field]:
     shares = rng.uniform(0.18, 0.34, size=3)
     flips = rng.integers(0, 2, size=3)
     places = np.where(flips == 1, 1 - shares, shares)
-    # Along z the nucleus may lie anywhere: a volume is often thinner than a nucleus.
+    # The nucleus may be anywhere along z, since a volume is often thinner than a nucleus.
     places[0] = rng.uniform(0.3, 0.7)
     centre = vector3([float(p) * e for p, e in zip(places, lattice.extent, strict=True)])
     stretch = vector3([float(s) for s in rng.uniform(0.85, 1.15, size=3)])
@@ -109,7 +109,7 @@ def _surfaces(seed: int, lattice: Lattice) -> tuple[Field, Field]:
     nucleus = nucleus - np.float32(np.quantile(nucleus, 1 - NUCLEUS_PART))
     cell = cell - np.float32(np.quantile(cell, OUTSIDE_PART))
     inner = lattice.distance(nucleus, 0.5)
-    # The cell encloses its nucleus with room to spare, whatever the noise says.
+    # The cell encloses its nucleus with a margin, independent of the noise.
     return inner, lattice.distance(np.maximum(cell, nucleus + 24), 0.5)
 
 
@@ -125,13 +125,13 @@ def _radius(lattice: Lattice, centre: Vector, stretch: Vector) -> Field:
 def _reticulum(
     seed: int, lattice: Lattice, *, nucleus: Field, cell: Field, blobs: Field
 ) -> tuple[Field, Field, Field]:
-    """Return the level whose whole numbers are sheets, its slope, and the room that they have."""
+    """Return the level whose integers are sheets, its slope, and the region of the sheets."""
     rng = random_stream(seed, RETICULUM)
     level = lattice.noise(rng, 20.0) * np.float32(1.1)
     slope = np.maximum(lattice.slope(level), np.float32(0.015))
     patches = lattice.distance(lattice.noise(rng, 14.0) + np.float32(0.8), 0.03)
     clear = np.minimum(np.minimum(-nucleus, cell) - 12, blobs - np.float32(CLEAR))
-    # Where the level is flat its sheets would be thick, where it is steep they would touch.
+    # Sheets would be thick where the level is flat, and touch where it is steep.
     gentle = np.minimum((slope - np.float32(0.02)) * 300, (np.float32(0.085) - slope) * 300)
     return level, slope, np.minimum(np.minimum(clear, patches), gentle).astype(np.float32)
 
@@ -154,7 +154,7 @@ def _shades(
 
 
 def _drift(seed: int, lattice: Lattice) -> Field:
-    """Return the uneven illumination: a plane and a bowl of a few grey values."""
+    """Return the uneven illumination: a linear and a quadratic term of a few grey values."""
     weights = white_noise(random_stream(seed, DRIFT), (6,))
     total = np.zeros((1, 1, 1), dtype=np.float32)
     axes = zip(lattice.positions(), lattice.extent, weights[:3], weights[3:], strict=True)

@@ -1,4 +1,4 @@
-"""Mitochondria and their doubles: the same body, which only its place makes one or the other."""
+"""Mitochondria and identical decoys, which differ only in their location."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Mask = NDArray[np.bool_]
 Points = NDArray[np.float64]
 Values = NDArray[np.float64]
 
-#: Around every body, up to this many lengths from its surface, there is nothing but the texture
-#: that cytoplasm and nucleus share: a view of 24 voxels sees no more than the body itself.
+#: Up to this many lengths around every blob there is only the texture that cytoplasm and nucleus
+#: share, so that a view of 24 voxels shows nothing but the blob.
 CLEAR = 14.0
 
 #: Half the thickness of the thinnest and of the thickest blob, in lengths.
 THINNEST, THICKEST = 6.0, 8.5
 
-#: How far the wobble field moves a body's surface, in lengths per unit of the field.
+#: Displacement of a blob's surface by the wobble field, in lengths per unit of the field.
 WOBBLE = 1.1
 
 #: Distance between two cristae, in lengths.
@@ -36,20 +36,20 @@ MEMBRANE = 2.0
 
 @dataclass(frozen=True)
 class Blob:
-    """A bent sausage with a dark membrane and folds inside.
+    """A bent capsule with a dark membrane and folds (cristae) inside.
 
     Parameters
     ----------
     spine : tuple of Vector
-        Points along the middle, z, y, x, in lengths.
+        Points along the centreline, z, y, x, in lengths.
     radius : float
         Half the thickness, in lengths.
     normal, across : Vector
-        Unit vectors z, y, x: from fold to fold, and along the way that a fold reaches in.
+        Unit vectors z, y, x: from fold to fold, and along the direction of a fold.
     contrast : float
-        0 for a plain dark body, 1 for one with clear cristae.
+        0 for a plain dark blob, 1 for one with clear cristae.
     depths : tuple of float
-        How far each fold reaches in, -1 to 1, its sign the side that it comes from.
+        Depth of each fold, -1 to 1; the sign is the side that it starts from.
     """
 
     spine: tuple[Vector, ...]
@@ -66,7 +66,7 @@ class Blob:
 
     @property
     def reach(self) -> float:
-        """Radius of the sphere around the centre that holds the blob, in lengths."""
+        """Radius of a sphere around the centre that contains the blob, in lengths."""
         far = max(math.dist(self.centre, point) for point in self.spine)
         return far + self.radius + 2.5 * WOBBLE
 
@@ -78,11 +78,11 @@ class DrawnBlob:
     Parameters
     ----------
     box : Box
-        Where they lie in the volume.
+        Box of the voxels in the volume.
     mask : ndarray
-        (z, y, x) bool of the box's shape: the blob, one connected piece.
+        (z, y, x) bool in the box's shape: the blob, one connected component.
     shade : ndarray
-        (z, y, x) float32: what the blob adds to the grey value, 0 outside of the mask.
+        (z, y, x) float32: grey value that the blob adds, 0 outside of the mask.
     """
 
     box: Box
@@ -91,7 +91,7 @@ class DrawnBlob:
 
 
 def random_blob(rng: np.random.Generator, centre: Vector) -> Blob:
-    """Return a blob at `centre`; nothing about it depends on where that is."""
+    """Return a random blob at `centre`; its shape does not depend on its location."""
     radius = float(rng.uniform(THINNEST, THICKEST))
     half = float(rng.uniform(0.0, 11.0))
     bend = float(rng.uniform(0.0, 0.4)) * half
@@ -101,7 +101,7 @@ def random_blob(rng: np.random.Generator, centre: Vector) -> Blob:
     for t in (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0):
         terms = zip(centre, along, side, strict=True)
         spine.append(vector3([c + t * half * a + (t * t) * bend * s for c, a, s in terms]))
-    # Cristae stand across the long axis, a little tilted.
+    # Cristae are perpendicular to the long axis, slightly tilted.
     tilt = _unit(rng)
     normal = _normalized(vector3([a + 0.35 * b for a, b in zip(along, tilt, strict=True)]))
     across = _perpendicular(normal, _unit(rng))
@@ -113,21 +113,21 @@ def random_blob(rng: np.random.Generator, centre: Vector) -> Blob:
 def place_blobs(
     rng: np.random.Generator, lattice: Lattice, *, room: Field, gap: float, per_blob: float
 ) -> tuple[Blob, ...]:
-    """Return blobs thrown at random where there is room for them, none too near to another.
+    """Place blobs at random in free space, with a minimum distance.
 
     Parameters
     ----------
     rng : Generator
-        Of this population.
+        Random generator of this population.
     lattice : Lattice
-        Of the phantom.
+        Lattice of the phantom.
     room : ndarray
-        (z, y, x) float32 at the lattice's points: distance to what a blob must not touch,
-        in lengths.
+        (z, y, x) float32 at the lattice's points: distance to structures that a blob must not
+        touch, in lengths.
     gap : float
-        Least distance between two blobs, in lengths.
+        Minimum distance between two blobs, in lengths.
     per_blob : float
-        Cubic lengths of room for each blob that is tried for.
+        Free volume per attempted blob, in cubic lengths.
     """
     candidates = np.argwhere(room > 0)
     if len(candidates) == 0:
@@ -143,7 +143,7 @@ def place_blobs(
             min(max((p + j) * s, 0.0), (n - 1) * s)
             for p, j, s, n in zip(point, jitter, lattice.step, lattice.shape, strict=True)
         ]
-        # Most throws miss: the cheap look at the centre comes before the blob is made.
+        # Most attempts fail, so the cheap test of the centre comes before the blob is made.
         if _clearance(taken, around, np.array([centre])) < THINNEST + gap:
             continue
         blob = random_blob(rng, vector3(centre))
@@ -160,7 +160,7 @@ def place_blobs(
 
 
 def _clearance(taken: Points, around: Values, spine: Points) -> float:
-    """Return the least distance from a spine to what is `around` the points `taken`."""
+    """Return the minimum distance from a spine to the points `taken`, less their radii `around`."""
     if len(taken) == 0:
         return math.inf
     square = np.full(len(taken), np.inf)
@@ -171,7 +171,7 @@ def _clearance(taken: Points, around: Values, spine: Points) -> float:
 
 
 def _least_room(room: Field, lattice: Lattice, spine: Points) -> float:
-    """Return the least room at the lattice points nearest to a spine, within the volume."""
+    """Return the minimum of `room` at the lattice points nearest to a spine, within the volume."""
     places = np.rint(spine / np.array(lattice.step)).astype(np.intp)
     z, y, x = np.clip(places, 0, np.array(lattice.shape) - 1).T
     return float(room[z, y, x].min())
@@ -196,11 +196,11 @@ def draw_blob(blob: Blob, lattice: Lattice, *, shape: Shape, wobble: Field) -> D
     Parameters
     ----------
     blob : Blob
-        What to draw.
+        Blob to draw.
     lattice : Lattice
-        Of the phantom.
+        Lattice of the phantom.
     shape : tuple of int
-        Of the volume, in voxels along z, y, x.
+        Shape of the volume along z, y, x.
     wobble : ndarray
         (z, y, x) float32 at the lattice's points: makes the surface and the folds uneven.
     """
@@ -224,7 +224,7 @@ def draw_blob(blob: Blob, lattice: Lattice, *, shape: Shape, wobble: Field) -> D
 def _cristae(
     blob: Blob, positions: tuple[Field, Field, Field], *, depth: Field, uneven: Field
 ) -> Field:
-    """Return the folds' grey: dark double sheets that reach in from one side."""
+    """Return the grey value of the folds: dark double sheets that start from one side."""
     relative = [p - np.float32(c) for p, c in zip(positions, blob.centre, strict=True)]
     n, a = blob.normal, blob.across
     phase = relative[0] * n[0] + relative[1] * n[1] + relative[2] * n[2] + 0.9 * uneven
@@ -253,7 +253,7 @@ def _spine_distance(blob: Blob, positions: tuple[Field, Field, Field]) -> Field:
 
 
 def largest_piece(mask: Mask) -> Mask:
-    """Return the largest face-connected piece: thick voxels or the volume's edge may cut one."""
+    """Return the largest face-connected component; thick voxels or the border may split a blob."""
     labels, count = ndimage.label(mask)
     if count < 2:
         return mask
@@ -263,7 +263,7 @@ def largest_piece(mask: Mask) -> Mask:
 
 
 def _around(centre: Vector, reach: float, *, step: Vector, shape: Shape) -> Box:
-    """Return the indices within `reach` lengths of a centre, cut to `shape`."""
+    """Return the box of indices within `reach` lengths of a centre, clipped to `shape`."""
     start = [math.ceil((c - reach) / s) for c, s in zip(centre, step, strict=True)]
     stop = [math.floor((c + reach) / s) + 1 for c, s in zip(centre, step, strict=True)]
     return Box(shape3(start), shape3(stop)).intersection(Box.whole(shape))
@@ -283,7 +283,7 @@ def _normalized(vector: Vector) -> Vector:
 
 
 def _perpendicular(to: Vector, hint: Vector) -> Vector:
-    """Return the unit vector nearest to `hint` that stands upright on `to`."""
+    """Return the unit vector nearest to `hint` that is perpendicular to `to`."""
     dot = sum(a * b for a, b in zip(to, hint, strict=True))
     rest = vector3([h - dot * t for h, t in zip(hint, to, strict=True)])
     if max(abs(r) for r in rest) < 1e-3:

@@ -1,10 +1,10 @@
-"""A cell as an electron microscope shows it, made so that looking closely is not enough.
+"""A phantom cell in electron microscopy that requires context to segment.
 
-Three things look the same from near and differ only by where they are: a mitochondrion and a
-nuclear body; the plasma membrane and a sheet of the reticulum; cytoplasm and the clear parts of
-the nucleus. A view of 24 voxels around a body holds the same texture in both places; the
-envelope, the chromatin and the surroundings of the cell, which tell them apart, are farther away
-and coarse enough to be seen at a quarter of the resolution.
+Three pairs of structures are locally identical and differ only in their location: mitochondria and
+nuclear bodies; the plasma membrane and sheets of the reticulum; cytoplasm and the clear parts of
+the nucleus. A view of 24 voxels around a blob has the same texture in both places; the envelope,
+the chromatin and the exterior of the cell, which distinguish them, are farther away and visible at
+a quarter of the resolution.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from parafovea_phantoms.phantom import Phantom
 CELL_CLASSES = ("background", "mitochondrion", "nucleus", "membrane")
 BACKGROUND, MITOCHONDRION, NUCLEUS, MEMBRANE = range(4)
 
-#: Planes that are drawn together; bounds the memory.
+#: Planes that are drawn at a time, to bound memory.
 SLAB = 32
 
-#: Names of the random streams of the voxels; those of the plan are smaller.
+#: Numbers of the random generators of the voxels; those of the anatomy are smaller.
 TEXTURE, RIBOSOMES, SHOTS = 100, 101, 102
 
 #: Binomial weights: blurs of variance 1 and 1/2 voxel², exact in floating point.
@@ -35,7 +35,7 @@ FOCUS_BLUR = (1 / 4, 2 / 4, 1 / 4)
 
 
 def cell_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "nanometer") -> Phantom:
-    """Make a cell with its truth.
+    """Return a phantom cell with its ground truth.
 
     Classes: 0 background (cytoplasm with its reticulum, and what lies outside of the cell),
     1 mitochondrion, 2 nucleus (its envelope, chromatin and bodies included), 3 plasma membrane.
@@ -45,28 +45,28 @@ def cell_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "nanom
     Parameters
     ----------
     seed : int
-        Not negative. The same seed, shape and spacing give the same bytes.
+        Random seed, not negative. The same seed, shape and spacing give the same bytes.
     shape : tuple of int
         Voxels along z, y, x.
     spacing : tuple of float
         Distance between voxels along z, y, x, in `unit`.
     unit : str
-        Name of the unit of length; only the grid carries it.
+        Name of the unit of length; used in the grid only.
 
     Returns
     -------
     Phantom
-        `objects` holds the mitochondria, `decoys` the middles of the nuclear bodies.
+        `objects` are the mitochondria, `decoys` the centres of the nuclear bodies.
 
     Raises
     ------
     ConfigError
         If the seed is negative.
     GridError
-        If the shape, spacing or unit make no grid.
+        If the shape, spacing or unit are invalid.
     """
     if seed < 0:
-        raise ConfigError(f"seed {seed} is negative: use 0 or a positive whole number")
+        raise ConfigError(f"seed {seed} is negative: use 0 or a positive integer")
     grid = Grid(shape3(shape), vector3(spacing, "spacing"), unit=unit)
     anatomy = plan_cell(seed, Lattice.over(grid))
     mitochondria = _drawn(anatomy, anatomy.mitochondria, grid.shape)
@@ -92,7 +92,7 @@ def _drawn(anatomy: Anatomy, blobs: tuple[Blob, ...], shape: Shape) -> list[Draw
 
 
 def _middle(blob: DrawnBlob) -> Vector:
-    """Return the mean voxel index of a blob, as the centre of an object is measured."""
+    """Return the mean voxel index of a blob, like the centroid of an object."""
     places = np.argwhere(blob.mask).mean(axis=0)
     return vector3([float(p) + a for p, a in zip(places, blob.box.start, strict=True)])
 
@@ -133,11 +133,11 @@ def _slab_image(
 
 
 def _cisternae(anatomy: Anatomy, box: Box) -> Field:
-    """Return the grey of all double membranes: dark, bright, dark, wherever they are."""
+    """Return the grey value of all double membranes: dark, bright, dark, the same everywhere."""
     lattice = anatomy.lattice
     level = lattice.sample(anatomy.level, box)
     sheet = (level - np.rint(level)) / lattice.sample(anatomy.slope, box)
-    # Where the reticulum ends, its two membranes close to a round edge.
+    # At the end of a sheet of the reticulum, its two membranes close to a round edge.
     beyond = np.maximum(0, HALF_CISTERNA - lattice.sample(anatomy.allowed, box))
     depth = np.sqrt(sheet * sheet + beyond * beyond)
     depth = np.minimum(depth, np.abs(lattice.sample(anatomy.nucleus, box)))
@@ -156,5 +156,5 @@ def _texture(seed: int, box: Box) -> Field:
         noise = ndimage.correlate1d(noise, TEXTURE_BLUR, axis=axis, mode="wrap")
     noise = noise[2:-2]
     specks = white_planes(seed, RIBOSOMES, box)
-    # Ribosomes crowd where the texture is dark.
+    # Ribosomes are denser where the texture is dark.
     return 52 * noise - 110 * smoothstep(specks - 3 * noise, 1.9, 2.5)

@@ -1,1 +1,1 @@
-"""Chests as computed tomography shows them."""
+"""Phantom chests in computed tomography."""

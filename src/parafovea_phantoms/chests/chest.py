@@ -1,8 +1,8 @@
-"""A chest as computed tomography shows it, with nodules in the lungs and their doubles elsewhere.
+"""A phantom chest in computed tomography, with nodules in the lungs and decoys elsewhere.
 
-From near, a nodule and its double look alike: a body in dark froth, with strands around it.
-Only the surroundings tell that one lies in a lung and the other in a stomach, a hernia or an
-armpit. Inside the lungs, vessels and their forks are bright and round without being nodules.
+Locally, nodules and decoys are identical: a round lesion in dark lung texture, with strands around
+it. Only the context shows that one is in a lung and the other in a stomach, a hernia or an armpit.
+Inside the lungs, vessels and their bifurcations are bright and round without being nodules.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from parafovea.geometry.grid import Grid, Shape, Vector, shape3, vector3
 from parafovea_phantoms.chests.circulation import with_walls
 from parafovea_phantoms.chests.drawing import add_lesion, draw
 from parafovea_phantoms.chests.frame import require_chest
+from parafovea_phantoms.chests.lesion_placement import Region, place, sizes
 from parafovea_phantoms.chests.lesions import Lesion, draw_lesion, smallest_diameter
-from parafovea_phantoms.chests.placement import Region, place, sizes
 from parafovea_phantoms.chests.plan import Chest, plan_chest
 from parafovea_phantoms.chests.random_streams import COUCH, DECOYS, NODULES
 from parafovea_phantoms.chests.scanner import scanned
-from parafovea_phantoms.chests.supersampling import Finer
+from parafovea_phantoms.chests.supersampling import SupersampledGrid
 from parafovea_phantoms.chests.tissues import DECOY_REGION, LUNG_REGION, NODULE_REGION, REGIONS
 from parafovea_phantoms.chests.tubes import Tubes
 from parafovea_phantoms.lattice import random_stream
@@ -28,50 +28,50 @@ from parafovea_phantoms.phantom import Finding, Phantom
 
 CHEST_CLASSES = ("background", "nodule")
 
-#: How many nodules and doubles are tried for.
+#: Numbers of nodules and decoys to attempt.
 FEWEST, MOST = 5, 10
 
-#: Voxels that are drawn together; bounds the memory.
+#: Voxels that are drawn at a time, to bound memory.
 SLAB_VOXELS = 6_000_000
 
 
 def chest_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "millimeter") -> Phantom:
-    """Make a chest with its truth.
+    """Return a phantom chest with its ground truth.
 
-    Classes: 0 background, 1 nodule. The world is that of DICOM: x to the patient's left, y to the
-    back, z to the head, in millimetres. Nodules measure 3 to 30 mm; at a spacing whose voxels have
-    a longer diagonal than 3 mm, that diagonal is the smallest diameter (`smallest_diameter`).
+    Classes: 0 background, 1 nodule. The world is that of DICOM (LPS), in millimetres. Nodules have
+    diameters of 3 to 30 mm; if the diagonal of a voxel is longer than 3 mm, it is the smallest
+    diameter (`smallest_diameter`).
 
     Parameters
     ----------
     seed : int
-        Not negative. The same seed, shape and spacing give the same bytes.
+        Random seed, not negative. The same seed, shape and spacing give the same bytes.
     shape : tuple of int
         Voxels along z, y, x.
     spacing : tuple of float
-        Distance between voxels along z, y, x, in `unit`, at most 10 mm. The body is made to fit
-        a field of view of 204 x 177 x 248 mm or more.
+        Distance between voxels along z, y, x, in `unit`, at most 10 mm. The body is scaled to the
+        field of view, which must be at least 204 x 177 x 248 mm.
     unit : str
         Name of the unit of the spacing; the phantom's grid is in millimetres.
 
     Returns
     -------
     Phantom
-        The image in Hounsfield units; `objects` and `findings` hold the nodules, `decoys` the
-        centres of their doubles, `regions` names the tissues.
+        The image in Hounsfield units; `objects` and `findings` are the nodules, `decoys` the
+        centres of the decoys, `regions` the tissues.
 
     Raises
     ------
     ConfigError
-        If the seed is negative, the field of view holds no chest or the spacing is too coarse.
+        If the seed is negative, the field of view is too small or the spacing is too coarse.
     GridError
-        If the shape, spacing or unit make no grid.
+        If the shape, spacing or unit are invalid.
     """
     if seed < 0:
-        raise ConfigError(f"seed {seed} is negative: use 0 or a positive whole number")
+        raise ConfigError(f"seed {seed} is negative: use 0 or a positive integer")
     grid = Grid(shape3(shape), vector3(spacing, "spacing"), unit=unit).converted("millimeter")
     require_chest(grid)
-    fine = Finer.of(grid)
+    fine = SupersampledGrid.of(grid)
     chest = plan_chest(seed, fine.grid)
     nodules, decoys = _lesions(seed, chest, grid.spacing)
     drawn = [
@@ -83,10 +83,10 @@ def chest_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "mill
     regions = np.empty(grid.shape, dtype=np.uint8)
     planes = max(1, SLAB_VOXELS // (fine.grid.size // grid.shape[0]))
     for slab in grid.box.tiles((planes, *grid.shape[1:])):
-        values, froth, regions[slab.slices] = draw(chest, fine, slab)
+        values, lung_texture, regions[slab.slices] = draw(chest, fine, slab)
         for body, _ in drawn:
-            add_lesion(body, slab, values=values, froth=froth)
-        image[slab.slices] = scanned(seed, values, froth, slab, chest=chest, fine=fine)
+            add_lesion(body, slab, values=values, lung_texture=lung_texture)
+        image[slab.slices] = scanned(seed, values, lung_texture, slab, chest=chest, fine=fine)
     objects = np.zeros(grid.shape, dtype=np.uint32)
     found = [body for body, region in drawn if region == NODULE_REGION]
     for number, body in enumerate(found, start=1):
@@ -108,7 +108,7 @@ def chest_phantom(seed: int, *, shape: Shape, spacing: Vector, unit: str = "mill
 
 
 def _lesions(seed: int, chest: Chest, spacing: Vector) -> tuple[list[Lesion], list[Lesion]]:
-    """Return the nodules and their doubles, alike but for their place."""
+    """Return the nodules and the decoys, which differ only in their location."""
     smallest = smallest_diameter(spacing)
     lattice = chest.thorax.lattice
     wide = chest.vessels.selected(chest.vessels.first > 2.6)
@@ -126,9 +126,9 @@ def _lesions(seed: int, chest: Chest, spacing: Vector) -> tuple[list[Lesion], li
 
 
 def _in_world(seed: int, grid: Grid) -> Grid:
-    """Return the grid at a place that a scanner might give it.
+    """Return the grid with a realistic world origin.
 
-    The isocentre lies near the middle of the body; z counts from wherever the couch was zeroed.
+    The isocentre lies near the middle of the body; z depends on the zero position of the couch.
     """
     rng = random_stream(seed, COUCH)
     middle = [float(v) for v in rng.uniform((-420, -170, -12), (-120, -140, 12))]
@@ -140,7 +140,7 @@ def _in_world(seed: int, grid: Grid) -> Grid:
 
 
 def lung_mask(phantom: Phantom) -> NDArray[np.bool_]:
-    """Return where the lungs are, with all that lies in them: (z, y, x) bool."""
+    """Return the mask of the lungs with everything inside them: (z, y, x) bool."""
     if phantom.regions is None or phantom.region_names != REGIONS:
-        raise ConfigError("this phantom has no lungs: make one of kind chest")
+        raise ConfigError("this phantom has no lungs: use phantom chest")
     return np.asarray(phantom.regions >= LUNG_REGION)

@@ -1,4 +1,4 @@
-"""Vessels, airways and gullet: the great ones drawn by hand, those of the lungs grown."""
+"""Vessels, airways and oesophagus: hand-drawn outside of the lungs, grown inside."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from parafovea_phantoms.chests.trees import grow
 from parafovea_phantoms.chests.tubes import Tubes
 from parafovea_phantoms.lattice import random_stream
 
-#: Where the lungs' roots lie, right and left, in the frame.
+#: Position of the hila, right and left, in the frame.
 HILA = ((-20.0, 20.0, -40.0), (-24.0, 22.0, 43.0))
 
-#: Volume of lung that one arterial branch end serves, as one venous; an airway end serves more.
-#: In cubic millimetres.
+#: Lung volume supplied by one terminal branch of arteries and of veins, and by one of airways,
+#: in cubic millimetres.
 SERVED, AIRED = 1200.0, 14000.0
 
-#: Radius of the last branches, in millimetres, and of the thinnest airway that is drawn.
+#: Radius of terminal vessels, and of the thinnest airway that is drawn, in millimetres.
 VESSEL_TIP, AIRWAY_TIP, LEAST_AIRWAY = 0.55, 0.75, 1.35
 
-#: Thickness of an airway's wall: a share of the radius, and something, in millimetres.
+#: Thickness of an airway's wall: a share of the radius plus a constant in millimetres.
 WALL_SHARE, WALL = 0.10, 0.55
 
-#: Every piece as (z, y, x, radius) in the frame.
+#: Polylines of (z, y, x, radius) in the frame.
 _VESSELS: tuple[tuple[tuple[float, float, float, float], ...], ...] = (
     # aorta
     (
@@ -87,12 +87,12 @@ _GULLET = (
 
 @dataclass(frozen=True)
 class Passages:
-    """What runs through the space between the lungs, in millimetres of the volume.
+    """Tubes of the mediastinum, in millimetres of the volume.
 
     Parameters
     ----------
     vessels, airways, gullet : Tubes
-        Blood vessels; windpipe and main bronchi by their inner radius; the gullet.
+        Blood vessels; trachea and main bronchi by their inner radius; the oesophagus.
     """
 
     vessels: Tubes
@@ -101,7 +101,7 @@ class Passages:
 
 
 def passages(frame: Frame) -> Passages:
-    """Return the great vessels, the windpipe with its bronchi and the gullet."""
+    """Return the great vessels, trachea, main bronchi and oesophagus."""
     return Passages(
         Tubes.together([_tube(line) for line in _VESSELS]).placed(frame),
         Tubes.together([_tube(line) for line in (_WINDPIPE, *_BRONCHI)]).placed(frame),
@@ -124,7 +124,7 @@ def with_walls(airways: Tubes) -> Tubes:
 
 
 def lobes(thorax: Thorax, *, depth: float) -> list[tuple[int, NDArray[np.intp]]]:
-    """Return the lobes as lattice points of the lungs at least `depth` millimetres deep.
+    """Return the lattice points of each lobe at a depth of at least `depth` millimetres.
 
     Each with its side, 0 right and 1 left; (n, 3) integers z, y, x.
     """
@@ -145,7 +145,7 @@ def lobes(thorax: Thorax, *, depth: float) -> list[tuple[int, NDArray[np.intp]]]
 
 
 def grown(seed: int, thorax: Thorax) -> tuple[Tubes, Tubes]:
-    """Return the vessels and the airways inside the lungs, lobe by lobe.
+    """Grow the vessels and the airways inside the lungs, lobe by lobe.
 
     Airways are given by their inner radius.
     """

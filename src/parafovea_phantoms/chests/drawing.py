@@ -1,4 +1,4 @@
-"""From the plan of a chest to Hounsfield units without noise."""
+"""Rendering of a chest's anatomy to noise-free Hounsfield units."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.geometry.grid import Box
+from parafovea.geometry.grid import Box, Shape
 from parafovea_phantoms.chests import tissues
-from parafovea_phantoms.chests.canvas import Canvas, share
 from parafovea_phantoms.chests.circulation import with_walls
 from parafovea_phantoms.chests.frame import Positions
 from parafovea_phantoms.chests.lesions import DrawnLesion
 from parafovea_phantoms.chests.plan import Chest
 from parafovea_phantoms.chests.pockets import WALL
 from parafovea_phantoms.chests.skeleton import CORTEX, plates, vertebrae
-from parafovea_phantoms.chests.supersampling import Finer
+from parafovea_phantoms.chests.supersampling import SupersampledGrid
 from parafovea_phantoms.chests.tubes import Tubes
 from parafovea_phantoms.lattice import Field, Lattice
 
 
-def draw(chest: Chest, fine: Finer, slab: Box) -> tuple[Field, Field, NDArray[np.uint8]]:
+def draw(chest: Chest, fine: SupersampledGrid, slab: Box) -> tuple[Field, Field, NDArray[np.uint8]]:
     """Return a slab of a chest without nodules.
 
     Parameters
     ----------
     chest : Chest
-        Its plan.
-    fine : Finer
+        Anatomy of the chest.
+    fine : SupersampledGrid
         The grid to draw on.
     slab : Box
         Voxels of the volume.
@@ -36,7 +35,7 @@ def draw(chest: Chest, fine: Finer, slab: Box) -> tuple[Field, Field, NDArray[np
     Returns
     -------
     tuple
-        (z, y, x) float32 Hounsfield units; float32 share of lung-like froth; uint8 regions.
+        (z, y, x) float32 Hounsfield units; float32 share of lung texture; uint8 regions.
     """
     box = slab.scaled(fine.factor)
     lattice = Lattice.over(fine.grid, length=1.0)
@@ -53,13 +52,13 @@ def draw(chest: Chest, fine: Finer, slab: Box) -> tuple[Field, Field, NDArray[np
     middle = tuple(slice(k // 2, None, k) for k in fine.factor)
     return (
         fine.averaged(canvas.values),
-        fine.averaged(canvas.froth),
+        fine.averaged(canvas.lung_texture),
         np.ascontiguousarray(canvas.regions[middle]),
     )
 
 
-def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, froth: Field) -> None:
-    """Draw a nodule or its double into a slab's Hounsfield units and froth, in place."""
+def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, lung_texture: Field) -> None:
+    """Draw a nodule or decoy into a slab's Hounsfield units and lung texture, in place."""
     common = body.box.intersection(slab)
     if common.size == 0:
         return
@@ -67,16 +66,77 @@ def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, froth: Field) -> 
     part = body.share[common.relative_to(body.box.start).slices]
     solid = np.float32(body.lesion.value)
     if body.lesion.kind == "ground glass":
-        # What is denser than ground glass, such as a vessel, shows through it.
+        # Structures denser than ground glass, such as vessels, show through it.
         values[here] += part * np.clip(np.float32(-150) - values[here], 0, solid)
     else:
         values[here] += part * (solid - values[here])
-        froth[here] *= 1 - part
+        lung_texture[here] *= 1 - part
+
+
+def share(inside: Field, width: float) -> Field:
+    """Return the share of a voxel inside a structure, from the signed distance of its centre.
+
+    Parameters
+    ----------
+    inside : ndarray
+        (z, y, x) float32 signed distance in millimetres, positive inside.
+    width : float
+        Side of a voxel, in millimetres.
+    """
+    part: Field = np.clip(inside * np.float32(1 / width) + np.float32(0.5), 0, 1)
+    return part
+
+
+class Canvas:
+    """Hounsfield units and regions of a box; each tissue is painted over the earlier ones.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels along z, y, x.
+
+    Attributes
+    ----------
+    values : ndarray
+        (z, y, x) float32 Hounsfield units, initially air.
+    regions : ndarray
+        (z, y, x) uint8 index into `tissues.REGIONS`.
+    lung_texture : ndarray
+        (z, y, x) float32 share of each voxel with lung texture.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.values: Field = np.full(shape, tissues.AIR, dtype=np.float32)
+        self.regions: NDArray[np.uint8] = np.zeros(shape, dtype=np.uint8)
+        self.lung_texture: Field = np.zeros(shape, dtype=np.float32)
+
+    def paint(
+        self, part: Field, value: float | Field, region: int | None, *, lung_texture: bool = False
+    ) -> None:
+        """Cover a share of each voxel with a tissue.
+
+        Parameters
+        ----------
+        part : ndarray
+            (z, y, x) float32 share, in [0, 1].
+        value : float or ndarray
+            Hounsfield units.
+        region : int or None
+            Region of voxels that are at least half covered; None leaves regions unchanged.
+        lung_texture : bool
+            Whether the tissue has lung texture.
+        """
+        if not part.any():
+            return
+        self.values += part * (value - self.values)
+        self.lung_texture += part * ((1.0 if lung_texture else 0.0) - self.lung_texture)
+        if region is not None:
+            self.regions[part >= 0.5] = region
 
 
 @dataclass(frozen=True)
 class _Drawing:
-    """A box that is being drawn: the plan at its voxels, tissue over tissue."""
+    """Renderer of the anatomy in a box, tissue by tissue."""
 
     chest: Chest
     lattice: Lattice
@@ -118,7 +178,7 @@ class _Drawing:
         fat = tissues.FAT + np.float32(tissues.FAT_UNEVEN) * self._at(thorax.layers[2])
         self._paint(skin - np.float32(1.8), fat, tissues.FAT_REGION)
         z, y, x = self._frame(self.box)
-        # More fat at the flanks and in front, little over the back.
+        # More fat at the flanks and in front than over the back.
         thick = 11 + 3 * broad + np.float32(0.025) * np.abs(x) - np.float32(0.02) * y
         armpit = 1 - np.sqrt(
             ((z - 40) / 50) * ((z - 40) / 50)
@@ -148,7 +208,7 @@ class _Drawing:
         self._paint(heart, tissues.HEART, tissues.HEART_REGION)
 
     def spine(self) -> None:
-        # All of it lies within this distance of the axis.
+        # The spine lies within this distance of its axis.
         frame = self.chest.thorax.frame
         near = 62 * frame.scale
         middle = frame.placed(np.array([[0.0, 70.0, 0.0]]))[0]
@@ -163,7 +223,7 @@ class _Drawing:
             return
         canvas = Canvas(part.shape)
         here = part.relative_to(self.box.start).slices
-        for name in ("values", "regions", "froth"):
+        for name in ("values", "regions", "lung_texture"):
             getattr(canvas, name)[...] = getattr(self.canvas, name)[here]
         bone, disc, canal = (frame.scale * f for f in vertebrae(self._frame(part)))
         skin = self.lattice.sample(self.chest.thorax.skin, part)
@@ -177,14 +237,14 @@ class _Drawing:
             (bone - np.float32(CORTEX), spongy, None),
         ):
             canvas.paint(share(inside, self.width), value, region)
-        for name in ("values", "regions", "froth"):
+        for name in ("values", "regions", "lung_texture"):
             getattr(self.canvas, name)[here] = getattr(canvas, name)
 
     def lungs(self) -> None:
         thorax = self.chest.thorax
         part = share(self._at(thorax.lung), self.width)
         if part.any():
-            self.canvas.paint(part, self._froth(), tissues.LUNG_REGION, froth=True)
+            self.canvas.paint(part, self._lung_texture(), tissues.LUNG_REGION, lung_texture=True)
             _, _, x = self._frame(self.box)
             major, minor = self._at(thorax.major), self._at(thorax.minor)
             right = np.clip(-x, 0, 1) * np.clip(-major, 0, 1)
@@ -196,19 +256,19 @@ class _Drawing:
             self._inside_lungs(self.chest.airways, tissues.AIR, tissues.BRONCHUS_REGION)
 
     def _sheet(self, beside: Field) -> Field:
-        """Return which share of each voxel a sheet of a millimetre takes, thinner than a voxel."""
+        """Return the share of each voxel in a sheet of one millimetre, thinner than a voxel."""
         inside: Field = np.float32(0.5) - np.abs(beside)
         return share(inside, self.width) * np.float32(min(1.0, 1.0 / self.width))
 
     def _inside_lungs(self, tubes: Tubes, value: float, region: int) -> None:
-        """Draw tubes; what lies outside of the lungs keeps its region."""
+        """Draw tubes; voxels outside of the lungs keep their region."""
         part = tubes.coverage(self.lattice, self.box, self.width)
         inside = self.canvas.regions >= tissues.LUNG_REGION
         self.canvas.paint(part, value, None)
         self.canvas.regions[inside & (part >= 0.5)] = region
 
-    def _froth(self) -> Field:
-        """Return the Hounsfield units of lung, which is denser where it lies lower."""
+    def _lung_texture(self) -> Field:
+        """Return the Hounsfield units of lung, which is denser in dependent parts."""
         _, y, _ = self._frame(self.box)
         coarse = self._at(self.chest.thorax.layers[2])
         value: Field = (
@@ -223,7 +283,7 @@ class _Drawing:
         self._paint(inside + np.float32(WALL), tissues.POCKET_WALL, tissues.POCKET_REGION)
         part = share(inside, self.width)
         if part.any():
-            self.canvas.paint(part, self._froth(), tissues.POCKET_REGION, froth=True)
+            self.canvas.paint(part, self._lung_texture(), tissues.POCKET_REGION, lung_texture=True)
             strands = self.chest.pockets.strands.coverage(self.lattice, self.box, self.width)
             self.canvas.paint(strands * part, tissues.BLOOD, None)
 

@@ -1,7 +1,7 @@
-"""The frame of a body: the anatomy is written once, in millimetres, and placed in any volume.
+"""The body frame: anatomy is defined once, in millimetres, and placed in any volume.
 
-The frame's x points to the patient's left, y to the back, z to the head; its origin is the point
-where the windpipe divides. Positions in a volume are those of its lattice, in millimetres.
+The frame's x points to the patient's left, y to posterior, z to superior; its origin is the carina,
+where the trachea divides. Positions in a volume are those of its lattice, in millimetres.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from parafovea_phantoms.lattice import Field, random_stream
 Points = NDArray[np.float64]
 Positions = tuple[Field, Field, Field]
 
-#: What the field of view shows of the body at its full size, z, y, x, and the middle of that.
+#: Field of view of the body at full size along z, y, x, and its centre, in the frame.
 EXTENT: Vector = (272.0, 236.0, 330.0)
 MIDDLE: Vector = (-26.0, 8.0, 0.0)
 
-#: The smallest body, as a share of the full size, and the longest voxel side, in millimetres.
+#: Scale of the smallest body, and the largest spacing in millimetres.
 SMALLEST_BODY = 0.75
 LARGEST_SPACING = 10.0
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A body's place, size and small turn about its long axis.
+    """Position, size and small rotation of a body about its long axis.
 
     Parameters
     ----------
     centre : tuple of float
-        Where the frame's origin lies in the volume, z, y, x, in millimetres.
+        Position of the frame's origin in the volume, z, y, x, in millimetres.
     scale : float
         Millimetres of the volume per millimetre of the frame.
     turn : float
@@ -48,14 +48,14 @@ class Frame:
     turn: float
 
     def inside(self, positions: Positions) -> Positions:
-        """Return the frame's z, y, x of positions in the volume (broadcastable float32)."""
+        """Convert positions in the volume to the frame, z, y, x (broadcastable float32)."""
         z, y, x = (p - np.float32(c) for p, c in zip(positions, self.centre, strict=True))
         cos = np.float32(math.cos(self.turn) / self.scale)
         sin = np.float32(math.sin(self.turn) / self.scale)
         return z * np.float32(1 / self.scale), y * cos - x * sin, x * cos + y * sin
 
     def placed(self, points: Points) -> Points:
-        """Return the positions in the volume of points of the frame, (n, 3) along z, y, x."""
+        """Convert points of the frame to positions in the volume, (n, 3) along z, y, x."""
         z, y, x = np.moveaxis(np.asarray(points, dtype=np.float64), -1, 0)
         cos, sin = math.cos(self.turn), math.sin(self.turn)
         turned = np.stack([z, y * cos + x * sin, x * cos - y * sin], axis=-1)
@@ -64,7 +64,7 @@ class Frame:
 
 
 def require_chest(grid: Grid) -> None:
-    """Raise `ConfigError` if a field of view (in millimetres) holds no chest or is too coarse."""
+    """Raise `ConfigError` if a grid (in millimetres) is too small or too coarse for a chest."""
     if max(grid.spacing) > LARGEST_SPACING:
         raise ConfigError(
             f"spacing {_listed(grid.spacing)} mm is too coarse for a chest: use at most "
@@ -73,13 +73,13 @@ def require_chest(grid: Grid) -> None:
     if _room(grid) < SMALLEST_BODY:
         least = [SMALLEST_BODY * n for n in EXTENT]
         raise ConfigError(
-            f"a field of view of {_listed(grid.extent)} mm (z, y, x) holds no chest: give a shape "
-            f"and a spacing that cover at least {_listed(least)} mm"
+            f"a field of view of {_listed(grid.extent)} mm (z, y, x) is too small for a chest: use "
+            f"a shape and spacing that cover at least {_listed(least)} mm"
         )
 
 
 def body_frame(seed: int, grid: Grid) -> Frame:
-    """Return the frame of the body of this seed in a field of view, a grid in millimetres."""
+    """Return the body frame of a seed in a field of view, a grid in millimetres."""
     rng = random_stream(seed, BODY)
     scale = min(float(rng.uniform(0.94, 1.06)), _room(grid))
     turn = math.radians(float(rng.uniform(-3, 3)))
@@ -91,7 +91,7 @@ def body_frame(seed: int, grid: Grid) -> Frame:
 
 
 def _room(grid: Grid) -> float:
-    """Return the size of the largest body that fits, as a share of the full size."""
+    """Return the scale of the largest body that fits."""
     return min(e / n for e, n in zip(grid.extent, EXTENT, strict=True))
 
 

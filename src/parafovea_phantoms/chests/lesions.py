@@ -1,4 +1,4 @@
-"""Nodules and their doubles: bodies of exactly known centre and volume."""
+"""Nodules and decoys: lesions with exactly known centre and volume."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from parafovea_phantoms.lattice import Field, Lattice
 
 Mask = NDArray[np.bool_]
 
-#: Diameters of nodules, in millimetres: a larger one is a mass, a smaller one a micronodule
+#: Range of nodule diameters in millimetres: a larger one is a mass, a smaller one a micronodule
 #: (Fleischner Society glossary, Radiology 246, 2008, 697-722).
 SMALLEST, LARGEST = 3.0, 30.0
 
-#: Share of the bodies that are lobulated, and that are ground glass.
+#: Shares of lobulated and of ground glass lesions.
 LOBULATED, GROUND_GLASS = 0.4, 0.2
 
-#: Points along an axis at which a voxel is looked at for its share of a body.
+#: Sample points per voxel along an axis, for the share of a voxel inside a lesion.
 SAMPLES = 4
 
 Kind = Literal["solid", "ground glass"]
@@ -32,22 +32,22 @@ Kind = Literal["solid", "ground glass"]
 
 @dataclass(frozen=True, eq=False)
 class Lesion:
-    """A body around its centre of mass, star-shaped: round but for its lobes.
+    """A star-shaped lesion: a sphere with optional lobes.
 
     Parameters
     ----------
     centre : Vector
         Centre of mass z, y, x in millimetres of the volume.
     diameter : float
-        Of the sphere of the same volume, in millimetres.
+        Diameter of a sphere of the same volume, in millimetres.
     kind : {"solid", "ground glass"}
-        Whether it hides what is behind it.
+        A solid lesion replaces the lung, ground glass adds to it.
     value : float
-        Hounsfield units of a solid body; what ground glass adds to the lung.
+        Hounsfield units of a solid lesion, or added by ground glass.
     lobes : ndarray
         (n, 3) float64 unit vectors towards the lobes.
     heights : ndarray
-        (n,) float64 how far each lobe stands out, as a share of the radius.
+        (n,) float64 height of each lobe, as a share of the radius.
     """
 
     centre: Vector
@@ -59,7 +59,7 @@ class Lesion:
 
     @functools.cached_property
     def shape(self) -> tuple[float, Points]:
-        """Scale and offset (z, y, x) that give the lobed star its volume and centre of mass.
+        """Scale and offset (z, y, x) that normalize the volume and the centre of mass.
 
         In radii, by quadrature over 2000 directions.
         """
@@ -74,13 +74,13 @@ class Lesion:
 
     @property
     def reach(self) -> float:
-        """Radius of a sphere around the centre that holds the body, in millimetres."""
+        """Radius of a sphere around the centre that contains the lesion, in millimetres."""
         scale, offset = self.shape
         far = scale * (1 + float(self.heights.sum())) + math.sqrt(float(offset @ offset))
         return far * self.diameter / 2
 
     def holds(self, positions: Positions) -> Mask:
-        """Tell which positions (broadcastable z, y, x in millimetres) lie inside."""
+        """Return which positions (broadcastable z, y, x in millimetres) lie inside."""
         scale, offset = self.shape
         radius = self.diameter / 2
         z, y, x = (
@@ -102,18 +102,18 @@ class Lesion:
 
 @dataclass(frozen=True)
 class DrawnLesion:
-    """A body's voxels.
+    """A lesion's voxels.
 
     Parameters
     ----------
     box : Box
-        Where they lie in the volume.
+        Box of the voxels in the volume.
     mask : ndarray
-        (z, y, x) bool: voxels whose centre lies in the body, one connected piece.
+        (z, y, x) bool: voxels whose centre lies in the lesion, one connected component.
     share : ndarray
-        (z, y, x) float32: which part of each voxel lies in the body.
+        (z, y, x) float32: share of each voxel inside the lesion.
     lesion : Lesion
-        What was drawn.
+        The lesion.
     """
 
     box: Box
@@ -123,25 +123,25 @@ class DrawnLesion:
 
 
 def smallest_diameter(spacing: Vector) -> float:
-    """Return the diameter of the smallest nodule that a spacing shows, in millimetres.
+    """Return the smallest nodule diameter at a spacing, in millimetres.
 
-    3 mm, or the diagonal of a voxel where that is longer: a ball of that diameter holds the
+    3 mm, or the diagonal of a voxel if that is longer: a sphere of that diameter contains the
     centre of a voxel wherever it lies, so that no nodule falls between voxels.
     """
     return max(SMALLEST, math.sqrt(math.fsum(s * s for s in spacing)))
 
 
 def random_lesion(rng: np.random.Generator, diameter: float, *, plain: float) -> Lesion:
-    """Return a body at the origin; nothing about it depends on where it will be.
+    """Return a random lesion at the origin; its shape does not depend on its location.
 
     Parameters
     ----------
     rng : Generator
-        Of its population.
+        Random generator of its population.
     diameter : float
-        In millimetres.
+        Diameter in millimetres.
     plain : float
-        Diameter up to which bodies are perfect balls, in millimetres.
+        Diameter up to which lesions are perfect spheres, in millimetres.
     """
     chance = rng.uniform(size=3)
     lobed = diameter > plain
@@ -159,7 +159,7 @@ def random_lesion(rng: np.random.Generator, diameter: float, *, plain: float) ->
 
 
 def draw_lesion(lesion: Lesion, lattice: Lattice, *, within: Box) -> DrawnLesion:
-    """Return a body's voxels in a volume."""
+    """Return a lesion's voxels in a volume."""
     reach = np.array([-lesion.reach, lesion.reach])
     spans = [
         (c - o + reach) / v
@@ -197,7 +197,7 @@ def _star(cosines: Points, heights: Points) -> Points:
 
 
 def _sphere(count: int) -> Points:
-    """Return directions spread evenly over the sphere: a Fibonacci lattice."""
+    """Return uniformly distributed directions: a Fibonacci lattice on the sphere."""
     number = np.arange(count) + 0.5
     z = 1 - 2 * number / count
     angle = number * math.pi * (1 + math.sqrt(5))

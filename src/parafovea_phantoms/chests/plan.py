@@ -1,4 +1,4 @@
-"""The whole plan of a chest, and the order in which its parts come to be."""
+"""The anatomy of a chest: all of its parts, generated in order."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from parafovea_phantoms.lattice import Lattice
 
 @dataclass(frozen=True)
 class Chest:
-    """The whole plan of a chest, in millimetres of the volume.
+    """The anatomy of a chest, in millimetres of the volume.
 
     Parameters
     ----------
     thorax : Thorax
-        Large parts.
+        Large organs.
     passages : Passages
-        Great vessels, windpipe, gullet.
+        Great vessels, trachea, oesophagus.
     vessels, airways : Tubes
-        What was grown inside the lungs.
+        Vessels and airways inside the lungs.
     bones : Bones
-        Ribs, collar bones, cartilage.
+        Ribs, clavicles, cartilage.
     pockets : Pockets
-        Froth outside the lungs.
+        Gas pockets outside of the lungs.
     """
 
     thorax: Thorax
@@ -43,7 +43,7 @@ class Chest:
 
 
 def plan_chest(seed: int, grid: Grid) -> Chest:
-    """Return the plan of the chest of this seed, for a grid in millimetres."""
+    """Return the anatomy of the chest of a seed, for a grid in millimetres."""
     lattice = Lattice.over(grid, length=1.0)
     frame = body_frame(seed, grid)
     great = passages(frame)

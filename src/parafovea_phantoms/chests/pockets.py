@@ -1,8 +1,8 @@
-"""Pockets of air and froth outside the lungs: from near they look like lung.
+"""Gas pockets outside of the lungs that locally look like lung.
 
-Each is filled with what the lung is filled with, strands included, and may hold bodies that look
-like nodules. In patients such places are a stomach or colon with food and gas, a hernia behind
-the heart, a widened gullet, gas in the soft tissue of an armpit.
+Each has the texture of lung, strands included, and may contain decoys of nodules. In patients such
+places are a stomach or colon with food and gas, a hernia behind the heart, a dilated oesophagus, or
+gas in the soft tissue of an armpit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from parafovea_phantoms.lattice import Field, Lattice, random_stream
 #: Thickness of a pocket's wall, in millimetres.
 WALL = 3.5
 
-#: The places: centre and half axes z, y, x in the frame, largest first.
+#: Possible pockets: centre and semi-axes z, y, x in the frame, largest first.
 PLACES: tuple[tuple[Vector, Vector], ...] = (
     ((-124, -22, 58), (25, 40, 36)),  # stomach
     ((-134, -48, -62), (18, 26, 40)),  # colon in front of the liver
@@ -32,21 +32,21 @@ PLACES: tuple[tuple[Vector, Vector], ...] = (
     ((-150, -20, 104), (17, 30, 18)),  # colon below the spleen
 )
 
-#: How many of the places a phantom has.
+#: Number of pockets of a phantom.
 FEWEST, MOST = 4, 6
 
 
 @dataclass(frozen=True)
 class Pockets:
-    """The pockets of a phantom.
+    """The gas pockets of a phantom.
 
     Parameters
     ----------
     inside : ndarray
-        (z, y, x) float32 at lattice points: signed distance to the nearest pocket's inner face,
+        (z, y, x) float32 at lattice points: signed distance to the nearest pocket's inner wall,
         in millimetres, positive inside.
     strands : Tubes
-        What runs through them.
+        Strands through the pockets.
     """
 
     inside: Field
@@ -54,7 +54,7 @@ class Pockets:
 
 
 def plan_pockets(seed: int, lattice: Lattice, frame: Frame) -> Pockets:
-    """Return the pockets of this seed."""
+    """Return the gas pockets of a seed."""
     rng = random_stream(seed, POCKETS)
     count = int(rng.integers(FEWEST, MOST + 1))
     chosen = sorted(rng.permutation(len(PLACES))[:count].tolist())

@@ -1,7 +1,7 @@
-"""Names of the random streams of a chest; the numbers are part of what a seed means."""
+"""Numbers of the random generators of a chest; changing them changes the phantom of a seed."""
 
-#: Of the plan.
+#: Generators of the anatomy.
 BODY, SURFACES, ARTERIES, VEINS, AIRWAYS, POCKETS, NODULES, DECOYS, LAYERS, COUCH = range(200, 210)
 
-#: Of the voxels, plane by plane.
-FROTH, NOISE = 300, 301
+#: Generators of the voxels, one per plane.
+LUNG_TEXTURE, NOISE = 300, 301

@@ -1,4 +1,4 @@
-"""What a scanner makes of a chest: its blur, and noise that neighbouring pixels share."""
+"""Simulation of the CT scanner: blur and correlated noise."""
 
 from __future__ import annotations
 
@@ -11,51 +11,57 @@ from scipy import ndimage
 from parafovea.geometry.grid import Box, Vector
 from parafovea_phantoms.chests import tissues
 from parafovea_phantoms.chests.plan import Chest
-from parafovea_phantoms.chests.random_streams import FROTH, NOISE
-from parafovea_phantoms.chests.supersampling import Finer
+from parafovea_phantoms.chests.random_streams import LUNG_TEXTURE, NOISE
+from parafovea_phantoms.chests.supersampling import SupersampledGrid
 from parafovea_phantoms.lattice import Field, smoothstep, white_planes
 
 Kernel = NDArray[np.float64]
 
-#: Standard deviation of the blur in the plane, of lung's fine texture, and of the noise' grain,
-#: in millimetres; side of the window whose mean the noise lacks.
+#: Standard deviation in millimetres of the in-plane blur, of the lung's fine texture, and of the
+#: noise grain; side of the window for the low-frequency part that the noise lacks.
 BLUR, GRAIN, NOISE_GRAIN, NOISE_WINDOW = 0.45, 1.1, 0.5, 5.0
 
-#: Standard deviation of the noise in the middle of the body at slices of 1 mm, in Hounsfield
+#: Standard deviation of the noise in the middle of the body for slices of 1 mm, in Hounsfield
 #: units, and its limits.
 NOISE_LEVEL, LEAST_NOISE, MOST_NOISE = 17.0, 7.0, 26.0
 
-#: How much of the mean over that window the noise lacks.
+#: Share of the mean over that window that is subtracted from the noise.
 DRIFT = 0.7
 
-#: Slices thicker than this share no noise, in millimetres; thinner ones share it so.
+#: Slices thicker than this, in millimetres, have independent noise; weights for thinner ones.
 SEPARATE = 2.0
 _SLICES = np.array([0.25, 0.5, 0.25])
 
-#: Hounsfield units that a scanner stores.
+#: Range of stored Hounsfield units.
 LOWEST, HIGHEST = -1024, 3071
 
 
 def scanned(
-    seed: int, values: Field, froth: Field, slab: Box, *, chest: Chest, fine: Finer
+    seed: int,
+    values: Field,
+    lung_texture: Field,
+    slab: Box,
+    *,
+    chest: Chest,
+    fine: SupersampledGrid,
 ) -> NDArray[np.int16]:
     """Return the image of a slab; it does not depend on how the volume is cut.
 
     Parameters
     ----------
     seed : int
-        Of the phantom.
-    values, froth : ndarray
-        (z, y, x) float32 Hounsfield units, and the share of lung-like froth.
+        Seed of the phantom.
+    values, lung_texture : ndarray
+        (z, y, x) float32 Hounsfield units, and the share of lung texture.
     slab : Box
-        Where they lie: whole planes.
+        Box of whole planes.
     chest : Chest
-        What is scanned.
-    fine : Finer
-        The grids.
+        Anatomy of the chest.
+    fine : SupersampledGrid
+        Grid of the volume and its supersampled grid.
     """
     spacing = fine.lattice.voxel
-    image = values + np.float32(tissues.LUNG_FINE) * froth * _grain(seed, slab, spacing)
+    image = values + np.float32(tissues.LUNG_FINE) * lung_texture * _grain(seed, slab, spacing)
     for axis in (1, 2):
         image = ndimage.correlate1d(image, _binomial(BLUR, spacing[axis]), axis=axis)
     deep = fine.lattice.sample(chest.thorax.skin, slab)
@@ -68,11 +74,11 @@ def scanned(
 
 
 def _grain(seed: int, slab: Box, spacing: Vector) -> Field:
-    """Return the fine texture of lung: noise of variance 1, blurred alike along all axes."""
+    """Return the fine texture of lung: noise of variance 1, blurred isotropically."""
     sizes = [2 * math.floor(math.sqrt(4 * (GRAIN / s) ** 2 + 1) / 2) + 1 for s in spacing]
     margin = min(3 * (sizes[0] // 2), 8)
     sizes[0] = min(sizes[0], 5)
-    field = white_planes(seed, FROTH, slab.expanded((margin, 0, 0)))
+    field = white_planes(seed, LUNG_TEXTURE, slab.expanded((margin, 0, 0)))
     gain = 1.0
     for axis, size in enumerate(sizes):
         box = np.full(size, 1 / size)
@@ -84,22 +90,22 @@ def _grain(seed: int, slab: Box, spacing: Vector) -> Field:
 
 
 def noise_level(slice_spacing: float) -> float:
-    """Return the noise in the middle of the body, in Hounsfield units, for slices in millimetres.
+    """Return the noise in the middle of the body in Hounsfield units, by slice spacing in mm.
 
-    A slice collects photons in proportion to its thickness.
+    The number of photons is proportional to the thickness of a slice.
     """
     return min(max(NOISE_LEVEL / math.sqrt(slice_spacing), LEAST_NOISE), MOST_NOISE)
 
 
 def noise(seed: int, slab: Box, spacing: Vector) -> Field:
-    """Return noise of variance 1 as filtered back-projection leaves it: grainy, without drift.
+    """Return noise of variance 1 with the spectrum of filtered back-projection.
 
     Parameters
     ----------
     seed : int
-        Of the phantom.
+        Seed of the phantom.
     slab : Box
-        Whole planes; a plane's noise does not depend on the slab.
+        Box of whole planes; the noise of a plane does not depend on the slab.
     spacing : tuple of float
         Distance between voxels along z, y, x, in millimetres.
     """
@@ -126,7 +132,7 @@ def noise(seed: int, slab: Box, spacing: Vector) -> Field:
 
 
 def _binomial(deviation: float, spacing: float) -> Kernel:
-    """Return three weights that blur by a standard deviation, as far as three can."""
+    """Return a three-tap kernel with a given standard deviation, as far as possible."""
     side = min(0.25, 0.5 * (deviation / spacing) ** 2)
     return np.array([side, 1 - 2 * side, side])
 

@@ -1,4 +1,4 @@
-"""Bones: ribs, their cartilage and collar bones as tubes; sternum, blades and spine as shapes."""
+"""Bones: ribs, costal cartilage and clavicles as tubes; sternum, scapulae and spine as shapes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from parafovea_phantoms.chests.thorax import SPINE, curve, wall
 from parafovea_phantoms.chests.tubes import Tubes
 from parafovea_phantoms.lattice import Field
 
-#: From one vertebra to the next, in the frame's millimetres, and the z of the first one's middle.
+#: Distance between vertebrae, and z of the first one's centre, in the frame's millimetres.
 PITCH, FIRST = 22.0, 97.0
 
-#: Thickness of the dense shell of bones.
+#: Thickness of cortical bone.
 CORTEX = 1.4
 
-#: How far outside of the inner chest wall the middle of a rib lies.
+#: Distance of a rib's centreline from the inner chest wall.
 OUTSIDE = 6.0
 
-#: Of each rib: angle from the back at which its bone ends, in degrees; how far its front end hangs
-#: below its head; the z at which its cartilage meets the sternum, None where it meets none.
+#: For each rib: angle from posterior at which its bone ends, in degrees; drop of its anterior end
+#: below its head; z at which its cartilage meets the sternum, or None.
 _RIBS: tuple[tuple[float, float, float | None], ...] = (
     (140, 38, 52),
     (146, 46, 40),
@@ -47,7 +47,7 @@ class Bones:
 
 
 def plan_bones(frame: Frame) -> Bones:
-    """Return ribs, collar bones and rib cartilage."""
+    """Return ribs, clavicles and costal cartilage."""
     bone, cartilage = [], []
     for side in (-1.0, 1.0):
         for number, (end, drop, sternum) in enumerate(_RIBS):
@@ -71,7 +71,7 @@ def plan_bones(frame: Frame) -> Bones:
 
 
 def _on_wall(z: Points, degrees: Points, side: float) -> Points:
-    """Return points outside the inner chest wall, by height and angle from the back."""
+    """Return points outside of the inner chest wall, by height and angle from posterior."""
     angle = np.deg2rad(degrees)
     out = np.stack([np.zeros_like(angle), np.cos(angle), side * np.sin(angle)], axis=1)
     near, far = np.zeros(len(z)), np.full(len(z), 250.0)
@@ -91,14 +91,14 @@ def _from_axis(z: Points, out: Points, distance: Points) -> Points:
 
 
 def plates(at: Positions, outside: Field) -> Field:
-    """Return the signed distance to sternum and shoulder blades, positive inside.
+    """Return the signed distance to sternum and scapulae, positive inside.
 
     Parameters
     ----------
     at : tuple of ndarray
         z, y, x in the frame.
     outside : ndarray
-        (z, y, x) distance outside of the inner chest wall, in the frame's millimetres.
+        (z, y, x) distance from the inner chest wall outwards, in the frame's millimetres.
     """
     z, y, x = at
     aside = np.abs(x)
@@ -113,7 +113,7 @@ def plates(at: Positions, outside: Field) -> Field:
 
 
 def vertebrae(at: Positions) -> tuple[Field, Field, Field]:
-    """Return signed distances to bone, discs and the canal of the spine, positive inside.
+    """Return signed distances to vertebrae, discs and the spinal canal, positive inside.
 
     Parameters
     ----------
@@ -146,6 +146,6 @@ def vertebrae(at: Positions) -> tuple[Field, Field, Field]:
 
 
 def _wrapped(height: Field) -> Field:
-    """Return heights from the nearest vertebra again."""
+    """Return heights relative to the nearest vertebra."""
     turns: Field = height - np.rint(height / np.float32(PITCH)) * np.float32(PITCH)
     return turns

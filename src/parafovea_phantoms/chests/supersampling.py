@@ -1,4 +1,4 @@
-"""Drawing on a finer grid than asked for, so that thick voxels show what they average."""
+"""Supersampling of thick voxels, for realistic partial volume effects."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from parafovea.geometry.grid import Grid, Vector, shape3, vector3
 from parafovea_phantoms.lattice import Field, Lattice
 
-#: A voxel that is this many times as thick as the finest is drawn as that many thinner ones.
+#: Voxels thicker than this many times the finest spacing are drawn as this many thinner ones.
 THICK, THINNER = 2.0, 3
 
 
 @dataclass(frozen=True)
-class Finer:
-    """A grid and the finer one that it is drawn on, so that thick voxels show what they average.
+class SupersampledGrid:
+    """A supersampled grid and its relation to the original grid.
 
     Parameters
     ----------
     grid : Grid
-        The finer one, in millimetres.
+        The supersampled grid, in millimetres.
     factor : tuple of int
-        Its voxels per voxel of the other along z, y, x; odd, so that centres coincide.
+        Its voxels per original voxel along z, y, x; odd, so that centres coincide.
     lattice : Lattice
-        Of the other grid's voxels, in the finer one's world.
+        Lattice of the original voxels, in the world of the supersampled grid.
     """
 
     grid: Grid
@@ -32,8 +32,8 @@ class Finer:
     lattice: Lattice
 
     @classmethod
-    def of(cls, grid: Grid) -> Finer:
-        """Return what a grid in millimetres is drawn on."""
+    def of(cls, grid: Grid) -> SupersampledGrid:
+        """Return the supersampled grid of a grid in millimetres."""
         least = min(grid.spacing)
         factor = shape3([THINNER if s >= THICK * least else 1 for s in grid.spacing])
         shape = shape3([n * k for n, k in zip(grid.shape, factor, strict=True)])
@@ -44,12 +44,12 @@ class Finer:
         return cls(fine, factor, Lattice(known.shape, known.step, grid.spacing, vector3(offset)))
 
     def index(self, position: Vector) -> Vector:
-        """Return the (fractional) index in the other grid of a position, in millimetres."""
+        """Return the (fractional) original voxel index of a position in millimetres."""
         terms = zip(position, self.lattice.offset, self.lattice.voxel, strict=True)
         return vector3([(p - o) / s for p, o, s in terms])
 
     def averaged(self, values: Field) -> Field:
-        """Return the means over the other grid's voxels: (z, y, x) float32."""
+        """Return the means over the original voxels: (z, y, x) float32."""
         for axis, count in enumerate(self.factor):
             if count > 1:
                 first, *rest = np.moveaxis(

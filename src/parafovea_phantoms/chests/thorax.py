@@ -1,7 +1,7 @@
-"""Where the large parts of a chest lie: signed distances on a coarse lattice.
+"""Large organs of a chest as signed distances on a coarse lattice.
 
-All numbers are those of an adult of middle size at full inspiration, in the millimetres of the
-body's frame; `frame.body_frame` fits that body into the field of view.
+All numbers are for an average adult at full inspiration, in millimetres of the body frame;
+`frame.body_frame` fits the body into the field of view.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from parafovea_phantoms.lattice import Field, Lattice, random_stream
 
 _Knots = tuple[tuple[float, float], ...]
 
-#: Half width and half depth of the inner chest wall, the y of its middle, and how far the
-#: middles of the two apices lie from the midline, by z.
+#: Half width and half depth of the inner chest wall, the y of its centre, and the distance of the
+#: two apices from the midline, by z.
 _WIDTH: _Knots = (
     (-200, 134),
     (-150, 135),
@@ -72,7 +72,7 @@ _SKIN_DEPTH: _Knots = (
     (200, 62),
 )
 
-#: The y of the middle of the vertebral bodies, and half the width of what lies between the lungs.
+#: The y of the centre of the vertebral bodies, and half the width of the mediastinum.
 SPINE: _Knots = ((-200, 50), (-150, 54), (-60, 62), (0, 64), (60, 56), (100, 44), (130, 32))
 _BETWEEN: _Knots = ((-200, 26), (-80, 30), (-20, 33), (20, 35), (60, 32), (110, 30))
 
@@ -91,13 +91,13 @@ def _table(knots: _Knots) -> tuple[Points, Points]:
 
 
 def wall(z: Field, y: Field, x: Field) -> Field:
-    """Return how far out a place of the frame is: 1 on the inner chest wall, less inside."""
+    """Return the normalized radius of a position in the frame: 1 on the inner chest wall."""
     sideways: Field = np.maximum(np.abs(x) - curve(_APART, z), 0)
     return _round_box(sideways / curve(_WIDTH, z), (y - curve(_BACK, z)) / curve(_DEPTH, z))
 
 
 def _round_box(u: Field, v: Field) -> Field:
-    """Return a norm between the circle's and the square's."""
+    """Return a norm between that of a circle and of a square."""
     uu, vv = u * u, v * v
     circle, square = np.sqrt(uu + vv), np.sqrt(np.sqrt(uu * uu + vv * vv))
     size: Field = circle * np.float32(0.65) + square * np.float32(0.35)
@@ -111,21 +111,22 @@ class Thorax:
     Parameters
     ----------
     lattice : Lattice
-        Where they are known; a length is a millimetre.
+        Lattice of the fields, in millimetres.
     frame : Frame
-        Of the body.
+        The body frame.
     skin, cavity : ndarray
-        The body, and what the ribs enclose (with the upper belly).
+        The body, and the space inside the ribs (with the upper abdomen).
     lung : ndarray
         Both lungs.
     above : ndarray
-        Over the diaphragm.
+        The space above the diaphragm.
     major, minor : ndarray
-        Behind the oblique fissure; above the horizontal one, which only the right lung has.
+        The space behind the oblique fissure, and above the horizontal one, which only the right
+        lung has.
     heart, liver, spleen : ndarray
         The organs.
     layers : tuple of ndarray
-        Four smooth noises of mean 0 and variance 1, for what is uneven within tissues.
+        Four smooth noise fields of mean 0 and variance 1, for variation within tissues.
     """
 
     lattice: Lattice
@@ -143,19 +144,19 @@ class Thorax:
 
 
 def plan_thorax(seed: int, lattice: Lattice, frame: Frame, *, between: Field) -> Thorax:
-    """Return the large parts of the chest of this seed.
+    """Return the large organs of the chest of a seed.
 
     Parameters
     ----------
     seed : int
-        Of the phantom.
+        Seed of the phantom.
     lattice : Lattice
-        In millimetres.
+        Lattice of the fields, in millimetres.
     frame : Frame
-        Of the body.
+        The body frame.
     between : ndarray
-        (z, y, x) float32 at lattice points: signed distance to what pushes the lungs aside, in
-        millimetres, positive inside.
+        (z, y, x) float32 at lattice points: signed distance to structures that displace the lungs,
+        in millimetres, positive inside.
     """
     rng = random_stream(seed, SURFACES)
     z, y, x = frame.inside(lattice.positions())
@@ -172,7 +173,7 @@ def plan_thorax(seed: int, lattice: Lattice, frame: Frame, *, between: Field) ->
     )
     skin = distance(skin) + 2 * uneven[0]
     cavity = distance(1 - wall(z, y, x)) + np.float32(1.2) * uneven[1]
-    # Each lung ends in a dome; farther from its middle the walls are what bounds it.
+    # The apex of each lung is a dome; farther from its centre, the walls are the border.
     domes = (np.abs(x) - 40) * (np.abs(x) - 40) + (y - 14) * (y - 14)
     domes = np.minimum(domes, 1700)
     cavity = np.minimum(cavity, distance(105 - z - np.float32(0.016) * domes))
@@ -190,7 +191,7 @@ def plan_thorax(seed: int, lattice: Lattice, frame: Frame, *, between: Field) ->
     lung = np.minimum(np.minimum(cavity, above), -middle - np.float32(0.4) * uneven[2])
     below = -above - 3
     inside = np.minimum(cavity - 3, below)
-    # The left lobe thins out to an edge.
+    # The left lobe tapers to an edge.
     lobe = (44 - np.maximum(x + 10, 0) - np.maximum(y, 0) * np.float32(0.6)) * scale
     liver = np.minimum(inside, distance(lobe + above / 4 + uneven[0]))
     spleen = np.minimum(inside, distance(1 - _ellipsoid((z, y, x), (-136, 40, 90), (42, 42, 30))))
@@ -223,7 +224,7 @@ def plan_thorax(seed: int, lattice: Lattice, frame: Frame, *, between: Field) ->
 
 
 def _merged(first: Field, second: Field, round_off: float) -> Field:
-    """Return the union of two bodies, its concave edges rounded off over some millimetres."""
+    """Return the union of two shapes, with concave edges rounded over some millimetres."""
     k = np.float32(round_off)
     near = np.maximum(k - np.abs(first - second), 0)
     union: Field = np.maximum(first, second) + near * near / (4 * k)
@@ -239,7 +240,7 @@ def _ellipsoid(at: Positions, centre: Vector, semi: Vector) -> Field:
 
 
 def _heart(rng: np.random.Generator, z: Field, y: Field, x: Field) -> Field:
-    """Return a norm that is 1 on the pericardium: an egg that points down, forward and left."""
+    """Return a norm that is 1 on the pericardium: an egg pointing down, forward and left."""
     along = np.array([-0.45, -0.55, 0.70])
     along /= math.sqrt(float(along @ along))
     size = np.float32(rng.uniform(0.93, 1.08))

@@ -1,15 +1,15 @@
-"""What a chest consists of: the regions by name, and the Hounsfield units of each tissue.
+"""Region names and Hounsfield units of the tissues of a chest.
 
-The values lie in the ranges of Prokop and Galanski, Spiral and Multislice Computed Tomography of
+The values are in the ranges of Prokop and Galanski, Spiral and Multislice Computed Tomography of
 the Body (Thieme, 2003), and Buzug, Computed Tomography (Springer, 2008), p. 475, without contrast
-agent: fat -100 to -50, blood and liver 45 to 65, spleen 35 to 55, bone 700 and more where it is
-dense, the lung in inspiration -910 to -850. The lung is denser where it lies lower
+agent: fat -100 to -50, blood and liver 45 to 65, spleen 35 to 55, cortical bone 700 and more, the
+lung in inspiration -910 to -850. Dependent parts of the lung are denser
 (Verschakelen et al., AJR 161, 1993, 713-717).
 """
 
 from __future__ import annotations
 
-#: What a voxel belongs to; from "lung" on, all lie inside the lungs.
+#: Regions by index; from "lung" on, all are inside the lungs.
 REGIONS = (
     "air",
     "table",
@@ -62,9 +62,10 @@ CARTILAGE, DISC, CANAL = 105.0, 85.0, 22.0
 LIVER, SPLEEN, HEART, BLOOD, GULLET = 58.0, 48.0, 43.0, 46.0, 36.0
 AIRWAY_WALL, POCKET_WALL, FISSURE = 10.0, 40.0, -420.0
 
-#: Lung in the middle of the chest, and what a millimetre towards the back adds.
+#: Hounsfield units of lung in the middle of the chest, and their increase per millimetre towards
+#: posterior.
 LUNG, LUNG_PER_MILLIMETRE = -882.0, 0.42
 
-#: Standard deviation of what is uneven: fat and spongy bone from place to place, lung coarsely
-#: and finely.
+#: Standard deviation of the variation within fat and cancellous bone, and of the coarse and fine
+#: variation of lung.
 FAT_UNEVEN, BONE_UNEVEN, LUNG_COARSE, LUNG_FINE = 5.0, 35.0, 11.0, 20.0

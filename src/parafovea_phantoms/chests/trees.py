@@ -1,8 +1,9 @@
-"""Trees that fill a region: each branch grows to the middle of what is left to reach, and forks.
+"""Space-filling vascular and bronchial trees.
 
-The method is that of Tawhai, Pullan and Hunter (Ann Biomed Eng 28, 2000, 793-802) for the
-airways: points spread evenly over a lobe are divided in two at each fork, until a branch serves
-one point. The radius follows from the number of points served.
+The method of Tawhai, Pullan and Hunter (Ann Biomed Eng 28, 2000, 793-802) for the airways: points
+distributed evenly over a lobe are divided in two at each bifurcation, until a branch supplies one
+point; each branch grows towards the centroid of its points. The radius depends on the number of
+points supplied.
 """
 
 from __future__ import annotations
@@ -14,34 +15,34 @@ import numpy as np
 from parafovea_phantoms.chests.frame import Points
 from parafovea_phantoms.chests.tubes import Tubes
 
-#: Share of the way to the middle of its points that a branch grows before it forks.
+#: Length of a branch, as a share of the distance to the centroid of its points.
 FORWARD = 0.4
 
-#: Parent and children agree in radius^MURRAY, which lies between 2.3 and 3 in lungs.
+#: Exponent of Murray's law: radius^MURRAY is conserved at a bifurcation; 2.3 to 3 in lungs.
 MURRAY = 2.7
 
-#: How many directions are tried for the plane that divides the points of a fork.
+#: Number of directions to try for the plane that divides the points at a bifurcation.
 DIRECTIONS = 6
 
 
 def grow(rng: np.random.Generator, root: Points, points: Points, *, tip: float) -> Tubes:
-    """Return a tree that reaches from a root to all points.
+    """Grow a tree from a root to all points.
 
     Parameters
     ----------
     rng : Generator
-        Of this tree.
+        Random generator of this tree.
     root : ndarray
-        (3,) z, y, x where it begins, in millimetres.
+        (3,) z, y, x of the root, in millimetres.
     points : ndarray
-        (n, 3) what it serves.
+        (n, 3) z, y, x of the points to supply, in millimetres.
     tip : float
-        Radius of a branch that serves one point, in millimetres.
+        Radius of a branch that supplies one point, in millimetres.
 
     Returns
     -------
     Tubes
-        Two pieces a branch, a little bent; a branch begins as wide as its parent and narrows.
+        Two slightly bent pieces per branch, which starts with the radius of its parent and tapers.
     """
     begins, ends, firsts, lasts = [], [], [], []
     wide = tip * _widening(len(points))
@@ -73,16 +74,16 @@ def grow(rng: np.random.Generator, root: Points, points: Points, *, tip: float) 
 
 
 def _widening(count: int) -> float:
-    """Return how many times as wide as a tip a branch is that serves `count` points."""
+    """Return the radius of a branch that supplies `count` points, relative to a tip."""
     return float(max(count, 1) ** (1 / MURRAY))
 
 
 def _divide(
     rng: np.random.Generator, relative: Points, along: Points
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return on which side of the fork's plane each point lies; both sides have some.
+    """Return the side of the dividing plane of each point; both sides have points.
 
-    The plane holds the branch; of some planes the one across the widest spread is taken.
+    The plane contains the branch; of several planes, the one across the widest spread is chosen.
     """
     across = rng.uniform(-1, 1, size=(DIRECTIONS, 3))
     across -= (across @ along)[:, None] * along

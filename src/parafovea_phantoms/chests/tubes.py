@@ -1,4 +1,4 @@
-"""Tubes: vessels, airways and ribs as chains of straight pieces whose radius changes evenly."""
+"""Tubes: vessels, airways and ribs as chains of straight, conical pieces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tubes:
-    """Any number of straight pieces of tube.
+    """A set of straight pieces of tube.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Tubes:
         )
 
     def placed(self, frame: Frame) -> Tubes:
-        """Return tubes of a frame at their place in the volume."""
+        """Return the tubes transformed from a frame to the volume."""
         return Tubes(
             frame.placed(self.begin),
             frame.placed(self.end),
@@ -66,7 +66,7 @@ class Tubes:
         )
 
     def thicker(self, by: float) -> Tubes:
-        """Return the tubes with `by` millimetres more of radius, without those left with none."""
+        """Return the tubes with `by` added to the radius, in mm, without those of no radius."""
         first, last = self.first + by, self.last + by
         return Tubes(self.begin, self.end, first, last).selected(np.minimum(first, last) > 0)
 
@@ -85,22 +85,22 @@ class Tubes:
         return field
 
     def coverage(self, lattice: Lattice, box: Box, width: float) -> Field:
-        """Return which share of each voxel of a box lies in a tube.
+        """Return the share of each voxel of a box inside a tube.
 
         Parameters
         ----------
         lattice : Lattice
-            Of the volume; a length is a millimetre.
+            Lattice of the volume, in millimetres.
         box : Box
-            Voxels to look at.
+            Voxels to compute.
         width : float
-            Side of a voxel, in millimetres. A tube thinner than that keeps the contrast that
-            its cross-section's share of a voxel's face gives it.
+            Side of a voxel, in millimetres. A thinner tube has the share that its cross-section
+            has of a voxel's face.
 
         Returns
         -------
         (z, y, x) float32, in [0, 1]
-            The largest share of any one tube.
+            The maximum over all tubes.
         """
         shares = np.zeros(box.shape, dtype=np.float32)
         half, steep, face = np.float32(0.5), np.float32(1 / width), np.float32(np.pi / width**2)
@@ -113,10 +113,10 @@ class Tubes:
     def _near(
         self, axes: tuple[Field, Field, Field], margin: float
     ) -> Iterator[tuple[tuple[slice, ...], Field, Field]]:
-        """Yield each piece that comes within `margin` millimetres of some positions.
+        """Yield each piece within `margin` millimetres of any of the positions.
 
-        With the part of the positions that it comes near to, their distance to the piece's axis,
-        and its radius there.
+        With the slice of nearby positions, their distance to the piece's axis, and its radius
+        there.
         """
         around = np.maximum(np.maximum(self.first, self.last), margin / 2) + margin
         low = np.minimum(self.begin, self.end) - around[:, None]

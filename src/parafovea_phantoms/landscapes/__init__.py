@@ -1,1 +1,1 @@
-"""Landscapes as Sentinel-2 sees them."""
+"""Phantom landscapes in Sentinel-2 imagery."""

@@ -1,9 +1,9 @@
-"""What a biome changes in a landscape: its season, its greenness, its soil, how much of what.
+"""Properties of landscapes by biome: season, vegetation, soil, land use.
 
 The codes 1 to 14 are the biomes of Olson et al. 2001, "Terrestrial ecoregions of the world",
-BioScience 51(11), 933-938, in their order; 0 is a mixed landscape of which nothing is known, and
-15 is rock. Shares and seasons are rounded to what is typical of them on the northern hemisphere;
-they are a phantom's, and no map's.
+BioScience 51(11), 933-938, in their order; 0 is an unspecified mixed landscape, and 15 is rock.
+Shares and seasons are rounded typical values for the northern hemisphere; they suit a phantom, not
+a map.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from parafovea.errors import ConfigError
 
-#: Of the sun at Sentinel-2's overpass, 10:30 in the morning; noon is 0.
+#: Hour angle of the sun at Sentinel-2's overpass, 10:30 in the morning; noon is 0.
 HOUR_ANGLE = math.radians(-22.5)
 
-#: The lowest sun that a landscape is lit by, also where a winter has none.
+#: Minimum height of the sun, also for polar winters.
 LOWEST_SUN = math.radians(15)
 
 
@@ -27,29 +27,29 @@ class Biome:
     Parameters
     ----------
     name : str
-        Of the biome.
+        Name of the biome.
     latitude : float
-        In degrees; sets the height of the sun.
+        Latitude in degrees, for the height of the sun.
     water, forest, farmed : float
-        Shares of the area under lakes, under forest, and parcelled into fields.
+        Shares of the area with lakes, with forest, and with fields.
     villages : float
         Share of the communes with a village.
     conifers : float
-        Share of the forest that keeps its needles.
+        Share of conifers in the forest.
     evergreen : float
-        Share of the broadleaved crowns that keep their leaves.
+        Share of evergreen trees among the broadleaved ones.
     soil : str
         Colour of the soil; a key of `landscape_spectra.SOILS`.
     cover : float
-        Green cover of wild land at the height of its season.
+        Green cover of uncultivated land at the peak of the season.
     winter : float
-        Part of this cover that stays in the off-season.
+        Share of this cover that remains in the off-season.
     shift : float
-        Days by which the season is later than that of the temperate biome.
+        Delay of the season relative to the temperate biome, in days.
     length : float
-        Its length, relative to that of the temperate biome.
+        Length of the season, relative to the temperate biome.
     relief : float
-        Strength of slopes that the sun lights unevenly, as the deviation of their gradient.
+        Strength of the relief: standard deviation of the slope.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Biome:
     relief: float
 
 
-#: By code.
+#: Biomes by code.
 BIOMES: tuple[Biome, ...] = (
     Biome("mixed", 47, 0.03, 0.27, 0.75, 0.5, 0.4, 0.0, "brown", 0.8, 0.4, 0, 1.0, 0.05),
     Biome(
@@ -145,15 +145,15 @@ BIOMES: tuple[Biome, ...] = (
 
 
 def biome_of(code: int) -> Biome:
-    """Return the biome of a code.
+    """Return the biome with a code.
 
     Raises
     ------
     ConfigError
-        If there is no such code.
+        If the code is unknown.
     """
     if not 0 <= code < len(BIOMES):
-        raise ConfigError(f"biome {code} is not known: use a code from 0 to {len(BIOMES) - 1}")
+        raise ConfigError(f"unknown biome {code}: use a code from 0 to {len(BIOMES) - 1}")
     return BIOMES[code]
 
 
@@ -163,10 +163,10 @@ def day_of(month: int) -> float:
     Raises
     ------
     ConfigError
-        If there is no such month.
+        If the month is invalid.
     """
     if not 1 <= month <= 12:
-        raise ConfigError(f"month {month} is not known: use a number from 1 to 12")
+        raise ConfigError(f"invalid month {month}: use a number from 1 to 12")
     return 365 / 12 * (month - 0.5)
 
 
@@ -178,9 +178,9 @@ def sun_height(latitude: float, day: float) -> float:
     Parameters
     ----------
     latitude : float
-        In degrees.
+        Latitude in degrees.
     day : float
-        Of the year, from 1 on.
+        Day of the year, from 1.
     """
     tilt = -math.radians(23.44) * math.cos(2 * math.pi * (day + 10) / 365)
     here = math.radians(latitude)

@@ -1,9 +1,8 @@
-"""What a first stage does to a landscape: blur, spectral shift, cloud shadow, stripes, noise.
+"""Image degradation of a first stage: blur, spectral shift, cloud shadow, stripes, noise.
 
-Each is a function of an image and of what it adds, without any chance of its own. Much of it can be
-undone by a network that knows where to look: the spectral shift follows from month and biome, a
-shadow is told from dark ground by what lies around, stripes run along whole columns. The rest, the
-finest detail and the noise, is lost.
+Each is a deterministic function of an image and its parameters. A network can undo much of it: the
+spectral shift depends on month and biome, context distinguishes a shadow from dark ground, stripes
+run along whole columns. The finest detail and the noise are lost.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from parafovea_phantoms.lattice import smoothstep
 #: An image (band, y, x), B02 B03 B04 B08.
 Image = NDArray[np.float64]
 
-#: The widest blur reaches this many pixels.
+#: Radius of the widest blur in pixels.
 REACH = 8
 
-#: How much darker a cloud's shadow is in each band; the light in it is the sky's, which is blue.
+#: Relative strength of a cloud shadow in each band; it is lit by the sky, which is blue.
 SHADOW_BANDS = (0.78, 0.88, 0.94, 1.0)
 
 
@@ -36,7 +35,7 @@ class Shift:
     Parameters
     ----------
     mixing : ndarray
-        (band out, band in), rows of sum 1.
+        (output band, input band), each row with sum 1.
     gain, offset : ndarray
         (band,).
     """
@@ -47,11 +46,11 @@ class Shift:
 
 
 def spectral_shift(month: int, biome: int) -> Shift:
-    """Return the shift that a first stage has in a month and a biome: the same for every seed.
+    """Return the spectral shift for a month and a biome, the same for every seed.
 
-    Its gains swing with the year, each band in a phase of its own; haze adds most to blue and most
-    while the sun is low; the biome says how far neighbouring bands mix, and how far the near
-    infrared is drawn to that of an average landscape.
+    Gains vary over the year, with a different phase for each band; haze adds most to blue and at
+    low sun; the biome determines how much adjacent bands mix, and how much the near infrared is
+    drawn to that of an average landscape.
     """
     year = 2 * math.pi * (month - 1) / 12
     kind = 2 * math.pi * biome / 16
@@ -76,9 +75,9 @@ def spectral_shift(month: int, biome: int) -> Shift:
 
 
 def blurred(image: Image, sigma: float) -> Image:
-    """Return an image behind a wider point spread: a Gaussian of `sigma` pixels, all bands alike.
+    """Return an image blurred by a Gaussian of `sigma` pixels in all bands.
 
-    What lies within `REACH` pixels of the border is made from repeated border pixels.
+    Border pixels are repeated for results within `REACH` pixels of the border.
     """
     planes = [ndimage.gaussian_filter(band, sigma, mode="nearest", radius=REACH) for band in image]
     return np.stack(planes)
@@ -95,20 +94,20 @@ def shifted(image: Image, shift: Shift) -> Image:
 
 
 def shaded(image: Image, shadow: Field) -> Image:
-    """Return an image under the shadow of a cloud.
+    """Return an image with a cloud shadow.
 
     Parameters
     ----------
     image : ndarray
         (band, y, x).
     shadow : ndarray
-        (y, x) in [0, 1]: the light that is missing in the near infrared.
+        (y, x) in [0, 1]: the share of near infrared light that is missing.
     """
     return image * (1 - np.array(SHADOW_BANDS)[:, None, None] * shadow)
 
 
 def striped(image: Image, gains: NDArray[np.float64]) -> Image:
-    """Return an image whose columns differ in gain, as those of detectors of a line camera do.
+    """Return an image with a different gain in each column, like the detectors of a line camera.
 
     Parameters
     ----------
@@ -121,7 +120,7 @@ def striped(image: Image, gains: NDArray[np.float64]) -> Image:
 
 
 def noisy(image: Image, white: Image, *, dark: float, bright: float) -> Image:
-    """Return an image with noise whose variance grows with the signal.
+    """Return an image with signal-dependent noise.
 
     Parameters
     ----------
@@ -130,7 +129,7 @@ def noisy(image: Image, white: Image, *, dark: float, bright: float) -> Image:
     white : ndarray
         (band, y, x) noise of mean 0 and variance 1.
     dark : float
-        Standard deviation without any light.
+        Standard deviation at a reflectance of 0.
     bright : float
         Square root of the variance that a reflectance of 1 adds.
     """
@@ -139,14 +138,14 @@ def noisy(image: Image, white: Image, *, dark: float, bright: float) -> Image:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """One date of one landscape as the first stage saw it; all of its tiles share this.
+    """The degradation of one landscape on one date, shared by all of its tiles.
 
     Parameters
     ----------
     key : int
-        Of its chance.
+        Random key of the acquisition.
     shift : Shift
-        Of its month and biome.
+        Spectral shift of the month and biome.
     """
 
     key: int
@@ -164,7 +163,7 @@ class Acquisition:
 
     @property
     def clouded(self) -> float:
-        """Share of the land under shadow, 0.03 to 0.2."""
+        """Share of the land in shadow, 0.03 to 0.2."""
         return 0.03 + 0.17 * self._chance("clouds")
 
     def _key(self, name: str) -> int:
@@ -176,7 +175,7 @@ class Acquisition:
     def shadow(self, y: Field, x: Field) -> Field:
         """Return the shadow (y, x), 0 to 0.45, at positions (y,) and (x,) in metres."""
         cover = rough(self._key("shadow"), y, x, 750)
-        # half of the depth lies at the edge, where the field is as high as in the clouded share
+        # half of the depth is at the edge, where the field has the quantile of the clouded share
         edge = float(ndtri(1 - self.clouded)) - 0.4
         depth = 0.25 + 0.2 * self._chance("depth")
         thick = smoothstep(cover.astype(np.float32), edge, edge + 0.8)
@@ -192,7 +191,7 @@ class Acquisition:
         return 1 + strength * (0.6 * each + 0.8 * group)
 
     def white(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Image:
-        """Return white noise of pixels of the landscape: (band, y, x)."""
+        """Return white noise at pixels of the landscape: (band, y, x)."""
         bits = hashed(self._key("noise"), rows[:, None], columns[None, :])
         return np.stack([normal(mixed(bits, band)) for band in range(1, 5)])
 
@@ -204,16 +203,16 @@ class Acquisition:
         y: Field,
         x: Field,
     ) -> Image:
-        """Return the first stage's image of a part of the landscape.
+        """Return the degraded image of a part of the landscape.
 
         Parameters
         ----------
         truth : ndarray
             (band, y, x), `REACH` pixels larger on all sides.
         rows, columns : ndarray
-            Pixels of the landscape that are wanted, (y,) and (x,).
+            Pixels of the landscape, (y,) and (x,).
         y, x : ndarray
-            Their positions, in metres.
+            Positions of the pixels, in metres.
         """
         inner = slice(REACH, -REACH)
         image = blurred(truth, self.sigma)[:, inner, inner]

@@ -1,8 +1,8 @@
-"""What lies where in a landscape: rivers, lakes, forest, fields, villages and the roads between.
+"""Land cover of a landscape: rivers, lakes, forest, fields, villages and roads.
 
-The land is divided into communes. A village lies in the middle of some; roads run along their
-borders; the fields of each have a direction of their own, in strips that are cut across. Forest
-and wild land follow the ground and, at their edges, the parcels.
+The land is divided into communes. Some have a village in the middle; roads run along their borders;
+fields are strips with one orientation per commune, divided across. Forest and uncultivated land
+follow smooth fields and, at their edges, the parcels.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from parafovea_phantoms.landscapes.random_fields import (
     uniform,
 )
 
-#: Distances in metres: between villages, between forest edges, between lakes, between rivers.
+#: Length scales in metres: of villages, forest edges, lakes and rivers.
 COMMUNE, FOREST, LAKE, RIVER = 1600.0, 950.0, 800.0, 2200.0
 
 #: Half the width of a road, of a track and of a village street, in metres.
 ROAD, TRACK, STREET = 6.0, 3.0, 4.5
 
-#: Height of the trees whose shadow falls on the land beside, in metres.
+#: Height in metres of the trees that cast shadows on adjacent land.
 TREES = 20.0
 
 
@@ -60,22 +60,22 @@ LANDCOVER = tuple(cover.name.lower() for cover in Cover)
 
 @dataclass(frozen=True)
 class Ground:
-    """What lies at each of some places, all (y, x).
+    """Land cover at points, all (y, x).
 
     Parameters
     ----------
     cover : ndarray
         uint8, a `Cover`.
     bits : ndarray
-        uint32 random bits, the same all over a parcel or a lot.
+        uint32 random bits, constant over a parcel or a lot.
     rows : ndarray
-        In [-1, 1]: how far within a row of the crop or a lane of the machines; 0 on wild land.
+        Position within a crop row or tramline, in [-1, 1]; 0 on uncultivated land.
     wild : ndarray
-        bool, where nobody farms.
+        bool, uncultivated land.
     turbid : ndarray
-        In [0, 1]: how turbid the water is, if there is any.
+        Turbidity of water, in [0, 1].
     shadow : ndarray
-        In [0, 1]: share of the direct light that trees beside take away.
+        Share of the direct light that adjacent trees block, in [0, 1].
     """
 
     cover: NDArray[np.uint8]
@@ -88,7 +88,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class _Parcels:
-    """The fields that places would lie in, were they farmed; all (y, x)."""
+    """The parcels at points, ignoring other land cover; all (y, x)."""
 
     communes: Cells
     bits: Bits
@@ -98,19 +98,18 @@ class _Parcels:
 
 
 def ground(seed: int, biome: Biome, y: Field, x: Field, *, to_sun: tuple[float, float]) -> Ground:
-    """Return what lies at the places that two axes span.
+    """Return the land cover on the grid of two axes.
 
     Parameters
     ----------
     seed : int
-        Of the landscape.
+        Seed of the landscape.
     biome : Biome
-        Its kind.
+        Biome of the landscape.
     y, x : ndarray
         (y,) and (x,): positions to the south and to the east, in metres.
     to_sun : tuple of float
-        Where the shadow of a tree's top comes from: that top's place, relative to the shadow's, per
-        metre of height, along y and x.
+        Offset along y and x from the shadow of a treetop to the tree, per metre of height.
     """
     parcels = _parcels(seed, y, x)
     bits = parcels.bits.copy()
@@ -168,7 +167,7 @@ def _open(share: float) -> float:
 def _above(
     key: int, y: Field, x: Field, scale: float, share: float, bits: Bits, *, ragged: float
 ) -> NDArray[np.bool_]:
-    """Return where noise is among its highest values; whole parcels may belong or not."""
+    """Return a mask of the highest values of noise; optionally decided per parcel."""
     noise = rough(key, y, x, scale) + ragged * normal(mixed(bits, key))
     found: NDArray[np.bool_] = noise > ndtri(1 - _open(share)) * np.sqrt(1 + ragged**2)
     return found
@@ -188,7 +187,7 @@ def _lay_roads(
     *,
     farmed: NDArray[np.bool_],
 ) -> None:
-    """Draw roads along the borders of communes, and tracks between some strips of fields."""
+    """Draw roads along the borders of communes, and tracks between strips of fields."""
     share = _open(0.25 + biome.villages)
     opened = smooth(key_of(seed, "roads"), y, x, 4000) > ndtri(1 - share)
     height = np.abs(parcels.across)
@@ -228,11 +227,11 @@ def _build(
 
 
 def _lay_water(cover: NDArray[np.uint8], seed: int, biome: Biome, y: Field, x: Field) -> Field:
-    """Draw lakes and rivers with trees along their banks; return how turbid they are."""
+    """Draw lakes and rivers with trees along their banks; return their turbidity."""
     level = rough(key_of(seed, "lakes"), y, x, LAKE, octaves=4)
     lake = level > ndtri(1 - _open(biome.water))
     key = key_of(seed, "rivers")
-    # the winding of a river, far smaller than the way that it takes
+    # the meanders of a river, much smaller than its course
     winding = 0.10 * smooth(key_of(seed, "winding"), y, x, 420)
     down, right = slopes(key, y, x, RIVER)
     steep = np.maximum(np.hypot(down, right), 0.3 / RIVER)
@@ -245,7 +244,7 @@ def _lay_water(cover: NDArray[np.uint8], seed: int, biome: Biome, y: Field, x: F
     bank = (middle < wide + 26) & trees & (biome.forest > 0.05)
     on_land = ~np.isin(cover, (Cover.ROAD, Cover.SETTLEMENT))
     cover[bank & on_land] = Cover.BROADLEAF
-    # roads cross a river on bridges, and end at a lake
+    # roads cross rivers on bridges, and end at lakes
     cover[river & (cover != Cover.ROAD)] = Cover.WATER
     cover[lake] = Cover.WATER
     clear = smooth(key_of(seed, "turbid"), y, x, 2500)
@@ -261,7 +260,7 @@ def _shadow(
     is_open: NDArray[np.bool_],
     to_sun: tuple[float, float],
 ) -> Field:
-    """Return the shadow that the edge of a forest casts on the open land beside it."""
+    """Return the shadow of forest edges on adjacent open land."""
     down, right = (0.5 * TREES * way for way in to_sun)
     bits = _parcels(seed, y + down, x + right, edges=False).bits
     trees = _forest(seed, biome, y + down, x + right, bits)

@@ -1,7 +1,7 @@
-"""A landscape as Sentinel-2 sees it, with the image of a poor first stage, its radar and its truth.
+"""A phantom landscape: true reflectance, the degraded image of a first stage, radar and classes.
 
-Seeded, without a border, and the same wherever it is cut: a value depends on the seed, the biome,
-the month and the place, so that any part can be drawn alone and parts that touch fit each other.
+Infinite and deterministic: a value depends on seed, biome, month and position only, so that any
+part can be drawn alone, and adjacent parts match.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from parafovea_phantoms.landscapes.random_fields import Field
 from parafovea_phantoms.landscapes.spectra import BANDS
 from parafovea_phantoms.landscapes.surface import surface
 
-#: Names of the classes of a view, by code.
+#: Names of the water classes, by code.
 WATER_CLASSES = ("other", "water")
 
-#: Points along an axis of a pixel: its value is the mean over them, so that edges are mixed.
+#: Sample points along an axis of a pixel, whose value is their mean, so that edges are mixed.
 POINTS = 2
 
-#: Pixels along an axis of a part that is drawn at once; bounds the memory.
+#: Pixels along an axis that are drawn at a time, to bound memory.
 BLOCK = 256
 
 __all__ = [
@@ -34,13 +34,13 @@ __all__ = [
     "LANDCOVER",
     "WATER_CLASSES",
     "Landscape",
-    "View",
+    "LandscapeView",
     "landscape_mosaic",
 ]
 
 
 @dataclass(frozen=True)
-class View:
+class LandscapeView:
     """A part of a landscape on a date.
 
     Parameters
@@ -48,7 +48,7 @@ class View:
     truth : ndarray
         (band, y, x) float32 reflectance in [0, 1], B02 B03 B04 B08.
     degraded : ndarray
-        The same as a first stage shows it.
+        The degraded image of a first stage, in the same form.
     radar : ndarray
         (VV and VH, y, x) float32 in [0, 1]: decibels from -25 to 0 and from -32 to -5.
     classes : ndarray
@@ -66,16 +66,16 @@ class View:
 
 @dataclass(frozen=True)
 class Landscape:
-    """A landscape in a month; the same seed and biome are the same place in every month.
+    """A landscape in a month; the same seed and biome are the same location in every month.
 
     Parameters
     ----------
     seed : int
-        Not negative.
+        Random seed, not negative.
     biome : int
-        Code from 0 to 15.
+        Code of the biome, from 0 to 15.
     month : int
-        1 to 12.
+        Month, from 1 to 12.
     pixel_size : float
         Side of a pixel, in metres.
 
@@ -94,28 +94,27 @@ class Landscape:
         biome_of(self.biome)
         day_of(self.month)
         if self.seed < 0:
-            raise ConfigError(f"seed {self.seed} is negative: use 0 or a positive whole number")
+            raise ConfigError(f"seed {self.seed} is negative: use 0 or a positive integer")
         if not 1 <= self.pixel_size <= 100:
-            raise ConfigError(
-                f"pixel size {self.pixel_size} does not show a landscape: use 1 to 100 metres"
-            )
+            raise ConfigError(f"pixel size {self.pixel_size} is out of range: use 1 to 100 metres")
 
-    def view(self, row: int, column: int, shape: tuple[int, int]) -> View:
+    def view(self, row: int, column: int, shape: tuple[int, int]) -> LandscapeView:
         """Return a part of the landscape.
 
         Parameters
         ----------
         row, column : int
-            Of its first pixel, of any sign; rows count to the south, columns to the east.
+            Row and column of its first pixel, of any sign; rows increase to the south, columns to
+            the east.
         shape : tuple of int
             Pixels along y and x.
 
         Returns
         -------
-        View
-            Whose values do not depend on where the part begins and ends.
+        LandscapeView
+            The part; its values do not depend on its extent.
         """
-        out = View(
+        out = LandscapeView(
             np.empty((4, *shape), np.float32),
             np.empty((4, *shape), np.float32),
             np.empty((2, *shape), np.float32),
@@ -131,8 +130,8 @@ class Landscape:
                     getattr(out, name)[..., place[0], place[1]] = values
         return out
 
-    def _drawn(self, row: int, column: int, shape: tuple[int, int]) -> View:
-        """Return a part that is drawn at once."""
+    def _drawn(self, row: int, column: int, shape: tuple[int, int]) -> LandscapeView:
+        """Draw a part in one piece."""
         first = (row - REACH, column - REACH)
         rows, columns = (
             np.arange(start, start + n + 2 * REACH) for start, n in zip(first, shape, strict=True)
@@ -141,7 +140,7 @@ class Landscape:
             self.seed, biome_of(self.biome), self.month, self._points(rows), self._points(columns)
         )
         inner = slice(REACH, -REACH)
-        # stored as integers of 1/10000, as the agency's products are
+        # rounded to 1/10000, like the integers in ESA's products
         truth = np.round(_averaged(fine.reflectance), 4)
         intensity = _averaged(backscatter(fine))[:, inner, inner]
         rows, columns = rows[inner], columns[inner]
@@ -149,7 +148,7 @@ class Landscape:
         y, x = (self.pixel_size * (places.astype(np.float64) + 0.5) for places in (rows, columns))
         landcover = _commonest(fine.ground.cover)[inner, inner]
         radar = radar_image(intensity, rows, columns, seed=self.seed, month=self.month)
-        return View(
+        return LandscapeView(
             truth[:, inner, inner].astype(np.float32),
             acquisition.degraded(truth, rows, columns, y, x).astype(np.float32),
             radar.astype(np.float32),
@@ -158,14 +157,14 @@ class Landscape:
         )
 
     def _points(self, pixels: NDArray[np.int64]) -> Field:
-        """Return where the points of pixels lie, in metres."""
+        """Return the positions of the sample points of pixels, in metres."""
         inside = (np.arange(POINTS) + 0.5) / POINTS
         places: Field = ((pixels[:, None] + inside) * self.pixel_size).ravel()
         return places
 
 
 def _averaged(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the means of pixels (channel, y, x) from their points."""
+    """Return the means of pixels (channel, y, x) over their sample points."""
     total = sum(
         values[:, down::POINTS, right::POINTS] for down in range(POINTS) for right in range(POINTS)
     )
@@ -173,7 +172,7 @@ def _averaged(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _commonest(cover: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the commonest class of each pixel (y, x); the lower code where two are."""
+    """Return the most common class of each pixel (y, x); ties go to the lower code."""
     shares = _averaged(np.stack([(cover == each).astype(np.float64) for each in Cover]))
     commonest: NDArray[np.uint8] = shares.argmax(axis=0).astype(np.uint8)
     return commonest
@@ -181,19 +180,19 @@ def _commonest(cover: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def landscape_mosaic(
     seed: int, shape: tuple[int, int], month: int, biome: int, *, pixel_size: float = 10.0
-) -> View:
-    """Return a landscape in one piece; `Landscape.view` gives any part of it alone.
+) -> LandscapeView:
+    """Return a landscape in one piece; see `Landscape.view` for parts.
 
     Parameters
     ----------
     seed : int
-        Not negative.
+        Random seed, not negative.
     shape : tuple of int
         Pixels along y and x.
     month : int
-        1 to 12.
+        Month, from 1 to 12.
     biome : int
-        Code from 0 to 15.
+        Code of the biome, from 0 to 15.
     pixel_size : float
         Side of a pixel, in metres.
 

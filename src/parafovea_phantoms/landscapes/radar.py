@@ -1,9 +1,9 @@
-"""How a radar at 5.4 GHz sees a landscape: backscatter in VV and VH, with speckle.
+"""Simulated radar images at 5.4 GHz: VV and VH backscatter with speckle.
 
-The levels are rounded from what Sentinel-1 measures: crops by their cover, as in Veloso et al.
+The levels are rounded from Sentinel-1 measurements: crops by their cover, as in Veloso et al.
 2017, "Understanding the temporal behavior of crops using Sentinel-1 and Sentinel-2-like data",
 Remote Sensing of Environment 199, 415-426; smooth water below any land, rough forest bright in VH,
-houses brightest in VV, where a wall and the street before it return the wave together.
+houses brightest in VV because of double bounce.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from parafovea_phantoms.landscapes.surface import Surface
 #: Polarizations, in the order of every array of backscatter.
 POLARIZATIONS = ("VV", "VH")
 
-#: Decibels that become 0 and 1, by polarization.
+#: Decibels that map to 0 and 1, by polarization.
 DECIBELS = ((-25.0, 0.0), (-32.0, -5.0))
 
-#: Independent looks that are averaged.
+#: Number of independent looks.
 LOOKS = 4
 
-#: Backscatter in decibels (VV, VH) where nothing grows or where growth does not matter.
+#: Backscatter in decibels (VV, VH) of land cover that does not depend on vegetation.
 _LEVELS = {
     Cover.SOIL: (-13.0, -22.5),
     Cover.GRASS: (-12.5, -20.0),
@@ -43,7 +43,7 @@ def backscatter(surface: Surface) -> NDArray[np.float64]:
     for cover, (vv, vh) in _LEVELS.items():
         where = land.cover == cover
         levels[0][where], levels[1][where] = vv, vh
-    # ploughed roughly or rolled smooth; plants dampen VV a little and depolarize
+    # ploughed or rolled soil; plants attenuate VV slightly and depolarize
     rough = uniform(mixed(land.bits, 41))
     crop = land.cover == Cover.CROP
     field = (
@@ -62,12 +62,12 @@ def backscatter(surface: Surface) -> NDArray[np.float64]:
 def speckle(key: int, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Field:
     """Return speckle of `LOOKS` looks, gamma distributed: mean 1, variance 1 / `LOOKS`.
 
-    The power of a look is exponentially distributed: minus the logarithm of a uniform number.
+    The intensity of a look is exponentially distributed: minus the logarithm of a uniform number.
 
     Parameters
     ----------
     key : int
-        Of the polarization and its date.
+        Random key of the polarization and date.
     rows, columns : ndarray
         Pixels, (y,) and (x,).
 
@@ -84,7 +84,7 @@ def speckle(key: int, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Fi
 
 
 def scaled(intensity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return intensities (VV and VH, y, x) as decibels, scaled by `DECIBELS` to [0, 1]."""
+    """Convert intensities (VV and VH, y, x) to decibels, scaled by `DECIBELS` to [0, 1]."""
     levels = 10 * np.log10(np.maximum(intensity, 1e-6))
     ranges = np.array(DECIBELS)[:, :, None, None]
     out: NDArray[np.float64] = np.clip(
@@ -101,16 +101,16 @@ def radar_image(
     seed: int,
     month: int,
 ) -> NDArray[np.float64]:
-    """Return the image of a date, (VV and VH, y, x) in [0, 1].
+    """Return the radar image of a date, (VV and VH, y, x) in [0, 1].
 
     Parameters
     ----------
     intensity : ndarray
         (VV and VH, y, x), linear.
     rows, columns : ndarray
-        Its pixels in the landscape, (y,) and (x,).
+        Pixels of the image in the landscape, (y,) and (x,).
     seed, month : int
-        Of the landscape and of the date.
+        Seed of the landscape, and month of the date.
     """
     seen = [
         plane * speckle(key_of(seed, "speckle", name, month), rows, columns)

@@ -1,8 +1,8 @@
-"""Random fields of the plane whose value at a place depends on nothing but the place and a key.
+"""Random fields of the plane whose values depend only on the position and a key.
 
-A landscape has no border: any window of it can be drawn alone, and windows that touch or overlap
-agree to the last bit. Each number is a hash of integers (a cell of a lattice, or a pixel), and
-smooth fields are sums over the four nearest lattice lines, in a fixed order.
+A landscape has no border: any window of it can be drawn alone, and adjacent or overlapping windows
+agree bit for bit. Each random number is a hash of integers (a lattice cell or a pixel), and smooth
+fields are sums over the four nearest lattice lines in a fixed order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: Values (y, x).
+#: A field of values (y, x).
 Field = NDArray[np.float64]
 #: Random bits, broadcastable to (y, x).
 Bits = NDArray[np.uint32]
@@ -24,7 +24,7 @@ _KEPT = 151 / 315
 
 
 def key_of(seed: int, *names: str | int) -> int:
-    """Return the key of one structure of one landscape: 32 bits that no other structure has."""
+    """Return the 32-bit key of one structure of a landscape."""
     words = [zlib.crc32(str(name).encode()) for name in names]
     return int(np.random.SeedSequence(seed, spawn_key=words).generate_state(1)[0])
 
@@ -35,14 +35,14 @@ def hashed(key: int, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Bit
     Parameters
     ----------
     key : int
-        Of the structure.
+        Key of the structure.
     rows, columns : ndarray
         int64 of any sign, broadcastable to each other.
 
     Returns
     -------
     ndarray
-        uint32, of their common shape.
+        uint32, in their broadcast shape.
     """
     first = np.asarray(rows, np.int64).astype(np.uint32) * np.uint32(0x9E3779B1)
     second = np.asarray(columns, np.int64).astype(np.uint32) * np.uint32(0x85EBCA77)
@@ -50,7 +50,7 @@ def hashed(key: int, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Bit
 
 
 def mixed(bits: Bits, key: int = 0) -> Bits:
-    """Return other bits for each of some bits: a bijection in which each bit moves all others.
+    """Mix bits with an integer hash: a bijection in which each bit affects all others.
 
     Shifts and factors are those of "lowbias32" (C. Wellons, Hash Prospector, public domain).
     """
@@ -61,17 +61,17 @@ def mixed(bits: Bits, key: int = 0) -> Bits:
 
 
 def another(key: int, number: int) -> int:
-    """Return a key that belongs to another one."""
+    """Return a key derived from another one."""
     return int(mixed(np.array([key], np.uint32), number)[0])
 
 
 def uniform(bits: Bits) -> Field:
-    """Return numbers in [0, 1) from random bits (float64, same axes)."""
+    """Convert random bits to numbers in [0, 1) (float64, same axes)."""
     return bits.astype(np.float64) * 2.0**-32
 
 
 def normal(bits: Bits) -> Field:
-    """Return nearly normal numbers of mean 0 and variance 1: sums of four bytes (Irwin-Hall)."""
+    """Convert random bits to approximately standard normal numbers: sums of four bytes."""
     total = np.zeros(bits.shape, np.uint32)
     for shift in (0, 8, 16, 24):
         total += (bits >> np.uint32(shift)) & np.uint32(255)
@@ -79,12 +79,12 @@ def normal(bits: Bits) -> Field:
 
 
 def smooth(key: int, y: Field, x: Field, scale: float) -> Field:
-    """Return smooth noise of mean 0 and variance about 1 on the grid that two axes span.
+    """Return smooth noise of mean 0 and variance about 1 on the grid of two axes.
 
     Parameters
     ----------
     key : int
-        Of the structure.
+        Key of the structure.
     y, x : ndarray
         (y,) and (x,): positions, in metres.
     scale : float
@@ -104,7 +104,7 @@ def slopes(key: int, y: Field, x: Field, scale: float) -> tuple[Field, Field]:
 
 
 def rough(key: int, y: Field, x: Field, scale: float, *, octaves: int = 3) -> Field:
-    """Return noise with detail: `smooth` of halved scales and strengths, of variance about 1."""
+    """Return fractal noise of variance about 1: octaves of `smooth` with halved scales."""
     weights = [0.5**octave for octave in range(octaves)]
     total = sum(
         weight * smooth(another(key, octave), y, x, scale * 0.5**octave)
@@ -136,7 +136,7 @@ def _interpolated(key: int, y: Field, x: Field, scale: float, *, slope: str) -> 
 def _taps(
     places: Field, scale: float, slope: bool
 ) -> tuple[NDArray[np.int64], tuple[Field, Field, Field, Field]]:
-    """Return the first of four lattice lines about each place, and the lines' weights."""
+    """Return the first of the four nearest lattice lines of each position, and their weights."""
     lines = np.asarray(places, np.float64) / scale
     low = np.floor(lines)
     t = lines - low
@@ -155,12 +155,12 @@ def _taps(
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of a random tessellation that places lie in, all (y, x).
+    """The cells of a random tessellation at positions, all (y, x).
 
     Parameters
     ----------
     bits : ndarray
-        uint32 random bits, the same all over a cell.
+        uint32 random bits, constant over a cell.
     y, x : ndarray
         Position relative to the middle of the cell, in metres.
     edge : ndarray
@@ -174,18 +174,18 @@ class Cells:
 
 
 def cells(key: int, y: Field, x: Field, size: float, *, edges: bool = True) -> Cells:
-    """Return the cells of places in a tessellation by the nearest of jittered lattice points.
+    """Return the cells at positions in the Voronoi tessellation of jittered lattice points.
 
     Parameters
     ----------
     key : int
-        Of the structure.
+        Key of the structure.
     y, x : ndarray
         Positions, in metres, broadcastable to (y, x).
     size : float
         Mean distance between the points, in metres.
     edges : bool
-        Also find the distance to the edge, which is infinite otherwise.
+        Compute the distance to the edge, which is infinite otherwise.
     """
     y, x = np.broadcast_arrays(np.asarray(y, np.float64), np.asarray(x, np.float64))
     row, column = np.floor(y / size).astype(np.int64), np.floor(x / size).astype(np.int64)

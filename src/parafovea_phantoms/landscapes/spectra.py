@@ -1,10 +1,10 @@
-"""Reflectance of what a landscape is made of, in Sentinel-2's bands B02 B03 B04 B08.
+"""Reflectance of surface materials in Sentinel-2's bands B02 B03 B04 B08.
 
 A pixel is a mixture of green plants, dry plants and soil (Roberts et al. 1993, "Green vegetation,
 nonphotosynthetic vegetation, and soils in AVIRIS data", Remote Sensing of Environment 44, 255-269).
-The values are typical ones, rounded: of soils, plants, water and roofs as in the ECOSTRESS library
-(Meerdink et al. 2019, Remote Sensing of Environment 230, 111196), integrated by eye over the bands
-of Drusch et al. 2012, "Sentinel-2: ESA's optical high-resolution mission", Remote Sensing of
+The values are typical and rounded: soils, plants, water and roofs from the ECOSTRESS library
+(Meerdink et al. 2019, Remote Sensing of Environment 230, 111196), estimated by eye for the bands of
+Drusch et al. 2012, "Sentinel-2: ESA's optical high-resolution mission", Remote Sensing of
 Environment 120, 25-36.
 """
 
@@ -39,7 +39,7 @@ GRASS: Spectrum = (0.030, 0.068, 0.042, 0.360)
 BROADLEAF: Spectrum = (0.020, 0.043, 0.024, 0.370)
 CONIFER: Spectrum = (0.017, 0.031, 0.021, 0.225)
 
-#: Plants without green: straw and dead grass, twigs of bare trees, a rape field in flower.
+#: Non-green vegetation: straw and dead grass, twigs of bare trees, a rape field in flower.
 STRAW: Spectrum = (0.085, 0.125, 0.165, 0.275)
 TWIGS: Spectrum = (0.038, 0.050, 0.058, 0.150)
 FLOWERS: Spectrum = (0.045, 0.130, 0.105, 0.420)
@@ -60,19 +60,19 @@ ROOFS: tuple[Spectrum, ...] = (
 
 @dataclass(frozen=True)
 class Season:
-    """How green something is over the year: a double logistic curve.
+    """Green cover over the year as a double logistic curve.
 
-    That is the form of Beck et al. 2006, "Improved monitoring of vegetation dynamics at very high
-    latitudes", Remote Sensing of Environment 100, 321-334.
+    See Beck et al. 2006, "Improved monitoring of vegetation dynamics at very high latitudes",
+    Remote Sensing of Environment 100, 321-334.
 
     Parameters
     ----------
     rise, fall : float
-        Days of the year of the steepest greening and of the steepest browning.
+        Days of the year of the fastest greening and the fastest senescence.
     speed : float
-        Steepness of the greening, per day; the browning is half as steep again.
+        Rate of greening, per day; senescence is 1.5 times as fast.
     base, peak : float
-        Green cover in and out of the off-season.
+        Green cover in the off-season and at the peak.
     """
 
     rise: float
@@ -88,7 +88,7 @@ class Season:
         return self.base + (self.peak - self.base) * greened * (1 - browned)
 
     def straw(self, day: NDArray[np.float64]) -> Field:
-        """Return the cover by dry plants: it comes as the green goes, and rots over the months."""
+        """Return the cover by dry plants, which follows senescence and decays over months."""
         browned = _logistic(1.5 * self.speed * (day - self.fall))
         left = np.exp(-np.maximum(day - self.fall, 0) / 45)
         return 0.75 * (self.peak - self.base) * browned * left
@@ -99,7 +99,7 @@ def _logistic(values: NDArray[np.float64]) -> Field:
     return out
 
 
-#: What grows on fields of the temperate biome: winter cereals, rape, maize, beet, clover.
+#: Crops of the temperate biome: winter cereals, rape, maize, beet, clover.
 CEREAL, RAPE, MAIZE, BEET, CLOVER = range(5)
 CROPS: tuple[Season, ...] = (
     Season(98, 188, 0.075, 0.12, 0.92),
@@ -112,7 +112,7 @@ CROPS: tuple[Season, ...] = (
 #: Shares of the crops.
 CROP_SHARES = (0.38, 0.12, 0.24, 0.10, 0.16)
 
-#: Days of the year between which rape is in flower.
+#: First and last day of the year of rape flowering.
 FLOWERING = (112, 142)
 
 GRASSLAND = Season(88, 262, 0.050, 0.0, 1.0)
@@ -120,16 +120,16 @@ LEAVES = Season(112, 294, 0.110, 0.0, 1.0)
 
 
 def season_day(day: float, *, shift: float, length: float) -> float:
-    """Return the day on which the temperate biome is as far as another is on `day`.
+    """Return the day of the temperate season that corresponds to `day` in another biome.
 
     Parameters
     ----------
     day : float
-        Of the year.
+        Day of the year.
     shift : float
-        Days by which the other season is later.
+        Delay of the other season, in days.
     length : float
-        Its length, relative to the temperate one, whose middle is day 190.
+        Length of the other season, relative to the temperate one, whose middle is day 190.
     """
     since = math.remainder(day - shift - 190, 365)
     return 190 + since / length

@@ -1,4 +1,4 @@
-"""How a landscape looks in a month: what is green on each parcel, and how the sun lights it."""
+"""Appearance of a landscape in a month: vegetation on each parcel, and illumination."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ from parafovea_phantoms.landscapes.spectra import (
     season_day,
 )
 
-#: From where the sun shines at 10:30, in radians east of south.
+#: Azimuth of the sun at 10:30, in radians east of south.
 SUN_EAST = math.radians(28)
 
-#: What a shadow leaves of the light: the sky's, which is blue.
+#: Share of light that remains in a shadow, by band: diffuse light of the sky, which is blue.
 SKY_LIGHT = (0.55, 0.48, 0.43, 0.36)
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A landscape on a day, all (y, x) but the reflectance.
+    """A landscape on a day; all arrays are (y, x) except the reflectance.
 
     Parameters
     ----------
     ground : Ground
-        What lies where.
+        Land cover.
     reflectance : ndarray
         (band, y, x) float64, B02 B03 B04 B08.
     green : ndarray
@@ -71,16 +71,16 @@ class Surface:
 
 
 def surface(seed: int, biome: Biome, month: int, y: Field, x: Field) -> Surface:
-    """Return how a landscape looks in the middle of a month.
+    """Return the appearance of a landscape in the middle of a month.
 
     Parameters
     ----------
     seed : int
-        Of the landscape.
+        Seed of the landscape.
     biome : Biome
-        Its kind.
+        Biome of the landscape.
     month : int
-        1 to 12.
+        Month, from 1 to 12.
     y, x : ndarray
         (y,) and (x,): positions to the south and to the east, in metres.
     """
@@ -103,7 +103,7 @@ def _plants(
 ) -> tuple[Field, Field, Field]:
     """Return the shares of green plants, dry plants and flowers."""
     shape = land.cover.shape
-    # parcels are sown a week earlier or later, and grow better or worse
+    # sowing dates vary by a week between parcels, and growth varies
     tended = 1 - land.wild.astype(np.float64)
     days = season + 8 * tended * normal(mixed(land.bits, 21))
     fertile = 0.6 * rough(key_of(seed, "fertile"), y, x, 240)
@@ -129,7 +129,7 @@ def _plants(
     np.copyto(dry, 0.8 * peak * (1 - grown), where=where)
     thin = (land.cover == Cover.SOIL) | (land.cover == Cover.SETTLEMENT)
     green[thin] = 0.12 * biome.cover * (peak * grown)[thin]
-    # trees come into leaf by stands, not by parcels
+    # leaf-out varies by stand, not by parcel
     stands = season + 6 * rough(key_of(seed, "leaves"), y, x, 260)
     leaves = biome.evergreen + (1 - biome.evergreen) * LEAVES.cover(stands)
     np.copyto(green, leaves, where=land.cover == Cover.BROADLEAF)
@@ -148,7 +148,7 @@ def _reflectance(
     y: Field,
     x: Field,
 ) -> NDArray[np.float64]:
-    """Return the reflectance (band, y, x) of what is there, evenly lit."""
+    """Return the reflectance (band, y, x) under uniform illumination."""
     soil = SOILS[biome.soil]
     moist = 1 + 0.10 * rough(key_of(seed, "moist"), y, x, 320) + 0.05 * land.rows
     moist += np.where(land.wild, 0, 0.08 * normal(mixed(land.bits, 31)))
@@ -187,14 +187,14 @@ def _light(
     sun: tuple[float, float],
     reach: float,
 ) -> Field:
-    """Return the light on the ground (y, x), 1 on a plain: slopes, crowns, ripples of texture."""
+    """Return the illumination (y, x), 1 on flat ground: slopes, crowns, texture."""
 
     def to_sun(name: str, scale: float) -> Field:
         down, right = slopes(key_of(seed, name), y, x, scale)
         return scale * (sun[0] * down + sun[1] * right)
 
     slope = to_sun("hills", 900) + 0.5 * to_sun("spurs", 280)
-    # a slope towards the sun falls that way, and faces it
+    # a slope that descends towards the sun faces it
     light = 1 - biome.relief * min(reach, 2.5) * slope
     forest = (land.cover == Cover.BROADLEAF) | (land.cover == Cover.CONIFER)
     crowns = -0.06 * min(reach, 2.0) ** 0.5 * to_sun("crowns", 30)

@@ -1,8 +1,8 @@
-"""A landscape cut into tiles: a folder of small images of several sizes, months and biomes.
+"""Landscapes cut into tiles of several sizes, months and biomes.
 
-Tiles come in patches of two by two that touch. A patch is one date of one landscape, so that tiles
-side by side always belong together; patches lie apart, on a grid, and each has a month and a biome
-of its own, drawn from all of them without repetition until each was had.
+Tiles come in patches of two by two adjacent tiles. A patch is one date of one landscape, so that
+adjacent tiles always match; patches are separate, on a grid, and each has its own month and biome,
+drawn without repetition until all have been used.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from parafovea.errors import ConfigError
 from parafovea_phantoms.landscapes.biomes import BIOMES
-from parafovea_phantoms.landscapes.landscape import Landscape, View
+from parafovea_phantoms.landscapes.landscape import Landscape, LandscapeView
 from parafovea_phantoms.lattice import random_stream
 
-#: Where the upper left corner of the first pixel lies: near the middle of UTM zone 33.
+#: Upper left corner of the first pixel: near the middle of UTM zone 33.
 CRS = "EPSG:32633"
 EASTING, NORTHING = 499980.0, 5600040.0
 
-#: Name of the random stream of months and biomes.
+#: Number of the random generator of months and biomes.
 DATES = 400
 
 #: Tiles along an axis of a patch.
@@ -37,15 +37,15 @@ class LandscapeTile:
     Parameters
     ----------
     name : str
-        Of its files, and its `tile_id`.
+        Name of its files, and its `tile_id`.
     row, column : int
-        Of its first pixel in its landscape.
+        Position of its first pixel in its landscape.
     landscape : Landscape
-        What it was cut from.
+        The landscape of the tile.
     patch : int
-        Number of its patch, from 0 on.
-    view : View
-        Its images.
+        Number of its patch, from 0.
+    view : LandscapeView
+        Images of the tile.
     """
 
     name: str
@@ -53,11 +53,11 @@ class LandscapeTile:
     column: int
     landscape: Landscape
     patch: int
-    view: View
+    view: LandscapeView
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What `NAME.json` says: tile_id, month, biome_code, position, patch."""
+        """Content of `NAME.json`: tile_id, month, biome_code, position, patch."""
         pixel = self.landscape.pixel_size
         return {
             "tile_id": self.name,
@@ -81,7 +81,7 @@ def landscape_tiles(
     Parameters
     ----------
     seed : int
-        Not negative.
+        Random seed, not negative.
     tiles : sequence of int
         Number of tiles of each size.
     sizes : sequence of int
@@ -92,12 +92,12 @@ def landscape_tiles(
     Raises
     ------
     ConfigError
-        If there is not one number for each size, or a value is out of range.
+        If `tiles` and `sizes` differ in length, or a value is out of range.
     """
     if len(tiles) != len(sizes) or not sizes or min(*tiles, *sizes) < 1:
         raise ConfigError(
-            f"tiles {list(tiles)} and sizes {list(sizes)} do not fit: give one positive number of "
-            "tiles for each size"
+            f"tiles {list(tiles)} and sizes {list(sizes)} do not match: give one number of "
+            "tiles, at least 1, for each size"
         )
     per_patch = SIDE**2
     patches = [
@@ -106,11 +106,11 @@ def landscape_tiles(
         for first in range(0, count, per_patch)
     ]
     if seed < 0:
-        raise ConfigError(f"seed {seed} is negative: use 0 or a positive whole number")
+        raise ConfigError(f"seed {seed} is negative: use 0 or a positive integer")
     rng = random_stream(seed, DATES)
     months = _drawn(rng, np.arange(1, 13), len(patches))
     biomes = _drawn(rng, np.arange(len(BIOMES)), len(patches))
-    # at least as far from one patch to the next as a patch is wide
+    # the gap between patches is at least the width of a patch
     pitch = 2 * SIDE * max(sizes)
     across = int(np.ceil(np.sqrt(len(patches))))
     digits = max(3, len(str(sum(tiles))))
@@ -132,6 +132,6 @@ def landscape_tiles(
 
 
 def _drawn(rng: np.random.Generator, choices: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return choices in random order, again and again, `count` in all."""
+    """Return `count` choices from repeated random permutations."""
     rounds = -(-count // len(choices))
     return np.concatenate([rng.permutation(choices) for _ in range(rounds)])[:count]

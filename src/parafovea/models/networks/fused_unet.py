@@ -1,4 +1,4 @@
-"""The FusedUNet: sharp local features, guided by context at the skip connections."""
+"""The FusedUNet: a UNet of local features with context fused at the skip connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEVELS = 4
 
 
 def level_widths(base: int, maximum: int | None) -> list[int]:
-    """Return the channels of the four encoder levels and of the bottleneck.
+    """Return the number of channels of the four encoder levels and the bottleneck.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ def _block(dimensions: int, inputs: int, outputs: int) -> nn.Sequential:
 
 
 class FusedUNet(nn.Module):
-    """A UNet over feature channels whose skip connections are guided by context features.
+    """A UNet over feature channels whose skip connections are fused with context features.
 
-    Layers and their names follow the DINOv3UNet3D family, so that its checkpoints load as they
-    are (`input_conv`, `learned_upsample` where there is one, `enc1..4`, `bottleneck`, `dec4..1`,
-    `final_conv`, `context_input_conv`, `context_proj1..4`, `context_fusion1..4`). The encoder
-    itself stays free of context. Beyond that family, conditions modulate each encoder level and
-    the bottleneck (`film1..5`).
+    Layers and their names follow the DINOv3UNet3D family, so that its checkpoints load unchanged
+    (`input_conv`, optionally `learned_upsample`, `enc1..4`, `bottleneck`, `dec4..1`, `final_conv`,
+    `context_input_conv`, `context_proj1..4`, `context_fusion1..4`). The encoder itself does not
+    see context. In addition to that family, conditions modulate each encoder level and the
+    bottleneck (`film1..5`).
 
     Parameters
     ----------
@@ -63,17 +63,17 @@ class FusedUNet(nn.Module):
     base_channels : int
         Channels at full resolution.
     context_channels : int
-        Channels of the context features; without meaning for fusion "none".
+        Channels of the context features; ignored with fusion "none".
     max_channels : int, optional
         Upper limit of a level's channels.
     fusion : {"attention", "concat", "none"}
-        How context enters.
+        Fusion of context.
     dimensions : {2, 3}
         Spatial dimensions.
     learned_upsampling : {2, 4, 8}, optional
-        Factor by which learned layers enlarge both inputs before the first level.
+        Factor by which learned layers upsample both inputs before the first level.
     conditions : sequence of {"month", "biome"}
-        What else is known of an image; in 2 dimensions.
+        Metadata that condition the network; 2 dimensions only.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class FusedUNet(nn.Module):
 
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> FusedUNet:
-        """Return an untrained network of the architecture that `spec` states."""
+        """Return an untrained network with the architecture in `spec`."""
         return cls(
             spec.input_channels,
             len(spec.classes),
@@ -144,21 +144,21 @@ class FusedUNet(nn.Module):
         conditions: Tensor | None = None,
         size: Sequence[int] | None = None,
     ) -> Tensor:
-        """Return class scores for features at full resolution, or at that of learned upsampling.
+        """Return class scores for features at full resolution, or before learned upsampling.
 
         Parameters
         ----------
         features : Tensor
             (N, input_channels, z, y, x), or without z in 2 dimensions; sizes are multiples of 16.
         context : Tensor, optional
-            (N, context_channels, ...) of the same size. Without it, the skip connections stay
-            unguided.
+            (N, context_channels, ...) of the same size. Without it, the skip connections are not
+            fused.
         conditions : Tensor, optional
-            (N, channel) as from `conditioning.encoded_conditions`; of a network that takes them.
+            (N, channel) from `conditioning.encoded_conditions`, for a network that takes them.
         size : sequence of int, optional
-            Voxels of the result along (z,) y, x, for a network with learned upsampling: what it
-            enlarges is brought to this size by linear interpolation. By default, its factor times
-            the size of the features. A multiple of 16.
+            Voxels of the result along (z,) y, x, for a network with learned upsampling, whose
+            output is interpolated to this size. By default, its factor times the size of the
+            features. A multiple of 16.
 
         Returns
         -------
@@ -178,19 +178,19 @@ class FusedUNet(nn.Module):
         conditions: Tensor | None = None,
         size: Sequence[int] | None = None,
     ) -> Tensor:
-        """Return class scores for inputs that passed their input convolution already.
+        """Return class scores for outputs of the input convolutions.
 
         Input convolutions are pointwise, so they commute with linear interpolation: callers
-        project at token resolution, then interpolate (`models.sampling`).
+        project at token resolution, then interpolate (`models.token_sampling`).
 
         Parameters
         ----------
         features, context : Tensor
-            (N, base_channels, ...) at full resolution, or at that of learned upsampling.
+            (N, base_channels, ...) at full resolution, or before learned upsampling.
         conditions : Tensor, optional
-            As for `forward`.
+            See `forward`.
         size : sequence of int, optional
-            As for `forward`.
+            See `forward`.
 
         Returns
         -------
@@ -215,15 +215,18 @@ class FusedUNet(nn.Module):
         return cast(Tensor, self.final_conv(x))
 
     def _modulated(self, x: Tensor, level: int, conditions: Tensor | None) -> Tensor:
-        """Return the values of a level, modulated where the network takes conditions."""
+        """Return the values of a level, modulated if the network takes conditions."""
         if not self.conditions:
             return x
         if conditions is None:
-            raise ValueError(f"this network takes the conditions {', '.join(self.conditions)}")
+            raise ValueError(
+                f"this network takes the conditions {', '.join(self.conditions)}, but none were "
+                "given: pass `conditions`"
+            )
         return cast(Tensor, self._layer("film", level)(x, conditions))
 
     def _upsampled(self, x: Tensor, size: Sequence[int] | None) -> Tensor:
-        """Return what learned upsampling, if there is one, makes of a projected input."""
+        """Apply learned upsampling, if there is any, to a projected input."""
         if self.learned_upsample is None:
             return x
         x = self.learned_upsample(x)
@@ -235,11 +238,11 @@ class FusedUNet(nn.Module):
     def _guides(self, context: Tensor) -> Sequence[Tensor]:
         """Return the context features of each level: pooled by 2, then projected to its width."""
         if self.fusion == "none":
-            raise ValueError("this network takes no context: its fusion is none")
+            raise ValueError("this network has fusion none: do not pass `context`")
         pool = F.avg_pool3d if self.dimensions == 3 else F.avg_pool2d
         views = [context]
         while len(views) < LEVELS:
-            # torch averages 3D windows on the CPU in float32 and float64 only.
+            # On the CPU, torch supports 3D average pooling in float32 and float64 only.
             views.append(pool(views[-1].float(), 2).to(context.dtype))
         return [self._layer("context_proj", level)(view) for level, view in enumerate(views)]
 

@@ -1,4 +1,4 @@
-"""How context guides the skip connections of a FusedUNet."""
+"""Fusion of context into the skip connections of a FusedUNet."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Fusion = Literal["attention", "concat", "none"]
 
 
 class AttentionFusion(nn.Module):
-    """Context says where to strengthen the local features; they are never replaced.
+    """Attention of local features by context: context amplifies them, but never replaces them.
 
-    ``local + raw_proj(local) * context_proj(context)``, with attention weights in 0 to 1 from a
-    bottleneck of a quarter of the channels. The form of the DINOv3UNet3D family
-    (davidackerman/dinov3_playground), whose layer names are kept.
+    ``local + raw_proj(local) * context_proj(context)``, with attention weights between 0 and 1 from
+    a bottleneck of a quarter of the channels. Same form and layer names as in the DINOv3UNet3D
+    family (davidackerman/dinov3_playground).
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class AttentionFusion(nn.Module):
         self.raw_proj = conv(dimensions, channels, channels, 1)
 
     def forward(self, local: Tensor, context: Tensor) -> Tensor:
-        """Return the guided local features; both inputs are (N, channels, ...), as the output."""
+        """Return the local features after attention; inputs and output are (N, channels, ...)."""
         return torch.addcmul(local, self.raw_proj(local), self.context_proj(context))
 
 
 class ConcatFusion(nn.Module):
-    """Context and local features side by side, mixed by one pointwise convolution.
+    """Concatenation of context and local features, followed by a pointwise convolution.
 
-    The plain alternative that attention has to beat.
+    The baseline for attention.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ class ConcatFusion(nn.Module):
         self.mix = conv(dimensions, 2 * channels, channels, 1)
 
     def forward(self, local: Tensor, context: Tensor) -> Tensor:
-        """Return the mixed features; both inputs are (N, channels, ...), as the output."""
+        """Return the mixed features; inputs and output are (N, channels, ...)."""
         return cast(Tensor, self.mix(torch.cat([local, context], dim=1)))
 
 
 def fusion_block(fusion: Fusion, channels: int, dimensions: int) -> nn.Module:
-    """Return the fusion of this name for features of `channels` channels."""
+    """Return the fusion block with this name for `channels` feature channels."""
     block = AttentionFusion if fusion == "attention" else ConcatFusion
     return block(channels, dimensions)

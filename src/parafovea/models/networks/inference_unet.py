@@ -1,4 +1,4 @@
-"""A trained network rewritten for speed: the same function with fewer operations."""
+"""A trained FusedUNet rewritten for inference speed: the same function with fewer operations."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from parafovea.models.networks.fused_unet import LEVELS, FusedUNet
 from parafovea.models.networks.fusion import AttentionFusion
 from parafovea.models.token_sampling import Pointwise
 
-#: Reach of a kernel of 3.
+#: Offsets of the taps of a kernel of size 3.
 TAPS = (-1, 0, 1)
 
 
 class JoinedConvolution(nn.Module):
-    """A convolution of a coarse map at twice its resolution, concatenated with a skip connection.
+    """Convolution of an upsampled coarse map concatenated with a skip connection.
 
     ``conv(cat([interpolate(x, scale_factor=2), skip]))`` with linear interpolation, in fewer
     operations: convolutions add up over channels, so nothing is concatenated; and interpolation
     along one axis commutes with the kernel across the others, so along the first axis `x` is
-    convolved at its own, half resolution, and what its three planes of the kernel give is
+    convolved at half resolution, and the results of the three planes of the kernel are
     interpolated, shifted and summed in one matrix multiplication.
 
     Parameters
     ----------
     layer : Conv2d or Conv3d
-        Kernel 3, padding 1, with bias; its weights are taken over.
+        Convolution with kernel 3, padding 1 and bias, whose weights are reused.
     below : int
         Channels of the coarse map, which come first.
     """
@@ -76,14 +76,14 @@ class JoinedConvolution(nn.Module):
 
 
 class ConcatenatedConvolution(nn.Module):
-    """What `JoinedConvolution` computes, as it was trained: interpolate, concatenate, convolve.
+    """The function of `JoinedConvolution` as trained: interpolate, concatenate, convolve.
 
-    Compilers and other runtimes know these operations and make their own kernels of them.
+    Compilers and other runtimes have optimized kernels for these operations.
 
     Parameters
     ----------
     layer : Conv2d or Conv3d
-        As for `JoinedConvolution`.
+        See `JoinedConvolution`.
     """
 
     def __init__(self, layer: nn.Conv2d | nn.Conv3d) -> None:
@@ -92,25 +92,25 @@ class ConcatenatedConvolution(nn.Module):
         self.mode = "trilinear" if layer.weight.dim() == 5 else "bilinear"
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Return the convolution; shapes as of `JoinedConvolution.forward`."""
+        """Return the convolution; for shapes see `JoinedConvolution.forward`."""
         wide = F.interpolate(x, scale_factor=2, mode=self.mode, align_corners=False)
         return cast(Tensor, self.layer(torch.cat([wide, skip], dim=1)))
 
 
 @lru_cache(maxsize=32)
 def doubling_matrix(size: int) -> Tensor:
-    """Return what interpolates an axis to twice its size, for each tap of a kernel of 3.
+    """Return the matrix that upsamples an axis by 2, for each tap of a kernel of 3.
 
     Parameters
     ----------
     size : int
-        Of the axis.
+        Length of the axis.
 
     Returns
     -------
     Tensor
-        (2 size, 3 size) float32. Block `t`, (2 size, size), gives the interpolated axis shifted
-        by ``TAPS[t]``, with zeros beyond its ends: the padding of the convolution.
+        (2 size, 3 size) float32. Block `t`, (2 size, size), interpolates the axis and shifts it by
+        ``TAPS[t]``, with zeros beyond its ends: the padding of the convolution.
     """
     line = torch.eye(size)[None, None]
     rows = F.interpolate(line, size=(2 * size, size), mode="bilinear", align_corners=False)[0, 0]
@@ -119,18 +119,18 @@ def doubling_matrix(size: int) -> Tensor:
 
 
 def doubled(x: Tensor, axes: Sequence[int]) -> Tensor:
-    """Return `x` linearly interpolated to twice its size along some axes.
+    """Upsample `x` linearly by 2 along some axes.
 
-    As `torch.nn.functional.interpolate` with ``scale_factor=2`` and ``align_corners=False``: new
-    voxels lie a quarter of an old one off its centre, so each mixes two neighbours, 3 : 1; the
-    outermost repeat the border. Whole arrays at a time, one axis after the other.
+    Equals `torch.nn.functional.interpolate` with ``scale_factor=2`` and ``align_corners=False``:
+    new voxels lie a quarter of an old voxel off its centre, so each mixes two neighbours 3 : 1; the
+    outermost ones repeat the border. Works on whole arrays, one axis after the other.
 
     Parameters
     ----------
     x : Tensor
         (N, channel, [z,] y, x), channels last in memory.
     axes : sequence of int
-        Spatial axes; 0 is the first.
+        Spatial axes, from 0.
 
     Returns
     -------
@@ -157,29 +157,30 @@ def _doubled_axis(values: Tensor, axis: int) -> Tensor:
 
 
 class InferenceUNet(nn.Module):
-    """A FusedUNet for inference only: results agree with the original's to rounding.
+    """A FusedUNet for inference only; results agree with the original's to rounding.
 
-    In evaluation a batch normalization is a fixed scale and shift of each channel, so it becomes
-    part of the convolution before it. All that context passes before the first activation of a
+    In evaluation mode a batch normalization is a fixed scale and shift of each channel, so it is
+    folded into the convolution before it. The path of context up to the first activation of a
     level's fusion is pointwise and linear, so it becomes one small matrix (`guides`) that is
     applied to the context's tokens; only its few outputs are interpolated, at the level's own
     resolution. Averaging and linear interpolation commute with it. The first convolution of each
-    decoder level takes the coarser level as it is (`models.joining`).
+    decoder level takes the coarser level without upsampling (`JoinedConvolution`).
 
     Parameters
     ----------
     network : FusedUNet
-        Stays as it is.
+        The original, which is not changed.
     batch_statistics : bool
-        Normalize by the mean and deviation of the batch at hand, as in training, instead of those
-        that training left. Dropout stays off all the same.
+        Normalize by the mean and standard deviation of the current batch, as in training, instead
+        of the stored ones. Dropout stays off.
     plain : bool
-        Leave that last step out: only operations that compilers and other runtimes know.
+        Use `ConcatenatedConvolution` in the decoder: only operations that compilers and other
+        runtimes support.
 
     Attributes
     ----------
     guides : tuple of Pointwise
-        From context features to what each level's fusion takes; empty without context.
+        Maps context features to the input of each level's fusion; empty without context.
     """
 
     @torch.no_grad()
@@ -219,16 +220,16 @@ class InferenceUNet(nn.Module):
         guides: Sequence[Tensor] | None = None,
         conditions: Tensor | None = None,
     ) -> Tensor:
-        """Return class scores for projected features and each level's own context.
+        """Return class scores for projected features and the context of each level.
 
         Parameters
         ----------
         features : Tensor
-            (N, base_channels, ...) at full resolution, past the network's `input_conv`.
+            (N, base_channels, ...) at full resolution: the output of the network's `input_conv`.
         guides : sequence of Tensor, optional
-            What `guides` make of the context, at the resolutions of levels 1 to 4.
+            Context after the matrices in `guides`, at the resolutions of levels 1 to 4.
         conditions : Tensor, optional
-            (N, channel), of a network that takes them.
+            (N, channel), for a network that takes them.
 
         Returns
         -------
@@ -254,7 +255,7 @@ class InferenceUNet(nn.Module):
 
 
 def _guides(network: FusedUNet) -> tuple[Pointwise, ...]:
-    """Return each level's context path as one matrix, and take it out of the network."""
+    """Return each level's context path as one matrix, and remove it from the network."""
     if network.fusion == "none":
         return ()
     entry = Pointwise.of(network.context_input_conv)
@@ -270,7 +271,7 @@ def _guides(network: FusedUNet) -> tuple[Pointwise, ...]:
 
 
 def _forget_statistics(layer: nn.Module) -> None:
-    """Let a normalization have no statistics of its own: torch then takes the batch's."""
+    """Remove the running statistics of a normalization, so that torch uses those of the batch."""
     if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
         layer.track_running_stats = False
         layer.running_mean = layer.running_var = layer.num_batches_tracked = None

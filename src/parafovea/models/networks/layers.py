@@ -1,4 +1,4 @@
-"""Layers in 2 or 3 dimensions, under the names that checkpoints use; learned upsampling."""
+"""Layers in 2 or 3 dimensions with the names used in checkpoints; learned upsampling."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch.nn import functional as F
 
 
 class Convolution3d(nn.Conv3d):
-    """A convolution whose weights get right gradients, also over two planes in bfloat16.
+    """A 3D convolution with correct weight gradients for inputs of two planes in bfloat16.
 
-    oneDNN, as torch 2.13 ships it, leaves a part of the weights' gradient unset where a kernel of
-    three planes crosses an input of two in bfloat16 on a CPU: the gradient holds whatever lay in
-    that memory. With the two planes of zeros laid around beforehand it computes all of it.
+    oneDNN in torch 2.13 leaves part of the weight gradient uninitialized if a kernel of three
+    planes is applied to an input of two planes in bfloat16 on a CPU. With the two planes of zeros
+    padded beforehand it computes all of it.
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the convolution; shapes as of `torch.nn.Conv3d`."""
+        """Return the convolution; for shapes see `torch.nn.Conv3d`."""
         # In this order, since a traced network (never in training) must not compare shapes.
         crossed = self.training and self.kernel_size[0] == 3 and input.device.type == "cpu"
         if not crossed or input.shape[2] != 2:
@@ -36,18 +36,18 @@ def batch_norm(dimensions: int, channels: int) -> nn.Module:
 
 
 def learned_upsampling(factor: int, channels: int, dimensions: int) -> nn.Sequential:
-    """Return the layers that enlarge a map by 2, 4 or 8.
+    """Return the layers that upsample a map by 2, 4 or 8.
 
-    One doubling after the other (transposed convolution, normalization, ReLU), then a convolution
-    of kernel 3. The form of the DINOv3UNet3D family (davidackerman/dinov3_playground), whose layer
-    numbers are kept: the last convolution is number 3, 6 or 9.
+    A doubling (transposed convolution, normalization, ReLU) for each factor of 2, then a
+    convolution of kernel 3. Same form and layer numbers as in the DINOv3UNet3D family
+    (davidackerman/dinov3_playground): the last convolution is number 3, 6 or 9.
 
     Parameters
     ----------
     factor : {2, 4, 8}
         Voxels of the result per voxel of the input along each axis.
     channels : int
-        Of the input, and of the result.
+        Channels of the input and the result.
     dimensions : {2, 3}
         Spatial dimensions.
     """
@@ -61,5 +61,5 @@ def learned_upsampling(factor: int, channels: int, dimensions: int) -> nn.Sequen
 
 
 def upsampling_factor(last: int) -> int:
-    """Return the factor of a learned upsampling whose last convolution has the number `last`."""
+    """Return the factor of a learned upsampling whose last convolution has number `last`."""
     return 1 << (last // 3)

@@ -1,1 +1,1 @@
-"""From a heatmap to candidates, detections and calibrated scores."""
+"""Conversion of a heatmap to candidates, detections and calibrated scores."""

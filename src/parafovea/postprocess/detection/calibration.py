@@ -1,7 +1,7 @@
-"""From a detector's score to a calibrated probability, and from there to a category of risk.
+"""Calibration of a detector's scores to probabilities and risk categories.
 
-A calibration is one JSON file: the method, its parameters, the model that it belongs to, and how
-it was fitted.
+A calibration is a JSON file with the method, its parameters, the model that it belongs to, and
+statistics of the fit.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ Array = np.ndarray[Any, Any]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-#: Scores this near to 0 or 1 count as this, so that their logit is finite.
+#: Scores are clipped to this distance from 0 and 1, so that their logit is finite.
 SMALLEST = 1e-7
 
 
 def logit(probability: Array) -> Array:
-    """Return log(p / (1 - p)), with p kept `SMALLEST` away from 0 and 1."""
+    """Return log(p / (1 - p)), with p clipped to a distance of `SMALLEST` from 0 and 1."""
     kept = np.clip(np.asarray(probability, float), SMALLEST, 1 - SMALLEST)
     return np.asarray(np.log(kept) - np.log1p(-kept))
 
 
 def sigmoid(value: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), for any size of x."""
+    """Return 1 / (1 + exp(-x)), without overflow."""
     return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(value, float))))
 
 
 class Temperature(Strict):
-    """sigmoid(logit(p) / temperature) (Guo et al., ICML 2017, for two classes)."""
+    """Temperature scaling: sigmoid(logit(p) / temperature) (Guo et al., ICML 2017)."""
 
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -50,7 +50,7 @@ class Temperature(Strict):
 
 
 class Platt(Strict):
-    """sigmoid(slope logit(p) + intercept) (Platt 1999, on the logit of the score)."""
+    """Platt scaling: sigmoid(slope logit(p) + intercept) (Platt 1999, on the score's logit)."""
 
     slope: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     intercept: Finite
@@ -61,7 +61,7 @@ class Platt(Strict):
 
 
 class Isotonic(Strict):
-    """The rising steps of Zadrozny and Elkan (KDD 2002), linear between them, level outside."""
+    """Isotonic regression (Zadrozny and Elkan, KDD 2002), with linear interpolation."""
 
     score: tuple[Share, ...] = Field(min_length=1)
     calibrated: tuple[Share, ...]
@@ -73,7 +73,7 @@ class Isotonic(Strict):
                 f"score has {len(self.score)} values and calibrated {len(self.calibrated)}"
             )
         if (np.diff(self.score) <= 0).any() or (np.diff(self.calibrated) < 0).any():
-            raise ValueError("score must rise, and calibrated must not fall")
+            raise ValueError("score must be increasing, and calibrated non-decreasing")
         return self
 
     def apply(self, probability: Array) -> Array:
@@ -92,14 +92,14 @@ PARAMETERS: Mapping[Method, type[Temperature] | type[Platt] | type[Isotonic]] = 
 
 
 class Owner(Strict):
-    """The model whose scores a calibration is for."""
+    """The model that a calibration belongs to."""
 
     name: str
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class Measures(Strict):
-    """How well probabilities fit labels; see `parafovea.quality.detections.reliability`."""
+    """Calibration metrics; see `parafovea.quality.detections.reliability`."""
 
     ece: Finite
     log_loss: Finite
@@ -107,10 +107,10 @@ class Measures(Strict):
 
 
 class Fit(Strict):
-    """What a calibration was fitted to, and what it did to it.
+    """Data and metrics of a fit.
 
-    `held_out` is each fifth of the candidates by a calibration of the others; `after` is the
-    candidates that it was fitted to, and flatters it.
+    `held_out` is from five-fold cross-validation; `after` is on the candidates of the fit, and is
+    therefore optimistic.
     """
 
     candidates: int
@@ -124,20 +124,20 @@ class Fit(Strict):
 
 
 class Calibration(Strict):
-    """A map from scores to probabilities, with where it comes from.
+    """A map from scores to probabilities, with its provenance.
 
     Parameters
     ----------
     method : str
         temperature, platt or isotonic.
     parameters : Temperature, Platt or Isotonic
-        What was fitted.
+        Fitted parameters.
     model : Owner or None
-        The model whose scores it is for; None where nobody said.
+        Model that the calibration belongs to; None if unspecified.
     fit : Fit
-        How it was fitted.
+        Data and metrics of the fit.
     version : str
-        Of the package that fitted it.
+        Version of the package at the fit.
     """
 
     method: Method
@@ -179,13 +179,13 @@ class Calibration(Strict):
         wrong = scores[~((scores >= 0) & (scores <= 1))]
         if wrong.size:
             raise CalibrationError(
-                f"score {wrong[0]:g} lies outside of 0 to 1: calibrations are for probabilities"
+                f"score {wrong[0]:g} is outside of 0 to 1: calibrations apply to probabilities"
             )
         return self.parameters.apply(scores)
 
 
 def calibration_text(calibration: Calibration) -> str:
-    """Return the content of a calibration's file; the same calibration, the same bytes."""
+    """Return the JSON text of a calibration; equal calibrations give equal bytes."""
     return calibration.model_dump_json(indent=2) + "\n"
 
 
@@ -195,37 +195,40 @@ def read_calibration(path: Path, *, model_sha256: str | None = None) -> Calibrat
     Parameters
     ----------
     path : Path
-        JSON file of `parafovea calibrate`.
+        JSON file written by `parafovea calibrate`.
     model_sha256 : str, optional
-        Hash of the weights of the model whose scores are to be calibrated. A calibration that
-        names no model is taken for any.
+        Hash of the weights of the model whose scores are calibrated. A calibration without a model
+        applies to any.
 
     Returns
     -------
     Calibration
-        Ready to be applied.
+        The calibration.
 
     Raises
     ------
     CalibrationError
-        If the file is missing or no calibration, or belongs to another model.
+        If the file is missing, is not a calibration, or belongs to another model.
     """
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
         calibration = Calibration.model_validate(content)
     except FileNotFoundError as error:
         raise CalibrationError(
-            f"{path} is not there: write it by `parafovea calibrate`, or leave the triage out"
+            f"{path} does not exist: write it with `parafovea calibrate`, or remove the triage"
         ) from error
     except OSError as error:
-        raise CalibrationError(f"{path} cannot be read ({error.strerror}): check it") from error
+        raise CalibrationError(
+            f"{path} cannot be read ({error.strerror}): check the file"
+        ) from error
     except ValidationError as error:
         raise CalibrationError(
-            f"{path} is no calibration ({_first_problem(error)}): write it by `parafovea calibrate`"
+            f"{path} is not a calibration ({_first_problem(error)}): write it with "
+            "`parafovea calibrate`"
         ) from error
     except ValueError as error:
         raise CalibrationError(
-            f"{path} is not JSON ({error}): write it by `parafovea calibrate`"
+            f"{path} is not JSON ({error}): write it with `parafovea calibrate`"
         ) from error
     owner = calibration.model
     if owner is not None and model_sha256 is not None and owner.weights_sha256 != model_sha256:
@@ -243,33 +246,35 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def risk_category(score: float, limits: Mapping[str, float]) -> str:
-    """Return the category of a calibrated score.
+    """Return the risk category of a calibrated score.
 
     Parameters
     ----------
     score : float
-        In [0, 1].
+        Calibrated score in [0, 1].
     limits : mapping of str to float
-        Where each category begins, from 0 up, such as
-        ``{"low": 0, "intermediate": 0.3, "high": 0.7}``; a score at a limit is in the higher one.
+        Lower limit of each category, ascending from 0, such as
+        ``{"low": 0, "intermediate": 0.3, "high": 0.7}``; limits are inclusive.
 
     Returns
     -------
     str
-        The highest category that begins at or below the score.
+        The highest category whose limit is at or below the score.
 
     Raises
     ------
     CalibrationError
-        If the limits do not rise from 0 to at most 1, or the score is outside of [0, 1].
+        If the limits do not increase from 0 to at most 1, or the score is outside of [0, 1].
     """
     begins = list(limits.values())
     rising = all(a < b for a, b in itertools.pairwise(begins))
     if not begins or begins[0] != 0 or not rising or not all(0 <= b <= 1 for b in begins):
         raise CalibrationError(
-            f"risk limits {dict(limits)} must rise from 0 and stay in 0 to 1: such as "
+            f"risk limits {dict(limits)} must start at 0, increase, and be at most 1: for example "
             "low: 0, intermediate: 0.3, high: 0.7"
         )
     if not (math.isfinite(score) and 0 <= score <= 1):
-        raise CalibrationError(f"score {score:g} lies outside of 0 to 1 and has no risk category")
+        raise CalibrationError(
+            f"score {score:g} is outside of 0 to 1: risk categories are for calibrated scores"
+        )
     return [name for name, begin in limits.items() if begin <= score][-1]

@@ -1,4 +1,4 @@
-"""Fitting of calibrations to scores with labels."""
+"""Fitting of calibrations to labelled scores."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from parafovea.postprocess.detection.calibration import Isotonic, Method, Platt,
 
 Array = np.ndarray[Any, Any]
 
-#: Candidates of each label below which nothing is fitted.
+#: Minimum number of candidates with each label.
 FEWEST = 10
 
-#: Candidates below which the steps of an isotonic regression follow chance.
+#: Number of candidates below which isotonic regression overfits.
 FEWEST_ISOTONIC = 1000
 
-#: Logarithm of the lowest and the highest temperature; scores that separate the labels without a
-#: fault would have none.
+#: Bounds of the logarithm of the temperature, which has no optimum for perfectly separated labels.
 _LOG_TEMPERATURES = (-5.0, 5.0)
 
 
@@ -27,16 +26,16 @@ def fit_map(probability: Array, label: Array, *, method: Method) -> Temperature 
     """Fit a map from scores to probabilities.
 
     Temperature and Platt minimise the log loss; Platt's targets are (n1 + 1) / (n1 + 2) and
-    1 / (n0 + 2) instead of 1 and 0, as he proposes against overfitting (Platt 1999). Isotonic
-    regression minimises the squared error under a map that does not fall, by pooling of adjacent
-    violators; equal scores are pooled before.
+    1 / (n0 + 2) instead of 1 and 0, which he proposes against overfitting (Platt 1999). Isotonic
+    regression minimises the squared error of a non-decreasing map with the pool adjacent violators
+    algorithm; equal scores are pooled first.
 
     Parameters
     ----------
     probability : (n,) float
         Scores in [0, 1].
     label : (n,) int
-        1 true, 0 false.
+        1 for true, 0 for false candidates.
     method : str
         temperature, platt or isotonic.
 
@@ -48,7 +47,7 @@ def fit_map(probability: Array, label: Array, *, method: Method) -> Temperature 
     Raises
     ------
     CalibrationError
-        If scores do not rise with labels.
+        If scores do not increase with labels.
     """
     scores, truth = np.asarray(probability, float), np.asarray(label, int)
     if method == "isotonic":
@@ -76,14 +75,14 @@ def fit_map(probability: Array, label: Array, *, method: Method) -> Temperature 
     slope, intercept = minimize(loss, begin, jac=True, method="BFGS").x
     if slope <= 0:
         raise CalibrationError(
-            "scores do not rise with labels: higher ones are not more often true, so that no "
+            "scores do not increase with labels: higher ones are not more often true, so no "
             "calibration can help; check that label is 1 for true candidates"
         )
     return Platt(slope=float(slope), intercept=float(intercept))
 
 
 def check_labels(label: Array) -> None:
-    """Raise `CalibrationError` where fewer than `FEWEST` candidates have one of the labels."""
+    """Raise `CalibrationError` if a label has fewer than `FEWEST` candidates."""
     ones = int(np.count_nonzero(label == 1))
     zeros = len(label) - ones
     if min(ones, zeros) < FEWEST:
@@ -102,7 +101,7 @@ def _isotonic(scores: Array, truth: Array) -> Isotonic:
     levels, place, count = np.unique(scores, return_inverse=True, return_counts=True)
     means = np.bincount(place, weights=truth) / count
     fitted = np.clip(isotonic_regression(means, weights=count).x, 0, 1)
-    # a level run of steps is told by its two ends
+    # a constant run of steps needs its two ends only
     inner = np.ones(len(levels), bool)
     inner[1:-1] = (fitted[1:-1] != fitted[:-2]) | (fitted[1:-1] != fitted[2:])
     return Isotonic(score=tuple(levels[inner].tolist()), calibrated=tuple(fitted[inner].tolist()))

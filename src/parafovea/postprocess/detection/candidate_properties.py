@@ -1,4 +1,4 @@
-"""What can be measured of a candidate: its shape in the heatmap, its density in the scan."""
+"""Properties of candidates: shape in the heatmap, density in the scan."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The form of a candidate's region.
+    """The shape of a candidate's region.
 
     Parameters
     ----------
     sphericity : float
-        Area of the sphere of the same volume over the region's own area, at most 1 for a sphere.
+        Surface area of a sphere of the same volume over that of the region; 1 for a sphere.
     axial_diameter : float
-        Longest diameter within an axial plane, in the grid's unit.
+        Longest diameter in an axial plane, in the grid's unit.
     """
 
     sphericity: float
@@ -36,7 +36,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Density:
-    """The values of the scan within a candidate's region: mean and standard deviation, in HU."""
+    """Mean and standard deviation of the scan in a candidate's region, in HU."""
 
     mean: float
     deviation: float
@@ -45,25 +45,25 @@ class Density:
 def measure_form(
     candidate: Candidate, read: ReadSlab, grid: Grid, *, threshold: float, axial: int = 0
 ) -> Form:
-    """Measure the surface on which the heatmap has its threshold, around a candidate's region.
+    """Measure the isosurface of the heatmap at the threshold around a candidate's region.
 
     Parameters
     ----------
     candidate : Candidate
-        Found in the heatmap.
+        Candidate in the heatmap.
     read : callable
         Returns the (z, y, x) values of a box of the heatmap.
     grid : Grid
-        Of the heatmap.
+        Grid of the heatmap.
     threshold : float
-        That the candidate was found with.
+        Threshold of the candidate's detection.
     axial : int
         Array axis along the patient's length.
 
     Returns
     -------
     Form
-        Of the triangle mesh of marching cubes (Lewiner 2003, as in scikit-image).
+        Measurements of the marching cubes mesh (Lewiner 2003, as in scikit-image).
 
     Notes
     -----
@@ -74,7 +74,7 @@ def measure_form(
     field = _field(candidate, read, grid, level)
     volume, area = _mesh(field, level, grid.spacing) if field.max() > level else (0.0, 0.0)
     if volume <= 0:
-        # Nothing rises over the threshold: the voxels' own outline.
+        # No value is above the threshold: use the outline of the voxels.
         field, level = (field >= level).astype(np.float32), 0.5
         volume, area = _mesh(field, level, grid.spacing)
     sphericity = math.pi ** (1 / 3) * (6 * volume) ** (2 / 3) / area
@@ -82,14 +82,14 @@ def measure_form(
 
 
 def _field(candidate: Candidate, read: ReadSlab, grid: Grid, threshold: float) -> Array:
-    """Return the heatmap around a region, below the threshold everywhere else: float32."""
+    """Return the heatmap around a region, float32, with values below the threshold elsewhere."""
     wide = candidate.box.expanded((1, 1, 1))
     known = wide.intersection(grid.box)
     values = np.zeros(wide.shape, np.float32)
     values[known.relative_to(wide.start).slices] = read(known)
     own = np.zeros(wide.shape, bool)
     own[1:-1, 1:-1, 1:-1] = candidate.mask
-    # A neighbouring region is mirrored at the threshold, so that the border lies half way.
+    # Other regions are mirrored at the threshold, so that the border lies half way.
     return np.where(own | (values < threshold), values, 2 * threshold - values - 1e-6)
 
 
@@ -115,7 +115,7 @@ def _axial_diameter(field: Array, level: float, spacing: Vector, axial: int) -> 
 
 
 def _extreme(points: Array, directions: int = 180) -> Array:
-    """Return the points of a plane that lie farthest in some of many directions: its outline."""
+    """Return the points of a plane that are extreme in one of many directions: its outline."""
     angles = np.arange(directions) * (np.pi / directions)
     along = points @ np.stack([np.cos(angles), np.sin(angles)])
     chosen = np.unique(np.concatenate([along.argmin(axis=0), along.argmax(axis=0)]))
@@ -125,21 +125,22 @@ def _extreme(points: Array, directions: int = 180) -> Array:
 def measure_densities(
     candidates: Sequence[Candidate], heatmap: Grid, read: ReadSlab, scan: Grid
 ) -> list[Density]:
-    """Measure the scan's own voxels within the regions of candidates.
+    """Measure the scan's own voxels in the regions of candidates.
 
-    A voxel of the scan belongs to a region where the heatmap's voxel nearest to its centre does.
-    Where there is none, since the scan's voxels are larger, the one nearest to the centre counts.
+    A voxel of the scan belongs to a region if the heatmap's voxel nearest to its centre does. If
+    there is none, since the scan's voxels are larger, the one nearest to the region's centre is
+    used.
 
     Parameters
     ----------
     candidates : sequence of Candidate
-        Found in the heatmap.
+        Candidates in the heatmap.
     heatmap : Grid
-        Of the heatmap.
+        Grid of the heatmap.
     read : callable
         Returns the (z, y, x) values of a box of the scan.
     scan : Grid
-        Of the scan, in the world of the heatmap.
+        Grid of the scan, in the world of the heatmap.
 
     Returns
     -------
@@ -170,7 +171,7 @@ def measure_densities(
 
 
 def _placed(candidate: Candidate, heatmap: Grid, scan: Grid) -> tuple[Box, Array]:
-    """Return a box of the scan and which of its voxels belong to a region."""
+    """Return a box of the scan and the mask of its voxels that belong to a region."""
     start, index = [], []
     for axis in range(3):
         low = heatmap.origin[axis] + (candidate.box.start[axis] - 0.5) * heatmap.spacing[axis]

@@ -1,4 +1,4 @@
-"""Candidates: peaks of a heatmap, each with the part of the heatmap that belongs to it."""
+"""Candidates: peaks of a heatmap, each with its region."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from scipy.spatial import KDTree
 from skimage.segmentation import watershed
 
 from parafovea.geometry.grid import Box, Grid, Vector, shape3, vector3
+from parafovea.postprocess.basins import merged_basins
 from parafovea.postprocess.detection.peaks import Peaks, find_peaks
 from parafovea.postprocess.detection.voxel_runs import Runs, measure_extents
-from parafovea.postprocess.saddles import joined_basins
 from parafovea.postprocess.segmentation.components import ReadSlab
 from parafovea.settings.postprocess import PeakSettings
 from parafovea.storage.blocks import SLAB_PLANES
 
 Array = np.ndarray[Any, Any]
 
-#: Voxels of the largest bounding box that is divided by flooding; larger ones are divided by
-#: distance, which takes less memory and time, and none of their peaks are joined.
+#: Maximum bounding box, in voxels, that is divided by watershed; larger ones are divided by
+#: distance, which takes less memory and time, and their peaks are not merged.
 LARGEST_FLOOD = 2**24
 
-#: Weights of a centre of mass are integers of this scale, so that their sum has no order.
+#: Weights of a centre of mass are integers of this scale, so the order of the sum does not matter.
 _WEIGHTS = 2**16
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A peak of a heatmap with its region.
+    """A peak of a heatmap and its region.
 
     Parameters
     ----------
     confidence : float
         Height of the peak.
     centre : tuple of float
-        Centre of mass of the region along z, y, x, weighted by the heatmap, in voxels of it.
+        Centre of mass of the region along z, y, x, weighted by the heatmap, in its voxels.
     voxels : int
         Number of voxels of the region.
     box : Box
@@ -53,11 +53,11 @@ class Candidate:
     mask: Array
 
     def volume(self, grid: Grid) -> float:
-        """Return the region's volume in the cubic unit of the heatmap's grid."""
+        """Return the volume of the region in the cubic unit of the heatmap's grid."""
         return self.voxels * grid.voxel_volume
 
     def diameter(self, grid: Grid) -> float:
-        """Return the diameter of the sphere of the region's volume, in the grid's unit."""
+        """Return the diameter of a sphere with the region's volume, in the grid's unit."""
         return float((6 * self.volume(grid) / np.pi) ** (1 / 3))
 
 
@@ -67,33 +67,32 @@ def find_candidates(
     """Find the peaks of a heatmap and the region of each.
 
     A region is a component (over faces, edges and corners) of the voxels at or above the
-    threshold. A component with several peaks is divided between them by flooding the heatmap from
-    the peaks downwards (watershed); then peaks without a valley between them are one, see
-    `joined_basins`. A component without any, since a higher peak of another component
-    is nearer than the minimum distance, is dropped.
+    threshold. A component with several peaks is divided between them by watershed; then peaks
+    without a valley between them are merged, see `merged_basins`. A component without a peak,
+    since a higher peak of another component is closer than the minimum distance, is dropped.
 
     Parameters
     ----------
     read : callable
         Returns the (z, y, x) floating-point values of a box of the heatmap, in [0, 1].
     grid : Grid
-        Of the heatmap; `settings.min_distance` is in its unit.
+        Grid of the heatmap; `settings.min_distance` is in its unit.
     settings : PeakSettings
-        Threshold, distance, method and saddle. The method `nms`, which takes shoulders for peaks on
-        purpose, joins none.
+        Threshold, distance, method and saddle. The method `nms`, which finds shoulders as peaks on
+        purpose, merges none.
     planes : int
         Planes that are read at a time; the candidates do not depend on it.
 
     Returns
     -------
     list of Candidate
-        The highest first; equal ones in z, y, x order of their peaks. A slab, and the bounding
-        box of the largest component, are held in memory at a time.
+        By descending height; ties in z, y, x order of their peaks. One slab and the bounding box of
+        one component are in memory at a time.
 
     Raises
     ------
     MemoryLimitError, VoxelError
-        As `find_peaks`.
+        See `find_peaks`.
     """
     peaks = find_peaks(
         read,
@@ -114,7 +113,7 @@ def find_candidates(
         joined = np.arange(len(members))
         if settings.method == "local_maxima" and box.size <= LARGEST_FLOOD:
             heights = peaks.value[members]
-            joined = joined_basins(values, labels, heights, max_saddle=settings.max_saddle)
+            joined = merged_basins(values, labels, heights, max_saddle=settings.max_saddle)
         # 0 is outside
         labels = np.append(0, joined + 1)[labels]
         for first in np.unique(joined).tolist():
@@ -140,7 +139,7 @@ def _components(peaks: Peaks) -> Iterator[tuple[list[int], Box, Runs]]:
 
 
 def _cropped_mask(runs: Runs, box: Box) -> Array:
-    """Return runs of a volume as the mask (z, y, x) of a box that holds them all."""
+    """Return runs of a volume as the mask (z, y, x) of a box that contains them."""
     z, y = np.divmod(runs.row, runs.shape[1])
     row = (z - box.start[0]) * box.shape[1] + y - box.start[1]
     start = box.start[2]
@@ -153,7 +152,7 @@ def _cropped_mask(runs: Runs, box: Box) -> Array:
 def _divided(
     values: Array, inside: Array, peaks: Peaks, members: list[int], box: Box, spacing: Vector
 ) -> Array:
-    """Return which of its peaks each voxel of a component belongs to: 1.. in order, 0 outside."""
+    """Return the peak that each voxel of a component belongs to: 1.. in order, 0 outside."""
     first = np.stack(np.unravel_index(peaks.position[members], peaks.foreground.shape), axis=1)
     place = first - np.array(box.start)
     if box.size > LARGEST_FLOOD:

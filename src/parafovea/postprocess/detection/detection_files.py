@@ -1,4 +1,4 @@
-"""The files of detections: JSON and CSV, written and read."""
+"""Reading and writing of detections as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CSV_COLUMNS = (
     "risk_category",
 )
 
-#: Decimals of lengths, volumes and HU; of confidences and scores.
+#: Decimal places of lengths, volumes and HU; of confidences and scores.
 _LENGTHS, _SCORES = 3, 6
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -41,7 +41,7 @@ class _Document(BaseModel):
 
 
 class Properties(_Document):
-    """Measures of a detection, in millimetres and HU; those that cannot be measured are None."""
+    """Measurements of a detection, in millimetres and HU; None if not measurable."""
 
     volume_mm3: Positive
     mean_intensity: float
@@ -52,7 +52,7 @@ class Properties(_Document):
 
 
 class Triage(_Document):
-    """A calibrated score of malignancy and what it means."""
+    """Calibrated malignancy score and risk category."""
 
     malignancy_score: Share
     risk_category: RiskCategory
@@ -64,17 +64,17 @@ class Detection(_Document):
     Parameters
     ----------
     id : int
-        From 0, in the order of the file.
+        Index from 0, in the order of the file.
     coordinates : tuple of float
-        World position x, y, z in millimetres, in the DICOM patient system (LPS).
+        World position x, y, z in millimetres, in the DICOM patient coordinate system (LPS).
     coordinates_voxel : tuple of int
         The nearest voxel x, y, z of the scan's own array.
     diameter_mm : float
-        Of the sphere of the region's volume.
+        Diameter of a sphere with the region's volume.
     confidence : float
         Height of the heatmap's peak.
     properties : Properties
-        Further measures.
+        Further measurements.
     triage : Triage or None
         None without a calibration.
     """
@@ -89,7 +89,7 @@ class Detection(_Document):
 
 
 class ScanMetadata(_Document):
-    """Spacing in millimetres and shape of the scan, each along x, y, z."""
+    """Spacing in millimetres and shape of the scan along x, y, z."""
 
     spacing: tuple[Positive, Positive, Positive]
     shape: tuple[
@@ -98,12 +98,12 @@ class ScanMetadata(_Document):
 
 
 class Summary(_Document):
-    """Counts over a scan; those of risks only where all detections have a triage.
+    """Counts of a scan; risk counts only if all detections have a triage.
 
     Parameters
     ----------
     outside_body_count : int or None
-        Candidates that were removed since they lie outside of the body; None where nobody looked.
+        Number of candidates that were removed outside of the body; None without this filter.
     """
 
     num_detections: Count
@@ -115,7 +115,7 @@ class Summary(_Document):
 
 
 class Detections(_Document):
-    """All detections of a scan, the most confident first."""
+    """All detections of a scan, by descending confidence."""
 
     scan_id: Annotated[str, Field(min_length=1)]
     model: str
@@ -127,10 +127,10 @@ class Detections(_Document):
     @model_validator(mode="after")
     def _consistent(self) -> Detections:
         if [d.id for d in self.detections] != list(range(len(self.detections))):
-            raise ValueError("the ids of detections must be 0, 1, 2, … in their order")
+            raise ValueError("the ids of detections must be 0, 1, 2, … in order")
         if self.summary.num_detections != len(self.detections):
             raise ValueError(
-                f"summary.num_detections is {self.summary.num_detections}, and there are "
+                f"summary.num_detections is {self.summary.num_detections}, but there are "
                 f"{len(self.detections)} detections"
             )
         return self
@@ -148,13 +148,13 @@ def summarize(
     Parameters
     ----------
     detections : sequence of Detection
-        All of a scan.
+        All detections of a scan.
     triaged : bool
-        Count the risks. The intermediate ones only where there are any.
+        Count risk categories; the intermediate one only if it occurs.
     outside_body : int, optional
-        Candidates that were removed for their place; left out where nobody looked.
+        Number of candidates that were removed outside of the body, if the filter was on.
     seconds : float, optional
-        How long the scan took; left out where nobody says.
+        Processing time of the scan, if known.
     """
     risks = [d.triage.risk_category for d in detections if d.triage is not None]
     return Summary(
@@ -168,23 +168,23 @@ def summarize(
 
 
 def rounded_length(value: float) -> float:
-    """Return a length, volume or HU as it stands in the files, never minus zero."""
+    """Round a length, volume or HU as in the files, never to minus zero."""
     return round(float(value), _LENGTHS) + 0.0
 
 
 def rounded_score(value: float) -> float:
-    """Return a confidence or score as it stands in the files."""
+    """Round a confidence or score as in the files."""
     return round(float(value), _SCORES) + 0.0
 
 
 def detections_json(document: Detections) -> str:
-    """Return the JSON text of detections; what is None is left out. The same text every time."""
+    """Return the JSON text of detections without None values; deterministic."""
     values = document.model_dump(mode="json", exclude_none=True)
     return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def detections_csv(document: Detections) -> str:
-    """Return the CSV text of detections; fields of the triage are empty where there is none."""
+    """Return the CSV text of detections; triage columns are empty without triage."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -215,7 +215,7 @@ def load_detections(path: Path) -> Detections:
     Raises
     ------
     StoreError
-        If it is missing, no JSON, or does not have the format; the message names the place.
+        If it is missing, is not JSON, or is invalid; the message names the key.
     """
     try:
         return Detections.model_validate_json(path.read_bytes())
@@ -225,8 +225,8 @@ def load_detections(path: Path) -> Detections:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise StoreError(
-            f"{path} is no file of detections: {place}: {first['msg']}: correct it, or delete it "
-            "and run again"
+            f"{path} is not a valid detections file: {place}: {first['msg']}: correct it, or "
+            "delete it and run again"
         ) from error
 
 
@@ -241,13 +241,13 @@ def load_detections_table(path: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns `CSV_COLUMNS`; scan_id and risk_category are texts, the latter empty without
-        triage, and malignancy_score is then NaN.
+        The columns `CSV_COLUMNS`; scan_id and risk_category are strings. Without triage,
+        risk_category is empty and malignancy_score NaN.
 
     Raises
     ------
     StoreError
-        If it is missing, has other columns, or values that are no numbers.
+        If it is missing, has other columns, or has non-numeric values.
     """
     texts = {"scan_id": str, "risk_category": str}
     try:
@@ -257,16 +257,18 @@ def load_detections_table(path: Path) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing: run detect_nodules first") from error
     except (ValueError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path} is no table: {error}: write it again") from error
+        raise StoreError(f"{path} is not a table ({error}): run detect_nodules again") from error
     if tuple(table.columns) != CSV_COLUMNS:
         raise StoreError(
-            f"{path} has the columns {', '.join(map(str, table.columns))}: it needs "
-            f"{', '.join(CSV_COLUMNS)}"
+            f"{path} has the columns {', '.join(map(str, table.columns))}, not "
+            f"{', '.join(CSV_COLUMNS)}: run detect_nodules again"
         )
     numbers = [c for c in CSV_COLUMNS if c not in texts]
     for column in numbers:
         if len(table) and table[column].dtype.kind not in "if":
-            raise StoreError(f"{path} has texts in the column {column}: it needs numbers")
+            raise StoreError(
+                f"{path} has non-numeric values in column {column}: run detect_nodules again"
+            )
     return table
 
 
@@ -276,7 +278,7 @@ def candidates_frame(document: Detections) -> pd.DataFrame:
     Parameters
     ----------
     document : Detections
-        Of one scan.
+        Detections of one scan.
 
     Returns
     -------

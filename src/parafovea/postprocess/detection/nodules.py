@@ -1,4 +1,4 @@
-"""From a heatmap and its scan to the detections of a patient."""
+"""Selection and description of nodule detections from a heatmap and its scan."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from parafovea.settings.postprocess import DetectionSettings
 
 Array = np.ndarray[Any, Any]
 
-#: Scores the rows of a table of candidates: coordX, coordY, coordZ, diameter_mm, probability and
-#: the columns of `Properties`, with NaN where one could not be measured.
+#: Triage of a table of candidates with the columns coordX, coordY, coordZ, diameter_mm, probability
+#: and those of `Properties`, with NaN for values that are not measurable.
 Score = Callable[[pd.DataFrame], Sequence[Triage]]
 
 
 @dataclass(frozen=True)
 class Volume:
-    """An array (z, y, x) that is read a box at a time.
+    """An array (z, y, x) that is read box by box.
 
     Parameters
     ----------
     read : callable
         Returns the voxels of a box.
     grid : Grid
-        Where they lie.
+        Grid of the array.
     """
 
     read: ReadSlab
@@ -52,19 +52,19 @@ class Volume:
 
 
 def select_candidates(heatmap: Volume, settings: DetectionSettings) -> list[Candidate]:
-    """Find peaks, then keep those that pass suppression, size and confidence, in this order.
+    """Find candidates and filter them by non-maximum suppression, size and confidence, in order.
 
     Parameters
     ----------
     heatmap : Volume
         Values in [0, 1]; its grid is in millimetres.
     settings : DetectionSettings
-        The choices.
+        Settings of peaks and filters.
 
     Returns
     -------
     list of Candidate
-        The most confident first; equal ones in z, y, x order.
+        By descending confidence; ties in z, y, x order.
     """
     grid = heatmap.grid
     found = find_candidates(heatmap.read, grid, settings.peak_detection)
@@ -82,17 +82,17 @@ def select_candidates(heatmap: Volume, settings: DetectionSettings) -> list[Cand
 
 
 def within_body(candidates: Sequence[Candidate], grid: Grid, body: CoarseArray) -> list[Candidate]:
-    """Return the candidates whose centre lies in the body, in their order.
+    """Return the candidates whose centre lies in the body, in the same order.
 
     Parameters
     ----------
     candidates : sequence of Candidate
-        Found in a heatmap.
+        Candidates in a heatmap.
     grid : Grid
-        Of the heatmap, in millimetres.
+        Grid of the heatmap, in millimetres.
     body : CoarseArray
-        bool, from `body_mask`, in the same world; it reaches a voxel of about 4 mm beyond the skin,
-        so that nothing at the skin is lost.
+        bool, from `body_mask`, in the same world; it extends one voxel of about 4 mm beyond the
+        skin, so that no candidate at the skin is lost.
     """
     centres = np.array([grid.world(c.centre) for c in candidates]).reshape(-1, 3)
     inside = body.nearest(centres)
@@ -109,24 +109,24 @@ def describe_candidates(
     threshold: float,
     score: Score | None = None,
 ) -> tuple[Detection, ...]:
-    """Measure candidates in the scan and place them in the patient.
+    """Measure candidates in the scan and compute their patient coordinates.
 
     Parameters
     ----------
     candidates : sequence of Candidate
-        Found in the heatmap.
+        Candidates in the heatmap.
     heatmap : Volume
-        In the world of the scan's grid, in millimetres.
+        The heatmap; its grid is in the world of the scan's grid, in millimetres.
     scan : Volume
         HU; its grid may have any unit of length.
     lungs : CoarseArray or None
         bool, from `lung_mask`; None where the scan shows none.
     affine : (4, 4) float64 or None
-        From the scan's voxel (x, y, z) to RAS millimetres; None takes its grid for LPS.
+        Affine from the scan's voxels (x, y, z) to RAS millimetres; with None, its grid is LPS.
     threshold : float
-        That the candidates were found with.
+        Threshold of the candidates' detection.
     score : callable, optional
-        Returns a triage for each row of the candidates' table; None leaves the triage out.
+        Returns a triage for each row of the candidates' table; with None there is no triage.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def describe_candidates(
     Raises
     ------
     GridError
-        If the score gives other than one triage for each candidate.
+        If `score` does not return one triage for each candidate.
     """
     if not candidates:
         return ()
@@ -178,8 +178,8 @@ def _triaged(detections: Sequence[Detection], score: Score) -> tuple[Detection, 
     triages = list(score(score_table(detections)))
     if len(triages) != len(detections):
         raise GridError(
-            f"the calibration gave {len(triages)} scores for {len(detections)} candidates: it must "
-            "give one for each"
+            f"the calibration returned {len(triages)} scores for {len(detections)} candidates: it "
+            "must return one for each"
         )
     return tuple(
         d.model_copy(
@@ -195,7 +195,7 @@ def _triaged(detections: Sequence[Detection], score: Score) -> tuple[Detection, 
 
 
 def score_table(detections: Sequence[Detection]) -> pd.DataFrame:
-    """Return what a calibration sees: a row a detection, see `Score`."""
+    """Return the input table of a calibration, one row per detection; see `Score`."""
     rows = [
         {
             **dict(zip(("coordX", "coordY", "coordZ"), d.coordinates, strict=True)),

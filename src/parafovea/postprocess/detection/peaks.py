@@ -1,4 +1,4 @@
-"""Peaks of a heatmap that keep a distance from each other, found in one pass."""
+"""Detection of peaks with a minimum distance in a heatmap, in one pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parafovea.storage.blocks import SLAB_PLANES
 
 Array = np.ndarray[Any, Any]
 
-#: A voxel is a maximum by its neighbours, a plateau by theirs.
+#: A maximum depends on the neighbours of a voxel, a plateau also on their neighbours.
 _HALO = 2
 
 #: Blended values may exceed 1 by rounding.
@@ -28,21 +28,21 @@ _HIGHEST = 1.001
 
 @dataclass(frozen=True)
 class Scan:
-    """What reaches a threshold in a heatmap.
+    """Foreground and local maxima of a heatmap.
 
     Parameters
     ----------
     foreground : Runs
         Voxels at or above the threshold.
     highest : Runs
-        Voxels without a higher neighbour. Those of a run have one value.
+        Voxels without a higher neighbour; a run has a single value.
     value : (n,) float64
-        Of each run of `highest`.
+        Value of each run of `highest`.
     rises : (n,) bool
-        Whether a run of `highest` touches a voxel of its own value that has a higher neighbour:
-        its plateau is then no maximum.
+        Whether a run of `highest` touches a voxel of equal value that has a higher neighbour: its
+        plateau is then not a maximum.
     values : (voxels,) float32 or None
-        Of each voxel of `foreground`, where they were asked for.
+        Value of each voxel of `foreground`, if requested.
     """
 
     foreground: Runs
@@ -67,18 +67,18 @@ def scan_heatmap(
     read : callable
         Returns the (z, y, x) floating-point values of a slab, in [0, 1].
     shape : tuple of int
-        Of the heatmap along z, y, x.
+        Shape of the heatmap along z, y, x.
     threshold : float
-        Least value of a voxel that counts; positive.
+        Minimum value of a foreground voxel; positive.
     planes : int
         Planes of a slab.
     keep_values : bool
-        Keep the value of every voxel that counts, 4 bytes each.
+        Keep the value of every foreground voxel, 4 bytes each.
 
     Raises
     ------
     VoxelError
-        If a value is not a number in [0, 1].
+        If a value is NaN or outside of [0, 1].
     """
     foreground, highest = [], []
     value, rises, kept = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0, np.float32)]
@@ -112,7 +112,7 @@ def scan_heatmap(
 def _padded_slabs(read: ReadSlab, shape: Shape, planes: int) -> Iterator[tuple[int, Array]]:
     """Yield slabs with a margin of `_HALO` voxels, minus infinity outside, and their first plane.
 
-    Each plane is read once: a slab lags behind what was read by the halo. The array is used again.
+    Each plane is read once: a slab lags behind reading by the halo. The array is reused.
     """
     depth, height, width = shape
     ahead, buffer = 2 * _HALO, np.zeros(0)
@@ -135,19 +135,18 @@ def _check(slab: Array, first: int) -> None:
         return
     if slab.dtype.kind != "f":
         raise VoxelError(
-            f"the heatmap holds {slab.dtype} instead of floating-point numbers: give values from 0 "
-            "to 1"
+            f"the heatmap has dtype {slab.dtype}: it must be floating point with values from 0 to 1"
         )
     if slab.dtype == np.float16:
-        # The bits of positive halves are ordered as they are; numpy compares them much faster.
+        # The bits of positive float16 values sort like the values; numpy compares them much faster.
         bits = slab.view(np.int16)
         if bits.min() >= 0 and bits.max() <= _ONE_HALF:
             return
     low, high = slab.min(), slab.max()
     if not (low >= 1 - _HIGHEST and high <= _HIGHEST):
         raise VoxelError(
-            f"the heatmap's planes {first} to {first + len(slab) - 1} hold values from {low:g} to "
-            f"{high:g}: probabilities from 0 to 1 are needed, without NaN"
+            f"planes {first} to {first + len(slab) - 1} of the heatmap have values from {low:g} to "
+            f"{high:g}: they must be probabilities from 0 to 1, without NaN"
         )
 
 
@@ -155,7 +154,7 @@ _ONE_HALF = int(np.float16(1).view(np.int16))
 
 
 def _reached(values: Array, threshold: float) -> Array:
-    """Return the flat indices of values that are at least the threshold."""
+    """Return the flat indices of values at or above the threshold."""
     if values.dtype != np.float16:
         return np.flatnonzero(values >= threshold)
     least = np.float16(threshold)
@@ -165,7 +164,7 @@ def _reached(values: Array, threshold: float) -> Array:
 
 
 def _offsets(padded: Shape) -> list[int]:
-    """Return the 26 neighbours as differences of flat indices, those over faces first."""
+    """Return the flat index offsets of the 26 neighbours, face neighbours first."""
     steps = [s for s in itertools.product((-1, 0, 1), repeat=3) if any(s)]
     steps.sort(key=lambda s: sum(map(abs, s)))
     return [(dz * padded[1] + dy) * padded[2] + dx for dz, dy, dx in steps]
@@ -180,7 +179,7 @@ def _without_higher(flat: Array, index: Array, padded: Shape) -> Array:
 
 
 def _beside_slope(flat: Array, mine: Array, highest: Array, padded: Shape) -> Array:
-    """Tell which voxels touch one of their own value that is not among the highest."""
+    """Return which voxels touch a voxel of equal value that is not among the highest."""
     own = flat[mine]
     found = np.zeros(len(mine), bool)
     for offset in _offsets(padded):
@@ -192,32 +191,32 @@ def _beside_slope(flat: Array, mine: Array, highest: Array, padded: Shape) -> Ar
 
 
 def _runs(index: Array, padded: Shape, shape: Shape, first: int) -> Runs:
-    """Return the runs of flat indices into a padded slab whose own first plane is `first`."""
+    """Return the runs of flat indices into a padded slab whose first plane is `first`."""
     rest, x = np.divmod(index, padded[2])
     z, y = np.divmod(rest, padded[1])
     row = (z - _HALO + first) * shape[1] + y - _HALO
     return Runs.from_positions(shape, row * shape[2] + x - _HALO)
 
 
-#: Voxels over the threshold that the method `nms` sorts; they take about 2 GB.
+#: Maximum number of foreground voxels that the method `nms` sorts; they take about 2 GB.
 LARGEST_SORT = 2**26
 
-#: Distances that differ by less are equal.
+#: Relative tolerance of distances.
 _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """Peaks of a heatmap, the highest first; equal ones in z, y, x order.
+    """Peaks of a heatmap by descending height; ties in z, y, x order.
 
     Parameters
     ----------
     position : (n,) int64
-        First voxel of each peak, in scan order.
+        Flat index of the first voxel of each peak.
     index : (n, 3) float64
-        Voxel along z, y, x; of a plateau its centre.
+        Voxel index along z, y, x; the centre of a plateau.
     value : (n,) float64
-        Height.
+        Height of each peak.
     foreground : Runs
         Voxels at or above the threshold.
     """
@@ -241,37 +240,37 @@ def find_peaks(
     method: PeakMethod = "local_maxima",
     planes: int = SLAB_PLANES,
 ) -> Peaks:
-    """Find the peaks of a heatmap that are at least a distance apart.
+    """Find the peaks of a heatmap with a minimum distance.
 
     Parameters
     ----------
     read : callable
         Returns the (z, y, x) floating-point values of a slab, in [0, 1].
     grid : Grid
-        Of the heatmap; its spacing may differ along the axes.
+        Grid of the heatmap; its spacing may be anisotropic.
     threshold : float
-        Least height; positive.
+        Minimum height; positive.
     min_distance : float
-        In the grid's unit. Of two peaks nearer to each other only the higher stays, or the first
-        in scan order of two equal ones.
+        Minimum distance in the grid's unit. Of two closer peaks only the higher one is kept, or
+        the first in scan order if they are equal.
     method : {"local_maxima", "nms"}
         local_maxima: voxels without a higher neighbour (over faces, edges and corners); equal
-        neighbours make one peak. nms: the highest voxel, then the highest that is not near to
-        it, and so on: the shoulders of a large region count, too.
+        neighbours form one peak. nms: the highest voxel, then the highest one outside of its
+        distance, and so on, which includes the shoulders of a large region.
     planes : int
         Planes of a slab; the peaks do not depend on it.
 
     Returns
     -------
     Peaks
-        With what lies above the threshold.
+        The peaks and the foreground.
 
     Raises
     ------
     MemoryLimitError
         If more than `LARGEST_SORT` voxels would have to be sorted (`nms` only).
     VoxelError
-        If a value is not a number in [0, 1].
+        If a value is NaN or outside of [0, 1].
     """
     scan = scan_heatmap(read, grid.shape, threshold, planes=planes, keep_values=method == "nms")
     if method == "nms":
@@ -291,7 +290,7 @@ def find_peaks(
 
 
 def _apart(points: Array, distance: float) -> Array:
-    """Return which points are at least a distance from all chosen ones before them: (n,) bool."""
+    """Return which points have a minimum distance from all earlier chosen ones: (n,) bool."""
     chosen = np.zeros(len(points), bool)
     if not len(points):
         return chosen
@@ -310,8 +309,8 @@ def _suppressed(scan: Scan, spacing: Vector, distance: float) -> Peaks:
     voxels = int(runs.lengths.sum())
     if values is None or voxels > LARGEST_SORT:
         raise MemoryLimitError(
-            f"{voxels} voxels of the heatmap reach the threshold, and only {LARGEST_SORT} can be "
-            "sorted for the method nms: raise the threshold, or use the method local_maxima"
+            f"{voxels} voxels of the heatmap reach the threshold, but method nms can sort at most "
+            f"{LARGEST_SORT}: raise the threshold, or use method local_maxima"
         )
     positions = runs.positions()
     order = np.argsort(-values, kind="stable")
@@ -338,7 +337,7 @@ def _next_free(free: Array, order: Array, place: int, chunk: int = 4096) -> int 
 
 
 def _ball_rows(spacing: Vector, distance: float) -> Array:
-    """Return the rows of a ball around a voxel: (rows, 3) offsets in z, y and the reach in x."""
+    """Return the rows of a ball around a voxel: (rows, 3) offsets in z, y and half-width in x."""
     reach = distance * (1 - _TOLERANCE)
     dz, dy = (np.arange(-int(reach / s), int(reach / s) + 1) for s in spacing[:2])
     z, y = (a.ravel() for a in np.meshgrid(dz, dy, indexing="ij"))

@@ -1,4 +1,4 @@
-"""Which candidates stay: overlap of spheres, size, confidence."""
+"""Non-maximum suppression of candidates by the overlap of spheres."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def sphere_iou(distance: Array, first: Array, second: Array) -> Array:
     Parameters
     ----------
     distance : (...) float64
-        Between the centres.
+        Distance between the centres.
     first, second : (...) float64
         Diameters, positive, in the same unit.
 
     Returns
     -------
     (...) float64
-        In [0, 1].
+        Values in [0, 1].
 
     Notes
     -----
-    Spheres of radii R and r that cut each other share a lens of the volume
+    Intersecting spheres of radii R and r share a lens of volume
     pi (R + r - d)^2 (d^2 + 2 d (r + R) - 3 (r - R)^2) / (12 d), see E. W. Weisstein,
     "Sphere-Sphere Intersection", MathWorld, equation 16.
     """
@@ -37,7 +37,7 @@ def sphere_iou(distance: Array, first: Array, second: Array) -> Array:
         distance, np.maximum(first, second), np.minimum(first, second)
     )
     large, small = large / 2, small / 2
-    # Only pairs that cut each other use it, and they have d > 0.
+    # Only intersecting pairs use it, and they have d > 0.
     gap = np.where(d > 0, d, 1.0)
     lens = np.pi * (large + small - d) ** 2
     lens = lens * (d**2 + 2 * d * (large + small) - 3 * (large - small) ** 2) / (12 * gap)
@@ -47,25 +47,25 @@ def sphere_iou(distance: Array, first: Array, second: Array) -> Array:
 
 
 def suppress_overlaps(centres: Array, diameters: Array, *, iou_threshold: float) -> Array:
-    """Return which spheres stay when each removes the later ones that overlap it too much.
+    """Return which spheres are kept if each suppresses later ones that overlap it.
 
     Parameters
     ----------
     centres : (n, 3) float64
-        In the unit of the diameters; the most confident first.
+        Centres in the unit of the diameters, by descending confidence.
     diameters : (n,) float64
-        Positive.
+        Diameters, positive.
     iou_threshold : float
-        Spheres of a larger intersection over union are one and the same.
+        Maximum intersection over union of two kept spheres.
 
     Returns
     -------
     (n,) bool
-        True for what stays.
+        True for kept spheres.
     """
     if len(centres) != len(diameters):
         raise GridError(
-            f"{len(centres)} centres have {len(diameters)} diameters: give one for each"
+            f"{len(centres)} centres and {len(diameters)} diameters: pass one diameter per centre"
         )
     stays = np.ones(len(centres), bool)
     if len(centres) < 2:

@@ -1,7 +1,7 @@
-"""Sets of voxels as runs along x: small where little is set, and joined into components fast.
+"""Run-length encoded sets of voxels and their connected components.
 
-A heatmap is below its threshold almost everywhere. Runs hold what is not, so that components of
-a whole volume cost as much as what they hold, and are the same however the volume was read.
+A heatmap is below its threshold almost everywhere. Runs store only the foreground, so that the cost
+of components scales with the foreground, and the result does not depend on how the volume was read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Runs:
     Parameters
     ----------
     shape : tuple of int
-        Of the volume along z, y, x.
+        Shape of the volume along z, y, x.
     row : (n,) int64
         Row of each run: ``z * shape[1] + y``.
     start, stop : (n,) int64
@@ -44,7 +44,7 @@ class Runs:
 
     @classmethod
     def from_positions(cls, shape: Shape, positions: Array) -> Runs:
-        """Return the runs of voxels given by their ascending positions in scan order, int64."""
+        """Return the runs of voxels given by their ascending flat indices, int64."""
         row, x = np.divmod(positions, shape[2])
         first = np.ones(len(positions), bool)
         first[1:] = (np.diff(positions) != 1) | (x[1:] == 0)
@@ -54,7 +54,7 @@ class Runs:
 
     @classmethod
     def concatenated(cls, shape: Shape, parts: Sequence[Runs]) -> Runs:
-        """Return the runs of parts that follow each other in z order."""
+        """Return the concatenation of runs in z order."""
         none = np.zeros(0, np.int64)
         return cls(
             shape,
@@ -65,35 +65,35 @@ class Runs:
 
     @property
     def lengths(self) -> Array:
-        """Voxels of each run: (n,) int64."""
+        """Number of voxels of each run: (n,) int64."""
         return np.asarray(self.stop - self.start)
 
     @property
     def first(self) -> Array:
-        """Position of each run's first voxel in scan order: (n,) int64, ascending."""
+        """Flat index of the first voxel of each run: (n,) int64, ascending."""
         return np.asarray(self.row * self.shape[2] + self.start)
 
     def positions(self) -> Array:
-        """Return the position of every voxel in scan order: (voxels,) int64, ascending."""
+        """Return the flat index of every voxel: (voxels,) int64, ascending."""
         lengths = self.lengths
         skipped = np.repeat(self.first - np.cumsum(lengths) + lengths, lengths)
         return np.asarray(skipped + np.arange(len(skipped)))
 
     def take(self, chosen: Array) -> Runs:
-        """Return some of the runs, by an ascending index or a mask."""
+        """Return a subset of the runs, by an ascending index or a mask."""
         return Runs(self.shape, self.row[chosen], self.start[chosen], self.stop[chosen])
 
     def containing(self, positions: Array) -> Array:
-        """Return the index of the run that holds each voxel; every one must lie in a run."""
+        """Return the index of the run that contains each voxel; every voxel must be in a run."""
         return np.asarray(np.searchsorted(self.first, positions, side="right") - 1)
 
     def components(self) -> tuple[Array, int]:
-        """Return the component of each run, over faces, edges and corners, and their number.
+        """Label the components of runs connected over faces, edges and corners.
 
         Returns
         -------
         component : (n,) int64
-            From 0, in the order of the components' first voxels.
+            Component of each run, from 0, in the order of the components' first voxels.
         count : int
             Number of components.
         """
@@ -109,11 +109,11 @@ class Runs:
         return rank[group], int(count)
 
     def _touching(self, dz: int, dy: int) -> Array:
-        """Return pairs of runs that touch, the second dz planes and dy rows after the first."""
+        """Return pairs of touching runs, the second dz planes and dy rows after the first."""
         height, width = self.shape[1:]
         y = self.row % height + dy
         mine = np.flatnonzero((y >= 0) & (y < height))
-        # One ascending number for row and x; spans end at `width`, so that rows stay apart.
+        # One ascending key for row and x; spans end at `width`, so that rows stay separate.
         stride = width + 2
         target = (self.row[mine] + dz * height + dy) * stride
         low = np.searchsorted(self.row * stride + self.stop, target + self.start[mine], "left")
@@ -124,13 +124,13 @@ class Runs:
         return np.stack([np.repeat(mine, counts), other], axis=1)
 
 
-#: Rows after a row that touch it: (planes, rows).
+#: Offsets (planes, rows) to the later rows that are adjacent to a row.
 _FORWARD = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
 @dataclass(frozen=True)
 class Extents:
-    """Sizes and places of the components of some runs.
+    """Sizes and positions of the components of runs.
 
     Parameters
     ----------
@@ -149,14 +149,14 @@ class Extents:
 
 
 def measure_extents(runs: Runs, component: Array, count: int) -> Extents:
-    """Measure the components of runs; the sums behind the means are integers.
+    """Measure the components of runs; means are based on integer sums.
 
     Parameters
     ----------
     runs : Runs
         Voxels.
     component : (n,) int64
-        Component of each run, from 0 to `count`; each has a run.
+        Component of each run, from 0 to `count` - 1; each component has a run.
     count : int
         Number of components.
     """

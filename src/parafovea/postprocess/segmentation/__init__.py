@@ -1,1 +1,1 @@
-"""From class probabilities to clean classes and numbered objects."""
+"""Conversion of class probabilities to cleaned classes and labelled objects."""

@@ -1,4 +1,4 @@
-"""From probabilities to one class a voxel."""
+"""Conversion of probabilities to one class per voxel."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def classify(probabilities: Array, *, method: Method, thresholds: Sequence[float
         Class 0 is the background.
     method : {"argmax", "threshold"}
         `argmax` takes the most probable class. `threshold` takes the most probable of the classes
-        whose probability reaches their threshold, and the background where there is none. The
-        first of equally probable classes wins.
+        whose probability reaches their threshold, or the background if there is none. Ties go to
+        the first class.
     thresholds : sequence of float
-        Least probability of every class but the background, for `threshold`.
+        Minimum probability of every class except the background, for `threshold`.
 
     Returns
     -------
@@ -35,17 +35,15 @@ def classify(probabilities: Array, *, method: Method, thresholds: Sequence[float
     Raises
     ------
     VoxelError
-        If a probability is not a number.
+        If a probability is NaN.
     """
     values = np.asarray(probabilities, dtype=np.float32)
     if np.isnan(values).any():
-        raise VoxelError(
-            "the prediction has probabilities that are not a number: run the inference again"
-        )
+        raise VoxelError("the prediction contains NaN probabilities: run the inference again")
     if method == "argmax":
         return np.asarray(values.argmax(axis=0), dtype=np.uint8)
-    # float16 voxels cannot hold most thresholds exactly: compare in the precision they were
-    # stored in, so that a stored 0.7 reaches a threshold of 0.7.
+    # float16 does not represent most thresholds exactly: compare in the stored precision, so that
+    # a stored 0.7 reaches a threshold of 0.7.
     least = np.asarray(thresholds, dtype=probabilities.dtype).astype(np.float32)
     candidates = values[1:].copy()
     candidates[candidates < least[:, None, None, None]] = -1.0

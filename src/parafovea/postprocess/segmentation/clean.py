@@ -1,7 +1,7 @@
 """Removal of small components and filling of holes, slab by slab.
 
-Each function looks at all slabs first and then yields the changed ones in the same order, so a
-caller may write them back over what it reads.
+Each function first reads all slabs and then yields the changed ones in the same order, so a caller
+may overwrite its input.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NO_CLASS = 255
 def without_small(
     read: ReadSlab, boxes: Sequence[Box], min_voxels: Sequence[int], *, connectivity: int
 ) -> Iterator[tuple[Box, Array]]:
-    """Yield the classes without the components that are too small.
+    """Yield the classes without small components.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def without_small(
     boxes : sequence of Box
         The slabs in z order; each spans the volume in y and x.
     min_voxels : sequence of int
-        Least number of voxels of a component of every class but the background.
+        Minimum number of voxels of a component, for every class except the background.
     connectivity : {6, 18, 26}
         Neighbours of a voxel.
 
@@ -62,11 +62,11 @@ def with_filled_holes(
 ) -> Iterator[tuple[Box, Array]]:
     """Yield the classes with their holes filled.
 
-    A hole is a component of the background that does not touch the volume's border and has one
-    class only for neighbour over voxel faces. It becomes that class, if the class is to be
-    filled. Background is connected over faces where classes are over edges or corners, and over
-    corners where classes are over faces, so that a closed surface separates its inside. An axis
-    of a single voxel has no border: planes are filled as planes.
+    A hole is a component of the background that does not touch the volume's border and whose face
+    neighbours all have the same class. It gets that class, if filling is on for the class. The
+    background has face connectivity if classes have edge or corner connectivity, and corner
+    connectivity if classes have face connectivity, so that a closed surface separates its inside.
+    An axis of a single voxel has no border: a single plane is filled in 2D.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def with_filled_holes(
     boxes : sequence of Box
         The slabs in z order; each spans the volume in y and x.
     fills : sequence of bool
-        Whether holes in a class are filled, for every class but the background.
+        Whether holes in a class are filled, for every class except the background.
     connectivity : {6, 18, 26}
         Neighbours of a voxel within a class.
 
@@ -97,7 +97,7 @@ def with_filled_holes(
 def _find_holes(
     read: ReadSlab, boxes: Sequence[Box], fills: Array, connectivity: int
 ) -> tuple[Components, Array]:
-    """Return the background's components and the class that each becomes, from entry 1."""
+    """Return the background's components and the class that fills each, from entry 1."""
     scan = ComponentScan(connectivity)
     touching: list[Array] = []
     last: tuple[Array, Array] | None = None
@@ -106,7 +106,7 @@ def _find_holes(
         labels, offset = scan.add((classes == 0).astype(np.uint8))
         shift = np.array([offset, 0])
         touching += [_touching(labels, classes, axis) + shift for axis in range(3)]
-        # The face to the slab before: its last plane and this one's first, as two planes.
+        # The face to the previous slab: its last plane and the first plane of this one.
         front = np.where(labels[0] > 0, labels[0].astype(np.int64) + offset, 0)
         if last is not None:
             face = np.stack([last[0], front]), np.stack([last[1], classes[0]])
@@ -128,7 +128,7 @@ def _find_holes(
 
 
 def _touching(numbers: Array, classes: Array, axis: int) -> Array:
-    """Return which labelled background touches which class along an axis: (n, 2) int64."""
+    """Return pairs of background label and adjacent class along an axis: (n, 2) int64."""
     before = [slice(None)] * 3
     after = [slice(None)] * 3
     before[axis], after[axis] = slice(None, -1), slice(1, None)
@@ -136,7 +136,7 @@ def _touching(numbers: Array, classes: Array, axis: int) -> Array:
     for here, there in ((before, after), (after, before)):
         number, neighbour = numbers[tuple(here)], classes[tuple(there)]
         touches = (number > 0) & (neighbour > 0)
-        # One sortable number for the pair; classes are below 256.
+        # One sortable key for the pair; classes are below 256.
         found.append(number[touches].astype(np.int64) * 256 + neighbour[touches])
     pairs = np.unique(np.concatenate(found))
     return np.stack([pairs // 256, pairs % 256], axis=1)

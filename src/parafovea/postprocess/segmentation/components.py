@@ -1,7 +1,7 @@
-"""Connected components of a volume that is seen one slab of planes at a time.
+"""Connected components of a volume that is read one slab of planes at a time.
 
-Each slab is labelled by itself (cc3d); labels that meet over the face between two slabs are
-united. A second look at the slabs, in the same order, gives each voxel its component.
+Each slab is labelled by itself (cc3d); labels that touch across the face between two slabs are
+merged. A second pass over the slabs, in the same order, gives each voxel its component.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def label_slab(values: Array, connectivity: int) -> tuple[Array, int]:
     Parameters
     ----------
     values : (z, y, x) uint8
-        Voxels of different values are never connected; 0 is the outside.
+        Voxels of different values are never connected; 0 is background.
     connectivity : {6, 18, 26}
         Neighbours of a voxel.
 
     Returns
     -------
     labels : (z, y, x) uint16 or uint32
-        Components 1 to `count`; 0 outside.
+        Components 1 to `count`; 0 is background.
     count : int
         Number of components.
     """
@@ -63,9 +63,9 @@ class Components:
     Parameters
     ----------
     ids : (m,) int64
-        Component of each slab-wise label, all slabs in a row.
+        Component of each slab-wise label, concatenated over the slabs.
     offsets : tuple of int
-        Where each slab's labels begin in `ids`; one more at the end.
+        Offset of each slab's labels in `ids`, and the total number at the end.
     table : RegionTable
         Row i describes component i + 1.
     """
@@ -75,12 +75,12 @@ class Components:
     table: RegionTable
 
     def lookup(self, slab: int) -> Array:
-        """Return the component of each of a slab's labels, 0 for 0: (labels + 1,) int64."""
+        """Return the component of each label of a slab, 0 for 0: (labels + 1,) int64."""
         return np.concatenate([[0], self.ids[self.offsets[slab] : self.offsets[slab + 1]]])
 
 
 class ComponentScan:
-    """Collects the components of slabs that are given one after the other.
+    """Incremental labelling of components over consecutive slabs.
 
     Parameters
     ----------
@@ -97,17 +97,17 @@ class ComponentScan:
         self._last: tuple[Array, Array] | None = None
 
     def add(self, values: Array) -> tuple[Array, int]:
-        """Take in the next slab and return its own labels and what to add to them.
+        """Add the next slab and return its labels and their offset.
 
         Parameters
         ----------
         values : (z, y, x) uint8
-            As for `label_slab`; the slab spans the volume in y and x.
+            See `label_slab`; the slab spans the volume in y and x.
 
         Returns
         -------
         labels : (z, y, x) unsigned integer
-            As of `label_slab`.
+            See `label_slab`.
         offset : int
             Label k of this slab is entry ``offset + k - 1`` of `Components.ids`.
         """
@@ -124,7 +124,7 @@ class ComponentScan:
         return labels, offset
 
     def finish(self) -> Components:
-        """Unite what the faces connect and return the volume's components."""
+        """Merge labels connected across slabs and return the volume's components."""
         total = self._offsets[-1]
         links = np.concatenate([np.zeros((0, 2), np.int64), *self._links])
         graph = coo_array(
@@ -144,7 +144,7 @@ def find_components(read: ReadSlab, boxes: Sequence[Box], connectivity: int) -> 
     Parameters
     ----------
     read : callable
-        Returns the (z, y, x) uint8 values of a slab; 0 is the outside.
+        Returns the (z, y, x) uint8 values of a slab; 0 is background.
     boxes : sequence of Box
         The slabs in z order; each spans the volume in y and x.
     connectivity : {6, 18, 26}
@@ -159,7 +159,7 @@ def find_components(read: ReadSlab, boxes: Sequence[Box], connectivity: int) -> 
 def _face_pairs(
     labels_before: Array, values_before: Array, labels: Array, values: Array, connectivity: int
 ) -> Array:
-    """Return pairs of labels that touch over the face between two slabs: (n, 2) int64."""
+    """Return pairs of labels that touch across the face between two slabs: (n, 2) int64."""
     reach = {6: 0, 18: 1, 26: 2}[connectivity]
     height, width = labels.shape
     base = int(labels.max()) + 1
@@ -170,7 +170,7 @@ def _face_pairs(
         there = (slice(max(0, dy), height + min(0, dy)), slice(max(0, dx), width + min(0, dx)))
         here = (slice(max(0, -dy), height + min(0, -dy)), slice(max(0, -dx), width + min(0, -dx)))
         same = (values_before[here] == values[there]) & (values[there] > 0)
-        # One sortable number for the pair.
+        # One sortable key for the pair.
         found.append(labels_before[here][same].astype(np.int64) * base + labels[there][same])
     pairs = np.unique(np.concatenate(found))
     return np.stack([pairs // base, pairs % base], axis=1)

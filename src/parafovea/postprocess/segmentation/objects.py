@@ -1,4 +1,4 @@
-"""Numbered objects from cleaned classes: components, splits, and one order of ids."""
+"""Labelling of objects in cleaned classes: components, splitting, consistent ids."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from parafovea.settings.postprocess import ClassSettings
 
 Array = np.ndarray[Any, Any]
 
-#: Voxels of the largest bounding box that is split: its distances and basins take about 3 GB.
+#: Maximum bounding box of an object that is split, in voxels; it takes about 3 GB of memory.
 LARGEST_SPLIT = 2**25
 
 
 class Voxels(Protocol):
-    """An array (z, y, x) that is read and written by parts: NumPy's or Zarr's."""
+    """An array (z, y, x) that is read and written in parts, of NumPy or Zarr."""
 
     def __getitem__(self, index: Any, /) -> Any: ...
 
@@ -44,7 +44,7 @@ class Numbering:
     table : RegionTable
         Row i describes object i + 1.
     unsplit : int
-        Number of objects left whole because their bounding box is too large to split.
+        Number of objects that are not split because their bounding box is too large.
     """
 
     table: RegionTable
@@ -70,7 +70,7 @@ def number_objects(
     target : array (z, y, x) uint32
         Receives the ids 1..n, numbered by the objects' first voxels; 0 is no object.
     settings : sequence of ClassSettings
-        Of every class but the background; classes without `instances` have no objects.
+        Settings of every class except the background; classes without `instances` have no objects.
     connectivity : {6, 18, 26}
         Neighbours of a voxel.
     """
@@ -96,28 +96,28 @@ def split_objects(
     settings: Sequence[ClassSettings],
     connectivity: int,
 ) -> Numbering:
-    """Split touching objects where their class asks for it; pieces get ids above all others.
+    """Split touching objects of classes with `split_distance`; new pieces get ids above all others.
 
     Parameters
     ----------
     ids : array (z, y, x) uint32
         Objects; the box of one object is read and written at a time.
     numbering : Numbering
-        Of the objects in `ids`.
+        The objects in `ids`.
     shape : sequence of int
-        Of the volume along z, y, x.
+        Shape of the volume along z, y, x.
     spacing : tuple of float
         Distance between voxel centres along z, y, x.
     settings : sequence of ClassSettings
-        Of every class but the background.
+        Settings of every class except the background.
     connectivity : {6, 18, 26}
         Neighbours of a voxel.
 
     Returns
     -------
     Numbering
-        The given table, which no longer describes what was split, and the number of objects
-        that are too large to be split.
+        The given table, which is outdated for split objects, and the number of objects that are
+        too large to be split.
     """
     table = numbering.table
     highest, unsplit = len(table), 0
@@ -155,7 +155,7 @@ def renumber_objects(
     Parameters
     ----------
     ids : array (z, y, x) uint32
-        Objects under any ids; 0 is none.
+        Objects with any ids; 0 is background.
     read_classes : callable
         Returns the (z, y, x) uint8 class indices of a slab.
     boxes : sequence of Box
@@ -187,7 +187,7 @@ def renumber_objects(
 
 
 def objects_frame(table: RegionTable, *, classes: Sequence[str], grid: Grid) -> pd.DataFrame:
-    """Return the table of objects that is written beside the labels.
+    """Return the table of objects that is stored with the labels.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def objects_frame(table: RegionTable, *, classes: Sequence[str], grid: Grid) -> 
     classes : sequence of str
         Names of all classes, the background first.
     grid : Grid
-        Place of the voxels.
+        Grid of the volume.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Measures of labelled regions that add up exactly, however a volume was cut into slabs."""
+"""Measurements of labelled regions that add up exactly over any division into slabs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FAR = np.iinfo(np.int64).max
 
 @dataclass(frozen=True)
 class RegionTable:
-    """One row a region; all counts and sums are integers, so that adding them has no order.
+    """One row per region; counts and sums are integers, so the order of addition does not matter.
 
     Parameters
     ----------
     value : (n,) int64
-        Class of the region.
+        Class of each region.
     voxels : (n,) int64
         Number of voxels.
     first : (n,) int64
@@ -49,7 +49,7 @@ class RegionTable:
         return np.asarray(self.sums / np.maximum(self.voxels, 1)[:, None])
 
     def take(self, rows: Array) -> RegionTable:
-        """Return the table of these rows, in their order."""
+        """Return the table of the given rows, in the given order."""
         return RegionTable(
             self.value[rows],
             self.voxels[rows],
@@ -60,14 +60,14 @@ class RegionTable:
         )
 
     def grouped(self, group: Array, count: int) -> RegionTable:
-        """Return the table of unions of regions.
+        """Return the table of merged regions.
 
         Parameters
         ----------
         group : (n,) int64
-            Row of the result that each row joins, from 0.
+            Row of the result that each row is merged into, from 0.
         count : int
-            Number of rows of the result; every one must have a member.
+            Number of rows of the result; each must have a member.
         """
         table = empty_table(count)
         table.value[group] = self.value
@@ -80,7 +80,7 @@ class RegionTable:
 
 
 def empty_table(count: int = 0) -> RegionTable:
-    """Return a table of `count` regions without voxels, ready to be added to."""
+    """Return a table of `count` regions without voxels, to accumulate into."""
     return RegionTable(
         value=np.zeros(count, np.int64),
         voxels=np.zeros(count, np.int64),
@@ -92,7 +92,7 @@ def empty_table(count: int = 0) -> RegionTable:
 
 
 def concatenated(tables: Sequence[RegionTable]) -> RegionTable:
-    """Return the rows of all tables in one."""
+    """Return the concatenation of tables."""
     parts = [empty_table(), *tables]
     return RegionTable(
         np.concatenate([t.value for t in parts]),
@@ -110,7 +110,7 @@ def measure_regions(labels: Array, values: Array, *, count: int, plane: int) -> 
     Parameters
     ----------
     labels : (z, y, x) unsigned integer
-        Regions 1 to `count`, each present; 0 is none. The slab spans the volume in y and x.
+        Regions 1 to `count`, each present; 0 is background. The slab spans the volume in y and x.
     values : (z, y, x) integer
         Class of every voxel, constant within a region.
     count : int
@@ -128,7 +128,7 @@ def measure_regions(labels: Array, values: Array, *, count: int, plane: int) -> 
     measured = cc3d.statistics(labels, no_slice_conversion=True)
     voxels = measured["voxel_counts"][1 : count + 1].astype(np.int64)
     boxes = measured["bounding_boxes"][1 : count + 1].astype(np.int64)
-    # The library divides an exact sum by the count; rounding gives the exact sum back.
+    # The library divides an exact sum by the count; rounding recovers the exact sum.
     sums = np.rint(measured["centroids"][1 : count + 1] * voxels[:, None]).astype(np.int64)
     offset = np.array([plane, 0, 0])
     first = _first_positions(labels, count)
@@ -144,7 +144,7 @@ def measure_regions(labels: Array, values: Array, *, count: int, plane: int) -> 
 
 
 def _first_positions(labels: Array, count: int) -> Array:
-    # Written backwards, so that the earliest voxel of a label is the one that stays.
+    # Written backwards, so that the first voxel of a label is written last.
     area = labels.shape[1] * labels.shape[2]
     backwards = np.arange(area)[::-1]
     first = np.zeros(count + 1, np.int64)

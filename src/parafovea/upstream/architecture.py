@@ -1,4 +1,4 @@
-"""What a checkpoint is: read from its layers first, from its configs second, else assumed."""
+"""Detection of a checkpoint's architecture from its layers, then its configs, then defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.networks.layers import upsampling_factor
 from parafovea.upstream.checkpoint import Checkpoint
 
-#: Transformers by the width of their tokens, for files that do not name theirs.
+#: Transformers by the width of their tokens, for files without a model id.
 MODELS = {
     384: "facebook/dinov3-vits16-pretrain-lvd1689m",
     768: "facebook/dinov3-vitb16-pretrain-lvd1689m",
@@ -25,33 +25,33 @@ MODELS = {
     4096: "facebook/dinov3-vit7b16-pretrain-lvd1689m",
 }
 OUTPUTS = ("labels", "affinities", "affinities_lsds")
-#: Context spacing over local spacing where a file does not say it.
+#: Default context spacing over local spacing.
 USUAL_RATIO = 4
 _UPSAMPLING = re.compile(r"learned_upsample\.(\d+)\.weight")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that has to be known of a checkpoint to run it.
+    """Everything that is needed to run a checkpoint.
 
     Parameters
     ----------
     classes, base_channels, input_channels : int
-        Of the network, from its layers.
+        Channels of the network, from its layers.
     context_channels : int or None
         Channels of the context; None without context fusion.
     learned_upsampling : int or None
         Factor of learned upsampling.
     orthogonal_planes, half_precision : bool
-        How features were made, and in which precision the network ran.
+        Whether features are from three directions, and the network ran in half precision.
     output : str
         labels, affinities or affinities_lsds.
     offsets : tuple
-        Of the affinities, z, y, x each; empty where the file has none.
+        Offsets z, y, x of the affinities; empty if the file has none.
     window : tuple of int
         Voxels of the network's window along z, y, x.
     slice_size : int
-        Pixels of a plane's side, as the transformer saw it.
+        Side of a plane as the transformer's input, in pixels.
     model_id : str
         Name of the transformer.
     spacing : tuple of float
@@ -61,7 +61,7 @@ class Facts:
     context_spacing : tuple of float or None
         Voxel size of the context.
     assumed : tuple of str
-        What the file does not hold, and what was taken instead: a sentence each.
+        Values that are missing in the file and were assumed: a sentence each.
     """
 
     classes: int
@@ -82,7 +82,7 @@ class Facts:
     assumed: tuple[str, ...]
 
     def network(self) -> FusedUNet:
-        """Return a network of this architecture without memory for its weights."""
+        """Return a network of this architecture on the device "meta"."""
         with torch.device("meta"):
             return FusedUNet(
                 self.input_channels,
@@ -95,7 +95,7 @@ class Facts:
 
 
 class _Configs:
-    """Values of a checkpoint's two configs, and a list of those that neither holds."""
+    """Values of a checkpoint's two configs, and a list of the values missing in both."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._configs = (checkpoint.model_config, checkpoint.training_config)
@@ -103,12 +103,12 @@ class _Configs:
         self.assumed: list[str] = []
 
     def get(self, *names: str) -> Any:
-        """Return the first value that is there, None without one."""
+        """Return the first value that is not None, or None."""
         values = (config.get(name) for name in names for config in self._configs)
         return next((value for value in values if value is not None), None)
 
     def otherwise(self, names: Sequence[str], default: Any, meaning: str) -> Any:
-        """Return a value, or `default`, which is then noted as assumed."""
+        """Return a value, or `default`, which is then recorded as assumed."""
         value = self.get(*names)
         if value is None:
             self.assumed.append(f"{names[0]} is not in the file: {meaning} {default} assumed")
@@ -116,8 +116,10 @@ class _Configs:
         return value
 
     def wrong(self, name: str, value: Any, wanted: str) -> ModelError:
-        """Return the error for a value that cannot be."""
-        return ModelError(f"{self.path}: {name} is {value!r}, not {wanted}: mend the config in it")
+        """Return the error for an invalid value."""
+        return ModelError(
+            f"{self.path}: {name} is {value!r}, not {wanted}: correct the config in the file"
+        )
 
 
 def detect(
@@ -126,25 +128,25 @@ def detect(
     spacing: Vector | None = None,
     context_spacing: Vector | None = None,
 ) -> Facts:
-    """Return what a checkpoint is, after checking every layer against it.
+    """Detect the architecture of a checkpoint and check every layer against it.
 
     Parameters
     ----------
     checkpoint : Checkpoint
-        As read.
+        Content of the file.
     spacing, context_spacing : tuple of float, optional
-        Voxel sizes along z, y, x in nanometer; before those of the file.
+        Voxel sizes along z, y, x in nanometer, instead of those in the file.
 
     Returns
     -------
     Facts
-        From the layers where these tell, else from the configs, else assumed and said so.
+        From the layers if possible, otherwise from the configs, otherwise assumed and recorded.
 
     Raises
     ------
     ModelError
-        If layers are missing, left over or of other sizes than the rest, or the configs
-        contradict them; names the layer and both values.
+        If layers are missing, unexpected or of inconsistent sizes, or the configs contradict them;
+        names the layer and both values.
     """
     weights, configs = checkpoint.weights, _Configs(checkpoint)
     base, inputs = _shape(checkpoint, "input_conv.weight")
@@ -157,14 +159,14 @@ def detect(
     declared = configs.get("num_classes")
     if output == "labels" and declared is not None and declared != classes:
         raise ModelError(
-            f"{checkpoint.path}: layer final_conv.weight gives {classes} classes, but num_classes "
-            f"is {declared}: the config and the weights are of two models; use one run's file"
+            f"{checkpoint.path}: layer final_conv.weight has {classes} classes, but num_classes is "
+            f"{declared}: config and weights are from different models; use the file of one run"
         )
     planes = configs.otherwise(["use_orthogonal_planes"], False, "orthogonal planes")
     name = MODELS.get(inputs)
     if configs.get("model_id") is None and name is None:
         raise ModelError(
-            f"{checkpoint.path} names no model_id, and no DINOv3 transformer has the {inputs} "
+            f"{checkpoint.path} has no model_id, and no DINOv3 transformer has the {inputs} "
             "channels of layer input_conv.weight: give the folder of the transformer's weights"
         )
     wide = None
@@ -173,7 +175,7 @@ def detect(
         if wide is None:
             wide = vector3([s * USUAL_RATIO for s in resolution])
             configs.assumed.append(
-                f"context_scale is not in the file: context {USUAL_RATIO} times as coarse assumed"
+                f"context_scale is not in the file: context {USUAL_RATIO} times coarser assumed"
             )
     facts = Facts(
         classes=classes,
@@ -194,32 +196,32 @@ def detect(
         spacing=resolution,
         oversampling=fine,
         context_spacing=wide,
-        assumed=(*configs.assumed, "the kind of norm is in no file: batch norm and batch renorm "
-                 "evaluate alike"),
+        assumed=(*configs.assumed, "the type of normalization is not in the file: batch norm "
+                 "and batch renorm are equal in evaluation"),
     )  # fmt: skip
     problem = layer_problem(weights, facts.network())
     if problem is not None:
         raise ModelError(
-            f"{checkpoint.path}: {problem}, in a DINOv3UNet3D of {facts.input_channels} input, "
-            f"{facts.context_channels or 0} context and {facts.base_channels} base channels (as "
-            "layers input_conv and context_input_conv say): its weights are cut or of two "
-            "networks; load another checkpoint of the run"
+            f"{checkpoint.path}: {problem}, in a DINOv3UNet3D with {facts.input_channels} input, "
+            f"{facts.context_channels or 0} context and {facts.base_channels} base channels (from "
+            "layers input_conv and context_input_conv): its weights are incomplete or from two "
+            "networks; use another checkpoint of the run"
         )
     return facts
 
 
 def _shape(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
-    """Return outputs and inputs of a convolution that every network has."""
+    """Return output and input channels of a convolution that every network has."""
     weight = checkpoint.weights.get(name)
     if weight is None:
         raise ModelError(
-            f"{checkpoint.path} has no layer {name}, so its {len(checkpoint.weights)} tensors are "
-            "not those of a DINOv3UNet3D: give the checkpoint of one"
+            f"{checkpoint.path} has no layer {name} among its {len(checkpoint.weights)} tensors: "
+            "give a checkpoint of a DINOv3UNet3D"
         )
     if weight.ndim != 5:
         raise ModelError(
-            f"{checkpoint.path}: layer {name} has shape {tuple(weight.shape)}, of a network in "
-            f"{weight.ndim - 2} dimensions, not 3: give the checkpoint of a 3D UNet"
+            f"{checkpoint.path}: layer {name} has shape {tuple(weight.shape)}, of a network with "
+            f"{weight.ndim - 2} dimensions instead of 3: give a checkpoint of a 3D UNet"
         )
     return int(weight.shape[0]), int(weight.shape[1])
 
@@ -230,8 +232,8 @@ def _context_channels(checkpoint: Checkpoint, configs: _Configs) -> int | None:
     if configs.get("use_context_fusion"):
         raise ModelError(
             f"{checkpoint.path}: use_context_fusion is True, but none of its "
-            f"{len(checkpoint.weights)} layers is for context: the config and the weights are of "
-            "two models; use one run's file"
+            f"{len(checkpoint.weights)} layers is for context: config and weights are from "
+            "different models; use the file of one run"
         )
     return None
 
@@ -242,8 +244,8 @@ def _upsampling(checkpoint: Checkpoint) -> int | None:
         return None
     if max(numbers) not in (3, 6, 9):
         raise ModelError(
-            f"{checkpoint.path}: the last layer of learned_upsample has the number {max(numbers)}, "
-            "not 3, 6 or 9 (factors 2, 4, 8): copy the file again"
+            f"{checkpoint.path}: the last layer of learned_upsample has number {max(numbers)} "
+            "instead of 3, 6 or 9 (factors 2, 4, 8): copy the file again"
         )
     return upsampling_factor(max(numbers))
 
@@ -263,7 +265,7 @@ def _vector(configs: _Configs, name: str) -> Vector | None:
 
 
 def _spacings(configs: _Configs, given: Vector | None) -> tuple[int, Vector]:
-    """Return how much finer the source is than the result, and the voxel size of the result."""
+    """Return the oversampling of the source, and the voxel size of the result."""
     raw, result = _vector(configs, "min_resolution_for_raw"), _vector(configs, "base_resolution")
     known = result or raw
     if known is None and given is None:
@@ -274,7 +276,7 @@ def _spacings(configs: _Configs, given: Vector | None) -> tuple[int, Vector]:
     factor = factors.pop()
     if factors or factor < 1 or factor != int(factor):
         raise configs.wrong(
-            "min_resolution_for_raw", raw, f"a whole part of base_resolution {result}"
+            "min_resolution_for_raw", raw, f"an integer fraction of base_resolution {result}"
         )
     return int(factor), given or result
 

@@ -1,4 +1,4 @@
-"""Where bodies go: free in a region, at its wall, or beside a vessel."""
+"""Random placement of lesions: free in a region, at its wall, or beside a vessel."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from parafovea_phantoms.chests.lesions import LARGEST, Lesion, random_lesion
 from parafovea_phantoms.chests.tubes import Tubes
 from parafovea_phantoms.lattice import Field, Lattice
 
-#: Shares of the bodies that touch the wall of their region, and that touch a vessel.
+#: Shares of the lesions that touch the wall of their region, and that touch a vessel.
 AT_WALL, AT_VESSEL = 0.25, 0.25
 
-#: Radius of the vessels that a body may touch, in millimetres.
+#: Range of radii of the vessels that a lesion may touch, in millimetres.
 TOUCHED = (0.6, 2.2)
 
-#: Places that are tried for one body before it is made smaller, and sizes that are tried.
+#: Positions to try for a lesion before it is made smaller, and sizes to try.
 TRIES, SIZES = 1500, 8
 
-#: Least distance between two bodies, and from a free body to the wall, in millimetres.
+#: Minimum distance between two lesions, and from a free lesion to the wall, in millimetres.
 GAP, FREE = 8.0, 3.5
 
-#: Depth of a body's centre at the wall, in its radii: a part of the ball reaches into it.
+#: Depth of the centre of a lesion at the wall, in radii: the lesion extends into the wall.
 PRESSED = (0.8, 0.98)
 
 
 @dataclass(frozen=True)
 class Region:
-    """What bodies may be placed in.
+    """A region to place lesions in.
 
     Parameters
     ----------
     lattice : Lattice
-        Of the volume, in millimetres.
+        Lattice of the volume, in millimetres.
     inside : ndarray
         (z, y, x) float32 at the lattice's points: signed distance to its wall, positive inside.
     vessels : Tubes
-        What runs through it.
+        Vessels in the region.
     """
 
     lattice: Lattice
@@ -56,7 +56,7 @@ class Region:
 
 
 def sizes(rng: np.random.Generator, count: int, *, smallest: float) -> list[float]:
-    """Return diameters from `smallest` to 30 mm, small ones more often, largest first."""
+    """Return random diameters from `smallest` to 30 mm, small ones more often, largest first."""
     span = LARGEST / smallest
     return sorted((smallest * span ** float(u) for u in rng.uniform(size=count)), reverse=True)
 
@@ -69,28 +69,28 @@ def place(
     smallest: float,
     keep_away: Tubes,
 ) -> list[Lesion]:
-    """Return bodies of these diameters in a region.
+    """Place lesions with given diameters in a region.
 
-    A body for which there is no room becomes smaller, and is left out at last.
+    A lesion that does not fit is made smaller, and finally omitted.
 
     Parameters
     ----------
     rng : Generator
-        Of this population.
+        Random generator of this population.
     region : Region
-        Where to.
+        Region of the lesions.
     diameters : list of float
-        In millimetres.
+        Diameters in millimetres.
     smallest : float
-        Least diameter, in millimetres.
+        Minimum diameter, in millimetres.
     keep_away : Tubes
-        Large vessels and airways that no body may touch.
+        Large vessels and airways that no lesion may touch.
     """
     points = np.argwhere(region.inside > 0)
     if len(points) == 0:
         return []
     step = np.array(region.lattice.step)
-    # Deep inside, the distance of the lattice is not to be trusted; this one is, to a step.
+    # Deep inside, `inside` is not a reliable distance; this one is, to within a lattice step.
     safe = ndimage.distance_transform_edt(region.inside > 0, sampling=step)
     exact = Region(
         region.lattice, np.minimum(region.inside, safe).astype(np.float32), region.vessels
@@ -116,7 +116,7 @@ def place(
 
 
 def _beside_vessels(rng: np.random.Generator, vessels: Tubes, body: Lesion, count: int) -> Points:
-    """Return points at which a body touches a vessel from the side."""
+    """Return points at which a lesion touches a vessel from the side."""
     radius = np.minimum(vessels.first, vessels.last)
     usable = np.flatnonzero((radius > TOUCHED[0]) & (radius < TOUCHED[1]))
     if len(usable) == 0:
@@ -139,7 +139,7 @@ def _first(
     others: list[Lesion],
     keep_away: Tubes,
 ) -> Vector | None:
-    """Return the first of some points at which a body may be."""
+    """Return the first point at which a lesion fits."""
     if len(tried) == 0:
         return None
     lattice, radius = region.lattice, body.diameter / 2
