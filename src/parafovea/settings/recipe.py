@@ -207,7 +207,7 @@ class Recipe(Strict):
         if self.residual and missing:
             raise ValueError(
                 f"a residual requires the output's bands in the input, but {', '.join(missing)} "
-                f"is not among {', '.join(self.bands) or 'its bands (none)'}: add it to `bands`, "
+                f"is not among its bands ({', '.join(self.bands) or 'none'}): add it to `bands`, "
                 "or set residual: false"
             )
         if self.residual and not self.raw_input:
