@@ -91,10 +91,10 @@ def test_a_model_of_other_bands_is_refused(inputs: ModelInputs) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classes": ("B02", "B11")}, "B11 of the output is not one of B02, B03, B04, B08"),
+        ({"classes": ("B02", "B11")}, "B11 is not among its bands .B02, B03, B04, B08"),
         ({"normalization": {"method": "percentile"}}, "set it to none"),
         ({"raw_input": False}, "set raw_input: true"),
-        ({"bands": ()}, "is not one of no bands"),
+        ({"bands": ()}, "is not among its bands .none"),
     ],
 )
 def test_impossible_refinements_are_refused(changes: dict, message: str) -> None:

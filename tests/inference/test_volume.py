@@ -152,7 +152,7 @@ def test_the_words_of_the_announcement(
     load_inference_model(checkpoint(tmp_path), weights=str(vit), device="cpu")
     said = capsys.readouterr().out
     assert said.startswith("Use context fusion: True\nContext channels: 32\n")
-    assert "Note: names of classes are in no file" in said
+    assert "Note: class names are not in the file" in said
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 80), (24, 20, 40), (9, 16, 20)])

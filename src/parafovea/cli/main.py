@@ -207,9 +207,9 @@ def phantom(
     from parafovea.config.schema import PHANTOM_SIZES
     from parafovea_phantoms.make_phantom import make_phantom
 
-    stem, scan = f"{kind}_seed{seed}", kind == "chest"
+    stem, size = f"{kind}_seed{seed}", PHANTOM_SIZES[kind]
+    scan = size.unit == "millimeter"
     suffix = ".nii.gz" if scan else ".ome.zarr"
-    size = PHANTOM_SIZES[kind]
     with readable_errors():
         make_phantom(
             output / f"{stem}{suffix}",

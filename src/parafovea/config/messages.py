@@ -137,18 +137,18 @@ def _holds(values: Any, key: Key) -> bool:
 
 
 def _explain(item: Any, path: tuple[Key, ...], model: type[BaseModel]) -> str:
-    kind, value = item["type"], item["input"]
-    if kind == "extra_forbidden":
+    fault, value = item["type"], item["input"]
+    if fault == "extra_forbidden":
         allowed = _keys_at(model, path[:-1])
         hint = suggestion(str(path[-1]), allowed)
         return f" is not a known key{hint or ':'} allowed here: {', '.join(allowed)}"
-    if kind == "missing":
+    if fault == "missing":
         return " is missing: add it"
     text = item["msg"].removeprefix("Value error, ")
     expected = item.get("ctx", {}).get("expected", "")
     hint = (
         suggestion(value, expected.replace("'", "").replace(" or ", ", ").split(", "))
-        if (kind == "literal_error" and isinstance(value, str))
+        if (fault == "literal_error" and isinstance(value, str))
         else ""
     )
     shown = repr(value)

@@ -98,10 +98,10 @@ def _axes(
 
 def _stored(path: str, header: Any, end: int, shape: tuple[int, ...]) -> Any:
     encoding = str(header.get("encoding", "")).lower()
-    kind = str(header.get("type", ""))
-    if encoding not in _PACKED or kind == "block":
+    voxel_type = str(header.get("type", ""))
+    if encoding not in _PACKED or voxel_type == "block":
         raise SourceError(
-            f"{path} has voxels of type {kind!r} in the encoding {encoding!r}: write it again as "
+            f"{path} has voxels of type {voxel_type!r} in the encoding {encoding!r}: write it again as "
             "numbers in the encoding raw or gzip"
         )
     if header.get("line skip", header.get("lineskip", 0)):

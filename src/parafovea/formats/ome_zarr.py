@@ -116,15 +116,17 @@ def _transform(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     scale, translation = (1.0,) * axes, (0.0,) * axes
     for step in steps:
-        kind = step["type"]
-        if kind == "identity":
+        step_type = step["type"]
+        if step_type == "identity":
             continue
-        if kind not in ("scale", "translation"):
-            raise ValueError(f"coordinate transformation {kind!r} is neither scale nor translation")
-        numbers = [float(v) for v in step[kind]]
+        if step_type not in ("scale", "translation"):
+            raise ValueError(
+                f"coordinate transformation {step_type!r} is neither scale nor translation"
+            )
+        numbers = [float(v) for v in step[step_type]]
         if len(numbers) != axes:
-            raise ValueError(f"{kind} has {len(numbers)} numbers for {axes} axes")
-        if kind == "scale":
+            raise ValueError(f"{step_type} has {len(numbers)} numbers for {axes} axes")
+        if step_type == "scale":
             scale = tuple(s * k for s, k in zip(scale, numbers, strict=True))
             translation = tuple(t * k for t, k in zip(translation, numbers, strict=True))
         else:

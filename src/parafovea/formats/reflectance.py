@@ -91,7 +91,7 @@ def to_reflectance(
     known = stored[:, inside]
     if not known.size:
         return np.zeros(stored.shape, np.float32), 0
-    if known.dtype.kind == "f":
+    if np.issubdtype(known.dtype, np.floating):
         _check_finite(known, path, refused)
     elif scale is None:
         raise refused(

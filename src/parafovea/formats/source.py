@@ -189,7 +189,7 @@ def voxel_dtype(dtype: np.dtype[Any], path: str) -> np.dtype[Any]:
 
     Booleans become uint8; other types keep their width, in the machine's byte order.
     """
-    if dtype.kind == "b":
+    if dtype == np.bool_:
         return np.dtype(np.uint8)
     if dtype.kind in "uif":
         return dtype.newbyteorder("=")

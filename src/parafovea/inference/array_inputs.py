@@ -81,7 +81,7 @@ def checked_volume(values: Any, name: str) -> NDArray[Any]:
             "float32"
         )
     # A sum is finite only where all its terms are, and needs no memory.
-    if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array.sum(dtype=np.float64)):
         wrong = array.size - int(np.isfinite(array).sum())
         raise VoxelError(
             f"{wrong} of {array.size} voxels of {name} are NaN or infinite: replace them, for "

@@ -30,7 +30,7 @@ def _check(recipe: Recipe) -> None:
     if recipe.residual and missing:
         raise ValueError(
             f"a residual requires the output's bands in the input, but {', '.join(missing)} "
-            f"is not among {', '.join(recipe.bands) or 'its bands (none)'}: add it to `bands`, "
+            f"is not among its bands ({', '.join(recipe.bands) or 'none'}): add it to `bands`, "
             "or set residual: false"
         )
     if recipe.residual and not recipe.raw_input:

@@ -66,10 +66,12 @@ class FilterbankArguments(Arguments):
         return tuple(
             f"{name}_s{scale:g}"
             for scale in self.scales
-            for kind in KINDS
-            if kind in self.kinds
+            for filters in KINDS
+            if filters in self.kinds
             for name in (
-                [f"structure{i + 1}" for i in range(dimensions)] if kind == "structure" else [kind]
+                [f"structure{i + 1}" for i in range(dimensions)]
+                if filters == "structure"
+                else [filters]
             )
         )
 

@@ -214,7 +214,7 @@ def _whole_numbers(mask: Source) -> np.ndarray[Any, Any]:
     parts = []
     for box in Box.whole(shape).tiles((planes, *shape[1:])):
         part = mask.read(box)
-        if part.dtype.kind == "f":
+        if np.issubdtype(part.dtype, np.floating):
             whole = np.rint(part)
             if not np.array_equal(whole, part):
                 raise SourceError(

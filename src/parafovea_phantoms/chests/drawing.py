@@ -65,7 +65,7 @@ def add_lesion(body: DrawnLesion, slab: Box, *, values: Field, lung_texture: Fie
     here = common.relative_to(slab.start).slices
     part = body.share[common.relative_to(body.box.start).slices]
     solid = np.float32(body.lesion.value)
-    if body.lesion.kind == "ground glass":
+    if "ground glass" in body.lesion.kind:
         # Structures denser than ground glass, such as vessels, show through it.
         values[here] += part * np.clip(np.float32(-150) - values[here], 0, solid)
     else:

@@ -156,7 +156,7 @@ def _optimize(plain: Path, path: Path, resampling: str) -> None:
 
 
 def _is_measured(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "f" or dtype == np.uint16
+    return np.issubdtype(dtype, np.floating) or dtype == np.uint16
 
 
 def _check_inside(row: int, column: int, values: NDArray[Any], shape: tuple[int, int, int]) -> None:
@@ -170,7 +170,11 @@ def _check_inside(row: int, column: int, values: NDArray[Any], shape: tuple[int,
 
 
 def _as_stored(values: NDArray[Any], dtype: np.dtype[Any], nodata: float | None) -> NDArray[Any]:
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, np.bool_)
+    missing = (
+        np.isnan(values)
+        if np.issubdtype(values.dtype, np.floating)
+        else np.zeros(values.shape, np.bool_)
+    )
     if missing.any() and nodata is None:
         raise ValueError("a block holds NaN, and no nodata value stands for it")
     if dtype == np.uint16:
@@ -187,7 +191,7 @@ def _check_complete(plain: Path, path: Path) -> None:
             same = np.array_equal(
                 before.read(window=window),
                 after.read(window=window),
-                equal_nan=np.dtype(before.dtypes[0]).kind == "f",
+                equal_nan=np.issubdtype(np.dtype(before.dtypes[0]), np.floating),
             )
             if not same:
                 raise RasterioIOError(f"{path} does not hold what was written to it")

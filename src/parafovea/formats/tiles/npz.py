@@ -176,7 +176,7 @@ class Content:
             refused=TileError,
         )
         stored = self.array(key)[list(chosen)]
-        if stored.dtype.kind == "b":
+        if stored.dtype == np.bool_:
             raise TileError(f"{path}: the array {key} holds true and false: write reflectance")
         count = len(chosen)
         return StoredTile(

@@ -133,7 +133,7 @@ def _padded_slabs(read: ReadSlab, shape: Shape, planes: int) -> Iterator[tuple[i
 def _check(slab: Array, first: int) -> None:
     if not slab.size:
         return
-    if slab.dtype.kind != "f":
+    if not np.issubdtype(slab.dtype, np.floating):
         raise VoxelError(
             f"the heatmap has dtype {slab.dtype}: it must be floating point with values from 0 to 1"
         )

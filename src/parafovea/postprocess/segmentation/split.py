@@ -114,11 +114,11 @@ class _Merging:
         saddles : Saddles
             Between the basins.
         rise : float
-            Least height of the shallower centre above the saddle.
+            Minimum height of the shallower centre above the saddle.
         distance : float
-            Least distance of the centres.
+            Minimum distance of the centres.
         min_voxels : int
-            Least size of both.
+            Minimum size of both, in voxels.
         """
         changed = False
         for saddle, one, other in zip(*(column.tolist() for column in saddles), strict=True):

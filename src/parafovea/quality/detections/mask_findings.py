@@ -85,7 +85,7 @@ def _check(mask: Array, affine: Array) -> None:
         raise SourceError(f"the mask has {mask.ndim} axes: give one of the axes z, y, x")
     if mask.dtype.kind not in "bui":
         raise SourceError(f"the mask holds {mask.dtype}: give whole numbers, 0 for background")
-    if mask.dtype.kind == "i" and mask.size and int(mask.min()) < 0:
+    if np.issubdtype(mask.dtype, np.signedinteger) and mask.size and int(mask.min()) < 0:
         raise SourceError(f"the mask holds {int(mask.min())}: labels are positive, 0 is background")
     if np.shape(affine) != (4, 4) or not np.isfinite(affine).all():
         raise SourceError("the mask has no affine of 4 x 4 finite numbers: write its file again")
