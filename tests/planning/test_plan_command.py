@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from parafovea.chain.cost import Rates
 from parafovea.cli.main import app
 from parafovea.errors import ConfigError
-from parafovea.planning.rates import MeasuredRates, read_rates, write_rates
-from parafovea.planning.tables import minutes_text
+from parafovea.planning.forecast_tables import minutes_text
+from parafovea.planning.measured_rates import MeasuredRates, read_rates, write_rates
 
 
 @pytest.fixture

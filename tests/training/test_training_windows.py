@@ -16,8 +16,8 @@ from parafovea.geometry.grid import Box
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import AugmentationSettings
 from parafovea.training.samples import TrainingSample
+from parafovea.training.training_truth import TrainingWindow
 from parafovea.training.training_windows import TrainingWindows, VolumeWindows
-from parafovea.training.truth import TrainingWindow
 
 
 def windows(

@@ -101,7 +101,7 @@ def plan(
     config: Configs = None,
 ) -> None:
     """Show what a run will take: windows, shards, time, memory, disk; and what is wasteful."""
-    from parafovea.cli.plan import print_plan
+    from parafovea.cli.plan_command import print_plan
 
     with readable_errors():
         project = _project(config)

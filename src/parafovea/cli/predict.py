@@ -81,7 +81,7 @@ def predict(
             scans_in,
             write_summary,
         )
-        from parafovea.drivers.predict_tiles import on_device
+        from parafovea.drivers.predict_tile_folder import on_device
 
         if scan is not None or tiles:
             place = output or Path("results") / scan_name(given)
@@ -134,7 +134,7 @@ def _is_list(value: object) -> bool:
 def _predict_tiles(project, folder: Path) -> None:  # type: ignore[no-untyped-def]
     """Predict a folder of tiles, with a bar on the terminal, and tell what became of them."""
     from parafovea.drivers.predict_scans import write_summary
-    from parafovea.drivers.predict_tiles import predict_folder
+    from parafovea.drivers.predict_tile_folder import predict_folder
 
     with _bars() as progress:
         bar = progress.add_task(folder.name, total=1.0)

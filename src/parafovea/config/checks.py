@@ -15,9 +15,8 @@ from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ParafoveaError, describe
 from parafovea.formats.metadata import parse_metadata
 from parafovea.geometry.symmetry import require_fit
-from parafovea.kinds.kind import LayoutName
+from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
-from parafovea.kinds.registry import kind_named
 from parafovea.settings.inference import check_stride
 from parafovea.settings.recipe import Recipe, check_window
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from parafovea.chain.stage import Stage
-from parafovea.chain.volumes import STAGES as VOLUME_STAGES
+from parafovea.chain.volume_stages import STAGES as VOLUME_STAGES
 from parafovea.config.messages import suggestion
 from parafovea.config.model_recipes import trained_models, weight_files
 from parafovea.config.sample_files import is_phantom, sample_files
@@ -23,8 +23,7 @@ from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.tiles.census import TileCensus, tile_census
 from parafovea.geometry.grid import Grid
 from parafovea.inference.window_plan import planned_layout, shard_count
-from parafovea.kinds.kind import Kind, LayoutName
-from parafovea.kinds.registry import kind_named
+from parafovea.kinds.kind import Kind, LayoutName, kind_named
 from parafovea.kinds.stages import sample_stages
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe

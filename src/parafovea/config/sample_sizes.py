@@ -14,7 +14,7 @@ from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import source_grid
 from parafovea.formats.source_placement import Stated, settle
 from parafovea.geometry.grid import Grid, Shape, Vector
-from parafovea.kinds.registry import kind_named
+from parafovea.kinds.kind import kind_named
 from parafovea.settings.recipe import Recipe
 
 #: Voxels along z, y, x of a sample whose source cannot be opened yet.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, create_model, field_validator, model_validator
 
 from parafovea.geometry.grid import METRES
+from parafovea.kinds.kind import kind_named, kinds
 from parafovea.kinds.reference import resolve
-from parafovea.kinds.registry import kind_named, kinds
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.quality import QualitySettings
 from parafovea.settings.recipe import (

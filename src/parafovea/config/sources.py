@@ -16,8 +16,7 @@ from parafovea.config.sheet import Sample
 from parafovea.errors import SourceError
 from parafovea.formats.location import files_named, holds_tiles
 from parafovea.formats.registry import TILE_SUFFIXES, ZARR_METADATA
-from parafovea.kinds.kind import Kind, LayoutName
-from parafovea.kinds.registry import kind_named
+from parafovea.kinds.kind import Kind, LayoutName, kind_named
 from parafovea.storage import layout
 
 #: Phantoms that are folders of tiles; those of other kinds are volumes.

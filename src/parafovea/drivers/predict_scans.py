@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parafovea.chain import volumes
+from parafovea.chain import volume_stages
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.sheet import NAME
 from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, describe
 from parafovea.formats.location import locate, stem
 from parafovea.kinds.reference import resolve
-from parafovea.planning.costs import cost
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
 from parafovea.runtime.progress import Observer, Steps, observed
 from parafovea.storage.layout import DETECTIONS, OBJECT_TABLE, SHARDS, VIEWS, matching, remove
@@ -27,7 +27,7 @@ from parafovea.storage.provenance import Clock
 from parafovea.storage.store import replacing
 
 #: What a scan needs only on the way: the results of the stages that every volume passes.
-INTERMEDIATE = tuple(pattern for stage in volumes.STAGES for pattern in stage.patterns)
+INTERMEDIATE = tuple(pattern for stage in volume_stages.STAGES for pattern in stage.patterns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_both, reads_source
-from parafovea.chain.tiles import PAGE, QUALITY, QUALITY_TABLE
-from parafovea.chain.volumes import PREDICTION, VOLUME, source_waits
+from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE
+from parafovea.chain.volume_stages import PREDICTION, VOLUME, source_waits
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
 from parafovea.storage.blocks import SLAB_PLANES

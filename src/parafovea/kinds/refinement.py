@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Output, Stage, Wildcards, reads_source
-from parafovea.chain.tiles import LEDGER, QUARANTINE, measure_tiles, render_tiles
-from parafovea.chain.tiles import STAGES as TILE_STAGES
-from parafovea.chain.volumes import PREDICTION, REFLECTANCE, VOLUME, source_waits
+from parafovea.chain.tile_stages import LEDGER, QUARANTINE, measure_tiles, render_tiles
+from parafovea.chain.tile_stages import STAGES as TILE_STAGES
+from parafovea.chain.volume_stages import PREDICTION, REFLECTANCE, VOLUME, source_waits
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
 from parafovea.storage.blocks import EXPORTED_SIDE

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_truth
-from parafovea.chain.tiles import PAGE, QUALITY, QUALITY_TABLE
-from parafovea.chain.tiles import STAGES as TILE_STAGES
-from parafovea.chain.volumes import PREDICTION, VOLUME
+from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE
+from parafovea.chain.tile_stages import STAGES as TILE_STAGES
+from parafovea.chain.volume_stages import PREDICTION, VOLUME
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
 from parafovea.storage.blocks import SLAB_PLANES

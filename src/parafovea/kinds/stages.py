@@ -5,10 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
-from parafovea.chain import cohort, phantoms, study, tiles, training, volumes
+from parafovea.chain import (
+    cohort_stages,
+    phantom_stages,
+    study_stages,
+    tile_stages,
+    training_stages,
+    volume_stages,
+)
 from parafovea.chain.stage import Stage
-from parafovea.kinds.kind import Kind, LayoutName
-from parafovea.kinds.registry import kinds
+from parafovea.kinds.kind import Kind, LayoutName, kinds
 from parafovea.storage.layout import is_within
 
 
@@ -19,13 +25,13 @@ def stages() -> Mapping[str, Stage]:
         stage for kind in kinds().values() for each in kind.stages.values() for stage in each
     ]
     found = (
-        *phantoms.STAGES,
-        *volumes.STAGES,
+        *phantom_stages.STAGES,
+        *volume_stages.STAGES,
         *of_kinds,
-        *tiles.STAGES,
-        training.train_model,
-        cohort.summarize_cohort,
-        *study.STAGES,
+        *tile_stages.STAGES,
+        training_stages.train_model,
+        cohort_stages.summarize_cohort,
+        *study_stages.STAGES,
     )
     return {stage.name: stage for stage in found}
 
@@ -40,7 +46,7 @@ def sample_stages(kind: Kind, layout: LayoutName) -> tuple[Stage, ...]:
     layout : {"volume", "tiles"}
         How it comes.
     """
-    shared = volumes.STAGES if layout == "volume" else ()
+    shared = volume_stages.STAGES if layout == "volume" else ()
     return (*shared, *kind.stages.get(layout, ()))
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from functools import cache
 
 from parafovea.chain.cost import Rates
-from parafovea.chain.volumes import extract_features, infer_shard, resample_volume
+from parafovea.chain.volume_stages import extract_features, infer_shard, resample_volume
 from parafovea.geometry.grid import Shape, shape3
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import POOLED
 from parafovea.planning.amplification import Amplification, amplification
-from parafovea.planning.costs import cost
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import TileWork, Work
 from parafovea.settings.inference import InferenceSettings
 

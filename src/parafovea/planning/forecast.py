@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from parafovea.chain.cost import Rates
 from parafovea.chain.stage import Stage
 from parafovea.config import Project
-from parafovea.kinds.registry import kind_named
+from parafovea.kinds.kind import kind_named
 from parafovea.kinds.stages import sample_stages
 from parafovea.planning.advice import advice
 from parafovea.planning.amplification import Amplification
-from parafovea.planning.costs import cost
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import TileWork, Work, work_of
 
 

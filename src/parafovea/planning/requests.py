@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from parafovea.chain.cost import PLAIN, TORCH
 from parafovea.chain.stage import Stage
-from parafovea.chain.volumes import infer_shard
+from parafovea.chain.volume_stages import infer_shard
 from parafovea.config import Project
 from parafovea.config.sample_sizes import phantom_grid
 from parafovea.config.schema import LandscapeSettings, PhantomSettings
 from parafovea.kinds.stages import stages
-from parafovea.planning.costs import cost, width_factor
+from parafovea.planning.reference_rates import cost, width_factor
 from parafovea.planning.work import TileWork, Work, work_of
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe

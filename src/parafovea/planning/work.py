@@ -13,8 +13,7 @@ from parafovea.config.project import Project
 from parafovea.geometry.grid import Grid, Shape
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import POOLED, planned_layout, shard_count, window_bytes
-from parafovea.kinds.kind import LayoutName
-from parafovea.kinds.registry import kind_named
+from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.settings.backbones import Dinov3Arguments, parse_arguments

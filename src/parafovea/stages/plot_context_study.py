@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from parafovea.report.study import draw_study, study_table
+from parafovea.report.study_figure import draw_study, study_table
 from parafovea.storage.store import replacing
 
 
@@ -22,7 +22,7 @@ def plot_context_study(
     scores : sequence of Path
         TSV files of `score_model`, one a model, with the columns fusion, ratio and seed.
     table : Path
-        TSV to write, as of `parafovea.report.study.study_table`.
+        TSV to write, as of `parafovea.report.study_figure.study_table`.
     svg, pdf, png : Path
         Figures to write, in these formats.
     ratio : int

@@ -13,7 +13,7 @@ from parafovea.geometry.grid import Box
 from parafovea.geometry.resample import read_reflected, resample_box
 from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
 from parafovea.settings.recipe import Recipe
-from parafovea.training.truth import Anchors
+from parafovea.training.training_truth import Anchors
 
 
 class BandTruth:

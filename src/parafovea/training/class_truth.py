@@ -14,7 +14,7 @@ from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
 from parafovea.quality.truth_on_grid import SampledTruth
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import box_around, nearest
-from parafovea.training.truth import ANCHORS, Anchors
+from parafovea.training.training_truth import ANCHORS, Anchors
 
 SLAB = 32
 

@@ -20,7 +20,7 @@ from parafovea.quality.detections.tables import COORDINATES
 from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import nearest
-from parafovea.training.truth import ANCHORS, Anchors
+from parafovea.training.training_truth import ANCHORS, Anchors
 
 #: A heatmap of 1 in bytes.
 FULL = 255

@@ -32,7 +32,7 @@ from parafovea.settings.training import TrainingSettings
 from parafovea.training.augmentation import jittered, random_turns, turned
 from parafovea.training.objectives.objective import Objective
 from parafovea.training.samples import OpenSample
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 
 class FusionTask(L.LightningModule):

@@ -17,7 +17,7 @@ from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import box_around
 from parafovea.training.objectives.objective import Objective
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 
 @dataclass(frozen=True)

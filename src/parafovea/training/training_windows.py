@@ -15,7 +15,7 @@ from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import AugmentationSettings
 from parafovea.training.augmentation import warped_places
 from parafovea.training.samples import OpenSample
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 
 class TrainingWindows(Dataset[TrainingWindow]):

@@ -28,7 +28,7 @@ from parafovea.storage.store import Stored
 from parafovea.training.heatmap_truth import FULL, HeatmapTruth
 from parafovea.training.losses import HeatmapLoss
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 #: Least height of a peak that counts in a validation.
 LOWEST_PEAK = 0.1

@@ -12,7 +12,7 @@ from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
-from parafovea.training.truth import TrainingTruth, TrainingWindow
+from parafovea.training.training_truth import TrainingTruth, TrainingWindow
 
 Scores = dict[str, float | None]
 

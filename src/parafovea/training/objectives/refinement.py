@@ -20,7 +20,7 @@ from parafovea.storage.store import Stored
 from parafovea.training.band_truth import BandTruth
 from parafovea.training.losses import RefinementLoss
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 #: Rows of planes that are compared at once.
 SLAB = 16

@@ -20,7 +20,7 @@ from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
 from parafovea.training.class_truth import ClassTruth
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 
 class SegmentationObjective:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from parafovea.chain.tiles import predict_tiles
+from parafovea.chain.tile_stages import predict_tiles
 from parafovea.config import Project
 from parafovea.drivers.one_process import run_stages
 from parafovea.errors import ConfigError
-from parafovea.planning.costs import cost
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
 from parafovea.runtime.devices import DEVICE_VARIABLE, choose_device
 from parafovea.runtime.progress import Observer, Steps, observed

@@ -16,7 +16,7 @@ from parafovea.chain.stage import (
     reads_both,
     reads_source,
 )
-from parafovea.chain.volumes import inference_settings, model_files, shard_jobs
+from parafovea.chain.volume_stages import inference_settings, model_files, shard_jobs
 from parafovea.storage import layout
 from parafovea.storage.blocks import BATCHES_AHEAD, BATCHES_WAITING, MEASURED_SIDE
 

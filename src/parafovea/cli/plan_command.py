@@ -12,8 +12,8 @@ from rich.markup import escape
 from parafovea.cli.terminal import console, print_table
 from parafovea.config import Project
 from parafovea.planning.forecast import Forecast, forecasts
-from parafovea.planning.rates import MeasuredRates, read_rates, write_rates
-from parafovea.planning.tables import sample_rows, stage_rows, write_forecasts
+from parafovea.planning.forecast_tables import sample_rows, stage_rows, write_forecasts
+from parafovea.planning.measured_rates import MeasuredRates, read_rates, write_rates
 from parafovea.storage.layout import bytes_text
 
 #: Where measured rates lie below the folder of results.

@@ -13,7 +13,7 @@ from tiny_sample import tiny_model, tiny_refinement
 from typer.testing import CliRunner
 
 from parafovea.cli.main import app
-from parafovea.drivers.predict_tiles import on_device
+from parafovea.drivers.predict_tile_folder import on_device
 from parafovea.errors import ConfigError
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.runtime.devices import DEVICE_VARIABLE
