@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 from parafovea import config as parafovea_config
-from parafovea.chain.stage import Ageless
+from parafovea.chain.stage import AncientPath
 from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
@@ -74,7 +74,7 @@ def inputs(name):
         return {
             **stage.input_paths(PROJECT, wildcards),
             "waits": [
-                ancient(path) if isinstance(path, Ageless) else path for path in waits
+                ancient(path) if isinstance(path, AncientPath) else path for path in waits
             ],
         }
 

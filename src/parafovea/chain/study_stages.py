@@ -1,4 +1,4 @@
-"""The stages of the context study: models that differ in their context alone, and their scores."""
+"""Stages of the context study: models that differ only in their context, and their scores."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _facts(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _files(part: str, name: str) -> Any:
-    """Return the place of the stores of one part of the study's samples."""
+    """Return the place of the stores of one group of the study's samples."""
 
     def place(project: Project, wildcards: Wildcards) -> Paths:
         paths: Paths = _facts(project, wildcards)[part][name]

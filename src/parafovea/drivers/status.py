@@ -19,7 +19,7 @@ STATES = ("missing", "stale", "removed", "done")
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputStatus:
     """One file or folder that the workflow makes.
 
     Parameters
@@ -56,7 +56,7 @@ class SampleStatus:
     bytes_used: int
 
 
-def ask_snakemake(snakefile: Path, configs: Sequence[Path] = ()) -> tuple[Output, ...]:
+def ask_snakemake(snakefile: Path, configs: Sequence[Path] = ()) -> tuple[OutputStatus, ...]:
     """Return all outputs of the workflow with their states, by `snakemake --summary`.
 
     Parameters
@@ -85,10 +85,10 @@ def ask_snakemake(snakefile: Path, configs: Sequence[Path] = ()) -> tuple[Output
     return tuple(_outputs(done.stdout.splitlines()))
 
 
-def _outputs(lines: Iterable[str]) -> Iterable[Output]:
+def _outputs(lines: Iterable[str]) -> Iterable[OutputStatus]:
     table = (line for line in lines if "\t" in line)
     for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
-        yield Output(row["output_file"], row["rule"], _state(row["status"], row["plan"]))
+        yield OutputStatus(row["output_file"], row["rule"], _state(row["status"], row["plan"]))
 
 
 def _state(status: str, plan: str) -> str:
@@ -99,7 +99,7 @@ def _state(status: str, plan: str) -> str:
     return "stale" if plan == "update pending" else "done"
 
 
-def sample_status(project: Project, outputs: Sequence[Output]) -> tuple[SampleStatus, ...]:
+def sample_status(project: Project, outputs: Sequence[OutputStatus]) -> tuple[SampleStatus, ...]:
     """Return how far each sample is, in the order of the sheet."""
     states: dict[str, dict[str, list[str]]] = {name: {} for name in project.samples}
     for output in outputs:
@@ -117,7 +117,7 @@ def sample_status(project: Project, outputs: Sequence[Output]) -> tuple[SampleSt
     )
 
 
-def other_status(project: Project, outputs: Sequence[Output]) -> dict[str, str]:
+def other_status(project: Project, outputs: Sequence[OutputStatus]) -> dict[str, str]:
     """Return how far the rules are that belong to no sample, by rule."""
     states: dict[str, list[str]] = {}
     for output in outputs:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def read_ahead(
+def prefetched(
     items: Iterable[T], read: Callable[[T], U], *, ahead: int, threads: int = 2
 ) -> Iterator[U]:
     """Yield what is read of each item, in their order, while the next ones are being read.
@@ -43,7 +43,7 @@ def read_ahead(
                 future.cancel()
 
 
-class Kept(Generic[T]):
+class LruCache(Generic[T]):
     """Keeps the items that were used last, as many as fit a number of bytes; for any thread.
 
     Parameters
@@ -76,7 +76,7 @@ class Kept(Generic[T]):
                 self._held -= self._items.popitem(last=False)[1][1]
 
 
-class Buckets(Generic[T]):
+class Batcher(Generic[T]):
     """Gathers items of one kind until there are enough for a batch.
 
     Parameters
@@ -118,7 +118,7 @@ class Buckets(Generic[T]):
             yield self._waiting.pop(next(iter(self._waiting)))
 
 
-class Behind:
+class BackgroundThread:
     """Does one thing after the other in a thread, while its caller goes on.
 
     A caller that is quicker waits, so that no more than two things are held. What is raised in the

@@ -22,7 +22,7 @@ from parafovea.models.token_sampling import Pointwise
 from parafovea.settings.recipe import ModelSpec
 
 
-class CompatibleModel:
+class UpstreamModel:
     """A model of the upstream family with its transformer, ready to open volumes.
 
     Parameters
@@ -69,9 +69,9 @@ class CompatibleModel:
         self.wide = None if spec.context is None else _layer(network, "context_input_conv", device)
         self.network = network.to(device, self.dtype)
 
-    def __call__(self, volume: NDArray[Any], context: NDArray[Any] | None) -> CompatibleVolume:
+    def __call__(self, volume: NDArray[Any], context: NDArray[Any] | None) -> UpstreamVolume:
         """Return a volume and, where there is one, its context, opened."""
-        return CompatibleVolume(self, volume, context)
+        return UpstreamVolume(self, volume, context)
 
 
 def _layer(
@@ -82,12 +82,12 @@ def _layer(
     return weight.detach().to(device, torch.float32), bias.detach().to(device, torch.float32)
 
 
-class CompatibleVolume:
-    """A volume opened for a `CompatibleModel`; see `OpenedVolume`.
+class UpstreamVolume:
+    """A volume opened for a `UpstreamModel`; see `OpenedVolume`.
 
     Parameters
     ----------
-    model : CompatibleModel
+    model : UpstreamModel
         The model.
     volume, context : ndarray
         (z, y, x), values of any range.
@@ -100,7 +100,7 @@ class CompatibleVolume:
     """
 
     def __init__(
-        self, model: CompatibleModel, volume: NDArray[Any], context: NDArray[Any] | None
+        self, model: UpstreamModel, volume: NDArray[Any], context: NDArray[Any] | None
     ) -> None:
         self._model = model
         self._volume = volume

@@ -17,7 +17,7 @@ from parafovea.geometry.windows import Layout
 from parafovea.inference.array_inputs import OpenedVolume, checked_volume
 from parafovea.inference.array_windows import CachedModel, blended
 from parafovea.inference.blending import fixed_weights, importance_map
-from parafovea.inference.upstream_windows import CompatibleModel
+from parafovea.inference.upstream_windows import UpstreamModel
 from parafovea.inference.window_loop import windows_in_order
 from parafovea.models.folder import load_model
 from parafovea.models.networks.fused_unet import FusedUNet
@@ -86,7 +86,7 @@ class VolumeInference:
         upstream = spec.training.get("upstream", {})
         self.training_config: dict[str, Any] = upstream.get("training_config", spec.training)
         compatible = bool(spec.backbone.arguments.get("compatibility"))
-        model = CompatibleModel if compatible else CachedModel
+        model = UpstreamModel if compatible else CachedModel
         self._open: Callable[[NDArray[Any], NDArray[Any] | None], OpenedVolume]
         self._open = model(spec, network, source=source, device=device)
 

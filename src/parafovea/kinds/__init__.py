@@ -1,4 +1,4 @@
-"""What a segmentation, a detection and a refinement is, as data: a module for each kind."""
+"""The kinds of task (segmentation, detection, refinement) as data, one module each."""
 
 from parafovea.kinds.kind import Kind, LayoutName, kind_named, kinds
 

@@ -1,4 +1,4 @@
-"""Detection: a heatmap for each thing to find, and the detections in it."""
+"""Detection: a heatmap for each class of finding, and the detections in it."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from parafovea.config.project import Project
     from parafovea.planning.work import Work
 
-#: Bytes of a voxel of a heatmap as NIfTI.
+#: Bytes per voxel of a heatmap in NIfTI.
 HEAT = 4
 
 DETECTIONS = layout.in_sample(layout.DETECTIONS)
 
 
 def _page(work: Work) -> int:
-    """Return the voxels of a plane of the scan."""
+    """Return the number of voxels in a plane of the scan."""
     return math.prod(work.source.shape[1:])
 
 
 def _detect_cost(work: Work, _: Rates) -> Cost:
-    """Hold slabs of the heatmap and of the scan, and write the heatmap in the scan's voxels."""
+    """Return the cost of holding slabs of heatmap and scan, and writing the heatmap."""
     voxels = work.source.size + work.volume.size
     return Cost(PLAIN + 40 * SLAB_PLANES * _page(work), 20 + voxels / 5e6)
 
 
 def _measure_cost(work: Work, _: Rates) -> Cost:
-    """Read tables, or a mask once."""
+    """Return the cost of reading tables, or a mask once."""
     return Cost(PLAIN + 40 * SLAB_PLANES * _page(work), 5 + work.source.size / 1e7)
 
 
 def _render_cost(work: Work, _: Rates) -> Cost:
-    """Hold a few planes, and a coarse grid of the scan for its surfaces."""
+    """Return the cost of holding a few planes, and a coarse scan for surfaces."""
     return Cost(PLAIN + 1e9 + 100 * _page(work), 60.0)
 
 
@@ -154,8 +154,8 @@ render_detections = Stage(
 KIND = Kind(
     name="detection",
     meaning="a heatmap and the detections in it",
-    scores="a heatmap for each thing to find (sigmoid)",
-    classes="names of what is found, without a background",
+    scores="a heatmap for each class of finding (sigmoid)",
+    classes="names of the classes of findings, without a background",
     blocks={
         "detection": "parafovea.settings.postprocess:DetectionSettings",
         "triage": "parafovea.settings.postprocess:TriageSettings",

@@ -117,7 +117,7 @@ def _whole(side: int) -> int:
 
 
 @dataclass(frozen=True)
-class View:
+class ViewWork:
     """One way of looking at a sample: its local or its context features.
 
     Parameters
@@ -208,17 +208,17 @@ class Work:
         return " x ".join(str(n) for n in self.volume.shape)
 
     @property
-    def local(self) -> View:
+    def local(self) -> ViewWork:
         """The sharp view."""
-        return View(self.volume, self.recipe.backbone)
+        return ViewWork(self.volume, self.recipe.backbone)
 
     @property
-    def wide(self) -> View | None:
+    def wide(self) -> ViewWork | None:
         """The coarse view, None for a model without context."""
         context = self.recipe.context
         if context is None:
             return None
-        return View(self.volume.resampled(context.spacing), context.backbone)
+        return ViewWork(self.volume.resampled(context.spacing), context.backbone)
 
     @property
     def coarse_voxels(self) -> int:

@@ -13,7 +13,7 @@ from parafovea.quality import metrics
 from parafovea.quality.metrics import Judged, Value
 
 
-def coverage_marks(record: Mapping[str, Any], path: Path) -> dict[metrics.Path, Value]:
+def coverage_metrics(record: Mapping[str, Any], path: Path) -> dict[metrics.Path, Value]:
     """Return how well windows covered a sample.
 
     Parameters
@@ -56,7 +56,7 @@ def skipped_share(record: Mapping[str, Any]) -> float | None:
     return None if skipped is None or not windows else int(skipped) / windows
 
 
-def memory_marks(record: Mapping[str, Any]) -> dict[metrics.Path, Value]:
+def memory_metrics(record: Mapping[str, Any]) -> dict[metrics.Path, Value]:
     """Return the fallbacks that a lack of memory caused; nothing where they are not recorded."""
     execution = record.get("execution")
     if execution is None:

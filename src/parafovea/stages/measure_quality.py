@@ -13,8 +13,8 @@ from parafovea.geometry.grid import AXES
 from parafovea.quality import metrics
 from parafovea.quality.metrics import Value
 from parafovea.quality.quality_files import (
-    coverage_marks,
-    memory_marks,
+    coverage_metrics,
+    memory_metrics,
     quality_json,
     quality_table,
 )
@@ -86,7 +86,7 @@ def measure_quality(
                 "run segment_objects again"
             )
     grid = probabilities.grid
-    marks = _own_marks(probabilities, prediction) | memory_marks(probabilities.attributes)
+    marks = _intrinsic_metrics(probabilities, prediction) | memory_metrics(probabilities.attributes)
     labels = open_truth(truth, metadata=metadata)
     true_objects = open_truth_objects(metadata)
     with unchanged(*[each.path for each in (labels, true_objects) if each is not None]) as check:
@@ -131,7 +131,7 @@ def _segmentation(objects: Stored, names: Sequence[str], path: Path) -> tuple[in
         ) from error
 
 
-def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
+def _intrinsic_metrics(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
     """Return the metrics that need no truth."""
     try:
         blending = prediction.attributes["blending"]
@@ -149,7 +149,7 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
     }
     defined = [energy for energy in energies.values() if energy is not None]
     return {
-        **coverage_marks(prediction.attributes, path),
+        **coverage_metrics(prediction.attributes, path),
         # The worst axis: a seam across one must not be averaged away.
         ("seam_energy", metrics.OVERALL): max(defined, default=None),
         **{("seam_energy", axis): energy for axis, energy in energies.items()},
