@@ -13,7 +13,7 @@ from parafovea.storage.blocks import PREDICTION_SHARD, SCANNED_VOXELS, VOLUME_SH
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
-    from parafovea.planning.work import View, Work
+    from parafovea.planning.work import ViewWork, Work
     from parafovea.settings.inference import InferenceSettings
     from parafovea.settings.recipe import Recipe
 
@@ -183,7 +183,7 @@ def _context_cost(work: Work, rates: Rates) -> Cost:
     return Cost(coarse.memory, coarse.seconds + work.volume.size / 1e8)
 
 
-def _view_cost(view: View, rate: float) -> Cost:
+def _view_cost(view: ViewWork, rate: float) -> Cost:
     return Cost(TORCH + view.backbone_memory, view.grid.size * rate)
 
 
