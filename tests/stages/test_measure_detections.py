@@ -157,7 +157,7 @@ def test_nodules_outside_of_the_scan_are_refused(folder):
     # RAS instead of LPS
     table[["coordX", "coordY"]] *= -1
     table.to_csv(folder / "ras.csv", index=False)
-    with pytest.raises(SourceError, match=r"1 of 4 nodules lie outside of the scan.*LPS"):
+    with pytest.raises(SourceError, match=r"1 of 4 nodules lie outside the scan.*LPS"):
         measure(folder, "ras.csv", name="none")
 
 

@@ -128,7 +128,7 @@ def test_a_truth_of_another_shape_is_refused(
     tifffile.imwrite(
         tmp_path / "truth.tif", np.zeros((20, 24, 80), np.uint8), photometric="minisblack"
     )
-    with pytest.raises(SourceError, match="another shape or place than the prediction along x"):
+    with pytest.raises(SourceError, match="not cover the same region as the prediction along x"):
         opened(replace(sample, truth=str(tmp_path / "truth.tif")), recipe)
 
 
