@@ -165,7 +165,7 @@ def test_a_wrong_part_of_a_landscape_is_refused_with_the_right_ones(project_fold
     project_folder.rows[0][2] = f"results/phantoms/{wrong}"
     message = refusal(project_folder)
     assert f"results/phantoms/{wrong}" in message
-    assert f"are made {kind}_seed7, {kind}_seed7_truth, {kind}_seed7_classes" in message
+    assert f"can hold {kind}_seed7, {kind}_seed7_truth, {kind}_seed7_classes" in message
 
 
 def test_tiles_and_sizes_of_a_landscape_have_to_fit(project_folder):

@@ -238,7 +238,7 @@ def test_no_finished_tile_is_a_page_with_the_quarantine(tmp_path):
     folder.ledger.write_text(folder.ledger.read_text().splitlines()[0] + "\n")
     text, _ = render(remeasured(folder))
     assert "0 of 1 tile refined, 1 quarantined." in text
-    assert "No tile is done." in text
+    assert "No finished tiles." in text
 
 
 def test_names_that_look_like_numbers_stay_names(tmp_path):
