@@ -74,7 +74,8 @@ def inputs(name):
         return {
             **stage.input_paths(PROJECT, wildcards),
             "waits": [
-                ancient(path) if isinstance(path, AncientPath) else path for path in waits
+                ancient(path) if isinstance(path, AncientPath) else path
+                for path in waits
             ],
         }
 

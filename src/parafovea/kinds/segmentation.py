@@ -157,7 +157,7 @@ KIND = Kind(
         "tiles": TILE_STAGES,
     },
     results={"volume": layout.CLASSES, "tiles": layout.TILES},
-    metrics="parafovea.quality.limits:segmentation_metrics",
+    metrics="parafovea.quality.kind_metrics:segmentation_metrics",
     problems="parafovea.config.checks:class_problems",
     tile_measures="parafovea.quality.tiles.segmented:SegmentedTiles",
     objective="parafovea.training.objectives.segmentation:SegmentationObjective",
