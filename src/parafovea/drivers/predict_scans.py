@@ -109,7 +109,7 @@ def scans_in(folder: Path) -> dict[str, str]:
         If there is none, two have the same name, or a name is invalid for a folder.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder: give the folder of the scans")
+        raise ConfigError(f"{folder} is not a folder: give the folder with the scans")
     found: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not _is_scan(str(path)):
