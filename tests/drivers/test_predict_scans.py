@@ -96,7 +96,7 @@ def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project
         (("none.nii.gz",), "none.nii.gz"),
         (("config/config.yaml",), "of a format that is not known"),
         (("{scan}", "--task", "nodule"), "task 'nodule' is not in the config: tasks are cell, nod"),
-        (("--input-dir", "models"), "models holds no scan"),
+        (("--input-dir", "models"), "models has no scans"),
     ],
 )
 def test_a_mistake_is_one_readable_error(project, scan, arguments, message):
@@ -110,7 +110,7 @@ def test_a_mistake_is_one_readable_error(project, scan, arguments, message):
 def test_two_scans_of_one_name_are_refused(tmp_path, scan):
     for name in ("a.nii", "a.nii.gz"):
         (tmp_path / name).write_bytes(scan.read_bytes())
-    with pytest.raises(ConfigError, match="would both be called 'a'"):
+    with pytest.raises(ConfigError, match="have the same name 'a'"):
         scans_in(tmp_path)
 
 
