@@ -74,6 +74,10 @@ def evaluate_detections(
     print_table(rows)
     for name, count in summary["counts"].items():
         console.print(f"{name.replace('_', ' '):20s} {count}", highlight=False)
+    for text in score.matching.warnings:
+        console.print(f"[yellow]warning[/] {escape(text)}", highlight=False)
+    for text in score.matching.notes:
+        console.print(f"[yellow]note[/] {escape(text)}", highlight=False)
     if series is None:
         note = (
             "scans without annotations and candidates are not counted: list all scans with --series"
