@@ -20,7 +20,7 @@ app = typer.Typer()
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 
-#: Tiles that are no good whose reasons are printed.
+#: Invalid tiles whose reasons are printed.
 SHOWN = 5
 
 
@@ -52,7 +52,7 @@ def predict(
         bool, typer.Option("--no-amp", help="Compute in float32, in no half precision.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Predict tiles anew that are finished.")
+        bool, typer.Option("--overwrite", help="Predict finished tiles again.")
     ] = False,
     num_workers: Annotated[int, typer.Option(min=1, help="Scans at a time.")] = 1,
     keep: Annotated[
@@ -86,8 +86,14 @@ def predict(
         if scan is not None or tiles:
             place = output or Path("results") / scan_name(given)
             scans, results = {place.name: given}, place.parent
+            unfit = []
         else:
-            scans, results = scans_in(Path(given)), output or Path("results")
+            found = scans_in(Path(given))
+            scans, unfit = found.scans, found.failed
+            results = output or Path("results")
+            if found.left_out:
+                text = f"{len(found.left_out)} left out of {given}, which are no scans: "
+                errors.print(f"[yellow]warning[/] {escape(text + ', '.join(found.left_out))}")
         if overwrite and not tiles:
             raise ConfigError(f"--overwrite is for tiles, but {given} is none of their folders")
         with on_device(device):
@@ -104,7 +110,8 @@ def predict(
             if tiles:
                 _predict_tiles(project, place)
                 return
-            done = _run(project, keep=keep, workers=min(num_workers, len(scans)))
+            done = _run(project, keep=keep, workers=min(num_workers, max(1, len(scans))))
+        done += unfit
         summary = Summary.of(done)
         if scan is None:
             write_summary(results / "summary.json", summary)
@@ -132,7 +139,7 @@ def _is_list(value: object) -> bool:
 
 
 def _predict_tiles(project, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    """Predict a folder of tiles, with a bar on the terminal, and tell what became of them."""
+    """Predict a folder of tiles with a progress bar, and print a summary."""
     from parafovea.drivers.predict_scans import write_summary
     from parafovea.drivers.predict_tiles import predict_folder
 
