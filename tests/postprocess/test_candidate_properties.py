@@ -229,3 +229,31 @@ def test_a_slab_that_divides_a_nodule_changes_nothing(monkeypatch):
     plain = candidate_properties.slabs
     monkeypatch.setattr(candidate_properties, "slabs", lambda shape: plain(shape, 3))
     assert _density(heat, grid, scan, scan_grid) == whole
+
+
+def test_voxels_that_are_partly_lung_do_not_count():
+    grid = grid_of((2.0, 2.0, 2.0))
+    fine = Grid(
+        tuple(4 * n for n in grid.shape),
+        (0.5,) * 3,
+        tuple(o - 0.75 for o in grid.origin),
+        "millimeter",
+    )
+    scan, centre = _nodule(fine)
+    blocks = (
+        scan.astype(float).reshape(*(k for n in grid.shape for k in (n, 4))).mean(axis=(1, 3, 5))
+    )
+    heat = _around(grid, centre, 7)
+    assert _density(heat, grid, blocks, grid).mean == pytest.approx(NODULE, abs=3)
+
+
+def test_a_nodule_of_few_thick_slices_is_measured_within_its_slices():
+    fine = Grid((48, 96, 96), (1.0, 0.5, 0.5), unit="millimeter")
+    grid = Grid((8, 48, 48), (6.0, 1.0, 1.0), (2.5, 0.25, 0.25), "millimeter")
+    z, y, x = axes(fine)
+    disc = (abs(z - 23.5) < 6) & ((y - 24) ** 2 + (x - 24) ** 2 < 36)
+    scan = np.where(disc, NODULE, LUNG).astype(float)
+    blocks = scan.reshape(8, 6, 48, 2, 48, 2).mean(axis=(1, 3, 5))
+    heat = np.zeros(grid.shape, np.float32)
+    heat[3:5, 17:31, 17:31] = 0.9
+    assert _density(heat, grid, blocks, grid).mean == pytest.approx(NODULE, abs=1)

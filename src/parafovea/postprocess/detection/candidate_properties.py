@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import binary_dilation, binary_propagation
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    binary_propagation,
+    generate_binary_structure,
+)
 from scipy.spatial.distance import pdist
 from skimage.measure import find_contours, marching_cubes, mesh_surface_area
 
@@ -132,6 +137,9 @@ LUNG = -500.0
 #: HU by which a nodule is at least denser than the lung: less is noise.
 CONTRAST = 150.0
 
+#: Voxels within a nodule that are enough to leave out those at its border, which are partly lung.
+INNER = 5
+
 
 def measure_densities(
     candidates: Sequence[Candidate], heatmap: Grid, read: ReadSlab, scan: Grid
@@ -140,8 +148,8 @@ def measure_densities(
 
     A voxel of the scan belongs to a region if the heatmap's voxel nearest to its centre does, or
     one of the nearest. If there is none, since the scan's voxels are larger, the ones nearest to
-    the region's centre are used. Where a region reaches into the lung, only its tissue counts; see
-    `tissue_mask`.
+    the region's centre are used. Where a region reaches into the lung, only the tissue inside of
+    it counts; see `tissue_mask`.
 
     Parameters
     ----------
@@ -181,13 +189,14 @@ def measure_densities(
             held[row][part.relative_to(place.box.start).slices] = own
             if part.stop[0] == place.box.stop[0]:
                 inside = held.pop(row)
-                chosen = inside[tissue_mask(inside, place.region, place.around)]
+                mask = tissue_mask(inside, place.region, place.around, spacing=fine.spacing)
+                chosen = inside[mask]
                 chosen = chosen.astype(np.float64)
                 found[row] = Density(float(chosen.mean()), float(chosen.std()))
     return [found[row] for row in range(len(candidates))]
 
 
-def tissue_mask(values: Array, region: Array, around: Array) -> Array:
+def tissue_mask(values: Array, region: Array, around: Array, *, spacing: Vector) -> Array:
     """Return the part of a region that is a nodule and not the lung around it.
 
     A heatmap is coarser than the scan and smooth, so that its regions reach into the lung by a
@@ -203,12 +212,16 @@ def tissue_mask(values: Array, region: Array, around: Array) -> Array:
         Where the heatmap has the nodule; not empty.
     around : (z, y, x) bool
         The region and one voxel of the heatmap around it, as far as the nodule may reach.
+    spacing : tuple of float
+        Of the voxels, along z, y, x.
 
     Returns
     -------
     ndarray
         (z, y, x) bool, not empty: the tissue of the region with the tissue of the same density that
-        adjoins it within `around`. The region itself where no lung is near, or nothing but lung.
+        adjoins it within `around`, without the voxels at its border if `INNER` others are left:
+        first along all axes, else along all but that of the largest voxels. The region itself where
+        no lung is near, or nothing but lung.
     """
     capped = np.clip(values, AIR, TISSUE).astype(np.float64)
     level = _border(capped[around])
@@ -221,7 +234,16 @@ def tissue_mask(values: Array, region: Array, around: Array) -> Array:
         return region
     # a rib beside the nodule is denser by more than the nodule is denser than the border
     alike = around & dense & (values <= upper)
-    return np.asarray(binary_propagation(seed, mask=seed | alike))
+    nodule = np.asarray(binary_propagation(seed, mask=seed | alike))
+    cross = generate_binary_structure(3, 1)
+    flat = cross.copy()
+    # the neighbours before and behind along the axis of the largest voxels
+    np.moveaxis(flat, int(np.argmax(spacing)), 0)[[0, 2]] = False
+    for structure in (cross, flat):
+        inner = binary_erosion(nodule, structure)
+        if np.count_nonzero(inner) >= INNER:
+            return np.asarray(inner)
+    return nodule
 
 
 def _border(values: Array) -> tuple[float, float] | None:
