@@ -182,7 +182,7 @@ def readers():
     return found
 
 
-@pytest.mark.parametrize("module", readers())
+@pytest.mark.parametrize("module", sorted(readers()))
 def test_an_edit_of_a_format_changes_the_code_of_its_samples_alone(samples, edited, module):
     root = edited(HERE + module)
 

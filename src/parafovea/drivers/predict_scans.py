@@ -135,7 +135,7 @@ def scans_in(folder: Path) -> FolderScans:
         If there is none.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: give the folder that holds the scans")
+        raise ConfigError(f"{folder} is not a folder: give the folder with the scans")
     named: dict[str, list[Path]] = {}
     unfit: dict[str, str] = {}
     left_out = []
@@ -158,9 +158,7 @@ def scans_in(folder: Path) -> FolderScans:
     for name, paths in named.items():
         for path in paths if len(paths) > 1 else ():
             others = ", ".join(str(other) for other in paths if other != path)
-            unfit[path.name] = (
-                f"{path} and {others} have the same name {name!r}: rename one of them"
-            )
+            unfit[path.name] = f"{path} and {others} have one name, {name!r}: rename one of them"
     scans = {name: str(paths[0]) for name, paths in named.items() if len(paths) == 1}
     if not scans and not unfit:
         raise ConfigError(

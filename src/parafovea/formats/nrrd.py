@@ -141,8 +141,8 @@ def _stored(path: str, header: Any, end: int, shape: tuple[int, ...]) -> Any:
     voxel_type = str(header.get("type", ""))
     if encoding not in _PACKED or voxel_type == "block":
         raise SourceError(
-            f"{path} has voxels of type {voxel_type!r} in the encoding {encoding!r}: write it "
-            "again as numbers in the encoding raw or gzip"
+            f"{path} has voxels of type {voxel_type!r} in encoding {encoding!r}: write it again as "
+            "numbers in the encoding raw or gzip"
         )
     if header.get("line skip", header.get("lineskip", 0)):
         raise SourceError(f"{path} has lines of text before its voxels: write it again without")
