@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, cast
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.fileslice import fileslice
 from nibabel.quaternions import quat2mat
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
@@ -23,7 +24,6 @@ from numpy.typing import NDArray
 from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.location import Location
 from parafovea.formats.metadata import known_unit
-from parafovea.formats.raw_voxels import stored_voxels
 from parafovea.formats.source import (
     Array,
     Request,
@@ -114,21 +114,14 @@ class _MisnamedVoxels:
         )
         self.dtype: np.dtype[Any] = header.get_data_dtype()
         self.shape: tuple[int, ...] = header.get_data_shape()
-        self._stored = stored_voxels(
-            path,
-            path,
-            0 if packed else self.offset,
-            shape=self.shape,
-            dtype=self.dtype,
-            packed=packed,
-            skipped=self.offset if packed else 0,
-        )
+        self._path = path
+        self._packed = packed
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Any:
         """Return scaled elements."""
-        return apply_read_scaling(
-            self._stored[index], np.asarray(self.slope), np.asarray(self.inter)
-        )
+        with _reading(self._path, packed=self._packed) as file:
+            values = fileslice(file, index, self.shape, self.dtype, self.offset, order="F")
+        return apply_read_scaling(values, np.asarray(self.slope), np.asarray(self.inter))
 
 
 #: By the size that a header begins with.

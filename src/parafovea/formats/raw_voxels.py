@@ -69,22 +69,13 @@ class CompressedVoxels:
         Fastest axis first.
     dtype : dtype
         As stored.
-    skipped : int
-        Unpacked bytes before the first voxel.
     """
 
     def __init__(
-        self,
-        path: str,
-        offset: int,
-        *,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        skipped: int = 0,
+        self, path: str, offset: int, *, shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> None:
         self.shape = shape
         self.dtype = dtype
-        self._skipped = skipped
         self._stream = Inflated(path, offset)
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
@@ -93,23 +84,14 @@ class CompressedVoxels:
         first = slowest if isinstance(slowest, int) else slowest.start
         count = 1 if isinstance(slowest, int) else slowest.stop - slowest.start
         plane = math.prod(self.shape[:-1]) * self.dtype.itemsize
-        values = np.frombuffer(
-            self._stream.read(self._skipped + first * plane, count * plane), self.dtype
-        )
+        values = np.frombuffer(self._stream.read(first * plane, count * plane), self.dtype)
         planes = values.reshape((*self.shape[:-1], count), order="F")
         inner: slice | int = 0 if isinstance(slowest, int) else slice(None)
         return np.array(planes[(*index[:-1], inner)])
 
 
 def stored_voxels(
-    path: str,
-    data: str,
-    offset: int,
-    *,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    packed: bool,
-    skipped: int = 0,
+    path: str, data: str, offset: int, *, shape: tuple[int, ...], dtype: np.dtype[Any], packed: bool
 ) -> StoredArray:
     """Return the voxels behind a header.
 
@@ -127,8 +109,6 @@ def stored_voxels(
         As stored.
     packed : bool
         Whether they are compressed by gzip or zlib.
-    skipped : int
-        Unpacked bytes before the first voxel of compressed ones.
 
     Raises
     ------
@@ -136,7 +116,7 @@ def stored_voxels(
         If plain voxels are fewer than the header states.
     """
     if packed:
-        return CompressedVoxels(data, max(0, offset), shape=shape, dtype=dtype, skipped=skipped)
+        return CompressedVoxels(data, max(0, offset), shape=shape, dtype=dtype)
     needed = math.prod(shape) * dtype.itemsize
     size = Path(data).stat().st_size
     start = size - needed if offset < 0 else offset
