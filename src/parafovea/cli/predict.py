@@ -88,8 +88,14 @@ def predict(
         if scan is not None or tiles:
             place = output or Path("results") / scan_name(given)
             scans, results = {place.name: given}, place.parent
+            unfit = []
         else:
-            scans, results = scans_in(Path(given)), output or Path("results")
+            found = scans_in(Path(given))
+            scans, unfit = found.scans, found.failed
+            results = output or Path("results")
+            if found.left_out:
+                text = f"{len(found.left_out)} left out of {given}, which are no scans: "
+                errors.print(f"[yellow]warning[/] {escape(text + ', '.join(found.left_out))}")
         if overwrite and not tiles:
             raise ConfigError(f"--overwrite is for tiles, but {given} is not a folder of tiles")
         with on_device(device):
@@ -106,7 +112,8 @@ def predict(
             if tiles:
                 _predict_tiles(project, place)
                 return
-            done = _run(project, keep=keep, workers=min(num_workers, len(scans)))
+            done = _run(project, keep=keep, workers=min(num_workers, max(1, len(scans))))
+        done += unfit
         summary = Summary.of(done)
         if scan is None:
             write_summary(results / "summary.json", summary)

@@ -17,7 +17,8 @@ from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.sheet import NAME
 from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, describe
-from parafovea.formats.location import locate, stem
+from parafovea.formats.location import locate, source_files, stem
+from parafovea.formats.registry import format_of_file
 from parafovea.kinds.reference import resolve
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
@@ -95,37 +96,77 @@ def write_summary(path: Path, summary: Any) -> None:
         partial.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
 
 
-def scans_in(folder: Path) -> dict[str, str]:
-    """Return the scans of a folder by name: files, and folders of slices.
+@dataclass(frozen=True, slots=True)
+class FolderScans:
+    """What a folder of scans holds.
+
+    Parameters
+    ----------
+    scans : dict of str to str
+        Source by name, of the scans that can be predicted.
+    unfit : dict of str to str
+        Why a scan cannot be predicted, by the name of its file or folder.
+    left_out : tuple of str
+        Names of what is no scan, by its ending.
+    """
+
+    scans: dict[str, str]
+    unfit: dict[str, str]
+    left_out: tuple[str, ...]
+
+    @property
+    def failed(self) -> list[ScanResult]:
+        """What became of the scans that cannot be predicted."""
+        return [ScanResult(name, 0.0, None, reason) for name, reason in self.unfit.items()]
+
+
+def scans_in(folder: Path) -> FolderScans:
+    """Return the scans of a folder: files, and folders of slices.
 
     Parameters
     ----------
     folder : Path
-        Folder of the scans; hidden files and files of unknown formats are ignored.
+        Folder of the scans; hidden files are ignored. An invalid file or name affects no other scan.
 
     Raises
     ------
     ConfigError
-        If there is none, two have the same name, or a name is invalid for a folder.
+        If there is none.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder: give the folder with the scans")
-    found: dict[str, str] = {}
+    named: dict[str, list[Path]] = {}
+    unfit: dict[str, str] = {}
+    left_out = []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not _is_scan(str(path)):
+        if path.name.startswith("."):
             continue
-        name = scan_name(str(path))
-        if name in found:
-            raise ConfigError(
-                f"{found[name]} and {path} have the same name {name!r}: rename one of them"
+        try:
+            locate(str(path))
+            source_files(str(path))
+        except ParafoveaError as error:
+            if format_of_file(path.name) is None:
+                left_out.append(path.name)
+            else:
+                unfit[path.name] = describe(error)
+            continue
+        try:
+            named.setdefault(scan_name(str(path)), []).append(path)
+        except ConfigError as error:
+            unfit[path.name] = describe(error)
+    for name, paths in named.items():
+        for path in paths if len(paths) > 1 else ():
+            others = ", ".join(str(other) for other in paths if other != path)
+            unfit[path.name] = (
+                f"{path} and {others} have the same name {name!r}: rename one of them"
             )
-        found[name] = str(path)
-    if not found:
+    scans = {name: str(paths[0]) for name, paths in named.items() if len(paths) == 1}
+    if not scans and not unfit:
         raise ConfigError(
             f"{folder} has no scans: give a folder with NIfTI, NRRD, MetaImage or TIFF files, "
             "zipped DICOM series, or folders of slices"
         )
-    return found
+    return FolderScans(scans, unfit, tuple(left_out))
 
 
 def scan_name(source: str) -> str:
@@ -133,17 +174,10 @@ def scan_name(source: str) -> str:
     name = stem(source)
     if not NAME.fullmatch(name):
         raise ConfigError(
-            f"{source} is not a valid name for a folder: rename it to letters, digits, . _ and -"
+            f"{source} cannot name a folder of results: rename it to letters, digits, . _ and -, "
+            "or predict it alone with --output and the folder of its results"
         )
     return name
-
-
-def _is_scan(source: str) -> bool:
-    try:
-        locate(source)
-    except ParafoveaError:
-        return False
-    return True
 
 
 def project_of(

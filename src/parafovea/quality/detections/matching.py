@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from parafovea.errors import TableError
+from parafovea.quality.detections.scan_ids import listed, match_note, same_ids
 from parafovea.quality.detections.tables import COORDINATES
 
 Array = np.ndarray[Any, Any]
@@ -42,11 +43,17 @@ class Matching:
         probability, candidate (row of `candidates`) and distance_mm; NaN, -1 and NaN if missed.
     candidates : DataFrame
         As given, with the columns scan and outcome, one of `OUTCOMES`.
+    notes : tuple of str
+        Ids that were matched although the tables write them differently.
+    warnings : tuple of str
+        Ids that only one of the tables has.
     """
 
     series: tuple[str, ...]
     findings: pd.DataFrame
     candidates: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def hits(self) -> pd.DataFrame:
@@ -91,6 +98,9 @@ def match_candidates(
     others are false positives. In a scan with more than `most` candidates, those with a higher
     probability than the candidate after `most` count, which drops ties at that rank.
 
+    Tables may write the id of a scan differently, 7 or 007, with the ending of a file or without:
+    such ids are one where that is one to one. The ids of `series` count, else those of `findings`.
+
     Parameters
     ----------
     candidates : DataFrame
@@ -117,6 +127,16 @@ def match_candidates(
     """
     if len(findings) == 0:
         raise TableError("there are no findings and no sensitivity: give a table with findings")
+    reference = tuple(findings["seriesuid"]) if series is None else tuple(series)
+    notes = []
+    candidates, note = _as_known(candidates, reference, "the candidates")
+    notes += note
+    if series is not None:
+        findings, note = _as_known(findings, reference, "the findings")
+        notes += note
+    if excluded is not None:
+        excluded, note = _as_known(excluded, reference, "the excluded findings")
+        notes += note
     names = _series(candidates, findings, series)
     place = {name: index for index, name in enumerate(names)}
     marks = candidates.reset_index(drop=True)
@@ -164,10 +184,44 @@ def match_candidates(
             distance_mm=distance,
         ),
         marks.assign(outcome=np.asarray(OUTCOMES, dtype=object)[fate]),
+        notes=tuple(notes),
+        warnings=_only_in_one(candidates, findings, searched=series is not None),
     )
 
 
 _NONE = np.empty(0, int)
+
+
+def _as_known(
+    table: pd.DataFrame, known: Sequence[str], what: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table with the ids that the other table has for its scans, and a note on them."""
+    matched = same_ids(table["seriesuid"], known)
+    if not matched:
+        return table, []
+    renamed = table.assign(seriesuid=table["seriesuid"].replace(matched))
+    return renamed, [match_note(what, matched)]
+
+
+def _only_in_one(
+    candidates: pd.DataFrame, findings: pd.DataFrame, *, searched: bool
+) -> tuple[str, ...]:
+    """Return a warning for ids of scans that only one table has."""
+    marked, true = (dict.fromkeys(t["seriesuid"]) for t in (candidates, findings))
+    texts = []
+    silent = [name for name in true if name not in marked]
+    if silent:
+        texts.append(
+            f"{len(silent)} of {len(true)} series with findings have no candidate, and all their "
+            f"findings count as missed: {listed(silent)}"
+        )
+    clear = [name for name in marked if name not in true]
+    if clear and not searched:
+        texts.append(
+            f"{len(clear)} of {len(marked)} series with candidates have no finding, and all their "
+            f"candidates count as false positives: {listed(clear)}"
+        )
+    return tuple(texts)
 
 
 def _series(
@@ -194,7 +248,8 @@ def _series(
             others = f" and {len(unknown) - 1} more series" if len(unknown) > 1 else ""
             raise TableError(
                 f"{what} name the series {unknown[0]!r}{where}{others}, which the list of series "
-                f"lacks: add it to the list, or remove its lines ({lines} in all)"
+                f"lacks ({lines} lines in all): add it to the list, or write it as the list does; "
+                f"the list has {listed(repr(name) for name in series)}"
             )
     return tuple(series)
 

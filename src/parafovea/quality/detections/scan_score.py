@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from parafovea.errors import SourceError, TableError
 from parafovea.quality import metrics
 from parafovea.quality.detections.froc import froc_curve
 from parafovea.quality.detections.matching import Matching, match_candidates
+from parafovea.quality.detections.scan_ids import match_note, same_ids
 from parafovea.quality.detections.tables import COORDINATES, read_findings
 from parafovea.quality.metrics import Value
+
+_LOG = logging.getLogger(__name__)
 
 #: Decimals of millimetres in the files.
 _DIGITS = 4
@@ -54,7 +58,8 @@ def scan_findings(path: Path, series: str) -> pd.DataFrame:
         Table for `read_findings`. A line with a series and otherwise empty columns means that the
         scan has no findings; for a scan that is not in the table, nothing is known.
     series : str
-        Series of the scan.
+        Series of the scan. If the table writes it differently, as 7 for 007 or with the ending of a
+        file, the one id with the same meaning is used, and logged.
 
     Returns
     -------
@@ -68,6 +73,9 @@ def scan_findings(path: Path, series: str) -> pd.DataFrame:
     """
     table = read_findings(path, blank=True)
     own = table[table["seriesuid"] == series]
+    if len(own) == 0 and (matched := same_ids([series], table["seriesuid"])):
+        _LOG.warning("%s: %s", path, match_note("the scan", matched))
+        own = table[table["seriesuid"] == matched[series]]
     if len(own) == 0:
         known = list(dict.fromkeys(table["seriesuid"]))
         some = ", ".join(known[:3]) + (f" and {len(known) - 3} more" if len(known) > 3 else "")
