@@ -20,7 +20,7 @@ app = typer.Typer()
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 
-#: Tiles that are no good whose reasons are printed.
+#: Invalid tiles whose reasons are printed.
 SHOWN = 5
 
 
@@ -40,7 +40,7 @@ def predict(
         typer.Option("--input-dir", help="Folder of scans, or of tiles, instead of one scan."),
     ] = None,
     metadata: Annotated[
-        str, typer.Option(help="What the scan does not say itself, as in a sheet: spacing=…")
+        str, typer.Option(help="What the scan does not state itself, as in a sheet: spacing=…")
     ] = "",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Windows, or tiles, in one call of the network.")
@@ -52,7 +52,7 @@ def predict(
         bool, typer.Option("--no-amp", help="Compute in float32, in no half precision.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Predict tiles anew that are finished.")
+        bool, typer.Option("--overwrite", help="Predict finished tiles again.")
     ] = False,
     num_workers: Annotated[int, typer.Option(min=1, help="Scans at a time.")] = 1,
     keep: Annotated[
@@ -81,7 +81,7 @@ def predict(
             scans_in,
             write_summary,
         )
-        from parafovea.drivers.predict_tiles import on_device
+        from parafovea.drivers.predict_tiles import MosaicSummary, on_device
 
         if scan is not None or tiles:
             place = output or Path("results") / scan_name(given)
@@ -89,7 +89,7 @@ def predict(
         else:
             scans, results = scans_in(Path(given)), output or Path("results")
         if overwrite and not tiles:
-            raise ConfigError(f"--overwrite is for tiles, but {given} is none of their folders")
+            raise ConfigError(f"--overwrite is for tiles, but {given} is not a folder of tiles")
         with on_device(device):
             project = project_of(
                 settings,
@@ -105,7 +105,12 @@ def predict(
                 _predict_tiles(project, place)
                 return
             done = _run(project, keep=keep, workers=min(num_workers, len(scans)))
-        summary = Summary.of(done)
+        summary: Summary | MosaicSummary = Summary.of(done)
+        if kind_named(settings.tasks[task].kind).count is None and len(done) == 1:
+            # of an image there is nothing to count
+            summary = MosaicSummary.of(done[0], results / done[0].scan)
+            if not summary.failed:
+                write_summary(results / done[0].scan / "summary.json", summary)
         if scan is None:
             write_summary(results / "summary.json", summary)
     for name, reason in summary.failed.items():
@@ -132,7 +137,7 @@ def _is_list(value: object) -> bool:
 
 
 def _predict_tiles(project, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    """Predict a folder of tiles, with a bar on the terminal, and tell what became of them."""
+    """Predict a folder of tiles, with a bar on the terminal, and print what became of them."""
     from parafovea.drivers.predict_scans import write_summary
     from parafovea.drivers.predict_tiles import predict_folder
 
