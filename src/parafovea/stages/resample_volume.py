@@ -98,6 +98,8 @@ def resample_volume(
             bands=len(opened.bands),
             seen=None if view is None else view.add,
         )
+        if opened.check is not None:
+            opened.check()
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
         if check_hounsfield:
