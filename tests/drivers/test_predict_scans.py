@@ -95,7 +95,7 @@ def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project
         (("none.nii.gz",), "none.nii.gz"),
         (("config/config.yaml",), "of a format that is not known"),
         (("{scan}", "--task", "nodule"), "task 'nodule' is not in the config: tasks are cell, nod"),
-        (("--input-dir", "models"), "models holds no scan"),
+        (("--input-dir", "models"), "models has no scans"),
     ],
 )
 def test_a_mistake_is_one_readable_error(project, scan, arguments, message):
@@ -125,7 +125,7 @@ def test_names_and_files_that_are_unfit_concern_no_other_scan(tmp_path, scan):
         "header.mhd",
     }
     assert found.left_out == ("empty", "notes.txt")
-    assert "have one name, 'a'" in found.unfit["a.mha"]
+    assert "have the same name 'a'" in found.unfit["a.mha"]
     assert "predict it alone with --output" in found.unfit["patient 02.nii.gz"]
 
 
