@@ -23,6 +23,7 @@ from parafovea.formats.registry import (
     format_of_file,
     member_module,
 )
+from parafovea.formats.slice_names import in_order
 
 #: Of a truth that is a table of findings.
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -67,12 +68,6 @@ class Location:
     files: tuple[str, ...]
     slices: tuple[str, ...] = ()
     dataset: str = ""
-
-
-def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Return a sort key that counts numbers as numbers: slice9 comes before slice10."""
-    parts = re.split(r"([0-9]+)", name.casefold())
-    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
 
 
 def locate(path: str, *, bands: bool = False) -> Location:
@@ -333,7 +328,7 @@ def _locate_folder(path: str, bands: bool) -> Location:
             f"{path} holds {_counted(counts)} files: choose the slices with a pattern, such as "
             f"{folder / '*.tif'}"
         )
-    return Location(path, found.name, (path,), slices=tuple(sorted(slices, key=natural_key)))
+    return Location(path, found.name, (path,), slices=tuple(in_order(slices, path)))
 
 
 def _marked(folder: Path) -> Format | None:
@@ -373,7 +368,7 @@ def _counted(counts: Counter[str]) -> str:
 
 def _locate_pattern(path: str) -> Location:
     # Path.glob takes no absolute pattern.
-    files = tuple(sorted(glob.glob(path), key=natural_key))  # noqa: PTH207
+    files = tuple(sorted(glob.glob(path)))  # noqa: PTH207
     if not files:
         raise MissingSourceError(f"the pattern {path} selects no file: correct it")
     for file in files:
@@ -382,4 +377,5 @@ def _locate_pattern(path: str) -> Location:
                 f"the pattern {path} selects {file}, which is no slice: a pattern selects "
                 f"files that end in {', '.join(SLICE_SUFFIXES)}"
             )
+    files = tuple(in_order(files, path))
     return Location(path, "image_stack", files, slices=files)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,10 +34,12 @@ SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
 _SPELLINGS = {
     "å": "angstrom",
     "a": "angstrom",
+    "pm": "picometer",
+    "picometre": "picometer",
+    "ångström": "angstrom",
     "nm": "nanometer",
     "nanometre": "nanometer",
     "um": "micrometer",
-    "µm": "micrometer",  # the micro sign
     "\u03bcm": "micrometer",  # the Greek letter
     "\\u00b5m": "micrometer",  # as ImageJ escapes it
     "micron": "micrometer",
@@ -45,8 +48,17 @@ _SPELLINGS = {
     "millimetre": "millimeter",
     "cm": "centimeter",
     "centimetre": "centimeter",
+    "dm": "decimeter",
+    "decimetre": "decimeter",
     "m": "meter",
     "metre": "meter",
+    "km": "kilometer",
+    "kilometre": "kilometer",
+    "in": "inch",
+    "inches": "inch",
+    "ft": "foot",
+    "feet": "foot",
+    "yd": "yard",
 }
 
 
@@ -58,7 +70,8 @@ def known_unit(text: str) -> str | None:
     text : str
         A name, plural or symbol, such as "nm", "µm", "microns" or "millimeter".
     """
-    name = text.strip().lower()
+    # NFKC makes the micro sign and the Angstrom sign the letters that they look like
+    name = unicodedata.normalize("NFKC", text).strip().lower()
     for candidate in (name, name.removesuffix("s")):
         if candidate in METRES:
             return candidate

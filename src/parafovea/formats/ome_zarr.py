@@ -17,7 +17,7 @@ import numpy as np
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import Location
-from parafovea.formats.metadata import SourceMetadata, known_unit
+from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.source import (
     Request,
     Source,
@@ -26,7 +26,7 @@ from parafovea.formats.source import (
     pick_channel,
     readable,
 )
-from parafovea.formats.source_placement import Stated, check_shape, settle
+from parafovea.formats.source_placement import Stated, check_shape, settle, unit_factors
 from parafovea.geometry.grid import AXES, METRES, Grid, Vector, vector3
 
 #: Spacings that were rounded on their way through a file still count as equal.
@@ -255,23 +255,10 @@ def _unit_factors(image: Image) -> tuple[list[float | None], str | None]:
 
     None for an axis that the image lacks, or whose unit cannot be turned into that of x.
     """
-    reference = image.units[image.axes.index("x")]
-    common = None if reference is None else known_unit(reference)
-    factors: list[float | None] = []
-    for axis in AXES:
-        if axis not in image.axes:
-            factors.append(None)
-            continue
-        spelled = image.units[image.axes.index(axis)]
-        own = None if spelled is None else known_unit(spelled)
-        if spelled == reference:
-            factors.append(1.0)
-        elif own is not None and common is not None:
-            # Powers of ten have no exact inverse: 1e-6 / 1e-9 is 999.9999999999999.
-            factors.append(float(f"{METRES[own] / METRES[common]:.12g}"))
-        else:
-            factors.append(None)
-    return factors, reference
+    units = {name: image.units[image.axes.index(name)] for name in AXES if name in image.axes}
+    factors, reference = unit_factors([*units.values()])
+    known = dict(zip(units, factors, strict=True))
+    return [known.get(name) for name in AXES], reference
 
 
 @dataclass(frozen=True, slots=True)

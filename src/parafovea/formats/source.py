@@ -146,6 +146,9 @@ class Request:
         Names of the channels to read, where the format has several.
     truth : bool
         Of a folder of tiles, take refined bands before those of a first stage.
+    labels : bool
+        Whether the voxels are class indices or object ids: a palette then does not change them,
+        and neither does the side on which white is.
     """
 
     metadata: SourceMetadata
@@ -153,6 +156,7 @@ class Request:
     unit: str | None = None
     bands: tuple[str, ...] = ()
     truth: bool = False
+    labels: bool = False
 
     @property
     def pixels(self) -> tuple[Vector, str]:

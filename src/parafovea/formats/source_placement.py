@@ -55,6 +55,60 @@ def check_shape(path: str, shape: Sequence[int]) -> Shape:
     return z, y, x
 
 
+def unit_factors(units: Sequence[str | None]) -> tuple[list[float | None], str | None]:
+    """Return what turns lengths along each axis into the unit of the last one, and that unit.
+
+    Parameters
+    ----------
+    units : sequence of str or None
+        As the file spells them, x last.
+
+    Returns
+    -------
+    factors : list of float or None
+        None for an axis whose unit cannot be turned into that of x.
+    unit : str or None
+        Of x, as the file spells it.
+    """
+    reference = units[-1]
+    common = None if reference is None else known_unit(reference)
+    factors: list[float | None] = []
+    for spelled in units:
+        own = None if spelled is None else known_unit(spelled)
+        if spelled == reference:
+            factors.append(1.0)
+        elif own is not None and common is not None:
+            # Powers of ten have no exact inverse: 1e-6 / 1e-9 is 999.9999999999999.
+            factors.append(float(f"{METRES[own] / METRES[common]:.12g}"))
+        else:
+            factors.append(None)
+    return factors, reference
+
+
+def stated_by_axis(
+    spacing: Sequence[float | None],
+    units: Sequence[str | None],
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
+) -> Stated:
+    """Return what a file states whose axes may have units of their own.
+
+    Parameters
+    ----------
+    spacing : sequence of float or None
+        Along z, y, x, each in its own unit.
+    units : sequence of str or None
+        Along z, y, x, as the file spells them.
+    origin : sequence of float
+        Centre of voxel (0, 0, 0) along z, y, x, each in its own unit.
+    """
+    factors, unit = unit_factors(units)
+    z, y, x = (
+        None if s is None or f is None else s * f for s, f in zip(spacing, factors, strict=True)
+    )
+    moved = [o * (f or 1.0) for o, f in zip(origin, factors, strict=True)]
+    return Stated((z, y, x), unit, vector3(moved))
+
+
 def place(path: str, shape: Sequence[int], stated: Stated, metadata: SourceMetadata) -> Grid:
     """Return the grid of a source; what the user states overrides what the file states.
 

@@ -37,12 +37,12 @@ def open_truth(path: str | None, *, metadata: str, folder: Path = Path()) -> Sou
     if path is None:
         return None
     try:
-        return open_source(path, metadata=SourceMetadata())
+        return open_source(path, metadata=SourceMetadata(), labels=True)
     except SpacingError:
         stated = parse_metadata(metadata, folder=folder).model_copy(
             update={"channel": None, "objects": None}
         )
-        return open_source(path, metadata=stated)
+        return open_source(path, metadata=stated, labels=True)
 
 
 def open_truth_objects(metadata: str, *, folder: Path = Path()) -> Source | None:

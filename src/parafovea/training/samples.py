@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
+from parafovea.formats.truth import open_truth
 from parafovea.geometry.grid import Box
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.settings.recipe import Recipe
@@ -122,12 +123,13 @@ class OpenSample:
 
 def _truth_source(sample: TrainingSample, recipe: Recipe) -> Source:
     """Return the truth of a sample; images with bands lie on the model's own pixels."""
-    metadata = parse_metadata(sample.metadata, folder=sample.folder)
     if not recipe.bands:
-        return open_source(sample.truth, metadata=metadata)
+        found = open_truth(sample.truth, metadata=sample.metadata, folder=sample.folder)
+        assert found is not None  # noqa: S101  (a sample to learn from has a truth)
+        return found
     return open_source(
         sample.truth,
-        metadata=metadata,
+        metadata=parse_metadata(sample.metadata, folder=sample.folder),
         finer_than=recipe.spacing,
         unit=recipe.unit,
         bands=recipe.output_bands,
