@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -173,3 +173,55 @@ def of_palette(stored: StoredArray, palette: NDArray[Any], path: str) -> StoredA
             "volume that was measured in gray; a palette is of use for a truth alone"
         )
     return ConvertedValues(stored, gray.dtype, lambda numbers: gray[numbers])
+
+
+def by_attributes(
+    stored: StoredArray, attributes: Mapping[str, Any], path: str, *, labels: bool
+) -> StoredArray:
+    """Return the values that attributes of a Zarr array or HDF5 dataset give to its numbers.
+
+    Those are `scale_factor`, `add_offset` and `_Unsigned` of the CF conventions, and the palettes
+    and whites of the HDF5 image specification.
+
+    Parameters
+    ----------
+    stored : StoredArray
+        The numbers.
+    attributes : mapping
+        Of the array.
+    path : str
+        For messages.
+    labels : bool
+        Whether the numbers are class indices or object ids.
+
+    Raises
+    ------
+    SourceError
+        If an attribute has a value that means nothing, or a palette is stated.
+    """
+    if _text(attributes.get("_Unsigned")) == "true" and np.dtype(stored.dtype).kind == "i":
+        stored = without_sign(stored)
+    if not labels:
+        if _text(attributes.get("IMAGE_SUBCLASS")) == "image_indexed" or "PALETTE" in attributes:
+            raise SourceError(
+                f"{path} has a palette, so that its numbers are no brightness: write the volume in "
+                "gray"
+            )
+        if _text(attributes.get("IMAGE_WHITE_IS_ZERO")) in ("1", "true"):
+            stored = inverted(stored, 8 * np.dtype(stored.dtype).itemsize, path)
+    line = []
+    for name, default in (("scale_factor", 1.0), ("add_offset", 0.0)):
+        value = np.asarray(attributes.get(name, default))
+        if value.size != 1 or value.dtype.kind not in "iuf":
+            raise SourceError(
+                f"{path} has the attribute {name} = {attributes[name]!r}, which is not one number: "
+                "correct it in the file"
+            )
+        line.append(float(value.reshape(())))
+    return on_a_line(stored, line[0], line[1], path)
+
+
+def _text(value: Any) -> str:
+    plain = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    plain = plain.reshape(-1)[0] if isinstance(plain, np.ndarray) and plain.size else plain
+    return "" if plain is None else str(plain).strip().lower()
