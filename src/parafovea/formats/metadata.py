@@ -105,6 +105,15 @@ def _whole(value: Any, info: ValidationInfo) -> int | None:
     raise ValueError(f"{key} {value!r} is not a whole number from 0: for example {key}=0")
 
 
+def _integer(value: Any, info: ValidationInfo) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, str) and value.removeprefix("-").isdecimal():
+        return int(value)
+    key = info.field_name
+    raise ValueError(f"{key} {value!r} is not a whole number: for example {key}=255")
+
+
 def _number(value: Any, info: ValidationInfo) -> float | None:
     if value is None:
         return None
@@ -135,6 +144,7 @@ def _word(value: Any, info: ValidationInfo) -> str | None:
 
 _Vector = Annotated[Vector | None, BeforeValidator(_vector)]
 _Whole = Annotated[int | None, BeforeValidator(_whole)]
+_Integer = Annotated[int | None, BeforeValidator(_integer)]
 _Number = Annotated[float | None, BeforeValidator(_number)]
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
 _Word = Annotated[str | None, BeforeValidator(_word)]
@@ -293,6 +303,12 @@ class SourceMetadata(_Words):
         When a mosaic was taken, 1 to 12.
     biome : int, optional
         Code of the biome of a mosaic, 0 to 15.
+    truth_spacing, truth_unit, truth_origin, truth_channel
+        The same of the sample's truth, and of the objects.
+    truth_ignore : int, optional
+        Value of the truth's voxels that nobody has labelled; they count neither way.
+    truth_background : int, optional
+        Value of the truth's voxels where nothing is, if that is not 0.
     tiles : TileOptions
         How numbers in tiles and mosaics become reflectance.
 
@@ -310,9 +326,15 @@ class SourceMetadata(_Words):
     series: _Word = None
     month: _Whole = None
     biome: _Whole = None
+    truth_spacing: _Vector = None
+    truth_unit: _Word = None
+    truth_origin: _Vector = None
+    truth_channel: _Whole = None
+    truth_ignore: _Integer = None
+    truth_background: _Integer = None
     tiles: TileOptions = TileOptions()
 
-    @field_validator("spacing")
+    @field_validator("spacing", "truth_spacing")
     @classmethod
     def _check_spacing(cls, spacing: Vector | None) -> Vector | None:
         if spacing is not None and any(not 0 < s < math.inf for s in spacing):
@@ -322,7 +344,7 @@ class SourceMetadata(_Words):
             )
         return spacing
 
-    @field_validator("unit")
+    @field_validator("unit", "truth_unit")
     @classmethod
     def _check_unit(cls, unit: str | None) -> str | None:
         if unit is None:
@@ -332,7 +354,7 @@ class SourceMetadata(_Words):
             raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
         return known
 
-    @field_validator("origin")
+    @field_validator("origin", "truth_origin")
     @classmethod
     def _check_origin(cls, origin: Vector | None) -> Vector | None:
         if origin is not None and not all(math.isfinite(o) for o in origin):
@@ -341,7 +363,7 @@ class SourceMetadata(_Words):
             )
         return origin
 
-    @field_validator("channel")
+    @field_validator("channel", "truth_channel")
     @classmethod
     def _check_channel(cls, channel: int | None) -> int | None:
         if channel is not None and channel < 0:

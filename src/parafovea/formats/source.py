@@ -88,6 +88,8 @@ class Source:
         The `month` and the `biome` of each plane, where images have them.
     planes : tuple of str
         Name of each plane, where planes are images of their own.
+    ignored, background : int, optional
+        Of a truth, the value of voxels that nobody has labelled, and that of nothing if not 0.
     series : str
         What tables of findings call the scan: the SeriesInstanceUID of DICOM, else the user's
         `series` or the name of the file without its ending.
@@ -101,6 +103,8 @@ class Source:
     bands: tuple[str, ...] = ()
     conditions: Mapping[str, tuple[int, ...]] | None = None
     planes: tuple[str, ...] = ()
+    ignored: int | None = None
+    background: int | None = None
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box.

@@ -153,13 +153,15 @@ class OrderStatistics:
     def _keys(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return unsigned integers in the order of the values."""
         unsigned = np.dtype(f"u{self._dtype.itemsize}")
-        bits = np.ascontiguousarray(values, self._dtype).view(unsigned)
+        bits: NDArray[Any] = np.array(values, self._dtype).view(unsigned)
         sign = unsigned.type(1 << (8 * unsigned.itemsize - 1))
         if self._dtype.kind == "u":
             return bits
         if self._dtype.kind == "i":
-            return bits ^ sign
-        return np.where(bits & sign, ~bits, bits | sign)
+            bits ^= sign
+            return bits
+        keys: NDArray[Any] = np.where(bits & sign, ~bits, bits | sign)
+        return keys
 
     def _value(self, prefix: tuple[int, ...]) -> NDArray[Any]:
         unsigned = np.dtype(f"u{self._dtype.itemsize}")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parafovea.errors import SourceError
 from parafovea.formats import Source
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.resample import read_reflected
@@ -17,7 +18,7 @@ from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
 from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.quality.detections.mask_findings import mask_findings
 from parafovea.quality.detections.tables import COORDINATES
-from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
+from parafovea.quality.truth_on_grid import IGNORED, SampledTruth, TruthSource
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import nearest
 from parafovea.training.truth import ANCHORS, Anchors
@@ -78,6 +79,11 @@ def truth_findings(source: TruthSource, *, classes: int, unit: str) -> list[Find
     """
     grid = source.grid.converted(unit)
     labels = SampledTruth(source, grid, classes=classes + 1).read(grid.box)
+    if (labels == IGNORED).any():
+        raise SourceError(
+            f"truth {source.path} has voxels that nobody has labelled, where a detection learns "
+            "from whole scans: label them, 0 where there is nothing"
+        )
     # To what `mask_findings` takes for RAS, so that its LPS is the grid's own world.
     affine = np.diag([-grid.spacing[2], -grid.spacing[1], grid.spacing[0], 1.0])
     affine[:3, 3] = -grid.origin[2], -grid.origin[1], grid.origin[0]
@@ -159,7 +165,12 @@ class HeatmapTruth:
         self._classes = recipe.classes
         classes = len(recipe.classes)
         # refuses a truth of another place, which findings alone would not show
-        SampledTruth(source, self.grid, classes=classes + 1)
+        sampled = SampledTruth(source, self.grid, classes=classes + 1)
+        if sampled.is_partial:
+            raise SourceError(
+                f"truth {source.path} covers {sampled.covered} of the scan alone, where a "
+                "detection learns from whole scans: cut the scan to this part"
+            )
         self.findings = truth_findings(source, classes=classes, unit=self.grid.unit)
         self.heatmaps = [heatmap(findings, self.grid) for findings in self.findings]
 

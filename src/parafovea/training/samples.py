@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,8 @@ class OpenSample:
     def __init__(self, sample: TrainingSample, recipe: Recipe, objective: type[Objective]) -> None:
         self.name = sample.name
         self.inputs = SampleInputs(sample.inputs, recipe)
-        source = _truth_source(sample, recipe)
+        like = self.inputs.volume.attributes.get("source")
+        source = _truth_source(sample, recipe, like)
         self.truth = objective.open_truth(source, self.inputs, recipe)
 
     def window(self, box: Box, number: int) -> TrainingWindow:
@@ -121,10 +123,12 @@ class OpenSample:
         return TrainingWindow(box, region, self.truth.warped_target(places), number, places)
 
 
-def _truth_source(sample: TrainingSample, recipe: Recipe) -> Source:
+def _truth_source(
+    sample: TrainingSample, recipe: Recipe, like: Mapping[str, Any] | None = None
+) -> Source:
     """Return the truth of a sample; images with bands lie on the model's own pixels."""
     if not recipe.bands:
-        found = open_truth(sample.truth, metadata=sample.metadata, folder=sample.folder)
+        found = open_truth(sample.truth, metadata=sample.metadata, folder=sample.folder, like=like)
         assert found is not None  # noqa: S101  (a sample to learn from has a truth)
         return found
     return open_source(
