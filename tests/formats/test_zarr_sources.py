@@ -9,6 +9,7 @@ import zarr
 from zarr.codecs import BytesCodec
 
 from parafovea.errors import SourceError, SpacingError, VoxelError
+from parafovea.formats.location import source_files
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
@@ -334,3 +335,16 @@ def test_levels_of_thick_sections_are_chosen_by_axis(tmp_path, finer_than, step)
     source = open_source(str(tmp_path / "a.zarr"), finer_than=finer_than, unit="nanometer")
     assert source.grid.spacing == (40, 4 * step, 4 * step)
     np.testing.assert_array_equal(source.read(source.grid.box), values[:, ::step, ::step])
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_files_of_the_metadata_belong_to_a_source(tmp_path, version):
+    path = _image(tmp_path / "a.ome.zarr", _volume(), version=version, levels=2)
+    names = (".zgroup", ".zattrs", "s0/.zarray", "s1/.zarray")
+    if version == "0.5":
+        names = ("zarr.json", "s0/zarr.json", "s1/zarr.json")
+    found = source_files(path)
+    assert found[0] == path
+    assert {f"{path}/{name}" for name in names} <= {*found}
+    of_level = source_files(f"{path}/s1")
+    assert f"{path}/{names[1 if version == '0.4' else 0]}" in of_level

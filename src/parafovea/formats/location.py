@@ -54,7 +54,8 @@ class Location:
     format : str
         Name of the `parafovea.formats.registry.Format` that reads it.
     files : tuple of str
-        What the source depends on: a file, a folder, or the files that a pattern selects.
+        What the source depends on: a file, a folder with the files of its metadata, or the files
+        that a pattern selects.
     slices : tuple of str
         One image file a plane, sorted, for a stack of images; for a folder of a DICOM series all
         of its files, also those that are no slice.
@@ -114,7 +115,8 @@ def source_files(path: str) -> list[str]:
     -------
     list of str
         The file of `file.h5:dataset`, the sorted files that a pattern selects, a header and the
-        file of its voxels, a folder itself.
+        file of its voxels, a folder itself; of a Zarr folder also the files of its metadata, which
+        change without it.
 
     Raises
     ------
@@ -291,7 +293,10 @@ def _locate_folder(path: str, bands: bool) -> Location:
     folder = Path(path)
     marked = _marked(folder)
     if marked is not None:
-        return Location(path, marked.name, (path,))
+        # a folder does not change when the metadata in it do
+        files = marked.light_function("files")
+        inner = () if files is None else tuple(files(path))
+        return Location(path, marked.name, (path, *inner))
     named = next((each for each in FORMATS if each.markers and _is_within(folder, each)), None)
     if named is not None:
         raise SourceError(

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.errors import SourceError
+from parafovea.errors import ParafoveaError, SourceError
 from parafovea.formats.location import Location
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.named_axes import axis_letter
+from parafovea.formats.registry import ZARR_METADATA
 from parafovea.formats.source import (
     Request,
     Source,
@@ -333,6 +334,41 @@ def grid(location: Location, request: Request) -> Grid | None:
         level = choose_level(spacings, request.finer_than, request.unit)
         header = _header(folder / image.levels[level].path)
         return open_level(path, image, level, header, metadata=metadata).grid
+
+
+#: How many folders above an array its OME image may lie, as in `image.zarr/scale0/image`.
+DEPTH = 2
+
+_METADATA = (*ZARR_METADATA, ".zattrs")
+
+
+def files(path: str) -> list[str]:
+    """Return the files of metadata that a Zarr array or image depends on.
+
+    Parameters
+    ----------
+    path : str
+        A folder of a group or an array.
+
+    Returns
+    -------
+    list of str
+        Its own, those of the images around it, and those of the levels that it names.
+    """
+    folder = Path(path)
+    found = [folder]
+    for parent in list(folder.parents)[:DEPTH]:
+        # an image around an array, and no more than that
+        if any((parent / name).is_file() for name in _METADATA):
+            found.append(parent)
+    try:
+        image = image_of(attributes_of(folder), path)
+    except (ParafoveaError, OSError, ValueError):
+        # who opens it says what is wrong with it
+        image = None
+    if image is not None:
+        found += [folder / level.path for level in image.levels]
+    return [str(each / name) for each in found for name in _METADATA if (each / name).is_file()]
 
 
 def attributes_of(folder: Path) -> dict[str, Any]:

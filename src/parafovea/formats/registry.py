@@ -8,7 +8,8 @@ The module of a format has `open_volume(location, request)`, which returns a
 `parafovea.formats.source.Source`. Its `light` module imports no library of the format, since the
 workflow asks it while it plans its jobs; it may have
 
-- `files(path)`: the files that belong to a source, where they are more than the path itself,
+- `files(path)`: the files that belong to a source, where they are more than the path itself; of
+  a folder those that count beside it,
 - `holds(path)`: whether a folder without markers and members is of the format,
 - `slices(path)`: the files of such a folder,
 - `why_not(path)`: what is wrong with a file of an unknown ending if it is of the format, else None,

@@ -28,9 +28,6 @@ logger = logging.getLogger(__name__)
 _FAST = "zarrs.ZarrsCodecPipeline"
 _COMPLETE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 
-#: How many folders above an array its OME image may lie, as in `image.zarr/scale0/image`.
-_DEPTH = 2
-
 
 def open_volume(location: Location, request: Request) -> Source:
     """Open an OME-Zarr image, one level of it, or a Zarr array with or without attributes.
@@ -146,7 +143,7 @@ def _array(path: str) -> zarr.Array[Any]:
 def _image_around(path: str) -> tuple[ome_zarr.Image, int] | None:
     """Return the OME image that an array is a level of, and which, if there is one."""
     folder = Path(path)
-    for parent in list(folder.parents)[:_DEPTH]:
+    for parent in list(folder.parents)[: ome_zarr.DEPTH]:
         if not any((parent / name).is_file() for name in ZARR_METADATA):
             continue
         try:
