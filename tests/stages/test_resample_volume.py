@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from parafovea.errors import VoxelError
 from parafovea.formats import Source, open_source
@@ -222,3 +223,19 @@ def test_a_scan_without_body_is_refused_and_nothing_is_written(tmp_path: Path) -
     with pytest.raises(VoxelError, match="no voxel is denser than -400 HU"):
         resample(tmp_path / "air.nii.gz", find_body=True)
     assert [path.name for path in tmp_path.iterdir()] == ["air.nii.gz"]
+
+
+def test_levels_above_a_large_offset_are_kept(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 200, (8, 9, 10)).astype(np.uint32)
+    stored = {}
+    for name, offset in (("plain", 0), ("offset", 2**31)):
+        zarr.create_array(tmp_path / f"{name}.zarr", data=levels + np.uint32(offset))
+        resample_volume(
+            tmp_path / f"{name}.ome.zarr", source=str(tmp_path / f"{name}.zarr"),
+            metadata="spacing=1,1,1 unit=nm", spacing=(1, 1, 2), unit="nanometer",
+            normalization={},
+        )  # fmt: skip
+        stored[name] = open_stored(tmp_path / f"{name}.ome.zarr")
+    plain, offset = (stored[name].read(stored[name].grid.box) for name in stored)
+    assert len(np.unique(plain)) > 100
+    np.testing.assert_array_equal(offset, plain)
