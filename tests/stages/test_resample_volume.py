@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import zarr
 
-from parafovea.errors import VoxelError
+from parafovea.errors import SourceError, VoxelError
 from parafovea.formats import Source, open_source
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import resample_box
@@ -127,8 +127,18 @@ def test_values_too_large_for_half_precision_are_refused_not_stored_as_infinity(
 @pytest.mark.parametrize("unit", ["millimeter", "nanometer"])
 def test_only_where_a_ct_is_asked_for_is_another_source_refused(tmp_path: Path, unit: str) -> None:
     spacing = (16e-6,) * 3 if unit == "millimeter" else (16.0,) * 3
-    with pytest.raises(VoxelError, match=r"source\.tif is not a CT in Hounsfield units"):
+    with pytest.raises(SourceError, match=r"source\.tif has .* its largest side measures 0\.0003"):
         run(tmp_path, noise(), spacing=spacing, unit=unit, check_hounsfield=True)
+    with pytest.raises(VoxelError, match=r"source\.tif is not a CT in Hounsfield units"):
+        resample_volume(
+            tmp_path / "volume.ome.zarr",
+            source=str(tmp_path / "source.tif"),
+            metadata="spacing=6,2,2 unit=millimeter",
+            spacing=[value * (1 if unit == "millimeter" else 1e6) for value in (2.0, 2.0, 2.0)],
+            unit=unit,
+            normalization={},
+            check_hounsfield=True,
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["source.tif"]
     assert run(tmp_path, noise(), spacing=spacing, unit=unit).grid.unit == unit
 

@@ -101,7 +101,7 @@ class SampledTruth:
         self._ignored: int | None = getattr(source, "ignored", None)
         self._background: int | None = getattr(source, "background", None)
         there = source.grid.converted(grid.unit)
-        self.covered = _covered(source.path, there, grid)
+        self.covered = covered_part(source.path, there, grid)
         self._axes = [_sampling(there, grid, axis) for axis in range(3)]
         self.is_partial = self.covered != grid.box
         if self.is_partial:
@@ -206,8 +206,8 @@ class SampledTruth:
         return np.where(ignored, kind(mark_of_kind), np.where(ignored, 0, values).astype(kind))
 
 
-def _covered(path: str, truth: Grid, grid: Grid) -> Box:
-    """Return the voxels of a prediction that a truth covers, or raise `SourceError`.
+def covered_part(path: str, truth: Grid, grid: Grid) -> Box:
+    """Return the voxels of a prediction that a truth covers, both in one unit, or raise an error.
 
     A truth whose first corner is that of the prediction and that is smaller is refused: mostly its
     spacing is wrong. One that begins elsewhere within states where it lies.

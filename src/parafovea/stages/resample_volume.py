@@ -15,6 +15,7 @@ from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, vector3
 from parafovea.geometry.resample import resample_box
+from parafovea.geometry.scale import check_scale
 from parafovea.preprocess.body_masks import BodyMasks, label_images, volume_body
 from parafovea.preprocess.coarse_view import StreamedView
 from parafovea.preprocess.hounsfield import check_hounsfield as require_hounsfield
@@ -93,6 +94,8 @@ def resample_volume(
             unit=unit,
             bands=tuple(bands),
         )
+        if not bands:
+            check_scale(source, opened.grid, spacing=spacing, unit=unit, scan=check_hounsfield)
         grid = opened.grid.converted(unit)
         logger.info("%s: %s", source, grid)
         dtype = np.dtype(opened.array.dtype)
