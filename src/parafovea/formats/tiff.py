@@ -65,6 +65,8 @@ def open_plane(path: str, *, channel: int | None) -> VolumeView:
 def _volume(path: str, channel: int | None) -> tuple[VolumeView, Stated]:
     """Return the volume (z, y, x) in a TIFF file, and what the file states of its place."""
     with readable(path), tifffile.TiffFile(path) as tiff:
+        # pages are looked at twice, and read once
+        tiff.pages.cache = True
         _check_complete(tiff, path)
         if len(tiff.series) != 1:
             raise SourceError(

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -174,7 +175,7 @@ class Work:
         """How often its windows compute and read a voxel, for each view."""
         return amplification(self.layout, self.shards)
 
-    @property
+    @cached_property
     def volume(self) -> Grid:
         """The grid of the model's local view."""
         return self.source.resampled(self.recipe.spacing)
@@ -188,7 +189,7 @@ class Work:
         )
         return z, y, x
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """The windows that cover the volume."""
         return planned_layout(self.volume.shape, self.recipe, self.inference)
@@ -208,12 +209,12 @@ class Work:
         """Voxels of the volume along z, y, x, in words."""
         return " x ".join(str(n) for n in self.volume.shape)
 
-    @property
+    @cached_property
     def local(self) -> View:
         """The sharp view."""
         return View(self.volume, self.recipe.backbone)
 
-    @property
+    @cached_property
     def wide(self) -> View | None:
         """The coarse view, None for a model without context."""
         context = self.recipe.context
