@@ -109,7 +109,7 @@ def scans_in(folder: Path) -> dict[str, str]:
         If there is none, two have one name, or a name is unfit for a folder.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: give the folder that holds the scans")
+        raise ConfigError(f"{folder} is not a folder: give the folder with the scans")
     found: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not _is_scan(str(path)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,8 @@ from parafovea.runtime.devices import choose_device
 from parafovea.settings.inference import BlendingMode
 from parafovea.settings.recipe import ModelSpec
 from parafovea.upstream.importing import open_upstream
+
+logger = logging.getLogger(__name__)
 
 Probabilities = NDArray[np.float32]
 WindowPredictor = Callable[[Box], Probabilities]
@@ -137,7 +140,7 @@ class VolumeInference:
         self._check_spacings(spacing, context_spacing)
         self.degraded = uses_context and wide is None
         if self.degraded:
-            print(DEGRADED)
+            logger.warning(DEGRADED)
         opened = self._open(voxels, wide)
         layout = Layout.regular(opened.grid.shape, self.spec.window, overlap=self.overlap)
         started = time.perf_counter()
@@ -146,7 +149,7 @@ class VolumeInference:
         self.timing = {**opened.timing(), "windows": layout.lattice.size, "prediction_s": total}
         how = f" ({'without' if wide is None else 'with'} context)" if uses_context else ""
         shown = {name: round(value, 3) for name, value in self.timing.items()}
-        print(f"Feature extraction timing{how}: {shown}")
+        logger.info("Feature extraction timing%s: %s", how, shown)
         labels: NDArray[Any] = probabilities
         if self.spec.activation == "softmax":
             labels = probabilities.argmax(axis=0)
@@ -219,7 +222,7 @@ def load_inference_model(
     weights: str | None = None,
     overlap: float = 0.5,
 ) -> VolumeInference:
-    """Return a model that predicts arrays in memory, and print what it is.
+    """Return a model that predicts arrays in memory, and log what it is.
 
     Parameters
     ----------
@@ -274,12 +277,12 @@ def _with_weights(spec: ModelSpec, weights: str) -> ModelSpec:
 
 def _announce(inference: VolumeInference) -> None:
     config = inference.model_config
-    print(f"Use context fusion: {config['use_context_fusion']}")
+    logger.info("Use context fusion: %s", config["use_context_fusion"])
     if config["use_context_fusion"]:
-        print(f"Context channels: {config['context_channels']}")
-    print(f"Learned upsampling: {config['learn_upsampling']}")
-    print(f"Use orthogonal planes: {config['use_orthogonal_planes']}")
-    print(f"Half precision: {config['use_half_precision']}")
-    print(f"Classes: {config['num_classes']}, output type: {config['output_type']}")
+        logger.info("Context channels: %s", config["context_channels"])
+    logger.info("Learned upsampling: %s", config["learn_upsampling"])
+    logger.info("Use orthogonal planes: %s", config["use_orthogonal_planes"])
+    logger.info("Half precision: %s", config["use_half_precision"])
+    logger.info("Classes: %s, output type: %s", config["num_classes"], config["output_type"])
     for assumed in inference.spec.training.get("upstream", {}).get("assumed", ()):
-        print(f"Note: {assumed}")
+        logger.info("Note: %s", assumed)
