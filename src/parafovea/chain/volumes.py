@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, TORCH, Cost, Rates
@@ -200,49 +201,35 @@ extract_features = Stage(
     stores="features",
 )
 
-extract_context = Stage(
+extract_context = replace(
+    extract_features,
     name="extract_context",
     step="context",
     function="extract_features",
-    inputs={"volume": VOLUME},
     waits=_wide_weights,
     outputs={"features": Output(CONTEXT, folder=True, temporary=True)},
     arguments=_wide,
-    device="gpu",
     jobs=_contexts,
     cost=_context_cost,
     stored=lambda work: HALF * work.wide_tokens,
     stores="context",
 )
 
-extract_view_features = Stage(
+extract_view_features = replace(
+    extract_features,
     name="extract_view_features",
-    step="features",
     function="extract_features",
-    inputs={"volume": VOLUME},
-    waits=_local_weights,
     outputs={"features": Output(VIEW_FEATURES, folder=True, temporary=True)},
-    arguments=_local,
-    device="gpu",
     jobs=_views,
-    cost=_features_cost,
     stored=lambda work: (work.inference.views - 1) * HALF * work.local_tokens,
-    stores="features",
 )
 
-extract_view_context = Stage(
+extract_view_context = replace(
+    extract_context,
     name="extract_view_context",
-    step="context",
-    function="extract_features",
-    inputs={"volume": VOLUME},
-    waits=_wide_weights,
     outputs={"features": Output(VIEW_CONTEXT, folder=True, temporary=True)},
-    arguments=_wide,
-    device="gpu",
     jobs=_context_views,
-    cost=_context_cost,
     stored=lambda work: (work.inference.views - 1) * HALF * work.wide_tokens,
-    stores="context",
 )
 
 
