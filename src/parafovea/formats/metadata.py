@@ -5,10 +5,12 @@ No library of a format here: the workflow reads the sheet whenever it plans its 
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -460,8 +462,19 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
         If the file is not there.
     """
     sidecar = sidecar_path(text, folder=folder)
-    where = f"metadata {text.strip()!r}" if sidecar is None else f"metadata file {sidecar}"
-    values = _inline(text, where) if sidecar is None else _from_file(sidecar)
+    if sidecar is None:
+        return _inline_metadata(text.strip())
+    return _metadata(_from_file(sidecar), f"metadata file {sidecar}")
+
+
+@functools.lru_cache(maxsize=1024)
+def _inline_metadata(text: str) -> SourceMetadata:
+    """Return what words state; planning asks several times for each sample."""
+    where = f"metadata {text!r}"
+    return _metadata(_inline(text, where), where)
+
+
+def _metadata(values: Mapping[str, Any], where: str) -> SourceMetadata:
     unknown = [str(key) for key in values if key not in KEYS]
     if unknown:
         raise ConfigError(f"{where}: key {unknown[0]!r} is not known: use {', '.join(KEYS)}")

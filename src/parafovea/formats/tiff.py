@@ -72,6 +72,8 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
 def _volume(path: str, channel: int | None, *, labels: bool) -> tuple[VolumeView, Stated]:
     """Return the volume (z, y, x) in a TIFF file, and what the file states of its place."""
     with readable(path), tifffile.TiffFile(path) as tiff:
+        # pages are looked at twice, and read once
+        tiff.pages.cache = True
         _check_complete(tiff, path)
         if len(tiff.series) != 1:
             raise SourceError(
