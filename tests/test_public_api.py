@@ -11,7 +11,6 @@ import pytest
 import parafovea
 from parafovea import Box, Grid, load_model, open_result, open_source, predict
 from parafovea.errors import ConfigError, StoreError
-from parafovea.formats import parse_metadata
 
 
 def test_every_public_name_is_there_and_documented():
@@ -57,8 +56,8 @@ def test_a_scan_is_predicted_and_its_results_are_opened_without_a_word(project, 
     assert [share for _, share in steps] == sorted(share for _, share in steps)
     assert steps[-1][0] == "render_report"
     results = project.path / "results/a"
-    metadata = parse_metadata("spacing=16,16,16 unit=nanometer", folder=project.path)
-    source = open_source(str(project.path / "data/a.tif"), metadata=metadata)
+    stated = "spacing=16,16,16 unit=nanometer"
+    source = open_source(project.path / "data/a.tif", metadata=stated)
     volume = open_result(results / "volume.ome.zarr")
     assert volume.grid == Grid(source.grid.shape, (16, 16, 16))
     assert volume.read(Box((0, 0, 0), (2, 3, 4))).shape == (2, 3, 4)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parafovea.errors import ConfigError
 from parafovea.formats.location import locate, stem
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.registry import format_named
 from parafovea.formats.source import Request, Source
 from parafovea.geometry.grid import METRES, Grid, Vector
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import Any
 
     from parafovea.formats.geo.raster import Raster
@@ -24,9 +24,9 @@ _NOTHING = SourceMetadata()
 
 
 def open_source(
-    path: str,
+    path: str | Path,
     *,
-    metadata: SourceMetadata = _NOTHING,
+    metadata: SourceMetadata | str = _NOTHING,
     finer_than: Vector | None = None,
     unit: str | None = None,
     bands: tuple[str, ...] = (),
@@ -37,12 +37,12 @@ def open_source(
 
     Parameters
     ----------
-    path : str
+    path : str or Path
         An OME-Zarr image (0.4, 0.5), a Zarr array, a TIFF stack, a folder or a pattern of TIFF or
         PNG slices, a NIfTI, NRRD or MetaImage file, a folder or .zip of a DICOM series, or a
         dataset as `file.h5:dataset`.
-    metadata : SourceMetadata
-        From the user; it overrides the file.
+    metadata : SourceMetadata or str
+        From the user; it overrides the file. Text as in the sample sheet: "spacing=50,4,4".
     finer_than : tuple of float, optional
         For pyramids: read the coarsest level whose spacing is at most this along z, y, x; the
         finest where none is.
@@ -74,6 +74,9 @@ def open_source(
     SourceError
         If the source is damaged, of an unknown format, or no volume of numbers.
     """
+    path = str(path)
+    if isinstance(metadata, str):
+        metadata = parse_metadata(metadata, folder=Path())
     request = _request(metadata, finer_than, unit, bands, truth, labels)
     location = locate(path, bands=bool(bands))
     source: Source = format_named(location.format).load().open_volume(location, request)
