@@ -5,7 +5,8 @@ from chest_scan import AIR, LUNG, TISSUE, Nodule, chest, ellipsoid
 from parafovea.errors import VoxelError
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.windows import Layout
-from parafovea.preprocess.body import axial_axis, body_mask, windows_with_body
+from parafovea.inference.window_plan import windows_with_body
+from parafovea.preprocess.body import axial_axis, body_mask
 from parafovea.preprocess.coarse_view import (
     LARGEST_VIEW,
     CoarseArray,

@@ -7,10 +7,10 @@ from PIL import Image
 from parafovea.geometry.grid import Grid
 from parafovea.postprocess.detection.detection_files import Triage
 from parafovea.report.canvas import open_drawing, styled
-from parafovea.report.detections.axial_slices import AxialSlices, choose_slices
 from parafovea.report.detections.confidence_plot import confidences_figure, draw_confidences
 from parafovea.report.detections.pdf import table_pages, write_detection_pdf
 from parafovea.report.detections.scan_view import summary_of
+from parafovea.report.detections.slice_orientation import AxialSlices, choose_slices
 from parafovea.report.detections.slices import detections_figure, draw_detections
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import GridError
-from parafovea.geometry.grid import Box, Shape
+from parafovea.geometry.grid import Box, Grid, Shape
 from parafovea.geometry.windows import Layout
+from parafovea.preprocess.coarse_view import CoarseArray
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe, check_window
 from parafovea.storage.blocks import CHUNK
@@ -129,3 +130,26 @@ def wanted_windows(layout: Layout, part: Box, wanted: Wanted = None) -> list[Box
 def wanted_count(part: Box, wanted: Wanted = None) -> int:
     """Return the number of windows of a part of the lattice to compute."""
     return part.size if wanted is None else int(np.count_nonzero(wanted[part.slices]))
+
+
+def windows_with_body(layout: Layout, grid: Grid, body: CoarseArray) -> NDArray[np.bool_]:
+    """Return which windows contain body; the others are left out of inference.
+
+    Parameters
+    ----------
+    layout : Layout
+        The windows.
+    grid : Grid
+        That the windows lie on, in the world of the scan's grid.
+    body : CoarseArray
+        Body of the scan.
+
+    Returns
+    -------
+    (lattice z, y, x) bool
+        True where a window has a voxel of the body; the order is that of `Layout.windows`.
+    """
+    found = [
+        bool(body.values[body.box_of(window, grid).slices].any()) for window in layout.windows()
+    ]
+    return np.array(found, bool).reshape(layout.lattice.shape)

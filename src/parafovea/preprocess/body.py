@@ -8,8 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from parafovea.errors import VoxelError
-from parafovea.geometry.grid import AXES, Grid
-from parafovea.geometry.windows import Layout
+from parafovea.geometry.grid import AXES
 from parafovea.preprocess.coarse_view import CoarseArray, pooled
 
 Array = np.ndarray[Any, Any]
@@ -104,29 +103,6 @@ def _is_cut_lung(part: Array, rim: Array, hu: Array) -> bool:
     outline = part & ~ndimage.binary_erosion(part)
     share = float((part & rim).sum()) / float(outline.sum())
     return share < CUT_SHARE and float(np.median(hu[part])) > OUTSIDE_HU
-
-
-def windows_with_body(layout: Layout, grid: Grid, body: CoarseArray) -> Array:
-    """Return which windows touch the body.
-
-    Parameters
-    ----------
-    layout : Layout
-        The windows.
-    grid : Grid
-        That the windows lie on, in the world of the scan's grid.
-    body : CoarseArray
-        From `body_mask`.
-
-    Returns
-    -------
-    (lattice z, y, x) bool
-        True where a window has a voxel of the body; the order is that of `Layout.windows`.
-    """
-    found = [
-        bool(body.values[body.box_of(window, grid).slices].any()) for window in layout.windows()
-    ]
-    return np.array(found, bool).reshape(layout.lattice.shape)
 
 
 def axial_axis(affine: Array | None) -> int:

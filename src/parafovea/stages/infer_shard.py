@@ -17,9 +17,9 @@ from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.inference.shard import Shard, open_sums
 from parafovea.inference.window_loop import predicted
+from parafovea.inference.window_plan import windows_with_body
 from parafovea.models.folder import load_model
 from parafovea.models.model_json import require_cacheable
-from parafovea.preprocess.body import windows_with_body
 from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.runtime.devices import choose_device, choose_dtype
 from parafovea.runtime.progress import tracked

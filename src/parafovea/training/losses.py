@@ -1,13 +1,16 @@
-"""Loss functions for sparse heatmaps and for reflectances."""
+"""Loss functions for classes, for sparse heatmaps and for reflectances."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import cast
 
-from monai.losses import DiceLoss
+import torch
+from monai.losses import DiceCELoss, DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from parafovea.quality.truth_on_grid import IGNORED
 
 #: Lower bound of the targets' share of the voxels, so that batches without targets have neither no
 #: weight nor all of it.
@@ -22,6 +25,39 @@ INDEX = 0.1
 
 #: Reflectance that bounds the slope of the NDVI in dark pixels.
 DARK = 0.05
+
+
+#: Logit of a certain class: a softmax of it and its negative is 1 and 0 in 32 bits.
+CERTAIN = 50.0
+
+
+class SegmentationLoss(nn.Module):
+    """Dice plus cross-entropy of mutually exclusive classes, the background left out of the Dice.
+
+    Unlabelled voxels (`IGNORED`) add nothing: they count as background that was found for certain.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dice_and_entropy = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch.
+
+        Parameters
+        ----------
+        logits : (window, class, z, y, x) Tensor
+            Scores of the network.
+        targets : (window, 1, z, y, x) Tensor
+            Class indices, int64.
+        """
+        ignored = targets == IGNORED
+        if ignored.any():
+            certain = torch.full_like(logits, -CERTAIN)
+            certain[:, 0] = CERTAIN
+            logits = torch.where(ignored, certain, logits)
+            targets = torch.where(ignored, 0, targets)
+        return cast(Tensor, self.dice_and_entropy(logits, targets))
 
 
 class HeatmapLoss(nn.Module):

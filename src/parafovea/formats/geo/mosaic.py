@@ -11,7 +11,7 @@ from parafovea.formats.geo.geotiff import mosaic_record
 from parafovea.formats.geo.raster import Raster, open_raster
 from parafovea.formats.location import Location
 from parafovea.formats.source import Request, Slices, Source, bounded
-from parafovea.formats.tiles.tile import DEFAULT_BIOME, DEFAULT_MONTH
+from parafovea.formats.tiles.sidecar import DEFAULT_BIOME, DEFAULT_MONTH
 from parafovea.geometry.grid import METRES, Grid
 
 __all__ = ["REACH", "mosaic_record", "open_raster", "open_volume"]

@@ -16,12 +16,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from parafovea.errors import TileError
 from parafovea.formats.tiles.tile import (
-    DEFAULT_BIOME,
-    DEFAULT_MONTH,
     LAST_BIOME,
     Position,
     readable_tile,
 )
+
+#: Month and biome of a tile that does not state them: June, and the code for an unknown biome.
+DEFAULT_MONTH = 6
+DEFAULT_BIOME = 0
 
 #: Bytes of the largest sidecar that is read.
 LARGEST = 2**24

@@ -16,10 +16,6 @@ from parafovea.errors import SourceError, TileError
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import readable
 
-#: Month and biome of a tile that does not state them: June, and the code for an unknown biome.
-DEFAULT_MONTH = 6
-DEFAULT_BIOME = 0
-
 #: Pixels along a side of a tile.
 SMALLEST, LARGEST = 16, 8192
 

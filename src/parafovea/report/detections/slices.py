@@ -19,7 +19,7 @@ from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.detection_files import Detection, Detections
 from parafovea.postprocess.detection.nodules import Volume
 from parafovea.report.canvas import INK, MUTED, Drawing, new_figure, save
-from parafovea.report.detections.axial_slices import AxialSlices, choose_slices
+from parafovea.report.detections.slice_orientation import AxialSlices, choose_slices
 from parafovea.report.units import scale_bar
 
 Array = np.ndarray[Any, Any]

@@ -7,7 +7,6 @@ from typing import ClassVar, cast
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,11 +19,9 @@ from parafovea.quality.truth_on_grid import IGNORED
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
 from parafovea.training.class_truth import ClassTruth
+from parafovea.training.losses import SegmentationLoss
 from parafovea.training.objectives.objective import Scores
 from parafovea.training.training_truth import TrainingWindow
-
-#: Logit of what is certain: a softmax of it and its negative is 1 and 0 in 32 bits.
-CERTAIN = 50.0
 
 
 class SegmentationObjective:
@@ -47,7 +44,7 @@ class SegmentationObjective:
     def __init__(self, spec: ModelSpec, validation: Mapping[str, ClassTruth]) -> None:
         self._spec = spec
         self._truths = list(validation.values())
-        self._loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
+        self._loss = SegmentationLoss()
         self._confusion = self._none()
 
     def _none(self) -> NDArray[np.int64]:
@@ -66,14 +63,7 @@ class SegmentationObjective:
         return torch.from_numpy(window.target.astype(np.int64))[None]
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch; voxels that nobody has labelled add nothing to it."""
-        ignored = targets == IGNORED
-        if ignored.any():
-            # as if they were background and found to be that for certain
-            certain = torch.full_like(logits, -CERTAIN)
-            certain[:, 0] = CERTAIN
-            logits = torch.where(ignored, certain, logits)
-            targets = torch.where(ignored, 0, targets)
+        """Return the loss of a batch: see `SegmentationLoss`."""
         return cast(Tensor, self._loss(logits, targets))
 
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
