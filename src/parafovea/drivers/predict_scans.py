@@ -126,7 +126,8 @@ def scans_in(folder: Path) -> FolderScans:
     Parameters
     ----------
     folder : Path
-        Folder of the scans; hidden files are ignored. An invalid file or name affects no other scan.
+        Folder of the scans; hidden files are ignored. An invalid file or name affects no other
+        scan.
 
     Raises
     ------
