@@ -1,3 +1,5 @@
+import gc
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -54,6 +56,10 @@ STAGES = stages()
 
 REQUESTS = JobRequests(PROJECT, planning=workflow.is_main_process)
 
+# What was loaded so far stays until the end. Snakemake makes so many objects that looking through
+# all of this again and again for garbage took an eighth of the planning.
+gc.freeze()
+
 
 def begin():
     """Stop if results cannot be written; record whether the jobs run elsewhere."""
@@ -65,10 +71,17 @@ def begin():
         RUN.goes_elsewhere()
 
 
+def of_a_job(function):
+    """Return a function that states its signature, which Snakemake looks up several times a job."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 def inputs(name):
     """Return an input function: the inputs of a stage, and `waits`, its other dependencies."""
     stage = STAGES[name]
 
+    @of_a_job
     def paths(wildcards):
         waits = stage.waits(PROJECT, wildcards)
         return {
@@ -111,6 +124,7 @@ def arguments(name):
     """Return a params function: the arguments of a stage, with the fingerprint of its code."""
     stage = STAGES[name]
 
+    @of_a_job
     def values(wildcards):
         return {
             **stage.arguments(PROJECT, wildcards),
@@ -124,9 +138,11 @@ def arguments(name):
 def resources(name):
     """Return the resources of a stage: memory and runtime, doubled at each attempt, and a GPU."""
 
+    @of_a_job
     def mem_mb(wildcards, attempt):
         return REQUESTS.of(name, dict(wildcards.items()), attempt).mem_mb
 
+    @of_a_job
     def runtime(wildcards, attempt):
         return REQUESTS.of(name, dict(wildcards.items()), attempt).runtime
 

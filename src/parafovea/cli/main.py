@@ -57,8 +57,11 @@ def doctor() -> None:
 @app.command()
 def check(config: Configs = None) -> None:
     """Check config, sheet, models and files, and list the inputs."""
+    from parafovea.config.source_headers import check_headers
+
     with readable_errors():
         project = _project(config)
+        check_headers(project, tuple(project.samples))
     for name, sample in project.samples.items():
         recipe = project.recipe(name)
         spacing = " x ".join(f"{s:g}" for s in recipe.spacing)
@@ -102,10 +105,12 @@ def plan(
 ) -> None:
     """Forecast windows, shards, time, memory and disk of a run, and list wasteful settings."""
     from parafovea.cli.plan_command import print_plan
+    from parafovea.config.source_headers import check_headers
 
     with readable_errors():
         project = _project(config)
         names = tuple(project.require(name).name for name in sample or project.predicted)
+        check_headers(project, names)
         print_plan(project, names, measure=measure, output=output)
 
 
@@ -115,10 +120,13 @@ def run(
     config: Configs = None,
 ) -> None:
     """Run all stages of a sample and of its dependencies here, without snakemake."""
+    from parafovea.config.source_headers import check_headers
+
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     with readable_errors():
         project = _project(config)
         project.require(sample)
+        check_headers(project, (sample,))
         # loads torch, which takes seconds: only for an existing sample
         from parafovea.drivers.one_process import run_chain
 

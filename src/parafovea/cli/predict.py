@@ -83,7 +83,7 @@ def predict(
             scans_in,
             write_summary,
         )
-        from parafovea.drivers.predict_tile_folder import on_device
+        from parafovea.drivers.predict_tile_folder import MosaicSummary, on_device
 
         if scan is not None or tiles:
             place = output or Path("results") / scan_name(given)
@@ -114,7 +114,12 @@ def predict(
                 return
             done = _run(project, keep=keep, workers=min(num_workers, max(1, len(scans))))
         done += unfit
-        summary = Summary.of(done)
+        summary: Summary | MosaicSummary = Summary.of(done)
+        if kind_named(settings.tasks[task].kind).count is None and len(done) == 1:
+            # of an image there is nothing to count
+            summary = MosaicSummary.of(done[0], results / done[0].scan)
+            if not summary.failed:
+                write_summary(results / done[0].scan / "summary.json", summary)
         if scan is None:
             write_summary(results / "summary.json", summary)
     for name, reason in summary.failed.items():

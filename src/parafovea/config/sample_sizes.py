@@ -14,6 +14,7 @@ from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import source_grid
 from parafovea.formats.source_placement import Stated, settle
 from parafovea.geometry.grid import Grid, Shape, Vector
+from parafovea.geometry.scale import check_scale
 from parafovea.kinds.kind import kind_named
 from parafovea.settings.recipe import Recipe
 
@@ -24,8 +25,8 @@ UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
 def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: str) -> Grid:
     """Return the grid of a sample's source, in the unit of its model.
 
-    A source that cannot be opened is assumed to have `UNKNOWN_SHAPE` voxels of the model's spacing;
-    the job that reads it reports the error.
+    A source that cannot be opened, or is of another scale than the model, is assumed to have
+    `UNKNOWN_SHAPE` voxels of the model's spacing; the job that reads it reports the error.
 
     Parameters
     ----------
@@ -43,13 +44,16 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
         if found is not None and found["kind"] in Phantoms.kinds():
             return phantom_grid(phantoms.of(found["kind"])).converted(recipe.unit)
     with contextlib.suppress(ParafoveaError):
-        return source_grid(
+        grid = source_grid(
             sample.source,
             metadata=parse_metadata(sample.metadata, folder=Path()),
             finer_than=recipe.spacing,
             unit=recipe.unit,
             bands=recipe.bands,
-        ).converted(recipe.unit)
+        )
+        if not recipe.bands:
+            check_scale(sample.source, grid, spacing=recipe.spacing, unit=recipe.unit)
+        return grid.converted(recipe.unit)
     return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
 
 

@@ -12,13 +12,15 @@ from pathlib import Path
 from parafovea.chain.tile_stages import predict_tiles
 from parafovea.config import Project
 from parafovea.drivers.one_process import run_stages
+from parafovea.drivers.predict_scans import ScanResult
 from parafovea.errors import ConfigError
+from parafovea.formats.tiles.ledger import read_ledger
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
 from parafovea.runtime.devices import DEVICE_VARIABLE, choose_device
 from parafovea.runtime.progress import Observer, Steps, observed
 from parafovea.stages.predict_tiles import TileCounts
-from parafovea.storage.layout import PAGE, QUARANTINE, SHARDS
+from parafovea.storage.layout import LEDGER, PAGE, QUARANTINE, SHARDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,50 @@ class TileSummary:
     quarantined: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class MosaicSummary:
+    """What became of a mosaic.
+
+    Parameters
+    ----------
+    num_mosaics : int
+        1 where it was refined, else 0.
+    num_failed : int
+        1 where it was not.
+    num_blocks : int
+        Blocks of 256 x 256 pixels of which at least half were measured.
+    values_measured, values_clipped : int
+        Values of these blocks, one for each band of a measured pixel, and those of them that the
+        scale put outside [0, 1].
+    seconds : float
+        How long it took.
+    failed : dict of str to str
+        The reason, by its name.
+    """
+
+    num_mosaics: int
+    num_failed: int
+    num_blocks: int
+    values_measured: int
+    values_clipped: int
+    seconds: float
+    failed: dict[str, str]
+
+    @classmethod
+    def of(cls, result: ScanResult, folder: Path) -> MosaicSummary:
+        """Return the summary of a mosaic by the folder of its results."""
+        blocks = () if result.error is not None else read_ledger(folder / LEDGER)
+        return cls(
+            num_mosaics=int(result.error is None),
+            num_failed=int(result.error is not None),
+            num_blocks=len(blocks),
+            values_measured=sum(block.measured for block in blocks),
+            values_clipped=sum(block.clipped for block in blocks),
+            seconds=round(result.seconds, 2),
+            failed={} if result.error is None else {result.scan: result.error},
+        )
+
+
 def predict_folder(
     project: Project, sample: str, *, observer: Observer | None = None
 ) -> tuple[Path, TileSummary]:
@@ -70,7 +116,7 @@ def predict_folder(
     sample : str
         Name of the sample.
     observer : callable, optional
-        Callback for progress.
+        Called with the current stage and the share of the work that is done.
 
     Returns
     -------

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -173,7 +174,7 @@ class Work:
         """How often its windows compute and read a voxel in each view."""
         return amplification(self.layout, self.shards)
 
-    @property
+    @cached_property
     def volume(self) -> Grid:
         """The grid of the model's local view."""
         return self.source.resampled(self.recipe.spacing)
@@ -187,7 +188,7 @@ class Work:
         )
         return z, y, x
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """The windows that cover the volume."""
         return planned_layout(self.volume.shape, self.recipe, self.inference)
@@ -207,12 +208,12 @@ class Work:
         """Voxels of the volume along z, y, x as text."""
         return " x ".join(str(n) for n in self.volume.shape)
 
-    @property
+    @cached_property
     def local(self) -> ViewWork:
         """The local view."""
         return ViewWork(self.volume, self.recipe.backbone)
 
-    @property
+    @cached_property
     def wide(self) -> ViewWork | None:
         """The context view, None for a model without context."""
         context = self.recipe.context

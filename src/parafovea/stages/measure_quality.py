@@ -85,8 +85,9 @@ def measure_quality(
             )
     grid = probabilities.grid
     marks = _intrinsic_metrics(probabilities, prediction) | memory_metrics(probabilities.attributes)
-    labels = open_truth(truth, metadata=metadata)
-    true_objects = open_truth_objects(metadata)
+    like = probabilities.attributes.get("source")
+    labels = open_truth(truth, metadata=metadata, like=like)
+    true_objects = open_truth_objects(metadata, like=like)
     with unchanged(*[each.path for each in (labels, true_objects) if each is not None]) as check:
         measured = marks | compare_with_truth(
             class_store,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parafovea.errors import SourceError
 from parafovea.formats import Source
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.resample import read_reflected
@@ -17,7 +18,7 @@ from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
 from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.quality.detections.mask_findings import mask_findings
 from parafovea.quality.detections.tables import COORDINATES
-from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
+from parafovea.quality.truth_on_grid import IGNORED, SampledTruth, TruthSource
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import nearest
 from parafovea.training.training_truth import ANCHORS, Anchors
@@ -78,6 +79,11 @@ def truth_findings(source: TruthSource, *, classes: int, unit: str) -> list[Find
     """
     grid = source.grid.converted(unit)
     labels = SampledTruth(source, grid, classes=classes + 1).read(grid.box)
+    if (labels == IGNORED).any():
+        raise SourceError(
+            f"truth {source.path} has unlabelled voxels, but a detection is trained on whole "
+            "scans: label them, with 0 where there is nothing"
+        )
     # Flip x and y, which `mask_findings` takes as RAS and returns as LPS: the grid's own world.
     affine = np.diag([-grid.spacing[2], -grid.spacing[1], grid.spacing[0], 1.0])
     affine[:3, 3] = -grid.origin[2], -grid.origin[1], grid.origin[0]
@@ -159,7 +165,12 @@ class HeatmapTruth:
         self._classes = recipe.classes
         classes = len(recipe.classes)
         # rejects a truth of another region, which findings alone would not reveal
-        SampledTruth(source, self.grid, classes=classes + 1)
+        sampled = SampledTruth(source, self.grid, classes=classes + 1)
+        if sampled.is_partial:
+            raise SourceError(
+                f"truth {source.path} covers only {sampled.covered} of the scan, but a detection "
+                "is trained on whole scans: crop the scan to this part"
+            )
         self.findings = truth_findings(source, classes=classes, unit=self.grid.unit)
         self.heatmaps = [heatmap(findings, self.grid) for findings in self.findings]
 

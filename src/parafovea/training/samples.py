@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
+from parafovea.formats.truth import open_truth
 from parafovea.geometry.grid import Box
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.settings.recipe import Recipe
@@ -106,7 +108,8 @@ class OpenSample:
     def __init__(self, sample: TrainingSample, recipe: Recipe, objective: type[Objective]) -> None:
         self.name = sample.name
         self.inputs = SampleInputs(sample.inputs, recipe)
-        source = _truth_source(sample, recipe)
+        like = self.inputs.volume.attributes.get("source")
+        source = _truth_source(sample, recipe, like)
         self.truth = objective.open_truth(source, self.inputs, recipe)
 
     def window(self, box: Box, number: int) -> TrainingWindow:
@@ -120,14 +123,17 @@ class OpenSample:
         return TrainingWindow(box, region, self.truth.warped_target(places), number, places)
 
 
-def _truth_source(sample: TrainingSample, recipe: Recipe) -> Source:
+def _truth_source(
+    sample: TrainingSample, recipe: Recipe, like: Mapping[str, Any] | None = None
+) -> Source:
     """Open the truth of a sample; images with bands are opened on the model's pixels."""
-    metadata = parse_metadata(sample.metadata, folder=sample.folder)
     if not recipe.bands:
-        return open_source(sample.truth, metadata=metadata)
+        found = open_truth(sample.truth, metadata=sample.metadata, folder=sample.folder, like=like)
+        assert found is not None  # noqa: S101  (a sample to learn from has a truth)
+        return found
     return open_source(
         sample.truth,
-        metadata=metadata,
+        metadata=parse_metadata(sample.metadata, folder=sample.folder),
         finer_than=recipe.spacing,
         unit=recipe.unit,
         bands=recipe.output_bands,

@@ -24,7 +24,9 @@ class PartitionScores:
         of the truth given the prediction (merges). Meila, J. Multivariate Anal. 98 (2007).
     arand_error, arand_precision, arand_recall : float or None
         Adapted Rand error, 1 minus the F-score over pairs of voxels in the same object, with its
-        precision (prediction's pairs) and recall (truth's pairs).
+        precision (prediction's pairs) and recall (truth's pairs). As in SNEMI3D and CREMI, each
+        voxel predicted as background is an object of its own, so an empty prediction has no pairs,
+        a recall of 0 and an error of 1.
         Arganda-Carreras et al., Front. Neuroanat. 9:142 (2015).
     """
 
@@ -41,8 +43,8 @@ def compare_partitions(pairs: Pairs) -> PartitionScores:
     Parameters
     ----------
     pairs : Pairs
-        Pairs of true and predicted ids. Voxels with true id 0 are ignored; predicted id 0 counts
-        as one object.
+        Pairs of true and predicted ids. Voxels with true id 0 are ignored. Predicted id 0 counts as
+        one object for the entropies, and as one object per voxel for the adapted Rand error.
 
     Returns
     -------
@@ -53,13 +55,13 @@ def compare_partitions(pairs: Pairs) -> PartitionScores:
     if not len(counted):
         return PartitionScores()
     _, true_sizes, true_of = totals(counted.first, counted.count)
-    _, found_sizes, found_of = totals(counted.second, counted.count)
+    found_names, found_sizes, found_of = totals(counted.second, counted.count)
     total = int(counted.count.sum())
     joint = counted.count / total
     split = -float(np.sum(joint * np.log2(counted.count / true_sizes[true_of])))
     merge = -float(np.sum(joint * np.log2(counted.count / found_sizes[found_of])))
-    together = _ordered_pairs(counted.count)
-    in_true, in_found = _ordered_pairs(true_sizes), _ordered_pairs(found_sizes)
+    together = _ordered_pairs(counted.count[counted.second > 0])
+    in_true, in_found = _ordered_pairs(true_sizes), _ordered_pairs(found_sizes[found_names > 0])
     score = _ratio(2 * together, in_true + in_found)
     return PartitionScores(
         # Adding 0 turns the -0.0 of a perfect result into 0.

@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 
 from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.image_metrics import NIR, ndvi
-from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 from parafovea.report.canvas import Drawing, save
 from parafovea.report.tiles.panels import ColourBar, Panel, PanelRow, no_panels, panels_figure
 from parafovea.report.tiles.stretch import (
@@ -65,7 +65,7 @@ class RefinedTile:
             files.read_input(entry),
             not files.optical,
             files.read_refined(entry),
-            files.read_optical_truth(entry),
+            read_truth(files.read_optical_truth, entry)[0],
         )
 
     @property

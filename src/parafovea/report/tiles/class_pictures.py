@@ -14,8 +14,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from parafovea.formats.tiles.ledger import TileEntry
-from parafovea.quality.tiles.segmented import UNKNOWN
-from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.formats.tiles.npz import UNKNOWN
+from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 from parafovea.report.canvas import Drawing, new_figure, save, short
 from parafovea.report.palette import class_colours
 from parafovea.report.tiles.panels import NOTHING, Panel, PanelRow, no_panels, panels_figure
@@ -101,7 +101,7 @@ def _row(
         words += f"  ·  stretch: {stretch_words(stretch, COLOURS)}"
     lines = [words]
     if files.truth is not None:
-        true = files.read_class_truth(entry)
+        true, _ = read_truth(files.read_class_truth, entry)
         if true is None:
             panels += [Panel("truth", None, words="no truth")] * 2
         else:

@@ -190,12 +190,21 @@ def _facts(entries: Sequence[TileEntry]) -> dict[str, str]:
     for name in ("month", "biome"):
         assumed = sum(name in entry.assumed for entry in entries)
         facts[f"{name.capitalize()} assumed"] = f"{assumed:,} tile{'' if assumed == 1 else 's'}"
+    clipped, measured = (sum(counts) for counts in zip(*_value_counts(entries), strict=True))
+    if clipped:
+        facts["Clipped to [0, 1]"] = (
+            f"{clipped:,} of {measured:,} values ({100 * clipped / measured:.2g} %)"
+        )
     systems = sorted({entry.position.crs for entry in entries if entry.position is not None})
     if systems:
         facts["Position"] = ", ".join(systems[:_MOST_NAMED]) + (
             f", {len(systems) - _MOST_NAMED} more" if len(systems) > _MOST_NAMED else ""
         )
     return facts
+
+
+def _value_counts(entries: Sequence[TileEntry]) -> list[tuple[int, int]]:
+    return [(entry.clipped, entry.measured) for entry in entries] or [(0, 0)]
 
 
 def _processing(entries: Sequence[TileEntry]) -> Mapping[str, Any]:

@@ -16,11 +16,15 @@ from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.quality.segmentation.comparison import prediction_confusion
 from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
+from parafovea.quality.truth_on_grid import IGNORED
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
 from parafovea.training.class_truth import ClassTruth
 from parafovea.training.objectives.objective import Scores
 from parafovea.training.training_truth import TrainingWindow
+
+#: Logit of what is certain: a softmax of it and its negative is 1 and 0 in 32 bits.
+CERTAIN = 50.0
 
 
 class SegmentationObjective:
@@ -62,7 +66,14 @@ class SegmentationObjective:
         return torch.from_numpy(window.target.astype(np.int64))[None]
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch; voxels that nobody has labelled add nothing to it."""
+        ignored = targets == IGNORED
+        if ignored.any():
+            # as if they were background and found to be that for certain
+            certain = torch.full_like(logits, -CERTAIN)
+            certain[:, 0] = CERTAIN
+            logits = torch.where(ignored, certain, logits)
+            targets = torch.where(ignored, 0, targets)
         return cast(Tensor, self._loss(logits, targets))
 
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
@@ -70,7 +81,10 @@ class SegmentationObjective:
         found = logits.argmax(dim=1).cpu().numpy().astype(np.uint8)
         for classes, window in zip(found, windows, strict=True):
             truth = window.target.reshape(classes.shape)
-            self._confusion += confusion_matrix(truth, classes, len(self._spec.classes))
+            known = truth != IGNORED
+            self._confusion += confusion_matrix(
+                truth[known], classes[known], len(self._spec.classes)
+            )
 
     def scores(self) -> dict[str, float]:
         """Return validation_iou, the mean, and iou.CLASS."""
