@@ -199,7 +199,7 @@ def write_cohort(folder: Path, model: Path, samples: int) -> None:
     }
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     lines = ["sample\ttask\tsource\tmetadata"]
-    lines += [f"{name}\tcell\tdata/{name}.tif\tspacing=16,16,16" for name in names]
+    lines += [f"{name}\tcell\tdata/{name}.tif\tspacing=16,16,16 unit=nanometer" for name in names]
     (folder / "config/samples.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -266,7 +266,7 @@ def _rows(samples: int, runs: Mapping[str, Sequence[DryRun]]) -> list[Row]:
                 "processor time of the dry run of 1,000 samples",
                 min(seconds[OURS]),
                 unit="s",
-                limit=Limit("at most", 30),
+                limit=Limit("at most", 20),
                 note=note,
             )
         )

@@ -739,9 +739,9 @@ def test_a_batch_that_does_not_fit_memory_is_halved_and_counted(
     # the first batch fails once, and what did fit is kept for all that follow
     assert calls[:2] == [3, 1]
     assert set(calls[1:]) == {1}
-    assert counts.fallbacks == ["a batch of 3 did not fit the memory of cpu: the batch became 1"]
+    assert counts.fallbacks == ["a batch of 3 did not fit the memory of cpu: reduced to 1"]
     assert (counts.predicted, counts.cpu_fallbacks) == (7, 0)
-    assert "the batch became 1" in caplog.text
+    assert "reduced to 1" in caplog.text
     assert "CPU fallback: 0" in caplog.text
     assert archives(tmp_path / "out") == archives(tmp_path / "wanted")
 

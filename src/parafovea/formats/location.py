@@ -23,6 +23,7 @@ from parafovea.formats.registry import (
     format_of_file,
     member_module,
 )
+from parafovea.formats.slice_names import in_order
 
 #: Images with a place that GDAL converts to GeoTIFF.
 GDAL_SUFFIXES = (".jp2", ".vrt", ".img", ".ecw", ".sid", ".hgt", ".safe")
@@ -56,7 +57,8 @@ class Location:
     format : str
         Name of the `parafovea.formats.registry.Format` that reads it.
     files : tuple of str
-        What the source depends on: a file, a folder, or the files that a pattern selects.
+        What the source depends on: a file, a folder with the files of its metadata, or the files
+        that a pattern selects.
     slices : tuple of str
         One image file a plane, sorted, for a stack of images; for a folder of a DICOM series all
         of its files, also those that are no slice.
@@ -70,12 +72,6 @@ class Location:
     files: tuple[str, ...]
     slices: tuple[str, ...] = ()
     dataset: str = ""
-
-
-def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Return a sort key that counts numbers as numbers: slice9 comes before slice10."""
-    parts = re.split(r"([0-9]+)", name.casefold())
-    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
 
 
 def locate(path: str, *, bands: bool = False) -> Location:
@@ -122,7 +118,8 @@ def source_files(path: str) -> list[str]:
     -------
     list of str
         The file of `file.h5:dataset`, the sorted files that a pattern selects, a header and the
-        file of its voxels, a folder itself.
+        file of its voxels, a folder itself; of a Zarr folder also the files of its metadata, which
+        change without it.
 
     Raises
     ------
@@ -324,7 +321,10 @@ def _locate_folder(path: str, bands: bool) -> Location:
     folder = Path(path)
     marked = _marked(folder)
     if marked is not None:
-        return Location(path, marked.name, (path,))
+        # a folder does not change when the metadata in it do
+        files = marked.light_function("files")
+        inner = () if files is None else tuple(files(path))
+        return Location(path, marked.name, (path, *inner))
     named = next((each for each in FORMATS if each.markers and _is_within(folder, each)), None)
     if named is not None:
         raise SourceError(
@@ -364,7 +364,7 @@ def _locate_folder(path: str, bands: bool) -> Location:
             f"{path} holds {_counted(counts)} files: choose the slices with a pattern, such as "
             f"{folder / '*.tif'}"
         )
-    return Location(path, found.name, (path,), slices=tuple(sorted(slices, key=natural_key)))
+    return Location(path, found.name, (path,), slices=tuple(in_order(slices, path)))
 
 
 def _marked(folder: Path) -> Format | None:
@@ -404,7 +404,7 @@ def _counted(counts: Counter[str]) -> str:
 
 def _locate_pattern(path: str) -> Location:
     # Path.glob takes no absolute pattern.
-    files = tuple(sorted(glob.glob(path), key=natural_key))  # noqa: PTH207
+    files = tuple(sorted(glob.glob(path)))  # noqa: PTH207
     if not files:
         raise MissingSourceError(f"the pattern {path} selects no file: correct it")
     for file in files:
@@ -413,4 +413,5 @@ def _locate_pattern(path: str) -> Location:
                 f"the pattern {path} selects {file}, which is no slice: a pattern selects "
                 f"files that end in {', '.join(SLICE_SUFFIXES)}"
             )
+    files = tuple(in_order(files, path))
     return Location(path, "image_stack", files, slices=files)

@@ -5,9 +5,12 @@ No library of a format here: the workflow reads the sheet whenever it plans its 
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
+import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,10 +36,12 @@ SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
 _SPELLINGS = {
     "å": "angstrom",
     "a": "angstrom",
+    "pm": "picometer",
+    "picometre": "picometer",
+    "ångström": "angstrom",
     "nm": "nanometer",
     "nanometre": "nanometer",
     "um": "micrometer",
-    "µm": "micrometer",  # the micro sign
     "\u03bcm": "micrometer",  # the Greek letter
     "\\u00b5m": "micrometer",  # as ImageJ escapes it
     "micron": "micrometer",
@@ -45,8 +50,17 @@ _SPELLINGS = {
     "millimetre": "millimeter",
     "cm": "centimeter",
     "centimetre": "centimeter",
+    "dm": "decimeter",
+    "decimetre": "decimeter",
     "m": "meter",
     "metre": "meter",
+    "km": "kilometer",
+    "kilometre": "kilometer",
+    "in": "inch",
+    "inches": "inch",
+    "ft": "foot",
+    "feet": "foot",
+    "yd": "yard",
 }
 
 
@@ -58,7 +72,8 @@ def known_unit(text: str) -> str | None:
     text : str
         A name, plural or symbol, such as "nm", "µm", "microns" or "millimeter".
     """
-    name = text.strip().lower()
+    # NFKC makes the micro sign and the Angstrom sign the letters that they look like
+    name = unicodedata.normalize("NFKC", text).strip().lower()
     for candidate in (name, name.removesuffix("s")):
         if candidate in METRES:
             return candidate
@@ -92,6 +107,15 @@ def _whole(value: Any, info: ValidationInfo) -> int | None:
     raise ValueError(f"{key} {value!r} is not a whole number from 0: for example {key}=0")
 
 
+def _integer(value: Any, info: ValidationInfo) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, str) and value.removeprefix("-").isdecimal():
+        return int(value)
+    key = info.field_name
+    raise ValueError(f"{key} {value!r} is not a whole number: for example {key}=255")
+
+
 def _number(value: Any, info: ValidationInfo) -> float | None:
     if value is None:
         return None
@@ -122,6 +146,7 @@ def _word(value: Any, info: ValidationInfo) -> str | None:
 
 _Vector = Annotated[Vector | None, BeforeValidator(_vector)]
 _Whole = Annotated[int | None, BeforeValidator(_whole)]
+_Integer = Annotated[int | None, BeforeValidator(_integer)]
 _Number = Annotated[float | None, BeforeValidator(_number)]
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
 _Word = Annotated[str | None, BeforeValidator(_word)]
@@ -315,6 +340,12 @@ class SourceMetadata(_Words):
         When a mosaic or the tiles of a folder were taken, 1 to 12; wins over their own metadata.
     biome : int, optional
         Code of the biome of a mosaic or of the tiles of a folder, 0 to 15; wins likewise.
+    truth_spacing, truth_unit, truth_origin, truth_channel
+        The same for the sample's truth and its objects.
+    truth_ignore : int, optional
+        Value of unlabelled voxels of the truth; they are ignored.
+    truth_background : int, optional
+        Value of background voxels of the truth, if it is not 0.
     tiles : TileOptions
         How numbers in tiles and mosaics become reflectance.
 
@@ -332,9 +363,15 @@ class SourceMetadata(_Words):
     series: _Word = None
     month: _Whole = None
     biome: _Whole = None
+    truth_spacing: _Vector = None
+    truth_unit: _Word = None
+    truth_origin: _Vector = None
+    truth_channel: _Whole = None
+    truth_ignore: _Integer = None
+    truth_background: _Integer = None
     tiles: TileOptions = TileOptions()
 
-    @field_validator("spacing")
+    @field_validator("spacing", "truth_spacing")
     @classmethod
     def _check_spacing(cls, spacing: Vector | None) -> Vector | None:
         if spacing is not None and any(not 0 < s < math.inf for s in spacing):
@@ -344,7 +381,7 @@ class SourceMetadata(_Words):
             )
         return spacing
 
-    @field_validator("unit")
+    @field_validator("unit", "truth_unit")
     @classmethod
     def _check_unit(cls, unit: str | None) -> str | None:
         if unit is None:
@@ -354,7 +391,7 @@ class SourceMetadata(_Words):
             raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
         return known
 
-    @field_validator("origin")
+    @field_validator("origin", "truth_origin")
     @classmethod
     def _check_origin(cls, origin: Vector | None) -> Vector | None:
         if origin is not None and not all(math.isfinite(o) for o in origin):
@@ -363,7 +400,7 @@ class SourceMetadata(_Words):
             )
         return origin
 
-    @field_validator("channel")
+    @field_validator("channel", "truth_channel")
     @classmethod
     def _check_channel(cls, channel: int | None) -> int | None:
         if channel is not None and channel < 0:
@@ -425,8 +462,19 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
         If the file is not there.
     """
     sidecar = sidecar_path(text, folder=folder)
-    where = f"metadata {text.strip()!r}" if sidecar is None else f"metadata file {sidecar}"
-    values = _inline(text, where) if sidecar is None else _from_file(sidecar)
+    if sidecar is None:
+        return _inline_metadata(text.strip())
+    return _metadata(_from_file(sidecar), f"metadata file {sidecar}")
+
+
+@functools.lru_cache(maxsize=1024)
+def _inline_metadata(text: str) -> SourceMetadata:
+    """Return what words state; planning asks several times for each sample."""
+    where = f"metadata {text!r}"
+    return _metadata(_inline(text, where), where)
+
+
+def _metadata(values: Mapping[str, Any], where: str) -> SourceMetadata:
     unknown = [str(key) for key in values if key not in KEYS]
     if unknown:
         raise ConfigError(f"{where}: key {unknown[0]!r} is not known: use {', '.join(KEYS)}")

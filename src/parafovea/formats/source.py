@@ -88,6 +88,8 @@ class Source:
         The `month` and the `biome` of each plane, where images have them.
     planes : tuple of str
         Name of each plane, where planes are images of their own.
+    ignored, background : int, optional
+        Of a truth, the value of voxels that nobody has labelled, and that of nothing if not 0.
     series : str
         What tables of findings call the scan: the SeriesInstanceUID of DICOM, else the user's
         `series` or the name of the file without its ending.
@@ -105,6 +107,8 @@ class Source:
     conditions: Mapping[str, tuple[int, ...]] | None = None
     planes: tuple[str, ...] = ()
     check: Callable[[], None] | None = field(default=None, compare=False)
+    ignored: int | None = None
+    background: int | None = None
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box.
@@ -150,6 +154,9 @@ class Request:
         Names of the channels to read, where the format has several.
     truth : bool
         Of a folder of tiles, take refined bands before those of a first stage.
+    labels : bool
+        Whether the voxels are class indices or object ids: a palette then does not change them,
+        and neither does the side on which white is.
     """
 
     metadata: SourceMetadata
@@ -157,6 +164,7 @@ class Request:
     unit: str | None = None
     bands: tuple[str, ...] = ()
     truth: bool = False
+    labels: bool = False
 
     @property
     def pixels(self) -> tuple[Vector, str]:

@@ -21,7 +21,7 @@ from parafovea.formats.tiles.results import Maker, is_finished
 from parafovea.formats.tiles.tile import Tile
 from parafovea.formats.tiles.tile_folder import TileFile
 from parafovea.geometry.grid import METRES
-from parafovea.inference.prefetch import Kept
+from parafovea.inference.prefetch import LruCache
 from parafovea.inference.tile_neighbours import Place, TileNeighbours
 from parafovea.settings.recipe import ModelSpec
 
@@ -106,7 +106,7 @@ class TileReader:
         self._results = results
         self._overwrite = overwrite
         self._files = {file.name: file for file in files}
-        self._kept: Kept[_Looked] = Kept(KEPT)
+        self._kept: LruCache[_Looked] = LruCache(KEPT)
         # of tiles that were read, and of sidecars that were read for the places
         self._digests: dict[str, str] = {}
         self._sidecars: dict[str, StoredSidecar] = {}

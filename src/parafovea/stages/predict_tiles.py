@@ -20,7 +20,7 @@ from parafovea.formats.tiles.results import BAND_FORM, CLASS_FORM, Maker, write_
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles, unmatched_sidecars
 from parafovea.inference.engines import choose_engine
 from parafovea.inference.memory import Execution, run_within_memory
-from parafovea.inference.prefetch import Behind, Buckets, read_ahead
+from parafovea.inference.prefetch import BackgroundThread, Batcher, prefetched
 from parafovea.inference.tile_batches import TileModel
 from parafovea.inference.tile_inputs import TileInput, TileReader
 from parafovea.models.folder import load_model
@@ -228,11 +228,11 @@ class _Run:
         """Yield the row of each tile; all results are written when the last has come."""
         size = self._settings.batch_size
         held = max(1, HELD // max([1, *map(_bytes, files)]))
-        buckets: Buckets[TileInput] = Buckets(size, most=min(BATCHES_WAITING * size, held))
-        reads = read_ahead(
+        batcher: Batcher[TileInput] = Batcher(size, most=min(BATCHES_WAITING * size, held))
+        reads = prefetched(
             files, self._read, ahead=max(2, min(BATCHES_AHEAD * size, held)), threads=2
         )
-        with Behind("writer") as writer:
+        with BackgroundThread("writer") as writer:
             for read in tracked(reads, len(files), "tiles"):
                 if read.tile is None:
                     self.counts.quarantined += 1
@@ -247,11 +247,11 @@ class _Run:
                 # What is seen of a tile must not depend on those in its batch.
                 kind = (shape, read.canvas is None)
                 fit = max(1, min(size, BATCH_PIXELS // math.prod(shape[1:])))
-                self._predict(buckets.add(kind, read, size=fit), writer)
-            for batch in buckets.rest():
+                self._predict(batcher.add(kind, read, size=fit), writer)
+            for batch in batcher.rest():
                 self._predict(batch, writer)
 
-    def _predict(self, batch: list[TileInput], writer: Behind) -> None:
+    def _predict(self, batch: list[TileInput], writer: BackgroundThread) -> None:
         if not batch:
             return
         started = time.perf_counter()

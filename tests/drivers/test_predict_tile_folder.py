@@ -15,7 +15,7 @@ from tiny_sample import tiny_model, tiny_refinement
 from typer.testing import CliRunner
 
 from parafovea.cli.main import app
-from parafovea.drivers.predict_tiles import on_device
+from parafovea.drivers.predict_tile_folder import on_device
 from parafovea.errors import ConfigError
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.runtime.devices import DEVICE_VARIABLE
@@ -167,6 +167,6 @@ def test_a_device_counts_within_its_block_alone(monkeypatch: pytest.MonkeyPatch)
         assert os.environ[DEVICE_VARIABLE] == "cpu"
     assert os.environ[DEVICE_VARIABLE] == "before"
     monkeypatch.delenv(DEVICE_VARIABLE)
-    with pytest.raises(ConfigError, match="leave it out, or use cpu"), on_device("tpu"):
+    with pytest.raises(ConfigError, match="omit it, or use cpu"), on_device("tpu"):
         pass
     assert DEVICE_VARIABLE not in os.environ

@@ -1,4 +1,4 @@
-"""A folder of tiles that is predicted without a sample sheet, through the workflow's stages."""
+"""Prediction of a folder of tiles without a sample sheet, through the workflow's stages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from parafovea.chain.tiles import predict_tiles
+from parafovea.chain.tile_stages import predict_tiles
 from parafovea.config import Project
 from parafovea.drivers.one_process import run_stages
 from parafovea.drivers.predict_scans import ScanResult
 from parafovea.errors import ConfigError
 from parafovea.formats.tiles.ledger import read_ledger
-from parafovea.planning.costs import cost
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
 from parafovea.runtime.devices import DEVICE_VARIABLE, choose_device
 from parafovea.runtime.progress import Observer, Steps, observed
@@ -25,28 +25,28 @@ from parafovea.storage.layout import LEDGER, PAGE, QUARANTINE, SHARDS
 
 @dataclass(frozen=True, slots=True)
 class TileSummary:
-    """What became of a folder of tiles.
+    """Summary of a folder of tiles.
 
     Parameters
     ----------
     num_tiles : int
-        Tiles of the folder.
+        Number of tiles in the folder.
     num_out : int
-        Tiles with a result.
+        Number of tiles with a result.
     num_finished_before : int
-        Of these, those that were finished before.
+        Number of tiles finished in an earlier run.
     num_quarantined : int
-        Invalid tiles.
+        Number of invalid tiles.
     tiles_per_second : float
-        Of those that were predicted now, reading and writing included.
+        Rate of the tiles predicted in this run, including reading and writing.
     seconds : float
-        From the first tile to the last.
+        Duration from the first tile to the last.
     cpu_fallbacks : int
-        How often the CPU took over because a GPU had too little memory.
+        Number of fallbacks to the CPU because a GPU ran out of memory.
     fallbacks : list of str
-        What did not fit memory, a smaller batch included: a sentence each.
+        A sentence for each lack of memory, including reductions of the batch.
     quarantined : dict of str to str
-        The reason, by tile.
+        Reason by tile.
     """
 
     num_tiles: int
@@ -112,23 +112,23 @@ def predict_folder(
     Parameters
     ----------
     project : Project
-        As from `prediction.project_of`.
+        Project from `predict_scans.project_of`.
     sample : str
-        Its name.
+        Name of the sample.
     observer : callable, optional
         Called with the current stage and the share of the work that is done.
 
     Returns
     -------
     Path
-        Its page; all results lie beside it.
+        The report; all results are beside it.
     TileSummary
-        What became of its tiles.
+        Summary of its tiles.
 
     Raises
     ------
     ParafoveaError
-        If no tile is valid, or with `tiles.strict` not all are, or something else fails.
+        If no tile is valid, if any is invalid with `tiles.strict`, or if a stage fails.
     """
     work = work_of(project, sample)
     expected = {stage.name: cost(stage, work).seconds for stage in project.stages(sample)}
@@ -156,12 +156,12 @@ def predict_folder(
 
 @contextlib.contextmanager
 def on_device(device: str | None) -> Iterator[None]:
-    """Let all that is computed in this block, also in processes that it starts, use a device.
+    """Select the device for computations in this block and in the processes that it starts.
 
     Parameters
     ----------
     device : str or None
-        "cpu", "cuda" or "cuda:1"; None lets each process choose.
+        "cpu", "cuda" or "cuda:1"; None for automatic selection.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def _check_device(device: str) -> None:
         choose_device()
     except ConfigError as error:
         reason = str(error).replace(f"{DEVICE_VARIABLE}={device}", f"--device {device}")
-        raise ConfigError(reason.replace("unset it", "leave it out")) from None
+        raise ConfigError(reason.replace("unset it", "omit it")) from None
 
 
 def _remove_shares(folder: Path) -> None:
