@@ -191,6 +191,13 @@ def test_feet_are_turned_into_metres(tmp_path):
     assert open_raster(str(file.path)).pixel_size_m == pytest.approx((3.048006, 3.048006))
 
 
+def test_web_mercator_has_the_metres_of_its_latitude(tmp_path):
+    north = Affine(10, 0, 1e6, 0, -10, 8_399_737.9)  # 60 degrees, where a metre is half of one
+    raster = open_raster(str(write_tif(tmp_path, field(), crs="EPSG:3857", transform=north).path))
+    assert raster.pixel_size_m == pytest.approx((5.02, 5.02), abs=0.02)
+    assert raster.transform == tuple(north)[:6]
+
+
 def test_a_file_without_a_place_has_no_metres(tmp_path):
     file = write_tif(tmp_path, field(), crs=None)
     raster = open_raster(str(file.path))
