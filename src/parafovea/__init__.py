@@ -1,24 +1,59 @@
-"""Segmentation of large volumes with local and context features, fused in a UNet.
+"""Segmentation, detection and refinement of large volumes and tile sets.
 
-The package holds all the logic of the Snakemake workflow around it. Imports point one way: from
-`cli` and `stages` down to `grid`.
+The names below are the public interface; each is imported when it is first used, so that
+``import parafovea`` loads neither torch nor zarr. All other modules are internal and may change.
+
+open_source : open a volume of any format as a lazy array on a `Grid`.
+open_result : open an array, a table or a JSON file that the workflow wrote.
+load_model : read a model folder: its description and its network.
+predict : run all stages for one scan or folder of tiles, without a sample sheet.
+load_inference_model : predict NumPy arrays with a model folder or a checkpoint.
+Grid, Box : where voxels are, and a part of their index space.
 """
 
+import importlib
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parafovea.drivers.prediction import predict
+    from parafovea.formats.opening import open_source
+    from parafovea.geometry.grid import Box, Grid
     from parafovea.inference.volume import load_inference_model
+    from parafovea.models.folder import load_model
+    from parafovea.storage.result_files import open_result
 
-__all__ = ["__version__", "load_inference_model"]
+__all__ = [
+    "Box",
+    "Grid",
+    "__version__",
+    "load_inference_model",
+    "load_model",
+    "open_result",
+    "open_source",
+    "predict",
+]
 
 __version__ = version("parafovea")
 
+_MODULES = {
+    "Box": "geometry.grid",
+    "Grid": "geometry.grid",
+    "load_inference_model": "inference.volume",
+    "load_model": "models.folder",
+    "open_result": "storage.result_files",
+    "open_source": "formats.opening",
+    "predict": "drivers.prediction",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Return `load_inference_model` when it is first asked for, since it loads torch."""
-    if name == "load_inference_model":
-        from parafovea.inference.volume import load_inference_model
-
-        return load_inference_model
+    """Import a public name when it is first used."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those not imported yet included."""
+    return sorted(__all__)

@@ -10,7 +10,7 @@ from tile_files import NAMES, field, write_npz
 
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.formats.tiles.reading import read_tile
-from parafovea.formats.tiles.results import Maker, write_result
+from parafovea.formats.tiles.results import BAND_FORM, Maker, write_result
 
 
 def test_a_tile_comes_back_as_it_was(tmp_path):
@@ -39,7 +39,7 @@ def test_a_result_states_the_time_also_where_the_variable_is_empty(
 ):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", stated)
     tile = read_tile(write_npz(tmp_path, opt_v1=field()))
-    maker = Maker("refinement", "model", "0" * 64, NAMES, {}, "cpu", False)
+    maker = Maker("refinement", BAND_FORM, "model", "0" * 64, NAMES, {}, "cpu", False)
     values = np.ones_like(tile.values)
     write_result(tmp_path / "out", tile, values, maker=maker, fingerprint="f", seconds=0.0)
     said = json.loads((tmp_path / "out" / "a.json").read_text())

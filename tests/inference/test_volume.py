@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -100,39 +101,40 @@ def test_a_given_context_changes_the_prediction(with_context: VolumeInference) -
 
 
 def test_a_context_model_without_context_warns_and_is_marked_degraded(
-    with_context: VolumeInference, capsys: pytest.CaptureFixture[str]
+    with_context: VolumeInference, caplog: pytest.LogCaptureFixture
 ) -> None:
-    capsys.readouterr()
+    caplog.set_level(logging.INFO, logger="parafovea")
     labels = with_context.predict(image())
     assert isinstance(labels, np.ndarray)
     assert with_context.degraded
-    said = capsys.readouterr().out
+    said = "\n".join(caplog.messages)
     assert said.startswith(WARNING)
+    assert caplog.records[0].levelno == logging.WARNING
+    caplog.clear()
     assert "Feature extraction timing (without context): {'local_features_s':" in said
     with_context.predict(image(), context_volume=image())
     assert not with_context.degraded
-    said = capsys.readouterr().out
+    said = "\n".join(caplog.messages)
     assert "WARNING" not in said
     assert "Feature extraction timing (with context): {" in said
     assert "context_features_s" in said
 
 
 def test_a_model_without_context_ignores_one(
-    tmp_path: Path, vit: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, vit: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="parafovea")
     path = checkpoint(tmp_path, context=False)
     inference = load_inference_model(str(path), weights=str(vit), device="cpu")
-    assert "Use context fusion: False\n" in capsys.readouterr().out
+    assert "Use context fusion: False" in caplog.messages
     plain = inference.predict(image(), return_probabilities=True)[1]
     ignored = inference.predict(image(), np.zeros((3, 4, 5)), True)[1]
     np.testing.assert_array_equal(plain, ignored)
     assert not inference.degraded
-    assert "Feature extraction timing: {" in capsys.readouterr().out
+    assert any("Feature extraction timing: {" in text for text in caplog.messages)
 
 
-def test_what_was_found_is_printed_and_kept(
-    with_context: VolumeInference, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_was_found_is_kept(with_context: VolumeInference) -> None:
     config = with_context.model_config
     assert config["use_context_fusion"] is True
     assert config["context_channels"] == 32
@@ -146,12 +148,17 @@ def test_what_was_found_is_printed_and_kept(
     assert with_context.training_config["context_scale"] == 32
 
 
-def test_the_words_of_the_announcement(
-    tmp_path: Path, vit: Path, capsys: pytest.CaptureFixture[str]
+def test_the_facts_of_a_model_are_logged_and_nothing_is_printed(
+    tmp_path: Path,
+    vit: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    caplog.set_level(logging.INFO, logger="parafovea")
     load_inference_model(checkpoint(tmp_path), weights=str(vit), device="cpu")
-    said = capsys.readouterr().out
+    said = "\n".join(caplog.messages)
     assert said.startswith("Use context fusion: True\nContext channels: 32\n")
+    assert capsys.readouterr() == ("", "")
     assert "Note: class names are not in the file" in said
 
 

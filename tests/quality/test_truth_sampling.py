@@ -122,7 +122,7 @@ def test_any_factor_samples_every_voxel_whatever_the_slabs(factor, count, planes
 )
 def test_truth_of_another_shape_or_place_is_refused_with_both(grid):
     truth = volume(random_labels((8, 8, 8)), (1.0, 1.0, 1.0))
-    with pytest.raises(SourceError, match=r"truth\.tif .*another shape or place.*8 x 8 x 8") as e:
+    with pytest.raises(SourceError, match=r"truth\.tif .*cover the same region.*8 x 8 x 8") as e:
         SampledTruth(truth, grid)
     assert str(grid) in str(e.value)
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from snakemake.iocontainers import InputFiles, OutputFiles
 
 from parafovea.errors import ConfigError
 from parafovea.runtime import device_leases
@@ -124,7 +125,8 @@ def job(tmp_path, monkeypatch):
     monkeypatch.delenv(VISIBLE, raising=False)
     monkeypatch.delenv(DEVICE_VARIABLE, raising=False)
     facts = {"rule": "infer_shard", "wildcards": {}, "threads": torch.get_num_threads()}
-    return SimpleNamespace(log=[str(tmp_path / "log")], output=[], resources={"gpu": 1}, **facts)
+    facts |= {"input": InputFiles(), "output": OutputFiles(), "params": {}}
+    return SimpleNamespace(log=[str(tmp_path / "log")], resources={"gpu": 1}, **facts)
 
 
 def test_a_script_shows_cuda_the_device_it_took(job, hold):

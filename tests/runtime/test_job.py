@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake.iocontainers import InputFiles, OutputFiles
 
 from parafovea.errors import SourceError
 from parafovea.runtime.job import stage
@@ -16,14 +17,37 @@ def job(tmp_path):
         log=[str(tmp_path / "logs" / "a.log")],
         rule="resample_volume",
         wildcards={"sample": "a"},
-        output=["results/a/volume.ome.zarr"],
+        input=named(InputFiles, waits=["a.tif", "b.tif"]),
+        output=named(OutputFiles, volume="results/a/volume.ome.zarr"),
+        params=SimpleNamespace(get={"arguments": {"unit": "nanometer", "code": "0"}}.get),
         threads=1,
         resources={},
     )
 
 
+def named(container, **paths):
+    """Return files as snakemake gives them to a script: by name, one or several."""
+    files = container()
+    for name, each in paths.items():
+        begin = len(files)
+        files.extend([each] if isinstance(each, str) else each)
+        files._set_name(name, begin, None if isinstance(each, str) else len(files))
+    return files
+
+
 def log_of(job) -> str:
     return Path(job.log[0]).read_text()
+
+
+def test_a_call_has_inputs_outputs_and_arguments_by_name(job):
+    job.input = named(InputFiles, scan="v.zarr", shards=["1.zarr"], context=[], waits=["a.tif"])
+    with stage(job) as call:
+        assert call == {
+            "scan": Path("v.zarr"),
+            "shards": [Path("1.zarr")],
+            "volume": Path("results/a/volume.ome.zarr"),
+            "unit": "nanometer",
+        }
 
 
 def test_records_and_warnings_reach_the_log_and_stderr(job, capsys):

@@ -53,7 +53,7 @@ def test_a_damaged_file_of_detections_stops_it_before_anything_is_written(folder
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     (broken / "out" / "detections.json").write_text("{}")
-    with pytest.raises(StoreError, match=r"detections\.json is no file of detections"):
+    with pytest.raises(StoreError, match=r"detections\.json is not a valid detections file"):
         render(broken, "none")
     assert not (broken / "none").exists()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import DINOv3ViTConfig, DINOv3ViTModel
 from transformers.utils import cached_file, extract_commit_hash
+from transformers.utils import logging as transformers_logging
 
 from parafovea.errors import ModelError
 
@@ -55,13 +58,14 @@ def load_vit(weights: str, *, revision: str | None) -> tuple[torch.nn.Module, di
     _check_config(weights, revision)
     where = _arguments(weights, revision)
     try:
-        network, report = DINOv3ViTModel.from_pretrained(
-            _location(weights),
-            use_safetensors=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            **where,
-        )
+        with _without_progress_bar():
+            network, report = DINOv3ViTModel.from_pretrained(
+                _location(weights),
+                use_safetensors=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+                **where,
+            )
     except OSError as error:
         raise _missing(weights, revision, "has no weights in safetensors") from error
     except (SafetensorError, RuntimeError) as error:
@@ -176,6 +180,18 @@ def _folder(weights: str) -> Path | None:
     """Return the local folder, or None for a name on the hub."""
     folder = Path(weights).expanduser()
     return folder if folder.is_dir() else None
+
+
+@contextlib.contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """Keep transformers from printing a bar for each tensor that it loads."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _location(weights: str) -> str:

@@ -9,7 +9,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ from parafovea.formats.registry import (
     member_module,
 )
 from parafovea.formats.slice_names import in_order
+
+#: Images with a place that GDAL converts to GeoTIFF.
+GDAL_SUFFIXES = (".jp2", ".vrt", ".img", ".ecw", ".sid", ".hgt", ".safe")
 
 #: Of a truth that is a table of findings.
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -220,6 +223,29 @@ def holds_tiles(path: str, *, images: bool = False) -> bool:
     return _has_members(path, format_named("tiles"), bands=images)
 
 
+def gdal_hint(names: Iterable[str], *, bands: bool = True) -> str:
+    """Return how GDAL makes GeoTIFF of what a folder holds instead; "" where it does not.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of files, and of folders with a slash at their end.
+    bands : bool
+        Whether named bands are wanted, which may lie in one file each.
+    """
+    names = list(names)
+    image = next((each for each in names if each.lower().endswith(GDAL_SUFFIXES)), None)
+    if image is not None:
+        return f". GDAL converts it: gdal_translate {image} {Path(image).stem}.tif"
+    if bands and names and all(each.endswith("/") for each in names):
+        return (
+            ". Tiles lie in the folder itself, all bands of a place in one file; GDAL stacks files "
+            "of one band each: gdalbuildvrt -separate all.vrt B02.tif B03.tif B04.tif B08.tif, "
+            "then gdal_translate all.vrt NAME.tif, and bands=B02,B03,B04,B08 in the metadata column"
+        )
+    return ""
+
+
 def files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     """Yield the names of the files of a folder that end so, in no order; none of hidden files."""
     with os.scandir(folder) as entries:
@@ -269,7 +295,9 @@ def _located(path: str, bands: bool) -> Location:
         reason = None if why_not is None else why_not(path)
         if reason is not None:
             raise SourceError(reason)
-    raise SourceError(f"{path} is of a format that is not known: give {KNOWN}")
+    raise SourceError(
+        f"{path} is of a format that is not known: give {KNOWN}{gdal_hint([place.name])}"
+    )
 
 
 def _format_by_name(path: str, bands: bool) -> Format | None:
@@ -318,9 +346,12 @@ def _locate_folder(path: str, bands: bool) -> Location:
         )
     found = held[0] if held else next(filter(lambda each: _holds(each, path), FORMATS), None)
     if found is None:
+        inside = sorted(folder.iterdir())
+        names = [f"{each.name}/" if each.is_dir() else each.name for each in inside]
         raise SourceError(
             f"{path} is a folder without a volume"
-            f"{'' if any(folder.iterdir()) else ', it is empty'}: give {KNOWN}"
+            f"{'' if inside else ', it is empty'}: give {KNOWN}"
+            f"{gdal_hint(names, bands=bands)}"
         )
     if found.name != "image_stack":
         listed = found.light_function("slices")

@@ -189,7 +189,8 @@ class TileOptions(_Words):
         Processing baseline of Sentinel-2, such as "0400", "N0509" or "04.00"; sets scale and
         offset.
     nodata : float, optional
-        Number that marks pixels without a measurement; may be NaN.
+        Number that marks pixels without a measurement; may be NaN. Without it, the file's own
+        number does, and 0 where there is a baseline: see `missing`.
     key : str, optional
         Which array of an NPZ file to read.
 
@@ -205,6 +206,40 @@ class TileOptions(_Words):
     baseline: _Word = None
     nodata: _Number = None
     key: _Word = None
+
+    def missing(self, stated: float | None = None) -> tuple[float, ...]:
+        """Return the numbers that mark values without a measurement.
+
+        Parameters
+        ----------
+        stated : float, optional
+            By the file itself.
+
+        Returns
+        -------
+        tuple of float
+            The user's number; else that of the file, and 0 under a `baseline`, since the digital
+            number 0 of Sentinel-2 is NO_DATA by definition.
+        """
+        if self.nodata is not None:
+            return (self.nodata,)
+        implied = () if self.baseline is None or stated == 0 else (0.0,)
+        return implied if stated is None else (stated, *implied)
+
+    def stated_by(self, *, nodata: bool, scale: bool) -> TileOptions:
+        """Return the options for a file whose own statements win, such as a truth of a source.
+
+        Parameters
+        ----------
+        nodata, scale : bool
+            Whether the file states its number of missing values, and its scale.
+        """
+        own = self.unscaled() if scale else self
+        return own.model_copy(update={"nodata": None}) if nodata else own
+
+    def unscaled(self) -> TileOptions:
+        """Return the same options without scale, offset and baseline."""
+        return self.model_copy(update={"scale": None, "offset": None, "baseline": None})
 
     @field_validator("bands")
     @classmethod
@@ -300,15 +335,15 @@ class SourceMetadata(_Words):
         SeriesInstanceUID: of the wanted series where a DICOM source holds several; of another
         format, what tables of findings call the scan.
     month : int, optional
-        When a mosaic was taken, 1 to 12.
+        When a mosaic or the tiles of a folder were taken, 1 to 12; wins over their own metadata.
     biome : int, optional
-        Code of the biome of a mosaic, 0 to 15.
+        Code of the biome of a mosaic or of the tiles of a folder, 0 to 15; wins likewise.
     truth_spacing, truth_unit, truth_origin, truth_channel
         The same of the sample's truth, and of the objects.
     truth_ignore : int, optional
-        Value of the truth's voxels that nobody has labelled; they count neither way.
+        Value of unlabelled voxels of the truth, which are not counted.
     truth_background : int, optional
-        Value of the truth's voxels where nothing is, if that is not 0.
+        Value of the truth's background, if that is not 0.
     tiles : TileOptions
         How numbers in tiles and mosaics become reflectance.
 

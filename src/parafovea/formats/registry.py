@@ -160,6 +160,7 @@ FORMATS = (
         module=f"{_HERE}.geo.mosaic",
         suffixes=TIFF_SUFFIXES,
         bands="always",
+        light=f"{_HERE}.geo.companions",
     ),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -93,6 +93,9 @@ class Source:
     series : str
         What tables of findings call the scan: the SeriesInstanceUID of DICOM, else the user's
         `series` or the name of the file without its ending.
+    check : callable, optional
+        Raises `SourceError` where what was read cannot be right as a whole; called once all voxels
+        were read.
     """
 
     path: str
@@ -103,6 +106,7 @@ class Source:
     bands: tuple[str, ...] = ()
     conditions: Mapping[str, tuple[int, ...]] | None = None
     planes: tuple[str, ...] = ()
+    check: Callable[[], None] | None = field(default=None, compare=False)
     ignored: int | None = None
     background: int | None = None
 

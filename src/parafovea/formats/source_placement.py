@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.errors import SourceError, SpacingError, VoxelError
+from parafovea.errors import GridError, SourceError, SpacingError, VoxelError
 from parafovea.formats.metadata import SourceMetadata, known_unit
 from parafovea.geometry.grid import AXES, METRES, Grid, Shape, Vector, vector3
+from parafovea.geometry.scan_space import square_affine
 
 #: Attributes of Zarr arrays and HDF5 datasets that state a spacing along z, y, x, in the order in
 #: which they are looked for, each with the unit that its name implies.
@@ -217,7 +218,7 @@ def _missing(
 def ras_affine(
     path: str, columns: NDArray[np.float64], origin: NDArray[np.float64], to_ras: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Return the affine to RAS millimetres of axes that lead elsewhere.
+    """Return the affine to RAS millimetres of a file whose world has other axes.
 
     Parameters
     ----------
@@ -240,8 +241,58 @@ def ras_affine(
     affine[:3, 3] = origin
     if not np.isfinite(affine).all():
         raise SourceError(f"{path} states an origin or directions that are not finite: correct it")
-    turned: NDArray[np.float64] = np.diag([*to_ras, 1]) @ affine
-    return turned
+    return square(path, np.diag([*to_ras, 1]) @ affine)
+
+
+def square(path: str, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `square_affine`, or raise `SourceError` where a file states sheared axes.
+
+    Axes of length 0 stay as they are: their spacing is missing, which `settle` reports.
+    """
+    if not np.linalg.norm(affine[:3, :3], axis=0).all():
+        return affine
+    try:
+        return square_affine(affine)
+    except GridError as error:
+        raise SourceError(f"{path} cannot be placed: {error}") from error
+
+
+def placed_affine(
+    path: str, affine: NDArray[np.float64], grid: Grid, stated: Stated, metadata: SourceMetadata
+) -> NDArray[np.float64]:
+    """Return where the voxels of a file lie in the patient, with what the user states of it.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    affine : ndarray
+        (4, 4) to RAS millimetres, as the file states it.
+    grid : Grid
+        From `place`, with the same `stated` and `metadata`.
+    stated, metadata
+        From the file and from the user.
+
+    Returns
+    -------
+    ndarray
+        (4, 4) float64. A spacing of the user's replaces the file's along each axis, so that
+        positions are in the same millimetres as sizes; the centre of the first voxel stays. A unit
+        alone gives all of the file's numbers, its origin too, that unit.
+    """
+    placed = square(path, affine)
+    if metadata.spacing is not None:
+        wanted = np.asarray(grid.converted("millimeter").spacing[::-1])
+        lengths = np.linalg.norm(placed[:3, :3], axis=0)
+        if not lengths.all():
+            raise SourceError(f"{path} states no direction of its voxels: correct its header")
+        other = np.abs(wanted - lengths) > 1e-6 * lengths
+        placed[:3, :3] *= np.where(other, wanted / lengths, 1.0)
+    elif metadata.unit is not None:
+        own = None if stated.unit is None else known_unit(stated.unit)
+        if own is not None and own != metadata.unit:
+            placed[:3] *= METRES[metadata.unit] / METRES[own]
+    return placed
 
 
 def stated_by_attributes(

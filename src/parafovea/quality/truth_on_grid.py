@@ -1,4 +1,4 @@
-"""Truth on the grid of a prediction, whatever grid the truth came on."""
+"""Truth resampled to the grid of a prediction."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ Array = np.ndarray[Any, Any]
 
 logger = logging.getLogger(__name__)
 
-#: What voxels become that the truth does not label: as a class, and as an object id.
+#: Label of unlabelled voxels, as a class and as an object id.
 IGNORED = 255
 IGNORED_ID = 2**64 - 1
 
 #: Object ids from here on are marks of some program, such as CREMI's 2**64 - 1, and no objects.
 _MARKS = 2**63
 
-#: Truth voxels that are held at a time, where truth is finer than the prediction.
+#: Maximum number of truth voxels in memory if truth is finer than the prediction.
 LARGEST_READ = 2**25
-#: From this many truth voxels to a prediction voxel on, they vote.
+#: From this ratio of truth voxels to prediction voxels on, the majority label is taken.
 _VOTING = 2.0
-#: Digits of a voxel index that are meant; the rest is rounding in unit conversions.
+#: Significant decimals of a voxel index; the rest are rounding errors of unit conversions.
 _DIGITS = 6
 
 
 class TruthSource(Protocol):
-    """What is needed of a source (`readers.source.Source`)."""
+    """Interface of a truth, a subset of `formats.source.Source`."""
 
     @property
     def path(self) -> str:
-        """As the user gave it."""
+        """Path as given by the user."""
 
     @property
     def grid(self) -> Grid:
-        """Where the voxels lie."""
+        """Grid of the voxels."""
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box within the volume: (z, y, x)."""
@@ -49,9 +49,9 @@ class TruthSource(Protocol):
 
 @dataclass(frozen=True)
 class _Axis:
-    """Which truth voxels each voxel of the prediction takes along one axis.
+    """Mapping from prediction voxels to truth voxels along an axis.
 
-    `votes`: voxel i takes first[i] up to, not including, the next one's; otherwise only first[i].
+    With `votes`, voxel i maps to first[i] to first[i + 1] - 1; otherwise only to first[i].
     """
 
     first: Array
@@ -68,11 +68,11 @@ class _Axis:
 
 
 class SampledTruth:
-    """Labels of a truth volume at the voxels of a prediction.
+    """Labels of a truth volume on the grid of a prediction.
 
-    A voxel takes the label of the truth voxel at its centre. Along axes on which the truth is
-    finer by a factor of 2 or more, it takes the most frequent label of the truth voxels whose
-    centres lie in it, the smallest label where several are.
+    A voxel gets the label of the truth voxel at its centre. Along axes on which the truth is finer
+    by a factor of 2 or more, it gets the most frequent label of the truth voxels with centres
+    inside it, and the smallest of equally frequent labels.
 
     Voxels that nobody has labelled become `IGNORED` or `IGNORED_ID`: those of the value that the
     source states as ignored, of 255 where that is no class, and those around a truth that covers a
@@ -81,17 +81,17 @@ class SampledTruth:
     Parameters
     ----------
     source : TruthSource
-        Labels on a grid of their own.
+        Labels on their own grid.
     grid : Grid
-        Of the prediction.
+        Grid of the prediction.
     classes : int, optional
-        Labels must lie in 0..classes-1; without it they may be any non-negative integers.
+        Number of classes: labels must be in 0..classes-1. By default any non-negative integers.
 
     Raises
     ------
     SourceError
-        If the truth reaches out of the prediction by more than a voxel of the coarser; or covers a
-        part of it alone and states no place there, by an origin of its own.
+        If the truth extends beyond the prediction by more than a voxel of the coarser; or covers
+        a part of it and does not state where, by an origin of its own.
     """
 
     def __init__(self, source: TruthSource, grid: Grid, *, classes: int | None = None) -> None:
@@ -119,7 +119,7 @@ class SampledTruth:
         Parameters
         ----------
         box : Box
-            Within the prediction.
+            Box within the prediction.
 
         Returns
         -------
@@ -129,7 +129,7 @@ class SampledTruth:
         Raises
         ------
         SourceError
-            If the truth holds values that cannot be labels, listing them.
+            If the truth holds values that are not labels; the message lists them.
         """
         ids = self._classes is None
         labels = np.empty(box.shape, np.uint64 if ids else np.uint8)
@@ -246,11 +246,11 @@ def _refused(path: str, truth: Grid, grid: Grid) -> Box:
         if abs(low) > tolerance or abs(high) > tolerance:
             faces.append(AXES[axis])
     raise SourceError(
-        f"truth {path} is of another shape or place than the prediction along "
+        f"truth {path} does not cover the same region as the prediction along "
         f"{', '.join(faces)}: the truth is {truth} from {truth.origin}, the prediction {grid} "
-        f"from {grid.origin}: give a truth volume of the same part of the world, or correct "
-        "the spacing in the metadata column of the sample sheet; the place of a truth of a part "
-        "alone is its truth_origin="
+        f"from {grid.origin}: give a truth volume of the same region, or correct "
+        "the spacing in the metadata column of the sample sheet; state the place of a truth of a "
+        "part by truth_origin="
     )
 
 
@@ -262,7 +262,7 @@ def _sampling(truth: Grid, grid: Grid, axis: int) -> _Axis:
     count, step = grid.shape[axis], grid.spacing[axis] / truth.spacing[axis]
     begin = (grid.origin[axis] - truth.origin[axis]) / truth.spacing[axis]
     votes = round(step, _DIGITS) >= _VOTING
-    # Voting starts at a voxel's lower face, where the first truth centre is that counts.
+    # The first truth voxel is the first with its centre above the voxel's lower face.
     index = begin + np.arange(count) * step - (step / 2 if votes else 0)
     first = np.ceil(index.round(_DIGITS)) if votes else np.floor(index.round(_DIGITS) + 0.5)
     end = np.ceil(round(begin + (count - 0.5) * step, _DIGITS))
@@ -278,13 +278,13 @@ def most_frequent(block: Array, starts: list[Array]) -> Array:
     block : (z, y, x) unsigned integer
         Labels.
     starts : list of three (n,) int64
-        First index of each cell along z, y and x, not decreasing, from 0; a cell reaches to the
-        next one's start and holds one voxel at least.
+        First index of each cell along z, y and x, increasing from 0; a cell extends to the next
+        one's start and has at least one voxel.
 
     Returns
     -------
     (cells z, cells y, cells x) of the block's dtype
-        The smallest label where several are equally frequent.
+        The smallest of equally frequent labels.
     """
     lowest, highest = block, block
     for axis, first in enumerate(starts):
@@ -294,7 +294,7 @@ def most_frequent(block: Array, starts: list[Array]) -> Array:
     result = lowest.copy()
     if not mixed.any():
         return result
-    # Only cells of several labels are left to count; they lie at the objects' surfaces.
+    # Only cells with several labels, at the objects' surfaces, remain to be counted.
     owners = [
         np.searchsorted(first, np.arange(n), side="right") - 1
         for first, n in zip(starts, block.shape, strict=True)

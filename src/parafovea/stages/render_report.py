@@ -1,4 +1,4 @@
-"""Stage render_report: one sample's figures and its page."""
+"""Stage render_report: figures and HTML report of a segmented sample."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def render_report(
     settings: ReportSettings | Mapping[str, Any] = _DEFAULTS,
     title: str | None = None,
 ) -> None:
-    """Draw a sample's pictures and write a page that holds them.
+    """Draw a sample's figures and write its report.
 
-    Only the planes that are shown are read. The same results give the same bytes.
+    Only the planes shown are read. The same results give the same bytes.
 
     Parameters
     ----------
@@ -62,17 +62,17 @@ def render_report(
     quality, metrics : Path
         JSON and table that `measure_quality` wrote.
     html : Path
-        Page to write; it needs no other file.
+        Self-contained page to write.
     overlays, probabilities, sizes : Path
         PNGs to write.
     sample : str
         Name of the sample.
     truth : str or None
-        Where the true class indices are, as in the sample sheet.
+        Path of the true class indices, as in the sample sheet.
     metadata : str
         The sheet's `metadata` of the sample.
     settings : mapping
-        How much is drawn: the fields of `ReportSettings`.
+        Settings of the figures: the fields of `ReportSettings`.
     title : str, optional
         Heading of the page; the sample's name by default.
 

@@ -108,6 +108,8 @@ def resample_volume(
             seen=None if view is None else view.add,
             percentiles=percentiles_of(normalization),
         )
+        if opened.check is not None:
+            opened.check()
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
         if check_hounsfield:

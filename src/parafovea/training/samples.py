@@ -1,4 +1,4 @@
-"""Training samples opened: their cached features, with the truth at each voxel."""
+"""Training samples: cached features with the truth on the local grid."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import box_around
 from parafovea.training.objectives.objective import Objective
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """A line of the sheet to learn from.
+    """A training sample of the sheet.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ class TrainingSample:
     inputs : ModelInputs
         Its cached volume and features.
     truth : str
-        Volume of class indices, on the source's grid; of a refinement, of the bands to become.
+        Path of the truth: class indices on the source's grid, or target bands of a refinement.
     metadata : str
         The sheet's `metadata` of the sample.
     folder : Path
-        Folder that relative sidecar paths count from.
+        Base folder of relative sidecar paths.
     """
 
     name: str
@@ -58,17 +58,17 @@ def training_samples(
     Parameters
     ----------
     samples : sequence of mapping
-        The `name`, `truth` and `metadata` of each.
+        `name`, `truth` and `metadata` of each sample.
     volumes, features : sequence of Path
-        Those of each sample.
+        Volume and features of each sample.
     contexts : sequence of Path
-        Those of each sample; empty where the model sees no context.
+        Context features of each sample; empty if the model uses no context.
 
     Raises
     ------
     ValueError
-        If there is not one volume, one store of features and, where there are any, one of context
-        for each sample.
+        If there is not one volume, one store of features and, if any, one store of context
+        features per sample.
     """
     wide: Sequence[Path | None] = contexts or [None] * len(samples)
     return [
@@ -83,26 +83,26 @@ def training_samples(
 
 
 class OpenSample:
-    """A training sample opened: its inputs, and its truth on the local grid.
+    """An opened training sample: its inputs, and its truth on the local grid.
 
     Parameters
     ----------
     sample : TrainingSample
-        Where everything is.
+        Paths of the sample.
     recipe : Recipe
-        The model's facts about its input.
+        Recipe of the model.
     objective : type of Objective
-        What models of this kind learn: it reads the truth.
+        Objective, which reads the truth.
 
     Raises
     ------
     SourceError
-        If the truth cannot be read, or is of another shape or place than the volume.
+        If the truth cannot be read, or its shape or position does not match the volume.
 
     Attributes
     ----------
     truth : TrainingTruth
-        As the objective reads it.
+        The truth as read by the objective.
     """
 
     def __init__(self, sample: TrainingSample, recipe: Recipe, objective: type[Objective]) -> None:
@@ -113,12 +113,12 @@ class OpenSample:
         self.truth = objective.open_truth(source, self.inputs, recipe)
 
     def window(self, box: Box, number: int) -> TrainingWindow:
-        """Return a window, mirrored where it reaches outside of the volume."""
+        """Return a window, mirrored where it extends beyond the volume."""
         region = self.inputs.read(box)
         return TrainingWindow(box, region, self.truth.target(box, region), number)
 
     def warped_window(self, box: Box, number: int, places: NDArray[np.float64]) -> TrainingWindow:
-        """Return a window that is taken from other places, (z, y, x, 3), inside the volume."""
+        """Return a window sampled at positions (z, y, x, 3) inside the volume."""
         region = self.inputs.read(box_around(places))
         return TrainingWindow(box, region, self.truth.warped_target(places), number, places)
 
@@ -126,7 +126,7 @@ class OpenSample:
 def _truth_source(
     sample: TrainingSample, recipe: Recipe, like: Mapping[str, Any] | None = None
 ) -> Source:
-    """Return the truth of a sample; images with bands lie on the model's own pixels."""
+    """Open the truth of a sample; images with bands are opened on the model's pixels."""
     if not recipe.bands:
         found = open_truth(sample.truth, metadata=sample.metadata, folder=sample.folder, like=like)
         assert found is not None  # noqa: S101  (a sample to learn from has a truth)

@@ -1,4 +1,4 @@
-"""A segmentation against its truth, slab by slab."""
+"""Comparison of a segmentation with its truth, slab by slab."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def compare_with_truth(
 ) -> dict[Path, Value]:
     """Return the metrics that need truth.
 
-    Without a volume of true objects, they are the connected components of the true classes.
-    Without true classes, true objects belong to the one class that has objects; where several
-    have, the panoptic metrics are left out.
+    Without a volume of true objects, the connected components of the true classes are used. Without
+    true classes, true objects belong to the only class with objects; with several such classes, the
+    panoptic metrics are omitted.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def prediction_confusion(prediction: Stored, truth: SampledTruth, classes: int) 
     Returns
     -------
     (classes, classes) int64
-        As of `confusion_matrix`.
+        See `confusion_matrix`.
     """
     confusion = np.zeros((classes, classes), np.int64)
     for box in slabs(prediction.grid.shape):
@@ -107,7 +107,7 @@ def _known_confusion(truth: Array, found: Array, classes: int) -> Array:
 
 
 class _Tables:
-    """The tables of pairs that grow while the slabs pass."""
+    """Tables of label pairs, accumulated over slabs."""
 
     def __init__(self, connectivity: int, has_objects: Array) -> None:
         self._scan = ComponentScan(connectivity)
@@ -125,7 +125,7 @@ class _Tables:
         true_classes: Array | None,
         true_ids: Array | None,
     ) -> None:
-        """Count one slab."""
+        """Add a slab."""
         offset = 0
         self._knows_classes = true_classes is not None
         known = np.ones(found_ids.shape, bool)
@@ -157,7 +157,7 @@ class _Tables:
         """Return the metrics of objects."""
         ids, true_classes = self._ids, self._true_classes
         if self._scanned:
-            # Labels of single slabs become components of the volume.
+            # Merge the labels of slabs to components of the volume.
             component = np.concatenate([[0], self._scan.finish().ids]).astype(np.uint64)
             ids, true_classes = _renamed(ids, component), _renamed(true_classes, component)
         true_names, true_class = main_partner(true_classes)

@@ -1,4 +1,4 @@
-"""Learning classes that exclude each other."""
+"""Training objective of segmentations: mutually exclusive classes."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
 from parafovea.training.class_truth import ClassTruth
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 #: Logit of what is certain: a softmax of it and its negative is 1 and 0 in 32 bits.
 CERTAIN = 50.0
 
 
 class SegmentationObjective:
-    """Dice plus cross-entropy; checkpoints are chosen by the mean intersection over union.
+    """Dice plus cross-entropy, with checkpoints selected by the mean intersection over union.
 
     Parameters
     ----------
     spec : ModelSpec
-        The model to be.
+        Description of the model to train.
     validation : mapping of str to ClassTruth
-        Truths of the samples that choose the best checkpoint, by the sample's name.
+        Truths of the validation samples by name.
     """
 
     loss_name: ClassVar[str] = "Dice + cross-entropy"
@@ -55,11 +55,11 @@ class SegmentationObjective:
 
     @staticmethod
     def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> ClassTruth:
-        """Return the truth of a sample as this objective reads it."""
+        """Return the truth of a sample."""
         return ClassTruth(source, inputs, recipe)
 
     def start(self, network: FusedUNet) -> None:
-        """Leave the network as it is."""
+        """Leave the network unchanged."""
 
     def target(self, window: TrainingWindow) -> Tensor:
         """Return class indices, (1, z, y, x) int64."""
@@ -77,7 +77,7 @@ class SegmentationObjective:
         return cast(Tensor, self._loss(logits, targets))
 
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
-        """Count which classes the voxels of a batch were given."""
+        """Accumulate the confusion matrix of a batch."""
         found = logits.argmax(dim=1).cpu().numpy().astype(np.uint8)
         for classes, window in zip(found, windows, strict=True):
             truth = window.target.reshape(classes.shape)
@@ -95,7 +95,7 @@ class SegmentationObjective:
         return mean | {f"iou.{name}": value for name, value in iou.items()}
 
     def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
-        """Return all overlap metrics, of all classes."""
+        """Return all overlap metrics of all classes."""
         confusion = self._none()
         for stored, truth in zip(predictions, self._truths, strict=True):
             confusion += prediction_confusion(stored, truth.sampled, len(self._spec.classes))
