@@ -23,7 +23,7 @@ def _pyramid(path, version):
     """Write a pyramid of two levels with a channel axis, of OME-Zarr 0.4 or 0.5."""
     group = zarr.create_group(path, zarr_format=2 if version == "0.4" else 3)
     for level, size in enumerate((8, 4)):
-        group.create_array(str(level), shape=(1, size, size, size), dtype="u2")
+        group.create_array(str(level), data=np.ones((1, size, size, size), "u2"))
     levels = [
         {
             "path": str(level),
@@ -49,7 +49,7 @@ def test_the_level_of_a_pyramid(tmp_path, version, finer_than):
 def test_other_formats_are_opened(tmp_path):
     stack, array = str(tmp_path / "a.tif"), str(tmp_path / "a.zarr")
     tifffile.imwrite(stack, np.zeros((3, 4, 5), np.uint8), photometric="minisblack")
-    zarr.create_array(array, shape=(3, 4, 5), dtype="u1")
+    zarr.create_array(array, data=np.ones((3, 4, 5), np.uint8))
     for path in (stack, array):
         assert source_grid(path, metadata=SPACING) == Grid((3, 4, 5), (16, 16, 16))
 

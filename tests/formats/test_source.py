@@ -109,7 +109,7 @@ def test_the_user_wins_over_the_file():
         (Stated((None, 4.0, 4.0), "um"), SourceMetadata(), "`spacing=Z,4,4 unit=micrometer`"),
         (Stated((8.0, 4.0, 4.0)), SourceMetadata(), "`spacing=8,4,4 unit=nanometer`"),
         (Stated(), SourceMetadata(spacing=(8.0, 4.0, 2.0)), "`spacing=8,4,2 unit=nanometer`"),
-        (Stated((8.0, 4.0, 4.0), "inch"), SourceMetadata(), "'inch', which is not known"),
+        (Stated((8.0, 4.0, 4.0), "degree"), SourceMetadata(), "'degree', which is not known"),
         (Stated((0.0, 4.0, 4.0), "mm"), SourceMetadata(), "`spacing=Z,4,4 unit=millimeter`"),
     ],
 )
@@ -146,11 +146,17 @@ def test_attributes_of_other_tools_are_understood():
 
 @pytest.mark.parametrize(
     "attributes",
-    [{"resolution": [1, 2]}, {"resolution": "fine"}, {"offset": 3}, {"units": ["nm", "um", "nm"]}],
+    [{"resolution": [1, 2]}, {"resolution": "fine"}, {"offset": 3}, {"units": ["nm", "um"]}],
 )
 def test_attributes_that_make_no_sense_are_named(attributes):
     with pytest.raises(SourceError, match=r"a\.zarr has the (attribute|units)"):
         stated_by_attributes(attributes, dimensions=3, path="a.zarr")
+
+
+def test_each_axis_may_have_its_unit():
+    attributes = {"resolution": [0.05, 4, 4], "units": ["um", "nm", "nm"], "offset": [0.1, 0, 8]}
+    stated = stated_by_attributes(attributes, dimensions=3, path="a.zarr")
+    assert stated == Stated((50.0, 4.0, 4.0), "nm", (100.0, 0.0, 8.0))
 
 
 def test_a_unit_that_is_not_known_is_refused(tmp_path):

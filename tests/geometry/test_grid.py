@@ -168,7 +168,7 @@ def test_a_grid_survives_json(grid: Grid) -> None:
         ({"spacing": (1, 1, 0)}, "positive"),
         ({"spacing": (1, float("nan"), 1)}, "positive and finite"),
         ({"origin": (float("inf"), 0, 0)}, "finite"),
-        ({"unit": "furlong"}, "unknown unit 'furlong': use one of angstrom"),
+        ({"unit": "furlong"}, "unknown unit 'furlong': use one of picometer, angstrom"),
     ],
 )
 def test_impossible_grids_are_refused_with_the_value_and_the_fix(

@@ -56,7 +56,7 @@ def doctor() -> None:
 
 @app.command()
 def check(config: Configs = None) -> None:
-    """Check config, sheet, models and files, and list the inputs."""
+    """Check config, sheet, models, headers and files, and list the inputs."""
     from parafovea.config.source_headers import check_headers
 
     with readable_errors():

@@ -343,9 +343,9 @@ class SourceMetadata(_Words):
     truth_spacing, truth_unit, truth_origin, truth_channel
         The same for the sample's truth and its objects.
     truth_ignore : int, optional
-        Value of unlabelled voxels of the truth; they are ignored.
+        Value of unlabelled voxels of the truth, which are not counted.
     truth_background : int, optional
-        Value of background voxels of the truth, if it is not 0.
+        Value of the truth's background, if that is not 0.
     tiles : TileOptions
         How numbers in tiles and mosaics become reflectance.
 

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 logger = logging.getLogger(__name__)
 
-#: Class and object id of voxels that the truth does not label.
+#: Label of unlabelled voxels, as a class and as an object id.
 IGNORED = 255
 IGNORED_ID = 2**64 - 1
 
@@ -90,8 +90,8 @@ class SampledTruth:
     Raises
     ------
     SourceError
-        If the truth extends beyond the prediction by more than a voxel of the coarser, or covers
-        only a part of it without stating an origin.
+        If the truth extends beyond the prediction by more than a voxel of the coarser; or covers
+        a part of it and does not state where, by an origin of its own.
     """
 
     def __init__(self, source: TruthSource, grid: Grid, *, classes: int | None = None) -> None:
@@ -249,8 +249,8 @@ def _refused(path: str, truth: Grid, grid: Grid) -> Box:
         f"truth {path} does not cover the same region as the prediction along "
         f"{', '.join(faces)}: the truth is {truth} from {truth.origin}, the prediction {grid} "
         f"from {grid.origin}: give a truth volume of the same region, or correct "
-        "the spacing in the metadata column of the sample sheet; for a truth of a part of the "
-        "volume state its place by truth_origin="
+        "the spacing in the metadata column of the sample sheet; state the place of a truth of a "
+        "part by truth_origin="
     )
 
 

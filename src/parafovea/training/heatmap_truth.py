@@ -81,8 +81,8 @@ def truth_findings(source: TruthSource, *, classes: int, unit: str) -> list[Find
     labels = SampledTruth(source, grid, classes=classes + 1).read(grid.box)
     if (labels == IGNORED).any():
         raise SourceError(
-            f"truth {source.path} has unlabelled voxels, but a detection is trained on whole "
-            "scans: label them, with 0 where there is nothing"
+            f"truth {source.path} has unlabelled voxels, but a detection learns from whole scans: "
+            "label them, with 0 for background"
         )
     # Flip x and y, which `mask_findings` takes as RAS and returns as LPS: the grid's own world.
     affine = np.diag([-grid.spacing[2], -grid.spacing[1], grid.spacing[0], 1.0])
@@ -169,7 +169,7 @@ class HeatmapTruth:
         if sampled.is_partial:
             raise SourceError(
                 f"truth {source.path} covers only {sampled.covered} of the scan, but a detection "
-                "is trained on whole scans: crop the scan to this part"
+                "learns from whole scans: crop the scan to this part"
             )
         self.findings = truth_findings(source, classes=classes, unit=self.grid.unit)
         self.heatmaps = [heatmap(findings, self.grid) for findings in self.findings]

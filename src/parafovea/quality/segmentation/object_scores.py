@@ -25,8 +25,8 @@ class PartitionScores:
     arand_error, arand_precision, arand_recall : float or None
         Adapted Rand error, 1 minus the F-score over pairs of voxels in the same object, with its
         precision (prediction's pairs) and recall (truth's pairs). As in SNEMI3D and CREMI, each
-        voxel predicted as background is an object of its own, so an empty prediction has no pairs,
-        a recall of 0 and an error of 1.
+        voxel predicted as background is an object of its own, so that an empty prediction has no
+        pairs, a recall of 0 and an error of 1.
         Arganda-Carreras et al., Front. Neuroanat. 9:142 (2015).
     """
 
@@ -43,8 +43,9 @@ def compare_partitions(pairs: Pairs) -> PartitionScores:
     Parameters
     ----------
     pairs : Pairs
-        Pairs of true and predicted ids. Voxels with true id 0 are ignored. Predicted id 0 counts as
-        one object for the entropies, and as one object per voxel for the adapted Rand error.
+        Pairs of true and predicted ids. Voxels with true id 0 are ignored. Predicted id 0 counts
+        as one object in the variation of information, and as one object per voxel in the adapted
+        Rand error.
 
     Returns
     -------
