@@ -1,4 +1,4 @@
-# Everything runs in .venv, which is made and brought up to date by itself.
+# Everything runs in .venv, which is created and updated automatically.
 PYTHON ?= python3
 CORES ?= 2
 VENV := .venv
@@ -9,7 +9,7 @@ TEST_WORKERS ?= 2
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-kill test-slurm test-openvino docs lint bench bench-quick clean
 
-help: ## Show what one can do.
+help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
@@ -18,14 +18,14 @@ setup: $(STAMP) ## Install everything into .venv.
 $(STAMP): pyproject.toml envs/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "parafovea needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
-	    "name another with make PYTHON=python3.11" >&2; exit 1; }
+	    "use another one with make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --no-build-isolation -e .
 	touch $@
 
-demo: $(STAMP) ## Segment three phantom cells; prints the path of the report.
+demo: $(STAMP) ## Segment three phantom cells and print the path of the report.
 	$(BIN)/parafovea check
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "Open $(CURDIR)/results/report.html"
@@ -34,20 +34,20 @@ test: $(STAMP) ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
 	  --ignore tests/slurm
 
-test-slurm: $(STAMP) ## Run the workflow and its faults on a Slurm of this machine, as root.
+test-slurm: $(STAMP) ## Run the workflow, and inject faults, on a local Slurm; needs root.
 	@$(BIN)/python tests/slurm/cluster.py
 	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/slurm
 
-test-openvino: $(STAMP) ## Run the tests of OpenVINO, an optional engine, which is installed apart.
+test-openvino: $(STAMP) ## Run the tests of OpenVINO, an optional engine, installed separately.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --target $(VENV)/openvino --upgrade openvino==2026.4.1
 	PYTHONPATH=$(VENV)/openvino $(BIN)/python -m pytest -q \
 	  -k openvino tests/inference/test_engines.py tests/models/test_export.py
 
-test-kill: $(STAMP) ## Kill runs at twenty moments, fill the disk, take the source away; takes minutes.
+test-kill: $(STAMP) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py
 
-docs: $(STAMP) ## Write the tables of docs/caching.md anew, from what snakemake answers.
+docs: $(STAMP) ## Regenerate the tables of docs/caching.md from snakemake's answers.
 	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/test_caching.py -k page
 
 lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
@@ -60,9 +60,9 @@ lint: $(STAMP) ## Check style and types of the package, the scripts and the rule
 bench: $(STAMP) ## Measure speed and memory; see benchmarks/README.md.
 	$(BIN)/python -m benchmarks
 
-bench-quick: $(STAMP) ## Run every benchmark once, as small as it can be; says nothing of speed.
+bench-quick: $(STAMP) ## Run every benchmark once at its smallest size, without timing.
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --quick
 
-clean: ## Remove all results and caches; .venv stays.
+clean: ## Remove all results and caches, but not .venv.
 	test ! -d results || find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
 	rm -rf .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,9 +9,9 @@ import numpy as np
 
 from parafovea.errors import MissingSourceError
 from parafovea.formats.tiles.ledger import read_ledger
+from parafovea.formats.tiles.npz import UNKNOWN
 from parafovea.quality.segmentation.overlap import confusion_matrix
 from parafovea.quality.tiles.image_metrics import GREEN, NIR
-from parafovea.quality.tiles.segmented import UNKNOWN
 from parafovea.quality.tiles.tile_arrays import TileFiles
 
 LAND, WATER = 0, 1

@@ -1,4 +1,4 @@
-"""Put the ledgers of a folder of tiles together."""
+"""Merge the ledgers of a folder of tiles."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Turn a heatmap into detections, and write it in the scan's own voxels."""
+"""Derive detections from a heatmap, and write the heatmap on the scan's grid."""
 
 from typing import TYPE_CHECKING
 

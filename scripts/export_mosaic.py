@@ -1,4 +1,4 @@
-"""Write a refined mosaic on the pixels of its source."""
+"""Write a refined mosaic on its source's pixels."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Sum the weighted predictions of one shard of windows."""
+"""Compute the weighted sums of a shard's predictions."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Measure the detections of a scan, against its truth where there is one."""
+"""Measure the detections of a scan, against its truth if it has one."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Measure a segmentation, against its truth where there is one."""
+"""Measure a segmentation, against its truth if it has one."""
 
 from typing import TYPE_CHECKING
 

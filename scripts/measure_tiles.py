@@ -1,4 +1,4 @@
-"""Measure the tiles of a sample, against their truth where there is one."""
+"""Measure the tiles of a sample, against their truth if they have one."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Put the scores of the context study into one table and one figure."""
+"""Write the table and the figure of the context study's scores."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Draw the detections of a scan and write its page."""
+"""Draw the detections of a scan and write its report."""
 
 from typing import TYPE_CHECKING
 

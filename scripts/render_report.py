@@ -1,4 +1,4 @@
-"""Draw a sample's figures and write its page."""
+"""Draw a sample's figures and write its report."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Draw the tiles of a sample and write its page."""
+"""Draw the tiles of a sample and write its report."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Bring a source onto the grid of its model."""
+"""Resample a source to the grid of its model."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Score one model of the study on phantoms that it has not seen."""
+"""Score a model of the context study on test phantoms."""
 
 from typing import TYPE_CHECKING
 

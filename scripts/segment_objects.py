@@ -1,4 +1,4 @@
-"""Turn probabilities into classes and numbered objects."""
+"""Derive classes and numbered objects from probabilities."""
 
 from typing import TYPE_CHECKING
 

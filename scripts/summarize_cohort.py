@@ -1,4 +1,4 @@
-"""Put all samples into one table, one figure and one page."""
+"""Summarize all samples in a table, a figure and a report."""
 
 from typing import TYPE_CHECKING
 

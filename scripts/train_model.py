@@ -1,4 +1,4 @@
-"""Train a model on samples whose features are ready."""
+"""Train a model on cached features."""
 
 from typing import TYPE_CHECKING
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,37 @@ class ProjectFolder:
         (folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
         lines = [["sample", "task", "source", "truth", "metadata"], *self.rows]
         (folder / "samples.tsv").write_text("\n".join("\t".join(row) for row in lines) + "\n")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def written_nifti_opens_in_itk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let ITK read the header of every NIfTI file that a test writes, and compare the places."""
+    from parafovea.formats import nifti
+
+    folder = tmp_path_factory.mktemp("headers")
+    plain = nifti._header
+
+    def checked(space: Any, *rest: Any) -> bytes:
+        import SimpleITK
+
+        header: bytes = plain(space, *rest)
+        (folder / "a.nii").write_bytes(header)
+        reader = SimpleITK.ImageFileReader()
+        reader.SetFileName(str(folder / "a.nii"))
+        reader.ReadImageInformation()
+        assert reader.GetSize() == space.grid.shape[::-1]
+        directions = np.reshape(reader.GetDirection(), (3, 3)) * reader.GetSpacing()
+        for corner in np.ndindex(2, 2, 2):
+            index = np.array(corner) * (np.array(space.grid.shape) - 1)
+            found = reader.GetOrigin() + directions @ index[::-1]
+            voxels = space.voxel_of_world(found) - index
+            assert np.abs(voxels).max() < 0.01, (corner, found)
+        assert int(reader.GetMetaData("qform_code")) == int(reader.GetMetaData("sform_code")) == 1
+        return header
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nifti, "_header", checked)
+        yield
 
 
 @pytest.fixture(scope="session")

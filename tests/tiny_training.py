@@ -10,8 +10,8 @@ import numpy as np
 import tifffile
 from tiny_sample import smooth_volume, tiny_inputs
 
+from parafovea.kinds.kind import kind_named
 from parafovea.kinds.reference import resolve
-from parafovea.kinds.registry import kind_named
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
 from parafovea.stages.train_model import train_model

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from benchmarks.real_tiles.series import is_clouded
 from parafovea.formats.metadata import TileOptions
+from parafovea.formats.tiles.npz import UNKNOWN
 from parafovea.formats.tiles.reading import read_tile
 from parafovea.formats.tiles.tile_folder import list_tiles
-from parafovea.quality.tiles.segmented import UNKNOWN
 
 #: Bands of EuroSAT, in its order: B8A comes last.
 EUROSAT = (*(f"B{number:02d}" for number in range(1, 13)), "B8A")

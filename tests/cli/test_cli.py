@@ -18,7 +18,7 @@ def test_check_shows_every_sample_of_a_good_project(parafovea):
     done = parafovea("check")
     assert done.exit_code == 0
     assert "data/a.tif" in done.output
-    assert "2 samples, all well." in done.output
+    assert "2 samples OK" in done.output
 
 
 def test_check_ends_with_status_1_and_one_message(parafovea, project_folder):

@@ -101,10 +101,15 @@ def test_a_heatmap_has_the_voxels_of_its_scan(chain):
 @pytest.mark.parametrize(
     ("name", "column", "value", "expected"),
     [
-        ("b", 2, "@bb", "config/samples.tsv:4: source '@bb' of sample 'b' is no sample of "),
-        ("b", 2, "@", "source '@' of sample 'b' is no sample of"),
-        ("b", 2, "@b", "config/samples.tsv:4: source '@b' of sample 'b' is the sample itself"),
-        ("d", 3, "@e", "config/samples.tsv:3: truth '@e' of sample 'd' is no sample of "),
+        ("b", 2, "@bb", "config/samples.tsv:4: source '@bb' of sample 'b' is not a sample of "),
+        ("b", 2, "@", "source '@' of sample 'b' is not a sample of"),
+        (
+            "b",
+            2,
+            "@b",
+            "config/samples.tsv:4: source '@b' of sample 'b' refers to the sample itself",
+        ),
+        ("d", 3, "@e", "config/samples.tsv:3: truth '@e' of sample 'd' is not a sample of "),
         ("d", 4, "objects=@a", "objects '@a' of sample 'd': another sample's result can be a sour"),
     ],
 )
@@ -125,8 +130,8 @@ def test_a_circle_is_named_whole_and_once_from_its_first_line(chain):
     row(chain, "a")[2] = "@c"
     row(chain, "c")[3] = ""
     assert refusal(chain) == (
-        "config/samples.tsv:2: samples wait for each other in a circle: c needs b needs a needs c: "
-        "give one of them a source or a truth that is no other sample's result"
+        "config/samples.tsv:2: circular dependency between samples: c needs b needs a needs c: "
+        "give one of them a source or a truth that is not another sample's result"
     )
 
 
@@ -261,7 +266,7 @@ def test_a_model_that_takes_named_bands_cannot_take_classes(chain):
     give_bands(chain, BANDS)
     message = refusal(chain)
     assert "config/samples.tsv:4: source '@a' of sample 'b' does not fit its model" in message
-    assert "takes the bands B02, B03, B04, B08, and there is one channel without a name" in message
+    assert "takes the bands B02, B03, B04, B08, but the result has one unnamed channel" in message
 
 
 @pytest.mark.parametrize(
@@ -282,11 +287,11 @@ def test_a_result_with_the_bands_of_the_model_fits(given, taken, tiles, chosen):
 @pytest.mark.parametrize(
     ("given", "taken", "tiles", "expected"),
     [
-        (BANDS, ("B08", "B04"), True, "takes the bands B08, B04, and there is B02, B03"),
+        (BANDS, ("B08", "B04"), True, "takes the bands B08, B04, but the result has B02, B03"),
         (BANDS, ("VV", "VH"), False, "takes the bands VV, VH"),
-        (BANDS, (), False, "choose one by channel=0"),
-        (BANDS, (), True, "takes one channel, and there are B02"),
-        ((), BANDS, True, "one channel without a name"),
+        (BANDS, (), False, "select one with channel=0"),
+        (BANDS, (), True, "takes one channel, but the result has B02"),
+        ((), BANDS, True, "one unnamed channel"),
     ],
 )
 def test_a_result_of_other_bands_is_refused(given, taken, tiles, expected):
@@ -348,5 +353,5 @@ def test_a_shared_cache_takes_results_and_tiles_as_sources_but_no_other_folders(
     (folder / "1.tif").write_bytes((tiles.path / "data/d.tif").read_bytes())
     row(tiles, "d")[2] = "slices"
     project = read(tiles)
-    with pytest.raises(ParafoveaError, match="cannot tell the content of slices"):
+    with pytest.raises(ParafoveaError, match="cannot hash the content of slices"):
         project.require_hashable()

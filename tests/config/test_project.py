@@ -128,7 +128,7 @@ def test_phantoms_need_not_be_there_but_must_be_possible(project_folder):
     assert project.files("a")["source"] == ["results/phantoms/cell_seed7.ome.zarr"]
     for impossible in ("cel_seed7.ome.zarr", "cell_seed7.nii.gz", "chest_seed7_lungs.nii.gz"):
         project_folder.rows[0][2] = f"results/phantoms/{impossible}"
-        assert "is no phantom that can be made" in refusal(project_folder)
+        assert "is not a phantom that the workflow makes" in refusal(project_folder)
 
 
 def test_a_chest_is_as_large_as_the_config_says_and_else_as_its_kind_is(project_folder):
@@ -165,12 +165,12 @@ def test_a_wrong_part_of_a_landscape_is_refused_with_the_right_ones(project_fold
     project_folder.rows[0][2] = f"results/phantoms/{wrong}"
     message = refusal(project_folder)
     assert f"results/phantoms/{wrong}" in message
-    assert f"are made {kind}_seed7, {kind}_seed7_truth, {kind}_seed7_classes" in message
+    assert f"can hold {kind}_seed7, {kind}_seed7_truth, {kind}_seed7_classes" in message
 
 
 def test_tiles_and_sizes_of_a_landscape_have_to_fit(project_folder):
     project_folder.config["phantoms"] = {"scene": {"tiles": [4, 4]}}
-    assert "give one number of tiles for each size" in refusal(project_folder)
+    assert "give a number of tiles for each size" in refusal(project_folder)
 
 
 def test_unknown_class_and_unknown_metric_are_named(project_folder):
@@ -190,7 +190,7 @@ def test_an_incomplete_model_is_named_with_its_task(project_folder):
     (project_folder.path / "models/cell/model.json").write_text("{}")
     message = refusal(project_folder)
     assert "weights_sha256" in message
-    assert message.endswith("it is the model of task 'cell'")
+    assert message.endswith("required by task 'cell'")
     project_folder.config["tasks"]["cell"]["model"] = "models/none"
     assert "models/none" in refusal(project_folder)
 
@@ -237,7 +237,7 @@ def test_samples_for_training_must_be_there_have_a_truth_and_be_kept_apart(
     message = refusal(project_folder)
     assert "training.samples.1: sample 'bb' is not in config/samples.tsv" in message
     assert "training.samples.2: sample 'c' has no truth" in message
-    assert "training.validation.1: sample 'a' is also trained on" in message
+    assert "training.validation.1: sample 'a' is also a training sample" in message
 
 
 def test_two_tasks_cannot_train_one_folder(project_folder, training):
@@ -314,7 +314,7 @@ def test_a_task_of_detection_needs_a_model_of_its_kind(project_folder):
     project_folder.config["tasks"]["cell"]["kind"] = "detection"
     message = refusal(project_folder)
     assert "config/config.yaml:4: tasks.cell.kind: detection needs a model of this kind" in message
-    assert "set kind: segmentation, or name another model" in message
+    assert "set kind: segmentation, or use another model" in message
 
 
 def test_a_task_of_detection_has_settings_of_its_own(project_folder):
@@ -335,7 +335,7 @@ def test_blocks_of_another_kind_are_refused(project_folder, kind, block):
     if kind == "detection":
         make_detection(project_folder)
     project_folder.config["tasks"]["cell"][block] = {}
-    assert f"{block} has no meaning for a task of kind {kind}" in refusal(project_folder)
+    assert f"{block} does not apply to a task of kind {kind}" in refusal(project_folder)
 
 
 def test_limits_of_a_detection_are_on_metrics_that_it_has(project_folder):
@@ -347,4 +347,6 @@ def test_risk_limits_rise_from_0_and_a_calibration_has_to_be_there(project_folde
     make_detection(project_folder, triage={"limits": {"low": 0.1, "high": 0.7}})
     assert "must start at 0 and increase" in refusal(project_folder)
     project_folder.config["tasks"]["cell"]["triage"] = {"calibration": "none.json"}
-    assert "'none.json' is not there: make it by parafovea calibrate" in refusal(project_folder)
+    assert "'none.json' does not exist: create it with parafovea calibrate" in refusal(
+        project_folder
+    )

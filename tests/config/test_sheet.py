@@ -37,17 +37,17 @@ def test_trailing_tabs_of_a_spreadsheet_are_accepted(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "is empty: begin with a line of sample, task, source"),
+        ("", "is empty: start with a header line of sample, task, source"),
         (HEADER, "has a header but no samples"),
         ("sample task source\na cell s.tif\n", "separated by tabs"),
         ("sample\ttask\n", ":1: column 'source' is missing"),
         ("sample\ttask\tsauce\n", ":1: column 'sauce' is not known: did you mean 'source'?"),
-        ("sample\ttask\tsource\ttask\n", "a column stands twice"),
+        ("sample\ttask\tsource\ttask\n", "duplicate column"),
         (HEADER + "a\tcell\t\n", ":2: source is empty"),
         (HEADER + "a\tcell\ts\ng\tcell\ts\na\tcell\ts\n", ":4: sample 'a' is already on line 2"),
         (HEADER + "a\tcell\ts\t\t\t\tmore\n", ":2: 7 columns, but the header names 5"),
-        (HEADER + "a/b\tcell\ts\n", "sample 'a/b' cannot name a folder"),
-        (HEADER + ".a\tcell\ts\n", "sample '.a' cannot name a folder"),
+        (HEADER + "a/b\tcell\ts\n", "sample 'a/b' is not a valid name"),
+        (HEADER + ".a\tcell\ts\n", "sample '.a' is not a valid name"),
         ("sample\ttask\tsource\tshards\na\tcell\ts\t0\n", "shards '0' must be a whole number"),
         ("sample\ttask\tsource\tshards\na\tcell\ts\t²\n", "shards '²' must be a whole number"),
     ],
@@ -61,7 +61,7 @@ def test_a_wrong_sheet_says_where_and_what_to_do(tmp_path, text, expected):
 
 @pytest.mark.parametrize("name", RESERVED)
 def test_folders_of_the_workflow_are_no_sample_names(tmp_path, name):
-    with pytest.raises(ConfigError, match="folder of the workflow itself"):
+    with pytest.raises(ConfigError, match="reserved name"):
         read_sheet(sheet(tmp_path, HEADER + f"{name}\tcell\ts\n"))
 
 
@@ -73,7 +73,7 @@ def test_all_wrong_lines_are_named_at_once(tmp_path):
 
 
 def test_a_missing_sheet_and_one_that_is_no_text_are_readable_errors(tmp_path):
-    with pytest.raises(ConfigError, match="is not there"):
+    with pytest.raises(ConfigError, match="does not exist"):
         read_sheet(tmp_path / "none.tsv")
     (tmp_path / "excel.tsv").write_bytes(b"\xff\xfe\x00s")
     with pytest.raises(ConfigError, match="is not UTF-8 text"):

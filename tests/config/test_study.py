@@ -65,7 +65,7 @@ def test_a_plan_names_the_files_of_one_model() -> None:
     ("changes", "expected"),
     [
         ({"ratio": 3}, "ratio 3 must be one of ratios"),
-        ({"test": ["cell_seed201"]}, "cell_seed201 cannot be both trained on and tested on"),
+        ({"test": ["cell_seed201"]}, "cell_seed201 cannot be used for both training and test"),
         ({"test": ["../cell"]}, "pattern"),
         ({"ratios": [1]}, "greater than or equal to 2"),
     ],
@@ -80,5 +80,5 @@ def test_a_wrong_key_is_named_with_its_file(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(values(sedes=[1])))
     with pytest.raises(ConfigError, match=r"study\.yaml:\d+: sedes is not a known key"):
         read_study(file)
-    with pytest.raises(ConfigError, match="is not there"):
+    with pytest.raises(ConfigError, match="does not exist"):
         read_study(tmp_path / "none.yaml")

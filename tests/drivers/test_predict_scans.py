@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 from parafovea.cli.main import app
 from parafovea.config import read_settings
 from parafovea.drivers.predict_scans import Summary, project_of, scans_in
-from parafovea.errors import ConfigError
 from parafovea_phantoms import chest_phantom
 from parafovea_phantoms.phantom_files import write_volume
 
@@ -96,7 +95,7 @@ def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project
         (("none.nii.gz",), "none.nii.gz"),
         (("config/config.yaml",), "of a format that is not known"),
         (("{scan}", "--task", "nodule"), "task 'nodule' is not in the config: tasks are cell, nod"),
-        (("--input-dir", "models"), "models holds no scan"),
+        (("--input-dir", "models"), "models has no scans"),
     ],
 )
 def test_a_mistake_is_one_readable_error(project, scan, arguments, message):
@@ -107,11 +106,42 @@ def test_a_mistake_is_one_readable_error(project, scan, arguments, message):
     assert not (project / "results").exists()
 
 
-def test_two_scans_of_one_name_are_refused(tmp_path, scan):
-    for name in ("a.nii", "a.nii.gz"):
+def test_names_and_files_that_are_unfit_concern_no_other_scan(tmp_path, scan):
+    for name in ("good.nii.gz", "a.nii.gz", "a.mha", "patient 02.nii.gz", "größe.nii.gz"):
         (tmp_path / name).write_bytes(scan.read_bytes())
-    with pytest.raises(ConfigError, match="would both be called 'a'"):
-        scans_in(tmp_path)
+    (tmp_path / "gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    (tmp_path / "series.zip").write_bytes(b"no archive")
+    (tmp_path / "header.mhd").write_text("ElementDataFile = gone.raw\n")
+    (tmp_path / "notes.txt").write_text("no scan")
+    (tmp_path / "empty").mkdir()
+    found = scans_in(tmp_path)
+    assert set(found.scans) == {"good", "series"}
+    assert set(found.unfit) == {
+        "a.nii.gz",
+        "a.mha",
+        "patient 02.nii.gz",
+        "größe.nii.gz",
+        "gone.nii.gz",
+        "header.mhd",
+    }
+    assert found.left_out == ("empty", "notes.txt")
+    assert "have the same name 'a'" in found.unfit["a.mha"]
+    assert "predict it alone with --output" in found.unfit["patient 02.nii.gz"]
+
+
+def test_a_folder_with_a_bad_name_is_predicted_but_for_that_scan(project, scan, tmp_path):
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in ("p01.nii.gz", "patient 02.nii.gz"):
+        (folder / name).write_bytes(scan.read_bytes())
+    (folder / "notes.txt").write_text("no scan")
+    done = predict("--input-dir", folder, "--output", "out")
+    assert done.exit_code == 1
+    assert "patient 02.nii.gz: " in done.stderr
+    assert "1 left out of" in done.stderr
+    assert (project / "out/p01/detections.json").is_file()
+    summary = json.loads((project / "out/summary.json").read_text())
+    assert (summary["num_scans"], summary["num_failed"]) == (1, 1)
 
 
 def test_the_batch_is_that_of_the_command_line(project, scan):

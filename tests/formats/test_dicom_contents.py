@@ -1,11 +1,14 @@
 """What of a folder or an archive is looked at, and how much an archive may hold."""
 
+import gzip
 import zipfile
 
+import numpy as np
 import pytest
+from dicom_slices import write_series, write_structures
 
 from parafovea.errors import SourceError
-from parafovea.formats.dicom import contents
+from parafovea.formats.dicom import contents, selection
 from parafovea.formats.dicom.contents import FolderContents, ZipContents, holds
 from parafovea.formats.location import locate, source_files
 from parafovea.formats.opening import open_source
@@ -32,7 +35,9 @@ def test_linked_folders_are_not_followed(tmp_path):
     (tmp_path / "elsewhere/1.dcm").write_bytes(b"x")
     (tmp_path / "scan").mkdir()
     (tmp_path / "scan/link").symlink_to(tmp_path / "elsewhere")
-    assert FolderContents(str(tmp_path / "scan")).sizes == {}
+    contents = FolderContents(str(tmp_path / "scan"))
+    assert contents.sizes == {}
+    assert contents.left_out == ["linked folder"]
 
 
 @pytest.mark.parametrize(
@@ -101,3 +106,74 @@ def test_an_encrypted_archive_is_refused(tmp_path):
     (tmp_path / "a.zip").write_bytes(data)
     with pytest.raises(SourceError, match="is encrypted: unpack it"):
         open_source(str(tmp_path / "a.zip"))
+
+
+def _bare(folder):
+    """Write a series of files without endings; return their paths by slice."""
+    files = write_series(folder, np.zeros((6, 4, 5), np.int16), prefix="IM")
+    return [file.rename(file.with_suffix("")) for file in files]
+
+
+@pytest.mark.parametrize("last", [5, 2], ids=["at the end", "within"])
+@pytest.mark.parametrize("left", [0, 100, 400])
+def test_a_damaged_slice_without_ending_is_an_error(tmp_path, last, left):
+    file = _bare(tmp_path)[last]
+    file.write_bytes(file.read_bytes()[:left].replace(b"DICM", b"DIC?"))
+    with pytest.raises(SourceError, match=rf"{file.name} is no DICOM file, although it is named"):
+        open_source(str(tmp_path))
+
+
+def test_a_damaged_slice_in_an_archive_is_an_error(tmp_path):
+    files = _bare(tmp_path / "scan")
+    files[5].write_bytes(b"x" * 300)
+    with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
+        for file in files:
+            archive.write(file, file.name)
+    with pytest.raises(SourceError, match=f"{files[5].name} is no DICOM file"):
+        open_source(str(tmp_path / "scan.zip"))
+
+
+@pytest.mark.parametrize("packed", [1, 6])
+def test_slices_that_are_compressed_with_gzip_are_an_error(tmp_path, packed):
+    for file in write_series(tmp_path, np.zeros((6, 4, 5), np.int16))[:packed]:
+        file.with_suffix(".dcm.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    with pytest.raises(SourceError, match=r"slice00\d\.dcm\.gz is a DICOM file .* with gunzip"):
+        open_source(str(tmp_path))
+
+
+def test_a_link_to_a_slice_that_is_not_there_is_an_error(tmp_path):
+    files = write_series(tmp_path / "scan", np.zeros((6, 4, 5), np.int16))
+    files[5].rename(tmp_path / "moved.dcm")
+    files[5].symlink_to(tmp_path / "archive/slice.dcm")
+    with pytest.raises(SourceError, match=r"is a link to .*archive/slice\.dcm, which is not there"):
+        open_source(str(tmp_path / "scan"))
+    files[5].unlink()
+    files[5].symlink_to(tmp_path / "moved.dcm")
+    assert open_source(str(tmp_path / "scan")).grid.shape == (6, 4, 5)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    write_series(tmp_path, np.zeros((6, 4, 5), np.int16))
+    walk = contents.os.walk
+
+    def denied(path, onerror=None):
+        onerror(PermissionError(13, "Permission denied", f"{path}/more"))
+        return walk(path)
+
+    monkeypatch.setattr(contents.os, "walk", denied)
+    with pytest.raises(SourceError, match=r"more cannot be read \(Permission denied\)"):
+        FolderContents(str(tmp_path))
+
+
+def test_what_is_left_out_is_counted_and_logged_once(tmp_path, caplog):
+    write_series(tmp_path / "scan", np.zeros((6, 4, 5), np.int16))
+    write_structures(tmp_path / "scan/RS.dcm")
+    (tmp_path / "scan/README.txt").write_text("slices 1 to 6")
+    (tmp_path / "scan/LICENSE").write_text("free")
+    (tmp_path / "scan/more").symlink_to(tmp_path)
+    selection._log_once.cache_clear()
+    for _ in range(2):
+        assert open_source(str(tmp_path / "scan")).grid.shape == (6, 4, 5)
+    said = "4 left out: 1 x RT Structure Set, 2 x file that is no DICOM, 1 x linked folder"
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [said]

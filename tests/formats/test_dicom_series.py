@@ -360,3 +360,86 @@ def test_old_files_without_preamble_are_read(tmp_path):
         pydicom.dcmwrite(file, bare, implicit_vr=True, little_endian=True)
         assert file.read_bytes()[128:132] != b"DICM"
     np.testing.assert_array_equal(_all(open_source(str(tmp_path))), VOLUME)
+
+
+def _write_at(folder, offsets, *, directions=AXIAL, volume=None):
+    """Write slices of 2.5 mm, each moved by its offset along the array's x, y, z."""
+    stored = np.zeros((len(offsets), 4, 5), np.int16) if volume is None else volume
+    for k, (offset, plane) in enumerate(zip(offsets, stored, strict=True)):
+        place = np.array([-100.0, -80, 30]) + directions @ np.add(offset, (0, 0, 2.5 * k))
+        save(slice_dataset(plane, place, directions=directions), folder / f"IM{k:02d}.dcm")
+    return str(folder)
+
+
+@pytest.mark.parametrize("directions", [AXIAL, OBLIQUE], ids=["axial", "oblique"])
+@pytest.mark.parametrize("moved", [[3], [0], [11], [5, 6, 7]])
+def test_a_slice_out_of_line_is_named(tmp_path, directions, moved):
+    offsets = [(0, 1.5, 0) if k in moved else (0, 0, 0) for k in range(12)]
+    path = _write_at(tmp_path, offsets, directions=directions)
+    with pytest.raises(SourceError, match=rf"IM{moved[0]:02d}\.dcm lies 1\.5 mm beside"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("tilt", [0.01, 0.05, 0.3])
+def test_a_steady_shift_is_called_a_tilted_gantry(tmp_path, tilt):
+    path = _write_at(tmp_path, [(0, tilt * k, 0) for k in range(40)])
+    with pytest.raises(SourceError, match=rf"shift sideways by {tilt} mm"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("rounded", [0, 5, 11])
+def test_positions_rounded_to_a_tenth_give_perpendicular_axes_where_itk_has_them(tmp_path, rounded):
+    offsets = [(0.1, 0, 0) if k == rounded else (0, 0, 0) for k in range(12)]
+    path = _write_at(tmp_path, offsets, directions=OBLIQUE)
+    source = open_source(path)
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(path))
+    image = reader.Execute()
+    space = ScanSpace(source.grid, source.affine)
+    for index in [(0, 0, 0), (11, 3, 4), (6, 0, 4)]:
+        there = image.TransformIndexToPhysicalPoint(index[::-1])
+        np.testing.assert_allclose(space.world_of_voxel(index), there, atol=0.01)
+    directions = source.affine[:3, :3] / np.linalg.norm(source.affine[:3, :3], axis=0)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-6)
+
+
+def test_spacing_from_the_user_scales_the_positions_of_a_series(tmp_path):
+    files = write_series(tmp_path, VOLUME, directions=OBLIQUE)
+    metadata = SourceMetadata(spacing=(5.0, 0.7, 0.9), unit="mm")
+    source = open_source(str(tmp_path), metadata=metadata)
+    image = SimpleITK.ReadImage([str(file) for file in files])
+    image.SetSpacing((0.9, 0.7, 5.0))
+    space = ScanSpace(source.grid, source.affine)
+    for index in [(0, 0, 0), (5, 7, 9), (2, 0, 9)]:
+        there = image.TransformIndexToPhysicalPoint(index[::-1])
+        np.testing.assert_allclose(space.world_of_voxel(index), there, atol=1e-5)
+
+
+@pytest.mark.parametrize("tag", ["RescaleSlope", "RescaleIntercept"])
+def test_a_rescale_that_only_some_slices_state_is_refused(tmp_path, tag):
+    for k in range(6):
+        elements = {tag: None} if k in (2, 4) else {}
+        dataset = slice_dataset(np.zeros((4, 5), np.int16), (0, 0, 2.5 * k), **elements)
+        save(dataset, tmp_path / f"IM{k}.dcm")
+    with pytest.raises(SourceError, match=rf"IM2\.dcm does not state {tag}, .*2 of 6 slices"):
+        open_source(str(tmp_path))
+
+
+def test_values_of_two_kinds_in_one_series_are_refused(tmp_path):
+    for k, kind in enumerate(["HU", "HU", "US"]):
+        dataset = slice_dataset(np.zeros((4, 5), np.int16), (0, 0, 2.5 * k), RescaleType=kind)
+        save(dataset, tmp_path / f"IM{k}.dcm")
+    with pytest.raises(SourceError, match=r"RescaleType 'HU', but .*IM2\.dcm 'US'"):
+        open_source(str(tmp_path))
+
+
+def test_a_table_of_values_is_refused_by_name(tmp_path):
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4, 0, 16], "HU"
+    table.LUTData = np.arange(4, dtype="<u2").tobytes()
+    dataset = slice_dataset(
+        np.zeros((4, 5), np.uint16), (0, 0, 0), ModalityLUTSequence=pydicom.Sequence([table])
+    )
+    save(dataset, tmp_path / "IM0.dcm")
+    with pytest.raises(SourceError, match="ModalityLUTSequence"):
+        open_source(str(tmp_path))

@@ -1,24 +1,15 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from parafovea.errors import MissingSourceError, SourceError
-from parafovea.formats.location import locate, natural_key, source_files, stem
+from parafovea.formats.location import locate, source_files, stem
 
 
 def _touch(folder: Path, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).touch()
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.lists(st.integers(0, 10**6), unique=True, min_size=2))
-def test_slices_sort_by_their_numbers(numbers):
-    names = [f"slice{n}.tif" for n in numbers]
-    assert sorted(names, key=natural_key) == [f"slice{n}.tif" for n in sorted(numbers)]
 
 
 def test_a_folder_stands_for_itself_and_its_slices_are_in_order(tmp_path):

@@ -9,7 +9,7 @@ import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parafovea.errors import MissingSourceError, SourceError
+from parafovea.errors import MissingSourceError, SourceError, SpacingError
 from parafovea.formats.location import source_files
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source, source_grid
@@ -195,3 +195,174 @@ def test_a_nrrd_in_right_anterior_superior_micrometres_has_its_affine_in_millime
     np.testing.assert_allclose(np.diag(source.affine), (0.5, -0.6, 0.7, 1))
     np.testing.assert_allclose(source.affine[:3, 3], (1, 2, 3))
     np.testing.assert_array_equal(source.read(source.grid.box).ravel(), voxels)
+
+
+def _check_places(path, **metadata):
+    """Compare the places of all corners with those of ITK."""
+    source = open_source(str(path), metadata=SourceMetadata(**metadata))
+    image = SimpleITK.ReadImage(str(path))
+    space = ScanSpace(source.grid, source.affine)
+    last = np.array(source.grid.shape) - 1
+    for corner in np.ndindex(2, 2, 2):
+        index = np.array(corner) * last
+        there = image.TransformIndexToPhysicalPoint([int(i) for i in index[::-1]])
+        np.testing.assert_allclose(space.world_of_voxel(index), there, atol=1e-6)
+    return source
+
+
+DIRECTED = "space directions: (0,2,0) (0,0,3) (4,0,0)\nspace origin: (10,20,30)\n"
+MM = 'space units: "mm" "mm" "mm"\n'
+SPACED = 'spacings: 2 3 4\nunits: "mm" "mm" "mm"\n'
+
+
+def _nrrd(path, header):
+    head = "NRRD0005\ntype: uint8\ndimension: 3\nsizes: 2 3 4\nencoding: raw\n"
+    path.write_bytes(f"{head}{header}\n".encode() + bytes(range(24)))
+    return path
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"space: left-posterior-superior\n{DIRECTED}",
+        f"space: LPS\n{DIRECTED}",
+        f"space: right-anterior-superior\n{DIRECTED}",
+        f"space: left-anterior-superior\n{DIRECTED}",
+        f"space: scanner-xyz\n{DIRECTED}",
+        f"space: 3D-right-handed\n{DIRECTED}",
+        f"space: 3D-left-handed\n{DIRECTED}",
+        f"space dimension: 3\n{MM}{DIRECTED}",
+        "space: left-posterior-superior\nspace directions: (2,0,0) (0,3,0) (0,0,4)\n",
+        SPACED,
+        f"{SPACED}axis mins: 10 20 30\n",
+        f"{SPACED}axis mins: 10 20 30\ncenters: cell cell cell\n",
+        f"{SPACED}axis mins: 10 20 30\ncenters: node node node\n",
+        f"{SPACED}axis mins: 10 20 30\naxis maxs: 12 26 42\ncenters: node node node\n",
+        SPACED.replace("2 3 4", "2 -3 4") + "axis mins: 10 20 30\n",
+    ],
+)
+def test_a_nrrd_lies_where_itk_places_it_whatever_its_space(tmp_path, header):
+    _check_places(_nrrd(tmp_path / "a.nrrd", header))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (f"space: left-posterior-superior-time\n{DIRECTED}", "in the space 'left-posterior-super"),
+        (f"space: right-up-front\n{DIRECTED}", "in the space 'right-up-front'"),
+        (f"space: LPS\n{SPACED}", "spacings without directions"),
+        (f"{SPACED}axis mins: 10 20 30\naxis maxs: 12 26 42\n", "contradicts itself"),
+        (f"{SPACED}axis mins: 10 nan 30\n", "not all numbers"),
+        ("space: LPS\nspace directions: (2,0,0) (1,3,0) (0,0,4)\n", r"axes x and y meet at 71\.57"),
+    ],
+)
+def test_a_nrrd_that_cannot_be_placed_is_refused(tmp_path, header, message):
+    with pytest.raises(SourceError, match=message):
+        open_source(str(_nrrd(tmp_path / "a.nrrd", header)))
+
+
+def test_mins_and_maxs_without_spacings_do_not_stand_for_them(tmp_path):
+    header = 'units: "mm" "mm" "mm"\naxis mins: 10 20 30\naxis maxs: 14 29 46\n'
+    with pytest.raises(SpacingError, match="does not state how large"):
+        open_source(str(_nrrd(tmp_path / "a.nrrd", header)))
+
+
+def test_an_axis_of_colours_is_no_axis_of_space(tmp_path):
+    header = f"{SPACED}kinds: RGB-color domain domain\n"
+    with pytest.raises(SourceError, match="2 of them in space"):
+        open_source(str(_nrrd(tmp_path / "a.nrrd", header)))
+
+
+@pytest.mark.parametrize("directed", [True, False])
+def test_a_unit_for_each_axis_is_obeyed(tmp_path, directed):
+    units = '"mm" "um" "cm"'
+    header = f"spacings: 2 3000 0.4\nunits: {units}\naxis mins: 0 0 0\n"
+    if directed:
+        header = f"space: LPS\nspace units: {units}\nspace origin: (1,2000,3)\n"
+        header += "space directions: (2,0,0) (0,3000,0) (0,0,0.4)\n"
+    source = open_source(str(_nrrd(tmp_path / "a.nrrd", header)))
+    assert source.grid.unit == "millimeter"
+    np.testing.assert_allclose(source.grid.spacing, (4, 3, 2))
+    origin = (1, 2, 30) if directed else (1, 1.5, 2)
+    np.testing.assert_allclose(
+        ScanSpace(source.grid, source.affine).world_of_voxel([0] * 3), origin
+    )
+
+
+def test_a_nrrd_without_units_gets_its_place_in_the_users(tmp_path):
+    path = _nrrd(tmp_path / "a.nrrd", f"space dimension: 3\n{DIRECTED}")
+    with pytest.raises(SpacingError, match="unspecified unit"):
+        open_source(str(path))
+    _check_places(path, unit="mm")
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
+def test_spacing_from_the_user_scales_the_positions(tmp_path, name):
+    path, image = _write(tmp_path, name)
+    source = open_source(path, metadata=SourceMetadata(spacing=(5.0, 0.5, 1.5), unit="mm"))
+    image.SetSpacing((1.5, 0.5, 5.0))
+    space = ScanSpace(source.grid, source.affine)
+    for index in ((0, 0, 0), (5, 6, 8), (3, 0, 2)):
+        there = image.TransformIndexToPhysicalPoint(index[::-1])
+        np.testing.assert_allclose(space.world_of_voxel(index), there, atol=1e-9)
+
+
+META = {
+    "TransformMatrix": "0 0 1 1 0 0 0 1 0",
+    "Offset": "10 20 30",
+    "ElementSpacing": "2 3 4",
+}
+
+
+def _meta(path, changes):
+    fields = {"ObjectType": "Image", "NDims": "3", "BinaryData": "True", **META, **changes}
+    fields |= {"DimSize": "2 3 4", "ElementType": "MET_UCHAR", "ElementDataFile": "LOCAL"}
+    lines = [f"{key} = {value}\n" for key, value in fields.items() if value is not None]
+    path.write_bytes("".join(lines).encode() + bytes(range(24)))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"CenterOfRotation": "5 6 7", "AnatomicalOrientation": "LPI"},
+        {"ElementSize": "1 1 1"},
+        {"ElementSpacing": None, "ElementSize": "2 3 4"},
+        {"Offset": None, "Position": "10 20 30"},
+        {"Offset": None, "Origin": "10 20 30"},
+        {"TransformMatrix": None, "Rotation": META["TransformMatrix"]},
+        {"TransformMatrix": None, "Orientation": META["TransformMatrix"]},
+        {"Offset": None, "TransformMatrix": None},
+        {"ElementSpacing": "2 -3 4"},
+        {"HeaderSize": "-1"},
+    ],
+)
+def test_a_meta_image_lies_where_itk_places_it(tmp_path, changes):
+    source = _check_places(_meta(tmp_path / "a.mha", changes))
+    np.testing.assert_array_equal(source.read(source.grid.box).ravel(), range(24))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"Position": "1 2 3"}, r"two placements, Offset = 10 20 30 and Position = 1 2 3"),
+        ({"Rotation": "1 0 0 0 1 0 0 0 1"}, "two placements, TransformMatrix"),
+        ({"TransformMatrix": "1 0 0 0.3 0.954 0 0 0 1"}, r"axes x and y meet at 72"),
+        ({"TransformMatrix": "2 0 0 0 2 0 0 0 2"}, "not of length 1"),
+        ({"ElementToIntensityFunctionSlope": "2"}, "FunctionSlope = 2"),
+        ({"ElementToIntensityFunctionOffset": "-1024"}, "FunctionOffset = -1024"),
+        ({"DistanceUnits": "um"}, "write `unit=um` or `unit=mm`"),
+    ],
+)
+def test_a_meta_image_on_which_programs_disagree_is_refused(tmp_path, changes, message):
+    with pytest.raises(SourceError, match=message):
+        open_source(str(_meta(tmp_path / "a.mha", changes)))
+
+
+def test_the_user_may_settle_the_unit_of_a_meta_image(tmp_path):
+    path = _meta(tmp_path / "a.mha", {"DistanceUnits": "um"})
+    _check_places(path, unit="mm")
+    source = open_source(str(path), metadata=SourceMetadata(unit="um"))
+    there = ScanSpace(source.grid, source.affine).world_of_voxel([0, 0, 0])
+    np.testing.assert_allclose(there, (0.01, 0.02, 0.03))

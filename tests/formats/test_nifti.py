@@ -4,6 +4,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
+from dicom_slices import OBLIQUE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,9 +13,12 @@ from parafovea.errors import SourceError, SpacingError, VoxelError
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.scan_space import ScanSpace
 
 # Oblique and flipped, in millimetres.
-AFFINE = np.array([[-0.9, 0.1, 0, 90], [0, 1.1, 0.2, -30], [0, 0.1, 2.5, 7], [0, 0, 0, 1.0]])
+AFFINE = np.eye(4)
+AFFINE[:3, :3] = OBLIQUE * [-0.9, 1.1, 2.5]
+AFFINE[:3, 3] = (90, -30, 7)
 VALUES = np.random.default_rng(7).integers(-1000, 3000, (8, 10, 6)).astype(np.int16)
 
 
@@ -77,11 +82,23 @@ def test_the_affine_is_in_millimetres_whatever_the_unit(tmp_path, unit, name, fa
     np.testing.assert_allclose(source.affine[:3], AFFINE[:3] * factor, rtol=1e-6)
 
 
-def test_spacing_from_the_user_changes_the_grid_and_not_the_affine(tmp_path):
+def test_spacing_from_the_user_scales_the_grid_and_the_positions(tmp_path):
     metadata = SourceMetadata(spacing=(3.0, 1.0, 1.0), unit="mm", origin=(1.0, 2.0, 3.0))
     source = open_source(_write(tmp_path / "a.nii"), metadata=metadata)
     assert source.grid == Grid((6, 10, 8), (3, 1, 1), (1, 2, 3), "millimeter")
-    np.testing.assert_allclose(source.affine, AFFINE, rtol=1e-6)
+    image = SimpleITK.ReadImage(str(tmp_path / "a.nii"))
+    image.SetSpacing((1.0, 1.0, 3.0))
+    space = ScanSpace(source.grid, source.affine)
+    for index in [(0, 0, 0), (5, 9, 7), (2, 0, 6)]:
+        there = image.TransformIndexToPhysicalPoint(index[::-1])
+        np.testing.assert_allclose(space.world_of_voxel(index), there, atol=1e-4)
+
+
+def test_a_unit_from_the_user_holds_for_the_positions_too(tmp_path):
+    path = _write(tmp_path / "a.nii")
+    micrometres = open_source(path, metadata=SourceMetadata(unit="um"))
+    np.testing.assert_allclose(micrometres.affine[:3], AFFINE[:3] / 1000, rtol=1e-6)
+    assert micrometres.grid.unit == "micrometer"
 
 
 def test_a_fourth_axis_is_the_channel(tmp_path):
@@ -157,7 +174,7 @@ def test_a_file_without_affine_says_how_to_state_its_spacing(tmp_path):
     path = str(tmp_path / "a.nii")
     with pytest.raises(
         SpacingError,
-        match=r"no affine \(sform_code and qform_code are 0\).*`spacing=2\.5,0\.8,0\.7 unit=millim",
+        match=r"no affine \(sform_code and qform_code are 0\).*`spacing=Z,Y,X unit=millim",
     ):
         open_source(path)
     source = open_source(path, metadata=SourceMetadata(spacing=(2.5, 0.8, 0.7), unit="mm"))
@@ -176,6 +193,23 @@ def test_a_spacing_that_contradicts_the_affine_is_refused_unless_the_user_says_i
     assert source.grid.spacing == (2.5, 1.1, 0.9)
 
 
+@pytest.mark.parametrize("known", ["pixdim", "affine"])
+def test_advice_on_a_contradiction_never_repeats_a_number_of_the_file(tmp_path, known):
+    image = nibabel.Nifti1Image(VALUES, None)
+    image.set_sform(np.diag([1.0, 1.0, 1.0, 1.0]), 1)
+    image.set_qform(None, 0)
+    image.header["pixdim"][1:4] = (0.9, 1.1, 2.5)
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.raises(SpacingError, match=r"2\.5,1\.1,0\.9 by its pixdim, of 1,1,1") as caught:
+        open_source(str(tmp_path / "a.nii"))
+    assert "`spacing=Z,Y,X unit=millimeter`" in str(caught.value)
+    true = (2.5, 1.1, 0.9) if known == "pixdim" else (1.0, 1.0, 1.0)
+    source = open_source(
+        str(tmp_path / "a.nii"), metadata=SourceMetadata(spacing=true, unit="millimeter")
+    )
+    np.testing.assert_allclose(np.diag(source.affine)[:3], true[::-1], rtol=1e-6)
+
+
 def test_a_spacing_of_zero_is_one_error(tmp_path):
     path = Path(_write(tmp_path / "a.nii"))
     raw = bytearray(path.read_bytes())
@@ -183,3 +217,82 @@ def test_a_spacing_of_zero_is_one_error(tmp_path):
     path.write_bytes(raw)
     with pytest.raises(SpacingError, match=r"a\.nii .*along x: write `spacing="):
         open_source(str(path))
+
+
+@pytest.mark.parametrize("skew", [0.02, 0.4])
+def test_sheared_axes_are_refused_by_name(tmp_path, skew):
+    affine = AFFINE.copy()
+    affine[:3, 2] += skew * affine[:3, 1]
+    image = nibabel.Nifti1Image(VALUES, None)
+    image.set_sform(affine, 1)
+    image.header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.raises(SourceError, match=r"a\.nii .* axes y and z meet at .* degrees"):
+        open_source(str(tmp_path / "a.nii"))
+
+
+def test_axes_rounded_to_four_digits_are_read_as_perpendicular(tmp_path):
+    affine = AFFINE.copy()
+    affine[:3, :3] = np.round(OBLIQUE, 4) * [-0.9, 1.1, 2.5]
+    image = nibabel.Nifti1Image(VALUES, None)
+    image.set_sform(affine, 1)
+    image.header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
+    nibabel.save(image, tmp_path / "a.nii")
+    found = open_source(str(tmp_path / "a.nii")).affine
+    directions = found[:3, :3] / np.linalg.norm(found[:3, :3], axis=0)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(found, affine, atol=1e-3)
+
+
+def test_two_placements_in_one_file_are_refused(tmp_path):
+    image = nibabel.Nifti1Image(VALUES, AFFINE)
+    moved = AFFINE.copy()
+    moved[2, 3] += 200
+    image.set_sform(moved, 2)
+    image.set_qform(AFFINE, 1, update_affine=False)
+    nibabel.save(image, tmp_path / "a.nii")
+    with pytest.raises(SourceError, match=r"200 mm apart: its sform \(code 2\) and its qform"):
+        open_source(str(tmp_path / "a.nii"))
+    # as the message says
+    image.set_qform(None, 0)
+    nibabel.save(image, tmp_path / "b.nii")
+    np.testing.assert_allclose(open_source(str(tmp_path / "b.nii")).affine, moved, rtol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(turn=st.tuples(*[st.floats(-1, 1)] * 4).filter(lambda q: np.linalg.norm(q) > 0.1))
+def test_a_rounded_quaternion_is_no_second_placement(tmp_path_factory, turn):
+    affine = np.eye(4)
+    quaternion = np.array(turn) / np.linalg.norm(turn)
+    affine[:3, :3] = nibabel.quaternions.quat2mat(quaternion) * [0.7, 0.7, 2.5]
+    path = tmp_path_factory.mktemp("quaternion") / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((512, 2, 400), np.uint8), affine), path)
+    np.testing.assert_allclose(open_source(str(path)).affine, affine, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "packed"), [("a.nii.gz", False), ("a.nii", True)])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_a_wrong_ending_is_seen_by_the_first_bytes(tmp_path, name, packed, kind):
+    image = kind(VALUES, AFFINE)
+    image.header.set_xyzt_units("mm")
+    right = tmp_path / ("right.nii.gz" if packed else "right.nii")
+    nibabel.save(image, right)
+    (tmp_path / name).write_bytes(right.read_bytes())
+    source = open_source(str(tmp_path / name))
+    np.testing.assert_array_equal(source.read(source.grid.box), VALUES.T)
+    np.testing.assert_array_equal(source.read(Box((2, 1, 0), (4, 3, 8))), VALUES.T[2:4, 1:3])
+    np.testing.assert_allclose(source.affine, AFFINE, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
+def test_a_wrong_ending_keeps_the_scale_and_finds_a_missing_end(tmp_path, name):
+    packed = name == "a.nii"
+    raw = Path(_write(tmp_path / "right.nii", slope=0.5, inter=-24.0)).read_bytes()
+    (tmp_path / name).write_bytes(gzip.compress(raw) if packed else raw)
+    source = open_source(str(tmp_path / name))
+    np.testing.assert_array_equal(source.read(source.grid.box), VALUES.T * 0.5 - 24)
+    assert source.read(source.grid.box).dtype == np.float32
+    short = raw[:-50]
+    (tmp_path / name).write_bytes(gzip.compress(short) if packed else short)
+    with pytest.raises(SourceError, match="truncated"):
+        open_source(str(tmp_path / name))

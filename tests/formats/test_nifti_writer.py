@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from parafovea.errors import GridError
 from parafovea.formats import nifti, open_source
 from parafovea.formats.nifti import write_heatmap, write_nifti
 from parafovea.geometry.grid import Box, Grid
@@ -152,13 +153,52 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     assert (tmp_path / "a.nii.gz").read_bytes() == b"before"
 
 
-def test_a_sheared_affine_is_kept_as_sform_alone(tmp_path):
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(affine=affines(), angle=st.sampled_from([0.0, 1e-4, 1e-3, 0.03]))
+def test_sform_and_qform_are_both_set_and_mean_the_same(tmp_path, affine, angle):
+    # half turns, whose quaternion rounds worst, and turns close to them
+    turned = affine.copy()
+    small = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]])
+    turned[:3, :3] = np.vstack([small, [0, 0, 1]]) @ np.diag([-1, -1, 1])
+    for each in (affine, turned):
+        write_nifti(tmp_path / "a.nii", _reader(FIELD), space=_space(each))
+        header = nibabel.load(tmp_path / "a.nii").header
+        assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 1)
+        far = np.array([511, 511, 799, 1])
+        by_qform = np.eye(4)
+        by_qform[:3, :3] = _standard_rotation(header) * header["pixdim"][1:4]
+        by_qform[:3, 2] *= header["pixdim"][0]
+        by_qform[:3, 3] = [header[f"qoffset_{axis}"] for axis in "xyz"]
+        apart = np.linalg.norm((header.get_sform() - by_qform) @ far)
+        assert apart < 1.5e-4 * np.linalg.norm(each[:3, :3] @ far[:3]) + 1e-3
+
+
+def _standard_rotation(header):
+    """Return the rotation of a qform by the formula of NIfTI's own library."""
+    b, c, d = (float(header[f"quatern_{letter}"]) for letter in "bcd")
+    rest = 1 - (b * b + c * c + d * d)
+    return nibabel.quaternions.quat2mat([np.sqrt(rest) if rest >= 1e-7 else 0.0, b, c, d])
+
+
+@pytest.mark.parametrize("skew", [1e-4, 9e-4])
+def test_axes_that_are_nearly_perpendicular_are_written_so_that_itk_opens_them(tmp_path, skew):
+    affine = AFFINE.copy()
+    affine[:3, 2] += skew * affine[:3, 1]
+    space = _space(affine)
+    write_nifti(tmp_path / "a.nii", _reader(FIELD), space=space)
+    image = SimpleITK.ReadImage(str(tmp_path / "a.nii"))
+    there = image.TransformIndexToPhysicalPoint((6, 5, 4))
+    np.testing.assert_allclose(there, space.world_of_voxel((4, 5, 6)), atol=1e-4)
+    np.testing.assert_allclose(there, (LPS_TO_RAS @ affine @ [6, 5, 4, 1])[:3], atol=0.02)
+
+
+def test_a_sheared_scan_is_never_written(tmp_path):
     affine = AFFINE.copy()
     affine[0, 2] = 0.4
-    write_nifti(tmp_path / "a.nii", _reader(FIELD), space=_space(affine))
-    image = nibabel.load(tmp_path / "a.nii")
-    np.testing.assert_allclose(image.affine, affine, atol=1e-5)
-    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 0)
+    with pytest.raises(GridError, match="meet at"):
+        _space(affine)
 
 
 @pytest.mark.parametrize("comment", ["", "x", '{"a": [1, 2], "b": "twenty-nine signs"}'])

@@ -1,10 +1,14 @@
+import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 import tifffile
 
-from parafovea.errors import SpacingError
+from parafovea.errors import SourceError, SpacingError
+from parafovea.formats.opening import open_source
 from parafovea.formats.truth import open_truth, open_truth_objects
-from parafovea.geometry.grid import Grid
+from parafovea.geometry.grid import Box, Grid
+from parafovea.quality.truth_on_grid import IGNORED, SampledTruth
 from parafovea.storage.store import create
 
 METADATA = "spacing=50,4,4 unit=nanometer channel=1"
@@ -41,3 +45,75 @@ def test_true_objects_are_those_that_the_metadata_names(plain):
     objects = open_truth_objects(f"{METADATA} objects={plain}")
     assert objects.path == plain
     assert objects.grid.spacing == (50, 4, 4)
+
+
+LABELS = np.random.default_rng(0).integers(0, 4, (4, 5, 6)).astype(np.uint8)  # z, y, x
+RAS = np.diag([2.0, 3.0, 4.0, 1.0])
+
+
+def _nifti(path, orientation, *, values=LABELS, affine=RAS):
+    """Write labels in another orientation; nibabel keeps every voxel in its place."""
+    image = nibabel.Nifti1Image(np.ascontiguousarray(values.T), affine)
+    wanted = nibabel.orientations.axcodes2ornt(orientation)
+    nibabel.save(image.as_reoriented(nibabel.orientations.ornt_transform(
+        nibabel.io_orientation(affine), wanted
+    )), path)  # fmt: skip
+    return str(path)
+
+
+@pytest.mark.parametrize("raw", ["RAS", "LPS", "PIR"])
+@pytest.mark.parametrize("turned", ["RAS", "LAS", "LPS", "SAR", "IPL"])
+def test_a_truth_is_turned_like_its_source_by_the_affines(tmp_path, raw, turned):
+    source = open_source(_nifti(tmp_path / "raw.nii.gz", raw))
+    like = {"grid": source.grid.to_dict(), "affine": source.affine.tolist()}
+    path = _nifti(tmp_path / "truth.nii.gz", turned)
+    truth = open_truth(path, metadata="", like=like)
+    # SimpleITK brings the truth onto the source by the places of the voxels
+    wanted = SimpleITK.Resample(
+        SimpleITK.ReadImage(path), SimpleITK.ReadImage(str(tmp_path / "raw.nii.gz")),
+        SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor,
+    )  # fmt: skip
+    sampled = SampledTruth(truth, source.grid, classes=4).read(source.grid.box)
+    np.testing.assert_array_equal(sampled, SimpleITK.GetArrayFromImage(wanted))
+    np.testing.assert_array_equal(sampled, source.read(source.grid.box))
+    box = Box((1, 0, 2), (3, 4, 5)).intersection(truth.grid.box)
+    np.testing.assert_array_equal(truth.read(box), truth.read(truth.grid.box)[box.slices])
+
+
+def test_a_truth_of_a_part_lies_where_its_affine_says(tmp_path):
+    source = open_source(_nifti(tmp_path / "raw.nii.gz", "LPS"))
+    part = RAS.copy()
+    part[:3, 3] = (2 * 3, 3 * 1, 4 * 1)  # from voxel x 3, y 1, z 1 on
+    path = _nifti(tmp_path / "part.nii.gz", "RAS", values=LABELS[1:3, 1:4, 3:5], affine=part)
+    like = {"grid": source.grid.to_dict(), "affine": source.affine.tolist()}
+    truth = open_truth(path, metadata="", like=like)
+    found = SampledTruth(truth, source.grid, classes=4).read(source.grid.box)
+    known = found != IGNORED
+    assert known.sum() == 2 * 3 * 2
+    np.testing.assert_array_equal(found[known], source.read(source.grid.box)[known])
+
+
+def test_a_truth_at_an_angle_is_refused_and_so_is_one_whose_source_is_not_known(tmp_path):
+    source = open_source(_nifti(tmp_path / "raw.nii.gz", "RAS"))
+    tilted = RAS.copy()
+    tilted[:2, :2] = 2 * np.array([[0.9, -0.436], [0.436, 0.9]])
+    path = _nifti(tmp_path / "tilted.nii.gz", "RAS", affine=tilted)
+    like = {"grid": source.grid.to_dict(), "affine": source.affine.tolist()}
+    with pytest.raises(SourceError, match=r"tilted\.nii\.gz lies at an angle to its source"):
+        open_truth(path, metadata="", like=like)
+    other = open_truth(_nifti(tmp_path / "left.nii.gz", "LAS"), metadata="")
+    with pytest.raises(SourceError, match="its axis x leads elsewhere"):
+        SampledTruth(other, source.grid, classes=4)
+
+
+def test_a_truth_has_metadata_of_its_own(tmp_path):
+    channels = np.stack([LABELS, LABELS[::-1]], axis=1)
+    path = tmp_path / "truth.tif"
+    tifffile.imwrite(path, channels, imagej=True, metadata={"axes": "ZCYX"})
+    words = "truth_spacing=100,8,8 truth_unit=nm truth_channel=1 truth_origin=50,0,0"
+    truth = open_truth(str(path), metadata=f"{METADATA} {words}")
+    assert truth.grid == Grid((4, 5, 6), (100, 8, 8), (50, 0, 0))
+    np.testing.assert_array_equal(truth.read(truth.grid.box), LABELS[::-1])
+    # what the truth does not state is as its source
+    truth = open_truth(str(path), metadata=f"{METADATA} truth_channel=0")
+    assert truth.grid == Grid((4, 5, 6), (50, 4, 4))

@@ -11,12 +11,18 @@ import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.rpc import RPC
 from rasterio.transform import Affine
 from tile_files import field, write_tif
 
 from parafovea.errors import GridError, MissingSourceError, SourceError, TileError
-from parafovea.formats.geo.raster import metres_per_degree, open_raster
+from parafovea.formats.geo.raster import open_raster
+from parafovea.formats.ground import metres_per_degree
+from parafovea.formats.location import locate
 from parafovea.formats.metadata import TileOptions
+from parafovea.formats.tiles.reading import read_tile
 
 EVERYTHING = slice(None)
 
@@ -49,7 +55,8 @@ def test_a_mosaic_says_what_it_is_without_reading_pixels(mosaic):
     assert raster.transform == (10, 0, 500000, 0, -10, 5000000)
     assert raster.pixel_size_m == (10, 10)
     assert raster.descriptions == ("B02", "B03", "B04", "B08")
-    assert (raster.nodata, raster.dtype, raster.block) == (0, np.uint16, (64, 128))
+    assert raster.nodata == ((0.0,),) * 4
+    assert (raster.dtype, raster.block) == (np.uint16, (64, 128))
 
 
 @settings(max_examples=40, deadline=None)
@@ -113,13 +120,50 @@ def test_a_window_of_dark_water_is_0_and_no_error(tmp_path):
     assert raster.valid(slice(32, 64), slice(0, 64)).all()
 
 
-def test_an_overview_or_a_file_beside_changes_nothing(mosaic, tmp_path):
+def test_a_file_beside_states_the_place_as_gdal_reads_it_and_an_overview_changes_nothing(
+    mosaic, tmp_path
+):
     path = tmp_path / "a.tif"
     path.write_bytes(Path(mosaic[0]).read_bytes())
+    (tmp_path / "a.tif.ovr").write_bytes(b"no overview")
+    assert open_raster(str(path)).crs == "EPSG:32633"
     (tmp_path / "a.tif.aux.xml").write_text(
         "<PAMDataset><SRS>EPSG:32601</SRS><GeoTransform>0,1,0,0,0,-1</GeoTransform></PAMDataset>"
     )
-    assert open_raster(str(path)).crs == "EPSG:32633"
+    with rasterio.open(path) as expected:
+        assert open_raster(str(path)).crs == f"EPSG:{expected.crs.to_epsg()}" == "EPSG:32601"
+        assert open_raster(str(path)).transform == tuple(expected.transform)[:6]
+
+
+def test_a_world_file_states_the_place(tmp_path):
+    with pytest.warns(NotGeoreferencedWarning):
+        file = write_tif(tmp_path, field(), crs=None, transform=None)
+    assert open_raster(str(file.path)).transform == tuple(Affine.identity())[:6]
+    file.path.with_suffix(".tfw").write_text("10\n0\n0\n-10\n500005\n4999995\n")
+    with rasterio.open(file.path) as expected:
+        raster = open_raster(str(file.path))
+        assert raster.transform == tuple(expected.transform)[:6] == (10, 0, 5e5, 0, -10, 5e6)
+    assert set(locate(str(file.path), bands=True).files) == {
+        str(file.path),
+        str(file.path.with_suffix(".tfw")),
+    }
+
+
+def test_a_place_by_control_points_or_polynomials_alone_is_refused(tmp_path):
+    corners = [(0, 0, 13, 52), (0, 24, 13.1, 52), (20, 0, 13, 51.9)]
+    gcps = [GroundControlPoint(*corner) for corner in corners]
+    file = write_tif(tmp_path, field(), crs="EPSG:4326", transform=None, gcps=gcps)
+    with pytest.raises(SourceError, match=r"3 ground control points.* gdalwarp -t_srs EPSG:CODE"):
+        open_raster(str(file.path))
+    with pytest.raises(TileError, match="3 ground control points"):
+        read_tile(file)
+    with pytest.warns(NotGeoreferencedWarning):
+        file = write_tif(tmp_path, field(), "b", crs=None, transform=None)
+    ones = [1.0] + [0.0] * 19
+    with pytest.warns(NotGeoreferencedWarning), rasterio.open(file.path, "r+") as dataset:
+        dataset.rpcs = RPC(0, 1, 0, 1, ones, ones, 0, 1, 0, 1, ones, ones, 0, 1)
+    with pytest.raises(SourceError, match=r"rational polynomials.* gdalwarp -rpc"):
+        open_raster(str(file.path))
 
 
 def test_degrees_keep_their_transform_and_offer_metres(tmp_path):

@@ -38,7 +38,7 @@ EXPECTED = {
     "hdf5": ("hdf5", {"hdf5"}),
     "npz_tiles": ("tiles", {"tiles.stack", "tiles.npz"}),
     "geotiff_tiles": ("tiles", {"tiles.stack", "tiles.npz", "geo.geotiff_tile"}),
-    "mosaic": ("mosaic", {"geo.mosaic"}),
+    "mosaic": ("mosaic", {"geo.mosaic", "geo.companions"}),
 }
 
 #: Modules of formats beside the registered ones, and who reads with them.
@@ -49,7 +49,9 @@ BEHIND = {
     "dicom.stacking": {"dicom", "dicom_zip"},
     "dicom": {"dicom", "dicom_zip"},
     "geo": {"geotiff_tiles", "mosaic"},
+    "geo.companions": {"geotiff_tiles", "mosaic"},
     "geo.geotiff": {"geotiff_tiles", "mosaic"},
+    "ground": {"npz_tiles", "geotiff_tiles", "mosaic"},
     "geo.raster": {"mosaic"},
     "tiles": {"npz_tiles", "geotiff_tiles", "mosaic"},
     "tiles.reading": {"npz_tiles", "geotiff_tiles"},
@@ -205,7 +207,8 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
         for module in imported_modules(modules_of(sample))
         if module.startswith(HERE)
     }
-    shared = {"parafovea.formats.source_placement"}
+    parts = ("checked_blosc", "named_axes", "source_placement", "stored_values", "zarr_chunks")
+    shared = {HERE + part for part in parts}
     assert behind - common - shared == {HERE + module for module in readers()}
 
 
@@ -218,7 +221,7 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
         ("out/phantoms/chest_seed1_nodules.csv", False, set()),
         ("out/phantoms/landscape_seed1_truth", True, {"tiles.stack", "tiles.npz"}),
         ("out/a/tiles", False, {"tiles.stack", "tiles.npz"}),
-        ("out/a/refined.tif", True, {"geo.mosaic"}),
+        ("out/a/refined.tif", True, {"geo.mosaic", "geo.companions"}),
         ("out/a/refined.tif", False, {"tiff"}),
         ("out/a/heatmap.nii.gz", False, {"nifti"}),
         ("data/B.NHDR", False, {"nrrd", "raw_voxels"}),

@@ -49,11 +49,11 @@ def test_one_bit_and_eight_bit_slices_may_be_mixed(tmp_path):
     np.testing.assert_array_equal(source.read(Box((2, 0, 0), (3, 20, 24)))[0], VALUES[2] > 99)
 
 
-def test_a_palette_gives_its_indices(tmp_path):
+def test_a_palette_gives_its_indices_as_labels(tmp_path):
     image = Image.fromarray(VALUES[0] % 4)
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
     image.save(tmp_path / "a.png")
-    source = open_source(str(tmp_path / "a.png"), metadata=NM)
+    source = open_source(str(tmp_path / "a.png"), metadata=NM, labels=True)
     np.testing.assert_array_equal(source.read(source.grid.box)[0], VALUES[0] % 4)
 
 

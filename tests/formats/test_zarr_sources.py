@@ -9,6 +9,7 @@ import zarr
 from zarr.codecs import BytesCodec
 
 from parafovea.errors import SourceError, SpacingError, VoxelError
+from parafovea.formats.location import source_files
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
@@ -262,7 +263,7 @@ def test_malformed_ome_metadata_are_named(tmp_path, change):
     content = json.loads(file.read_text())
     change(content["attributes"]["ome"]["multiscales"][0])
     file.write_text(json.dumps(content))
-    with pytest.raises(SourceError, match="do not follow version 0"):
+    with pytest.raises(SourceError, match="do not follow their version"):
         open_source(path)
 
 
@@ -283,3 +284,67 @@ def test_a_damaged_chunk_is_found_when_it_is_read(tmp_path, zarr_format):
         source.read(source.grid.box)
     far = Box((4, 4, 4), (6, 8, 8))
     np.testing.assert_array_equal(source.read(far), _volume()[far.slices])
+
+
+def _old_image(path, version, values):
+    axes = {"axes": ["t", "c", "z", "y", "x"]} if version == "0.3" else {}
+    group = zarr.create_group(path, zarr_format=2)
+    for level in range(2):
+        step = slice(None, None, 2**level)
+        _array(f"{path}/{level}", values[None, None, step, step, step], zarr_format=2)
+    datasets = [{"path": str(level)} for level in range(2)]
+    group.attrs["multiscales"] = [{"version": version, **axes, "datasets": datasets}]
+    return str(path)
+
+
+@pytest.mark.parametrize("version", ["0.1", "0.2", "0.3"])
+def test_images_of_older_versions_take_their_spacing_from_the_sheet(tmp_path, version):
+    values = _volume()
+    path = _old_image(tmp_path / "a.zarr", version, values)
+    with pytest.raises(SpacingError, match="does not state how large its voxels are"):
+        open_source(path)
+    source = open_source(path, metadata=NM, finer_than=(100, 100, 100), unit="nanometer")
+    assert source.grid == Grid((6, 10, 8), (8, 4, 4))
+    np.testing.assert_array_equal(source.read(source.grid.box), values)
+    coarse = open_source(f"{path}/1", metadata=NM)
+    assert coarse.grid == Grid((3, 5, 4), (8, 4, 4))
+
+
+def test_a_bad_parent_does_not_spoil_a_plain_array(tmp_path, caplog):
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=2)
+    group.attrs["multiscales"] = [{"version": "0.4", "datasets": "nonsense"}]
+    _array(f"{tmp_path}/a.zarr/raw", _volume(), zarr_format=2)
+    source = open_source(f"{tmp_path}/a.zarr/raw", metadata=NM)
+    np.testing.assert_array_equal(source.read(source.grid.box), _volume())
+    assert "is read as a plain array" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("finer_than", "step"), [((16, 16, 16), 4), ((40, 8, 8), 2), ((16, 16, 7), 1), ((1, 1, 1), 1)]
+)
+def test_levels_of_thick_sections_are_chosen_by_axis(tmp_path, finer_than, step):
+    values = _volume((3, 32, 32))
+    group = zarr.create_group(tmp_path / "a.zarr")
+    datasets = []
+    for k in (1, 2, 4, 8):
+        _array(f"{tmp_path}/a.zarr/{k}", values[:, ::k, ::k].copy())
+        scale = {"type": "scale", "scale": [40.0, 4.0 * k, 4.0 * k]}
+        datasets.append({"path": str(k), "coordinateTransformations": [scale]})
+    axes = [{"name": n, "type": "space", "unit": "nanometer"} for n in "zyx"]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}
+    source = open_source(str(tmp_path / "a.zarr"), finer_than=finer_than, unit="nanometer")
+    assert source.grid.spacing == (40, 4 * step, 4 * step)
+    np.testing.assert_array_equal(source.read(source.grid.box), values[:, ::step, ::step])
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_files_of_the_metadata_belong_to_a_source(tmp_path, version):
+    path = _image(tmp_path / "a.ome.zarr", _volume(), version=version, levels=2)
+    names = (".zgroup", ".zattrs", "s0/.zarray", "s1/.zarray")
+    if version == "0.5":
+        names = ("zarr.json", "s0/zarr.json", "s1/zarr.json")
+    found = source_files(path)
+    assert found[0] == path
+    assert {f"{path}/{name}" for name in names} <= {*found}
+    of_level = source_files(f"{path}/s1")
+    assert f"{path}/{names[1 if version == '0.4' else 0]}" in of_level

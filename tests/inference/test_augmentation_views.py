@@ -184,12 +184,12 @@ def test_features_of_another_view_are_refused(tmp_path: Path, models: Path) -> N
     chosen = InferenceSettings(tta=("flip_x",))
     wrong = ModelInputs(volume, plain.features, plain.context, "flip_x")
     for views, message in (
-        ([wrong], "holds features of the view '', not of 'flip_x'"),
+        ([wrong], "has features of the view '', not of 'flip_x'"),
         ([], r"inference.tta is \['flip_x'\]: run extract_features"),
     ):
         with pytest.raises(ModelError, match=message):
             infer(plain, model, tmp_path / "s", shard=1, settings=chosen, views=views)
-    with pytest.raises(ModelError, match="holds features of the view 'flip_x', not of ''"):
+    with pytest.raises(ModelError, match="has features of the view 'flip_x', not of ''"):
         infer(
             ModelInputs(volume, flipped.features, flipped.context),
             model,

@@ -84,7 +84,7 @@ def test_each_plane_is_told_its_own_month_and_biome(tmp_path: Path) -> None:
 
 def test_a_model_of_other_bands_is_refused(inputs: ModelInputs) -> None:
     other = tiny_refinement(bands=("B02", "B03", "B08", "B04"))
-    with pytest.raises(ModelError, match="made for B02, B03, B08, B04"):
+    with pytest.raises(ModelError, match="expects B02, B03, B08, B04"):
         SampleInputs(inputs, other)
 
 

@@ -86,9 +86,9 @@ def test_the_batch_is_halved_down_to_one_and_then_the_cpu_takes_over() -> None:
         ("cpu", 1),
     ]
     assert steps[-1].fallbacks == (
-        "a batch of 6 did not fit the memory of cuda: the batch became 3",
-        "a batch of 3 did not fit the memory of cuda: the batch became 1",
-        "a batch of 1 did not fit the memory of cuda: went on with the CPU",
+        "a batch of 6 did not fit the memory of cuda: reduced to 3",
+        "a batch of 3 did not fit the memory of cuda: reduced to 1",
+        "a batch of 1 did not fit the memory of cuda: continued on the CPU",
     )
     whole = next_execution(Execution(CUDA, 6), halving=False)
     assert whole is not None
@@ -112,7 +112,7 @@ def test_a_shard_out_of_memory_has_the_bytes_of_the_batch_that_fits(
     assert set(calls) == {4, 2}
     np.testing.assert_array_equal(open_stored(found).read(), open_stored(wanted).read())
     execution = open_stored(found).attributes["execution"]
-    step = "a batch of 4 did not fit the memory of cpu: the batch became 2"
+    step = "a batch of 4 did not fit the memory of cpu: reduced to 2"
     assert execution == {"device": "cpu", "batch_size": 2, "fallbacks": [step]}
     assert step in caplog.text
     assert not list(tmp_path.glob(".*"))
@@ -171,7 +171,7 @@ def test_a_summary_names_the_shards() -> None:
     assert found == {
         "devices": ["cpu", "cuda"],
         "smallest_batch": 1,
-        "fallbacks": ["shard 2: a batch of 1 did not fit the memory of cuda: went on with the CPU"],
+        "fallbacks": ["shard 2: a batch of 1 did not fit the memory of cuda: continued on the CPU"],
         "cpu_shards": 1,
     }
 
@@ -197,7 +197,7 @@ def test_the_quality_table_says_what_memory_made_of_the_run(
         "smallest_batch": 1,
         "cpu_shards": 0,
     }
-    assert steps[0] == "shard 1: a batch of 4 did not fit the memory of cpu: the batch became 2"
+    assert steps[0] == "shard 1: a batch of 4 did not fit the memory of cpu: reduced to 2"
     assert f"memory.fallbacks\t{len(steps)}\t" in table.read_text()
 
 

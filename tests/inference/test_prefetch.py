@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parafovea.inference.prefetch import Behind, Buckets, Kept, read_ahead
+from parafovea.inference.prefetch import BackgroundThread, Batcher, LruCache, prefetched
 
 
 def test_items_come_in_their_order_and_no_more_are_read_than_may_wait() -> None:
@@ -22,7 +22,7 @@ def test_items_come_in_their_order_and_no_more_are_read_than_may_wait() -> None:
         return item * item
 
     found = []
-    for value in read_ahead(range(50), read, ahead=5, threads=3):
+    for value in prefetched(range(50), read, ahead=5, threads=3):
         found.append(value)
         with lock:
             taken[0] += 1
@@ -36,34 +36,34 @@ def test_what_reading_raises_reaches_the_caller() -> None:
             raise OSError("gone")
         return item
 
-    reads = read_ahead(range(10), read, ahead=4)
+    reads = prefetched(range(10), read, ahead=4)
     with pytest.raises(OSError, match="gone"):
         list(reads)
 
 
 @given(st.lists(st.sampled_from("abcdef"), max_size=60), st.integers(1, 5), st.integers(5, 12))
 def test_every_item_is_in_one_batch_of_its_kind(kinds: str, size: int, most: int) -> None:
-    buckets: Buckets[tuple[int, str]] = Buckets(size, most=most)
+    batcher: Batcher[tuple[int, str]] = Batcher(size, most=most)
     batches, waiting = [], 0
     for item in enumerate(kinds):
-        batch = buckets.add(item[1], item)
+        batch = batcher.add(item[1], item)
         waiting += 1 - len(batch)
         assert waiting < most
         if batch:
             batches.append(batch)
-    batches += buckets.rest()
+    batches += batcher.rest()
     assert all(len({kind for _, kind in batch}) == 1 <= len(batch) <= size for batch in batches)
     assert Counter(item for batch in batches for item in batch) == Counter(enumerate(kinds))
 
 
 def test_a_kind_of_its_own_size_becomes_batches_of_that_size() -> None:
-    buckets: Buckets[int] = Buckets(4, most=100)
-    found = [buckets.add(n % 2, n, size=2 if n % 2 else None) for n in range(8)]
+    batcher: Batcher[int] = Batcher(4, most=100)
+    found = [batcher.add(n % 2, n, size=2 if n % 2 else None) for n in range(8)]
     assert [batch for batch in found if batch] == [[1, 3], [0, 2, 4, 6], [5, 7]]
 
 
 def test_arrays_are_kept_by_their_bytes_and_the_longest_unused_goes_first() -> None:
-    kept: Kept[str] = Kept(100)
+    kept: LruCache[str] = LruCache(100)
     for name in "abc":
         kept.put(name, "item", 30)
     assert kept.get("a") is not None
@@ -85,7 +85,7 @@ def test_work_behind_is_done_in_order_while_the_caller_goes_on() -> None:
         gate.wait(10)
         done.append(number)
 
-    with Behind("worker") as behind:
+    with BackgroundThread("worker") as behind:
         behind.submit(lambda: work(0))
         assert done == []  # and yet it came back
         gate.set()
@@ -100,11 +100,11 @@ def test_what_work_behind_raises_reaches_the_caller_and_nothing_follows() -> Non
     def fail() -> None:
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"), Behind("worker") as behind:
+    with pytest.raises(OSError, match="disk full"), BackgroundThread("worker") as behind:
         behind.submit(fail)
         behind.submit(lambda: done.append(1))
     assert done == []
-    with pytest.raises(OSError, match="disk full"), Behind("worker") as behind:
+    with pytest.raises(OSError, match="disk full"), BackgroundThread("worker") as behind:
         behind.submit(fail)  # the last one, which nothing comes after
 
 
@@ -112,6 +112,6 @@ def test_an_error_of_the_caller_is_not_hidden_by_one_behind() -> None:
     def fail() -> None:
         raise OSError("disk full")
 
-    with pytest.raises(ValueError, match="mine"), Behind("worker") as behind:
+    with pytest.raises(ValueError, match="mine"), BackgroundThread("worker") as behind:
         behind.submit(fail)
         raise ValueError("mine")

@@ -64,12 +64,18 @@ def other_context_channels(folder: Path, inputs: ModelInputs) -> tuple[ModelInpu
     [
         (
             other_spacing,
-            r"other\.zarr has voxels of \(8.0, 8.0, 9.0\) .* for \(8.0, 8.0, 8.0\): run",
+            r"other\.zarr has voxels of \(8.0, 8.0, 9.0\) .* expects \(8.0, 8.0, 8.0\): run",
         ),
-        (other_backbone, r"features\.zarr holds features of .*'scales': \[1.0\].* run the stage"),
-        (other_context_backbone, r"context\.zarr holds features of .* made for .*'raw'.*: run"),
-        (other_context_spacing, r"seen with voxels of \[8.0, 8.0, 8.0\] .*\[16.0, .* run extract"),
-        (other_view_as_features, r"seen with voxels of \[16.0, 16.0, 16.0\] .*\[8.0, .* run extr"),
+        (other_backbone, r"features\.zarr has features of .*'scales': \[1.0\].* run their stage"),
+        (other_context_backbone, r"context\.zarr has features of .* trained with .*'raw'.*: run"),
+        (
+            other_context_spacing,
+            r"computed with voxels of \[8.0, 8.0, 8.0\] .*\[16.0, .* run extract",
+        ),
+        (
+            other_view_as_features,
+            r"computed with voxels of \[16.0, 16.0, 16.0\] .*\[8.0, .* run extr",
+        ),
         (no_context, "the sample has no context, but the model takes a context"),
         (context_too_many, "the sample has a context, but the model takes no context"),
         (

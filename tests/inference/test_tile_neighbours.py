@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,15 +66,28 @@ def test_every_pixel_that_a_neighbour_has_is_taken_from_it(
     "other",
     [
         place(32, 64, month=7),
+        replace(place(32, 64), date="2021-06-01"),
         place(32, 64, crs="EPSG:32634"),
         Place(Position(CRS, 5e5 + 643, 4e6 - 320, 10.0), 32, 32, 6),
         place(32, 90),
     ],
-    ids=["another month", "another system", "between pixels", "too far"],
+    ids=["another month", "another day", "another system", "between pixels", "too far"],
 )
 def test_what_does_not_belong_beside_a_tile_is_no_neighbour(other: Place) -> None:
     around = TileNeighbours({"a": place(32, 32), "b": other}, lambda _: None, margin=16)
     assert around.neighbours("a") == ()
+
+
+def test_of_two_dates_of_a_neighbour_the_one_of_the_same_day_is_taken() -> None:
+    first, second = "2020-06-01", "2021-06-16"
+    places = {
+        "a": replace(place(32, 32), date=first),
+        "b_2020": replace(place(32, 64), date=first),
+        "b_2021": replace(place(32, 64), date=second),
+    }
+    around = TileNeighbours(places, lambda name: cut(places[name]), margin=8)
+    assert around.neighbours("a") == ("b_2020",)
+    assert around.neighbours("b_2021") == ()
 
 
 def test_a_neighbour_that_cannot_be_read_is_mirrored_over() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_sample import infer, tiny_inputs, tiny_model, tiny_recipe
 
-from parafovea.chain import volumes
+from parafovea.chain import volume_stages
 from parafovea.chain.cost import Rates
 from parafovea.geometry.grid import Grid
 from parafovea.models.model_json import read_spec
@@ -40,7 +40,7 @@ def test_stages_store_the_bytes_that_are_planned(tmp_path, dimensions, context):
     infer(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
     blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.ome.zarr")
     sample = Work(Grid(shape, recipe.spacing), recipe, settings)
-    planned = {stage.name: stage.stored(sample) for stage in volumes.STAGES}
+    planned = {stage.name: stage.stored(sample) for stage in volume_stages.STAGES}
 
     def stored(path):
         return 0 if path is None else open_stored(path).array.nbytes
@@ -130,7 +130,7 @@ def test_windows_that_fit_are_left_alone():
 @pytest.mark.parametrize(
     ("shape", "settings", "words"),
     [
-        ((64, 64, 64), {"shards": 3}, "3 shards have only 1 windows"),
+        ((64, 64, 64), {"shards": 3}, "3 shards share only 1 windows"),
         ((256, 256, 256), {"shards": 100}, r"each of 100 shards computes for \d s"),
         ((4096, 4096, 4096), {"shards": 2}, r"a shard computes for \d+\.\d hours"),
     ],

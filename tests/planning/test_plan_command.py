@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from parafovea.chain.cost import Rates
 from parafovea.cli.main import app
 from parafovea.errors import ConfigError
-from parafovea.planning.rates import MeasuredRates, read_rates, write_rates
-from parafovea.planning.tables import minutes_text
+from parafovea.planning.forecast_tables import minutes_text
+from parafovea.planning.measured_rates import MeasuredRates, read_rates, write_rates
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_damaged_rates_are_one_readable_error(project_folder, monkeypatch):
     Path("results/rates.json").write_text(json.dumps({"device": "x", "models": {"m": {}}}))
     done = CliRunner().invoke(app, ["plan"])
     assert done.exit_code == 1
-    assert "results/rates.json does not hold measured rates: delete it" in done.stderr
+    assert "results/rates.json does not contain measured rates: delete it" in done.stderr
     with pytest.raises(ConfigError):
         read_rates(Path("results/rates.json"))
 

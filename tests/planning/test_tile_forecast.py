@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from tiny_sample import tiny_recipe
 
-from parafovea.chain import tiles as tile_chain
+from parafovea.chain import tile_stages
 from parafovea.chain.cost import Rates
-from parafovea.chain.tiles import measure_tiles, predict_tiles
+from parafovea.chain.tile_stages import measure_tiles, predict_tiles
 from parafovea.config import read_project
-from parafovea.planning.costs import cost
 from parafovea.planning.forecast import forecast, forecasts
+from parafovea.planning.forecast_tables import sample_rows, stage_rows
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.requests import JobRequests, request
-from parafovea.planning.tables import sample_rows, stage_rows
 from parafovea.planning.work import TileWork
 from parafovea.settings.inference import InferenceSettings
 
@@ -59,7 +59,7 @@ def test_refined_tiles_take_four_bytes_a_band_and_classes_one():
     classes = work({(100, 100): 3})
     refined = classes.recipe.model_copy(update={"kind": "refinement", "classes": ("B02", "B08")})
     for sample, stored in ((classes, 30_000), (replace(classes, recipe=refined), 240_000)):
-        assert {s.name: s.stored(sample) for s in tile_chain.STAGES if s.stored(sample)} == {
+        assert {s.name: s.stored(sample) for s in tile_stages.STAGES if s.stored(sample)} == {
             "predict_tiles": stored
         }
 
@@ -95,7 +95,7 @@ def test_tiles_and_volumes_stand_in_one_table(project):
     assert tiles[head.index("tiles")] == "9.22 kB"
     assert total[head.index("windows")] == str(found[0].work.windows + 6 + 6)
     stages = [row[0] for row in stage_rows(found)]
-    of_tiles = [stage.name for stage in tile_chain.STAGES]
+    of_tiles = [stage.name for stage in tile_stages.STAGES]
     assert stages[-len(of_tiles) :] == of_tiles
     assert stages.count("resample_volume") == 1
 

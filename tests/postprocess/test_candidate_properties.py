@@ -131,7 +131,7 @@ def test_densities_do_not_depend_on_what_else_is_measured():
     heat = np.zeros(grid.shape, np.float32)
     for z in (10, 30, 33, 60, 80):
         heat[z : z + 3, 20:26, z : z + 4] = 0.6 + z / 1000
-    hu = np.random.default_rng(1).integers(-1000, 400, grid.shape)
+    hu = np.random.default_rng(1).integers(-50, 100, grid.shape)
     found = found_in(heat, grid)
     together = measure_densities(found, grid, lambda box: hu[box.slices], grid)
     alone = [measure_densities([c], grid, lambda box: hu[box.slices], grid)[0] for c in found]
@@ -140,3 +140,120 @@ def test_densities_do_not_depend_on_what_else_is_measured():
         own = hu[candidate.box.slices][candidate.mask]
         assert density.mean == pytest.approx(own.mean())
         assert density.deviation == pytest.approx(own.std())
+
+
+LUNG, NODULE = -850, 30
+
+
+def _nodule(grid, radius=6.0, noise=12, hu=NODULE):
+    """Return a scan with one nodule in the lung, a third of the way, and the nodule's centre."""
+    centre = [o + e * k for o, e, k in zip(grid.origin, grid.extent, (0.4, 0.55, 0.5), strict=True)]
+    scan = np.where(ellipsoid(grid, centre, (radius,) * 3), hu, LUNG)
+    scan = scan + np.random.default_rng(4).integers(-noise, noise + 1, grid.shape)
+    return scan.astype(np.int16), centre
+
+
+def _around(grid, centre, radius):
+    """Return a heatmap whose region at 0.5 is a ball."""
+    reach = np.sqrt(sum((a - c) ** 2 for a, c in zip(axes(grid), centre, strict=True)))
+    return np.clip(1 - reach / (2 * radius), 0, 1).astype(np.float32)
+
+
+def _density(heat, grid, scan, scan_grid):
+    (density,) = measure_densities(
+        found_in(heat, grid), grid, lambda box: scan[box.slices], scan_grid
+    )
+    return density
+
+
+@pytest.mark.parametrize("radius", [4.5, 5.0, 6.0, 7.0, 7.5])
+@pytest.mark.parametrize("shift", [(0, 0, 0), (1.2, 0, 0), (0, -1.2, 0.8)])
+@pytest.mark.parametrize("nodule", [NODULE, -300, 150])
+def test_the_density_is_that_of_the_nodule_whatever_the_region_has_of_the_lung(
+    radius, shift, nodule
+):
+    scan_grid = grid_of((1.25, 0.8, 0.8))
+    scan, centre = _nodule(scan_grid, hu=nodule)
+    grid = grid_of((2.0, 2.0, 2.0))
+    heat = _around(grid, np.add(centre, shift), radius)
+    density = _density(heat, grid, scan, scan_grid)
+    assert density.mean == pytest.approx(nodule, abs=2)
+    # of noise that is even from -12 to 12
+    assert density.deviation == pytest.approx(7.2, abs=1)
+
+
+@pytest.mark.parametrize("flipped", [(0,), (1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("scan_spacing", [(1.0, 1.0, 1.0), (1.25, 0.8, 0.8), (2.5, 0.75, 0.75)])
+def test_a_flipped_scan_has_the_same_densities(flipped, scan_spacing):
+    grid = Grid((24, 24, 24), (2.0, 2.0, 2.0), (0.5, 0.5, 0.5), "millimeter")
+    shape = [int(48 / s) for s in scan_spacing]
+    # both are centred on one point, so that they flip together
+    ends = zip(grid.world([11.5] * 3), shape, scan_spacing, strict=True)
+    origin = tuple(middle - (n - 1) / 2 * s for middle, n, s in ends)
+    scan_grid = Grid(tuple(shape), scan_spacing, origin, "millimeter")
+    scan, centre = _nodule(scan_grid)
+    heat = _around(grid, np.add(centre, (0.3, -0.9, 0.4)), 6.5)
+    straight = _density(heat, grid, scan, scan_grid)
+    turned = _density(np.flip(heat, flipped), grid, np.flip(scan, flipped), scan_grid)
+    assert turned.mean == pytest.approx(straight.mean, abs=1e-9)
+    assert turned.deviation == pytest.approx(straight.deviation, abs=1e-9)
+
+
+def test_a_rib_beside_a_nodule_is_no_part_of_it():
+    grid = grid_of((1.0, 1.0, 1.0))
+    scan, centre = _nodule(grid)
+    x = axes(grid)[2]
+    scan[np.broadcast_to(x > centre[2] + 5, grid.shape)] = 700
+    heat = _around(grid, np.subtract(centre, (0, 0, 2)), 6)
+    assert _density(heat, grid, scan, grid).mean == pytest.approx(NODULE, abs=3)
+
+
+def test_a_region_without_lung_is_measured_whole():
+    grid = grid_of((1.0, 1.0, 1.0))
+    scan = np.random.default_rng(2).normal(40, 60, grid.shape).astype(np.int16)
+    scan[20:24] = 400
+    heat, _ = soft_ellipsoid(grid, (8, 8, 8))
+    (candidate,) = found_in(heat, grid)
+    own = scan[candidate.box.slices][candidate.mask]
+    assert _density(heat, grid, scan, grid).mean == pytest.approx(own.mean())
+
+
+def test_a_slab_that_divides_a_nodule_changes_nothing(monkeypatch):
+    from parafovea.postprocess.detection import candidate_properties
+
+    scan_grid = grid_of((1.25, 0.8, 0.8))
+    scan, centre = _nodule(scan_grid)
+    grid = grid_of((2.0, 2.0, 2.0))
+    heat = _around(grid, centre, 6)
+    whole = _density(heat, grid, scan, scan_grid)
+    plain = candidate_properties.slabs
+    monkeypatch.setattr(candidate_properties, "slabs", lambda shape: plain(shape, 3))
+    assert _density(heat, grid, scan, scan_grid) == whole
+
+
+def test_voxels_that_are_partly_lung_do_not_count():
+    grid = grid_of((2.0, 2.0, 2.0))
+    fine = Grid(
+        tuple(4 * n for n in grid.shape),
+        (0.5,) * 3,
+        tuple(o - 0.75 for o in grid.origin),
+        "millimeter",
+    )
+    scan, centre = _nodule(fine)
+    blocks = (
+        scan.astype(float).reshape(*(k for n in grid.shape for k in (n, 4))).mean(axis=(1, 3, 5))
+    )
+    heat = _around(grid, centre, 7)
+    assert _density(heat, grid, blocks, grid).mean == pytest.approx(NODULE, abs=3)
+
+
+def test_a_nodule_of_few_thick_slices_is_measured_within_its_slices():
+    fine = Grid((48, 96, 96), (1.0, 0.5, 0.5), unit="millimeter")
+    grid = Grid((8, 48, 48), (6.0, 1.0, 1.0), (2.5, 0.25, 0.25), "millimeter")
+    z, y, x = axes(fine)
+    disc = (abs(z - 23.5) < 6) & ((y - 24) ** 2 + (x - 24) ** 2 < 36)
+    scan = np.where(disc, NODULE, LUNG).astype(float)
+    blocks = scan.reshape(8, 6, 48, 2, 48, 2).mean(axis=(1, 3, 5))
+    heat = np.zeros(grid.shape, np.float32)
+    heat[3:5, 17:31, 17:31] = 0.9
+    assert _density(heat, grid, blocks, grid).mean == pytest.approx(NODULE, abs=1)

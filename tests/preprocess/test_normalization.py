@@ -167,3 +167,67 @@ def test_a_plane_with_bands_is_scanned_in_pieces_as_if_it_were_read_whole(
     assert sum(box.size for box in read[1:]) == grid.size
     np.testing.assert_array_equal(pieces.counts, whole.counts)
     assert (pieces.minimum, pieces.maximum) == (whole.minimum, whole.maximum)
+
+
+SCENE = Grid((20, 30, 40), (1.0, 1.0, 1.0))
+
+
+def _hot(value):
+    values = np.clip(np.random.default_rng(0).normal(0.5, 0.15, SCENE.shape), 0, 1)
+    values[3, 3, 3] = value
+    return values
+
+
+def _tight():
+    # one hundredth of the voxels spreads over 60 orders of magnitude, the others over 1e-4
+    rng = np.random.default_rng(1)
+    values = 1 + 1e-4 * rng.random(SCENE.shape)
+    values[::10, ::10, 0] = 10.0 ** rng.uniform(-30, 30, values[::10, ::10, 0].shape)
+    return values
+
+
+DISTRIBUTIONS = {
+    "one voxel of 1e5": (_hot(1e5), "f4"),
+    "one voxel of 1e6": (_hot(1e6), "f4"),
+    "one voxel of -1e30": (_hot(-1e30), "f8"),
+    "half floats": (_hot(6e4), "f2"),
+    "thin": (_tight(), "f4"),
+    "thin doubles": (_tight(), "f8"),
+    "int32 with its largest": (np.where(_hot(9) > 1, 2**31 - 1, _hot(9) * 200), "i4"),
+    "uint32 near 2**31": (_hot(1) * 200 + 2**31, "u4"),
+    "int64 around 0": ((_hot(1) - 0.5) * 2e12, "i8"),
+    "uint64": (_hot(1) * 1e4 + 2**40, "u8"),
+    "big-endian": (_hot(1e5), ">f4"),
+    "below zero": (-_hot(1e5), "f4"),
+    "doubles with an offset": (1e9 + _hot(2), "f8"),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("percents", [(0.5, 99.5), (3.0, 60.0)])
+def test_percentiles_are_numpys_for_any_distribution(name, percents):
+    values, dtype = DISTRIBUTIONS[name]
+    values = values.astype(dtype)
+    statistics = scan(lambda box: values[box.slices], SCENE, values.dtype, percentiles=(0.5, 99.5))
+    expected = np.percentile(values.astype("f8"), percents)
+    found = statistics.percentiles(*percents)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.ptp(expected))
+    made = value_map(statistics, Normalization(low=percents[0], high=percents[1]))(values)
+    wanted = np.clip((values.astype("f8") - expected[0]) / np.ptp(expected), 0, 1)
+    np.testing.assert_allclose(made, wanted, rtol=0, atol=2e-3)
+
+
+def test_usual_percentiles_need_no_pass_of_their_own():
+    values = _hot(1e5).astype(np.float32)
+    read = []
+
+    def count(box):
+        read.append(box)
+        return values[box.slices]
+
+    statistics = scan(count, SCENE, values.dtype, percentiles=(0.5, 99.5))
+    passes = len(read)
+    statistics.percentiles(0.5, 99.5)
+    assert len(read) == passes
+    statistics.percentiles(3.0)
+    assert len(read) == passes * 3 / 2

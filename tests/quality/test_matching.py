@@ -92,8 +92,8 @@ def test_a_series_that_the_list_lacks_is_named_with_its_table():
 
 def test_tables_that_name_series_differently_are_refused():
     truth = findings(("1.2.3", 0, 0, 0, 1.0))
-    with pytest.raises(TableError, match=r"candidates name '1\.2\.3\.nii\.gz', findings '1\.2\.3'"):
-        match_candidates(marks(("1.2.3.nii.gz", 0, 0, 0, 1.0)), truth)
+    with pytest.raises(TableError, match=r"candidates have 'scan of 1\.2\.3', findings '1\.2\.3'"):
+        match_candidates(marks(("scan of 1.2.3", 0, 0, 0, 1.0)), truth)
 
 
 def test_no_findings_at_all_are_refused():

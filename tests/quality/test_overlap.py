@@ -1,7 +1,24 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
+from skimage import measure
 
+from parafovea.geometry.grid import Grid
+from parafovea.quality.segmentation.comparison import compare_with_truth
 from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
+from parafovea.quality.truth_on_grid import SampledTruth
+from parafovea.storage.store import create, open_stored
+
+
+@dataclass(frozen=True)
+class _Volume:
+    array: np.ndarray
+    grid: Grid
+    path: str = "truth"
+
+    def read(self, box):
+        return self.array[box.slices]
 
 
 def measured(truth, found, names=("background", "a", "b")):
@@ -38,3 +55,33 @@ def test_dice_is_that_of_surface_distance_for_two_cubes():
     matrix = confusion_matrix(truth, found, 2)
     got = overlap_metrics(matrix, ("background", "cube"))
     assert got["dice", "cube"] == pytest.approx(0.990, abs=5e-4)
+
+
+def test_voxels_that_nobody_has_labelled_count_neither_way(tmp_path):
+    rng = np.random.default_rng(0)
+    grid = Grid((6, 20, 20), (1, 1, 1))
+    found = np.repeat(np.repeat(rng.integers(0, 3, (6, 5, 5)), 4, 1), 4, 2).astype(np.uint8)
+    truth = found.copy()
+    truth[:, :7] = rng.integers(0, 3, (6, 7, 20))
+    ids = measure.label(found == 1, connectivity=3).astype(np.uint64)
+    stores = {}
+    for name, values in (("classes", found), ("objects", ids)):
+        with create(tmp_path / name, grid, dtype=values.dtype, attributes={}) as array:
+            array[...] = values
+        stores[name] = open_stored(tmp_path / name)
+    known = np.zeros(grid.shape, bool)
+    known[:, 8:] = True
+    scores = []
+    for labels in (np.where(known, truth, 255), np.where(known, truth, found)):
+        sampled = SampledTruth(_Volume(labels.astype(np.uint8), grid), grid, classes=3)
+        scores.append(
+            compare_with_truth(
+                **stores, truth=sampled, truth_objects=None, names=("none", "a", "b"),
+                instances=(1,), connectivity=26,
+            )
+        )  # fmt: skip
+    # all that is labelled is right, and a wrong voxel among it is wrong
+    for each in scores:
+        assert each["iou", "overall"] == 1
+    expected = confusion_matrix(truth[known], found[known], 3)
+    assert scores[0]["iou", "a"] == overlap_metrics(expected, ("none", "a", "b"))["iou", "a"]

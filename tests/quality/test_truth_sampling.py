@@ -122,7 +122,7 @@ def test_any_factor_samples_every_voxel_whatever_the_slabs(factor, count, planes
 )
 def test_truth_of_another_shape_or_place_is_refused_with_both(grid):
     truth = volume(random_labels((8, 8, 8)), (1.0, 1.0, 1.0))
-    with pytest.raises(SourceError, match=r"truth\.tif .*another shape or place.*8 x 8 x 8") as e:
+    with pytest.raises(SourceError, match=r"truth\.tif .*cover the same region.*8 x 8 x 8") as e:
         SampledTruth(truth, grid)
     assert str(grid) in str(e.value)
 
@@ -136,7 +136,7 @@ def test_an_extent_that_differs_by_one_voxel_is_accepted():
 @pytest.mark.parametrize(
     ("value", "dtype", "listed"),
     [
-        (255, np.uint8, "255"),
+        (254, np.uint8, "254"),
         (-1, np.int16, "-1"),
         (0.5, np.float32, "0.5"),
         (np.nan, float, "nan"),
@@ -152,7 +152,50 @@ def test_values_that_are_no_classes_are_listed(value, dtype, listed):
 
 def test_object_ids_may_be_large_but_not_negative():
     grid = Grid((1, 1, 2), (1.0, 1.0, 1.0))
-    ids = np.array([[[2**64 - 1, 2**63]]], np.uint64)
+    ids = np.array([[[2**63 - 1, 2**62]]], np.uint64)
     np.testing.assert_array_equal(SampledTruth(Volume(ids, grid), grid).read(grid.box), ids)
     with pytest.raises(SourceError, match=r"holds -3 .*whole numbers"):
         SampledTruth(Volume(np.array([[[1, -3]]]), grid), grid).read(grid.box)
+
+
+@dataclass(frozen=True)
+class Marked(Volume):
+    ignored: int | None = None
+    background: int | None = None
+
+
+def test_what_nobody_has_labelled_counts_neither_way():
+    labels = random_labels((4, 5, 6))
+    grid = Grid((4, 5, 6), (1, 1, 1))
+    marked = np.where(labels == 3, np.uint8(255), labels)
+    found = SampledTruth(Volume(marked, grid), grid, classes=3).read(grid.box)
+    np.testing.assert_array_equal(found, np.where(labels == 3, module.IGNORED, labels))
+    stated = np.where(labels == 3, -1, labels.astype(np.int16))
+    found = SampledTruth(Marked(stated, grid, ignored=-1), grid, classes=3).read(grid.box)
+    np.testing.assert_array_equal(found, np.where(labels == 3, module.IGNORED, labels))
+
+
+def test_marks_of_programs_are_no_objects():
+    ids = np.array([[[7, 2**64 - 1]]], np.uint64)
+    grid = Grid((1, 1, 2), (1, 1, 1))
+    with pytest.raises(SourceError, match=r"holds 18446744073709551615 .*truth_background="):
+        SampledTruth(Volume(ids, grid), grid).read(grid.box)
+    nothing = SampledTruth(Marked(ids, grid, background=2**64 - 1), grid).read(grid.box)
+    np.testing.assert_array_equal(nothing, [[[7, 0]]])
+    ignored = SampledTruth(Marked(ids, grid, ignored=2**64 - 1), grid).read(grid.box)
+    np.testing.assert_array_equal(ignored, [[[7, module.IGNORED_ID]]])
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 0.5, 1.0), (2.0, 1.0, 1.0)])
+def test_a_truth_of_a_part_is_known_there_alone(spacing, caplog):
+    grid = Grid((8, 9, 10), (1.0, 1.0, 1.0))
+    shape = [round(n / s) for n, s in zip((4, 4, 5), spacing, strict=True)]
+    origin = [2 - 0.5 + spacing[0] / 2, 3 - 0.5 + spacing[1] / 2, 4.0]
+    truth = Volume(np.ones(shape, np.uint8), Grid(tuple(shape), spacing, tuple(origin)))
+    sampled = SampledTruth(truth, grid, classes=2)
+    expected = np.full(grid.shape, module.IGNORED)
+    expected[2:6, 3:7, 4:9] = 1
+    np.testing.assert_array_equal(sampled.read(grid.box), expected)
+    box = Box((0, 5, 2), (3, 9, 6))
+    np.testing.assert_array_equal(sampled.read(box), expected[box.slices])
+    assert "11.1 % of its voxels" in caplog.text

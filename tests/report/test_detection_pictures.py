@@ -54,7 +54,7 @@ def test_the_first_line_of_a_page_says_what_was_left_out_and_not_what_was_not(vi
     assert summary_of(document, {}) == "2 detections"
     left_out = document.summary.model_copy(update={"outside_body_count": 3})
     text = summary_of(document.model_copy(update={"summary": left_out}), {})
-    assert text == "2 detections; 3 outside of the body left out"
+    assert text == "2 detections; 3 outside the body removed"
 
 
 def test_without_an_affine_slices_are_drawn_as_they_lie():

@@ -56,7 +56,7 @@ def test_a_scan_without_detections_has_a_page_that_says_so(tmp_path):
     path = tmp_path / "scene.html"
     write_scene(scan_view(()), body_masks(()), path, threshold=0.5)
     assert [t["name"] for t in figure_of(path)["data"]] == ["body", "lungs"]
-    assert "None were found." in path.read_text(encoding="utf-8")
+    assert "No detections." in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parafovea.report.study import draw_study, study_table
+from parafovea.report.study_figure import draw_study, study_table
 from parafovea.stages.plot_context_study import plot_context_study
 
 MODELS = [("none", 1), ("concat", 4), ("attention", 2), ("attention", 4), ("attention", 8)]

@@ -31,6 +31,8 @@ OBJECTS = """id\tclass\tvoxels\tvolume\tcentroid_z\tcentroid_y\tcentroid_x\tz0\t
 class Truth:
     """Labels in memory that remember which boxes were read."""
 
+    path = "truth"
+
     def __init__(self, labels, grid):
         self.labels, self.grid, self.boxes = labels, grid, []
 

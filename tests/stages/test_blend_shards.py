@@ -131,7 +131,7 @@ def test_a_missing_shard_is_refused(tmp_path: Path, sample: tuple[ModelInputs, P
     refused(
         paths,
         tmp_path / "p.zarr",
-        r"of \d+ windows the shards miss \d+ and repeat \d+: delete .*run infer_shard again",
+        r"of \d+ windows, \d+ are missing and \d+ repeated: delete .*run infer_shard again",
     )
     refused([*paths, tmp_path / "3.zarr"], tmp_path / "p.zarr", "3.zarr is not a complete result")
 

@@ -77,6 +77,7 @@ def test_shares_become_one_table_in_the_order_of_names(tmp_path: Path) -> None:
         "input_sha256": "1" * 64,
         "fingerprint": "2" * 64,
         "clipped": "0",
+        "measured": "1920",
     }
     assert rows[1]["crs"] == rows[1]["x"] == ""
     assert read(quarantine) == [{"name": "d", "file": "in/d.npz", "reason": "is cut off"}]

@@ -164,7 +164,7 @@ def test_windows_without_body_are_left_out_and_count_as_nothing(
         assert blending["skipped_windows"] == skipped
         assert blending["windows"] == wanted.size
         assert blending["uncovered_voxels"] == 0
-    assert f"{skipped} of {wanted.size} windows show no body" in caplog.text
+    assert f"{skipped} of {wanted.size} windows without body" in caplog.text
     stored = open_stored(tmp_path / "full" / "prediction.ome.zarr").attributes["blending"]
     assert "skipped_windows" not in stored
 

@@ -129,7 +129,7 @@ def test_limits_are_judged_and_those_on_other_kinds_refused(folder):
 def test_a_table_that_does_not_name_the_scan_is_refused_with_the_way_out(folder):
     lines = (folder / "nodules.csv").read_text().splitlines()
     (folder / "other.csv").write_text("\n".join(lines[:2]) + "\n")
-    with pytest.raises(TableError, match=r"series '1\.2\.3'.*names 9\.9.*series= and the name"):
+    with pytest.raises(TableError, match=r"series '1\.2\.3'.*has 9\.9.*series= to the name"):
         measure(folder, "other.csv", name="none")
     (folder / "empty.csv").write_text("\n".join([*lines[:2], "1.2.3,,,,"]) + "\n")
     record, _ = measure(folder, "empty.csv", name="empty")
@@ -157,7 +157,7 @@ def test_nodules_outside_of_the_scan_are_refused(folder):
     # RAS instead of LPS
     table[["coordX", "coordY"]] *= -1
     table.to_csv(folder / "ras.csv", index=False)
-    with pytest.raises(SourceError, match=r"1 of 4 nodules lie outside of the scan.*LPS"):
+    with pytest.raises(SourceError, match=r"1 of 4 nodules lie outside the scan.*LPS"):
         measure(folder, "ras.csv", name="none")
 
 

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import re
 import tracemalloc
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
 from tile_results import CLASSES, REFINED, SEGMENTED, write_folder
 
-from parafovea.errors import ConfigError, MissingSourceError, SourceError, StoreError, TileError
+from parafovea.errors import ConfigError, MissingSourceError, SourceError, StoreError
+from parafovea.formats.tiles.ledger import FILE_COLUMNS, read_ledger, write_ledger
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.quality.tiles.image_metrics import ndvi_rmse
 from parafovea.settings.quality import Limit
@@ -54,6 +57,8 @@ def test_tiles_are_counted_and_those_without_truth_have_empty_cells(folder):
         "biome_assumed": 0,
         "with_truth": 5,
         "without_truth": 1,
+        "truth_invalid": 0,
+        "clipped": None,
     }
     assert list(rows.index) == list(folder.names)
     truth = rows.filter(regex=r"^(accuracy|accuracy_input|gain)\.")
@@ -116,13 +121,80 @@ def test_a_radar_input_is_no_reference_of_colours(folder):
     assert rows["accuracy.psnr"].notna().sum() == 5
 
 
-def test_truth_of_another_size_names_the_tile_and_writes_nothing(folder):
-    write_tile(folder.truth, "tile_0001", {"opt_v2": np.ones((4, 16, 20), np.float32)})
-    with pytest.raises(TileError, match=r"tile_0001\.npz is 4 × 16 × 20.*is 4 × 36 × 52") as caught:
+def _elsewhere(folder, **changes):
+    """Give the truth of tile_0001 a position that differs from that of the tile."""
+    entry = next(e for e in read_ledger(folder.ledger) if e.name == "tile_0001")
+    position = {**asdict(entry.position), **changes}
+    true = {"opt_v2": array(folder.truth / "tile_0001.npz", "opt_v2")}
+    write_tile(folder.truth, "tile_0001", true, {"position": position})
+
+
+def _cut(folder):
+    path = folder.truth / "tile_0001.npz"
+    path.write_bytes(path.read_bytes()[:900])
+
+
+def _written(values):
+    def write(folder):
+        write_tile(folder.truth, "tile_0001", {"opt_v2": values.astype(np.float32)})
+
+    return write
+
+
+#: What may be wrong with the truth of one tile, and what is said.
+BAD_TRUTHS = {
+    "another size": (_written(np.ones((4, 16, 20))), r"is 4 × 16 × 20.*is 4 × 36 × 52"),
+    "one row more": (_written(np.ones((4, 37, 52))), r"is 4 × 37 × 52"),
+    "all cloud": (_written(np.full((4, 36, 52), np.nan)), "no valid pixel"),
+    "cut off": (_cut, "cannot be read"),
+    "another place": (lambda f: _elsewhere(f, x=0.0), "of another place.*its corner at 0"),
+    "another pixel size": (lambda f: _elsewhere(f, pixel_size=20.0), "pixels of 20 instead of 10"),
+    "another system": (lambda f: _elsewhere(f, crs="EPSG:32634"), "system EPSG:32634 instead"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TRUTHS)
+def test_one_bad_truth_sets_that_tile_aside_and_no_other(folder, caplog, case):
+    before, rows_before, _ = measure(folder)
+    spoil, says = BAD_TRUTHS[case]
+    spoil(folder)
+    record, rows, _ = measure(folder)
+    assert re.search(says, record["truth_invalid"]["tile_0001"])
+    assert re.search(says, caplog.text)
+    assert "1 of 6 tiles have a truth that cannot be used" in caplog.text
+    counts = record["metrics"]["tiles"]
+    assert (counts["with_truth"], counts["without_truth"], counts["truth_invalid"]) == (4, 2, 1)
+    assert rows.loc["tile_0001"].filter(regex="^accuracy").isna().all()
+    others = [name for name in folder.names if name != "tile_0001"]
+    pd.testing.assert_frame_equal(rows.loc[others], rows_before.loc[others])
+    assert "truth_invalid" not in before
+
+
+def test_a_truth_at_the_place_of_its_tile_counts(folder):
+    _elsewhere(folder)
+    record, _, _ = measure(folder)
+    assert record["metrics"]["tiles"]["truth_invalid"] == 0
+    assert record["metrics"]["tiles"]["with_truth"] == 5
+
+
+def test_where_no_truth_is_valid_the_reason_of_one_is_told(folder):
+    for name in folder.names:
+        write_tile(folder.truth, name, {"opt_v2": np.ones((4, 16, 20), np.float32)})
+    with pytest.raises(SourceError, match=r"no valid truth for any of the 6.*'tile_0000'.*16 × 20"):
         measure(folder)
-    assert caught.value.__notes__[0].startswith("for tile 'tile_0001' of ")
     assert not (folder.root / "results" / "quality.json").exists()
     assert not list((folder.root / "results").glob(".*"))
+
+
+def test_the_share_of_clipped_values_is_a_metric_with_limits(folder):
+    with folder.ledger.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    for row, clipped in zip(rows, (0, 30, 0, 0, 12, 0), strict=True):
+        row |= {"clipped": clipped, "measured": 1000, "fingerprint": ""}
+    write_ledger(folder.ledger, rows, FILE_COLUMNS)
+    record, _, _ = measure(folder, limits={"tiles.clipped": {"max": 0.005}})
+    assert record["metrics"]["tiles"]["clipped"] == pytest.approx(42 / 6000)
+    assert not record["passed"]
 
 
 def test_truth_that_is_for_no_tile_or_no_folder_is_refused(folder, tmp_path):
@@ -218,8 +290,23 @@ def test_pixels_that_nobody_knows_do_not_count_and_a_wrong_class_is_refused(tmp_
     assert rows.loc["tile_0000", "pixels"] == 38 * 48
     truth[20, 20] = 7
     write_tile(folder.truth, "tile_0000", {"classes": truth})
-    with pytest.raises(TileError, match=r"'tile_0000' holds class 7.*0 to 3 \(water, soil"):
-        measure(folder, **SEGMENTED)
+    record, rows, _ = measure(folder, **SEGMENTED)
+    assert re.search(
+        r"'tile_0000' holds class 7.*0 to 3 \(water, soil", record["truth_invalid"]["tile_0000"]
+    )
+    assert np.isnan(rows.loc["tile_0000", "iou"])
     write_tile(folder.truth, "tile_0000", {"classes": truth / 2.0})
-    with pytest.raises(TileError, match=r"are float64, not integers"):
-        measure(folder, **SEGMENTED)
+    record, _, _ = measure(folder, **SEGMENTED)
+    assert "are float64, not integers" in record["truth_invalid"]["tile_0000"]
+
+
+def test_classes_of_pixels_that_were_not_measured_do_not_count(tmp_path):
+    folder = write_folder(tmp_path, kind="segmentation", count=2, truthless=0)
+    valid = np.ones((48, 48), bool)
+    valid[:10] = False
+    for path in (folder.truth / "tile_0000.npz", folder.result_file("tile_0000")):
+        classes = array(path, "classes")
+        write_tile(path.parent, "tile_0000", {"classes": classes, "valid": valid})
+        _, rows, _ = measure(folder, **SEGMENTED)
+        assert rows.loc["tile_0000", "pixels"] == 38 * 48
+        write_tile(path.parent, "tile_0000", {"classes": classes})

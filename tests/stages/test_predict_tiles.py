@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from rasterio.transform import Affine
 from scipy import ndimage
 from tile_files import field, write_tif
 from tiny_sample import tiny_model, tiny_refinement
@@ -167,11 +168,12 @@ def test_the_files_of_a_tile_are_opened_once_a_job(
     model = tiny_model(tmp_path / "tiny", tiny_refinement(context=context))
     source, names = tmp_path / "source", []
     for number in range(6):
-        sidecar = {"month": 6, "position": placed(number % 3, number // 3)}
-        names.append(put(source, 2 * number, **sidecar))
+        place = placed(number % 3, number // 3)
+        names.append(put(source, 2 * number, month=6, position=place))
         if form == ".tif":
             (source / f"{names[-1]}.npz").unlink()
-            write_tif(source, image(32, 32, number), names[-1])
+            where = Affine(10, 0, place["x"], 0, -10, place["y"])
+            write_tif(source, image(32, 32, number), names[-1], transform=where)
     for out in ("first", "again"):
         opens.folder, opens.counts = str(source), Counter()
         counts = run(source, model, tmp_path / "out")
@@ -179,6 +181,137 @@ def test_the_files_of_a_tile_are_opened_once_a_job(
         assert (counts.predicted, counts.finished) == ((6, 0) if out == "first" else (0, 6))
         # where neighbours are seen, sizes are read from the headers of all tiles before
         assert opens.counts == {form: 12 if context else 6, ".json": 6}
+
+
+# ---- what the sheet and the files beside say
+
+
+def facts(folder: Path, name: str) -> dict[str, Any]:
+    block: dict[str, Any] = json.loads((folder / f"tiles/{name}.json").read_text())
+    return block
+
+
+def test_month_and_biome_of_the_sheet_win_over_the_tiles_and_make_results_anew(
+    tmp_path: Path,
+) -> None:
+    model = tiny_model(tmp_path / "tiny", tiny_refinement())
+    names = [put(tmp_path / "in", 0, biome_code=3), put(tmp_path / "in", 2)]
+    told = tmp_path / "told"
+    for number in (0, 2):
+        put(told, number, month=12, biome_code=9)
+    run(tmp_path / "in", model, tmp_path / "out", metadata="month=12 biome=9")
+    run(told, model, tmp_path / "expected")
+    for name in names:
+        np.testing.assert_array_equal(
+            result(tmp_path / "out", name), result(tmp_path / "expected", name)
+        )
+        assert facts(tmp_path / "out", name)["month"] == 12
+    for row in table(tmp_path / "out/tiles.tsv"):
+        assert (row["month"], row["biome"], row["assumed"]) == ("12", "9", "")
+    assert run(tmp_path / "in", model, tmp_path / "out", metadata="month=12 biome=9").finished == 2
+    other = run(tmp_path / "in", model, tmp_path / "out")
+    assert (other.predicted, other.finished) == (2, 0)
+    assert {row["month"] for row in table(tmp_path / "out/tiles.tsv")} == {"1", "3"}
+    assert np.abs(
+        result(tmp_path / "out", names[0]) - result(tmp_path / "expected", names[0])
+    ).max()
+
+
+def test_another_scale_in_the_sheet_makes_results_anew(model: Path, tmp_path: Path) -> None:
+    values = np.rint(image(32, 32, 0) * 10000 + 1000).astype(np.uint16)
+    write_tile(tmp_path / "in", "a", {"opt_v1": values}, {"month": 6})
+    for metadata, predicted in (("baseline=0400", 1), ("baseline=0400", 0), ("scale=0.0001", 1)):
+        assert (
+            run(tmp_path / "in", model, tmp_path / "out", metadata=metadata).predicted == predicted
+        )
+
+
+def test_one_bad_name_or_sidecar_sets_that_tile_aside_and_no_other(
+    model: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    for number in range(4):
+        put(source, number)
+    (source / "tile_00.json").write_text(r'{"month": 6, "tile_id": "field \ud83d"}')
+    (source / "tile_01.json").write_text('{"month": 6}', encoding="utf-16")
+    (source / "tile_02.npz").rename(source / "tile\t02.npz")
+    (source / "tile_02.json").unlink()
+    (source / "tile_03.npz").rename(source / f"{'x' * 248}.npz")
+    (source / "tile_03.json").rename(source / f"{'x' * 248}.json")
+    counts = run(source, model, tmp_path / "out")
+    assert (counts.predicted, counts.quarantined) == (1, 3)
+    assert [row["name"] for row in table(tmp_path / "out/tiles.tsv")] == ["x" * 248]
+    reasons = {row["name"]: row["reason"] for row in table(tmp_path / "out/quarantine.tsv")}
+    assert set(reasons) == {"tile_00", "tile_01", r"tile\t02"}
+    for name, says in (("00", "half of a character"), ("01", "save it as UTF-8")):
+        assert says in reasons[f"tile_{name}"]
+
+
+def test_a_json_file_of_no_tile_is_named_once(
+    source: Path, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (source / "tile_99.json").write_text("{}")
+    run(source, model, tmp_path / "out")
+    assert "1 JSON files of" in caplog.text
+    assert "belong to no tile, tile_99.json" in caplog.text
+    assert "tile_00.json" not in caplog.text
+
+
+#: Pixels on the ground are 10 m where the model's are, whatever the unit of the system is.
+SYSTEMS = {
+    "feet": ({"crs": "EPSG:2263", "x": 1e6, "y": 2e5, "pixel_size": 32.8083333}, ""),
+    "metres that are feet": ({"crs": "EPSG:2263", "x": 1e6, "y": 2e5, "pixel_size": 10.0}, "3.048"),
+    "Web Mercator at the equator": (
+        {"crs": "EPSG:3857", "x": 1e6, "y": 1e4, "pixel_size": 10.0},
+        "",
+    ),
+    "Web Mercator at 60 degrees": (
+        {"crs": "EPSG:3857", "x": 1e6, "y": 8399737.9, "pixel_size": 10.0},
+        "5.01",
+    ),
+    "Web Mercator of twice the side": (
+        {"crs": "EPSG:3857", "x": 1e6, "y": 8399737.9, "pixel_size": 19.95},
+        "",
+    ),
+    "degrees at the equator": (
+        {"crs": "EPSG:4326", "x": 13.0, "y": 0.0, "pixel_size": 9e-5},
+        "",
+    ),
+    "degrees at 50": ({"crs": "EPSG:4326", "x": 13.0, "y": 50.0, "pixel_size": 9e-5}, "6.45"),
+    "degrees far too coarse": (
+        {"crs": "EPSG:4326", "x": 13.0, "y": 0.0, "pixel_size": 9e-4},
+        "99.5",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SYSTEMS)
+def test_the_size_of_a_pixel_is_that_on_the_ground(model: Path, tmp_path: Path, case: str) -> None:
+    position, says = SYSTEMS[case]
+    put(tmp_path / "in", 0)
+    put(tmp_path / "in", 2, position=position)
+    counts = run(tmp_path / "in", model, tmp_path / "out")
+    assert counts.quarantined == bool(says)
+    if says:
+        (row,) = table(tmp_path / "out/quarantine.tsv")
+        assert says in row["reason"]
+        assert "takes 10 m: resample the tile" in row["reason"]
+
+
+def test_what_was_not_measured_stays_so_along_a_chain(model: Path, tmp_path: Path) -> None:
+    valid = np.ones((32, 32), np.bool_)
+    valid[:, :12] = False
+    values = image(32, 32, 0)
+    values[:, ~valid] = np.nan
+    write_tile(tmp_path / "in", "a", {"opt_v1": values}, {"month": 6})
+    run(tmp_path / "in", model, tmp_path / "first", metadata="nodata=nan")
+    run(tmp_path / "first/tiles", model, tmp_path / "second")
+    for stage in ("first", "second"):
+        with np.load(tmp_path / stage / "tiles/a.npz") as arrays:
+            np.testing.assert_array_equal(arrays["valid"], valid)
+            assert not arrays["opt_v2"][:, ~valid].any()
+        (row,) = table(tmp_path / stage / "tiles.tsv")
+        assert row["measured"] == str(4 * valid.sum())
 
 
 # ---- what is written
@@ -606,9 +739,9 @@ def test_a_batch_that_does_not_fit_memory_is_halved_and_counted(
     # the first batch fails once, and what did fit is kept for all that follow
     assert calls[:2] == [3, 1]
     assert set(calls[1:]) == {1}
-    assert counts.fallbacks == ["a batch of 3 did not fit the memory of cpu: the batch became 1"]
+    assert counts.fallbacks == ["a batch of 3 did not fit the memory of cpu: reduced to 1"]
     assert (counts.predicted, counts.cpu_fallbacks) == (7, 0)
-    assert "the batch became 1" in caplog.text
+    assert "reduced to 1" in caplog.text
     assert "CPU fallback: 0" in caplog.text
     assert archives(tmp_path / "out") == archives(tmp_path / "wanted")
 

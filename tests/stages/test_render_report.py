@@ -133,7 +133,7 @@ def test_truth_on_a_finer_grid_adds_columns_and_is_read_by_planes(results, monke
         plain = image.size
     labels = np.repeat(np.repeat(open_stored(results.classes).read(), 2, axis=1), 2, axis=2)
     truth = Truth(labels, Grid(labels.shape, (16, 8, 8), (0, -4, -4)))
-    monkeypatch.setattr(stage, "open_truth", lambda path, metadata: path and truth)
+    monkeypatch.setattr(stage, "open_truth", lambda path, metadata, like: path and truth)
     text = render(results, truth="truth.zarr")
     with Image.open(results.figures / "overlays.png") as image:
         assert image.size != plain

@@ -120,7 +120,7 @@ def test_the_worst_tiles_come_first_and_those_without_truth_after_them(refined):
 def test_pictures_say_what_they_show(rendered):
     _, figures = rendered
     tiles = open_drawing(figures / "tiles.png")
-    assert "2 tiles of the largest NDVI RMSE against the truth" in tiles.caption
+    assert "2 tiles with the largest NDVI RMSE against the truth" in tiles.caption
     assert "from the 2nd to the 98th percentile of its truth" in tiles.caption
     places = open_drawing(figures / "map.png")
     assert "6 tiles, coloured by their NDVI RMSE against the truth" in places.caption
@@ -174,7 +174,7 @@ def test_without_truth_and_without_positions_the_figures_say_so(tmp_path):
     text, _ = render(folder, truth=False)
     assert "No tile has a known position" in text
     assert "against the truth" not in text
-    assert "NDVI RMSE against the input, the worst first" in text
+    assert "NDVI RMSE against the input, worst first" in text
     assert "PSNR" not in text.partition('id="figures"')[0]
 
 
@@ -238,7 +238,7 @@ def test_no_finished_tile_is_a_page_with_the_quarantine(tmp_path):
     folder.ledger.write_text(folder.ledger.read_text().splitlines()[0] + "\n")
     text, _ = render(remeasured(folder))
     assert "0 of 1 tile refined, 1 quarantined." in text
-    assert "No tile is done." in text
+    assert "No finished tiles." in text
 
 
 def test_names_that_look_like_numbers_stay_names(tmp_path):

@@ -9,8 +9,9 @@ import nibabel
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
-from parafovea.errors import VoxelError
+from parafovea.errors import SourceError, VoxelError
 from parafovea.formats import Source, open_source
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import resample_box
@@ -126,8 +127,18 @@ def test_values_too_large_for_half_precision_are_refused_not_stored_as_infinity(
 @pytest.mark.parametrize("unit", ["millimeter", "nanometer"])
 def test_only_where_a_ct_is_asked_for_is_another_source_refused(tmp_path: Path, unit: str) -> None:
     spacing = (16e-6,) * 3 if unit == "millimeter" else (16.0,) * 3
-    with pytest.raises(VoxelError, match=r"source\.tif is not a CT in Hounsfield units"):
+    with pytest.raises(SourceError, match=r"source\.tif has .* its largest side measures 0\.0003"):
         run(tmp_path, noise(), spacing=spacing, unit=unit, check_hounsfield=True)
+    with pytest.raises(VoxelError, match=r"source\.tif is not a CT in Hounsfield units"):
+        resample_volume(
+            tmp_path / "volume.ome.zarr",
+            source=str(tmp_path / "source.tif"),
+            metadata="spacing=6,2,2 unit=millimeter",
+            spacing=[value * (1 if unit == "millimeter" else 1e6) for value in (2.0, 2.0, 2.0)],
+            unit=unit,
+            normalization={},
+            check_hounsfield=True,
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["source.tif"]
     assert run(tmp_path, noise(), spacing=spacing, unit=unit).grid.unit == unit
 
@@ -222,3 +233,19 @@ def test_a_scan_without_body_is_refused_and_nothing_is_written(tmp_path: Path) -
     with pytest.raises(VoxelError, match="no voxel is denser than -400 HU"):
         resample(tmp_path / "air.nii.gz", find_body=True)
     assert [path.name for path in tmp_path.iterdir()] == ["air.nii.gz"]
+
+
+def test_levels_above_a_large_offset_are_kept(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 200, (8, 9, 10)).astype(np.uint32)
+    stored = {}
+    for name, offset in (("plain", 0), ("offset", 2**31)):
+        zarr.create_array(tmp_path / f"{name}.zarr", data=levels + np.uint32(offset))
+        resample_volume(
+            tmp_path / f"{name}.ome.zarr", source=str(tmp_path / f"{name}.zarr"),
+            metadata="spacing=1,1,1 unit=nm", spacing=(1, 1, 2), unit="nanometer",
+            normalization={},
+        )  # fmt: skip
+        stored[name] = open_stored(tmp_path / f"{name}.ome.zarr")
+    plain, offset = (stored[name].read(stored[name].grid.box) for name in stored)
+    assert len(np.unique(plain)) > 100
+    np.testing.assert_array_equal(offset, plain)

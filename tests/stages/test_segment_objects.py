@@ -185,4 +185,4 @@ def test_an_object_too_large_to_split_stays_whole_and_is_counted(folder, monkeyp
     _, objects, table = run(folder, classes=CLEAN)
     assert len(table) == 1
     assert objects.attributes["unsplit_objects"] == 1
-    assert "left whole" in caplog.text
+    assert "were not split" in caplog.text

@@ -18,24 +18,10 @@ from parafovea.kinds.stages import stages
 SOURCE = Path(__file__).parents[2] / "src"
 
 HEAVY = frozenset(
-    [
-        "torch",
-        "lightning",
-        "monai",
-        "transformers",
-        "zarr",
-        "pandas",
-        "matplotlib",
-        "scipy",
-        "skimage",
-        "cc3d",
-        "rasterio",
-        "nibabel",
-        "pydicom",
-        "tifffile",
-        "h5py",
-        "jinja2",
-    ]
+    {
+        *("torch", "lightning", "monai", "transformers", "zarr", "pandas", "matplotlib", "jinja2"),
+        *("scipy", "skimage", "cc3d", "rasterio", "nibabel", "pydicom", "tifffile", "h5py"),
+    }
 )
 
 DRAWN = "zarr pandas matplotlib jinja2"

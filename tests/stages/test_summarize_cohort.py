@@ -111,7 +111,7 @@ def test_every_sample_has_a_section_with_its_figures_and_only_the_first_is_open(
 def test_pictures_beyond_the_limit_are_left_out_with_a_word_and_failed_samples_keep_theirs(cohort):
     text = summarize(cohort, embedded=1)
     assert [part.count("data:image/png;base64,") for part in sections(text)] == [0, 3, 0]
-    assert text.count("only in this sample's own report") == 2
+    assert text.count("only in this sample's report") == 2
 
 
 def test_rerun_in_another_folder_gives_the_same_bytes(cohort, tmp_path):

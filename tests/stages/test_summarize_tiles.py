@@ -79,7 +79,7 @@ def test_each_kind_has_its_own_section_with_its_figures(summarized):
     assert "3 of 4 tiles refined, 1 quarantined" in sections[0]
     assert "Largest objects" in sections[1]
     assert "3 of 4 tiles segmented, 1 quarantined" in sections[2]
-    assert [part.count("The worst tiles") for part in sections] == [1, 0, 1]
+    assert [part.count("Worst tiles") for part in sections] == [1, 0, 1]
 
 
 def test_a_rerun_elsewhere_gives_the_same_bytes(cohort, summarized, tmp_path):

@@ -164,6 +164,8 @@ def test_a_truth_without_findings_is_refused_with_the_fix(
     with pytest.raises(SourceError, match=r"no voxel of class 1 \(nodule\) in the truth of empty"):
         windows(empty, recipe)
     settings = TrainingSettings(recipe=recipe, samples=("scan",), validation=("empty",), steps=1)
-    with pytest.raises(SourceError, match=r"in the truth of empty: validate on samples that hold"):
+    with pytest.raises(
+        SourceError, match=r"in the truth of empty: validate on samples with every class"
+    ):
         train(tmp_path, [sample], [empty], settings)
     assert not (tmp_path / "model").exists()

@@ -105,7 +105,7 @@ def test_a_truth_of_other_tiles_is_refused(recipe: Recipe, tmp_path: Path) -> No
     for ending in ("npz",):
         old = tmp_path / "sample" / "truth" / f"tile_3.{ending}"
         old.rename(old.with_name(f"other.{ending}"))
-    with pytest.raises(SourceError, match="has not the same tiles as its sample, such as other"):
+    with pytest.raises(SourceError, match="differ from those of its sample, such as other"):
         opened(sample, recipe)
 
 

@@ -37,7 +37,7 @@ def test_a_stage_is_removed_for_all_samples_with_its_views_and_nothing_else(resu
         for name in ("features.zarr", "views/flip_x/features.zarr")
     ]
     assert lines[-1].startswith("4 results removed, ")
-    assert lines[-1].endswith(" kB are free again.")
+    assert lines[-1].endswith(" kB freed.")
     left = {path.name for path in (results / "a").iterdir()}
     assert left == {"context.zarr", "views", "figures", "report.html"}
 
@@ -95,7 +95,7 @@ def test_a_sample_that_is_a_link_is_left_alone(results, tmp_path_factory):
     away = tmp_path_factory.mktemp("away") / "a"
     (results / "a").rename(away)
     (results / "a").symlink_to(away)
-    with pytest.raises(StoreError, match="is a link to another folder"):
+    with pytest.raises(StoreError, match="is a link, and linked folders are not modified"):
         matching(results / "a", steps()["features"])
     done = parafovea("clean", "--stage", "features")
     assert done.exit_code == 1
@@ -117,14 +117,14 @@ def test_nothing_is_cleaned_while_a_run_is_at_work(results):
     finally:
         run.close()
     assert done.exit_code == 1
-    assert "the workflow is at work in this folder" in done.stderr
+    assert "the workflow is running in this folder" in done.stderr
     assert (results / "a" / "features.zarr").is_dir()
 
 
 def test_status_needs_the_workflow(results):
     done = parafovea("status")
     assert done.exit_code == 1
-    assert "Snakefile is not there" in done.stderr
+    assert "Snakefile does not exist" in done.stderr
 
 
 def test_bytes_are_told_in_words():

@@ -8,13 +8,14 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from tiny_sample import infer, random_network, tiny_spec
+from tiny_sample import infer, random_network, tiny_recipe, tiny_spec
 from tiny_training import opened
 
 from parafovea.inference import sums
 from parafovea.inference import window_loop as engine
 from parafovea.models.folder import load_model, save_model
 from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.quality.truth_on_grid import IGNORED
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
@@ -66,3 +67,20 @@ def test_a_rebuilt_volume_is_what_the_workflow_predicts(
     assert training.grid == workflow.grid
     np.testing.assert_allclose(training.read(), workflow.read(), atol=1e-6 + 2.0**-18)
     assert workflow.read().std() > 0.01
+
+
+def test_voxels_that_nobody_has_labelled_teach_nothing():
+    spec = tiny_spec(tiny_recipe())
+    objective = SegmentationObjective(spec, {})
+    rng = torch.Generator().manual_seed(0)
+    classes = len(spec.classes)
+    logits = torch.randn((1, classes, 4, 5, 6), generator=rng, requires_grad=True)
+    targets = torch.randint(0, classes, (1, 1, 4, 5, 6), generator=rng)
+    targets[:, :, :2] = IGNORED
+    loss = objective.loss(logits, targets)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert float(logits.grad[:, :, :2].abs().max()) == 0
+    assert float(logits.grad[:, :, 2:].abs().min()) > 0
+    other = torch.where(targets == IGNORED, 3 * logits.detach() - 1, logits.detach())
+    assert torch.equal(objective.loss(other, targets), loss.detach())

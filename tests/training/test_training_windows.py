@@ -16,8 +16,8 @@ from parafovea.geometry.grid import Box
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import AugmentationSettings
 from parafovea.training.samples import TrainingSample
+from parafovea.training.training_truth import TrainingWindow
 from parafovea.training.training_windows import TrainingWindows, VolumeWindows
-from parafovea.training.truth import TrainingWindow
 
 
 def windows(
@@ -128,7 +128,7 @@ def test_a_truth_of_another_shape_is_refused(
     tifffile.imwrite(
         tmp_path / "truth.tif", np.zeros((20, 24, 80), np.uint8), photometric="minisblack"
     )
-    with pytest.raises(SourceError, match="another shape or place than the prediction along x"):
+    with pytest.raises(SourceError, match="not cover the same region as the prediction along x"):
         opened(replace(sample, truth=str(tmp_path / "truth.tif")), recipe)
 
 

@@ -15,8 +15,8 @@ KIND = '''
 """Counting: how many voxels are more likely than not."""
 
 from parafovea.chain.stage import Output, Stage
-from parafovea.chain.tiles import PAGE, QUALITY, QUALITY_TABLE
-from parafovea.chain.volumes import PREDICTION
+from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE
+from parafovea.chain.volume_stages import PREDICTION
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
 

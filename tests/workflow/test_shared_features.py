@@ -76,5 +76,5 @@ def test_a_folder_as_a_source_cannot_be_shared_and_says_so(clones, snakemake):
     status, text = snakemake(folder, "--cache", "--dry-run")
     sheet.write_text(before)
     assert status == 1
-    assert "config/samples.tsv:2: --cache cannot tell the content of data/a.zarr" in text
+    assert "config/samples.tsv:2: --cache cannot hash the content of data/a.zarr" in text
     assert "Traceback" not in text

@@ -5,19 +5,19 @@ import sys
 from pathlib import Path
 
 from parafovea import config as parafovea_config
-from parafovea.chain.stage import Ageless
+from parafovea.chain.stage import AncientPath
 from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
 from parafovea.runtime.runs import Run, require_writable
 
-# Files of the command line override the one that the Snakefile names, which comes last here.
+# Config files of the command line override the Snakefile's, which comes last here.
 CONFIG_FILES = [
     Path(file) for file in workflow.configfiles[-1:] + workflow.configfiles[:-1]
 ]
 
-# Whether features come from a cache that several workflows share: snakemake --cache.
+# Whether features are in a cache shared between workflows: snakemake --cache.
 CACHED = workflow.workflow_settings.cache is not None
 
 try:
@@ -27,7 +27,7 @@ try:
 except ParafoveaError as error:
     sys.exit(f"Nothing was run. {describe(error)}")
 
-# Held until this process ends, so that the next run can tell whether this one was killed.
+# Held until this process ends, so that the next run can detect whether this one was killed.
 RUN = Run(job=not workflow.is_main_process)
 
 if RUN.notice:
@@ -62,7 +62,7 @@ gc.freeze()
 
 
 def begin():
-    """Stop where results cannot be written; note where the jobs of this run go."""
+    """Stop if results cannot be written; record whether the jobs run elsewhere."""
     try:
         require_writable(Path(PROJECT.settings.results))
     except ParafoveaError as error:
@@ -78,7 +78,7 @@ def of_a_job(function):
 
 
 def inputs(name):
-    """Return a function of a job: what a stage reads, and `waits`, what else it waits for."""
+    """Return an input function: the inputs of a stage, and `waits`, its other dependencies."""
     stage = STAGES[name]
 
     @of_a_job
@@ -87,7 +87,8 @@ def inputs(name):
         return {
             **stage.input_paths(PROJECT, wildcards),
             "waits": [
-                ancient(path) if isinstance(path, Ageless) else path for path in waits
+                ancient(path) if isinstance(path, AncientPath) else path
+                for path in waits
             ],
         }
 
@@ -95,13 +96,13 @@ def inputs(name):
 
 
 def outputs(name):
-    """Return what a stage makes, by name, with Snakemake's flags."""
+    """Return the outputs of a stage by name, with Snakemake's flags."""
     found = STAGES[name].outputs_of(PROJECT)
     return {key: flagged(output) for key, output in found.items()}
 
 
 def flagged(output):
-    """Return an output as Snakemake takes it."""
+    """Return an output with Snakemake's flags."""
     path = f"<results>/{output.path}"
     if output.folder:
         path = directory(path)
@@ -120,7 +121,7 @@ def flagged(output):
 
 
 def arguments(name):
-    """Return a function of a job: the arguments of a stage, with the fingerprint of its code."""
+    """Return a params function: the arguments of a stage, with the fingerprint of its code."""
     stage = STAGES[name]
 
     @of_a_job
@@ -135,7 +136,7 @@ def arguments(name):
 
 
 def resources(name):
-    """Return what a job of a stage asks for: memory and minutes, more at each attempt, and a GPU."""
+    """Return the resources of a stage: memory and runtime, doubled at each attempt, and a GPU."""
 
     @of_a_job
     def mem_mb(wildcards, attempt):
@@ -150,7 +151,7 @@ def resources(name):
 
 
 def samples_of(name):
-    """Return what the names of samples that pass a stage match: anything where all of them do."""
+    """Return a regular expression for the samples that a stage applies to."""
     names = [
         sample for sample in PROJECT.samples if STAGES[name] in PROJECT.stages(sample)
     ]
@@ -160,7 +161,7 @@ def samples_of(name):
 
 
 def wanted():
-    """Return the results that a run asks for by name: they are made again where they were deleted."""
+    """Return the results that a run requests explicitly, so that deleted ones are recreated."""
     return [
         f"{PROJECT.settings.results}/{output.path.format(sample=sample)}"
         for sample in PROJECT.predicted

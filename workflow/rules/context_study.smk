@@ -1,5 +1,5 @@
-# What context is worth: models that differ in their context alone, trained and scored alike.
-# The target is `figures`; config/study.yaml says what is compared.
+# The context study: models that differ only in their context, trained and scored alike.
+# The target is `figures`; config/study.yaml defines the comparison.
 
 
 wildcard_constraints:

@@ -1,4 +1,4 @@
-# No benchmark: Snakemake refuses one beside `cache`. The log ends with the time and the memory.
+# No benchmark, which Snakemake does not allow with `cache`. The log ends with time and memory.
 rule extract_features:
     input:
         unpack(inputs("extract_features")),

@@ -1,4 +1,4 @@
-# Views of test-time augmentation: the same stage, which sees the volume mirrored or turned.
+# Views of test-time augmentation: the same stage on the mirrored or rotated volume.
 
 
 use rule extract_features as extract_view_features with:

@@ -1,1 +1,1 @@
-"""The chain: each stage declared once, with what it reads, makes and costs; nothing heavy here."""
+"""Declarations of the stages: inputs, outputs, arguments, device and cost; torch-free."""

@@ -1,23 +1,23 @@
-"""What a job takes: memory and seconds, and the rates that they follow from."""
+"""Cost of a job, in memory and time, and the rates that it is computed from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Memory of Python with the libraries of a stage, in bytes: without torch, and with it.
+#: Memory of Python and a stage's libraries in bytes, without and with torch.
 PLAIN, TORCH = 500e6, 2500e6
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one job takes.
+    """Cost of one job.
 
     Parameters
     ----------
     memory : float
-        Bytes, at its peak.
+        Peak memory in bytes.
     seconds : float
-        Of computing; the start of Python and of its libraries is not in it.
+        Computing time, without the start of Python and its libraries.
     """
 
     memory: float
@@ -26,14 +26,14 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How long a model's work takes, in seconds.
+    """Speed of a model, in seconds per voxel.
 
     Parameters
     ----------
     features, context : float
-        A voxel of the local and of the coarse view.
+        Per voxel of the local and of the context view.
     network : float
-        A voxel of a window.
+        Per voxel of a window.
     """
 
     features: float

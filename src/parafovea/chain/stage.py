@@ -1,8 +1,8 @@
-"""A stage of the chain, declared once.
+"""Declaration of a stage.
 
-The Snakemake rule, the run in one process, `plan`, `status`, `clean` and the tables of the docs
-read the same declaration. A driver fills the places of a job, calls the stage's function with
-inputs and outputs as paths and arguments as plain values, and knows nothing else of it.
+The Snakemake rules, the run in one process, `plan`, `status`, `clean` and the tables of the docs
+all read it. A driver resolves the paths of a job and calls the stage's function with inputs and
+outputs as paths and with arguments as plain values.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ if TYPE_CHECKING:
     from parafovea.settings.inference import InferenceSettings
     from parafovea.settings.recipe import Recipe
 
-#: Values of the wildcards of a job, such as the sample and the number of the shard.
+#: Wildcard values of a job, such as the sample and the shard's number.
 Wildcards = Mapping[str, str]
 
 #: One path, several, or none.
 Paths = str | Sequence[str] | None
 
-#: Where something lies: a path with wildcards below the folder of results, or a function of the
-#: project and the wildcards that returns whole paths.
+#: Location of a file: a path with wildcards relative to the results folder, or a function of the
+#: project and the wildcards that returns complete paths.
 Place = str | Callable[["Project", Wildcards], Paths]
 
 
-class Ageless(str):
-    """A file whose content counts by other means than its time: a new time means nothing."""
+class AncientPath(str):
+    """A path whose modification time is ignored, as with Snakemake's `ancient`."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """How Snakemake's own report shows an output.
+    """Entry of an output in Snakemake's report.
 
     Parameters
     ----------
     name : str
-        Of the file `workflow/report/NAME.rst`.
+        Name of the caption file `workflow/report/NAME.rst`.
     category : str
-        Under which it is listed.
+        Category in the report.
     content : str
-        What it shows, in a few words.
+        Short description of the content.
     patterns : tuple of str
-        Of the files in an output that is a folder; a wildcard in it may stand in `content`.
+        Patterns of files, for an output that is a folder; `content` may use their wildcards.
     """
 
     name: str
@@ -62,22 +62,22 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file or folder that a stage makes.
+    """An output file or folder of a stage.
 
     Parameters
     ----------
     path : str
-        Below the folder of results, with wildcards in braces.
+        Path relative to the results folder, with wildcards in braces.
     folder : bool
         Whether it is a folder.
     temporary : bool
-        Whether it may be deleted once it was used, where the config does not keep features.
+        Whether it is deleted after use if `keep_features` is false.
     wanted : bool
-        Whether a run asks for it by name: it is made again where somebody deleted it.
+        Whether a run requests it explicitly, so that it is recreated if it was deleted.
     caption : Caption, optional
-        How the report shows it.
+        Its entry in the report.
     made : callable, optional
-        Whether a project has it at all; always by default.
+        Function of a project that returns whether the output exists; by default it always does.
     """
 
     path: str
@@ -89,59 +89,59 @@ class Output:
 
 
 def one_job(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
-    """Return the jobs of a stage that is one job a sample."""
+    """Return the wildcards of a stage with one job per sample."""
     return ({},)
 
 
 def no_waits(project: Project, wildcards: Wildcards) -> list[str]:
-    """Return the files that a stage waits for beside its inputs: none."""
+    """Return no files to wait for besides the inputs."""
     return []
 
 
-#: A path, and whether its bands are read by name.
+#: A path, and whether bands are read from it by name.
 Read = tuple[str | None, bool]
 
 
 def reads_nothing(project: Project, wildcards: Wildcards) -> Sequence[Read]:
-    """Return the sources and truths that a stage opens: none."""
+    """Return no sources or truths, for a stage that opens none."""
     return ()
 
 
 def reads_source(project: Project, wildcards: Wildcards) -> Sequence[Read]:
-    """Return the source of a sample."""
+    """Return a sample's source."""
     sample = wildcards["sample"]
     return ((project.source(sample), bool(project.recipe(sample).bands)),)
 
 
 def reads_truth(project: Project, wildcards: Wildcards) -> Sequence[Read]:
-    """Return the truth of a sample, and that of its objects."""
+    """Return a sample's truth and the truth of its objects."""
     sample = wildcards["sample"]
     bands = bool(project.recipe(sample).bands)
     return ((project.truth(sample), bands), (project.true_objects(sample), False))
 
 
 def reads_both(project: Project, wildcards: Wildcards) -> Sequence[Read]:
-    """Return the source and the truth of a sample."""
+    """Return a sample's source and truths."""
     return (*reads_source(project, wildcards), *reads_truth(project, wildcards))
 
 
 def no_content(project: Project, wildcards: Wildcards) -> str:
-    """Return what stands for the content of `Ageless` folders: nothing."""
+    """Return an empty content hash, for a stage without `AncientPath` folders."""
     return ""
 
 
 def no_arguments(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    """Return the arguments of a stage that has none."""
+    """Return no arguments."""
     return {}
 
 
 def no_cost(work: Any, rates: Rates) -> Cost:
-    """Return the cost of a stage that is not planned by the size of a sample."""
+    """Return the cost of a stage whose cost does not depend on a sample's size."""
     return FREE
 
 
 def nothing_stored(work: Any) -> int:
-    """Return the bytes that a stage stores, where they are too few to count."""
+    """Return 0 stored bytes, for a stage with negligible outputs."""
     return 0
 
 
@@ -152,48 +152,49 @@ class Stage:
     Parameters
     ----------
     name : str
-        Of its rule and, unless it says otherwise, of its script, module and function.
+        Name of the rule and, unless `function` is given, of the script, module and function.
     step : str
-        The part of the chain that it belongs to, as `status` and `clean` call it.
+        Step that it belongs to in `status` and `clean`.
     function : str
-        Name of script, module and function, where another stage runs the same one.
+        Name of the script, module and function, if shared with another stage.
     package : str
-        In which the module lies.
+        Package of the module.
     inputs : mapping of str to Place
-        What the function reads, by the name of its parameter.
+        Input paths by parameter of the function.
     waits : callable
-        Files that a job waits for and that the function finds by itself: sources, models.
+        Files that a job depends on but that the function opens by itself: sources, models.
     outputs : mapping of str to Output
-        What the function makes, by the name of its parameter.
+        Outputs by parameter of the function.
     beside : tuple of str
-        What it also writes, as outputs have it: things that Snakemake must not remove.
+        Further paths that it writes and that Snakemake must not remove, in the form of outputs.
     arguments : callable
         Takes the project and the wildcards; returns the function's other arguments as plain values.
     content : callable
-        A hash of what is in folders that a job waits for and whose time means nothing.
+        Returns a hash of the content of `AncientPath` folders.
     reads : callable
-        Which sources and truths it opens: what reads their formats is part of its code.
+        Returns the sources and truths that it opens; the readers of their formats are part of the
+        stage's code.
     references : tuple of str
-        Names of arguments that name code: it is part of the stage's code, too.
+        Names of the arguments that refer to code, which is part of the stage's code, too.
     device : {"cpu", "gpu"}
-        Where its jobs run.
+        Device of its jobs.
     jobs : callable
-        Takes a sample's recipe and inference settings, with its number of shards; returns the
-        wildcards of each job beside the sample.
+        Takes a sample's recipe and its inference settings with the number of shards; returns the
+        wildcards of each job besides the sample.
     sized_by : {"sample", "phantom", "training", "study", "cohort"}
-        What the size of its jobs follows from.
+        What the size of its jobs depends on.
     cost : callable
         Takes the size of a sample and rates; returns the `Cost` of one job.
     stored : callable
         Takes the size of a sample; returns the bytes that all jobs store, before compression.
     stores : str
-        What that is, for the table of `plan`.
+        Name of the stored data in the table of `plan`.
     short : bool
-        Whether a cluster takes its jobs as one array, all asking for what the largest needs.
+        Whether its jobs are submitted as one job array, with the request of the largest.
     clock : bool
-        Whether its result may state when it was made: the function takes a `clock`.
+        Whether its result may state a time; the function then takes a `clock`.
     states_code : bool
-        Whether its result states the fingerprint of its code: the function takes a `code`.
+        Whether its result states the fingerprint of its code; the function then takes a `code`.
     """
 
     name: str
@@ -220,23 +221,23 @@ class Stage:
 
     @property
     def script(self) -> str:
-        """Name of its script, module and function."""
+        """Name of the script, module and function."""
         return self.function or self.name
 
     @property
     def module(self) -> str:
-        """Dotted name of the module that does the work."""
+        """Dotted name of the stage's module."""
         return f"{self.package}.{self.script}"
 
     @functools.cached_property
     def wildcards(self) -> frozenset[str]:
-        """Names of the wildcards in its outputs."""
+        """Names of the wildcards in the outputs."""
         found = (re.findall(r"{([a-z]+)", output.path) for output in self.outputs.values())
         return frozenset(name for each in found for name in each)
 
     @functools.cached_property
     def patterns(self) -> tuple[str, ...]:
-        """What it writes below a sample's folder, as patterns of a shell."""
+        """Glob patterns of the outputs, relative to a sample's folder."""
         paths = (*(output.path for output in self.outputs.values()), *self.beside)
         own = (path.removeprefix("{sample}/") for path in paths if path.startswith("{sample}/"))
         return tuple(_pattern(path) for path in own)
@@ -247,7 +248,7 @@ class Stage:
         return found
 
     def input_paths(self, project: Project, wildcards: Wildcards) -> dict[str, Paths]:
-        """Return the paths of a job's inputs by parameter; those that it has none of left out."""
+        """Return the paths of a job's inputs by parameter, without missing ones."""
         found = {
             name: filled(place, project, wildcards)
             if isinstance(place, str)
@@ -257,7 +258,7 @@ class Stage:
         return {name: paths for name, paths in found.items() if paths}
 
     def output_paths(self, project: Project, wildcards: Wildcards) -> dict[str, str]:
-        """Return the paths of a job's outputs by parameter; those that it has none of left out."""
+        """Return the paths of a job's outputs by parameter, without missing ones."""
         return {
             name: filled(output.path, project, wildcards)
             for name, output in self.outputs_of(project).items()
@@ -273,11 +274,11 @@ class Stage:
 
 
 def filled(path: str, project: Project, wildcards: Wildcards) -> str:
-    """Return a path below the folder of results with its wildcards filled in."""
+    """Return a path in the results folder with its wildcards filled in."""
     plain = re.sub(r"{([a-z]+),[^}]*}", r"{\1}", path)
     return f"{project.settings.results}/{plain.format_map(wildcards)}"
 
 
 def _pattern(path: str) -> str:
-    """Return a path with a star for each wildcard."""
+    """Return a path with `*` for each wildcard."""
     return re.sub(r"{[^}]*}", "*", path)

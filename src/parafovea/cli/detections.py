@@ -74,6 +74,10 @@ def evaluate_detections(
     print_table(rows)
     for name, count in summary["counts"].items():
         console.print(f"{name.replace('_', ' '):20s} {count}", highlight=False)
+    for text in score.matching.warnings:
+        console.print(f"[yellow]warning[/] {escape(text)}", highlight=False)
+    for text in score.matching.notes:
+        console.print(f"[yellow]note[/] {escape(text)}", highlight=False)
     if series is None:
         note = (
             "scans without annotations and candidates are not counted: list all scans with --series"
@@ -88,6 +92,43 @@ def evaluate_detections(
         )
     if output is not None:
         console.print(f"Tables and figure are in {escape(str(output))}.", highlight=False)
+
+
+@app.command()
+def evaluate_lesions(
+    candidates: Annotated[
+        Path,
+        typer.Argument(help="Folder of detection maps or heatmaps, or of results, a scan each."),
+    ],
+    lesions: Annotated[Path, typer.Argument(help="Folder of masks of the same scans.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, help="Makes candidates of heatmaps: components at or above it."),
+    ] = None,
+    min_overlap: Annotated[
+        float, typer.Option(min=0, max=1, help="Intersection over union that finds a lesion.")
+    ] = 0.1,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for the summary and the table.")
+    ] = None,
+) -> None:
+    """Evaluate masks of candidates against masks of lesions by the rules of PI-CAI: AP, AUROC."""
+    from parafovea.stages.evaluate_lesions import score_lesion_masks
+
+    with readable_errors():
+        score, notes = score_lesion_masks(
+            candidates, lesions, threshold=threshold, least_overlap=min_overlap, output=output
+        )
+    summary = score.summary()
+    for name in ("score", "average_precision", "auroc"):
+        value = "not defined" if summary[name] is None else f"{summary[name]:.4f}"
+        console.print(f"{name.replace('_', ' '):20s} {value}", highlight=False)
+    for name, count in summary["counts"].items():
+        console.print(f"{name.replace('_', ' '):20s} {count}", highlight=False)
+    for text in notes:
+        console.print(f"[yellow]note[/] {escape(text)}", highlight=False)
+    if output is not None:
+        console.print(f"Summary and table are in {escape(str(output))}.", highlight=False)
 
 
 @app.command()

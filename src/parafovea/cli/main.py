@@ -1,4 +1,4 @@
-"""The command line: what stands beside the workflow, for checking and preparing its inputs."""
+"""The command line: tools for checking, planning and predicting besides the workflow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parafovea.errors import ConfigError
 from parafovea.kinds.stages import removable, steps
 
 app = typer.Typer(
-    help="Segmentation with local and context features; the workflow itself runs by snakemake.",
+    help="Segmentation with local and context features. The workflow itself is run with snakemake.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -28,7 +28,7 @@ app.add_typer(detection_commands)
 
 Configs = Annotated[
     list[Path] | None,
-    typer.Option("--config", help="Config file laid over config/config.yaml; may be repeated."),
+    typer.Option("--config", help="Config file overriding config/config.yaml; may be repeated."),
 ]
 
 Snakefile = Annotated[Path, typer.Option("--snakefile", help="The workflow's Snakefile.")]
@@ -56,9 +56,12 @@ def doctor() -> None:
 
 @app.command()
 def check(config: Configs = None) -> None:
-    """Check the config, the sheet, the models and the files, and show what would be read."""
+    """Check config, sheet, models and files, and list the inputs."""
+    from parafovea.config.source_headers import check_headers
+
     with readable_errors():
         project = _project(config)
+        check_headers(project, tuple(project.samples))
     for name, sample in project.samples.items():
         recipe = project.recipe(name)
         spacing = " x ".join(f"{s:g}" for s in recipe.spacing)
@@ -78,34 +81,36 @@ def check(config: Configs = None) -> None:
         console.print(f"{escape(model)} is trained by task {escape(task)}", highlight=False)
     for notice in project.notices:
         console.print(f"[yellow]note[/] {escape(notice)}", highlight=False)
-    console.print(f"{len(project.samples)} samples, all well.", highlight=False)
+    console.print(f"{len(project.samples)} samples OK", highlight=False)
 
 
 def _with_path(said: str | None, path: str | None) -> str | None:
-    """Return what the sheet says, with the path that it means where that is another."""
+    """Return the sheet's value, with the path that it resolves to if different."""
     return said if said == path else f"{said}, {path}"
 
 
 @app.command()
 def plan(
     sample: Annotated[
-        list[str] | None, typer.Option(help="Sample in the sheet; may be repeated. Else all.")
+        list[str] | None, typer.Option(help="Sample in the sheet; may be repeated. Default: all.")
     ] = None,
     measure: Annotated[
         bool,
-        typer.Option("--measure", help="Measure the models' speed on this machine first; kept."),
+        typer.Option("--measure", help="Measure the models' speed first and store it."),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Also write a TSV, a line a stage.")
+        Path | None, typer.Option("-o", "--output", help="Also write a TSV with a line per stage.")
     ] = None,
     config: Configs = None,
 ) -> None:
-    """Show what a run will take: windows, shards, time, memory, disk; and what is wasteful."""
-    from parafovea.cli.plan import print_plan
+    """Forecast windows, shards, time, memory and disk of a run, and list wasteful settings."""
+    from parafovea.cli.plan_command import print_plan
+    from parafovea.config.source_headers import check_headers
 
     with readable_errors():
         project = _project(config)
         names = tuple(project.require(name).name for name in sample or project.predicted)
+        check_headers(project, names)
         print_plan(project, names, measure=measure, output=output)
 
 
@@ -114,12 +119,15 @@ def run(
     sample: Annotated[str, typer.Option(help="Name of the sample in the sheet.")],
     config: Configs = None,
 ) -> None:
-    """Run all stages of one sample here, without snakemake, and of those that it builds on."""
+    """Run all stages of a sample and of its dependencies here, without snakemake."""
+    from parafovea.config.source_headers import check_headers
+
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     with readable_errors():
         project = _project(config)
         project.require(sample)
-        # loads torch, which takes seconds: only for a sample that is there
+        check_headers(project, (sample,))
+        # loads torch, which takes seconds: only for an existing sample
         from parafovea.drivers.one_process import run_chain
 
         page = run_chain(project, sample)
@@ -128,7 +136,7 @@ def run(
 
 @app.command()
 def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> None:
-    """Show how far each sample is, as snakemake sees it, and the disk that it takes."""
+    """Show the status of each sample as reported by snakemake, and its disk usage."""
     from parafovea.drivers.status import ask_snakemake, other_status, sample_status
     from parafovea.storage.layout import bytes_text, disk_use
 
@@ -144,21 +152,23 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
     for rule, words in other_status(project, outputs).items():
         console.print(f"{escape(rule)}: {words}", highlight=False)
     results = Path(project.settings.results)
-    console.print(f"{escape(str(results))} takes {bytes_text(disk_use(results))}", highlight=False)
+    console.print(f"{escape(str(results))} uses {bytes_text(disk_use(results))}", highlight=False)
 
 
 @app.command()
 def clean(
     stage: Annotated[
-        list[str], typer.Option(help="Step or stage whose results go; may be repeated.")
+        list[str], typer.Option(help="Step or stage whose results to remove; may be repeated.")
     ],
     sample: Annotated[
-        list[str] | None, typer.Option(help="Sample in the sheet; may be repeated. Else all.")
+        list[str] | None, typer.Option(help="Sample in the sheet; may be repeated. Default: all.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Remove nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Remove nothing, only list.")
+    ] = False,
     config: Configs = None,
 ) -> None:
-    """Remove the results of a stage, for all samples or some, and say what that frees."""
+    """Remove the results of steps, for all or some samples, and report the freed space."""
     from parafovea.runtime.runs import at_work
     from parafovea.storage.layout import bytes_text, matching, remove
 
@@ -175,7 +185,7 @@ def clean(
         samples = [project.require(name).name for name in sample or project.samples]
         if not dry_run and at_work():
             raise ConfigError(
-                "the workflow is at work in this folder: wait until it ends, or stop it first"
+                "the workflow is running in this folder: wait until it ends, or stop it first"
             )
         freed = count = 0
         for name in dict.fromkeys(samples):
@@ -186,24 +196,24 @@ def clean(
                 freed += removal.freed
                 count += 1
     verb = "would be removed" if dry_run else "removed"
-    would = "would be free" if dry_run else "are free again"
+    would = "would be freed" if dry_run else "freed"
     console.print(f"{count} results {verb}, {bytes_text(freed)} {would}.", highlight=False)
 
 
 @app.command()
 def phantom(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")],
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another phantom.")] = 1,
-    kind: Annotated[Literal["cell", "chest"], typer.Option(help="What it shows.")] = "cell",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
+    kind: Annotated[Literal["cell", "chest"], typer.Option(help="Kind of phantom.")] = "cell",
     shape: Annotated[
-        tuple[int, int, int] | None, typer.Option(help="Voxels along z y x; the kind's by default.")
+        tuple[int, int, int] | None, typer.Option(help="Voxels along z y x; default: the kind's.")
     ] = None,
     spacing: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(help="Voxel size along z y x, in nanometer; of a chest in millimeter."),
+        typer.Option(help="Voxel size along z y x in nanometer; for a chest in millimeter."),
     ] = None,
 ) -> None:
-    """Make a phantom volume with its true classes and objects; a chest as NIfTI, with a table."""
+    """Make a phantom volume with true classes and objects; a chest as NIfTI with a table."""
     from parafovea.config.schema import PHANTOM_SIZES
     from parafovea_phantoms.make_phantom import make_phantom
 
@@ -223,7 +233,7 @@ def phantom(
             spacing=spacing or size.spacing,
             unit=size.unit,
         )
-    console.print(f"{escape(str(output / stem))}{suffix}, its truth and its objects are made.")
+    console.print(f"{escape(str(output / stem))}{suffix}, its truth and its objects are written.")
 
 
 @app.command()
@@ -234,10 +244,10 @@ def export_model(
     ],
     form: Annotated[
         Literal["torchscript", "onnx", "openvino"],
-        typer.Option("--format", help="onnx and openvino need the extra of parafovea so named."),
+        typer.Option("--format", help="onnx and openvino need the extra of the same name."),
     ] = "torchscript",
 ) -> None:
-    """Write a model's network for other runtimes, checked against torch."""
+    """Export a model's network to other runtimes, checked against torch."""
     from parafovea.models.export import export_model as export
 
     with readable_errors():
@@ -253,10 +263,12 @@ def export_model(
 def merge_masks(
     mask: Annotated[
         list[str],
-        typer.Option("-c", "--class", help="NAME=PATTERN of a class's mask; later ones win."),
+        typer.Option("-c", "--class", help="NAME=PATTERN of a class's mask; the last one wins."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="TIFF stack to write.")],
-    threshold: Annotated[float, typer.Option(help="Voxels above it belong to the class.")] = 0,
+    threshold: Annotated[
+        float, typer.Option(help="Threshold: voxels above it belong to the class.")
+    ] = 0,
 ) -> None:
     """Merge binary masks into one stack of class indices, for the sheet's truth column."""
     from parafovea.formats.class_masks import merge_masks as merge
@@ -273,7 +285,9 @@ def _masks(texts: list[str]) -> dict[str, str]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or not name or not path:
-            raise ConfigError(f"{text!r} is not NAME=PATTERN: such as mitochondrion='masks/*.png'")
+            raise ConfigError(
+                f"{text!r} is not NAME=PATTERN: for example mitochondrion='masks/*.png'"
+            )
         if name in masks:
             raise ConfigError(f"class {name!r} is given twice: keep one")
         masks[name] = path
@@ -290,22 +304,22 @@ def import_model(
     ],
     weights: Annotated[
         str | None,
-        typer.Option(help="Folder of the DINOv3 weights, or their name; else what the file says."),
+        typer.Option(help="Folder or name of the DINOv3 weights; default: from the file."),
     ] = None,
     spacing: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(help="Voxel size along z y x, in nanometer; else what the file says."),
+        typer.Option(help="Voxel size along z y x in nanometer; default: from the file."),
     ] = None,
     context_spacing: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(help="Voxel size of the context along z y x, in nanometer."),
+        typer.Option(help="Voxel size of the context along z y x in nanometer."),
     ] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option("-c", "--class", help="Name of a class, the background first; repeat it."),
+        typer.Option("-c", "--class", help="Class name, the background first; may be repeated."),
     ] = None,
 ) -> None:
-    """Write a DINOv3UNet3D checkpoint as a model folder; nothing in it is executed."""
+    """Convert a DINOv3UNet3D checkpoint to a model folder without executing its code."""
     with readable_errors():
         # loads torch, which takes seconds
         from parafovea.models.model_json import read_spec
@@ -322,23 +336,23 @@ def import_model(
         origin = read_spec(output).training["upstream"]
     for note in notes:
         console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
-    text = f"{output} is made from {origin['file']}, SHA-256 {origin['sha256']}."
+    text = f"{output} is written from {origin['file']}, SHA-256 {origin['sha256']}."
     console.print(escape(text), highlight=False)
 
 
 @app.command()
 def config_docs(
-    folder: Annotated[Path, typer.Option(help="Where README.md and the schema lie.")] = Path(
+    folder: Annotated[Path, typer.Option(help="Folder of README.md and the schema.")] = Path(
         "config"
     ),
 ) -> None:
-    """Write the config's JSON schema and the parameter table of its README anew."""
+    """Update the config's JSON schema and the parameter table of its README."""
     from parafovea.storage.store import replacing
 
     readme = folder / "README.md"
     with readable_errors():
         if not readme.is_file():
-            raise ConfigError(f"{readme} is not there: run this in the root of the repository")
+            raise ConfigError(f"{readme} does not exist: run this in the root of the repository")
         page = with_table(readme.read_text(encoding="utf-8"), table_text())
         for path, text in ((readme, page), (folder / "config.schema.json", schema_text())):
             with replacing(path) as partial:

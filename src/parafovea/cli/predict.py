@@ -1,4 +1,4 @@
-"""The command that predicts scans, or a folder of tiles, without a sample sheet."""
+"""The command `parafovea predict`: scans or a folder of tiles, without a sample sheet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = typer.Typer()
 
 DEFAULT_CONFIG = Path("config/config.yaml")
 
-#: Tiles that are no good whose reasons are printed.
+#: Maximum number of invalid tiles whose reasons are printed.
 SHOWN = 5
 
 
@@ -28,39 +28,41 @@ SHOWN = 5
 def predict(
     scan: Annotated[
         str | None,
-        typer.Argument(help="Scan: a file, a folder of slices, of a DICOM series, or of tiles."),
+        typer.Argument(help="Scan: a file, or a folder of slices, of a DICOM series, or of tiles."),
     ] = None,
     task: Annotated[str, typer.Option(help="Task of the config.")] = "nodules",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder of the results; with --input-dir of all."),
+        typer.Option("-o", "--output", help="Results folder; with --input-dir that of all scans."),
     ] = None,
     input_dir: Annotated[
         Path | None,
-        typer.Option("--input-dir", help="Folder of scans, or of tiles, instead of one scan."),
+        typer.Option("--input-dir", help="Folder of scans or of tiles, instead of one scan."),
     ] = None,
     metadata: Annotated[
-        str, typer.Option(help="What the scan does not say itself, as in a sheet: spacing=…")
+        str, typer.Option(help="Metadata missing from the scan, as in a sheet: spacing=…")
     ] = "",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Windows, or tiles, in one call of the network.")
+        int | None, typer.Option(min=1, help="Windows or tiles per forward pass.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:1; a GPU by itself where there is one.")
+        str | None, typer.Option(help="cpu, cuda or cuda:1; default: a GPU if available.")
     ] = None,
     no_amp: Annotated[
-        bool, typer.Option("--no-amp", help="Compute in float32, in no half precision.")
+        bool, typer.Option("--no-amp", help="Compute in float32 instead of half precision.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Predict tiles anew that are finished.")
+        bool, typer.Option("--overwrite", help="Predict finished tiles again.")
     ] = False,
-    num_workers: Annotated[int, typer.Option(min=1, help="Scans at a time.")] = 1,
+    num_workers: Annotated[int, typer.Option(min=1, help="Scans in parallel.")] = 1,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep volumes, features and predictions.")
     ] = False,
     config: Annotated[
         list[Path] | None,
-        typer.Option("--config", help="Config file laid over config/config.yaml; repeatable."),
+        typer.Option(
+            "--config", help="Config file overriding config/config.yaml; may be repeated."
+        ),
     ] = None,
 ) -> None:
     """Predict a scan, all scans of a folder, or a folder of tiles, without a sample sheet."""
@@ -81,15 +83,21 @@ def predict(
             scans_in,
             write_summary,
         )
-        from parafovea.drivers.predict_tiles import on_device
+        from parafovea.drivers.predict_tile_folder import MosaicSummary, on_device
 
         if scan is not None or tiles:
             place = output or Path("results") / scan_name(given)
             scans, results = {place.name: given}, place.parent
+            unfit = []
         else:
-            scans, results = scans_in(Path(given)), output or Path("results")
+            found = scans_in(Path(given))
+            scans, unfit = found.scans, found.failed
+            results = output or Path("results")
+            if found.left_out:
+                text = f"{len(found.left_out)} left out of {given}, which are no scans: "
+                errors.print(f"[yellow]warning[/] {escape(text + ', '.join(found.left_out))}")
         if overwrite and not tiles:
-            raise ConfigError(f"--overwrite is for tiles, but {given} is none of their folders")
+            raise ConfigError(f"--overwrite is for tiles, but {given} is not a folder of tiles")
         with on_device(device):
             project = project_of(
                 settings,
@@ -104,13 +112,19 @@ def predict(
             if tiles:
                 _predict_tiles(project, place)
                 return
-            done = _run(project, keep=keep, workers=min(num_workers, len(scans)))
-        summary = Summary.of(done)
+            done = _run(project, keep=keep, workers=min(num_workers, max(1, len(scans))))
+        done += unfit
+        summary: Summary | MosaicSummary = Summary.of(done)
+        if kind_named(settings.tasks[task].kind).count is None and len(done) == 1:
+            # of an image there is nothing to count
+            summary = MosaicSummary.of(done[0], results / done[0].scan)
+            if not summary.failed:
+                write_summary(results / done[0].scan / "summary.json", summary)
         if scan is None:
             write_summary(results / "summary.json", summary)
     for name, reason in summary.failed.items():
         errors.print(f"[bold red]error[/] {escape(f'{name}: {reason}')}", highlight=False)
-    _tell(summary)
+    _print_summary(summary)
     for each in done:
         if each.error is None:
             page = Path(project.folder(each.scan)) / "report.html"
@@ -119,8 +133,8 @@ def predict(
         raise typer.Exit(1)
 
 
-def _tell(summary: Any) -> None:
-    """Print the numbers of a summary."""
+def _print_summary(summary: Any) -> None:
+    """Print a summary."""
     numbers = {key: value for key, value in asdict(summary).items() if not _is_list(value)}
     width = max(map(len, numbers)) + 1
     for key, value in numbers.items():
@@ -132,9 +146,9 @@ def _is_list(value: object) -> bool:
 
 
 def _predict_tiles(project, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    """Predict a folder of tiles, with a bar on the terminal, and tell what became of them."""
+    """Predict a folder of tiles with a progress bar, and print the summary."""
     from parafovea.drivers.predict_scans import write_summary
-    from parafovea.drivers.predict_tiles import predict_folder
+    from parafovea.drivers.predict_tile_folder import predict_folder
 
     with _bars() as progress:
         bar = progress.add_task(folder.name, total=1.0)
@@ -152,7 +166,7 @@ def _predict_tiles(project, folder: Path) -> None:  # type: ignore[no-untyped-de
     if summary.num_quarantined > SHOWN:
         listed = folder / "quarantine.tsv"
         errors.print(f"[yellow]warning[/] {escape(str(listed))} lists all of them")
-    _tell(summary)
+    _print_summary(summary)
     console.print(f"The tiles are in {escape(str(folder / 'tiles'))}", highlight=False)
     console.print(f"The report is {escape(str(page))}", highlight=False)
 
@@ -170,7 +184,7 @@ def _bars() -> Progress:
 
 
 def _run(project, *, keep: bool, workers: int):  # type: ignore[no-untyped-def]
-    """Return what became of each scan, with a bar on the terminal."""
+    """Return the outcome of each scan, with a progress bar."""
     from parafovea.drivers.predict_scans import predict_scan, predict_scans
 
     done = []

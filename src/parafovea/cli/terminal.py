@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from parafovea.errors import ParafoveaError, describe
+from parafovea.runtime.library_logs import quiet_libraries
 
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
@@ -17,7 +18,11 @@ errors = Console(stderr=True, soft_wrap=True)
 
 @contextlib.contextmanager
 def readable_errors() -> Iterator[None]:
-    """Exit with status 1 and a message instead of a traceback at a `ParafoveaError`."""
+    """Exit with status 1 and a message instead of a traceback at a `ParafoveaError`.
+
+    Messages of libraries do not reach the terminal.
+    """
+    quiet_libraries()
     try:
         yield
     except ParafoveaError as error:

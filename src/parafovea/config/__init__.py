@@ -1,6 +1,6 @@
-"""Config and sample sheet: read, checked against each other and the disk, before any job runs.
+"""Config and sample sheet: reading and validation before any job runs.
 
-Nothing here imports torch or zarr: the workflow parses it for every job.
+Imports neither torch nor zarr, since the workflow loads it in every job.
 """
 
 from parafovea.config.loading import assembled, load_project, read_project, read_settings

@@ -1,4 +1,4 @@
-"""What a sheet and a config can get wrong together, and what they name that is not on the disk."""
+"""Checks of a sample sheet and a config against each other and against the files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ParafoveaError, describe
 from parafovea.formats.metadata import parse_metadata
 from parafovea.geometry.symmetry import require_fit
-from parafovea.kinds.kind import LayoutName
+from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
-from parafovea.kinds.registry import kind_named
 from parafovea.settings.inference import check_stride
 from parafovea.settings.recipe import Recipe, check_window
 
 PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?(?:\.[a-z.]+)?)")
 
-#: Parts of a phantom volume, those that a chest is also made of, and those of a landscape.
+#: File endings of a phantom volume, further ones of a chest, and those of a landscape.
 PARTS = tuple(f"{part}.ome.zarr" for part in ("", "_truth", "_objects"))
 SCAN_PARTS = (
     *(f"{part}.nii.gz" for part in ("", "_truth", "_objects", "_regions")),
@@ -33,24 +32,24 @@ TILE_PARTS = ("", "_truth", "_classes", "_sar")
 
 
 def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
-    """Return what is wrong with the samples: tasks, metadata, and files that are not there.
+    """Return the problems of samples: tasks, metadata and missing files.
 
     Parameters
     ----------
     sheet : Path
-        Where the samples were read from.
+        The sample sheet.
     samples : mapping of str to Sample
         By name.
     settings : Settings
-        The config; its phantoms need not be there yet.
+        The config; its phantoms need not exist yet.
 
     Returns
     -------
     list of str
-        "file:line: what is wrong and the fix".
+        "file:line: problem and fix".
     """
     found = link_problems(sheet, samples, settings)
-    # what a sample is, can be told once what it refers to is there
+    # the layout of a sample is known only once the samples it refers to are valid
     linked = not found
     for sample in samples.values():
         wrong = []
@@ -79,7 +78,7 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
             if what == "objects":
                 wrong.append(
                     f"objects {path!r} of sample {sample.name!r}: another sample's result can be a "
-                    "source or a truth, but no objects: give a path"
+                    "source or a truth, but not objects: give a path"
                 )
             continue
         try:
@@ -90,14 +89,14 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
             match = PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2])
             if match is None or match["part"] not in _parts(match["kind"]):
                 wrong.append(
-                    f"{what} {path!r} of sample {sample.name!r} is no phantom that can be made: "
-                    f"in {settings.results}/phantoms are made {_made(match)}"
+                    f"{what} {path!r} of sample {sample.name!r} is not a phantom that the "
+                    f"workflow makes: {settings.results}/phantoms can hold {_made(match)}"
                 )
     return wrong
 
 
 def _parts(kind: str) -> tuple[str, ...]:
-    """Return the endings of what is made of a phantom of a kind; none where there is no kind."""
+    """Return the file endings of a phantom of a kind; empty for an unknown kind."""
     parts = {
         "cell": PARTS,
         "chest": (*PARTS, *SCAN_PARTS),
@@ -108,7 +107,7 @@ def _parts(kind: str) -> tuple[str, ...]:
 
 
 def _made(match: re.Match[str] | None) -> str:
-    """Return what could have been meant by the name of a phantom."""
+    """Return the valid names of phantoms, for a message."""
     if match is not None and match["kind"] in Phantoms.kinds():
         stem = f"{match['kind']}_seed{match['seed']}"
         return ", ".join(stem + part for part in _parts(match["kind"]))
@@ -125,7 +124,7 @@ def task_problems(
     *,
     recipes: Mapping[str, Recipe] | None = None,
 ) -> list[str]:
-    """Return what is wrong with the tasks: samples for training and, given recipes, classes.
+    """Return the problems of tasks: samples for training and, given recipes, classes.
 
     Parameters
     ----------
@@ -134,14 +133,15 @@ def task_problems(
     samples : mapping of str to Sample
         The sheet, by name.
     files : sequence of Path
-        The config's files, for the place of a key.
+        Config files, to locate keys in messages.
     recipes : mapping of str to Recipe, optional
-        Of each used task. Only then are the class names, windows and augmentations checked.
+        Recipe of each used task. Without it, class names, windows and augmentations are not
+        checked.
 
     Returns
     -------
     list of str
-        "file:line: key: what is wrong and the fix".
+        "file:line: key: problem and fix".
     """
     found = []
     for name in dict.fromkeys(sample.task for sample in samples.values()):
@@ -185,18 +185,21 @@ def _training_problems(name: str, settings: Settings, samples: Mapping[str, Samp
                     (
                         path,
                         f"sample {sample!r} belongs to task {samples[sample].task!r}: "
-                        f"give it the task {name!r}, so that its features are the model's",
+                        f"assign it to task {name!r}, so that its features match the model",
                     )
                 )
             elif key == "validation" and sample in training.samples:
                 found.append(
-                    (path, f"sample {sample!r} is also trained on: keep it in one of the two")
+                    (
+                        path,
+                        f"sample {sample!r} is also a training sample: keep it in one of the two",
+                    )
                 )
     return found
 
 
 def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
-    """Return what of a task's inference does not fit its model: windows and augmentations."""
+    """Return the inference settings that do not fit the model: windows and augmentations."""
     inference = settings.tasks[name].inference
     path = ("tasks", name, "inference")
     found: Problems = []
@@ -221,18 +224,18 @@ def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
 
 
 def _kind_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
-    """Return whether a task is of another kind than its model."""
+    """Return the problem of a task whose kind differs from its model's."""
     task = settings.tasks[name]
     if kind_named(task.kind) is kind_named(recipe.kind):
         return []
-    text = f"{task.kind} needs a model of this kind, but {task.model} is made for {recipe.kind}: "
-    return [(("tasks", name, "kind"), f"{text}set kind: {recipe.kind}, or name another model")]
+    text = f"{task.kind} needs a model of this kind, but {task.model} is a {recipe.kind} model: "
+    return [(("tasks", name, "kind"), f"{text}set kind: {recipe.kind}, or use another model")]
 
 
 def _result_problems(
     name: str, settings: Settings, recipe: Recipe, layouts: Set[LayoutName]
 ) -> Problems:
-    """Return what of a task's settings does not fit what its model finds in such sources."""
+    """Return the settings that do not fit the results of a task's model."""
     task = settings.tasks[name]
     kind = kind_named(recipe.kind)
     found: Problems = [] if kind.problems is None else resolve(kind.problems)(name, task, recipe)
@@ -242,16 +245,18 @@ def _result_problems(
 
 
 def triage_problems(name: str, task: Task, recipe: Recipe) -> Problems:
-    """Return what is wrong with the triage of a detection."""
+    """Return the problems of a detection's triage."""
     calibration = task.block("triage").calibration
     if calibration is None or Path(calibration).is_file():
         return []
     path = ("tasks", name, "triage", "calibration")
-    return [(path, f"{calibration!r} is not there: make it by parafovea calibrate, or set null")]
+    return [
+        (path, f"{calibration!r} does not exist: create it with parafovea calibrate, or set null")
+    ]
 
 
 def class_problems(name: str, task: Task, recipe: Recipe) -> Problems:
-    """Return the settings of classes that a segmentation's model does not have."""
+    """Return the settings for classes that a segmentation model does not have."""
     classes = recipe.classes
     found: Problems = []
     for label in task.block("postprocess").classes:
@@ -269,7 +274,7 @@ def class_problems(name: str, task: Task, recipe: Recipe) -> Problems:
 
 
 def _metric_problems(name: str, settings: Settings, metrics: Sequence[str]) -> Problems:
-    """Return the limits on metrics that the results of a task do not have."""
+    """Return the limits on metrics that a task's results do not have."""
     found: Problems = []
     for metric in settings.tasks[name].quality.limits:
         if metric not in metrics:

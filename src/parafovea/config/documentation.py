@@ -1,4 +1,4 @@
-"""The schema for editors and the parameter table, both made from the config's model."""
+"""JSON schema and parameter table, generated from the config's pydantic model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def schema_text() -> str:
 
 
 def table_text() -> str:
-    """Return the parameter table: a line in Markdown for each key of the config."""
+    """Return the parameter table in Markdown, a row for each key of the config."""
     schema = Settings.model_json_schema()
     lines = ["| key | value | default | meaning |", "|---|---|---|---|"]
     lines += [
@@ -36,19 +36,19 @@ def table_text() -> str:
 
 
 def with_table(text: str, table: str) -> str:
-    """Return a page with what stands between the two markers replaced by the table.
+    """Return a page with the text between the two markers replaced by the table.
 
     Parameters
     ----------
     text : str
-        The page, in Markdown.
+        The page in Markdown.
     table : str
-        As of `table_text`.
+        The table, from `table_text`.
 
     Returns
     -------
     str
-        The page, otherwise as it was.
+        The page, otherwise unchanged.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _rows(node: Node, schema: Node, path: tuple[str, ...]) -> Iterator[tuple[str
 
 
 def _resolved(node: Node, schema: Node) -> Node:
-    """Return a node with its reference followed; of "something or null" the something."""
+    """Return a node with its reference resolved and a null alternative removed."""
     options = [each for each in node.get("anyOf", []) if each.get("type") != "null"]
     chosen = options[0] if len(options) == 1 else node
     if "$ref" in chosen:
@@ -97,7 +97,7 @@ def _resolved(node: Node, schema: Node) -> Node:
 
 
 def _kind(node: Node, schema: Node) -> str:
-    """Return what a value may be, in a few words."""
+    """Return a short description of the allowed values."""
     if node.get("title") == "settings":
         return "settings"
     if "anyOf" in node:

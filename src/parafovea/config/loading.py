@@ -1,4 +1,4 @@
-"""From files to a checked project: the config, its sheet, its models, checked level by level."""
+"""Loading of a project from config files, with validation of config, sheet and models."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def read_document(file: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the file is not there, is not YAML, or holds no keys.
+        If the file does not exist, is not YAML, or has no keys.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise ConfigError(f"{file} is not there: give the path of a config file") from error
+        raise ConfigError(f"{file} does not exist: give the path of a config file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not YAML: {error}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{file} must hold keys and values, such as `tasks:`")
+        raise ConfigError(f"{file} must contain keys and values, such as `tasks:`")
     return content
 
 
 def read_study(file: Path) -> StudySettings:
-    """Read and check the study's own config file.
+    """Read and check the config file of the context study.
 
     Raises
     ------
     ConfigError
-        If the file is not there, is not YAML, or a key or value is wrong.
+        If the file does not exist or is not YAML, or a key or a value is invalid.
     """
     values = read_document(file)
     try:
@@ -56,27 +56,27 @@ def read_study(file: Path) -> StudySettings:
 
 
 def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Project:
-    """Check a config with its sheet, its models and its files.
+    """Return the project of a config, checked with its sheet, models and files.
 
     Parameters
     ----------
     values : mapping
         The config, nested as in YAML.
     files : sequence of Path
-        Where it was read from, the later files overriding the earlier; named in messages.
+        Files that it was read from, for messages; later files override earlier ones.
 
     Returns
     -------
     Project
-        The project, fit to run.
+        The checked project.
 
     Raises
     ------
     ConfigError
-        If a key, a value, the sheet or a source is wrong; all that is found at one level of
-        checking in one message.
+        If a key, a value, the sheet or a source is invalid. The message lists all problems found
+        at one level of checking.
     ModelError
-        If a model folder that is used is incomplete.
+        If a model folder in use is incomplete.
     """
     settings = checked_settings(values, files=files)
     sheet = Path(settings.samples)
@@ -84,12 +84,12 @@ def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Pr
 
 
 def checked_settings(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Settings:
-    """Return a config as settings.
+    """Return the validated settings of a config.
 
     Raises
     ------
     ConfigError
-        If a key or a value is wrong; all of them in one message.
+        If a key or a value is invalid; the message lists all of them.
     """
     try:
         return Settings.model_validate(values)
@@ -104,7 +104,7 @@ def assembled(
     sheet: Path,
     files: Sequence[Path] = (),
 ) -> Project:
-    """Return the project of a config and of samples, checked against each other and the disk.
+    """Return the project of a config and samples, checked against each other and the files.
 
     Parameters
     ----------
@@ -113,9 +113,9 @@ def assembled(
     samples : mapping of str to Sample
         By name.
     sheet : Path
-        Where the samples come from, for messages.
+        The sample sheet, for messages.
     files : sequence of Path
-        Where the config comes from, for messages.
+        The config files, for messages.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def assembled(
         try:
             recipes[name] = task_recipe(settings.tasks[name], used)
         except ModelError as error:
-            error.add_note(f"it is the model of task {name!r}")
+            error.add_note(f"required by task {name!r}")
             raise
     found = task_problems(settings, samples, files, recipes=recipes)
     found += band_problems(sheet, samples, settings, recipes)
@@ -143,29 +143,29 @@ def assembled(
 
 
 def read_project(*files: Path) -> Project:
-    """Read and check the config in YAML files, the later ones on top of the earlier ones.
+    """Read and check the project of YAML config files; later files override earlier ones.
 
     Raises
     ------
     ConfigError
-        As `load_project`, and if a file is not there or not YAML.
+        As `load_project`, and if a file does not exist or is not YAML.
     """
     return load_project(_values(files), files=files)
 
 
 def read_settings(*files: Path) -> Settings:
-    """Read the config alone, without its sheet, as `read_project` does.
+    """Read the settings of YAML config files, without the sheet.
 
     Raises
     ------
     ConfigError
-        If a file is not there or not YAML, or a key or a value is wrong.
+        If a file does not exist or is not YAML, or a key or a value is invalid.
     """
     return checked_settings(_values(files), files=files)
 
 
 def _values(files: Sequence[Path]) -> dict[str, Any]:
-    """Return the values of YAML files, the later ones on top of the earlier ones."""
+    """Return the merged values of YAML files; later files override earlier ones."""
     values: dict[str, Any] = {}
     for file in files:
         values = _merged(values, read_document(file))
@@ -173,7 +173,7 @@ def _values(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two nested mappings as one, as Snakemake merges its config files."""
+    """Return two nested mappings merged as Snakemake merges config files."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)

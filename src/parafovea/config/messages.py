@@ -1,4 +1,4 @@
-"""Readable text for what pydantic finds wrong: file, line, key, value, what is allowed, the fix."""
+"""Readable messages for pydantic errors: file, line, key, value, allowed values and fix."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LONGEST_VALUE = 80
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
-    """Return ": did you mean 'x'?" for the choice that is close to `word`, or "".
+    """Return ": did you mean 'x'?" for the choice closest to `word`, or "".
 
     Parameters
     ----------
     word : str
-        What was written.
+        The word to match.
     choices : iterable of str
-        What could have been meant.
+        The valid words.
 
     Returns
     -------
@@ -35,19 +35,19 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
 
 
 def locate(files: Sequence[Path], path: Sequence[Key]) -> str:
-    """Return the place of a key as "file:line", in the last of the files that has it.
+    """Return the location of a key as "file:line", in the last file that has it.
 
     Parameters
     ----------
     files : sequence of Path
-        YAML or JSON files, the later ones overriding the earlier ones.
+        YAML or JSON files; later files override earlier ones.
     path : sequence of str or int
-        The keys from the top down to the value.
+        Keys from the top level to the value.
 
     Returns
     -------
     str
-        Where the deepest part of the path that any file has is written; "config" without files.
+        Location of the deepest part of the path found in any file; "config" without files.
     """
     best, place = -1, "config"
     for file in files:
@@ -86,23 +86,23 @@ def problems(
     values: Mapping[str, Any],
     files: Sequence[Path],
 ) -> list[str]:
-    """Return one line for each key that `model` refuses.
+    """Return one line for each key with a validation error.
 
     Parameters
     ----------
     error : ValidationError
-        What validating `values` raised.
+        Error from the validation of `values`.
     model : type of BaseModel
-        The model they were validated against; tells which keys are allowed.
+        Model that they were validated against; gives the allowed keys.
     values : mapping
         The values, nested.
     files : sequence of Path
-        The files they were read from.
+        Files that they were read from.
 
     Returns
     -------
     list of str
-        "file:line: key = value: what is wrong and the fix", each key once.
+        "file:line: key = value: problem and fix", one line per key.
     """
     lines: dict[tuple[Key, ...], list[str]] = {}
     for item in error.errors(include_url=False):
@@ -117,7 +117,7 @@ def problems(
 def _real_path(
     location: tuple[Key, ...], values: Mapping[str, Any], *, keep_last: bool
 ) -> tuple[Key, ...]:
-    """Return the location without the names that pydantic gives to members of a union."""
+    """Return the location without pydantic's names for members of a union."""
     path: list[Key] = []
     here: Any = values
     for key in location:

@@ -1,4 +1,4 @@
-"""What each task's model expects of its input: from the training block, or from `model.json`."""
+"""Recipes of the tasks' models, from the training block or from `model.json`."""
 
 from __future__ import annotations
 
@@ -28,31 +28,32 @@ def trained_models(tasks: Mapping[str, Task]) -> dict[str, str]:
         if task.model in trained:
             raise ModelError(
                 f"tasks {trained[task.model]!r} and {name!r} both train {task.model}: "
-                "give each a model folder of its own"
+                "give each its own model folder"
             )
         trained[task.model] = name
     return trained
 
 
 def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
-    """Return what a task's model expects of its input, with the task's overrides on top.
+    """Return the recipe of a task's model, with the task's overrides applied.
 
     Parameters
     ----------
     task : Task
         The task.
     tasks : mapping of str to Task
-        All tasks: one of them may train the model that this one uses.
+        All tasks, one of which may train the model.
 
     Returns
     -------
     Recipe
-        Of the training block if there is one for the folder, else of its `model.json`.
+        From the training block for the model folder if there is one, otherwise from its
+        `model.json`.
 
     Raises
     ------
     ModelError
-        If the model folder is needed and not complete.
+        If the model folder is needed but incomplete.
     """
     trainer = trained_models(tasks).get(task.model)
     training = None if trainer is None else tasks[trainer].training
@@ -67,7 +68,7 @@ def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
 
 
 def weight_files(backbone: BackboneSpec) -> list[str]:
-    """Return the files on this machine that a backbone's weights are read from.
+    """Return the local files of a backbone's weights.
 
     Parameters
     ----------
@@ -77,8 +78,8 @@ def weight_files(backbone: BackboneSpec) -> list[str]:
     Returns
     -------
     list of str
-        Sorted; empty for a backbone without weights, or with weights of the hub, which its name
-        and revision tell apart.
+        Sorted; empty for a backbone without weights, or with weights from the hub, which are
+        identified by name and revision.
     """
     folder = Path(str(backbone.arguments.get("weights", ""))).expanduser()
     if "weights" not in backbone.arguments or not folder.is_dir():
@@ -91,6 +92,6 @@ def _stored_recipe(folder: Path) -> Recipe:
     if not (folder / WEIGHTS).is_file():
         raise ModelError(
             f"model folder {folder} has no {WEIGHTS}: give the folder of a complete model, or add "
-            "a `training` block to the task, which makes it"
+            "a `training` block to the task, which creates it"
         )
     return spec

@@ -1,4 +1,4 @@
-"""A checked project: the config, the sheet and the models, which fit each other and the disk."""
+"""The checked project: config, sample sheet, models, and what follows from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from parafovea.chain.stage import Stage
-from parafovea.chain.volumes import STAGES as VOLUME_STAGES
+from parafovea.chain.volume_stages import STAGES as VOLUME_STAGES
 from parafovea.config.messages import suggestion
 from parafovea.config.model_recipes import trained_models, weight_files
 from parafovea.config.sample_files import is_phantom, sample_files
@@ -23,8 +23,7 @@ from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.tiles.census import TileCensus, tile_census
 from parafovea.geometry.grid import Grid
 from parafovea.inference.window_plan import planned_layout, shard_count
-from parafovea.kinds.kind import Kind, LayoutName
-from parafovea.kinds.registry import kind_named
+from parafovea.kinds.kind import Kind, LayoutName, kind_named
 from parafovea.kinds.stages import sample_stages
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
@@ -38,18 +37,18 @@ SHARED = tuple(stage.name for stage in VOLUME_STAGES)
 
 @dataclass(frozen=True)
 class Project:
-    """Everything that the workflow plans with.
+    """A checked config with its samples and models, from which the workflow is planned.
 
     Parameters
     ----------
     settings : Settings
         The config.
     samples : mapping of str to Sample
-        The sheet, by name, in its order.
+        Samples by name, in the order of the sheet.
     recipes : mapping of str to Recipe
-        What the model of each used task expects, overrides applied, by task.
+        Recipe of the model of each used task, with overrides, by task.
     study : StudySettings or None
-        The context study, where the config names one.
+        The context study, if the config names one.
     """
 
     settings: Settings
@@ -69,7 +68,7 @@ class Project:
     )
 
     def require(self, sample: str) -> Sample:
-        """Return a sample of the sheet, or raise `ConfigError` where there is no such sample."""
+        """Return a sample of the sheet, or raise `ConfigError` if there is none of that name."""
         if sample not in self.samples:
             hint = suggestion(sample, self.samples) or ":"
             raise ConfigError(
@@ -83,15 +82,15 @@ class Project:
         return self.settings.tasks[self.samples[sample].task]
 
     def recipe(self, sample: str) -> Recipe:
-        """Return what the model of a sample's task expects of its input."""
+        """Return the recipe of the model of a sample's task."""
         return self.recipes[self.samples[sample].task]
 
     def kind(self, sample: str) -> Kind:
-        """Return what the kind of a sample's task is."""
+        """Return the kind of a sample's task."""
         return kind_named(self.task(sample).kind)
 
     def kind_of_recipe(self, recipe: Recipe) -> Kind:
-        """Return what the kind of a model is."""
+        """Return the kind of a recipe."""
         return kind_named(recipe.kind)
 
     def block(self, sample: str, name: str) -> dict[str, Any]:
@@ -105,38 +104,38 @@ class Project:
         return limits
 
     def stages(self, sample: str) -> tuple[Stage, ...]:
-        """Return the stages of a sample, in the order in which they run."""
+        """Return the stages of a sample in execution order."""
         return sample_stages(self.kind(sample), self.layout(sample))
 
     def jobs(self, stage: Stage, sample: str) -> list[dict[str, str]]:
-        """Return the wildcards of each job of a stage of a sample."""
+        """Return the wildcards of each job of a stage for a sample."""
         jobs = stage.jobs(self.recipe(sample), self.inference(sample))
         return [{"sample": sample, **job} for job in jobs]
 
     def running(self, stage: Stage) -> tuple[str, ...]:
-        """Return the samples that are predicted and pass a stage."""
+        """Return the predicted samples that a stage applies to."""
         return tuple(name for name in self.predicted if stage in self.stages(name))
 
     def result_names(self, sample: str) -> frozenset[str]:
-        """Return the results of a sample below its folder, those of shards and views left out."""
+        """Return a sample's results relative to its folder, without those of shards and views."""
         return frozenset(name for stage in self.stages(sample) for name in stage.patterns)
 
     def predicts(self, name: str) -> bool:
-        """Return whether any sample that is predicted has a result of that name."""
+        """Return whether any predicted sample has a result of that name."""
         return any(name in self.result_names(sample) for sample in self.predicted)
 
     def inference(self, sample: str) -> InferenceSettings:
         """Return a sample's inference settings, with its number of shards.
 
-        That is the sheet's if it has one, else the task's, where `auto` counts the windows.
+        The sheet's number takes precedence over the task's, where `auto` counts windows.
         """
         settings = self.task(sample).inference
         return settings.model_copy(update={"shards": self.shards(sample)})
 
     def shards(self, sample: str) -> int:
-        """Return the number of jobs that a sample's windows, or tiles, are divided into.
+        """Return the number of jobs that share a sample's windows or tiles.
 
-        A folder of tiles is one job where no number is stated.
+        With `auto`, a folder of tiles is one job.
         """
         settings = self.task(sample).inference
         stated = self.samples[sample].shards or settings.shards
@@ -151,8 +150,8 @@ class Project:
     def grid(self, sample: str) -> Grid:
         """Return the grid of a sample's source, in the unit of its model: see `sample_grid`.
 
-        That of another sample's result follows from its source and its model, whether it is there
-        already or not, so that jobs are the same before and after.
+        The grid of another sample's result is derived from its source and its model, whether or
+        not the result exists, so that the jobs do not change during a run.
         """
         if sample not in self._grids:
             self._grids[sample] = self._source_grid(self.samples[sample])
@@ -174,41 +173,41 @@ class Project:
         return placed(result, sample.metadata).converted(self.recipe(sample.name).unit)
 
     def source(self, sample: str) -> str:
-        """Return where a sample's source is: its path in the sheet, or another sample's result."""
+        """Return the path of a sample's source: that of the sheet, or another sample's result."""
         return resolved(self.samples[sample].source, self.samples, self.settings)
 
     def truth(self, sample: str) -> str | None:
-        """Return where a sample's truth is, None where it has none."""
+        """Return the path of a sample's truth, None without one."""
         path = self.samples[sample].truth
         return None if path is None else resolved(path, self.samples, self.settings)
 
     def true_objects(self, sample: str) -> str | None:
-        """Return where the true objects of a sample are, None where it has none."""
+        """Return the path of a sample's true objects, None without any."""
         return parse_metadata(self.samples[sample].metadata, folder=Path()).objects
 
     def layout(self, sample: str) -> LayoutName:
-        """Return whether a sample is a volume or a folder of tiles."""
+        """Return the layout of a sample: a volume or a folder of tiles."""
         if sample not in self._layouts:
             found = source_layout(self.samples[sample], self.samples, self.settings)
             self._layouts[sample] = found
         return self._layouts[sample]
 
     def files(self, sample: str) -> Mapping[str, list[str]]:
-        """Return the files that a sample's jobs wait for: see `sample_files`."""
+        """Return the files that a sample's jobs depend on; see `sample_files`."""
         if sample not in self._files:
             found = sample_files(self.samples[sample], self.samples, self.settings)
             self._files[sample] = found
         return self._files[sample]
 
     def tile_folder(self, sample: str, what: TilePart = "source") -> str | None:
-        """Return the folder of a sample's tiles that is there before any job, None without one.
+        """Return the folder of a sample's tiles that exists before the run, None without one.
 
         Parameters
         ----------
         sample : str
             Any sample; a volume has no such folder.
         what : {"source", "truth"}
-            Which of its folders; those that this workflow makes do not count.
+            Which folder; folders made by this workflow are not returned.
         """
         entry = self.samples[sample]
         path = entry.source if what == "source" else entry.truth
@@ -222,14 +221,14 @@ class Project:
         return path
 
     def tile_content(self, sample: str, what: TilePart = "source") -> str:
-        """Return a hash of the tiles in a `tile_folder`, "" without one: see `tile_census`."""
+        """Return a hash of the tiles in a `tile_folder`, "" without one; see `tile_census`."""
         folder = self.tile_folder(sample, what)
         return "" if folder is None else self._census(folder).digest
 
     def tile_sizes(self, sample: str) -> Mapping[tuple[int, int], int]:
-        """Return the number of a sample's tiles of each height and width, before any is read.
+        """Return the number of a sample's tiles by height and width, without reading them.
 
-        Another sample's results count as the tiles that they are made of.
+        For another sample's results, these are the tiles that they are made from.
         """
         other = referred(self.samples[sample].source)
         if other is not None:
@@ -250,15 +249,15 @@ class Project:
         return self._censuses[folder]
 
     def upstream(self, sample: str) -> tuple[str, ...]:
-        """Return the samples whose results a sample needs, each after those that it needs."""
+        """Return the samples that a sample depends on, in topological order."""
         return upstream(sample, self.samples)
 
     def folder(self, sample: str) -> str:
-        """Return the folder of a sample's results."""
+        """Return the results folder of a sample."""
         return f"{self.settings.results}/{sample}"
 
     def phantom(self, kind: str) -> PhantomSettings | LandscapeSettings:
-        """Return the size of the phantoms of a kind.
+        """Return the settings of the phantoms of a kind.
 
         Raises
         ------
@@ -271,18 +270,18 @@ class Project:
 
     @property
     def trained(self) -> dict[str, str]:
-        """The model folders that this project trains, each with the name of its task."""
+        """Model folders that this project trains, with the name of the task of each."""
         return trained_models({name: self.settings.tasks[name] for name in self.recipes})
 
     @property
     def predicted(self) -> tuple[str, ...]:
-        """The samples that are predicted: all but those for training, unless a task wants them."""
+        """Samples that are predicted: all except training samples without `predict_training`."""
         return tuple(
             name for name, sample in self.samples.items() if is_predicted(sample, self.settings)
         )
 
     def training(self, model: str) -> TrainingSettings:
-        """Return how a model folder, one of `trained`, is trained.
+        """Return the training settings of a model folder in `trained`.
 
         Raises
         ------
@@ -296,31 +295,31 @@ class Project:
 
     @property
     def own_stages(self) -> tuple[str, ...]:
-        """The stages that samples do not share with all volumes, by what they are predicted for."""
+        """Stages after those common to all volumes, of the samples that are predicted."""
         found = (stage.name for sample in self.predicted for stage in self.stages(sample))
         return tuple(dict.fromkeys(name for name in found if name not in SHARED))
 
     @property
     def studied(self) -> StudySettings:
-        """The context study; `KeyError` where the config names none."""
+        """The context study; `KeyError` if the config names none."""
         if self.study is None:
             raise KeyError("study")
         return self.study
 
     def weight_files(self, sample: str, *, context: bool = False) -> list[str]:
-        """Return the files of the weights that a sample's backbone loads, or its context's."""
+        """Return the weight files of a sample's backbone, or of its context's backbone."""
         recipe = self.recipe(sample)
         if not context:
             return weight_files(recipe.backbone)
         return [] if recipe.context is None else weight_files(recipe.context.backbone)
 
     def weights_of(self, backbone: BackboneSpec) -> list[str]:
-        """Return the files of the weights that a backbone loads."""
+        """Return the weight files of a backbone."""
         return weight_files(backbone)
 
     @property
     def outcome(self) -> str:
-        """One sentence that says where the results are, whatever was asked for."""
+        """Sentence that says where the results are."""
         report = Path(self.settings.results) / "report.html"
         if self.predicted:
             if report.is_file():
@@ -330,7 +329,7 @@ class Project:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What a reader of the results should know: a sentence for each override."""
+        """Notes for readers of the results: a sentence for each override."""
         return tuple(
             f"task {name} overrides the {field} of {self.settings.tasks[name].model}: {value}"
             for name in self.recipes
@@ -338,13 +337,13 @@ class Project:
         )
 
     def require_hashable(self) -> None:
-        """Make sure that Snakemake can tell the content of all sources, for its shared cache.
+        """Check that Snakemake can hash all sources, as its shared cache requires.
 
         Raises
         ------
         ConfigError
-            If the source of a volume is a folder: Snakemake hashes files only. What another sample
-            is made for counts by what it is made of, and tiles have no features on disk to share.
+            If the source of a volume is a folder: Snakemake hashes files only. Results of other
+            samples are identified by their inputs, and tiles have no stored features to share.
         """
         for sample in self.samples.values():
             if referred(sample.source) is not None or self.layout(sample.name) == "tiles":
@@ -352,8 +351,7 @@ class Project:
             for path in sample_files(sample, self.samples, self.settings)["source"]:
                 if Path(path).is_dir() and not is_phantom(path, self.settings.results):
                     raise ConfigError(
-                        f"{self.settings.samples}:{sample.line}: --cache cannot tell the content "
+                        f"{self.settings.samples}:{sample.line}: --cache cannot hash the content "
                         f"of {path}, the source of sample {sample.name!r}, since Snakemake hashes "
-                        "files and no folders: run without --cache, or give a file or a pattern of "
-                        "slices"
+                        "files only: run without --cache, or give a file or a pattern of slices"
                     )

@@ -1,4 +1,4 @@
-"""Which files and folders a sample consists of: what its jobs wait for."""
+"""Files and folders of a sample, which its jobs depend on."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def sample_files(
     samples : mapping of str to Sample
         All samples, by name.
     settings : Settings
-        The config; phantoms and results of other samples are named without being there.
+        The config; phantoms and results of other samples need not exist.
 
     Returns
     -------
     dict
-        By `source`, `truth`, `objects` and `metadata`; empty where the sheet names none.
+        Paths by `source`, `truth`, `objects` and `metadata`; empty if the sheet names none.
 
     Raises
     ------
     ParafoveaError
-        If the metadata is wrong, or a file is not there.
+        If the metadata is invalid or a file is missing.
     """
     here = Path()
     sidecar = sidecar_path(sample.metadata, folder=here)
@@ -63,7 +63,7 @@ def source_paths(
     *,
     table: bool = False,
 ) -> list[str]:
-    """Return what is behind one path of a sample: a file, files, a folder, nothing for None.
+    """Return the files or the folder that a path of a sample refers to; nothing for None.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def source_paths(
     Raises
     ------
     SourceError
-        If nothing is there, or nothing that can be read.
+        If nothing exists there, or nothing that can be read.
     """
     if path is None:
         return []
@@ -97,7 +97,7 @@ def source_paths(
 def _holds_tiles(
     path: str, sample: Sample, samples: Mapping[str, Sample], settings: Settings
 ) -> bool:
-    """Tell whether a folder is one of tiles: any folder that belongs to a sample of tiles is."""
+    """Return whether a folder holds tiles, as any folder of a sample of tiles does."""
     images = images_are_tiles(sample, settings)
     if is_tile_folder(path, images=images, results=settings.results):
         return True
@@ -105,5 +105,5 @@ def _holds_tiles(
 
 
 def is_phantom(path: str, results: str) -> bool:
-    """Tell whether a path names a phantom, which the workflow makes."""
+    """Return whether a path is that of a phantom, which the workflow makes."""
     return path.startswith(f"{results}/phantoms/")

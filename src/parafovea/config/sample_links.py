@@ -1,4 +1,4 @@
-"""Samples whose source or truth is the result of another sample: what can be wrong about that."""
+"""Checks of samples whose source or truth is the result of another sample."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from parafovea.settings.recipe import Recipe
 
 
 def is_predicted(sample: Sample, settings: Settings) -> bool:
-    """Tell whether a sample is predicted: unless it is for training, and its task wants no more."""
+    """Return whether a sample is predicted: training samples only with `predict_training`."""
     task = settings.tasks[sample.task]
     training = task.training
     return (
@@ -34,12 +34,12 @@ def is_predicted(sample: Sample, settings: Settings) -> bool:
 
 
 def link_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
-    """Return what is wrong with references to other samples, before any model is known.
+    """Return the problems of references to other samples that do not depend on models.
 
     Parameters
     ----------
     sheet : Path
-        Where the samples were read from.
+        The sample sheet.
     samples : mapping of str to Sample
         By name.
     settings : Settings
@@ -48,8 +48,8 @@ def link_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings
     Returns
     -------
     list of str
-        "file:line: what is wrong and the fix": samples that are not there, that have no result,
-        that refer to themselves or in a circle, tiles as the truth of a volume or the reverse.
+        "file:line: problem and fix": unknown samples, samples without a result, circular
+        references, tiles as the truth of a volume or the reverse.
     """
     found = []
     for sample in samples.values():
@@ -86,15 +86,15 @@ def _link_problem(
 ) -> str | None:
     where = f"{what} '@{name}' of sample {sample.name!r}"
     if name == sample.name:
-        return f"{where} is the sample itself: name another sample, or give a path"
+        return f"{where} refers to the sample itself: name another sample, or give a path"
     if name not in samples:
         others = [each for each in samples if each != sample.name]
         hint = suggestion(name, others) or f": samples are {', '.join(others) or 'none'}"
-        return f"{where} is no sample of {sheet}{hint}"
+        return f"{where} is not a sample of {sheet}{hint}"
     other = samples[name]
     if other.task in settings.tasks and not is_predicted(other, settings):
         return (
-            f"{where} has no result, since {name} is for training alone: set "
+            f"{where} has no result, since {name} is for training only: set "
             f"tasks.{other.task}.predict_training: true, or name another sample"
         )
     return None
@@ -118,21 +118,21 @@ def _truth_problems(
     if own != there:
         yield (
             f"truth {sample.truth!r} of sample {sample.name!r} is {words[there]}, but its source "
-            f"is {words[own]}: give a truth of the same sort"
+            f"is {words[own]}: give a truth of the same layout"
         )
 
 
-#: Of a sample: its source and truth, or what is made of them; of a model folder: its training.
+#: Node of the dependency graph: the input or the result of a sample, or a trained model.
 _Node = tuple[str, str]
 
 
 def _circle(samples: Mapping[str, Sample], settings: Settings) -> tuple[int, str] | None:
-    """Return the line and the text about samples that wait for each other, if any do."""
+    """Return the line and the message about a circular dependency, if there is one."""
     sorter = TopologicalSorter(dict(_needs(samples, settings)))
     try:
         sorter.prepare()
     except CycleError as error:
-        # each node of the error is needed by the next one
+        # each node of the error is a dependency of the next one
         nodes: list[_Node] = list(reversed(error.args[1]))[:-1]
     else:
         return None
@@ -144,15 +144,15 @@ def _circle(samples: Mapping[str, Sample], settings: Settings) -> tuple[int, str
     begin = names.index(first.name)
     chain = [*names[begin:], *names[: begin + 1]]
     return first.line, (
-        f"samples wait for each other in a circle: {' needs '.join(chain)}: give one of them a "
-        "source or a truth that is no other sample's result"
+        f"circular dependency between samples: {' needs '.join(chain)}: give one of them a "
+        "source or a truth that is not another sample's result"
     )
 
 
 def _needs(
     samples: Mapping[str, Sample], settings: Settings
 ) -> Iterator[tuple[_Node, tuple[_Node, ...]]]:
-    """Yield what the input and the result of each sample, and each trained model, wait for."""
+    """Yield the dependencies of the input and result of each sample and of each trained model."""
     trained = {task.model for task in settings.tasks.values() if task.training is not None}
     for sample in samples.values():
         task = settings.tasks.get(sample.task)
@@ -166,14 +166,14 @@ def _needs(
 
 
 def upstream(name: str, samples: Mapping[str, Sample]) -> tuple[str, ...]:
-    """Return the samples whose results a sample needs, at any distance, each after its own needs.
+    """Return the direct and indirect dependencies of a sample, in topological order.
 
     Parameters
     ----------
     name : str
-        Of the sample; it is not in the answer.
+        Name of the sample, which is not in the result.
     samples : mapping of str to Sample
-        All samples, in no circle.
+        All samples, without circular references.
     """
     found: dict[str, None] = {}
 
@@ -193,7 +193,7 @@ def band_problems(
     settings: Settings,
     recipes: Mapping[str, Recipe],
 ) -> list[str]:
-    """Return which samples have a model that cannot take the result that is their source.
+    """Return the samples whose source is a result that their model cannot take.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def band_problems(
     Returns
     -------
     list of str
-        "file:line: what is wrong and the fix".
+        "file:line: problem and fix".
     """
     found = []
     for sample in samples.values():
@@ -232,25 +232,25 @@ def band_problems(
 def band_problem(
     given: Sequence[str], taken: Sequence[str], *, tiles: bool, chosen: bool = False
 ) -> str | None:
-    """Return why a model cannot take a result, None where it can.
+    """Return why a model cannot take a result, None if it can.
 
     Parameters
     ----------
     given, taken : sequence of str
-        Names of the bands of the result and of the model's input; empty for one without a name.
+        Band names of the result and of the model's input; empty for one unnamed channel.
     tiles : bool
-        Whether the result is a folder of NPZ tiles: their bands are told by their order alone.
+        Whether the result is a folder of NPZ tiles, whose bands are identified by order.
     chosen : bool
-        Whether the sheet chooses one channel of the source.
+        Whether the sheet selects one channel of the source.
     """
-    fix = "name a sample whose result has them, or a task whose model takes what is there"
+    fix = "use a sample whose result has them, or a task whose model takes the available bands"
     if not taken:
         if len(given) < 2 or (chosen and not tiles):
             return None
-        choice = "" if tiles else "choose one by channel=0, ... in the metadata, or "
-        return f"it takes one channel, and there are {', '.join(given)}: {choice}{fix}"
+        choice = "" if tiles else "select one with channel=0, ... in the metadata, or "
+        return f"it takes one channel, but the result has {', '.join(given)}: {choice}{fix}"
     fits = tuple(taken) == tuple(given) if tiles else set(taken) <= set(given)
     if fits:
         return None
-    have = ", ".join(given) if given else "one channel without a name"
-    return f"it takes the bands {', '.join(taken)}, and there is {have}: {fix}"
+    have = ", ".join(given) if given else "one unnamed channel"
+    return f"it takes the bands {', '.join(taken)}, but the result has {have}: {fix}"

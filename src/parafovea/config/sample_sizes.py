@@ -1,4 +1,4 @@
-"""How large a sample is, as far as it can be known before the run."""
+"""Size of a sample, as far as it is known before the run."""
 
 from __future__ import annotations
 
@@ -14,62 +14,66 @@ from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import source_grid
 from parafovea.formats.source_placement import Stated, settle
 from parafovea.geometry.grid import Grid, Shape, Vector
-from parafovea.kinds.registry import kind_named
+from parafovea.geometry.scale import check_scale
+from parafovea.kinds.kind import kind_named
 from parafovea.settings.recipe import Recipe
 
-#: Voxels along z, y, x of a sample whose source cannot be opened yet.
+#: Assumed voxels along z, y, x of a source that cannot be opened.
 UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
 
 
 def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: str) -> Grid:
     """Return the grid of a sample's source, in the unit of its model.
 
-    A source that cannot be opened counts as `UNKNOWN_SHAPE` voxels of the model's spacing: the job
-    that reads it says what is wrong.
+    A source that cannot be opened, or is of another scale than the model, is assumed to have
+    `UNKNOWN_SHAPE` voxels of the model's spacing; the job that reads it reports the error.
 
     Parameters
     ----------
     sample : Sample
         Line of the sheet.
     recipe : Recipe
-        What the sample's model expects.
+        Recipe of the sample's model.
     phantoms : Phantoms
-        Size of the phantoms of each kind, which are not there yet.
+        Settings of the phantoms, which need not exist yet.
     results : str
-        Folder of results.
+        Results folder.
     """
     if sample.source.startswith(f"{results}/phantoms/"):
         found = PHANTOM.fullmatch(sample.source.rpartition("/")[2])
         if found is not None and found["kind"] in Phantoms.kinds():
             return phantom_grid(phantoms.of(found["kind"])).converted(recipe.unit)
     with contextlib.suppress(ParafoveaError):
-        return source_grid(
+        grid = source_grid(
             sample.source,
             metadata=parse_metadata(sample.metadata, folder=Path()),
             finer_than=recipe.spacing,
             unit=recipe.unit,
             bands=recipe.bands,
-        ).converted(recipe.unit)
+        )
+        if not recipe.bands:
+            check_scale(sample.source, grid, spacing=recipe.spacing, unit=recipe.unit)
+        return grid.converted(recipe.unit)
     return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
 
 
 def result_grid(source: Grid, recipe: Recipe, *, output_scale: Vector) -> Grid:
-    """Return the grid of what a sample is made for, before it is there.
+    """Return the grid of a sample's main result, which need not exist.
 
     Parameters
     ----------
     source : Grid
-        Of the sample's source, in the unit of its model.
+        Grid of the sample's source, in the unit of its model.
     recipe : Recipe
-        Of its model.
+        Recipe of its model.
     output_scale : tuple of float
         Voxels of the prediction per voxel of the model's grid along z, y, x.
 
     Returns
     -------
     Grid
-        That of the prediction; a heatmap has the voxels of the scan instead, and a refined image
-        the pixels of the mosaic.
+        Grid of the prediction; of the source for results that lie on it, such as heatmaps and
+        refined mosaics.
     """
     if kind_named(recipe.kind).on_source_grid:
         return source
@@ -80,28 +84,28 @@ def result_grid(source: Grid, recipe: Recipe, *, output_scale: Vector) -> Grid:
 
 
 def placed(grid: Grid, metadata: str) -> Grid:
-    """Return the grid of a result as a sample's metadata has it: what it states wins."""
+    """Return the grid of a result; a sample's metadata takes precedence."""
     said = parse_metadata(metadata, folder=Path())
     stated = Stated(grid.spacing, grid.unit, grid.origin)
     return Grid(grid.shape, *settle("the result", stated, said))
 
 
 def tile_grid(sizes: Mapping[tuple[int, int], int], recipe: Recipe) -> Grid:
-    """Return the grid of tiles as planes of a volume, as a model learns from them.
+    """Return the grid of tiles stacked as planes of a volume for training.
 
     Parameters
     ----------
     sizes : mapping of (int, int) to int
         Number of tiles of each height and width.
     recipe : Recipe
-        Of the model, whose pixels tiles have.
+        Recipe of the model, with the pixel size of the tiles.
     """
     height, width = (max((size[axis] for size in sizes), default=1) for axis in (0, 1))
     return Grid((max(1, sum(sizes.values())), height, width), recipe.spacing, unit=recipe.unit)
 
 
 def phantom_grid(phantom: PhantomSettings | LandscapeSettings) -> Grid:
-    """Return the grid of the phantoms of a kind; a folder of tiles counts as a slice a tile."""
+    """Return the grid of the phantoms of a kind; a folder of tiles has one plane per tile."""
     if isinstance(phantom, LandscapeSettings):
         side, pixel = max(phantom.sizes), phantom.pixel_size
         return Grid((sum(phantom.tiles), side, side), (pixel, pixel, pixel), unit="meter")

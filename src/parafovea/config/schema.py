@@ -1,4 +1,4 @@
-"""The config as a pydantic model: the one source of truth for keys, defaults and limits."""
+"""The config as pydantic models, which define keys, defaults and allowed values."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, create_model, field_validator, model_validator
 
 from parafovea.geometry.grid import METRES
+from parafovea.kinds.kind import kind_named, kinds
 from parafovea.kinds.reference import resolve
-from parafovea.kinds.registry import kind_named, kinds
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.quality import QualitySettings
 from parafovea.settings.recipe import (
@@ -24,12 +24,12 @@ from parafovea.settings.training import TrainingSettings
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
-#: The kind of a task that names none.
+#: Default kind of a task.
 DEFAULT_KIND: Any = next(iter(kinds()))
 
 
 class PhantomSettings(Strict):
-    """The phantom volumes of one kind that the workflow makes when a sample asks for them."""
+    """Phantom volumes of one kind, made when a sample uses them."""
 
     shape: ShapeTuple = Field((96, 192, 192), description="Voxels along z, y, x.")
     spacing: SpacingTuple = Field((16.0, 16.0, 16.0), description="Voxel size along z, y, x.")
@@ -44,7 +44,7 @@ class PhantomSettings(Strict):
 
 
 class ChestSettings(PhantomSettings):
-    """The phantom scans of a chest."""
+    """Phantom chest scans."""
 
     shape: ShapeTuple = Field((96, 160, 160), description="Voxels along z, y, x.")
     spacing: SpacingTuple = Field((3.0, 2.2, 2.2), description="Voxel size along z, y, x.")
@@ -52,7 +52,7 @@ class ChestSettings(PhantomSettings):
 
 
 class LandscapeSettings(Strict):
-    """The folders of tiles of one kind that the workflow cuts from phantom landscapes."""
+    """Folders of tiles of one kind, cut from phantom landscapes."""
 
     tiles: list[PositiveInt] = Field(
         [16, 8], min_length=1, description="Number of tiles of each size."
@@ -66,14 +66,14 @@ class LandscapeSettings(Strict):
     def _one_number_a_size(self) -> LandscapeSettings:
         if len(self.tiles) != len(self.sizes):
             raise ValueError(
-                f"tiles {self.tiles} and sizes {self.sizes} differ in length: give one number of "
+                f"tiles {self.tiles} and sizes {self.sizes} differ in length: give a number of "
                 "tiles for each size"
             )
         return self
 
 
 class SceneSettings(LandscapeSettings):
-    """The folders of tiles of one size, to train on."""
+    """Folders of tiles of one size, for training."""
 
     tiles: list[PositiveInt] = Field(
         [64], min_length=1, description="Number of tiles of each size."
@@ -84,7 +84,7 @@ class SceneSettings(LandscapeSettings):
 
 
 class Phantoms(Strict):
-    """The phantoms that samples can ask for, by kind."""
+    """Phantoms that samples can use, by kind."""
 
     cell: PhantomSettings = PhantomSettings()
     chest: ChestSettings = ChestSettings()
@@ -97,12 +97,12 @@ class Phantoms(Strict):
         return tuple(cls.model_fields)
 
     def of(self, kind: str) -> PhantomSettings | LandscapeSettings:
-        """Return the settings of one of the kinds."""
+        """Return the settings of a kind."""
         found: PhantomSettings | LandscapeSettings = getattr(self, kind)
         return found
 
 
-#: Sizes of the phantom volumes, by kind, where the config does not say others.
+#: Default sizes of the phantom volumes, by kind.
 PHANTOM_SIZES: dict[Literal["cell", "chest"], PhantomSettings] = {
     "cell": PhantomSettings(),
     "chest": ChestSettings(),
@@ -110,38 +110,38 @@ PHANTOM_SIZES: dict[Literal["cell", "chest"], PhantomSettings] = {
 
 
 class InputSettings(Strict):
-    """How sources are read."""
+    """Reading of sources."""
 
     nonfinite: Literal["error"] | Annotated[float, Field(allow_inf_nan=False)] = Field(
         "error",
-        description="Voxels that are NaN or infinite: `error` stops the sample; a number, in the "
-        "source's own values, takes their place.",
+        description="Handling of NaN and infinite voxels: `error` stops the sample; a number, in "
+        "source values, replaces them.",
     )
 
 
 class TileSettings(Strict):
-    """How folders of tiles are worked through."""
+    """Processing of folders of tiles."""
 
     overwrite: bool = Field(
         False,
-        description="Predict tiles anew that are finished: whole, and made by the same model and "
-        "settings from the same input.",
+        description="Predict finished tiles again. By default, complete tiles made by the same "
+        "model and settings from the same input are kept.",
     )
     strict: bool = Field(
         False,
-        description="Fail where a tile cannot be used; else it is listed in quarantine.tsv with "
-        "its reason, and the others go on.",
+        description="Fail at an invalid tile; otherwise it is listed in quarantine.tsv with its "
+        "reason, and the other tiles are processed.",
     )
 
 
 class Task(Strict):
-    """What is done with a sample: a model, and how its answer is turned into results."""
+    """A model and the processing of its predictions."""
 
     kind: KindName = Field(
         DEFAULT_KIND,
-        description="What the result is: "
+        description="Kind of result: "
         + "; ".join(f"`{kind.name}`, {kind.meaning}" for kind in kinds().values())
-        + ". Its model has to be of this kind.",
+        + ". The model must be of this kind.",
     )
     model: NonEmpty = Field(description="Model folder: model.json and model.safetensors.")
     overrides: Overrides = Overrides()
@@ -151,15 +151,15 @@ class Task(Strict):
     quality: QualitySettings = QualitySettings()
     tile_report: TileReportSettings = TileReportSettings()
     training: TrainingSettings | None = Field(
-        None, description="Makes the model folder; null uses the folder as it is."
+        None, description="Training of the model folder; null uses the existing folder."
     )
     predict_training: bool = Field(
         False,
-        description="Also segment the samples that the model learns from or is chosen by.",
+        description="Also predict the training and validation samples.",
     )
 
     def block(self, name: str) -> Any:
-        """Return the settings of one block, also of one that only tasks of a kind have."""
+        """Return the settings of a block, including blocks specific to a kind."""
         return getattr(self, name)
 
     @model_validator(mode="after")
@@ -168,14 +168,14 @@ class Task(Strict):
             given = [name for name in kind.blocks if name in self.model_fields_set]
             if kind is not kind_named(self.kind) and given:
                 raise ValueError(
-                    f"{' and '.join(given)} has no meaning for a task of kind {self.kind}: leave "
-                    f"it out, or set kind: {kind.name}"
+                    f"{' and '.join(given)} does not apply to a task of kind {self.kind}: remove "
+                    f"it, or set kind: {kind.name}"
                 )
         return self
 
 
 def _with_blocks() -> type[Task]:
-    """Return the model of a task with the blocks of all kinds."""
+    """Return the task model extended by the blocks of all kinds."""
     models = {name: resolve(ref) for kind in kinds().values() for name, ref in kind.blocks.items()}
     fields: dict[str, Any] = {name: (model, model()) for name, model in models.items()}
     return create_model(
@@ -190,19 +190,19 @@ else:
 
 
 class Settings(Strict):
-    """The whole config."""
+    """The config."""
 
     samples: NonEmpty = Field("config/samples.tsv", description="Path of the sample sheet.")
-    results: NonEmpty = Field("results", description="Folder of everything that is made.")
+    results: NonEmpty = Field("results", description="Folder of all results.")
     keep_features: bool = Field(
-        True, description="Keep features and shards; false deletes them once they are used."
+        True, description="Keep features and shards; false deletes them after use."
     )
     phantoms: Phantoms = Phantoms()
     study: NonEmpty | None = Field(
-        None, description="Config file of the context study, which the target `figures` draws."
+        None, description="Config file of the context study, drawn by the target `figures`."
     )
     tasks: dict[str, TaskOfAnyKind] = Field(
-        min_length=1, description="Tasks, by the name the sheet uses."
+        min_length=1, description="Tasks by name, as used in the sheet."
     )
 
     @field_validator("results")

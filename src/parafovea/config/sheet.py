@@ -1,4 +1,4 @@
-"""The sample sheet: a line a sample, columns separated by tabs."""
+"""The sample sheet: one line per sample, with tab-separated columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REQUIRED = ("sample", "task", "source")
 OPTIONAL = ("truth", "metadata", "shards")
 COLUMNS = REQUIRED + OPTIONAL
 
-#: Names of folders beside the samples' own.
+#: Folders in the results folder that are not samples.
 RESERVED = (
     "benchmarks",
     "cohort",
@@ -35,19 +35,19 @@ class Sample:
     Parameters
     ----------
     name : str
-        Of the sample and of its folder of results.
+        Name of the sample and of its results folder.
     task : str
         Key of the task in the config.
     source : str
         Path of the volume, or a glob pattern, or `file.h5:dataset`.
     truth : str or None
-        Path of the class indices of the same place.
+        Path of the truth, such as class indices.
     metadata : str
-        What the source does not say itself: `key=value` words, or the path of a sidecar.
+        Metadata missing from the source: `key=value` words, or the path of a sidecar.
     shards : int or None
-        Jobs to divide the sample's windows into; None leaves it to the task.
+        Number of jobs that share the sample's windows; None for the task's setting.
     line : int
-        Where the sample stands in the sheet, counted from 1.
+        Line number in the sheet, counted from 1.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Sample:
 def read_sheet(path: Path) -> tuple[Sample, ...]:
     """Read a sample sheet.
 
-    A byte-order mark, Windows line ends, blank lines and lines that begin with # are accepted.
+    A byte-order mark, Windows line endings, blank lines and lines starting with # are accepted.
 
     Parameters
     ----------
@@ -78,14 +78,14 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
     Raises
     ------
     ConfigError
-        If the sheet is not there, a column or a value is missing, or a name is unfit or given
-        twice; all such problems in one message, each with its line.
+        If the sheet or a column or value is missing, or a name is invalid or not unique. The
+        message lists all problems with their lines.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{path} is not there: write the sample sheet, or name another under `samples`"
+            f"{path} does not exist: create the sample sheet, or set another path in `samples`"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
@@ -97,7 +97,7 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
         if line.strip() and not line.lstrip().startswith("#")
     ]
     if not rows:
-        raise ConfigError(f"{path} is empty: begin with a line of {', '.join(COLUMNS)}")
+        raise ConfigError(f"{path} is empty: start with a header line of {', '.join(COLUMNS)}")
     header = _checked_header(path, *rows[0])
     found: list[str] = []
     samples: dict[str, Sample] = {}
@@ -106,7 +106,7 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
         if sample is not None and sample.name in samples:
             wrong.append(
                 f"sample {sample.name!r} is already on line {samples[sample.name].line}: "
-                "give each sample a name of its own"
+                "sample names must be unique"
             )
         found += [f"{path}:{number}: {text}" for text in wrong]
         if sample is not None and not wrong:
@@ -135,12 +135,12 @@ def _checked_header(path: Path, number: int, header: list[str]) -> list[str]:
             f"{', '.join(COLUMNS)}, separated by tabs"
         )
     if len(set(header)) != len(header):
-        raise ConfigError(f"{place}: a column stands twice in {', '.join(header)}: keep one")
+        raise ConfigError(f"{place}: duplicate column in {', '.join(header)}: keep one")
     return header
 
 
 def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | None, list[str]]:
-    """Return the sample of one line (None where its columns do not fit) and what is wrong."""
+    """Return the sample of a line (None if its columns do not fit) and its problems."""
     while len(cells) > len(header) and not cells[-1]:
         cells = cells[:-1]
     if len(cells) > len(header):
@@ -156,13 +156,12 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
     ]
     if row["sample"] and not NAME.fullmatch(row["sample"]):
         wrong.append(
-            f"sample {row['sample']!r} cannot name a folder: use letters, digits, . _ and -, "
-            "not a dot first"
+            f"sample {row['sample']!r} is not a valid name: use letters, digits, . _ and -, "
+            "and no leading dot"
         )
     if row["sample"] in RESERVED:
         wrong.append(
-            f"sample {row['sample']!r} is a folder of the workflow itself "
-            f"({', '.join(RESERVED)}): use another name"
+            f"sample {row['sample']!r} is a reserved name ({', '.join(RESERVED)}): use another one"
         )
     if row["shards"] and not (
         row["shards"].isascii() and row["shards"].isdigit() and int(row["shards"]) > 0

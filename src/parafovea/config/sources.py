@@ -1,7 +1,7 @@
-"""What a sample's source is: a volume, a folder of tiles, or the result of another sample.
+"""Resolution of a sample's source: a volume, a folder of tiles, or another sample's result.
 
-The workflow asks this for every sample when it plans its jobs: a folder is looked at until the
-first tile, and no file is opened.
+The workflow does this for every sample when it plans jobs: a folder is searched up to the first
+tile, and no file is opened.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from parafovea.config.sheet import Sample
 from parafovea.errors import SourceError
 from parafovea.formats.location import files_named, holds_tiles
 from parafovea.formats.registry import TILE_SUFFIXES, ZARR_METADATA
-from parafovea.kinds.kind import Kind, LayoutName
-from parafovea.kinds.registry import kind_named
+from parafovea.kinds.kind import Kind, LayoutName, kind_named
 from parafovea.storage import layout
 
-#: Phantoms that are folders of tiles; those of other kinds are volumes.
+#: Phantoms that are folders of tiles; other kinds are volumes.
 TILE_PHANTOM = re.compile(
     r"(?P<kind>landscape|scene)_seed(?P<seed>\d+)(?P<part>(?:_(?:truth|classes|sar))?)"
 )
@@ -28,14 +27,14 @@ TILE_PHANTOM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a sample is made for, as the source of another sample.
+    """Main result of a sample, as the source of another sample.
 
     Parameters
     ----------
     path : str
-        What is read: a file or a folder.
+        File or folder to read.
     file : str
-        What is there only once all of `path` is; the same, unless it is a folder of tiles.
+        File that exists once `path` is complete; `path` itself unless it is a folder of tiles.
     """
 
     path: str
@@ -43,7 +42,7 @@ class Result:
 
 
 def referred(path: str | None) -> str | None:
-    """Return the name of the sample whose result is meant, None for a path of its own.
+    """Return the name of the sample that a path refers to, None for an ordinary path.
 
     Parameters
     ----------
@@ -54,26 +53,26 @@ def referred(path: str | None) -> str | None:
 
 
 def references(sample: Sample) -> tuple[str, ...]:
-    """Return the names of the samples whose results a sample needs, its source's first."""
+    """Return the names of the samples that a sample refers to, its source's first."""
     found = (referred(sample.source), referred(sample.truth))
     return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
 def kind_of(sample: Sample, settings: Settings) -> Kind | None:
-    """Return what the kind of a sample's task is, None where there is no such task."""
+    """Return the kind of a sample's task, None if there is no such task."""
     task = settings.tasks.get(sample.task)
     return None if task is None else kind_named(task.kind)
 
 
 def source_layout(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> LayoutName:
-    """Return whether a sample is a volume or a folder of tiles: the one place that decides it.
+    """Return the layout of a sample; all other code relies on this decision.
 
     Parameters
     ----------
     sample : Sample
         Line of the sheet.
     samples : mapping of str to Sample
-        All samples, by name; those that the source refers to are among them, in no circle.
+        All samples by name, without circular references.
     settings : Settings
         The config.
     """
@@ -86,26 +85,26 @@ def source_layout(sample: Sample, samples: Mapping[str, Sample], settings: Setti
 
 
 def images_are_tiles(sample: Sample, settings: Settings) -> bool:
-    """Return whether a folder of images is one of tiles, by the kind of a sample's task."""
+    """Return whether a sample's task takes a folder of images as tiles."""
     kind = kind_of(sample, settings)
     return kind is not None and kind.images_are_tiles
 
 
 def is_tile_folder(path: str, *, images: bool = False, results: str) -> bool:
-    """Return whether a path names a folder of tiles.
+    """Return whether a path is a folder of tiles.
 
-    That is a folder with NPZ files; where images are tiles, also one of GeoTIFF tiles, and one in
-    which nothing is found at all, for a message about tiles. Folders of TIFF files are slices of a
-    volume elsewhere.
+    A folder with NPZ files is one. If images are tiles, so is a folder of GeoTIFF tiles, and one
+    without any known file, so that the message is about tiles. Otherwise, TIFF files are slices of
+    a volume.
 
     Parameters
     ----------
     path : str
-        Of a source; nothing needs to be there.
+        Path of a source, which need not exist.
     images : bool
-        Whether a folder of images is one of tiles.
+        Whether a folder of images holds tiles.
     results : str
-        Folder of results; its phantoms are told by their names.
+        Results folder; phantoms in it are recognized by name.
     """
     if path.startswith(f"{results}/phantoms/"):
         return TILE_PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2]) is not None
@@ -116,16 +115,16 @@ def is_tile_folder(path: str, *, images: bool = False, results: str) -> bool:
 
 
 def tile_folder_problem(path: str) -> str | None:
-    """Return what is wrong with a folder that should hold tiles, None where a tile is there.
+    """Return the problem of a folder that should hold tiles, None if it has a tile.
 
     Parameters
     ----------
     path : str
-        Of a folder that is there.
+        Path of an existing folder.
     """
     if next(files_named(path, TILE_SUFFIXES), None) is not None:
         return None
-    # What the stage would say; its reader is loaded only for the message.
+    # The stage's own message; its reader is loaded only here.
     from parafovea.formats.tiles.tile_folder import list_tiles
 
     try:
@@ -136,7 +135,7 @@ def tile_folder_problem(path: str) -> str | None:
 
 
 def result_of(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> Result:
-    """Return what a sample is made for.
+    """Return the main result of a sample.
 
     Parameters
     ----------
@@ -148,11 +147,11 @@ def result_of(sample: Sample, samples: Mapping[str, Sample], settings: Settings)
     if kind is None:
         raise KeyError(sample.task)
     name = kind.results[form]
-    # tiles are whole once their ledger is there
+    # tiles are complete once their ledger exists
     return Result(f"{folder}/{name}", f"{folder}/{layout.LEDGER if form == 'tiles' else name}")
 
 
 def resolved(path: str, samples: Mapping[str, Sample], settings: Settings) -> str:
-    """Return the path that is read for a source or a truth of the sheet."""
+    """Return the path to read for a source or a truth of the sheet."""
     other = referred(path)
     return path if other is None else result_of(samples[other], samples, settings).path

@@ -1,7 +1,7 @@
-"""The code of a stage as one hash: a job runs again where it changes, and only there.
+"""Fingerprint of a stage's code, which decides whether a job runs again.
 
-It covers the stage's module with all that it imports, the modules that its arguments name, those
-that read the formats of the sample's files, and what of the sample's kind changes results.
+It covers the stage's module and all that it imports, the modules that its arguments refer to, the
+readers of the sample's formats, and the properties of the sample's kind that change results.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from parafovea.storage.fingerprint import code_fingerprint
 
 
 def code_of(stage: Stage, project: Project, wildcards: Wildcards) -> str:
-    """Return the fingerprint of the code that a job runs.
+    """Return the fingerprint of a job's code.
 
     Parameters
     ----------
     stage : Stage
-        Its declaration.
+        Declaration of the stage.
     project : Project
         The checked config and sheet.
     wildcards : mapping of str to str
-        Of the job.
+        Wildcards of the job.
 
     Returns
     -------

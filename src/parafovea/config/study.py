@@ -1,4 +1,4 @@
-"""The study of what context is worth: which models it trains, on which phantoms."""
+"""Settings of the context study: the models it trains, and on which phantoms."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PhantomName = Annotated[str, Field(pattern=r"^cell_seed\d+$")]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One of the models that are compared; `str` gives the name that files carry.
+    """A model of the comparison; `str` gives its name in file names.
 
     Parameters
     ----------
     fusion : {"attention", "concat", "none"}
-        How context enters.
+        Fusion of the context.
     ratio : int
         Context spacing over local spacing; 1 without context.
     """
@@ -30,26 +30,28 @@ class Variant:
     ratio: int
 
     def __str__(self) -> str:
-        """Return fusion and ratio as one word."""
+        """Return fusion and ratio as one name."""
         return self.fusion if self.fusion == "none" else f"{self.fusion}{self.ratio}"
 
 
 class StudySettings(Strict):
-    """A comparison of models that differ in their context and in nothing else."""
+    """A comparison of models that differ only in their context."""
 
     training: TrainingSettings = Field(
-        description="The same for every model, but for fusion, context spacing and seed; its "
+        description="Training settings of all models except fusion, context spacing and seed; the "
         "samples are phantoms, such as cell_seed201."
     )
     test: tuple[PhantomName, ...] = Field(
-        min_length=1, description="Phantoms to score on; no model has seen them."
+        min_length=1, description="Test phantoms, unseen in training."
     )
     ratios: tuple[Annotated[int, Field(ge=2)], ...] = Field(
-        (2, 4, 8), min_length=1, description="Context spacings to compare, over local spacing."
+        (2, 4, 8),
+        min_length=1,
+        description="Ratios of context spacing to local spacing to compare.",
     )
-    ratio: PositiveInt = Field(4, description="The one of `ratios` where fusions are compared.")
+    ratio: PositiveInt = Field(4, description="Ratio at which fusions are compared.")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (0, 1, 2), min_length=1, description="Every model is trained once with each."
+        (0, 1, 2), min_length=1, description="Seeds; every model is trained once per seed."
     )
 
     @model_validator(mode="after")
@@ -60,27 +62,27 @@ class StudySettings(Strict):
             raise ValueError("training.recipe needs a context, which the variants change")
         seen = {*self.training.samples, *self.training.validation}
         if both := sorted(seen & {*self.test}):
-            raise ValueError(f"{', '.join(both)} cannot be both trained on and tested on")
+            raise ValueError(f"{', '.join(both)} cannot be used for both training and test")
         return self
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """Every model of the study: without context, concatenated, and attended at each ratio."""
+        """All models of the study: no context, concatenation, and attention at each ratio."""
         attention = [Variant("attention", ratio) for ratio in self.ratios]
         return (Variant("none", 1), Variant("concat", self.ratio), *attention)
 
     @property
     def phantoms(self) -> tuple[str, ...]:
-        """The phantoms that models are trained on, chosen by, and tested on."""
+        """Phantoms for training, validation and test."""
         return (*self.training.samples, *self.training.validation, *self.test)
 
     def variant(self, name: str) -> Variant:
-        """Return the variant of a name."""
+        """Return a variant by name."""
         return next(variant for variant in self.variants if str(variant) == name)
 
     @property
     def concentric_window(self) -> tuple[int, int, int] | None:
-        """The window that concentric context has to cover; None for registered context."""
+        """Window that concentric context must cover; None for registered context."""
         recipe = self.training.recipe
         return None if recipe.context_ratio is None else recipe.window
 
@@ -90,7 +92,7 @@ class StudySettings(Strict):
         return (z * ratio, y * ratio, x * ratio)
 
     def training_of(self, variant: Variant, seed: int) -> TrainingSettings:
-        """Return the training of one model of the study."""
+        """Return the training settings of a model of the study."""
         recipe = self.training.recipe
         context = recipe.context
         if variant.fusion == "none":
@@ -103,23 +105,23 @@ class StudySettings(Strict):
         return self.training.model_copy(update={"recipe": recipe, "seed": seed})
 
     def plan(self, name: str, seed: int, results: str) -> dict[str, Any]:
-        """Return all that rules need to know of one model of the study, JSON-ready.
+        """Return the settings and samples of a model of the study, JSON-serializable.
 
         Parameters
         ----------
         name : str
-            Of the variant.
+            Name of the variant.
         seed : int
             One of `seeds`.
         results : str
-            Folder of results.
+            Results folder.
 
         Returns
         -------
         dict
-            `settings` of the training, `facts` that name the model, and of the samples for
-            `training` and for `test` each a dict of `samples` (name, truth, metadata), `volumes`,
-            `features`, `contexts`, `truths`.
+            Training `settings`, `facts` that identify the model, and for `training` and `test`
+            samples each a dict of `samples` (name, truth, metadata), `volumes`, `features`,
+            `contexts`, `truths`.
         """
         variant = self.variant(name)
         learned = (*self.training.samples, *self.training.validation)
@@ -132,7 +134,7 @@ class StudySettings(Strict):
 
 
 def _files(phantoms: tuple[str, ...], variant: Variant, results: str) -> dict[str, Any]:
-    """Return the files of phantoms as one model of the study sees them."""
+    """Return the files of phantoms for a model of the study."""
     truths = [f"{results}/phantoms/{name}_truth.ome.zarr" for name in phantoms]
     folders = [f"{results}/study/{name}" for name in phantoms]
     contexts = [f"{folder}/context_{variant.ratio}.zarr" for folder in folders]

@@ -1,1 +1,1 @@
-"""What runs stages by their declarations, without Snakemake, and asks Snakemake how far it is."""
+"""Drivers that run stages without Snakemake, and the status of a Snakemake run."""

@@ -1,4 +1,4 @@
-"""All stages of a sample in one process, by the declarations that the workflow reads, too."""
+"""Runs all stages of a sample in one process, from the declarations that the workflow uses."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from parafovea.errors import ParafoveaError
 from parafovea.storage.layout import PAGE
 from parafovea.storage.provenance import Clock
 
-#: Called with the name of each stage when it begins.
+#: Called with the name of each stage at its start.
 Announce = Callable[[str], None]
 
 
 def silent(stage: str) -> None:
-    """Announce nothing."""
+    """Ignore the start of a stage."""
 
 
 def run_stage(
@@ -31,16 +31,16 @@ def run_stage(
     project : Project
         The checked config and sheet.
     stage : Stage
-        Its declaration.
+        Declaration of the stage.
     wildcards : mapping of str to str
-        Which job of it.
+        Wildcards of the job.
     clock : Clock, optional
-        For a stage whose result may state when it was made.
+        Time to state, for a stage whose result can state one.
 
     Returns
     -------
     object
-        What the stage's function returns.
+        Return value of the stage's function.
     """
     call: dict[str, Any] = {
         name: Path(paths) if isinstance(paths, str) else [Path(path) for path in paths or ()]
@@ -65,17 +65,17 @@ def run_stages(
     project : Project
         The checked config and sheet.
     sample : str
-        Name in the sheet; its source, truth and model must be there.
+        Name in the sheet; its source, truth and model must exist.
     announce : callable
-        Called with the name of each stage when it begins.
+        Called with the name of each stage at its start.
     clock : Clock, optional
-        Detections state its time. Without it they state none, as in the workflow: a rerun gives
-        the same bytes.
+        Time for detections to state. Without it they state none, as in the workflow, so that a
+        rerun gives the same bytes.
 
     Returns
     -------
     mapping of str to object
-        What each stage returned, by its name; of several jobs that of the last. All results lie in
+        Return value of each stage by name, for several jobs that of the last. All results are in
         the sample's folder.
 
     Raises
@@ -83,7 +83,7 @@ def run_stages(
     ConfigError
         If the sheet has no such sample.
     ParafoveaError
-        As the stages raise, with the sample's name in a note.
+        As raised by the stages, with the sample's name in a note.
     """
     project.require(sample)
     returned: dict[str, Any] = {}
@@ -99,15 +99,15 @@ def run_stages(
 def run_sample(
     project: Project, sample: str, *, announce: Announce = silent, clock: Clock | None = None
 ) -> Path:
-    """Run every stage of a sample, as `run_stages`, and return the path of its page."""
+    """Run every stage of a sample, as `run_stages`, and return the path of its report."""
     run_stages(project, sample, announce=announce, clock=clock)
     return Path(project.folder(sample)) / PAGE
 
 
 def run_chain(project: Project, sample: str, *, announce: Announce = silent) -> Path:
-    """Run a sample, and before it those whose results are its source or its truth.
+    """Run a sample after the samples whose results are its source or its truth.
 
-    All of them are run from the beginning: only the workflow knows what is up to date.
+    All of them are run from the beginning, since only the workflow knows what is up to date.
 
     Parameters
     ----------
@@ -117,18 +117,18 @@ def run_chain(project: Project, sample: str, *, announce: Announce = silent) -> 
     Returns
     -------
     Path
-        The page of the sample itself.
+        The report of the sample itself.
 
     Raises
     ------
     ConfigError, ParafoveaError
-        As `run_sample`; a note says where the error is another sample's.
+        As `run_sample`; a note names the sample if it is another one.
     """
     project.require(sample)
     for name in project.upstream(sample):
         try:
             run_sample(project, name, announce=announce)
         except ParafoveaError as error:
-            error.add_note(f"it is sample {name!r}, whose result {sample!r} needs")
+            error.add_note(f"in sample {name!r}, whose result {sample!r} needs")
             raise
     return run_sample(project, sample, announce=announce)

@@ -1,4 +1,4 @@
-"""Scans that are predicted without a sample sheet, through the stages of the workflow."""
+"""Prediction of scans without a sample sheet, through the stages of the workflow."""
 
 from __future__ import annotations
 
@@ -12,38 +12,39 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from parafovea.chain import volumes
+from parafovea.chain import volume_stages
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.sheet import NAME
 from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, describe
-from parafovea.formats.location import locate, stem
+from parafovea.formats.location import locate, source_files, stem
+from parafovea.formats.registry import format_of_file
 from parafovea.kinds.reference import resolve
-from parafovea.planning.costs import cost
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
 from parafovea.runtime.progress import Observer, Steps, observed
 from parafovea.storage.layout import DETECTIONS, OBJECT_TABLE, SHARDS, VIEWS, matching, remove
 from parafovea.storage.provenance import Clock
 from parafovea.storage.store import replacing
 
-#: What a scan needs only on the way: the results of the stages that every volume passes.
-INTERMEDIATE = tuple(pattern for stage in volumes.STAGES for pattern in stage.patterns)
+#: Intermediate results of a scan: those of the stages common to all volumes.
+INTERMEDIATE = tuple(pattern for stage in volume_stages.STAGES for pattern in stage.patterns)
 
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What became of one scan.
+    """Outcome of one scan.
 
     Parameters
     ----------
     scan : str
-        Its name, that of its folder of results.
+        Name of the scan and of its results folder.
     seconds : float
-        How long it took.
+        Duration.
     found : int or None
-        Detections, or objects of a segmentation; None where it failed.
+        Number of detections, or objects of a segmentation; None if it failed.
     error : str or None
-        Why it failed.
+        Reason of the failure.
     """
 
     scan: str
@@ -54,20 +55,20 @@ class ScanResult:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What became of all scans.
+    """Summary of all scans.
 
     Parameters
     ----------
     num_scans : int
-        Scans that were processed to the end.
+        Number of scans that were processed.
     num_failed : int
-        Scans that were not.
+        Number of scans that failed.
     total_detections : int
-        Detections, or objects, of all scans.
+        Number of detections, or objects, of all scans.
     avg_time : float
-        Seconds a scan.
+        Seconds per scan.
     failed : dict of str to str
-        The reason, by scan.
+        Reason of the failure, by scan.
     """
 
     num_scans: int
@@ -90,60 +91,94 @@ class Summary:
 
 
 def write_summary(path: Path, summary: Any) -> None:
-    """Write a summary, a dataclass, as JSON, whole or not at all."""
+    """Write a summary, a dataclass, as JSON, atomically."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
 
 
-def scans_in(folder: Path) -> dict[str, str]:
-    """Return the scans of a folder by their names: files, and folders of slices.
+@dataclass(frozen=True, slots=True)
+class FolderScans:
+    """What a folder of scans holds.
+
+    Parameters
+    ----------
+    scans : dict of str to str
+        Source by name, of the scans that can be predicted.
+    unfit : dict of str to str
+        Why a scan cannot be predicted, by the name of its file or folder.
+    left_out : tuple of str
+        Names of what is no scan, by its ending.
+    """
+
+    scans: dict[str, str]
+    unfit: dict[str, str]
+    left_out: tuple[str, ...]
+
+    @property
+    def failed(self) -> list[ScanResult]:
+        """What became of the scans that cannot be predicted."""
+        return [ScanResult(name, 0.0, None, reason) for name, reason in self.unfit.items()]
+
+
+def scans_in(folder: Path) -> FolderScans:
+    """Return the scans of a folder: files, and folders of slices.
 
     Parameters
     ----------
     folder : Path
-        Where they lie; files of unknown formats and hidden ones are passed over.
+        Folder of the scans; hidden files are ignored. An invalid file or name affects no other
+        scan.
 
     Raises
     ------
     ConfigError
-        If there is none, two have one name, or a name is unfit for a folder.
+        If there is none.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder: give the folder with the scans")
-    found: dict[str, str] = {}
+    named: dict[str, list[Path]] = {}
+    unfit: dict[str, str] = {}
+    left_out = []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not _is_scan(str(path)):
+        if path.name.startswith("."):
             continue
-        name = scan_name(str(path))
-        if name in found:
-            raise ConfigError(
-                f"{found[name]} and {path} would both be called {name!r}: rename one of them"
+        try:
+            locate(str(path))
+            source_files(str(path))
+        except ParafoveaError as error:
+            if format_of_file(path.name) is None:
+                left_out.append(path.name)
+            else:
+                unfit[path.name] = describe(error)
+            continue
+        try:
+            named.setdefault(scan_name(str(path)), []).append(path)
+        except ConfigError as error:
+            unfit[path.name] = describe(error)
+    for name, paths in named.items():
+        for path in paths if len(paths) > 1 else ():
+            others = ", ".join(str(other) for other in paths if other != path)
+            unfit[path.name] = (
+                f"{path} and {others} have the same name {name!r}: rename one of them"
             )
-        found[name] = str(path)
-    if not found:
+    scans = {name: str(paths[0]) for name, paths in named.items() if len(paths) == 1}
+    if not scans and not unfit:
         raise ConfigError(
-            f"{folder} holds no scan: give a folder with NIfTI, NRRD, MetaImage or TIFF files, "
+            f"{folder} has no scans: give a folder with NIfTI, NRRD, MetaImage or TIFF files, "
             "zipped DICOM series, or folders of slices"
         )
-    return found
+    return FolderScans(scans, unfit, tuple(left_out))
 
 
 def scan_name(source: str) -> str:
-    """Return a scan's name by its file, or raise `ConfigError` where that cannot name a folder."""
+    """Return a scan's name from its file, or raise `ConfigError` if it is invalid for a folder."""
     name = stem(source)
     if not NAME.fullmatch(name):
         raise ConfigError(
-            f"{source} cannot name a folder of results: rename it to letters, digits, . _ and -"
+            f"{source} cannot name a folder of results: rename it to letters, digits, . _ and -, "
+            "or predict it alone with --output and the folder of its results"
         )
     return name
-
-
-def _is_scan(source: str) -> bool:
-    try:
-        locate(source)
-    except ParafoveaError:
-        return False
-    return True
 
 
 def project_of(
@@ -157,33 +192,33 @@ def project_of(
     full_precision: bool = False,
     overwrite: bool = False,
 ) -> Project:
-    """Return a project of some scans, checked as one that has a sheet.
+    """Return a checked project of scans without a sheet.
 
     Parameters
     ----------
     settings : Settings
         The config; its sheet is not read.
     scans : mapping of str to str
-        Source by name.
+        Sources by name.
     task : str
         Key of the task in the config.
     results : Path
-        Folder of all results; each scan gets one of its name in it.
+        Results folder; each scan gets a folder in it.
     metadata : str
-        What the sources do not say themselves, as in a sheet.
+        Metadata missing from the sources, as in a sheet.
     batch_size : int, optional
-        Windows in one call of the network, instead of the task's.
+        Windows per forward pass, instead of the task's setting.
     full_precision : bool
-        Compute in float32, whatever the task says.
+        Compute in float32, regardless of the task's setting.
     overwrite : bool
-        Predict finished tiles anew, whatever the task says.
+        Predict finished tiles again, regardless of the task's setting.
 
     Raises
     ------
     ConfigError
-        If there is no such task, or a scan is not there.
+        If there is no such task, or a scan does not exist.
     ModelError
-        If the task's model is not complete.
+        If the task's model is incomplete.
     """
     if task not in settings.tasks:
         raise ConfigError(
@@ -213,23 +248,23 @@ def project_of(
 def predict_scan(
     project: Project, scan: str, *, keep: bool = False, observer: Observer | None = None
 ) -> ScanResult:
-    """Run all stages of a scan; its detections state when that was and how long it took.
+    """Run all stages of a scan; its detections state the time and duration of the run.
 
     Parameters
     ----------
     project : Project
-        As from `project_of`.
+        Project from `project_of`.
     scan : str
-        Its name.
+        Name of the scan.
     keep : bool
-        Keep the volume, its features and the prediction.
+        Keep intermediate results.
     observer : callable, optional
-        Told of progress.
+        Callback for progress.
 
     Returns
     -------
     ScanResult
-        With the reason where it failed by a user's mistake.
+        With the reason if it failed with a `ParafoveaError`.
     """
     start, clock = time.perf_counter(), Clock.started()
     folder = Path(project.folder(scan))
@@ -247,18 +282,18 @@ def predict_scan(
 
 
 def predict_scans(project: Project, *, workers: int, keep: bool = False) -> Iterator[ScanResult]:
-    """Yield what became of each scan of a project, as they finish.
+    """Yield the outcome of each scan of a project as it finishes.
 
     Parameters
     ----------
     project : Project
-        As from `project_of`.
+        Project from `project_of`.
     workers : int
-        Scans at a time, each in a process of its own.
+        Number of scans to process in parallel, each in its own process.
     keep : bool
         As for `predict_scan`.
     """
-    # a forked process would share the threads of torch
+    # a forked process would inherit the threads of torch
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
         waiting = [pool.submit(predict_scan, project, scan, keep=keep) for scan in project.samples]
@@ -267,30 +302,30 @@ def predict_scans(project: Project, *, workers: int, keep: bool = False) -> Iter
 
 
 def _expected(project: Project, scan: str) -> dict[str, float]:
-    """Return the seconds that each stage of a scan may take."""
+    """Return the expected seconds of each stage of a scan."""
     work = work_of(project, scan)
     return {stage.name: cost(stage, work).seconds for stage in project.stages(scan)}
 
 
 def _found(project: Project, scan: str) -> int:
-    """Return how many detections or objects a scan has."""
+    """Return the number of detections or objects of a scan."""
     count = project.kind(scan).count
     return 0 if count is None else int(resolve(count)(Path(project.folder(scan))))
 
 
 def count_detections(folder: Path) -> int:
-    """Return the number of detections of a scan, by the folder of its results."""
+    """Return the number of detections in the results folder of a scan."""
     document = json.loads((folder / DETECTIONS).read_text(encoding="utf-8"))
     return len(document["detections"])
 
 
 def count_objects(folder: Path) -> int:
-    """Return the number of objects of a segmented volume, by the folder of its results."""
+    """Return the number of objects in the results folder of a segmented volume."""
     return len((folder / OBJECT_TABLE).read_text(encoding="utf-8").splitlines()) - 1
 
 
 def _forget(folder: Path) -> None:
-    """Remove what was only needed on the way, empty folders included."""
+    """Remove intermediate results and empty folders."""
     if not folder.is_dir():
         return
     for removal in remove(matching(folder, INTERMEDIATE)):

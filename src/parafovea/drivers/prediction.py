@@ -8,7 +8,7 @@ from pathlib import Path
 from parafovea.config import read_settings
 from parafovea.config.sources import is_tile_folder
 from parafovea.drivers.predict_scans import ScanResult, predict_scan, project_of, scan_name
-from parafovea.drivers.predict_tiles import TileSummary, on_device, predict_folder
+from parafovea.drivers.predict_tile_folder import TileSummary, on_device, predict_folder
 from parafovea.errors import ParafoveaError
 from parafovea.kinds import kind_named
 

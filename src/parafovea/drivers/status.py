@@ -1,4 +1,4 @@
-"""How far each sample is: which stages are done, stale or missing, as Snakemake itself sees it."""
+"""Status of each sample as reported by Snakemake: stages done, stale or missing."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from parafovea.errors import ConfigError
 from parafovea.kinds.stages import step_of, steps
 from parafovea.storage.layout import disk_use
 
-#: States of an output, the one that a reader has to know first coming first.
+#: States of an output, in order of precedence.
 STATES = ("missing", "stale", "removed", "done")
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """One file or folder that the workflow makes.
+class OutputStatus:
+    """Status of an output file or folder of the workflow.
 
     Parameters
     ----------
     path : str
-        As the rules name it.
+        Path in the rules.
     rule : str
-        Which rule makes it.
+        Name of its rule.
     state : {"missing", "stale", "removed", "done"}
-        stale: there, but a run would make it again; removed: was only needed on the way.
+        stale: exists, but a run would recreate it; removed: an intermediate result.
     """
 
     path: str
@@ -39,16 +39,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class SampleStatus:
-    """How far one sample is.
+    """Status of one sample.
 
     Parameters
     ----------
     name : str
-        Of the sample.
+        Name of the sample.
     steps : mapping of str to str
-        A word or two for each step of the chain; empty where the sample has no such step.
+        Status text for each step; empty if the sample has no such step.
     bytes_used : int
-        What its folder takes on disk, links not followed.
+        Disk usage of its folder; links are not followed.
     """
 
     name: str
@@ -56,28 +56,28 @@ class SampleStatus:
     bytes_used: int
 
 
-def ask_snakemake(snakefile: Path, configs: Sequence[Path] = ()) -> tuple[Output, ...]:
-    """Return all outputs of the workflow with their states, by `snakemake --summary`.
+def ask_snakemake(snakefile: Path, configs: Sequence[Path] = ()) -> tuple[OutputStatus, ...]:
+    """Return all outputs of the workflow with their states from `snakemake --summary`.
 
     Parameters
     ----------
     snakefile : Path
-        Of the workflow.
+        The workflow's Snakefile.
     configs : sequence of Path
-        Config files laid over the workflow's own.
+        Config files that override the workflow's own.
 
     Raises
     ------
     ConfigError
-        If Snakemake cannot plan the workflow; its own message is passed on.
+        If Snakemake cannot plan the workflow; with Snakemake's message.
     """
     if not snakefile.is_file():
         raise ConfigError(
-            f"{snakefile} is not there: run this in the root of the workflow, or name the file "
+            f"{snakefile} does not exist: run this in the root of the workflow, or give the path "
             "with --snakefile"
         )
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--summary"]
-    # the last one, or its list would take what follows for files, too
+    # last, since it takes all further arguments as files
     command += ["--configfile", *map(str, configs)] if configs else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
@@ -85,10 +85,10 @@ def ask_snakemake(snakefile: Path, configs: Sequence[Path] = ()) -> tuple[Output
     return tuple(_outputs(done.stdout.splitlines()))
 
 
-def _outputs(lines: Iterable[str]) -> Iterable[Output]:
+def _outputs(lines: Iterable[str]) -> Iterable[OutputStatus]:
     table = (line for line in lines if "\t" in line)
     for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
-        yield Output(row["output_file"], row["rule"], _state(row["status"], row["plan"]))
+        yield OutputStatus(row["output_file"], row["rule"], _state(row["status"], row["plan"]))
 
 
 def _state(status: str, plan: str) -> str:
@@ -99,8 +99,8 @@ def _state(status: str, plan: str) -> str:
     return "stale" if plan == "update pending" else "done"
 
 
-def sample_status(project: Project, outputs: Sequence[Output]) -> tuple[SampleStatus, ...]:
-    """Return how far each sample is, in the order of the sheet."""
+def sample_status(project: Project, outputs: Sequence[OutputStatus]) -> tuple[SampleStatus, ...]:
+    """Return the status of each sample, in the order of the sheet."""
     states: dict[str, dict[str, list[str]]] = {name: {} for name in project.samples}
     for output in outputs:
         name, _, inside = _below(output.path, project.settings.results).partition("/")
@@ -117,8 +117,8 @@ def sample_status(project: Project, outputs: Sequence[Output]) -> tuple[SampleSt
     )
 
 
-def other_status(project: Project, outputs: Sequence[Output]) -> dict[str, str]:
-    """Return how far the rules are that belong to no sample, by rule."""
+def other_status(project: Project, outputs: Sequence[OutputStatus]) -> dict[str, str]:
+    """Return the status of the rules without a sample, by rule."""
     states: dict[str, list[str]] = {}
     for output in outputs:
         name, _, inside = _below(output.path, project.settings.results).partition("/")
@@ -132,7 +132,7 @@ def _below(path: str, folder: str) -> str:
 
 
 def _words(states: Sequence[str]) -> str:
-    """Return the state of several outputs as a word, and how many of them where they differ."""
+    """Return the state of several outputs as text, with the count if they differ."""
     if not states:
         return ""
     worst = min(states, key=STATES.index)

@@ -50,6 +50,11 @@ def described(description: str | None) -> str:
     return bands.pop() if len(bands) == 1 else canonical(text)
 
 
+def is_named(description: str | None) -> bool:
+    """Return whether a description names a band of Sentinel-2."""
+    return _BAND.fullmatch(described(description)) is not None
+
+
 def choose_bands(
     path: str,
     *,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import glob
+import logging
+import math
+import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -10,8 +16,15 @@ import numpy as np
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import Location
-from parafovea.formats.source import Array, Request, Source, VolumeView, pick_channel, readable
-from parafovea.formats.source_placement import place, plain_axes, stated_by_attributes
+from parafovea.formats.named_axes import chosen_axes, stated_names
+from parafovea.formats.source import Array, Request, Source, StoredArray, VolumeView, readable
+from parafovea.formats.source_placement import place, stated_by_attributes
+from parafovea.formats.stored_values import by_attributes, without_sign
+
+logger = logging.getLogger(__name__)
+
+#: A level of a view in a file of BigDataViewer, which stores unsigned integers as signed ones.
+_BIG_DATA_VIEWER = re.compile(r"t[0-9]{5}/s[0-9]{2,}/[0-9]+/cells")
 
 
 def open_volume(location: Location, request: Request) -> Source:
@@ -20,7 +33,8 @@ def open_volume(location: Location, request: Request) -> Source:
     Parameters
     ----------
     location : Location
-        The file, and the name of the dataset within it, of axes z, y, x or y, x.
+        The file, and the name of the dataset within it, of axes z, y, x or y, x, or of axes that
+        it names.
     request : Request
         The user's metadata.
 
@@ -32,7 +46,8 @@ def open_volume(location: Location, request: Request) -> Source:
     Raises
     ------
     SourceError
-        If the file is damaged, has no such dataset, or the dataset is no volume.
+        If the file is damaged, has no such dataset, the dataset is no volume, or parts of it are
+        not there.
     """
     path, dataset, metadata = location.path, location.dataset, request.metadata
     file = location.files[0]
@@ -43,11 +58,102 @@ def open_volume(location: Location, request: Request) -> Source:
         shape = tuple(found.shape or ())
         dtype = np.dtype(found.dtype)
         attributes: Mapping[str, Any] = dict(found.attrs)
-    axes = plain_axes(path, shape)
-    pick_channel(path, 1, metadata.channel)
-    stated = stated_by_attributes(dict(attributes), dimensions=len(shape), path=path)
-    view = VolumeView(Dataset(file, dataset, dtype, shape), path, axes=axes)
+        labels_of_axes = _labels(found)
+        scales = _scales(found)
+        _check_parts(path, file, found)
+    others = {"labels of its dimensions": labels_of_axes, "scales of its dimensions": scales}
+    letters = stated_names(attributes, dimensions=len(shape), path=path, others=others)
+    axes, fixed = chosen_axes(path, letters, shape, metadata.channel)
+    stated = stated_by_attributes(dict(attributes), dimensions=len(shape), path=path, axes=axes)
+    stored: StoredArray = Dataset(file, dataset, dtype, shape)
+    if _BIG_DATA_VIEWER.fullmatch(dataset) and dtype.kind == "i":
+        stored = without_sign(stored)
+    stored = by_attributes(stored, attributes, path, labels=request.labels)
+    view = VolumeView(stored, path, axes=axes, fixed=fixed)
     return Source(path, view, place(path, view.shape, stated, metadata))
+
+
+def _labels(dataset: h5py.Dataset) -> list[str] | None:
+    """Return the labels of a dataset's dimensions, None where it has none."""
+    labels = [str(dimension.label) for dimension in dataset.dims]
+    return labels if any(labels) else None
+
+
+def _scales(dataset: h5py.Dataset) -> list[str] | None:
+    """Return the names of the scales of a dataset's dimensions, as netCDF has them."""
+    if not all(len(dimension) for dimension in dataset.dims) or not dataset.ndim:
+        return None
+    return [str(dimension[0].name).rpartition("/")[2] for dimension in dataset.dims]
+
+
+def _check_parts(path: str, file: str, dataset: h5py.Dataset) -> None:
+    """Raise `SourceError` where voxels are not there: HDF5 reads them as the fill value.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    file : str
+        The file of the dataset.
+    dataset : h5py.Dataset
+        Open. Of a virtual one the files are looked for, of one in chunks the chunks are counted.
+    """
+    if not math.prod(dataset.shape):
+        return
+    if dataset.is_virtual:
+        missing = [
+            source.file_name
+            for source in dataset.virtual_sources()
+            if not _is_there(file, source.file_name, source.dset_name, dataset.file)
+        ]
+        if missing:
+            names = sorted({*missing})
+            raise SourceError(
+                f"{path} is put together from other files, of which {len(names)} are missing or "
+                f"lack their dataset: {', '.join(names[:10])}: copy them to where it names them"
+            )
+        return
+    for name, offset, size in dataset.external or ():
+        part = Path(file).parent / os.fsdecode(name)
+        if not part.is_file() or part.stat().st_size < offset + size:
+            raise SourceError(
+                f"{path} has its voxels in {part}, which is missing or too short: copy it again"
+            )
+    total, found = 1, int(dataset.id.get_storage_size() > 0)
+    if dataset.chunks is not None:
+        pieces = zip(dataset.shape, dataset.chunks, strict=True)
+        total = math.prod(-(-n // k) for n, k in pieces)
+        found = int(dataset.id.get_num_chunks())
+    if found == 0:
+        raise SourceError(
+            f"{path} was never written: none of its voxels is in the file, and all would read as "
+            f"{dataset.fillvalue}; write it again"
+        )
+    if found < total:
+        logger.warning(
+            "%s: %d of %d chunks are in the file; the others were never written and read as %s",
+            path,
+            found,
+            total,
+            dataset.fillvalue,
+        )
+
+
+def _is_there(file: str, name: str, dataset: str, opened: h5py.File) -> bool:
+    """Return whether a file of a virtual dataset is where HDF5 looks for it, with its dataset."""
+    if name == ".":
+        return dataset in opened
+    folders = [os.environ.get("HDF5_VDS_PREFIX", ""), str(Path(file).parent), ""]
+    # %b stands for the numbers of blocks in names of files and datasets
+    pattern = glob.escape(name).replace("%b", "*")
+    for folder in folders:
+        for found in glob.glob(str(Path(folder) / pattern)):  # noqa: PTH207  (absolute patterns)
+            if "%" in dataset:
+                return True
+            with _opened(found) as part:
+                if dataset in part:
+                    return True
+    return False
 
 
 class Dataset:

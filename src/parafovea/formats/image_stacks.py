@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,8 +10,11 @@ import numpy as np
 from parafovea.errors import SourceError
 from parafovea.formats.location import Location
 from parafovea.formats.registry import member_reader
+from parafovea.formats.slice_names import counted_twice, gaps
 from parafovea.formats.source import Array, LazyArray, Request, Slices, Source, bounded
 from parafovea.formats.source_placement import Stated, place
+
+logger = logging.getLogger(__name__)
 
 
 def open_volume(location: Location, request: Request) -> Source:
@@ -34,7 +38,10 @@ def open_volume(location: Location, request: Request) -> Source:
         If a file is damaged, has several planes, or differs from the first.
     """
     path, files = location.path, location.slices
-    planes = [_plane(file, request.metadata.channel) for file in files]
+    _say_gaps(path, files)
+    if request.labels:
+        _check_palettes(files)
+    planes = [_plane(file, request.metadata.channel, labels=request.labels) for file in files]
     for file, plane in zip(files, planes, strict=True):
         if plane.shape[0] != 1:
             raise SourceError(
@@ -73,8 +80,50 @@ class SliceStack:
         return out
 
 
-def _plane(file: str, channel: int | None) -> LazyArray:
-    plane: LazyArray = member_reader("image_stack", file).open_plane(file, channel=channel)
+def _say_gaps(path: str, files: Sequence[str]) -> None:
+    """Warn of slices that are missing, or counted more than once, by the numbers in their names."""
+    if counted_twice(files, path):
+        logger.warning(
+            "%s: the numbers in the names count the slices more than once, so that they are put "
+            "in the order of the first number, then the next, from %s to %s: if these are "
+            "several channels or series, choose one with a pattern",
+            path,
+            files[0],
+            files[-1],
+        )
+    found = gaps(files, path)
+    if found:
+        missing = sum(gap.count for gap in found)
+        logger.warning(
+            "%s: %d of %d slices are missing by the numbers in the names, first after %s; the "
+            "planes after a gap lie that much too low",
+            path,
+            missing,
+            missing + len(files),
+            found[0].after,
+        )
+
+
+def _check_palettes(files: Sequence[str]) -> None:
+    """Raise `SourceError` where an index means another thing in one slice than in the next."""
+    known: bytes | None = None
+    for file in files:
+        palette_of = getattr(member_reader("image_stack", file), "palette_of", None)
+        palette = None if palette_of is None else palette_of(file)
+        if palette is None:
+            continue
+        longer, shorter = sorted([known or palette, palette], key=len, reverse=True)
+        if not longer.startswith(shorter):
+            raise SourceError(
+                f"{file} has another palette than the slices before it, so that its indices mean "
+                "other labels: save all slices with one palette, or the labels in gray"
+            )
+        known = longer
+
+
+def _plane(file: str, channel: int | None, *, labels: bool) -> LazyArray:
+    reader = member_reader("image_stack", file)
+    plane: LazyArray = reader.open_plane(file, channel=channel, labels=labels)
     return plane
 
 

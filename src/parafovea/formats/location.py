@@ -9,7 +9,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,10 @@ from parafovea.formats.registry import (
     format_of_file,
     member_module,
 )
+from parafovea.formats.slice_names import in_order
+
+#: Images with a place that GDAL converts to GeoTIFF.
+GDAL_SUFFIXES = (".jp2", ".vrt", ".img", ".ecw", ".sid", ".hgt", ".safe")
 
 #: Of a truth that is a table of findings.
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -53,7 +57,8 @@ class Location:
     format : str
         Name of the `parafovea.formats.registry.Format` that reads it.
     files : tuple of str
-        What the source depends on: a file, a folder, or the files that a pattern selects.
+        What the source depends on: a file, a folder with the files of its metadata, or the files
+        that a pattern selects.
     slices : tuple of str
         One image file a plane, sorted, for a stack of images; for a folder of a DICOM series all
         of its files, also those that are no slice.
@@ -67,12 +72,6 @@ class Location:
     files: tuple[str, ...]
     slices: tuple[str, ...] = ()
     dataset: str = ""
-
-
-def natural_key(name: str) -> tuple[tuple[str | int, ...], str]:
-    """Return a sort key that counts numbers as numbers: slice9 comes before slice10."""
-    parts = re.split(r"([0-9]+)", name.casefold())
-    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
 
 
 def locate(path: str, *, bands: bool = False) -> Location:
@@ -119,7 +118,8 @@ def source_files(path: str) -> list[str]:
     -------
     list of str
         The file of `file.h5:dataset`, the sorted files that a pattern selects, a header and the
-        file of its voxels, a folder itself.
+        file of its voxels, a folder itself; of a Zarr folder also the files of its metadata, which
+        change without it.
 
     Raises
     ------
@@ -223,6 +223,29 @@ def holds_tiles(path: str, *, images: bool = False) -> bool:
     return _has_members(path, format_named("tiles"), bands=images)
 
 
+def gdal_hint(names: Iterable[str], *, bands: bool = True) -> str:
+    """Return how GDAL makes GeoTIFF of what a folder holds instead; "" where it does not.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of files, and of folders with a slash at their end.
+    bands : bool
+        Whether named bands are wanted, which may lie in one file each.
+    """
+    names = list(names)
+    image = next((each for each in names if each.lower().endswith(GDAL_SUFFIXES)), None)
+    if image is not None:
+        return f". GDAL converts it: gdal_translate {image} {Path(image).stem}.tif"
+    if bands and names and all(each.endswith("/") for each in names):
+        return (
+            ". Tiles lie in the folder itself, all bands of a place in one file; GDAL stacks files "
+            "of one band each: gdalbuildvrt -separate all.vrt B02.tif B03.tif B04.tif B08.tif, "
+            "then gdal_translate all.vrt NAME.tif, and bands=B02,B03,B04,B08 in the metadata column"
+        )
+    return ""
+
+
 def files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     """Yield the names of the files of a folder that end so, in no order; none of hidden files."""
     with os.scandir(folder) as entries:
@@ -272,7 +295,9 @@ def _located(path: str, bands: bool) -> Location:
         reason = None if why_not is None else why_not(path)
         if reason is not None:
             raise SourceError(reason)
-    raise SourceError(f"{path} is of a format that is not known: give {KNOWN}")
+    raise SourceError(
+        f"{path} is of a format that is not known: give {KNOWN}{gdal_hint([place.name])}"
+    )
 
 
 def _format_by_name(path: str, bands: bool) -> Format | None:
@@ -296,7 +321,10 @@ def _locate_folder(path: str, bands: bool) -> Location:
     folder = Path(path)
     marked = _marked(folder)
     if marked is not None:
-        return Location(path, marked.name, (path,))
+        # a folder does not change when the metadata in it do
+        files = marked.light_function("files")
+        inner = () if files is None else tuple(files(path))
+        return Location(path, marked.name, (path, *inner))
     named = next((each for each in FORMATS if each.markers and _is_within(folder, each)), None)
     if named is not None:
         raise SourceError(
@@ -318,9 +346,12 @@ def _locate_folder(path: str, bands: bool) -> Location:
         )
     found = held[0] if held else next(filter(lambda each: _holds(each, path), FORMATS), None)
     if found is None:
+        inside = sorted(folder.iterdir())
+        names = [f"{each.name}/" if each.is_dir() else each.name for each in inside]
         raise SourceError(
             f"{path} is a folder without a volume"
-            f"{'' if any(folder.iterdir()) else ', it is empty'}: give {KNOWN}"
+            f"{'' if inside else ', it is empty'}: give {KNOWN}"
+            f"{gdal_hint(names, bands=bands)}"
         )
     if found.name != "image_stack":
         listed = found.light_function("slices")
@@ -333,7 +364,7 @@ def _locate_folder(path: str, bands: bool) -> Location:
             f"{path} holds {_counted(counts)} files: choose the slices with a pattern, such as "
             f"{folder / '*.tif'}"
         )
-    return Location(path, found.name, (path,), slices=tuple(sorted(slices, key=natural_key)))
+    return Location(path, found.name, (path,), slices=tuple(in_order(slices, path)))
 
 
 def _marked(folder: Path) -> Format | None:
@@ -373,7 +404,7 @@ def _counted(counts: Counter[str]) -> str:
 
 def _locate_pattern(path: str) -> Location:
     # Path.glob takes no absolute pattern.
-    files = tuple(sorted(glob.glob(path), key=natural_key))  # noqa: PTH207
+    files = tuple(sorted(glob.glob(path)))  # noqa: PTH207
     if not files:
         raise MissingSourceError(f"the pattern {path} selects no file: correct it")
     for file in files:
@@ -382,4 +413,5 @@ def _locate_pattern(path: str) -> Location:
                 f"the pattern {path} selects {file}, which is no slice: a pattern selects "
                 f"files that end in {', '.join(SLICE_SUFFIXES)}"
             )
+    files = tuple(in_order(files, path))
     return Location(path, "image_stack", files, slices=files)

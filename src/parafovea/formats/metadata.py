@@ -9,6 +9,7 @@ import functools
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,10 +36,12 @@ SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
 _SPELLINGS = {
     "å": "angstrom",
     "a": "angstrom",
+    "pm": "picometer",
+    "picometre": "picometer",
+    "ångström": "angstrom",
     "nm": "nanometer",
     "nanometre": "nanometer",
     "um": "micrometer",
-    "µm": "micrometer",  # the micro sign
     "\u03bcm": "micrometer",  # the Greek letter
     "\\u00b5m": "micrometer",  # as ImageJ escapes it
     "micron": "micrometer",
@@ -47,8 +50,17 @@ _SPELLINGS = {
     "millimetre": "millimeter",
     "cm": "centimeter",
     "centimetre": "centimeter",
+    "dm": "decimeter",
+    "decimetre": "decimeter",
     "m": "meter",
     "metre": "meter",
+    "km": "kilometer",
+    "kilometre": "kilometer",
+    "in": "inch",
+    "inches": "inch",
+    "ft": "foot",
+    "feet": "foot",
+    "yd": "yard",
 }
 
 
@@ -60,7 +72,8 @@ def known_unit(text: str) -> str | None:
     text : str
         A name, plural or symbol, such as "nm", "µm", "microns" or "millimeter".
     """
-    name = text.strip().lower()
+    # NFKC makes the micro sign and the Angstrom sign the letters that they look like
+    name = unicodedata.normalize("NFKC", text).strip().lower()
     for candidate in (name, name.removesuffix("s")):
         if candidate in METRES:
             return candidate
@@ -94,6 +107,15 @@ def _whole(value: Any, info: ValidationInfo) -> int | None:
     raise ValueError(f"{key} {value!r} is not a whole number from 0: for example {key}=0")
 
 
+def _integer(value: Any, info: ValidationInfo) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, str) and value.removeprefix("-").isdecimal():
+        return int(value)
+    key = info.field_name
+    raise ValueError(f"{key} {value!r} is not a whole number: for example {key}=255")
+
+
 def _number(value: Any, info: ValidationInfo) -> float | None:
     if value is None:
         return None
@@ -124,6 +146,7 @@ def _word(value: Any, info: ValidationInfo) -> str | None:
 
 _Vector = Annotated[Vector | None, BeforeValidator(_vector)]
 _Whole = Annotated[int | None, BeforeValidator(_whole)]
+_Integer = Annotated[int | None, BeforeValidator(_integer)]
 _Number = Annotated[float | None, BeforeValidator(_number)]
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
 _Word = Annotated[str | None, BeforeValidator(_word)]
@@ -168,7 +191,8 @@ class TileOptions(_Words):
         Processing baseline of Sentinel-2, such as "0400", "N0509" or "04.00"; sets scale and
         offset.
     nodata : float, optional
-        Number that marks pixels without a measurement; may be NaN.
+        Number that marks pixels without a measurement; may be NaN. Without it, the file's own
+        number does, and 0 where there is a baseline: see `missing`.
     key : str, optional
         Which array of an NPZ file to read.
 
@@ -184,6 +208,40 @@ class TileOptions(_Words):
     baseline: _Word = None
     nodata: _Number = None
     key: _Word = None
+
+    def missing(self, stated: float | None = None) -> tuple[float, ...]:
+        """Return the numbers that mark values without a measurement.
+
+        Parameters
+        ----------
+        stated : float, optional
+            By the file itself.
+
+        Returns
+        -------
+        tuple of float
+            The user's number; else that of the file, and 0 under a `baseline`, since the digital
+            number 0 of Sentinel-2 is NO_DATA by definition.
+        """
+        if self.nodata is not None:
+            return (self.nodata,)
+        implied = () if self.baseline is None or stated == 0 else (0.0,)
+        return implied if stated is None else (stated, *implied)
+
+    def stated_by(self, *, nodata: bool, scale: bool) -> TileOptions:
+        """Return the options for a file whose own statements win, such as a truth of a source.
+
+        Parameters
+        ----------
+        nodata, scale : bool
+            Whether the file states its number of missing values, and its scale.
+        """
+        own = self.unscaled() if scale else self
+        return own.model_copy(update={"nodata": None}) if nodata else own
+
+    def unscaled(self) -> TileOptions:
+        """Return the same options without scale, offset and baseline."""
+        return self.model_copy(update={"scale": None, "offset": None, "baseline": None})
 
     @field_validator("bands")
     @classmethod
@@ -279,9 +337,15 @@ class SourceMetadata(_Words):
         SeriesInstanceUID: of the wanted series where a DICOM source holds several; of another
         format, what tables of findings call the scan.
     month : int, optional
-        When a mosaic was taken, 1 to 12.
+        When a mosaic or the tiles of a folder were taken, 1 to 12; wins over their own metadata.
     biome : int, optional
-        Code of the biome of a mosaic, 0 to 15.
+        Code of the biome of a mosaic or of the tiles of a folder, 0 to 15; wins likewise.
+    truth_spacing, truth_unit, truth_origin, truth_channel
+        The same for the sample's truth and its objects.
+    truth_ignore : int, optional
+        Value of unlabelled voxels of the truth; they are ignored.
+    truth_background : int, optional
+        Value of background voxels of the truth, if it is not 0.
     tiles : TileOptions
         How numbers in tiles and mosaics become reflectance.
 
@@ -299,9 +363,15 @@ class SourceMetadata(_Words):
     series: _Word = None
     month: _Whole = None
     biome: _Whole = None
+    truth_spacing: _Vector = None
+    truth_unit: _Word = None
+    truth_origin: _Vector = None
+    truth_channel: _Whole = None
+    truth_ignore: _Integer = None
+    truth_background: _Integer = None
     tiles: TileOptions = TileOptions()
 
-    @field_validator("spacing")
+    @field_validator("spacing", "truth_spacing")
     @classmethod
     def _check_spacing(cls, spacing: Vector | None) -> Vector | None:
         if spacing is not None and any(not 0 < s < math.inf for s in spacing):
@@ -311,7 +381,7 @@ class SourceMetadata(_Words):
             )
         return spacing
 
-    @field_validator("unit")
+    @field_validator("unit", "truth_unit")
     @classmethod
     def _check_unit(cls, unit: str | None) -> str | None:
         if unit is None:
@@ -321,7 +391,7 @@ class SourceMetadata(_Words):
             raise ValueError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
         return known
 
-    @field_validator("origin")
+    @field_validator("origin", "truth_origin")
     @classmethod
     def _check_origin(cls, origin: Vector | None) -> Vector | None:
         if origin is not None and not all(math.isfinite(o) for o in origin):
@@ -330,7 +400,7 @@ class SourceMetadata(_Words):
             )
         return origin
 
-    @field_validator("channel")
+    @field_validator("channel", "truth_channel")
     @classmethod
     def _check_channel(cls, channel: int | None) -> int | None:
         if channel is not None and channel < 0:

@@ -9,9 +9,16 @@ import numpy as np
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import Location
+from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.raw_voxels import MAX_HEADER, data_file, stored_voxels
 from parafovea.formats.source import Request, Source, VolumeView, pick_channel, readable
-from parafovea.formats.source_placement import Stated, check_shape, place, ras_affine
+from parafovea.formats.source_placement import (
+    Stated,
+    check_shape,
+    place,
+    placed_affine,
+    ras_affine,
+)
 
 _TYPES = {
     "MET_CHAR": "i1",
@@ -37,7 +44,7 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         A .mha file, or a .mhd header beside the file of its voxels.
     request : Request
-        The user's metadata changes the grid, never the affine.
+        A spacing of the user's changes the grid and, from the first voxel on, the affine.
 
     Returns
     -------
@@ -47,7 +54,8 @@ def open_volume(location: Location, request: Request) -> Source:
     Raises
     ------
     SourceError
-        If the file is damaged, truncated, or is not one volume of numbers.
+        If the file is damaged, truncated, or is not one volume of numbers; if its axes are sheared,
+        it states two placements, or values or lengths on a scale that ITK does not read.
     """
     path, metadata = location.path, request.metadata
     with readable(path):
@@ -72,23 +80,56 @@ def open_volume(location: Location, request: Request) -> Source:
         channels = int(header.get("ElementNumberOfChannels", 1))
         packed = header.get("CompressedData", "False").lower() == "true"
         data = data_file(path)
-        offset = end if data is None else int(header.get("HeaderSize", 0))
+        skipped = int(header.get("HeaderSize", 0))
+        offset = end if data is None and skipped == 0 else skipped
         shape = (channels, *size)
         stored = stored_voxels(path, data or path, offset, shape=shape, dtype=dtype, packed=packed)
-        spacing = [float(v) for v in _words(path, header, "ElementSpacing", "ElementSize")]
+        _check_scales(path, header, metadata)
+        spacing = [float(v) for v in _words(path, header, *_SPACINGS)]
         # a line of the matrix is the direction of an axis
         lines = np.array([float(v) for v in _words(path, header, *_MATRICES)]).reshape(3, 3)
+        if (abs(np.linalg.norm(lines, axis=1) - 1) > 1e-3).any():
+            raise SourceError(
+                f"{path} states directions that are not of length 1 ({lines.tolist()}): correct "
+                "the matrix in its header"
+            )
         origin = np.array([float(v) for v in _words(path, header, *_ORIGINS)])
-        affine = ras_affine(path, lines.T * spacing, origin, (-1, -1, 1))
+        # a length of 0 is for `place` to name, or for the user to replace
+        steps = [length or 1.0 for length in spacing]
+        affine = ras_affine(path, lines.T * steps, origin, (-1, -1, 1))
     fixed = {0: pick_channel(path, channels, metadata.channel)}
     view = VolumeView(stored, path, axes=(3, 2, 1), fixed=fixed)
-    x, y, z = spacing
-    grid = place(path, view.shape, Stated((z, y, x), "millimeter"), metadata)
+    # ITK turns an axis of negative spacing round, as the affine does here
+    x, y, z = (abs(length) for length in spacing)
+    stated = Stated((z, y, x), "millimeter")
+    grid = place(path, view.shape, stated, metadata)
+    affine = placed_affine(path, affine, grid, stated, metadata)
     return Source(path, view, grid, affine=affine)
 
 
+_SPACINGS = ("ElementSpacing", "ElementSize")
 _MATRICES = ("TransformMatrix", "Rotation", "Orientation")
 _ORIGINS = ("Offset", "Position", "Origin")
+
+
+def _check_scales(path: str, header: dict[str, str], metadata: SourceMetadata) -> None:
+    """Raise `SourceError` where voxels or lengths are on a scale that ITK does not read."""
+    for key, neutral in (
+        ("ElementToIntensityFunctionSlope", 1.0),
+        ("ElementToIntensityFunctionOffset", 0.0),
+    ):
+        if float(header.get(key, neutral)) != neutral:
+            raise SourceError(
+                f"{path} states {key} = {header[key]}, which ITK leaves out: write the file again "
+                "with its true values, and without this line"
+            )
+    unit = header.get("DistanceUnits", "mm").lower()
+    if unit not in ("mm", "?", "") and metadata.unit is None:
+        raise SourceError(
+            f"{path} states DistanceUnits = {unit}, which ITK leaves out, so that programs "
+            f"disagree on its size: write `unit={unit}` or `unit=mm` in the metadata column of its "
+            "line in the sample sheet"
+        )
 
 
 def _header(path: str, file: BinaryIO) -> dict[str, str]:
@@ -105,6 +146,12 @@ def _header(path: str, file: BinaryIO) -> dict[str, str]:
 
 
 def _words(path: str, header: dict[str, str], *keys: str) -> list[str]:
+    """Return the words of the first of some fields that mean the same."""
+    if keys != _SPACINGS:  # a voxel may be smaller than the distance to the next
+        stated = {key: tuple(map(float, header[key].split())) for key in keys if key in header}
+        if len(set(stated.values())) > 1:
+            both = " and ".join(f"{key} = {header[key]}" for key in stated)
+            raise SourceError(f"{path} states two placements, {both}: remove the wrong line")
     for key in keys:
         if key in header:
             words = header[key].split()

@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import itertools
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.openers import ImageOpener
+from nibabel.fileslice import fileslice
+from nibabel.quaternions import quat2mat
 from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, SpacingError
@@ -30,7 +33,7 @@ from parafovea.formats.source import (
     readable,
     voxel_dtype,
 )
-from parafovea.formats.source_placement import Stated, check_shape, place
+from parafovea.formats.source_placement import Stated, check_shape, place, placed_affine
 from parafovea.geometry.grid import METRES, Box, Grid
 from parafovea.geometry.resample import ReadBox, resample_box
 from parafovea.geometry.scan_space import ScanSpace
@@ -47,32 +50,32 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         A file of two, three or four axes; the fourth is the channel.
     request : Request
-        The user's metadata changes the grid, never the affine, so that results still lie on the
-        file.
+        A spacing of the user's changes the grid and, from the first voxel on, the affine.
 
     Returns
     -------
     Source
         Spacing from the header's zooms, origin 0, and the affine in millimetres, if the file has
-        one. Voxels are scaled as the header states, as float32, or float64 where a stored voxel has
-        32 bits or more.
+        one: its sform, else its qform. Voxels are scaled as the header states, as float32, or
+        float64 where a stored voxel has 32 bits or more. Whether the file is compressed is seen by
+        its first bytes, whatever its name.
 
     Raises
     ------
     SpacingError
         If the file has no affine, or one that contradicts its spacing, and the user gives none.
     SourceError
-        If the file is damaged, truncated, or is not one volume.
+        If the file is damaged, truncated, or is not one volume; if its axes are sheared, or its
+        sform and qform differ.
     """
     path, metadata = location.path, request.metadata
     with readable(path, *_FAILURES):
-        image: Any = nibabel.load(path)
-        header = image.header
+        packed = _is_gzip(path)
+        header, stored = _header_and_voxels(path, packed=packed)
         shape = tuple(int(n) for n in header.get_data_shape())
-        zooms = _stored_zooms(path, header)
+        zooms = _stored_zooms(path, header, packed=packed)
         unit = _unit(header)
-        affine = _in_millimeters(np.array(image.affine, dtype=np.float64), unit)
-        placed = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
+        forms = _forms(header, unit)
     if not shape or len(shape) < 2 or any(n != 1 for n in shape[4:]):
         raise SourceError(
             f"{path} has the shape {shape} along x, y, z: give a file of one volume, or of "
@@ -81,32 +84,126 @@ def open_volume(location: Location, request: Request) -> Source:
     axes = (2 if len(shape) > 2 else None, 1, 0)
     check_shape(path, [1 if a is None else shape[a] for a in axes])
     fixed = {3: pick_channel(path, shape[3], metadata.channel)} if len(shape) > 3 else {}
-    stored = image.dataobj
     dtype = voxel_dtype(np.dtype(stored.dtype), path)
     if (stored.slope, stored.inter) != (1.0, 0.0):
         dtype = np.result_type(dtype, np.float32)
     with readable(path):
-        _check_complete(path, int(stored.offset), math.prod(shape) * stored.dtype.itemsize)
+        needed = int(stored.offset) + math.prod(shape) * stored.dtype.itemsize
+        _check_complete(path, needed, packed=packed)
     view = VolumeView(stored, path, axes=axes, fixed=fixed, dtype=dtype, failures=_FAILURES)
     z, y, x = (None if a is None else zooms[a] for a in axes)
     if metadata.spacing is None and len(shape) > 2:
-        _check_placed(path, zooms, unit, affine if placed else None)
-    grid = place(path, view.shape, Stated((z, y, x), unit), metadata)
-    return Source(path, view, grid, affine=affine if placed else None)
+        _check_placed(path, zooms, unit, next(iter(forms.values()), None))
+    stated = Stated((z, y, x), unit)
+    grid = place(path, view.shape, stated, metadata)
+    placed = {
+        name: placed_affine(path, affine, grid, stated, metadata) for name, affine in forms.items()
+    }
+    _check_forms(path, placed, header, view.shape)
+    return Source(path, view, grid, affine=next(iter(placed.values()), None))
+
+
+class _MisnamedVoxels:
+    """The voxels of a file whose name says wrongly whether it is compressed; as `ArrayProxy`."""
+
+    def __init__(self, path: str, header: Any, *, packed: bool) -> None:
+        self.offset = int(header.get_data_offset())
+        self.slope, self.inter = (
+            neutral if stated is None else stated
+            for stated, neutral in zip(header.get_slope_inter(), (1.0, 0.0), strict=True)
+        )
+        self.dtype: np.dtype[Any] = header.get_data_dtype()
+        self.shape: tuple[int, ...] = header.get_data_shape()
+        self._path = path
+        self._packed = packed
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> Any:
+        """Return scaled elements."""
+        with _reading(self._path, packed=self._packed) as file:
+            values = fileslice(file, index, self.shape, self.dtype, self.offset, order="F")
+        return apply_read_scaling(values, np.asarray(self.slope), np.asarray(self.inter))
+
+
+#: By the size that a header begins with.
+_HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
+
+
+def _is_gzip(path: str) -> bool:
+    with Path(path).open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _header_and_voxels(path: str, *, packed: bool) -> tuple[Any, Any]:
+    """Return the header and the voxels, scaled, along the stored axes."""
+    kind = None
+    if packed != path.lower().endswith(".gz"):
+        with _reading(path, packed=packed) as file:
+            size = file.read(4)
+            kind = _HEADERS.get(int.from_bytes(size, "little"))
+            kind = kind or _HEADERS.get(int.from_bytes(size, "big"))
+            file.seek(0)
+            header: Any = None if kind is None else kind.from_fileobj(file)
+    if kind is None:
+        image: Any = nibabel.load(path)
+        return image.header, image.dataobj
+    return header, _MisnamedVoxels(path, header, packed=packed)
+
+
+def _reading(path: str, *, packed: bool) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path) if packed else Path(path).open("rb"))
+
+
+def _forms(header: Any, unit: str) -> dict[str, Array]:
+    """Return the affines in millimetres that a header states, the one that counts first."""
+    found = {}
+    for name in ("sform", "qform"):
+        if int(header[f"{name}_code"]) > 0:
+            affine = np.array(getattr(header, f"get_{name}")(), dtype=np.float64)
+            affine[:3] *= METRES[unit] / METRES["millimeter"]
+            found[name] = affine
+    return found
+
+
+def _check_forms(
+    path: str, forms: Mapping[str, Array], header: Any, shape: tuple[int, int, int]
+) -> None:
+    """Raise `SourceError` where sform and qform place a corner of the volume differently."""
+    if len(forms) < 2:
+        return
+    last = [n - 1 for n in shape[::-1]]
+    corners = np.array([(*(k * n for k, n in zip(c, last, strict=True)), 1) for c in _CORNERS])
+    places = [corners @ forms[name].T for name in ("sform", "qform")]
+    apart = np.linalg.norm(places[0] - places[1], axis=1)
+    voxel = np.linalg.norm(forms["sform"][:3, :3], axis=0)
+    reach = np.linalg.norm(corners[:, :3] * voxel, axis=1)
+    if (apart > np.maximum(_APART * voxel.min(), _TURNED * reach)).any():
+        codes = [int(header[f"{name}_code"]) for name in ("sform", "qform")]
+        raise SourceError(
+            f"{path} states two placements, up to {apart.max():.4g} mm apart: its sform (code "
+            f"{codes[0]}) and its qform (code {codes[1]}). Set the code of the wrong one to 0, in "
+            "nibabel with image.set_qform(None, 0) or image.set_sform(None, 0), and save the file"
+        )
+
+
+#: How far sform and qform may place a voxel apart: in voxels, and for the rounding of the
+#: quaternion in distances from the first voxel.
+_APART, _TURNED = 0.1, 2e-3
+_CORNERS = tuple(itertools.product((0, 1), repeat=3))
 
 
 def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | None) -> None:
     """Raise `SpacingError` where the header has contradictory placement metadata."""
     words = ",".join(f"{abs(zoom):.6g}" for zoom in zooms[::-1])
+    # the header's own numbers are no advice: they may be the wrong ones
     advice = (
-        "in the metadata column of its line in the sample sheet, with the true distances between "
-        "voxel centres along z, y, x"
+        f"write `spacing=Z,Y,X unit={unit}` in the metadata column of its line in the sample "
+        "sheet, with the true distances between voxel centres along z, y, x in place of Z,Y,X"
     )
     if affine is None:
         raise SpacingError(
             f"{path} has no affine (sform_code and qform_code are 0), so that the place "
-            f"of its voxels in the patient is unknown: set one with the program that wrote it, or "
-            f"write `spacing={words} unit={unit}` {advice} (the header's pixdim states {words})"
+            "of its voxels in the patient is unknown: set one with the program that wrote it, or "
+            f"{advice} (the header's pixdim states {words})"
         )
     lengths = np.linalg.norm(affine[:3, :3], axis=0) * (METRES["millimeter"] / METRES[unit])
     # zeros in the pixdim are for `place` to name
@@ -114,14 +211,13 @@ def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | 
         other = ",".join(f"{length:.6g}" for length in lengths[::-1])
         raise SpacingError(
             f"{path} contradicts itself: voxels of {words} by its pixdim, of {other} by its affine "
-            f"(z,y,x): correct the header, or write `spacing={other if lengths.all() else words} "
-            f"unit={unit}` {advice}"
+            f"(z,y,x): correct the header, or {advice}"
         )
 
 
-def _stored_zooms(path: str, header: Any) -> list[float]:
+def _stored_zooms(path: str, header: Any, *, packed: bool) -> list[float]:
     """Return the lengths of voxels along x, y, z as the file has them: nibabel makes 0 to 1."""
-    with ImageOpener(path) as file:
+    with _reading(path, packed=packed) as file:
         stored = type(header).from_fileobj(file, check=False)
     return [abs(float(zoom)) for zoom in stored["pixdim"][1:4]]
 
@@ -135,16 +231,9 @@ def _unit(header: Any) -> str:
     return known_unit(name) or "millimeter"
 
 
-def _in_millimeters(affine: Array, unit: str) -> Array:
-    scaled = affine.copy()
-    scaled[:3] *= METRES[unit] / METRES["millimeter"]
-    return scaled
-
-
-def _check_complete(path: str, offset: int, size: int) -> None:
+def _check_complete(path: str, needed: int, *, packed: bool) -> None:
     """Raise `SourceError` where the file is shorter than its header states."""
-    needed = offset + size
-    if path.lower().endswith(".gz"):
+    if packed:
         with Path(path).open("rb") as file:
             file.seek(-4, 2)
             stated = int.from_bytes(file.read(4), "little")
@@ -233,8 +322,8 @@ def write_nifti(
 
     Notes
     -----
-    The same voxels give the same bytes. The affine is stored as sform and, unless it is sheared,
-    which that cannot express, as qform too.
+    The same voxels give the same bytes. The affine is stored as sform and as qform, which mean the
+    same: a `ScanSpace` has perpendicular axes.
     """
     kind = np.dtype(dtype).newbyteorder("<")
     depth, height, width = space.grid.shape
@@ -254,13 +343,11 @@ def _header(
     header.set_data_shape(space.grid.shape[::-1])
     header.set_data_dtype(dtype)
     header.set_xyzt_units("mm")
-    header.set_qform(affine, code=1, strip_shears=True)
-    steps = np.linalg.norm(affine[:3, :3], axis=0)
-    if np.abs(header.get_qform()[:3, :3] - affine[:3, :3]).max() > 1e-4 * steps.min():
-        header.set_qform(None, code=0)
+    header.set_qform(affine, code=1)
+    _refine_quaternion(header, affine)
     # after the qform, which sets the zooms
     header.set_sform(affine, code=1)
-    header.set_zooms(steps)
+    header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
     if limits is not None:
         header["cal_min"], header["cal_max"] = limits
     # four bytes say whether extensions follow
@@ -272,6 +359,42 @@ def _header(
     header["vox_offset"], header["magic"] = 348 + len(following.getvalue()), b"n+1"
     header.set_slope_inter(1, 0)
     return bytes(header.binaryblock) + following.getvalue()
+
+
+def _refine_quaternion(header: Any, affine: Array) -> None:
+    """Choose the rounding of the quaternion by which the qform comes nearest to the affine.
+
+    NIfTI leaves out its first number, sqrt(1 - b^2 - c^2 - d^2). Near a half turn that is a small
+    difference of float32 numbers, so that plain rounding turns a scan by up to 0.07 degrees.
+    """
+    names = ("quatern_b", "quatern_c", "quatern_d")
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    steps[2] *= float(header["pixdim"][0])
+    wanted = affine[:3, :3] / steps
+
+    def error(numbers: Sequence[np.float32]) -> float:
+        return float(np.abs(_rotation(numbers) - wanted).max())
+
+    plain = tuple(np.float32(header[name]) for name in names)
+    if error(plain) <= 1e-6:
+        return
+    around = [
+        [np.nextafter(v, np.float32(-2)), v, np.nextafter(v, np.float32(2))] if v else [v]
+        for v in plain
+    ]
+    best = min(itertools.product(*around), key=error)
+    for name, number in zip(names, best, strict=True):
+        header[name] = number
+
+
+def _rotation(numbers: Sequence[np.float32]) -> Array:
+    """Return the (3, 3) rotation of a stored quaternion, as NIfTI's own library reads it."""
+    b, c, d = (float(number) for number in numbers)
+    rest = 1 - (b * b + c * c + d * d)
+    first = math.sqrt(rest) if rest >= 1e-7 else 0.0
+    whole = np.array([first, b, c, d])
+    rotation: Array = quat2mat(whole / np.linalg.norm(whole))
+    return rotation
 
 
 @contextlib.contextmanager

@@ -13,15 +13,25 @@ from parafovea.formats.location import Location
 from parafovea.formats.metadata import known_unit
 from parafovea.formats.raw_voxels import data_file, stored_voxels
 from parafovea.formats.source import Array, Request, Source, VolumeView, pick_channel, readable
-from parafovea.formats.source_placement import Stated, check_shape, place, ras_affine
+from parafovea.formats.source_placement import (
+    Stated,
+    check_shape,
+    place,
+    placed_affine,
+    ras_affine,
+)
 from parafovea.geometry.grid import METRES
 
-#: Worlds around a patient; 1 where an axis of the world is that of RAS, -1 where the opposite.
+#: Worlds of three axes; 1 where an axis of the world is that of RAS, -1 where the opposite. Those
+#: that are not named after a patient, and a plain `space dimension`, are LPS, as ITK takes them.
 _SPACES = {
     **dict.fromkeys(("right-anterior-superior", "ras"), (1, 1, 1)),
     **dict.fromkeys(("left-anterior-superior", "las"), (-1, 1, 1)),
     **dict.fromkeys(("left-posterior-superior", "lps"), (-1, -1, 1)),
+    **dict.fromkeys(("scanner-xyz", "3d-right-handed", "3d-left-handed", ""), (-1, -1, 1)),
 }
+#: Kinds of axes that lie in space, with those of axes of which nothing is said.
+_IN_SPACE = ("domain", "space", "none", "???")
 _PACKED = {"raw": False, "gzip": True, "gz": True}
 
 
@@ -33,18 +43,20 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         A .nrrd file, or a .nhdr header beside the file of its voxels.
     request : Request
-        The user's metadata changes the grid, never the affine.
+        A spacing of the user's changes the grid and, from the first voxel on, the affine.
 
     Returns
     -------
     Source
-        Spacing from the directions of the axes, in millimetres where no unit is stated; origin 0,
-        and the affine where the space is one around a patient.
+        Spacing from the directions of the axes, in millimetres where a space is named and no unit
+        is; origin 0, and the affine of the space or of the axis mins, where there are any.
 
     Raises
     ------
     SourceError
-        If the file is damaged, truncated, or is not one volume of numbers.
+        If the file is damaged, truncated, or is not one volume of numbers; if its space is unknown
+        or not of three axes, its axes are sheared, or its axis mins, maxs and spacings contradict
+        each other.
     """
     path, metadata = location.path, request.metadata
     with readable(path, nrrd.NRRDError):
@@ -58,18 +70,33 @@ def open_volume(location: Location, request: Request) -> Source:
         steps, axes, others = _axes(path, header, shape)
         check_shape(path, [shape[a] for a in axes[::-1]])
         stored = _stored(path, header, end, shape)
-        unit = _unit(header)
-        affine = _affine(path, header, steps, unit)
+        unit, factors = _units(path, header, axes, directed=steps is not None)
     fixed = {a: pick_channel(path, shape[a], metadata.channel) for a in others}
     x, y, z = axes
     view = VolumeView(stored, path, axes=(z, y, x), fixed=fixed)
     spacing: list[float | None] = [None] * 3
+    origin: Array | None = None
     if steps is not None:
+        steps = steps * factors
+        origin = np.asarray(header.get("space origin", np.zeros(3)), float) * factors
         spacing = [float(length) for length in np.linalg.norm(steps, axis=1)]
     elif "spacings" in header:
-        spacing = [float(header["spacings"][a]) for a in axes]
+        own = np.array([float(header["spacings"][a]) for a in axes])
+        spacing = [float(abs(length)) for length in own * factors]
+        origin = _first_centres(path, header, axes, own)
+        if origin is not None or (own < 0).any():
+            origin = (np.zeros(3) if origin is None else origin) * factors
+            steps = np.diag(own * factors)
     sx, sy, sz = spacing
-    grid = place(path, view.shape, Stated((sz, sy, sx), unit), metadata)
+    stated = Stated((sz, sy, sx), unit)
+    grid = place(path, view.shape, stated, metadata)
+    affine = None
+    if steps is not None and origin is not None:
+        known = (None if unit is None else known_unit(unit)) or grid.unit
+        scale = METRES[known] / METRES["millimeter"]
+        named = str(header.get("space", "")).lower()
+        affine = ras_affine(path, steps.T * scale, origin * scale, _SPACES[named])
+        affine = placed_affine(path, affine, grid, stated, metadata)
     return Source(path, view, grid, affine=affine)
 
 
@@ -77,8 +104,21 @@ def _axes(
     path: str, header: Any, shape: tuple[int, ...]
 ) -> tuple[Array | None, tuple[int, int, int], list[int]]:
     """Return the steps (axis, world) of the axes x, y, z, which axes they are, and the others."""
+    named = str(header.get("space", ""))
+    if named.lower() not in _SPACES or int(header.get("space dimension", 3)) != 3:
+        raise SourceError(
+            f"{path} lies in the space {named or header.get('space dimension')!r}, which is not "
+            "read: write it again in left-posterior-superior or another space of three axes"
+        )
+    stated = "space" in header or "space dimension" in header
+    if stated and "spacings" in header and "space directions" not in header:
+        raise SourceError(
+            f"{path} names a space but states spacings without directions in it, so that the place "
+            "of its voxels is unknown: replace spacings by space directions"
+        )
     steps = None
-    spatial = list(range(len(shape)))
+    kinds = [str(kind).lower() for kind in header.get("kinds", ["domain"] * len(shape))]
+    spatial = [a for a, kind in enumerate(kinds) if kind in _IN_SPACE]
     if "space directions" in header:
         rows = [
             np.full(3, np.nan) if row is None else np.asarray(row, float)
@@ -116,18 +156,61 @@ def _stored(path: str, header: Any, end: int, shape: tuple[int, ...]) -> Any:
     return stored_voxels(path, data or path, offset, shape=shape, dtype=dtype, packed=packed)
 
 
-def _unit(header: Any) -> str | None:
-    stated = [u for u in header.get("space units", header.get("units", [])) if u]
-    if stated:
-        return str(stated[0])
-    return "millimeter" if "space" in header else None
+def _units(
+    path: str, header: Any, axes: tuple[int, int, int], *, directed: bool
+) -> tuple[str | None, Array]:
+    """Return the unit of all lengths, and what to multiply those along each axis by.
+
+    The axes are those of the world where there are directions, else x, y, z.
+    """
+    if directed and "space units" in header:
+        stated = [str(unit) for unit in header["space units"]]
+    else:
+        units = header.get("units", [])
+        stated = [str(units[a]) for a in axes if a < len(units)]
+    stated = ["" if unit in ("nan", "None") else unit for unit in stated]
+    names = set(filter(None, stated))
+    if not names:
+        return "millimeter" if "space" in header else None, np.ones(3)
+    if len(set(stated)) == 1:
+        return names.pop(), np.ones(3)
+    known = [known_unit(unit) for unit in stated]
+    if None in known:
+        raise SourceError(
+            f"{path} states the units {', '.join(repr(unit) for unit in stated)}, of which one is "
+            f"not known: use one of {', '.join(METRES)} for each axis"
+        )
+    factors = [METRES[unit] / METRES["millimeter"] for unit in known if unit is not None]
+    return "millimeter", np.array(factors)
 
 
-def _affine(path: str, header: Any, steps: Array | None, unit: str | None) -> Array | None:
-    to_ras = _SPACES.get(str(header.get("space", "")).lower())
-    known = None if unit is None else known_unit(unit)
-    if steps is None or to_ras is None or known is None:
+def _first_centres(
+    path: str, header: Any, axes: tuple[int, int, int], spacing: Array
+) -> Array | None:
+    """Return the centre of the first voxel along x, y, z where the header states axis mins.
+
+    A min is the outer border of the first voxel, unless the axis is centred on nodes, as in ITK.
+    """
+    if "axis mins" not in header and "axismins" not in header:
         return None
-    scale = METRES[known] / METRES["millimeter"]
-    origin = np.asarray(header.get("space origin", np.zeros(3)), float)
-    return ras_affine(path, steps.T * scale, origin * scale, to_ras)
+    mins = np.asarray(header.get("axis mins", header.get("axismins")), float)[list(axes)]
+    centred = header.get("centers", header.get("centerings", []))
+    words = centred.split() if isinstance(centred, str) else [str(word) for word in centred]
+    node = np.array([a < len(words) and words[a].lower() == "node" for a in axes])
+    maxs = header.get("axis maxs", header.get("axismaxs"))
+    if maxs is not None:
+        sizes = np.array([int(header["sizes"][a]) for a in axes])
+        ends = mins + spacing * (sizes - node)
+        stated = np.asarray(maxs, float)[list(axes)]
+        wrong = np.isfinite(stated) & (abs(stated - ends) > 0.01 * abs(spacing))
+        if wrong.any():
+            raise SourceError(
+                f"{path} contradicts itself: by axis mins and spacings it ends at "
+                f"{ends.tolist()}, by axis maxs at {stated.tolist()} (x, y, z): correct the header"
+            )
+    if not np.isfinite(mins).all():
+        raise SourceError(
+            f"{path} states the axis mins {mins.tolist()} (x, y, z), which are not all numbers: "
+            "correct the header"
+        )
+    return mins + np.where(node, 0.0, spacing / 2)

@@ -1,4 +1,4 @@
-"""OME-Zarr 0.4 and 0.5: what the metadata of an image state, and which level of it is read.
+"""OME-Zarr 0.1 to 0.5: what the metadata of an image state, and which level of it is read.
 
 The metadata are small JSON files, which `grid` reads without zarr: that takes longer to import
 than a hundred samples to plan.
@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.errors import SourceError
+from parafovea.errors import ParafoveaError, SourceError
 from parafovea.formats.location import Location
-from parafovea.formats.metadata import SourceMetadata, known_unit
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.named_axes import axis_letter
+from parafovea.formats.registry import ZARR_METADATA
 from parafovea.formats.source import (
     Request,
     Source,
@@ -26,8 +28,11 @@ from parafovea.formats.source import (
     pick_channel,
     readable,
 )
-from parafovea.formats.source_placement import Stated, check_shape, settle
+from parafovea.formats.source_placement import Stated, check_shape, settle, unit_factors
 from parafovea.geometry.grid import AXES, METRES, Grid, Vector, vector3
+
+#: Axes of the first versions, which did not name them.
+_FIRST_AXES = ("t", "c", "z", "y", "x")
 
 #: Spacings that were rounded on their way through a file still count as equal.
 _TOLERANCE = 1e-6
@@ -89,26 +94,48 @@ def image_of(attributes: Mapping[str, Any], path: str) -> Image | None:
         return _parse(holder["multiscales"][0])
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
-            f"{path} has OME-Zarr metadata that do not follow version 0.4 or 0.5 "
+            f"{path} has OME-Zarr metadata that do not follow their version, 0.1 to 0.5 "
             f"({type(error).__name__}: {error}): write the image again"
         ) from error
 
 
 def _parse(multiscale: Mapping[str, Any]) -> Image:
-    axes = [{"name": a} if isinstance(a, str) else a for a in multiscale["axes"]]
-    names = tuple(str(axis["name"]).lower() for axis in axes)
+    version = str(multiscale.get("version", "0.4"))
+    # Images of 0.1 and 0.2 have these axes and do not name them; scales began with 0.4.
+    stated = multiscale.get("axes", _FIRST_AXES if version in ("0.1", "0.2") else None)
+    if stated is None:
+        raise KeyError("axes")
+    axes = [{"name": a} if isinstance(a, str) else a for a in stated]
+    names = tuple(_letter(axis) for axis in axes)
     if not {"y", "x"} <= set(names) or len(set(names)) != len(names):
         raise ValueError(f"axes {', '.join(names)} lack y or x, or repeat one")
     outer = multiscale.get("coordinateTransformations") or []
-    levels = [
-        Level(str(dataset["path"]), *_transform([*dataset["coordinateTransformations"], *outer], n))
-        for dataset in multiscale["datasets"]
-        for n in (len(names),)
-    ]
+    old = version in ("0.1", "0.2", "0.3")
+    levels = []
+    for dataset in multiscale["datasets"]:
+        steps = dataset.get("coordinateTransformations")
+        if steps is None and not old:
+            raise KeyError("coordinateTransformations")
+        scale, translation = _transform([*(steps or []), *outer], len(names))
+        if steps is None:
+            scale = (math.nan,) * len(names)
+        levels.append(Level(str(dataset["path"]), scale, translation))
     if not levels:
         raise ValueError("no datasets")
     units = tuple(None if a.get("unit") is None else str(a["unit"]) for a in axes)
     return Image(names, units, tuple(levels))
+
+
+def _letter(axis: Mapping[str, Any]) -> str:
+    """Return what an axis is: by its type, where that says more than its name."""
+    name = axis_letter(str(axis["name"]))
+    kinds = {"channel": "c", "time": "t"}
+    meant = kinds.get(str(axis.get("type", "")).lower())
+    if meant is not None and name in AXES:
+        raise ValueError(f"axis {name} is of the type {axis['type']}")
+    if meant is None and axis.get("type") == "space" and name not in AXES:
+        raise ValueError(f"axis {name} is of the type space, but neither z, y nor x")
+    return meant or name
 
 
 def _transform(
@@ -142,14 +169,19 @@ def level_spacings(path: str, image: Image, metadata: SourceMetadata) -> tuple[l
     SpacingError
         If neither the image nor the user states them.
     """
-    placed = [_settle_level(path, image, level, metadata) for level in range(len(image.levels))]
+    # levels without a scale are of no use beside the first, whose spacing the user states
+    known = 1 if math.isnan(image.levels[0].scale[-1]) else len(image.levels)
+    placed = [_settle_level(path, image, level, metadata) for level in range(known)]
     return [spacing for spacing, _, _ in placed], placed[0][2]
 
 
 def choose_level(
     spacings: tuple[Sequence[Vector], str], finer_than: Vector | None, unit: str | None
 ) -> int:
-    """Return the coarsest level whose spacing is at most `finer_than`, the first if none is.
+    """Return the coarsest level whose spacing is at most `finer_than` along each axis.
+
+    Along an axis of which no level is as fine, the finest there is counts as fine enough: of a
+    stack of thick sections the planes may still be coarser than the first level's.
 
     Parameters
     ----------
@@ -164,7 +196,11 @@ def choose_level(
     if finer_than is None:
         return 0
     factor = METRES[unit or own] / METRES[own]
-    limit = [f * factor * (1 + _TOLERANCE) for f in finer_than]
+    finest = [min(spacing[axis] for spacing in levels) for axis in range(3)]
+    limit = [
+        max(f * factor, least) * (1 + _TOLERANCE)
+        for f, least in zip(finer_than, finest, strict=True)
+    ]
     fitting = [
         k
         for k, spacing in enumerate(levels)
@@ -236,7 +272,8 @@ def _settle_level(
     z, y, x = (s * f if f is not None else None for s, f in zip(first[0], factors, strict=True))
     stated_origin = [t * (f or 1.0) for t, f in zip(first[1], factors, strict=True)]
     spacing, origin, name = settle(path, Stated((z, y, x), unit, vector3(stated_origin)), metadata)
-    if level == 0:
+    # of a level that states no scale, the user's word is about itself
+    if level == 0 or math.isnan(this[0][2]):
         return spacing, origin, name
     ratio = [b / a if a > 0 else 1.0 for a, b in zip(first[0], this[0], strict=True)]
     # The levels' distance in voxels of the first one does not depend on anyone's unit.
@@ -255,23 +292,10 @@ def _unit_factors(image: Image) -> tuple[list[float | None], str | None]:
 
     None for an axis that the image lacks, or whose unit cannot be turned into that of x.
     """
-    reference = image.units[image.axes.index("x")]
-    common = None if reference is None else known_unit(reference)
-    factors: list[float | None] = []
-    for axis in AXES:
-        if axis not in image.axes:
-            factors.append(None)
-            continue
-        spelled = image.units[image.axes.index(axis)]
-        own = None if spelled is None else known_unit(spelled)
-        if spelled == reference:
-            factors.append(1.0)
-        elif own is not None and common is not None:
-            # Powers of ten have no exact inverse: 1e-6 / 1e-9 is 999.9999999999999.
-            factors.append(float(f"{METRES[own] / METRES[common]:.12g}"))
-        else:
-            factors.append(None)
-    return factors, reference
+    units = {name: image.units[image.axes.index(name)] for name in AXES if name in image.axes}
+    factors, reference = unit_factors([*units.values()])
+    known = dict(zip(units, factors, strict=True))
+    return [known.get(name) for name in AXES], reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +327,7 @@ def grid(location: Location, request: Request) -> Grid | None:
     path, metadata = location.path, request.metadata
     folder = Path(path)
     with readable(path):
-        image = image_of(_attributes(folder), path)
+        image = image_of(attributes_of(folder), path)
         if image is None:
             return None
         spacings = level_spacings(path, image, metadata)
@@ -312,7 +336,42 @@ def grid(location: Location, request: Request) -> Grid | None:
         return open_level(path, image, level, header, metadata=metadata).grid
 
 
-def _attributes(folder: Path) -> dict[str, Any]:
+#: How many folders above an array its OME image may lie, as in `image.zarr/scale0/image`.
+DEPTH = 2
+
+_METADATA = (*ZARR_METADATA, ".zattrs")
+
+
+def files(path: str) -> list[str]:
+    """Return the files of metadata that a Zarr array or image depends on.
+
+    Parameters
+    ----------
+    path : str
+        A folder of a group or an array.
+
+    Returns
+    -------
+    list of str
+        Its own, those of the images around it, and those of the levels that it names.
+    """
+    folder = Path(path)
+    found = [folder]
+    for parent in list(folder.parents)[:DEPTH]:
+        # an image around an array, and no more than that
+        if any((parent / name).is_file() for name in _METADATA):
+            found.append(parent)
+    try:
+        image = image_of(attributes_of(folder), path)
+    except (ParafoveaError, OSError, ValueError):
+        # who opens it says what is wrong with it
+        image = None
+    if image is not None:
+        found += [folder / level.path for level in image.levels]
+    return [str(each / name) for each in found for name in _METADATA if (each / name).is_file()]
+
+
+def attributes_of(folder: Path) -> dict[str, Any]:
     """Return the attributes of a group of format version 3 or 2."""
     if (folder / "zarr.json").is_file():
         return dict(_read(folder / "zarr.json").get("attributes") or {})

@@ -31,6 +31,7 @@ def open_source(
     unit: str | None = None,
     bands: tuple[str, ...] = (),
     truth: bool = False,
+    labels: bool = False,
 ) -> Source:
     """Open a volume of any known format, without reading its voxels.
 
@@ -52,6 +53,9 @@ def open_source(
         the tiles. Such a folder without bands is one of class indices.
     truth : bool
         Of a folder of tiles, take refined bands before those of a first stage.
+    labels : bool
+        Whether the voxels are class indices or object ids, which no palette changes and which
+        have to be there in full.
 
     Returns
     -------
@@ -70,7 +74,7 @@ def open_source(
     SourceError
         If the source is damaged, of an unknown format, or no volume of numbers.
     """
-    request = _request(metadata, finer_than, unit, bands, truth)
+    request = _request(metadata, finer_than, unit, bands, truth, labels)
     location = locate(path, bands=bool(bands))
     source: Source = format_named(location.format).load().open_volume(location, request)
     return replace(source, series=source.series or metadata.series or stem(path))
@@ -115,10 +119,11 @@ def _request(
     unit: str | None,
     bands: Sequence[str],
     truth: bool = False,
+    labels: bool = False,
 ) -> Request:
     if unit is not None and unit not in METRES:
         raise ConfigError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
-    return Request(metadata, finer_than, unit, tuple(bands), truth)
+    return Request(metadata, finer_than, unit, tuple(bands), truth, labels)
 
 
 def open_raster(path: str, *, bands: Sequence[str], options: TileOptions) -> Raster:

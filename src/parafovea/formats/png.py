@@ -12,11 +12,13 @@ from parafovea.formats.source import (
     Array,
     Request,
     Source,
+    StoredArray,
     VolumeView,
     pick_channel,
     readable,
 )
 from parafovea.formats.source_placement import Stated, place
+from parafovea.formats.stored_values import of_palette
 
 #: Pixels of the PNG modes that hold numbers or palette indices; other modes are channels of uint8.
 _DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32"}
@@ -38,16 +40,41 @@ def open_volume(location: Location, request: Request) -> Source:
         If the file is damaged.
     """
     path = location.path
-    view = open_plane(path, channel=request.metadata.channel)
+    view = open_plane(path, channel=request.metadata.channel, labels=request.labels)
     return Source(path, view, place(path, view.shape, Stated(), request.metadata))
 
 
-def open_plane(path: str, *, channel: int | None) -> VolumeView:
-    """Return the image (1, y, x) in a PNG file, for a stack of such files."""
+def open_plane(path: str, *, channel: int | None, labels: bool = False) -> VolumeView:
+    """Return the image (1, y, x) in a PNG file, for a stack of such files.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    channel : int, optional
+        Of an image in colour.
+    labels : bool
+        Whether the pixels are class indices or object ids, so that a palette leaves them alone.
+
+    Raises
+    ------
+    SourceError
+        If the file is damaged, or has a palette of colours where the pixels are no labels.
+    """
     with readable(path):
-        stored = PngImage(path)
-    chosen = pick_channel(path, stored.shape[2], channel)
+        image = PngImage(path)
+    chosen = pick_channel(path, image.shape[2], channel)
+    stored: StoredArray = image
+    palette = None if labels else palette_of(path)
+    if palette is not None:
+        stored = of_palette(image, np.frombuffer(palette, np.uint8).reshape(-1, 3), path)
     return VolumeView(stored, path, axes=(None, 0, 1), fixed={2: chosen})
+
+
+def palette_of(path: str) -> bytes | None:
+    """Return the palette of a PNG file, red, green and blue of each index; None without one."""
+    with readable(path), PngImageFile(path) as image:
+        return bytes(image.getpalette("RGB") or b"") if image.mode == "P" else None
 
 
 class PngImage:
@@ -56,7 +83,7 @@ class PngImage:
     Parameters
     ----------
     path : str
-        The file; palette images give their indices.
+        The file; images with a palette give their indices.
     """
 
     def __init__(self, path: str) -> None:

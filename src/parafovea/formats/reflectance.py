@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
+
+logger = logging.getLogger(__name__)
 
 #: Reflectance of one digital number of Sentinel-2 (1 / QUANTIFICATION_VALUE).
 DN_SCALE = 1e-4
@@ -23,29 +28,83 @@ TOLERANCE = 1e-3
 #: largest digital number of Sentinel-2, 65535, is 6.6.
 LOWEST, HIGHEST = -1.0, 10.0
 
+#: Share of the values from which on clipped ones, or those that wrapped around, are many.
+MANY = 0.01
+
+#: A scale of digital numbers is at most this.
+SMALL_SCALE = 0.01
+
+#: No image of the ground is darker than this in all pixels and bands.
+DARKEST = 0.01
+
+#: Numbers of 8 bits that reach less than this were not stored for the scale.
+DARK_BYTES = 0.1
+
+#: Numbers this near to the largest of an unsigned type, and brighter than any cloud, are below 0.
+WRAPPED, WRAPPED_REFLECTANCE = 2000, 2.0
+
+_BYTES = (
+    "8 bits do not hold the digital numbers of Sentinel-2 but an image for the eye; give the "
+    "original numbers, or, if 255 is reflectance 1, write scale=0.00392157 in the metadata column "
+    "of the sample sheet"
+)
+
 _ASK = "write baseline=0400 (or scale= and offset=) in the metadata column of the sample sheet"
 
 
-def measured(stored: NDArray[Any], nodata: float | None) -> NDArray[np.bool_] | None:
+def measured(
+    stored: NDArray[Any],
+    *,
+    nodata: Sequence[Collection[float]],
+    masks: Iterable[NDArray[Any]] = (),
+) -> NDArray[np.bool_] | None:
     """Return which pixels have a measurement in all bands, or None where all have.
+
+    Every format decides by this function what was measured: what its files state of that comes in
+    as `nodata` and `masks`.
 
     Parameters
     ----------
     stored : ndarray
         (band, y, x), numbers as the file has them.
-    nodata : float or None
-        Number that marks a missing value; may be NaN.
+    nodata : sequence of collections of float
+        For each band, the numbers that mark a missing value; may contain NaN.
+    masks : iterable of ndarray
+        (y, x) each, 0 or false where nothing was measured: masks, alpha bands.
 
     Returns
     -------
     ndarray or None
         (y, x) bool.
     """
-    if nodata is None:
-        return None
-    missing = np.isnan(stored) if np.isnan(nodata) else stored == nodata
-    valid: NDArray[np.bool_] = ~missing.any(axis=0)
+    valid = np.ones(stored.shape[1:], np.bool_)
+    with np.errstate(over="ignore"):  # a number that the type of the file cannot hold
+        for band, numbers in zip(stored, nodata, strict=True):
+            for number in numbers:
+                valid &= ~np.isnan(band) if np.isnan(number) else band != number
+    for mask in masks:
+        valid &= np.asarray(mask) != 0
     return None if valid.all() else valid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reflectance:
+    """Numbers of a file as reflectance.
+
+    Parameters
+    ----------
+    values : ndarray
+        (band, y, x) float32 in [0, 1].
+    clipped : ndarray or None
+        (y, x) uint8, in how many bands of a measured pixel the scale gave a value outside [0, 1]
+        by more than rounding; None where it gave none.
+    highest : float
+        Of the measured values before they were clipped; 0 where there are none.
+    """
+
+    values: NDArray[np.float32]
+    clipped: NDArray[np.uint8] | None = None
+    highest: float = 0.0
 
 
 def to_reflectance(
@@ -56,11 +115,12 @@ def to_reflectance(
     scale: Sequence[float] | None,
     offset: Sequence[float] | None,
     refused: type[SourceError] = SourceError,
-) -> tuple[NDArray[np.float32], int]:
-    """Return reflectance in [0, 1].
+) -> Reflectance:
+    """Return the reflectance of an image or of a window of one.
 
     Without a scale, values have to lie in [0, 1] within `TOLERANCE`. With one, reflectance beyond
-    (clouds, and dark water under an offset) is clipped and counted.
+    (clouds, and dark water under an offset) is clipped and counted. Whether the scale fits the
+    image as a whole is judged by `ScaleTally`.
 
     Parameters
     ----------
@@ -75,13 +135,6 @@ def to_reflectance(
     refused : type
         Error to raise.
 
-    Returns
-    -------
-    values : ndarray
-        (band, y, x) float32 in [0, 1].
-    clipped : int
-        Valid values that the scale had put outside [0, 1] by more than rounding.
-
     Raises
     ------
     SourceError
@@ -90,29 +143,184 @@ def to_reflectance(
     inside = slice(None) if valid is None else valid
     known = stored[:, inside]
     if not known.size:
-        return np.zeros(stored.shape, np.float32), 0
+        return Reflectance(np.zeros(stored.shape, np.float32))
     if np.issubdtype(known.dtype, np.floating):
         _check_finite(known, path, refused)
     elif scale is None:
-        raise refused(
-            f"{path} holds whole numbers ({known.dtype}, {known.min()} to {known.max()}) instead "
-            f"of reflectance in [0, 1]: {_ASK}, or divide them by 10000"
-        )
+        raise refused(_unscaled(known, path))
+    clipped = None
     if scale is None or offset is None:
-        clipped = 0
         _check_range(known, path, refused)
         values = stored.astype(np.float32)
+        high = float(known.max())
     else:
         factor, added = (
             np.asarray(numbers, np.float32)[:, None, None] for numbers in (scale, offset)
         )
         with np.errstate(over="ignore", invalid="ignore"):  # at invalid pixels
             values = stored.astype(np.float32) * factor + added
-        clipped = _count_outside(values[:, inside], path, refused, scale=scale, offset=offset)
+        found = values[:, inside]
+        low, high = float(found.min()), float(found.max())
+        _check_scaled(low, high, path, refused, scale=scale, offset=offset)
+        if low < -TOLERANCE or high > 1 + TOLERANCE:
+            clipped = ((values < -TOLERANCE) | (values > 1 + TOLERANCE)).sum(0, dtype=np.uint8)
     np.clip(values, 0, 1, out=values)
     if valid is not None:
         values[:, ~valid] = 0
-    return values, clipped
+        if clipped is not None:
+            clipped[~valid] = 0
+    return Reflectance(values, clipped, high)
+
+
+@dataclass
+class ScaleTally:
+    """What the numbers of an image look like under its scale, window after window.
+
+    Parameters
+    ----------
+    path : str
+        Of the image, for messages.
+    scale, offset : sequence of float, optional
+        A number each band: reflectance = stored * scale + offset.
+    refused : type
+        Error to raise.
+    """
+
+    path: str
+    scale: Sequence[float] | None
+    offset: Sequence[float] | None
+    refused: type[SourceError] = SourceError
+    _measured: int = 0
+    _wrapped: int = 0
+    _range: tuple[float, float] = (math.inf, -math.inf)
+    _highest: float = -math.inf
+    _dtype: np.dtype[Any] | None = None
+
+    def add(
+        self, stored: NDArray[Any], valid: NDArray[np.bool_] | None, found: Reflectance
+    ) -> None:
+        """Count a window of the image, and what `to_reflectance` made of it."""
+        known = stored if valid is None else stored[:, valid]
+        self._dtype = stored.dtype
+        if not known.size:
+            return
+        self._measured += known.size
+        low, high = self._range
+        self._range = min(low, float(known.min())), max(high, float(known.max()))
+        self._highest = max(self._highest, found.highest)
+        most = np.iinfo(known.dtype).max if known.dtype.kind == "u" else 0
+        if most > 255:
+            self._wrapped += int(((known >= most - WRAPPED) & (known < most)).sum())
+
+    def check(self) -> None:
+        """Raise an error where the scale cannot be that of the image.
+
+        Raises
+        ------
+        SourceError
+            Of the type `refused`: if no pixel was measured, all reflectance is 0, or the numbers
+            are reflectance already, of 8 bits, wrapped around below 0, or far too dark.
+        """
+        if not self._measured:
+            raise self.refused(
+                f"{self.path} has no valid pixel, all are nodata: remove it, or correct nodata= in "
+                "the metadata column of the sample sheet"
+            )
+        if self._highest <= 0 and self._range == (0, 0):
+            raise self.refused(
+                f"{self.path} is 0 in all pixels and bands, which is no measurement: remove it"
+            )
+        if self._highest <= 0 and not self._scaled_again:
+            raise self.refused(
+                f"{self.path} has no reflectance above 0: correct scale=, offset= or baseline= in "
+                "the metadata column of the sample sheet"
+            )
+        if self.scale is None or self.offset is None:
+            return
+        low, high = self._range
+        shown = f"with scale {self.scale[0]:g} and offset {self.offset[0]:g}"
+        if self._scaled_again:
+            raise self.refused(
+                f"{self.path} holds {low:g} to {high:g} ({self._dtype}), which is reflectance "
+                f"already; {shown} it would be scaled twice: take baseline=, scale= and offset= "
+                "out of the metadata column of the sample sheet, put these files into a sample of "
+                "their own, or write scale=1 where the file's own tag is wrong"
+            )
+        most = max(s * 255 + o for s, o in zip(self.scale, self.offset, strict=True))
+        if self._dtype is not None and self._dtype.itemsize == 1 and most < DARK_BYTES:
+            raise self.refused(
+                f"{self.path} holds whole numbers of 8 bits ({low:g} to {high:g}), which {shown} "
+                f"are at most {most:.3g}: {_BYTES}"
+            )
+        if self._highest < DARKEST and min(self.scale) <= SMALL_SCALE:
+            raise self.refused(
+                f"{self.path} has no reflectance above {self._highest:.2g} {shown} (its numbers "
+                f"are {low:g} to {high:g}): correct scale=, offset= or baseline= in the metadata "
+                "column of the sample sheet"
+            )
+        if self._wrapped >= MANY * self._measured and self._highest > WRAPPED_REFLECTANCE:
+            raise self.refused(
+                f"{self.path} has {self._wrapped} of {self._measured} values just below the "
+                f"largest of {self._dtype} (up to {high:g}), as where a subtraction fell below 0 "
+                "and wrapped around: subtract in a signed type, or give the numbers before it"
+            )
+
+    @property
+    def _scaled_again(self) -> bool:
+        """Whether floats lie in [0, 1] already and the scale is that of digital numbers."""
+        return (
+            self.scale is not None
+            and min(self.scale) <= SMALL_SCALE
+            and self._dtype is not None
+            and self._dtype.kind == "f"
+            and self._range[0] >= -TOLERANCE
+            and 0 < self._range[1] <= 1 + TOLERANCE
+        )
+
+
+def warn_of_clipped(what: str, clipped: int, measured: int) -> None:
+    """Log a warning where many values were outside [0, 1], which a scale that fits would not give.
+
+    Parameters
+    ----------
+    what : str
+        What they are the values of.
+    clipped, measured : int
+        Values that were clipped, and all that were measured.
+    """
+    if clipped and clipped >= MANY * measured:
+        logger.warning(
+            "%d of %d values of %s (%.0f %%) were outside [0, 1] and clipped: check baseline=, "
+            "scale= and offset= in the metadata column; an offset may have been subtracted before",
+            clipped,
+            measured,
+            what,
+            100 * clipped / measured,
+        )
+
+
+def is_reflectance(stored: NDArray[Any], valid: NDArray[np.bool_] | None) -> bool | None:
+    """Return whether numbers are reflectance as they are: floats in [0, 1] that are not all 0.
+
+    Parameters
+    ----------
+    stored : ndarray
+        (band, y, x), numbers as the file has them.
+    valid : ndarray or None
+        (y, x) bool; pixels that are false are not looked at.
+
+    Returns
+    -------
+    bool or None
+        None where no number says it.
+    """
+    if stored.dtype.kind != "f":
+        return False
+    known = stored if valid is None else stored[:, valid]
+    known = known[np.isfinite(known)]
+    if not known.size or not known.any():
+        return None
+    return bool(known.min() >= -TOLERANCE and known.max() <= 1 + TOLERANCE)
 
 
 def fill(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
@@ -169,19 +377,26 @@ def _check_range(known: NDArray[Any], path: str, refused: type[SourceError]) -> 
     )
 
 
-def _count_outside(
-    known: NDArray[np.float32],
+def _check_scaled(
+    low: float,
+    high: float,
     path: str,
     refused: type[SourceError],
     *,
     scale: Sequence[float],
     offset: Sequence[float],
-) -> int:
-    low, high = float(known.min()), float(known.max())
-    with_scale = f"with scale {scale[0]:g} and offset {offset[0]:g}"
+) -> None:
     if not (low >= LOWEST and high <= HIGHEST):
         raise refused(
-            f"{path} has reflectance from {low:g} to {high:g} {with_scale}: correct scale=, "
-            "offset= or baseline= in the metadata column of the sample sheet"
+            f"{path} has reflectance from {low:g} to {high:g} with scale {scale[0]:g} and offset "
+            f"{offset[0]:g}: correct scale=, offset= or baseline= in the metadata column of the "
+            "sample sheet"
         )
-    return int(((known < -TOLERANCE) | (known > 1 + TOLERANCE)).sum())
+
+
+def _unscaled(known: NDArray[Any], path: str) -> str:
+    """Return the message about whole numbers without a scale."""
+    holds = f"{path} holds whole numbers ({known.dtype}, {known.min()} to {known.max()}) instead "
+    if known.dtype.itemsize == 1:
+        return f"{holds}of reflectance in [0, 1]: {_BYTES}"
+    return f"{holds}of reflectance in [0, 1]: {_ASK}, or divide them by 10000"

@@ -8,14 +8,16 @@ The module of a format has `open_volume(location, request)`, which returns a
 `parafovea.formats.source.Source`. Its `light` module imports no library of the format, since the
 workflow asks it while it plans its jobs; it may have
 
-- `files(path)`: the files that belong to a source, where they are more than the path itself,
+- `files(path)`: the files that belong to a source, where they are more than the path itself; of
+  a folder those that count beside it,
 - `holds(path)`: whether a folder without markers and members is of the format,
 - `slices(path)`: the files of such a folder,
 - `why_not(path)`: what is wrong with a file of an unknown ending if it is of the format, else None,
 - `grid(location, request)`: where the voxels lie, from the header, or None where it cannot tell.
 
-A module that reads single files of a folder (`members`) has `open_plane(path, channel)` for a stack
-of images, and for tiles a class `Content`, which is a `parafovea.formats.tiles.tile.TileContent`.
+A module that reads single files of a folder (`members`) has `open_plane(path, channel, labels)` for
+a stack of images, and `palette_of(path)` where an image may have one; for tiles it has a class
+`Content`, which is a `parafovea.formats.tiles.tile.TileContent`.
 """
 
 from __future__ import annotations
@@ -158,6 +160,7 @@ FORMATS = (
         module=f"{_HERE}.geo.mosaic",
         suffixes=TIFF_SUFFIXES,
         bands="always",
+        light=f"{_HERE}.geo.companions",
     ),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -88,9 +88,14 @@ class Source:
         The `month` and the `biome` of each plane, where images have them.
     planes : tuple of str
         Name of each plane, where planes are images of their own.
+    ignored, background : int, optional
+        Of a truth, the value of voxels that nobody has labelled, and that of nothing if not 0.
     series : str
         What tables of findings call the scan: the SeriesInstanceUID of DICOM, else the user's
         `series` or the name of the file without its ending.
+    check : callable, optional
+        Raises `SourceError` where what was read cannot be right as a whole; called once all voxels
+        were read.
     """
 
     path: str
@@ -101,6 +106,9 @@ class Source:
     bands: tuple[str, ...] = ()
     conditions: Mapping[str, tuple[int, ...]] | None = None
     planes: tuple[str, ...] = ()
+    check: Callable[[], None] | None = field(default=None, compare=False)
+    ignored: int | None = None
+    background: int | None = None
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box.
@@ -146,6 +154,9 @@ class Request:
         Names of the channels to read, where the format has several.
     truth : bool
         Of a folder of tiles, take refined bands before those of a first stage.
+    labels : bool
+        Whether the voxels are class indices or object ids: a palette then does not change them,
+        and neither does the side on which white is.
     """
 
     metadata: SourceMetadata
@@ -153,6 +164,7 @@ class Request:
     unit: str | None = None
     bands: tuple[str, ...] = ()
     truth: bool = False
+    labels: bool = False
 
     @property
     def pixels(self) -> tuple[Vector, str]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.errors import SourceError, SpacingError, VoxelError
+from parafovea.errors import GridError, SourceError, SpacingError, VoxelError
 from parafovea.formats.metadata import SourceMetadata, known_unit
 from parafovea.geometry.grid import AXES, METRES, Grid, Shape, Vector, vector3
+from parafovea.geometry.scan_space import square_affine
 
 #: Attributes of Zarr arrays and HDF5 datasets that state a spacing along z, y, x, in the order in
 #: which they are looked for, each with the unit that its name implies.
@@ -53,6 +54,60 @@ def check_shape(path: str, shape: Sequence[int]) -> Shape:
                 "write the file again or give another source"
             )
     return z, y, x
+
+
+def unit_factors(units: Sequence[str | None]) -> tuple[list[float | None], str | None]:
+    """Return what turns lengths along each axis into the unit of the last one, and that unit.
+
+    Parameters
+    ----------
+    units : sequence of str or None
+        As the file spells them, x last.
+
+    Returns
+    -------
+    factors : list of float or None
+        None for an axis whose unit cannot be turned into that of x.
+    unit : str or None
+        Of x, as the file spells it.
+    """
+    reference = units[-1]
+    common = None if reference is None else known_unit(reference)
+    factors: list[float | None] = []
+    for spelled in units:
+        own = None if spelled is None else known_unit(spelled)
+        if spelled == reference:
+            factors.append(1.0)
+        elif own is not None and common is not None:
+            # Powers of ten have no exact inverse: 1e-6 / 1e-9 is 999.9999999999999.
+            factors.append(float(f"{METRES[own] / METRES[common]:.12g}"))
+        else:
+            factors.append(None)
+    return factors, reference
+
+
+def stated_by_axis(
+    spacing: Sequence[float | None],
+    units: Sequence[str | None],
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
+) -> Stated:
+    """Return what a file states whose axes may have units of their own.
+
+    Parameters
+    ----------
+    spacing : sequence of float or None
+        Along z, y, x, each in its own unit.
+    units : sequence of str or None
+        Along z, y, x, as the file spells them.
+    origin : sequence of float
+        Centre of voxel (0, 0, 0) along z, y, x, each in its own unit.
+    """
+    factors, unit = unit_factors(units)
+    z, y, x = (
+        None if s is None or f is None else s * f for s, f in zip(spacing, factors, strict=True)
+    )
+    moved = [o * (f or 1.0) for o, f in zip(origin, factors, strict=True)]
+    return Stated((z, y, x), unit, vector3(moved))
 
 
 def place(path: str, shape: Sequence[int], stated: Stated, metadata: SourceMetadata) -> Grid:
@@ -163,7 +218,7 @@ def _missing(
 def ras_affine(
     path: str, columns: NDArray[np.float64], origin: NDArray[np.float64], to_ras: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Return the affine to RAS millimetres of axes that lead elsewhere.
+    """Return the affine to RAS millimetres of a file whose world has other axes.
 
     Parameters
     ----------
@@ -186,45 +241,106 @@ def ras_affine(
     affine[:3, 3] = origin
     if not np.isfinite(affine).all():
         raise SourceError(f"{path} states an origin or directions that are not finite: correct it")
-    turned: NDArray[np.float64] = np.diag([*to_ras, 1]) @ affine
-    return turned
+    return square(path, np.diag([*to_ras, 1]) @ affine)
 
 
-def stated_by_attributes(attributes: dict[str, Any], *, dimensions: int, path: str) -> Stated:
+def square(path: str, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `square_affine`, or raise `SourceError` where a file states sheared axes.
+
+    Axes of length 0 stay as they are: their spacing is missing, which `settle` reports.
+    """
+    if not np.linalg.norm(affine[:3, :3], axis=0).all():
+        return affine
+    try:
+        return square_affine(affine)
+    except GridError as error:
+        raise SourceError(f"{path} cannot be placed: {error}") from error
+
+
+def placed_affine(
+    path: str, affine: NDArray[np.float64], grid: Grid, stated: Stated, metadata: SourceMetadata
+) -> NDArray[np.float64]:
+    """Return where the voxels of a file lie in the patient, with what the user states of it.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    affine : ndarray
+        (4, 4) to RAS millimetres, as the file states it.
+    grid : Grid
+        From `place`, with the same `stated` and `metadata`.
+    stated, metadata
+        From the file and from the user.
+
+    Returns
+    -------
+    ndarray
+        (4, 4) float64. A spacing of the user's replaces the file's along each axis, so that
+        positions are in the same millimetres as sizes; the centre of the first voxel stays. A unit
+        alone gives all of the file's numbers, its origin too, that unit.
+    """
+    placed = square(path, affine)
+    if metadata.spacing is not None:
+        wanted = np.asarray(grid.converted("millimeter").spacing[::-1])
+        lengths = np.linalg.norm(placed[:3, :3], axis=0)
+        if not lengths.all():
+            raise SourceError(f"{path} states no direction of its voxels: correct its header")
+        other = np.abs(wanted - lengths) > 1e-6 * lengths
+        placed[:3, :3] *= np.where(other, wanted / lengths, 1.0)
+    elif metadata.unit is not None:
+        own = None if stated.unit is None else known_unit(stated.unit)
+        if own is not None and own != metadata.unit:
+            placed[:3] *= METRES[metadata.unit] / METRES[own]
+    return placed
+
+
+def stated_by_attributes(
+    attributes: dict[str, Any],
+    *,
+    dimensions: int,
+    path: str,
+    axes: tuple[int | None, int, int] | None = None,
+) -> Stated:
     """Return what the attributes of a Zarr array or HDF5 dataset state.
 
     Parameters
     ----------
     attributes : dict
         `resolution`, `voxel_size`, `spacing` or `element_size_um`; `units` or `unit`, one for all
-        axes; `offset`, the centre of voxel 0. A spacing has one number an axis.
+        axes or one for each; `offset`, the centre of voxel 0. A spacing has one number an axis, or
+        one an axis in space, in the order of the array.
     dimensions : int
-        Axes of the array: 3, or 2 where z is missing.
+        Axes of the array.
     path : str
         For messages.
+    axes : tuple of int or None, optional
+        Which of them are z, y, x; by default all three, or the two of a plane.
 
     Raises
     ------
     SourceError
         If a value has another length or is not made of numbers.
     """
+    order = axes or ((0, 1, 2) if dimensions == 3 else (None, 0, 1))
     spacing: list[float | None] = [None, None, None]
     implied: str | None = None
     for name, unit in SPACING_ATTRIBUTES.items():
         if name in attributes:
-            spacing = [*_numbers(attributes[name], name, dimensions=dimensions, path=path)]
+            spacing = _numbers(attributes[name], name, order, dimensions=dimensions, path=path)
             implied = unit
             break
     origin = [0.0, 0.0, 0.0]
     if "offset" in attributes:
-        values = _numbers(attributes["offset"], "offset", dimensions=dimensions, path=path)
+        values = _numbers(attributes["offset"], "offset", order, dimensions=dimensions, path=path)
         origin = [value or 0.0 for value in values]
     units = attributes.get("units", attributes.get("unit", implied))
-    z, y, x = spacing
-    return Stated((z, y, x), _one_unit(units, path), vector3(origin))
+    return stated_by_axis(spacing, _units(units, order, dimensions=dimensions, path=path), origin)
 
 
-def _numbers(value: Any, name: str, *, dimensions: int, path: str) -> list[float | None]:
+def _numbers(
+    value: Any, name: str, axes: Sequence[int | None], *, dimensions: int, path: str
+) -> list[float | None]:
     # Attributes of HDF5 are numpy arrays and scalars, those of Zarr plain lists and numbers.
     plain = value.tolist() if hasattr(value, "tolist") else value
     try:
@@ -234,24 +350,45 @@ def _numbers(value: Any, name: str, *, dimensions: int, path: str) -> list[float
             f"{path} has the attribute {name} = {plain!r}, which is not numbers along z, y, x: "
             "correct it in the file"
         ) from error
-    # Some writers state three numbers beside a plane of two axes.
-    if len(numbers) == 3:
-        return [*numbers]
-    if len(numbers) != dimensions:
+    found = _along(numbers, axes, dimensions)
+    if found is None:
         raise SourceError(
             f"{path} has the attribute {name} = {plain!r}, of {len(numbers)} numbers for "
             f"{dimensions} axes: correct it in the file"
         )
-    return [None, *numbers]
+    return found
 
 
-def _one_unit(value: Any, path: str) -> str | None:
+def _along(values: Sequence[Any], axes: Sequence[int | None], dimensions: int) -> list[Any] | None:
+    """Return the values of z, y, x among those of an array's axes; None for a wrong number."""
+    there = sorted(axis for axis in axes if axis is not None)
+    if len(values) == dimensions:
+        return [None if axis is None else values[axis] for axis in axes]
+    if len(values) == len(there):
+        return [None if axis is None else values[there.index(axis)] for axis in axes]
+    # Some writers state three numbers beside a plane of two axes.
+    return [*values] if len(values) == 3 and axes[0] is None else None
+
+
+def _units(
+    value: Any, axes: Sequence[int | None], *, dimensions: int, path: str
+) -> list[str | None]:
+    """Return the unit along z, y, x."""
     plain = value.tolist() if hasattr(value, "tolist") else value
     names = plain if isinstance(plain, list | tuple) else [plain]
-    texts = {n.decode() if isinstance(n, bytes) else str(n) for n in names if n is not None}
-    texts.discard("")
-    if len(texts) > 1:
+    texts = [
+        None if n is None else n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n)
+        for n in names
+    ]
+    texts = [text or None for text in texts]
+    stated = {text for text in texts if text is not None}
+    if len(stated) < 2:
+        return [next(iter(stated), None)] * 3
+    found = _along(texts, axes, dimensions)
+    if found is None:
         raise SourceError(
-            f"{path} has the units {', '.join(sorted(texts))}: give one unit for all axes"
+            f"{path} has the units {', '.join(map(str, texts))} for {dimensions} axes: give one "
+            "unit, or one for each axis"
         )
-    return texts.pop() if texts else None
+    # an axis that is not there has no unit of its own
+    return [found[2] if axis is None else unit for axis, unit in zip(axes, found, strict=True)]

@@ -6,6 +6,7 @@ data loader, and a file that was cut short in between is noticed.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +26,17 @@ from parafovea.formats.source import (
     pick_channel,
     readable,
 )
-from parafovea.formats.source_placement import Stated, check_shape, place
+from parafovea.formats.source_placement import Stated, check_shape, place, stated_by_axis
+from parafovea.formats.stored_values import inverted, of_palette, on_a_line
+
+logger = logging.getLogger(__name__)
 
 #: Axes of tifffile that may count planes, the first of them that is longer than one is z. Many
 #: programs write a stack as a time series or as unnamed pages.
 _PLANES = "ZIQT"
+
+#: Compressions of TIFF whose strips and tiles may need tables that the page has.
+_JPEG = (6, 7, 33007, 34892)
 
 
 def open_volume(location: Location, request: Request) -> Source:
@@ -53,16 +60,16 @@ def open_volume(location: Location, request: Request) -> Source:
         If the file is damaged, or is not one volume.
     """
     path = location.path
-    view, stated = _volume(path, request.metadata.channel)
+    view, stated = _volume(path, request.metadata.channel, labels=request.labels)
     return Source(path, view, place(path, view.shape, stated, request.metadata))
 
 
-def open_plane(path: str, *, channel: int | None) -> VolumeView:
+def open_plane(path: str, *, channel: int | None, labels: bool = False) -> VolumeView:
     """Return the image (z, y, x) in a TIFF file, for a stack of such files."""
-    return _volume(path, channel)[0]
+    return _volume(path, channel, labels=labels)[0]
 
 
-def _volume(path: str, channel: int | None) -> tuple[VolumeView, Stated]:
+def _volume(path: str, channel: int | None, *, labels: bool) -> tuple[VolumeView, Stated]:
     """Return the volume (z, y, x) in a TIFF file, and what the file states of its place."""
     with readable(path), tifffile.TiffFile(path) as tiff:
         # pages are looked at twice, and read once
@@ -81,9 +88,10 @@ def _volume(path: str, channel: int | None) -> tuple[VolumeView, Stated]:
             )
         letters = series.get_axes(squeeze=False)
         shape = tuple(int(n) for n in series.get_shape(squeeze=False))
+        _check_planes(path, tiff, letters, shape)
         axes, fixed = _choose_axes(path, letters, shape, channel)
-        stored = _stored(path, tiff, series, shape)
-        stated = _stated(tiff)
+        stored = _values(path, tiff, _stored(path, tiff, series, shape), labels=labels)
+        stated = _stated(path, tiff)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
     check_shape(path, view.shape)
     return view, stated
@@ -132,12 +140,102 @@ def _choose_axes(
     return (planes[0] if planes else None, y, x), fixed
 
 
-def _stated(tiff: Any) -> Stated:
+def _values(path: str, tiff: Any, stored: StoredArray, *, labels: bool) -> StoredArray:
+    """Return the values that the numbers in a file stand for.
+
+    Parameters
+    ----------
+    path : str
+        For messages.
+    tiff : tifffile.TiffFile
+        Open.
+    stored : StoredArray
+        The numbers.
+    labels : bool
+        Whether they are class indices or object ids: palettes leave them alone.
+
+    Raises
+    ------
+    SourceError
+        If the file states a meaning that is not read here.
+    """
+    page = tiff.pages.first
+    orientation = int(page.tags.valueof("Orientation", default=1))
+    if orientation not in (0, 1):
+        raise SourceError(
+            f"{path} states the orientation {orientation}, so that its first pixel is not at the "
+            "top left: save it upright, with the orientation 1"
+        )
+    if not labels:
+        _check_pages_alike(path, tiff)
+    imagej = bool(tiff.is_imagej)
+    # A look-up table of ImageJ is how an image is shown, and so is the 0 = white of its inverse:
+    # its numbers stay what was measured. Pages of one bit are masks, written so by many programs.
+    if not labels and not imagej:
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            if page.colormap is None:
+                raise SourceError(f"{path} has lost its palette: save it in gray")
+            stored = of_palette(stored, np.asarray(page.colormap).T, path)
+        elif page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and page.bitspersample != 1:
+            stored = inverted(stored, page.bitspersample, path)
+    return on_a_line(stored, *_line(path, tiff), path)
+
+
+def _check_pages_alike(path: str, tiff: Any) -> None:
+    """Raise `SourceError` where a page has a palette or a white of its own."""
+    first = tiff.pages.first
+    pages = iter(tiff.pages)
+    if tiff.is_imagej or first.photometric not in (
+        tifffile.PHOTOMETRIC.PALETTE,
+        tifffile.PHOTOMETRIC.MINISWHITE,
+        tifffile.PHOTOMETRIC.MINISBLACK,
+    ):
+        return
+    for number, page in enumerate(pages):
+        photometric = page.aspage().photometric
+        palette = page.aspage().colormap
+        same = palette is first.colormap or np.array_equal(palette, first.colormap)
+        if photometric != first.photometric or not same:
+            raise SourceError(
+                f"{path} has another palette or another white on page {number} than on page 0: "
+                "save all pages in gray"
+            )
+
+
+def _line(path: str, tiff: Any) -> tuple[float, float]:
+    """Return the slope and the intercept from numbers to values, as ImageJ or GDAL state them."""
+    slope, intercept = 1.0, 0.0
+    words = tiff.imagej_metadata if tiff.is_imagej else None
+    # of the kinds of calibration, 20 is none; a straight line is 0
+    if words and int(words.get("cf", 20)) != 20:
+        if int(words["cf"]) != 0 or "c2" in words:
+            raise SourceError(
+                f"{path} has a calibration of ImageJ that is no straight line (cf="
+                f"{words['cf']}): apply it in ImageJ and save the values as 32-bit"
+            )
+        intercept, slope = float(words.get("c0", 0.0)), float(words.get("c1", 1.0))
+    if tiff.is_gdal:
+        items = tifffile.xml2dict(tiff.pages.first.tags.valueof(42112))
+        found = (items.get("GDALMetadata") or {}).get("Item", [])
+        for item in found if isinstance(found, list) else [found]:
+            role = item.get("role") if isinstance(item, dict) else None
+            if role not in ("scale", "offset"):
+                continue
+            number = float(item["value"])
+            if number != (role == "scale"):
+                raise SourceError(
+                    f"{path} states a {role} of {number:g} for GDAL: apply it to the numbers "
+                    "(gdal_translate -unscale) and give that file"
+                )
+    return slope, intercept
+
+
+def _stated(path: str, tiff: Any) -> Stated:
     """Return the spacing that OME or ImageJ metadata state; bare resolution tags lack z."""
     if tiff.is_ome and tiff.ome_metadata:
         return _stated_by_ome(tiff.ome_metadata)
     if tiff.is_imagej and tiff.imagej_metadata:
-        return _stated_by_imagej(tiff)
+        return _stated_by_imagej(path, tiff)
     return Stated()
 
 
@@ -145,22 +243,33 @@ def _stated_by_ome(xml: str) -> Stated:
     image = tifffile.xml2dict(xml)["OME"].get("Image", {})
     pixels = (image[0] if isinstance(image, list) else image).get("Pixels", {})
     # The schema's default unit is the micrometre.
-    units = {str(pixels.get(f"PhysicalSize{name}Unit", "µm")) for name in "ZYX"}
-    if len(units) > 1:
-        return Stated()
-    z, y, x = (_number(pixels.get(f"PhysicalSize{name}")) for name in "ZYX")
-    return Stated((z, y, x), units.pop())
+    units = [str(pixels.get(f"PhysicalSize{name}Unit", "µm")) for name in "ZYX"]
+    return stated_by_axis([_number(pixels.get(f"PhysicalSize{name}")) for name in "ZYX"], units)
 
 
-def _stated_by_imagej(tiff: Any) -> Stated:
-    # ImageJ writes pixels per unit in the resolution tags, and the spacing of planes in its text.
+def _stated_by_imagej(path: str, tiff: Any) -> Stated:
+    # ImageJ writes pixels per unit in the resolution tags, and the spacing of planes in its text;
+    # units along y and z where they differ from that along x, origins in pixels.
     words = tiff.imagej_metadata
     unit = str(words.get("unit", "pixel"))
     if unit in ("pixel", "pixels", ""):
         return Stated()
+    units = [str(words.get(key, unit)) for key in ("zunit", "yunit", "unit")]
     tags = tiff.pages.first.tags
     y, x = (_inverse(tags.valueof(f"{name}Resolution")) for name in "YX")
-    return Stated((_number(words.get("spacing")), y, x), unit)
+    z = _number(words.get("spacing"))
+    if z is None and int(words.get("slices", words.get("images", 1))) > 1:
+        logger.warning(
+            "%s: ImageJ leaves out a distance of planes of 1, so it is taken as 1 %s; if that is "
+            "wrong, state the spacing in the metadata column of the sample sheet",
+            path,
+            units[0],
+        )
+        z = 1.0
+    spacing = (z, y, x)
+    places = [float(words.get(f"{axis}origin", 0.0)) for axis in "zyx"]
+    origin = [-p * s if p and s is not None else 0.0 for p, s in zip(places, spacing, strict=True)]
+    return stated_by_axis(spacing, units, origin)
 
 
 def _number(value: Any) -> float | None:
@@ -187,6 +296,13 @@ def _check_complete(tiff: Any, path: str) -> None:
     """
     size = Path(path).stat().st_size
     pages = tiff.pages
+    absent = sum(page.databytecounts.count(0) for page in pages if page.databytecounts)
+    if absent:
+        every = sum(len(page.databytecounts) for page in pages)
+        raise SourceError(
+            f"{path} lacks {absent} of {every} strips or tiles (a sparse file, or a broken copy): "
+            "write it again with all of them"
+        )
     for number, page in enumerate(pages):
         ends = [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if max(ends, default=0) > size:
@@ -198,6 +314,22 @@ def _check_complete(tiff: Any, path: str) -> None:
         raise SourceError(
             f"{path} is truncated: pages are missing after the first {len(pages)}: "
             "copy or write it again"
+        )
+
+
+def _check_planes(path: str, tiff: Any, letters: str, shape: Sequence[int]) -> None:
+    """Raise `SourceError` where ImageJ counts more planes than were found.
+
+    ImageJ writes stacks of more than 4 GB with an entry for the first plane alone; tifffile takes
+    such a file for one plane where the others are not there.
+    """
+    words = tiff.imagej_metadata if tiff.is_imagej else None
+    planes = math.prod(n for n, letter in zip(shape, letters, strict=True) if letter not in "YXS")
+    stated = int((words or {}).get("images", planes))
+    if stated != planes:
+        raise SourceError(
+            f"{path} is truncated: it states {stated} planes, and {planes} can be read: copy or "
+            "write it again"
         )
 
 
@@ -329,6 +461,12 @@ def _decode(page: Any, number: int, size: int) -> Array:
     if count == 0 or offset + count > size:
         raise EOFError(f"strip or tile {number} of page {page.index} is missing")
     handle = page.parent.filehandle
+    words: dict[str, Any] = {}
+    if page.compression in _JPEG:
+        words = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+    # The decoder and the tables are read from the file when they are first asked for, which moves
+    # its pointer: it is set after that.
+    decode = page.decode
     handle.seek(offset)
-    decoded, _, shape = page.decode(handle.read(count), number, jpegtables=page.jpegtables)
+    decoded, _, shape = decode(handle.read(count), number, **words)
     return np.asarray(decoded)[0, : shape[1], : shape[2], 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,22 @@ import zarr
 import zarrs  # noqa: F401  (registers the fast codec pipeline)
 
 from parafovea.errors import SourceError
-from parafovea.formats import ome_zarr
+from parafovea.formats import (
+    checked_blosc,  # noqa: F401  (numcodecs alone reads behind the end of a chunk)
+    ome_zarr,
+)
 from parafovea.formats.location import Location
+from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.registry import ZARR_METADATA
-from parafovea.formats.source import Request, Source, VolumeView, pick_channel, readable
-from parafovea.formats.source_placement import place, plain_axes, stated_by_attributes
+from parafovea.formats.source import Request, Source, StoredArray, VolumeView, readable
+from parafovea.formats.source_placement import place, stated_by_attributes
+from parafovea.formats.stored_values import by_attributes
+from parafovea.formats.zarr_chunks import check_chunks
+
+logger = logging.getLogger(__name__)
 
 _FAST = "zarrs.ZarrsCodecPipeline"
 _COMPLETE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
-
-#: How many folders above an array its OME image may lie, as in `image.zarr/scale0/image`.
-_DEPTH = 2
 
 
 def open_volume(location: Location, request: Request) -> Source:
@@ -54,16 +60,56 @@ def open_volume(location: Location, request: Request) -> Source:
             raise SourceError(_no_image(path, node))
         spacings = ome_zarr.level_spacings(path, image, metadata)
         level = ome_zarr.choose_level(spacings, request.finer_than, request.unit)
-        array = _array(f"{path.rstrip('/')}/{image.levels[level].path}")
-        return ome_zarr.open_level(path, image, level, array, metadata=metadata)
+        place_of_array = f"{path.rstrip('/')}/{image.levels[level].path}"
+        array = _array(place_of_array)
+        return _level(path, image, level, array, place_of_array, request)
     found = _image_around(path)
     if found is not None:
-        return ome_zarr.open_level(path, found[0], found[1], node, metadata=metadata)
-    pick_channel(path, 1, metadata.channel)
-    axes = plain_axes(path, node.shape)
-    stated = stated_by_attributes(dict(node.attrs), dimensions=node.ndim, path=path)
-    view = VolumeView(node, path, axes=axes)
+        return _level(path, found[0], found[1], node, path, request)
+    attributes = dict(node.attrs)
+    others = {"dimension_names": _dimensions(node)}
+    letters = stated_names(attributes, dimensions=node.ndim, path=path, others=others)
+    axes, fixed = chosen_axes(path, letters, node.shape, metadata.channel)
+    stated = stated_by_attributes(attributes, dimensions=node.ndim, path=path, axes=axes)
+    stored = by_attributes(node, attributes, path, labels=request.labels)
+    view = VolumeView(stored, path, axes=axes, fixed=fixed)
+    check_chunks(path, node, labels=request.labels)
     return Source(path, view, place(path, view.shape, stated, metadata))
+
+
+def _level(
+    path: str,
+    image: ome_zarr.Image,
+    level: int,
+    array: zarr.Array[Any],
+    folder: str,
+    request: Request,
+) -> Source:
+    """Return one level of an image as a source; its array must not contradict the image."""
+    attributes = dict(array.attrs)
+    letters = stated_names(
+        attributes,
+        dimensions=array.ndim,
+        path=folder,
+        others={"dimension_names": _dimensions(array)},
+    )
+    if letters is not None and len(letters) == len(image.axes) and letters != image.axes:
+        raise SourceError(
+            f"{path} has the axes {', '.join(image.axes)} by its OME-Zarr metadata, but "
+            f"{', '.join(letters)} by those of the array {folder}: correct one of them"
+        )
+    stored: StoredArray = by_attributes(array, attributes, folder, labels=request.labels)
+    source = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
+    # results of this workflow are put in place when they are complete, without empty chunks
+    sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
+    check_chunks(folder, array, labels=request.labels, sparse=sparse)
+    return source
+
+
+def _dimensions(array: zarr.Array[Any]) -> list[str] | None:
+    """Return the `dimension_names` of an array of format version 3, None without any."""
+    names = getattr(array.metadata, "dimension_names", None)
+    return None if names is None else ["" if name is None else str(name) for name in names]
 
 
 def open_node(path: str) -> zarr.Array[Any] | zarr.Group:
@@ -97,10 +143,15 @@ def _array(path: str) -> zarr.Array[Any]:
 def _image_around(path: str) -> tuple[ome_zarr.Image, int] | None:
     """Return the OME image that an array is a level of, and which, if there is one."""
     folder = Path(path)
-    for parent in list(folder.parents)[:_DEPTH]:
+    for parent in list(folder.parents)[: ome_zarr.DEPTH]:
         if not any((parent / name).is_file() for name in ZARR_METADATA):
             continue
-        image = ome_zarr.image_of(dict(open_node(str(parent)).attrs), str(parent))
+        try:
+            image = ome_zarr.image_of(dict(open_node(str(parent)).attrs), str(parent))
+        except SourceError as error:
+            # what is around a plain array does not make it worse
+            logger.warning("%s is read as a plain array: %s", path, error)
+            continue
         names = [] if image is None else [level.path for level in image.levels]
         name = folder.relative_to(parent).as_posix()
         if image is not None and name in names:

@@ -21,12 +21,19 @@ Vector = tuple[float, float, float]
 
 #: Metres in one unit; the names are those of OME-Zarr.
 METRES = {
+    "picometer": 1e-12,
     "angstrom": 1e-10,
     "nanometer": 1e-9,
     "micrometer": 1e-6,
     "millimeter": 1e-3,
     "centimeter": 1e-2,
+    "decimeter": 1e-1,
     "meter": 1.0,
+    "kilometer": 1e3,
+    "inch": 0.0254,
+    "foot": 0.3048,
+    "yard": 0.9144,
+    "mile": 1609.344,
 }
 
 

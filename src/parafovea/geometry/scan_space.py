@@ -23,6 +23,58 @@ Floats = NDArray[np.float64]
 #: Converts LPS positions (x, y, z, 1) to RAS, and back.
 LPS_TO_RAS: Floats = np.diag([-1.0, -1.0, 1.0, 1.0])
 
+#: Cosine of the angle between two axes up to which they count as perpendicular: directions are
+#: often stated with four digits only. Up to the second number they are taken as they are, which ITK
+#: accepts too.
+SKEW = 1e-3
+EXACT = 1e-6
+
+
+def square_affine(affine: ArrayLike) -> Floats:
+    """Return an affine whose axes are perpendicular, as ITK and the quaternion of NIfTI need it.
+
+    Parameters
+    ----------
+    affine : array_like
+        4 x 4, from voxel (x, y, z, 1) to millimetres.
+
+    Returns
+    -------
+    ndarray
+        (4, 4) float64. Axes that are perpendicular to `EXACT` stay as they are; up to `SKEW` the
+        nearest perpendicular ones take their place. Origin and voxel sizes stay.
+
+    Raises
+    ------
+    GridError
+        If numbers are not finite, axes coincide, or axes are sheared, as those of a scan with a
+        tilted gantry.
+    """
+    given = np.array(affine, dtype=np.float64)
+    if given.shape != (4, 4) or not np.isfinite(given).all():
+        raise GridError(f"affine {given.tolist()} must be 4 x 4 finite numbers")
+    lengths = np.linalg.norm(given[:3, :3], axis=0)
+    # relative to a box of the same edges: 0 if axes coincide
+    if not lengths.all() or abs(np.linalg.det(given[:3, :3] / lengths)) < 1e-6:
+        raise GridError(
+            f"affine {given.tolist()} maps several voxels to one point: correct it in the file"
+        )
+    directions = given[:3, :3] / lengths
+    skew = np.abs(directions.T @ directions - np.eye(3))
+    if skew.max() <= EXACT:
+        return given
+    if skew.max() > SKEW:
+        first, second = sorted(np.unravel_index(int(skew.argmax()), (3, 3)))
+        angle = np.degrees(np.arccos(directions[:, first] @ directions[:, second]))
+        raise GridError(
+            f"its axes {'xyz'[first]} and {'xyz'[second]} meet at {angle:.4g} degrees instead of "
+            "90, as those of a scan with a tilted gantry: resample it to a straight volume first, "
+            "for example with dcm2niix"
+        )
+    left, _, right = np.linalg.svd(directions)
+    given[:3, :3] = (left @ right) * lengths
+    return given
+
 
 @dataclass(frozen=True)
 class ScanSpace:
@@ -39,23 +91,15 @@ class ScanSpace:
     Raises
     ------
     GridError
-        If the affine cannot be inverted.
+        If the affine cannot be inverted, or its axes are sheared; see `square_affine`.
     """
 
     grid: Grid
     affine: Floats | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        affine = _plain_affine(self.grid) if self.affine is None else np.array(self.affine, float)
-        if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise GridError(f"affine {affine.tolist()} must be 4 x 4 finite numbers")
-        lengths = np.linalg.norm(affine[:3, :3], axis=0)
-        # relative to a box of the same edges: 0 if axes coincide
-        if not lengths.all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
-            raise GridError(
-                f"affine {affine.tolist()} maps several voxels to one point: correct it in the file"
-            )
-        object.__setattr__(self, "affine", affine)
+        affine = _plain_affine(self.grid) if self.affine is None else self.affine
+        object.__setattr__(self, "affine", square_affine(affine))
 
     @classmethod
     def from_record(cls, source: Mapping[str, Any]) -> ScanSpace:

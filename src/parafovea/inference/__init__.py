@@ -1,1 +1,1 @@
-"""Sliding-window inference: from cached features to weighted sums, and to a prediction."""
+"""Sliding-window inference: from cached features to weighted sums and predictions."""

@@ -1,4 +1,4 @@
-"""Arrays in memory as inputs of a model: their checks, and their places in the world."""
+"""Arrays in memory as inputs of a model: validation and grids."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from parafovea.geometry.grid import Box, Grid, Shape, Vector, shape3, vector3
 from parafovea.geometry.resample import read_reflected_array
 from parafovea.settings.recipe import ModelSpec
 
-#: A shift of less than this share of a voxel is none.
+#: Shifts below this share of a voxel are ignored.
 SAME_PLACE = 1e-6
 
 
 class OpenedVolume(Protocol):
-    """A volume, with its context where there is one, as a model is about to see it."""
+    """A volume, and its context if given, prepared for a model."""
 
     @property
     def grid(self) -> Grid: ...  # noqa: D102
@@ -29,46 +29,46 @@ class OpenedVolume(Protocol):
         ...
 
     def timing(self) -> dict[str, float]:
-        """Return the seconds that features took, by view."""
+        """Return the seconds of the features by view."""
         ...
 
 
 @dataclass(frozen=True)
 class ArrayOnGrid:
-    """An array in memory, read like one that is stored.
+    """An array in memory with the interface of a stored one.
 
     Parameters
     ----------
     values : ndarray
         ([band,] z, y, x).
     grid : Grid
-        Where its voxels lie.
+        Grid of the voxels.
     """
 
     values: NDArray[Any]
     grid: Grid
 
     def read(self, box: Box | None = None) -> NDArray[Any]:
-        """Return the voxels of a box inside the array (all of them by default)."""
+        """Return the voxels of a box inside the array (by default all)."""
         return self.values[(..., *(box or self.grid.box).slices)]
 
 
 def checked_volume(values: Any, name: str) -> NDArray[Any]:
-    """Return an array (z, y, x) of finite real numbers, or raise what is wrong with it.
+    """Return an array (z, y, x) of finite real numbers, or raise an error.
 
     Parameters
     ----------
     values : ndarray
-        As a caller gave it.
+        Array of the caller.
     name : str
-        Of the argument, for the message.
+        Name of the argument, for the message.
 
     Raises
     ------
     GridError
-        If it has not three axes, or no voxels.
+        If it does not have three axes, or has no voxels.
     VoxelError
-        If its numbers are not real, or some are NaN or infinite.
+        If its values are not real numbers, or some are NaN or infinite.
     """
     array = np.asarray(values)
     if array.ndim != 3 or array.size == 0:
@@ -80,28 +80,28 @@ def checked_volume(values: Any, name: str) -> NDArray[Any]:
             f"{name} has the dtype {array.dtype}: give integers or real numbers, such as uint8 or "
             "float32"
         )
-    # A sum is finite only where all its terms are, and needs no memory.
+    # A sum is finite only if all its terms are, and needs no extra memory.
     if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array.sum(dtype=np.float64)):
         wrong = array.size - int(np.isfinite(array).sum())
         raise VoxelError(
             f"{wrong} of {array.size} voxels of {name} are NaN or infinite: replace them, for "
-            f"instance by numpy.nan_to_num({name})"
+            f"example with numpy.nan_to_num({name})"
         )
     return array
 
 
 def context_grid(volume: Grid, spec: ModelSpec) -> Grid:
-    """Return where the context of a volume must lie.
+    """Return the grid that the context of a volume must have.
 
-    Registered context covers the volume's place in coarser voxels. Concentric context has as many
-    voxels as the volume, around its centre.
+    Registered context covers the volume in coarser voxels. Concentric context has as many voxels as
+    the volume, around its centre.
 
     Parameters
     ----------
     volume : Grid
-        Of the volume, on the spacing of the model.
+        Grid of the volume, at the model's spacing.
     spec : ModelSpec
-        Of a model with context.
+        A model with context.
     """
     if spec.context is None:
         raise AssertionError("a model with context")
@@ -115,18 +115,18 @@ def context_grid(volume: Grid, spec: ModelSpec) -> Grid:
 
 
 def check_context(context: NDArray[Any], volume: Grid, spec: ModelSpec, source: str) -> Grid:
-    """Return the grid of a context array, or raise `GridError` where its shape is another.
+    """Return the grid of a context array, or raise `GridError` if its shape does not fit.
 
     Parameters
     ----------
     context : ndarray
         (z, y, x).
     volume : Grid
-        Of the volume.
+        Grid of the volume.
     spec : ModelSpec
-        Of the model.
+        The model.
     source : str
-        The model, for the message.
+        Name of the model, for the message.
     """
     wanted = context_grid(volume, spec)
     if context.shape == wanted.shape:
@@ -144,24 +144,24 @@ def check_context(context: NDArray[Any], volume: Grid, spec: ModelSpec, source: 
 
 
 def concentric_view(context: NDArray[Any], volume: Shape, box: Box, ratio: Vector) -> NDArray[Any]:
-    """Return the context around a window's centre: as many voxels, each `ratio` as wide.
+    """Return the context around a window's centre: as many voxels, each larger by `ratio`.
 
     Parameters
     ----------
     context : ndarray
-        (z, y, x), around the centre of the volume.
+        (z, y, x), centred on the volume.
     volume : tuple of int
         Voxels of the volume along z, y, x.
     box : Box
-        The window, in voxels of the volume; may reach outside of it.
+        The window in voxels of the volume; may extend beyond it.
     ratio : tuple of float
         Context spacing over local spacing along z, y, x.
 
     Returns
     -------
     ndarray
-        (z, y, x) of the shape of `box`. Where the centre lies between voxels of the context,
-        linearly interpolated and float32, else of the context's own type.
+        (z, y, x) of the shape of `box`: linearly interpolated float32 if the centre lies between
+        voxels of the context, otherwise of the context's dtype.
     """
     starts = []
     for axis in range(3):

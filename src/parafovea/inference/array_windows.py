@@ -1,4 +1,4 @@
-"""Windows of arrays in memory: features once, sampled at each window, blended in memory."""
+"""Sliding windows over arrays in memory: features cached per volume, blending in memory."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def blended(
     Parameters
     ----------
     windows : iterable of (Box, ndarray)
-        Every window of the layout once, in any order, with its (class, z, y, x) float32, 0 to 1.
+        Every window of the layout once, in any order: (class, z, y, x) float32 in [0, 1].
     layout : Layout
         The windows.
     weights : ndarray
         (z, y, x) int64, the fixed-point importance map of a window.
     classes : int
-        Of the values.
+        Number of classes.
 
     Returns
     -------
     ndarray
-        (class, z, y, x) float32. Where planes or volumes are of one window each, its values.
+        (class, z, y, x) float32; without overlap, the values of the windows themselves.
     """
     volume = Box.whole(layout.shape)
     if not _overlapping(layout):
@@ -71,7 +71,7 @@ def blended(
 
 
 def _overlapping(layout: Layout) -> bool:
-    """Return whether two windows share a voxel."""
+    """Return whether any windows overlap."""
     return any(
         second < first + window
         for starts, window in zip(layout.starts, layout.window, strict=True)
@@ -80,24 +80,23 @@ def _overlapping(layout: Layout) -> bool:
 
 
 class CachedModel:
-    """A model of this package with its backbones, ready to open volumes.
+    """A model of this package with its backbones.
 
     Parameters
     ----------
     spec : ModelSpec
-        The model's description.
+        Description of the model.
     network : FusedUNet
         Its network.
     source : str
-        Where it came from, for messages.
+        Origin of the model, for messages.
     device : torch.device
-        Where to compute, in float32.
+        Device for the computation, in float32.
 
     Raises
     ------
     ModelError
-        If the weights of a backbone are not available, or it gives other channels than the
-        network takes.
+        If a backbone's weights are not available, or its channels do not match the network.
     """
 
     def __init__(
@@ -126,26 +125,26 @@ class CachedModel:
         return load_backbone(spec, spacing=spacing, dimensions=dimensions, device=str(self.device))
 
     def __call__(self, volume: NDArray[Any], context: NDArray[Any] | None) -> CachedVolume:
-        """Return a volume and, where there is one, its context, opened."""
+        """Return a prepared volume, with its context if given."""
         return CachedVolume(self, volume, context)
 
 
 class CachedVolume:
-    """A volume opened for a `CachedModel`; see `OpenedVolume`.
+    """A volume prepared for a `CachedModel`; see `OpenedVolume`.
 
     Parameters
     ----------
     model : CachedModel
         The model.
     volume, context : ndarray
-        (z, y, x), values of any range; the volume's statistics normalize both.
+        (z, y, x), values of any range; both are normalized by the volume's statistics.
 
     Raises
     ------
     GridError
-        If the context has another shape than the model needs for this volume.
+        If the context's shape does not fit the volume.
     VoxelError
-        If all voxels are alike.
+        If all voxels are equal.
     """
 
     def __init__(
@@ -156,7 +155,7 @@ class CachedVolume:
         self.grid = Grid(volume.shape, spec.spacing, unit=spec.unit)
         stored = ArrayOnGrid(volume, self.grid)
         normalize = value_map(scan(stored.read, self.grid, volume.dtype), spec.normalization)
-        # Half precision, as the workflow stores a normalized volume.
+        # Half precision, as in the workflow's normalized volumes.
         voxels = ArrayOnGrid(normalize(volume).astype(np.float16), self.grid)
         self._seconds: dict[str, float] = {}
         local = self._tokens(voxels, model.local, "local_features_s")
@@ -176,7 +175,7 @@ class CachedVolume:
         return ArrayOnGrid(tokens, voxels.grid.coarsened(backbone.stride))
 
     def timing(self) -> dict[str, float]:
-        """Return the seconds that features took, by view."""
+        """Return the seconds of the features by view."""
         return dict(self._seconds)
 
     def predict(self, box: Box) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
-"""A sample seen mirrored or turned: the same windows, predicted from the view's own features.
+"""Test-time augmentation: windows predicted from mirrored or rotated views.
 
-The engine walks the windows of the volume. An augmented view translates each to its place in the
-view, lets the network see what is there, and turns the answer back.
+The loop runs over the windows of the volume. An augmented view maps each window into the view,
+predicts it from the view's own features, and transforms the result back.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
 
 
 class AugmentedInputs:
-    """The inputs of a view, asked for by boxes of the volume.
+    """Inputs of a view, addressed by boxes of the volume.
 
     Parameters
     ----------
     view : SampleInputs
-        Opened with the name of its augmentation.
+        Inputs opened with the name of the augmentation.
     """
 
     def __init__(self, view: SampleInputs) -> None:
@@ -30,11 +30,11 @@ class AugmentedInputs:
         self._shape = view.symmetry.inverse.shape(view.grid.shape)
 
     def place(self, box: Box) -> Box:
-        """Return where a box of the volume lies in the view."""
+        """Return the box in the view of a box of the volume."""
         return self._view.symmetry.box(box, self._shape)
 
     def read(self, box: Box) -> RegionInputs:
-        """Return what windows inside a box of the volume need, in the axes of the view."""
+        """Read the inputs of the windows in a box of the volume, in the axes of the view."""
         return self._view.read(self.place(box))
 
     def back(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -43,14 +43,14 @@ class AugmentedInputs:
 
 
 class AugmentedPredictor:
-    """Class probabilities of the volume's windows, seen in a view.
+    """Predictor of the volume's windows through a view.
 
     Parameters
     ----------
     predictor : Predictor
-        Predicts windows of the view.
+        Predictor of windows of the view.
     inputs : AugmentedInputs
-        Reads the regions that this is called with.
+        Reader of the regions that the predictor is called with.
     """
 
     def __init__(self, predictor: Predictor, inputs: AugmentedInputs) -> None:

@@ -1,7 +1,8 @@
-"""Importance maps, and sums that do not depend on the order of their terms.
+"""Importance maps of windows, and order-independent weighted sums.
 
-A window's prediction counts most at its centre. Weighted predictions are summed in fixed point:
-integers add up to the same bits in every order, so any division into shards gives one result.
+A window's prediction has the largest weight at its centre. Weighted predictions are summed in fixed
+point: integer sums do not depend on the order, so that any division into shards gives the same
+result.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from parafovea.settings.inference import BlendingMode, InferenceSettings
 
 Float64 = NDArray[np.float64]
 
-#: Weights are multiples of 2**-30, probabilities of 2**-18; a product has 48 bits, so that 2**15
-#: windows may overlap in one voxel before 63 bits are full.
+#: Weights are multiples of 2**-30, probabilities of 2**-18. A product has 48 bits, so that 2**15
+#: windows can overlap in a voxel before 63 bits overflow.
 WEIGHT_BITS = 30
 VALUE_BITS = 18
 
@@ -121,16 +122,16 @@ def importance_map(
 
 
 def fixed_weights(weights: Float64) -> NDArray[np.int64]:
-    """Return weights as integers of 2**-30, at least 1.
+    """Return weights as multiples of 2**-30, at least 1.
 
-    The same integers weigh the predictions and their sum, so rounding them shifts the importance
-    of a window by less than 1e-4 of it, and never the scale of a result.
+    The same integers are used for the predictions and for the sum of weights, so that rounding
+    changes the weight of a window by less than 1e-4, and never the scale of a result.
     """
     return np.maximum(1, np.rint(weights * 2.0**WEIGHT_BITS)).astype(np.int64)
 
 
 def window_weights(settings: InferenceSettings, window: Shape) -> NDArray[np.int64]:
-    """Return the fixed-point weights (z, y, x) of a window, all 1 where it is the only one."""
+    """Return the fixed-point weights (z, y, x) of a window, all 1 if it is the only one."""
     if settings.mode == "whole_volume":
         return fixed_weights(importance_map("constant", window))
     return fixed_weights(importance_map(settings.blending, window, sigma=settings.sigma))
@@ -146,12 +147,12 @@ def normalized(sums: NDArray[np.int64], weights: NDArray[np.int64], dtype: Any) 
     weights : ndarray
         (z, y, x) int64, sums of weights, all positive.
     dtype : dtype
-        Of the result.
+        Data type of the result.
 
     Returns
     -------
     ndarray
-        (class, z, y, x), the values.
+        (class, z, y, x).
     """
     scale = 1.0 / (weights.astype(np.float64) * 2.0**VALUE_BITS)
     return np.stack([(channel * scale).astype(dtype) for channel in sums])

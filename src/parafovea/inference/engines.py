@@ -1,4 +1,4 @@
-"""What runs a prepared network: torch, torch.compile, or OpenVINO."""
+"""Inference engines of a prepared network: torch, torch.compile and OpenVINO."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Guides = Sequence[Tensor] | None
 
 
 class Engine(Protocol):
-    """Runs a network over batches."""
+    """Engine that runs a network on batches."""
 
     def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
         """Return class scores of a batch, (N, classes, [z,] y, x).
@@ -31,9 +31,9 @@ class Engine(Protocol):
         features : Tensor
             (N, base_channels, [z,] y, x), projected local input, channels last in memory.
         guides : sequence of Tensor or None
-            Context at each level, as `InferenceUNet.forward` takes it.
+            Context at each level, as for `InferenceUNet.forward`.
         conditions : Tensor, optional
-            (N, channel), of a network that takes them.
+            (N, channel), for a network with conditions.
         """
         ...
 
@@ -41,28 +41,28 @@ class Engine(Protocol):
 def choose_engine(
     engine: EngineChoice, device: torch.device, *, compiled: bool = False
 ) -> EngineName:
-    """Return the engine that runs the network: where `engine: auto` is decided.
+    """Return the engine to use, resolving `engine: auto`.
 
-    auto takes what was the faster one. In bfloat16 that is torch: the prepared network took 88 ms
-    a window, OpenVINO 95 ms (two cores with bfloat16 instructions, windows of 64³, the model
-    `cell`). A CPU without such instructions computes in float32, where OpenVINO took two thirds of
-    torch's time over a network as it was trained (0.38 s and 0.56 s; the prepared network is not
-    measured yet); so there, auto takes OpenVINO, if it is installed. `make bench` shows both
-    precisions of a machine.
+    auto selects the engine that was faster. In bfloat16 this is torch: the prepared network took
+    88 ms per window, OpenVINO 95 ms (two cores with bfloat16 instructions, windows of 64³, the
+    model `cell`). A CPU without such instructions computes in float32, where OpenVINO took two
+    thirds of torch's time for the network as trained (0.38 s and 0.56 s; the prepared network has
+    not been measured yet), so that auto selects OpenVINO if it is installed. `make bench` shows
+    both precisions of a machine.
 
     Parameters
     ----------
     engine : {"auto", "torch", "openvino"}
         The setting.
     device : torch.device
-        Where the network runs; OpenVINO is used on CPUs only.
+        Device of the network; OpenVINO is used on CPUs only.
     compiled : bool
-        torch.compile is wanted, so auto is torch.
+        Whether torch.compile is requested; auto is then torch.
 
     Raises
     ------
     ConfigError
-        If OpenVINO is wanted on another device than a CPU.
+        If OpenVINO is requested on a device other than a CPU.
     """
     if engine == "openvino" and device.type != "cpu":
         raise ConfigError(
@@ -88,20 +88,20 @@ def make_engine(
     Parameters
     ----------
     name : {"torch", "openvino"}
-        As from `choose_engine`.
+        Engine from `choose_engine`.
     network : FusedUNet
-        As it was trained, float32; stays as it is.
+        The network as trained, float32; not modified.
     prepared : InferenceUNet
-        The same, on its device, in `dtype` and channels last in memory.
+        The prepared network on its device, in `dtype` and channels-last format.
     dtype : torch.dtype
-        Of the convolutions.
+        Precision of the convolutions.
     compiled : bool
-        Use torch.compile.
+        Whether to use torch.compile.
 
     Raises
     ------
     MissingExtraError
-        If OpenVINO is chosen and not installed.
+        If OpenVINO is selected but not installed.
     """
     if name == "openvino":
         return OpenVinoEngine(network, dtype=dtype)
@@ -114,29 +114,29 @@ def make_engine(
 
 
 class TorchEngine:
-    """Runs the network operation by operation.
+    """Engine that runs the network in torch's eager mode.
 
     Parameters
     ----------
     network : InferenceUNet
-        On its device, in its precision.
+        Network on its device, in its precision.
     """
 
     def __init__(self, network: InferenceUNet) -> None:
         self._network = network
 
     def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
-        """Return class scores; as `Engine.logits`."""
+        """Return class scores; see `Engine.logits`."""
         return cast(Tensor, self._network(features, guides, conditions))
 
 
 class CompiledEngine:
-    """Runs the network by torch.compile: compiled at the first batch of a shape.
+    """Engine that runs the network with torch.compile, compiled at the first batch of a shape.
 
     Parameters
     ----------
     network : InferenceUNet
-        Plain, on its device, in its precision.
+        Network with `plain=True`, on its device, in its precision.
     """
 
     def __init__(self, network: InferenceUNet) -> None:
@@ -144,38 +144,38 @@ class CompiledEngine:
             self._network = torch.compile(network, dynamic=False)
 
     def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
-        """Return class scores; as `Engine.logits`.
+        """Return class scores; see `Engine.logits`.
 
         Raises
         ------
         ConfigError
-            If the network cannot be compiled, most often since there is no compiler.
+            If the network cannot be compiled, usually because no compiler is installed.
         """
-        # Loads the compiler, which takes seconds.
+        # Loading the compiler takes seconds.
         from torch._dynamo.exc import TorchDynamoException
 
         try:
             return cast(Tensor, self._network(features, guides, conditions))
         except TorchDynamoException as error:
             lines = [line.strip() for line in str(error).splitlines()]
-            # The first line names torch's compiler; the reason follows.
+            # The first line names the backend; the reason follows.
             reason = next((line for line in lines if line and not line.endswith(":")), "")
             raise ConfigError(
                 f"compile: true failed ({reason}): install a C++ compiler such as g++ and the "
-                "headers of Python, name another compiler by CXX, or set compile: false"
+                "headers of Python, set CXX to another compiler, or set compile: false"
             ) from error
 
 
 class OpenVinoEngine:
-    """Runs the network by OpenVINO on the CPU: converted at the first batch of a shape.
+    """Engine that runs the network with OpenVINO, converted at the first batch of a shape.
 
-    Takes as many threads as torch would, and binds none to a core, so that several jobs share a
-    machine.
+    It uses as many threads as torch, without pinning them to cores, so that several jobs can share
+    a machine.
 
     Parameters
     ----------
     network : FusedUNet
-        In evaluation mode, float32; stays as it is.
+        Network in evaluation mode, float32; not modified.
     dtype : torch.dtype
         Precision of its convolutions; without bfloat16 instructions, OpenVINO uses float32.
 
@@ -197,7 +197,7 @@ class OpenVinoEngine:
         self._compiled: dict[tuple[torch.Size, ...], Any] = {}
 
     def logits(self, features: Tensor, guides: Guides, conditions: Tensor | None = None) -> Tensor:
-        """Return class scores in float32; as `Engine.logits`."""
+        """Return class scores in float32; see `Engine.logits`."""
         known = [] if conditions is None else [conditions]
         arrays = [_channels_last(values) for values in (features, *known, *(guides or ()))]
         shapes = tuple(array.shape for array in arrays)
@@ -215,12 +215,12 @@ class OpenVinoEngine:
 
 
 def _channels_last(values: Tensor) -> Tensor:
-    """Return (N, channel, ...) as (N, ..., channel) float32; no copy where it lies so in memory."""
+    """Return (N, channel, ...) as (N, ..., channel) float32; no copy if channels are last."""
     return values.movedim(1, -1).float().contiguous()
 
 
 class _ChannelsLast(nn.Module):
-    """A network whose inputs and output have their channels last, as they lie in memory."""
+    """A network with channels-last inputs and output, as in memory."""
 
     def __init__(self, network: InferenceUNet) -> None:
         super().__init__()

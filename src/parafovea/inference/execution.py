@@ -1,7 +1,6 @@
-"""How a shard was computed: on what, how many windows at once, and what did not fit before.
+"""Records of a computation: its device, its batch size, and the fallbacks that led to them.
 
-The stage that blends shards reads these records and computes nothing with torch, so that it is not
-imported here.
+Blending shards reads these records without computing, so torch is not imported here.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a shard was computed.
+    """Device and batch size of a computation, with the fallbacks that led to them.
 
     Parameters
     ----------
     device : torch.device
-        Where the network ran.
+        Device of the network.
     batch_size : int
-        Windows in one call of the network.
+        Windows per forward pass.
     fallbacks : tuple of str
-        What did not fit before, in order: a sentence each.
+        A sentence for each earlier attempt that did not fit, in order.
     """
 
     device: torch.device
@@ -33,7 +32,7 @@ class Execution:
     fallbacks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the facts for a result's record."""
+        """Return the entries for a provenance record."""
         return {
             "device": self.device.type,
             "batch_size": self.batch_size,
@@ -42,18 +41,18 @@ class Execution:
 
 
 def summary(executions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return how all shards of a sample were computed, as one record.
+    """Return a record of how all shards of a sample were computed.
 
     Parameters
     ----------
     executions : iterable of mapping
-        As of `Execution.to_dict`, one a shard in the order of shards.
+        Records from `Execution.to_dict`, one per shard in order.
 
     Returns
     -------
     dict
-        `devices` and `smallest_batch`; `fallbacks`, every step with the number of its shard;
-        `cpu_shards`, how many shards went to the CPU because of memory.
+        `devices`; `smallest_batch`; `fallbacks`, each with the number of its shard; `cpu_shards`,
+        the number of shards that fell back to the CPU.
     """
     known = list(executions)
     steps = [

@@ -1,4 +1,4 @@
-"""What happens when memory runs out: a smaller batch, then the CPU, and a record of each step."""
+"""Fallbacks for lack of memory: smaller batches, then the CPU, with a record of each step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from parafovea.settings.recipe import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-#: Parts of the messages by which torch says that memory is full, where it has no type for it.
+#: Parts of torch's out-of-memory messages that have no exception type of their own.
 MESSAGES = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
@@ -29,7 +29,7 @@ MESSAGES = (
 def require_memory(
     spec: ModelSpec, window: Shape, dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Raise `MemoryLimitError` where one window that is a whole volume cannot fit a device."""
+    """Raise `MemoryLimitError` if a whole volume as one window does not fit a device."""
     needed = window_bytes(
         window,
         base_channels=spec.network.base_channels,
@@ -46,66 +46,66 @@ def require_memory(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory, of the device or the host, is full."""
+    """Return whether an error means that the memory of the device or the host is exhausted."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)
 
 
 def next_execution(tried: Execution, *, halving: bool = True) -> Execution | None:
-    """Return what to try where memory was too small: half the batch, then the CPU.
+    """Return the next attempt after memory ran out: half the batch, then the CPU.
 
     Parameters
     ----------
     tried : Execution
-        What did not fit.
+        The attempt that did not fit.
     halving : bool
-        Whether the batch may become smaller.
+        Whether the batch may be reduced.
 
     Returns
     -------
     Execution or None
-        With one fallback more; None where nothing smaller is left.
+        The next attempt, with one more fallback; None if there is none.
     """
     device, batch_size = tried.device, tried.batch_size
-    told = f"a batch of {batch_size} did not fit the memory of {device.type}"
+    reason = f"a batch of {batch_size} did not fit the memory of {device.type}"
     if halving and batch_size > 1:
         batch_size //= 2
-        told = f"{told}: the batch became {batch_size}"
+        reason = f"{reason}: reduced to {batch_size}"
     elif device.type != "cpu":
         device = torch.device("cpu")
-        told = f"{told}: went on with the CPU"
+        reason = f"{reason}: continued on the CPU"
     else:
         return None
-    return Execution(device, batch_size, (*tried.fallbacks, told))
+    return Execution(device, batch_size, (*tried.fallbacks, reason))
 
 
 def run_within_memory(
     compute: Callable[[Execution], None], first: Execution, *, halving: bool = True
 ) -> Execution:
-    """Compute, and where memory runs out, from the start again with less.
+    """Run a computation, restarting it with less memory if memory runs out.
 
-    A computation is never continued in another way than it began, so that its result is that of
-    the one batch size and device that it ended with.
+    A computation is always restarted from the beginning, so that its result is that of a single
+    batch size and device.
 
     Parameters
     ----------
     compute : callable
-        Does the whole work in the given way; must leave nothing behind where it fails.
+        Does the whole computation for an `Execution`; must leave nothing behind on failure.
     first : Execution
-        What to try first.
+        The first attempt.
     halving : bool
-        Whether the batch may become smaller.
+        Whether the batch may be reduced.
 
     Returns
     -------
     Execution
-        What did fit.
+        The attempt that succeeded.
 
     Raises
     ------
     MemoryLimitError
-        If not even the least fits.
+        If no attempt fits.
     """
     execution = first
     while True:
@@ -124,7 +124,7 @@ def run_within_memory(
 
 
 def _shortage(compute: Callable[[Execution], None], execution: Execution) -> str | None:
-    """Return what is said where memory runs out, else None; the error's frames are let go."""
+    """Return the message of a lack of memory, else None; the error's frames are released."""
     try:
         compute(execution)
     except (RuntimeError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""A network made ready to predict windows: device, precision, memory layout, fixed batches."""
+"""Predictor of windows: a network on a device with precision, memory format and batch size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from parafovea.settings.recipe import Activation
 
 
 class _Parts(NamedTuple):
-    """What is projected at once: tokens with their weights, and voxels, ([band,] z, y, x)."""
+    """Inputs projected together: tokens with their weights, and voxels ([band,] z, y, x)."""
 
     features: tuple[NDArray[Any], Weights]
     raw: NDArray[Any] | None
@@ -31,37 +31,37 @@ class _Parts(NamedTuple):
 
 
 class Predictor:
-    """Class probabilities of windows.
+    """Predictor of the class probabilities of windows.
 
-    Every call of the network has the same batch size, so that a window's result does not depend
-    on how many others happen to be left.
+    Every forward pass has the same batch size, so that a window's result does not depend on the
+    number of remaining windows.
 
     Parameters
     ----------
     network : FusedUNet
-        In evaluation mode.
+        Network in evaluation mode.
     device : torch.device
-        Where it runs.
+        Device to run on.
     dtype : torch.dtype
-        Of its convolutions; float32 or a half precision.
+        Precision of its convolutions: float32 or a half precision.
     batch_size : int
-        Windows in one call.
+        Windows per forward pass.
     batch_statistics : bool
-        Normalize by the statistics of the batch instead of the network's own. A batch is then as
-        large as there are windows for it, and a window's result depends on the others in it.
+        Normalize by the statistics of the batch instead of the network's own. Batches are then not
+        padded, and a window's result depends on the others in its batch.
     engine : {"torch", "openvino"}
-        What runs the network.
+        Engine of the network.
     compiled : bool
-        Use torch.compile.
+        Whether to use torch.compile.
     activation : {"softmax", "sigmoid", "residual"}
-        `activation` of the model's description.
+        `activation` of the recipe.
     base : sequence of int
-        `base` of the model's description: the bands that a residual is added to.
+        `base` of the recipe: the bands that a residual is added to.
 
     Raises
     ------
     MissingExtraError
-        If OpenVINO is chosen and not installed.
+        If OpenVINO is selected but not installed.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Predictor:
         self.dtype = dtype
         self.batch_size = batch_size
         self.flat = network.dimensions == 2
-        # Projections of tokens stay in float32, and so does interpolation but for its last axis.
+        # Projections of tokens stay in float32, as does interpolation except along its last axis.
         self._projections = network.eval().to(device)
         prepared = InferenceUNet(network, batch_statistics=batch_statistics)
         self._filled = not batch_statistics
-        # Channels last is the faster order of both oneDNN and cuDNN.
+        # Channels-last is the faster format for both oneDNN and cuDNN.
         order = torch.channels_last if self.flat else torch.channels_last_3d
         self.network = prepared.to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
         self.engine = make_engine(engine, network, self.network, dtype=dtype, compiled=compiled)
@@ -100,14 +100,14 @@ class Predictor:
         Parameters
         ----------
         region : RegionInputs
-            Inputs of a region that holds the windows.
+            Inputs of a region that contains the windows.
         boxes : sequence of Box
-            The windows, all of one shape.
+            Windows of equal shape.
 
         Returns
         -------
         ndarray
-            (window, class, z, y, x) float32, 0 to 1; after a softmax classes add up to 1.
+            (window, class, z, y, x) float32 in [0, 1]; after a softmax, classes sum to 1.
         """
         scores = self.engine.logits(*self.assemble(region, boxes))[: len(boxes)].float()
         if self.flat:
@@ -120,14 +120,14 @@ class Predictor:
     def assemble(
         self, region: RegionInputs, boxes: Sequence[Box]
     ) -> tuple[Tensor, list[Tensor] | None, Tensor | None]:
-        """Return what the network takes for a batch of windows.
+        """Return the network's inputs for a batch of windows.
 
         Parameters
         ----------
         region : RegionInputs
-            Inputs of a region that holds the windows.
+            Inputs of a region that contains the windows.
         boxes : sequence of Box
-            At most `batch_size` windows of one shape.
+            At most `batch_size` windows of equal shape.
 
         Returns
         -------
@@ -137,10 +137,10 @@ class Predictor:
         guides : list of Tensor or None
             Context at each level; None without context.
         conditions : Tensor or None
-            (N, channel), where the network takes conditions.
+            (N, channel), if the network takes conditions.
         """
         if self._together(region, boxes):
-            # Planes of one place are projected at once: a stack of them is a volume.
+            # Planes at the same position are stacked to a volume and projected together.
             filled = [*boxes, *[boxes[-1]] * (self.batch_size - len(boxes))]
             features, levels = self._projected(_stacked(region, filled))
             guides = [level.transpose(0, 1) for level in levels]
@@ -153,7 +153,7 @@ class Predictor:
         return features, None if region.context is None else guides, conditions
 
     def _together(self, region: RegionInputs, boxes: Sequence[Box]) -> bool:
-        """Return whether windows are whole planes: that depends on no other window."""
+        """Return whether windows are whole planes, independently of other windows."""
         if not (self.flat and self._filled) or region.features.sampler.zoom is not None:
             return False
         _, y, x = region.features.sampler.local.shape
@@ -167,7 +167,7 @@ class Predictor:
         )
 
     def _conditions(self, region: RegionInputs, boxes: Sequence[Box], count: int) -> Tensor | None:
-        """Return the conditions of windows, (count, channel); zeros where there is no window."""
+        """Return the conditions of windows, (count, channel), zero for padding."""
         if region.conditions is None:
             return None
         known = np.stack([region.condition(box) for box in boxes])
@@ -184,7 +184,7 @@ class Predictor:
         return torch.from_numpy(bands).to(self.device, torch.float32)
 
     def _projected(self, parts: _Parts) -> tuple[Tensor, list[Tensor]]:
-        """Return the local input past its projection, and the context at each level."""
+        """Return the projected local input and the context at each level."""
         tokens, weights = parts.features
         voxels = None if parts.raw is None else self._moved(parts.raw)
         local = project_local(
@@ -208,9 +208,9 @@ class Predictor:
         return tensor
 
     def _batch(self, windows: list[Tensor]) -> Tensor:
-        """Stack windows (channel, z, y, x) to a full batch, channels last in memory.
+        """Stack windows (channel, z, y, x) to a full batch in channels-last format.
 
-        Where the statistics of the batch count, nothing is added to the windows that are there.
+        With batch statistics, the batch is not padded.
         """
         last = [window.permute(1, 2, 3, 0).to(self.dtype) for window in windows]
         if self._filled:
@@ -226,7 +226,7 @@ def _single(region: RegionInputs, box: Box) -> _Parts:
 
 
 def _stacked(region: RegionInputs, boxes: Sequence[Box]) -> _Parts:
-    """Return the parts of planes of one place, stacked along z."""
+    """Return the parts of planes at the same position, stacked along z."""
     parts = [_single(region, box) for box in boxes]
     raw = [part.raw for part in parts if part.raw is not None]
     context = [part.context for part in parts if part.context is not None]

@@ -1,4 +1,4 @@
-"""Small files to batches: read ahead in threads, gathered by size, written behind in a thread."""
+"""Prefetching of small inputs, batching by shape, and writing in a background thread."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-def read_ahead(
+def prefetched(
     items: Iterable[T], read: Callable[[T], U], *, ahead: int, threads: int = 2
 ) -> Iterator[U]:
-    """Yield what is read of each item, in their order, while the next ones are being read.
+    """Yield the content of each item in order, while the next ones are being read.
 
     Parameters
     ----------
     items : iterable
-        What to read.
+        Items to read.
     read : callable
         Reads one item, in a thread.
     ahead : int
-        Items at most that are read and not taken yet.
+        Maximum number of items that are read but not yet consumed.
     threads : int
-        That read.
+        Number of reading threads.
     """
     waiting = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="reader") as pool:
@@ -43,13 +43,13 @@ def read_ahead(
                 future.cancel()
 
 
-class Kept(Generic[T]):
-    """Keeps the items that were used last, as many as fit a number of bytes; for any thread.
+class LruCache(Generic[T]):
+    """A thread-safe cache of the most recently used items, limited by bytes.
 
     Parameters
     ----------
     size : int
-        Bytes at most, but for one item that is larger by itself.
+        Maximum number of bytes, except for a single larger item.
     """
 
     def __init__(self, size: int) -> None:
@@ -59,7 +59,7 @@ class Kept(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, name: str) -> T | None:
-        """Return an item by its name, if it is still there."""
+        """Return an item by name, or None if it is not cached."""
         with self._lock:
             if name not in self._items:
                 return None
@@ -67,7 +67,7 @@ class Kept(Generic[T]):
             return self._items[name][0]
 
     def put(self, name: str, item: T, nbytes: int) -> None:
-        """Keep an item of so many bytes, and let go of those that were used longest ago."""
+        """Store an item of a number of bytes, and evict the least recently used ones."""
         with self._lock:
             _, before = self._items.pop(name, (None, 0))
             self._held += nbytes - before
@@ -76,15 +76,15 @@ class Kept(Generic[T]):
                 self._held -= self._items.popitem(last=False)[1][1]
 
 
-class Buckets(Generic[T]):
-    """Gathers items of one kind until there are enough for a batch.
+class Batcher(Generic[T]):
+    """Collects items into batches of one kind.
 
     Parameters
     ----------
     size : int
-        Items of a batch.
+        Items per batch.
     most : int
-        Items at most that wait; beyond, the fullest bucket becomes a batch before it is full.
+        Maximum number of waiting items; beyond it, the largest incomplete batch is returned.
     """
 
     def __init__(self, size: int, *, most: int) -> None:
@@ -93,16 +93,16 @@ class Buckets(Generic[T]):
         self._waiting: dict[Hashable, list[T]] = {}
 
     def add(self, kind: Hashable, item: T, *, size: int | None = None) -> list[T]:
-        """Take an item in; return a batch where one is due, else nothing.
+        """Add an item; return a batch if one is complete, otherwise an empty list.
 
         Parameters
         ----------
         kind : hashable
             Items of one kind share batches.
         item
-            What to gather.
+            Item to add.
         size : int, optional
-            Items of a batch of this kind, where it differs.
+            Items per batch of this kind, if different.
         """
         bucket = self._waiting.setdefault(kind, [])
         bucket.append(item)
@@ -113,21 +113,21 @@ class Buckets(Generic[T]):
         return []
 
     def rest(self) -> Iterator[list[T]]:
-        """Yield the batches that never became full."""
+        """Yield the incomplete batches."""
         while self._waiting:
             yield self._waiting.pop(next(iter(self._waiting)))
 
 
-class Behind:
-    """Does one thing after the other in a thread, while its caller goes on.
+class BackgroundThread:
+    """Runs tasks one after the other in a thread.
 
-    A caller that is quicker waits, so that no more than two things are held. What is raised in the
-    thread reaches the caller with the next thing, or at the end of the block.
+    `submit` waits for the previous task, so that at most two are held. An error in a task is raised
+    by the next `submit`, or at the end of the block.
 
     Parameters
     ----------
     name : str
-        Of the thread.
+        Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -148,7 +148,7 @@ class Behind:
                 self._wait()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Do the work once all before is done, or raise what that met."""
+        """Start a task after the previous one, and raise the error of that one if it failed."""
         self._wait()
         self._pending = self._pool.submit(work)
 

@@ -1,4 +1,4 @@
-"""A sample's volume and features, opened together and checked against the model that reads them."""
+"""Inputs of a sample: volume and features, checked against the model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from parafovea.storage.store import Stored, Turned, open_stored
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """Where a sample's inputs are.
+    """Paths of a sample's inputs.
 
     Parameters
     ----------
@@ -30,9 +30,9 @@ class ModelInputs:
     features : Path
         Local features on their token grid.
     context : Path or None
-        Context features on theirs.
+        Context features on their token grid.
     augmentation : str
-        Mirrored or turned view of the volume that the features were made of; empty for none.
+        Mirroring or rotation of the volume before feature extraction; empty for none.
     """
 
     volume: Path
@@ -43,16 +43,16 @@ class ModelInputs:
 
 @dataclass(frozen=True)
 class TokenBlock:
-    """Tokens of a region in memory, from which windows inside of it take theirs.
+    """Tokens of a region in memory, for the windows inside it.
 
     Parameters
     ----------
     box : Box
-        Place on the token grid.
+        Box on the token grid.
     values : ndarray
         (feature, z, y, x) float16.
     sampler : TokenSampler
-        Knows which tokens a window needs, and how to interpolate them.
+        Gives the tokens that a window needs and their interpolation.
     """
 
     box: Box
@@ -60,7 +60,7 @@ class TokenBlock:
     sampler: TokenSampler
 
     def window(self, box: Box) -> tuple[NDArray[Any], Weights]:
-        """Return the tokens that a window of local voxels needs, and its weights."""
+        """Return the tokens for a window of local voxels, and its interpolation weights."""
         inner = self.sampler.needed(box).relative_to(self.box.start)
         return self.values[(slice(None), *inner.slices)], self.sampler.weights(box)
 
@@ -72,21 +72,21 @@ class TokenBlock:
 
 @dataclass(frozen=True)
 class RegionInputs:
-    """Everything the network needs for the windows of one region.
+    """The network's inputs for the windows of a region.
 
     Parameters
     ----------
     box : Box
-        The region, in voxels of the local grid; may reach outside of the volume.
+        The region in voxels of the local grid; may extend beyond the volume.
     raw : ndarray or None
-        ([band,] z, y, x), the region's voxels where the network takes them: float16, of bands
+        ([band,] z, y, x), the region's voxels if the network takes them: float16, for bands
         float32.
     features : TokenBlock
         Local features.
     context : TokenBlock or None
         Context features.
     conditions : ndarray or None
-        (z, channel) float32, what is known of each plane where the network takes conditions.
+        (z, channel) float32, conditions of each plane if the network takes them.
     """
 
     box: Box
@@ -102,7 +102,7 @@ class RegionInputs:
         return self.raw[(..., *box.relative_to(self.box.start).slices)]
 
     def condition(self, box: Box) -> NDArray[np.float32]:
-        """Return what is known of the plane that a window lies in, (channel,)."""
+        """Return the conditions of a window's plane, (channel,)."""
         if self.conditions is None:
             raise AssertionError("a region with conditions")
         row: NDArray[np.float32] = self.conditions[box.start[0] - self.box.start[0]]
@@ -110,7 +110,7 @@ class RegionInputs:
 
 
 class OnGrid(Protocol):
-    """An array on a grid, stored or in memory."""
+    """An array with a grid, stored or in memory."""
 
     @property
     def grid(self) -> Grid: ...  # noqa: D102
@@ -121,7 +121,7 @@ class OnGrid(Protocol):
 
 
 class RegionReader:
-    """Reads what the network needs for the windows of a region, wherever it lies.
+    """Reader of the network's inputs by region.
 
     Parameters
     ----------
@@ -130,11 +130,11 @@ class RegionReader:
     features, context : OnGrid
         Tokens of the two views; None without context.
     raw_input : bool
-        Whether the network takes the voxels themselves.
+        Whether the network takes the voxels besides the features.
     zoom : tuple of float, optional
-        Context spacing over local spacing, of concentric context.
+        Ratio of context spacing to local spacing, for concentric context.
     conditions : ndarray, optional
-        (z, channel) float32, what is known of each plane.
+        (z, channel) float32, conditions of each plane.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class RegionReader:
             self._wide = context, TokenSampler(volume.grid, context.grid, zoom=zoom)
 
     def read(self, box: Box) -> RegionInputs:
-        """Read what the windows inside a region need; the region may reach outside the volume."""
+        """Read the inputs of the windows in a region, which may extend beyond the volume."""
         raw, known = None, None
         if self._raw_input:
             raw = read_reflected(self._volume.read, self._volume.grid, box)
@@ -168,7 +168,7 @@ class RegionReader:
 
 
 def check_channels(spec: ModelSpec, *, features: int, context: int, source: str) -> None:
-    """Raise `ModelError` where a model's network takes other channels than there are.
+    """Raise `ModelError` if the channels of the features do not match the network.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def check_channels(spec: ModelSpec, *, features: int, context: int, source: str)
     features, context : int
         Channels of the features of the two views; 0 without context.
     source : str
-        The model, for the message.
+        Name of the model, for the message.
     """
     raw = spec.channels if spec.raw_input else 0
     wide = spec.backbone if spec.context is None else spec.context.backbone
@@ -196,19 +196,19 @@ def check_channels(spec: ModelSpec, *, features: int, context: int, source: str)
 
 
 class SampleInputs:
-    """Opened inputs of a sample.
+    """Inputs of a sample, opened and checked.
 
     Parameters
     ----------
     inputs : ModelInputs
-        Where they are.
+        Paths of the inputs.
     recipe : Recipe
-        The model's facts about its input.
+        Recipe of the model.
 
     Raises
     ------
     ModelError
-        If spacing, unit, backbone or context are not those the model was made for.
+        If spacing, unit, backbone or context do not match the model.
     StoreError
         If an input is missing or damaged.
     """
@@ -244,7 +244,7 @@ class SampleInputs:
         )
 
     def _check_augmentation(self, name: str, recipe: Recipe) -> None:
-        """Raise `GridError` where the model has never seen voxels turned that way."""
+        """Raise `GridError` if the rotated voxels do not have the model's spacing."""
         for view in (recipe, recipe.context):
             if view is not None:
                 require_fit(name, view.spacing, dimensions=recipe.network.dimensions)
@@ -252,32 +252,30 @@ class SampleInputs:
     def _check_features(
         self, stored: Stored, path: Path, backbone: BackboneSpec, spacing: Vector
     ) -> None:
-        """Raise `ModelError` where features are of another backbone, view or volume."""
+        """Raise `ModelError` if features are from another backbone, view or volume."""
         facts = stored.attributes.get("features", {})
         wanted = backbone.model_dump(mode="json")
         if facts.get("backbone") != wanted:
             raise ModelError(
-                f"{path} holds features of {facts.get('backbone')}, but the model was made for "
-                f"{wanted}: run the stage that made them again with the model's backbone"
+                f"{path} has features of {facts.get('backbone')}, but the model was trained with "
+                f"{wanted}: run their stage again with the model's backbone"
             )
         scale = METRES[self.grid.unit] / METRES[self._unit]
         found = [s * scale for s in facts.get("view_spacing", [])]
         if len(found) != 3 or not np.allclose(found, spacing, rtol=1e-3):
             raise ModelError(
-                f"{path} was seen with voxels of {found} {self._unit}, but the model was made for "
+                f"{path} was computed with voxels of {found} {self._unit}, but the model expects "
                 f"{list(spacing)}: run extract_features, or extract_context, again with the "
                 "model's spacing"
             )
         if facts.get("augmentation", "") != self._augmentation:
             raise ModelError(
-                f"{path} holds features of the view {facts.get('augmentation', '')!r}, not of "
-                f"{self._augmentation!r}: run the stage that made it again"
+                f"{path} has features of the view {facts.get('augmentation', '')!r}, not of "
+                f"{self._augmentation!r}: run its stage again"
             )
         source = stored.attributes.get("volume", {}).get("source")
         if source != self.volume.attributes.get("source"):
-            raise ModelError(
-                f"{path} was made from another volume: run the stage that made it again"
-            )
+            raise ModelError(f"{path} was computed from another volume: run its stage again")
 
     @property
     def grid(self) -> Grid:
@@ -286,17 +284,17 @@ class SampleInputs:
 
     @property
     def input_channels(self) -> int:
-        """Channels of the local input, raw voxels included."""
+        """Number of channels of the local input, including raw voxels."""
         raw = len(self.volume.channels or ("",)) if self.raw_input else 0
         return len(self.features.channels or ()) + raw
 
     @property
     def context_channels(self) -> int:
-        """Channels of the context features; 0 without context."""
+        """Number of channels of the context features; 0 without context."""
         return 0 if self.context is None else len(self.context.channels or ())
 
     def read(self, box: Box) -> RegionInputs:
-        """Read what the windows inside a region need; the region may reach outside the volume."""
+        """Read the inputs of the windows in a region, which may extend beyond the volume."""
         return self._regions.read(box)
 
 
@@ -306,13 +304,13 @@ def _token_block(tokens: OnGrid, sampler: TokenSampler, box: Box) -> TokenBlock:
 
 
 def _conditions(volume: Stored, path: Path, recipe: Recipe) -> NDArray[np.float32] | None:
-    """Return the conditions of each plane, (z, channel), where the model takes them."""
+    """Return the conditions of each plane, (z, channel), if the model takes them."""
     if not recipe.network.conditions:
         return None
     known = volume.attributes.get("conditions")
     if known is None:
         raise ModelError(
-            f"{path} says no {' and '.join(recipe.network.conditions)}, which the model takes: run "
+            f"{path} has no {' and '.join(recipe.network.conditions)}, which the model takes: run "
             "resample_volume again with the model's settings"
         )
     return encoded_conditions(recipe.network.conditions, known)
@@ -322,19 +320,19 @@ def _check_view(volume: Stored, path: Path, recipe: Recipe) -> None:
     if (volume.channels or ()) != recipe.bands:
         raise ModelError(
             f"{path} has the bands {', '.join(volume.channels or ()) or 'of one channel'}, but the "
-            f"model was made for {', '.join(recipe.bands) or 'one channel'}: run resample_volume "
+            f"model expects {', '.join(recipe.bands) or 'one channel'}: run resample_volume "
             "again with the model's bands"
         )
     found = volume.grid.converted(recipe.unit).spacing
     if any(abs(a - b) > 1e-3 * b for a, b in zip(found, recipe.spacing, strict=True)):
         raise ModelError(
-            f"{path} has voxels of {found} {recipe.unit}, but the model was made for "
+            f"{path} has voxels of {found} {recipe.unit}, but the model expects "
             f"{recipe.spacing}: run resample_volume again with the model's spacing"
         )
 
 
 def _check_alignment(context: Stored, path: Path, recipe: Recipe) -> None:
-    """Raise `ModelError` where context features do not reach as far as the model's windows look."""
+    """Raise `ModelError` if context features do not cover the model's windows."""
     wanted = None if recipe.context_ratio is None else list(recipe.window)
     found = context.attributes.get("features", {}).get("concentric_window")
     if found != wanted:
@@ -343,6 +341,6 @@ def _check_alignment(context: Stored, path: Path, recipe: Recipe) -> None:
             for window in (found, wanted)
         )
         raise ModelError(
-            f"{path} holds {have}, but the model was made for {need}: run extract_context again "
+            f"{path} has {have}, but the model expects {need}: run extract_context again "
             "with the model's alignment and window"
         )

@@ -1,4 +1,4 @@
-"""One shard of a sample: its windows, and the array on disk that their sums go to."""
+"""A shard of a sample: its windows, and the array on disk for their sums."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NONE = Overrides()
 
 
 def unrecorded(spec: ModelSpec) -> set[str]:
-    """Return the settings that do not change a bit of the sums of a model."""
+    """Return the settings that do not affect the sums of a model."""
     never = {"shards", "windows_per_shard", "output_scale"}
     return never if spec.skips_empty else never | {"skip_empty"}
 
@@ -56,10 +56,9 @@ class Shard:
     layout : Layout
         All windows of the sample.
     part : Box
-        This shard's, as a box of the lattice; may be empty.
+        The shard's windows, as a box of the lattice; may be empty.
     wanted : ndarray or None
-        (lattice z, y, x) bool: the others of the sample's windows are not computed, and count as
-        predicted 0. None computes all.
+        (lattice z, y, x) bool: windows to compute; the prediction of others is 0. None for all.
     """
 
     inputs: SampleInputs
@@ -71,7 +70,7 @@ class Shard:
 
     @property
     def count(self) -> int:
-        """How many windows this shard computes, in each view."""
+        """Number of windows to compute in each view."""
         return wanted_count(self.part, self.wanted)
 
     @classmethod
@@ -83,9 +82,9 @@ class Shard:
         Raises
         ------
         GridError
-            If the window does not fit the network, or there is no such shard.
+            If the window does not fit the network, or the shard does not exist.
         ModelError
-            If the inputs have other channels than the model was trained with.
+            If the channels of the inputs do not match the model.
         """
         channels = len(inputs.features.channels or ())
         check_channels(spec, features=channels, context=inputs.context_channels, source=spec.name)
@@ -98,30 +97,30 @@ class Shard:
         ):
             raise GridError(
                 f"inference.window {layout.window} is larger than the model's {spec.window}, which "
-                "its concentric context was computed for: use at most that, or leave it out"
+                "its concentric context was computed for: use at most that, or remove it"
             )
         if not settings.do_eval and all(n <= POOLED for n in layout.window):
             raise GridError(
                 f"window {layout.window} is one voxel at the network's coarsest level, which has "
-                "no statistics of its own: with do_eval: false, use a larger inference.window"
+                "no statistics: with do_eval: false, use a larger inference.window"
             )
         return cls(inputs, spec, settings, layout, layout.shards(count)[number - 1])
 
     @property
     def region(self) -> Box:
-        """Voxels that the array of sums holds: whole tiles around the windows."""
+        """Voxels of the array of sums: whole tiles around the windows."""
         return aligned(self.layout.covered(self.part)) if self.part.size else Box((0, 0, 0), TILE)
 
 
 class WindowSums:
-    """Takes windows' probabilities and keeps their weighted fixed-point sums.
+    """Accumulates the probabilities of windows as weighted fixed-point sums.
 
     Parameters
     ----------
     shard : Shard
-        Whose windows will come.
+        Shard of the windows.
     sums : TileSums
-        Where they go.
+        Sums to add to.
     """
 
     def __init__(self, shard: Shard, sums: TileSums) -> None:
@@ -130,7 +129,7 @@ class WindowSums:
         self._sums = sums
 
     def add(self, box: Box, probabilities: NDArray[np.float32]) -> None:
-        """Add one window, (class, z, y, x) float32; what lies outside of the volume is dropped."""
+        """Add a window, (class, z, y, x) float32; voxels outside the volume are dropped."""
         self._sums.add(*weighed(box, probabilities, self._weights, self._volume))
 
 
@@ -144,29 +143,29 @@ def open_sums(
     overrides: Overrides = _NONE,
     execution: Execution | None = None,
 ) -> Iterator[WindowSums]:
-    """Create a shard's array of sums; it appears when the block ends.
+    """Create a shard's array of sums, which appears when the block ends.
 
-    The windows must come as `engine.columns` orders them, once for every view.
+    Windows must be added in the order of `window_loop.columns`, once for every view.
 
     Parameters
     ----------
     output : Path
         Zarr to write: (class, z, y, x) int64, weight times probability in fixed point.
     shard : Shard
-        Whose windows will come.
+        Shard of the windows.
     dtype : torch.dtype
-        Precision that they are predicted in.
+        Precision of the prediction.
     engine : {"torch", "openvino"}
-        What predicts them.
+        Engine of the prediction.
     overrides : Overrides
-        Properties of the model that the inputs were made with others of; kept in the record.
+        Properties of the model that were overridden for the inputs; recorded.
     execution : Execution, optional
-        How the windows are computed; kept in the record.
+        Device and batch size; recorded.
 
     Yields
     ------
     WindowSums
-        Takes the windows.
+        Accumulator for the windows.
     """
     inputs, part, region = shard.inputs, shard.part, shard.region
     context = None
@@ -190,7 +189,7 @@ def open_sums(
         "inference": shard.settings.model_dump(mode="json", exclude=unrecorded(shard.spec)),
     }
     if shard.spec.output_bands:
-        # their steps are finer than half precision's
+        # finer steps than half precision
         carried["stored"] = "float32"
     if shard.wanted is not None:
         carried["skipped_windows"] = part.size - shard.count
@@ -215,7 +214,7 @@ def open_sums(
         codec="lz4",
         attributes=attributes,
     ) as array:
-        # Each view walks all columns; what it adds to is taken back from the disk.
+        # Each view covers all columns; previous sums are read back from disk.
         parts = list(columns(part)) * shard.settings.views
         sums = TileSums(array, region, shard.layout, parts, shard.wanted)
         yield WindowSums(shard, sums)

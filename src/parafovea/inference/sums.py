@@ -1,4 +1,4 @@
-"""Fixed-point sums of weighted predictions, tile by tile, in bounded memory."""
+"""Fixed-point sums of weighted predictions in bounded memory, tile by tile."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from parafovea.geometry.grid import Box, Shape, shape3
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import Wanted, wanted_count, wanted_windows
 
-#: Voxels of a tile: a chunk of the array of sums, and what is held or spilled at once.
+#: Tile: a chunk of the array of sums, and the unit that is held in memory or written to disk.
 TILE: Shape = (32, 32, 64)
 
 
 def tiled(box: Box) -> Box:
-    """Return the tiles that touch a box of voxels, counted in tiles."""
+    """Return the tiles that overlap a box of voxels, as a box in tiles."""
     start = [a // t for a, t in zip(box.start, TILE, strict=True)]
     stop = [-(-b // t) for b, t in zip(box.stop, TILE, strict=True)]
     return Box(shape3(start), shape3(stop))
 
 
 def aligned(box: Box) -> Box:
-    """Return the voxels of all tiles that touch a box."""
+    """Return the voxels of all tiles that overlap a box."""
     return tiled(box).scaled(TILE)
 
 
 class TileSums:
     """Accumulates windows into an array of sums on disk.
 
-    Windows come part by part; a tile is in memory from the first to the last window of a part
-    that touches it, then on disk, from where the next part that comes to it takes it back.
-    Integers add up alike in any order, so neither the order of windows nor the division into
-    parts changes a bit.
+    Windows are added part by part. A tile is in memory from the first to the last window of a part
+    that overlaps it, then on disk, from where the next such part reads it again. Integer sums do
+    not depend on the order, so that neither the order of windows nor the division into parts
+    changes the result.
 
     Parameters
     ----------
     array : zarr.Array
         (class, z, y, x) int64, zeros, chunked by `TILE`.
     region : Box
-        Voxels of the volume that the array holds; starts at a whole tile.
+        Voxels of the volume in the array; starts at a tile boundary.
     layout : Layout
         All windows of the volume.
     parts : sequence of Box
-        The windows that will be added, as boxes of the lattice: all of a part, in any order, before
-        any of the next.
+        Windows to be added, as boxes of the lattice: all windows of a part, in any order, before
+        those of the next.
     wanted : ndarray, optional
-        (lattice z, y, x) bool: only these windows will be added; all by default.
+        (lattice z, y, x) bool: the windows to be added; by default all.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class TileSums:
         self._awaited: dict[Shape, int] = {}
 
     def add(self, box: Box, values: NDArray[np.int64]) -> None:
-        """Add one window's weighted values.
+        """Add a window's weighted values.
 
         Parameters
         ----------
         box : Box
-            The window's voxels; parts outside of the volume must have been cut off.
+            The window's voxels inside the volume.
         values : ndarray
             (class, z, y, x) int64, of the shape of `box`.
         """
@@ -116,7 +116,7 @@ class TileSums:
 
 
 def _windows_per_tile(layout: Layout, part: Box, wanted: Wanted) -> dict[Shape, int]:
-    """Return how many wanted windows of a part of the lattice touch each tile."""
+    """Return the number of wanted windows of a part of the lattice that overlap each tile."""
     if wanted is not None:
         volume = Box.whole(layout.shape)
         boxes = (box.intersection(volume) for box in wanted_windows(layout, part, wanted))

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.ground import position_sides
+from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.tiles.npz import INPUT_KEYS
 from parafovea.formats.tiles.reading import OpenedTile, StoredSidecar
 from parafovea.formats.tiles.results import Maker, is_finished
 from parafovea.formats.tiles.tile import Tile
 from parafovea.formats.tiles.tile_folder import TileFile
-from parafovea.inference.prefetch import Kept
+from parafovea.geometry.grid import METRES
+from parafovea.inference.prefetch import LruCache
 from parafovea.inference.tile_neighbours import Place, TileNeighbours
 from parafovea.settings.recipe import ModelSpec
 
@@ -66,8 +70,8 @@ class TileReader:
         All tiles of the folder: any of them may lie beside another.
     spec : ModelSpec
         The model; gives bands and pixel size.
-    options : TileOptions
-        What the user says of the numbers in the files.
+    metadata : SourceMetadata
+        From the user: how to read the numbers in the files, and the month and biome of all tiles.
     margin : int
         Pixels around a tile that its result depends on; 0 for none.
     maker : Maker
@@ -83,19 +87,26 @@ class TileReader:
         files: Sequence[TileFile],
         *,
         spec: ModelSpec,
-        options: TileOptions,
+        metadata: SourceMetadata,
         margin: int,
         maker: Maker,
         results: Path,
         overwrite: bool,
     ) -> None:
         self._spec = spec
-        self._options = options
+        self._options = metadata.tiles
+        self._given: dict[str, Any] = {"month": metadata.month, "biome": metadata.biome}
+        # results made with other words are not finished; without any, tiles are as they state
+        said = {
+            **metadata.tiles.model_dump(exclude_none=True),
+            **{name: value for name, value in self._given.items() if value is not None},
+        }
+        self._said = [json.dumps(said, sort_keys=True)] if said else []
         self._maker = maker
         self._results = results
         self._overwrite = overwrite
         self._files = {file.name: file for file in files}
-        self._kept: Kept[_Looked] = Kept(KEPT)
+        self._kept: LruCache[_Looked] = LruCache(KEPT)
         # of tiles that were read, and of sidecars that were read for the places
         self._digests: dict[str, str] = {}
         self._sidecars: dict[str, StoredSidecar] = {}
@@ -110,7 +121,7 @@ class TileReader:
         if tile is None:
             return TileInput(file, reason=looked.reason)
         neighbours = self._around.neighbours(file.name)
-        digests = [tile.sha256, *map(self._digest, neighbours)]
+        digests = [tile.sha256, *map(self._digest, neighbours), *self._said]
         fingerprint = self._maker.fingerprint(digests)
         finished = not self._overwrite and is_finished(self._results, file.name, fingerprint)
         canvas = None
@@ -135,7 +146,7 @@ class TileReader:
         """Read a tile; its files are opened once for all that is asked of them."""
         file, digest = self._files[name], ""
         try:
-            with OpenedTile(file, self._sidecars.get(name)) as opened:
+            with OpenedTile(file, self._sidecars.get(name), **self._given) as opened:
                 digest = opened.digest()
                 key = opened.key(INPUT_KEYS, self._options)
                 tile = opened.read(bands=self._spec.bands, key=key, options=self._options)
@@ -146,21 +157,30 @@ class TileReader:
 
     def _check_pixels(self, tile: Tile) -> None:
         """Raise `TileError` where pixels are not those that the model was trained on."""
-        position, (_, y, _) = tile.position, self._spec.spacing
-        # Degrees say nothing without a latitude: tiles of such a system are taken as they are.
-        metric = position is not None and position.pixel_size > 0.1
-        if position is not None and metric and abs(position.pixel_size - y) > 0.01 * y:
-            raise TileError(
-                f"{tile.path} has pixels of {position.pixel_size:g} m, but the model "
-                f"{self._spec.name} takes {y:g} m: resample the tile, or use a model of its pixels"
-            )
+        if tile.position is None:
+            return
+        side = tile.position.pixel_size
+        sides = position_sides(tile.position, *tile.values.shape[1:])
+        if sides is None:  # a system of the user's own; its unit is taken for the metre
+            sides = side, side
+        wanted = [spacing * METRES[self._spec.unit] for spacing in self._spec.spacing[1:]]
+        if all(abs(own - other) <= 0.01 * other for own, other in zip(sides, wanted, strict=True)):
+            return
+        (height, width), shown = sides, f"{side:g}"
+        if abs(height - width) > 0.01 * width or abs(height / side - 1) > 0.01:
+            shown = f"{height:.4g} x {width:.4g}"
+        raise TileError(
+            f"{tile.path} has pixels of {shown} m, but the model {self._spec.name} takes "
+            f"{wanted[0]:g} m: resample the tile, for example with gdalwarp -t_srs and -tr, or use "
+            "a model of its pixels"
+        )
 
     def _found_places(self) -> dict[str, Place]:
         """Return where tiles are; what is wrong with one comes up when it is read."""
         found: dict[str, Place] = {}
         for file in self._files.values():
             try:
-                with OpenedTile(file) as opened:
+                with OpenedTile(file, **self._given) as opened:
                     self._sidecars[file.name] = opened.stored_sidecar
                     place = opened.place(opened.key(INPUT_KEYS, self._options))
             except TileError:

@@ -18,6 +18,8 @@ ALIGNED = 0.01
 
 Image = NDArray[np.float32]
 
+_Lattice = tuple[str, float, int, str]
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -31,19 +33,22 @@ class Place:
         Its pixels.
     month : int
         Tiles of another month are no neighbours.
+    date : str
+        Tiles of another day are no neighbours either; "" where the day is not known.
     """
 
     position: Position
     height: int
     width: int
     month: int
+    date: str = ""
 
 
 class TileNeighbours:
     """Finds the neighbours of tiles, and puts tiles among them.
 
-    Neighbours have the same coordinate system, pixel size and month, and lie on one lattice of
-    pixels.
+    Neighbours have the same coordinate system, pixel size, month and date, and lie on one lattice
+    of pixels.
 
     Parameters
     ----------
@@ -65,15 +70,15 @@ class TileNeighbours:
         self.margin = margin
         self._load = load
         self._places = dict(places)
-        grouped: defaultdict[tuple[str, float, int], list[str]] = defaultdict(list)
+        grouped: defaultdict[_Lattice, list[str]] = defaultdict(list)
         for name in sorted(self._places):
             grouped[self._lattice(name)].append(name)
         self._names = {key: np.array(names) for key, names in grouped.items()}
         self._corners = {key: self._boxes(names) for key, names in grouped.items()}
 
-    def _lattice(self, name: str) -> tuple[str, float, int]:
+    def _lattice(self, name: str) -> _Lattice:
         place = self._places[name]
-        return place.position.crs, place.position.pixel_size, place.month
+        return place.position.crs, place.position.pixel_size, place.month, place.date
 
     def _boxes(self, names: list[str]) -> NDArray[np.float64]:
         """Return top, left, bottom, right of tiles, in pixels, rows running south."""

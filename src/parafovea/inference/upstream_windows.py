@@ -1,4 +1,4 @@
-"""Windows as the upstream family's models saw them: features computed again for each."""
+"""Sliding windows for imported upstream models: features computed for each window."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ from parafovea.models.token_sampling import Pointwise
 from parafovea.settings.recipe import ModelSpec
 
 
-class CompatibleModel:
-    """A model of the upstream family with its transformer, ready to open volumes.
+class UpstreamModel:
+    """A model of the upstream family with its transformer.
 
     Parameters
     ----------
     spec : ModelSpec
-        Of an imported model.
+        An imported model.
     network : FusedUNet
         Its network.
     source : str
-        Where it came from, for messages.
+        Origin of the model, for messages.
     device : torch.device
-        Where to compute; in half precision on a GPU where the checkpoint was.
+        Device for the computation; in half precision on a GPU if the checkpoint was.
 
     Raises
     ------
     ModelError
-        If the transformer's weights are not available, or it has another width than the
-        network's input.
+        If the transformer's weights are not available, or its width does not match the network.
     """
 
     def __init__(
@@ -55,8 +54,8 @@ class CompatibleModel:
             raise ModelError(f"{source} has no compatibility mode: import its checkpoint again")
         if spec.context is not None and spec.context.backbone != spec.backbone:
             raise ModelError(
-                f"{source} has other backbones for context ({spec.context.backbone}) and volume "
-                f"({spec.backbone}), which no checkpoint has: import its checkpoint again"
+                f"{source} has other backbones for context ({spec.context.backbone}) than volume "
+                f"({spec.backbone}), unlike any checkpoint: import its checkpoint again"
             )
         channels = len(backbone.channels)
         context = 0 if spec.context is None else channels
@@ -69,25 +68,25 @@ class CompatibleModel:
         self.wide = None if spec.context is None else _layer(network, "context_input_conv", device)
         self.network = network.to(device, self.dtype)
 
-    def __call__(self, volume: NDArray[Any], context: NDArray[Any] | None) -> CompatibleVolume:
-        """Return a volume and, where there is one, its context, opened."""
-        return CompatibleVolume(self, volume, context)
+    def __call__(self, volume: NDArray[Any], context: NDArray[Any] | None) -> UpstreamVolume:
+        """Return a prepared volume, with its context if given."""
+        return UpstreamVolume(self, volume, context)
 
 
 def _layer(
     network: FusedUNet, name: str, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return a pointwise convolution in float32, as features are projected by it."""
+    """Return a pointwise convolution in float32, for the projection of features."""
     weight, bias = Pointwise.of(network.get_submodule(name))
     return weight.detach().to(device, torch.float32), bias.detach().to(device, torch.float32)
 
 
-class CompatibleVolume:
-    """A volume opened for a `CompatibleModel`; see `OpenedVolume`.
+class UpstreamVolume:
+    """A volume prepared for an `UpstreamModel`; see `OpenedVolume`.
 
     Parameters
     ----------
-    model : CompatibleModel
+    model : UpstreamModel
         The model.
     volume, context : ndarray
         (z, y, x), values of any range.
@@ -95,12 +94,12 @@ class CompatibleVolume:
     Raises
     ------
     GridError
-        If the context has another shape than the model needs for this volume, or a finer volume
-        is not a whole number of voxels of the result.
+        If the context's shape does not fit the volume, or a finer volume is not a whole number of
+        voxels of the result.
     """
 
     def __init__(
-        self, model: CompatibleModel, volume: NDArray[Any], context: NDArray[Any] | None
+        self, model: UpstreamModel, volume: NDArray[Any], context: NDArray[Any] | None
     ) -> None:
         self._model = model
         self._volume = volume
@@ -119,7 +118,7 @@ class CompatibleVolume:
         self._seconds = {"local_features_s": 0.0, "context_features_s": 0.0}
 
     def timing(self) -> dict[str, float]:
-        """Return the seconds that features took, by view."""
+        """Return the seconds of the features by view."""
         if self._context is None:
             return {"local_features_s": self._seconds["local_features_s"]}
         return dict(self._seconds)

@@ -1,4 +1,4 @@
-"""Inference on an array in memory: a model of any origin, one call, no workflow."""
+"""Inference on arrays in memory, without the workflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from parafovea.geometry.windows import Layout
 from parafovea.inference.array_inputs import OpenedVolume, checked_volume
 from parafovea.inference.array_windows import CachedModel, blended
 from parafovea.inference.blending import fixed_weights, importance_map
-from parafovea.inference.upstream_windows import CompatibleModel
+from parafovea.inference.upstream_windows import UpstreamModel
 from parafovea.inference.window_loop import windows_in_order
 from parafovea.models.folder import load_model
 from parafovea.models.networks.fused_unet import FusedUNet
@@ -39,33 +39,33 @@ DEGRADED = (
 
 
 class VolumeInference:
-    """A model that predicts arrays in memory.
+    """A model for the prediction of arrays in memory.
 
     Parameters
     ----------
     spec : ModelSpec
-        The model's description.
+        Description of the model.
     network : FusedUNet
         Its network.
     source : str
-        Where the model came from, for messages.
+        Origin of the model, for messages.
     device : torch.device
-        Where to compute.
+        Device for the computation.
     overlap : float
-        Share of a window that its neighbour covers too, in volumes larger than a window.
+        Overlap of windows as a share of a window, in volumes larger than a window.
     blending : str
-        Importance map of a window, as for `blending.importance_map`.
+        Importance map of a window, see `blending.importance_map`.
 
     Attributes
     ----------
     model_config : dict
-        What the model is, under the names of the upstream family's configs.
+        Description of the model under the names of the upstream family's configs.
     training_config : dict
-        How it was trained, as far as the model says.
+        Training settings, as far as the model records them.
     degraded : bool
         Whether the last prediction lacked the context that the model was trained with.
     timing : dict
-        Seconds of the last prediction, by part.
+        Seconds of the last prediction by part.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class VolumeInference:
         upstream = spec.training.get("upstream", {})
         self.training_config: dict[str, Any] = upstream.get("training_config", spec.training)
         compatible = bool(spec.backbone.arguments.get("compatibility"))
-        model = CompatibleModel if compatible else CachedModel
+        model = UpstreamModel if compatible else CachedModel
         self._open: Callable[[NDArray[Any], NDArray[Any] | None], OpenedVolume]
         self._open = model(spec, network, source=source, device=device)
 
@@ -102,35 +102,35 @@ class VolumeInference:
         spacing: Vector | None = None,
         context_spacing: Vector | None = None,
     ) -> NDArray[Any] | tuple[NDArray[Any], Probabilities]:
-        """Return the labels of a volume, window by window where it is larger than one.
+        """Return the labels of a volume, by sliding window if it is larger than a window.
 
         Parameters
         ----------
         volume : ndarray
-            (z, y, x), real numbers of any range, voxels of the model's size.
+            (z, y, x), real numbers of any range, at the model's spacing.
         context_volume : ndarray, optional
-            (z, y, x), the wide view for a model with context fusion; ignored by others. For
-            concentric context as many voxels as `volume`, around the same centre; for registered
-            context the same place as `volume`, in fewer voxels.
+            (z, y, x), context for a model with context fusion, ignored by others. Concentric
+            context has as many voxels as `volume` around the same centre; registered context
+            covers `volume` in fewer voxels.
         return_probabilities : bool
-            Also return the probabilities.
+            Whether to also return the probabilities.
         spacing, context_spacing : tuple of float, optional
-            Voxel sizes of the two along z, y, x in the model's unit, to be checked against it.
+            Voxel sizes of both along z, y, x in the model's unit, checked against the model.
 
         Returns
         -------
         labels : ndarray
-            (z, y, x) int64, class indices; for affinities and for the heatmaps of a detection
-            (channel, z, y, x) float32, 0 to 1.
+            (z, y, x) int64 class indices; for affinities and detection heatmaps (channel, z, y, x)
+            float32 in [0, 1].
         probabilities : ndarray
             (class, z, y, x) float32; only with `return_probabilities`.
 
         Raises
         ------
         GridError
-            If an array is not three-dimensional, or sizes or spacings are not the model's.
+            If an array is not three-dimensional, or shapes or spacings do not fit the model.
         VoxelError
-            If voxels are no real numbers, or NaN or infinite.
+            If voxels are not real numbers, or are NaN or infinite.
         """
         voxels = checked_volume(volume, "volume")
         uses_context = self.spec.context is not None
@@ -170,7 +170,7 @@ class VolumeInference:
         for name, (given, own) in wanted.items():
             if given is not None and not np.allclose(given, own, rtol=1e-3):
                 raise GridError(
-                    f"{name} {tuple(given)} {spec.unit} is not that of {self.source}, {own} "
+                    f"{name} {tuple(given)} {spec.unit} differs from that of {self.source}, {own} "
                     f"{spec.unit}: load the volume with voxels of {own} {spec.unit}, then predict("
                     f"volume, ..., {name}={own})"
                 )
@@ -182,12 +182,12 @@ def _oversampling(spec: ModelSpec) -> int:
 
 
 def describe_model(spec: ModelSpec) -> dict[str, Any]:
-    """Return what a model is, under the names of the upstream family's `model_config`.
+    """Return a description of a model under the names of the upstream family's `model_config`.
 
     Parameters
     ----------
     spec : ModelSpec
-        The model's description; what its checkpoint said goes first into the result.
+        Description of the model; the checkpoint's own entries come first in the result.
     """
     upstream = spec.training.get("upstream", {})
     arguments = spec.backbone.arguments
@@ -222,7 +222,7 @@ def load_inference_model(
     weights: str | None = None,
     overlap: float = 0.5,
 ) -> VolumeInference:
-    """Return a model that predicts arrays in memory, and log what it is.
+    """Return a model for arrays in memory, and log its description.
 
     Parameters
     ----------
@@ -230,22 +230,22 @@ def load_inference_model(
         A model folder, a checkpoint of the DINOv3UNet3D family (`best.pkl`,
         `checkpoint_epoch_*.pkl`), or the folder of a run with one. Nothing in it is executed.
     device : str, optional
-        Where to compute, as torch names it; by default the first GPU, else the CPU.
+        Device in torch's notation; by default the first GPU, otherwise the CPU.
     weights : str, optional
-        Folder of the DINOv3 transformer's weights, or its name on the hub; by default what the
-        model says.
+        Folder of the DINOv3 transformer's weights, or its name on the hub; by default that of the
+        model.
     overlap : float, default 0.5
-        Share of a window that its neighbour covers too, in volumes larger than a window.
+        Overlap of windows as a share of a window, in volumes larger than a window.
 
     Returns
     -------
     VolumeInference
-        With `model_config`, `training_config` and `predict`.
+        The model, with `model_config`, `training_config` and `predict`.
 
     Raises
     ------
     ModelError
-        If the model is damaged, unsafe, of another family, or its transformer's weights are not
+        If the model is damaged, unsafe or of another family, or its transformer's weights are not
         available.
     """
     where = Path(path)
@@ -253,8 +253,8 @@ def load_inference_model(
         spec, network = load_model(where)
         if spec.bands:
             raise ModelError(
-                f"{where} takes images with the bands {', '.join(spec.bands)}, and no volumes of "
-                "one channel: give it tiles or a GeoTIFF in a sample sheet"
+                f"{where} takes images with the bands {', '.join(spec.bands)}, not volumes of one "
+                "channel: use it for tiles or a GeoTIFF in a sample sheet"
             )
         if weights is not None:
             spec = _with_weights(spec, weights)

@@ -1,4 +1,4 @@
-"""The loop over windows: read ahead, predict, weigh."""
+"""The loop over windows: prefetching, prediction and weighting."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from parafovea.inference.window_plan import (
 
 
 class ReadsRegions(Protocol):
-    """What gives the inputs of a region: a sample, or an augmented view of it."""
+    """Reader of the inputs of a region: a sample or an augmented view of it."""
 
     def read(self, box: Box) -> RegionInputs:
-        """Return what the windows inside a box of the volume need."""
+        """Read the inputs of the windows in a box of the volume."""
         ...
 
 
 class PredictsWindows(Protocol):
-    """What gives the probabilities of windows: see `Predictor`."""
+    """Predictor of the probabilities of windows; see `Predictor`."""
 
     @property
     def batch_size(self) -> int:
-        """Windows in one call."""
+        """Windows per forward pass."""
         ...
 
     def __call__(self, region: RegionInputs, boxes: Sequence[Box]) -> NDArray[np.float32]:
@@ -49,15 +49,15 @@ class PredictsWindows(Protocol):
 def columns(part: Box) -> Iterator[Box]:
     """Yield the columns of windows in a part of the lattice, each over its whole depth.
 
-    In a column, the next windows always share tiles with the last: what has to be in memory
-    depends on the size of windows, not on that of the volume.
+    Successive windows of a column share tiles, so that the memory depends on the size of windows
+    rather than that of the volume.
     """
     if part.size:
         yield from part.tiles((part.shape[0], *COLUMN))
 
 
 def windows_in_order(layout: Layout) -> Iterator[Box]:
-    """Yield all windows of a volume column by column: the order in which sums take them."""
+    """Yield all windows of a volume column by column, the order required by `TileSums`."""
     for column in columns(layout.lattice):
         yield from layout.windows(column)
 
@@ -69,27 +69,27 @@ def predicted(
     part: Box,
     wanted: Wanted = None,
 ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
-    """Yield the probabilities of every wanted window of a part of the lattice, each once.
+    """Yield the probabilities of every wanted window of a part of the lattice.
 
-    The inputs of the next few windows are read while the network works on these.
+    The inputs of the next windows are read while the network runs.
 
     Parameters
     ----------
     inputs : SampleInputs or AugmentedInputs
-        Volume and features.
+        Reader of volume and features.
     predictor : Predictor or AugmentedPredictor
-        The network.
+        Predictor of windows.
     layout : Layout
         All windows of the volume.
     part : Box
-        Which windows, as a box of the lattice.
+        Windows as a box of the lattice.
     wanted : ndarray, optional
-        (lattice z, y, x) bool, the windows that are computed; all by default.
+        (lattice z, y, x) bool, windows to compute; by default all.
 
     Yields
     ------
     box : Box
-        The window's voxels; may reach outside of a volume that is smaller than a window.
+        The window's voxels; extends beyond a volume smaller than a window.
     probabilities : ndarray
         (class, z, y, x) float32.
     """
@@ -101,7 +101,7 @@ def predicted(
         if wanted_count(group, wanted)
     ]
     with ThreadPoolExecutor(max_workers=1) as reader:
-        # The box around windows reaches outside of the volume as they do.
+        # The box around windows extends beyond the volume as they do.
         pending = reader.submit(inputs.read, reduce(Box.union, groups[0])) if groups else None
         for group, following in pairwise([*groups, None]):
             if group is None or pending is None:
@@ -115,7 +115,7 @@ def predicted(
 def predict_region(
     region: RegionInputs, predictor: PredictsWindows, windows: Sequence[Box]
 ) -> Iterator[tuple[Box, NDArray[np.float32]]]:
-    """Yield the probabilities of the windows of a region, batch by batch; as `predicted`."""
+    """Yield the probabilities of the windows of a region batch by batch, as `predicted`."""
     for first in range(0, len(windows), predictor.batch_size):
         boxes = windows[first : first + predictor.batch_size]
         yield from zip(boxes, predictor(region, boxes), strict=True)
@@ -131,16 +131,16 @@ def weighed(
     box : Box
         The window.
     probabilities : ndarray
-        (class, z, y, x) float32, 0 to 1.
+        (class, z, y, x) float32 in [0, 1].
     weights : ndarray
-        (z, y, x) int64, as from `blending.fixed_weights`.
+        (z, y, x) int64, from `blending.fixed_weights`.
     volume : Box
         All voxels of the volume.
 
     Returns
     -------
     inside : Box
-        The window without what lies outside of the volume.
+        The part of the window inside the volume.
     values : ndarray
         (class, z, y, x) int64 of the shape of `inside`.
     """

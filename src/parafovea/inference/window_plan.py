@@ -1,4 +1,4 @@
-"""The windows of a prediction, the jobs that share them, and the memory of one; no torch here."""
+"""Windows of a prediction, their division into jobs, and their memory; torch-free."""
 
 from __future__ import annotations
 
@@ -14,37 +14,35 @@ from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe, check_window
 from parafovea.storage.blocks import CHUNK
 
-#: Voxels that become one in the network's four poolings.
+#: Voxels along an axis that the network's four poolings reduce to one.
 POOLED = 16
 
-#: Windows along y and x that are walked through along z together.
+#: Windows along y and x of a column, which is processed along z.
 COLUMN = (2, 2)
 
-#: (lattice z, y, x) bool, True for windows that are computed, where others are known to be empty;
-#: None for all.
+#: (lattice z, y, x) bool, True for windows to compute, False for empty ones; None for all.
 Wanted = NDArray[np.bool_] | None
 
-#: Jobs of a sample at most where their number is automatic: more of them take Snakemake minutes to
-#: plan.
+#: Maximum number of jobs of a sample with automatic shards: Snakemake takes minutes to plan more.
 MOST_SHARDS = 10_000
 
 
 def planned_layout(shape: Shape, recipe: Recipe, settings: InferenceSettings) -> Layout:
-    """Return the windows of a volume, as a task's settings place them.
+    """Return the windows of a volume for a task's settings.
 
     Parameters
     ----------
     shape : tuple of int
         Voxels of the volume along z, y, x.
     recipe : Recipe
-        What the model expects; gives the window where the settings have none.
+        Recipe of the model; gives the window if the settings have none.
     settings : InferenceSettings
         Mode, window, and overlap or stride.
 
     Raises
     ------
     GridError
-        If the window does not fit the network, or the stride not the window.
+        If the window does not fit the network, or the stride does not fit the window.
     """
     flat = recipe.network.dimensions == 2
     if settings.mode == "whole_volume":
@@ -62,23 +60,23 @@ def planned_layout(shape: Shape, recipe: Recipe, settings: InferenceSettings) ->
 
 
 def group_shape(window: Shape) -> Shape:
-    """Return the windows along z, y, x of a column that are read together.
+    """Return the number of windows along z, y, x of a column that are read together.
 
-    They are as deep as a chunk of the volume at least, which is unpacked whole even where a window
-    is one plane.
+    They are at least as deep as a chunk of the volume, which is decompressed as a whole even if a
+    window is one plane.
     """
     return (max(1, CHUNK[0] // window[0]), *COLUMN)
 
 
 def shard_count(layout: Layout, settings: InferenceSettings) -> int:
-    """Return the jobs that a volume's windows are divided into.
+    """Return the number of jobs that share a volume's windows.
 
     Parameters
     ----------
     layout : Layout
         The windows.
     settings : InferenceSettings
-        Number of shards; for `auto`, the windows of a job at most, those of each view counted.
+        Number of shards, or for `auto` the maximum number of windows per job over all views.
     """
     if settings.shards != "auto":
         return settings.shards
@@ -87,7 +85,7 @@ def shard_count(layout: Layout, settings: InferenceSettings) -> int:
 
 
 def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: int = 4) -> int:
-    """Return about how much memory the prediction of one window takes at its peak.
+    """Return the approximate peak memory of the prediction of a window in bytes.
 
     The first decoder level is the widest: with its input, its output and what it convolves, the
     peak was measured at 7.2 to 9.9 maps of `base_channels` at full resolution, the network's
@@ -99,11 +97,11 @@ def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: i
     window : tuple of int
         Voxels along z, y, x.
     base_channels : int
-        Of the network.
+        Channels of the network's first level.
     classes : int
-        Of the model, the background included where it has one.
+        Number of classes, including a background.
     itemsize : int
-        Bytes of a number in the convolutions.
+        Bytes per number in the convolutions.
     """
     maps = 10 * base_channels * itemsize
     results = classes * (itemsize + 2 * 4 + 2 * 8) + 2 * 8
@@ -111,7 +109,7 @@ def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: i
 
 
 def wanted_windows(layout: Layout, part: Box, wanted: Wanted = None) -> list[Box]:
-    """Return the windows of a part of the lattice that are computed, in z, y, x order.
+    """Return the windows of a part of the lattice to compute, in z, y, x order.
 
     Parameters
     ----------
@@ -129,5 +127,5 @@ def wanted_windows(layout: Layout, part: Box, wanted: Wanted = None) -> list[Box
 
 
 def wanted_count(part: Box, wanted: Wanted = None) -> int:
-    """Return how many windows of a part of the lattice are computed."""
+    """Return the number of windows of a part of the lattice to compute."""
     return part.size if wanted is None else int(np.count_nonzero(wanted[part.slices]))

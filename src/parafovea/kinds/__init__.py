@@ -1,6 +1,5 @@
-"""What a segmentation, a detection and a refinement is, as data: a module for each kind."""
+"""The kinds of task (segmentation, detection, refinement) as data, one module each."""
 
-from parafovea.kinds.kind import Kind, LayoutName
-from parafovea.kinds.registry import kind_named, kinds
+from parafovea.kinds.kind import Kind, LayoutName, kind_named, kinds
 
 __all__ = ["Kind", "LayoutName", "kind_named", "kinds"]

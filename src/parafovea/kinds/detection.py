@@ -1,4 +1,4 @@
-"""Detection: a heatmap for each thing to find, and the detections in it."""
+"""Detection: a heatmap for each class of finding, and the detections in it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_both, reads_source
-from parafovea.chain.tiles import PAGE, QUALITY, QUALITY_TABLE
-from parafovea.chain.volumes import PREDICTION, VOLUME, source_waits
+from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE
+from parafovea.chain.volume_stages import PREDICTION, VOLUME, source_waits
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
 from parafovea.storage.blocks import SLAB_PLANES
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from parafovea.config.project import Project
     from parafovea.planning.work import Work
 
-#: Bytes of a voxel of a heatmap as NIfTI.
+#: Bytes per voxel of a heatmap in NIfTI.
 HEAT = 4
 
 DETECTIONS = layout.in_sample(layout.DETECTIONS)
 
 
 def _page(work: Work) -> int:
-    """Return the voxels of a plane of the scan."""
+    """Return the number of voxels in a plane of the scan."""
     return math.prod(work.source.shape[1:])
 
 
 def _detect_cost(work: Work, _: Rates) -> Cost:
-    """Hold slabs of the heatmap and of the scan, and write the heatmap in the scan's voxels."""
+    """Return the cost of holding slabs of heatmap and scan, and writing the heatmap."""
     voxels = work.source.size + work.volume.size
     return Cost(PLAIN + 40 * SLAB_PLANES * _page(work), 20 + voxels / 5e6)
 
 
 def _measure_cost(work: Work, _: Rates) -> Cost:
-    """Read tables, or a mask once."""
+    """Return the cost of reading tables, or a mask once."""
     return Cost(PLAIN + 40 * SLAB_PLANES * _page(work), 5 + work.source.size / 1e7)
 
 
 def _render_cost(work: Work, _: Rates) -> Cost:
-    """Hold a few planes, and a coarse grid of the scan for its surfaces."""
+    """Return the cost of holding a few planes, and a coarse scan for surfaces."""
     return Cost(PLAIN + 1e9 + 100 * _page(work), 60.0)
 
 
@@ -154,8 +154,8 @@ render_detections = Stage(
 KIND = Kind(
     name="detection",
     meaning="a heatmap and the detections in it",
-    scores="a heatmap for each thing to find (sigmoid)",
-    classes="names of what is found, without a background",
+    scores="a heatmap for each class of finding (sigmoid)",
+    classes="names of the classes of findings, without a background",
     blocks={
         "detection": "parafovea.settings.postprocess:DetectionSettings",
         "triage": "parafovea.settings.postprocess:TriageSettings",
@@ -164,7 +164,7 @@ KIND = Kind(
     stages={"volume": (detect_nodules, measure_detections, render_detections)},
     results={"volume": layout.HEATMAP},
     on_source_grid=True,
-    metrics="parafovea.quality.limits:detection_metrics",
+    metrics="parafovea.quality.kind_metrics:detection_metrics",
     problems="parafovea.config.checks:triage_problems",
     objective="parafovea.training.objectives.detection:DetectionObjective",
     cohort_page={"volume": "parafovea.report.detections.scan_view:cohort_view"},

@@ -1,4 +1,4 @@
-"""Names of things that live in modules above: known as data, imported when they are needed."""
+"""References to code in higher layers, imported on use."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ Reference = str
 
 
 def resolve(reference: Reference) -> Any:
-    """Return what a reference names, importing its module.
+    """Import and return the object that a reference names.
 
     Parameters
     ----------
     reference : str
-        Such as "parafovea.training.objectives.detection:DetectionObjective".
+        For example "parafovea.training.objectives.detection:DetectionObjective".
 
     Raises
     ------
     ValueError
         If the text has no colon.
     ImportError, AttributeError
-        If there is no such module, or nothing of that name in it.
+        If there is no such module, or it has no such attribute.
     """
     module, colon, name = reference.partition(":")
     if not colon:
-        raise ValueError(f"{reference!r} is no reference: give it as package.module:name")
+        raise ValueError(f"{reference!r} is not a reference: use the form package.module:name")
     return getattr(importlib.import_module(module), name)
 
 

@@ -1,4 +1,4 @@
-"""Refinement: the same bands, better; of tiles, or of a mosaic, which is one large image."""
+"""Refinement: the same bands in better quality, of tiles or of a mosaic (one large image)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Output, Stage, Wildcards, reads_source
-from parafovea.chain.tiles import LEDGER, QUARANTINE, measure_tiles, render_tiles
-from parafovea.chain.tiles import STAGES as TILE_STAGES
-from parafovea.chain.volumes import PREDICTION, REFLECTANCE, VOLUME, source_waits
+from parafovea.chain.tile_stages import LEDGER, QUARANTINE, measure_tiles, render_tiles
+from parafovea.chain.tile_stages import STAGES as TILE_STAGES
+from parafovea.chain.volume_stages import PREDICTION, REFLECTANCE, VOLUME, source_waits
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
 from parafovea.storage.blocks import EXPORTED_SIDE
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _check(recipe: Recipe) -> None:
-    """Raise `ValueError` where bands, values and output do not fit."""
+    """Raise `ValueError` if bands, normalization and output do not fit together."""
     if recipe.normalization.method != "none":
         raise ValueError(
             "a refinement keeps the values of its input, but normalization.method is "
@@ -43,14 +43,14 @@ def _exporting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _export_cost(work: Work, _: Rates) -> Cost:
-    """Hold a block of the mosaic, with what was predicted behind it."""
+    """Return the cost of holding a block of the mosaic and of its prediction."""
     bands = len(work.recipe.bands) + len(work.recipe.classes)
     voxels = work.source.size + work.volume.size
     return Cost(PLAIN + 24 * bands * EXPORTED_SIDE**2, bands * voxels / 2e7)
 
 
 def _stored(work: Work) -> int:
-    """Return the bytes of the image; its overviews add a third."""
+    """Return the bytes of the image; overviews add a third."""
     return 4 * REFLECTANCE * work.source.size * len(work.recipe.classes) // 3
 
 
@@ -72,8 +72,8 @@ export_mosaic = Stage(
 
 KIND = Kind(
     name="refinement",
-    meaning="the same bands, better",
-    scores="reflectances, or others of the range 0 to 1",
+    meaning="the same bands in better quality",
+    scores="reflectances, or other values in the range 0 to 1",
     classes="the output's bands",
     residual=True,
     check_recipe=_check,
@@ -81,7 +81,7 @@ KIND = Kind(
     results={"volume": layout.REFINED, "tiles": layout.TILES},
     on_source_grid=True,
     banded=True,
-    metrics="parafovea.quality.limits:refinement_metrics",
+    metrics="parafovea.quality.kind_metrics:refinement_metrics",
     tile_measures="parafovea.quality.tiles.refined:RefinedTiles",
     objective="parafovea.training.objectives.refinement:RefinementObjective",
     cohort_page={

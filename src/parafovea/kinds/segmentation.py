@@ -1,4 +1,4 @@
-"""Segmentation: every voxel is of one class, and objects are numbered."""
+"""Segmentation: a class for every voxel, and numbered objects."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_truth
-from parafovea.chain.tiles import PAGE, QUALITY, QUALITY_TABLE
-from parafovea.chain.tiles import STAGES as TILE_STAGES
-from parafovea.chain.volumes import PREDICTION, VOLUME
+from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE
+from parafovea.chain.tile_stages import STAGES as TILE_STAGES
+from parafovea.chain.volume_stages import PREDICTION, VOLUME
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
 from parafovea.storage.blocks import SLAB_PLANES
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from parafovea.planning.work import Work
     from parafovea.settings.recipe import Recipe
 
-#: Bytes of a class and an object id.
+#: Bytes of a class index and of an object id.
 LABELS = 5
 
 CLASSES = layout.in_sample(layout.CLASSES)
@@ -36,13 +36,13 @@ def _check(recipe: Recipe) -> None:
 
 
 def _slab_cost(work: Work, _: Rates) -> Cost:
-    """Hold a slab of planes with its classes, components and objects, or the truth beside it."""
+    """Return the cost of holding a slab with its classes, components and objects, or its truth."""
     z, y, x = work.predicted
     return Cost(PLAIN + 40 * min(z, SLAB_PLANES) * y * x, z * y * x / 3e6)
 
 
 def _report_cost(work: Work, _: Rates) -> Cost:
-    """Hold a few planes of everything."""
+    """Return the cost of holding a few planes of each array."""
     return Cost(PLAIN + 100 * math.prod(work.predicted[1:]), 20.0)
 
 
@@ -144,7 +144,7 @@ render_report = Stage(
 KIND = Kind(
     name="segmentation",
     meaning="classes and objects",
-    scores="every voxel is of one class (softmax)",
+    scores="every voxel has one class (softmax)",
     classes="class names, the first is the background, at least 2",
     exclusive=True,
     check_recipe=_check,
@@ -157,7 +157,7 @@ KIND = Kind(
         "tiles": TILE_STAGES,
     },
     results={"volume": layout.CLASSES, "tiles": layout.TILES},
-    metrics="parafovea.quality.limits:segmentation_metrics",
+    metrics="parafovea.quality.kind_metrics:segmentation_metrics",
     problems="parafovea.config.checks:class_problems",
     tile_measures="parafovea.quality.tiles.segmented:SegmentedTiles",
     objective="parafovea.training.objectives.segmentation:SegmentationObjective",

@@ -1,55 +1,61 @@
-"""All stages by name, and those of a sample by what it is."""
+"""Lookup of stages by name, and by the kind and layout of a sample."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
 
-from parafovea.chain import cohort, phantoms, study, tiles, training, volumes
+from parafovea.chain import (
+    cohort_stages,
+    phantom_stages,
+    study_stages,
+    tile_stages,
+    training_stages,
+    volume_stages,
+)
 from parafovea.chain.stage import Stage
-from parafovea.kinds.kind import Kind, LayoutName
-from parafovea.kinds.registry import kinds
+from parafovea.kinds.kind import Kind, LayoutName, kinds
 from parafovea.storage.layout import is_within
 
 
 @functools.cache
 def stages() -> Mapping[str, Stage]:
-    """Return all stages by name, those of samples in the order in which they run."""
+    """Return all stages by name; those of samples are in execution order."""
     of_kinds = [
         stage for kind in kinds().values() for each in kind.stages.values() for stage in each
     ]
     found = (
-        *phantoms.STAGES,
-        *volumes.STAGES,
+        *phantom_stages.STAGES,
+        *volume_stages.STAGES,
         *of_kinds,
-        *tiles.STAGES,
-        training.train_model,
-        cohort.summarize_cohort,
-        *study.STAGES,
+        *tile_stages.STAGES,
+        training_stages.train_model,
+        cohort_stages.summarize_cohort,
+        *study_stages.STAGES,
     )
     return {stage.name: stage for stage in found}
 
 
 def sample_stages(kind: Kind, layout: LayoutName) -> tuple[Stage, ...]:
-    """Return the stages of a sample, in the order in which they run.
+    """Return the stages of a sample in execution order.
 
     Parameters
     ----------
     kind : Kind
-        Of its task.
+        Kind of its task.
     layout : {"volume", "tiles"}
-        How it comes.
+        Layout of the sample.
     """
-    shared = volumes.STAGES if layout == "volume" else ()
+    shared = volume_stages.STAGES if layout == "volume" else ()
     return (*shared, *kind.stages.get(layout, ()))
 
 
 @functools.cache
 def steps() -> Mapping[str, tuple[str, ...]]:
-    """Return what each step writes below a sample's folder, as patterns, in their order.
+    """Return the glob patterns of each step's outputs, relative to a sample's folder.
 
-    What two steps write, such as the table of tiles, belongs to the first; what lies in a folder
-    of the same step is not named beside it.
+    An output of two steps, such as the table of tiles, belongs to the first. Outputs within a
+    folder of the same step are not listed separately.
     """
     written: dict[str, dict[str, None]] = {}
     for stage in stages().values():
@@ -67,7 +73,7 @@ def steps() -> Mapping[str, tuple[str, ...]]:
 
 
 def step_of(path: str) -> str | None:
-    """Return the step that writes a path, relative to its sample's folder, or into it."""
+    """Return the step that writes a path, or into it, relative to the sample's folder."""
     for step, patterns in steps().items():
         if is_within(path, patterns):
             return step
@@ -75,5 +81,5 @@ def step_of(path: str) -> str | None:
 
 
 def removable() -> Mapping[str, tuple[str, ...]]:
-    """Return what each step, and each stage of samples, writes below a sample's folder."""
+    """Return the glob patterns of the outputs of each step and of each stage of samples."""
     return {**{s.name: s.patterns for s in stages().values() if s.step}, **steps()}

@@ -1,4 +1,4 @@
-"""What a run will take, known before a voxel is read: jobs, minutes, memory, disk.
+"""Forecast of a run before any voxel is read: jobs, time, memory, disk.
 
-Neither torch nor zarr is imported, except to measure rates: Snakemake plans with this in every job.
+Imports neither torch nor zarr, except to measure rates, since the workflow loads it in every job.
 """

@@ -1,4 +1,4 @@
-"""What is wasteful about a sample's settings, each with the setting that is better."""
+"""Advice on wasteful settings of a sample, with better values."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from collections.abc import Iterator
 from functools import cache
 
 from parafovea.chain.cost import Rates
-from parafovea.chain.volumes import extract_features, infer_shard, resample_volume
+from parafovea.chain.volume_stages import extract_features, infer_shard, resample_volume
 from parafovea.geometry.grid import Shape, shape3
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import POOLED
 from parafovea.planning.amplification import Amplification, amplification
-from parafovea.planning.costs import cost
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import TileWork, Work
 from parafovea.settings.inference import InferenceSettings
 
-#: A better window is named where it saves this share of the computing, or of the reading.
+#: A better window is suggested if it saves this share of computing or of reading.
 SAVING, READ_SAVING = 0.2, 0.5
 
-#: Sizes of windows that are tried, as shares of the voxels and of each side of the present one.
+#: Candidate windows: range of their voxels and sides relative to the current window's.
 VOXELS, SIDES = (0.7, 1.3), (0.75, 1.5)
 
-#: A shard of less than this many seconds is mostly the start of its job; one of more than the
-#: second figure is much to lose when it is killed.
+#: Seconds: a shorter shard is dominated by the start of its job; a longer one loses much work when
+#: it is killed.
 SHORT_SHARD, LONG_SHARD = 30.0, 4 * 3600.0
 
-#: Features that take this many times the bytes of their volume are worth a coarser token grid.
+#: A coarser token grid is suggested if features take this many times the bytes of the volume.
 LARGE_FEATURES = 4.0
 
 
 def advice(work: Work | TileWork, rates: Rates | None = None) -> Iterator[str]:
-    """Yield a sentence for each setting of a sample that wastes time or disk.
+    """Yield a sentence for each setting that wastes time or disk space.
 
     Parameters
     ----------
     work : Work or TileWork
-        The sample; of tiles there is nothing to say.
+        The sample; there is no advice on tiles.
     rates : Rates, optional
-        Measured ones; those of two CPU cores by default.
+        Measured rates; by default reference rates of two CPU cores.
     """
     if isinstance(work, TileWork):
         return
@@ -72,7 +72,7 @@ def _on_window(work: Work) -> Iterator[str]:
 
 
 def _share(layout: Layout, settings: InferenceSettings) -> tuple[float, float, float]:
-    """Return the step from window to window as a share of the window, along z, y, x."""
+    """Return the stride as a share of the window, along z, y, x."""
     if settings.stride is None:
         step = 1 - (settings.overlap or 0.0)
         return (step, step, step)
@@ -87,7 +87,7 @@ def _better(
     dimensions: int,
     largest: Shape | None,
 ) -> tuple[Shape, Amplification] | None:
-    """Return the window that wastes least, None where the present one is about as good."""
+    """Return the most efficient window, None if the current one is about as good."""
     present = amplification(layout, 1)
     size = math.prod(layout.window)
     best: tuple[float, Shape, Amplification] | None = None
@@ -96,7 +96,7 @@ def _better(
             continue
         stride = shape3([max(1, round(w * s)) for w, s in zip(window, share, strict=True)])
         tried = amplification(Layout.strided(layout.shape, window, stride=stride), 1)
-        # Reading costs little beside the network, unless it is many times the volume.
+        # Reading is cheap compared to the network unless it is many times the volume.
         loss = tried.computed / present.computed + 0.2 * tried.read / present.read
         if best is None or loss < best[0]:
             best = (loss, window, tried)
@@ -110,7 +110,7 @@ def _better(
 
 
 def _candidates(window: Shape, dimensions: int, largest: Shape | None) -> Iterator[Shape]:
-    """Yield the windows that the network takes, of about the sides of the present one."""
+    """Yield the windows that fit the network, with sides close to the current window's."""
     axes = []
     for axis, side in enumerate(window):
         if axis == 0 and dimensions == 2:
@@ -126,8 +126,8 @@ def _on_shards(work: Work, seconds: float) -> Iterator[str]:
     windows = work.layout.lattice.size
     if work.shards > windows:
         yield (
-            f"{work.shards} shards have only {windows} windows to share, so that some jobs do "
-            "nothing: set shards: auto"
+            f"{work.shards} shards share only {windows} windows, so that some jobs are "
+            "empty: set shards: auto"
         )
     elif work.shards > 1 and seconds < SHORT_SHARD:
         enough = max(1, math.floor(work.shards * seconds / SHORT_SHARD))
@@ -138,8 +138,8 @@ def _on_shards(work: Work, seconds: float) -> Iterator[str]:
     elif seconds > LONG_SHARD:
         needed = math.ceil(work.shards * seconds / (LONG_SHARD / 4))
         yield (
-            f"a shard computes for {seconds / 3600:.1f} hours, all of which is lost when its job "
-            f"is killed: shards: {needed} makes it one hour"
+            f"a shard computes for {seconds / 3600:.1f} hours, which is lost if its job is "
+            f"killed: shards: {needed} reduces it to one hour"
         )
 
 

@@ -1,4 +1,4 @@
-"""How much the windows of a sample compute and read, against the voxels that there are."""
+"""Amplification: voxels that windows compute and read, relative to the volume."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from parafovea.storage.blocks import CHUNK
 
 @dataclass(frozen=True, slots=True)
 class Amplification:
-    """What windows do more than once.
+    """Repeated work of overlapping windows.
 
     Parameters
     ----------
     computed : float
-        Voxels of all windows over voxels of the volume, for one view.
+        Voxels of all windows relative to the volume's, for one view.
     read : float
-        Bytes of the volume that are read from disk over its bytes, for one view.
+        Bytes read from disk relative to the volume's, for one view.
     """
 
     computed: float
@@ -38,14 +38,14 @@ def amplification(layout: Layout, shards: int, chunk: Sequence[int] = CHUNK) -> 
     layout : Layout
         The windows.
     shards : int
-        Jobs that they are divided into.
+        Number of jobs.
     chunk : sequence of int
-        Voxels along z, y, x that are read and unpacked together.
+        Chunk of the store along z, y, x.
     """
     volume = math.prod(layout.shape)
     groups = group_shape(layout.window)
 
-    # many parts share their spans along an axis
+    # many parts have equal spans along an axis
     @cache
     def read_along(axis: int, start: int, stop: int) -> int:
         starts, window = layout.starts[axis], layout.window[axis]
@@ -68,7 +68,7 @@ def amplification(layout: Layout, shards: int, chunk: Sequence[int] = CHUNK) -> 
 
 
 def _whole_chunks(start: int, stop: int, count: int, chunk: int) -> int:
-    """Return the voxels of the chunks that touch a span of an axis of `count` voxels."""
+    """Return the voxels of the chunks that overlap a span on an axis of `count` voxels."""
     size = min(chunk, count)
     first = max(0, start) // size * size
     return min(count, -(-min(stop, count) // size) * size) - first

@@ -1,4 +1,4 @@
-"""What a run will take, sample by sample and stage by stage, before it begins."""
+"""Forecast of a run by sample and stage."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 from parafovea.chain.cost import Rates
 from parafovea.chain.stage import Stage
 from parafovea.config import Project
-from parafovea.kinds.registry import kind_named
+from parafovea.kinds.kind import kind_named
 from parafovea.kinds.stages import sample_stages
 from parafovea.planning.advice import advice
 from parafovea.planning.amplification import Amplification
-from parafovea.planning.costs import cost
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import TileWork, Work, work_of
 
 
 @dataclass(frozen=True, slots=True)
 class StageForecast:
-    """What one stage of a sample takes.
+    """Forecast of one stage of a sample.
 
     Parameters
     ----------
     stage : Stage
-        Its declaration.
+        Declaration of the stage.
     jobs : int
-        How many there are.
+        Number of jobs.
     seconds : float
-        Of one job.
+        Time of one job.
     memory : float
-        Bytes of one job, at its peak.
+        Peak memory of one job in bytes.
     disk : int
-        Bytes that all of them store, before compression.
+        Bytes that all jobs store, before compression.
     """
 
     stage: Stage
@@ -42,26 +42,26 @@ class StageForecast:
 
     @property
     def total_seconds(self) -> float:
-        """Of all jobs, one after the other."""
+        """Total time of all jobs."""
         return self.jobs * self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a sample takes.
+    """Forecast of a sample.
 
     Parameters
     ----------
     sample : str
         Name in the sheet.
     work : Work or TileWork
-        Its size.
+        Size of the sample.
     stages : tuple of StageForecast
-        In the order in which they run.
+        In execution order.
     amplification : Amplification
-        How often its windows compute and read a voxel, for each view; of tiles, a pixel.
+        How often its windows compute and read a voxel (of tiles, a pixel) in each view.
     advice : tuple of str
-        What is wasteful, with the better setting.
+        Wasteful settings, with better values.
     """
 
     sample: str
@@ -71,31 +71,31 @@ class Forecast:
     advice: tuple[str, ...]
 
     def seconds(self, *, gpu: bool) -> float:
-        """Return the seconds of all jobs that ask for a GPU, or of all that do not."""
+        """Return the seconds of all jobs with, or without, a GPU."""
         return sum(s.total_seconds for s in self.stages if (s.stage.device == "gpu") == gpu)
 
     @property
     def disk(self) -> int:
-        """Bytes that the sample's results take, before compression."""
+        """Bytes of the sample's results, before compression."""
         return sum(stage.disk for stage in self.stages)
 
     @property
     def largest(self) -> StageForecast:
-        """The stage whose jobs need the most memory."""
+        """The stage with the largest memory per job."""
         return max(self.stages, key=lambda stage: stage.memory)
 
 
 def forecast(sample: str, work: Work | TileWork, rates: Rates | None = None) -> Forecast:
-    """Return what a sample takes.
+    """Return the forecast of a sample.
 
     Parameters
     ----------
     sample : str
-        Its name.
+        Name of the sample.
     work : Work or TileWork
-        Its size.
+        Size of the sample.
     rates : Rates, optional
-        Of its model, measured; those of two CPU cores by default.
+        Measured rates of its model; by default reference rates of two CPU cores.
     """
     inference = work.inference.model_copy(update={"shards": work.shards})
     stages = []
@@ -112,7 +112,7 @@ def forecast(sample: str, work: Work | TileWork, rates: Rates | None = None) -> 
 def forecasts(
     project: Project, samples: tuple[str, ...], rates: Mapping[str, Rates]
 ) -> tuple[Forecast, ...]:
-    """Return what some samples of a project take, with the rates of their models, by folder."""
+    """Return the forecasts of samples, given measured rates by model folder."""
     return tuple(
         forecast(name, work_of(project, name), rates.get(project.task(name).model))
         for name in samples

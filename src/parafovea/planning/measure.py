@@ -1,4 +1,4 @@
-"""Measures how fast a model's work is here: its stages, run on a little noise."""
+"""Measurement of a model's rates on this machine, by running its stages on noise."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from parafovea.stages.infer_shard import infer_shard
 from parafovea.storage.blocks import CHUNK
 from parafovea.storage.store import create
 
-#: Windows along an axis of the larger of the two volumes whose times are compared.
+#: Windows along an axis of the larger of the two volumes that are compared.
 WINDOWS = 3
 
-#: No rate is taken for less than this, in seconds a voxel: clocks are not exact.
+#: Lower bound of a rate in seconds per voxel, since clocks are not exact.
 LEAST = 1e-12
 
 
 def device_name() -> str:
-    """Return what is measured on, in words."""
+    """Return a description of the device that is measured."""
     device = choose_device()
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
@@ -40,10 +40,10 @@ def device_name() -> str:
 def measure_rates(
     model: Path, settings: InferenceSettings, *, overrides: Overrides | None = None
 ) -> Rates:
-    """Return how long features, context and the network take for a voxel, on this machine.
+    """Return the rates of features, context and network on this machine.
 
-    The stages run on noise of one window and of several; the difference of their times is that of
-    the voxels alone, without the start of libraries and the loading of weights.
+    The stages run on noise of one window and of several windows. The difference of their times
+    excludes the start of libraries and the loading of weights.
 
     Parameters
     ----------
@@ -52,12 +52,12 @@ def measure_rates(
     settings : InferenceSettings
         Window, batch and precision.
     overrides : Overrides, optional
-        Properties of the model that the task replaces.
+        Properties of the model that the task overrides.
 
     Raises
     ------
     ModelError
-        If the model folder is not complete.
+        If the model folder is incomplete.
     """
     spec = read_spec(model)
     given = overrides or Overrides()
@@ -108,7 +108,7 @@ def _seconds(
     settings: InferenceSettings,
     overrides: Overrides,
 ) -> tuple[float, float, float]:
-    """Return the seconds of features, context and inference of a volume of noise."""
+    """Return the seconds of features, context and inference for a volume of noise."""
     inputs = ModelInputs(
         folder / "volume.ome.zarr",
         folder / "features.zarr",

@@ -1,4 +1,4 @@
-"""What a job asks of a machine: memory and minutes, with room to spare (docs/cluster.md)."""
+"""Resource requests of jobs: memory and time limit with a margin (docs/cluster.md)."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from dataclasses import dataclass
 
 from parafovea.chain.cost import PLAIN, TORCH
 from parafovea.chain.stage import Stage
-from parafovea.chain.volumes import infer_shard
+from parafovea.chain.volume_stages import infer_shard
 from parafovea.config import Project
 from parafovea.config.sample_sizes import phantom_grid
 from parafovea.config.schema import LandscapeSettings, PhantomSettings
 from parafovea.kinds.stages import stages
-from parafovea.planning.costs import cost, width_factor
+from parafovea.planning.reference_rates import cost, width_factor
 from parafovea.planning.work import TileWork, Work, work_of
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
 
-#: How much more than measured is asked for.
+#: Margins over the forecast.
 MARGIN = 1.5
 SLOWNESS = 10.0
 
-#: Minutes until a job begins: imports from a slow shared disk, Snakemake's own start.
+#: Minutes for the start of a job: Snakemake, and imports from a slow shared disk.
 START = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one attempt of a job asks for.
+    """Resource request of one attempt of a job.
 
     Parameters
     ----------
     mem_mb : int
-        Memory, in megabytes.
+        Memory in megabytes.
     runtime : int
-        Time limit, in minutes.
+        Time limit in minutes.
     """
 
     mem_mb: int
@@ -44,37 +44,37 @@ class Request:
 
 
 def request(stage: Stage, work: Work | TileWork, attempt: int = 1) -> Request:
-    """Return what a stage's job asks for.
+    """Return the request of a job of a stage.
 
     Parameters
     ----------
     stage : Stage
-        Any whose cost follows from the size of a sample.
+        A stage whose cost depends on the size of a sample.
     work : Work or TileWork
         The sample.
     attempt : int
-        1 for the first; each further one doubles the request.
+        Number of the attempt, from 1; each further one doubles the request.
     """
     taken = cost(stage, work)
     return grown(taken.memory, taken.seconds, attempt)
 
 
 def largest_request(stage: Stage, works: Iterable[Work | TileWork], attempt: int = 1) -> Request:
-    """Return what is enough for a stage's job of each of some samples."""
+    """Return the largest request of a stage's jobs over some samples."""
     each = [request(stage, work, attempt) for work in works]
     return Request(max(r.mem_mb for r in each), max(r.runtime for r in each))
 
 
 def cohort_request(samples: int, attempt: int = 1) -> Request:
-    """Return what a job asks for that reads the tables of all samples."""
+    """Return the request of a job that reads the tables of all samples."""
     return grown(PLAIN + 2e6 * samples, 0.03 * samples, attempt)
 
 
 def training_request(settings: TrainingSettings, attempt: int = 1) -> Request:
-    """Return what the training of a model asks for.
+    """Return the request of a training job.
 
-    The memory was measured at 480 bytes a voxel of a batch and channel of the first level; the
-    time at 3 µs a voxel of a window, at 16 such channels, on two busy cores.
+    Memory was measured at 480 bytes per voxel of a batch and channel of the first level; time at
+    3 µs per voxel of a window with 16 such channels, on two busy cores.
     """
     width = settings.recipe.network.base_channels
     voxels = settings.batch_size * math.prod(settings.recipe.window)
@@ -84,7 +84,7 @@ def training_request(settings: TrainingSettings, attempt: int = 1) -> Request:
 
 
 def grown(memory: float, seconds: float, attempt: int) -> Request:
-    """Return the request of an attempt: with margins, rounded up, doubled for each failure."""
+    """Return the request of an attempt, with margins, rounded up and doubled for each failure."""
     growth = 2 ** (attempt - 1)
     megabytes = 500 * math.ceil(MARGIN * memory / 500e6)
     minutes = 10 * math.ceil((START + SLOWNESS * seconds / 60) / 10)
@@ -92,16 +92,16 @@ def grown(memory: float, seconds: float, attempt: int) -> Request:
 
 
 class JobRequests:
-    """The memory and the minutes that the jobs of a project ask for.
+    """Resource requests of the jobs of a project.
 
     Parameters
     ----------
     project : Project
         The checked project.
     planning : bool
-        Whether all jobs are planned here. Then those of short stages ask for what the largest
-        sample needs, since a job array asks for all of its jobs alike. Within a job, nobody asks
-        for anything, and the other samples are not looked at.
+        Whether this process plans all jobs. Jobs of short stages then request what the largest
+        sample needs, since all jobs of a job array have the same request. Within a job, requests
+        are not used and other samples are not considered.
     """
 
     def __init__(self, project: Project, *, planning: bool) -> None:
@@ -111,22 +111,22 @@ class JobRequests:
         self._known: dict[tuple[str, str, int], Request] = {}
 
     def of(self, name: str, wildcards: Mapping[str, str], attempt: int) -> Request:
-        """Return what one attempt of a job asks for.
+        """Return the request of one attempt of a job.
 
         Parameters
         ----------
         name : str
-            Of the stage.
+            Name of the stage.
         wildcards : mapping of str to str
-            Of the rule: a `sample`, the `kind` of a phantom, a `model` that is trained, or those
-            of the context study.
+            Wildcards of the rule: a `sample`, the `kind` of a phantom, a `model` to train, or
+            those of the context study.
         attempt : int
-            1 for the first.
+            Number of the attempt, from 1.
 
         Returns
         -------
         Request
-            Twice as much for each further attempt.
+            Doubled for each further attempt.
         """
         stage, project = stages()[name], self._project
         if stage.sized_by == "sample":
@@ -141,7 +141,7 @@ class JobRequests:
         return self._of_study(stage, attempt)
 
     def work(self, sample: str) -> Work | TileWork:
-        """Return a sample, as far as the size of its jobs depends on it."""
+        """Return the size of a sample."""
         if sample not in self._works:
             self._works[sample] = work_of(self._project, sample)
         return self._works[sample]
@@ -164,7 +164,7 @@ class JobRequests:
         return self._project.training(wildcards["model"])
 
     def _of_study(self, stage: Stage, attempt: int) -> Request:
-        """Return what a job of the context study asks for; all of its phantoms are alike."""
+        """Return the request of a job of the context study, whose phantoms all have one size."""
         study = self._project.studied
         work = _phantom(self._project.phantom("cell"), study.training.recipe)
         if stage.name != "score_model":

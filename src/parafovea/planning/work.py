@@ -1,4 +1,4 @@
-"""A sample, as far as the size of its jobs depends on it: a volume, or a folder of tiles."""
+"""Size of a sample's jobs: of a volume, or of a folder of tiles."""
 
 from __future__ import annotations
 
@@ -14,36 +14,35 @@ from parafovea.config.project import Project
 from parafovea.geometry.grid import Grid, Shape
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import POOLED, planned_layout, shard_count, window_bytes
-from parafovea.kinds.kind import LayoutName
-from parafovea.kinds.registry import kind_named
+from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.settings.backbones import Dinov3Arguments, parse_arguments
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
-#: Bytes of a value of a refined tile, and of the class of one of a segmentation.
+#: Bytes of a value of a refined tile and of a class index of a segmented tile.
 REFLECTANCE, CLASS = 4, 1
 
-#: Features of a token of the largest published DINOv3, where the weights are not on this machine.
+#: Features per token of the largest published DINOv3, assumed if the weights are not local.
 WIDEST = 4096
 
-#: Bytes that the libraries and the weights of a transformer take on a GPU's machine.
+#: Memory of the libraries and the weights of a transformer on a machine with a GPU, in bytes.
 TRANSFORMER = 6e9
 
 
 @dataclass(frozen=True)
 class TileWork:
-    """A folder of tiles, as far as the size of its jobs depends on it.
+    """Size of the jobs of a folder of tiles.
 
     Parameters
     ----------
     sizes : mapping of (int, int) to int
-        Number of tiles of each height and width, in pixels.
+        Number of tiles by height and width in pixels.
     recipe : Recipe
-        What its model expects.
+        Recipe of its model.
     inference : InferenceSettings
-        How it is predicted.
+        Inference settings.
     """
 
     sizes: Mapping[tuple[int, int], int]
@@ -53,17 +52,17 @@ class TileWork:
 
     @property
     def count(self) -> int:
-        """Tiles in all."""
+        """Number of tiles."""
         return sum(self.sizes.values())
 
     @property
     def pixels(self) -> int:
-        """Pixels of all tiles."""
+        """Number of pixels of all tiles."""
         return sum(count * y * x for (y, x), count in self.sizes.items())
 
     @property
     def computed(self) -> int:
-        """Pixels that the network computes: each side of a tile is made a multiple of 16."""
+        """Pixels that the network computes: sides of tiles are padded to multiples of 16."""
         return sum(count * _whole(y) * _whole(x) for (y, x), count in self.sizes.items())
 
     @property
@@ -74,43 +73,43 @@ class TileWork:
 
     @property
     def windows(self) -> int:
-        """Calls of the network for one tile each, those of each view counted."""
+        """Number of tiles to predict, over all views."""
         return self.count * self.inference.views
 
     @property
     def shards(self) -> int:
-        """Jobs that the tiles are divided into; one where no number is stated."""
+        """Number of jobs that share the tiles; 1 by default."""
         shards = self.inference.shards
         return 1 if isinstance(shards, str) else shards
 
     @property
     def amplification(self) -> Amplification:
-        """How often the network computes a pixel, for each view; each is read once."""
+        """How often the network computes a pixel in each view; each is read once."""
         return Amplification(self.computed / max(1, self.pixels), 1.0)
 
     @property
     def backbone_memory(self) -> float:
-        """Bytes that the backbone takes beside the libraries of every stage that computes."""
+        """Memory of the backbone in bytes, without libraries common to all stages with torch."""
         return _backbone_memory(self.recipe.backbone)
 
     @property
     def window_bytes(self) -> int:
-        """Bytes that the prediction of the largest tile takes at its peak."""
+        """Peak memory of the prediction of the largest tile in bytes."""
         return _window_bytes((1, *self.largest), self.recipe)
 
     @property
     def result_bytes(self) -> int:
-        """Bytes of a pixel of a result."""
+        """Bytes per pixel of a result."""
         banded = kind_named(self.recipe.kind).banded
         return REFLECTANCE * len(self.recipe.classes) if banded else CLASS
 
     def in_tiles(self, side: int) -> TileWork:
-        """Return the folder as it is; a mosaic is divided into tiles here."""
+        """Return the folder itself; a mosaic is divided into tiles here."""
         return self
 
     @property
     def extent(self) -> str:
-        """Number of tiles and of their pixels, in words."""
+        """Number of tiles and of their pixels as text."""
         return f"{self.count:,} tiles, {self.pixels / 1e6:.3g} Mpx"
 
 
@@ -119,15 +118,15 @@ def _whole(side: int) -> int:
 
 
 @dataclass(frozen=True)
-class View:
-    """One way of looking at a sample: its local or its context features.
+class ViewWork:
+    """Size of one view of a sample: its local or its context features.
 
     Parameters
     ----------
     grid : Grid
-        Voxels that the backbone sees.
+        Grid of the backbone's input.
     backbone : BackboneSpec
-        What sees them.
+        The backbone.
     """
 
     grid: Grid
@@ -135,11 +134,11 @@ class View:
 
     @property
     def backbone_memory(self) -> float:
-        """Bytes that the backbone takes beside the libraries of every stage that computes."""
+        """Memory of the backbone in bytes, without libraries common to all stages with torch."""
         return _backbone_memory(self.backbone)
 
     def values(self, dimensions: int) -> int:
-        """Return the number of features of all tokens, by a network of so many dimensions."""
+        """Return the number of features of all tokens, for a network of 2 or 3 dimensions."""
         arguments = parse_arguments(self.backbone, dimensions=dimensions)
         if isinstance(arguments, Dinov3Arguments):
             channels = _width(arguments)
@@ -153,16 +152,16 @@ class View:
 
 @dataclass(frozen=True)
 class Work:
-    """A sample, as far as the size of its jobs depends on it.
+    """Size of the jobs of a volume.
 
     Parameters
     ----------
     source : Grid
-        Of its source, in the unit of the recipe.
+        Grid of the source, in the unit of the recipe.
     recipe : Recipe
-        What its model expects.
+        Recipe of its model.
     inference : InferenceSettings
-        How it is predicted.
+        Inference settings.
     """
 
     source: Grid
@@ -172,7 +171,7 @@ class Work:
 
     @property
     def amplification(self) -> Amplification:
-        """How often its windows compute and read a voxel, for each view."""
+        """How often its windows compute and read a voxel in each view."""
         return amplification(self.layout, self.shards)
 
     @cached_property
@@ -196,73 +195,73 @@ class Work:
 
     @property
     def windows(self) -> int:
-        """Windows of the volume, those of each view counted."""
+        """Number of windows over all views."""
         return self.layout.lattice.size * self.inference.views
 
     @property
     def shards(self) -> int:
-        """Jobs that the windows are divided into."""
+        """Number of jobs that share the windows."""
         return shard_count(self.layout, self.inference)
 
     @property
     def extent(self) -> str:
-        """Voxels of the volume along z, y, x, in words."""
+        """Voxels of the volume along z, y, x as text."""
         return " x ".join(str(n) for n in self.volume.shape)
 
     @cached_property
-    def local(self) -> View:
-        """The sharp view."""
-        return View(self.volume, self.recipe.backbone)
+    def local(self) -> ViewWork:
+        """The local view."""
+        return ViewWork(self.volume, self.recipe.backbone)
 
     @cached_property
-    def wide(self) -> View | None:
-        """The coarse view, None for a model without context."""
+    def wide(self) -> ViewWork | None:
+        """The context view, None for a model without context."""
         context = self.recipe.context
         if context is None:
             return None
-        return View(self.volume.resampled(context.spacing), context.backbone)
+        return ViewWork(self.volume.resampled(context.spacing), context.backbone)
 
     @property
     def coarse_voxels(self) -> int:
-        """Voxels of the coarse view in which body and lungs of a scan are found."""
+        """Number of voxels of the coarse view in which body and lungs of a scan are found."""
         return view_grid(self.source).size
 
     @property
     def local_tokens(self) -> int:
-        """Values of the local features."""
+        """Number of values of the local features."""
         return self.local.values(self.recipe.network.dimensions)
 
     @property
     def wide_tokens(self) -> int:
-        """Values of the context's features, 0 for a model without context."""
+        """Number of values of the context features, 0 for a model without context."""
         wide = self.wide
         return 0 if wide is None else wide.values(self.recipe.network.dimensions)
 
     @property
     def window_voxels(self) -> int:
-        """Voxels of a window."""
+        """Number of voxels of a window."""
         return math.prod(self.layout.window)
 
     @property
     def window_bytes(self) -> int:
-        """Bytes that the prediction of a window takes at its peak."""
+        """Peak memory of the prediction of a window in bytes."""
         return _window_bytes(self.layout.window, self.recipe)
 
     @property
     def summed_voxels(self) -> int:
-        """Voxels of all shards' sums: those near a border are in several."""
+        """Number of voxels of all shards' sums; voxels near a border are in several shards."""
         layout = self.layout
         parts = [part for part in layout.shards(self.shards) if part.size]
         return sum(layout.covered(part).size for part in parts)
 
     def in_tiles(self, side: int) -> TileWork:
-        """Return a mosaic as square tiles of a side, in pixels."""
+        """Return a mosaic as square tiles of a given side in pixels."""
         rows, columns = (math.ceil(n / side) for n in self.source.shape[1:])
         return TileWork({(side, side): rows * columns}, self.recipe, self.inference)
 
 
 def work_of(project: Project, sample: str) -> Work | TileWork:
-    """Return a sample of a project, as far as the size of its jobs depends on it."""
+    """Return the size of the jobs of a sample."""
     recipe, inference = project.recipe(sample), project.inference(sample)
     if project.layout(sample) == "tiles":
         return TileWork(project.tile_sizes(sample), recipe, inference)
@@ -280,7 +279,7 @@ def _window_bytes(window: Shape, recipe: Recipe) -> int:
 
 
 def _width(arguments: Dinov3Arguments) -> int:
-    """Return the features of a transformer's token, of `WIDEST` where they cannot be known."""
+    """Return the features per token of a transformer, `WIDEST` if unknown."""
     config = Path(arguments.weights) / "config.json"
     try:
         return int(json.loads(config.read_text(encoding="utf-8"))["hidden_size"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -29,7 +29,7 @@ NonFinite = Literal["error"] | float
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of a source's voxels, from one pass (two for wide types).
+    """Statistics of a source's voxels, from one pass (two or more for wide types).
 
     Parameters
     ----------
@@ -42,12 +42,15 @@ class Statistics:
     sha256 : str
         Hash of dtype, shape and voxels in z, y, x order: equal for equal content in any format.
         A source with bands is hashed piece by piece.
+    order : OrderStatistics, optional
+        The exact values by rank, where the bins are wider than a value; it may read the source.
     """
 
     edges: NDArray[np.float64]
     counts: NDArray[np.int64]
     nonfinite: int
     sha256: str
+    order: OrderStatistics | None = field(default=None, compare=False)
 
     @property
     def minimum(self) -> float:
@@ -61,13 +64,114 @@ class Statistics:
 
     def percentile(self, percent: float) -> float:
         """Return a percentile of the voxels, interpolated linearly as in `numpy.percentile`."""
-        cumulative = np.cumsum(self.counts)
-        rank = percent / 100 * (int(cumulative[-1]) - 1)
-        below, above = (
-            float(self.edges[np.searchsorted(cumulative, r, side="right")])
-            for r in (np.floor(rank), np.ceil(rank))
+        return self.percentiles(percent)[0]
+
+    def percentiles(self, *percents: float) -> tuple[float, ...]:
+        """Return percentiles of the voxels, exact whatever their distribution."""
+        total = int(self.counts.sum())
+        ranks = [percent / 100 * (total - 1) for percent in percents]
+        ends = _ranks(percents, total)
+        if self.order is None:
+            cumulative = np.cumsum(self.counts)
+            found = self.edges[np.searchsorted(cumulative, ends, side="right")]
+        else:
+            found = self.order.values(ends)
+        pairs = zip(found[::2], found[1::2], ranks, strict=True)
+        return tuple(
+            float(below) + (float(above) - float(below)) * float(rank - np.floor(rank))
+            for below, above, rank in pairs
         )
-        return below + (above - below) * float(rank - np.floor(rank))
+
+
+class OrderStatistics:
+    """The finite values of a source by rank, found 16 bits at a time.
+
+    Values are turned into integers of the same order, whose leading bits are counted first; then
+    the next ones of those values alone that begin like the one that is looked for. No bin has a
+    width, so that neither outliers nor offsets cost precision. Each 16 bits need one pass.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the source: integers or floats of at most 64 bits.
+    slabs : callable
+        Reads the source: returns an iterator over its voxels.
+    """
+
+    def __init__(self, dtype: np.dtype[Any], slabs: Callable[[], Iterator[NDArray[Any]]]) -> None:
+        self._dtype = dtype.newbyteorder("=")
+        self._slabs = slabs
+        self._counts: dict[tuple[int, ...], NDArray[np.int64]] = {(): np.zeros(BINS, np.int64)}
+        self._levels = dtype.itemsize // 2
+
+    def add(self, finite: NDArray[Any]) -> None:
+        """Count the leading bits of finite values, (n,), in the first pass."""
+        leading = self._digits(self._keys(finite), 0)
+        self._counts[()] += np.bincount(leading, minlength=BINS)
+
+    def prepare(self, ranks: Sequence[int]) -> dict[tuple[int, ...], NDArray[np.int64]]:
+        """Return new counts for what is still to be counted to find values by rank; see `count`."""
+        wanted = {prefix for rank in ranks for prefix in [self._known(rank)[0]]}
+        return {prefix: np.zeros(BINS, np.int64) for prefix in wanted if len(prefix) < self._levels}
+
+    def count(self, finite: NDArray[Any], counts: dict[tuple[int, ...], NDArray[np.int64]]) -> None:
+        """Add finite values, (n,), to the counts of prefixes that `prepare` returned."""
+        keys = self._keys(finite)
+        for prefix, counted in counts.items():
+            alike = keys
+            for level, digits in enumerate(prefix):
+                alike = alike[self._digits(alike, level) == digits]
+            counted += np.bincount(self._digits(alike, len(prefix)), minlength=BINS)
+
+    def keep(self, counts: dict[tuple[int, ...], NDArray[np.int64]]) -> None:
+        """Use counts that are complete."""
+        self._counts |= counts
+
+    def values(self, ranks: Sequence[int]) -> NDArray[Any]:
+        """Return the values of ranks, 0 the smallest, reading the source where needed."""
+        while counts := self.prepare(ranks):
+            for slab in self._slabs():
+                self.count(slab[np.isfinite(slab)], counts)
+            self.keep(counts)
+        return np.concatenate([self._value(self._known(rank)[0]) for rank in ranks])
+
+    def _known(self, rank: int) -> tuple[tuple[int, ...], int]:
+        """Return how the value of a rank begins as far as it is counted, and its rank there."""
+        prefix: tuple[int, ...] = ()
+        while len(prefix) < self._levels and prefix in self._counts:
+            cumulative = np.cumsum(self._counts[prefix])
+            digits = int(np.searchsorted(cumulative, rank, side="right"))
+            rank -= int(cumulative[digits - 1]) if digits else 0
+            prefix = (*prefix, digits)
+        return prefix, rank
+
+    def _digits(self, keys: NDArray[Any], level: int) -> NDArray[np.int64]:
+        shift = keys.dtype.type(16 * (self._levels - 1 - level))
+        digits: NDArray[np.int64] = ((keys >> shift) & keys.dtype.type(0xFFFF)).astype(np.int64)
+        return digits
+
+    def _keys(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return unsigned integers in the order of the values."""
+        unsigned = np.dtype(f"u{self._dtype.itemsize}")
+        bits: NDArray[Any] = np.array(values, self._dtype).view(unsigned)
+        sign = unsigned.type(1 << (8 * unsigned.itemsize - 1))
+        if self._dtype.kind == "u":
+            return bits
+        if self._dtype.kind == "i":
+            bits ^= sign
+            return bits
+        keys: NDArray[Any] = np.where(bits & sign, ~bits, bits | sign)
+        return keys
+
+    def _value(self, prefix: tuple[int, ...]) -> NDArray[Any]:
+        unsigned = np.dtype(f"u{self._dtype.itemsize}")
+        key = sum(d << (16 * (self._levels - 1 - level)) for level, d in enumerate(prefix))
+        sign = 1 << (8 * unsigned.itemsize - 1)
+        if self._dtype.kind == "i":
+            key ^= sign
+        elif self._dtype.kind == "f":
+            key = key ^ sign if key & sign else key ^ (2 * sign - 1)
+        return np.array([key], unsigned).view(self._dtype)
 
 
 def _slabs(grid: Grid, bands: int) -> Iterator[Box]:
@@ -88,6 +192,7 @@ def scan(
     *,
     bands: int = 0,
     seen: Callable[[Box, NDArray[Any]], None] | None = None,
+    percentiles: Sequence[float] = (),
 ) -> Statistics:
     """Stream over a source and return the statistics of its voxels.
 
@@ -104,11 +209,14 @@ def scan(
     seen : callable, optional
         Called with every box of the first pass and its voxels, in z, y, x order; without bands a
         box consists of whole planes.
+    percentiles : sequence of float
+        Those that will be asked for: they are found in the passes that are made anyway. Others
+        read the source again, unless it has integers of up to 16 bits.
 
     Returns
     -------
     Statistics
-        Exact for integers of up to 16 bits; others are binned between their extremes.
+        Integers of up to 16 bits are counted one by one, others binned between their extremes.
 
     Raises
     ------
@@ -120,6 +228,9 @@ def scan(
     nonfinite, low, high = 0, np.inf, -np.inf
     counts = np.zeros(BINS, dtype=np.int64)
     offset = int(np.iinfo(dtype).min) if exact else 0
+    # floats of 80 bits and more count as doubles, booleans as numbers
+    narrow = dtype if 2 <= dtype.itemsize <= 8 else np.dtype("f8" if dtype.itemsize > 8 else "u2")
+    order = OrderStatistics(narrow, lambda: (read(box) for box in _slabs(grid, bands)))
     for box in _slabs(grid, bands):
         voxels = read(box)
         if seen is not None:
@@ -133,18 +244,29 @@ def scan(
             nonfinite += slab.size - finite.size
             if finite.size:
                 low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+                order.add(finite)
     if exact:
         return Statistics(np.arange(BINS, dtype=np.float64) + offset, counts, 0, digest.hexdigest())
     if high < low:
         raise VoxelError("all voxels are NaN or infinite: check how the file was written")
+    # The same pass that fills the histogram finds the usual percentiles.
+    total = math.prod(grid.shape) * max(1, bands) - nonfinite
+    wanted = order.prepare(_ranks(percentiles, total))
     width = (high - low) / (BINS - 1) or 1.0
     for box in _slabs(grid, bands):
         slab = read(box)
-        bins = np.rint((slab[np.isfinite(slab)].astype(np.float64) - low) / width)
+        finite = slab[np.isfinite(slab)]
+        bins = np.rint((finite.astype(np.float64) - low) / width)
         counts += np.bincount(bins.astype(np.int64), minlength=BINS)
-    return Statistics(
-        low + width * np.arange(BINS, dtype=np.float64), counts, nonfinite, digest.hexdigest()
-    )
+        order.count(finite, wanted)
+    order.keep(wanted)
+    edges = low + width * np.arange(BINS, dtype=np.float64)
+    return Statistics(edges, counts, nonfinite, digest.hexdigest(), order)
+
+
+def _ranks(percentiles: Sequence[float], total: int) -> list[int]:
+    ranks = [percent / 100 * (total - 1) for percent in percentiles]
+    return [int(end) for rank in ranks for end in (np.floor(rank), np.ceil(rank))]
 
 
 @dataclass(frozen=True)
@@ -188,10 +310,32 @@ class ValueMap:
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return the normalized values, float32, in the shape of `values`."""
-        scaled = (np.asarray(values, dtype=np.float32) - np.float32(self.low)) / np.float32(
-            self.high - self.low
-        )
+        if is_wide(np.asarray(values).dtype):
+            shifted = self.above_low(values)
+        else:
+            shifted = np.asarray(values, dtype=np.float32) - np.float32(self.low)
+        return self.of_shifted(shifted)
+
+    def above_low(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Return how far values lie above `low`, float32: no level is lost in a large offset."""
+        above: NDArray[np.float32] = (np.asarray(values, np.float64) - self.low).astype(np.float32)
+        return above
+
+    def of_shifted(self, above: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the normalized values of what lies `above` low."""
+        scaled: NDArray[np.float32] = above / np.float32(self.high - self.low)
         return np.clip(scaled, 0, 1) if self.clip else scaled
+
+
+def percentiles_of(normalization: Normalization) -> tuple[float, ...]:
+    """Return the percentiles that a normalization asks for; none for a fixed one."""
+    is_asked = normalization.method == "percentile"
+    return (normalization.low, normalization.high) if is_asked else ()
+
+
+def is_wide(dtype: np.dtype[Any]) -> bool:
+    """Return whether values of a type lose digits as float32, in which volumes are resampled."""
+    return dtype.itemsize > (4 if dtype.kind == "f" else 2)
 
 
 def value_map(
@@ -222,7 +366,7 @@ def value_map(
     fill = None if nonfinite == "error" else float(nonfinite)
     if normalization.method != "percentile":
         return fixed_value_map(normalization, fill=fill)
-    low, high = statistics.percentile(normalization.low), statistics.percentile(normalization.high)
+    low, high = statistics.percentiles(normalization.low, normalization.high)
     if low >= high:
         raise VoxelError(
             f"the volume has no contrast: percentiles {normalization.low:g} and "

@@ -1,1 +1,1 @@
-"""How good a result is: against truth where there is one, and by its own marks where not."""
+"""Metrics of results, with and without truth."""

@@ -1,7 +1,8 @@
-"""Names of the metrics, and the check of values against limits.
+"""Names of metrics, and the check of values against limits.
 
-A metric has a path, such as ``("iou", "mitochondrion")``, by which `quality.json` nests it. Its
-name joins the path by dots. `overall` adds nothing to a name: ``("iou", "overall")`` is `iou`.
+A metric has a path, such as ``("iou", "mitochondrion")``, which gives its nesting in
+`quality.json`. Its name joins the path with dots, without `overall`: ``("iou", "overall")`` is
+`iou`.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ OVERALL = "overall"
 
 @dataclass(frozen=True)
 class Judged:
-    """One metric of a result, with its limit.
+    """A metric of a result with its limit.
 
     Parameters
     ----------
     metric : str
         Name, such as `iou.mitochondrion`.
     value : float, int or None
-        None where the metric is not defined for this result.
+        None if the metric is undefined.
     limit : Limit or None
-        None where the config sets no limit.
+        None if the config sets no limit.
     """
 
     metric: str
@@ -39,13 +40,13 @@ class Judged:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the limit holds; None without a limit or without a value to judge."""
+        """Whether the limit is met; None without a limit or without a value."""
         if self.limit is None or self.value is None:
             return None
         return self.limit.holds(self.value)
 
 
-#: Metrics of every volume, from the record of its prediction.
+#: Metrics of every volume, from its prediction's record.
 COVERAGE: tuple[Path, ...] = (
     ("coverage", "minimum_weight"),
     ("coverage", "uncovered_voxels"),
@@ -59,7 +60,7 @@ MEMORY: tuple[Path, ...] = (
 
 
 def metric_name(path: Path) -> str:
-    """Return the name of a metric, as limits and tables use it."""
+    """Return the name of a metric for limits and tables."""
     return ".".join(part for part in path if part != OVERALL)
 
 
@@ -69,7 +70,7 @@ def metric_names(paths: Iterable[Path]) -> tuple[str, ...]:
 
 
 def check_limits(limits: Mapping[str, Limit], paths: Iterable[Path]) -> None:
-    """Raise `ConfigError` for a limit on a metric that a result does not have.
+    """Raise `ConfigError` for a limit on an unknown metric.
 
     Parameters
     ----------
@@ -82,13 +83,13 @@ def check_limits(limits: Mapping[str, Limit], paths: Iterable[Path]) -> None:
     unknown = [name for name in limits if name not in known]
     if unknown:
         raise ConfigError(
-            f"quality.limits names {', '.join(map(repr, unknown))}, which this result does not "
-            f"have: use one of {', '.join(known)}"
+            f"quality.limits names {', '.join(map(repr, unknown))}, which are not metrics of this "
+            f"result: use one of {', '.join(known)}"
         )
 
 
 def nested(values: Mapping[Path, Value]) -> dict[str, Any]:
-    """Return values by path as dictionaries in dictionaries."""
+    """Return values by path as nested dictionaries."""
     tree: dict[str, Any] = {}
     for path, value in values.items():
         branch = tree
@@ -99,7 +100,7 @@ def nested(values: Mapping[Path, Value]) -> dict[str, Any]:
 
 
 def judge(values: Mapping[Path, Value], limits: Mapping[str, Limit]) -> tuple[Judged, ...]:
-    """Return every metric with its limit, in the order of `values`.
+    """Return all metrics with their limits, in the order of `values`.
 
     Parameters
     ----------

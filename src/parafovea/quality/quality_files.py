@@ -1,4 +1,4 @@
-"""The two files of a sample's quality, and the metrics that its prediction's record has."""
+"""Quality files of a sample, and the metrics taken from its prediction's record."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from parafovea.quality import metrics
 from parafovea.quality.metrics import Judged, Value
 
 
-def coverage_marks(record: Mapping[str, Any], path: Path) -> dict[metrics.Path, Value]:
-    """Return how well windows covered a sample.
+def coverage_metrics(record: Mapping[str, Any], path: Path) -> dict[metrics.Path, Value]:
+    """Return the coverage metrics of a sample's windows.
 
     Parameters
     ----------
     record : mapping
         Attributes of the prediction.
     path : Path
-        Of the prediction, for the message.
+        Path of the prediction, for the message.
 
     Raises
     ------
@@ -43,12 +43,12 @@ def coverage_marks(record: Mapping[str, Any], path: Path) -> dict[metrics.Path, 
 
 
 def skipped_share(record: Mapping[str, Any]) -> float | None:
-    """Return the share of windows that were skipped as empty; None where they were not counted.
+    """Return the share of windows skipped as empty; None if not recorded.
 
     Parameters
     ----------
     record : mapping
-        Attributes of the prediction; counts are `skipped_windows` of its `blending`.
+        Attributes of the prediction; counts are in `skipped_windows` of its `blending`.
     """
     blending = record.get("blending", {})
     skipped = blending.get("skipped_windows")
@@ -56,8 +56,8 @@ def skipped_share(record: Mapping[str, Any]) -> float | None:
     return None if skipped is None or not windows else int(skipped) / windows
 
 
-def memory_marks(record: Mapping[str, Any]) -> dict[metrics.Path, Value]:
-    """Return the fallbacks that a lack of memory caused; nothing where they are not recorded."""
+def memory_metrics(record: Mapping[str, Any]) -> dict[metrics.Path, Value]:
+    """Return the metrics of memory fallbacks, empty if not recorded."""
     execution = record.get("execution")
     if execution is None:
         return {}
@@ -81,9 +81,9 @@ def quality_json(
     values : mapping of path to float, int or None
         All metrics.
     judged : sequence of Judged
-        The same with their limits.
+        All metrics with their limits.
     provenance : mapping
-        What made them.
+        Provenance of the metrics.
     **more
         Further entries, before the provenance.
     """

@@ -1,35 +1,47 @@
-"""Truth on the grid of a prediction, whatever grid the truth came on."""
+"""Truth resampled to the grid of a prediction."""
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from parafovea.errors import SourceError
+from parafovea.formats.truth import check_upright
 from parafovea.geometry.grid import AXES, Box, Grid, shape3
 
 Array = np.ndarray[Any, Any]
 
-#: Truth voxels that are held at a time, where truth is finer than the prediction.
+logger = logging.getLogger(__name__)
+
+#: Class and object id of voxels that the truth does not label.
+IGNORED = 255
+IGNORED_ID = 2**64 - 1
+
+#: Object ids from here on are marks of a program, such as CREMI's 2**64 - 1, and not objects.
+_MARKS = 2**63
+
+#: Maximum number of truth voxels in memory if truth is finer than the prediction.
 LARGEST_READ = 2**25
-#: From this many truth voxels to a prediction voxel on, they vote.
+#: From this ratio of truth voxels to prediction voxels on, the majority label is taken.
 _VOTING = 2.0
-#: Digits of a voxel index that are meant; the rest is rounding in unit conversions.
+#: Significant decimals of a voxel index; the rest are rounding errors of unit conversions.
 _DIGITS = 6
 
 
 class TruthSource(Protocol):
-    """What is needed of a source (`readers.source.Source`)."""
+    """Interface of a truth, a subset of `formats.source.Source`."""
 
     @property
     def path(self) -> str:
-        """As the user gave it."""
+        """Path as given by the user."""
 
     @property
     def grid(self) -> Grid:
-        """Where the voxels lie."""
+        """Grid of the voxels."""
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box within the volume: (z, y, x)."""
@@ -37,9 +49,9 @@ class TruthSource(Protocol):
 
 @dataclass(frozen=True)
 class _Axis:
-    """Which truth voxels each voxel of the prediction takes along one axis.
+    """Mapping from prediction voxels to truth voxels along an axis.
 
-    `votes`: voxel i takes first[i] up to, not including, the next one's; otherwise only first[i].
+    With `votes`, voxel i maps to first[i] to first[i + 1] - 1; otherwise only to first[i].
     """
 
     first: Array
@@ -56,33 +68,50 @@ class _Axis:
 
 
 class SampledTruth:
-    """Labels of a truth volume at the voxels of a prediction.
+    """Labels of a truth volume on the grid of a prediction.
 
-    A voxel takes the label of the truth voxel at its centre. Along axes on which the truth is
-    finer by a factor of 2 or more, it takes the most frequent label of the truth voxels whose
-    centres lie in it, the smallest label where several are.
+    A voxel gets the label of the truth voxel at its centre. Along axes on which the truth is finer
+    by a factor of 2 or more, it gets the most frequent label of the truth voxels with centres
+    inside it, and the smallest of equally frequent labels.
+
+    Voxels that nobody has labelled become `IGNORED` or `IGNORED_ID`: those of the value that the
+    source states as ignored, of 255 where that is no class, and those around a truth that covers a
+    part of the prediction alone.
 
     Parameters
     ----------
     source : TruthSource
-        Labels on a grid of their own.
+        Labels on their own grid.
     grid : Grid
-        Of the prediction.
+        Grid of the prediction.
     classes : int, optional
-        Labels must lie in 0..classes-1; without it they may be any non-negative integers.
+        Number of classes: labels must be in 0..classes-1. By default any non-negative integers.
 
     Raises
     ------
     SourceError
-        If the two do not cover the same part of the world, to one voxel of the coarser.
+        If the truth extends beyond the prediction by more than a voxel of the coarser, or covers
+        only a part of it without stating an origin.
     """
 
     def __init__(self, source: TruthSource, grid: Grid, *, classes: int | None = None) -> None:
         self._source = source
         self._classes = classes
+        check_upright(source, source.path)
+        self._ignored: int | None = getattr(source, "ignored", None)
+        self._background: int | None = getattr(source, "background", None)
         there = source.grid.converted(grid.unit)
-        _check_extent(source.path, there, grid)
+        self.covered = covered_part(source.path, there, grid)
         self._axes = [_sampling(there, grid, axis) for axis in range(3)]
+        self.is_partial = self.covered != grid.box
+        if self.is_partial:
+            logger.warning(
+                "truth %s covers %s of the prediction, %.3g %% of its voxels; the others count "
+                "neither way",
+                source.path,
+                self.covered,
+                100 * self.covered.size / grid.box.size,
+            )
 
     def read(self, box: Box) -> Array:
         """Return the labels of a box of the prediction.
@@ -90,20 +119,26 @@ class SampledTruth:
         Parameters
         ----------
         box : Box
-            Within the prediction.
+            Box within the prediction.
 
         Returns
         -------
         (z, y, x) uint8 or uint64
-            Classes, or object ids.
+            Classes, or object ids; `IGNORED` or `IGNORED_ID` where nobody has labelled.
 
         Raises
         ------
         SourceError
-            If the truth holds values that cannot be labels, listing them.
+            If the truth holds values that are not labels; the message lists them.
         """
-        labels = np.empty(box.shape, np.uint64 if self._classes is None else np.uint8)
-        for tile in box.tiles(self._tile_shape(box)):
+        ids = self._classes is None
+        labels = np.empty(box.shape, np.uint64 if ids else np.uint8)
+        known = box.intersection(self.covered)
+        if known != box:
+            labels[...] = IGNORED_ID if ids else IGNORED
+        if not known.size:
+            return labels
+        for tile in known.tiles(self._tile_shape(known)):
             labels[tile.relative_to(box.start).slices] = self._read_tile(tile)
         return labels
 
@@ -137,25 +172,72 @@ class SampledTruth:
 
     def _checked(self, values: Array, box: Box) -> Array:
         """Return values as labels, or raise `SourceError`."""
+        if self._background is not None:
+            values = np.where(values == self._background, values.dtype.type(0), values)
         wrong = (values < 0) | (values != np.floor(values))
-        if self._classes is not None:
-            wrong |= values >= self._classes
+        wrong |= values >= (_MARKS if self._classes is None else self._classes)
+        ignored = np.zeros(0, bool)
+        if wrong.any() or self._ignored is not None:
+            mark = self._ignored
+            if mark is None and self._classes is not None and self._classes <= IGNORED:
+                mark = IGNORED
+            ignored = np.zeros(values.shape, bool) if mark is None else values == mark
+            wrong &= ~ignored
         if wrong.any():
             bad = np.unique(values[wrong])
-            listed = ", ".join(f"{v:g}" for v in bad[:10]) + (", …" if len(bad) > 10 else "")
+            spelled = str if bad.dtype.kind in "iu" else "{:g}".format
+            listed = ", ".join(map(spelled, bad[:10])) + (", …" if len(bad) > 10 else "")
             allowed = (
-                "object ids are whole numbers from 0 (no object)"
+                "object ids are whole numbers from 0 (no object) to 2**63 - 1"
                 if self._classes is None
                 else f"the model's classes are 0 to {self._classes - 1}"
             )
             raise SourceError(
                 f"truth {self._source.path} holds {listed} in {box}, but {allowed}: "
-                "map its values to these"
+                "map its values to these, or write in the metadata column of the sample sheet "
+                "truth_background= with the value of voxels where nothing is, truth_ignore= with "
+                "that of voxels that nobody has labelled"
             )
-        return values.astype(np.uint64 if self._classes is None else np.uint8)
+        if not ignored.any():
+            return values.astype(np.uint64 if self._classes is None else np.uint8)
+        kind, mark_of_kind = (
+            (np.uint64, IGNORED_ID) if self._classes is None else (np.uint8, IGNORED)
+        )
+        return np.where(ignored, kind(mark_of_kind), np.where(ignored, 0, values).astype(kind))
 
 
-def _check_extent(path: str, truth: Grid, grid: Grid) -> None:
+def covered_part(path: str, truth: Grid, grid: Grid) -> Box:
+    """Return the voxels of a prediction that a truth covers, both in one unit, or raise an error.
+
+    A truth whose first corner is that of the prediction and that is smaller is refused: mostly its
+    spacing is wrong. One that begins elsewhere within states where it lies.
+    """
+    is_smaller, is_placed = False, False
+    for axis in range(3):
+        tolerance = max(truth.spacing[axis], grid.spacing[axis]) * (1 + 1e-6)
+        low = _low_face(truth, axis) - _low_face(grid, axis)
+        high = low + truth.extent[axis] - grid.extent[axis]
+        # by a wrong spacing alone, the faces of the first voxels differ by less than half of one
+        is_placed |= low > 0.51 * tolerance
+        if low < -tolerance or high > tolerance:
+            return _refused(path, truth, grid)
+        is_smaller |= abs(low) > tolerance or abs(high) > tolerance
+    if not is_smaller:
+        return grid.box
+    if not is_placed:
+        return _refused(path, truth, grid)
+    start, stop = [0, 0, 0], [*grid.shape]
+    for axis in range(3):
+        first = (truth.origin[axis] - grid.origin[axis]) / grid.spacing[axis]
+        half = truth.spacing[axis] / grid.spacing[axis] / 2
+        # voxels whose centres lie within the truth
+        start[axis] = max(0, math.ceil(round(first - half, _DIGITS)))
+        end = first - half + truth.extent[axis] / grid.spacing[axis]
+        stop[axis] = min(grid.shape[axis], math.ceil(round(end, _DIGITS)))
+    return Box(shape3(start), shape3(stop))
+
+
+def _refused(path: str, truth: Grid, grid: Grid) -> Box:
     faces = []
     for axis in range(3):
         tolerance = max(truth.spacing[axis], grid.spacing[axis]) * (1 + 1e-6)
@@ -163,13 +245,13 @@ def _check_extent(path: str, truth: Grid, grid: Grid) -> None:
         high = low + truth.extent[axis] - grid.extent[axis]
         if abs(low) > tolerance or abs(high) > tolerance:
             faces.append(AXES[axis])
-    if faces:
-        raise SourceError(
-            f"truth {path} is of another shape or place than the prediction along "
-            f"{', '.join(faces)}: the truth is {truth} from {truth.origin}, the prediction {grid} "
-            f"from {grid.origin}: give a truth volume of the same part of the world, or correct "
-            "the spacing in the metadata column of the sample sheet"
-        )
+    raise SourceError(
+        f"truth {path} does not cover the same region as the prediction along "
+        f"{', '.join(faces)}: the truth is {truth} from {truth.origin}, the prediction {grid} "
+        f"from {grid.origin}: give a truth volume of the same region, or correct "
+        "the spacing in the metadata column of the sample sheet; for a truth of a part of the "
+        "volume state its place by truth_origin="
+    )
 
 
 def _low_face(grid: Grid, axis: int) -> float:
@@ -180,7 +262,7 @@ def _sampling(truth: Grid, grid: Grid, axis: int) -> _Axis:
     count, step = grid.shape[axis], grid.spacing[axis] / truth.spacing[axis]
     begin = (grid.origin[axis] - truth.origin[axis]) / truth.spacing[axis]
     votes = round(step, _DIGITS) >= _VOTING
-    # Voting starts at a voxel's lower face, where the first truth centre is that counts.
+    # The first truth voxel is the first with its centre above the voxel's lower face.
     index = begin + np.arange(count) * step - (step / 2 if votes else 0)
     first = np.ceil(index.round(_DIGITS)) if votes else np.floor(index.round(_DIGITS) + 0.5)
     end = np.ceil(round(begin + (count - 0.5) * step, _DIGITS))
@@ -196,13 +278,13 @@ def most_frequent(block: Array, starts: list[Array]) -> Array:
     block : (z, y, x) unsigned integer
         Labels.
     starts : list of three (n,) int64
-        First index of each cell along z, y and x, not decreasing, from 0; a cell reaches to the
-        next one's start and holds one voxel at least.
+        First index of each cell along z, y and x, increasing from 0; a cell extends to the next
+        one's start and has at least one voxel.
 
     Returns
     -------
     (cells z, cells y, cells x) of the block's dtype
-        The smallest label where several are equally frequent.
+        The smallest of equally frequent labels.
     """
     lowest, highest = block, block
     for axis, first in enumerate(starts):
@@ -212,7 +294,7 @@ def most_frequent(block: Array, starts: list[Array]) -> Array:
     result = lowest.copy()
     if not mixed.any():
         return result
-    # Only cells of several labels are left to count; they lie at the objects' surfaces.
+    # Only cells with several labels, at the objects' surfaces, remain to be counted.
     owners = [
         np.searchsorted(first, np.arange(n), side="right") - 1
         for first, n in zip(starts, block.shape, strict=True)

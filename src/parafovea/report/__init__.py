@@ -1,1 +1,1 @@
-"""What a reader sees: figures and self-contained pages for one sample and for all of them."""
+"""Figures and self-contained HTML reports of samples and of the cohort."""

@@ -1,4 +1,4 @@
-"""One look for all figures, and PNG files that do not change from run to run."""
+"""Common style of all figures, and reproducible figure files."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from parafovea.errors import StoreError
 
 DPI = 150
 
-#: Inches of a figure of a page's full width.
+#: Width of a full-width figure in inches.
 PAGE_WIDTH = 11.5
 
 INK, MUTED, RULE = "#1F2933", "#5B6673", "#D5DAE1"
 
-#: On top of matplotlib's own defaults, so that a user's matplotlibrc changes nothing.
+#: Applied on top of matplotlib's defaults, so that a user's matplotlibrc has no effect.
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "text.color": INK,
-    # Names of classes and samples may hold dollars.
+    # Names of classes and samples may contain dollar signs.
     "text.parse_math": False,
     "axes.edgecolor": RULE,
     "axes.labelcolor": INK,
@@ -41,26 +41,26 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.h_pad": 0.1,
 }
 
-#: On top of it, for figures of vectors: text as outlines and fixed identifiers, so that files
-#: come out the same.
+#: Additional style of vector figures: text as outlines and fixed identifiers, for reproducible
+#: files.
 PAPER: dict[str, Any] = {"svg.fonttype": "path", "svg.hashsalt": "parafovea", "pdf.fonttype": 42}
 
-#: The entry of each format that would change from run to run.
+#: Metadata of each format that would differ between runs.
 _DATED = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A PNG file with its words.
+    """A PNG file with its title and caption.
 
     Parameters
     ----------
     path : Path
         The file.
     title : str
-        A few words, for a heading.
+        Short title, for a heading.
     caption : str
-        What is shown and how, for a reader who has nothing else.
+        Self-contained description of the figure.
     """
 
     path: Path
@@ -70,38 +70,38 @@ class Drawing:
 
 @contextlib.contextmanager
 def styled(*more: dict[str, Any]) -> Iterator[None]:
-    """Draw in the one look, with `more` on top; figures must be made and saved inside."""
+    """Apply the common style, and `more` on top; create and save figures inside."""
     with matplotlib.style.context(["default", STYLE, *more]):
         yield
 
 
 def new_figure(width: float, height: float, **options: Any) -> Figure:
-    """Return an empty figure of a size in inches, bound to no screen."""
+    """Return an empty figure of a size in inches, independent of any display."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
     FigureCanvasAgg(figure)
     return figure
 
 
 def short(text: str, length: int = 28) -> str:
-    """Return a text cut to a length, on one line, for labels in a figure."""
+    """Return a text as one line, truncated to a length, for labels."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def save(figure: Figure, drawing: Drawing) -> Drawing:
-    """Write a figure as PNG; title and caption travel in the file, date and software do not.
+    """Write a figure as PNG with its title and caption, without date and software.
 
     Parameters
     ----------
     figure : Figure
-        What to write.
+        Figure to write.
     drawing : Drawing
-        Where to, and with which words.
+        Path, title and caption.
 
     Returns
     -------
     Drawing
-        The same.
+        The drawing.
     """
     words = {"Title": drawing.title, "Description": drawing.caption, "Software": None}
     figure.savefig(drawing.path, format="png", metadata=words)
@@ -109,12 +109,12 @@ def save(figure: Figure, drawing: Drawing) -> Drawing:
 
 
 def save_forms(figure: Figure, files: Mapping[Path, str]) -> None:
-    """Write a figure in several formats; the same figure drawn under `PAPER`, the same bytes.
+    """Write a figure in several formats; reproducible for figures drawn in the style `PAPER`.
 
     Parameters
     ----------
     figure : Figure
-        What to write.
+        Figure to write.
     files : mapping of Path to str
         Files to write, each with its format: .svg, .pdf or .png.
     """
@@ -124,7 +124,7 @@ def save_forms(figure: Figure, files: Mapping[Path, str]) -> None:
 
 
 def open_drawing(path: Path) -> Drawing:
-    """Return a PNG file that `save` wrote, with its words.
+    """Return a PNG file written by `save`, with its title and caption.
 
     Parameters
     ----------
@@ -134,12 +134,12 @@ def open_drawing(path: Path) -> Drawing:
     Returns
     -------
     Drawing
-        Its title is the file's name where the file has none.
+        The drawing; its title is the file's name if the file has none.
 
     Raises
     ------
     StoreError
-        If it is missing or no PNG.
+        If it is missing or not a PNG.
     """
     try:
         with Image.open(path, formats=["PNG"]) as image:

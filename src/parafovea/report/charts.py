@@ -1,4 +1,4 @@
-"""Charts of tables: sizes of objects, and metrics over samples."""
+"""Charts of object sizes and of metrics over samples."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from parafovea.report.palette import FAILED, PASSED, UNLIMITED, class_colours
 from parafovea.report.sample_results import Metric
 from parafovea.report.units import SYMBOLS, number_text, power_text, volume_text
 
-#: Colour, marker and words of each status.
+#: Colour, marker and label of each status.
 MARKS = {
     "passed": (PASSED, "o", "limit met"),
     "failed": (FAILED, "X", "limit missed"),
     "unlimited": (UNLIMITED, "D", "no limit"),
 }
 
-#: With more samples than this, a row of a chart is a task.
+#: Above this number of samples, a row of a chart is a task.
 MOST_ROWS = 12
 
 
@@ -41,12 +41,12 @@ def draw_sizes(objects: pd.DataFrame, classes: Sequence[str], unit: str, path: P
     unit : str
         Unit of length.
     path : Path
-        PNG file to write; says so where there are no objects.
+        PNG file to write, with a note if there are no objects.
 
     Returns
     -------
     Drawing
-        The file and its words.
+        File, title and caption.
     """
     colours = dict(zip(classes, class_colours(len(classes)), strict=True))
     present = [name for name in classes if (objects["class"] == name).any()]
@@ -67,7 +67,7 @@ def draw_sizes(objects: pd.DataFrame, classes: Sequence[str], unit: str, path: P
         title = f"{short(name)} · {count} · median {volume_text(median, unit)}"
         axes.set_title(title, loc="left", weight="bold")
         axes.set_xscale("log")
-        # matplotlib writes powers as math text, which the style turns off.
+        # matplotlib writes powers as math text, which the style disables.
         axes.xaxis.set_major_locator(LogLocator(numticks=9))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: power_text(round(math.log10(v)))))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda _v, _: ""))
@@ -102,16 +102,16 @@ def draw_metrics(points: Sequence[Point], names: Sequence[str], path: Path) -> D
     Parameters
     ----------
     points : sequence of Point
-        Metrics of all samples; undefined ones are left out.
+        Metrics of all samples; undefined ones are omitted.
     names : sequence of str
         Metrics to draw, in order.
     path : Path
-        PNG file to write; says so where there is nothing to draw.
+        PNG file to write, with a note if there is nothing to draw.
 
     Returns
     -------
     Drawing
-        The file and its words.
+        File, title and caption.
     """
     panels = {
         name: own
@@ -139,7 +139,7 @@ def draw_metrics(points: Sequence[Point], names: Sequence[str], path: Path) -> D
     figure.legend(handles=_keys(statuses), loc="outside upper left", ncols=4, handletextpad=0.4)
     caption = (
         f"Each dot is a sample{'' if by_sample else ', in the row of its task'}. A dark tick is "
-        "the limit of its row; the shaded side misses it. Undefined values are left out."
+        "the limit of its row; the shaded side misses it. Undefined values are omitted."
     )
     return save(figure, Drawing(path, "Metrics over samples", caption))
 
@@ -173,7 +173,7 @@ def _strip(axes: Axes, points: Sequence[Point], rows: Sequence[str], *, by_sampl
         seen[name] = turn + 1
         if turn == 0:
             _limits(axes, point.metric, place, (low, high))
-        # The golden ratio spreads any number of dots evenly, and the same way every time.
+        # The golden ratio spreads any number of dots evenly and reproducibly.
         offset = 0.0 if by_sample else (turn * 0.618034 % 1 - 0.5) * 0.6
         colour, marker, _ = MARKS[point.metric.status]
         axes.plot(

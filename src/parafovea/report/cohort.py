@@ -1,4 +1,4 @@
-"""Many samples side by side: one table, the metrics that matter most, and what failed."""
+"""Tables and headline metrics of all samples, and the limits that they miss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from parafovea.report.charts import Point
 from parafovea.report.sample_results import Metric
 from parafovea.report.segmentation.sample_view import SampleView
 
-#: Metrics that are drawn where no limit says which ones matter; braces stand for each class.
+#: Headline metrics in the absence of limits; braces stand for each class.
 HEADLINES = (
     "iou",
     "iou.{}",
@@ -27,7 +27,7 @@ HEADLINES = (
     "entropy",
 )
 
-#: The same of scans with detections.
+#: Headline metrics of scans with detections.
 DETECTION_HEADLINES = (
     "sensitivity",
     "sensitivity.at_1_false_positive",
@@ -36,7 +36,7 @@ DETECTION_HEADLINES = (
     "centre_distance_mm",
 )
 
-#: The same of folders of tiles; the first ones always have a panel.
+#: Headline metrics of folders of tiles; the first ones always have a panel.
 TILE_HEADLINES = (
     "preservation.ndvi_rmse",
     "preservation.edge_correlation",
@@ -46,10 +46,10 @@ TILE_HEADLINES = (
 )
 _ALWAYS = 3
 
-#: Samples that fit side by side on a page.
+#: Maximum number of samples side by side.
 ABREAST = 6
 
-#: Panels of the cohort's figure.
+#: Maximum number of panels in the cohort's figure.
 MOST_PANELS = 9
 
 
@@ -63,7 +63,7 @@ class Failure:
 
 
 def failures(views: Iterable[SampleView]) -> tuple[Failure, ...]:
-    """Return the limits that are missed, then those without a value, in the samples' order."""
+    """Return the missed limits, then those without a value, in the order of samples."""
     unmet = [
         Failure(view.sample, view.task, metric)
         for view in views
@@ -74,7 +74,7 @@ def failures(views: Iterable[SampleView]) -> tuple[Failure, ...]:
 
 
 def summary_line(views: Sequence[SampleView]) -> str:
-    """Return the first thing to know: "2 of 3 samples meet every limit"."""
+    """Return the summary, such as "2 of 3 samples meet every limit"."""
     states = [view.verdict.status for view in views]
     free = states.count("unlimited")
     if free == len(views):
@@ -83,7 +83,7 @@ def summary_line(views: Sequence[SampleView]) -> str:
     verb = "meets" if len(views) - free == 1 else "meet"
     line = f"{met} of {_samples(len(views) - free)} {verb} every limit"
     if unjudged := states.count("undefined"):
-        line += f", {unjudged} could not be judged on every one"
+        line += f", {unjudged} with undefined values"
     return f"{line}; {_samples(free)} without limits" if free else line
 
 
@@ -94,19 +94,19 @@ def _samples(count: int) -> str:
 def other_metrics(
     views: Sequence[SampleView], shown: Sequence[str]
 ) -> tuple[tuple[tuple[SampleView, ...], tuple[str, ...]], ...]:
-    """Return the metrics beside those that are shown, for tables with a column a sample.
+    """Return the metrics other than those shown, for tables with a column per sample.
 
     Parameters
     ----------
     views : sequence of SampleView
         All samples.
     shown : sequence of str
-        Metrics to leave out.
+        Metrics to omit.
 
     Returns
     -------
     tuple of (views, names)
-        At most `ABREAST` samples that stand side by side, and the metrics that any of them has.
+        Groups of at most `ABREAST` samples, and the metrics that any of them has.
     """
     groups = [tuple(views[i : i + ABREAST]) for i in range(0, len(views), ABREAST)]
     named = [(g, tuple(n for n in metric_names(g) if n not in shown)) for g in groups]
@@ -114,12 +114,12 @@ def other_metrics(
 
 
 def metric_names(views: Iterable[SampleView]) -> tuple[str, ...]:
-    """Return the metrics of all samples, each once, in the order of appearance."""
+    """Return the distinct metrics of all samples in order of appearance."""
     return tuple(dict.fromkeys(metric.name for view in views for metric in view.metrics))
 
 
 def headline_metrics(views: Sequence[SampleView]) -> tuple[str, ...]:
-    """Return the metrics worth a panel: those with limits first, then well-known ones.
+    """Return the metrics to draw: those with limits first, then common ones.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def headline_metrics(views: Sequence[SampleView]) -> tuple[str, ...]:
         chosen += [name for name in DETECTION_HEADLINES if name in valued and name not in chosen]
     if not any(view.counted == "Tiles" for view in views):
         return tuple((chosen or valued)[:MOST_PANELS])
-    # the limits of other kinds leave room for what tiles are about
+    # reserve panels for the headline metrics of tiles
     always = [name for name in TILE_HEADLINES if name in valued][:_ALWAYS]
     chosen += [name for name in TILE_HEADLINES if name in valued and name not in chosen]
     rest = [name for name in chosen or valued if name not in always]
@@ -171,9 +171,9 @@ def cohort_table(views: Sequence[SampleView]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns sample, task, degraded, objects, limits, limits_met, then the metrics; a metric
-        that a sample does not have, or whose value is undefined, is empty, and so are the objects
-        of a scan with detections and of a folder of tiles.
+        Columns sample, task, degraded, objects, limits, limits_met, then the metrics. Missing and
+        undefined metrics are empty, as are the objects of scans with detections and of folders of
+        tiles.
     """
     names = metric_names(views)
     rows = []
@@ -192,12 +192,12 @@ def cohort_table(views: Sequence[SampleView]) -> pd.DataFrame:
             }
         )
     table = pd.DataFrame(rows)
-    # scans have detections and folders have tiles, which are metrics of theirs
+    # numbers of detections and of tiles are metrics
     return table if all(counts_objects) else table.astype({"objects": "Int64"})
 
 
 def join_detections(tables: Sequence[Path], output: Path) -> None:
-    """Write the lines of many detections.csv into one; they name their scan themselves.
+    """Concatenate the lines of many detections.csv, which have a column for the scan.
 
     Parameters
     ----------
@@ -213,24 +213,24 @@ def join_detections(tables: Sequence[Path], output: Path) -> None:
     """
     lines = [",".join(CSV_COLUMNS)]
     for path in tables:
-        # raises where it is not such a table
+        # raises an error for other tables
         load_detections_table(path)
         lines += path.read_text(encoding="utf-8").splitlines()[1:]
     output.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
 def join_tables(tables: Mapping[tuple[str, str], Path], output: Path) -> None:
-    """Write the lines of many tables into one, with the columns sample and task before them.
+    """Concatenate the lines of many tables, with additional first columns sample and task.
 
-    Lines pass one by one and unchanged: the tables may be larger than the memory, and numbers
-    keep all their digits.
+    Lines are copied unchanged, one by one: tables may exceed the memory, and numbers keep all their
+    digits.
 
     Parameters
     ----------
     tables : mapping of (str, str) to Path
         Tab-separated tables by sample and task; their columns may differ.
     output : Path
-        Table to write; cells of columns that a table lacks are empty.
+        Table to write; cells of missing columns are empty.
 
     Raises
     ------
@@ -257,5 +257,5 @@ def _header(path: Path) -> list[str]:
     except OSError as error:
         raise StoreError(f"{path} is missing: run post-processing of its sample again") from error
     if not header:
-        raise StoreError(f"{path} is empty, it lacks even a header: delete it and run again")
+        raise StoreError(f"{path} is empty, without a header: delete it and run again")
     return header

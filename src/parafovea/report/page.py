@@ -1,4 +1,4 @@
-"""Self-contained HTML: templates that escape all they are given, pictures as data."""
+"""Self-contained HTML pages from templates, with escaped values and embedded figures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from parafovea.storage.store import replacing
 
 
 def data_uri(path: Path) -> str:
-    """Return a PNG file as a `data:` address."""
+    """Return a PNG file as a `data:` URI."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
 
 
 @cache
 def _environment() -> Environment:
-    # Names of samples and classes come from files of any origin: everything is escaped.
+    # Names of samples and classes are untrusted: everything is escaped.
     environment = Environment(
         loader=PackageLoader("parafovea.report", "templates"),
         autoescape=True,
@@ -35,16 +35,16 @@ def _environment() -> Environment:
 
 
 def write_page(path: Path, template: str, **values: Any) -> None:
-    """Render a template into an HTML file that needs no other file.
+    """Render a template to a self-contained HTML file.
 
     Parameters
     ----------
     path : Path
-        File to write; it appears whole.
+        File to write, atomically.
     template : str
         Name of a file in `report/templates`.
     **values
-        What the template names. Texts are escaped.
+        Values of the template; texts are escaped.
     """
     text = _environment().get_template(template).render(**values)
     with replacing(path) as partial:

@@ -1,7 +1,7 @@
-"""Colours that readers with any colour vision can tell apart.
+"""Colours that are distinguishable with any colour vision.
 
 The class colours are those of Okabe and Ito, "Color Universal Design" (2008), without black,
-which an image is full of. The error colours come from Tol's "bright" scheme (2021).
+which is common in images. The error colours come from Tol's "bright" scheme (2021).
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from matplotlib.colors import to_hex, to_rgb
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
-#: Of the background, where it needs one (tables, charts).
+#: Colour of the background in tables and charts.
 BACKGROUND = "#8A8F98"
 
 PASSED, FAILED, UNLIMITED = "#009E73", "#D55E00", "#6B7280"
 
-#: What is wrong at a voxel: (label, colour); the index plus one is its code in `error_codes`.
+#: Errors at a voxel: (label, colour); the index plus one is the code in `error_codes`.
 ERRORS = (("missed", "#EE3377"), ("extra", "#33BBEE"), ("other class", "#F0E442"))
 
 FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
 
 def class_colours(count: int) -> tuple[str, ...]:
-    """Return a colour for each of `count` classes; the first is the background's.
+    """Return a colour for each of `count` classes, the background first.
 
-    Past seven foreground classes the colours come again, darker each time.
+    After seven foreground classes the colours repeat, darker each time.
     """
     colours = [BACKGROUND]
     for index in range(count - 1):
@@ -39,7 +39,7 @@ def class_colours(count: int) -> tuple[str, ...]:
 
 
 def edges(labels: np.ndarray) -> np.ndarray:
-    """Return which pixels touch a pixel of another label.
+    """Return the pixels adjacent to a pixel of another label.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def edges(labels: np.ndarray) -> np.ndarray:
 def overlay(
     grey: FloatArray, labels: np.ndarray, colours: Sequence[str], alpha: float
 ) -> FloatArray:
-    """Lay class colours over an image; borders are drawn stronger than areas.
+    """Overlay class colours on an image, with stronger borders.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def overlay(
         Red, green and blue in [0, 1].
     """
     table = np.asarray([to_rgb(c) for c in colours], np.float32)
-    # A class that the prediction does not name (a damaged file) shows as the last colour.
+    # An unknown class (of a damaged file) is shown in the last colour.
     painted = table[np.minimum(labels, len(colours) - 1)]
     strength = np.where(edges(labels), min(1.0, alpha + 0.35 * bool(alpha)), alpha) * (labels > 0)
     weight = strength[..., None].astype(np.float32)
@@ -90,7 +90,7 @@ def overlay(
 
 
 def error_codes(classes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return 0 where two label images agree, else one plus the index of the error in `ERRORS`.
+    """Return 0 where two label images agree, otherwise one plus the index of the error in `ERRORS`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The planes that a report shows, read without reading the volume, and drawn as panels."""
+"""Planes shown in a report: selection, reading and drawing."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from matplotlib.patheffects import withStroke
 from parafovea.geometry.grid import AXES, Box, Grid
 from parafovea.report.units import length_text, scale_bar
 
-#: Around the figure, between panels, and for a line of text, in inches.
+#: Margin, gap between panels and height of a text line, in inches.
 MARGIN, GAP, CAPTION = 0.12, 0.1, 0.27
 
 COLOUR_MAP = "viridis"
 
 
 def panel_height(plane: Plane, width: float) -> float:
-    """Return the height of a plane's panel for a width, cut where the plane is very tall."""
+    """Return the height of a plane's panel for a width, limited for very tall planes."""
     return width * min(1.4, plane.extent[0] / plane.extent[1])
 
 
 def show(axes: Axes, picture: np.ndarray, plane: Plane, *, bar: bool = True) -> None:
-    """Show a picture of a plane in its true proportions.
+    """Draw an image of a plane in its true proportions.
 
     Parameters
     ----------
     axes : Axes
-        To draw in.
+        Axes to draw in.
     picture : (row, column) or (row, column, 3)
-        Values in [0, 1]: coloured by `COLOUR_MAP`, or red, green and blue.
+        Values in [0, 1], coloured by `COLOUR_MAP`, or red, green and blue.
     plane : Plane
-        Gives the size in the world.
+        Plane, which gives the size in the world.
     bar : bool
-        Draw a scale bar.
+        Whether to draw a scale bar.
     """
     height, width = plane.extent
     axes.imshow(
@@ -50,7 +50,7 @@ def show(axes: Axes, picture: np.ndarray, plane: Plane, *, bar: bool = True) -> 
 def _scale_bar(axes: Axes, plane: Plane) -> None:
     height, width = plane.extent
     bar = scale_bar(width, plane.grid.unit)
-    # Measured in widths, so that the bar looks the same on a flat plane as on a square one.
+    # Measured in widths, so that the bar looks the same on flat and on square planes.
     inset, thick = 0.04 * width, 0.014 * width
     low = height - min(inset, 0.15 * height)
     left = width - inset - bar.length
@@ -72,19 +72,19 @@ def _scale_bar(axes: Axes, plane: Plane) -> None:
     )
 
 
-#: Least height of an XZ plane over its width: a flatter one is a line, not a picture.
+#: Minimum aspect ratio (height over width) of an XZ plane to be shown.
 FLATTEST = 0.02
 
-#: Rows of voxels read at a time.
+#: Rows of voxels read at once.
 STRIP = 256
 
 
 class Voxels(Protocol):
-    """Anything with a Grid that reads a box: a `store.Stored` or a `readers.Source`."""
+    """Interface of volumes read by box, such as `store.Stored` and `formats.source.Source`."""
 
     @property
     def grid(self) -> Grid:
-        """Where the voxels lie."""
+        """Grid of the voxels."""
         ...
 
     def read(self, box: Box) -> np.ndarray:
@@ -94,18 +94,18 @@ class Voxels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """One plane of a grid, drawn with a pixel for every block of voxels.
+    """A plane of a grid, drawn with one pixel per block of voxels.
 
     Parameters
     ----------
     grid : Grid
-        Of the volume that the plane cuts.
+        Grid of the volume.
     axis : int
-        Axis that stands on the plane: 0 (z) for an XY plane, 1 (y) for an XZ plane.
+        Normal axis of the plane: 0 (z) for an XY plane, 1 (y) for an XZ plane.
     index : int
         Voxel index along `axis`.
     max_pixels : int
-        Longest side of the picture.
+        Maximum side of the image in pixels.
     """
 
     grid: Grid
@@ -115,7 +115,7 @@ class Plane:
 
     @property
     def axes(self) -> tuple[int, int]:
-        """Axes that run along the rows' direction (down) and the columns' (right)."""
+        """Axes along the image's vertical (down) and horizontal (right) direction."""
         return (1, 2) if self.axis == 0 else (0, 2)
 
     @property
@@ -132,7 +132,7 @@ class Plane:
 
     @property
     def name(self) -> str:
-        """Orientation and place, such as "XY plane at z = 24 (0.38 µm)"."""
+        """Orientation and position, such as "XY plane at z = 24 (0.38 µm)"."""
         letters = "".join(AXES[a] for a in reversed(self.axes)).upper()
         depth = length_text((self.index + 0.5) * self.grid.spacing[self.axis], self.grid.unit)
         return f"{letters} plane at {AXES[self.axis]} = {self.index} ({depth})"
@@ -154,24 +154,24 @@ class Plane:
 
 
 def choose_planes(grid: Grid, slices: int, max_pixels: int) -> tuple[Plane, ...]:
-    """Return XY planes evenly spaced over the depth, then the middle XZ plane unless it is flat.
+    """Return evenly spaced XY planes, then the middle XZ plane unless it is flat.
 
-    The choice depends on the grid alone: no plane is picked for what it shows.
+    The choice depends on the grid only, not on the content.
 
     Parameters
     ----------
     grid : Grid
-        Of the volume.
+        Grid of the volume.
     slices : int
-        Number of XY planes; no more than the volume has.
+        Maximum number of XY planes.
     max_pixels : int
-        Longest side of a picture.
+        Maximum side of an image in pixels.
 
     Returns
     -------
     tuple of Plane
-        At the middles of `slices` equal parts of the depth; the XZ plane only
-        where the depth is more than one plane and than a fiftieth of the width.
+        At the centres of `slices` equal parts of the depth; the XZ plane only if the depth is more
+        than one plane and more than a fiftieth of the width.
     """
     depth = grid.shape[0]
     count = min(slices, depth)
@@ -182,14 +182,14 @@ def choose_planes(grid: Grid, slices: int, max_pixels: int) -> tuple[Plane, ...]
 
 
 def read_mean(voxels: Voxels, plane: Plane) -> np.ndarray:
-    """Read a plane of an image on the plane's own grid; a pixel is the mean of its voxels.
+    """Read a plane of an image on its own grid; a pixel is the mean of its voxels.
 
     Parameters
     ----------
     voxels : Voxels
         Image or probabilities on `plane.grid`.
     plane : Plane
-        What to read.
+        Plane to read.
 
     Returns
     -------
@@ -223,14 +223,14 @@ def read_nearest(voxels: Voxels, plane: Plane) -> np.ndarray:
     Parameters
     ----------
     voxels : Voxels
-        Labels; pixels that lie beyond them take the outermost voxel.
+        Labels; pixels beyond their grid get the nearest voxel.
     plane : Plane
-        What to read.
+        Plane to read.
 
     Returns
     -------
     (row, column)
-        Labels, in their own dtype.
+        Labels in their own dtype.
     """
     there = voxels.grid.converted(plane.grid.unit)
     index = {}

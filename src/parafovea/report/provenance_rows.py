@@ -1,11 +1,11 @@
-"""What made a result, as two columns of words."""
+"""Provenance of a result as a table of two columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: Longer lists are shown by their ends.
+#: Longer lists are abbreviated to their ends.
 LONGEST = 6
 
 
@@ -15,13 +15,13 @@ def provenance_rows(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     Parameters
     ----------
     record : mapping
-        Whatever a stage wrote, JSON-ready.
+        Record of a stage, JSON-serializable.
 
     Returns
     -------
     tuple of (str, str)
-        Names are joined by dots: {"model": {"name": "cell"}} becomes ("model.name", "cell"). Long
-        lists are shortened.
+        Names joined by dots: {"model": {"name": "cell"}} becomes ("model.name", "cell"). Long
+        lists are abbreviated.
     """
     rows: list[tuple[str, str]] = []
     for key, value in record.items():
@@ -53,23 +53,23 @@ def _text(value: Any) -> str:
 
 
 def degraded_reasons(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return why a result is degraded: nothing where it is not.
+    """Return the reasons why a result is degraded, if it is.
 
     Parameters
     ----------
     record : mapping
-        A stage's record. A `degraded` entry at any depth counts where it is true, a text, or a
-        list of texts; the entry `degraded_reason` beside it is its text.
+        Record of a stage. A `degraded` entry at any depth may be true, a text or a list of texts;
+        for true, the text is the entry `degraded_reason` beside it.
 
     Returns
     -------
     tuple of str
-        Each reason once, in order.
+        Distinct reasons in order.
     """
     reasons: list[str] = []
     entry = record.get("degraded")
     if entry:
-        default = "a part of the model's input was missing, so that it saw less than in training"
+        default = "a part of the model's input was missing"
         stated = record.get("degraded_reason") or (default if entry is True else entry)
         reasons.extend(map(str, stated) if isinstance(stated, list | tuple) else [str(stated)])
     for key, value in record.items():

@@ -1,4 +1,4 @@
-"""The tables of a sample's results: read, checked, and judged."""
+"""Reading and validation of a sample's result tables."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _OBJECT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One line of a quality table.
+    """A line of a quality table.
 
     Parameters
     ----------
     name : str
         Such as "iou.mitochondrion".
     value : float or None
-        None where the metric is undefined.
+        None if the metric is undefined.
     minimum, maximum : float or None
-        Limits, where there are any.
+        Limits, if any.
     passed : bool or None
-        None where there is no limit, or nothing to compare with it.
+        None without a limit or a value.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How many of a sample's limits are met, missed, or without a value to judge."""
+    """Numbers of a sample's limits that are met, missed or undefined."""
 
     met: int
     missed: int
@@ -78,7 +78,7 @@ class Verdict:
 
     @property
     def status(self) -> Status:
-        """The worst of the limits' states."""
+        """The worst status of the limits."""
         if self.missed:
             return "failed"
         if self.undefined:
@@ -93,7 +93,7 @@ class Verdict:
 
 
 def verdict(metrics: Sequence[Metric]) -> Verdict:
-    """Count the limits that are met, missed, and those that have no value to judge."""
+    """Return the numbers of limits that are met, missed and undefined."""
     states = [metric.status for metric in metrics]
     return Verdict(states.count("passed"), states.count("failed"), states.count("undefined"))
 
@@ -114,7 +114,7 @@ def read_metrics(path: Path) -> tuple[Metric, ...]:
     Raises
     ------
     StoreError
-        If the table is missing, lacks a column, or holds text where a number belongs.
+        If the table is missing, lacks a column, or has text in place of a number.
     """
     table = _read_table(path, {}, ["metric", "value", "minimum", "maximum", "passed"])
     metrics = []
@@ -151,20 +151,20 @@ def read_objects(path: Path) -> pd.DataFrame:
 
 
 def read_quality(path: Path) -> dict[str, Any]:
-    """Return the content of a quality.json, or raise `StoreError` where it has none."""
+    """Return the content of a quality.json, or raise `StoreError` if it is invalid."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read as JSON ({error}): measure it again") from error
+        raise StoreError(f"{path} cannot be read as JSON ({error}): run its stage again") from error
     if not isinstance(content, dict):
-        raise StoreError(f"{path} holds no metrics by name: measure it again")
+        raise StoreError(f"{path} has no `metrics` mapping: run its stage again")
     return content
 
 
 def _read_table(path: Path, types: dict[str, str], columns: list[str]) -> pd.DataFrame:
     dtype: Any = types or str
     try:
-        # A class may be called "NA": no text stands for a missing value.
+        # A class may be called "NA", so that no text is read as a missing value.
         table = pd.read_csv(path, sep="\t", dtype=dtype, na_filter=False)
     except (OSError, ValueError) as error:
         raise StoreError(
@@ -186,6 +186,6 @@ def _number(text: str, path: Path, metric: str) -> float | None:
         value = float(text)
     except ValueError as error:
         raise StoreError(
-            f"{path}: {text!r} in the line of {metric!r} is not a number: measure it again"
+            f"{path}: {text!r} in the line of {metric!r} is not a number: run its stage again"
         ) from error
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Lengths and numbers as a reader writes them: short units, round scale bars, few digits."""
+"""Formatting of lengths and numbers: short units, round scale bars, few digits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from parafovea.errors import GridError
 from parafovea.geometry.grid import METRES, Grid
 
-#: Short name of each unit that a Grid knows.
+#: Symbols of the units of a Grid.
 SYMBOLS = {
     "angstrom": "Å",
     "nanometer": "nm",
@@ -18,7 +18,7 @@ SYMBOLS = {
     "meter": "m",
 }
 
-#: Units that a length is shown in, ascending: (metres, symbol).
+#: Display units of a length, ascending: (metres, symbol).
 SHOWN = ((1e-10, "Å"), (1e-9, "nm"), (1e-6, "µm"), (1e-3, "mm"), (1.0, "m"), (1e3, "km"))
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -33,28 +33,28 @@ class ScaleBar:
 
 
 def shown_unit(metres: float) -> tuple[float, str]:
-    """Return the largest shown unit that fits into a length: its size in metres and its symbol."""
-    # A length of exactly one unit may fall short of it by rounding.
+    """Return the largest display unit not above a length: its size in metres and its symbol."""
+    # A length of exactly one unit may be slightly less due to rounding.
     fitting = [unit for unit in SHOWN if unit[0] <= metres * (1 + 1e-9)]
     return fitting[-1] if fitting else SHOWN[0]
 
 
 def scale_bar(width: float, unit: str, *, share: float = 0.25) -> ScaleBar:
-    """Return the longest bar of length 1, 2 or 5 times a power of ten within a share of a width.
+    """Return the longest bar of 1, 2 or 5 times a power of ten within a share of a width.
 
     Parameters
     ----------
     width : float
-        Width of the picture, in `unit`.
+        Width of the image in `unit`.
     unit : str
-        A unit that a Grid knows.
+        A unit of a Grid.
     share : float
-        Largest part of the width that the bar may take.
+        Maximum share of the width.
 
     Returns
     -------
     ScaleBar
-        Its length in `unit`; its label in the unit that gives the shortest number.
+        Length in `unit`, and label in the unit that gives the shortest number.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def scale_bar(width: float, unit: str, *, share: float = 0.25) -> ScaleBar:
         If the width is not positive and finite.
     """
     if not (math.isfinite(width) and width > 0):
-        raise GridError(f"a picture {width} {unit} wide has no scale: it must be positive")
+        raise GridError(f"image width {width} {unit} must be positive and finite")
     limit = width * share * METRES[unit] * (1 + 1e-9)
     power = math.floor(math.log10(limit))
     digit = next(d for d in (5, 2, 1) if d * 10.0**power <= limit or d == 1)
@@ -72,13 +72,13 @@ def scale_bar(width: float, unit: str, *, share: float = 0.25) -> ScaleBar:
 
 
 def length_text(value: float, unit: str) -> str:
-    """Return a length in the unit that suits it: 2560 "nanometer" is "2.56 µm"."""
+    """Return a length in a suitable unit: 2560 "nanometer" is "2.56 µm"."""
     size, symbol = shown_unit(abs(value) * METRES[unit])
     return f"{value * METRES[unit] / size:.3g} {symbol}"
 
 
 def number_text(value: float) -> str:
-    """Return a number with four digits; large and small ones as 1.23 × 10⁷."""
+    """Return a number with four digits, large and small ones as 1.23 × 10⁷."""
     if value == 0 or not math.isfinite(value) or 1e-3 <= abs(value) < 1e5:
         return f"{value:.{4 if abs(value) < 1000 else 5}g}"
     mantissa, exponent = f"{value:.2e}".split("e")
@@ -91,17 +91,17 @@ def power_text(exponent: int) -> str:
 
 
 def volume_text(value: float, unit: str) -> str:
-    """Return a volume, given in cubic `unit`, with its unit, such as "1.23 × 10⁷ nm³"."""
+    """Return a volume in cubic `unit` with its unit, such as "1.23 × 10⁷ nm³"."""
     return f"{number_text(value)} {SYMBOLS[unit]}³"
 
 
 def equivalent_diameter(volume: float) -> float:
-    """Return the diameter of the ball of a volume, in the unit whose cube the volume has."""
+    """Return the diameter of the ball of equal volume, in the volume's unit of length."""
     return float((6 * volume / math.pi) ** (1 / 3))
 
 
 def grid_facts(grid: Grid) -> dict[str, str]:
-    """Return a grid's shape, voxel and extent in words, axes z, y, x."""
+    """Return a grid's shape, voxel size and extent as texts, axes z, y, x."""
     spacing = " × ".join(f"{s:g}" for s in grid.spacing)
     size, symbol = shown_unit(max(grid.extent) * METRES[grid.unit])
     extent = " × ".join(f"{e * METRES[grid.unit] / size:.3g}" for e in grid.extent)

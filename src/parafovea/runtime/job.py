@@ -14,6 +14,7 @@ from typing import Any
 
 from parafovea.errors import ParafoveaError, describe
 from parafovea.runtime.device_leases import VISIBLE, leased, visible_devices
+from parafovea.runtime.library_logs import quiet_libraries
 from parafovea.runtime.runs import Run, storage_error
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
@@ -66,8 +67,7 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
             root.addHandler(handler)
         root.setLevel(logging.INFO)
         logging.captureWarnings(True)
-        # it logs errors that it also raises; they are logged once, below
-        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+        quiet_libraries()
         # torch uses all cores of the machine by default; only stages that compute import it
         torch = sys.modules.get("torch")
         if torch is not None:

@@ -1,4 +1,4 @@
-"""Stage blend: one prediction for the whole sample, from the sums of its shards."""
+"""Stage blend_shards: combines the sums of a sample's shards into its prediction."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def summed_weights(layout: Layout, weights: NDArray[np.int64], box: Box) -> NDAr
     Returns
     -------
     ndarray
-        (z, y, x) int64 of the shape of `box`; 0 where no window reaches.
+        (z, y, x) int64 of the shape of `box`; 0 outside of all windows.
     """
     total = np.zeros(box.shape, dtype=np.int64)
     for window in layout.windows(layout.touching(box)):
@@ -59,7 +59,7 @@ def _region(shard: Stored) -> Box:
 
 
 def _complete(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
-    """Return the common layout of the shards, which must hold every window once."""
+    """Return the common layout of the shards, which must contain every window once."""
     same = ("layout", "inference", "model", "source", "volume", "precision", "engine")
     first = shards[0].attributes
     for shard, path in zip(shards, paths, strict=True):
@@ -75,15 +75,16 @@ def _complete(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
         start, stop = (tuple(corner) for corner in shard.attributes["part"])
         held[Box(start, stop).slices] += 1
     if (held != 1).any():
+        missing, repeated = np.count_nonzero(held == 0), np.count_nonzero(held > 1)
         raise StoreError(
-            f"of {held.size} windows the shards miss {np.count_nonzero(held == 0)} and repeat "
-            f"{np.count_nonzero(held > 1)}: delete {paths[0].parent} and run infer_shard again"
+            f"of {held.size} windows, {missing} are missing and {repeated} repeated: delete "
+            f"{paths[0].parent} and run infer_shard again"
         )
     return layout
 
 
 def _execution(shards: Sequence[Stored]) -> dict[str, Any] | None:
-    """Return how the shards were computed; None where one does not say it."""
+    """Return how the shards were computed; None if one has no record of it."""
     known = [shard.attributes.get("execution") for shard in shards]
     stated = [each for each in known if each is not None]
     return summary(stated) if len(stated) == len(known) else None
@@ -92,24 +93,24 @@ def _execution(shards: Sequence[Stored]) -> dict[str, Any] | None:
 def blend_shards(
     shards: Sequence[Path], prediction: Path, *, output_scale: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> None:
-    """Divide the shards' sums by the sum of weights and write the prediction.
+    """Write the prediction: the shards' sums divided by the sum of weights.
 
     Parameters
     ----------
     shards : sequence of Path
         All shards of one sample, as `infer_shard` wrote them.
     prediction : Path
-        OME-Zarr to write: (class, z, y, x) probabilities, or refined bands; float32 where these
-        are bands or inference ran in float32, else float16.
+        OME-Zarr to write: (class, z, y, x) probabilities or refined bands; float32 for bands or
+        after inference in float32, otherwise float16.
     output_scale : sequence of float
-        Voxels of the prediction per voxel of the volume along z, y, x. The prediction begins at
-        the volume's outer face; its probabilities are interpolated linearly, and averaged where
-        its voxels are larger.
+        Voxels of the prediction per voxel of the volume along z, y, x. The prediction starts at
+        the volume's outer face; probabilities are interpolated linearly, or averaged for larger
+        voxels.
 
     Raises
     ------
     StoreError
-        If shards are missing or do not belong together, or a voxel is covered by no window.
+        If shards are missing or inconsistent, or no window covers a voxel.
     """
     scales = vector3(output_scale)
     opened = [open_stored(path) for path in shards]
@@ -154,20 +155,20 @@ def blend_shards(
 
 
 def _skipped(shards: Sequence[Stored], layout: Layout) -> dict[str, int]:
-    """Return how many windows of the sample were left out, where shards say so; and log it."""
+    """Return and log the number of skipped windows, if the shards record it."""
     if any("skipped_windows" not in shard.attributes for shard in shards):
         return {}
     skipped = sum(int(shard.attributes["skipped_windows"]) for shard in shards)
     windows = layout.lattice.size
-    logger.info("%d of %d windows show no body and were not computed", skipped, windows)
+    logger.info("%d of %d windows without body were skipped", skipped, windows)
     return {"skipped_windows": skipped, "windows": windows}
 
 
 def output_block(scale: Vector) -> Shape:
-    """Return the voxels of the prediction that are blended at once, and stored in one file.
+    """Return the block of the prediction that is blended at once and stored in one file.
 
-    No more of the volume than `PREDICTION_SHARD` is behind them, but for blocks of 8 voxels along
-    an axis.
+    It corresponds to at most `PREDICTION_SHARD` voxels of the volume, except for blocks of 8 voxels
+    along an axis.
     """
     z, y, x = (
         n if s >= 1 else min(n, max(8, int(n * s) // 8 * 8))
@@ -177,7 +178,7 @@ def output_block(scale: Vector) -> Shape:
 
 
 class _Means:
-    """The blended probabilities of a volume, to be read box by box."""
+    """Blended probabilities of a volume, computed box by box."""
 
     def __init__(
         self, shards: Sequence[Stored], layout: Layout, settings: InferenceSettings
@@ -186,7 +187,7 @@ class _Means:
         self._layout = layout
         self._weights = window_weights(settings, layout.window)
         self._views = settings.views
-        #: The smallest sum of weights of one view, of all voxels that were read.
+        #: Smallest sum of weights of one view over all voxels read so far.
         self.least = int(np.iinfo(np.int64).max)
 
     def read(self, box: Box, dtype: Any) -> NDArray[Any]:
@@ -201,7 +202,7 @@ class _Means:
 
 
 def _resampled(means: _Means, volume: Grid, grid: Grid, box: Box) -> NDArray[np.float32]:
-    """Return the probabilities (class, z, y, x) of a box of another grid than the volume's."""
+    """Return the probabilities (class, z, y, x) of a box of the output grid."""
     wz, wy, wx = box_weights(volume, grid, box)
     needed = Box((wz.start, wy.start, wx.start), (wz.stop, wy.stop, wx.stop))
     return np.stack([apply_weights(v, (wz, wy, wx)) for v in means.read(needed, np.float32)])
@@ -217,7 +218,7 @@ def _padded_context(layout: Layout, made: dict[str, Any]) -> float | None:
 
 
 def _gathered(shards: Sequence[Stored], box: Box, classes: int) -> NDArray[np.int64]:
-    """Return the sums of all shards over a box of the volume, (class, z, y, x) int64."""
+    """Return the sums of all shards in a box of the volume, (class, z, y, x) int64."""
     total = np.zeros((classes, *box.shape), dtype=np.int64)
     for shard in shards:
         region = _region(shard)

@@ -1,4 +1,4 @@
-"""Fit a calibration to a table of scores and labels, and write it with its plot."""
+"""Fits a calibration to a table of scores and labels, and writes it with a reliability plot."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def calibrate_file(
     method : str
         temperature, platt or isotonic.
     model : Path, optional
-        Folder of the model whose scores they are; its hash goes into the file.
+        Folder of the model that produced the scores; its hash is stored in the file.
     plot : Path, optional
-        PNG, SVG or PDF file of the reliability before and after.
+        PNG, SVG or PDF file with the reliability before and after.
 
     Returns
     -------
     Calibration
-        What was written.
+        The calibration written.
 
     Raises
     ------
     TableError, ModelError, CalibrationError
-        If the table or the model cannot be read, or nothing can be fitted.
+        If the table or the model cannot be read, or the calibration cannot be fitted.
     StoreError
         If a file cannot be written.
     """
     if plot is not None and plot.suffix not in PLOTS:
-        raise CalibrationError(f"{plot} must end in one of {', '.join(PLOTS)}: name the plot so")
+        raise CalibrationError(f"{plot} must end in one of {', '.join(PLOTS)}: rename the plot")
     table = read_scores(scored)
     owner = None
     if model is not None:
@@ -84,6 +84,6 @@ def calibrate_file(
     except OSError as error:
         raise StoreError(
             f"{error.filename or output} cannot be written ({error.strerror or error}): check the "
-            "rights of its folder and the disk space"
+            "permissions of its folder and the disk space"
         ) from error
     return calibration

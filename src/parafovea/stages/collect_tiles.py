@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from parafovea.errors import SourceError
+from parafovea.formats.reflectance import MANY
 from parafovea.formats.tiles.ledger import (
     FILE_COLUMNS,
     read_shares,
@@ -56,6 +57,7 @@ def collect_tiles(
     for row in bad[:SHOWN]:
         logger.warning("%s", row["reason"])
     _warn_of_defaults(good)
+    _warn_of_clipped(good)
     if bad and (strict or not good):
         raise SourceError(_refusal(bad, len(rows), strict, ledgers))
     names = [row["name"] for row in good]
@@ -79,13 +81,33 @@ def _warn_of_defaults(good: Rows) -> None:
             )
 
 
+def _warn_of_clipped(good: Rows) -> None:
+    """Log how many tiles have many values that their scale put outside [0, 1]."""
+    counts = [(int(row["clipped"] or 0), int(row["measured"] or 0), row["name"]) for row in good]
+    many = [each for each in counts if each[0] and each[0] >= MANY * each[1]]
+    if not many:
+        return
+    clipped, measured, worst = max(many, key=lambda each: each[0] / each[1])
+    logger.warning(
+        "%d of %d tiles have 1 %% or more of their values outside [0, 1], which were clipped; most "
+        "in %s, %d of %d: check baseline=, scale= and offset= in the metadata column; an offset "
+        "may have been subtracted before",
+        len(many),
+        len(good),
+        worst,
+        clipped,
+        measured,
+    )
+
+
 def _refusal(bad: Rows, count: int, strict: bool, ledgers: Sequence[Path]) -> str:
     shown = "; ".join(row["reason"] for row in bad[:SHOWN])
     more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
     fix = (
-        "mend or remove these files, or set tiles.strict: false, which goes on with the others"
+        "correct or remove these files, or set tiles.strict: false, which goes on with the others"
         if strict
-        else "mend these files, or say in the metadata column of the sample sheet how to read them"
+        else "correct these files, or state in the metadata column of the sample sheet how to read "
+        "them"
     )
     where = ", ".join(str(path) for path in ledgers)
     return (

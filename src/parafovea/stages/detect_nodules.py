@@ -141,6 +141,12 @@ def detect_nodules(
         space = ScanSpace(scan.grid, scan.affine)
         write_heatmap(heatmap, heat.read, heat.grid, space=space)
     write_detections(document, detections, table)
+    if masks.lungs is None:
+        _LOG.warning(
+            "%s shows no lungs, so that no detection has a distance to their border: check that it "
+            "is a CT of the chest in HU",
+            sample,
+        )
     _LOG.info("%s: %d detections", sample, len(found))
     if outside:
         _LOG.info("%s: %d candidates outside of the body are left out", sample, outside)

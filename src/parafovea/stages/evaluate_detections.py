@@ -87,7 +87,7 @@ def score_files(
         error.add_note("in " + ", ".join(str(path) for path in files.values()))
         raise
     if output is not None:
-        facts = {
+        facts: dict[str, object] = {
             "files": {
                 what: {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
                 for what, path in files.items()
@@ -95,6 +95,8 @@ def score_files(
             "max_candidates": most,
             "seed": seed,
         }
+        if score.matching.notes:
+            facts["notes"] = list(score.matching.notes)
         try:
             _write(score, output, facts)
         except OSError as error:

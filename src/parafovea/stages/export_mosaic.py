@@ -62,6 +62,8 @@ def export_mosaic(
     tiles, quarantine : Path
         Tables to write, as `collect_tiles` writes them: a row for each block of 256 x 256 pixels of
         which at least half were measured; and no row, since a mosaic is good or bad as a whole.
+        Values that the scale put outside [0, 1] are counted for each block, and logged as a warning
+        from one percent of the mosaic on.
     metadata : str
         The sheet's `metadata` of the sample.
 
@@ -138,9 +140,9 @@ class _RefinedMosaic:
         boxes = list(self._grid.box.tiles((1, side, side)))
         for box in tracked(boxes, len(boxes), "blocks"):
             (row, column), (_, rows, columns) = box.start[1:], box.slices
-            values, valid = self.raster.read_valid(rows, columns)
-            refined = self._refined(box, values)
-            self.counted.add(row, column, box.shape[1:], valid)
+            found, valid = self.raster.read_counted(rows, columns)
+            refined = self._refined(box, found.values)
+            self.counted.add(row, column, box.shape[1:], valid, found.clipped)
             if valid is not None:
                 refined[:, ~valid] = np.nan
             yield row, column, refined

@@ -1,4 +1,4 @@
-"""Stages features and context: what a backbone sees of the volume, in one view."""
+"""Stages extract_features and extract_context: a backbone's features of one view."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def extract_features(
     augmentation: str = "",
     concentric_window: Sequence[int] | None = None,
 ) -> None:
-    """Write a backbone's features of the volume, seen at a spacing of one's own.
+    """Write a backbone's features of the volume at a given spacing.
 
     Parameters
     ----------
@@ -43,25 +43,25 @@ def extract_features(
     features : Path
         OME-Zarr to write: (feature, z, y, x) float16 on the token grid.
     spacing : sequence of float
-        Voxel size of the view along z, y, x, in the volume's unit. The volume's own for local
+        Voxel size of the view along z, y, x, in the volume's unit: the volume's own for local
         features, coarser for context.
     backbone : mapping
-        Which backbone, with its arguments: the fields of `BackboneSpec`.
+        The backbone and its arguments: the fields of `BackboneSpec`.
     dimensions : {2, 3}
-        Whether the backbone may look along z.
+        2 if the backbone must treat z slices independently.
     augmentation : str
-        Mirrored or turned view of the volume that the backbone sees, such as `flip_x`; the volume
-        as it is where empty. The tokens lie on a grid of that view's own axes.
+        Mirroring or rotation of the backbone's input, such as `flip_x`; empty for none. The token
+        grid has the axes of that view.
     concentric_window : sequence of int, optional
-        Voxels of a window along z, y, x for concentric context: features then reach beyond the
-        volume, mirrored at its border, as far as such windows look.
+        Voxels of a window along z, y, x for concentric context: features then extend beyond the
+        volume, mirrored at its border, as far as such windows need.
 
     Raises
     ------
     GridError
-        If the augmentation would turn voxels into others than those of `spacing`.
+        If the rotated voxels would not have the size `spacing`.
     ModelError
-        If the backbone's weights or arguments are wrong.
+        If the backbone's weights or arguments are invalid.
     """
     spacing, backbone = vector3(spacing), BackboneSpec.model_validate(backbone)
     window = None if concentric_window is None else shape3(concentric_window)

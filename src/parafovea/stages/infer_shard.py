@@ -1,4 +1,4 @@
-"""Stage infer: weighted sums of the network's predictions over one shard's windows."""
+"""Stage infer_shard: weighted sums of the network's predictions over a shard's windows."""
 
 from __future__ import annotations
 
@@ -47,38 +47,37 @@ def infer_shard(
 ) -> None:
     """Predict one shard's windows and write their weighted sums.
 
-    Where memory runs out, the shard is computed again with half the batch, and at last on the CPU,
-    in the precision that was chosen first: see `inference.memory`. Where the statistics of batches
-    count, it goes to the CPU at once.
+    If memory runs out, the shard is computed again with half the batch, and finally on the CPU in
+    the same precision: see `inference.memory`. With batch statistics, it falls back to the CPU
+    at once.
 
     Parameters
     ----------
     volume, features : Path
         The sample's normalized volume, and its local features.
     context : Path or None
-        Its context features, where the model sees context.
+        Its context features, if the model uses context.
     sums : Path
         Zarr to write: (class, z, y, x) int64, weight times probability in fixed point, over the
-        voxels that the shard's windows touch. Of a detection, windows without body are left out.
+        voxels of the shard's windows. For a detection, windows without body are skipped.
     view_features, view_contexts : sequence of Path
         Features and context of each augmented view, in the order of `settings.tta`.
     model : str or Path
         Model folder.
     shard : int
-        Which shard, from 1 to the number that `settings` asks for.
+        Number of the shard, from 1 to the number of shards in `settings`.
     settings : mapping
         Windows, blending and precision: the fields of `InferenceSettings`.
     overrides : mapping
-        Properties of the model that the inputs were made with others of, on purpose: the fields of
-        `Overrides`.
+        Properties of the model that were overridden for the inputs: the fields of `Overrides`.
 
     Raises
     ------
     ModelError
-        If the model folder is wrong, or was made for other inputs.
+        If the model folder is invalid, or does not fit the inputs.
     GridError
-        If the window does not fit the network, an augmentation not the model, or there is no such
-        shard.
+        If the window does not fit the network, an augmentation does not fit the model, or the
+        shard does not exist.
     MemoryLimitError
         If not even one window fits the memory of the CPU, or the whole volume that of the device.
     StoreError
@@ -104,10 +103,10 @@ def infer_shard(
         body = stored_volume_body(volume)
         share = replace(share, wanted=windows_with_body(share.layout, opened.grid, body))
         empty = share.part.size - share.count
-        logger.info("%d of %d windows show no body and are left out", empty, share.part.size)
+        logger.info("%d of %d windows without body are skipped", empty, share.part.size)
     device = choose_device()
     dtype = choose_dtype(settings.precision, device)
-    # No more than all shards together have windows: the same for each of them.
+    # At most the windows of all shards together, so that it is the same for each shard.
     batch_size = min(settings.batch_size, share.layout.lattice.size)
     count = share.count * settings.views
     by_torch = settings.compile or not settings.do_eval
@@ -116,8 +115,8 @@ def infer_shard(
     logger.info("%d windows of %s on %s, %s, by %s", *facts)
     if not settings.do_eval:
         logger.warning(
-            "do_eval is false: batch normalization takes the statistics of each batch, so that "
-            "results depend on which windows share one"
+            "do_eval is false: batch normalization uses the statistics of each batch, so that "
+            "results depend on which windows share a batch"
         )
     if settings.mode == "whole_volume" and share.count:
         require_memory(spec, share.layout.window, dtype, device)
@@ -158,7 +157,7 @@ def infer_shard(
             for box, probabilities in tracked(windows, count, "windows"):
                 written.add(box, probabilities)
 
-    # With the statistics of batches, a smaller batch would be another result.
+    # With batch statistics, a smaller batch would change the result.
     run_within_memory(compute, Execution(device, batch_size), halving=settings.do_eval)
 
 
@@ -169,7 +168,7 @@ def _views(
     if len(features) != len(names) or len(contexts) not in (0, len(names)):
         raise ModelError(
             f"features of {len(features)} and context of {len(contexts)} augmented views are "
-            f"given, but inference.tta is {list(names)}: run extract_features for each"
+            f"given, but inference.tta is {list(names)}: run extract_features for each view"
         )
     return [
         ModelInputs(volume, tokens, context, name)

@@ -36,8 +36,8 @@ from parafovea.quality.detections.scan_score import (
 from parafovea.quality.detections.tables import COORDINATES
 from parafovea.quality.metrics import Value
 from parafovea.quality.quality_files import (
-    coverage_marks,
-    memory_marks,
+    coverage_metrics,
+    memory_metrics,
     quality_json,
     quality_table,
     skipped_share,
@@ -105,7 +105,7 @@ def measure_detections(
     document, stored = load_detections(detections), open_stored(prediction)
     made = stored.attributes
     values: dict[metrics.Path, Value] = _counts(document)
-    values |= coverage_marks(made, prediction) | memory_marks(made)
+    values |= coverage_metrics(made, prediction) | memory_metrics(made)
     values[("coverage", "skipped_windows")] = skipped_share(made)
     score, facts = None, None
     if truth is not None:

@@ -1,4 +1,4 @@
-"""Stage measure_quality: how good one sample's segmentation is, as numbers against limits."""
+"""Stage measure_quality: metrics of a sample's segmentation, judged against limits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from parafovea.geometry.grid import AXES
 from parafovea.quality import metrics
 from parafovea.quality.metrics import Value
 from parafovea.quality.quality_files import (
-    coverage_marks,
-    memory_marks,
+    coverage_metrics,
+    memory_metrics,
     quality_json,
     quality_table,
 )
@@ -38,37 +38,35 @@ def measure_quality(
     metadata: str = "",
     limits: Mapping[str, Limit | Mapping[str, Any]],
 ) -> None:
-    """Measure one sample and write its numbers as JSON and as a table.
+    """Compute the metrics of a sample and write them as JSON and as a table.
 
     Memory is bounded by a slab of planes.
 
     Parameters
     ----------
     prediction : Path
-        Store of the class probabilities, with the record of their `blending`.
+        Store of the class probabilities, with the `blending` record.
     classes, objects : Path
         Stores that `segment_objects` wrote.
     quality : Path
-        Metrics, nested (`metrics`), the judged limits (`limits`), whether all hold (`passed`),
-        and what made them (`provenance`). What is not defined is null.
+        JSON to write: nested `metrics`, judged `limits`, whether all limits are met (`passed`), and
+        `provenance`. Undefined values are null.
     table : Path
-        Tab-separated: columns metric, value, minimum, maximum, passed; what is not defined is
-        empty.
+        TSV to write: columns metric, value, minimum, maximum, passed; undefined values are empty.
     truth : str or None
-        Where the true class indices are, as in the sample sheet.
+        Path of the true class indices, as in the sample sheet.
     metadata : str
-        The sheet's `metadata` of the sample. It may name true object ids; without them, objects
-        are the connected components of the true classes.
+        The sheet's `metadata` of the sample. It may name true object ids; without them, true
+        objects are the connected components of the true classes.
     limits : mapping of str to mapping
         Acceptable range by metric name: the fields of `Limit`.
 
     Raises
     ------
     ConfigError
-        If a limit is on a metric that does not exist.
+        If a limit is set for an unknown metric.
     SourceError
-        If the truth cannot be read, covers another part of the world or holds values that are no
-        labels.
+        If the truth cannot be read, covers another region, or holds values that are not labels.
     StoreError
         If a result of an earlier stage is missing or incomplete.
     """
@@ -86,9 +84,10 @@ def measure_quality(
                 "run segment_objects again"
             )
     grid = probabilities.grid
-    marks = _own_marks(probabilities, prediction) | memory_marks(probabilities.attributes)
-    labels = open_truth(truth, metadata=metadata)
-    true_objects = open_truth_objects(metadata)
+    marks = _intrinsic_metrics(probabilities, prediction) | memory_metrics(probabilities.attributes)
+    like = probabilities.attributes.get("source")
+    labels = open_truth(truth, metadata=metadata, like=like)
+    true_objects = open_truth_objects(metadata, like=like)
     with unchanged(*[each.path for each in (labels, true_objects) if each is not None]) as check:
         measured = marks | compare_with_truth(
             class_store,
@@ -118,7 +117,7 @@ def measure_quality(
 
 
 def _segmentation(objects: Stored, names: Sequence[str], path: Path) -> tuple[int, tuple[int, ...]]:
-    """Return how objects were connected and the indices of the classes that have objects."""
+    """Return the connectivity of objects and the indices of the classes that have objects."""
     try:
         settings = objects.attributes["postprocess"]
         choices = settings["classes"]
@@ -126,13 +125,13 @@ def _segmentation(objects: Stored, names: Sequence[str], path: Path) -> tuple[in
         return int(settings["connectivity"]), instances
     except KeyError as error:
         raise StoreError(
-            f"{path} does not say how the objects of {', '.join(names)} were made ({error} is "
+            f"{path} has no complete record of the objects of {', '.join(names)} ({error} is "
             "missing): run segment_objects again"
         ) from error
 
 
-def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
-    """Return the metrics that need no truth."""
+def _intrinsic_metrics(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
+    """Return the metrics that do not need truth."""
     try:
         blending = prediction.attributes["blending"]
         window, starts = blending["window"], blending["starts"]
@@ -149,8 +148,8 @@ def _own_marks(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
     }
     defined = [energy for energy in energies.values() if energy is not None]
     return {
-        **coverage_marks(prediction.attributes, path),
-        # The worst axis: a seam across one must not be averaged away.
+        **coverage_metrics(prediction.attributes, path),
+        # The worst axis, so that a seam across one axis is not averaged out.
         ("seam_energy", metrics.OVERALL): max(defined, default=None),
         **{("seam_energy", axis): energy for axis, energy in energies.items()},
         ("entropy",): profile.entropy,

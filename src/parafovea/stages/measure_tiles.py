@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,11 @@ from parafovea.runtime.progress import tracked
 from parafovea.settings.quality import QualitySettings
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
+
+logger = logging.getLogger(__name__)
+
+#: Reasons that are logged.
+SHOWN = 5
 
 
 def measure_tiles(
@@ -47,7 +53,8 @@ def measure_tiles(
     quality : Path
         JSON to write: metrics, nested (`metrics`), the judged limits (`limits`), whether all hold
         (`passed`) and what made them (`provenance`), as `measure_quality` writes them; of a
-        segmentation also the `confusion`, pixels by true class (rows) and found class (columns).
+        segmentation also the `confusion`, pixels by true class (rows) and found class (columns);
+        and `truth_invalid`, the reason by tile where its truth cannot be used.
     table : Path
         TSV to write, with the columns metric, value, minimum, maximum, passed; what is not defined
         is empty.
@@ -57,7 +64,7 @@ def measure_tiles(
         The sample's source, as in the sheet, for messages.
     truth : str or None
         Folder with the truth of some or all tiles, under their names; of a mosaic, a GeoTIFF of
-        the same pixels.
+        the same pixels. A tile whose truth is invalid counts as one without.
     measures : str
         Reference of the `TileMeasures`, such as "parafovea.quality.tiles.refined:RefinedTiles".
     classes : sequence of str
@@ -74,7 +81,8 @@ def measure_tiles(
     ConfigError
         If a limit is on a metric that does not exist.
     SourceError
-        If the truth cannot be read, is of another size, or is there for no tile at all.
+        If the truth of a mosaic cannot be read or is of another place or size, or no tile has a
+        valid truth.
     StoreError
         If a table or a tile of `predict_tiles` is missing or damaged.
     """
@@ -85,6 +93,7 @@ def measure_tiles(
     files = TileFiles.of(bands, chosen.outputs, truth=truth, metadata=metadata)
     scorer = chosen.scorer(files)
     judged_tiles = 0
+    problems: dict[str, str] = {}
     with ExitStack() as stack:
         partial = [stack.enter_context(replacing(path)) for path in (quality, table, tiles)]
         with partial[2].open("w", encoding="utf-8", newline="") as file:
@@ -92,13 +101,22 @@ def measure_tiles(
             for entry in tracked(entries, len(entries), "tiles"):
                 row = _scored(entry, scorer, source)
                 judged_tiles += row.judged
+                if row.problem:
+                    problems[entry.name] = row.problem
                 writer.write(entry, row)
+        _warn_of_truths(problems, len(entries))
         if truth is not None and entries and not judged_tiles:
+            if problems:
+                name, reason = next(iter(problems.items()))
+                raise SourceError(
+                    f"{truth} has no valid truth for any of the {len(entries)} tiles of {source}; "
+                    f"of tile {name!r}: {reason}"
+                )
             raise SourceError(
                 f"{truth} has no truth for any of the {len(entries)} tiles of {source}: its files "
                 f"must have the names of the tiles, such as {entries[0].name}.npz"
             )
-        totals = scorer.totals(_counts(entries, len(aside), judged_tiles))
+        totals = scorer.totals(_counts(entries, len(aside), judged_tiles, len(problems)))
         values = {path: totals[path] for path in chosen.folder_paths}
         judged = metrics.judge(values, ranges)
         provenance = record(
@@ -109,7 +127,8 @@ def measure_tiles(
             classes=list(classes),
             tables={path.name: _sha256(path) for path in (ledger, quarantine)},
         )
-        text = quality_json(values, judged, provenance, **scorer.details())
+        details = scorer.details() | ({"truth_invalid": problems} if problems else {})
+        text = quality_json(values, judged, provenance, **details)
         partial[0].write_text(text, encoding="utf-8", newline="\n")
         partial[1].write_text(quality_table(judged), encoding="utf-8", newline="\n")
 
@@ -122,8 +141,22 @@ def _scored(entry: TileEntry, scorer: TileScorer, source: str) -> TileRow:
         raise
 
 
-def _counts(entries: Sequence[TileEntry], aside: int, judged: int) -> dict[metrics.Path, Value]:
-    counts = {
+def _warn_of_truths(problems: Mapping[str, str], count: int) -> None:
+    for reason in list(problems.values())[:SHOWN]:
+        logger.warning("%s", reason)
+    if problems:
+        logger.warning(
+            "%d of %d tiles have a truth that cannot be used, and count as tiles without",
+            len(problems),
+            count,
+        )
+
+
+def _counts(
+    entries: Sequence[TileEntry], aside: int, judged: int, invalid: int
+) -> dict[metrics.Path, Value]:
+    measured = sum(entry.measured for entry in entries)
+    counts: dict[str, Value] = {
         "in": len(entries) + aside,
         "out": len(entries),
         "quarantined": aside,
@@ -131,6 +164,8 @@ def _counts(entries: Sequence[TileEntry], aside: int, judged: int) -> dict[metri
         "biome_assumed": sum("biome" in entry.assumed for entry in entries),
         "with_truth": judged,
         "without_truth": len(entries) - judged,
+        "truth_invalid": invalid,
+        "clipped": sum(entry.clipped for entry in entries) / measured if measured else None,
     }
     return {("tiles", name): count for name, count in counts.items()}
 

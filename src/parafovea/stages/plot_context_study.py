@@ -1,4 +1,4 @@
-"""Put the scores of the context study into one table and one figure."""
+"""Stage plot_context_study: table and figure of the context study's scores."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from parafovea.report.study import draw_study, study_table
+from parafovea.report.study_figure import draw_study, study_table
 from parafovea.storage.store import replacing
 
 
 def plot_context_study(
     scores: Sequence[Path], table: Path, svg: Path, pdf: Path, png: Path, *, ratio: int
 ) -> None:
-    """Write means and spread over seeds, and the figure of them.
+    """Write the mean and spread over seeds as a table and as a figure.
 
     Parameters
     ----------
     scores : sequence of Path
-        TSV files of `score_model`, one a model, with the columns fusion, ratio and seed.
+        TSV files of `score_model`, one per model, with the columns fusion, ratio and seed.
     table : Path
-        TSV to write, as of `parafovea.report.study.study_table`.
+        TSV to write: see `parafovea.report.study_figure.study_table`.
     svg, pdf, png : Path
-        Figures to write, in these formats.
+        Figures to write.
     ratio : int
-        Context spacing over local spacing where fusions are compared.
+        Ratio of context spacing to local spacing at which fusions are compared.
     """
     lines = pd.concat([pd.read_csv(path, sep="\t") for path in scores], ignore_index=True)
     with ExitStack() as stack:

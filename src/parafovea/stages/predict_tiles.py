@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
-from parafovea.formats.metadata import TileOptions, parse_metadata
+from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_share
 from parafovea.formats.tiles.results import BAND_FORM, CLASS_FORM, Maker, write_result
-from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
+from parafovea.formats.tiles.tile_folder import TileFile, list_tiles, unmatched_sidecars
 from parafovea.inference.engines import choose_engine
 from parafovea.inference.execution import Execution
 from parafovea.inference.memory import run_within_memory
-from parafovea.inference.prefetch import Behind, Buckets, read_ahead
+from parafovea.inference.prefetch import BackgroundThread, Batcher, prefetched
 from parafovea.inference.tile_batches import TileModel
 from parafovea.inference.tile_inputs import TileInput, TileReader
 from parafovea.models.folder import load_model
@@ -36,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 #: Bytes of the tiles, by their files, that are read ahead at most, and that may wait.
 HELD = 2**28
+
+#: Names that a message shows.
+SHOWN = 5
 
 #: Pixels of a batch at most, where one tile does not have more: tiles of 724 x 724, for eight.
 BATCH_PIXELS = 2**22
@@ -139,9 +142,16 @@ def predict_tiles(
     chosen = InferenceSettings.model_validate(settings)
     shards = 1 if chosen.shards == "auto" else chosen.shards
     mine = files[len(files) * (shard - 1) // shards : len(files) * shard // shards]
-    options = parse_metadata(metadata, folder=Path()).tiles
+    if shard == 1:
+        _warn_of_unmatched(Path(source))
     run = _Run(
-        files, Path(model), folder, options=options, settings=chosen, overwrite=overwrite, code=code
+        files,
+        Path(model),
+        folder,
+        metadata=parse_metadata(metadata, folder=Path()),
+        settings=chosen,
+        overwrite=overwrite,
+        code=code,
     )
     write_share(ledger, run.rows(mine))
     counts = run.counts
@@ -159,7 +169,7 @@ class _Run:
         model: Path,
         folder: Path,
         *,
-        options: TileOptions,
+        metadata: SourceMetadata,
         settings: InferenceSettings,
         overwrite: bool,
         code: str,
@@ -190,7 +200,7 @@ class _Run:
         self._read = TileReader(
             files,
             spec=self._spec,
-            options=options,
+            metadata=metadata,
             margin=self._model.margin,
             maker=self._maker,
             results=folder,
@@ -219,11 +229,11 @@ class _Run:
         """Yield the row of each tile; all results are written when the last has come."""
         size = self._settings.batch_size
         held = max(1, HELD // max([1, *map(_bytes, files)]))
-        buckets: Buckets[TileInput] = Buckets(size, most=min(BATCHES_WAITING * size, held))
-        reads = read_ahead(
+        batcher: Batcher[TileInput] = Batcher(size, most=min(BATCHES_WAITING * size, held))
+        reads = prefetched(
             files, self._read, ahead=max(2, min(BATCHES_AHEAD * size, held)), threads=2
         )
-        with Behind("writer") as writer:
+        with BackgroundThread("writer") as writer:
             for read in tracked(reads, len(files), "tiles"):
                 if read.tile is None:
                     self.counts.quarantined += 1
@@ -238,11 +248,11 @@ class _Run:
                 # What is seen of a tile must not depend on those in its batch.
                 kind = (shape, read.canvas is None)
                 fit = max(1, min(size, BATCH_PIXELS // math.prod(shape[1:])))
-                self._predict(buckets.add(kind, read, size=fit), writer)
-            for batch in buckets.rest():
+                self._predict(batcher.add(kind, read, size=fit), writer)
+            for batch in batcher.rest():
                 self._predict(batch, writer)
 
-    def _predict(self, batch: list[TileInput], writer: Behind) -> None:
+    def _predict(self, batch: list[TileInput], writer: BackgroundThread) -> None:
         if not batch:
             return
         started = time.perf_counter()
@@ -299,6 +309,21 @@ class _Run:
         self.counts.fallbacks += self._execution.fallbacks[len(before.fallbacks) :]
         self.counts.cpu_fallbacks += self._execution.device != before.device
         return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def _warn_of_unmatched(folder: Path) -> None:
+    """Log the JSON files that belong to no tile: their month or position has no effect."""
+    names = unmatched_sidecars(folder)
+    if names:
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        logger.warning(
+            "%d JSON files of %s belong to no tile, %s%s: give them the names of their tiles, or "
+            "remove them",
+            len(names),
+            folder,
+            ", ".join(names[:SHOWN]),
+            more,
+        )
 
 
 def _log(counts: TileCounts) -> None:

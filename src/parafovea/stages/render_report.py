@@ -1,4 +1,4 @@
-"""Stage render_report: one sample's figures and its page."""
+"""Stage render_report: figures and HTML report of a segmented sample."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from parafovea.formats import Source
 from parafovea.formats.truth import open_truth
+from parafovea.geometry.grid import Box, Grid
+from parafovea.quality.truth_on_grid import SampledTruth
 from parafovea.report.canvas import Drawing, styled
 from parafovea.report.charts import draw_sizes
 from parafovea.report.page import write_page
@@ -44,9 +49,9 @@ def render_report(
     settings: ReportSettings | Mapping[str, Any] = _DEFAULTS,
     title: str | None = None,
 ) -> None:
-    """Draw a sample's pictures and write a page that holds them.
+    """Draw a sample's figures and write its report.
 
-    Only the planes that are shown are read. The same results give the same bytes.
+    Only the planes shown are read. The same results give the same bytes.
 
     Parameters
     ----------
@@ -57,17 +62,17 @@ def render_report(
     quality, metrics : Path
         JSON and table that `measure_quality` wrote.
     html : Path
-        Page to write; it needs no other file.
+        Self-contained page to write.
     overlays, probabilities, sizes : Path
         PNGs to write.
     sample : str
         Name of the sample.
     truth : str or None
-        Where the true class indices are, as in the sample sheet.
+        Path of the true class indices, as in the sample sheet.
     metadata : str
         The sheet's `metadata` of the sample.
     settings : mapping
-        How much is drawn: the fields of `ReportSettings`.
+        Settings of the figures: the fields of `ReportSettings`.
     title : str, optional
         Heading of the page; the sample's name by default.
 
@@ -101,11 +106,12 @@ def _draw(
 ) -> tuple[Drawing, ...]:
     overlays, probabilities, sizes = files
     volume, prediction = open_stored(results.volume), open_stored(results.prediction)
-    labels = open_truth(truth, metadata=metadata)
+    labels = open_truth(truth, metadata=metadata, like=volume.attributes.get("source"))
     classes = class_names(prediction.channels)
+    shown = None if labels is None else ShownTruth(labels, volume.grid, len(classes))
     slices, max_pixels = settings.slices, settings.max_pixels
     planes = choose_planes(volume.grid, slices, max_pixels)
-    views = read_planes(planes, volume, open_stored(results.classes), labels)
+    views = read_planes(planes, volume, open_stored(results.classes), shown)
     flat = choose_planes(prediction.grid, slices, max_pixels)
     middle = flat[sum(plane.axis == 0 for plane in flat) // 2]
     objects = read_objects(results.object_table)
@@ -115,3 +121,33 @@ def _draw(
             draw_probabilities(prediction, middle, classes, probabilities),
             draw_sizes(objects, classes, prediction.grid.unit, sizes),
         )
+
+
+class ShownTruth:
+    """A truth as figures show it: what nobody has labelled is drawn as background.
+
+    Parameters
+    ----------
+    truth : Source
+        Class indices.
+    grid : Grid
+        Of the volume.
+    classes : int
+        Number of classes.
+
+    Attributes
+    ----------
+    grid : Grid
+        That of the truth; that of the volume for a truth of a part of it.
+    """
+
+    def __init__(self, truth: Source, grid: Grid, classes: int) -> None:
+        sampled = SampledTruth(truth, grid, classes=classes)
+        self.grid = grid if sampled.is_partial else truth.grid
+        self._read = sampled.read if sampled.is_partial else truth.read
+        self._classes = classes
+
+    def read(self, box: Box) -> np.ndarray[Any, Any]:
+        """Return the class indices of a box of the grid, (z, y, x)."""
+        labels = self._read(box)
+        return np.where((labels >= 0) & (labels < self._classes), labels, labels.dtype.type(0))

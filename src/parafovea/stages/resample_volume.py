@@ -15,10 +15,17 @@ from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Box, vector3
 from parafovea.geometry.resample import resample_box
+from parafovea.geometry.scale import check_scale
 from parafovea.preprocess.body_masks import BodyMasks, label_images, volume_body
 from parafovea.preprocess.coarse_view import StreamedView
 from parafovea.preprocess.hounsfield import check_hounsfield as require_hounsfield
-from parafovea.preprocess.normalization import NonFinite, scan, value_map
+from parafovea.preprocess.normalization import (
+    NonFinite,
+    is_wide,
+    percentiles_of,
+    scan,
+    value_map,
+)
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Normalization
 from parafovea.storage.blocks import VOLUME_SHARD
@@ -87,6 +94,8 @@ def resample_volume(
             unit=unit,
             bands=tuple(bands),
         )
+        if not bands:
+            check_scale(source, opened.grid, spacing=spacing, unit=unit, scan=check_hounsfield)
         grid = opened.grid.converted(unit)
         logger.info("%s: %s", source, grid)
         dtype = np.dtype(opened.array.dtype)
@@ -97,7 +106,10 @@ def resample_volume(
             dtype,
             bands=len(opened.bands),
             seen=None if view is None else view.add,
+            percentiles=percentiles_of(normalization),
         )
+        if opened.check is not None:
+            opened.check()
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
         if check_hounsfield:
@@ -125,8 +137,13 @@ def resample_volume(
             **_conditions(opened),
         )
 
+        # The offset goes before the voxels become float32, in which they are resampled.
+        wide = is_wide(dtype)
+        normalized_of = values.of_shifted if wide else values
+
         def read(box: Box) -> np.ndarray:
-            return values.finite(opened.read(box))
+            found = values.finite(opened.read(box))
+            return values.above_low(found) if wide else found
 
         stored = np.float32 if opened.bands else np.float16
         labels: dict[str, LabelImage] = {}
@@ -141,7 +158,7 @@ def resample_volume(
         ) as array:
             boxes = list(target.box.tiles(VOLUME_SHARD))
             for box in tracked(boxes, len(boxes), "blocks"):
-                block = values(resample_box(read, grid, target, box)).astype(stored)
+                block = normalized_of(resample_box(read, grid, target, box)).astype(stored)
                 array[(slice(None), *box.slices) if opened.bands else box.slices] = block
             if masks is not None:
                 normalized = Stored(array, target, None, attributes)

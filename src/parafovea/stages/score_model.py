@@ -1,4 +1,4 @@
-"""Score a model on whole volumes that it has not seen."""
+"""Stage score_model: scores of a model on whole test volumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from parafovea.storage.store import open_stored, replacing
 from parafovea.training.objectives.objective import Objective
 from parafovea.training.samples import OpenSample, training_samples
 
-#: Windows in one call of the network: those of a study are small, and quick only together.
+#: Windows per forward pass: the small windows of a study are efficient only in batches.
 BATCH = 16
 
 METRICS = ("iou", "precision", "recall")
@@ -36,28 +36,28 @@ def score_model(
     facts: Mapping[str, str | int],
     objective: str,
 ) -> None:
-    """Predict volumes and write the scores of each class, all volumes together.
+    """Predict volumes and write the scores of each class over all volumes.
 
     Parameters
     ----------
     model : Path
         Model folder.
     volumes, features, contexts : sequence of Path
-        The volumes, their features and, where the model sees context, theirs.
+        Volumes, features and, if the model uses context, context features of the samples.
     scores : Path
-        TSV to write, a line for each class but the background: `facts`, class, iou, precision,
-        recall.
+        TSV to write, with a line for each class except the background: `facts`, class, iou,
+        precision, recall.
     samples : sequence of mapping
-        The name, truth and `metadata` of each volume.
+        `name`, `truth` and `metadata` of each volume.
     facts : mapping
-        Columns that say which model this is.
+        Columns that identify the model.
     objective : str
-        What the model has learned, which scores it: "package.module:name" of an `Objective`.
+        Training objective, which scores the model: "package.module:name" of an `Objective`.
 
     Raises
     ------
     ModelError
-        If the model was made for other inputs, or predicts no classes.
+        If the model does not fit the inputs, or does not predict classes.
     SourceError
         If a truth cannot be read or does not fit its volume.
     """
@@ -86,7 +86,7 @@ def score_model(
             predictions.append(open_stored(prediction))
         found = learned(spec, truths).volume_scores(predictions)
     if not {f"iou.{name}" for name in spec.objects} <= found.keys():
-        raise ModelError(f"{model} predicts no classes: score a segmentation")
+        raise ModelError(f"{model} does not predict classes: use a segmentation model")
     rows = [
         {**facts, "class": name, **{m: found[f"{m}.{name}"] for m in METRICS}}
         for name in spec.objects

@@ -1,4 +1,4 @@
-"""Stage segment_objects: from a prediction to cleaned classes, numbered objects and their table."""
+"""Stage segment_objects: cleaned classes, numbered objects and their table."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def segment_objects(
     class_settings: Mapping[str, ClassSettings | Mapping[str, Any]],
     planes: int = SLAB_PLANES,
 ) -> None:
-    """Turn class probabilities into classes and objects.
+    """Derive classes and objects from class probabilities.
 
-    The order is: class of each voxel, removal of small components, filling of holes, objects,
-    splits. Memory is bounded by a slab of planes, and by the largest object that is split.
+    The steps are: class of each voxel, removal of small components, filling of holes, labelling,
+    splitting. Memory is bounded by a slab of planes and the largest object that is split.
 
     Parameters
     ----------
@@ -68,24 +68,24 @@ def segment_objects(
     objects : Path
         Store to write: (z, y, x) uint32 object ids, 1..n in scan order of their first voxels.
     table : Path
-        Tab-separated table to write, a line an object: see `objects_frame`.
+        Tab-separated table to write, with a line per object: see `objects_frame`.
     method : {"argmax", "threshold"}
-        How a voxel's class is chosen: see `classify`.
+        Choice of a voxel's class: see `classify`.
     connectivity : {6, 18, 26}
         Neighbours of a voxel.
     class_settings : mapping of str to mapping
-        The fields of `ClassSettings` by class name; classes not named get the defaults.
+        The fields of `ClassSettings` by class name; other classes use the defaults.
     planes : int
         Planes of a slab; results do not depend on it.
 
     Raises
     ------
     ConfigError
-        If `class_settings` names something that is no class of the prediction.
+        If `class_settings` names an unknown class.
     StoreError
         If the prediction is missing, damaged or without classes.
     VoxelError
-        If a probability is not a number.
+        If a probability is NaN.
     """
     source = open_stored(prediction)
     if source.channels is None or len(source.channels) < 2:
@@ -111,7 +111,7 @@ def segment_objects(
         frame.to_csv(table_path, sep="\t", index=False, float_format="%.9g", lineterminator="\n")
     if numbering.unsplit:
         _LOG.warning(
-            "%d objects of %s were left whole: their bounding boxes are too large to split",
+            "%d objects of %s were not split: their bounding boxes are too large",
             numbering.unsplit,
             objects,
         )
@@ -132,7 +132,7 @@ def _classified(
 ) -> Array:
     classes = np.empty(box.shape, np.uint8)
     thresholds = [s.threshold for s in settings]
-    # All classes of a whole slab would be many times the slab: by tiles.
+    # By tiles, since all classes of a slab would take many times its memory.
     for tile in box.tiles((box.shape[0], *LABEL_SHARD[1:])):
         found = classify(source.read(tile), method=method, thresholds=thresholds)
         classes[tile.relative_to(box.start).slices] = found
@@ -182,7 +182,7 @@ def _number(
 
 @contextlib.contextmanager
 def _scratch(path: Path, grid: Grid) -> Iterator[zarr.Array[Any]]:
-    """Yield a temporary array whose small boxes are cheap to write: chunks, no shards."""
+    """Yield a temporary array with chunks but no shards, so that small boxes are cheap to write."""
     discard(path)
     try:
         yield zarr.create_array(

@@ -1,4 +1,4 @@
-"""Put all samples into one table, one figure and one page."""
+"""Stage summarize_cohort: tables, figure and HTML report of all samples."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class CohortSample(Strict):
     """A sample of the cohort."""
 
     task: str = Field(description="Name of its task.")
-    folder: Path = Field(description="Its results, those of its report included.")
+    folder: Path = Field(description="Its results, including its report.")
     page: str = Field(
-        description="Reference of the function that gathers its part of the page, such as "
+        description="Reference to the function that gathers its part of the page, such as "
         "parafovea.report.segmentation.sample_view:cohort_view."
     )
     objects: bool = Field(False, description="Whether it has a table of objects.")
@@ -52,12 +52,12 @@ class CohortSample(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The FROC of a task on the page.
+    """FROC of a task in the report.
 
     Parameters
     ----------
     drawing : Drawing
-        Its picture.
+        Its figure.
     points : list of dict
         Its operating points, as `DetectionScore.points`.
     """
@@ -82,44 +82,44 @@ def summarize_cohort(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> None:
-    """Write the tables, the figure and the page of all samples.
+    """Write the tables, the figure and the report of all samples.
 
-    Samples may be of several tasks, of any kind, and have different metrics. For each task with
-    detections and truth there is one FROC over all of its scans that have truth.
+    Samples may belong to several tasks of any kind and have different metrics. Each task with
+    detections and truth has one FROC over all of its scans with truth.
 
     Parameters
     ----------
     quality : Path
-        TSV to write, a line for each sample.
+        TSV to write, with a line for each sample.
     objects : Path
-        TSV to write, a line for each object of any sample.
+        TSV to write, with a line for each object of any sample.
     figure : Path
-        PNG to write, the headline metrics over samples.
+        PNG to write, with the headline metrics over samples.
     html : Path
-        Page to write, with everything.
+        Self-contained page to write.
     detections : Path, optional
-        CSV to write, a line for each detection of any scan.
+        CSV to write, with a line for each detection of any scan.
     froc : Path, optional
-        Folder to write, with a folder for each task with detections and truth: froc.tsv,
-        summary.json, froc.svg and froc.png; replaced whole. Without it the page has no curve.
+        Folder to write (replaced if it exists), with a subfolder for each task with detections and
+        truth: froc.tsv, summary.json, froc.svg and froc.png. Without it, the page has no FROC.
     tiles : Path, optional
-        TSV to write, a line for each tile of any folder.
+        TSV to write, with a line for each tile of any folder.
     samples : mapping of str to mapping
-        As `CohortSample`, by name, in the order of the sheet.
+        The fields of `CohortSample` by name, in the order of the sheet.
     title : str
         Heading of the page.
     headline : sequence of str
-        Metrics to draw; by default those with limits, then well-known ones.
+        Metrics to draw; by default those with limits, then common ones.
     embedded : int
-        Samples whose pictures the page holds, those that miss limits before others; it says so
-        where it leaves some out.
+        Maximum number of samples whose figures are embedded, those that miss limits first; the
+        page notes omitted ones.
     bootstrap, seed : int
-        Draws of scans for the interval of a FROC, and their seed.
+        Number of bootstrap samples of scans for the interval of a FROC, and their seed.
 
     Raises
     ------
     ConfigError
-        If there is no sample, or no sample has a metric that `headline` names.
+        If there are no samples, or no sample has a metric in `headline`.
     StoreError
         If a sample's result is missing or damaged.
     """
@@ -182,7 +182,7 @@ def _scores(
     bootstrap: int,
     seed: int,
 ) -> dict[str, DetectionScore]:
-    """Return the score of each task whose scans have truth with nodules in it."""
+    """Return the score of each task with nodules in the truth of its scans."""
     nodules: dict[str, dict[str, list[dict[str, Any]]]] = {}
     candidates = {}
     for name, task in scans.items():
@@ -214,7 +214,7 @@ def _write_scores(scores: Mapping[str, DetectionScore], folder: Path, *, seed: i
 
 
 def _embedded(views: Sequence[SampleView], count: int) -> frozenset[str]:
-    # Sorting keeps the order of equals: samples that miss limits first, then as in the sheet.
+    # The sort is stable: samples that miss limits first, otherwise in the sheet's order.
     by_need = sorted(views, key=lambda view: view.verdict.status != "failed")
     return frozenset(view.sample for view in by_need[:count])
 

@@ -1,4 +1,4 @@
-"""Stage train: a model folder, learned from samples whose features are cached."""
+"""Stage train_model: trains a model on cached features."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from parafovea.training.training_windows import TrainingWindows, VolumeWindows
 
 logger = logging.getLogger(__name__)
 
-#: Share of a window that its neighbour covers too, where whole validation volumes are rebuilt.
+#: Overlap of windows, as a share of a window, for the prediction of whole validation volumes.
 OVERLAP = 0.5
 
-#: Settings that `model.json` states elsewhere.
+#: Settings that are elsewhere in `model.json`.
 STATED_ELSEWHERE = frozenset({"recipe", "samples", "validation"})
 
 
 class TrainingData(L.LightningDataModule):
-    """Batches for each epoch of `validate_every` steps; a resumed epoch gets its own windows.
+    """Batches of epochs of `validate_every` steps; a resumed run gets the windows of its epoch.
 
     Parameters
     ----------
     training : TrainingWindows
-        All windows of the whole training, in order.
+        Windows of the whole training, in order.
     validation : VolumeWindows
         Windows to score.
     settings : TrainingSettings
@@ -107,7 +107,7 @@ def _trainer(folder: Path, settings: TrainingSettings, *, score: str) -> L.Train
         enable_model_summary=False,
         deterministic="warn",
         default_root_dir=folder,
-        # One process, also inside a Slurm job, which Lightning would take for a distributed one.
+        # One process, also in a Slurm job, where Lightning would start distributed training.
         plugins=[LightningEnvironment()],
         callbacks=[
             ModelCheckpoint(
@@ -116,7 +116,7 @@ def _trainer(folder: Path, settings: TrainingSettings, *, score: str) -> L.Train
                 monitor=score,
                 mode="max",
                 save_last=True,
-                # A file that a killed run left is written over, not kept beside a "best-v1".
+                # Overwrite the file of a killed run instead of writing a "best-v1".
                 enable_version_counter=False,
             ),
             StepProgress(settings.steps),
@@ -125,7 +125,7 @@ def _trainer(folder: Path, settings: TrainingSettings, *, score: str) -> L.Train
 
 
 def _fingerprint(spec: ModelSpec, settings: TrainingSettings, samples: Sequence[OpenSample]) -> str:
-    """Return what a checkpoint belongs to: it is resumed only by the same training."""
+    """Return the identity of a training; only checkpoints of the same training are resumed."""
     facts = {
         "spec": spec.model_dump(mode="json"),
         "settings": settings.model_dump(mode="json"),
@@ -146,34 +146,33 @@ def train_model(
     checkpoints: str | Path,
     objective: str,
 ) -> None:
-    """Train a FusedUNet and write a model folder with the best weights and the curve.
+    """Train a FusedUNet and write a model folder with the best weights and the loss curve.
 
     Parameters
     ----------
     volumes, features, contexts : sequence of Path
-        The samples' volumes, their features and, where the model sees context, theirs.
+        Volumes, features and, if the model uses context, context features of the samples.
     model : Path
         Model folder to write: `model.safetensors`, `model.json`, `history.tsv`, `loss.png`.
     name : str
-        The model's name.
+        Name of the model.
     samples : sequence of mapping
-        The `name`, `truth` and `metadata` of each sample to learn from, in the order of
-        `settings.samples`, then of each that chooses the best checkpoint, in that of
-        `settings.validation`.
+        `name`, `truth` and `metadata` of the training samples, in the order of `settings.samples`,
+        then of the validation samples, in the order of `settings.validation`.
     settings : mapping
         Recipe, steps, rates and seed: the fields of `TrainingSettings`.
     checkpoints : str or Path
-        Folder for checkpoints; interrupted training is resumed from the last one there, and
-        the folder is removed when the model is written.
+        Folder for checkpoints. Interrupted training resumes from the last one; the folder is
+        removed once the model is written.
     objective : str
-        What the model learns: "package.module:name" of an `Objective`.
+        Training objective: "package.module:name" of an `Objective`.
 
     Raises
     ------
     SourceError
         If a truth cannot be read or does not fit its volume.
     ModelError
-        If features are not those of the recipe.
+        If the features do not fit the recipe.
     """
     settings = TrainingSettings.model_validate(settings)
     L.seed_everything(settings.seed, verbose=False)
@@ -239,7 +238,7 @@ def train_model(
 def _volume_scores(
     trainer: L.Trainer, task: FusionTask, samples: Sequence[OpenSample]
 ) -> dict[str, float | None]:
-    """Rebuild the validation volumes with the workflow's blending and score them together."""
+    """Predict the validation volumes with the workflow's blending and score them together."""
     spec = task.spec
     inference = InferenceSettings(window=spec.window, overlap=OVERLAP)
     with tempfile.TemporaryDirectory(prefix="parafovea-") as folder:
@@ -257,7 +256,7 @@ def _volume_scores(
 
 
 def _quiet() -> None:
-    """Silence what Lightning says about choices that are made on purpose here."""
+    """Silence Lightning's warnings about deliberate choices."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         ".*have overridden `transfer_batch_to_device`.*",

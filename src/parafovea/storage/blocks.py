@@ -1,34 +1,33 @@
-"""Blocks in which arrays are stored and jobs hold them: stages work by these, planning counts them.
+"""Sizes of the blocks in which arrays are stored and processed, for stages and for planning.
 
-No array library is imported here: the workflow plans with these numbers.
+Imports no array library, since the workflow uses these numbers to plan jobs.
 """
 
 from __future__ import annotations
 
 from parafovea.geometry.grid import Shape
 
-#: Voxels along z, y, x that are packed together, and that are read whole.
+#: Chunk along z, y, x: voxels that are compressed together and read as a whole.
 CHUNK: Shape = (32, 64, 64)
 
-#: Voxels of a file of the normalized volume, which are resampled at once.
+#: Shard of the normalized volume: a file, which is resampled at once.
 VOLUME_SHARD: Shape = (64, 256, 256)
 
-#: Voxels of a file of the prediction, which are blended at once.
+#: Shard of the prediction: a file, which is blended at once.
 PREDICTION_SHARD: Shape = (64, 128, 128)
 
-#: Planes of a volume that are seen at once, and of a file of labels: slabs are whole files.
+#: Planes of a slab, and of a shard of labels: slabs are whole files.
 SLAB_PLANES = 32
 LABEL_SHARD: Shape = (SLAB_PLANES, 256, 256)
 
-#: Voxels whose statistics are taken at once.
+#: Voxels whose statistics are computed at once.
 SCANNED_VOXELS = 2**24
 
-#: Rows and columns of the prediction of a mosaic that are held while its pixels are written.
+#: Rows and columns of a mosaic's prediction that are held while its pixels are written.
 EXPORTED_SIDE = 1024
 
-#: Rows and columns of the blocks by which a mosaic is measured and drawn.
+#: Rows and columns of the blocks in which a mosaic is measured and drawn.
 MEASURED_SIDE = 256
 
-#: Batches of tiles that are read before they are needed, and that may wait for others of their
-#: size.
+#: Batches of tiles that are prefetched, and that may wait for more tiles of their size.
 BATCHES_AHEAD, BATCHES_WAITING = 2, 6

@@ -1,8 +1,8 @@
-"""The fingerprint of a stage's code: it changes when what the stage runs changes, and only then.
+"""Fingerprints of code: hashes of modules and of all that they import.
 
 Snakemake sees a change of a script, not of the modules that it imports. The arguments of each rule
-carry the fingerprint of its modules instead. Modules are read, not imported, so that planning
-stays quick.
+carry the fingerprint of its modules instead. Modules are parsed, not imported, so that planning
+stays fast.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from pathlib import Path
 # be imported, where reading 245 files takes 0.66 s here; but the hash needs the trees anyway, so
 # that both together take longer than this alone.
 
-#: The folder that holds the packages.
+#: Folder of the packages.
 SOURCE = Path(__file__).parents[2]
 
-#: The packages whose modules count; those of other projects are fixed by the environment.
+#: Packages that are followed; the versions of others are fixed by the environment.
 PACKAGES = ("parafovea", "parafovea_phantoms")
 
 
 @dataclass(frozen=True)
 class _Code:
-    """What a file of Python code says.
+    """Content of a Python file.
 
     Parameters
     ----------
     digest : bytes
-        Of what it runs, without layout, comments and docstrings.
+        Hash of its code without layout, comments and docstrings.
     imports : tuple of str
         Dotted targets of its imports, relative ones with their dots.
     lazy : mapping of str to tuple of str
-        What its module-level `__getattr__` imports, by the name that it is asked for.
+        Imports of its module-level `__getattr__`, by attribute name.
     """
 
     digest: bytes = b""
@@ -49,20 +49,20 @@ class _Code:
 def code_fingerprint(
     modules: Iterable[str], *, root: Path = SOURCE, packages: tuple[str, ...] = PACKAGES
 ) -> str:
-    """Return a hash over modules and all that they import of the packages, to any depth.
+    """Return a hash of modules and of everything that they import from the packages.
 
-    Files beside the modules, such as templates, count where a module of their package is imported.
-    Comments, docstrings and layout do not count, nor do imports for type checkers only. Imports
-    by a computed name are not seen: who makes them names the modules here.
+    Data files, such as templates, are included if a module of their package is imported.
+    Comments, docstrings, layout and imports for type checkers only are ignored. Imports by a
+    computed name are not found: the caller adds those modules to `modules`.
 
     Parameters
     ----------
     modules : iterable of str
-        Dotted names, in any order. They are read once a process and never imported.
+        Dotted names, in any order. They are read once per process and never imported.
     root : Path
-        Folder that holds the packages.
+        Folder of the packages.
     packages : tuple of str
-        Names of the packages whose modules count.
+        Names of the packages that are followed.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def code_fingerprint(
     Raises
     ------
     ModuleNotFoundError
-        If there is no such module.
+        If a module does not exist.
     """
     return _hashed(frozenset(modules), root, packages)
 
@@ -80,7 +80,7 @@ def code_fingerprint(
 def imported_modules(
     modules: Iterable[str], *, root: Path = SOURCE, packages: tuple[str, ...] = PACKAGES
 ) -> tuple[str, ...]:
-    """Return the sorted names of modules and of all that they import; as `code_fingerprint`."""
+    """Return the sorted names of modules and of all that they import, as in `code_fingerprint`."""
     return tuple(sorted(_reached(frozenset(modules), root, packages)))
 
 
@@ -94,7 +94,7 @@ def _hashed(modules: frozenset[str], root: Path, packages: tuple[str, ...]) -> s
 
 @functools.cache
 def _digest(name: str, root: Path) -> bytes:
-    """Return a hash of a module and, of a package, of the files in it that are no code."""
+    """Return a hash of a module and, for a package, of its data files."""
     file = _file(name, root)
     digest = hashlib.sha256(_read(file).digest)
     if file is not None and file.name == "__init__.py":
@@ -108,7 +108,7 @@ def _digest(name: str, root: Path) -> bytes:
 def _reached(modules: frozenset[str], root: Path, packages: tuple[str, ...]) -> frozenset[str]:
     missing = sorted(name for name in modules if _file(name, root) is None)
     if missing:
-        raise ModuleNotFoundError(f"{root} holds no module {missing[0]}", name=missing[0])
+        raise ModuleNotFoundError(f"{root} has no module {missing[0]}", name=missing[0])
     found: set[str] = set()
     waiting = set(modules)
     while waiting:
@@ -121,7 +121,7 @@ def _reached(modules: frozenset[str], root: Path, packages: tuple[str, ...]) -> 
 
 @functools.cache
 def _direct(name: str, root: Path, packages: tuple[str, ...]) -> frozenset[str]:
-    """Return what a module imports itself, with the packages that are run on the way to it."""
+    """Return the direct imports of a module and its parent packages, which are executed with it."""
     file = _file(name, root)
     targets = (_resolved(target, name, file, root, packages) for target in _read(file).imports)
     return frozenset(_packages(name)).union(*targets)
@@ -135,7 +135,7 @@ def _packages(name: str) -> Iterator[str]:
 
 @functools.cache
 def _file(name: str, root: Path) -> Path | None:
-    """Return the file of a module, by its full name; None where there is none."""
+    """Return the file of a module by its full name; None if there is none."""
     path = root.joinpath(*name.split("."))
     for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
         if file.is_file():
@@ -145,7 +145,7 @@ def _file(name: str, root: Path) -> Path | None:
 
 @functools.cache
 def _data(folder: Path) -> tuple[Path, ...]:
-    """Return the sorted files of a package that are not code, without those of its subpackages."""
+    """Return the sorted data files of a package, without those of its subpackages."""
     found: list[Path] = []
     for path in sorted(folder.iterdir()):
         if path.is_dir():
@@ -159,7 +159,7 @@ def _data(folder: Path) -> tuple[Path, ...]:
 def _resolved(
     target: str, importer: str, file: Path | None, root: Path, packages: tuple[str, ...]
 ) -> Iterator[str]:
-    """Yield the modules of the packages that an import statement's target names, if any."""
+    """Yield the modules of the packages that the target of an import refers to."""
     dots = len(target) - len(target.lstrip("."))
     words = [word for word in target[dots:].split(".") if word]
     if dots:
@@ -168,7 +168,7 @@ def _resolved(
         words = base[: len(base) - up] + words
     elif words[0] not in packages:
         return
-    # the last words may name something inside of a module
+    # the last parts may name an attribute of a module
     inside = ""
     while words and _file(".".join(words), root) is None:
         inside = words.pop()
@@ -184,7 +184,7 @@ def _resolved(
 
 @functools.cache
 def _read(file: Path | None) -> _Code:
-    """Return what a file of code says; nothing where there is none."""
+    """Return the content of a Python file, empty if it does not exist."""
     if file is None:
         return _Code()
     tree = ast.parse(file.read_bytes())
@@ -202,7 +202,7 @@ def _read(file: Path | None) -> _Code:
 
 
 def _lazy_imports(conditions: list[ast.If]) -> dict[str, tuple[str, ...]]:
-    """Return what a `__getattr__` imports under conditions, by the texts in the condition."""
+    """Return the conditional imports of a `__getattr__`, by the strings in the conditions."""
     found: dict[str, tuple[str, ...]] = {}
     for node in (node for each in conditions for node in ast.walk(each)):
         if isinstance(node, ast.If):
@@ -213,7 +213,7 @@ def _lazy_imports(conditions: list[ast.If]) -> dict[str, tuple[str, ...]]:
 
 
 def _drop_texts(tree: ast.Module) -> None:
-    """Remove docstrings, and all other statements that are a text and do nothing."""
+    """Remove docstrings and all other bare string statements."""
     for node in ast.walk(tree):
         for part in ("body", "orelse", "finalbody"):
             body = getattr(node, part, None)

@@ -1,4 +1,4 @@
-"""Names and places of all results, how much disk they take, and their removal."""
+"""Names and locations of results, their disk usage and their removal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parafovea.errors import StoreError
 
-#: Results of a sample, in its folder below that of all results.
+#: Results of a sample, relative to its folder.
 VOLUME = "volume.ome.zarr"
 FEATURES = "features.zarr"
 CONTEXT = "context.zarr"
@@ -36,7 +36,7 @@ CONFIDENCES = "confidence_distribution.png"
 DOCUMENT = "report.pdf"
 SCENE = "3d_rendering.html"
 
-#: Results of no single sample, below the folder of all results.
+#: Results of all samples together, relative to the results folder.
 PHANTOMS = "phantoms"
 TRAINING = "training"
 COHORT = "cohort"
@@ -45,13 +45,13 @@ STUDY_FIGURE = "figures/context_study"
 
 
 def in_sample(*parts: str) -> str:
-    """Return a place in a sample's folder, as a pattern below the folder of all results."""
+    """Return a path in a sample's folder as a pattern relative to the results folder."""
     return "/".join(("{sample}", *parts))
 
 
 @dataclass(frozen=True, slots=True)
 class SampleResults:
-    """Where the results of a sample are.
+    """Paths of a sample's results.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ class SampleResults:
         return self.folder / VOLUME
 
     def features(self, augmentation: str = "") -> Path:
-        """Return the store of the features, of an augmented view if one is named."""
+        """Return the store of the features of the volume, or of an augmented view."""
         return self._view(augmentation) / FEATURES
 
     def context(self, augmentation: str = "") -> Path:
-        """Return the store of the context features, of an augmented view if one is named."""
+        """Return the store of the context features of the volume, or of an augmented view."""
         return self._view(augmentation) / CONTEXT
 
     def _view(self, augmentation: str) -> Path:
@@ -113,7 +113,7 @@ class SampleResults:
 
     @property
     def heatmap(self) -> Path:
-        """The heatmap in the scan's own voxels."""
+        """The heatmap on the scan's grid."""
         return self.folder / HEATMAP
 
     @property
@@ -142,7 +142,7 @@ class SampleResults:
 
     @property
     def quality(self) -> Path:
-        """Metrics, nested, with their provenance."""
+        """Nested metrics with their provenance."""
         return self.folder / QUALITY
 
     @property
@@ -157,17 +157,17 @@ class SampleResults:
 
     @property
     def page(self) -> Path:
-        """The sample's page."""
+        """The sample's report."""
         return self.folder / PAGE
 
     @property
     def figures(self) -> Path:
-        """Folder of the page's pictures."""
+        """Folder of the report's figures."""
         return self.folder / FIGURES
 
     @property
     def overlays(self) -> Path:
-        """Planes with the classes laid over."""
+        """Planes overlaid with the classes."""
         return self.figures / "overlays.png"
 
     @property
@@ -192,12 +192,12 @@ class SampleResults:
 
     @property
     def scene(self) -> Path:
-        """The detections in three dimensions, as a page."""
+        """HTML page with the detections in 3D."""
         return self.folder / SCENE
 
     @property
     def document(self) -> Path:
-        """The report of the detections as PDF."""
+        """PDF report of the detections."""
         return self.folder / DOCUMENT
 
 
@@ -210,7 +210,7 @@ class Removal:
     path : Path
         The file, folder or link.
     freed : int
-        Bytes on disk; those behind a link stay and do not count.
+        Bytes on disk; the target of a link stays and is not counted.
     """
 
     path: Path
@@ -218,14 +218,14 @@ class Removal:
 
 
 def is_within(path: str, patterns: Iterable[str]) -> bool:
-    """Return whether a path matches one of some patterns, or lies in a folder that does.
+    """Return whether a path, or a folder that it lies in, matches one of the patterns.
 
     Parameters
     ----------
     path : str
         Relative to a sample's folder.
     patterns : iterable of str
-        As a shell has them, relative to the same folder.
+        Glob patterns relative to the same folder.
     """
     for pattern in patterns:
         depth = pattern.count("/") + 1
@@ -236,19 +236,19 @@ def is_within(path: str, patterns: Iterable[str]) -> bool:
 
 
 def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """Return the results of a sample that match patterns, with what a killed job left of them.
+    """Return the results of a sample that match patterns, including leftovers of killed jobs.
 
     Parameters
     ----------
     folder : Path
         The sample's folder of results.
     patterns : iterable of str
-        As a shell has them, relative to the folder.
+        Glob patterns relative to the folder.
 
     Returns
     -------
     list of Path
-        Sorted; a link is named, not followed, and nothing beyond a linked folder is.
+        Sorted; links are listed but not followed.
 
     Raises
     ------
@@ -257,8 +257,7 @@ def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
     """
     if folder.is_symlink():
         raise StoreError(
-            f"{folder} is a link to another folder, which is not touched: work on "
-            f"{folder.resolve()} itself"
+            f"{folder} is a link, and linked folders are not modified: use {folder.resolve()}"
         )
     found: list[Path] = []
     for pattern in patterns:
@@ -277,16 +276,16 @@ def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def remove(results: list[Path], *, dry_run: bool = False) -> Iterator[Removal]:
-    """Remove results one by one, and yield each as it is gone.
+    """Remove results, yielding each after its removal.
 
     Parameters
     ----------
     results : list of Path
-        Files, folders and links; of a link only the link itself is removed.
+        Files, folders and links; the target of a link stays.
     dry_run : bool
-        Remove nothing.
+        Only report what would be removed.
     """
-    # loads zarr, which planning does without
+    # loads zarr, which planning does not need
     from parafovea.storage.store import discard
 
     for path in results:
@@ -297,7 +296,7 @@ def remove(results: list[Path], *, dry_run: bool = False) -> Iterator[Removal]:
 
 
 def disk_use(path: Path) -> int:
-    """Return the bytes that a file or a folder takes on disk; links are not followed."""
+    """Return the disk usage of a file or folder in bytes; links are not followed."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -311,7 +310,7 @@ def disk_use(path: Path) -> int:
 
 
 def bytes_text(count: int) -> str:
-    """Return a number of bytes in words, such as "1.4 GB"."""
+    """Return a number of bytes as text, such as "1.4 GB"."""
     size = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

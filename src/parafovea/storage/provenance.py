@@ -1,4 +1,4 @@
-"""What made a result, and when: the record that every array and table carries."""
+"""Provenance records of results, and the time that they state."""
 
 from __future__ import annotations
 
@@ -19,38 +19,37 @@ def record(stage: str, **facts: Any) -> dict[str, Any]:
     Parameters
     ----------
     stage : str
-        Name of the stage (rule, script and module).
+        Name of the stage.
     **facts
-        Settings that mattered, hashes, and the records of what went in.
+        Settings, hashes, and the records of the inputs.
     """
     return {"stage": stage, "version": __version__, **facts}
 
 
 def lineage(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of an input's record that its results keep.
+    """Return the entries of an input's record that are passed on to results.
 
     Parameters
     ----------
     attributes : mapping
-        The input's own record.
+        Record of the input.
     """
     kept = ("source", "normalization", "features", "context", "model", "inference", "degraded")
     return {name: attributes[name] for name in kept if name in attributes}
 
 
-#: The time of results that must not depend on the day of the run.
+#: Time stated by reproducible results.
 NO_TIME = "1970-01-01T00:00:00Z"
 
-#: Variable with the seconds since 1970 that results get instead: https://reproducible-builds.org/specs/source-date-epoch/
+#: Environment variable with the seconds since 1970 to state instead: https://reproducible-builds.org/specs/source-date-epoch/
 VARIABLE = "SOURCE_DATE_EPOCH"
 
 
 def stated_time() -> str:
-    """Return the time of the workflow's results: that of `VARIABLE`, else `NO_TIME`.
+    """Return the time that results state: that of `VARIABLE`, otherwise `NO_TIME`.
 
-    It depends neither on the clock nor on the time of a file: a rerun, on any day and any copy of
-    the data, gives the same bytes. To have the day of the run in the files, set the variable
-    (``SOURCE_DATE_EPOCH=$(date +%s)``).
+    It depends neither on the clock nor on file times, so that a rerun gives the same bytes. To
+    state the time of the run, set the variable (``SOURCE_DATE_EPOCH=$(date +%s)``).
 
     Raises
     ------
@@ -71,20 +70,20 @@ def stated_time() -> str:
 
 
 def current_time() -> str | None:
-    """Return the time of the clock; None where `VARIABLE` is set, to make results reproducible."""
+    """Return the current time; None if `VARIABLE` is set, for reproducible results."""
     return None if os.environ.get(VARIABLE, "").strip() else _text(datetime.now(UTC))
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The time of a run, for results that state it and so differ from one run to the next.
+    """Time of a run, for results that state it and therefore differ between runs.
 
     Parameters
     ----------
     timestamp : str
-        When the run began, UTC, such as "2026-01-31T12:00:00Z".
+        Start of the run in UTC, such as "2026-01-31T12:00:00Z".
     seconds : callable
-        Returns how many seconds ago that was.
+        Returns the seconds since then.
     """
 
     timestamp: str
@@ -92,7 +91,7 @@ class Clock:
 
     @classmethod
     def started(cls) -> Clock | None:
-        """Return a clock that starts now; None where `VARIABLE` asks for reproducible bytes."""
+        """Return a clock that starts now; None if `VARIABLE` is set, for reproducible results."""
         begin, now = time.perf_counter(), current_time()
         return None if now is None else cls(now, lambda: time.perf_counter() - begin)
 

@@ -1,7 +1,7 @@
-"""Arrays on a Grid, on disk: OME-Zarr 0.5 with sharding, whole or not there at all.
+"""Storage of arrays with a Grid as OME-Zarr 0.5 with sharding, written atomically.
 
-Every array that passes from one stage to the next goes through this module. Its group carries
-the OME metadata that viewers read and, under `parafovea`, what made it.
+All arrays that stages exchange are written and read here. Their group holds the OME metadata for
+viewers and, under `parafovea`, the provenance.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 OME_VERSION = "0.5"
 
-#: Several threads put the chunks of a shard into its file in the order in which they finish, so
-#: that the same voxels become other bytes each time.
+#: With several threads, the chunks of a shard are stored in the order in which they finish, so
+#: that equal voxels would give different bytes.
 _IN_ORDER = {"threading.max_workers": 1}
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An array on disk with its place in the world.
+    """An array on disk with its grid.
 
     Parameters
     ----------
     array : zarr.Array
-        (z, y, x), or (channel, z, y, x) where `channels` is given.
+        (z, y, x), or (channel, z, y, x) if `channels` is given.
     grid : Grid
-        Where the voxels lie.
+        Grid of the voxels.
     channels : tuple of str or None
-        Name of each channel.
+        Names of the channels.
     attributes : dict
-        What made the array: version, settings, hashes.
+        Provenance: version, settings, hashes.
     """
 
     array: zarr.Array[Any]
@@ -56,7 +56,7 @@ class Stored:
     attributes: dict[str, Any] = field(default_factory=dict)
 
     def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
-        """Return the voxels of a box inside the array (all of them by default)."""
+        """Return the voxels of a box inside the array (by default all)."""
         slices = (box or self.grid.box).slices
         index = slices if self.channels is None else (slice(None), *slices)
         return np.asarray(self.array[index])
@@ -64,14 +64,14 @@ class Stored:
 
 @dataclass(frozen=True)
 class LabelImage:
-    """A label image that an image holds, on a grid of its own in the same world.
+    """A label image stored within an image, on its own grid in the same world.
 
     Parameters
     ----------
     values : (z, y, x) bool or integer
         0 is background.
     grid : Grid
-        Where its voxels lie.
+        Grid of the voxels.
     """
 
     values: np.ndarray[Any, Any]
@@ -79,13 +79,13 @@ class LabelImage:
 
 
 def label_image_path(image: Path, name: str) -> Path:
-    """Return where an image holds a label image; `open_stored` opens it."""
+    """Return the path of a label image within an image; open it with `open_stored`."""
     return image / "labels" / name
 
 
 @dataclass(frozen=True)
 class Turned(Stored):
-    """A stored array as a symmetry shows it; `grid` is the view's, `array` lies as it is stored.
+    """A symmetry's view of a stored array: `grid` is the view's, `array` is as stored.
 
     Parameters
     ----------
@@ -97,26 +97,26 @@ class Turned(Stored):
 
     @classmethod
     def of(cls, stored: Stored, symmetry: Symmetry) -> Turned:
-        """Return the view of what is stored."""
+        """Return the view of a stored array."""
         grid = symmetry.grid(stored.grid)
         return cls(stored.array, grid, stored.channels, stored.attributes, symmetry)
 
     def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
-        """Return the voxels of a box inside the view (all of them by default)."""
+        """Return the voxels of a box inside the view (by default all)."""
         slices = self.symmetry.inverse.box(box or self.grid.box, self.grid.shape).slices
         index = slices if self.channels is None else (slice(None), *slices)
         return np.ascontiguousarray(self.symmetry.turned(np.asarray(self.array[index])))
 
 
 def chunk_shape(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
-    """Return `chunk`, cut down to the array's `shape`, at least 1 along each axis."""
+    """Return `chunk` limited to the array's `shape`, at least 1 along each axis."""
     return tuple(max(1, min(n, c)) for n, c in zip(shape, chunk, strict=True))
 
 
 def shard_shape(
     shape: Sequence[int], chunk: Sequence[int], shard: Sequence[int]
 ) -> tuple[int, ...]:
-    """Return `shard`, cut to whole chunks that are needed to cover `shape`."""
+    """Return `shard` limited to the whole chunks needed to cover `shape`."""
     return tuple(
         c * max(1, min(-(-n // c), s // c)) for n, c, s in zip(shape, chunk, shard, strict=True)
     )
@@ -163,7 +163,7 @@ def _describe(
     *,
     labels: bool,
 ) -> None:
-    """Write the metadata of an image whose array is complete."""
+    """Write the metadata of a completed image."""
     group.attrs.put(
         {
             "ome": _ome_metadata(path.name.split(".")[0], grid, channels, labels),
@@ -179,12 +179,12 @@ def _describe(
 def _store_label_images(
     group: zarr.Group, images: Mapping[str, LabelImage], record: Mapping[str, Any]
 ) -> None:
-    """Store label images where OME-Zarr has them, each whole in one file, with a record."""
+    """Store label images in OME-Zarr's place for labels, each in a single file, with a record."""
     folder = group.create_group("labels")
     folder.attrs.put({"ome": {"version": OME_VERSION, "labels": sorted(images)}})
     for name, image in images.items():
         own = folder.create_group(name)
-        # OME-Zarr knows no labels of true and false
+        # OME-Zarr has no boolean labels
         dtype = np.dtype(np.uint8) if image.values.dtype == bool else image.values.dtype
         shape = image.grid.shape
         array = _new_array(own, shape, shape, None, AXES, dtype, "zstd")
@@ -216,10 +216,10 @@ def _new_array(
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to, and put it in place when all went well.
+    """Yield a temporary path beside `path` to write to, and rename it to `path` on success.
 
-    Works for files and folders. What was at `path` before stays until then; what was written
-    is removed when an error passes, and what a killed process wrote for the same path at once.
+    Works for files and folders. The previous content of `path` stays until then. After an error
+    the temporary path is removed; leftovers of killed processes are removed at the start.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = beside(path, "partial")
@@ -233,9 +233,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def beside(path: Path, kind: str) -> Path:
-    """Return a hidden path beside `path` for this process; those of earlier ones are removed.
+    """Return a hidden path beside `path` for this process, and remove those of other processes.
 
-    A result has one writer at a time, so that theirs are what killed processes left.
+    A result has one writer at a time, so that these are leftovers of killed processes.
     """
     for left in path.parent.glob(f".{glob.escape(path.name)}.{kind}-*"):
         discard(left)
@@ -243,7 +243,7 @@ def beside(path: Path, kind: str) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -264,32 +264,32 @@ def create(
     label_images: Mapping[str, LabelImage] | None = None,
     codec: Literal["zstd", "lz4"] = "zstd",
 ) -> Iterator[zarr.Array[Any]]:
-    """Create an OME-Zarr image and yield its array for writing; it appears when the block ends.
+    """Create an OME-Zarr image and yield its array; the image appears when the block ends.
 
     Parameters
     ----------
     path : Path
-        Folder of the image; replaced whole if it exists.
+        Folder of the image; replaced if it exists.
     grid : Grid
-        Place of the voxels; gives the spatial shape.
+        Grid of the voxels; gives the spatial shape.
     dtype : dtype
-        Of the array.
+        Data type of the array.
     channels : sequence of str, optional
         Names of the channels; the array is then (channel, z, y, x).
     chunk : sequence of int
-        Chunk along z, y, x; all channels share a chunk.
+        Chunk along z, y, x; a chunk holds all channels.
     shard : sequence of int, optional
-        Shard along z, y, x, a file each. Write whole shards at a time. None writes chunks as files.
+        Shard along z, y, x, one file each: write whole shards at a time. None: a file per chunk.
     attributes : dict, optional
-        What made the array, JSON-ready; kept under the group's `parafovea` attribute. It may be
-        filled by the caller until the block ends.
+        Provenance, JSON-serializable; stored under the group's `parafovea` attribute. The caller
+        may fill it until the block ends.
     labels : bool
-        Marks a label image, which viewers colour by id.
+        Whether it is a label image, which viewers colour by id.
     label_images : mapping of str to LabelImage, optional
-        Small label images that belong to the image and are stored within it, by name, with the
-        same attributes. The caller may fill it until the block ends.
+        Small label images to store within the image, by name, with the same attributes. The
+        caller may fill it until the block ends.
     codec : {"zstd", "lz4"}
-        Compression: the smaller or the faster one.
+        Compression: zstd is smaller, lz4 faster.
 
     Yields
     ------
@@ -329,7 +329,7 @@ def open_stored(path: Path) -> Stored:
     Raises
     ------
     StoreError
-        If there is none, or it lacks the metadata that `create` writes.
+        If it does not exist, or lacks the metadata that `create` writes.
     """
     try:
         group = zarr.open_group(path, mode="r")

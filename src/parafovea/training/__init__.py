@@ -1,1 +1,1 @@
-"""Training a FusedUNet from cached features."""
+"""Training of a FusedUNet on cached features."""

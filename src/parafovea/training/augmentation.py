@@ -1,4 +1,4 @@
-"""Random changes of training windows: where voxels are taken, and what their channels read."""
+"""Random augmentation of training windows: warps, flips and channel jitter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.settings.training import AugmentationSettings
 
-#: Windows hold this many control points of an elastic displacement along each axis.
+#: Control points of an elastic displacement along each axis of a window.
 CONTROL_POINTS = 6
 
 
@@ -28,26 +28,26 @@ def warped_places(
     *,
     dimensions: int,
 ) -> NDArray[np.float64] | None:
-    """Return where the voxels of a window are taken from, turned, zoomed and bent about its middle.
+    """Return the positions of a window's voxels after random rotation, zoom and deformation.
 
     Parameters
     ----------
     box : Box
         The window.
     grid : Grid
-        The grid it lies on; places beyond it are mirrored at its border.
+        Grid of the window; positions beyond it are mirrored at its border.
     settings : AugmentationSettings
-        How far each change goes.
+        Strength of each augmentation.
     rng : Generator
-        What the changes are drawn from.
+        Random generator.
     dimensions : {2, 3}
-        In 2 dimensions z stays as it is.
+        2 leaves z unchanged.
 
     Returns
     -------
     ndarray or None
-        (z, y, x, 3) float64, fractional voxels of the grid along z, y, x; None where the settings
-        change no place.
+        (z, y, x, 3) float64, fractional voxels of the grid along z, y, x; None if the settings do
+        not move voxels.
     """
     if not (settings.rotate or settings.zoom or settings.elastic):
         return None
@@ -86,9 +86,9 @@ def _interpolation(control: int, count: int) -> NDArray[np.float64]:
 
 
 def mirrored_places(places: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float64]:
-    """Return places (..., 3) mirrored at the first and the last voxel of each axis.
+    """Return positions (..., 3) mirrored at the first and the last voxel of each axis.
 
-    As `parafovea.geometry.resample.reflected_indices` does with whole voxels.
+    Equivalent to `parafovea.geometry.resample.reflected_indices` for fractional voxels.
     """
     last = np.asarray(shape) - 1
     folded = np.mod(places, np.maximum(2 * last, 1))
@@ -99,7 +99,7 @@ def mirrored_places(places: NDArray[np.float64], shape: Sequence[int]) -> NDArra
 
 
 def jittered(channels: Tensor, jitter: float, rng: np.random.Generator) -> Tensor:
-    """Return (channel, z, y, x) values, each channel with a random gain and offset of its own.
+    """Return (channel, z, y, x) values with a random gain and offset per channel.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def jittered(channels: Tensor, jitter: float, rng: np.random.Generator) -> Tenso
     jitter : float
         Standard deviation of gain and offset, relative to the channel's own.
     rng : Generator
-        What they are drawn from.
+        Random generator.
     """
     if jitter == 0:
         return channels
@@ -120,7 +120,7 @@ def jittered(channels: Tensor, jitter: float, rng: np.random.Generator) -> Tenso
 
 
 def random_turns(axes: str, *, square: bool, rng: np.random.Generator) -> list[str]:
-    """Return which mirrorings a window gets: each of the axes, and "yx" where it is square."""
+    """Return the random flips of a window by axis, and "yx" to swap axes of a square one."""
     turns = [axis for axis in axes if rng.random() < 0.5]
     if square and rng.random() < 0.5:
         turns.append("yx")
@@ -128,21 +128,21 @@ def random_turns(axes: str, *, square: bool, rng: np.random.Generator) -> list[s
 
 
 def turned(values: Tensor, turns: Sequence[str]) -> Tensor:
-    """Return (..., z, y, x) mirrored along the named axes; "yx" swaps two axes."""
+    """Return (..., z, y, x) flipped along the named axes; "yx" swaps these two axes."""
     for turn in turns:
         values = values.transpose(-2, -1) if turn == "yx" else values.flip("zyx".index(turn) - 3)
     return values
 
 
 def nearest(values: NDArray[Any], places: NDArray[np.float64]) -> NDArray[Any]:
-    """Return the values (z, y, x) of the voxels nearest to places (..., 3)."""
+    """Return the values (z, y, x) of the voxels nearest to positions (..., 3)."""
     z, y, x = np.moveaxis(np.rint(places).astype(np.int64), -1, 0)
     found: NDArray[Any] = values[z, y, x]
     return found
 
 
 def box_around(places: NDArray[np.float64]) -> Box:
-    """Return the voxels around fractional places (z, y, x, 3)."""
+    """Return the box of voxels around fractional positions (z, y, x, 3)."""
     lowest = np.floor(places.min(axis=(0, 1, 2))).astype(int)
     highest = np.ceil(places.max(axis=(0, 1, 2))).astype(int) + 1
     return Box(shape3(lowest), shape3(highest))

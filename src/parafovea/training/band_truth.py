@@ -1,4 +1,4 @@
-"""The truth of a refinement: bands on the grid that the network predicts."""
+"""Truth of a refinement: bands on the local grid."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from parafovea.geometry.grid import Box
 from parafovea.geometry.resample import read_reflected, resample_box
 from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
 from parafovea.settings.recipe import Recipe
-from parafovea.training.truth import Anchors
+from parafovea.training.training_truth import Anchors
 
 
 class BandTruth:
-    """What the bands of a sample should become.
+    """Target bands of a sample.
 
     Parameters
     ----------
     source : Source
         (band, z, y, x), in [0, 1].
     inputs : SampleInputs
-        The sample, whose planes may be images of their own; the source must cover the same place.
+        The sample, whose planes may be separate images; the source must cover the same region.
     recipe : Recipe
-        Says to which bands of the input a residual is added.
+        Gives the bands of the input that a residual is added to.
 
     Raises
     ------
     SourceError
-        If it covers another place, or has other images.
+        If it covers another region, or has other images.
     """
 
     def __init__(self, source: Source, inputs: SampleInputs, recipe: Recipe) -> None:
@@ -46,13 +46,13 @@ class BandTruth:
             raise SourceError(
                 f"{source.path} covers {self._there.extent} {grid.unit} in {self._there.shape[0]} "
                 f"planes, but its sample {grid.extent} in {grid.shape[0]}: give the truth of the "
-                "same place"
+                "same region"
             )
         others = sorted(set(planes) ^ set(source.planes))
         if planes and source.planes and others:
             raise SourceError(
-                f"{source.path} has not the same tiles as its sample, such as {others[0]}: give a "
-                "truth for each tile, of the same name"
+                f"the tiles of {source.path} differ from those of its sample, such as {others[0]}: "
+                "give a truth of the same name for each tile"
             )
 
     def read(self, box: Box) -> NDArray[np.float32]:
@@ -62,16 +62,16 @@ class BandTruth:
         return resample_box(self._source.read, self._there, self.grid, box)
 
     def target(self, box: Box, region: RegionInputs) -> NDArray[Any]:
-        """Return the bands to reach, then, of a residual, those to change, (band, z, y, x)."""
+        """Return the target bands, for a residual followed by the input bands, (band, z, y, x)."""
         bands = read_reflected(self.read, self.grid, box)
         if self._base and region.raw is not None:
             return np.concatenate([bands, region.raw[self._base].astype(np.float32)])
         return bands
 
     def warped_target(self, places: NDArray[np.float64]) -> NDArray[Any]:
-        """Raise, since `TrainingSettings` refuses to interpolate the pixels of a refinement."""
+        """Raise an error, since `TrainingSettings` rules out warping for refinements."""
         raise AssertionError("windows of bands are not warped")
 
     def anchors(self, rng: np.random.Generator) -> list[Anchors]:
-        """Return none: every place is worth learning from."""
+        """Return no anchors: windows may lie anywhere."""
         return []

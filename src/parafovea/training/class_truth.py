@@ -1,4 +1,4 @@
-"""The truth of a segmentation: the class of each voxel."""
+"""Truth of a segmentation: the class of each voxel."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
 from parafovea.quality.truth_on_grid import SampledTruth
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import box_around, nearest
-from parafovea.training.truth import ANCHORS, Anchors
+from parafovea.training.training_truth import ANCHORS, Anchors
 
 SLAB = 32
 
-#: Samples of up to this many voxels keep their class indices in memory, a byte each: windows
-#: overlap, and truth that is finer than the model votes again each time it is read.
+#: Samples of up to this many voxels keep their class indices in memory, a byte each, since windows
+#: overlap and reading a truth finer than the model requires a vote per voxel.
 KEPT_LABELS = 2**28
 
 
@@ -29,7 +29,7 @@ class ClassTruth:
     Parameters
     ----------
     source : Source
-        Class indices on a grid of their own.
+        Class indices on their own grid.
     inputs : SampleInputs
         The sample.
     recipe : Recipe
@@ -38,7 +38,7 @@ class ClassTruth:
     Raises
     ------
     SourceError
-        If it is of another shape or place than the sample.
+        If its shape or position does not match the sample.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class ClassTruth:
         return read_reflected(self.labels, self.grid, box)
 
     def warped_target(self, places: NDArray[np.float64]) -> NDArray[Any]:
-        """Return the class indices of the voxels nearest to places, (z, y, x) uint8."""
+        """Return the class indices of the voxels nearest to positions, (z, y, x) uint8."""
         region = box_around(places)
         return nearest(self.labels(region), places - np.asarray(region.start))
 

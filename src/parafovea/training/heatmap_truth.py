@@ -1,4 +1,4 @@
-"""What a detection learns: a heatmap with one smooth hill for each finding of the truth."""
+"""Truth of a detection: a heatmap with a smooth peak for each finding."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parafovea.errors import SourceError
 from parafovea.formats import Source
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.resample import read_reflected
@@ -17,28 +18,28 @@ from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
 from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.quality.detections.mask_findings import mask_findings
 from parafovea.quality.detections.tables import COORDINATES
-from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
+from parafovea.quality.truth_on_grid import IGNORED, SampledTruth, TruthSource
 from parafovea.settings.recipe import Recipe
 from parafovea.training.augmentation import nearest
-from parafovea.training.truth import ANCHORS, Anchors
+from parafovea.training.training_truth import ANCHORS, Anchors
 
-#: A heatmap of 1 in bytes.
+#: Byte value of a heatmap of 1.
 FULL = 255
 
-#: Hills end where they are this many radii from their centre: at 2**-9, less than a step of bytes.
+#: Peaks are cut off at this many radii from their centre: at 2**-9, below a step of bytes.
 REACH = 3.0
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The objects of one class.
+    """Findings of one class.
 
     Parameters
     ----------
     centre : ndarray
-        (n, 3) float64, world positions along z, y, x, in the unit of the grid they are learned on.
+        (n, 3) float64, world positions along z, y, x, in the unit of the training grid.
     radius : ndarray
-        (n,) float64, of the ball of the same volume.
+        (n,) float64, radius of the ball of equal volume.
     """
 
     centre: NDArray[np.float64]
@@ -49,7 +50,7 @@ class Findings:
         return len(self.radius)
 
     def voxels(self, grid: Grid) -> NDArray[np.int64]:
-        """Return the voxel of each centre, (n, 3) along z, y, x; of one outside, the nearest."""
+        """Return the voxel nearest to each centre, (n, 3) along z, y, x."""
         index = (self.centre - np.array(grid.origin)) / np.array(grid.spacing)
         inside: NDArray[np.int64] = np.clip(
             np.rint(index).astype(np.int64), 0, np.array(grid.shape) - 1
@@ -58,27 +59,32 @@ class Findings:
 
 
 def truth_findings(source: TruthSource, *, classes: int, unit: str) -> list[Findings]:
-    """Return the findings of each class, measured in the truth's own voxels.
+    """Return the findings of each class, measured on the truth's grid.
 
-    A finding is a piece of voxels of a class, neighbours across faces, edges and corners.
+    A finding is a connected component of a class, with 26 neighbours.
 
     Parameters
     ----------
     source : TruthSource
-        Labels: 0 where there is nothing, n for the class number n. It is held in memory.
+        Labels: 0 for no finding, n for class number n. Held in memory.
     classes : int
         Number of classes.
     unit : str
-        Of the result.
+        Unit of the result.
 
     Raises
     ------
     SourceError
-        If the truth holds values that are no labels of these classes.
+        If the truth holds values that are not labels of these classes.
     """
     grid = source.grid.converted(unit)
     labels = SampledTruth(source, grid, classes=classes + 1).read(grid.box)
-    # To what `mask_findings` takes for RAS, so that its LPS is the grid's own world.
+    if (labels == IGNORED).any():
+        raise SourceError(
+            f"truth {source.path} has unlabelled voxels, but a detection is trained on whole "
+            "scans: label them, with 0 where there is nothing"
+        )
+    # Flip x and y, which `mask_findings` takes as RAS and returns as LPS: the grid's own world.
     affine = np.diag([-grid.spacing[2], -grid.spacing[1], grid.spacing[0], 1.0])
     affine[:3, 3] = -grid.origin[2], -grid.origin[1], grid.origin[0]
     found = []
@@ -92,17 +98,17 @@ def truth_findings(source: TruthSource, *, classes: int, unit: str) -> list[Find
 def heatmap(findings: Findings, grid: Grid) -> NDArray[np.uint8]:
     """Return the heatmap of the findings of a class.
 
-    exp(-ln 2 (d / r)²) with d the distance from the centre: 1 in the middle, one half on the
-    outline of a ball of the finding's volume, so that the voxels above one half are as large as it
-    is. No radius is smaller than half the diagonal of a voxel, so that no hill falls between
-    voxels. Where hills meet, the higher one counts, so that a saddle stays between neighbours.
+    exp(-ln 2 (d / r)²) with d the distance from the centre: 1 at the centre and 0.5 on the surface
+    of a ball of the finding's volume, so that the voxels above 0.5 have the finding's size. Radii
+    are at least half the diagonal of a voxel, so that no peak falls between voxels. Overlapping
+    peaks are combined by their maximum, so that a saddle remains between neighbours.
 
     Parameters
     ----------
     findings : Findings
-        In the world and the unit of `grid`.
+        Findings in the world and unit of `grid`.
     grid : Grid
-        Of the result.
+        Grid of the result.
 
     Returns
     -------
@@ -129,12 +135,12 @@ def heatmap(findings: Findings, grid: Grid) -> NDArray[np.uint8]:
 
 
 class HeatmapTruth:
-    """The heatmap of each class of a detection.
+    """Heatmaps of the classes of a detection.
 
     Parameters
     ----------
     source : Source
-        Labels: 0 where there is nothing, n for the class number n.
+        Labels: 0 for no finding, n for class number n.
     inputs : SampleInputs
         The sample.
     recipe : Recipe
@@ -143,12 +149,12 @@ class HeatmapTruth:
     Raises
     ------
     SourceError
-        If it is of another shape or place than the sample, or holds other labels.
+        If its shape or position does not match the sample, or it holds other labels.
 
     Attributes
     ----------
     findings : list of Findings
-        Of each class, in the unit of the volume.
+        Findings of each class, in the unit of the volume.
     heatmaps : list of ndarray
         (z, y, x) uint8 of each class, times 255, on the local grid.
     """
@@ -158,8 +164,13 @@ class HeatmapTruth:
         self._volume = inputs.paths.volume
         self._classes = recipe.classes
         classes = len(recipe.classes)
-        # refuses a truth of another place, which findings alone would not show
-        SampledTruth(source, self.grid, classes=classes + 1)
+        # rejects a truth of another region, which findings alone would not reveal
+        sampled = SampledTruth(source, self.grid, classes=classes + 1)
+        if sampled.is_partial:
+            raise SourceError(
+                f"truth {source.path} covers only {sampled.covered} of the scan, but a detection "
+                "is trained on whole scans: crop the scan to this part"
+            )
         self.findings = truth_findings(source, classes=classes, unit=self.grid.unit)
         self.heatmaps = [heatmap(findings, self.grid) for findings in self.findings]
 
@@ -169,11 +180,11 @@ class HeatmapTruth:
         return np.stack([read_reflected(each, self.grid, box) for each in read])
 
     def warped_target(self, places: NDArray[np.float64]) -> NDArray[Any]:
-        """Return the heatmaps at the voxels nearest to places, (class, z, y, x) uint8."""
+        """Return the heatmaps at the voxels nearest to positions, (class, z, y, x) uint8."""
         return np.stack([nearest(heat, places) for heat in self.heatmaps])
 
     def anchors(self, rng: np.random.Generator) -> list[Anchors]:
-        """Return voxels of the body, then the centre of each finding of each class."""
+        """Return as anchors voxels of the body, then the centres of the findings of each class."""
         centres = (findings.voxels(self.grid) for findings in self.findings)
         return [
             Anchors("body", self._body_voxels(rng)),
@@ -181,7 +192,7 @@ class HeatmapTruth:
         ]
 
     def _body_voxels(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Return the voxels in the middle of an even draw of the body's, (n, 3) z, y, x."""
+        """Return an even selection of voxels of the body, (n, 3) along z, y, x."""
         body, grid = stored_volume_body(self._volume), self.grid
         places = np.flatnonzero(body.values)
         if len(places) > ANCHORS:

@@ -1,4 +1,4 @@
-"""Losses: of heatmaps, in which one voxel in ten thousand may matter, and of reflectances."""
+"""Loss functions for sparse heatmaps and for reflectances."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: Share of the voxels that hills are counted to fill at least, so that batches without any weigh
-#: neither nothing nor everything.
+#: Lower bound of the targets' share of the voxels, so that batches without targets have neither no
+#: weight nor all of it.
 EXPECTED = 1e-3
 
-#: Voxels that are added to both sides of the Dice ratio: windows without hills have a loss near 0
-#: once the heatmap is quiet, and a hill of few voxels still counts.
+#: Voxels added to numerator and denominator of the Dice: windows without targets have a loss near 0
+#: once the heatmap is low, and small targets still contribute.
 SMOOTHED = 1.0
 
-#: Weight of the NDVI's error, which is about ten times as large as that of reflectances.
+#: Weight of the NDVI error, which is about ten times the error of reflectances.
 INDEX = 0.1
 
-#: Reflectance that keeps the slope of the NDVI bounded where red and near infrared are dark.
+#: Reflectance that bounds the slope of the NDVI in dark pixels.
 DARK = 0.05
 
 
 class HeatmapLoss(nn.Module):
-    """Quality focal loss plus soft Dice; both are least where the heatmap is the target.
+    """Quality focal loss plus soft Dice, both minimal if the heatmap equals the target.
 
-    Quality focal loss: |y - p|² times binary cross-entropy, over the mass of the targets (Li et
-    al., Generalized Focal Loss, NeurIPS 2020, with their β = 2; soft targets are its purpose).
-    Voxels that are right already do not drown the few that are not. Dice, with squares, is taken
-    for each window by itself, so that a small finding in one counts as much as a large one in
-    another.
+    Quality focal loss: |y - p|² times binary cross-entropy, divided by the sum of the targets (Li
+    et al., Generalized Focal Loss, NeurIPS 2020, with β = 2), which is designed for soft targets
+    and reduces the weight of correct voxels. The squared Dice is computed per window, so that small
+    findings have the same weight as large ones.
     """
 
     def __init__(self) -> None:
@@ -48,7 +47,7 @@ class HeatmapLoss(nn.Module):
         logits : Tensor
             (N, class, [z,] y, x) float32.
         target : Tensor
-            Of the same shape, in [0, 1].
+            Target of the same shape, in [0, 1].
         """
         entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         focal = ((target - logits.sigmoid()) ** 2 * entropy).sum()
@@ -59,13 +58,13 @@ class HeatmapLoss(nn.Module):
 class RefinementLoss(nn.Module):
     """Absolute error of reflectances, of their differences between neighbours, and of the NDVI.
 
-    The first keeps the level of every band, the second its edges, the third the ratio of red and
-    near infrared, which a small error in dark pixels changes much.
+    The terms preserve the level of every band, its edges, and the ratio of red and near infrared,
+    which is sensitive to small errors in dark pixels.
 
     Parameters
     ----------
     bands : sequence of str
-        Names of the channels; the NDVI counts where B04 and B08 are among them.
+        Names of the channels; the NDVI is included if B04 and B08 are among them.
     """
 
     def __init__(self, bands: Sequence[str]) -> None:

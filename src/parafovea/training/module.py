@@ -1,4 +1,4 @@
-"""The LightningModule that trains a FusedUNet, and rebuilds whole volumes when it is tested."""
+"""LightningModule that trains a FusedUNet, and predicts whole volumes in its test loop."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from parafovea.settings.training import TrainingSettings
 from parafovea.training.augmentation import jittered, random_turns, turned
 from parafovea.training.objectives.objective import Objective
 from parafovea.training.samples import OpenSample
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 
 class FusionTask(L.LightningModule):
-    """Learns classes or heatmaps from windows of cached features.
+    """Training of a FusedUNet on windows of cached features.
 
-    What it learns and how it is scored is its objective. Validation scores are those of all
-    validation windows together, not a mean over windows. `test_step` weighs and adds every window
-    at its place with the code of the workflow, and `on_test_epoch_end` leaves the sums of whole
+    The objective defines targets, loss and scores. Validation scores are computed over all
+    validation windows together, not as a mean over windows. `test_step` accumulates weighted
+    windows with the code of the workflow, so that `on_test_epoch_end` leaves sums of whole
     volumes.
 
     Parameters
     ----------
     network : FusedUNet
-        What learns.
+        Network to train.
     spec : ModelSpec
-        The model to be.
+        Description of the model to train.
     settings : TrainingSettings
         Steps, rates and seed.
     objective : Objective
-        What it learns, with the truths that the windows of validations are from.
+        Training objective, with the truths of the validation samples.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class FusionTask(L.LightningModule):
         self.network = network
         self.spec = spec
         self.settings = settings
-        # Fixed order of memory: the faster one for convolutions on both kinds of device.
+        # Channels-last is the faster memory format for convolutions on both kinds of device.
         flat = spec.network.dimensions == 2
         self._format = torch.channels_last if flat else torch.channels_last_3d
         self.objective = objective
@@ -87,8 +87,8 @@ class FusionTask(L.LightningModule):
     ) -> tuple[Tensor, Tensor | None]:
         """Return a window's projected local and context input, (channel, z, y, x).
 
-        In float32, as in inference, whatever the precision of training. Channels are jittered
-        where there is a generator to draw from.
+        In float32, as in inference, regardless of the precision of training. Channels are
+        jittered if a generator is given.
         """
         region = window.region
         with torch.autocast(self.device.type, enabled=False):
@@ -110,7 +110,7 @@ class FusionTask(L.LightningModule):
         places: NDArray[np.float64],
         draw: np.random.Generator | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the inputs of a window that is taken from other places than its own voxels."""
+        """Return the inputs of a warped window."""
         parts = []
         if region.raw is not None:
             voxels = self._channels(_with_bands(region.raw), draw)
@@ -128,7 +128,7 @@ class FusionTask(L.LightningModule):
         return interpolate_at(self._channels(tokens.values, draw), tokens.positions(places))
 
     def _channels(self, values: NDArray[Any], draw: np.random.Generator | None) -> Tensor:
-        """Return (channel, z, y, x) values, jittered where there is a generator to draw from."""
+        """Return (channel, z, y, x) values, jittered if a generator is given."""
         channels = self._moved(values).float()
         if draw is None:
             return channels
@@ -147,7 +147,7 @@ class FusionTask(L.LightningModule):
         )
 
     def _conditions(self, windows: Sequence[TrainingWindow]) -> Tensor | None:
-        """Return what is known of each window's plane, (N, channel), where the network takes it."""
+        """Return the conditions of each window's plane, (N, channel), if the network takes them."""
         if not self.spec.network.conditions:
             return None
         return self._moved(np.stack([w.region.condition(w.box) for w in windows]))
@@ -157,16 +157,16 @@ class FusionTask(L.LightningModule):
         return batch.contiguous(memory_format=self._format)
 
     def _flattened(self, batch: Tensor) -> Tensor:
-        """Return a batch (N, channel, z, y, x) without z where the network has 2 dimensions."""
+        """Return a batch (N, channel, z, y, x), without z for a network of 2 dimensions."""
         return batch.squeeze(2) if self.spec.network.dimensions == 2 else batch
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
-        """Return the batch as it is: windows move to the device when they are assembled."""
+        """Return the batch unchanged: windows are moved to the device when they are assembled."""
         return batch
 
     def training_step(self, windows: list[TrainingWindow], batch_index: int) -> Tensor:
-        """Return the loss of a batch, jittered, mirrored and turned at random."""
-        # Dropout is drawn from the step alone, so that a resumed run draws as an undisturbed one.
+        """Return the loss of a batch with random jitter, flips and axis swaps."""
+        # Dropout is seeded by the step, so that a resumed run equals an uninterrupted one.
         torch.manual_seed(1_000_003 * self.settings.seed + self.global_step)
         inputs, targets = [], []
         for window in windows:
@@ -188,16 +188,16 @@ class FusionTask(L.LightningModule):
             return loss
         raise TrainingError(
             f"the loss is {loss} at step {self.global_step + 1} of {self.settings.steps}: the "
-            f"training has diverged. Lower its learning_rate (now {self.settings.learning_rate:g})"
+            f"training diverged: use a learning_rate below {self.settings.learning_rate:g}"
         )
 
     def _generator(self, window: TrainingWindow, batch_index: int) -> np.random.Generator:
-        """Return what a window's augmentation is drawn from: its place and the step."""
+        """Return the generator of a window's augmentation, seeded by its place and the step."""
         seed = [self.settings.seed, 2, self.global_step, batch_index, *np.abs(window.box.start)]
         return np.random.default_rng(seed)
 
     def _turns(self, rng: np.random.Generator) -> list[str]:
-        """Return the mirrorings of a window."""
+        """Return the flips and axis swaps of a window."""
         if not self.settings.augmentation.mirror:
             return []
         _, y, x = self.spec.window
@@ -206,11 +206,11 @@ class FusionTask(L.LightningModule):
         return random_turns(axes, square=square, rng=rng)
 
     def validation_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
-        """Let the objective see what the network says of a batch."""
+        """Pass the predictions of a batch to the objective."""
         self.objective.observe(windows, self(windows).float())
 
     def on_validation_epoch_end(self) -> None:
-        """Score all validation windows together; the objective's score chooses a checkpoint."""
+        """Score all validation windows together; the objective's score selects the checkpoint."""
         if self.trainer.sanity_checking:
             return
         scores = self.objective.scores()
@@ -220,17 +220,17 @@ class FusionTask(L.LightningModule):
         self._losses.clear()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the curve, so that a resumed run draws all of it."""
+        """Save the loss curve, so that a resumed run draws all of it."""
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the curve up again."""
+        """Restore the loss curve."""
         self.history = list(checkpoint["history"])
 
     def rebuild(
         self, samples: Sequence[OpenSample], outputs: Sequence[Path], settings: InferenceSettings
     ) -> None:
-        """Set what `trainer.test` rebuilds: these volumes, into one array of sums each."""
+        """Set the volumes that `trainer.test` predicts, each with an array of sums."""
         self._test, self._outputs, self._inference = samples, list(outputs), settings
 
     def on_test_start(self) -> None:
@@ -242,7 +242,7 @@ class FusionTask(L.LightningModule):
             self._sums.append(self._open.enter_context(sums))
 
     def test_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
-        """Weigh a batch of windows and add each at its place."""
+        """Weight a batch of windows and add them to the sums."""
         scores = self(windows).float()
         base = None
         if self.spec.base:
@@ -254,7 +254,7 @@ class FusionTask(L.LightningModule):
             self._sums[window.sample].add(box, values.reshape(len(values), *box.shape))
 
     def on_test_epoch_end(self) -> None:
-        """Close the sums: they are whole now, and `blend_shards` makes predictions of them."""
+        """Close the completed sums, which `blend_shards` turns into predictions."""
         self._open.close()
 
     def configure_optimizers(self) -> dict[str, Any]:

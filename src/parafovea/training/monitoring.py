@@ -1,4 +1,4 @@
-"""How training goes: lines in the log while it runs, and the loss curve at its end."""
+"""Monitoring of training: progress in the log, and the loss curve."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StepProgress(L.Callback):
     Parameters
     ----------
     steps : int
-        Steps of the whole training.
+        Total number of steps.
     """
 
     def __init__(self, steps: int) -> None:
@@ -34,7 +34,7 @@ class StepProgress(L.Callback):
         self._start, self._first = time.monotonic(), trainer.global_step
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Log a line."""
+        """Log the progress."""
         done = trainer.global_step - self._first
         if not done or not pl_module.history:
             return
@@ -57,7 +57,7 @@ def draw_curve(history: pd.DataFrame, path: Path, *, title: str, loss: str, scor
     Parameters
     ----------
     history : DataFrame
-        A row each validation: step, loss, the mean score, and those that it is the mean of.
+        A row per validation: step, loss, the mean score, and the scores that it averages.
     path : Path
         PNG to write; the same bytes for the same history.
     title : str

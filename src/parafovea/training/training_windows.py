@@ -1,4 +1,4 @@
-"""Which windows a network learns from, and which ones it is scored on."""
+"""Windows for training, drawn at random, and for validation."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import AugmentationSettings
 from parafovea.training.augmentation import warped_places
 from parafovea.training.samples import OpenSample
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
 
 class TrainingWindows(Dataset[TrainingWindow]):
-    """Random windows; window i is the same in every run with the same seed.
+    """Random training windows; window i depends only on the seed.
 
     Parameters
     ----------
     samples : sequence of OpenSample
-        Where windows are drawn from, each as likely.
+        Samples, drawn with equal probability.
     recipe : Recipe
         Gives the window's shape.
     count : int
         Number of windows.
     foreground : float
-        Share of windows that hold an anchor of a random class.
+        Share of windows that contain an anchor of a random class.
     body : float
-        Share of the others that hold an anchor of what is no class; the rest lies anywhere.
+        Share of the other windows that contain an anchor of non-class voxels; the rest is placed
+        anywhere.
     seed : int
-        Of every draw.
+        Random seed.
     augmentation : AugmentationSettings
-        How windows are turned, zoomed and bent.
+        Augmentation of windows.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class TrainingWindows(Dataset[TrainingWindow]):
                 given = ", ".join(sample.name for sample in samples)
                 raise SourceError(
                     f"no voxel of class {index} ({alike[0].name}) in the truth of {given}: train "
-                    "on samples that hold every class, or leave the class out of the recipe"
+                    "on samples with every class, or remove the class from the recipe"
                 )
 
     def __len__(self) -> int:
@@ -107,7 +108,7 @@ class TrainingWindows(Dataset[TrainingWindow]):
 
 
 class VolumeWindows(Dataset[TrainingWindow]):
-    """All windows of whole volumes, each with its place, in the order of the blending.
+    """All windows of whole volumes, in the order of the blending.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ class VolumeWindows(Dataset[TrainingWindow]):
     window : tuple of int
         Voxels of a window.
     overlap : float
-        Share of a window that its neighbour covers too.
+        Overlap of windows as a share of a window.
     """
 
     def __init__(self, samples: Sequence[OpenSample], window: Shape, *, overlap: float) -> None:

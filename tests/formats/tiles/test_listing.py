@@ -5,7 +5,10 @@ import pytest
 from tile_files import field, write_npz, write_tif
 
 from parafovea.errors import MissingSourceError, SourceError, TileError
-from parafovea.formats.tiles.tile_folder import list_tiles
+from parafovea.formats.location import locate
+from parafovea.formats.tiles.npz import write_tile
+from parafovea.formats.tiles.reading import read_tile
+from parafovea.formats.tiles.tile_folder import list_tiles, unmatched_sidecars
 
 
 def test_tiles_of_both_formats_are_listed_by_name_with_their_sidecars(tmp_path):
@@ -88,12 +91,64 @@ def test_links_within_the_folder_are_followed_and_links_out_of_it_refused(tmp_pa
     assert len(list_tiles(tmp_path / "link")) == 2, "the folder itself may be a link"
     (outside / "secret.json").write_text("{}")
     (folder / "a.json").symlink_to(outside / "secret.json")
-    with pytest.raises(SourceError, match=r"a\.json is a link to .*secret\.json, outside"):
-        list_tiles(folder)
+    tile, other = list_tiles(folder)
+    assert not other.problem
+    with pytest.raises(TileError, match=r"a\.json is a link to .*secret\.json, outside"):
+        read_tile(tile)
 
 
-def test_a_name_that_would_break_a_table_is_refused(tmp_path):
-    np.savez(tmp_path / "a\tb.npz", opt_v1=field())
-    with pytest.raises(SourceError, match="cannot be shown") as caught:
+@pytest.mark.parametrize(
+    ("name", "listed"), [("a\tb", r"a\tb"), ("a\nb", r"a\nb"), ("a\udcffb", r"a\udcffb")]
+)
+def test_a_name_that_would_break_a_table_sets_that_tile_aside_alone(tmp_path, name, listed):
+    np.savez(tmp_path / f"{name}.npz", opt_v1=field())
+    write_npz(tmp_path, "b", opt_v1=field())
+    tiles = {tile.name: tile for tile in list_tiles(tmp_path)}
+    assert set(tiles) == {listed, "b"}
+    assert read_tile(tiles["b"]).name == "b"
+    with pytest.raises(TileError, match="cannot be shown") as caught:
+        read_tile(tiles[listed])
+    assert str(caught.value).isprintable()
+
+
+def test_a_name_that_a_result_cannot_take_sets_that_tile_aside_alone(tmp_path):
+    fits, long = "x" * 250, "y" * 251
+    for name in (fits, long):
+        np.savez(tmp_path / f"{name}.npz", opt_v1=field())
+    write_tile(tmp_path / "results", fits, {"opt_v2": field()}, {"month": 6})
+    one, other = list_tiles(tmp_path)
+    assert read_tile(one).values.shape == (4, 20, 24)
+    with pytest.raises(TileError, match=r"name of 251 bytes .* at most 250: rename"):
+        read_tile(other)
+
+
+def test_json_files_that_belong_to_no_tile_are_named(tmp_path):
+    write_npz(tmp_path, "a", {"month": 3}, opt_v1=field())
+    write_tif(tmp_path, field(), "b")
+    for name in ("b.JSON", "a.tif.json", "dataset.json", ".hidden.json"):
+        (tmp_path / name).write_text("{}")
+    assert unmatched_sidecars(tmp_path) == ("a.tif.json", "dataset.json")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["x.jp2"], "GDAL converts it: gdal_translate x.jp2 x.tif"),
+        (["all.vrt"], "gdal_translate all.vrt all.tif"),
+        (["0001/B2.tif", "0002/B2.tif"], "gdalbuildvrt -separate all.vrt"),
+    ],
+)
+def test_what_gdal_has_to_convert_is_named_with_its_command(tmp_path, names, says):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(SourceError, match=says):
         list_tiles(tmp_path)
-    assert "\t" not in str(caught.value)
+    with pytest.raises(SourceError, match=says):
+        locate(str(tmp_path), bands=True)
+
+
+def test_one_file_a_band_is_refused_with_the_command_that_stacks_them(tmp_path):
+    file = write_tif(tmp_path, field(bands=1), "T33_B02", descriptions=())
+    with pytest.raises(TileError, match=r"holds one band.*gdalbuildvrt -separate"):
+        read_tile(file)

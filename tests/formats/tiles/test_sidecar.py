@@ -73,7 +73,14 @@ def test_what_nobody_says_is_june_and_biome_0_and_marked_as_assumed(tmp_path, co
         ('{"cloud": [-Infinity]}', "contains -Infinity"),
         ('{"cloud": 1e999}', "contains 1e999"),
         ("[" * 100_000, "is not JSON"),
-        (b"\xff\xfe{}", "cannot be read"),
+        (b"\xff\xfe{\x00}\x00", "is a text in UTF-16 or UTF-32: save it as UTF-8"),
+        ('{"month": 6}'.encode("utf-16-be"), "save it as UTF-8"),
+        (
+            '{"site": "Müritz"}'.encode("latin-1"),
+            r"not in UTF-8 \(byte 0xfc at 11\).*save it as UTF-8",
+        ),
+        (r'{"tile_id": "field \ud83d"}', r"half of a character \(\\ud83d\)"),
+        (r'{"\udc00": 1}', "half of a character"),
     ],
 )
 def test_what_is_no_json_object_is_refused_in_one_line(tmp_path, content, says):
@@ -117,3 +124,20 @@ def test_a_position_is_the_upper_left_corner(tmp_path):
 def test_half_a_position_is_refused(tmp_path, place, says):
     with pytest.raises(TileError, match=rf"a\.json: .*{says}"):
         _read(tmp_path, {"position": place})
+
+
+@pytest.mark.parametrize(
+    ("stated", "day"),
+    [
+        ({"date": "2020-07-01"}, "2020-07-01"),
+        ({"datetime": "2020-07-01T10:20:31.024Z"}, "2020-07-01"),
+        ({"acquired": "20200701T102031"}, "2020-07-01"),
+        ({"date": 20200701}, "2020-07-01"),
+        ({"date": None, "sensing_time": "2020/07/01 10:20"}, "2020-07-01"),
+        ({"date": "summer 2020"}, "summer 2020"),
+        ({"timestamp": "2026-01-01"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_day_on_which_a_tile_was_taken_is_read_from_its_keys(tmp_path, stated, day):
+    assert _read(tmp_path, stated).date == day

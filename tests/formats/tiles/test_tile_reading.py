@@ -194,7 +194,7 @@ def test_reflectance_brighter_than_1_is_cut_and_counted_where_the_sheet_gives_a_
     ],
 )
 def test_a_wrong_scale_is_noticed(tmp_path, values, options):
-    with pytest.raises(TileError, match="correct scale=, offset= or baseline="):
+    with pytest.raises(TileError, match=r"scale=, offset= or baseline=|would be scaled twice"):
         read_tile(write_npz(tmp_path, opt_v1=values), options=TileOptions(**options))
 
 
@@ -289,12 +289,23 @@ def test_a_geotiff_without_a_place_is_read_without_a_warning_in_many_threads(tmp
     assert {tile.position for tile in tiles} == {None}
 
 
-def test_a_sidecar_says_where_a_tile_is_against_the_header(tmp_path):
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"crs": "EPSG:32634"}, "the coordinate system EPSG:32634 instead of EPSG:32633"),
+        ({"x": 500_020.0}, "its corner at 500020, 5000000 instead of 500000, 5000000"),
+        ({"pixel_size": 20.0}, "pixels of 20 instead of 10"),
+    ],
+)
+def test_a_sidecar_that_contradicts_the_header_is_refused(tmp_path, other, says):
     file = write_tif(tmp_path, field())
-    place = {"crs": "EPSG:32634", "x": 1.0, "y": 2.0, "pixel_size": 20.0}
+    place = {"crs": "EPSG:32633", "x": 500_000.0, "y": 5_000_000.0, "pixel_size": 10.0}
     sidecar = write_sidecar(tmp_path, "a", {"position": place})
     tile = read_tile(TileFile("a", file.path, sidecar))
-    assert tile.position == Position("EPSG:32634", 1.0, 2.0, 20.0)
+    assert tile.position == Position("EPSG:32633", 500_000.0, 5_000_000.0, 10.0)
+    write_sidecar(tmp_path, "a", {"position": place | other})
+    with pytest.raises(TileError, match=f"contradicts the image, it states {says}"):
+        read_tile(TileFile("a", file.path, sidecar))
 
 
 def test_the_digest_follows_the_content_of_both_files_and_nothing_else(tmp_path):

@@ -60,11 +60,6 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
             f"the compressed image is {pixels.shape}, but the header states "
             f"{(runner.rows, runner.columns)}"
         )
-    if runner.transfer_syntax in _LOSSLESS_JPEG and runner.pixel_representation == 1:
-        # Lossless JPEG knows no sign: the bits above those stored are missing.
-        spare = 8 * pixels.itemsize - runner.bits_stored
-        signed = pixels.view(f"i{pixels.itemsize}")
-        pixels = (signed << spare) >> spare
     runner.set_option("bits_allocated", 8 * pixels.itemsize)
     return bytearray(pixels.tobytes())
 

@@ -6,8 +6,10 @@ The workflow looks for them while it plans its jobs, so only the standard librar
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
@@ -19,6 +21,9 @@ OpenFile = Callable[[str], BinaryIO]
 
 #: How the names of DICOM files end; other files of a series may have no ending.
 SUFFIXES = tuple(format_named("dicom").members)
+
+#: The first bytes of a gzip file.
+GZIP = b"\x1f\x8b"
 
 #: What an archive may unpack to: more files or bytes than any scan has would only waste time.
 MAX_FILES = 50_000
@@ -37,6 +42,10 @@ class Contents(Protocol):
     def sizes(self) -> dict[str, int]:
         """Bytes of each file by its name, names in order."""
 
+    @property
+    def left_out(self) -> list[str]:
+        """What each thing is that is not looked at, such as a link to a folder."""
+
     def label(self, name: str) -> str:
         """Return how messages call a file."""
 
@@ -51,11 +60,35 @@ class FolderContents:
     ----------
     path : str
         The folder.
+
+    Raises
+    ------
+    SourceError
+        If a folder in it cannot be read, or a link leads to no file.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.sizes = {name: os.path.getsize(name) for name in sorted(folder_files(path))}  # noqa: PTH202
+        self.left_out: list[str] = []
+        files = []
+        for folder, inner, names in os.walk(path, onerror=_refuse_folder):
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            links = [name for name in inner if (Path(folder) / name).is_symlink()]
+            self.left_out += ["linked folder"] * len(links)
+            for name in names:
+                file = Path(folder) / name
+                if name.startswith("."):
+                    continue
+                if file.is_symlink() and not file.exists():
+                    raise SourceError(
+                        f"{file} is a link to {file.readlink()}, which is not there: copy the file "
+                        "to its place, or remove the link"
+                    )
+                if file.is_file():
+                    files.append(str(file))
+                else:
+                    self.left_out.append("device or pipe")
+        self.sizes = {name: os.path.getsize(name) for name in sorted(files)}  # noqa: PTH202
 
     def label(self, name: str) -> str:
         """Return how messages call a file."""
@@ -95,6 +128,7 @@ class ZipContents:
         if any(info.flag_bits & 1 for info in members):
             raise SourceError(f"{path} is encrypted: unpack it and give the folder")
         self.sizes = {info.filename: info.file_size for info in members}
+        self.left_out: list[str] = []
 
     def label(self, name: str) -> str:
         """Return how messages call a file."""
@@ -105,6 +139,12 @@ class ZipContents:
         """Yield a function that opens a file by name."""
         with zipfile.ZipFile(self.path) as archive:
             yield lambda name: cast(BinaryIO, archive.open(name))
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise SourceError(
+        f"{error.filename} cannot be read ({error.strerror}): correct its permissions"
+    ) from error
 
 
 def folder_files(path: str) -> Iterator[str]:
@@ -146,8 +186,18 @@ def _is_dicom(file: str) -> bool:
         return True
     try:
         with Path(file).open("rb") as opened:
-            return opened.read(132)[128:] == b"DICM"
+            head = opened.read(132)
+            return head[128:] == b"DICM" or (head[:2] == GZIP and is_packed_dicom(opened))
     except OSError:
+        return False
+
+
+def is_packed_dicom(file: BinaryIO) -> bool:
+    """Return whether a gzip file that can be rewound holds a DICOM file."""
+    file.seek(0)
+    try:
+        return gzip.GzipFile(fileobj=file).read(132)[128:] == b"DICM"
+    except (EOFError, OSError, zlib.error):
         return False
 
 

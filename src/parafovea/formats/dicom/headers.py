@@ -18,6 +18,10 @@ codecs.register()
 
 Point = tuple[float, float, float]
 
+#: Air in Hounsfield units, and what scanners that count from -1024 write for it.
+AIR = -1000.0
+DARKEST_AIR = -1024.0
+
 
 @dataclass(frozen=True, slots=True)
 class SliceHeader:
@@ -44,8 +48,16 @@ class SliceHeader:
         Distance between slices, or their thickness, as stated; of use to a single slice only.
     slope, intercept : float
         From stored values to the true ones.
-    stored_range : tuple of int
-        Smallest and largest value that the stored bits can hold.
+    rescale_stated : frozenset of str
+        Which of RescaleSlope and RescaleIntercept the header has.
+    rescale_type : str
+        What rescaled values are, such as HU; "" where that is not stated.
+    bits, high_bit : int
+        How many bits of a stored value count, and which of them is the highest.
+    signed : bool
+        Whether stored values have a sign.
+    padding : tuple of int or None
+        Smallest and largest stored value that marks pixels outside of the image; None without.
     syntax : str
         Transfer syntax, by which pixels are decoded.
     """
@@ -62,8 +74,33 @@ class SliceHeader:
     thickness: float | None
     slope: float
     intercept: float
-    stored_range: tuple[int, int]
+    rescale_stated: frozenset[str]
+    rescale_type: str
+    bits: int
+    high_bit: int
+    signed: bool
+    padding: tuple[int, int] | None
     syntax: str
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """Smallest and largest value that the stored bits can hold."""
+        if self.signed:
+            return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+        return 0, 2**self.bits - 1
+
+    @property
+    def air(self) -> float | None:
+        """What pixels outside of the image become; None where they are air as they are stored.
+
+        -1000 HU in a CT; elsewhere what a stored 0 means, no signal.
+        """
+        if self.padding is None:
+            return None
+        if self.modality != "CT" or self.rescale_type not in ("", "HU"):
+            return self.intercept
+        ends = [value * self.slope + self.intercept for value in self.padding]
+        return None if all(DARKEST_AIR <= end <= AIR for end in ends) else AIR
 
 
 @dataclass(frozen=True)
@@ -125,9 +162,16 @@ class ImageHeader:
                 thickness=self._thickness(),
                 slope=slope,
                 intercept=self._number("RescaleIntercept", 0.0),
-                stored_range=(-(2 ** (stored - 1)), 2 ** (stored - 1) - 1)
-                if signed
-                else (0, 2**stored - 1),
+                rescale_stated=frozenset(
+                    key
+                    for key in ("RescaleSlope", "RescaleIntercept")
+                    if header.get(key) not in (None, "")
+                ),
+                rescale_type=str(header.get("RescaleType") or "").strip(),
+                bits=stored,
+                high_bit=self._high_bit(bits, stored),
+                signed=signed,
+                padding=self._padding(bits, signed=signed),
                 syntax=transfer_syntax(header),
             )
 
@@ -144,6 +188,11 @@ class ImageHeader:
             raise SourceError(
                 f"{self.label} holds {frames} frames in one file, where a file a slice is read: "
                 "export the series as single slices, or convert it to NIfTI"
+            )
+        if "ModalityLUTSequence" in header:
+            raise SourceError(
+                f"{self.label} states its values by a table (ModalityLUTSequence), which is not "
+                "read: export the series with RescaleSlope and RescaleIntercept"
             )
         syntax = transfer_syntax(header)
         try:
@@ -178,6 +227,29 @@ class ImageHeader:
                 "series again"
             )
         return values
+
+    def _high_bit(self, allocated: int, stored: int) -> int:
+        high = int(self._number("HighBit", stored - 1))
+        if not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
+            raise SourceError(
+                f"{self.label} states BitsStored {stored} and HighBit {high} for BitsAllocated "
+                f"{allocated}, which do not fit each other: export the series again"
+            )
+        return high
+
+    def _padding(self, allocated: int, *, signed: bool) -> tuple[int, int] | None:
+        """Return the range of padding; writers state it with the sign of pixels or without."""
+        ends = []
+        for key in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+            value = self.header.get(key)
+            if value in (None, ""):
+                break
+            if isinstance(value, bytes):
+                little = self.header.original_encoding[1]
+                value = int.from_bytes(value, "little" if little else "big")
+            number = int(value) % 2**allocated
+            ends.append(number - 2**allocated if signed and number >> (allocated - 1) else number)
+        return (min(ends), max(ends)) if ends else None
 
     def _pixel_spacing(self) -> tuple[float, float] | None:
         values = self.header.get("PixelSpacing")

@@ -5,8 +5,13 @@ Of a header only what places and decodes its slice is read: nothing of the patie
 
 from __future__ import annotations
 
+import logging
+import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
@@ -15,9 +20,11 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from parafovea.errors import MissingSourceError, SourceError
-from parafovea.formats.dicom.contents import SUFFIXES, Contents
+from parafovea.formats.dicom.contents import GZIP, SUFFIXES, Contents, is_packed_dicom
 from parafovea.formats.dicom.headers import ImageHeader, SliceHeader, transfer_syntax
 from parafovea.formats.source import readable
+
+_LOG = logging.getLogger(__name__)
 
 # Scanners write numbers and names that break the standard's rules of spelling; a warning for each
 # slice would be of no use.
@@ -42,9 +49,14 @@ _TAGS = tuple(
         "PixelSpacing",
         "BitsAllocated",
         "BitsStored",
+        "HighBit",
         "PixelRepresentation",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
         "RescaleIntercept",
         "RescaleSlope",
+        "RescaleType",
+        "ModalityLUTSequence",
     )
 )
 _PIXELS = Tag("PixelData")
@@ -53,7 +65,7 @@ _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
 def read_headers(contents: Contents, *, series: str | None = None) -> list[SliceHeader]:
-    """Return the slices of one series; what is no image is left out.
+    """Return the slices of one series; what is no image is left out, counted and logged.
 
     Parameters
     ----------
@@ -73,26 +85,69 @@ def read_headers(contents: Contents, *, series: str | None = None) -> list[Slice
         If there is no slice.
     SourceError
         If a slice is damaged, truncated, compressed in an unknown way or not described well
-        enough; or if there are several series and it is unspecified which.
+        enough, or a file that is named like a slice is none; or if there are several series and it
+        is unspecified which.
     """
     images: dict[str, list[ImageHeader]] = {}
     others: list[str] = []
+    foreign: list[str] = []
     with contents.opened() as open_file, warnings.catch_warnings():
         # about files that are no DICOM in spite of their names; errors follow
         warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
         for name in contents.sizes:
             with open_file(name) as file:
                 found = _image(file, name, contents)
-            if isinstance(found, str):
+            if found is None:
+                foreign.append(name)
+            elif isinstance(found, str):
                 others.append(found)
-            elif found is not None:
+            else:
                 images.setdefault(found.series, []).append(found)
     if not images:
         held = f" (other DICOM objects: {_listed(others)})" if others else ""
         raise MissingSourceError(
             f"{contents.path} holds no DICOM slice{held}: give the folder or archive of a series"
         )
+    _check_foreign(contents, foreign, [i.name for found in images.values() for i in found])
+    left_out = [*others, *["file that is no DICOM"] * len(foreign), *contents.left_out]
+    if left_out:
+        _log_once(f"{contents.path}: {len(left_out)} left out: {_counts(left_out)}")
     return [image.described() for image in _chosen(contents.path, images, series)]
+
+
+@lru_cache(maxsize=256)
+def _log_once(text: str) -> None:
+    """Log what is left out, not again by each stage of a process that opens the scan."""
+    _LOG.warning(text)
+
+
+def _counts(names: Sequence[str]) -> str:
+    return ", ".join(f"{count} x {name}" for name, count in Counter(names).items())
+
+
+def _check_foreign(contents: Contents, foreign: Sequence[str], slices: Sequence[str]) -> None:
+    """Raise `SourceError` for a file without DICOM that is named like a slice."""
+    patterns = {_pattern(name): name for name in slices}
+    bare = next((name for name in slices if not _ending(name)), None)
+    for name in foreign:
+        like = patterns.get(_pattern(name))
+        if like is None and not _ending(name) and re.search(r"\d", Path(name).name):
+            like = bare
+        if like is not None:
+            raise SourceError(
+                f"{contents.label(name)} is no DICOM file, although it is named like the slice "
+                f"{contents.label(like)}: it may be damaged; copy it again, or remove it"
+            )
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
+
+
+def _ending(name: str) -> str:
+    """Return the ending of a file's name; the last number of a UID is none."""
+    ending = Path(name).suffix
+    return ending if re.fullmatch(r"\.[A-Za-z]\w{0,7}", ending) else ""
 
 
 def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str | None:
@@ -100,7 +155,13 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
     label = contents.label(name)
     with readable(label, pydicom.errors.InvalidDicomError):
         named = name.lower().endswith(SUFFIXES)
-        if file.read(132)[128:] != b"DICM" and not named:
+        head = file.read(132)
+        if head[128:] != b"DICM" and not named:
+            if head[:2] == GZIP and is_packed_dicom(file):
+                raise SourceError(
+                    f"{label} is a DICOM file that is compressed with gzip: unpack it, and others "
+                    "like it, with gunzip"
+                )
             return None
         file.seek(0)
         pixels: list[int] = []

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 from pydicom import dcmread
 from pydicom.pixels import pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 
 from parafovea.errors import SourceError
 from parafovea.formats.dicom.contents import Contents, FolderContents, OpenFile, ZipContents
@@ -26,7 +32,16 @@ from parafovea.formats.source import (
     pick_channel,
     readable,
 )
-from parafovea.formats.source_placement import Stated, place
+from parafovea.formats.source_placement import Stated, place, placed_affine
+
+#: Transfer syntaxes that keep all bits of a stored value in their places.
+_AS_STORED = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+)
 
 #: Bytes of decoded slices that are kept, since boxes side by side need the same ones.
 KEPT_BYTES = 64 * 2**20
@@ -41,14 +56,16 @@ def open_volume(location: Location, request: Request) -> Source:
         A folder, searched with the folders in it, or a .zip of one. What is no image, such as
         RTSTRUCT, is left out.
     request : Request
-        The user's `series` chooses among several. A spacing of the user changes the grid, and the
-        affine only where the files do not state it.
+        The user's `series` chooses among several. A spacing of the user's changes the grid and,
+        from the first slice on, the affine.
 
     Returns
     -------
     Source
         Slices sorted along their normal; values rescaled by the slope and intercept of each slice,
-        in the narrowest of int16, int32 and float32 that holds them exactly.
+        in the narrowest of int16, int32 and float32 that holds them exactly. Bits that are not
+        part of a value are cleared, and pixels outside of the image (PixelPaddingValue and its
+        range) become air.
 
     Raises
     ------
@@ -65,8 +82,10 @@ def open_volume(location: Location, request: Request) -> Source:
     with readable(path, zipfile.BadZipFile):
         found = stack(path, read_headers(contents, series=metadata.series))
     array = DicomVolume(contents, found.slices)
-    grid = place(path, array.shape, Stated(found.spacing, "millimeter"), metadata)
+    stated = Stated(found.spacing, "millimeter")
+    grid = place(path, array.shape, stated, metadata)
     affine = found.affine(grid.converted("millimeter").spacing)
+    affine = placed_affine(path, affine, grid, stated, metadata)
     return Source(path, array, grid, affine=affine, series=found.slices[0].series)
 
 
@@ -117,23 +136,56 @@ class DicomVolume:
             open_file(header.name) as file,
         ):
             if header.syntax == DeflatedExplicitVRLittleEndian:
-                stored: Array = pixel_array(dcmread(file), raw=True)
+                stored: Array = pixel_array(dcmread(file), raw=True, correct_unused_bits=False)
             else:  # without what else is in the file
-                stored = pixel_array(file, raw=True, transfer_syntax_uid=header.syntax)
+                stored = pixel_array(
+                    file,
+                    raw=True,
+                    transfer_syntax_uid=header.syntax,
+                    correct_unused_bits=False,
+                )
             if stored.shape != header.shape:
                 raise SourceError(
                     f"{header.label} gave {stored.shape} pixels instead of {header.shape}: "
                     "copy it again"
                 )
+            values = _without_unused_bits(stored, header)
             if (header.slope, header.intercept) == (1.0, 0.0):
-                return stored.astype(self.dtype)
-            scaled: Array = stored * np.float64(header.slope) + header.intercept
-            return scaled.astype(self.dtype)
+                scaled = values.astype(self.dtype)
+            else:
+                scaled = (values * np.float64(header.slope) + header.intercept).astype(self.dtype)
+            if header.air is not None and header.padding is not None:
+                low, high = header.padding
+                outside = (values >= low) & (values <= high)
+                if values is not stored:
+                    outside |= (stored >= low) & (stored <= high)
+                scaled[outside] = header.air
+            return scaled
+
+
+def _without_unused_bits(stored: Array, header: SliceHeader) -> Array:
+    """Return stored values of which only the bits count that belong to them, with their sign.
+
+    Others may hold overlays, or lack the sign: some codecs know none.
+    """
+    width = 8 * stored.dtype.itemsize
+    if stored.dtype.kind not in "iu" or header.bits >= width:
+        return stored
+    native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    bits = native.view(f"u{stored.dtype.itemsize}")
+    if header.syntax in _AS_STORED:
+        bits = bits >> (header.high_bit + 1 - header.bits)
+    # what lies above the value goes, and what comes back has the sign of its highest bit
+    spare = width - header.bits
+    shifted: Array = (bits << spare).view(f"{'i' if header.signed else 'u'}{bits.dtype.itemsize}")
+    return np.asarray(shifted >> spare)
 
 
 def _value_dtype(slices: tuple[SliceHeader, ...]) -> np.dtype[Any]:
+    # the air of a slice is whole, or its intercept
     whole = all(s.slope.is_integer() and s.intercept.is_integer() for s in slices)
     ends = [v * s.slope + s.intercept for s in slices for v in s.stored_range]
+    ends += [s.air for s in slices if s.air is not None]
     for name in ("int16", "int32"):
         limits = np.iinfo(name)
         if whole and limits.min <= min(ends) and max(ends) <= limits.max:

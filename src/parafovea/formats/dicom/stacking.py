@@ -1,4 +1,4 @@
-"""How slices stack up to a volume: sorted along their normal, evenly spaced, none missing."""
+"""How slices stack up to a volume: sorted along their normal, in line, evenly spaced, complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
 from parafovea.formats.dicom.headers import SliceHeader
-from parafovea.geometry.scan_space import LPS_TO_RAS
+from parafovea.geometry.scan_space import LPS_TO_RAS, square_affine
 
 Floats = NDArray[np.float64]
 
@@ -21,8 +21,8 @@ SAME_PLACE = 0.01
 #: millimetres, since some scanners round positions to a tenth of one.
 UNEVEN = 0.1
 ROUNDED = 0.1
-#: How much slices may shift sideways from one to the next, in distances between slices.
-SHEAR = 0.01
+#: How far directions of three digits may lead aside, in distances from the first slice.
+ASIDE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ def stack(path: str, slices: Sequence[SliceHeader]) -> Stack:
     _check_alike(slices, "pixels (rows, columns)", lambda s: s.shape, 0)
     _check_alike(slices, "pixel spacing in mm", lambda s: s.pixel_spacing or (0, 0), 1e-4)
     _check_alike(slices, "orientation", lambda s: (*s.row, *s.column), 1e-3)
+    _check_rescaled(slices)
     row, column = np.asarray(first.row), np.asarray(first.column)
     gram = np.array([[row @ row, row @ column], [column @ row, column @ column]])
     if not np.allclose(gram, np.eye(2), atol=1e-3):
@@ -87,24 +88,62 @@ def stack(path: str, slices: Sequence[SliceHeader]) -> Stack:
             f"{first.label} states the orientation {(*first.row, *first.column)}, which is not two "
             "directions at a right angle: export the series again"
         )
-    normal = np.cross(row, column)
+    directions = _perpendicular(row, column)
+    normal = directions[:, 2]
     ordered = sorted(slices, key=lambda s: float(normal @ s.position))
     y, x = first.pixel_spacing or (None, None)
-    directions = np.stack([row, column, normal], axis=1)
     if len(ordered) == 1:
         return Stack((first,), (first.thickness, y, x), directions)
     places = np.array([normal @ s.position for s in ordered])
     _check_places(path, ordered, places)
-    span = np.subtract(ordered[-1].position, ordered[0].position)
-    step = span / (len(ordered) - 1)
-    sideways = np.linalg.norm(step - (step @ normal) * normal)
-    if sideways > SHEAR * np.linalg.norm(step):
+    step = float(places[-1] - places[0]) / (len(ordered) - 1)
+    # Slices lie in line along their normal, so that the axes of the volume are perpendicular.
+    _check_in_line(path, ordered, directions)
+    return Stack(tuple(ordered), (step, y, x), directions)
+
+
+def _perpendicular(row: Floats, column: Floats) -> Floats:
+    """Return unit vectors (3, 3) along the array's x, y, z, as columns."""
+    frame = np.eye(4)
+    frame[:3, :3] = np.stack([row, column, np.cross(row, column)], axis=1)
+    directions = square_affine(frame)[:3, :3]
+    lengths = np.linalg.norm(directions, axis=0)
+    return np.asarray(directions / np.where(np.abs(lengths - 1) > 1e-9, lengths, 1.0))
+
+
+def _check_in_line(path: str, slices: Sequence[SliceHeader], directions: Floats) -> None:
+    """Raise `SourceError` where slices lie beside the line through the first one."""
+    first = slices[0]
+    offsets = np.subtract([s.position for s in slices], first.position) @ directions
+    sideways, along = offsets[:, :2], np.abs(offsets[:, 2])
+    pixel = min(first.pixel_spacing or (0.0, 0.0))
+    allowed = max(ROUNDED, UNEVEN * pixel) + ASIDE * along + 1e-9
+    if (np.linalg.norm(sideways, axis=1) <= allowed).all():
+        return
+    drift = np.median(np.diff(sideways, axis=0), axis=0)
+    tilt = float(np.linalg.norm(drift))
+    steady = sideways - np.arange(len(slices))[:, None] * drift
+    if tilt * (len(slices) - 1) > allowed[-1] and _is_line(steady, allowed):
         raise SourceError(
-            f"{path} has slices that shift sideways by {sideways:.3g} mm from one to the next, as "
+            f"{path} has slices that shift sideways by {tilt:.3g} mm from one to the next, as "
             "of a tilted gantry: resample it to a straight volume first, as dcm2niix does"
         )
-    directions[:, 2] = step / np.linalg.norm(step)
-    return Stack(tuple(ordered), (float(np.linalg.norm(step)), y, x), directions)
+    # most slices are in line, so that one that is not does not move the line
+    beside = np.linalg.norm(sideways - np.median(sideways, axis=0), axis=1)
+    worst = int(np.flatnonzero(beside >= beside.max() - 1e-6)[0])
+    count = int((beside > allowed).sum())
+    others = f", and so do {count - 1} more slices" if count > 1 else ""
+    raise SourceError(
+        f"{path} has slices that are out of line: {slices[worst].label} lies "
+        f"{beside[worst]:.3g} mm beside the other slices{others}: keep the slices of one "
+        "reconstruction, or resample the scan to a straight volume first"
+    )
+
+
+def _is_line(steady: Floats, allowed: Floats) -> bool:
+    """Return whether slices shift by the same from one to the next."""
+    beside = np.linalg.norm(steady - np.median(steady, axis=0), axis=1)
+    return bool((beside <= allowed).all())
 
 
 def _check_alike(
@@ -121,6 +160,27 @@ def _check_alike(
                 f"{other.label} has the {what} {_numbers(found)}, but {slices[0].label} has "
                 f"{_numbers(expected)}: remove the slices that do not belong to the volume"
             )
+
+
+def _check_rescaled(slices: Sequence[SliceHeader]) -> None:
+    """Raise `SourceError` where only some slices say how values are rescaled, or to what."""
+    stated = [s.rescale_stated for s in slices]
+    for tag in sorted(set().union(*stated)):
+        lacking = [s for s, own in zip(slices, stated, strict=True) if tag not in own]
+        if lacking:
+            having = next(s for s, own in zip(slices, stated, strict=True) if tag in own)
+            raise SourceError(
+                f"{lacking[0].label} does not state {tag}, but {having.label} does "
+                f"({len(lacking)} of {len(slices)} slices lack it), so that their values would be "
+                "on different scales: export the series again"
+            )
+    named = {s.rescale_type: s for s in slices if s.rescale_type}
+    if len(named) > 1:
+        (one, first), (other, second) = list(named.items())[:2]
+        raise SourceError(
+            f"{first.label} states the RescaleType {one!r}, but {second.label} {other!r}: keep the "
+            "slices of one kind of value"
+        )
 
 
 def _check_places(path: str, slices: Sequence[SliceHeader], places: Floats) -> None:

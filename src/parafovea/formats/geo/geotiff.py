@@ -1,12 +1,13 @@
-"""GeoTIFF files as rasterio opens them: their header, and where they lie."""
+"""GeoTIFF files as rasterio opens them: their header, their masks, and where they lie."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import threading
+import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from parafovea.errors import SourceError
+from parafovea.formats.bands import choose_bands, is_named
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
@@ -49,22 +51,25 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
     with (
         readable(path, *FAILURES),
         # rasterio takes the cache in bytes, where GDAL itself takes MiB.
-        # The file alone: no listing of a folder of thousands, and nothing that lies beside it.
-        rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR", GDAL_CACHEMAX=cache << 20),
+        # What lies beside the file is looked for by its name: no listing of a folder of thousands.
+        rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=cache << 20),
     ):
         yield
 
 
 @contextlib.contextmanager
-def opened(path: str, *, content: bytes | None = None, cache: int = 64) -> Iterator[Any]:
+def opened(
+    path: str, *, content: Mapping[str, bytes] | None = None, cache: int = 64
+) -> Iterator[Any]:
     """Open a GeoTIFF for a while.
 
     Parameters
     ----------
     path : str
         Read as a GeoTIFF whatever it contains: other formats of GDAL can name further files.
-    content : bytes, optional
-        Of the file, where they are in memory: then it is not opened again.
+    content : mapping of str to bytes, optional
+        By their names, the file and those that belong to it (`parafovea.formats.geo.companions`),
+        where they are in memory: then none is opened again.
     cache : int
         MiB of decoded blocks that GDAL keeps.
 
@@ -78,12 +83,16 @@ def opened(path: str, *, content: bytes | None = None, cache: int = 64) -> Itera
             with contextlib.closing(open_dataset(path)) as dataset:
                 yield dataset
             return
-        with (
-            MemoryFile(content, filename=Path(path).name) as memory,
-            _named(path, memory.name),
-            contextlib.closing(open_dataset(memory.name)) as dataset,
-        ):
-            yield dataset
+        with contextlib.ExitStack() as stack:
+            folder = uuid.uuid4().hex
+            for name, some in content.items():
+                if name != Path(path).name:
+                    stack.enter_context(MemoryFile(some, dirname=folder, filename=name))
+            memory = stack.enter_context(
+                MemoryFile(content[Path(path).name], dirname=folder, filename=Path(path).name)
+            )
+            stack.enter_context(_named(path, memory.name))
+            yield stack.enter_context(contextlib.closing(open_dataset(memory.name)))
 
 
 @contextlib.contextmanager
@@ -115,18 +124,26 @@ class Numbers:
     scale, offset : tuple of float or None
         A number each band of the file: reflectance = number * scale + offset. None where neither
         the user nor the file states it.
-    nodata : float or None
-        Marks pixels without a measurement.
+    nodata : tuple of tuple of float
+        For each band of the file, the numbers that mark pixels without a measurement.
     """
 
     scale: tuple[float, ...] | None
     offset: tuple[float, ...] | None
-    nodata: float | None
+    nodata: tuple[tuple[float, ...], ...]
+
+    def of(self, bands: Sequence[int]) -> Numbers:
+        """Return those of some bands, by their indices from 0."""
+        scale, offset = (
+            None if each is None else tuple(each[band] for band in bands)
+            for each in (self.scale, self.offset)
+        )
+        return Numbers(scale, offset, tuple(self.nodata[band] for band in bands))
 
 
 def numbers(dataset: Any, options: TileOptions) -> Numbers:
     """Return how user or file describe a file's numbers; the user's description wins."""
-    nodata = dataset.nodata if options.nodata is None else options.nodata
+    nodata = tuple(map(options.missing, dataset.nodatavals))
     if options.scale is not None and options.offset is not None:
         count = dataset.count
         return Numbers((options.scale,) * count, (options.offset,) * count, nodata)
@@ -141,8 +158,54 @@ def numbers(dataset: Any, options: TileOptions) -> Numbers:
     return Numbers(scales, offsets, nodata)
 
 
+def band_indices(
+    dataset: Any,
+    path: str,
+    *,
+    wanted: Sequence[str],
+    given: Sequence[str] | None,
+    refused: type[SourceError] = SourceError,
+) -> tuple[int, ...]:
+    """Return the index, from 0, of each wanted band; an alpha band needs no name.
+
+    Parameters
+    ----------
+    dataset
+        Open dataset of rasterio.
+    path : str
+        For messages.
+    wanted, given, refused
+        As for `parafovea.formats.bands.choose_bands`.
+    """
+    if dataset.count == 1 < len(wanted):
+        place = Path(path)
+        raise refused(
+            f"{path} holds one band, and the model reads {', '.join(wanted)}: put the bands of a "
+            "place into one file, with gdalbuildvrt -separate all.vrt and the files in this order, "
+            f"then gdal_translate all.vrt NAME{place.suffix}, and name them with "
+            f"bands={','.join(wanted)} in the metadata column of the sample sheet"
+        )
+    alpha = _alpha_bands(dataset)
+    names = None if given is None else list(given)
+    if names is not None and len(names) == dataset.count - len(alpha):
+        for index in alpha:
+            names.insert(index, "alpha")
+    return choose_bands(
+        path,
+        count=dataset.count,
+        wanted=wanted,
+        given=names,
+        descriptions=dataset.descriptions,
+        refused=refused,
+    )
+
+
 def read_window(
-    dataset: Any, bands: tuple[int, ...], window: Window | None, *, nodata: float | None
+    dataset: Any,
+    bands: tuple[int, ...],
+    window: Window | None,
+    *,
+    nodata: Sequence[tuple[float, ...]],
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return the numbers of a window and which of its pixels were measured.
 
@@ -154,8 +217,9 @@ def read_window(
         Indices, from 0, of the bands to read, in this order.
     window : Window or None
         None for the whole image.
-    nodata : float or None
-        Marks a missing value; a mask inside the file counts beside it.
+    nodata : sequence of tuple of float
+        For each of `bands`, the numbers that mark a missing value. Masks inside the file and
+        beside it count as well, and so do alpha bands.
 
     Returns
     -------
@@ -164,14 +228,58 @@ def read_window(
     valid : ndarray or None
         (y, x) bool; None where all pixels were measured in all bands.
     """
-    indexes = [band + 1 for band in bands]
-    stored: NDArray[Any] = dataset.read(indexes, window=window)
-    valid = measured(stored, nodata)
-    if any(MaskFlags.per_dataset in dataset.mask_flag_enums[band] for band in bands):
-        inside = (dataset.read_masks(indexes, window=window) > 0).all(axis=0)
-        valid = inside if valid is None else valid & inside
-        valid = None if valid.all() else valid
-    return stored, valid
+    stored: NDArray[Any] = dataset.read([band + 1 for band in bands], window=window)
+    return stored, measured(stored, nodata=nodata, masks=_masks(dataset, bands, window))
+
+
+def _masks(dataset: Any, bands: Sequence[int], window: Window | None) -> Iterator[NDArray[Any]]:
+    """Yield what masks the bands beside numbers of their own, (y, x) each."""
+    for band in bands:
+        flags = dataset.mask_flag_enums[band]
+        shared = MaskFlags.per_dataset in flags
+        # no flag at all: a mask of this band alone. A nodata number is looked at by `measured`;
+        # where all bands have to have theirs, it is a mask.
+        if MaskFlags.alpha not in flags and (shared or not flags):
+            yield dataset.read_masks(band + 1, window=window)
+        if shared:
+            break
+    # GDAL takes an alpha band for a mask only as the second or fourth
+    for band in _alpha_bands(dataset):
+        if band not in bands:
+            yield dataset.read(band + 1, window=window)
+
+
+def _alpha_bands(dataset: Any) -> list[int]:
+    """Return the indices, from 0, of bands that state how opaque a pixel is.
+
+    GDAL calls the fourth band of a file of 8 bits alpha, unless told otherwise: one that is named
+    as a spectral band is one.
+    """
+    return [
+        index
+        for index, (meaning, name) in enumerate(
+            zip(dataset.colorinterp, dataset.descriptions, strict=True)
+        )
+        if meaning == ColorInterp.alpha and not is_named(name)
+    ]
+
+
+def require_place(dataset: Any, path: str) -> None:
+    """Raise `SourceError` where a place is stated by points or polynomials alone.
+
+    Results have a transform; what these state of the place would be lost.
+    """
+    if not dataset.transform.is_identity:
+        return
+    points, _ = dataset.gcps
+    how = f"{len(points)} ground control points" if points else "rational polynomials (RPC)"
+    if points or dataset.rpcs is not None:
+        name = Path(path)
+        option = "" if points else "-rpc "
+        raise SourceError(
+            f"{path} states its place by {how}, which a result cannot keep: warp it first, with "
+            f"gdalwarp {option}-t_srs EPSG:CODE {name.name} {name.stem}_warped{name.suffix}"
+        )
 
 
 def pixel_sides(dataset: Any) -> tuple[float, float]:

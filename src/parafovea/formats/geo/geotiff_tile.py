@@ -9,8 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import TileError
-from parafovea.formats.bands import choose_bands
-from parafovea.formats.geo.geotiff import crs_name, numbers, opened, pixel_sides, read_window
+from parafovea.formats.geo.companions import companions
+from parafovea.formats.geo.geotiff import (
+    band_indices,
+    crs_name,
+    numbers,
+    opened,
+    pixel_sides,
+    read_window,
+    require_place,
+)
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
 
@@ -29,14 +37,16 @@ class Content:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._bytes: bytes | None = None
+        self._content: dict[str, bytes] | None = None
 
     def close(self) -> None:
         """Let go of the file's bytes."""
-        self._bytes = None
+        self._content = None
 
     def digest(self) -> bytes:
         """Return the SHA-256 of the file's bytes, which are kept for what is asked next.
+
+        Files beside it that belong to it, such as a mask, count as well.
 
         Raises
         ------
@@ -44,9 +54,15 @@ class Content:
             If they cannot be read.
         """
         with readable_tile(self.path):
-            if self._bytes is None:
-                self._bytes = self.path.read_bytes()
-        return hashlib.sha256(self._bytes).digest()
+            if self._content is None:
+                places = (self.path, *companions(self.path))
+                self._content = {place.name: place.read_bytes() for place in places}
+        total = hashlib.sha256()
+        for name, content in self._content.items():
+            if name != self.path.name:
+                total.update(f"\0{name.removeprefix(self.path.stem)}\0{len(content)}\0".encode())
+            total.update(content)
+        return total.digest()
 
     def key(self, keys: Sequence[str]) -> str:
         """Return the first key: a GeoTIFF holds one array, which has no name."""
@@ -85,30 +101,30 @@ class Content:
         path = self.path
         with self._opened() as dataset:
             check_tile_size(path, (dataset.height, dataset.width))
-            chosen = choose_bands(
-                str(path),
-                count=dataset.count,
-                wanted=bands,
-                given=options.bands,
-                descriptions=dataset.descriptions,
-                refused=TileError,
+            chosen = band_indices(
+                dataset, str(path), wanted=bands, given=options.bands, refused=TileError
             )
+            require_place(dataset, str(path))
             position = None
             if dataset.crs is not None:
                 height, width = pixel_sides(dataset)
                 _check_square(path, height, width)
                 position = _position(dataset, height, width)
-            meant = numbers(dataset, options)
+            meant = numbers(dataset, options).of(chosen)
             stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata)
-        scale, offset = (
-            None if all_bands is None else tuple(all_bands[band] for band in chosen)
-            for all_bands in (meant.scale, meant.offset)
+            stated = any(dataset.nodatavals[band] is not None for band in chosen)
+        return StoredTile(
+            stored,
+            valid,
+            scale=meant.scale,
+            offset=meant.offset,
+            position=position,
+            nodata_stated=stated,
         )
-        return StoredTile(stored, valid, scale=scale, offset=offset, position=position)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
-        with readable_tile(self.path), opened(str(self.path), content=self._bytes) as dataset:
+        with readable_tile(self.path), opened(str(self.path), content=self._content) as dataset:
             yield dataset
 
 

@@ -44,20 +44,22 @@ def open_volume(location: Location, request: Request) -> Source:
     """
     path, bands, metadata = location.path, request.bands, request.metadata
     spacing, unit = request.pixels
-    raster = open_raster(path, bands=bands, options=metadata.tiles)
+    raster = open_raster(path, bands=bands, options=metadata.tiles, truth=request.truth)
     _, height, width = raster.shape
     y, x = spacing[1:]
     if raster.pixel_size_m is not None:
         y, x = (side / METRES[unit] for side in raster.pixel_size_m)
+    array = _Plane(raster)
     return Source(
         path=path,
-        array=_Plane(raster),
+        array=array,
         grid=Grid((1, height, width), (spacing[0], y, x), unit=unit),
         bands=bands,
         conditions={
             "month": (DEFAULT_MONTH if metadata.month is None else metadata.month,),
             "biome": (DEFAULT_BIOME if metadata.biome is None else metadata.biome,),
         },
+        check=array.tally.check,
     )
 
 
@@ -68,14 +70,14 @@ class _Plane:
 
     def __init__(self, raster: Raster) -> None:
         self._raster = raster
+        self.tally = raster.tally()
         self.shape = (1, *raster.shape[1:])
 
     def __getitem__(self, index: Slices) -> NDArray[Any]:
         """Return the voxels of three slices of step 1, (band, z, y, x)."""
         planes, rows, columns = bounded(index, self.shape)
-        values, valid = self._raster.read_valid(rows, columns)
-        if valid is not None:
-            values = self._filled(rows, columns)
+        found, valid = self._raster.read_counted(rows, columns, self.tally)
+        values = found.values if valid is None else self._filled(rows, columns)
         return values[:, None][:, planes]
 
     def _filled(self, rows: slice, columns: slice) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from parafovea.errors import GridError, MissingSourceError
-from parafovea.formats.bands import OPTICAL, choose_bands
+from parafovea.formats.bands import OPTICAL
 from parafovea.formats.geo.geotiff import (
+    band_indices,
     crs_name,
     library,
     numbers,
@@ -23,14 +23,21 @@ from parafovea.formats.geo.geotiff import (
     opened,
     pixel_sides,
     read_window,
+    require_place,
 )
+from parafovea.formats.ground import ground_sides
 from parafovea.formats.metadata import TileOptions
-from parafovea.formats.reflectance import to_reflectance
-
-#: WGS 84: semi-major axis in metres, and first eccentricity squared.
-_AXIS, _ECCENTRICITY2 = 6378137.0, 0.0066943799901413165
+from parafovea.formats.reflectance import (
+    Reflectance,
+    ScaleTally,
+    is_reflectance,
+    to_reflectance,
+)
 
 _NOTHING = TileOptions()
+
+#: Rows and columns of a window that is looked at to see how a truth is written.
+SAMPLE = 256
 
 
 @dataclass(frozen=True)
@@ -57,9 +64,9 @@ class Raster:
         a, b, c, d, e, f of x = a * column + b * row + c, y = d * column + e * row + f, at the
         corners of pixels, in the unit of the CRS.
     pixel_size_m : tuple of float or None
-        Height and width of a pixel in metres; in degrees, those at the centre. None without a CRS.
-    nodata : float or None
-        Number of pixels without a measurement.
+        Height and width of a pixel in metres on the ground, at the centre. None without a CRS.
+    nodata : tuple of tuple of float
+        For each of `bands`, the numbers of pixels without a measurement.
     scale, offset : tuple of float or None
         A number each of `bands`: reflectance = number * scale + offset.
     block : tuple of int
@@ -75,7 +82,7 @@ class Raster:
     crs: str | None
     transform: tuple[float, float, float, float, float, float]
     pixel_size_m: tuple[float, float] | None
-    nodata: float | None
+    nodata: tuple[tuple[float, ...], ...]
     scale: tuple[float, ...] | None
     offset: tuple[float, ...] | None
     block: tuple[int, int]
@@ -112,9 +119,30 @@ class Raster:
         self, rows: slice, cols: slice
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
         """Return what `read` and `valid` return, read once; None where all pixels are valid."""
+        found, valid = self.read_counted(rows, cols)
+        return found.values, valid
+
+    def read_counted(
+        self, rows: slice, cols: slice, tally: ScaleTally | None = None
+    ) -> tuple[Reflectance, NDArray[np.bool_] | None]:
+        """Return the reflectance of a window with what was clipped of it, and what `valid` returns.
+
+        Parameters
+        ----------
+        rows, cols : slice
+            As for `read`.
+        tally : ScaleTally, optional
+            Counts the window.
+        """
         stored, valid = self._stored(rows, cols)
-        values, _ = to_reflectance(stored, valid, self.path, scale=self.scale, offset=self.offset)
-        return values, valid
+        found = to_reflectance(stored, valid, self.path, scale=self.scale, offset=self.offset)
+        if tally is not None:
+            tally.add(stored, valid, found)
+        return found, valid
+
+    def tally(self) -> ScaleTally:
+        """Return what windows of this image are counted in, to judge its scale as a whole."""
+        return ScaleTally(self.path, self.scale, self.offset)
 
     def close(self) -> None:
         """Close the file; reading opens it again."""
@@ -152,7 +180,7 @@ class _Handle:
         return _Handle, (self._path, self._cache)
 
     def read(
-        self, bands: tuple[int, ...], window: Window, *, nodata: float | None
+        self, bands: tuple[int, ...], window: Window, *, nodata: tuple[tuple[float, ...], ...]
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         with self._lock, library(self._path, cache=self._cache):
             if self._dataset is None:
@@ -171,6 +199,7 @@ def open_raster(
     *,
     bands: Sequence[str] = OPTICAL,
     options: TileOptions = _NOTHING,
+    truth: bool = False,
     cache: int = 64,
 ) -> Raster:
     """Open a GeoTIFF without reading its pixels.
@@ -183,6 +212,9 @@ def open_raster(
         Bands to read, in this order; found by the file's descriptions or by `options.bands`.
     options : TileOptions
         The user's description of the file's numbers.
+    truth : bool
+        The options describe the source of this truth: its own scale and nodata number go before
+        theirs, and a truth of reflectance needs none.
     cache : int
         MiB of decoded blocks that are kept for the next window.
 
@@ -196,7 +228,8 @@ def open_raster(
     MissingSourceError
         If there is no such file.
     SourceError
-        If it is no GeoTIFF, does not state which bands it holds, or is rotated.
+        If it is no GeoTIFF, does not state which bands it holds, is rotated, or states its place by
+        control points alone.
     """
     if not Path(path).exists():
         raise MissingSourceError(
@@ -204,14 +237,9 @@ def open_raster(
             "which the workflow runs"
         )
     with opened(path, cache=cache) as dataset:
-        indices = choose_bands(
-            path,
-            count=dataset.count,
-            wanted=bands,
-            given=options.bands,
-            descriptions=dataset.descriptions,
-        )
-        meant = numbers(dataset, options)
+        require_place(dataset, path)
+        indices = band_indices(dataset, path, wanted=bands, given=options.bands)
+        meant = numbers(dataset, _own(dataset, indices, options) if truth else options).of(indices)
         a, b, c, d, e, f = tuple(dataset.transform)[:6]
         rows, columns = dataset.block_shapes[indices[0]]
         return Raster(
@@ -225,51 +253,47 @@ def open_raster(
             transform=(a, b, c, d, e, f),
             pixel_size_m=_pixel_size_m(dataset),
             nodata=meant.nodata,
-            scale=_chosen(meant.scale, indices),
-            offset=_chosen(meant.offset, indices),
+            scale=meant.scale,
+            offset=meant.offset,
             block=(int(rows), int(columns)),
             _open=_Handle(path, cache),
         )
-
-
-def metres_per_degree(latitude: float) -> tuple[float, float]:
-    """Return the length of one degree of latitude and of one of longitude on WGS 84.
-
-    M = a (1 - e²) / (1 - e² sin² φ)^1.5 along the meridian and N cos φ with
-    N = a / sqrt(1 - e² sin² φ)
-    along the parallel (Snyder, Map Projections: A Working Manual, USGS Professional Paper 1395,
-    equations 4-18 to 4-21), times pi / 180.
-
-    Parameters
-    ----------
-    latitude : float
-        In degrees.
-
-    Returns
-    -------
-    tuple of float
-        Metres a degree of latitude, metres a degree of longitude.
-    """
-    phi = math.radians(latitude)
-    bulge = 1 - _ECCENTRICITY2 * math.sin(phi) ** 2
-    meridian = _AXIS * (1 - _ECCENTRICITY2) / bulge**1.5
-    parallel = _AXIS * math.cos(phi) / math.sqrt(bulge)
-    return math.radians(meridian), math.radians(parallel)
 
 
 def _pixel_size_m(dataset: Any) -> tuple[float, float] | None:
     if dataset.crs is None:
         return None
     height, width = pixel_sides(dataset)
-    if not dataset.crs.is_geographic:
-        metres = float(dataset.crs.linear_units_factor[1])
-        return height * metres, width * metres
-    latitude = float(dataset.transform.f) - height * dataset.height / 2
-    per_y, per_x = metres_per_degree(latitude)
-    return height * per_y, width * per_x
+    x = float(dataset.transform.c) + width * dataset.width / 2
+    y = float(dataset.transform.f) - height * dataset.height / 2
+    return ground_sides(dataset.crs, x, y, height, width)
 
 
-def _chosen(
-    numbers: tuple[float, ...] | None, indices: tuple[int, ...]
-) -> tuple[float, ...] | None:
-    return None if numbers is None else tuple(numbers[index] for index in indices)
+def _own(dataset: Any, indices: tuple[int, ...], options: TileOptions) -> TileOptions:
+    """Return how a truth is read: by its own statements, else as its source if that is needed."""
+    stated = options.stated_by(
+        nodata=any(number is not None for number in dataset.nodatavals),
+        scale=numbers(dataset, _NOTHING).scale is not None,
+    )
+    if stated.scale is None:
+        return stated
+    own = stated.unscaled()
+    missing = numbers(dataset, own).of(indices).nodata
+    known = (
+        is_reflectance(stored, valid)
+        for stored, valid in (
+            read_window(dataset, indices, window, nodata=missing) for window in _samples(dataset)
+        )
+    )
+    says = [each for each in known if each is not None]
+    return own if says and all(says) else stated
+
+
+def _samples(dataset: Any) -> list[Window]:
+    """Return nine windows, spread over an image."""
+    height, width = (min(SAMPLE, side) for side in (dataset.height, dataset.width))
+    return [
+        Window((dataset.width - width) * j // 2, (dataset.height - height) * i // 2, width, height)
+        for i in range(3)
+        for j in range(3)
+    ]

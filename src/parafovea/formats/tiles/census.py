@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from parafovea.formats.geo.companions import companions
 from parafovea.formats.location import files_named
 from parafovea.formats.registry import NPZ_SUFFIX, TILE_SUFFIXES
 from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, read_npy_header
@@ -63,7 +64,8 @@ def tile_census(folder: str | Path) -> TileCensus:
     -------
     TileCensus
         Its digest holds of an NPZ file what its directory lists: each array's name, length and
-        CRC-32; of JSON and GeoTIFF files all bytes; of no file its time.
+        CRC-32; of JSON and GeoTIFF files, and of masks and world files beside these, all bytes; of
+        no file its time.
 
     Raises
     ------
@@ -92,8 +94,10 @@ def _looked_at(path: str) -> tuple[tuple[int, int] | None, str]:
     try:
         if lower.endswith(NPZ_SUFFIX):
             return _archive(path)
-        size = None if lower.endswith(SIDECAR_SUFFIX) else _tiff_size(path)
-        return size, _digest(path)
+        if lower.endswith(SIDECAR_SUFFIX):
+            return None, _digest(path)
+        beside = (f"; {part.name} {_digest(str(part))}" for part in companions(Path(path)))
+        return _tiff_size(path), "".join([_digest(path), *beside])
     except OSError as error:
         return None, f"not readable: {error.strerror}"
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from parafovea.errors import StoreError
 from parafovea.formats.tiles.tile import Position, Tile
+from parafovea.formats.tiles.tile_folder import printable
 from parafovea.storage.store import replacing
 
 #: Columns that every `tiles.tsv` has.
@@ -22,8 +23,10 @@ LEDGER_COLUMNS = (
     *("name", "height", "width", "month", "biome", "assumed"),
     *("crs", "x", "y", "pixel_size", "input", "output", "input_sha256"),
 )
-#: Further columns where the tiles are files, and where they are blocks of one image.
-FILE_COLUMNS, BLOCK_COLUMNS = ("fingerprint", "clipped"), ("row", "column")
+#: Further columns where the tiles are files, and where they are blocks of one image. `clipped` and
+#: `measured` count values, a pixel has one for each band.
+FILE_COLUMNS = ("fingerprint", "clipped", "measured")
+BLOCK_COLUMNS = ("row", "column", "clipped", "measured")
 
 #: Columns of the ledger of a share.
 SHARE_COLUMNS = ("name", "status", "reason", *LEDGER_COLUMNS[1:], *FILE_COLUMNS)
@@ -57,6 +60,9 @@ class TileEntry:
     corner : tuple of int or None
         Row and column of the first pixel where the tile is a block of one large image; None for a
         file of its own.
+    clipped, measured : int
+        Values of the input that its scale put outside [0, 1], and of all values that were measured;
+        0 where the table has no such columns.
     """
 
     name: str
@@ -69,6 +75,8 @@ class TileEntry:
     source: Path
     output: Path
     corner: tuple[int, int] | None = None
+    clipped: int = 0
+    measured: int = 0
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -112,6 +120,7 @@ def finished_row(tile: Tile, folder: Path, *, fingerprint: str) -> Row:
         "input_sha256": tile.sha256,
         "fingerprint": fingerprint,
         "clipped": tile.clipped,
+        "measured": tile.measured * len(tile.values),
     }
 
 
@@ -133,7 +142,7 @@ def quarantined_row(name: str, path: Path, reason: str) -> Row:
         "name": name,
         "status": "quarantined",
         "reason": " ".join(reason.split()),
-        "input": str(path),
+        "input": printable(str(path)),
     }
 
 
@@ -238,7 +247,8 @@ def _entry(path: Path, row: dict[str, str]) -> TileEntry:
     try:
         position = Position(row["crs"], *map(float, place)) if all(place) else None
         height, width = int(row["height"]), int(row["width"])
-        at = [row.get(key, "") for key in BLOCK_COLUMNS]
+        at = [row.get(key, "") for key in ("row", "column")]
+        counts = [int(row.get(key) or 0) for key in ("clipped", "measured")]
         corner = (int(at[0]), int(at[1])) if all(at) else None
     except ValueError as error:
         raise StoreError(
@@ -256,4 +266,6 @@ def _entry(path: Path, row: dict[str, str]) -> TileEntry:
         source=Path(row["input"]),
         output=Path(row["output"]),
         corner=corner,
+        clipped=counts[0],
+        measured=counts[1],
     )

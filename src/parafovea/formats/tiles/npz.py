@@ -35,6 +35,12 @@ TRUTH_KEYS = ("opt_v2", "opt_v1")
 #: The array of class indices.
 CLASSES = "classes"
 
+#: The class index of pixels whose class is not known, which do not count.
+UNKNOWN = 255
+
+#: The array that is true where a pixel was measured, (y, x); results have it, and inputs may.
+VALID = "valid"
+
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -179,12 +185,43 @@ class Content:
         if stored.dtype == np.bool_:
             raise TileError(f"{path}: the array {key} holds true and false: write reflectance")
         count = len(chosen)
+        missing = (options.missing(),) * len(stored)
+        mask = self.mask(key)
         return StoredTile(
             stored,
-            measured(stored, options.nodata),
+            measured(stored, nodata=missing, masks=() if mask is None else (mask,)),
             scale=None if options.scale is None else (options.scale,) * count,
             offset=None if options.offset is None else (options.offset,) * count,
         )
+
+    def mask(self, key: str) -> NDArray[np.bool_] | None:
+        """Return which pixels of an array were measured, (y, x); None where the file says nothing.
+
+        Parameters
+        ----------
+        key : str
+            Name of the array that the mask is of.
+
+        Raises
+        ------
+        TileError
+            If the mask is damaged, of another size, or no mask.
+        """
+        with readable_tile(self.path, zipfile.BadZipFile):
+            if key == VALID or f"{VALID}.npy" not in self._zip().namelist():
+                return None
+        found, size = self.array(VALID), self.size(key)
+        if found.shape != size:
+            raise TileError(
+                f"{self.path}: the array {VALID} has the shape {found.shape}, but {key} has "
+                f"{size[0]} x {size[1]} pixels (y, x): write one number a pixel, or leave it out"
+            )
+        if found.dtype.kind == "f" or (found.size and not 0 <= found.min() <= found.max() <= 1):
+            raise TileError(
+                f"{self.path}: the array {VALID} holds {found.dtype} from {found.min()} to "
+                f"{found.max()}: write true where a pixel was measured, false where not"
+            )
+        return found.astype(np.bool_)
 
     def _file(self) -> IO[bytes]:
         if self._stream is None:
@@ -377,7 +414,14 @@ def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -
     return buffer.getvalue()
 
 
+#: Bytes of the longest name that a file under work keeps: a file's name has 255 at most.
+LONGEST_PARTIAL = 240
+
+
 def _place(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
+    name = path.name
+    if len(name.encode()) > LONGEST_PARTIAL:
+        name = hashlib.sha256(name.encode()).hexdigest()
+    partial = path.with_name(f".{name}.partial")
     partial.write_bytes(content)
     partial.replace(path)

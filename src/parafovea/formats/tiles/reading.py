@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
 from parafovea.formats.bands import OPTICAL
+from parafovea.formats.ground import difference
 from parafovea.formats.metadata import TileOptions
-from parafovea.formats.reflectance import fill, to_reflectance
+from parafovea.formats.reflectance import (
+    ScaleTally,
+    fill,
+    is_reflectance,
+    measured,
+    to_reflectance,
+)
 from parafovea.formats.registry import member_reader
 from parafovea.formats.tiles.sidecar import Sidecar, parse_sidecar, sidecar_bytes
 from parafovea.formats.tiles.tile import (
@@ -45,11 +54,28 @@ class OpenedTile:
         NPZ or GeoTIFF, with or without a sidecar.
     sidecar : StoredSidecar, optional
         Its sidecar, where that was read before.
+    month, biome : int, optional
+        From the user; they win over the sidecar's.
+
+    Raises
+    ------
+    TileError
+        If the name of the file is unfit for a result.
     """
 
-    def __init__(self, file: TileFile, sidecar: StoredSidecar | None = None) -> None:
+    def __init__(
+        self,
+        file: TileFile,
+        sidecar: StoredSidecar | None = None,
+        *,
+        month: int | None = None,
+        biome: int | None = None,
+    ) -> None:
+        if file.problem:
+            raise TileError(file.problem)
         self.file = file
         self._stored_sidecar = sidecar
+        self._given: dict[str, Any] = {"month": month, "biome": biome}
         self._content: TileContent = member_reader("tiles", file.path).Content(file.path)
 
     def __enter__(self) -> Self:
@@ -67,8 +93,13 @@ class OpenedTile:
 
     @property
     def sidecar(self) -> Sidecar:
-        """What the sidecar states."""
-        return self.stored_sidecar.parsed
+        """What the sidecar states, or the user instead."""
+        found = self.stored_sidecar.parsed
+        given = {name: value for name, value in self._given.items() if value is not None}
+        if not given:
+            return found
+        assumed = tuple(name for name in found.assumed if name not in given)
+        return replace(found, assumed=assumed, **given)
 
     def key(self, keys: Sequence[str], options: TileOptions = _NOTHING) -> str:
         """Return the array to read: the user's, else the first of `keys` that is there.
@@ -98,8 +129,8 @@ class OpenedTile:
         """Return the height and the width that the header states: see `tile_size`."""
         return self._content.size(key)
 
-    def place(self, key: str = "opt_v1") -> tuple[Position, int, int, int] | None:
-        """Return the position, height, width and month, if the tile states its position.
+    def place(self, key: str = "opt_v1") -> tuple[Position, int, int, int, str] | None:
+        """Return the position, height, width, month and date, if the tile states its position.
 
         Parameters
         ----------
@@ -113,9 +144,9 @@ class OpenedTile:
         """
         sidecar = self.sidecar
         if sidecar.position is not None:
-            return sidecar.position, *self.size(key), sidecar.month
+            return sidecar.position, *self.size(key), sidecar.month, sidecar.date
         found = self._content.place()
-        return None if found is None else (*found, sidecar.month)
+        return None if found is None else (*found, sidecar.month, sidecar.date)
 
     def read(
         self,
@@ -123,13 +154,19 @@ class OpenedTile:
         bands: Sequence[str] = OPTICAL,
         key: str = "opt_v1",
         options: TileOptions = _NOTHING,
+        truth: bool = False,
     ) -> Tile:
         """Return the tile and what is known of it: see `read_tile`."""
         file = self.file
         digest, sidecar = self.digest(), self.sidecar
+        key = options.key or key
         with readable_tile(file.path):
-            stored = self._content.read(bands=bands, key=options.key or key, options=options)
+            if truth:
+                stored = _own(lambda chosen: self._read(bands, key, chosen), options)
+            else:
+                stored = self._read(bands, key, options)
             values, clipped = _reflectance(file.path, stored)
+        _check_position(file.path, sidecar.position, stored.position)
         return Tile(
             name=file.name,
             values=values,
@@ -143,6 +180,9 @@ class OpenedTile:
             sha256=digest,
             clipped=clipped,
         )
+
+    def _read(self, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
+        return self._content.read(bands=bands, key=key, options=options)
 
 
 class StoredSidecar:
@@ -208,6 +248,7 @@ def read_tile(
     bands: Sequence[str] = OPTICAL,
     key: str = "opt_v1",
     options: TileOptions = _NOTHING,
+    truth: bool = False,
 ) -> Tile:
     """Read a tile and what is known of it.
 
@@ -222,6 +263,9 @@ def read_tile(
         Name of the array of an NPZ file, (band, y, x); `options.key` wins.
     options : TileOptions
         The user's description of the numbers in the files.
+    truth : bool
+        The options describe the source of this truth: its own scale and nodata number go before
+        theirs, a truth of reflectance needs none, and its NaN are pixels that nobody knows.
 
     Returns
     -------
@@ -234,7 +278,7 @@ def read_tile(
         If the tile is invalid.
     """
     with OpenedTile(file) as tile:
-        return tile.read(bands=bands, key=key, options=options)
+        return tile.read(bands=bands, key=key, options=options, truth=truth)
 
 
 def tile_digest(file: TileFile) -> str:
@@ -272,13 +316,42 @@ def _lasting(sidecar: bytes) -> bytes:
     return json.dumps(kept, sort_keys=True).encode()
 
 
+def _own(read: Callable[[TileOptions], StoredTile], options: TileOptions) -> StoredTile:
+    """Return a truth as its own statements describe it, else as those of its source."""
+    plain = _NOTHING.model_copy(update={"bands": options.bands})
+    stated = read(plain)
+    chosen = options.stated_by(nodata=stated.nodata_stated, scale=stated.scale is not None)
+    if chosen.scale is not None and is_reflectance(stated.numbers, stated.valid):
+        chosen = chosen.unscaled()
+    chosen = chosen.model_copy(update={"key": None})
+    found = stated if chosen == plain else read(chosen)
+    if found.numbers.dtype.kind != "f":
+        return found
+    known = measured(
+        found.numbers,
+        nodata=((math.nan,),) * len(found.numbers),
+        masks=() if found.valid is None else (found.valid,),
+    )
+    return replace(found, valid=known)
+
+
+def _check_position(path: Path, stated: Position | None, found: Position | None) -> None:
+    """Raise `TileError` where a sidecar and the header of the file contradict each other."""
+    if stated is None or found is None:
+        return
+    differs = difference(stated, found)
+    if differs:
+        raise TileError(
+            f"the JSON file of {path} contradicts the image, it states {differs}: correct or "
+            "remove its position"
+        )
+
+
 def _reflectance(path: Path, stored: StoredTile) -> tuple[NDArray[np.float32], int]:
     """Return reflectances (band, y, x), gaps filled, and how many were clipped."""
     if stored.valid is not None and not stored.valid.any():
         raise TileError(f"{path} has no valid pixel, all are nodata: remove it from the folder")
-    if not stored.numbers.any():
-        raise TileError(f"{path} is 0 in all pixels and bands, which is no measurement: remove it")
-    values, clipped = to_reflectance(
+    found = to_reflectance(
         stored.numbers,
         stored.valid,
         str(path),
@@ -286,9 +359,8 @@ def _reflectance(path: Path, stored: StoredTile) -> tuple[NDArray[np.float32], i
         offset=stored.offset,
         refused=TileError,
     )
-    if not values.any():
-        raise TileError(
-            f"{path} has no reflectance above 0: correct scale=, offset= or baseline= in the "
-            "metadata column of the sample sheet"
-        )
-    return fill(values, stored.valid), clipped
+    tally = ScaleTally(str(path), stored.scale, stored.offset, TileError)
+    tally.add(stored.numbers, stored.valid, found)
+    tally.check()
+    clipped = 0 if found.clipped is None else int(found.clipped.sum())
+    return fill(found.values, stored.valid), clipped

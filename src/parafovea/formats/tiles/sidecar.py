@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import calendar
+import codecs
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,9 @@ class Sidecar:
         Where the tile lies.
     metadata : mapping
         Everything but `month` and `biome_code`, as it stands in the file.
+    date : str
+        Day on which the tile was taken, such as 2024-07-01, by one of `DATE_KEYS`; a text that is
+        no date of ISO 8601 as it stands; "" where there is none.
     """
 
     month: int
@@ -55,6 +60,27 @@ class Sidecar:
     assumed: tuple[str, ...]
     position: Position | None
     metadata: Mapping[str, Any]
+    date: str = ""
+
+
+#: Keys that state when a tile was taken, the first that is there.
+DATE_KEYS = (
+    *("date", "datetime", "acquired", "acquisition_date", "acquisition_time"),
+    *("sensing_date", "sensing_time", "date_acquired"),
+)
+
+_DAY = re.compile(r"([0-9]{4})[-/_.]?([0-9]{2})[-/_.]?([0-9]{2})(?![0-9])")
+
+
+def _date(values: Mapping[str, Any]) -> str:
+    for key in DATE_KEYS:
+        value = values.get(key)
+        if value in (None, ""):
+            continue
+        text = str(value).strip()
+        day = _DAY.match(text)
+        return text if day is None else "-".join(day.groups())
+    return ""
 
 
 def _month(value: object) -> int:
@@ -173,6 +199,7 @@ def parse_sidecar(content: bytes | None, path: Path | None) -> Sidecar:
         assumed=tuple(name for name, value in stated.items() if value is None),
         position=None if said.position is None else Position(**said.position.model_dump()),
         metadata={k: v for k, v in values.items() if k not in ("month", "biome_code")},
+        date=_date(values),
     )
 
 
@@ -200,15 +227,36 @@ def _values(content: bytes, path: Path) -> dict[str, Any]:
         return number if math.isfinite(number) else not_json(text)
 
     with readable_tile(path):
-        text = content.decode("utf-8-sig")
+        text = _text(content, path)
         try:
             values = json.loads(text, parse_constant=not_json, parse_float=finite)
         except (json.JSONDecodeError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise TileError(f"{path} is not JSON ({reason}): correct or remove it") from error
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.start + 1]
+        raise TileError(
+            f"{path} contains half of a character ({ascii(half)[1:-1]}), as where a text was cut "
+            "off, and cannot be written again: correct that text"
+        ) from error
     if not isinstance(values, dict):
         raise TileError(
             f"{path} holds {type(values).__name__} instead of keys and values: write, for "
             'example, {"month": 6, "biome_code": 0}'
         )
     return values
+
+
+def _text(content: bytes, path: Path) -> str:
+    """Return the text of a file in UTF-8; `TileError` names the encoding that it seems to have."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:64]:
+        raise TileError(f"{path} is a text in UTF-16 or UTF-32: save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TileError(
+            f"{path} is not in UTF-8 (byte {content[error.start]:#04x} at {error.start}), it may "
+            "be in Latin-1: save it as UTF-8"
+        ) from error

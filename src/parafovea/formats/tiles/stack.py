@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, TileError
+from parafovea.formats.ground import SAME_SIDE, position_sides
 from parafovea.formats.location import Location
-from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import Request, Slices, Source, bounded
-from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, Content
+from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, UNKNOWN, Content
 from parafovea.formats.tiles.reading import OpenedTile, read_tile
+from parafovea.formats.tiles.tile import Position
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
-from parafovea.geometry.grid import Grid
+from parafovea.geometry.grid import METRES, Grid
 
 #: Tiles that are kept in memory: training comes back to them at random.
 KEPT = 256
@@ -48,18 +49,19 @@ def open_volume(location: Location, request: Request) -> Source:
     TileError
         If a header cannot be read.
     """
-    path, bands, options = location.path, request.bands, request.metadata.tiles
+    path, bands, said = location.path, request.bands, request.metadata
     spacing, unit = request.pixels
     files = list_tiles(Path(path))
     keys = TRUTH_KEYS if request.truth else INPUT_KEYS
     conditioned = bool(bands) and not request.truth
-    chosen, sizes, known = [], set(), []
-    for number, file in enumerate(files):
-        with OpenedTile(file) as tile:
-            chosen.append(tile.key(keys if bands else (CLASSES,), options))
+    chosen, sizes, known, sides = [], set(), [], set()
+    for file in files:
+        with OpenedTile(file, month=said.month, biome=said.biome) as tile:
+            chosen.append(tile.key(keys if bands else (CLASSES,), said.tiles))
             sizes.add(tile.size(chosen[-1]))
-            if number == 0:
-                place = tile.place(chosen[0])
+            place = tile.place(chosen[-1])
+            if place is not None:
+                sides.add(_side(*place[:3]))
             if conditioned:
                 known.append(tile.sidecar)
     if len(sizes) > 1:
@@ -68,8 +70,14 @@ def open_volume(location: Location, request: Request) -> Source:
             f"{path} holds tiles of several sizes ({shown}), but a model learns from tiles of one: "
             "put each size into a folder and a sample of its own"
         )
+    if sides and max(sides) > (1 + SAME_SIDE) * min(sides):
+        raise SourceError(
+            f"{path} holds tiles of several pixel sizes ({min(sides):g} to {max(sides):g} m), but "
+            "a model learns from tiles of one: resample them, or put each size into a sample of "
+            "its own"
+        )
     height, width = sizes.pop()
-    side = None if place is None else place[0].pixel_size
+    side = min(sides) / METRES[unit] if sides else None
     y, x = spacing[1:] if side is None else (side, side)
     conditions = None
     if conditioned:
@@ -79,7 +87,7 @@ def open_volume(location: Location, request: Request) -> Source:
         }
     array: _Bands | _Classes
     if bands:
-        array = _Bands(files, chosen, (height, width), tuple(bands), options)
+        array = _Bands(files, chosen, (height, width), request)
     else:
         array = _Classes(files, chosen, (height, width))
     return Source(
@@ -90,6 +98,12 @@ def open_volume(location: Location, request: Request) -> Source:
         conditions=conditions,
         planes=tuple(file.name for file in files),
     )
+
+
+def _side(position: Position, height: int, width: int) -> float:
+    """Return the side of a tile's pixels in metres on the ground, the mean of both."""
+    sides = position_sides(position, height, width)
+    return position.pixel_size if sides is None else (sides[0] * sides[1]) ** 0.5
 
 
 class _Stack:
@@ -122,16 +136,21 @@ class _Bands(_Stack):
         files: Sequence[TileFile],
         keys: Sequence[str],
         size: tuple[int, int],
-        bands: tuple[str, ...],
-        options: TileOptions,
+        request: Request,
     ) -> None:
         super().__init__(files, keys, size)
-        self._bands = bands
-        self._options = options
+        self._request = request
 
     def _read(self, number: int) -> NDArray[np.float32]:
         file, key = self._tiles[number]
-        return read_tile(file, bands=self._bands, key=key, options=self._options).values
+        asked = self._request
+        return read_tile(
+            file,
+            bands=asked.bands,
+            key=key,
+            options=asked.metadata.tiles,
+            truth=asked.truth,
+        ).values
 
 
 class _Classes(_Stack):
@@ -148,10 +167,13 @@ class _Classes(_Stack):
                     f"{file.path}: the array {key} is {dtype} of the shape {shape}: class indices "
                     "are whole numbers (y, x)"
                 )
-            values = content.array(key)
+            values, mask = content.array(key), content.mask(key)
         if values.size and not 0 <= values.min() <= values.max() <= 255:
             raise TileError(
                 f"{file.path}: the array {key} has values of {values.min()} to {values.max()}: "
                 "class indices lie in 0 to 255"
             )
-        return values.astype(np.uint8)
+        classes: NDArray[np.uint8] = values.astype(np.uint8)
+        if mask is not None:
+            classes[~mask] = UNKNOWN
+        return classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,11 @@ class Tile:
     sha256: str
     clipped: int = 0
 
+    @property
+    def measured(self) -> int:
+        """Number of pixels that were measured."""
+        return math.prod(self.values.shape[1:]) if self.valid is None else int(self.valid.sum())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredTile:
@@ -106,6 +112,8 @@ class StoredTile:
         A number each band: reflectance = number * scale + offset.
     position : Position or None
         Where the tile lies, if the file states it.
+    nodata_stated : bool
+        Whether the file itself states a number that marks missing values.
     """
 
     numbers: NDArray[Any]
@@ -113,6 +121,7 @@ class StoredTile:
     scale: tuple[float, ...] | None = None
     offset: tuple[float, ...] | None = None
     position: Position | None = None
+    nodata_stated: bool = False
 
 
 class TileContent(Protocol):

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.errors import MissingSourceError, SourceError
+from parafovea.formats.location import files_named, gdal_hint
 from parafovea.formats.registry import TILE_SUFFIXES
 
 #: Of what is known of a tile beside its values.
 SIDECAR_SUFFIX = ".json"
+
+#: Bytes of a file's name at most, in all usual file systems.
+LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +32,14 @@ class TileFile:
         Of the file with the values.
     sidecar : Path or None
         Of the JSON file of the same name, where there is one.
+    problem : str
+        Why the tile cannot be read, as its name or its link shows; "" where nothing is wrong.
     """
 
     name: str
     path: Path
     sidecar: Path | None
+    problem: str = ""
 
 
 def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
@@ -50,15 +57,15 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
     Returns
     -------
     tuple of TileFile
-        At least one.
+        At least one. One whose name does not fit a table or a result, or whose link leads out of
+        the folder, has a `problem`, and cannot be opened; the others can.
 
     Raises
     ------
     MissingSourceError
         If there is no such folder.
     SourceError
-        If it holds no tiles, two tiles of one name, a name that a table cannot hold, or a link
-        that leads out of it.
+        If it holds no tiles, or two tiles of one name.
     """
     if not folder.exists():
         raise MissingSourceError(
@@ -82,10 +89,14 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
         if not name.lower().endswith(TILE_SUFFIXES) or not fnmatch.fnmatchcase(name, pattern):
             continue
         sidecar = sidecars.get(Path(name).stem)
-        for part in {name, sidecar} & links:
-            _check_link(folder, part)
-        tile = TileFile(Path(name).stem, folder / name, folder / sidecar if sidecar else None)
-        _check_name(tile)
+        parts = [part for part in (name, sidecar) if part in links]
+        problems = [_name_problem(folder / name), *(_link_problem(folder, part) for part in parts)]
+        tile = TileFile(
+            printable(Path(name).stem),
+            folder / name,
+            folder / sidecar if sidecar else None,
+            next(filter(None, problems), ""),
+        )
         if tile.name in tiles:
             raise SourceError(
                 f"{tiles[tile.name].path} and {tile.path} are two tiles of the name "
@@ -96,7 +107,7 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
         chosen = "" if pattern == "*" else f" by the pattern {pattern!r}"
         raise SourceError(
             f"No NPZ tiles found in {folder}{chosen}, and none that end in .tif or .tiff: "
-            f"{_content(others)}; correct the path"
+            f"{_content(others)}; correct the path{gdal_hint(others)}"
         )
     return tuple(tiles[name] for name in sorted(tiles))
 
@@ -105,21 +116,41 @@ def _left_out(name: str) -> bool:
     return name.startswith(".") or name.endswith(".partial")
 
 
-def _check_link(folder: Path, name: str | None) -> None:
-    target = (folder / (name or "")).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        raise SourceError(
-            f"{folder / (name or '')} is a link to {target}, outside of its folder: copy the file "
-            "there instead"
-        )
+def unmatched_sidecars(folder: Path) -> tuple[str, ...]:
+    """Return the sorted names of the JSON files of a folder that belong to no tile in it."""
+    tiles = {Path(name).stem for name in files_named(folder, TILE_SUFFIXES)}
+    names = files_named(folder, (SIDECAR_SUFFIX,))
+    return tuple(sorted(printable(name) for name in names if Path(name).stem not in tiles))
 
 
-def _check_name(tile: TileFile) -> None:
-    if not tile.name.isprintable():
-        raise SourceError(
-            f"{str(tile.path)!r} has a name with tabs, line ends or other signs that cannot be "
-            "shown: rename it"
+def printable(name: str) -> str:
+    """Return a name as it is, or with escapes where a table cannot hold it."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def _link_problem(folder: Path, name: str) -> str:
+    target = (folder / name).resolve()
+    if target.is_relative_to(folder.resolve()):
+        return ""
+    return (
+        f"{folder / name} is a link to {target}, outside of its folder: copy the file there instead"
+    )
+
+
+def _name_problem(path: Path) -> str:
+    if not path.name.isprintable():
+        return (
+            f"{str(path)!r} has a name with tabs, line ends or other signs that cannot be shown: "
+            "rename it"
         )
+    most = LONGEST_NAME - len(SIDECAR_SUFFIX)
+    length = len(os.fsencode(path.stem))
+    if length > most:
+        return (
+            f"{path} has a name of {length} bytes without its ending, and a result takes at most "
+            f"{most}: rename it"
+        )
+    return ""
 
 
 def _content(names: Iterable[str]) -> str:

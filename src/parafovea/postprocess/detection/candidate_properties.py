@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    binary_propagation,
+    generate_binary_structure,
+)
 from scipy.spatial.distance import pdist
 from skimage.measure import find_contours, marching_cubes, mesh_surface_area
 
@@ -36,7 +42,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Density:
-    """Mean and standard deviation of the scan in a candidate's region, in HU."""
+    """Mean and standard deviation of the scan inside of a candidate, in HU."""
 
     mean: float
     deviation: float
@@ -122,14 +128,28 @@ def _extreme(points: Array, directions: int = 180) -> Array:
     return np.asarray(points[chosen])
 
 
+#: HU that values are cut to where lung is told from tissue: padding is air, and bone is tissue.
+AIR, TISSUE = -1024.0, 200.0
+
+#: HU below which what surrounds a nodule is lung.
+LUNG = -500.0
+
+#: HU by which a nodule is at least denser than the lung: less is noise.
+CONTRAST = 150.0
+
+#: Voxels within a nodule that are enough to leave out those at its border, which are partly lung.
+INNER = 5
+
+
 def measure_densities(
     candidates: Sequence[Candidate], heatmap: Grid, read: ReadSlab, scan: Grid
 ) -> list[Density]:
-    """Measure the scan's own voxels in the regions of candidates.
+    """Measure the scan's own voxels inside of candidates.
 
-    A voxel of the scan belongs to a region if the heatmap's voxel nearest to its centre does. If
-    there is none, since the scan's voxels are larger, the one nearest to the region's centre is
-    used.
+    A voxel of the scan belongs to a region if the heatmap's voxel nearest to its centre does, or
+    one of the nearest. If there is none, since the scan's voxels are larger, the ones nearest to
+    the region's centre are used. Where a region reaches into the lung, only the tissue inside of
+    it counts; see `tissue_mask`.
 
     Parameters
     ----------
@@ -138,20 +158,22 @@ def measure_densities(
     heatmap : Grid
         Grid of the heatmap.
     read : callable
-        Returns the (z, y, x) values of a box of the scan.
+        Returns the (z, y, x) values of a box of the scan, in HU.
     scan : Grid
         Grid of the scan, in the world of the heatmap.
 
     Returns
     -------
     list of Density
-        In the order of the candidates. Each slab of the scan is read at most once.
+        In the order of the candidates. Each slab of the scan is read at most once; the voxels of a
+        region are held until its last slab has been read.
     """
     fine = scan.converted(heatmap.unit)
     places = [_placed(candidate, heatmap, fine) for candidate in candidates]
-    sums = np.zeros((len(candidates), 3))
+    found: dict[int, Density] = {}
+    held: dict[int, Array] = {}
     for slab in slabs(scan.shape):
-        parts = [(row, box.intersection(slab)) for row, (box, _) in enumerate(places)]
+        parts = [(row, place.box.intersection(slab)) for row, place in enumerate(places)]
         parts = [(row, part) for row, part in parts if part.size]
         if not parts:
             continue
@@ -160,34 +182,139 @@ def measure_densities(
             around = around.union(part)
         values = np.asarray(read(around))
         for row, part in parts:
-            box, inside = places[row]
+            place = places[row]
+            if row not in held:
+                held[row] = np.zeros(place.box.shape, values.dtype)
             own = values[part.relative_to(around.start).slices]
-            chosen = own[inside[part.relative_to(box.start).slices]].astype(np.float64)
-            sums[row] += len(chosen), chosen.sum(), (chosen**2).sum()
-    count, total, squares = sums.T
-    mean = total / np.maximum(count, 1)
-    deviation = np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0))
-    return [Density(float(m), float(d)) for m, d in zip(mean, deviation, strict=True)]
+            held[row][part.relative_to(place.box.start).slices] = own
+            if part.stop[0] == place.box.stop[0]:
+                inside = held.pop(row)
+                mask = tissue_mask(inside, place.region, place.around, spacing=fine.spacing)
+                chosen = inside[mask]
+                chosen = chosen.astype(np.float64)
+                found[row] = Density(float(chosen.mean()), float(chosen.std()))
+    return [found[row] for row in range(len(candidates))]
 
 
-def _placed(candidate: Candidate, heatmap: Grid, scan: Grid) -> tuple[Box, Array]:
-    """Return a box of the scan and the mask of its voxels that belong to a region."""
-    start, index = [], []
+def tissue_mask(values: Array, region: Array, around: Array, *, spacing: Vector) -> Array:
+    """Return the part of a region that is a nodule and not the lung around it.
+
+    A heatmap is coarser than the scan and smooth, so that its regions reach into the lung by a
+    voxel, or lack one, whichever way the scan lies. The density of the scan has a sharp border:
+    what is nearer to the tissue than to the lung (half of the difference of their medians) is
+    nodule.
+
+    Parameters
+    ----------
+    values : (z, y, x)
+        HU.
+    region : (z, y, x) bool
+        Where the heatmap has the nodule; not empty.
+    around : (z, y, x) bool
+        The region and one voxel of the heatmap around it, as far as the nodule may reach.
+    spacing : tuple of float
+        Of the voxels, along z, y, x.
+
+    Returns
+    -------
+    ndarray
+        (z, y, x) bool, not empty: the tissue of the region with the tissue of the same density that
+        adjoins it within `around`, without the voxels at its border if `INNER` others are left:
+        first along all axes, else along all but that of the largest voxels. The region itself where
+        no lung is near, or nothing but lung.
+    """
+    capped = np.clip(values, AIR, TISSUE).astype(np.float64)
+    level = _border(capped[around])
+    if level is None:
+        return region
+    limit, upper = level
+    dense = capped >= limit
+    seed = region & dense
+    if not seed.any():
+        return region
+    # a rib beside the nodule is denser by more than the nodule is denser than the border
+    alike = around & dense & (values <= upper)
+    nodule = np.asarray(binary_propagation(seed, mask=seed | alike))
+    cross = generate_binary_structure(3, 1)
+    flat = cross.copy()
+    # the neighbours before and behind along the axis of the largest voxels
+    np.moveaxis(flat, int(np.argmax(spacing)), 0)[[0, 2]] = False
+    for structure in (cross, flat):
+        inner = binary_erosion(nodule, structure)
+        if np.count_nonzero(inner) >= INNER:
+            return np.asarray(inner)
+    return nodule
+
+
+def _border(values: Array) -> tuple[float, float] | None:
+    """Return HU half way between lung and tissue, and as much above the tissue.
+
+    None where the values are not of lung and tissue. The halves are found by iterated means, as in
+    T. W. Ridler and S. Calvard, IEEE Trans. SMC 8, 1978, with medians, which partial voxels and the
+    extent of the surroundings hardly change.
+    """
+    limit = float(values.min() + values.max()) / 2
+    for _ in range(100):
+        low, high = values[values < limit], values[values >= limit]
+        if not len(low) or not len(high):
+            return None
+        lung, tissue = float(np.median(low)), float(np.median(high))
+        before, limit = limit, (lung + tissue) / 2
+        if abs(limit - before) < 0.5:
+            break
+    if lung > LUNG or tissue - lung < CONTRAST:
+        return None
+    return limit, tissue + (tissue - limit)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Voxels of the scan around a candidate: a box, and within it the region and what adjoins."""
+
+    box: Box
+    region: Array
+    around: Array
+
+
+def _placed(candidate: Candidate, heatmap: Grid, scan: Grid) -> _Place:
+    wide = candidate.box.expanded((1, 1, 1))
+    padded = np.pad(candidate.mask, 1)
+    own = binary_dilation(padded)
+    start, indices = [], []
     for axis in range(3):
-        low = heatmap.origin[axis] + (candidate.box.start[axis] - 0.5) * heatmap.spacing[axis]
-        high = heatmap.origin[axis] + (candidate.box.stop[axis] - 0.5) * heatmap.spacing[axis]
+        low = heatmap.origin[axis] + (wide.start[axis] - 0.5) * heatmap.spacing[axis]
+        high = heatmap.origin[axis] + (wide.stop[axis] - 0.5) * heatmap.spacing[axis]
         ends = ((edge - scan.origin[axis]) / scan.spacing[axis] for edge in (low, high))
         first, last = (math.floor(end) for end in ends)
-        own = np.arange(max(0, first), min(scan.shape[axis], last + 2))
-        world = scan.origin[axis] + own * scan.spacing[axis]
-        there = np.floor((world - heatmap.origin[axis]) / heatmap.spacing[axis] + 0.5)
-        there = there.astype(np.int64) - candidate.box.start[axis]
-        keep = (there >= 0) & (there < candidate.box.shape[axis])
-        start.append(int(own[keep][0]) if keep.any() else 0)
-        index.append(there[keep])
-    inside = candidate.mask[np.ix_(*index)]
-    if not inside.any():
-        centre = scan.index(heatmap.world(candidate.centre))
-        nearest = [min(max(round(c), 0), n - 1) for c, n in zip(centre, scan.shape, strict=True)]
-        return Box.sized(nearest, (1, 1, 1)), np.ones((1, 1, 1), bool)
-    return Box.sized(start, shape3(inside.shape)), inside
+        voxels = np.arange(max(0, first), min(scan.shape[axis], last + 2))
+        world = scan.origin[axis] + voxels * scan.spacing[axis]
+        there = (world - heatmap.origin[axis]) / heatmap.spacing[axis] - wide.start[axis]
+        # both neighbours of a voxel half way between them, so that a flip changes nothing
+        nearest = np.stack([np.ceil(there - 0.5 - _HALF), np.floor(there + 0.5 + _HALF)])
+        keep = ((nearest >= 0) & (nearest < wide.shape[axis])).any(axis=0)
+        start.append(int(voxels[keep][0]) if keep.any() else 0)
+        indices.append(np.clip(nearest[:, keep], 0, wide.shape[axis] - 1).astype(np.int64))
+    region = _sampled(padded, indices)
+    if not region.any():
+        box = _nearest_voxels(scan, scan.index(heatmap.world(candidate.centre)))
+        return _Place(box, np.ones(box.shape, bool), np.ones(box.shape, bool))
+    return _Place(Box.sized(start, shape3(region.shape)), region, _sampled(own, indices))
+
+
+#: How near to half way a place counts as half way, in voxels.
+_HALF = 1e-6
+
+
+def _sampled(mask: Array, indices: Sequence[Array]) -> Array:
+    """Return a mask at places that have a lower and an upper neighbour along each axis."""
+    for axis, (lower, upper) in enumerate(indices):
+        mask = np.take(mask, lower, axis) | np.take(mask, upper, axis)
+    return mask
+
+
+def _nearest_voxels(grid: Grid, index: Vector) -> Box:
+    low, high = [], []
+    for place, length in zip(index, grid.shape, strict=True):
+        low.append(min(max(math.ceil(place - 0.5 - _HALF), 0), length - 1))
+        high.append(min(max(math.floor(place + 0.5 + _HALF), 0), length - 1) + 1)
+    return Box(shape3(low), shape3(high))

@@ -1,1 +1,1 @@
-"""Scores of detections: FROC, matching, calibration."""
+"""Metrics of detections: matching, FROC, calibration."""

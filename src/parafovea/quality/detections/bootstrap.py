@@ -1,7 +1,7 @@
-"""How sure a FROC is: the scans drawn again and again, with replacement.
+"""Bootstrap of the FROC over scans.
 
-As the LUNA16 challenge does it (https://luna16.grand-challenge.org/Evaluation/): whole scans are
-drawn, as many as there are, and every draw has a curve of its own.
+Follows the LUNA16 challenge (https://luna16.grand-challenge.org/Evaluation/): each bootstrap sample
+draws as many whole scans as there are, with replacement, and has its own curve.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from parafovea.quality.detections.froc import OPERATING_POINTS
 
 Array = np.ndarray[Any, Any]
 
-#: Places of the band of a figure: false positives a scan, evenly spread on a logarithmic axis.
+#: False positives per scan at which a figure's band is computed, evenly spaced on a log axis.
 BAND = np.logspace(-3, 3, 97, base=2)
 
-#: Elements of the arrays that are worked on at once.
+#: Elements of the arrays processed at once.
 _BLOCK = 2_000_000
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Hits and false positives with the scans that they are in.
+    """Hits and false positives with their scans.
 
     Parameters
     ----------
     hits, hit_scans : (n,) float, (n,) int
-        Probability and scan of each finding that was hit.
+        Probability and scan of each finding that is hit.
     false_positives, false_positive_scans : (m,) float, (m,) int
         Probability and scan of each false positive.
     findings : (scans,) int
-        Findings of each scan, hit or missed.
+        Number of findings of each scan, hit or missed.
     """
 
     hits: Array
@@ -47,16 +47,16 @@ class Marks:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Sensitivities of all draws.
+    """Sensitivities of all bootstrap samples.
 
     Parameters
     ----------
     at_points : (draws, 7) float64
-        At `OPERATING_POINTS`.
+        Sensitivity at `OPERATING_POINTS`.
     in_band : (draws, 97) float64
-        At `BAND`.
+        Sensitivity at `BAND`.
     without_findings : int
-        Draws that held no finding and so have no sensitivity; they are left out.
+        Number of bootstrap samples without findings, which have no sensitivity and are excluded.
     """
 
     at_points: Array
@@ -71,23 +71,23 @@ def resample(
     seed: int,
     points: Sequence[float] = OPERATING_POINTS,
 ) -> Resampled:
-    """Draw scans with replacement and compute the FROC of each draw.
+    """Return the FROCs of bootstrap samples of scans.
 
     Parameters
     ----------
     marks : Marks
-        What was found where.
+        Hits and false positives of all scans.
     draws : int
-        How often.
+        Number of bootstrap samples.
     seed : int
-        The same seed, the same draws.
+        Random seed.
     points : sequence of float
-        False positives a scan.
+        False positives per scan.
 
     Returns
     -------
     Resampled
-        Sensitivities, a row a draw.
+        Sensitivities, a row per bootstrap sample.
     """
     scans = len(marks.findings)
     random = np.random.default_rng(seed)
@@ -106,7 +106,7 @@ def resample(
         findings = times @ marks.findings
         empty += int(np.count_nonzero(findings == 0))
         drawn, whole = times[findings > 0].astype(float), findings[findings > 0]
-        # counts are whole numbers, so that the products are exact
+        # counts are integers, so that the products are exact
         x = np.cumsum(drawn @ false, axis=1) / scans
         y = np.cumsum(drawn @ true, axis=1) / whole[:, None]
         rows += [np.interp(places, *curve) for curve in zip(x, y, strict=True)]
@@ -115,10 +115,10 @@ def resample(
 
 
 def _steps(marks: Marks) -> tuple[Array, Array]:
-    """Return what each scan adds to hits and to false positives from corner to corner of a curve.
+    """Return the increments of hits and false positives of each scan between corners of the curve.
 
-    A curve is level wherever no finding is hit, so that its corners are the probabilities of
-    hits: one before and one at each, whatever the draw. The first is (0, 0).
+    A curve is flat where no finding is hit, so that its corners are at the probabilities of hits:
+    one before and one at each, for every bootstrap sample. The first corner is (0, 0).
 
     Returns
     -------
@@ -129,7 +129,7 @@ def _steps(marks: Marks) -> tuple[Array, Array]:
     levels = np.unique(marks.hits)
     shape = (scans, 2 * len(levels) + 2)
     true, false = np.zeros(shape), np.zeros(shape)
-    # level i from the top is corner 2 i + 2; what lies between it and the one above is 2 i + 1
+    # level i from the top is corner 2 i + 2; values between it and the level above are 2 i + 1
     above = len(levels) - 1 - np.searchsorted(levels, marks.hits)
     np.add.at(true, (marks.hit_scans, 2 * above + 2), 1)
     reached = np.searchsorted(levels, marks.false_positives, side="right")
@@ -140,26 +140,26 @@ def _steps(marks: Marks) -> tuple[Array, Array]:
 
 
 def interval(values: Array, *, confidence: float = 0.95) -> tuple[Array, Array]:
-    """Return the ends of the interval that holds this share of the draws.
+    """Return the percentile interval that contains this share of the bootstrap samples.
 
-    The ends are values of draws, chosen as the official script does: of n sorted ones those of
-    index floor(n (1 - confidence) / 2) and floor(n (1 + confidence) / 2).
+    As in the official script, the ends are the values at index floor(n (1 - confidence) / 2) and
+    floor(n (1 + confidence) / 2) of the n sorted values.
 
     Parameters
     ----------
     values : (draws, ...) float
-        At least one draw.
+        Values of at least one bootstrap sample.
     confidence : float
         In (0, 1).
 
     Returns
     -------
     tuple of ndarray
-        Lower and upper ends, of the shape of one draw.
+        Lower and upper ends, of the shape of one bootstrap sample.
     """
     ordered = np.sort(values, axis=0)
     count = len(ordered)
-    # a share such as 0.975 of 1000 must not fall below 975 by rounding
+    # rounding must not reduce 0.975 of 1000 below 975
     low = math.floor(count * (1 - confidence) / 2 + 1e-9)
     high = math.floor(count * (1 + confidence) / 2 + 1e-9)
     return ordered[low], ordered[min(high, count - 1)]

@@ -1,4 +1,4 @@
-"""Metrics of the detections of a scan. Nothing heavy is imported: the config reads this."""
+"""Names of the metrics of a scan's detections; torch-free, since the config uses them."""
 
 from __future__ import annotations
 

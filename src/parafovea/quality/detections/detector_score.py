@@ -1,4 +1,4 @@
-"""The score of a detector over a set of scans, and over the tasks of a cohort."""
+"""Score of a detector over a set of scans."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class DetectionScore:
     Parameters
     ----------
     matching : Matching
-        What became of each candidate and finding.
+        Outcome of each candidate and finding.
     curve : FrocCurve
-        Sensitivity over false positives a scan.
+        Sensitivity over false positives per scan.
     resampled : Resampled or None
-        The curves of drawn scans; None without a bootstrap.
+        Bootstrap of the curve; None without one.
     confidence : float
-        Of the intervals.
+        Confidence level of the intervals.
     """
 
     matching: Matching
@@ -59,7 +59,7 @@ class DetectionScore:
 
     @property
     def score_interval(self) -> tuple[float, float] | None:
-        """Ends of the interval of `score`; None without a bootstrap."""
+        """Interval of `score`; None without a bootstrap."""
         if self.resampled is None or not len(self.resampled.at_points):
             return None
         low, high = interval(self.resampled.at_points.mean(axis=1), confidence=self.confidence)
@@ -67,10 +67,10 @@ class DetectionScore:
 
     @property
     def points(self) -> pd.DataFrame:
-        """One line for each operating point.
+        """Rows of the operating points.
 
         false_positives_per_scan, sensitivity, lower, upper (NaN without a bootstrap), threshold
-        (inf where even the most probable candidate is too many).
+        (inf if even the most probable candidate exceeds the rate).
         """
         return self._lines(np.asarray(OPERATING_POINTS), "at_points").assign(
             threshold=self.curve.threshold_at()
@@ -78,7 +78,7 @@ class DetectionScore:
 
     @property
     def band(self) -> pd.DataFrame:
-        """The curve from 1/8 to 8 false positives a scan with its interval, for a figure."""
+        """The curve from 1/8 to 8 false positives per scan with its interval, for a figure."""
         return self._lines(BAND, "in_band")
 
     def _lines(self, places: np.ndarray[Any, Any], name: str) -> pd.DataFrame:
@@ -96,7 +96,7 @@ class DetectionScore:
         )
 
     def summary(self) -> dict[str, Any]:
-        """Return everything but the curve as plain numbers, for JSON; None for what is not."""
+        """Return everything except the curve as plain numbers for JSON; None if undefined."""
         scores = self.score_interval
         bootstrap = None
         if self.resampled is not None:
@@ -135,14 +135,14 @@ def evaluate_detections(
     candidates, findings, excluded, series, most
         As for `parafovea.quality.detections.matching.match_candidates`.
     bootstrap : int
-        Draws of the bootstrap over scans; 0 for none.
+        Number of bootstrap samples of scans; 0 for none.
     seed : int
-        Of the draws.
+        Random seed of the bootstrap.
 
     Returns
     -------
     DetectionScore
-        Of all scans together.
+        Score of all scans together.
 
     Raises
     ------
@@ -176,23 +176,23 @@ def score_cohort(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> DetectionScore | None:
-    """Score all scans of a task that have truth, by the rules of LUNA16.
+    """Score all scans of a task with truth by the rules of LUNA16.
 
     Parameters
     ----------
     candidates : mapping of str to DataFrame
-        coordX, coordY, coordZ, diameter_mm, probability of each scan, by the sample's name: two
-        samples may be of one series.
+        coordX, coordY, coordZ, diameter_mm, probability of each scan, by the sample's name, since
+        two samples may have the same series.
     nodules : mapping of str to list of dict
-        Of each scan with truth, possibly none: coordinates (x, y, z) and diameter_mm, as
-        quality.json has them.
+        Nodules, possibly none, of each scan with truth: coordinates (x, y, z) and diameter_mm as in
+        quality.json.
     bootstrap, seed
         As for `evaluate_detections`.
 
     Returns
     -------
     DetectionScore or None
-        None where no scan has a nodule: then there is no sensitivity.
+        None if no scan has a nodule, since sensitivity is then undefined.
     """
     rows = [
         [name, *each["coordinates"], each["diameter_mm"]]

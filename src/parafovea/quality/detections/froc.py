@@ -1,6 +1,6 @@
 """The free-response receiver operating characteristic (FROC): sensitivity over false positives.
 
-As the script noduleCADEvaluationLUNA16.py of the LUNA16 challenge computes it (Setio et al.,
+Follows the script noduleCADEvaluationLUNA16.py of the LUNA16 challenge (Setio et al.,
 Medical Image Analysis 42, 2017): sensitivities are read from the curve by linear interpolation.
 """
 
@@ -16,20 +16,20 @@ from parafovea.errors import TableError
 
 Array = np.ndarray[Any, Any]
 
-#: False positives a scan at which sensitivity is read.
+#: False positives per scan at which sensitivity is evaluated.
 OPERATING_POINTS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True)
 class FrocCurve:
-    """One point for each distinct probability, from the highest down; the first is (0, 0).
+    """FROC curve: a point for each distinct probability in decreasing order, after (0, 0).
 
     Parameters
     ----------
     false_positives : (n,) float64
-        False positives a scan among the candidates that are at least as probable as `threshold`.
+        False positives per scan among the candidates with a probability of at least `threshold`.
     sensitivity : (n,) float64
-        Share of the findings that these candidates hit.
+        Share of the findings hit by these candidates.
     threshold : (n,) float64
         Probability; inf at the first point.
     """
@@ -39,14 +39,14 @@ class FrocCurve:
     threshold: Array
 
     def sensitivity_at(self, false_positives: Sequence[float] | Array = OPERATING_POINTS) -> Array:
-        """Return sensitivities at false positives a scan.
+        """Return sensitivities at false positives per scan.
 
-        Between two points of the curve it is linear; past its end it stays.
+        The curve is interpolated linearly, and constant beyond its end.
 
         Parameters
         ----------
         false_positives : (k,) float
-            False positives a scan.
+            False positives per scan.
 
         Returns
         -------
@@ -57,29 +57,29 @@ class FrocCurve:
         return np.asarray(np.interp(wanted, self.false_positives, self.sensitivity))
 
     def threshold_at(self, false_positives: Sequence[float] | Array = OPERATING_POINTS) -> Array:
-        """Return the lowest thresholds with at most so many false positives a scan.
+        """Return the lowest thresholds with at most a number of false positives per scan.
 
         Parameters
         ----------
         false_positives : (k,) float
-            False positives a scan.
+            False positives per scan.
 
         Returns
         -------
         (k,) float64
-            A probability of a candidate; inf where even the most probable one is too many.
+            Probability of a candidate; inf if even the most probable one exceeds the rate.
         """
         wanted = np.asarray(false_positives, float)
-        # a count over a number of scans is not exact
+        # a count divided by a number of scans is not exact
         last = np.searchsorted(self.false_positives, wanted * (1 + 1e-12), side="right") - 1
         return np.asarray(self.threshold[last])
 
     def corners(self) -> FrocCurve:
-        """Return the curve without the points on a straight line between their neighbours.
+        """Return the curve without points on a straight line between their neighbours.
 
-        These are the points that the official script writes.
+        These are the points in the official script's output.
         """
-        # the first point is added after the choice, and so never drops the second
+        # the first point is added after the selection, and so never drops the second
         x, y = self.false_positives[1:], self.sensitivity[1:]
         kept = np.ones(len(x), bool)
         if len(x) > 2:
@@ -96,18 +96,18 @@ def froc_curve(hits: Array, false_positives: Array, *, findings: int, scans: int
     Parameters
     ----------
     hits : (n,) float
-        Probability of each finding that was hit: the highest of its candidates.
+        Probability of each finding that is hit: the highest of its candidates.
     false_positives : (m,) float
         Probability of each false positive.
     findings : int
-        All findings, hit or missed.
+        Number of all findings, hit or missed.
     scans : int
-        All scans, with candidates or without.
+        Number of all scans, with or without candidates.
 
     Returns
     -------
     FrocCurve
-        Candidates of the same probability are one point.
+        The curve; candidates of equal probability share a point.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def froc_curve(hits: Array, false_positives: Array, *, findings: int, scans: int
     """
     if findings < 1 or scans < 1 or len(hits) > findings:
         raise TableError(
-            f"{len(hits)} hits of {findings} findings in {scans} scans make no FROC: there must be "
+            f"{len(hits)} hits of {findings} findings in {scans} scans have no FROC: there must be "
             "at least one scan and one finding, and no more hits than findings"
         )
     probability = np.concatenate([hits, false_positives]).astype(float)
@@ -132,5 +132,5 @@ def froc_curve(hits: Array, false_positives: Array, *, findings: int, scans: int
 
 
 def competition_score(sensitivities: Array) -> float:
-    """Return the mean sensitivity at `OPERATING_POINTS`: LUNA16's score, called CPM."""
+    """Return the mean sensitivity at `OPERATING_POINTS`, the CPM of LUNA16."""
     return float(np.mean(sensitivities))

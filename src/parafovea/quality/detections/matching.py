@@ -1,4 +1,4 @@
-"""Which candidate hits which finding, by the rules of LUNA16.
+"""Matching of candidates to findings by the rules of LUNA16.
 
 The rules are those of the challenge's script noduleCADEvaluationLUNA16.py and of its page
 https://luna16.grand-challenge.org/Evaluation/ (Setio et al., Medical Image Analysis 42, 2017).
@@ -14,53 +14,60 @@ import numpy as np
 import pandas as pd
 
 from parafovea.errors import TableError
+from parafovea.quality.detections.scan_ids import listed, match_note, same_ids
 from parafovea.quality.detections.tables import COORDINATES
 
 Array = np.ndarray[Any, Any]
 
-#: Candidates of a scan that count; the challenge looks at no more.
+#: Maximum number of candidates per scan in the challenge.
 MOST_CANDIDATES = 100
 
-#: Millimetres, for an excluded finding whose diameter is not known.
+#: Diameter in millimetres of an excluded finding of unknown diameter.
 UNKNOWN_DIAMETER = 10.0
 
-#: What becomes of a candidate.
+#: Outcomes of a candidate.
 OUTCOMES = ("hit", "double", "excluded", "false positive", "beyond limit")
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Candidates and findings of a set of scans, matched.
+    """Matched candidates and findings of a set of scans.
 
     Parameters
     ----------
     series : tuple of str
-        All scans that were searched.
+        All scans.
     findings : DataFrame
         In the order of the scans: seriesuid, coordX, coordY, coordZ, diameter_mm, scan (index in
         `series`), hit (bool), marks (candidates on it), and of the most probable of these
         probability, candidate (row of `candidates`) and distance_mm; NaN, -1 and NaN if missed.
     candidates : DataFrame
-        As they were given, with scan and outcome, one of `OUTCOMES`.
+        As given, with the columns scan and outcome, one of `OUTCOMES`.
+    notes : tuple of str
+        Ids that were matched although the tables write them differently.
+    warnings : tuple of str
+        Ids that only one of the tables has.
     """
 
     series: tuple[str, ...]
     findings: pd.DataFrame
     candidates: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def hits(self) -> pd.DataFrame:
-        """The findings that were hit."""
+        """Findings that are hit."""
         return self.findings[self.findings["hit"]]
 
     @property
     def false_positives(self) -> pd.DataFrame:
-        """The candidates that are on no finding."""
+        """Candidates that hit no finding."""
         return self.candidates[self.candidates["outcome"] == "false positive"]
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many there are of each, for a table."""
+        """Counts of scans, findings and outcomes, for a table."""
         outcome = self.candidates["outcome"].value_counts()
         return {
             "series": len(self.series),
@@ -85,11 +92,14 @@ def match_candidates(
 ) -> Matching:
     """Match the candidates of each scan to its findings.
 
-    A candidate hits a finding when it lies nearer to its centre than its radius. Of several
-    candidates on one finding the most probable counts and the others are ignored. One candidate
-    may hit several findings. A candidate that hits none and lies on an excluded finding is
-    ignored; every other one is a false positive. Of a scan with more than `most` candidates those
-    count that are more probable than the one after `most`, which drops ties at that place.
+    A candidate hits a finding if its distance to the centre is below the radius. Of several
+    candidates on a finding the most probable one counts and the others are ignored. A candidate may
+    hit several findings. A candidate that hits none but lies on an excluded finding is ignored; all
+    others are false positives. In a scan with more than `most` candidates, those with a higher
+    probability than the candidate after `most` count, which drops ties at that rank.
+
+    Tables may write the id of a scan differently, 7 or 007, with the ending of a file or without:
+    such ids are one where that is one to one. The ids of `series` count, else those of `findings`.
 
     Parameters
     ----------
@@ -98,25 +108,35 @@ def match_candidates(
     findings : DataFrame
         seriesuid, coordX, coordY, coordZ, diameter_mm.
     excluded : DataFrame, optional
-        As `findings`; a negative diameter means 10 mm. Those of other scans do not matter.
+        As `findings`; a negative diameter means 10 mm. Those of other scans are ignored.
     series : sequence of str, optional
         All scans; by default those with a finding or a candidate.
     most : int, optional
-        Candidates of a scan that count; None counts all.
+        Maximum number of candidates per scan; None for all.
 
     Returns
     -------
     Matching
-        What became of each.
+        Outcome of each candidate and finding.
 
     Raises
     ------
     TableError
-        If there is no finding, or a candidate or a finding is of a scan that `series` lacks; or,
-        without `series`, if no candidate is of a scan with a finding.
+        If there are no findings, if a candidate or a finding is in a scan that is not in `series`,
+        or, without `series`, if no candidate is in a scan with a finding.
     """
     if len(findings) == 0:
-        raise TableError("there are no findings: without any, sensitivity is not defined")
+        raise TableError("there are no findings and no sensitivity: give a table with findings")
+    reference = tuple(findings["seriesuid"]) if series is None else tuple(series)
+    notes = []
+    candidates, note = _as_known(candidates, reference, "the candidates")
+    notes += note
+    if series is not None:
+        findings, note = _as_known(findings, reference, "the findings")
+        notes += note
+    if excluded is not None:
+        excluded, note = _as_known(excluded, reference, "the excluded findings")
+        notes += note
     names = _series(candidates, findings, series)
     place = {name: index for index, name in enumerate(names)}
     marks = candidates.reset_index(drop=True)
@@ -164,22 +184,56 @@ def match_candidates(
             distance_mm=distance,
         ),
         marks.assign(outcome=np.asarray(OUTCOMES, dtype=object)[fate]),
+        notes=tuple(notes),
+        warnings=_only_in_one(candidates, findings, searched=series is not None),
     )
 
 
 _NONE = np.empty(0, int)
 
 
+def _as_known(
+    table: pd.DataFrame, known: Sequence[str], what: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table with the ids that the other table has for its scans, and a note on them."""
+    matched = same_ids(table["seriesuid"], known)
+    if not matched:
+        return table, []
+    renamed = table.assign(seriesuid=table["seriesuid"].replace(matched))
+    return renamed, [match_note(what, matched)]
+
+
+def _only_in_one(
+    candidates: pd.DataFrame, findings: pd.DataFrame, *, searched: bool
+) -> tuple[str, ...]:
+    """Return a warning for ids of scans that only one table has."""
+    marked, true = (dict.fromkeys(t["seriesuid"]) for t in (candidates, findings))
+    texts = []
+    silent = [name for name in true if name not in marked]
+    if silent:
+        texts.append(
+            f"{len(silent)} of {len(true)} series with findings have no candidate, and all their "
+            f"findings count as missed: {listed(silent)}"
+        )
+    clear = [name for name in marked if name not in true]
+    if clear and not searched:
+        texts.append(
+            f"{len(clear)} of {len(marked)} series with candidates have no finding, and all their "
+            f"candidates count as false positives: {listed(clear)}"
+        )
+    return tuple(texts)
+
+
 def _series(
     candidates: pd.DataFrame, findings: pd.DataFrame, series: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Return all scans, and refuse tables that name others."""
+    """Return all scans, or raise `TableError` if a table has others."""
     marked, true = (tuple(dict.fromkeys(t["seriesuid"])) for t in (candidates, findings))
     if series is None:
         if marked and not set(marked) & set(true):
             raise TableError(
-                f"no candidate is of a series with a finding: candidates name {marked[0]!r}, "
-                f"findings {true[0]!r}; write the series in the same way in both tables, or give "
+                f"no candidate is in a series with a finding: candidates have {marked[0]!r}, "
+                f"findings {true[0]!r}: use the same series names in both tables, or give "
                 "the list of all series"
             )
         return tuple(dict.fromkeys(true + marked))
@@ -194,7 +248,8 @@ def _series(
             others = f" and {len(unknown) - 1} more series" if len(unknown) > 1 else ""
             raise TableError(
                 f"{what} name the series {unknown[0]!r}{where}{others}, which the list of series "
-                f"lacks: add it to the list, or remove its lines ({lines} in all)"
+                f"lacks ({lines} lines in all): add it to the list, or write it as the list does; "
+                f"the list has {listed(repr(name) for name in series)}"
             )
     return tuple(series)
 
@@ -217,15 +272,15 @@ def _radii(findings: pd.DataFrame) -> Array:
 
 
 def _squared_distances(centres: Array, positions: Array) -> Array:
-    """Return (centre, position) squared distances, added up along x, then y, then z."""
-    # distances past the range of floats are infinite, which is far enough
+    """Return (centre, position) squared distances, summed along x, then y, then z."""
+    # distances beyond the range of floats become infinite
     with np.errstate(over="ignore"):
         x, y, z = ((centres[:, None, axis] - positions[None, :, axis]) ** 2 for axis in range(3))
         return np.asarray(x + y + z)
 
 
 def _most_probable(probability: Array, most: int | None) -> Array:
-    """Return which candidates of a scan count."""
+    """Return a mask of the candidates of a scan that count."""
     if most is None or len(probability) <= most:
         return np.ones(len(probability), bool)
     return np.asarray(probability > np.sort(probability)[::-1][most])

@@ -1,4 +1,4 @@
-"""How well probabilities agree with labels, and how well a calibration does on unseen scores."""
+"""Reliability of probabilities, and cross-validated measures of a calibration."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from parafovea.postprocess.detection.calibration_fit import check_labels, fit_ma
 
 Array = np.ndarray[Any, Any]
 
-#: Of equal width over [0, 1], as in Guo et al., "On calibration of modern neural networks" (ICML
+#: Equal bins over [0, 1], as in Guo et al., "On calibration of modern neural networks" (ICML
 #: 2017).
 BINS = 15
 
-#: Probabilities this near to 0 or 1 count as this in the log loss.
+#: Distance from 0 and 1 that probabilities are clipped to in the log loss.
 _SMALLEST = 1e-7
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Probabilities in bins (i / n, (i + 1) / n] of equal width; the first holds 0, too.
+    """Probabilities in bins (i / n, (i + 1) / n] of equal width; the first includes 0.
 
     Parameters
     ----------
     count : (bins,) int64
-        Candidates in each bin.
+        Number of candidates in each bin.
     predicted, observed : (bins,) float64
-        Mean probability, and share of label 1; NaN where the bin is empty.
+        Mean probability, and share of label 1; NaN for empty bins.
     """
 
     count: Array
@@ -39,7 +39,7 @@ class Reliability:
 
     @property
     def expected_calibration_error(self) -> float:
-        """Mean distance of predicted and observed, weighted by count.
+        """Mean difference of predicted and observed, weighted by count.
 
         Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using Bayesian
         binning" (AAAI 2015), of the probability of label 1.
@@ -50,7 +50,7 @@ class Reliability:
 
 
 def reliability(probability: Array, label: Array, *, bins: int = BINS) -> Reliability:
-    """Compare probabilities with labels, bin by bin.
+    """Return the reliability of probabilities by bin.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def reliability(probability: Array, label: Array, *, bins: int = BINS) -> Reliab
     label : (n,) int
         1 true, 0 false.
     bins : int
-        Of equal width.
+        Number of bins of equal width.
     """
     edges = np.linspace(0, 1, bins + 1)
     place = np.digitize(probability, edges[1:-1], right=True)
@@ -71,7 +71,7 @@ def reliability(probability: Array, label: Array, *, bins: int = BINS) -> Reliab
 
 
 def log_loss(probability: Array, label: Array) -> float:
-    """Return the mean of -log of the probability that was given to the true label."""
+    """Return the mean of -log of the true label's probability."""
     kept = np.clip(np.asarray(probability, float), _SMALLEST, 1 - _SMALLEST)
     return float(-np.mean(np.where(np.asarray(label) == 1, np.log(kept), np.log1p(-kept))))
 
@@ -85,7 +85,7 @@ FOLDS = 5
 
 
 def measure(probability: Array, label: Array) -> Measures:
-    """Return how well probabilities fit labels.
+    """Return the calibration measures of probabilities.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def calibrate(
     source: str | None = None,
     source_sha256: str | None = None,
 ) -> Calibration:
-    """Fit a calibration and say what it does.
+    """Fit a calibration and measure it.
 
     Parameters
     ----------
@@ -121,19 +121,20 @@ def calibrate(
     method : str
         temperature, platt or isotonic.
     model : Owner, optional
-        The model whose scores they are.
+        Model that produced the scores.
     source, source_sha256 : str, optional
-        Name and hash of the file that they come from.
+        Name and hash of the file of the scores.
 
     Returns
     -------
     Calibration
-        Fitted to all; its `held_out` measures come from five fits to four fifths each.
+        Calibration fitted to all scores; its `held_out` measures are from fivefold
+        cross-validation.
 
     Raises
     ------
     CalibrationError
-        If there are too few of one label, or scores do not rise with labels.
+        If there are too few candidates of a label, or scores do not increase with labels.
     """
     scores, truth = np.asarray(probability, float), np.asarray(label, int)
     check_labels(truth)
@@ -163,7 +164,7 @@ def calibrate(
 
 
 def folds(label: Array) -> Array:
-    """Return the fold of each candidate: chosen by chance, the same each time, each label evenly.
+    """Return the fold of each candidate: random with a fixed seed, stratified by label.
 
     Parameters
     ----------

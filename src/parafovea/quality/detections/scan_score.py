@@ -1,7 +1,8 @@
-"""The detections of one scan against its nodules: counts, means, and which met which."""
+"""Score of the detections of one scan against its nodules."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from parafovea.errors import SourceError, TableError
 from parafovea.quality import metrics
 from parafovea.quality.detections.froc import froc_curve
 from parafovea.quality.detections.matching import Matching, match_candidates
+from parafovea.quality.detections.scan_ids import match_note, same_ids
 from parafovea.quality.detections.tables import COORDINATES, read_findings
 from parafovea.quality.metrics import Value
+
+_LOG = logging.getLogger(__name__)
 
 #: Decimals of millimetres in the files.
 _DIGITS = 4
@@ -23,20 +27,20 @@ _DIGITS = 4
 
 @dataclass(frozen=True)
 class ScanScore:
-    """What became of the nodules and detections of a scan.
+    """Outcome of the nodules and detections of a scan.
 
     Parameters
     ----------
     values : mapping of path to float, int or None
-        The metrics that need truth; None where one is not defined, such as the sensitivity of a
-        scan without nodules.
+        Metrics that need truth; None if undefined, such as the sensitivity of a scan without
+        nodules.
     nodules : tuple of dict
-        The truth in its order, JSON-ready: id (from 0), coordinates (x, y, z in mm, LPS),
-        diameter_mm, found, and what else identifies it (line of a table, label of a mask).
+        The truth in its order, JSON-serializable: id (from 0), coordinates (x, y, z in mm, LPS),
+        diameter_mm, found, and its origin (line of a table, label of a mask).
     hits : tuple of dict
         detection and nodule (ids) and distance_mm between their centres, by nodule.
     false_positives : tuple of int
-        Ids of the detections that are on no nodule.
+        Ids of the detections that hit no nodule.
     """
 
     values: Mapping[metrics.Path, Value]
@@ -51,11 +55,11 @@ def scan_findings(path: Path, series: str) -> pd.DataFrame:
     Parameters
     ----------
     path : Path
-        Table as `read_findings` takes it. A line with the name of a series and nothing in the
-        other columns says that the scan was searched and has no findings: a table that does not
-        name a scan at all says nothing about it.
+        Table for `read_findings`. A line with a series and otherwise empty columns means that the
+        scan has no findings; for a scan that is not in the table, nothing is known.
     series : str
-        Of the scan.
+        Series of the scan. If the table writes it differently, as 7 for 007 or with the ending of a
+        file, the one id with the same meaning is used, and logged.
 
     Returns
     -------
@@ -65,16 +69,19 @@ def scan_findings(path: Path, series: str) -> pd.DataFrame:
     Raises
     ------
     TableError
-        If the table cannot be read, or does not name the series, or says of it both.
+        If the table cannot be read, does not have the series, or is contradictory about it.
     """
     table = read_findings(path, blank=True)
     own = table[table["seriesuid"] == series]
+    if len(own) == 0 and (matched := same_ids([series], table["seriesuid"])):
+        _LOG.warning("%s: %s", path, match_note("the scan", matched))
+        own = table[table["seriesuid"] == matched[series]]
     if len(own) == 0:
         known = list(dict.fromkeys(table["seriesuid"]))
         some = ", ".join(known[:3]) + (f" and {len(known) - 3} more" if len(known) > 3 else "")
         raise TableError(
-            f"{path} does not name the series {series!r} of the scan (it names {some or 'none'}): "
-            "write series= and the name from the table in the metadata column of the sample sheet, "
+            f"{path} does not have the series {series!r} of the scan (it has {some or 'none'}): "
+            "set series= to the name in the table in the metadata column of the sample sheet, "
             "or, if the scan has no nodules, add a line with its series and empty columns to the "
             "table"
         )
@@ -88,12 +95,12 @@ def scan_findings(path: Path, series: str) -> pd.DataFrame:
 
 
 def check_inside(path: str, findings: pd.DataFrame, inside: np.ndarray[Any, Any]) -> None:
-    """Raise `SourceError` where a finding lies outside of its scan.
+    """Raise `SourceError` if a finding lies outside its scan.
 
     Parameters
     ----------
     path : str
-        Of the truth, for the message.
+        Path of the truth, for the message.
     findings : DataFrame
         coordX, coordY, coordZ.
     inside : (n,) bool
@@ -104,9 +111,9 @@ def check_inside(path: str, findings: pd.DataFrame, inside: np.ndarray[Any, Any]
     place = ", ".join(f"{v:.1f}" for v in findings.loc[~inside, list(COORDINATES)].iloc[0])
     count = int((~inside).sum())
     raise SourceError(
-        f"{path}: {count} of {len(findings)} nodules lie outside of the scan, such as the one at "
-        f"x, y, z = {place} mm: give positions in the DICOM patient system (LPS; in NIfTI's, x and "
-        "y have the other sign), and the truth of this scan"
+        f"{path}: {count} of {len(findings)} nodules lie outside the scan, such as the one at "
+        f"x, y, z = {place} mm: give positions in the DICOM patient system (LPS; in NIfTI's RAS, x "
+        "and y have the opposite sign), and the truth of this scan"
     )
 
 
@@ -118,15 +125,15 @@ def score_scan(candidates: pd.DataFrame, findings: pd.DataFrame) -> ScanScore:
     candidates : DataFrame
         coordX, coordY, coordZ, diameter_mm, probability, in the order of the detections' ids.
     findings : DataFrame
-        coordX, coordY, coordZ, diameter_mm; possibly no row. Whole-number columns line and label
-        are passed on.
+        coordX, coordY, coordZ, diameter_mm; possibly no row. Integer columns line and label are
+        passed on.
 
     Returns
     -------
     ScanScore
-        A nodule is found where a detection lies nearer to its centre than its radius; further
-        detections on the same nodule count neither way. Errors of the diameter are those of the
-        detections that count: mean size, and mean with sign (positive: too large).
+        A nodule is found if a detection's distance to its centre is below its radius; further
+        detections on the same nodule are ignored. Errors of the diameter (mean absolute and mean
+        signed, positive: too large) are those of the detections that count.
     """
     marks = candidates.assign(seriesuid="scan")
     if len(findings) == 0:

@@ -100,7 +100,7 @@ def _complaint(text: str, value: float | None) -> str:
         return "is empty: give a number"
     if value is None:
         return f"is {text[:40]!r}, which is not a number: write it with a decimal point"
-    return f"is {text[:40]}, which is not finite: give a number or remove the line"
+    return f"is {text[:40]}, which is not finite: give a number"
 
 
 def _lines(path: Path, wanted: Sequence[str]) -> Iterator[_Line]:
@@ -304,7 +304,7 @@ def read_series(path: Path) -> tuple[str, ...]:
     for number, cells in rows[1:] if wanted else rows:
         name = cells[place] if place < len(cells) else ""
         if not name:
-            problems.append(f"{path}:{number}: the series is empty: name it or remove the line")
+            problems.append(f"{path}:{number}: the series is empty: name it")
         elif name in seen:
             problems.append(
                 f"{path}:{number}: series {name!r} is already on line {seen[name]}: keep one"

@@ -1,1 +1,1 @@
-"""Scores of a segmentation: overlap, objects, uncertainty."""
+"""Metrics of a segmentation: overlap, objects, uncertainty."""

@@ -1,4 +1,4 @@
-"""A segmentation against its truth, slab by slab."""
+"""Comparison of a segmentation with its truth, slab by slab."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parafovea.quality.metrics import Path, Value
 from parafovea.quality.segmentation.contingency import Pairs, count_pairs, main_partner, united
 from parafovea.quality.segmentation.object_scores import compare_partitions, panoptic_quality
 from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
-from parafovea.quality.truth_on_grid import SampledTruth
+from parafovea.quality.truth_on_grid import IGNORED, IGNORED_ID, SampledTruth
 from parafovea.storage.store import Stored
 
 Array = np.ndarray[Any, Any]
@@ -31,9 +31,9 @@ def compare_with_truth(
 ) -> dict[Path, Value]:
     """Return the metrics that need truth.
 
-    Without a volume of true objects, they are the connected components of the true classes.
-    Without true classes, true objects belong to the one class that has objects; where several
-    have, the panoptic metrics are left out.
+    Without a volume of true objects, the connected components of the true classes are used. Without
+    true classes, true objects belong to the only class with objects; with several such classes, the
+    panoptic metrics are omitted.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def compare_with_truth(
         true_classes = None if truth is None else truth.read(box)
         true_ids = None if truth_objects is None else truth_objects.read(box)
         if true_classes is not None:
-            confusion += confusion_matrix(true_classes, found_classes, len(names))
+            confusion += _known_confusion(true_classes, found_classes, len(names))
         tables.add(found_classes, found_ids, true_classes, true_ids)
     values: dict[Path, Value] = {}
     if truth is not None:
@@ -89,17 +89,25 @@ def prediction_confusion(prediction: Stored, truth: SampledTruth, classes: int) 
     Returns
     -------
     (classes, classes) int64
-        As of `confusion_matrix`.
+        See `confusion_matrix`.
     """
     confusion = np.zeros((classes, classes), np.int64)
     for box in slabs(prediction.grid.shape):
         found = prediction.read(box).argmax(axis=0)
-        confusion += confusion_matrix(truth.read(box), found, classes)
+        confusion += _known_confusion(truth.read(box), found, classes)
     return confusion
 
 
+def _known_confusion(truth: Array, found: Array, classes: int) -> Array:
+    """Return the confusion matrix of the voxels that somebody has labelled."""
+    known = truth != IGNORED
+    if known.all():
+        return confusion_matrix(truth, found, classes)
+    return confusion_matrix(truth[known], found[known], classes)
+
+
 class _Tables:
-    """The tables of pairs that grow while the slabs pass."""
+    """Tables of label pairs, accumulated over slabs."""
 
     def __init__(self, connectivity: int, has_objects: Array) -> None:
         self._scan = ComponentScan(connectivity)
@@ -117,15 +125,27 @@ class _Tables:
         true_classes: Array | None,
         true_ids: Array | None,
     ) -> None:
-        """Count one slab."""
+        """Add a slab."""
         offset = 0
         self._knows_classes = true_classes is not None
+        known = np.ones(found_ids.shape, bool)
+        if true_classes is not None:
+            known &= true_classes != IGNORED
+            true_classes = np.where(known, true_classes, 0)
+        if true_ids is not None:
+            known &= true_ids != np.uint64(IGNORED_ID)
         if true_ids is None and true_classes is not None:
             self._scanned = True
             counted = np.where(self._has_objects[true_classes], true_classes, 0).astype(np.uint8)
             true_ids, offset = self._scan.add(counted)
         if true_ids is None:
             return
+        if not known.all():
+            # voxels that nobody has labelled count neither way
+            found_ids, found_classes, true_ids = (
+                each[known] for each in (found_ids, found_classes, true_ids)
+            )
+            true_classes = None if true_classes is None else true_classes[known]
         self._ids = united([self._ids, _shifted(count_pairs(true_ids, found_ids), offset)])
         met = count_pairs(found_ids, found_classes)
         self._found_classes = united([self._found_classes, met])
@@ -137,7 +157,7 @@ class _Tables:
         """Return the metrics of objects."""
         ids, true_classes = self._ids, self._true_classes
         if self._scanned:
-            # Labels of single slabs become components of the volume.
+            # Merge the labels of slabs to components of the volume.
             component = np.concatenate([[0], self._scan.finish().ids]).astype(np.uint64)
             ids, true_classes = _renamed(ids, component), _renamed(true_classes, component)
         true_names, true_class = main_partner(true_classes)

@@ -1,4 +1,4 @@
-"""How often two labels share a voxel: a sparse table that grows slab by slab."""
+"""Sparse contingency tables of label pairs, accumulated slab by slab."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of labels that occur together, each once, in increasing order.
+    """Distinct pairs of labels that share voxels, in increasing order.
 
     Parameters
     ----------
     first, second : (n,) uint64
-        Labels of the one and the other volume.
+        Labels of the first and the second volume.
     count : (n,) int64
-        Number of voxels that have both.
+        Number of voxels with both.
     """
 
     first: Array
@@ -32,7 +32,7 @@ class Pairs:
         return len(self.count)
 
     def where(self, keep: Array) -> Pairs:
-        """Return the pairs for which `keep`, (n,) bool, is true."""
+        """Return the pairs selected by `keep`, (n,) bool."""
         return Pairs(self.first[keep], self.second[keep], self.count[keep])
 
 
@@ -42,12 +42,12 @@ def count_pairs(first: Array, second: Array) -> Pairs:
     Parameters
     ----------
     first, second : ndarray of non-negative integers
-        Of one shape.
+        Arrays of equal shape.
     """
     one, other = first.reshape(-1), second.reshape(-1)
     if one.size == 0:
         return united([])
-    # Labels come in runs along x, so that few entries are left to sort.
+    # Labels form runs along x, so that few entries remain to be sorted.
     begins = np.flatnonzero((one[1:] != one[:-1]) | (other[1:] != other[:-1])) + 1
     begins = np.concatenate([[0], begins])
     lengths = np.diff(begins, append=one.size)
@@ -55,7 +55,7 @@ def count_pairs(first: Array, second: Array) -> Pairs:
 
 
 def united(parts: Sequence[Pairs]) -> Pairs:
-    """Return the sum of several tables, which may hold a pair more than once."""
+    """Return the sum of several tables."""
     empty = np.zeros(0, np.uint64)
     first = np.concatenate([empty, *(p.first for p in parts)])
     second = np.concatenate([empty, *(p.second for p in parts)])
@@ -69,23 +69,23 @@ def united(parts: Sequence[Pairs]) -> Pairs:
 
 
 def totals(labels: Array, count: Array) -> tuple[Array, Array, Array]:
-    """Return the voxels of each label of one side of a table.
+    """Return the number of voxels of each label in one column of a table.
 
     Parameters
     ----------
     labels : (n,) integer
         One column of a table of pairs.
     count : (n,) int64
-        Its counts.
+        Counts of the table.
 
     Returns
     -------
     names : (m,) integer
         The labels, in increasing order.
     sizes : (m,) int64
-        Voxels of each.
+        Number of voxels of each.
     position : (n,) int64
-        Where in `names` each entry of `labels` is.
+        Index in `names` of each entry of `labels`.
     """
     names, position = np.unique(labels, return_inverse=True)
     sizes = np.zeros(len(names), np.int64)
@@ -94,14 +94,14 @@ def totals(labels: Array, count: Array) -> tuple[Array, Array, Array]:
 
 
 def main_partner(pairs: Pairs) -> tuple[Array, Array]:
-    """Return for each first label the second label, other than 0, that it meets most often.
+    """Return for each first label the second label, other than 0, with the largest overlap.
 
     Returns
     -------
     names : (m,) uint64
         The first labels other than 0, in increasing order.
     partners : (m,) int64
-        The partner of each, the smallest of equally frequent ones; 0 where there is none.
+        The partner of each, the smallest of equally frequent ones; 0 for none.
     """
     names = np.unique(pairs.first[pairs.first > 0])
     met = pairs.where((pairs.first > 0) & (pairs.second > 0))

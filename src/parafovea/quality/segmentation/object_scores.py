@@ -1,4 +1,4 @@
-"""Scores of objects: two divisions of the same voxels compared, and panoptic quality."""
+"""Object metrics: comparison of partitions, and panoptic quality."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class PartitionScores:
-    """Scores of a division against the true one; None where a score is not defined.
+    """Scores of a partition against the true one; None if undefined.
 
     Parameters
     ----------
     voi_split, voi_merge : float or None
-        Bits: entropy of the prediction given the truth (objects cut apart), and of the truth
-        given the prediction (objects merged). Meila, J. Multivariate Anal. 98 (2007).
+        Variation of information in bits: entropy of the prediction given the truth (splits), and
+        of the truth given the prediction (merges). Meila, J. Multivariate Anal. 98 (2007).
     arand_error, arand_precision, arand_recall : float or None
-        Adapted Rand error, 1 minus the F-score over pairs of voxels that lie in one object: of
-        the prediction's pairs, the precision; of the truth's, the recall.
+        Adapted Rand error, 1 minus the F-score over pairs of voxels in the same object, with its
+        precision (prediction's pairs) and recall (truth's pairs). As in SNEMI3D and CREMI, each
+        voxel predicted as background is an object of its own, so an empty prediction has no pairs,
+        a recall of 0 and an error of 1.
         Arganda-Carreras et al., Front. Neuroanat. 9:142 (2015).
     """
 
@@ -36,30 +38,30 @@ class PartitionScores:
 
 
 def compare_partitions(pairs: Pairs) -> PartitionScores:
-    """Score a predicted division into objects.
+    """Score a predicted partition into objects.
 
     Parameters
     ----------
     pairs : Pairs
-        Of true and predicted ids. Voxels whose true id is 0 are not counted; predicted 0 counts
-        as one object.
+        Pairs of true and predicted ids. Voxels with true id 0 are ignored. Predicted id 0 counts as
+        one object for the entropies, and as one object per voxel for the adapted Rand error.
 
     Returns
     -------
     PartitionScores
-        All None where the truth has no object.
+        All None if the truth has no object.
     """
     counted = pairs.where(pairs.first > 0)
     if not len(counted):
         return PartitionScores()
     _, true_sizes, true_of = totals(counted.first, counted.count)
-    _, found_sizes, found_of = totals(counted.second, counted.count)
+    found_names, found_sizes, found_of = totals(counted.second, counted.count)
     total = int(counted.count.sum())
     joint = counted.count / total
     split = -float(np.sum(joint * np.log2(counted.count / true_sizes[true_of])))
     merge = -float(np.sum(joint * np.log2(counted.count / found_sizes[found_of])))
-    together = _ordered_pairs(counted.count)
-    in_true, in_found = _ordered_pairs(true_sizes), _ordered_pairs(found_sizes)
+    together = _ordered_pairs(counted.count[counted.second > 0])
+    in_true, in_found = _ordered_pairs(true_sizes), _ordered_pairs(found_sizes[found_names > 0])
     score = _ratio(2 * together, in_true + in_found)
     return PartitionScores(
         # Adding 0 turns the -0.0 of a perfect result into 0.
@@ -72,7 +74,7 @@ def compare_partitions(pairs: Pairs) -> PartitionScores:
 
 
 def _ordered_pairs(sizes: Array) -> float:
-    # In float64: the square of a large object's size does not fit an int64.
+    # In float64, since the square of a large object's size overflows int64.
     values = sizes.astype(np.float64)
     return float(np.sum(values * (values - 1)))
 
@@ -90,11 +92,11 @@ class Panoptic:
     tp, fp, fn : int
         Matched objects, predicted objects without a match, true objects without a match.
     rq : float or None
-        Recognition quality, the F1 score of the matches; None without any object.
+        Recognition quality, the F1 score of the matches; None without objects.
     sq : float or None
-        Segmentation quality, mean IoU of the matches; None without a match.
+        Segmentation quality, mean IoU of the matches; None without matches.
     pq : float or None
-        Panoptic quality, their product, 0 without a match; None without any object.
+        Panoptic quality, their product, 0 without matches; None without objects.
     """
 
     tp: int
@@ -108,15 +110,15 @@ class Panoptic:
 def panoptic_quality(pairs: Pairs, true_ids: Array, found_ids: Array) -> Panoptic:
     """Match the objects of one class and score the matches.
 
-    A predicted and a true object match where their IoU is above 0.5; each has at most one match
-    then. Kirillov et al., Panoptic Segmentation, CVPR 2019.
+    A predicted and a true object match if their IoU is above 0.5, so that each has at most one
+    match. Kirillov et al., Panoptic Segmentation, CVPR 2019.
 
     Parameters
     ----------
     pairs : Pairs
-        Of true and predicted ids at all voxels, 0 (no object) included on both sides.
+        Pairs of true and predicted ids at all voxels, including 0 (no object) on both sides.
     true_ids, found_ids : (n,) integer
-        The true and the predicted objects of the class.
+        Ids of the true and the predicted objects of the class.
     """
     true_names, true_sizes, true_of = totals(pairs.first, pairs.count)
     found_names, found_sizes, found_of = totals(pairs.second, pairs.count)

@@ -1,4 +1,4 @@
-"""Overlap of predicted and true classes, from their confusion matrix."""
+"""Overlap metrics of predicted and true classes, from their confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Array = np.ndarray[Any, Any]
 
 
 def confusion_matrix(truth: Array, found: Array, classes: int) -> Array:
-    """Count voxels by true and predicted class.
+    """Return the confusion matrix of true and predicted classes.
 
     Parameters
     ----------
     truth, found : ndarray of integers in 0..classes-1
-        Of one shape.
+        Arrays of equal shape.
     classes : int
         Number of classes.
 
     Returns
     -------
     (classes, classes) int64
-        Rows are true, columns predicted; matrices of parts of a volume add up.
+        Rows are true, columns predicted classes; matrices of parts of a volume can be added.
     """
     pairs = truth.reshape(-1).astype(np.intp) * classes + found.reshape(-1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
@@ -39,16 +39,16 @@ def overlap_metrics(confusion: Array, classes: Sequence[str]) -> dict[Path, Valu
     Parameters
     ----------
     confusion : (class, class) int64
-        Rows are true, columns predicted.
+        Rows are true, columns predicted classes.
     classes : sequence of str
         Class names, the background first.
 
     Returns
     -------
     dict
-        By path. A metric is None where its denominator is 0: IoU and Dice of a class that is in
-        neither volume, precision of one that is not predicted, recall of one that is not true.
-        `overall` is the mean over the classes but the background for which it is defined.
+        Values by path. A metric is None if its denominator is 0: IoU and Dice of a class in neither
+        volume, precision of a class that is not predicted, recall of a class not in the truth.
+        `overall` is the mean over the classes without the background and undefined ones.
     """
     values: dict[Path, Value] = {}
     for index, name in enumerate(classes):

@@ -1,4 +1,4 @@
-"""Metrics of the segmentation of a volume. Nothing heavy is imported: the config reads this."""
+"""Names of the metrics of a segmented volume; torch-free, since the config uses them."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def segmentation_paths(classes: Sequence[str], instances: Sequence[str]) -> tupl
 
 
 def overlap_paths(classes: Sequence[str]) -> tuple[Path, ...]:
-    """Return the paths of the metrics of the confusion matrix: overall, then of each class."""
+    """Return the paths of the confusion matrix's metrics: overall, then of each class."""
     return tuple((metric, part) for metric in OVERLAP for part in (OVERALL, *classes))

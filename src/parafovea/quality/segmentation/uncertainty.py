@@ -1,4 +1,4 @@
-"""Marks that a prediction bears by itself: its uncertainty, and the seams of its windows."""
+"""Metrics without truth: uncertainty of a prediction, and seams between its windows."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class ProbabilityProfile:
-    """Sums over a prediction from which its marks follow.
+    """Statistics of a prediction for the metrics without truth.
 
     Parameters
     ----------
     entropy : float or None
-        Mean entropy of a voxel's class probabilities over the natural logarithm of the number of
-        classes, in [0, 1]; voxels without any probability do not count. None without any other.
+        Mean entropy of the class probabilities, divided by the natural logarithm of the number of
+        classes, in [0, 1]. Voxels with all probabilities 0 are ignored; None if all are.
     steps : tuple of (n,) float64
         For z, y and x: entry i is the mean absolute difference of the probabilities between
         planes i and i + 1 across that axis.
@@ -37,14 +37,14 @@ class ProbabilityProfile:
 def profile_probabilities(
     prediction: Stored, *, planes: int = 32, rows: int = 64
 ) -> ProbabilityProfile:
-    """Read a prediction once, in bars of some planes and rows, and sum it up.
+    """Return the statistics of a prediction, read once in bars of planes and rows.
 
     Parameters
     ----------
     prediction : Stored
         (class, z, y, x) probabilities.
     planes, rows : int
-        Voxels of a bar along z and y; it spans the volume in x.
+        Voxels of a bar along z and y; it spans the volume along x.
     """
     depth, height, width = shape = prediction.grid.shape
     classes = len(prediction.channels or ())
@@ -82,7 +82,7 @@ def _step(before: Array, after: Array) -> float:
 def seam_energy(
     steps: Array, starts: Sequence[int], window: int, *, scale: float = 1.0
 ) -> float | None:
-    """Return how much the probabilities step at the faces of windows, against elsewhere.
+    """Return the steps of the probabilities at window faces relative to elsewhere.
 
     Parameters
     ----------
@@ -93,13 +93,13 @@ def seam_energy(
     window : int
         Planes of a window.
     scale : float
-        Planes of the prediction per plane that `starts` and `window` count.
+        Planes of the prediction per plane of the volume, for `starts` and `window`.
 
     Returns
     -------
     float or None
-        Mean of the steps at window faces over the mean of all others: 1 where nothing shows.
-        None without a face inside of the volume, or without any step elsewhere.
+        Mean of the steps at window faces divided by the mean of all others: 1 without seams. None
+        without a face inside the volume, or without any step elsewhere.
     """
     faces = np.array([edge for s in starts for edge in (s, s + window)], dtype=np.float64)
     edges = np.rint(faces * scale).astype(np.int64)

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from parafovea.formats.tiles.ledger import TileEntry
     from parafovea.quality.tiles.tile_arrays import TileFiles
 
-#: Metrics of every folder of tiles.
+#: Metrics of every folder of tiles: how many, and of `clipped` the share of the input's values that
+#: their scale put outside [0, 1], from 0 to 1.
 COUNTS: tuple[Path, ...] = tuple(
     ("tiles", name)
     for name in (
         *("in", "out", "quarantined", "month_assumed", "biome_assumed"),
-        *("with_truth", "without_truth"),
+        *("with_truth", "without_truth", "truth_invalid", "clipped"),
     )
 )
 
@@ -39,11 +40,15 @@ class TileRow:
         Whether there is truth.
     pixels : int
         Pixels that counted.
+    problem : str
+        Why the truth of this tile cannot be used, so that it counts as a tile without; "" where
+        there is none, or nothing is wrong with it.
     """
 
     values: Mapping[Path, float | None]
     judged: bool
     pixels: int
+    problem: str = ""
 
 
 class TileScorer(Protocol):
@@ -57,7 +62,7 @@ class TileScorer(Protocol):
 
         Parameters
         ----------
-        counts : mapping of path to int
+        counts : mapping of path to number
             Those of `COUNTS`.
         """
 

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
+from parafovea.formats.ground import same_crs
+from parafovea.formats.reflectance import warn_of_clipped
 from parafovea.formats.tiles.ledger import (
     BLOCK_COLUMNS,
     Row,
@@ -48,6 +50,8 @@ class MosaicBlocks:
         Where blocks begin, and where the last one ends.
     valid : ndarray
         (row of blocks, column of blocks) int64, measured pixels so far.
+    clipped : ndarray
+        (row of blocks, column of blocks) int64, values so far that the scale put outside [0, 1].
     month, biome : int or str
         Of the mosaic; "" where the model takes none.
     assumed : sequence of str
@@ -57,6 +61,7 @@ class MosaicBlocks:
     rows: tuple[int, ...]
     columns: tuple[int, ...]
     valid: NDArray[np.int64] = field(repr=False)
+    clipped: NDArray[np.int64] = field(repr=False)
     month: int | str = ""
     biome: int | str = ""
     assumed: Sequence[str] = ()
@@ -66,10 +71,15 @@ class MosaicBlocks:
         """Return the blocks of a mosaic of a height and a width."""
         rows, columns = (_bounds(length) for length in size)
         counts = np.zeros((len(rows) - 1, len(columns) - 1), np.int64)
-        return cls(rows, columns, counts, **known)
+        return cls(rows, columns, counts, counts.copy(), **known)
 
     def add(
-        self, row: int, column: int, size: Sequence[int], valid: NDArray[np.bool_] | None
+        self,
+        row: int,
+        column: int,
+        size: Sequence[int],
+        valid: NDArray[np.bool_] | None,
+        clipped: NDArray[np.uint8] | None = None,
     ) -> None:
         """Count the pixels of a part of the mosaic, which begins at `row` and `column`.
 
@@ -81,6 +91,8 @@ class MosaicBlocks:
             Its height and width.
         valid : ndarray or None
             (y, x) bool; None where all pixels were measured.
+        clipped : ndarray, optional
+            (y, x) uint8, in how many bands of a pixel the scale gave a value outside [0, 1].
         """
         down, across = (
             np.searchsorted(bounds, start + np.arange(length), side="right") - 1
@@ -91,6 +103,9 @@ class MosaicBlocks:
         place = down[:, None] * self.valid.shape[1] + across
         chosen = place.ravel() if valid is None else place[valid]
         self.valid[...] += np.bincount(chosen, minlength=self.valid.size).reshape(self.valid.shape)
+        if clipped is not None:
+            counts = np.bincount(place.ravel(), clipped.ravel(), self.valid.size)
+            self.clipped[...] += counts.astype(np.int64).reshape(self.valid.shape)
 
     def write(
         self, tiles: Path, quarantine: Path, *, raster: Raster, output: Path, input_sha256: str
@@ -110,6 +125,11 @@ class MosaicBlocks:
         input_sha256 : str
             Of the source's values.
         """
+        warn_of_clipped(
+            f"the mosaic {raster.path}",
+            int(self.clipped.sum()),
+            int(self.valid.sum()) * raster.shape[0],
+        )
         kept = list(self._kept())
         logger.info(
             "%d of %d blocks are measured; in the others less than half of the pixels are valid",
@@ -134,18 +154,21 @@ class MosaicBlocks:
                 "width": width,
                 "row": row,
                 "column": column,
+                "clipped": clipped,
+                "measured": valid * raster.shape[0],
             }
-            for row, column, height, width in kept
+            for row, column, height, width, valid, clipped in kept
         ]
         write_quarantine(quarantine, ())
         write_ledger(tiles, rows, BLOCK_COLUMNS)
 
-    def _kept(self) -> Iterator[tuple[int, int, int, int]]:
-        """Yield row, column, height and width of the blocks that count."""
+    def _kept(self) -> Iterator[tuple[int, int, int, int, int, int]]:
+        """Yield row, column, height, width, measured pixels and clipped values of good blocks."""
         for (i, j), valid in np.ndenumerate(self.valid):
             (top, bottom), (left, right) = self.rows[i : i + 2], self.columns[j : j + 2]
             if valid >= MEASURED * (bottom - top) * (right - left):
-                yield top, left, bottom - top, right - left
+                size = bottom - top, right - left
+                yield top, left, *size, int(valid), int(self.clipped[i, j])
 
 
 def require_same_pixels(truth: Raster, result: Raster) -> None:
@@ -156,7 +179,7 @@ def require_same_pixels(truth: Raster, result: Raster) -> None:
     far = max(apart[[2, 5]].max(), apart[[0, 1, 3, 4]].max() * max(result.shape[1:]))
     for what, same, own, other in (
         ("pixels (y, x)", truth.shape == result.shape, truth.shape[1:], result.shape[1:]),
-        ("coordinate system", truth.crs == result.crs, truth.crs, result.crs),
+        ("coordinate system", same_crs(truth.crs, result.crs), truth.crs, result.crs),
         ("transform", far <= APART * sides, truth.transform, result.transform),
     ):
         if not same:

@@ -21,7 +21,7 @@ from parafovea.quality.tiles.refined import (
     TILE_PATHS,
     measures_of,
 )
-from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 
 Array = np.ndarray[Any, Any]
 
@@ -201,12 +201,12 @@ class RefinedScorer:
         """Read a tile and score it."""
         source = self._files.read_input(entry)
         refined = self._files.read_refined(entry)
-        truth = self._files.read_optical_truth(entry)
+        truth, problem = read_truth(self._files.read_optical_truth, entry)
         # a radar image has no colours to keep, but its gaps are gaps
         valid = np.asarray(np.isfinite(source).all(axis=0))
         score = score_tile(refined, source if self._files.optical else None, truth, valid)
         self._tally.add(score)
-        return TileRow(score.values, truth is not None, score.pixels)
+        return TileRow(score.values, truth is not None, score.pixels, problem)
 
     def totals(self, counts: Mapping[Path, Value]) -> dict[Path, Value]:
         """Return the metrics of all tiles."""

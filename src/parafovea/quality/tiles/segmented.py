@@ -13,9 +13,6 @@ from parafovea.quality.tiles.measures import COUNTS, TileScorer
 if TYPE_CHECKING:
     from parafovea.quality.tiles.tile_arrays import TileFiles
 
-#: The label of pixels whose class is unknown, which do not count.
-UNKNOWN = 255
-
 
 class SegmentedTiles:
     """Classes, compared with the true ones; see `TileMeasures`."""

@@ -9,11 +9,11 @@ import numpy as np
 
 from parafovea.errors import StoreError, TileError
 from parafovea.formats.tiles.ledger import TileEntry
+from parafovea.formats.tiles.npz import UNKNOWN
 from parafovea.quality.metrics import Path, Value
 from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
 from parafovea.quality.tiles.measures import TileRow
-from parafovea.quality.tiles.segmented import UNKNOWN
-from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 
 
 class SegmentedScorer:
@@ -47,27 +47,29 @@ class SegmentedScorer:
         ------
         StoreError
             If the result is missing, damaged or holds a label that is not a class.
-        TileError
-            If the truth cannot be read, has another size or holds such a label.
         """
         found = self._files.read_classes(entry)
-        truth = self._files.read_class_truth(entry)
+        truth, problem = read_truth(self._read_truth, entry)
         if (wrong := self._beyond(found)) is not None:
             raise StoreError(f"{entry.output} holds class {wrong}: run predict_tiles again")
         values: dict[Path, float | None] = dict.fromkeys(self._tile_paths)
         if truth is None:
-            return TileRow(values, False, int((found != UNKNOWN).sum()))
-        if (wrong := self._beyond(truth)) is not None:
-            raise TileError(
-                f"the truth of tile {entry.name!r} holds class {wrong}, but the classes are 0 to "
-                f"{len(self._classes) - 1} ({', '.join(self._classes)}), and {UNKNOWN} where the "
-                "class is unknown: map its values to these"
-            )
+            return TileRow(values, False, int((found != UNKNOWN).sum()), problem)
         known = (truth != UNKNOWN) & (found != UNKNOWN)
         confusion = confusion_matrix(truth[known], found[known], len(self._classes))
         self._confusion += confusion
         overlap = overlap_metrics(confusion, self._classes)
         return TileRow({path: overlap[path] for path in values}, True, int(known.sum()))
+
+    def _read_truth(self, entry: TileEntry) -> np.ndarray[Any, Any] | None:
+        truth = self._files.read_class_truth(entry)
+        if truth is not None and (wrong := self._beyond(truth)) is not None:
+            raise TileError(
+                f"the truth of tile {entry.name!r} holds class {wrong}, but the classes are 0 to "
+                f"{len(self._classes) - 1} ({', '.join(self._classes)}), and {UNKNOWN} where the "
+                "class is unknown: map its values to these"
+            )
+        return truth
 
     def totals(self, counts: Mapping[Path, Value]) -> dict[Path, Value]:
         """Return the metrics of all tiles."""

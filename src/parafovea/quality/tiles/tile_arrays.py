@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,21 @@ from numpy.typing import NDArray
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
 from parafovea.formats.bands import OPTICAL
 from parafovea.formats.geo.raster import Raster, open_raster
+from parafovea.formats.ground import difference
 from parafovea.formats.metadata import TileOptions, parse_metadata
 from parafovea.formats.registry import TILE_SUFFIXES
 from parafovea.formats.tiles.ledger import TileEntry
-from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, read_array
+from parafovea.formats.tiles.npz import (
+    CLASSES,
+    INPUT_KEYS,
+    TRUTH_KEYS,
+    UNKNOWN,
+    Content,
+    read_array,
+)
 from parafovea.formats.tiles.reading import OpenedTile
 from parafovea.formats.tiles.results import REFINED
-from parafovea.formats.tiles.tile_folder import TileFile
+from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX, TileFile
 from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
 
 if TYPE_CHECKING:
@@ -44,7 +52,8 @@ class TileFiles:
     outputs : tuple of str
         Bands of the results; empty where they are classes.
     options : TileOptions
-        How to read the numbers of the source, and of a truth of the same bands, from the sheet.
+        How to read the numbers of the source, from the sheet; a truth of the same bands is read so
+        as far as it does not state otherwise itself.
     truth : Path or None
         Folder with the truth of some or all tiles, under their names; of a mosaic, a GeoTIFF of
         the same pixels.
@@ -152,8 +161,7 @@ class TileFiles:
             If it is missing or damaged.
         """
         with _result(entry, "predict_tiles"):
-            stored = read_array(entry.output, CLASSES)
-            return _checked(stored, entry, entry.output, bands=None)
+            return _read_classes(entry.output, entry)
 
     def read_optical_truth(self, entry: TileEntry) -> Array | None:
         """Return the true reflectances of a tile, (band, y, x) float, NaN where they are unknown.
@@ -165,8 +173,11 @@ class TileFiles:
 
         Raises
         ------
+        TileError
+            If the file of a tile cannot be read, has other pixels than the tile, or lies elsewhere:
+            that tile has no truth.
         SourceError
-            If it cannot be read, or has other pixels than the tile.
+            If the truth as a whole does not fit.
         """
         if self.truth is None:
             return None
@@ -182,11 +193,12 @@ class TileFiles:
         path = self._true_file(entry)
         if path is None:
             return None
-        file = TileFile(entry.name, path, None)
         keys = TRUTH_KEYS if said.key is None else (said.key, *TRUTH_KEYS)
         said = said.model_copy(update={"key": None})
-        with OpenedTile(file) as opened:
-            tile = opened.read(bands=OPTICAL, key=opened.key(keys, said), options=said)
+        with OpenedTile(_with_sidecar(entry.name, path)) as opened:
+            key = opened.key(keys, said)
+            _check_place(opened, key, entry)
+            tile = opened.read(bands=OPTICAL, key=key, options=said, truth=True)
         return _checked(_known(tile.values, tile.valid), entry, path)
 
     def read_class_truth(self, entry: TileEntry) -> Array | None:
@@ -195,12 +207,15 @@ class TileFiles:
         Raises
         ------
         TileError
-            If it cannot be read, holds no integers, or has another size than the tile.
+            If it cannot be read, holds no integers, has another size than the tile, or lies
+            elsewhere.
         """
         path = self._true_file(entry)
         if path is None:
             return None
-        values = _checked(read_array(path, CLASSES), entry, path, bands=None)
+        with OpenedTile(_with_sidecar(entry.name, path)) as opened:
+            _check_place(opened, CLASSES, entry)
+        values = _read_classes(path, entry)
         if values.dtype.kind not in "ui":
             raise TileError(
                 f"the true classes of tile {entry.name!r} are {values.dtype}, not integers: write "
@@ -233,8 +248,34 @@ class TileFiles:
         """Return an open raster; a sample has one of each."""
         key = (what, str(path))
         if key not in self._rasters:
-            self._rasters[key] = open_raster(str(path), bands=bands, options=options)
+            truth = what == "truth"
+            self._rasters[key] = open_raster(str(path), bands=bands, options=options, truth=truth)
         return self._rasters[key]
+
+
+def read_truth(
+    read: Callable[[TileEntry], Array | None], entry: TileEntry
+) -> tuple[Array | None, str]:
+    """Return the truth of a tile, and why it cannot be used where it is none: others go on.
+
+    Parameters
+    ----------
+    read : callable
+        `TileFiles.read_optical_truth` or `read_class_truth`.
+    entry : TileEntry
+        The tile.
+
+    Raises
+    ------
+    SourceError
+        If the truth as a whole does not fit, or it is that of a mosaic.
+    """
+    try:
+        return read(entry), ""
+    except TileError as error:
+        if entry.corner is not None:
+            raise
+        return None, " ".join(str(error).split())
 
 
 def _window(raster: Raster, entry: TileEntry) -> Array:
@@ -251,6 +292,32 @@ def _window(raster: Raster, entry: TileEntry) -> Array:
 def _known(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Array:
     """Return values with NaN where nothing was measured."""
     return values if valid is None else np.where(valid, values, np.float32(np.nan))
+
+
+def _with_sidecar(name: str, path: Path) -> TileFile:
+    sidecar = path.with_suffix(SIDECAR_SUFFIX)
+    return TileFile(name, path, sidecar if sidecar.is_file() else None)
+
+
+def _check_place(opened: OpenedTile, key: str, entry: TileEntry) -> None:
+    """Raise `TileError` where a truth states another place than its tile."""
+    stated = None if entry.position is None else opened.place(key)
+    if stated is None or entry.position is None:
+        return
+    differs = difference(stated[0], entry.position)
+    if differs:
+        raise TileError(
+            f"the truth {opened.file.path} is of another place than tile {entry.name!r}, it has "
+            f"{differs}: give the truth of the same pixels, for example with gdalwarp"
+        )
+
+
+def _read_classes(path: Path, entry: TileEntry) -> Array:
+    """Return class indices (y, x), `UNKNOWN` where the file states that nothing was measured."""
+    with closing(Content(path)) as content:
+        values, mask = content.array(CLASSES), content.mask(CLASSES)
+    classes = _checked(values, entry, path, bands=None)
+    return classes if mask is None else np.where(mask, classes, np.int64(UNKNOWN))
 
 
 @contextmanager

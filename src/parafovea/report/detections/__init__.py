@@ -1,1 +1,1 @@
-"""The page, pictures and documents of a scan's detections."""
+"""Report of a scan's detections: page, figures, PDF and 3D view."""

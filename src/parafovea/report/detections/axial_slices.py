@@ -21,13 +21,13 @@ class AxialSlices:
     Parameters
     ----------
     grid : Grid
-        Of the scan, in millimetres.
+        Grid of the scan in millimetres.
     axial, down, right : int
-        Array axes (of z, y, x) across the slices, and down and right on the picture.
+        Array axes (of z, y, x) normal to the slices, and down and right in the image.
     flip_down, flip_right : bool
-        Whether the indices fall in these directions.
+        Whether indices decrease in these directions.
     letters : str
-        Patient's sides at the left, right, top and bottom; empty where they are unknown.
+        Patient's sides at the left, right, top and bottom; empty if unknown.
     """
 
     grid: Grid
@@ -45,16 +45,16 @@ class AxialSlices:
         Parameters
         ----------
         grid : Grid
-            Of the scan, in any unit of length.
+            Grid of the scan in any unit of length.
         affine : (4, 4) float64 or None
-            From voxel (x, y, z) to RAS millimetres; of an oblique one the nearest axes count.
-            Without it, slices are drawn as they lie in the array.
+            From voxel (x, y, z) to RAS millimetres; for an oblique one, the nearest axes are used.
+            Without it, slices are drawn in array order.
         """
         own = grid.converted("millimeter")
         if affine is None:
             return cls(own)
         ornt = io_orientation(np.asarray(affine, np.float64))
-        # Array axis that lies along each of R, A, S, and whether its index grows towards it.
+        # Array axis along each of R, A, S, and whether its index increases in that direction.
         axes = {int(world): 2 - voxel for voxel, (world, _) in enumerate(ornt)}
         grows = {int(world): bool(sign > 0) for world, sign in ornt}
         return cls(own, axes[2], axes[1], axes[0], grows[1], grows[0], "RLAP")
@@ -83,7 +83,7 @@ class AxialSlices:
         return self.picture(np.asarray(read(self.box(index))))
 
     def place(self, index: Array) -> tuple[float, float]:
-        """Return where a voxel (z, y, x) lies: millimetres from the picture's left and top."""
+        """Return the position of a voxel (z, y, x) in millimetres from the image's left and top."""
         right = (float(index[self.right]) + 0.5) * self.grid.spacing[self.right]
         down = (float(index[self.down]) + 0.5) * self.grid.spacing[self.down]
         height, width = self.extent
@@ -94,7 +94,7 @@ class AxialSlices:
 
 
 def choose_slices(axial: AxialSlices, indices: Array, count: int) -> list[int]:
-    """Return the slices that are drawn, as indices along the axial axis.
+    """Return the slices to draw as indices along the axial axis.
 
     Parameters
     ----------
@@ -103,12 +103,12 @@ def choose_slices(axial: AxialSlices, indices: Array, count: int) -> list[int]:
     indices : (n, 3) float64
         Voxels of the detections along z, y, x, the most confident first.
     count : int
-        Most slices.
+        Maximum number of slices.
 
     Returns
     -------
     list of int
-        Through the first detections, each slice once; evenly spaced where there is none.
+        Distinct slices through the first detections; evenly spaced without detections.
     """
     depth = axial.grid.shape[axial.axial]
     if not len(indices):

@@ -1,4 +1,4 @@
-"""The confidences of a scan's detections, as a histogram."""
+"""Histogram of the confidences of a scan's detections."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def draw_confidences(
     Parameters
     ----------
     document : Detections
-        Of one scan.
+        Detections of one scan.
     path : Path
         PNG file to write.
     min_confidence : float, optional
-        Limit that detections passed, drawn as a line.
+        Threshold of the detections, drawn as a line.
 
     Returns
     -------
     Drawing
-        The file and its words. Draw within `canvas.styled`.
+        File, title and caption. Draw within `canvas.styled`.
     """
     figure = confidences_figure(document, min_confidence=min_confidence)
     caption = (
@@ -40,12 +40,12 @@ def draw_confidences(
         "detection is a dot below, at its diameter."
     )
     if min_confidence is not None:
-        caption += f" The dashed line is the least confidence, {min_confidence:g}."
+        caption += f" The dashed line is the minimum confidence, {min_confidence:g}."
     return save(figure, Drawing(path, "Confidences", caption))
 
 
 def confidences_figure(document: Detections, *, min_confidence: float | None = None) -> Figure:
-    """Draw the histogram, and below it each detection's confidence and diameter."""
+    """Draw the histogram and, below it, each detection's confidence and diameter."""
     found = document.detections
     values = np.array([d.confidence for d in found])
     widths = np.array([d.diameter_mm for d in found])

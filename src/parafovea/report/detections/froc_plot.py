@@ -1,4 +1,4 @@
-"""The FROC figure, as in the LUNA16 paper, with its table and summary as files."""
+"""FROC figure as in the LUNA16 paper, with table and summary files."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ TICKS = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
 
 
 def draw_froc(score: DetectionScore, files: Mapping[Path, str]) -> None:
-    """Draw the curve with a dot at each operating point and the band of its interval.
+    """Draw the curve with its operating points and the band of its interval.
 
     Parameters
     ----------
     score : DetectionScore
-        What to draw.
+        Score to draw.
     files : mapping of Path to str
-        Files to write, each with its format: .svg, .pdf or .png. The same bytes for the same
-        score.
+        Files to write with their formats: .svg, .pdf or .png. Equal scores give equal bytes.
     """
     band, points = score.band, score.points
     with styled(PAPER):
@@ -81,7 +80,7 @@ def _title(score: DetectionScore) -> str:
     return f"CPM {score.score:.3f} ({ends[0]:.3f} to {ends[1]:.3f})"
 
 
-#: Enough digits to tell probabilities of nine decimals apart.
+#: Enough digits to distinguish probabilities of nine decimals.
 DIGITS = "%.10g"
 
 
@@ -113,17 +112,19 @@ def write_froc(score: DetectionScore, folder: Path, provenance: Mapping[str, Any
 
 
 def froc_drawing(path: Path, task: str, score: DetectionScore) -> Drawing:
-    """Return a PNG of the curve with its words."""
+    """Return a PNG of the curve with title and caption."""
     counts = score.matching.counts
     ends = score.score_interval
     spread = (
-        "" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f} in 95 of 100 draws of scans)"
+        ""
+        if ends is None
+        else f" ({ends[0]:.3f} to {ends[1]:.3f}, 95 % bootstrap interval over scans)"
     )
     caption = (
         f"Sensitivity over false positives per scan of {counts['series']} "
         f"scan{'' if counts['series'] == 1 else 's'} with truth: {counts['hit']} of "
-        f"{counts['nodules']} nodules have a detection. A detection counts where it lies nearer "
-        "to a nodule's centre than its radius (LUNA16). The dots are the operating points, whose "
+        f"{counts['nodules']} nodules have a detection. A detection hits a nodule if its distance "
+        "to the centre is below the radius (LUNA16). The dots are the operating points, whose "
         f"mean sensitivity, the CPM, is {score.score:.3f}{spread}."
     )
     return Drawing(path, f"FROC of {task}", caption)

@@ -1,4 +1,4 @@
-"""The detections of a scan as a PDF document: a table, slices, confidences."""
+"""PDF report of a scan's detections: table, slices, confidences."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from parafovea.report.detections.confidence_plot import confidences_figure
 from parafovea.report.detections.scan_view import time_text
 from parafovea.report.detections.slices import DetectedScan, detections_figure
 
-#: Inches of a page, A4 across, its margin, and the height of a line of the table.
+#: Size of a landscape A4 page, margin and row height of the table, in inches.
 _WIDTH, _HEIGHT, _MARGIN, _LINE = 11.69, 8.27, 0.7, 0.24
 
-#: Lines of the table on the first page and on those that follow.
+#: Rows of the table on the first page and on further pages.
 _FIRST, _NEXT = 20, 26
 
-#: Columns of the table: heading, inches from the left, right-aligned.
+#: Columns of the table: heading and position in inches from the left, right-aligned.
 _COLUMNS = (
     ("id", 0.25, True),
     ("x, y, z (mm)", 1.95, True),
@@ -45,18 +45,18 @@ def write_detection_pdf(
     overlay_alpha: float = 0.5,
     min_confidence: float | None = None,
 ) -> None:
-    """Write the report of a scan; the same input gives the same bytes.
+    """Write the report of a scan; equal input gives equal bytes.
 
     Parameters
     ----------
     view : DetectedScan
-        What is shown.
+        Data to show.
     path : Path
         PDF file to write.
     num_slices, colormap, overlay_alpha
-        As for `draw_detections`.
+        See `draw_detections`.
     min_confidence : float, optional
-        Limit that detections passed.
+        Threshold of the detections.
 
     Notes
     -----
@@ -99,7 +99,7 @@ def _write(figure: Figure, left: float, height: float, text: str, **style: Any) 
 
 
 def _facts(figure: Figure, document: Detections, top: float) -> float:
-    """Write the heading and return where the table begins."""
+    """Write the heading and return the start of the table."""
     _write(
         figure,
         0,

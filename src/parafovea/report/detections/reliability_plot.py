@@ -1,4 +1,4 @@
-"""The reliability plot: what was predicted and what was observed, before and after calibration."""
+"""Reliability plot of predicted and observed frequencies, before and after calibration."""
 
 from __future__ import annotations
 
@@ -25,19 +25,18 @@ BEFORE, AFTER = "#E69F00", "#0072B2"
 def draw_reliability(
     calibration: Calibration, probability: Array, label: Array, files: Mapping[Path, str]
 ) -> None:
-    """Draw the share of true candidates over their mean score, and how many there are.
+    """Draw the share of true candidates over their mean score, and the number of candidates.
 
     Parameters
     ----------
     calibration : Calibration
-        What was fitted.
+        The fitted calibration.
     probability : (n,) float
         Scores before calibration, in [0, 1].
     label : (n,) int
         1 true, 0 false.
     files : mapping of Path to str
-        Files to write, each with its format: .svg, .pdf or .png. The same bytes for the same
-        scores.
+        Files to write with their formats: .svg, .pdf or .png. Equal scores give equal bytes.
     """
     after = calibration.apply(probability)
     held_out = calibration.fit.held_out.ece
@@ -54,7 +53,7 @@ def draw_reliability(
             _line(upper, bins, colour, f"{name}: calibration error {error:.3f}{words}")
             edges = np.linspace(0, 1, len(bins.count) + 1)
             lower.stairs(bins.count, edges, color=colour, linewidth=1.4)
-        # room for the legend above what is drawn
+        # space for the legend above the data
         upper.set_ylim(-0.02, 1.2)
         upper.set_yticks(np.linspace(0, 1, 6))
         upper.set_ylabel("share of label 1")

@@ -1,4 +1,4 @@
-"""What a page says of one scan's detections, gathered from its files."""
+"""Content of the report of a scan's detections, gathered from its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from parafovea.storage.layout import SampleResults
 from parafovea.storage.provenance import NO_TIME
 from parafovea.storage.store import open_stored
 
-#: What a detection on no nodule is called.
+#: Label of a detection that hits no nodule.
 _WRONG = "false positive"
 
 RISKS = ("high", "intermediate", "low")
@@ -25,18 +25,18 @@ RISKS = ("high", "intermediate", "low")
 
 @dataclass(frozen=True, slots=True)
 class DetectionRow:
-    """A detection as a line of a page: texts without their units, which the heading has.
+    """A detection as a row of the report: texts without units, which are in the heading.
 
     Parameters
     ----------
     id : int
-        In the files.
+        Id in the files.
     risk : str or None
-        Its category; None without a calibration.
+        Risk category; None without a calibration.
     truth : str or None
-        What it hit; None without truth.
+        Matched nodule; None without truth.
     wrong : bool
-        Whether it is on no nodule.
+        Whether it is a false positive.
     """
 
     id: int
@@ -56,7 +56,7 @@ class DetectionRow:
 
 @dataclass(frozen=True, slots=True)
 class MissedNodule:
-    """A nodule that no detection is on."""
+    """A nodule without a detection."""
 
     id: int
     position: str
@@ -65,18 +65,18 @@ class MissedNodule:
 
 @dataclass(frozen=True)
 class DetectionView(SampleView):
-    """Everything that a page shows of one scan's detections.
+    """Content of the report of a scan's detections.
 
     Parameters
     ----------
     detections : tuple of DetectionRow
-        The most confident ones.
+        The most confident detections.
     missed : tuple of MissedNodule
-        Of the truth.
+        Missed nodules of the truth.
     summary : str
-        The first thing to know.
+        Summary sentence.
     links : dict
-        Names and addresses of files beside the page.
+        Names and URLs of files beside the page.
     """
 
     detections: tuple[DetectionRow, ...] = ()
@@ -86,29 +86,29 @@ class DetectionView(SampleView):
 
     @property
     def counted(self) -> str:
-        """What `object_count` counts."""
+        """Name of what `object_count` counts."""
         return "Detections"
 
     @property
     def triaged(self) -> bool:
-        """Whether there are risks to show."""
+        """Whether there are risk categories."""
         return any(row.risk is not None for row in self.detections)
 
     @property
     def judged(self) -> bool:
-        """Whether there was truth."""
+        """Whether there is truth."""
         return any(row.truth is not None for row in self.detections)
 
 
 def cohort_view(results: SampleResults, *, sample: str, task: str) -> DetectionView:
-    """Gather what the page of all samples shows of a scan.
+    """Gather the content of the cohort report for a scan.
 
     Parameters
     ----------
     results : SampleResults
-        Its results, those of `render_detections` included.
+        Its results, including those of `render_detections`.
     sample, task
-        As for `view_sample`.
+        See `view_sample`.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def view_detections(
     links: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> DetectionView:
-    """Gather what a page says of a scan; no voxels are read.
+    """Gather the content of a scan's report without reading voxels.
 
     Parameters
     ----------
@@ -150,13 +150,13 @@ def view_detections(
     quality, metrics : Path
         JSON and table of `measure_detections`.
     drawings : sequence of Drawing
-        Pictures to embed.
+        Figures to embed.
     sample, task, title
-        As for `view_sample`.
+        See `view_sample`.
     links : mapping of str to str, optional
-        Files beside the page, by what a reader should call them.
+        Files beside the page by display name.
     settings : mapping, optional
-        How the detections were made, for the provenance.
+        Settings of the detection, for the provenance.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def view_detections(
 
 
 def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
-    """Return the first thing to know: "5 detections: 2 high, 3 low risk; 3 of 4 nodules found"."""
+    """Return the summary, such as "5 detections, 2 high, 3 low risk; 3 of 4 nodules found"."""
     count = len(document.detections)
     words = "No detections" if not count else f"{count} detection{'' if count == 1 else 's'}"
     risks = [d.triage.risk_category for d in document.detections if d.triage is not None]
@@ -212,12 +212,12 @@ def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
         words += f", {wrong} false positive{'' if wrong == 1 else 's'}"
     outside = document.summary.outside_body_count
     if outside:
-        words += f"; {outside} outside of the body left out"
+        words += f"; {outside} outside the body removed"
     return words
 
 
 def time_text(timestamp: str) -> str:
-    """Return a time as a reader should see it."""
+    """Return a time for display."""
     if timestamp == NO_TIME:
         return "not stated"
     return timestamp.replace("T", " ").replace("Z", " UTC")
@@ -247,7 +247,7 @@ def _row(each: Detection, quality: Mapping[str, Any]) -> DetectionRow:
     elif each.id in quality.get("false_positives", ()):
         truth = _WRONG
     elif "nodules" in quality:
-        truth = "on a nodule, again"
+        truth = "on a nodule, repeated"
     return DetectionRow(
         id=each.id,
         position=_place(each.coordinates),

@@ -1,4 +1,4 @@
-"""The interactive page: body, lungs, heatmap and detections, turned and clicked in a browser."""
+"""Interactive 3D page of body, lungs, heatmap and detections."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from parafovea.report.page import write_page
 
 Array = np.ndarray[Any, Any]
 
-#: Vertices of a sphere around and along.
+#: Vertices of a sphere along latitude and longitude.
 _AROUND, _ALONG = 16, 9
 
-#: Name, colour and opacity of the surfaces.
+#: Names, colours and opacities of the surfaces.
 _BODY, _LUNGS = ("body", "#C9A58B", 0.10), ("lungs", "#56B4E9", 0.16)
 _HEAT = ("heatmap", "#E69F00", 0.35)
 
 
 def write_scene(view: DetectedScan, masks: BodyMasks, path: Path, *, threshold: float) -> None:
-    """Write a page that shows a scan in three dimensions; it needs no other file and no network.
+    """Write a self-contained page that shows a scan in 3D.
 
     Parameters
     ----------
     view : DetectedScan
-        What is shown.
+        Data to show.
     masks : BodyMasks
         Body and lungs of the scan.
     path : Path
-        HTML file to write; it appears whole.
+        HTML file to write, atomically.
     threshold : float
-        Value of the heatmap whose surface is shown.
+        Heatmap value of the isosurface shown.
     """
     document = view.detections
     figure = {"data": _traces(view, masks, threshold), "layout": _layout()}
@@ -60,14 +60,14 @@ def write_scene(view: DetectedScan, masks: BodyMasks, path: Path, *, threshold: 
 
 @cache
 def _plotly() -> Markup:
-    """Return plotly.js, as the plotly package ships it for pages of their own."""
+    """Return plotly.js from the plotly package."""
     file = resources.files("plotly") / "package_data" / "plotly.min.js"
-    # Code of an installed package, not text of a user.
+    # Code of an installed package, not user input.
     return Markup(file.read_text(encoding="utf-8"))  # noqa: S704
 
 
 def _script_json(value: Any) -> Markup:
-    """Return JSON that no text in it can leave: the script element has no other escapes."""
+    """Return JSON escaped so that no text in it can end the script element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=True)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -120,7 +120,7 @@ def _mesh(surface: Surface, look: tuple[str, str, float]) -> dict[str, Any]:
 
 
 def _typed(values: Array) -> dict[str, str]:
-    """Return numbers as plotly.js reads them without parsing."""
+    """Return numbers in plotly.js's typed-array format."""
     kind = {"f": "f4", "i": "i4"}[values.dtype.kind]
     packed = np.ascontiguousarray(values, f"<{kind}").tobytes()
     return {"dtype": kind, "bdata": base64.b64encode(packed).decode("ascii")}
@@ -140,7 +140,7 @@ def _layout() -> dict[str, Any]:
         for name, title in titles.items()
     }
     scene["aspectmode"] = "data"
-    # The page finds by itself what is clicked: here the surfaces would hide the spheres.
+    # The page does its own picking, since surfaces would hide the spheres from plotly's.
     scene["hovermode"] = False
     scene["camera"] = {"eye": {"x": 0.35, "y": -1.9, "z": 0.3}, "up": {"x": 0, "y": 0, "z": 1}}
     return {

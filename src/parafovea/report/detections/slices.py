@@ -1,4 +1,4 @@
-"""Slices through the best detections of a scan: lung window, heatmap, circles."""
+"""Figure of slices through the most confident detections: lung window, heatmap, circles."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from parafovea.report.units import scale_bar
 
 Array = np.ndarray[Any, Any]
 
-#: Centre and width of the lung window, HU.
+#: Level and width of the lung window in HU.
 WINDOW = (-600.0, 1500.0)
 
-#: Side of the enlarged part around a detection, in millimetres.
+#: Side of the magnified part around a detection in millimetres.
 _CLOSE = 64.0
 
-#: Heat below this is not shown.
+#: Heatmap values below this are not shown.
 _COLD = 0.05
 
-#: Inches of a picture and between pictures.
+#: Size of an image and gap between images in inches.
 _SIDE, _GAP, _EDGE, _WORDS = 2.7, 0.12, 0.2, 0.27
 
-#: Inches that the words below the pictures need.
+#: Height of the text below the images in inches.
 _LEAST = 5.6
 
 _RING = "#56B4E9"
@@ -46,18 +46,18 @@ _OUTLINE = [withStroke(linewidth=1.6, foreground="black")]
 
 @dataclass(frozen=True)
 class DetectedScan:
-    """What the pictures of a scan show.
+    """Data for the figures of a scan.
 
     Parameters
     ----------
     scan : Volume
-        HU.
+        The scan in HU.
     heatmap : Volume
         Values in [0, 1], in the world of the scan's grid.
     affine : (4, 4) float64 or None
         From the scan's voxel (x, y, z) to RAS millimetres.
     detections : Detections
-        To be drawn.
+        Detections to draw.
     """
 
     scan: Volume
@@ -67,16 +67,16 @@ class DetectedScan:
 
     @property
     def axial(self) -> AxialSlices:
-        """How slices are laid."""
+        """Orientation of the slices."""
         return AxialSlices.of(self.scan.grid, self.affine)
 
     @property
     def space(self) -> ScanSpace:
-        """The scan's voxels in the patient."""
+        """Mapping from the scan's voxels to patient coordinates."""
         return ScanSpace(self.scan.grid, self.affine)
 
     def indices(self) -> Array:
-        """Return the voxels (n, 3) along z, y, x of the detections, with fractions."""
+        """Return the fractional voxels (n, 3) along z, y, x of the detections."""
         places = np.array([d.coordinates for d in self.detections.detections]).reshape(-1, 3)
         return self.space.voxel_of_world(places)
 
@@ -94,20 +94,20 @@ def draw_detections(
     Parameters
     ----------
     view : DetectedScan
-        What is shown.
+        Data to show.
     path : Path
         PNG file to write.
     num_slices : int
-        Most slices that are shown.
+        Maximum number of slices.
     colormap : str
-        Matplotlib's name of the heatmap's colours.
+        Name of the heatmap's colormap in Matplotlib.
     overlay_alpha : float
         Opacity of the heatmap where it is 1, in [0, 1].
 
     Returns
     -------
     Drawing
-        The file and its words. Draw within `canvas.styled`.
+        File, title and caption. Draw within `canvas.styled`.
     """
     figure = detections_figure(
         view, num_slices=num_slices, colormap=colormap, overlay_alpha=overlay_alpha
@@ -118,17 +118,17 @@ def draw_detections(
 def detections_figure(
     view: DetectedScan, *, num_slices: int, colormap: str, overlay_alpha: float
 ) -> Figure:
-    """Draw axial slices through the most confident detections, and each enlarged below.
+    """Draw axial slices through the most confident detections, each magnified below.
 
     Parameters
     ----------
     view, num_slices, colormap, overlay_alpha
-        As for `draw_detections`.
+        See `draw_detections`.
 
     Returns
     -------
     Figure
-        Detections in one slice share it. Without any, slices are evenly spaced.
+        Detections in the same slice share a panel. Without detections, slices are evenly spaced.
     """
     axial, indices = view.axial, view.indices()
     chosen = choose_slices(axial, indices, num_slices)
@@ -179,7 +179,7 @@ def _first_within(axial: AxialSlices, indices: Array, index: int) -> Array | Non
 def _pictures(
     view: DetectedScan, axial: AxialSlices, index: int, colormap: str, alpha: float
 ) -> tuple[Array, Array]:
-    """Return the slice in the lung window, (row, column) in [0, 1], and the heat as RGBA."""
+    """Return the slice in the lung window, (row, column) in [0, 1], and the heatmap as RGBA."""
     grey = axial.read(view.scan.read, index).astype(np.float32)
     low = WINDOW[0] - WINDOW[1] / 2
     grey = np.clip((grey - low) / WINDOW[1], 0, 1)
@@ -212,7 +212,7 @@ def _zoom(axes: Axes, place: tuple[float, float]) -> None:
 def _rings(
     axes: Axes, view: DetectedScan, axial: AxialSlices, indices: Array, index: int, *, named: bool
 ) -> None:
-    """Draw where the slice cuts each detection's sphere."""
+    """Draw the intersection of the slice with each detection's sphere."""
     for detection, place in zip(view.detections.detections, indices, strict=True):
         offset = (float(place[axial.axial]) - index) * axial.grid.spacing[axial.axial]
         half_slice = axial.grid.spacing[axial.axial] / 2
@@ -227,7 +227,7 @@ def _rings(
         if not (axes.get_xlim()[0] <= across <= axes.get_xlim()[1] and low <= down <= high):
             continue
         words = _words(detection) if named else f"{detection.id}"
-        # The label stands above the ring, or below where there is no room.
+        # The label is above the ring, or below it near the top.
         room = down - radius - (high - low) * 0.09 > low
         axes.annotate(
             words,
@@ -303,8 +303,8 @@ def _caption(view: DetectedScan, count: int) -> str:
         return "No detections. Axial slices, evenly spaced, in the lung window with the heatmap."
     text = (
         f"Axial slices through the {min(count, len(found))} most confident of {len(found)} "
-        "detections, in the lung window, with the heatmap laid over; below, the same enlarged. A "
-        "circle is where the slice cuts the detection's sphere; its label is id: confidence, "
+        "detections, in the lung window, with the heatmap overlaid; magnified below. A circle is "
+        "the intersection of the slice with a detection's sphere; its label is id: confidence, "
         "diameter."
     )
     if view.axial.letters:

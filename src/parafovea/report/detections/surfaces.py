@@ -1,4 +1,4 @@
-"""Surfaces of a scan as triangles in the patient, few enough for a browser."""
+"""Triangle meshes of a scan's surfaces in patient coordinates, small enough for a browser."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from parafovea.preprocess.coarse_view import CoarseArray, pooled
 
 Array = np.ndarray[Any, Any]
 
-#: Triangles of a surface; it is made on a coarser grid until there are no more.
+#: Maximum number of triangles of a surface; the grid is coarsened until it is met.
 MOST_TRIANGLES = 60_000
 
-#: Voxels of a part of the heatmap that is drawn in full.
+#: Maximum number of voxels of a part of the heatmap at full resolution.
 _LARGEST_PART = 2**21
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Triangles.
+    """A triangle mesh.
 
     Parameters
     ----------
     vertices : (n, 3) float32
-        Along x, y, z, in millimetres, LPS.
+        Positions along x, y, z in millimetres, LPS.
     faces : (m, 3) int32
-        Vertices of each triangle.
+        Vertex indices of each triangle.
     """
 
     vertices: Array
@@ -61,9 +61,9 @@ def mask_surface(mask: CoarseArray, space: ScanSpace) -> Surface:
     Parameters
     ----------
     mask : CoarseArray
-        bool; closed where the scan ends.
+        bool; closed at the scan's border.
     space : ScanSpace
-        The scan's voxels in the patient.
+        Mapping from the scan's voxels to patient coordinates.
     """
     part = CoarseArray(mask.values.astype(np.float32), mask.grid)
     while True:
@@ -77,21 +77,21 @@ def mask_surface(mask: CoarseArray, space: ScanSpace) -> Surface:
 
 
 def heatmap_surface(heatmap: Volume, threshold: float, space: ScanSpace) -> Surface:
-    """Return the surface on which a heatmap has a value, the largest parts first.
+    """Return an isosurface of a heatmap, the largest parts first.
 
     Parameters
     ----------
     heatmap : Volume
         Values in [0, 1], in the world of the scan's grid.
     threshold : float
-        The value.
+        Value of the isosurface.
     space
-        As for `mask_surface`.
+        See `mask_surface`.
 
     Returns
     -------
     Surface
-        Of at most `MOST_TRIANGLES` and those of one part.
+        A mesh of at most `MOST_TRIANGLES` plus those of one part.
     """
     runs = scan_heatmap(heatmap.read, heatmap.grid.shape, threshold).foreground
     component, count = runs.components()
@@ -123,21 +123,21 @@ def _part(heatmap: Volume, box: Box, threshold: float, space: ScanSpace) -> Surf
 def _surface(values: Array, level: float, grid: Grid, space: ScanSpace) -> Surface:
     vertices, faces, _, _ = marching_cubes(values, level, allow_degenerate=False)
     placed = space.world_of_grid(vertices, grid).astype(np.float32)
-    # A tenth of a millimetre is finer than any screen, and packs better.
+    # Rounded to 0.1 mm, below the resolution of screens, for better compression.
     return Surface(np.round(placed, 1), faces.astype(np.int32))
 
 
 def spheres(centres: Array, diameters: Array, *, around: int = 16, along: int = 9) -> Surface:
-    """Return spheres of equally many vertices, ``around * along``, one after the other.
+    """Return spheres of ``around * along`` vertices each, concatenated.
 
     Parameters
     ----------
     centres : (n, 3) float64
-        Along x, y, z.
+        Positions along x, y, z.
     diameters : (n,) float64
-        In the same unit.
+        Diameters in the same unit.
     around, along : int
-        Vertices of a circle of latitude, and of a meridian.
+        Number of vertices of a circle of latitude, and of a meridian.
     """
     polar, turn = np.linspace(0, np.pi, along), np.arange(around) * (2 * np.pi / around)
     sine = np.sin(polar)[:, None]

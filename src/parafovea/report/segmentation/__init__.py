@@ -1,1 +1,1 @@
-"""The page of a segmented volume."""
+"""Report of a segmented volume."""

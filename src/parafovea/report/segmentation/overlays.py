@@ -1,4 +1,4 @@
-"""A sample's planes with what was found in them, and with what should have been."""
+"""Overlays of a sample's planes: prediction, truth and errors."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from parafovea.report.planes import (
 #: Height of a panel that holds a scale bar, in inches.
 LEAST_WITH_BAR = 0.3
 
-#: Classes in a line of the legend.
+#: Classes per line of the legend.
 PER_LINE = 5
 
 
 @dataclass(frozen=True)
 class DrawnPlane:
-    """One plane with everything that is drawn of it.
+    """A plane with the data to draw.
 
     Parameters
     ----------
     plane : Plane
-        Where it lies.
+        The plane.
     image : (row, column) float32
-        In the volume's values.
+        Values of the volume.
     classes : (row, column) integer
         Predicted class of each pixel.
     truth : (row, column) integer, optional
@@ -58,12 +58,12 @@ class DrawnPlane:
 def read_planes(
     planes: Iterable[Plane], volume: Voxels, classes: Voxels, truth: Voxels | None
 ) -> tuple[DrawnPlane, ...]:
-    """Read what is drawn of each plane; nothing else of the volumes is read.
+    """Read the data of each plane, and nothing else of the volumes.
 
     Parameters
     ----------
     planes : iterable of Plane
-        On the volume's grid.
+        Planes on the volume's grid.
     volume : Voxels
         The image, (z, y, x).
     classes : Voxels
@@ -90,7 +90,7 @@ def read_planes(
 def draw_overlays(
     views: Sequence[DrawnPlane], classes: Sequence[str], path: Path, *, alpha: float
 ) -> Drawing:
-    """Draw a row for each plane: image, prediction, and where there is truth, truth and errors.
+    """Draw a row for each plane: image, prediction and, if given, truth and errors.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def draw_overlays(
     Returns
     -------
     Drawing
-        The file and its words.
+        File, title and caption.
     """
     colours = class_colours(len(classes))
     low, high = _grey_range([view.image for view in views])
@@ -155,8 +155,8 @@ def _pictures(
 
 
 def _grey_range(images: Sequence[np.ndarray]) -> tuple[float, float]:
-    # One range for all planes, so that they can be compared; percentiles, so that a speck of
-    # dust does not darken the rest.
+    # One range for all planes, so that they are comparable; percentiles, to be robust to
+    # outliers.
     values = np.concatenate([image.ravel() for image in images])
     low, high = (float(v) for v in np.percentile(values, [0.2, 99.8]))
     return (low, high) if high > low else (low - 0.5, low + 0.5)
@@ -173,7 +173,7 @@ def _legends(
     left = MARGIN / figure.get_figwidth()
     options: dict[str, Any] = {"borderpad": 0, "borderaxespad": 0, "handlelength": 1.1}
     if with_truth:
-        # With one class there is no other to mistake it for.
+        # With one class there is no other class to confuse it with.
         shown = ERRORS if len(classes) > 2 else ERRORS[:2]
         figure.legend(
             handles=[Patch(color=colour, label=f"error: {label}") for label, colour in shown],
@@ -206,7 +206,7 @@ def _overlay_caption(views: Sequence[DrawnPlane], classes: Sequence[str], alpha:
     else:
         text = (
             f"XY planes at z = {indices}, evenly spaced over the depth of {depth} planes and not "
-            "chosen for their content"
+            "selected by content"
         )
     if len(flat) < len(views):
         text += f"; below, the XZ plane at y = {views[-1].plane.index}, in its true proportions"

@@ -1,4 +1,4 @@
-"""The probabilities behind a result, and how uncertain the choice between them is."""
+"""Figure of class probabilities and their uncertainty."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from parafovea.report.planes import (
 def draw_probabilities(
     prediction: Voxels, plane: Plane, classes: Sequence[str], path: Path
 ) -> Drawing:
-    """Draw the probability of every class in one plane, and how uncertain the choice is.
+    """Draw the probability of every class in a plane, and the uncertainty.
 
     Parameters
     ----------
     prediction : Voxels
         (class, z, y, x) probabilities in [0, 1].
     plane : Plane
-        On the prediction's grid.
+        Plane on the prediction's grid.
     classes : sequence of str
-        Class names, one for each channel.
+        Class names, one per channel.
     path : Path
         PNG file to write.
 
     Returns
     -------
     Drawing
-        The file and its words.
+        File, title and caption.
     """
     values = read_mean(prediction, plane)
     panels = [*zip(classes, values, strict=True)]
@@ -69,8 +69,8 @@ def draw_probabilities(
     _colour_bar(figure)
     caption = (
         f"Probability of each class in the {plane.name}. Uncertainty is the entropy of the "
-        "probabilities over the logarithm of the number of classes: 0 where one class is sure, "
-        "1 where all are equally likely."
+        "probabilities over the logarithm of the number of classes: 0 if one class is certain, "
+        "1 if all are equally likely."
     )
     return save(figure, Drawing(path, "Probabilities", caption))
 

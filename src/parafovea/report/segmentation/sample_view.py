@@ -1,4 +1,4 @@
-"""What a page says of one sample, gathered from its files."""
+"""Content of a segmented sample's report, gathered from its files."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from parafovea.report.units import equivalent_diameter, grid_facts, length_text,
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import open_stored
 
-#: Objects listed on a page.
+#: Maximum number of objects listed on a page.
 LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentationResults:
-    """Where the results of a segmentation lie.
+    """Paths of a segmentation's results.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class SegmentationResults:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRow:
-    """An object as a line of a page: texts with their units."""
+    """An object as a row of the report: texts with units."""
 
     id: int
     name: str
@@ -67,7 +67,7 @@ class ObjectRow:
 
 @dataclass(frozen=True, slots=True)
 class ClassCount:
-    """A class with its colour and its number of objects; None where it is not divided."""
+    """A class with its colour and its number of objects; None if it has no objects of its own."""
 
     name: str
     colour: str
@@ -76,30 +76,30 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class SampleView:
-    """Everything that a page shows of one sample.
+    """Content of a sample's report.
 
     Parameters
     ----------
     sample, task, title : str
-        Names; `task` may be empty. Untrusted, as all texts here.
+        Names; `task` may be empty. Like all texts here, untrusted.
     degraded : tuple of str
-        Reasons, or nothing.
+        Reasons why the result is degraded, if it is.
     facts : dict
         Short facts by name.
     verdict : Verdict
-        How many limits are met.
+        Numbers of limits met and missed.
     metrics : tuple of Metric
-        In the quality table's order.
+        Metrics in the quality table's order.
     classes : tuple of ClassCount
-        Without the background.
+        Classes without the background.
     objects : tuple of ObjectRow
-        The largest ones.
+        The largest objects.
     object_count : int
-        Of all objects.
+        Number of all objects.
     provenance : dict
         Rows of names and texts for each file.
     drawings : tuple of Drawing
-        Pictures to embed.
+        Figures to embed.
     """
 
     sample: str
@@ -117,23 +117,23 @@ class SampleView:
 
     @property
     def counted(self) -> str:
-        """What `object_count` counts."""
+        """Name of what `object_count` counts."""
         return "Objects"
 
     def metric(self, name: str) -> Metric | None:
-        """Return the metric of a name, or None where this sample has none."""
+        """Return a metric by name, or None."""
         return next((metric for metric in self.metrics if metric.name == name), None)
 
 
 def cohort_view(results: SampleResults, *, sample: str, task: str) -> SampleView:
-    """Gather what the page of all samples shows of a segmented volume.
+    """Gather a segmented volume's content of the cohort report.
 
     Parameters
     ----------
     results : SampleResults
-        Its results, those of `render_report` included.
+        Its results, including those of `render_report`.
     sample, task
-        As for `view_sample`.
+        See `view_sample`.
 
     Raises
     ------
@@ -152,25 +152,25 @@ def view_sample(
     task: str = "",
     title: str | None = None,
 ) -> SampleView:
-    """Gather what a page says of one sample; no voxels are read.
+    """Gather the content of a sample's report without reading voxels.
 
     Parameters
     ----------
     results : SegmentationResults or SampleResults
-        Where its files lie.
+        Paths of its results.
     drawings : sequence of Drawing
-        Its pictures.
+        Its figures.
     sample : str
-        Its name.
+        Name of the sample.
     task : str
-        The name of its task, where the page should tell.
+        Name of its task, if the page should show it.
     title : str, optional
         Heading; the sample's name by default.
 
     Returns
     -------
     SampleView
-        Texts and numbers, not yet escaped for HTML.
+        Texts and numbers, not escaped for HTML.
 
     Raises
     ------
@@ -207,12 +207,12 @@ def view_sample(
 
 
 def class_names(channels: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the class names of a prediction; one without channels has a single, unnamed class."""
+    """Return the class names of a prediction; without channels, a single unnamed class."""
     return tuple(channels) if channels else ("prediction",)
 
 
 def model_facts(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return the model and the version that a record names, as far as it does."""
+    """Return the model and the version in a record, if any."""
     facts = {}
     model = record.get("model")
     if isinstance(model, Mapping) and "name" in model:
@@ -241,7 +241,7 @@ def _counts(
 
 def _largest(objects: pd.DataFrame, classes: Sequence[str], grid: Grid) -> tuple[ObjectRow, ...]:
     colours = dict(zip(classes, class_colours(len(classes)), strict=True))
-    # Equal volumes are ordered by id, so that the table does not depend on the sort.
+    # Equal volumes are ordered by id, so that the order is unique.
     top = objects.sort_values(["volume", "id"], ascending=[False, True]).head(LISTED)
     return tuple(
         ObjectRow(

@@ -1,1 +1,1 @@
-"""The page and pictures of tiles."""
+"""Report of folders of tiles and of mosaics."""

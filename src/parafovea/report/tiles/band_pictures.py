@@ -1,4 +1,4 @@
-"""Pictures of refined tiles, the worst first: colours, near infrared and NDVI, before and after."""
+"""Figure of refined tiles, worst first: colours, near infrared and NDVI, before and after."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 
 from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.image_metrics import NIR, ndvi
-from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 from parafovea.report.canvas import Drawing, save
 from parafovea.report.tiles.panels import ColourBar, Panel, PanelRow, no_panels, panels_figure
 from parafovea.report.tiles.stretch import (
@@ -40,15 +40,15 @@ class RefinedTile:
     Parameters
     ----------
     entry : TileEntry
-        Its line in the ledger.
+        Its row in the ledger.
     source : (band, y, x) float
-        Its input; two bands where `radar`.
+        Input of the tile; two bands if `radar`.
     radar : bool
-        Whether the input is one of radar.
+        Whether the input is a radar image.
     refined : (4, y, x) float
         Reflectance in [0, 1].
     truth : (4, y, x) float or None
-        The same, where there is truth.
+        Reflectance of the truth, if any.
     """
 
     entry: TileEntry
@@ -59,23 +59,23 @@ class RefinedTile:
 
     @classmethod
     def read(cls, entry: TileEntry, files: TileFiles) -> RefinedTile:
-        """Read what belongs to a tile."""
+        """Read the images of a tile."""
         return cls(
             entry,
             files.read_input(entry),
             not files.optical,
             files.read_refined(entry),
-            files.read_optical_truth(entry),
+            read_truth(files.read_optical_truth, entry)[0],
         )
 
     @property
     def optical_source(self) -> Array | None:
-        """The input, where it has colours."""
+        """The input, if it is optical."""
         return None if self.radar else self.source
 
     @property
     def reference(self) -> Array:
-        """What the stretch of the pictures is taken from: truth, else input, else the result."""
+        """Image that determines the stretch: truth, otherwise input, otherwise the result."""
         if self.truth is not None:
             return self.truth
         return self.refined if self.radar else self.source
@@ -84,7 +84,7 @@ class RefinedTile:
 def draw_refined(
     entries: Sequence[TileEntry], scores: pd.DataFrame, path: Path, *, files: TileFiles
 ) -> Drawing:
-    """Draw tiles before and after, and their truth, in the order given.
+    """Draw tiles before and after refinement, and their truth, in the given order.
 
     Parameters
     ----------
@@ -93,14 +93,14 @@ def draw_refined(
     scores : DataFrame
         Rows of `tile_quality.tsv`, by name.
     path : Path
-        PNG file to write; says so where there is no tile.
+        PNG file to write, with a note if there are no tiles.
     files : TileFiles
-        Reads the tiles.
+        Reader of the tiles.
 
     Returns
     -------
     Drawing
-        The file and its words. Draw within `canvas.styled`.
+        File, title and caption. Draw within `canvas.styled`.
     """
     title = "Tiles before and after"
     if not entries:
@@ -115,10 +115,10 @@ def draw_refined(
     figure = panels_figure(rows, bars=bars)
     ranked = "NDVI RMSE against the truth" if judged else "NDVI RMSE against the input"
     caption = (
-        f"The {len(tiles)} tiles of the largest {ranked}, the worst first. Pictures of a row share "
+        f"The {len(tiles)} tiles with the largest {ranked}, worst first. Images of a row share "
         f"one stretch, from the {STRETCH[0]}nd to the {STRETCH[1]}th percentile of its "
-        f"{'truth, or of its input where it has none' if judged else 'input'}; the line above "
-        "states it for each band, in reflectance. RGB is B04, B03 and B02, NIR is B08. Grey pixels "
+        f"{'truth, or of its input without truth' if judged else 'input'}; the line above "
+        "gives it for each band in reflectance. RGB is B04, B03 and B02, NIR is B08. Grey pixels "
         "have no value."
     )
     return save(figure, Drawing(path, title, caption))
@@ -183,7 +183,7 @@ def _lacking(name: str) -> str:
 
 
 def _numbers(score: Mapping[Any, Any]) -> str:
-    """Return a tile's numbers in words, those that are not defined left out."""
+    """Return a tile's metrics as text, without undefined ones."""
 
     def number(name: str, digits: int) -> str | None:
         value = float(score[name])

@@ -1,4 +1,4 @@
-"""Pictures of segmented tiles, the worst first, and the confusion of their classes."""
+"""Figures of segmented tiles, worst first, and of their confusion matrix."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from parafovea.formats.tiles.ledger import TileEntry
-from parafovea.quality.tiles.segmented import UNKNOWN
-from parafovea.quality.tiles.tile_arrays import TileFiles
+from parafovea.formats.tiles.npz import UNKNOWN
+from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 from parafovea.report.canvas import Drawing, new_figure, save, short
 from parafovea.report.palette import class_colours
 from parafovea.report.tiles.panels import NOTHING, Panel, PanelRow, no_panels, panels_figure
@@ -30,7 +30,7 @@ from parafovea.report.tiles.stretch import (
 
 Array = np.ndarray[Any, Any]
 
-#: Of pixels that agree and that do not.
+#: Colours of pixels that agree and that do not.
 _AGREES, _DIFFERS = "#D5DAE1", "#EE3377"
 
 
@@ -42,7 +42,7 @@ def draw_segmented(
     classes: Sequence[str],
     files: TileFiles,
 ) -> Drawing:
-    """Draw tiles with their classes, the truth and where both agree, in the order given.
+    """Draw tiles with their classes, the truth and the agreement, in the given order.
 
     Parameters
     ----------
@@ -51,16 +51,16 @@ def draw_segmented(
     scores : DataFrame
         Rows of `tile_quality.tsv`, by name.
     path : Path
-        PNG file to write; says so where there is no tile.
+        PNG file to write, with a note if there are no tiles.
     classes : sequence of str
         All class names, the background first.
     files : TileFiles
-        Reads the tiles.
+        Reader of the tiles.
 
     Returns
     -------
     Drawing
-        The file and its words. Draw within `canvas.styled`.
+        File, title and caption. Draw within `canvas.styled`.
     """
     title = "Tiles and their classes"
     if not entries:
@@ -75,7 +75,7 @@ def draw_segmented(
     if files.truth is not None:
         keys += [Patch(color=_AGREES, label="agree"), Patch(color=_DIFFERS, label="differ")]
     figure.legend(handles=keys, loc="lower left", ncols=min(len(keys), 9), handlelength=1)
-    worst = " of the smallest IoU, the worst first" if files.truth is not None else ""
+    worst = " with the smallest IoU, worst first" if files.truth is not None else ""
     caption = (
         f"The {len(entries)} tiles{worst}. RGB is B04, B03 and B02 of the input, stretched from "
         f"its {STRETCH[0]}nd to its {STRETCH[1]}th percentile. Grey pixels have no value or no "
@@ -101,7 +101,7 @@ def _row(
         words += f"  ·  stretch: {stretch_words(stretch, COLOURS)}"
     lines = [words]
     if files.truth is not None:
-        true = files.read_class_truth(entry)
+        true, _ = read_truth(files.read_class_truth, entry)
         if true is None:
             panels += [Panel("truth", None, words="no truth")] * 2
         else:
@@ -135,21 +135,21 @@ def _short_name(column: str) -> str:
 def draw_confusion(
     confusion: Sequence[Sequence[int]] | None, path: Path, *, classes: Sequence[str]
 ) -> Drawing:
-    """Draw which class the pixels of each true class were given.
+    """Draw the confusion matrix.
 
     Parameters
     ----------
     confusion : nested sequence of int or None
-        Pixels by true class (rows) and found class (columns); None or zeros without truth.
+        Pixels by true class (rows) and predicted class (columns); None or zeros without truth.
     path : Path
-        PNG file to write; says so where there is no truth.
+        PNG file to write, with a note if there is no truth.
     classes : sequence of str
         All class names, the background first.
 
     Returns
     -------
     Drawing
-        The file and its words. Draw within `canvas.styled`.
+        File, title and caption. Draw within `canvas.styled`.
     """
     title = "Confusion of the classes"
     counts = np.asarray(confusion if confusion is not None else np.zeros((1, 1)), float)
@@ -183,6 +183,6 @@ def draw_confusion(
     figure.colorbar(mesh, ax=axes, shrink=0.7, label="share of the true class")
     caption = (
         f"{int(counts.sum()):,} pixels with a known class: a row is a true class, a cell the share "
-        "of its pixels that were given the class of the column. An empty row has no true pixel."
+        "of its pixels predicted as the class of the column. Classes without true pixels are empty."
     )
     return save(figure, Drawing(path, title, caption))

@@ -1,4 +1,4 @@
-"""What a page says of a folder of tiles, gathered from its tables."""
+"""Content of the report of a folder of tiles, gathered from its tables."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ from parafovea.report.tiles.tile_table import (
 )
 from parafovea.storage.layout import SampleResults
 
-#: Sizes and coordinate systems that are listed.
+#: Maximum number of sizes and coordinate systems listed.
 _MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
 class TileView(SampleView):
-    """Everything that a page shows of a folder of tiles.
+    """Content of the report of a folder of tiles.
 
     Parameters
     ----------
     summary : str
-        The first thing to know.
+        Summary sentence.
     headings : tuple of str
-        Of the cells of `tiles`, in lines.
+        Column headings of `tiles`, with line breaks.
     tiles : tuple of TileLine
-        The worst ones.
+        The worst tiles.
     quarantined : tuple of QuarantinedTile
-        The first ones.
+        The first invalid tiles.
     quarantine_count : int
-        Of all of them.
+        Number of all invalid tiles.
     compared : tuple of ComparedLine
-        Of a refinement.
+        Comparisons, for a refinement.
     judged : bool
         Whether there is truth.
     """
@@ -68,21 +68,21 @@ class TileView(SampleView):
 
     @property
     def counted(self) -> str:
-        """What `object_count` counts."""
+        """Name of what `object_count` counts."""
         return "Tiles"
 
 
 def view_results(
     results: SampleResults, report: type[TileReport], *, sample: str, task: str
 ) -> TileView:
-    """Gather what the page of all samples shows of a folder of tiles.
+    """Gather the content of the cohort report for a folder of tiles.
 
     Parameters
     ----------
     results : SampleResults
-        Its results, those of `render_tiles` included.
+        Its results, including those of `render_tiles`.
     report, sample, task
-        As for `view_tiles`.
+        See `view_tiles`.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def view_tiles(
     task: str = "",
     title: str | None = None,
 ) -> TileView:
-    """Gather what a page says of a folder of tiles; no tile is read.
+    """Gather the content of the report of a folder of tiles without reading tiles.
 
     Parameters
     ----------
@@ -124,11 +124,11 @@ def view_tiles(
     quality, metrics, tiles : Path
         `quality.json`, `quality.tsv` and `tile_quality.tsv` of `measure_tiles`.
     drawings : sequence of Drawing
-        Pictures to embed.
+        Figures to embed.
     report : type of TileReport
-        Describes such tiles.
+        Report class of the tiles.
     sample, task, title
-        As for `view_sample`.
+        See `view_sample`.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def view_tiles(
 
 
 def _counts(verb: str, done: int, aside: int) -> str:
-    """Return the first thing to know: "5 of 6 tiles refined, 1 quarantined"."""
+    """Return the summary, such as "5 of 6 tiles refined, 1 quarantined"."""
     words = f"{done:,} of {done + aside:,} tile{'' if done + aside == 1 else 's'} {verb}"
     return words + (f", {aside:,} quarantined" if aside else "")
 
@@ -190,6 +190,11 @@ def _facts(entries: Sequence[TileEntry]) -> dict[str, str]:
     for name in ("month", "biome"):
         assumed = sum(name in entry.assumed for entry in entries)
         facts[f"{name.capitalize()} assumed"] = f"{assumed:,} tile{'' if assumed == 1 else 's'}"
+    clipped, measured = (sum(counts) for counts in zip(*_value_counts(entries), strict=True))
+    if clipped:
+        facts["Clipped to [0, 1]"] = (
+            f"{clipped:,} of {measured:,} values ({100 * clipped / measured:.2g} %)"
+        )
     systems = sorted({entry.position.crs for entry in entries if entry.position is not None})
     if systems:
         facts["Position"] = ", ".join(systems[:_MOST_NAMED]) + (
@@ -198,8 +203,12 @@ def _facts(entries: Sequence[TileEntry]) -> dict[str, str]:
     return facts
 
 
+def _value_counts(entries: Sequence[TileEntry]) -> list[tuple[int, int]]:
+    return [(entry.clipped, entry.measured) for entry in entries] or [(0, 0)]
+
+
 def _processing(entries: Sequence[TileEntry]) -> Mapping[str, Any]:
-    """Return what made the first tile, without what differs from tile to tile."""
+    """Return the provenance of the first tile, without entries that differ between tiles."""
     if not entries:
         return {}
     if entries[0].corner is not None:
@@ -208,7 +217,7 @@ def _processing(entries: Sequence[TileEntry]) -> Mapping[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        # the tile's own arrays are what counts; measure_tiles reads those
+        # specific to the tile's own arrays
         return {}
     made = content.get("processing", {}) if isinstance(content, dict) else {}
     if not isinstance(made, Mapping):

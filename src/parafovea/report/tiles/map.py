@@ -1,4 +1,4 @@
-"""Where the tiles of a folder lie, coloured by how wrong they are."""
+"""Map of the tiles of a folder, coloured by error."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.report.canvas import INK, PAGE_WIDTH, Drawing, new_figure, save, short
 from parafovea.report.tiles.panels import no_panels
 
-#: Coordinate systems that get a panel each, those with most tiles first.
+#: Maximum number of coordinate systems with a panel, those with most tiles first.
 MOST_PANELS = 3
 
-#: Side of the least mark of a tile, in points: a tile of a wide map is smaller than a pixel.
+#: Minimum size of a tile's marker in points, since a tile of a wide map is below a pixel.
 _LEAST = 4.0
 
 
@@ -36,25 +36,25 @@ def draw_map(
     label: str,
     higher_is_worse: bool = True,
 ) -> Drawing:
-    """Draw the positions of tiles, coloured by a number.
+    """Draw the positions of tiles, coloured by a value.
 
     Parameters
     ----------
     entries : sequence of TileEntry
-        All tiles that are done.
+        All finished tiles.
     errors : Series
-        The number by name; NaN where it is not defined.
+        Value by name; NaN if undefined.
     path : Path
-        PNG file to write; says so where no tile has a position.
+        PNG file to write, with a note if no tile has a position.
     label : str
-        What the number is.
+        Name of the value.
     higher_is_worse : bool
-        Which end of the colours the worst tiles have: the bright one.
+        Whether large values are the worst, which get the bright end of the colours.
 
     Returns
     -------
     Drawing
-        The file and its words. Draw within `canvas.styled`.
+        File, title and caption. Draw within `canvas.styled`.
     """
     systems: dict[str, list[TileEntry]] = {}
     for entry in entries:
@@ -71,7 +71,7 @@ def draw_map(
     )
     caption = f"Positions of {placed:,} tiles, coloured by their {label}; the worst are drawn last."
     if errors.isna().any():
-        caption += " A tile for which it is not defined is an empty frame."
+        caption += " Tiles with an undefined value are empty frames."
     if placed < len(entries):
         caption += f" {len(entries) - placed:,} more have no known position."
     if len(systems) > len(shown):
@@ -109,7 +109,7 @@ def _panel(
 ) -> None:
     norm = colours.norm
     values = np.array([float(errors.get(entry.name, math.nan)) for entry in entries])
-    # whichever end is the worst, it is the bright one
+    # the worst end is bright
     bright = norm(values) if colours.cmap.name == "viridis" else -np.asarray(norm(values))
     order = np.argsort(np.nan_to_num(np.asarray(bright, float), nan=-np.inf), kind="stable")
     boxes, centres = [], []
@@ -125,7 +125,7 @@ def _panel(
     faces[~np.isfinite(sorted_values)] = (1, 1, 1, 0)
     frames = np.where(np.isfinite(sorted_values)[:, None], faces, mpl.colors.to_rgba(INK))
     across, down = np.array(centres).T
-    # as a mark first, so that it is seen, then in its true size
+    # first as a marker, to be visible, then in its true size
     axes.scatter(
         across,
         down,
@@ -150,7 +150,7 @@ def _in_degrees(entries: Sequence[TileEntry]) -> bool:
 def _frame(axes: Axes, boxes: Sequence[Rectangle], *, degrees: bool) -> None:
     left, right = min(b.get_x() for b in boxes), max(b.get_x() + b.get_width() for b in boxes)
     low, high = min(b.get_y() for b in boxes), max(b.get_y() + b.get_height() for b in boxes)
-    # tiles in one line still need a frame with an area
+    # tiles in a line need a frame with an area
     margin = 0.05 * max(right - left, high - low)
     axes.set_xlim(left - margin, right + margin)
     axes.set_ylim(low - margin, high + margin)

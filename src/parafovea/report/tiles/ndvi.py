@@ -1,4 +1,4 @@
-"""The NDVI of all tiles: before against after and truth, and how the differences are spread."""
+"""NDVI of all tiles: before against after and truth, and the distribution of differences."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from parafovea.runtime.progress import tracked
 
 Array = np.ndarray[Any, Any]
 
-#: Bins from -1 to 1: of a pair of NDVI, each way, and of a difference, from -2 to 2.
+#: Number of bins per axis of an NDVI pair, from -1 to 1, and of a difference, from -2 to 2.
 _BINS, _STEPS = 200, 800
 
-#: Share of the differences that the histogram's axis leaves out at each end.
+#: Share of the differences beyond each end of the histogram's axis.
 _TAIL = 0.002
 
 PAIRS = (("before", "after"), ("truth", "before"), ("truth", "after"))
@@ -37,7 +37,7 @@ PAIRS = (("before", "after"), ("truth", "before"), ("truth", "after"))
 
 @dataclass(slots=True)
 class NdviCounts:
-    """How often each pair of NDVI occurs; counts of tiles add up, so memory does not grow."""
+    """Joint histogram of NDVI pairs, accumulated over tiles in constant memory."""
 
     joint: Array = field(default_factory=lambda: np.zeros((_BINS, _BINS), np.int64))
     differences: Array = field(default_factory=lambda: np.zeros(_STEPS, np.int64))
@@ -46,7 +46,7 @@ class NdviCounts:
     pixels: int = 0
 
     def add(self, first: Array, second: Array) -> None:
-        """Count the pixels of a tile where both are defined."""
+        """Add the pixels of a tile where both are defined."""
         known = np.isfinite(first) & np.isfinite(second)
         x, y = first[known], second[known]
         self.joint += np.histogram2d(x, y, _BINS, [[-1, 1], [-1, 1]])[0].astype(np.int64)
@@ -57,13 +57,13 @@ class NdviCounts:
 
     @property
     def words(self) -> str:
-        """RMSE and bias."""
+        """RMSE and bias as text."""
         error, bias = math.sqrt(self.squares / self.pixels), self.total / self.pixels
         return f"RMSE {error:.3f}, bias {bias:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def count_ndvi(entries: Sequence[TileEntry], files: TileFiles) -> dict[tuple[str, str], NdviCounts]:
-    """Return the counts of each pair of `PAIRS` that some tile has; reads tile by tile."""
+    """Return the histograms of the available `PAIRS`, reading tile by tile."""
     counts: dict[tuple[str, str], NdviCounts] = {}
     for entry in tracked(entries, len(entries), "tiles"):
         tile = RefinedTile.read(entry, files)
@@ -76,29 +76,29 @@ def count_ndvi(entries: Sequence[TileEntry], files: TileFiles) -> dict[tuple[str
 
 
 def draw_ndvi(entries: Sequence[TileEntry], path: Path, *, files: TileFiles, most: int) -> Drawing:
-    """Draw how the NDVI of the pixels changed.
+    """Draw the change of the pixels' NDVI.
 
     Parameters
     ----------
     entries : sequence of TileEntry
-        All tiles that are done.
+        All finished tiles.
     path : Path
-        PNG file to write; says so where nothing can be compared.
+        PNG file to write, with a note if nothing can be compared.
     files : TileFiles
-        Reads the tiles.
+        Reader of the tiles.
     most : int
-        Tiles that are read at most, evenly spaced over `entries`.
+        Maximum number of tiles to read, evenly spaced over `entries`.
 
     Returns
     -------
     Drawing
-        The file and its words. Draw within `canvas.styled`.
+        File, title and caption. Draw within `canvas.styled`.
     """
     chosen = evenly_spaced(entries, most)
     counts = count_ndvi(chosen, files)
     title = "NDVI of the pixels"
     if not counts:
-        words = "No tile has an NDVI to compare its own with."
+        words = "No tile has an NDVI to compare with."
         return save(no_panels("no NDVI to compare with"), Drawing(path, title, words))
     figure = new_figure(PAGE_WIDTH, 5.9, layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[3.6, 2.3], squeeze=False)[:, 0]
@@ -110,22 +110,22 @@ def draw_ndvi(entries: Sequence[TileEntry], path: Path, *, files: TileFiles, mos
     mesh = None
     for axes, (pair, own) in zip(panels, counts.items(), strict=False):
         mesh = _joint(axes, pair, own, span, peak)
-    # matplotlib writes powers as math text, which the style turns off
+    # matplotlib writes powers as math text, which the style disables
     powers = FuncFormatter(lambda value, _: power_text(round(math.log10(value))))
     above.colorbar(mesh, ax=list(panels), shrink=0.75, pad=0.01, label="pixels", format=powers)
     _differences(below.subplots(), counts)
     pixels = max(own.pixels for own in counts.values())
     part = "" if len(chosen) == len(entries) else f", evenly spaced over all {len(entries):,}"
     caption = (
-        f"NDVI of {pixels:,} pixels of {len(chosen):,} tiles{part}. Above, how often each pair "
-        "occurs, on a logarithmic scale; on the line nothing changed. Below, the differences as "
-        f"shares of the pixels; the axis leaves out {_TAIL:.1%} at each end at most."
+        f"NDVI of {pixels:,} pixels of {len(chosen):,} tiles{part}. Top: joint histogram on a "
+        "logarithmic scale; the line marks equal NDVI. Bottom: differences as shares of the "
+        f"pixels; the axis omits at most {_TAIL:.1%} at each end."
     )
     return save(figure, Drawing(path, title, caption))
 
 
 def evenly_spaced(entries: Sequence[TileEntry], most: int) -> Sequence[TileEntry]:
-    """Return at most so many of the tiles, evenly spaced, the first and the last among them."""
+    """Return a number of evenly spaced tiles, including the first and the last."""
     if len(entries) <= most:
         return entries
     places = np.linspace(0, len(entries) - 1, most).round().astype(int)
@@ -133,7 +133,7 @@ def evenly_spaced(entries: Sequence[TileEntry], most: int) -> Sequence[TileEntry
 
 
 def _span(counts: Iterable[NdviCounts]) -> tuple[float, float]:
-    """Return the range of NDVI that any panel needs, alike for all."""
+    """Return the common range of NDVI of all panels."""
     joint = sum(own.joint for own in counts)
     edges = np.linspace(-1, 1, _BINS + 1)
     used = np.flatnonzero(np.asarray(joint).sum(0) + np.asarray(joint).sum(1))

@@ -1,4 +1,4 @@
-"""Rows of small pictures of tiles, in their true proportions, each under its own words."""
+"""Figures of rows of small images of tiles, each with its title."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from parafovea.report.canvas import INK, MUTED, PAGE_WIDTH, new_figure, short
 
 Array = np.ndarray[Any, Any]
 
-#: In inches: around the figure, between panels, a line of words, and all that is below.
+#: Sizes in inches: margin, gap between panels, line of text, and space at the bottom.
 MARGIN, GAP, LINE, FOOT = 0.12, 0.06, 0.17, 0.55
 
-#: Of a pixel that has no value.
+#: Colour of pixels without value.
 NOTHING = 0.86
 
-#: A panel is at most this much taller than wide.
+#: Maximum height of a panel relative to its width.
 _TALLEST = 1.4
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture.
+    """One image.
 
     Parameters
     ----------
     title : str
-        A few words above it.
+        Title above it.
     picture : (y, x) or (y, x, 3) float or None
-        Values to colour, or red, green and blue in [0, 1]; None leaves a grey field with `words`.
+        Values to colour, or red, green and blue in [0, 1]; None for a grey field with `words`.
     colours : (Colormap, Normalize) or None
-        For values.
+        Colormap and normalization of values.
     words : str
-        What to say where there is no picture.
+        Text in place of a missing image.
     """
 
     title: str
@@ -49,18 +49,18 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class PanelRow:
-    """The pictures of one tile.
+    """The images of one tile.
 
     Parameters
     ----------
     title : str
-        Its name.
+        Name of the tile.
     words : tuple of str
-        Lines below its name.
+        Lines of text below the name.
     lines : tuple of tuple of Panel
-        Lines of panels, the same number in each.
+        Lines of panels of equal length.
     shape : (int, int)
-        Of the tile, (y, x).
+        Shape of the tile, (y, x).
     """
 
     title: str
@@ -71,7 +71,7 @@ class PanelRow:
 
 @dataclass(frozen=True, slots=True)
 class ColourBar:
-    """A scale below all rows, with its label."""
+    """A colour bar below all rows, with its label."""
 
     colours: tuple[Colormap, Normalize]
     label: str
@@ -80,16 +80,16 @@ class ColourBar:
 def panels_figure(
     rows: Sequence[PanelRow], *, bars: Sequence[ColourBar] = (), foot: bool = False
 ) -> Figure:
-    """Return a figure with a row for each tile, below each other.
+    """Return a figure with a row for each tile.
 
     Parameters
     ----------
     rows : sequence of PanelRow
-        From top to bottom.
+        Rows from top to bottom.
     bars : sequence of ColourBar
-        At most two, below the rows.
+        At most two colour bars, below the rows.
     foot : bool
-        Leave the room of colour bars for something else.
+        Whether to reserve the space of colour bars for other content.
     """
     columns = max(len(line) for row in rows for line in row.lines)
     side = (PAGE_WIDTH - 2 * MARGIN - (columns - 1) * GAP) / columns
@@ -117,7 +117,7 @@ def panels_figure(
 
 
 def no_panels(words: str) -> Figure:
-    """Return a low figure with a few words."""
+    """Return a low figure with a text."""
     figure = new_figure(PAGE_WIDTH, 1.0)
     figure.text(0.5, 0.5, words, ha="center", va="center", color=MUTED, size=11)
     return figure

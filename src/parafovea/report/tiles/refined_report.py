@@ -1,4 +1,4 @@
-"""The report of refined tiles: before and after, against the input and against the truth."""
+"""Report of refined tiles: comparison with input and truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from parafovea.report.units import number_text
 from parafovea.settings.report import TileReportSettings
 from parafovea.storage.layout import SampleResults
 
-#: Names of the metrics of a tile, and their units, in the order of the page's table.
+#: Names and units of a tile's metrics, in the order of the report's table.
 MEASURES: Mapping[str, str] = {
     "ndvi_rmse": "NDVI RMSE",
     "edge_correlation": "Edge correlation (NIR)",
@@ -36,7 +36,7 @@ MEASURES: Mapping[str, str] = {
 
 
 class RefinedReport:
-    """Draws and describes refined tiles; see `TileReport`."""
+    """Report of refined tiles; see `TileReport`."""
 
     figures: ClassVar[tuple[str, ...]] = ("tiles.png", "ndvi.png", "map.png")
     verb: ClassVar[str] = "refined"
@@ -64,12 +64,12 @@ class RefinedReport:
         )
 
     def error(self, scores: pd.DataFrame) -> pd.Series[float]:
-        """Return the NDVI RMSE against the truth, of tiles without truth against the input."""
+        """Return the NDVI RMSE against the truth, or against the input without truth."""
         judged = scores["truth"] == "true"
         return scores["accuracy.ndvi_rmse"].where(judged, scores["preservation.ndvi_rmse"])
 
     def outcome(self, metrics: Mapping[str, Metric]) -> str:
-        """Return "; NDVI RMSE 0.031 against the input", and what else is known."""
+        """Return "; NDVI RMSE 0.031 against the input" and further metrics."""
         kept, after, gain = (
             _value(metrics, name)
             for name in ("preservation.ndvi_rmse", "accuracy.psnr", "gain.psnr")
@@ -85,7 +85,7 @@ class RefinedReport:
         return words
 
     def compared(self, metrics: Mapping[str, Metric]) -> tuple[ComparedLine, ...]:
-        """Return what was kept of the input, and how close to the truth the result is."""
+        """Return the comparisons of the result with the input and with the truth."""
 
         def value(name: str) -> str:
             found = _value(metrics, name)
@@ -122,7 +122,7 @@ class RefinedReport:
         """Draw the worst tiles, the NDVI of all pixels and the map; see `TileReport`."""
         tiles, ndvi, places = (folder / name for name in self.figures)
         judged = bool((scores["truth"] == "true").any())
-        # one comparison on a map: a tile without truth is not better or worse than one with
+        # one metric per map, since tiles with and without truth are not comparable
         column = "accuracy.ndvi_rmse" if judged else "preservation.ndvi_rmse"
         label = f"NDVI RMSE against the {'truth' if judged else 'input'}"
         return (
@@ -133,7 +133,7 @@ class RefinedReport:
 
 
 def cohort_view(results: SampleResults, *, sample: str, task: str) -> TileView:
-    """Gather what the page of all samples shows of refined tiles; see `view_results`."""
+    """Gather the content of the cohort report for refined tiles; see `view_results`."""
     return view_results(results, RefinedReport, sample=sample, task=task)
 
 
@@ -142,5 +142,5 @@ def _value(metrics: Mapping[str, Metric], name: str) -> float | None:
 
 
 def _per_cent(share: float) -> str:
-    """Return a share in per cent; only a whole one is 100 %, and only none is 0 %."""
+    """Return a share in percent, with 100 % and 0 % only for exact values."""
     return f"{min(max(100 * share, 0.1), 99.9):.1f} %" if 0 < share < 1 else f"{100 * share:.0f} %"

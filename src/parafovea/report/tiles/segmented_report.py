@@ -1,4 +1,4 @@
-"""The report of segmented tiles: their classes, and where these differ from the truth."""
+"""Report of segmented tiles: classes and their agreement with the truth."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from parafovea.report.units import number_text
 from parafovea.settings.report import TileReportSettings
 from parafovea.storage.layout import SampleResults
 
-#: Classes whose IoU has a column.
+#: Maximum number of classes with a column for IoU.
 _MOST_CLASSES = 6
 
 
 class SegmentedReport:
-    """Draws and describes segmented tiles; see `TileReport`."""
+    """Report of segmented tiles; see `TileReport`."""
 
     figures: ClassVar[tuple[str, ...]] = ("tiles.png", "confusion.png", "map.png")
     verb: ClassVar[str] = "segmented"
@@ -43,12 +43,12 @@ class SegmentedReport:
         return -scores["iou"]
 
     def outcome(self, metrics: Mapping[str, Metric]) -> str:
-        """Return "; mean IoU 0.81", or nothing without truth."""
+        """Return "; mean IoU 0.81", or "" without truth."""
         overlap = metrics["iou"].value if "iou" in metrics else None
         return "" if overlap is None else f"; mean IoU {number_text(overlap)}"
 
     def compared(self, metrics: Mapping[str, Metric]) -> tuple[ComparedLine, ...]:
-        """Return nothing: classes have no input to compare with."""
+        """Return no comparisons: classes cannot be compared with the input."""
         return ()
 
     def draw(
@@ -62,7 +62,7 @@ class SegmentedReport:
         files: TileFiles,
         settings: TileReportSettings,
     ) -> tuple[Drawing, ...]:
-        """Draw the worst tiles, the confusion of the classes and the map; see `TileReport`."""
+        """Draw the worst tiles, the confusion matrix and the map; see `TileReport`."""
         tiles, confusion, places = (folder / name for name in self.figures)
         return (
             draw_segmented(worst, scores, tiles, classes=self.classes, files=files),
@@ -72,5 +72,5 @@ class SegmentedReport:
 
 
 def cohort_view(results: SampleResults, *, sample: str, task: str) -> TileView:
-    """Gather what the page of all samples shows of segmented tiles; see `view_results`."""
+    """Gather the content of the cohort report for segmented tiles; see `view_results`."""
     return view_results(results, SegmentedReport, sample=sample, task=task)

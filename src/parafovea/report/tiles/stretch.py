@@ -1,4 +1,4 @@
-"""Which reflectances are drawn black and white: a stretch of each band, from one image for many."""
+"""Contrast stretch of bands, shared between images."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from parafovea.report.tiles.panels import NOTHING
 
 Array = np.ndarray[Any, Any]
 
-#: Percentiles that black and white stand for.
+#: Percentiles mapped to black and white.
 STRETCH = (2, 98)
 
-#: Least span of a stretch, in reflectance: a flat tile shows no colours that it does not have.
+#: Minimum span of a stretch in reflectance, so that a flat tile gets no spurious colours.
 LEAST_SPAN = 0.05
 
-#: Bands of a picture in natural colours.
+#: Bands of a natural-colour image.
 COLOURS = (RED, GREEN, BLUE)
 
 
 def stretch_of(image: Array) -> Array:
-    """Return the values that are black and white in each band.
+    """Return the values mapped to black and white in each band.
 
     Parameters
     ----------
     image : (band, y, x) float
-        Values that are not finite do not count.
+        Image; non-finite values are ignored.
 
     Returns
     -------
     (band, 2) float64
-        The `STRETCH` percentiles, at least `LEAST_SPAN` apart; 0 and 1 where nothing counts. Each
-        band has its own, since haze lifts the blue one far above the red one.
+        The `STRETCH` percentiles, at least `LEAST_SPAN` apart; 0 and 1 without finite values. Per
+        band, since haze raises the blue band far above the red one.
     """
     ends = []
     for band in image:
@@ -50,9 +50,9 @@ def natural(image: Array, stretch: Array) -> Array:
     Parameters
     ----------
     image : (band, y, x) float
-        Reflectance; grey where any of the colours is not finite.
+        Reflectance; pixels with a non-finite colour become grey.
     stretch : (band, 2) float
-        As `stretch_of` returns it.
+        Stretch from `stretch_of`.
     """
     bands = [grey(image, stretch, band)[..., 0] for band in COLOURS]
     known = np.asarray(np.isfinite(image[list(COLOURS)]).all(axis=0))
@@ -67,5 +67,5 @@ def grey(image: Array, stretch: Array, band: int) -> Array:
 
 
 def stretch_words(stretch: Array, bands: tuple[int, ...]) -> str:
-    """Return a stretch in words: "B04 0.03 to 0.11, B03 0.05 to 0.12"."""
+    """Return a stretch as text: "B04 0.03 to 0.11, B03 0.05 to 0.12"."""
     return ", ".join(f"{BANDS[b]} {stretch[b][0]:.3f} to {stretch[b][1]:.3f}" for b in bands)

@@ -1,4 +1,4 @@
-"""What a report of measured tiles has to offer: its columns, its words and its figures."""
+"""Interface of reports of tiles: columns, texts and figures."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from parafovea.settings.report import TileReportSettings
 
 
 class TileReport(Protocol):
-    """Draws and describes tiles that were measured in one way; see `TileMeasures.report`.
+    """Report of tiles measured in one way; see `TileMeasures.report`.
 
     Parameters
     ----------
     classes : sequence of str
-        All class names of the model, the background first, or the bands that it makes.
+        Class names of the model, the background first, or its output bands.
     """
 
-    #: Files that `draw` writes, in the order of the page.
+    #: Files written by `draw`, in the order of the report.
     figures: ClassVar[tuple[str, ...]]
-    #: What was done to a tile, for "5 of 6 tiles refined".
+    #: Verb for finished tiles, as in "5 of 6 tiles refined".
     verb: ClassVar[str]
 
     def __init__(self, classes: Sequence[str]) -> None: ...
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Classes that have a colour; empty where the results are not classes."""
+        """Classes with a colour; empty if the results are not classes."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """Columns of the table of the worst tiles."""
 
     def error(self, scores: pd.DataFrame) -> pd.Series[float]:
-        """Return how wrong each tile is, from the rows of `tile_quality.tsv` by name."""
+        """Return the error of each tile from the rows of `tile_quality.tsv` by name."""
 
     def outcome(self, metrics: Mapping[str, Metric]) -> str:
-        """Return what the page's first sentence says after the counts, from `quality.tsv`."""
+        """Return the part of the summary after the counts, from `quality.tsv`."""
 
     def compared(self, metrics: Mapping[str, Metric]) -> tuple[ComparedLine, ...]:
-        """Return the lines that compare result, input and truth; empty where nothing does."""
+        """Return the rows that compare result, input and truth, if any."""
 
     def draw(
         self,
@@ -60,14 +60,14 @@ class TileReport(Protocol):
         files: TileFiles,
         settings: TileReportSettings,
     ) -> tuple[Drawing, ...]:
-        """Draw the `figures` into a folder; call it within `canvas.styled`.
+        """Draw the `figures` to a folder; call within `canvas.styled`.
 
         Parameters
         ----------
         entries : sequence of TileEntry
             All finished tiles.
         worst : sequence of TileEntry
-            Those to show, the worst first.
+            Tiles to show, worst first.
         scores : DataFrame
             Rows of `tile_quality.tsv`, by name.
         folder : Path
@@ -75,7 +75,7 @@ class TileReport(Protocol):
         quality : mapping
             Content of `quality.json`.
         files : TileFiles
-            Reads the tiles.
+            Reader of the tiles.
         settings : TileReportSettings
-            How much is drawn.
+            Settings of the figures.
         """

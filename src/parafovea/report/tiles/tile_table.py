@@ -1,4 +1,4 @@
-"""Tables of a page about tiles: the worst ones line by line, and the metrics side by side."""
+"""Tables of the report of tiles: the worst tiles, and comparisons of metrics."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Column:
     Parameters
     ----------
     heading : str
-        In lines.
+        Heading, with line breaks.
     name : str
-        Of the column of `tile_quality.tsv`.
+        Name of the column of `tile_quality.tsv`.
     digits : int
-        After the point.
+        Number of decimals.
     target : Target or None
-        What the number should be.
+        Target value.
     """
 
     heading: str
@@ -37,7 +37,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A number of a tile, and whether it misses its target."""
+    """A value of a tile, and whether it misses its target."""
 
     text: str
     missed: bool = False
@@ -45,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TileLine:
-    """A tile as a line of a page."""
+    """A tile as a row of the report."""
 
     name: str
     size: str
@@ -56,16 +56,16 @@ class TileLine:
 
 @dataclass(frozen=True, slots=True)
 class ComparedLine:
-    """A metric as a line of a page: what was kept of the input, and how close to the truth it is.
+    """A metric as a row of the report: result compared with input and truth.
 
     Parameters
     ----------
     name, target : str
-        Words; the target is empty where there is none.
+        Texts; the target is empty if there is none.
     kept, before, after : str
         Result against input, input against truth, result against truth.
     kept_share, after_share : str
-        Tiles that meet the target, in per cent.
+        Percentage of tiles that meet the target.
     """
 
     name: str
@@ -80,7 +80,7 @@ class ComparedLine:
 def worst_first(
     entries: Sequence[TileEntry], scores: pd.DataFrame, errors: pd.Series[float]
 ) -> list[TileEntry]:
-    """Return the tiles, those first that are most wrong.
+    """Return the tiles sorted by decreasing error.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def worst_first(
     scores : DataFrame
         Rows of `tile_quality.tsv`, by name.
     errors : Series
-        How wrong each tile is, by name; NaN where it is undefined. Tiles without truth come after
-        those with truth, and tiles without a number last, in their own order.
+        Error of each tile by name; NaN if undefined. Tiles without truth come after those with
+        truth, and tiles without a value last, in their own order.
     """
     judged = scores["truth"] == "true"
 
@@ -103,12 +103,12 @@ def worst_first(
 
 
 def filled_columns(columns: Sequence[Column], scores: pd.DataFrame) -> tuple[Column, ...]:
-    """Return the columns in which any tile has a number."""
+    """Return the columns with a value in any tile."""
     return tuple(column for column in columns if scores[column.name].notna().any())
 
 
 def tile_line(entry: TileEntry, scores: pd.DataFrame, columns: Sequence[Column]) -> TileLine:
-    """Return a tile as a line, with a cell for each column."""
+    """Return a tile as a row, with a cell for each column."""
     numbers: dict[Any, Any] = dict(scores.loc[[entry.name]].iloc[0])
     month, biome = (
         f"{value} (assumed)" if name in entry.assumed else value

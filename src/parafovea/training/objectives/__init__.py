@@ -1,1 +1,1 @@
-"""What a network of each kind learns: one module each, which its kind names."""
+"""Training objectives, one module per kind of task."""

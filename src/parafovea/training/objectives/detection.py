@@ -1,4 +1,4 @@
-"""Learning heatmaps of things to find."""
+"""Training objective of detections: heatmaps of findings."""
 
 from __future__ import annotations
 
@@ -28,37 +28,36 @@ from parafovea.storage.store import Stored
 from parafovea.training.heatmap_truth import FULL, HeatmapTruth
 from parafovea.training.losses import HeatmapLoss
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
-#: Least height of a peak that counts in a validation.
+#: Minimum height of a peak in validation.
 LOWEST_PEAK = 0.1
 
-#: Least distance of two peaks in a validation, in the longest side of a voxel.
+#: Minimum distance of two peaks in validation, in units of the longest side of a voxel.
 APART = 3.0
 
-#: Share of voxels that an untrained detection takes for hills: it begins quiet.
+#: Initial probability of an untrained network.
 PRIOR = 0.01
 
 
 class DetectionObjective:
-    """Heatmaps; checkpoints are chosen by whether findings are found and outlined.
+    """Heatmaps, with checkpoints selected by sensitivity and overlap.
 
-    The score is the mean of the CPM (LUNA16's: mean sensitivity at 1/8 to 8 false positives a
-    scan) and of the soft Dice of the heatmap, 2 Σ p y / (Σ p² + Σ y²), of all classes: the first
-    has few steps where there are few findings, the second tells apart what is equal in it.
+    The score is the mean over all classes of LUNA16's CPM (mean sensitivity at 1/8 to 8 false
+    positives per scan) and of the soft Dice of the heatmap, 2 Σ p y / (Σ p² + Σ y²): with few
+    findings, the CPM has few levels, and the Dice distinguishes results of equal CPM.
 
     Parameters
     ----------
     spec : ModelSpec
-        The model to be.
+        Description of the model to train.
     validation : mapping of str to HeatmapTruth
-        Truths of the samples that choose the best checkpoint, by the sample's name; their
-        heatmaps are held in memory.
+        Truths of the validation samples by name; their heatmaps are held in memory.
 
     Raises
     ------
     SourceError
-        If no truth of theirs holds one of the classes.
+        If one of the classes is in none of the truths.
     """
 
     loss_name: ClassVar[str] = "quality focal + Dice"
@@ -77,16 +76,16 @@ class DetectionObjective:
                 names = ", ".join(validation)
                 raise SourceError(
                     f"no voxel of class {index + 1} ({name}) in the truth of {names}: validate on "
-                    "samples that hold every class, or leave the class out of the recipe"
+                    "samples with every class, or remove the class from the recipe"
                 )
 
     @staticmethod
     def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> HeatmapTruth:
-        """Return the truth of a sample as this objective reads it."""
+        """Return the truth of a sample."""
         return HeatmapTruth(source, inputs, recipe)
 
     def start(self, network: FusedUNet) -> None:
-        """Let the network begin with a heatmap near `PRIOR` everywhere."""
+        """Initialize the network to heatmaps near `PRIOR` everywhere."""
         with torch.no_grad():
             bias = cast(Tensor, network.final_conv.bias)
             bias.fill_(math.log(PRIOR / (1 - PRIOR)))
@@ -100,7 +99,7 @@ class DetectionObjective:
         return cast(Tensor, self._loss(logits, targets))
 
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
-        """Put the heatmaps of a batch into those of their volumes; of overlaps the last stays."""
+        """Write the heatmaps of a batch into those of their volumes; the last one wins."""
         found = activated(logits, self._spec.activation).half().cpu().numpy()
         for values, window in zip(found, windows, strict=True):
             heat = self._heat_of(window.sample)

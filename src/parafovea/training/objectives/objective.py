@@ -1,4 +1,4 @@
-"""What a network of each kind learns, and by what its checkpoints are chosen."""
+"""Interface of training objectives: targets, loss and scores."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
-from parafovea.training.truth import TrainingTruth, TrainingWindow
+from parafovea.training.training_truth import TrainingTruth, TrainingWindow
 
 Scores = dict[str, float | None]
 
 
 class Objective(Protocol):
-    """What a network of a kind learns.
+    """A training objective.
 
     Parameters
     ----------
     spec : ModelSpec
-        The model to be.
+        Description of the model to train.
     validation : mapping of str to TrainingTruth
-        Truths, as `open_truth` returns them, of the samples that choose the best checkpoint, by
-        the sample's name.
+        Truths of the validation samples, from `open_truth`, by name.
 
     Attributes
     ----------
     loss_name, score_name : str
-        For people.
+        Names for display.
     score : str
-        The column of the history that chooses the best checkpoint, the higher the better.
+        Column of the history that selects the best checkpoint; higher is better.
     unused_settings : frozenset of str
-        Settings of training that mean nothing to it.
+        Training settings that do not apply to the objective.
     """
 
     loss_name: ClassVar[str]
@@ -47,25 +46,25 @@ class Objective(Protocol):
 
     @staticmethod
     def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> TrainingTruth:
-        """Return the truth of a sample as this objective reads it.
+        """Return the truth of a sample.
 
         Raises
         ------
         SourceError
-            If it does not fit the sample.
+            If the truth does not fit the sample.
         """
 
     def start(self, network: FusedUNet) -> None:
-        """Prepare an untrained network."""
+        """Initialize an untrained network."""
 
     def target(self, window: TrainingWindow) -> Tensor:
-        """Return what a window should become, (channel, z, y, x)."""
+        """Return the target of a window, (channel, z, y, x)."""
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch, (N, class, ...) and (N, channel, ...)."""
 
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
-        """Take a batch of validation windows in."""
+        """Accumulate a batch of validation windows."""
 
     def scores(self) -> dict[str, float]:
         """Return the scores of all windows since the last call, `score` first."""

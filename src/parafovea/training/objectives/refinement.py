@@ -1,4 +1,4 @@
-"""Learning the bands that an image should have."""
+"""Training objective of refinements: target bands of an image."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from parafovea.storage.store import Stored
 from parafovea.training.band_truth import BandTruth
 from parafovea.training.losses import RefinementLoss
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
 
-#: Rows of planes that are compared at once.
+#: Rows of planes compared at once.
 SLAB = 16
 
 
 class RefinementObjective:
-    """Reflectances, their edges and the NDVI; checkpoints are chosen by the PSNR.
+    """Reflectances, their edges and the NDVI, with checkpoints selected by the PSNR.
 
-    The PSNR is that of all pixels of all bands together, 10 log10(1 / MSE), since reflectances
-    lie in [0, 1].
+    The PSNR is computed over all pixels of all bands, 10 log10(1 / MSE), since reflectances lie in
+    [0, 1].
 
     Parameters
     ----------
     spec : ModelSpec
-        The model to be.
+        Description of the model to train.
     validation : mapping of str to BandTruth
-        Truths of the samples that choose the best checkpoint, by the sample's name.
+        Truths of the validation samples by name.
     """
 
     loss_name: ClassVar[str] = "L1 + edges + NDVI"
@@ -55,28 +55,28 @@ class RefinementObjective:
 
     @staticmethod
     def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> BandTruth:
-        """Return the truth of a sample as this objective reads it."""
+        """Return the truth of a sample."""
         return BandTruth(source, inputs, recipe)
 
     def start(self, network: FusedUNet) -> None:
-        """Let a residual begin as no change at all."""
+        """Initialize a residual to 0."""
         if self._spec.activation == "residual":
             with torch.no_grad():
                 cast(Tensor, network.final_conv.weight).zero_()
                 cast(Tensor, network.final_conv.bias).zero_()
 
     def target(self, window: TrainingWindow) -> Tensor:
-        """Return the bands to reach, then, of a residual, those to change, (band, z, y, x)."""
+        """Return the target bands, for a residual followed by the input bands, (band, z, y, x)."""
         return torch.from_numpy(np.asarray(window.target, np.float32))
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch; values beyond [0, 1] are not cut, so that they learn."""
+        """Return the loss of a batch; values are not clipped to [0, 1], to keep gradients."""
         wanted, base = self._parts(targets)
         found = logits.sigmoid() if base is None else base + logits
         return cast(Tensor, self._loss(found, wanted))
 
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
-        """Take the squared errors of a batch in."""
+        """Accumulate the squared errors of a batch."""
         targets = torch.stack([self.target(window) for window in windows]).to(logits.device)
         wanted, base = self._parts(targets.reshape(len(windows), -1, *logits.shape[2:]))
         found = activated(logits, self._spec.activation, base)
@@ -90,14 +90,14 @@ class RefinementObjective:
         return targets[:, : self._bands], targets[:, self._bands :]
 
     def scores(self) -> dict[str, float]:
-        """Return validation_psnr, and of a residual the PSNR of its input, psnr.input."""
+        """Return validation_psnr, and for a residual the PSNR of its input, psnr.input."""
         before, after, count = (sum(column) for column in zip(*self._squares, strict=True))
         self._squares = []
         found = {self.score: psnr(after / count)}
         return found if math.isnan(before) else {**found, "psnr.input": psnr(before / count)}
 
     def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
-        """Return the PSNR and RMSE of all blended predictions together, and the RMSE by band."""
+        """Return the PSNR and RMSE over all blended predictions, and the RMSE by band."""
         squares, count = np.zeros(self._bands), 0
         for stored, truth in zip(predictions, self._truths, strict=True):
             for box in stored.grid.box.tiles((SLAB, *stored.grid.shape[1:])):
@@ -112,5 +112,5 @@ class RefinementObjective:
 
 
 def psnr(mse: float) -> float:
-    """Return the peak signal-to-noise ratio of a mean squared error, in dB, of a range of 1."""
+    """Return the peak signal-to-noise ratio of a mean squared error in dB, for a range of 1."""
     return cast(float, psnr_of(max(math.sqrt(mse), 1e-10)))

@@ -1,4 +1,4 @@
-"""Learning classes that exclude each other."""
+"""Training objective of segmentations: mutually exclusive classes."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.quality.segmentation.comparison import prediction_confusion
 from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
+from parafovea.quality.truth_on_grid import IGNORED
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
 from parafovea.training.class_truth import ClassTruth
 from parafovea.training.objectives.objective import Scores
-from parafovea.training.truth import TrainingWindow
+from parafovea.training.training_truth import TrainingWindow
+
+#: Logit of what is certain: a softmax of it and its negative is 1 and 0 in 32 bits.
+CERTAIN = 50.0
 
 
 class SegmentationObjective:
-    """Dice plus cross-entropy; checkpoints are chosen by the mean intersection over union.
+    """Dice plus cross-entropy, with checkpoints selected by the mean intersection over union.
 
     Parameters
     ----------
     spec : ModelSpec
-        The model to be.
+        Description of the model to train.
     validation : mapping of str to ClassTruth
-        Truths of the samples that choose the best checkpoint, by the sample's name.
+        Truths of the validation samples by name.
     """
 
     loss_name: ClassVar[str] = "Dice + cross-entropy"
@@ -51,26 +55,36 @@ class SegmentationObjective:
 
     @staticmethod
     def open_truth(source: Source, inputs: SampleInputs, recipe: Recipe) -> ClassTruth:
-        """Return the truth of a sample as this objective reads it."""
+        """Return the truth of a sample."""
         return ClassTruth(source, inputs, recipe)
 
     def start(self, network: FusedUNet) -> None:
-        """Leave the network as it is."""
+        """Leave the network unchanged."""
 
     def target(self, window: TrainingWindow) -> Tensor:
         """Return class indices, (1, z, y, x) int64."""
         return torch.from_numpy(window.target.astype(np.int64))[None]
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch; voxels that nobody has labelled add nothing to it."""
+        ignored = targets == IGNORED
+        if ignored.any():
+            # as if they were background and found to be that for certain
+            certain = torch.full_like(logits, -CERTAIN)
+            certain[:, 0] = CERTAIN
+            logits = torch.where(ignored, certain, logits)
+            targets = torch.where(ignored, 0, targets)
         return cast(Tensor, self._loss(logits, targets))
 
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
-        """Count which classes the voxels of a batch were given."""
+        """Accumulate the confusion matrix of a batch."""
         found = logits.argmax(dim=1).cpu().numpy().astype(np.uint8)
         for classes, window in zip(found, windows, strict=True):
             truth = window.target.reshape(classes.shape)
-            self._confusion += confusion_matrix(truth, classes, len(self._spec.classes))
+            known = truth != IGNORED
+            self._confusion += confusion_matrix(
+                truth[known], classes[known], len(self._spec.classes)
+            )
 
     def scores(self) -> dict[str, float]:
         """Return validation_iou, the mean, and iou.CLASS."""
@@ -81,7 +95,7 @@ class SegmentationObjective:
         return mean | {f"iou.{name}": value for name, value in iou.items()}
 
     def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
-        """Return all overlap metrics, of all classes."""
+        """Return all overlap metrics of all classes."""
         confusion = self._none()
         for stored, truth in zip(predictions, self._truths, strict=True):
             confusion += prediction_confusion(stored, truth.sampled, len(self._spec.classes))

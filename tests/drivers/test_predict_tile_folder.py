@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+from mosaic_sample import reflectance, write_mosaic
 from tiny_sample import tiny_model, tiny_refinement
 from typer.testing import CliRunner
 
 from parafovea.cli.main import app
-from parafovea.drivers.predict_tiles import on_device
+from parafovea.drivers.predict_tile_folder import on_device
 from parafovea.errors import ConfigError
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.runtime.devices import DEVICE_VARIABLE
@@ -93,6 +95,45 @@ def test_the_options_of_the_guide_reach_the_results(project: Path) -> None:
     assert DEVICE_VARIABLE not in os.environ
 
 
+def test_a_mosaic_is_summed_up_as_what_it_is(project: Path) -> None:
+    values = np.rint(reflectance(300, 320) * 10000).astype(np.uint16)
+    source = write_mosaic(project / "in", values)
+    done = predict(source, "--output", "results/scene", "--metadata", "baseline=0400")
+    assert done.exit_code == 0, done.stderr
+    lines = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    clipped = int((values * 1e-4 - 0.1 < -1e-3).sum())
+    assert {"num mosaics 1", "num failed 0", "num blocks 4"} <= lines
+    assert {f"values measured {values.size}", f"values clipped {clipped}"} <= lines
+    assert not [line for line in lines if "scan" in line or "detection" in line]
+    summary = json.loads((project / "results/scene/summary.json").read_text())
+    assert (summary["num_blocks"], summary["values_clipped"]) == (4, clipped)
+
+
+def test_messages_of_libraries_do_not_reach_the_terminal(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (project / "in").mkdir()
+    values = np.rint(reflectance(32, 32) * 10000).astype(np.uint16)
+    # a nodata number that the type of the file cannot hold
+    tag = (42113, "s", 0, "-9999", True)
+    tifffile.imwrite(
+        project / "in/a.tif",
+        values,
+        photometric="minisblack",
+        planarconfig="separate",
+        extratags=[tag],
+    )
+    caplog.set_level("INFO", logger="tifffile")
+    with tifffile.TiffFile(project / "in/a.tif") as file:
+        assert file.pages.first.nodata == 0
+    assert "castable" in caplog.text
+    caplog.clear()
+    words = "baseline=0300 bands=B02,B03,B04,B08"
+    done = predict("in", "--output", "results/fields", "--metadata", words)
+    assert done.exit_code == 0, done.stderr
+    assert "castable" not in done.stderr + caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -126,6 +167,6 @@ def test_a_device_counts_within_its_block_alone(monkeypatch: pytest.MonkeyPatch)
         assert os.environ[DEVICE_VARIABLE] == "cpu"
     assert os.environ[DEVICE_VARIABLE] == "before"
     monkeypatch.delenv(DEVICE_VARIABLE)
-    with pytest.raises(ConfigError, match="leave it out, or use cpu"), on_device("tpu"):
+    with pytest.raises(ConfigError, match="omit it, or use cpu"), on_device("tpu"):
         pass
     assert DEVICE_VARIABLE not in os.environ

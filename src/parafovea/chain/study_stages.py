@@ -1,4 +1,4 @@
-"""The stages of the context study: models that differ in their context alone, and their scores."""
+"""Stages of the context study: models that differ only in their context, and their scores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from parafovea.chain import training, volumes
+from parafovea.chain import training_stages, volume_stages
 from parafovea.chain.stage import Caption, Output, Paths, Read, Stage, Wildcards
 from parafovea.storage import layout
 
@@ -29,7 +29,7 @@ def _source(project: Project, wildcards: Wildcards) -> list[str]:
 def _resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     return {
         "source": _phantom(project, wildcards),
-        **volumes.resampling_of(project.studied.training.recipe),
+        **volume_stages.resampling_of(project.studied.training.recipe),
     }
 
 
@@ -38,7 +38,7 @@ def _reads(project: Project, wildcards: Wildcards) -> Sequence[Read]:
 
 
 resample_study_volume = replace(
-    volumes.resample_volume,
+    volume_stages.resample_volume,
     name="resample_study_volume",
     function="resample_volume",
     step="",
@@ -51,11 +51,11 @@ resample_study_volume = replace(
 
 
 def _features(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    return volumes.extraction_of(project.studied.training.recipe)
+    return volume_stages.extraction_of(project.studied.training.recipe)
 
 
 extract_study_features = replace(
-    volumes.extract_features,
+    volume_stages.extract_features,
     name="extract_study_features",
     function="extract_features",
     step="",
@@ -69,7 +69,7 @@ extract_study_features = replace(
 
 def _context(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     study = project.studied
-    arguments = volumes.extraction_of(study.training.recipe, context=True)
+    arguments = volume_stages.extraction_of(study.training.recipe, context=True)
     return {**arguments, "spacing": list(study.context_spacing(int(wildcards["ratio"])))}
 
 
@@ -96,7 +96,7 @@ def _facts(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _files(part: str, name: str) -> Any:
-    """Return the place of the stores of one part of the study's samples."""
+    """Return the place of the stores of one group of the study's samples."""
 
     def place(project: Project, wildcards: Wildcards) -> Paths:
         paths: Paths = _facts(project, wildcards)[part][name]
@@ -134,7 +134,7 @@ def _training(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 train_study_model = replace(
-    training.train_model,
+    training_stages.train_model,
     name="train_study_model",
     function="train_model",
     inputs={name: _files("training", name) for name in ("volumes", "features", "contexts")},

@@ -1,4 +1,4 @@
-"""The stages that make phantoms: volumes, scans and folders of tiles with exact truth."""
+"""Stages that generate phantoms: volumes, scans and folders of tiles with exact truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _place(kind: str, part: str) -> str:
-    """Return the place of a part of a phantom; the first output says which kinds there are."""
+    """Return a place for a part of a phantom, with the path of the first output for its kind."""
     return f"{layout.PHANTOMS}/{kind}_seed{{seed}}{part}"
 
 
@@ -34,7 +34,7 @@ def _landscape(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _cost(work: Work, _: Rates) -> Cost:
-    """Hold all of it, in a dozen arrays."""
+    """Return the cost of holding a dozen arrays of the phantom's size."""
     return Cost(PLAIN + 60 * work.source.size, work.source.size / 2e6)
 
 

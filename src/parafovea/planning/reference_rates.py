@@ -1,9 +1,8 @@
-"""How fast a model's work is on two CPU cores, where nothing was measured on the machine at hand.
+"""Reference rates of two CPU cores, for models that were not measured on this machine.
 
-What the jobs of a stage take is part of its declaration in `parafovea.chain` and
-`parafovea.kinds`. Rates of features and of the network can be measured (`planning.measure`); those
-of other work are rounded from runs on two CPU cores; that of `dinov3` is an estimate, and so are
-those of detections.
+The cost of a stage is part of its declaration in `parafovea.chain` and `parafovea.kinds`. Rates of
+features and of the network can be measured (`planning.measure`); other rates are rounded from runs
+on two CPU cores; those of `dinov3` and of detections are estimates.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from parafovea.settings.recipe import BackboneSpec, Recipe
 
 
 def reference_rates(recipe: Recipe) -> Rates:
-    """Return rates as of two CPU cores, for models whose own were not measured."""
+    """Return the rates of a model on two CPU cores."""
     wide = recipe.backbone if recipe.context is None else recipe.context.backbone
     return Rates(
         features=_seen(recipe.backbone),
@@ -25,25 +24,25 @@ def reference_rates(recipe: Recipe) -> Rates:
 
 
 def _seen(backbone: BackboneSpec) -> float:
-    """Return the seconds that a backbone takes for a voxel."""
+    """Return the seconds that a backbone takes per voxel."""
     return {"raw": 5e-8, "filterbank": 4e-7, "dinov3": 1e-5}[backbone.name]
 
 
 def width_factor(base_channels: int) -> float:
-    """Return how much longer a network takes than one of 16 channels."""
+    """Return the time of a network relative to one with 16 channels."""
     return max(0.5, (base_channels / 16) ** 2)
 
 
 def cost(stage: Stage, work: Work | TileWork, rates: Rates | None = None) -> Cost:
-    """Return what one job of a stage takes.
+    """Return the cost of one job of a stage.
 
     Parameters
     ----------
     stage : Stage
-        Any of a sample, or one that makes a phantom.
+        A stage of samples, or one that makes phantoms.
     work : Work or TileWork
         The sample.
     rates : Rates, optional
-        Measured ones; those of two CPU cores by default.
+        Measured rates; by default reference rates of two CPU cores.
     """
     return stage.cost(work, rates or reference_rates(work.recipe))

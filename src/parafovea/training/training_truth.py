@@ -1,4 +1,4 @@
-"""What training asks of the truth of a sample, and the windows that it learns from."""
+"""Interface of the truth of a training sample, and the windows and anchors made from it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from numpy.typing import NDArray
 from parafovea.geometry.grid import Box, Grid
 from parafovea.inference.sample_inputs import RegionInputs
 
-#: Voxels of each class that windows can be centred on, drawn once per sample.
+#: Maximum number of anchors of each class, drawn once per sample.
 ANCHORS = 4096
 
 
 @dataclass(frozen=True)
 class TrainingWindow:
-    """One window to learn from.
+    """A training window.
 
     Parameters
     ----------
     box : Box
-        Its voxels on the local grid of its sample.
+        Its voxels on the sample's local grid.
     region : RegionInputs
-        What the network needs for it.
+        The network's inputs.
     target : ndarray
-        (z, y, x) or (channel, z, y, x), what the truth of the kind holds there.
+        (z, y, x) or (channel, z, y, x), target in the truth's format.
     sample : int
-        Which sample it is from.
+        Index of its sample.
     places : ndarray, optional
-        (z, y, x, 3), fractional local voxels inside the volume that the window is taken from;
-        without them, the voxels of `box`.
+        (z, y, x, 3), fractional local voxels inside the volume at which the window is sampled; by
+        default the voxels of `box`.
     """
 
     box: Box
@@ -47,7 +47,7 @@ class Anchors(NamedTuple):
     Parameters
     ----------
     name : str
-        What is there, such as a class.
+        Name of the voxels' content, such as a class.
     voxels : ndarray
         (n, 3) int64, along z, y, x.
     """
@@ -68,22 +68,21 @@ class TrainingTruth(Protocol):
     grid: Grid
 
     def target(self, box: Box, region: RegionInputs) -> NDArray[Any]:
-        """Return what a window should become, mirrored where it reaches outside of the volume.
+        """Return the target of a window, mirrored where it extends beyond the volume.
 
         Parameters
         ----------
         box : Box
             Voxels of the window.
         region : RegionInputs
-            What the network is given for it.
+            The network's inputs for the window.
         """
 
     def warped_target(self, places: NDArray[np.float64]) -> NDArray[Any]:
-        """Return what a window should become that is taken from places (z, y, x, 3) inside."""
+        """Return the target of a window sampled at positions (z, y, x, 3) inside the volume."""
 
     def anchors(self, rng: np.random.Generator) -> list[Anchors]:
-        """Return the anchors of all that is not foreground, then of each foreground class.
+        """Return the anchors of non-foreground voxels, then of each foreground class.
 
-        All voxels, or an even draw of about `ANCHORS`. Empty where every place is worth learning
-        from.
+        All voxels, or an even selection of about `ANCHORS`. Empty if windows may lie anywhere.
         """

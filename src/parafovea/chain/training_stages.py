@@ -1,4 +1,4 @@
-"""The stage that trains a model folder from samples whose features are ready."""
+"""The stage that trains a model on cached features."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ train_model = Stage(
     name="train_model",
     inputs={"volumes": _volumes, "features": _features, "contexts": _contexts},
     waits=_truths,
-    # the model folder itself, wherever the task says: the rule states it
+    # the model folder, whose path is in the task: the rule declares it
     outputs={},
     sized_by="training",
     arguments=_training,

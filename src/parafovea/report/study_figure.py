@@ -1,4 +1,4 @@
-"""The figure of the context study: what fusion and what spacing are worth, over seeds."""
+"""Table and figure of the context study: IoU by fusion and context spacing, over seeds."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from matplotlib.lines import Line2D
 from parafovea.report.canvas import INK, MUTED, PAPER, new_figure, save_forms, styled
 from parafovea.report.palette import class_colours
 
-#: Inches: two columns of a journal's page.
+#: Size in inches: two columns of a journal page.
 WIDTH, HEIGHT = 7.2, 3.2
 
 #: Points between the axes and their title.
 TITLE_PAD = 7
 
-#: Where keys cover no data.
+#: Legend position that covers no data.
 BELOW: dict[str, Any] = {
     "loc": "upper center",
     "bbox_to_anchor": (0.5, -0.16),
@@ -34,18 +34,18 @@ FUSION_COLOURS = {"none": "#8A8F98", "concat": "#E69F00", "attention": "#0072B2"
 
 
 def study_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and spread over seeds.
+    """Return the mean and spread over seeds.
 
     Parameters
     ----------
     scores : DataFrame
-        A line for each model and class: fusion, ratio, seed, class, iou.
+        A row for each model and class: fusion, ratio, seed, class, iou.
 
     Returns
     -------
     DataFrame
-        A line for each fusion, ratio and class: seeds, iou_mean, iou_sd (of the sample; NaN with
-        one seed), iou_min, iou_max, gain (of iou_mean over no context).
+        A row for each fusion, ratio and class: seeds, iou_mean, iou_sd (sample standard deviation;
+        NaN for one seed), iou_min, iou_max, gain (iou_mean minus that without context).
     """
     groups = scores.groupby(["fusion", "ratio", "class"], sort=False)["iou"]
     table = groups.agg(
@@ -62,12 +62,11 @@ def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int) -
     Parameters
     ----------
     scores : DataFrame
-        As for `study_table`.
+        See `study_table`.
     files : mapping of Path to str
-        Files to write, each with its format: .svg, .pdf or .png. The same bytes for the same
-        scores.
+        Files to write with their formats: .svg, .pdf or .png. Equal scores give equal bytes.
     ratio : int
-        Context spacing over local spacing where fusions are compared.
+        Ratio of context spacing to local spacing at which fusions are compared.
     """
     classes = list(dict.fromkeys(scores["class"]))
     with styled(PAPER):
@@ -93,7 +92,7 @@ def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int) -
 
 
 def _values(scores: pd.DataFrame, **wanted: str | int) -> np.ndarray:
-    """Return the IoU of the lines that hold all of the wanted values, by seed."""
+    """Return the IoU by seed of the rows with all given values."""
     chosen = scores
     for column, value in wanted.items():
         chosen = chosen[chosen[column] == value]
@@ -101,7 +100,7 @@ def _values(scores: pd.DataFrame, **wanted: str | int) -> np.ndarray:
 
 
 def _fusions(axes: Axes, scores: pd.DataFrame, classes: Sequence[str], ratio: int) -> None:
-    """Draw the seeds of each fusion side by side, class by class, with a line at their mean."""
+    """Draw the seeds of each fusion by class, with a line at their mean."""
     for place, name in enumerate(classes):
         for turn, (fusion, colour) in enumerate(FUSION_COLOURS.items()):
             near = {"ratio": 1 if fusion == "none" else ratio}
@@ -122,7 +121,7 @@ def _fusions(axes: Axes, scores: pd.DataFrame, classes: Sequence[str], ratio: in
 
 
 def _spacings(axes: Axes, scores: pd.DataFrame, classes: Sequence[str]) -> None:
-    """Draw the attention models over the spacing of their context, no context at the left."""
+    """Draw the attention models over the context spacing, with no context at the left."""
     attention = scores[scores["fusion"] == "attention"]
     ratios = sorted(int(r) for r in attention["ratio"].unique())
     colours = class_colours(len(classes) + 1)[1:]

@@ -1,4 +1,4 @@
-"""The stage that puts all samples into one report."""
+"""The stage that summarizes all samples in one report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from parafovea.storage import layout
 if TYPE_CHECKING:
     from parafovea.config.project import Project
 
-#: What the report reads of each sample, where the sample has it.
+#: Results of a sample that the report reads, if the sample has them.
 READ = (
     *(layout.PAGE, layout.PREDICTION, layout.OBJECT_TABLE, layout.DETECTIONS),
     *(layout.TILE_QUALITY, layout.QUALITY, layout.QUALITY_TABLE),
@@ -18,7 +18,7 @@ READ = (
 
 
 def _results(project: Project, wildcards: Wildcards) -> list[str]:
-    """Return the results of all samples that the report reads."""
+    """Return the results, of all samples, that the report reads."""
     return [
         f"{project.folder(sample)}/{name}"
         for sample in project.predicted

@@ -1,4 +1,4 @@
-"""How fast a model's work is on the machine at hand: measured once, kept for later plans."""
+"""File of rates measured on this machine, kept for later plans."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class MeasuredRates:
     Parameters
     ----------
     device : str
-        What they were measured on, in words.
+        Description of the device.
     models : mapping of str to Rates
-        By model folder.
+        Rates by model folder.
     """
 
     device: str
@@ -47,12 +47,12 @@ class MeasuredRates:
 
 
 def read_rates(path: Path) -> MeasuredRates | None:
-    """Return the rates that `write_rates` wrote, None where there are none.
+    """Return the rates that `write_rates` wrote, None if there is no file.
 
     Raises
     ------
     ConfigError
-        If the file is something else.
+        If the file has other content.
     """
     try:
         found = _File.model_validate_json(path.read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def read_rates(path: Path) -> MeasuredRates | None:
         return None
     except (ValidationError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path} does not hold measured rates: delete it, or measure again by "
+            f"{path} does not contain measured rates: delete it, or measure again with "
             "parafovea plan --measure"
         ) from error
     models = {name: Rates(**rates.model_dump()) for name, rates in found.models.items()}
@@ -68,7 +68,7 @@ def read_rates(path: Path) -> MeasuredRates | None:
 
 
 def write_rates(path: Path, rates: MeasuredRates) -> None:
-    """Write rates as JSON, whole or not at all."""
+    """Write rates as JSON, atomically."""
     models = {name: asdict(each) for name, each in rates.models.items()}
     text = json.dumps({"device": rates.device, "models": models}, indent=2) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The stages of a folder of tiles, and those that measure and show tiles of any origin."""
+"""Stages of a folder of tiles, including measurement and report, which mosaics share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, TORCH, Cost, Rates
 from parafovea.chain.stage import (
-    Ageless,
+    AncientPath,
     Caption,
     Output,
     Paths,
@@ -16,7 +16,7 @@ from parafovea.chain.stage import (
     reads_both,
     reads_source,
 )
-from parafovea.chain.volumes import inference_settings, model_files, shard_jobs
+from parafovea.chain.volume_stages import inference_settings, model_files, shard_jobs
 from parafovea.storage import layout
 from parafovea.storage.blocks import BATCHES_AHEAD, BATCHES_WAITING, MEASURED_SIDE
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from parafovea.config.project import Project, TilePart
     from parafovea.planning.work import TileWork, Work
 
-#: Bytes of a pixel and band of a tile that is read ahead or waits to be written.
+#: Bytes per pixel and band of a tile that was prefetched or waits to be written.
 TILE_BYTES = 12
 
 SHARE = layout.in_sample(layout.SHARDS, "{shard}.tsv")
@@ -38,15 +38,15 @@ FIGURES = layout.in_sample(layout.FIGURES)
 
 
 def tile_waits(project: Project, sample: str, what: TilePart) -> list[str]:
-    """Return what a stage that reads tiles waits for: the source or the truth of a sample.
+    """Return what a stage that reads tiles depends on: a sample's source or truth.
 
-    The time of a folder that is there before the run means nothing: a hash of its content, among
-    the arguments, stands for it.
+    The modification time of a folder that exists before the run is ignored: a hash of its content
+    is among the arguments instead.
     """
     found: list[str] = project.files(sample)[what]
     if project.tile_folder(sample, what) is None:
         return found
-    return [Ageless(path) for path in found]
+    return [AncientPath(path) for path in found]
 
 
 def _waits(project: Project, wildcards: Wildcards) -> list[str]:
@@ -81,7 +81,7 @@ def _predicting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _predict_cost(work: TileWork, rates: Rates) -> Cost:
-    """Hold a few batches of the largest tiles, however many tiles there are."""
+    """Return the cost of holding a few batches of the largest tiles."""
     recipe, batch = work.recipe, work.inference.batch_size
     seen = work.pixels * rates.features
     if recipe.context is not None:
@@ -102,7 +102,7 @@ predict_tiles = Stage(
     step="tiles",
     waits=_waits,
     outputs={"ledger": Output(SHARE)},
-    # finished tiles are skipped: a folder that is an output would be emptied first
+    # finished tiles are skipped, but Snakemake would empty a folder that is an output
     beside=(layout.in_sample(layout.TILES),),
     arguments=_predicting,
     content=_source_content,
@@ -127,7 +127,7 @@ def _collecting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _collect_cost(work: TileWork, _: Rates) -> Cost:
-    """Hold a row for each tile."""
+    """Return the cost of holding a row for each tile."""
     return Cost(PLAIN + 1e4 * work.count, 1e-3 * work.count)
 
 
@@ -148,7 +148,7 @@ collect_tiles = Stage(
 
 def _judging_waits(project: Project, wildcards: Wildcards) -> list[str]:
     sample = wildcards["sample"]
-    # a mosaic's blocks are read from the image itself, which its ledger was written with
+    # a mosaic's blocks are read from the image itself, written together with its ledger
     result = f"{project.folder(sample)}/{layout.REFINED}"
     blocks = [result] if project.layout(sample) == "volume" else []
     return [
@@ -160,7 +160,7 @@ def _judging_waits(project: Project, wildcards: Wildcards) -> list[str]:
 
 
 def _judging(project: Project, sample: str) -> dict[str, Any]:
-    """Return the arguments that measuring and drawing tiles share."""
+    """Return the arguments that `measure_tiles` and `render_tiles` share."""
     recipe = project.recipe(sample)
     return {
         "truth": project.truth(sample),
@@ -181,12 +181,12 @@ def _measuring(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _as_tiles(work: Work | TileWork) -> TileWork:
-    """Return a mosaic as the tiles that it is measured and drawn by; tiles as they are."""
+    """Return a mosaic as the tiles in which it is measured and drawn; tiles unchanged."""
     return work.in_tiles(MEASURED_SIDE)
 
 
 def _measure_cost(work: Work | TileWork, _: Rates) -> Cost:
-    """Hold one tile, its result and its truth."""
+    """Return the cost of holding one tile with its result and its truth."""
     tiles = _as_tiles(work)
     return Cost(PLAIN + 200 * math.prod(tiles.largest), tiles.pixels / 1e6 + 5e-3 * tiles.count)
 
@@ -219,7 +219,7 @@ def _rendering(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _render_cost(work: Work | TileWork, _: Rates) -> Cost:
-    """Hold the few tiles that are shown, and a row of numbers for each of the others."""
+    """Return the cost of holding the tiles shown and a row for each of the others."""
     tiles = _as_tiles(work)
     memory = PLAIN + 2000 * math.prod(tiles.largest) + 1e4 * tiles.count
     return Cost(memory, 30 + 1e-3 * tiles.count)
@@ -251,5 +251,5 @@ render_tiles = Stage(
     cost=_render_cost,
 )
 
-#: In the order in which they run.
+#: In execution order.
 STAGES = (predict_tiles, collect_tiles, measure_tiles, render_tiles)

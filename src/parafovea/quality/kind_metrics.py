@@ -1,4 +1,4 @@
-"""Which metrics the limits of a task may name, by what its kind measures; nothing heavy here."""
+"""Names of the metrics of each kind, which limits may refer to; torch-free."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def segmentation_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:
-    """Return the metrics of a segmentation: of volumes and of folders of tiles, where it has any.
+    """Return the metric names of a segmentation for the layouts of its samples.
 
     Parameters
     ----------
     recipe : Recipe
-        Of its model.
+        Recipe of the model.
     task : Task
-        Its settings.
+        Settings of the task.
     layouts : set of str
-        How its samples come.
+        Layouts of its samples.
     """
     settled = resolve_classes(task.block("postprocess").classes, recipe.classes)
     classes = zip(recipe.classes[1:], settled, strict=True)
@@ -39,10 +39,10 @@ def segmentation_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) ->
 
 
 def detection_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:
-    """Return the metrics of a detection; as `segmentation_metrics`."""
+    """Return the metric names of a detection, as `segmentation_metrics`."""
     return metric_names(DETECTION_PATHS)
 
 
 def refinement_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:
-    """Return the metrics of a refinement; as `segmentation_metrics`."""
+    """Return the metric names of a refinement, as `segmentation_metrics`."""
     return metric_names(RefinedTiles(recipe.classes, recipe.bands).folder_paths)

@@ -1,4 +1,4 @@
-"""`parafovea plan`: the forecast of a project on the terminal."""
+"""The command `parafovea plan`: prints the forecast of a project."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.markup import escape
 from parafovea.cli.terminal import console, print_table
 from parafovea.config import Project
 from parafovea.planning.forecast import Forecast, forecasts
-from parafovea.planning.rates import MeasuredRates, read_rates, write_rates
-from parafovea.planning.tables import sample_rows, stage_rows, write_forecasts
+from parafovea.planning.forecast_tables import sample_rows, stage_rows, write_forecasts
+from parafovea.planning.measured_rates import MeasuredRates, read_rates, write_rates
 from parafovea.storage.layout import bytes_text
 
-#: Where measured rates lie below the folder of results.
+#: File of measured rates in the results folder.
 RATES = "rates.json"
 
-#: Samples that are shown one by one; all are in the TSV.
+#: Maximum number of samples listed; the TSV has all.
 SHOWN = 40
 
 
@@ -30,7 +30,7 @@ def print_plan(
     measure: bool = False,
     output: Path | None = None,
 ) -> None:
-    """Print what some samples of a project take.
+    """Print the forecast of samples of a project.
 
     Parameters
     ----------
@@ -39,16 +39,16 @@ def print_plan(
     samples : sequence of str
         Names in the sheet.
     measure : bool
-        Measure the speed of the samples' models here first, and keep it for later plans.
+        Measure the speed of the samples' models first, and store it for later plans.
     output : Path, optional
-        TSV to write, a line for each sample and stage.
+        TSV to write, with a line for each sample and stage.
 
     Raises
     ------
     ConfigError
-        If measured rates are damaged.
+        If the file of measured rates is damaged.
     ModelError
-        If a model that is to be measured is not there.
+        If a model to be measured does not exist.
     """
     kept = Path(project.settings.results) / RATES
     rates = _measured(project, samples, kept) if measure else read_rates(kept)
@@ -56,7 +56,7 @@ def print_plan(
     if output is not None:
         write_forecasts(output, found)
     if not found:
-        console.print("No sample is segmented: the sheet's are all for training.")
+        console.print("No sample is predicted: all samples of the sheet are for training.")
         return
     _print_samples(found)
     console.print()
@@ -69,7 +69,7 @@ def print_plan(
 
 
 def _measured(project: Project, samples: Sequence[str], kept: Path) -> MeasuredRates:
-    """Measure the models of some samples and keep the rates, beside others of this machine."""
+    """Measure the models of samples and store the rates with others of this machine."""
     # loads torch, which takes seconds
     from parafovea.planning.measure import device_name, measure_rates
 
@@ -90,8 +90,8 @@ def _print_samples(found: Sequence[Forecast]) -> None:
     rows = sample_rows(found)
     if len(found) > SHOWN:
         console.print(
-            f"The first {SHOWN} of {len(found)} samples; --output writes all of them, --sample "
-            "chooses.",
+            f"The first {SHOWN} of {len(found)} samples; --output writes all, --sample "
+            "selects some.",
             highlight=False,
         )
         rows = [*rows[: SHOWN + 1], rows[-1]]
@@ -101,7 +101,7 @@ def _print_samples(found: Sequence[Forecast]) -> None:
 def _notes(
     project: Project, found: Sequence[Forecast], rates: MeasuredRates | None, kept: Path
 ) -> list[str]:
-    """Return how the figures came about."""
+    """Return notes on the origin of the figures."""
     models = {project.task(each.sample).model for each in found}
     known = set() if rates is None else models & set(rates.models)
     notes = []
@@ -113,14 +113,14 @@ def _notes(
             "plan --measure` where the jobs will run."
         )
     notes.append(
-        "Time is that of computing: a job takes some ten seconds more to start. Disk is before "
+        "Time is computing time: the start of a job takes about ten seconds more. Disk is before "
         "compression."
     )
     return notes
 
 
 def _print_advice(found: Sequence[Forecast]) -> None:
-    """Print each piece of advice once, with the samples that it is for."""
+    """Print each piece of advice once, with the samples that it applies to."""
     counts = Counter(text for each in found for text in each.advice)
     first = {text: each.sample for each in reversed(found) for text in each.advice}
     for text, count in counts.items():
@@ -129,7 +129,7 @@ def _print_advice(found: Sequence[Forecast]) -> None:
 
 
 def _print_space(project: Project, found: Sequence[Forecast]) -> None:
-    """Warn where the disk of results has less room than the run may take."""
+    """Warn if the disk of the results may not have enough space for the run."""
     folder = Path(project.settings.results).resolve()
     while not folder.exists():
         folder = folder.parent
@@ -137,7 +137,7 @@ def _print_space(project: Project, found: Sequence[Forecast]) -> None:
     if needed > free:
         console.print(
             f"[yellow]warning[/] {bytes_text(needed)} may be needed, but "
-            f"{escape(str(folder))} has {bytes_text(free)} left: set keep_features: false, run "
+            f"{escape(str(folder))} has {bytes_text(free)} free: set keep_features: false, run "
             "fewer samples at a time, or put `results` on another disk",
             highlight=False,
         )

@@ -1,4 +1,4 @@
-"""A folder of tiles that is predicted without a sample sheet, through the workflow's stages."""
+"""Prediction of a folder of tiles without a sample sheet, through the workflow's stages."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from parafovea.chain.tiles import predict_tiles
+from parafovea.chain.tile_stages import predict_tiles
 from parafovea.config import Project
 from parafovea.drivers.one_process import run_stages
+from parafovea.drivers.predict_scans import ScanResult
 from parafovea.errors import ConfigError
-from parafovea.planning.costs import cost
+from parafovea.formats.tiles.ledger import read_ledger
+from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
 from parafovea.runtime.devices import DEVICE_VARIABLE, choose_device
 from parafovea.runtime.progress import Observer, Steps, observed
 from parafovea.stages.predict_tiles import TileCounts
-from parafovea.storage.layout import PAGE, QUARANTINE, SHARDS
+from parafovea.storage.layout import LEDGER, PAGE, QUARANTINE, SHARDS
 
 
 @dataclass(frozen=True, slots=True)
 class TileSummary:
-    """What became of a folder of tiles.
+    """Summary of a folder of tiles.
 
     Parameters
     ----------
     num_tiles : int
-        Tiles of the folder.
+        Number of tiles in the folder.
     num_out : int
-        Tiles with a result.
+        Number of tiles with a result.
     num_finished_before : int
-        Of these, those that were finished before.
+        Number of tiles finished in an earlier run.
     num_quarantined : int
-        Tiles that are no good.
+        Number of invalid tiles.
     tiles_per_second : float
-        Of those that were predicted now, reading and writing included.
+        Rate of the tiles predicted in this run, including reading and writing.
     seconds : float
-        From the first tile to the last.
+        Duration from the first tile to the last.
     cpu_fallbacks : int
-        How often the CPU took over because a GPU had too little memory.
+        Number of fallbacks to the CPU because a GPU ran out of memory.
     fallbacks : list of str
-        What did not fit memory, a smaller batch included: a sentence each.
+        A sentence for each lack of memory, including reductions of the batch.
     quarantined : dict of str to str
-        The reason, by tile.
+        Reason by tile.
     """
 
     num_tiles: int
@@ -58,6 +60,50 @@ class TileSummary:
     quarantined: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class MosaicSummary:
+    """What became of a mosaic.
+
+    Parameters
+    ----------
+    num_mosaics : int
+        1 where it was refined, else 0.
+    num_failed : int
+        1 where it was not.
+    num_blocks : int
+        Blocks of 256 x 256 pixels of which at least half were measured.
+    values_measured, values_clipped : int
+        Values of these blocks, one for each band of a measured pixel, and those of them that the
+        scale put outside [0, 1].
+    seconds : float
+        How long it took.
+    failed : dict of str to str
+        The reason, by its name.
+    """
+
+    num_mosaics: int
+    num_failed: int
+    num_blocks: int
+    values_measured: int
+    values_clipped: int
+    seconds: float
+    failed: dict[str, str]
+
+    @classmethod
+    def of(cls, result: ScanResult, folder: Path) -> MosaicSummary:
+        """Return the summary of a mosaic by the folder of its results."""
+        blocks = () if result.error is not None else read_ledger(folder / LEDGER)
+        return cls(
+            num_mosaics=int(result.error is None),
+            num_failed=int(result.error is not None),
+            num_blocks=len(blocks),
+            values_measured=sum(block.measured for block in blocks),
+            values_clipped=sum(block.clipped for block in blocks),
+            seconds=round(result.seconds, 2),
+            failed={} if result.error is None else {result.scan: result.error},
+        )
+
+
 def predict_folder(
     project: Project, sample: str, *, observer: Observer | None = None
 ) -> tuple[Path, TileSummary]:
@@ -66,23 +112,23 @@ def predict_folder(
     Parameters
     ----------
     project : Project
-        As from `prediction.project_of`.
+        Project from `predict_scans.project_of`.
     sample : str
-        Its name.
+        Name of the sample.
     observer : callable, optional
-        Told of progress.
+        Called with the current stage and the share of the work that is done.
 
     Returns
     -------
     Path
-        Its page; all results lie beside it.
+        The report; all results are beside it.
     TileSummary
-        What became of its tiles.
+        Summary of its tiles.
 
     Raises
     ------
     ParafoveaError
-        If no tile is good, or with `tiles.strict` not all are, or something else fails.
+        If no tile is valid, if any is invalid with `tiles.strict`, or if a stage fails.
     """
     work = work_of(project, sample)
     expected = {stage.name: cost(stage, work).seconds for stage in project.stages(sample)}
@@ -110,12 +156,12 @@ def predict_folder(
 
 @contextlib.contextmanager
 def on_device(device: str | None) -> Iterator[None]:
-    """Let all that is computed in this block, also in processes that it starts, use a device.
+    """Select the device for computations in this block and in the processes that it starts.
 
     Parameters
     ----------
     device : str or None
-        "cpu", "cuda" or "cuda:1"; None lets each process choose.
+        "cpu", "cuda" or "cuda:1"; None for automatic selection.
 
     Raises
     ------
@@ -142,7 +188,7 @@ def _check_device(device: str) -> None:
         choose_device()
     except ConfigError as error:
         reason = str(error).replace(f"{DEVICE_VARIABLE}={device}", f"--device {device}")
-        raise ConfigError(reason.replace("unset it", "leave it out")) from None
+        raise ConfigError(reason.replace("unset it", "omit it")) from None
 
 
 def _remove_shares(folder: Path) -> None:

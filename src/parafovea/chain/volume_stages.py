@@ -1,4 +1,4 @@
-"""The stages that every volume passes, from its source to its prediction."""
+"""Stages common to all volumes, from the source to the prediction."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, TORCH, Cost, Rates
-from parafovea.chain.stage import Ageless, Output, Paths, Stage, Wildcards, reads_source
+from parafovea.chain.stage import AncientPath, Output, Paths, Stage, Wildcards, reads_source
 from parafovea.storage import layout
 from parafovea.storage.blocks import PREDICTION_SHARD, SCANNED_VOXELS, VOLUME_SHARD
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
-    from parafovea.planning.work import View, Work
+    from parafovea.planning.work import ViewWork, Work
     from parafovea.settings.inference import InferenceSettings
     from parafovea.settings.recipe import Recipe
 
 #: Bytes of an element: volume and features, a sum, a probability at most, a pixel of a band.
 HALF, SUM, PROBABILITY, REFLECTANCE = 2, 8, 4, 4
 
-#: Bytes that the statistics of a source with bands take.
+#: Memory for the statistics of a source with bands, in bytes.
 SCANNED_BANDS = 500e6
 
-#: Bytes, and seconds, that body and lungs take for a voxel of the coarse view of a scan.
+#: Memory in bytes, and seconds, of the body and lung masks per voxel of a scan's coarse view.
 BODY_BYTES, BODY_SECONDS = 90, 6e-7
 
 VOLUME = layout.in_sample(layout.VOLUME)
@@ -37,20 +37,20 @@ PREDICTION = layout.in_sample(layout.PREDICTION)
 
 
 def source_waits(project: Project, wildcards: Wildcards) -> list[str]:
-    """Return the files of a sample's source, and the file of its metadata."""
+    """Return the files of a sample's source and its metadata file."""
     files = project.files(wildcards["sample"])
     return [*files["source"], *files["metadata"]]
 
 
 def model_files(project: Project, wildcards: Wildcards) -> list[str]:
-    """Return what a prediction depends on: a model folder that is trained here, or its files.
+    """Return the model that a prediction depends on: a folder trained here, or its files.
 
-    model.json holds the hash of the weights, so that a new time of the weights means nothing.
+    model.json holds the hash of the weights, so that their modification time is ignored.
     """
     folder = project.task(wildcards["sample"]).model
     if folder in project.trained:
         return [folder]
-    return [f"{folder}/model.json", Ageless(f"{folder}/model.safetensors")]
+    return [f"{folder}/model.json", AncientPath(f"{folder}/model.safetensors")]
 
 
 def _resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def resampling_of(recipe: Recipe) -> dict[str, Any]:
-    """Return the arguments of `resample_volume` that follow from the model."""
+    """Return the arguments of `resample_volume` that depend on the model."""
     return {
         "spacing": list(recipe.spacing),
         "unit": recipe.unit,
@@ -77,7 +77,7 @@ def resampling_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def _resample_cost(work: Work, _: Rates) -> Cost:
-    """Hold a block of the result or a slab of the source, and the pages that files decode whole."""
+    """Return the cost of holding a block of the result, or a slab or pages of the source."""
     ratio = [t / s for s, t in zip(work.source.spacing, work.recipe.spacing, strict=True)]
     behind = math.prod(
         min(m, math.ceil(n * max(1.0, r)))
@@ -87,7 +87,7 @@ def _resample_cost(work: Work, _: Rates) -> Cost:
     voxels = 2 * work.source.size + work.volume.size
     bands = work.recipe.channels
     if work.recipe.bands:
-        # of a mosaic, pieces of the plane
+        # parts of the plane, for a mosaic
         return Cost(PLAIN + SCANNED_BANDS + 24 * bands * behind, bands * voxels / 3e7)
     held = min(work.source.size, max(behind, SCANNED_VOXELS))
     seen = work.coarse_voxels if work.recipe.skips_empty else 0
@@ -96,7 +96,7 @@ def _resample_cost(work: Work, _: Rates) -> Cost:
 
 
 def volume_bytes(work: Work) -> int:
-    """Return the bytes of the normalized volume, whose bands are stored in full precision."""
+    """Return the bytes of the normalized volume; bands are stored in full precision."""
     return (REFLECTANCE * len(work.recipe.bands) or HALF) * work.volume.size
 
 
@@ -121,11 +121,11 @@ def extraction_of(
     Parameters
     ----------
     recipe : Recipe
-        Of the model.
+        Recipe of the model.
     context : bool
-        The wide view, instead of the local one.
+        Whether to extract the context view instead of the local one.
     augmentation : str
-        How the volume is mirrored or turned; "" for the volume as it is.
+        Name of the mirroring or rotation; "" for none.
     """
     view = recipe.context if context and recipe.context is not None else recipe
     concentric = context and recipe.context_ratio is not None
@@ -157,34 +157,34 @@ def _wide_weights(project: Project, wildcards: Wildcards) -> list[str]:
 
 
 def _views(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
-    """Return a job for each augmented view."""
+    """Return the wildcards of a job per augmented view."""
     return [{"augmentation": view} for view in inference.tta]
 
 
 def _contexts(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
-    """Return a job where the model sees context."""
+    """Return the wildcards of one job if the model uses context."""
     return [] if recipe.context is None else [{}]
 
 
 def _context_views(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
-    """Return a job for each augmented view where the model sees context."""
+    """Return the wildcards of a job per augmented view if the model uses context."""
     return [] if recipe.context is None else _views(recipe, inference)
 
 
 def _features_cost(work: Work, rates: Rates) -> Cost:
-    """Hold blocks of a fixed size, with a transformer its weights."""
+    """Return the cost of holding blocks of a fixed size, and a transformer's weights."""
     return _view_cost(work.local, rates.features * work.recipe.channels)
 
 
 def _context_cost(work: Work, rates: Rates) -> Cost:
-    """Read the volume whole, for a view of few voxels."""
+    """Return the cost of reading the whole volume for a coarse view."""
     if work.wide is None:
         return Cost(0, 0)
     coarse = _view_cost(work.wide, rates.context * work.recipe.channels)
     return Cost(coarse.memory, coarse.seconds + work.volume.size / 1e8)
 
 
-def _view_cost(view: View, rate: float) -> Cost:
+def _view_cost(view: ViewWork, rate: float) -> Cost:
     return Cost(TORCH + view.backbone_memory, view.grid.size * rate)
 
 
@@ -257,14 +257,14 @@ def _view_contexts(project: Project, wildcards: Wildcards) -> Paths:
 
 
 def shard_jobs(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
-    """Return a job for each shard of a sample's windows, or share of its tiles."""
+    """Return the wildcards of a job per shard of a sample's windows or tiles."""
     return [{"shard": str(shard)} for shard in range(1, int(inference.shards) + 1)]
 
 
 def inference_settings(project: Project, sample: str) -> dict[str, Any]:
     """Return a sample's inference settings with its number of shards, as plain values.
 
-    Where shards are automatic, this opens the header of the source.
+    If shards are automatic, this opens the header of the source.
     """
     settings: dict[str, Any] = project.inference(sample).model_dump(
         mode="json", exclude={"output_scale", "windows_per_shard"}
@@ -284,7 +284,7 @@ def _inference(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _infer_cost(work: Work, rates: Rates) -> Cost:
-    """Hold a batch of windows, and the sums that windows still come to, of 3 x 3 x 3 windows."""
+    """Return the cost of holding a batch of windows and the sums of 3 x 3 x 3 windows."""
     classes, window = len(work.recipe.classes), work.window_voxels
     memory = work.inference.batch_size * work.window_bytes
     if work.inference.mode == "sliding_window":
@@ -324,7 +324,7 @@ def _blending(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _blend_cost(work: Work, _: Rates) -> Cost:
-    """Hold a block of the prediction: sums, weights and probabilities of all classes."""
+    """Return the cost of holding a block of sums, weights and probabilities."""
     classes = len(work.recipe.classes)
     voxels = max(math.prod(work.predicted), work.volume.size)
     return Cost(PLAIN + 40 * classes * math.prod(PREDICTION_SHARD), classes * voxels / 2e7)
@@ -341,7 +341,7 @@ blend_shards = Stage(
     stores="prediction",
 )
 
-#: In the order in which they run.
+#: In execution order.
 STAGES = (
     resample_volume,
     extract_features,

@@ -1,4 +1,4 @@
-"""A forecast as tables: for people, and as tab-separated values."""
+"""Tables of a forecast, for the terminal and as TSV."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TSV_COLUMNS = (
 
 
 def minutes_text(seconds: float) -> str:
-    """Return a time in words, such as "12 min" or "3.4 h"."""
+    """Return a time as text, such as "12 min" or "3.4 h"."""
     if seconds < 60:
         return f"{math.ceil(seconds)} s"
     if seconds < 2 * 3600:
@@ -39,7 +39,7 @@ def minutes_text(seconds: float) -> str:
 
 
 def sample_rows(forecasts: Sequence[Forecast]) -> Rows:
-    """Return a row for each sample, under a head; the last row is their sum."""
+    """Return a header and a row for each sample; the last row is the total."""
     rows = [
         [
             "sample",
@@ -91,7 +91,7 @@ def sample_rows(forecasts: Sequence[Forecast]) -> Rows:
 
 
 def _stores() -> tuple[str, ...]:
-    """Return what stages store that each have a column in the table of samples."""
+    """Return the names of stored data, each a column in the table of samples."""
     return tuple(dict.fromkeys(stage.stores for stage in stages().values() if stage.stores))
 
 
@@ -102,7 +102,7 @@ def _stored(forecasts: Sequence[Forecast], what: str) -> int:
 
 
 def stage_rows(forecasts: Sequence[Forecast]) -> Rows:
-    """Return a row for each stage over all samples, under a head."""
+    """Return a header and a row for each stage over all samples."""
     rows = [["stage", "on", "jobs", "longest job", "all jobs", "memory of a job", "disk"]]
     for name in stages():
         found = [stage for each in forecasts for stage in each.stages if stage.stage.name == name]
@@ -126,7 +126,7 @@ def _device(stage: StageForecast) -> str:
 
 
 def write_forecasts(path: Path, forecasts: Sequence[Forecast]) -> None:
-    """Write a line for each sample and stage, tab-separated, whole or not at all."""
+    """Write a TSV with a line for each sample and stage, atomically."""
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(TSV_COLUMNS)

@@ -1,0 +1,167 @@
+"""Sizes of pixels on the ground, and whether two places are the same; units of any CRS."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parafovea.formats.tiles.tile import Position
+
+#: WGS 84: semi-major axis in metres, and first eccentricity squared.
+_AXIS, _ECCENTRICITY2 = 6378137.0, 0.0066943799901413165
+
+#: A projection that distorts lengths by less than this is taken at its word: UTM by 0.1 %, and the
+#: conic ones of most countries. Web Mercator doubles them at 60 degrees.
+DISTORTED = 0.02
+
+#: Share of a pixel by which places may lie apart and be the same.
+APART = 0.1
+
+#: Share by which the sides of pixels may differ and be the same.
+SAME_SIDE = 1e-3
+
+
+def metres_per_degree(latitude: float) -> tuple[float, float]:
+    """Return the length of one degree of latitude and of one of longitude on WGS 84.
+
+    M = a (1 - e²) / (1 - e² sin² φ)^1.5 along the meridian and N cos φ with
+    N = a / sqrt(1 - e² sin² φ)
+    along the parallel (Snyder, Map Projections: A Working Manual, USGS Professional Paper 1395,
+    equations 4-18 to 4-21), times pi / 180.
+
+    Parameters
+    ----------
+    latitude : float
+        In degrees.
+
+    Returns
+    -------
+    tuple of float
+        Metres a degree of latitude, metres a degree of longitude.
+    """
+    phi = math.radians(latitude)
+    bulge = 1 - _ECCENTRICITY2 * math.sin(phi) ** 2
+    meridian = _AXIS * (1 - _ECCENTRICITY2) / bulge**1.5
+    parallel = _AXIS * math.cos(phi) / math.sqrt(bulge)
+    return math.radians(meridian), math.radians(parallel)
+
+
+def ground_sides(crs: Any, x: float, y: float, height: float, width: float) -> tuple[float, float]:
+    """Return the height and the width of a pixel in metres on the ground.
+
+    Parameters
+    ----------
+    crs : rasterio.crs.CRS
+        Projected or geographic.
+    x, y : float
+        A point near which the pixel lies, such as the centre of its image, in the unit of the CRS.
+    height, width : float
+        Of the pixel, in the same unit; it runs south and east.
+
+    Returns
+    -------
+    tuple of float
+        In the unit of the CRS times its length where the projection is true to a few percent;
+        else as measured on WGS 84.
+    """
+    if crs.is_geographic:
+        degrees = math.degrees(crs.units_factor[1])
+        if abs(degrees - 1) < 1e-9:  # what the conversion rounds
+            degrees = 1.0
+        per_y, per_x = metres_per_degree(y * degrees)
+        return height * degrees * per_y, width * degrees * per_x
+    metres = float(crs.linear_units_factor[1])
+    nominal = height * metres, width * metres
+    found = _measured_sides(crs, x, y, height, width)
+    if found is None:
+        return nominal
+    far = max(abs(side / said - 1) for side, said in zip(found, nominal, strict=True))
+    return found if far > DISTORTED else nominal
+
+
+def position_sides(position: Position, height: int, width: int) -> tuple[float, float] | None:
+    """Return the height and the width of a tile's pixels in metres on the ground.
+
+    Parameters
+    ----------
+    position : Position
+        Of the tile.
+    height, width : int
+        Pixels of the tile.
+
+    Returns
+    -------
+    tuple of float or None
+        None where the coordinate system is not known to PROJ.
+    """
+    crs, side = _parsed(position.crs), position.pixel_size
+    if crs is None:
+        return None
+    x, y = position.x + side * width / 2, position.y - side * height / 2
+    return ground_sides(crs, x, y, side, side)
+
+
+def same_crs(first: str | None, second: str | None) -> bool:
+    """Return whether two names, codes or WKT are of one coordinate system."""
+    if first == second or first is None or second is None:
+        return first == second
+    one, other = _parsed(first), _parsed(second)
+    return one is not None and bool(one == other)
+
+
+def difference(first: Position, second: Position) -> str:
+    """Return what differs between two places, such as "pixels of 20 instead of 10"; else "".
+
+    Parameters
+    ----------
+    first, second : Position
+        The second is the one that was expected.
+    """
+    if not same_crs(first.crs, second.crs):
+        return f"the coordinate system {first.crs[:60]} instead of {second.crs[:60]}"
+    if abs(first.pixel_size / second.pixel_size - 1) > SAME_SIDE:
+        return f"pixels of {first.pixel_size:g} instead of {second.pixel_size:g}"
+    apart = max(abs(first.x - second.x), abs(first.y - second.y))
+    if apart > APART * second.pixel_size:
+        return (
+            f"its corner at {first.x:.10g}, {first.y:.10g} instead of {second.x:.10g}, "
+            f"{second.y:.10g}"
+        )
+    return ""
+
+
+@functools.lru_cache(256)
+def _parsed(text: str) -> Any:
+    """Return the CRS of rasterio that a text names, None where PROJ does not know it."""
+    # takes half a second to import, and tiles without a position need none
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        return CRS.from_user_input(text)
+    except CRSError:
+        return None
+
+
+def _measured_sides(
+    crs: Any, x: float, y: float, height: float, width: float
+) -> tuple[float, float] | None:
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform
+
+    try:
+        longitudes, latitudes = transform(crs, "EPSG:4326", [x, x + width, x], [y, y, y - height])
+    except (RasterioError, CPLE_BaseError):
+        return None
+    if not all(map(math.isfinite, (*longitudes, *latitudes))):
+        return None
+    per_y, per_x = metres_per_degree(latitudes[0])
+
+    def metres(index: int) -> float:
+        east = math.remainder(longitudes[index] - longitudes[0], 360)
+        return math.hypot(east * per_x, (latitudes[index] - latitudes[0]) * per_y)
+
+    return metres(2), metres(1)

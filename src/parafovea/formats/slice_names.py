@@ -1,0 +1,233 @@
+"""The order of slices by the numbers in their names, and what is missing or mixed there."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from parafovea.errors import SourceError
+
+#: Words before a number that count channels, times or series, and not planes.
+_OTHER_COUNTERS = (
+    "c", "ch", "chan", "channel", "wavelength", "t", "time", "timepoint", "series", "pos",
+)  # fmt: skip
+
+_SIGNS = "+-"
+_POINTS = (".", ",")
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A name cut at its numbers: text, number, text, and so on, text first and last."""
+
+    name: str
+    texts: tuple[str, ...]
+    numbers: tuple[Fraction, ...]
+
+    @property
+    def key(self) -> tuple[tuple[str | Fraction, ...], str]:
+        """For sorting: numbers count as numbers."""
+        parts: list[str | Fraction] = [self.texts[0]]
+        for number, text in zip(self.numbers, self.texts[1:], strict=True):
+            parts += [number, text]
+        return tuple(parts), self.name
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Slices that are missing between two others.
+
+    Parameters
+    ----------
+    after : str
+        The last slice before the gap.
+    count : int
+        How many are missing.
+    """
+
+    after: str
+    count: int
+
+
+def in_order(names: Sequence[str], source: str) -> list[str]:
+    """Return names of slices in the order of their numbers.
+
+    slice9 comes before slice10. A minus sign that only some of the names have is one, and a point
+    between digits that only some have is one of a decimal number: z-1 comes before z0.5 and z1.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of files, with or without folders.
+    source : str
+        For messages.
+
+    Raises
+    ------
+    SourceError
+        If they hold several channels or series, or their numbers can be read in two ways.
+    """
+    read = _read(sorted(names), source)
+    _check_one_series(read, source)
+    return [each.name for each in sorted(read, key=lambda each: each.key)]
+
+
+def gaps(names: Sequence[str], source: str) -> list[Gap]:
+    """Return where slices are missing, by the smallest step between their numbers.
+
+    Parameters
+    ----------
+    names : sequence of str
+        In order.
+    source : str
+        For messages.
+    """
+    read = _read(names, source)
+    if len(read) < 3 or len({each.texts for each in read}) > 1:
+        return []
+    found: list[list[Gap]] = []
+    for position in range(len(read[0].numbers)):
+        column = [each.numbers[position] for each in read]
+        steps = [abs(b - a) for a, b in itertools.pairwise(column)]
+        if len({*column}) < len(column):
+            continue
+        step = min(steps)
+        found.append(
+            [
+                Gap(each.name, round(wide / step) - 1)
+                for each, wide in zip(read, steps, strict=False)
+                if wide > step * Fraction(3, 2)
+            ]
+        )
+    return min(found, key=len, default=[])
+
+
+def counted_twice(names: Sequence[str], source: str) -> bool:
+    """Return whether no number in the names counts the slices alone: each stands in several.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of slices.
+    source : str
+        For messages.
+    """
+    read = _read(names, source)
+    alike = len({each.texts for each in read}) == 1 and len(read) > 1
+    columns = zip(*(each.numbers for each in read), strict=True) if alike else ()
+    distinct = [len({*column}) == len(read) for column in columns]
+    return bool(distinct) and not any(distinct)
+
+
+def _read(names: Sequence[str], source: str) -> list[_Name]:
+    return _with_signs(_with_points([_cut(name) for name in names], source))
+
+
+def _cut(name: str) -> _Name:
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return _Name(name, tuple(parts[::2]), tuple(Fraction(number) for number in parts[1::2]))
+
+
+def _with_points(names: list[_Name], source: str) -> list[_Name]:
+    """Return names whose decimal numbers are one number each, where they are that."""
+    joined = [_joined(name) for name in names]
+    whole = {name.texts for name in names}
+    pointed = [new for old, new in zip(names, joined, strict=True) if new is not None]
+    if not pointed:
+        return names
+    if any(new.texts in whole for new in pointed):
+        return [new or old for old, new in zip(names, joined, strict=True)]
+    # All names have the point: 1.9 and 1.10 are counted, 1.90 and 1.10 are either.
+    fractions = [re.findall(r"[0-9][.,]([0-9]+)", name.name) for name in names]
+    lengths = {tuple(len(part) for part in parts) for parts in fractions}
+    if len(lengths) < 2 or any(part[-1] == "0" for parts in fractions for part in parts):
+        return names
+    either = [new or old for old, new in zip(names, joined, strict=True)]
+    orders = [
+        [each.name for each in sorted(read, key=lambda each: each.key)] for read in (names, either)
+    ]
+    if orders[0] != orders[1]:
+        raise SourceError(
+            f"{source} has slices whose numbers can be read as decimals or as two counters, such "
+            f"as {pointed[0].name}: give all the same number of digits after the point"
+        )
+    return names
+
+
+def _joined(name: _Name) -> _Name | None:
+    """Return a name whose pairs of numbers around a point are one; None where there is none."""
+    inner = [text in _POINTS for text in (*name.texts[1:-1], "")]
+    texts, numbers = [name.texts[0]], list[Fraction]()
+    digits = re.findall(r"[0-9]+", name.name)
+    found, at = False, 0
+    while at < len(name.numbers):
+        # three numbers with points between them are a version or an identifier
+        alone = at == 0 or not inner[at - 1]
+        if inner[at] and alone and not inner[at + 1]:
+            numbers.append(Fraction(f"{digits[at]}.{digits[at + 1]}"))
+            at, found = at + 1, True
+        else:
+            numbers.append(name.numbers[at])
+        texts.append(name.texts[at + 1])
+        at += 1
+    return _Name(name.name, tuple(texts), tuple(numbers)) if found else None
+
+
+def _with_signs(names: list[_Name]) -> list[_Name]:
+    """Return names with negative numbers, where some names have a sign that others lack."""
+    plain = [tuple(text.rstrip(_SIGNS) for text in name.texts[:-1]) for name in names]
+    spelled: dict[tuple[int, tuple[str, ...]], set[str]] = {}
+    for name, texts in zip(names, plain, strict=True):
+        for position, text in enumerate(texts):
+            sign = name.texts[position][len(text) :]
+            spelled.setdefault((position, (*texts, name.texts[-1])), set()).add(sign)
+    signed = []
+    for name, texts in zip(names, plain, strict=True):
+        new_texts, numbers = [*name.texts], [*name.numbers]
+        for position, text in enumerate(texts):
+            signs = spelled[position, (*texts, name.texts[-1])]
+            if len(signs) > 1 and signs <= {"", "+", "-"}:
+                numbers[position] *= -1 if name.texts[position].endswith("-") else 1
+                new_texts[position] = text
+        signed.append(_Name(name.name, tuple(new_texts), tuple(numbers)))
+    return signed
+
+
+def _check_one_series(names: list[_Name], source: str) -> None:
+    """Raise `SourceError` where planes of several channels or series would take turns."""
+    by_text: dict[tuple[str, ...], list[_Name]] = {}
+    for name in names:
+        by_text.setdefault(name.texts, []).append(name)
+    lines = [line for line in by_text.values() if len(line) > 1 and line[0].numbers]
+    shared = Counter(numbers for line in lines for numbers in {name.numbers for name in line})
+    if any(count > 1 for count in shared.values()):
+        first = [line[0].name for line in lines[:2]]
+        raise SourceError(
+            f"{source} holds slices of {len(lines)} channels or series, such as "
+            f"{' and '.join(first)}: choose one with a pattern of its names"
+        )
+    for line in lines:
+        columns = [*zip(*(name.numbers for name in line), strict=True)]
+        for position, column in enumerate(columns):
+            word = re.search(r"[a-z]*$", line[0].texts[position].rstrip("_- =+")) or ""
+            counted = {*column}
+            # the same planes again and again, one channel after the other
+            others = Counter(
+                tuple(n for p, n in enumerate(name.numbers) if p != position) for name in line
+            )
+            if (
+                len(counted) > 1
+                and word
+                and word[0] in _OTHER_COUNTERS
+                and max(others.values()) > 1
+                and len(others) > 1
+            ):
+                raise SourceError(
+                    f"{source} holds slices of {len(counted)} channels, times or series, counted "
+                    f"after {word[0]!r} in names such as {line[0].name}: choose one with a pattern "
+                    "of its names"
+                )

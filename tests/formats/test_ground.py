@@ -1,0 +1,78 @@
+"""Sizes of pixels on the ground, against geodesy's own numbers."""
+
+import math
+
+import pytest
+from rasterio.crs import CRS
+
+from parafovea.formats.ground import difference, ground_sides, position_sides, same_crs
+from parafovea.formats.tiles.tile import Position
+
+#: WGS 84: the radii of curvature along the meridian and the parallel, from its two constants.
+A, E2 = 6378137.0, 1 - (1 - 1 / 298.257223563) ** 2
+
+
+def radii(latitude: float) -> tuple[float, float]:
+    bulge = 1 - E2 * math.sin(math.radians(latitude)) ** 2
+    return A * (1 - E2) / bulge**1.5, A / math.sqrt(bulge)
+
+
+@pytest.mark.parametrize("latitude", [-60, -35, 12, 45, 70])
+def test_web_mercator_is_as_large_as_its_latitude_makes_it(latitude):
+    y = A * math.log(math.tan(math.pi / 4 + math.radians(latitude) / 2))
+    height, width = ground_sides(CRS.from_epsg(3857), 1e6, y, 10, 10)
+    meridian, normal = radii(latitude)
+    shrunk = 10 / A * math.cos(math.radians(latitude))
+    assert height == pytest.approx(shrunk * meridian, rel=1e-4)
+    assert width == pytest.approx(shrunk * normal, rel=1e-4)
+
+
+@pytest.mark.parametrize("latitude", [-38.0, 0.0, 52.0])
+def test_degrees_and_grads_are_as_long_as_the_ellipsoid_says(latitude):
+    meridian, normal = radii(latitude)
+    expected = (
+        math.radians(9e-5) * meridian,
+        math.radians(9e-5) * normal * math.cos(math.radians(latitude)),
+    )
+    assert ground_sides(CRS.from_epsg(4326), 13, latitude, 9e-5, 9e-5) == pytest.approx(expected)
+    grads = CRS.from_epsg(4807)
+    found = ground_sides(grads, 5, latitude / 0.9, 1e-4, 1e-4)
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("code", "x", "y", "side", "expected"),
+    [
+        (32633, 5e5, 5e6, 10, 10),  # UTM: 4 cm a hundred metres, and taken at its word
+        (2263, 1e6, 2e5, 32.8083333333, 10),  # US survey feet
+        (3035, 4e6, 3e6, 10, 10),
+    ],
+)
+def test_a_true_projection_is_taken_at_its_word_in_its_own_unit(code, x, y, side, expected):
+    found = ground_sides(CRS.from_epsg(code), x, y, side, side)
+    assert found == pytest.approx((expected, expected), rel=1e-9)
+
+
+def test_a_system_that_is_not_known_has_no_metres():
+    assert position_sides(Position("the field behind the barn", 0, 0, 10), 64, 64) is None
+
+
+def test_one_system_under_two_names_is_one():
+    assert same_crs("EPSG:32633", CRS.from_epsg(32633).to_wkt())
+    assert not same_crs("EPSG:32633", "EPSG:32634")
+    assert not same_crs("EPSG:32633", None)
+    assert same_crs(None, None)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (Position("EPSG:32633", 0.5, 0, 10), ""),
+        (Position("EPSG:32633", 5, 0, 10), "its corner at 5, 0 instead of 0, 0"),
+        (Position("EPSG:32633", 0, 0, 20), "pixels of 20 instead of 10"),
+        (Position("EPSG:32634", 0, 0, 10), "the coordinate system EPSG:32634 instead"),
+    ],
+)
+def test_places_that_differ_are_told_apart(other, says):
+    found = difference(other, Position("EPSG:32633", 0, 0, 10))
+    assert found.startswith(says) if says else not found
