@@ -21,7 +21,7 @@ from parafovea.drivers.predict_scans import project_of
 from parafovea.geometry.grid import Grid, Shape, shape3
 from parafovea.storage.store import open_stored
 from parafovea_phantoms import chest_phantom
-from parafovea_phantoms.phantom import write_volume
+from parafovea_phantoms.phantom_files import write_volume
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from parafovea.formats.tiles.results import BAND_FORM, Maker, write_result
 from parafovea.formats.tiles.tile import Tile
 from parafovea.formats.tiles.tile_folder import list_tiles
 from parafovea.inference.engines import choose_engine
-from parafovea.inference.memory import Execution
+from parafovea.inference.execution import Execution
 from parafovea.inference.tile_batches import TileModel
 from parafovea.models.folder import load_model
 from parafovea.runtime.devices import choose_dtype

@@ -10,7 +10,7 @@ from parafovea.errors import ConfigError
 from parafovea.geometry.grid import shape3, vector3
 from parafovea.storage.provenance import record
 from parafovea_phantoms import PHANTOMS
-from parafovea_phantoms.phantom import write_findings, write_volume
+from parafovea_phantoms.phantom_files import write_findings, write_volume
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from parafovea.cli.main import app
 from parafovea.config import read_settings
 from parafovea.drivers.predict_scans import Summary, project_of, scans_in
 from parafovea_phantoms import chest_phantom
-from parafovea_phantoms.phantom import write_volume
+from parafovea_phantoms.phantom_files import write_volume
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,8 @@ from tiny_sample import infer, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import MemoryLimitError
 from parafovea.inference import memory
-from parafovea.inference.memory import (
-    Execution,
-    is_out_of_memory,
-    next_execution,
-    run_within_memory,
-    summary,
-)
+from parafovea.inference.execution import Execution, summary
+from parafovea.inference.memory import is_out_of_memory, next_execution, run_within_memory
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.models.networks.inference_unet import InferenceUNet

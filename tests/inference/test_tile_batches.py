@@ -10,7 +10,7 @@ import torch
 from tiny_sample import infer, tiny_inputs, tiny_model, tiny_refinement
 
 from parafovea.errors import ModelError
-from parafovea.inference.memory import Execution
+from parafovea.inference.execution import Execution
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.inference.tile_batches import TileModel, tile_layout
 from parafovea.models.folder import load_model

@@ -18,7 +18,7 @@ from pydicom.encaps import encapsulate
 from tiny_detector import SHAPE, SPACING, save_detector
 
 from parafovea_phantoms import chest_phantom
-from parafovea_phantoms.phantom import write_volume
+from parafovea_phantoms.phantom_files import write_volume
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("bad_scans")]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
 from parafovea.errors import MemoryLimitError
 from parafovea.geometry.grid import Shape
+from parafovea.inference.execution import Execution
 from parafovea.inference.window_plan import window_bytes
 from parafovea.runtime.devices import free_bytes
 from parafovea.settings.recipe import ModelSpec
@@ -25,33 +24,6 @@ MESSAGES = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
 )
-
-
-@dataclass(frozen=True)
-class Execution:
-    """Device and batch size of a computation, with the fallbacks that led to them.
-
-    Parameters
-    ----------
-    device : torch.device
-        Device of the network.
-    batch_size : int
-        Windows per forward pass.
-    fallbacks : tuple of str
-        A sentence for each earlier attempt that did not fit, in order.
-    """
-
-    device: torch.device
-    batch_size: int
-    fallbacks: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entries for a provenance record."""
-        return {
-            "device": self.device.type,
-            "batch_size": self.batch_size,
-            "fallbacks": list(self.fallbacks),
-        }
 
 
 def require_memory(
@@ -165,31 +137,3 @@ def _shortage(compute: Callable[[Execution], None], execution: Execution) -> str
     if execution.device.type == "cuda":
         torch.cuda.empty_cache()
     return reason
-
-
-def summary(executions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a record of how all shards of a sample were computed.
-
-    Parameters
-    ----------
-    executions : iterable of mapping
-        Records from `Execution.to_dict`, one per shard in order.
-
-    Returns
-    -------
-    dict
-        `devices`; `smallest_batch`; `fallbacks`, each with the number of its shard; `cpu_shards`,
-        the number of shards that fell back to the CPU.
-    """
-    known = list(executions)
-    steps = [
-        f"shard {number}: {step}"
-        for number, each in enumerate(known, start=1)
-        for step in each["fallbacks"]
-    ]
-    return {
-        "devices": sorted({each["device"] for each in known}),
-        "smallest_batch": min(each["batch_size"] for each in known),
-        "fallbacks": steps,
-        "cpu_shards": sum(step.endswith("CPU") for step in steps),
-    }

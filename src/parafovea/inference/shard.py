@@ -16,7 +16,7 @@ from parafovea.geometry.grid import Box
 from parafovea.geometry.windows import Layout
 from parafovea.inference.blending import window_weights
 from parafovea.inference.engines import EngineName
-from parafovea.inference.memory import Execution
+from parafovea.inference.execution import Execution
 from parafovea.inference.sample_inputs import SampleInputs, check_channels
 from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.inference.window_loop import columns, weighed

@@ -25,7 +25,7 @@ from parafovea.inference.array_inputs import ArrayOnGrid
 from parafovea.inference.array_windows import blended
 from parafovea.inference.blending import window_weights
 from parafovea.inference.engines import EngineName
-from parafovea.inference.memory import Execution
+from parafovea.inference.execution import Execution
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import RegionReader, check_channels
 from parafovea.inference.window_loop import predict_region, windows_in_order

@@ -16,7 +16,7 @@ from parafovea.geometry.grid import Box, Grid, Shape, Vector, vector3
 from parafovea.geometry.resample import apply_weights, box_weights
 from parafovea.geometry.windows import Layout
 from parafovea.inference.blending import WEIGHT_BITS, normalized, window_weights
-from parafovea.inference.memory import summary
+from parafovea.inference.execution import summary
 from parafovea.models.context_alignment import padded_share
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings

@@ -12,7 +12,8 @@ from typing import Any
 from parafovea.errors import ModelError
 from parafovea.inference.augmentation_views import AugmentedInputs, AugmentedPredictor
 from parafovea.inference.engines import choose_engine
-from parafovea.inference.memory import Execution, require_memory, run_within_memory
+from parafovea.inference.execution import Execution
+from parafovea.inference.memory import require_memory, run_within_memory
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.inference.shard import Shard, open_sums

@@ -19,7 +19,8 @@ from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, w
 from parafovea.formats.tiles.results import BAND_FORM, CLASS_FORM, Maker, write_result
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles, unmatched_sidecars
 from parafovea.inference.engines import choose_engine
-from parafovea.inference.memory import Execution, run_within_memory
+from parafovea.inference.execution import Execution
+from parafovea.inference.memory import run_within_memory
 from parafovea.inference.prefetch import BackgroundThread, Batcher, prefetched
 from parafovea.inference.tile_batches import TileModel
 from parafovea.inference.tile_inputs import TileInput, TileReader
