@@ -1,8 +1,9 @@
-"""Formats: every source becomes a lazy array (z, y, x) on a Grid.
+"""Input formats: every source is read as a lazy array (z, y, x) on a Grid.
 
-One module a format, reading beside writing; `registry` names them, and the module of a format is
-imported when a source of it is met. The names below are loaded when they are asked for; code of
-the package imports them from their modules.
+There is one module per format, for reading and writing; `registry` lists them, and a format's
+module is imported when a source of that format is opened. The names below are imported on first
+access; code
+of the package imports them from their modules.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Return one of the names of `__all__`, importing its module."""
+    """Return one of the names in `__all__`, importing its module on first access."""
     if name in ("format_modules", "source_files"):
         from parafovea.formats import location
 

@@ -1,4 +1,4 @@
-"""Names of spectral bands, in the many spellings of files, and which band of a file is which."""
+"""Names of spectral bands in their various spellings, and the selection of bands in a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def canonical(name: str) -> str:
     Parameters
     ----------
     name : str
-        Any name; one that is no band of Sentinel-2 comes back in capitals.
+        Band name; a name that is not a Sentinel-2 band is returned in upper case.
     """
     text = " ".join(name.upper().replace("_", " ").split())
     if text in _COLOURS:
@@ -36,15 +36,15 @@ def canonical(name: str) -> str:
 
 
 def described(description: str | None) -> str:
-    """Return the band that a description names, such as `B08` of "B8, central 832 nm" or "".
+    """Return the band that a description names, e.g. `B08` for "B8, central 832 nm", or "".
 
     Parameters
     ----------
     description : str or None
-        A file's description of one of its bands.
+        Description of a band, as stored in the file.
     """
     text = description or ""
-    # Not the colours: "red edge 1" is not B04.
+    # Colours are not used here: "red edge 1" is not B04.
     words = {word for word in re.split(r"[^0-9A-Za-z]+", text) if word.upper() not in _COLOURS}
     bands = {name for name in map(canonical, words) if _BAND.fullmatch(name)}
     return bands.pop() if len(bands) == 1 else canonical(text)
@@ -69,22 +69,22 @@ def choose_bands(
     Parameters
     ----------
     path : str
-        For messages.
+        Used in error messages.
     count : int
-        Bands in the file.
+        Number of bands in the file.
     wanted : sequence of str
-        Names of the bands to read, in the order to read them in.
+        Names of the bands to read, in reading order.
     given : sequence of str, optional
-        Names that the user gives the file's bands, in its order; they override the descriptions.
+        User-supplied names of the file's bands, in file order; they override the descriptions.
     descriptions : sequence of str or None
-        The file's description of each of its bands.
+        Description of each band, as stored in the file.
     refused : type
-        Error to raise.
+        Exception class to raise.
 
     Raises
     ------
     SourceError
-        Of the type `refused`: if a wanted band is not there, or the file's bands are
+        Raised as `refused` if a wanted band is missing, or if the bands of the file are
         unspecified.
     """
     if given is not None and len(given) != count:

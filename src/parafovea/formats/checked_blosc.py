@@ -1,7 +1,8 @@
-"""Blosc whose chunks are whole: numcodecs reads on behind the end of one that was cut short.
+"""Blosc codec that rejects truncated chunks, where numcodecs reads past the end of the buffer.
 
-What lies behind it in memory then counts as voxels, or the process dies. The frame of Blosc states
-its length, so that a short one is told before it is decoded. Importing this module is enough.
+Without this check, the memory behind a truncated chunk is decoded as voxels, or the process
+crashes. A Blosc frame states its length, so that truncation is detected before decoding.
+Importing this module is sufficient.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _HEADER = 16
 
 
 class CheckedBlosc(numcodecs.blosc.Blosc):
-    """The Blosc of numcodecs, which raises `ValueError` for a chunk that was cut short."""
+    """The Blosc codec of numcodecs, raising `ValueError` for truncated chunks."""
 
     codec_id = "blosc"
 

@@ -23,9 +23,9 @@ LARGEST_CLASS = 255
 def merge_masks(
     masks: Mapping[str, str], output: Path, *, threshold: float = 0
 ) -> dict[str, tuple[int, int]]:
-    """Write a TIFF stack of class indices: 0 is background, the masks follow from 1 on.
+    """Write a TIFF stack of class indices: 0 is background, the masks are numbered from 1.
 
-    Where masks overlap, the later one wins. A plane is held in memory at a time.
+    Where masks overlap, the later one takes precedence. One plane is held in memory at a time.
 
     Parameters
     ----------
@@ -33,14 +33,14 @@ def merge_masks(
         Source of each class's mask, by class name: a pattern or folder of slices, a TIFF stack,
         or any other source; (z, y, x) of any numeric type.
     output : Path
-        TIFF to write, (z, y, x) uint8; appears whole or not at all.
+        TIFF file to write, (z, y, x) uint8; written atomically.
     threshold : float
-        Voxels above it belong to the class.
+        Values above it belong to the class.
 
     Returns
     -------
     dict of str to (int, int)
-        Class index and number of voxels that the class has in the end, by class name.
+        Class index and final number of voxels of each class, by class name.
 
     Raises
     ------

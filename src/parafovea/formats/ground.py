@@ -1,4 +1,4 @@
-"""Sizes of pixels on the ground, and whether two places are the same; units of any CRS."""
+"""Ground size of pixels in any CRS and its units, and comparison of two positions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 #: WGS 84: semi-major axis in metres, and first eccentricity squared.
 _AXIS, _ECCENTRICITY2 = 6378137.0, 0.0066943799901413165
 
-#: A projection that distorts lengths by less than this is taken at its word: UTM by 0.1 %, and the
-#: conic ones of most countries. Web Mercator doubles them at 60 degrees.
+#: A projection that distorts lengths by less than this is used without correction: UTM (0.1 %) and
+#: the conic projections of most countries. Web Mercator doubles lengths at 60 degrees.
 DISTORTED = 0.02
 
-#: Share of a pixel by which places may lie apart and be the same.
+#: Tolerance for equal positions, as a fraction of a pixel.
 APART = 0.1
 
-#: Share by which the sides of pixels may differ and be the same.
+#: Relative tolerance for equal pixel sizes.
 SAME_SIDE = 1e-3
 
 
@@ -39,7 +39,7 @@ def metres_per_degree(latitude: float) -> tuple[float, float]:
     Returns
     -------
     tuple of float
-        Metres a degree of latitude, metres a degree of longitude.
+        Metres per degree of latitude, metres per degree of longitude.
     """
     phi = math.radians(latitude)
     bulge = 1 - _ECCENTRICITY2 * math.sin(phi) ** 2
@@ -56,19 +56,19 @@ def ground_sides(crs: Any, x: float, y: float, height: float, width: float) -> t
     crs : rasterio.crs.CRS
         Projected or geographic.
     x, y : float
-        A point near which the pixel lies, such as the centre of its image, in the unit of the CRS.
+        A point near the pixel, such as the centre of its image, in the unit of the CRS.
     height, width : float
-        Of the pixel, in the same unit; it runs south and east.
+        Pixel size in the same unit; rows run south, columns east.
 
     Returns
     -------
     tuple of float
-        In the unit of the CRS times its length where the projection is true to a few percent;
-        else as measured on WGS 84.
+        The size in the unit of the CRS converted to metres where the projection is accurate to a
+        few percent, otherwise measured on WGS 84.
     """
     if crs.is_geographic:
         degrees = math.degrees(crs.units_factor[1])
-        if abs(degrees - 1) < 1e-9:  # what the conversion rounds
+        if abs(degrees - 1) < 1e-9:  # rounding of the conversion
             degrees = 1.0
         per_y, per_x = metres_per_degree(y * degrees)
         return height * degrees * per_y, width * degrees * per_x
@@ -87,14 +87,14 @@ def position_sides(position: Position, height: int, width: int) -> tuple[float, 
     Parameters
     ----------
     position : Position
-        Of the tile.
+        Position of the tile.
     height, width : int
-        Pixels of the tile.
+        Size of the tile in pixels.
 
     Returns
     -------
     tuple of float or None
-        None where the coordinate system is not known to PROJ.
+        None if PROJ does not know the coordinate system.
     """
     crs, side = _parsed(position.crs), position.pixel_size
     if crs is None:
@@ -104,7 +104,7 @@ def position_sides(position: Position, height: int, width: int) -> tuple[float, 
 
 
 def same_crs(first: str | None, second: str | None) -> bool:
-    """Return whether two names, codes or WKT are of one coordinate system."""
+    """Return whether two names, codes or WKT strings denote the same coordinate system."""
     if first == second or first is None or second is None:
         return first == second
     one, other = _parsed(first), _parsed(second)
@@ -112,12 +112,12 @@ def same_crs(first: str | None, second: str | None) -> bool:
 
 
 def difference(first: Position, second: Position) -> str:
-    """Return what differs between two places, such as "pixels of 20 instead of 10"; else "".
+    """Return how two positions differ, such as "pixels of 20 instead of 10", or "" if they agree.
 
     Parameters
     ----------
     first, second : Position
-        The second is the one that was expected.
+        Positions; the second is the expected one.
     """
     if not same_crs(first.crs, second.crs):
         return f"the coordinate system {first.crs[:60]} instead of {second.crs[:60]}"
@@ -134,8 +134,8 @@ def difference(first: Position, second: Position) -> str:
 
 @functools.lru_cache(256)
 def _parsed(text: str) -> Any:
-    """Return the CRS of rasterio that a text names, None where PROJ does not know it."""
-    # takes half a second to import, and tiles without a position need none
+    """Return the rasterio CRS described by a text, or None if PROJ does not know it."""
+    # the import takes half a second, and tiles without a position do not need it
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
 

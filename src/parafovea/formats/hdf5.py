@@ -23,7 +23,7 @@ from parafovea.formats.stored_values import by_attributes, without_sign
 
 logger = logging.getLogger(__name__)
 
-#: A level of a view in a file of BigDataViewer, which stores unsigned integers as signed ones.
+#: Name of a level of a view in BigDataViewer files, which store unsigned integers as signed ones.
 _BIG_DATA_VIEWER = re.compile(r"t[0-9]{5}/s[0-9]{2,}/[0-9]+/cells")
 
 
@@ -33,10 +33,10 @@ def open_volume(location: Location, request: Request) -> Source:
     Parameters
     ----------
     location : Location
-        The file, and the name of the dataset within it, of axes z, y, x or y, x, or of axes that
-        it names.
+        The file, and the name of the dataset within it, with axes z, y, x or y, x, or with named
+        axes.
     request : Request
-        The user's metadata.
+        User metadata.
 
     Returns
     -------
@@ -46,8 +46,8 @@ def open_volume(location: Location, request: Request) -> Source:
     Raises
     ------
     SourceError
-        If the file is damaged, has no such dataset, the dataset is no volume, or parts of it are
-        not there.
+        If the file is damaged, has no such dataset, the dataset is not a volume, or parts of it
+        are missing.
     """
     path, dataset, metadata = location.path, location.dataset, request.metadata
     file = location.files[0]
@@ -74,29 +74,30 @@ def open_volume(location: Location, request: Request) -> Source:
 
 
 def _labels(dataset: h5py.Dataset) -> list[str] | None:
-    """Return the labels of a dataset's dimensions, None where it has none."""
+    """Return the labels of a dataset's dimensions, or None if it has none."""
     labels = [str(dimension.label) for dimension in dataset.dims]
     return labels if any(labels) else None
 
 
 def _scales(dataset: h5py.Dataset) -> list[str] | None:
-    """Return the names of the scales of a dataset's dimensions, as netCDF has them."""
+    """Return the names of the dataset's dimension scales, as used by netCDF, or None."""
     if not all(len(dimension) for dimension in dataset.dims) or not dataset.ndim:
         return None
     return [str(dimension[0].name).rpartition("/")[2] for dimension in dataset.dims]
 
 
 def _check_parts(path: str, file: str, dataset: h5py.Dataset) -> None:
-    """Raise `SourceError` where voxels are not there: HDF5 reads them as the fill value.
+    """Raise `SourceError` if voxels are missing, since HDF5 reads them as the fill value.
 
     Parameters
     ----------
     path : str
-        For messages.
+        Used in error messages.
     file : str
         The file of the dataset.
     dataset : h5py.Dataset
-        Open. Of a virtual one the files are looked for, of one in chunks the chunks are counted.
+        Open dataset. For a virtual dataset, the files are checked; for a chunked one, the chunks
+        are counted.
     """
     if not math.prod(dataset.shape):
         return
@@ -140,11 +141,11 @@ def _check_parts(path: str, file: str, dataset: h5py.Dataset) -> None:
 
 
 def _is_there(file: str, name: str, dataset: str, opened: h5py.File) -> bool:
-    """Return whether a file of a virtual dataset is where HDF5 looks for it, with its dataset."""
+    """Return whether a file of a virtual dataset and its dataset exist where HDF5 looks."""
     if name == ".":
         return dataset in opened
     folders = [os.environ.get("HDF5_VDS_PREFIX", ""), str(Path(file).parent), ""]
-    # %b stands for the numbers of blocks in names of files and datasets
+    # %b stands for the block number in file and dataset names
     pattern = glob.escape(name).replace("%b", "*")
     for folder in folders:
         for found in glob.glob(str(Path(folder) / pattern)):  # noqa: PTH207  (absolute patterns)
@@ -157,12 +158,12 @@ def _is_there(file: str, name: str, dataset: str, opened: h5py.File) -> bool:
 
 
 class Dataset:
-    """A dataset whose file is opened for each read, so that processes may share the object.
+    """A dataset whose file is opened for each read, so that processes can share the object.
 
     Parameters
     ----------
     file, name : str
-        The file, and the dataset within it.
+        Path of the file, and name of the dataset within it.
     dtype : dtype
         As stored.
     shape : tuple of int
@@ -176,13 +177,13 @@ class Dataset:
         self._name = name
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements of slices and integers, one an axis."""
+        """Return the elements selected by one slice or integer per axis."""
         with _opened(self._file) as opened:
             return np.asarray(opened[self._name][index])
 
 
 def _opened(file: str) -> Any:
-    # Many cluster file systems have no locks; a reader does without.
+    # Many cluster file systems do not support locks; reading does not need them.
     return h5py.File(file, "r", locking="best-effort")
 
 

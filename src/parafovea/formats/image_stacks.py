@@ -1,4 +1,4 @@
-"""Stacks of image files, a plane each: folders and patterns of slices of any registered format."""
+"""Stacks of image files, one plane per file: folders and patterns of any registered format."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def open_volume(location: Location, request: Request) -> Source:
     Parameters
     ----------
     location : Location
-        Its `slices` are the files, in the order of z.
+        Its `slices` are the files in z order.
     request : Request
-        The user's metadata: slices never state a spacing along z.
+        User metadata; slices never state a spacing along z.
 
     Returns
     -------
     Source
-        A slice is read when a plane of it is asked for.
+        Each slice is read when its plane is requested.
 
     Raises
     ------
@@ -58,12 +58,12 @@ def open_volume(location: Location, request: Request) -> Source:
 
 
 class SliceStack:
-    """Planes (1, y, x) of one shape and dtype, put on top of each other.
+    """Planes (1, y, x) of equal shape and dtype, stacked along z.
 
     Parameters
     ----------
     planes : sequence of LazyArray
-        In the order of z.
+        Planes in z order.
     """
 
     def __init__(self, planes: Sequence[LazyArray]) -> None:
@@ -81,7 +81,7 @@ class SliceStack:
 
 
 def _say_gaps(path: str, files: Sequence[str]) -> None:
-    """Warn of slices that are missing, or counted more than once, by the numbers in their names."""
+    """Warn of slices that are missing, or numbered more than once, based on their file names."""
     if counted_twice(files, path):
         logger.warning(
             "%s: the numbers in the names count the slices more than once, so that they are put "
@@ -105,7 +105,7 @@ def _say_gaps(path: str, files: Sequence[str]) -> None:
 
 
 def _check_palettes(files: Sequence[str]) -> None:
-    """Raise `SourceError` where an index means another thing in one slice than in the next."""
+    """Raise `SourceError` if an index has different meanings in different slices."""
     known: bytes | None = None
     for file in files:
         palette_of = getattr(member_reader("image_stack", file), "palette_of", None)

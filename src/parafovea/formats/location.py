@@ -1,6 +1,6 @@
-"""Which files are behind a source string, and of which format; no voxel is read here.
+"""Files and format of a source string; no voxel is read here.
 
-The workflow asks this while it plans its jobs, so no library of a format is imported.
+The workflow uses this module while planning jobs, so it imports no format library.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from parafovea.formats.registry import (
 )
 from parafovea.formats.slice_names import in_order
 
-#: Images with a place that GDAL converts to GeoTIFF.
+#: Georeferenced image formats that GDAL converts to GeoTIFF.
 GDAL_SUFFIXES = (".jp2", ".vrt", ".img", ".ecw", ".sid", ".hgt", ".safe")
 
-#: Of a truth that is a table of findings.
+#: File endings of a truth that is a table of findings.
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 
 _MEANINGS = [each.meaning for each in FORMATS if each.meaning]
 KNOWN = f"{', '.join(_MEANINGS[:-1])}, or {_MEANINGS[-1]}"
 
-#: What a name may end with that is not part of what it names, longer endings first.
+#: Endings that are not part of a source's name, longer ones first.
 _ENDINGS = sorted(
     {ending for each in FORMATS for ending in (*each.suffixes, *each.members)} - {NPZ_SUFFIX},
     key=lambda ending: -len(ending),
@@ -48,23 +48,23 @@ _DATASET = re.compile(rf"(?P<file>.+?(?:{_DATASET_ENDINGS}))(?::(?P<dataset>.*))
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a source lies on disk.
+    """Location of a source on disk.
 
     Parameters
     ----------
     path : str
-        As the user gave it.
+        Source string as given by the user.
     format : str
         Name of the `parafovea.formats.registry.Format` that reads it.
     files : tuple of str
-        What the source depends on: a file, a folder with the files of its metadata, or the files
-        that a pattern selects.
+        Dependencies of the source: a file, a folder with its metadata files, or the files that a
+        pattern selects.
     slices : tuple of str
-        One image file a plane, sorted, for a stack of images; for a folder of a DICOM series all
-        of its files, also those that are no slice.
+        For a stack of images, the sorted image files, one per plane; for a folder of a DICOM
+        series, all of its files, including files that are not slices.
     dataset : str
-        Name within the file; only for formats that hold several arrays, and empty where the user
-        gave none.
+        Name of the dataset within the file, for formats that hold several arrays; empty if not
+        given.
     """
 
     path: str
@@ -82,20 +82,20 @@ def locate(path: str, *, bands: bool = False) -> Location:
     path : str
         A path, a pattern of slices such as `raw/0[0-6].tif`, or `file.h5:dataset`.
     bands : bool
-        Whether named bands are read of it: a TIFF file is then a mosaic, and a folder of TIFF
-        files one of tiles.
+        Whether named bands are to be read: a TIFF file is then a mosaic, and a folder of TIFF
+        files a folder of tiles.
 
     Returns
     -------
     Location
-        Paths as they were given, relative ones stay relative.
+        Paths as given; relative paths remain relative.
 
     Raises
     ------
     MissingSourceError
-        If nothing is there.
+        If the source does not exist.
     SourceError
-        If the format is not known or has no bands, or a folder holds no volume.
+        If the format is unknown or has no bands, or a folder does not contain a volume.
     """
     found = _located(path, bands)
     if bands and format_named(found.format).bands == "never":
@@ -117,9 +117,9 @@ def source_files(path: str) -> list[str]:
     Returns
     -------
     list of str
-        The file of `file.h5:dataset`, the sorted files that a pattern selects, a header and the
-        file of its voxels, a folder itself; of a Zarr folder also the files of its metadata, which
-        change without it.
+        The file of `file.h5:dataset`, the sorted files that a pattern selects, a header and its
+        voxel file, or the folder itself; for a Zarr folder also its metadata files, whose changes
+        do not update the folder's modification time.
 
     Raises
     ------
@@ -130,12 +130,12 @@ def source_files(path: str) -> list[str]:
 
 
 def truth_files(path: str) -> list[str]:
-    """Return the files behind the truth of a detection: a table of findings, or as a source.
+    """Return the files behind the truth of a detection task: a table of findings, or a source.
 
     Parameters
     ----------
     path : str
-        A table (.csv, .tsv, .txt), or as for `locate`.
+        A table (.csv, .tsv, .txt), or a source as for `locate`.
 
     Raises
     ------
@@ -149,21 +149,21 @@ def truth_files(path: str) -> list[str]:
 
 
 def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
-    """Return the modules that read a source: what they import is the code of its format.
+    """Return the modules that read a source; their imports are the code of its format.
 
     Parameters
     ----------
     path : str or None
-        A source or a truth; None where there is none. What is not there yet, such as a phantom or
-        the result of another sample, is known by its ending; without one it is a folder of NPZ
-        tiles. A folder is listed, and no voxel is read.
+        A source or a truth; None if there is none. The format of a path that does not exist yet,
+        such as a phantom or the result of another sample, is taken from its ending; without an
+        ending it is a folder of NPZ tiles. Folders are listed, but no voxel is read.
     bands : bool
-        As for `locate`; also true for the folders of tiles of any task.
+        As for `locate`; also true for tile folders of any task.
 
     Returns
     -------
     tuple of str
-        Sorted dotted names; empty for None, a table of findings, and what is of no known format.
+        Sorted dotted names; empty for None, tables of findings and unknown formats.
     """
     if path is None or path.lower().endswith(TABLE_SUFFIXES):
         return ()
@@ -192,12 +192,12 @@ def _modules(found: Format, *members: str) -> tuple[str, ...]:
 
 
 def stem(path: str) -> str:
-    """Return the name of a source without folders and known endings: `a` of `scans/a.nii.gz`.
+    """Return a source's name without folders and known endings: `a` for `scans/a.nii.gz`.
 
     Parameters
     ----------
     path : str
-        As for `locate`; nothing needs to be there. Other dots stay, since UIDs have many.
+        As for `locate`; need not exist. Other dots are kept, since UIDs contain many.
     """
     named = _DATASET.fullmatch(path)
     name = Path(path if named is None else named["file"]).name
@@ -208,14 +208,14 @@ def stem(path: str) -> str:
 
 
 def holds_tiles(path: str, *, images: bool = False) -> bool:
-    """Return whether a path is a folder with tiles in it, by the names of its files.
+    """Return whether a path is a folder that contains tiles, judged by its file names.
 
     Parameters
     ----------
     path : str
-        Anything; nothing needs to be there.
+        Any path; need not exist.
     images : bool
-        Whether TIFF files are tiles, too; else they are slices of a volume.
+        Whether TIFF files also count as tiles; otherwise they are slices of a volume.
     """
     folder = Path(path)
     if not folder.is_dir() or _marked(folder) is not None:
@@ -224,14 +224,14 @@ def holds_tiles(path: str, *, images: bool = False) -> bool:
 
 
 def gdal_hint(names: Iterable[str], *, bands: bool = True) -> str:
-    """Return how GDAL makes GeoTIFF of what a folder holds instead; "" where it does not.
+    """Return how to convert the contents of a folder to GeoTIFF with GDAL, or "" if not possible.
 
     Parameters
     ----------
     names : iterable of str
-        Of files, and of folders with a slash at their end.
+        Names of files, and of folders with a trailing slash.
     bands : bool
-        Whether named bands are wanted, which may lie in one file each.
+        Whether named bands are wanted, which may be stored in one file each.
     """
     names = list(names)
     image = next((each for each in names if each.lower().endswith(GDAL_SUFFIXES)), None)
@@ -247,7 +247,7 @@ def gdal_hint(names: Iterable[str], *, bands: bool = True) -> str:
 
 
 def files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Yield the names of the files of a folder that end so, in no order; none of hidden files."""
+    """Yield the names of a folder's files with these endings, unordered, without hidden files."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if (
@@ -259,7 +259,7 @@ def files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[str]:
 
 
 def _names(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Yield one name of a file of a folder for each ending that is there."""
+    """Yield one file name for each of the endings that occurs in a folder."""
     left = {*suffixes}
     for name in files_named(folder, suffixes):
         ending = next(suffix for suffix in suffixes if name.lower().endswith(suffix))
@@ -283,7 +283,7 @@ def _located(path: str, bands: bool) -> Location:
         file, dataset = named["file"], (named["dataset"] or "").strip("/")
         _check_there(file)
         found = format_of_file(file)
-        assert found is not None  # noqa: S101  (the pattern is made of its endings)
+        assert found is not None  # noqa: S101  (the pattern is built from its endings)
         return Location(path, found.name, (file,), dataset=dataset)
     _check_there(path)
     found = format_of_file(place.name, bands=bands)
@@ -321,7 +321,7 @@ def _locate_folder(path: str, bands: bool) -> Location:
     folder = Path(path)
     marked = _marked(folder)
     if marked is not None:
-        # a folder does not change when the metadata in it do
+        # a folder's modification time does not change when its metadata files do
         files = marked.light_function("files")
         inner = () if files is None else tuple(files(path))
         return Location(path, marked.name, (path, *inner))
@@ -374,7 +374,7 @@ def _marked(folder: Path) -> Format | None:
 
 
 def _is_within(folder: Path, found: Format) -> bool:
-    """Return whether a folder is, by its name, one of a format, or lies in such a folder."""
+    """Return whether a folder has a name of this format, or lies within such a folder."""
     return any(part.lower().endswith(found.suffixes) for part in folder.parts)
 
 
@@ -394,7 +394,7 @@ def _members(path: str, found: Format) -> Iterator[str]:
 
 
 def _label(folder: Format, name: str) -> str:
-    """Return what a message calls the format of a file in a folder, such as TIFF."""
+    """Return the format name, such as TIFF, that messages use for a file in a folder."""
     return (format_of_file(name) or folder).name.upper()
 
 
@@ -403,7 +403,7 @@ def _counted(counts: Counter[str]) -> str:
 
 
 def _locate_pattern(path: str) -> Location:
-    # Path.glob takes no absolute pattern.
+    # Path.glob does not accept absolute patterns.
     files = tuple(sorted(glob.glob(path)))  # noqa: PTH207
     if not files:
         raise MissingSourceError(f"the pattern {path} selects no file: correct it")

@@ -1,6 +1,6 @@
-"""The user's metadata of a source: the metadata column of the sample sheet.
+"""User metadata of a source: the metadata column of the sample sheet.
 
-No library of a format here: the workflow reads the sheet whenever it plans its jobs.
+Imports no format library, since the workflow reads the sheet whenever it plans its jobs.
 """
 
 from __future__ import annotations
@@ -65,14 +65,14 @@ _SPELLINGS = {
 
 
 def known_unit(text: str) -> str | None:
-    """Return the OME-Zarr name of a unit of length, or None for one that is not known.
+    """Return the OME-Zarr name of a unit of length, or None if it is unknown.
 
     Parameters
     ----------
     text : str
         A name, plural or symbol, such as "nm", "µm", "microns" or "millimeter".
     """
-    # NFKC makes the micro sign and the Angstrom sign the letters that they look like
+    # NFKC maps the micro sign and the Angstrom sign to the letters that they look like
     name = unicodedata.normalize("NFKC", text).strip().lower()
     for candidate in (name, name.removesuffix("s")):
         if candidate in METRES:
@@ -153,7 +153,7 @@ _Word = Annotated[str | None, BeforeValidator(_word)]
 
 
 class _Words(BaseModel):
-    """Words that a user writes: as text in the sheet, or as values in a JSON or YAML file."""
+    """Keys set by the user: as text in the sheet, or as values in a JSON or YAML file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -167,7 +167,7 @@ class _Words(BaseModel):
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Return the message of the first value that is wrong: the validators here name the fix."""
+    """Return the message of the first invalid value; the validators here state the fix."""
     problem = error.errors(include_url=False)[0]
     reason = problem.get("ctx", {}).get("error")
     where = ".".join(map(str, problem["loc"]))
@@ -178,23 +178,23 @@ _BASELINE = re.compile(r"N?([0-9]{2})\.?([0-9]{2})", re.IGNORECASE)
 
 
 class TileOptions(_Words):
-    """How the user describes the numbers in tiles or a mosaic; it overrides the files.
+    """User's description of the numbers in tiles or a mosaic; overrides the files.
 
     Parameters
     ----------
     bands : tuple of str, optional
         Names of all bands of the file, in its order.
     scale, offset : float, optional
-        Reflectance is number * scale + offset; results outside [0, 1] are clipped. An offset
-        alone goes with a scale of 1e-4, a scale alone with an offset of 0.
+        Reflectance is number * scale + offset; results outside [0, 1] are clipped. If only the
+        offset is given, the scale is 1e-4; if only the scale is given, the offset is 0.
     baseline : str, optional
         Processing baseline of Sentinel-2, such as "0400", "N0509" or "04.00"; sets scale and
         offset.
     nodata : float, optional
-        Number that marks pixels without a measurement; may be NaN. Without it, the file's own
-        number does, and 0 where there is a baseline: see `missing`.
+        Number that marks pixels without a measurement; may be NaN. The default is the file's own
+        value, and also 0 if there is a baseline: see `missing`.
     key : str, optional
-        Which array of an NPZ file to read.
+        Name of the array to read from an NPZ file.
 
     Raises
     ------
@@ -210,18 +210,18 @@ class TileOptions(_Words):
     key: _Word = None
 
     def missing(self, stated: float | None = None) -> tuple[float, ...]:
-        """Return the numbers that mark values without a measurement.
+        """Return the numbers that mark missing values.
 
         Parameters
         ----------
         stated : float, optional
-            By the file itself.
+            Number stated in the file.
 
         Returns
         -------
         tuple of float
-            The user's number; else that of the file, and 0 under a `baseline`, since the digital
-            number 0 of Sentinel-2 is NO_DATA by definition.
+            The user's number, or else that of the file, and 0 under a `baseline`, since the
+            digital number 0 of Sentinel-2 is NO_DATA by definition.
         """
         if self.nodata is not None:
             return (self.nodata,)
@@ -229,12 +229,12 @@ class TileOptions(_Words):
         return implied if stated is None else (stated, *implied)
 
     def stated_by(self, *, nodata: bool, scale: bool) -> TileOptions:
-        """Return the options for a file whose own statements win, such as a truth of a source.
+        """Return the options for a file whose own values take precedence, such as a truth.
 
         Parameters
         ----------
         nodata, scale : bool
-            Whether the file states its number of missing values, and its scale.
+            Whether the file states its nodata number, and its scale.
         """
         own = self.unscaled() if scale else self
         return own.model_copy(update={"nodata": None}) if nodata else own
@@ -299,7 +299,7 @@ class TileOptions(_Words):
 
     @model_validator(mode="after")
     def _complete_scale(self) -> TileOptions:
-        """Fill in what baseline, scale or offset imply for each other."""
+        """Fill in defaults implied by baseline, scale or offset."""
         scale, offset = self.scale, self.offset
         if self.baseline is not None:
             meant = (DN_SCALE, DN_OFFSET if self.baseline >= "0400" else 0.0)
@@ -312,42 +312,42 @@ class TileOptions(_Words):
         elif scale is not None or offset is not None:
             scale = DN_SCALE if scale is None else scale
             offset = 0.0 if offset is None else offset
-        # the model is frozen once it is there
+        # the model is frozen after validation
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "offset", offset)
         return self
 
 
 class SourceMetadata(_Words):
-    """The user's metadata of one source; it overrides what the file states.
+    """User metadata of one source; overrides the file.
 
     Parameters
     ----------
     spacing : tuple of float, optional
-        Distance between voxel centres along z, y, x, in `unit`; of the finest level of a pyramid.
+        Distance between voxel centres along z, y, x, in `unit`; for a pyramid, of its finest level.
     unit : str, optional
-        Unit of `spacing` and `origin`; any spelling that `known_unit` knows.
+        Unit of `spacing` and `origin`, in any spelling accepted by `known_unit`.
     origin : tuple of float, optional
         World position of the centre of voxel (0, 0, 0), in `unit`.
     channel : int, optional
-        Which channel to read, from 0, where the source has several.
+        Index of the channel to read, from 0, if the source has several.
     objects : str, optional
-        What the values of a truth volume mean; read by the stages that compare with it.
+        Meaning of the values of a truth volume; used by the stages that compare with it.
     series : str, optional
-        SeriesInstanceUID: of the wanted series where a DICOM source holds several; of another
-        format, what tables of findings call the scan.
+        SeriesInstanceUID to select if a DICOM source holds several series; for other formats, the
+        name of the scan in tables of findings.
     month : int, optional
-        When a mosaic or the tiles of a folder were taken, 1 to 12; wins over their own metadata.
+        Month of acquisition of a mosaic or of a folder's tiles, 1 to 12; overrides their metadata.
     biome : int, optional
-        Code of the biome of a mosaic or of the tiles of a folder, 0 to 15; wins likewise.
+        Biome code of a mosaic or of a folder's tiles, 0 to 15; overrides their metadata.
     truth_spacing, truth_unit, truth_origin, truth_channel
         The same for the sample's truth and its objects.
     truth_ignore : int, optional
-        Value of unlabelled voxels of the truth, which are not counted.
+        Value of unlabelled voxels in the truth, which are excluded.
     truth_background : int, optional
-        Value of the truth's background, if that is not 0.
+        Background value of the truth, if not 0.
     tiles : TileOptions
-        How numbers in tiles and mosaics become reflectance.
+        Conversion of the numbers in tiles and mosaics to reflectance.
 
     Raises
     ------
@@ -416,20 +416,20 @@ class SourceMetadata(_Words):
         return number
 
 
-#: Words of the metadata column: those of volumes, then those of tiles.
+#: Keys of the metadata column: those of volumes, then those of tiles.
 _TILE_KEYS = tuple(TileOptions.model_fields)
 KEYS = (*(key for key in SourceMetadata.model_fields if key != "tiles"), *_TILE_KEYS)
 
 
 def sidecar_path(text: str, *, folder: Path) -> Path | None:
-    """Return the file that a metadata column names, or None where it holds the words themselves.
+    """Return the file that a metadata column names, or None if it holds the keys themselves.
 
     Parameters
     ----------
     text : str
         The metadata column.
     folder : Path
-        A relative path counts from here.
+        Base folder of relative paths.
     """
     name = text.strip()
     if not name.lower().endswith(SIDECAR_SUFFIXES):
@@ -438,7 +438,7 @@ def sidecar_path(text: str, *, folder: Path) -> Path | None:
 
 
 def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
-    """Return what a metadata column states.
+    """Parse a metadata column.
 
     Parameters
     ----------
@@ -446,20 +446,19 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
         Empty; or words such as `spacing=50,4.6,4.6 unit=nanometer`; or the path of a JSON or YAML
         file with the same keys.
     folder : Path
-        A relative path counts from here.
+        Base folder of relative paths.
 
     Returns
     -------
     SourceMetadata
-        All None where the text is empty.
+        All fields None if the text is empty.
 
     Raises
     ------
     ConfigError
-        If a key is not known, a value is invalid, or the file is not of the format that its name
-        states.
+        If a key is unknown, a value is invalid, or the file's content does not match its ending.
     MissingSourceError
-        If the file is not there.
+        If the file does not exist.
     """
     sidecar = sidecar_path(text, folder=folder)
     if sidecar is None:
@@ -469,7 +468,7 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
 
 @functools.lru_cache(maxsize=1024)
 def _inline_metadata(text: str) -> SourceMetadata:
-    """Return what words state; planning asks several times for each sample."""
+    """Parse `key=value` pairs; cached, since planning calls this several times per sample."""
     where = f"metadata {text!r}"
     return _metadata(_inline(text, where), where)
 

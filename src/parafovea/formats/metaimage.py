@@ -1,4 +1,4 @@
-"""MetaImage volumes of ITK, .mha and .mhd: the format of LUNA16's scans."""
+"""MetaImage volumes of ITK, .mha and .mhd, the format of the LUNA16 scans."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def open_volume(location: Location, request: Request) -> Source:
     Parameters
     ----------
     location : Location
-        A .mha file, or a .mhd header beside the file of its voxels.
+        A .mha file, or a .mhd header next to its voxel file.
     request : Request
-        A spacing of the user's changes the grid and, from the first voxel on, the affine.
+        User metadata. A user spacing changes the grid and, relative to the first voxel, the affine.
 
     Returns
     -------
     Source
-        Spacing in millimetres, origin 0, and the affine that the header states.
+        Spacing in millimetres, origin 0, and the affine stated in the header.
 
     Raises
     ------
     SourceError
-        If the file is damaged, truncated, or is not one volume of numbers; if its axes are sheared,
-        it states two placements, or values or lengths on a scale that ITK does not read.
+        If the file is damaged, truncated, or not a single numeric volume; if its axes are sheared,
+        it states two placements, or its values or lengths use a scale that ITK does not read.
     """
     path, metadata = location.path, request.metadata
     with readable(path):
@@ -86,7 +86,7 @@ def open_volume(location: Location, request: Request) -> Source:
         stored = stored_voxels(path, data or path, offset, shape=shape, dtype=dtype, packed=packed)
         _check_scales(path, header, metadata)
         spacing = [float(v) for v in _words(path, header, *_SPACINGS)]
-        # a line of the matrix is the direction of an axis
+        # each line of the matrix is the direction of an axis
         lines = np.array([float(v) for v in _words(path, header, *_MATRICES)]).reshape(3, 3)
         if (abs(np.linalg.norm(lines, axis=1) - 1) > 1e-3).any():
             raise SourceError(
@@ -94,12 +94,12 @@ def open_volume(location: Location, request: Request) -> Source:
                 "the matrix in its header"
             )
         origin = np.array([float(v) for v in _words(path, header, *_ORIGINS)])
-        # a length of 0 is for `place` to name, or for the user to replace
+        # a length of 0 is reported by `place`, or replaced by the user
         steps = [length or 1.0 for length in spacing]
         affine = ras_affine(path, lines.T * steps, origin, (-1, -1, 1))
     fixed = {0: pick_channel(path, channels, metadata.channel)}
     view = VolumeView(stored, path, axes=(3, 2, 1), fixed=fixed)
-    # ITK turns an axis of negative spacing round, as the affine does here
+    # ITK reverses an axis of negative spacing, as the affine does here
     x, y, z = (abs(length) for length in spacing)
     stated = Stated((z, y, x), "millimeter")
     grid = place(path, view.shape, stated, metadata)
@@ -113,7 +113,7 @@ _ORIGINS = ("Offset", "Position", "Origin")
 
 
 def _check_scales(path: str, header: dict[str, str], metadata: SourceMetadata) -> None:
-    """Raise `SourceError` where voxels or lengths are on a scale that ITK does not read."""
+    """Raise `SourceError` if voxels or lengths use a scale that ITK does not read."""
     for key, neutral in (
         ("ElementToIntensityFunctionSlope", 1.0),
         ("ElementToIntensityFunctionOffset", 0.0),
@@ -133,7 +133,7 @@ def _check_scales(path: str, header: dict[str, str], metadata: SourceMetadata) -
 
 
 def _header(path: str, file: BinaryIO) -> dict[str, str]:
-    """Return the fields of a header; the file is left behind it."""
+    """Return the fields of a header; leaves the file positioned after it."""
     fields: dict[str, str] = {}
     while file.tell() < MAX_HEADER and (line := file.readline(MAX_HEADER)):
         key, mark, value = line.decode("utf-8", "replace").partition("=")
@@ -146,8 +146,8 @@ def _header(path: str, file: BinaryIO) -> dict[str, str]:
 
 
 def _words(path: str, header: dict[str, str], *keys: str) -> list[str]:
-    """Return the words of the first of some fields that mean the same."""
-    if keys != _SPACINGS:  # a voxel may be smaller than the distance to the next
+    """Return the words of the first field present among synonyms."""
+    if keys != _SPACINGS:  # a voxel may be smaller than the distance to the next one
         stated = {key: tuple(map(float, header[key].split())) for key in keys if key in header}
         if len(set(stated.values())) > 1:
             both = " and ".join(f"{key} = {header[key]}" for key in stated)

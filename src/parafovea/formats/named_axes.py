@@ -1,4 +1,4 @@
-"""Which axis of an array is which, by the names that its file gives them."""
+"""Order of an array's axes, from the names in its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from parafovea.formats.source import pick_channel
 from parafovea.formats.source_placement import plain_axes
 from parafovea.geometry.grid import AXES
 
-#: Words for an axis, in lower case, each with its letter.
+#: Names of axes, in lower case, with their letters.
 _LETTERS = {
     **dict.fromkeys(("z", "depth", "plane", "planes", "slice", "slices", "section"), "z"),
     **dict.fromkeys(("y", "height", "row", "rows"), "y"),
@@ -34,12 +34,12 @@ Chosen = tuple[tuple[int | None, int, int], dict[int, int]]
 
 
 def axis_letter(name: str) -> str:
-    """Return the letter of an axis: z, y, x, c or t; the name itself for another one.
+    """Return the letter of an axis: z, y, x, c or t; other names are returned unchanged.
 
     Parameters
     ----------
     name : str
-        Such as "Z", "depth" or "c^" (as funlib marks what is not in space).
+        Axis name, such as "Z", "depth" or "c^" (funlib's mark for a non-spatial axis).
     """
     plain = name.strip().lower().rstrip("^")
     return _LETTERS.get(plain, plain)
@@ -48,23 +48,23 @@ def axis_letter(name: str) -> str:
 def stated_names(
     attributes: Mapping[str, Any], *, dimensions: int, path: str, others: Mapping[str, Any]
 ) -> tuple[str, ...] | None:
-    """Return the letters of the axes of an array, None where nothing names z, y or x.
+    """Return the letters of an array's axes, or None if nothing names z, y or x.
 
     Parameters
     ----------
     attributes : mapping
-        Of the array.
+        Attributes of the array.
     dimensions : int
-        How many axes it has.
+        Number of axes.
     path : str
-        For messages.
+        Used in error messages.
     others : mapping of str to sequence or None
-        What else names the axes, such as `dimension_names` of Zarr 3.
+        Other sources of axis names, such as `dimension_names` of Zarr 3.
 
     Raises
     ------
     SourceError
-        If two statements contradict each other, or one has another number of names.
+        If two sources contradict each other, or one has the wrong number of names.
     """
     said: dict[str, tuple[str, ...]] = {}
     for key, value in (*others.items(), *((key, attributes.get(key)) for key in _ATTRIBUTES)):
@@ -87,12 +87,12 @@ def stated_names(
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
-    """Return names of axes from an attribute, None where it has none."""
+    """Return the axis names in an attribute, or None if there are none."""
     plain = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(plain, bytes):
         plain = plain.decode("utf-8", "replace")
     if isinstance(plain, str) and plain.lstrip().startswith("{"):
-        # the tags of vigra and ilastik are JSON in a text
+        # axistags of vigra and ilastik are JSON in a string
         try:
             plain = json.loads(plain)
         except ValueError:
@@ -100,7 +100,7 @@ def _names(value: Any) -> tuple[str, ...] | None:
     if isinstance(plain, Mapping):
         plain = plain.get("axes")
     if isinstance(plain, str):
-        # "zyx" is three axes, and so is "z y x"
+        # both "zyx" and "z y x" are three axes
         parts = plain.replace(",", " ").split()
         plain = [*plain] if len(parts) == 1 and {*plain.lower()} <= {*"zyxct"} else parts
     if not isinstance(plain, list | tuple) or not plain:
@@ -116,24 +116,24 @@ def _names(value: Any) -> tuple[str, ...] | None:
 def chosen_axes(
     path: str, letters: Sequence[str] | None, shape: Sequence[int], channel: int | None
 ) -> Chosen:
-    """Return which axes of an array are z, y, x, and which element of the others is read.
+    """Return which axes of an array are z, y, x, and the index to read along the others.
 
     Parameters
     ----------
     path : str
-        For messages.
+        Used in error messages.
     letters : sequence of str or None
         As `stated_names` returns them.
     shape : sequence of int
-        Of the array.
+        Shape of the array.
     channel : int, optional
-        The user's.
+        Channel chosen by the user.
 
     Raises
     ------
     SourceError
-        If y or x is missing, an axis is named twice, or one beside z, y, x and the channels is
-        longer than 1.
+        If y or x is missing, an axis is named twice, or an axis other than z, y, x and the
+        channels is longer than 1.
     """
     if letters is None:
         axes = plain_axes(path, shape)

@@ -1,4 +1,4 @@
-"""NIfTI volumes, .nii and .nii.gz: read as z, y, x on a Grid, written in a scan's own voxels."""
+"""NIfTI volumes, .nii and .nii.gz: reading as z, y, x on a Grid, writing on a scan's own voxels."""
 
 from __future__ import annotations
 
@@ -48,24 +48,24 @@ def open_volume(location: Location, request: Request) -> Source:
     Parameters
     ----------
     location : Location
-        A file of two, three or four axes; the fourth is the channel.
+        A file with two, three or four axes; the fourth is the channel.
     request : Request
-        A spacing of the user's changes the grid and, from the first voxel on, the affine.
+        User metadata. A user spacing changes the grid and, relative to the first voxel, the affine.
 
     Returns
     -------
     Source
-        Spacing from the header's zooms, origin 0, and the affine in millimetres, if the file has
-        one: its sform, else its qform. Voxels are scaled as the header states, as float32, or
-        float64 where a stored voxel has 32 bits or more. Whether the file is compressed is seen by
-        its first bytes, whatever its name.
+        Spacing from the header's zooms, origin 0, and the affine in millimetres if the file has
+        one: its sform, or else its qform. Voxels are scaled as stated in the header, as float32,
+        or as float64 if a stored voxel has 32 bits or more. Compression is detected from the first
+        bytes of the file, independent of its name.
 
     Raises
     ------
     SpacingError
-        If the file has no affine, or one that contradicts its spacing, and the user gives none.
+        If the file has no affine, or one that contradicts its spacing, and the user states none.
     SourceError
-        If the file is damaged, truncated, or is not one volume; if its axes are sheared, or its
+        If the file is damaged, truncated, or not a single volume; if its axes are sheared, or its
         sform and qform differ.
     """
     path, metadata = location.path, request.metadata
@@ -104,7 +104,7 @@ def open_volume(location: Location, request: Request) -> Source:
 
 
 class _MisnamedVoxels:
-    """The voxels of a file whose name says wrongly whether it is compressed; as `ArrayProxy`."""
+    """Voxels of a file whose name has the wrong ending for its compression; like `ArrayProxy`."""
 
     def __init__(self, path: str, header: Any, *, packed: bool) -> None:
         self.offset = int(header.get_data_offset())
@@ -124,7 +124,7 @@ class _MisnamedVoxels:
         return apply_read_scaling(values, np.asarray(self.slope), np.asarray(self.inter))
 
 
-#: By the size that a header begins with.
+#: Header classes, by the header size at the beginning of the file.
 _HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
 
 
@@ -134,7 +134,7 @@ def _is_gzip(path: str) -> bool:
 
 
 def _header_and_voxels(path: str, *, packed: bool) -> tuple[Any, Any]:
-    """Return the header and the voxels, scaled, along the stored axes."""
+    """Return the header and the scaled voxels along the stored axes."""
     kind = None
     if packed != path.lower().endswith(".gz"):
         with _reading(path, packed=packed) as file:
@@ -154,7 +154,7 @@ def _reading(path: str, *, packed: bool) -> BinaryIO:
 
 
 def _forms(header: Any, unit: str) -> dict[str, Array]:
-    """Return the affines in millimetres that a header states, the one that counts first."""
+    """Return the affines in millimetres that a header states, in order of precedence."""
     found = {}
     for name in ("sform", "qform"):
         if int(header[f"{name}_code"]) > 0:
@@ -167,7 +167,7 @@ def _forms(header: Any, unit: str) -> dict[str, Array]:
 def _check_forms(
     path: str, forms: Mapping[str, Array], header: Any, shape: tuple[int, int, int]
 ) -> None:
-    """Raise `SourceError` where sform and qform place a corner of the volume differently."""
+    """Raise `SourceError` if sform and qform place a corner of the volume differently."""
     if len(forms) < 2:
         return
     last = [n - 1 for n in shape[::-1]]
@@ -185,16 +185,16 @@ def _check_forms(
         )
 
 
-#: How far sform and qform may place a voxel apart: in voxels, and for the rounding of the
-#: quaternion in distances from the first voxel.
+#: Tolerated distance between the positions of a voxel by sform and qform: in voxels, and for the
+#: rounding of the quaternion as a fraction of the distance from the first voxel.
 _APART, _TURNED = 0.1, 2e-3
 _CORNERS = tuple(itertools.product((0, 1), repeat=3))
 
 
 def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | None) -> None:
-    """Raise `SpacingError` where the header has contradictory placement metadata."""
+    """Raise `SpacingError` if the header has contradictory placement metadata."""
     words = ",".join(f"{abs(zoom):.6g}" for zoom in zooms[::-1])
-    # the header's own numbers are no advice: they may be the wrong ones
+    # the message suggests no values from the header, which may be the wrong ones
     advice = (
         f"write `spacing=Z,Y,X unit={unit}` in the metadata column of its line in the sample "
         "sheet, with the true distances between voxel centres along z, y, x in place of Z,Y,X"
@@ -206,7 +206,7 @@ def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | 
             f"{advice} (the header's pixdim states {words})"
         )
     lengths = np.linalg.norm(affine[:3, :3], axis=0) * (METRES["millimeter"] / METRES[unit])
-    # zeros in the pixdim are for `place` to name
+    # zeros in pixdim are reported by `place`
     if 0 not in zooms and not np.allclose(lengths, zooms, rtol=0.01, atol=0):
         other = ",".join(f"{length:.6g}" for length in lengths[::-1])
         raise SpacingError(
@@ -216,14 +216,14 @@ def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | 
 
 
 def _stored_zooms(path: str, header: Any, *, packed: bool) -> list[float]:
-    """Return the lengths of voxels along x, y, z as the file has them: nibabel makes 0 to 1."""
+    """Return the voxel lengths along x, y, z as stored; nibabel replaces 0 by 1."""
     with _reading(path, packed=packed) as file:
         stored = type(header).from_fileobj(file, check=False)
     return [abs(float(zoom)) for zoom in stored["pixdim"][1:4]]
 
 
 def _unit(header: Any) -> str:
-    """Return the unit of the header's lengths; millimetres where it has none or a wrong code."""
+    """Return the header's unit of length; millimetres if it is missing or has an invalid code."""
     try:
         name = header.get_xyzt_units()[0]
     except KeyError:
@@ -232,13 +232,13 @@ def _unit(header: Any) -> str:
 
 
 def _check_complete(path: str, needed: int, *, packed: bool) -> None:
-    """Raise `SourceError` where the file is shorter than its header states."""
+    """Raise `SourceError` if the file is shorter than its header states."""
     if packed:
         with Path(path).open("rb") as file:
             file.seek(-4, 2)
             stated = int.from_bytes(file.read(4), "little")
-        # The last four bytes of a gzip file are its unpacked size, modulo 2^32. Where they do not
-        # fit, the file is truncated or has several members: only unpacking it shows which.
+        # The last four bytes of a gzip file are its unpacked size, modulo 2^32. If they do not
+        # match, the file is truncated or has several members, which only unpacking can tell apart.
         held = needed if stated == needed % 2**32 else _unpacked_size(path, needed)
     else:
         held = Path(path).stat().st_size
@@ -259,28 +259,28 @@ def _unpacked_size(path: str, enough: int) -> int:
     return held
 
 
-#: Voxels of the scan that are held at once.
+#: Number of voxels of the scan held in memory at once
 SLAB_VOXELS = 2**23
 
 
 def write_heatmap(path: Path, read: ReadBox, grid: Grid, *, space: ScanSpace) -> None:
-    """Write a heatmap of the model's grid in the voxels of its scan.
+    """Write a heatmap from the model's grid on the voxels of its scan.
 
     Parameters
     ----------
     path : Path
-        A .nii.gz or .nii file; it appears when it is whole.
+        A .nii.gz or .nii file; written atomically.
     read : callable
         Returns the heatmap (z, y, x), 0 to 1, of a box of `grid`.
     grid : Grid
-        Of the heatmap, in the world of the scan's grid.
+        Grid of the heatmap, in the world of the scan's grid.
     space : ScanSpace
-        Of the scan: shape and affine of the file.
+        Shape and affine of the scan's file.
 
     Notes
     -----
-    Interpolated linearly at the centres of the scan's voxels, float32 in 0 to 1; beyond the
-    heatmap's border it keeps its outermost value.
+    Values are float32 in [0, 1], interpolated linearly at the centres of the scan's voxels; beyond
+    the border of the heatmap, its outermost values are repeated.
     """
     target = space.grid.converted(grid.unit)
 
@@ -306,24 +306,24 @@ def write_nifti(
     Parameters
     ----------
     path : Path
-        A .nii.gz or .nii file; it appears when it is whole.
+        A .nii.gz or .nii file; written atomically.
     read : callable
-        Returns the voxels (z, y, x) of a box of `space.grid`; asked for slabs in the order of z.
+        Returns the voxels (z, y, x) of a box of `space.grid`; called for slabs in z order.
     space : ScanSpace
-        Of the scan.
+        Shape and affine of the scan's file.
     dtype : dtype
-        Of the file.
+        Data type of the file.
     limits : tuple of float, optional
-        The values that viewers show as black and white at first.
+        Values initially displayed as black and white by viewers.
     comment : str
-        Text to store in the file's header, as an extension of NIfTI.
+        Text stored in the file's header, as a NIfTI extension.
     level : int
-        Of gzip: 1 is the fastest, 9 the smallest.
+        gzip level: 1 is the fastest, 9 gives the smallest file.
 
     Notes
     -----
-    The same voxels give the same bytes. The affine is stored as sform and as qform, which mean the
-    same: a `ScanSpace` has perpendicular axes.
+    The same voxels give the same bytes. The affine is stored as both sform and qform, which are
+    equivalent because a `ScanSpace` has perpendicular axes.
     """
     kind = np.dtype(dtype).newbyteorder("<")
     depth, height, width = space.grid.shape
@@ -350,7 +350,7 @@ def _header(
     header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
     if limits is not None:
         header["cal_min"], header["cal_max"] = limits
-    # four bytes say whether extensions follow
+    # four bytes indicate whether extensions follow
     following = io.BytesIO(bytes(4))
     if comment:
         following.write(bytes([1, 0, 0, 0]))
@@ -362,10 +362,10 @@ def _header(
 
 
 def _refine_quaternion(header: Any, affine: Array) -> None:
-    """Choose the rounding of the quaternion by which the qform comes nearest to the affine.
+    """Choose the rounding of the quaternion that brings the qform closest to the affine.
 
-    NIfTI leaves out its first number, sqrt(1 - b^2 - c^2 - d^2). Near a half turn that is a small
-    difference of float32 numbers, so that plain rounding turns a scan by up to 0.07 degrees.
+    NIfTI omits its first component, sqrt(1 - b^2 - c^2 - d^2). Near a half turn that is a small
+    difference of float32 numbers, so that plain rounding rotates a scan by up to 0.07 degrees.
     """
     names = ("quatern_b", "quatern_c", "quatern_d")
     steps = np.linalg.norm(affine[:3, :3], axis=0)
@@ -388,7 +388,7 @@ def _refine_quaternion(header: Any, affine: Array) -> None:
 
 
 def _rotation(numbers: Sequence[np.float32]) -> Array:
-    """Return the (3, 3) rotation of a stored quaternion, as NIfTI's own library reads it."""
+    """Return the (3, 3) rotation of a stored quaternion, computed as in the NIfTI library."""
     b, c, d = (float(number) for number in numbers)
     rest = 1 - (b * b + c * c + d * d)
     first = math.sqrt(rest) if rest >= 1e-7 else 0.0
@@ -403,6 +403,6 @@ def _opened(path: Path, level: int | None) -> Iterator[BinaryIO]:
         if level is None:
             yield file
             return
-        # without name and time, which would make other bytes each time
+        # without name and time, which would change the bytes at each run
         with gzip.GzipFile("", "wb", compresslevel=level, fileobj=file, mtime=0) as stream:
             yield cast(BinaryIO, stream)

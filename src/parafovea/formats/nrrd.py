@@ -22,15 +22,15 @@ from parafovea.formats.source_placement import (
 )
 from parafovea.geometry.grid import METRES
 
-#: Worlds of three axes; 1 where an axis of the world is that of RAS, -1 where the opposite. Those
-#: that are not named after a patient, and a plain `space dimension`, are LPS, as ITK takes them.
+#: Spaces with three axes; 1 if an axis has the direction of RAS, -1 if the opposite. Spaces that
+#: are not anatomical, and a plain `space dimension`, are read as LPS, as ITK does.
 _SPACES = {
     **dict.fromkeys(("right-anterior-superior", "ras"), (1, 1, 1)),
     **dict.fromkeys(("left-anterior-superior", "las"), (-1, 1, 1)),
     **dict.fromkeys(("left-posterior-superior", "lps"), (-1, -1, 1)),
     **dict.fromkeys(("scanner-xyz", "3d-right-handed", "3d-left-handed", ""), (-1, -1, 1)),
 }
-#: Kinds of axes that lie in space, with those of axes of which nothing is said.
+#: Kinds of spatial axes, including axes of unspecified kind.
 _IN_SPACE = ("domain", "space", "none", "???")
 _PACKED = {"raw": False, "gzip": True, "gz": True}
 
@@ -41,22 +41,22 @@ def open_volume(location: Location, request: Request) -> Source:
     Parameters
     ----------
     location : Location
-        A .nrrd file, or a .nhdr header beside the file of its voxels.
+        A .nrrd file, or a .nhdr header next to its voxel file.
     request : Request
-        A spacing of the user's changes the grid and, from the first voxel on, the affine.
+        User metadata. A user spacing changes the grid and, relative to the first voxel, the affine.
 
     Returns
     -------
     Source
-        Spacing from the directions of the axes, in millimetres where a space is named and no unit
-        is; origin 0, and the affine of the space or of the axis mins, where there are any.
+        Spacing from the directions of the axes, in millimetres if a space is named without a unit;
+        origin 0, and the affine of the space or of the axis mins, if there are any.
 
     Raises
     ------
     SourceError
-        If the file is damaged, truncated, or is not one volume of numbers; if its space is unknown
-        or not of three axes, its axes are sheared, or its axis mins, maxs and spacings contradict
-        each other.
+        If the file is damaged, truncated, or not a single numeric volume; if its space is unknown
+        or does not have three axes, its axes are sheared, or its axis mins, maxs and spacings
+        contradict each other.
     """
     path, metadata = location.path, request.metadata
     with readable(path, nrrd.NRRDError):
@@ -103,7 +103,7 @@ def open_volume(location: Location, request: Request) -> Source:
 def _axes(
     path: str, header: Any, shape: tuple[int, ...]
 ) -> tuple[Array | None, tuple[int, int, int], list[int]]:
-    """Return the steps (axis, world) of the axes x, y, z, which axes they are, and the others."""
+    """Return the steps (axis, world) of the axes x, y, z, their indices, and the other axes."""
     named = str(header.get("space", ""))
     if named.lower() not in _SPACES or int(header.get("space dimension", 3)) != 3:
         raise SourceError(
@@ -159,9 +159,9 @@ def _stored(path: str, header: Any, end: int, shape: tuple[int, ...]) -> Any:
 def _units(
     path: str, header: Any, axes: tuple[int, int, int], *, directed: bool
 ) -> tuple[str | None, Array]:
-    """Return the unit of all lengths, and what to multiply those along each axis by.
+    """Return the unit of all lengths, and the factor for the lengths along each axis.
 
-    The axes are those of the world where there are directions, else x, y, z.
+    The axes are those of the world if there are directions, otherwise x, y, z.
     """
     if directed and "space units" in header:
         stated = [str(unit) for unit in header["space units"]]
@@ -187,9 +187,9 @@ def _units(
 def _first_centres(
     path: str, header: Any, axes: tuple[int, int, int], spacing: Array
 ) -> Array | None:
-    """Return the centre of the first voxel along x, y, z where the header states axis mins.
+    """Return the centre of the first voxel along x, y, z if the header states axis mins.
 
-    A min is the outer border of the first voxel, unless the axis is centred on nodes, as in ITK.
+    A min is the outer border of the first voxel, unless the axis is node-centred, as in ITK.
     """
     if "axis mins" not in header and "axismins" not in header:
         return None

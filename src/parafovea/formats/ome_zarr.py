@@ -1,7 +1,7 @@
-"""OME-Zarr 0.1 to 0.5: what the metadata of an image state, and which level of it is read.
+"""OME-Zarr 0.1 to 0.5: the metadata of an image, and the choice of a level.
 
-The metadata are small JSON files, which `grid` reads without zarr: that takes longer to import
-than a hundred samples to plan.
+The metadata are small JSON files, which `grid` reads without zarr: importing zarr takes longer
+than planning a hundred samples.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from parafovea.formats.source import (
 from parafovea.formats.source_placement import Stated, check_shape, settle, unit_factors
 from parafovea.geometry.grid import AXES, METRES, Grid, Vector, vector3
 
-#: Axes of the first versions, which did not name them.
+#: Axes of the first versions, in which they are unnamed.
 _FIRST_AXES = ("t", "c", "z", "y", "x")
 
-#: Spacings that were rounded on their way through a file still count as equal.
+#: Relative tolerance for spacings that were rounded when stored.
 _TOLERANCE = 1e-6
 
 
@@ -45,9 +45,9 @@ class Level:
     Parameters
     ----------
     path : str
-        Of the array, from the image's folder.
+        Path of the array relative to the image's folder.
     scale, translation : tuple of float
-        From index to world, one number an axis of the image.
+        From index to world, one number per axis of the image.
     """
 
     path: str
@@ -64,9 +64,9 @@ class Image:
     axes : tuple of str
         Names in lower case, such as t, c, z, y, x, in the order of the arrays.
     units : tuple of str or None
-        Unit of each axis, as the file spells it.
+        Unit of each axis, as spelled in the file.
     levels : tuple of Level
-        The finest first.
+        Levels, finest first.
     """
 
     axes: tuple[str, ...]
@@ -74,12 +74,12 @@ class Image:
     levels: tuple[Level, ...]
 
     def along(self, values: Sequence[float], default: float) -> Vector:
-        """Return the numbers of the axes z, y, x; the default for one that is missing."""
+        """Return the numbers of the axes z, y, x, with the default for missing axes."""
         return vector3([values[self.axes.index(a)] if a in self.axes else default for a in AXES])
 
 
 def image_of(attributes: Mapping[str, Any], path: str) -> Image | None:
-    """Return the first image that a group's attributes describe, or None where they do not.
+    """Return the first image described by a group's attributes, or None if there is none.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def image_of(attributes: Mapping[str, Any], path: str) -> Image | None:
 
 def _parse(multiscale: Mapping[str, Any]) -> Image:
     version = str(multiscale.get("version", "0.4"))
-    # Images of 0.1 and 0.2 have these axes and do not name them; scales began with 0.4.
+    # Images of 0.1 and 0.2 have these unnamed axes; scales were introduced in 0.4.
     stated = multiscale.get("axes", _FIRST_AXES if version in ("0.1", "0.2") else None)
     if stated is None:
         raise KeyError("axes")
@@ -127,7 +127,7 @@ def _parse(multiscale: Mapping[str, Any]) -> Image:
 
 
 def _letter(axis: Mapping[str, Any]) -> str:
-    """Return what an axis is: by its type, where that says more than its name."""
+    """Return the letter of an axis, from its type if that is more specific than its name."""
     name = axis_letter(str(axis["name"]))
     kinds = {"channel": "c", "time": "t"}
     meant = kinds.get(str(axis.get("type", "")).lower())
@@ -162,14 +162,14 @@ def _transform(
 
 
 def level_spacings(path: str, image: Image, metadata: SourceMetadata) -> tuple[list[Vector], str]:
-    """Return the spacing (z, y, x) of each level, and the unit of all of them.
+    """Return the spacing (z, y, x) of each level, and their common unit.
 
     Raises
     ------
     SpacingError
         If neither the image nor the user states them.
     """
-    # levels without a scale are of no use beside the first, whose spacing the user states
+    # levels without a scale cannot be used if the user states the spacing of the first one
     known = 1 if math.isnan(image.levels[0].scale[-1]) else len(image.levels)
     placed = [_settle_level(path, image, level, metadata) for level in range(known)]
     return [spacing for spacing, _, _ in placed], placed[0][2]
@@ -178,19 +178,19 @@ def level_spacings(path: str, image: Image, metadata: SourceMetadata) -> tuple[l
 def choose_level(
     spacings: tuple[Sequence[Vector], str], finer_than: Vector | None, unit: str | None
 ) -> int:
-    """Return the coarsest level whose spacing is at most `finer_than` along each axis.
+    """Return the index of the coarsest level with a spacing of at most `finer_than` on each axis.
 
-    Along an axis of which no level is as fine, the finest there is counts as fine enough: of a
-    stack of thick sections the planes may still be coarser than the first level's.
+    If no level is fine enough along an axis, the finest spacing along that axis is accepted: the
+    planes of a stack of thick sections may remain coarser than requested.
 
     Parameters
     ----------
     spacings : tuple
         Spacing of each level along z, y, x, and its unit, as `level_spacings` returns them.
     finer_than : tuple of float, optional
-        Along z, y, x; the first level where it is not given.
+        Spacing along z, y, x; if None, the first level is chosen.
     unit : str, optional
-        Of `finer_than`; that of the levels by default.
+        Unit of `finer_than`; by default that of the levels.
     """
     levels, own = spacings
     if finer_than is None:
@@ -217,25 +217,25 @@ def open_level(
     Parameters
     ----------
     path : str
-        As the user gave it.
+        Source string as given by the user.
     image : Image
-        What the metadata state.
+        Metadata of the image.
     level : int
-        Which of its levels.
+        Index of the level.
     array : StoredArray
-        The array of that level.
+        Array of that level.
     metadata : SourceMetadata
-        From the user; its spacing and origin are those of the first level.
+        User metadata; its spacing and origin refer to the first level.
 
     Returns
     -------
     Source
-        Without the axes beside z, y, x, of which channels alone may be longer than one.
+        Without the axes other than z, y, x, of which only channels may be longer than one.
 
     Raises
     ------
     SourceError
-        If the array does not have the axes of the image, or is a time series.
+        If the axes of the array and the image differ, or it is a time series.
     """
     if len(array.shape) != len(image.axes):
         raise SourceError(
@@ -263,7 +263,7 @@ def open_level(
 def _settle_level(
     path: str, image: Image, level: int, metadata: SourceMetadata
 ) -> tuple[Vector, Vector, str]:
-    """Return spacing, origin and unit of a level; the user's word is about the first level."""
+    """Return spacing, origin and unit of a level; user metadata refer to the first level."""
     factors, unit = _unit_factors(image)
     first, this = (
         (image.along(item.scale, 1.0), image.along(item.translation, 0.0))
@@ -272,11 +272,11 @@ def _settle_level(
     z, y, x = (s * f if f is not None else None for s, f in zip(first[0], factors, strict=True))
     stated_origin = [t * (f or 1.0) for t, f in zip(first[1], factors, strict=True)]
     spacing, origin, name = settle(path, Stated((z, y, x), unit, vector3(stated_origin)), metadata)
-    # of a level that states no scale, the user's word is about itself
+    # for a level without a scale, user metadata refer to the level itself
     if level == 0 or math.isnan(this[0][2]):
         return spacing, origin, name
     ratio = [b / a if a > 0 else 1.0 for a, b in zip(first[0], this[0], strict=True)]
-    # The levels' distance in voxels of the first one does not depend on anyone's unit.
+    # The levels' distance in voxels of the first one is independent of the units.
     steps = [
         (b - a) / s if s > 0 else 0.0 for a, b, s in zip(first[1], this[1], first[0], strict=True)
     ]
@@ -288,9 +288,9 @@ def _settle_level(
 
 
 def _unit_factors(image: Image) -> tuple[list[float | None], str | None]:
-    """Return what turns each of z, y, x into the unit of x, and that unit.
+    """Return the factors that convert z, y, x to the unit of x, and that unit.
 
-    None for an axis that the image lacks, or whose unit cannot be turned into that of x.
+    A factor is None if the image lacks the axis, or its unit cannot be converted to that of x.
     """
     units = {name: image.units[image.axes.index(name)] for name in AXES if name in image.axes}
     factors, reference = unit_factors([*units.values()])
@@ -300,7 +300,7 @@ def _unit_factors(image: Image) -> tuple[list[float | None], str | None]:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """An array of which the header alone is known."""
+    """An array of which only the header is known."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -310,7 +310,7 @@ class _Header:
 
 
 def grid(location: Location, request: Request) -> Grid | None:
-    """Return the grid of an OME-Zarr image from its JSON files, None for any other folder.
+    """Return the grid of an OME-Zarr image from its JSON files, or None for other folders.
 
     Parameters
     ----------
@@ -336,14 +336,14 @@ def grid(location: Location, request: Request) -> Grid | None:
         return open_level(path, image, level, header, metadata=metadata).grid
 
 
-#: How many folders above an array its OME image may lie, as in `image.zarr/scale0/image`.
+#: Maximum number of folders between an array and its OME image, as in `image.zarr/scale0/image`.
 DEPTH = 2
 
 _METADATA = (*ZARR_METADATA, ".zattrs")
 
 
 def files(path: str) -> list[str]:
-    """Return the files of metadata that a Zarr array or image depends on.
+    """Return the metadata files that a Zarr array or image depends on.
 
     Parameters
     ----------
@@ -353,18 +353,18 @@ def files(path: str) -> list[str]:
     Returns
     -------
     list of str
-        Its own, those of the images around it, and those of the levels that it names.
+        Those of the node, of the enclosing images, and of the levels that it names.
     """
     folder = Path(path)
     found = [folder]
     for parent in list(folder.parents)[:DEPTH]:
-        # an image around an array, and no more than that
+        # metadata of images that enclose an array
         if any((parent / name).is_file() for name in _METADATA):
             found.append(parent)
     try:
         image = image_of(attributes_of(folder), path)
     except (ParafoveaError, OSError, ValueError):
-        # who opens it says what is wrong with it
+        # damage is reported when the image is opened
         image = None
     if image is not None:
         found += [folder / level.path for level in image.levels]

@@ -1,4 +1,4 @@
-"""Opening a source of any registered format: the module of the one format is imported."""
+"""Opening a source of any registered format; only the module of its format is imported."""
 
 from __future__ import annotations
 
@@ -42,37 +42,36 @@ def open_source(
         PNG slices, a NIfTI, NRRD or MetaImage file, a folder or .zip of a DICOM series, or a
         dataset as `file.h5:dataset`.
     metadata : SourceMetadata or str
-        From the user; it overrides the file. Text as in the sample sheet: "spacing=50,4,4".
+        User metadata; overrides the file. Text as in the sample sheet: "spacing=50,4,4".
     finer_than : tuple of float, optional
-        For pyramids: read the coarsest level whose spacing is at most this along z, y, x; the
-        finest where none is.
+        For pyramids: read the coarsest level whose spacing is at most this along z, y, x; if no
+        level is that fine, the finest one.
     unit : str, optional
-        Of `finer_than`; the source's own by default.
+        Unit of `finer_than`; by default that of the source.
     bands : tuple of str
-        Names of the channels to read: of a GeoTIFF, or of a folder of tiles, whose planes are then
-        the tiles. Such a folder without bands is one of class indices.
+        Names of the channels to read from a GeoTIFF, or from a folder of tiles, in which case the
+        planes are the tiles. Without bands, a folder of tiles is read as class indices.
     truth : bool
-        Of a folder of tiles, take refined bands before those of a first stage.
+        For a folder of tiles, prefer refined bands to those of a first stage.
     labels : bool
-        Whether the voxels are class indices or object ids, which no palette changes and which
-        have to be there in full.
+        Whether the voxels are class indices or object ids: palettes are then ignored, and no
+        voxel may be missing.
 
     Returns
     -------
     Source
-        The lazy array with its grid, the name of its series, and the affine where the format has
-        one.
+        The lazy array with its grid, the name of its series, and the affine if the format has one.
 
     Raises
     ------
     MissingSourceError
-        If nothing is there.
+        If the source does not exist.
     SpacingError
         If neither the file nor the user states the voxel size.
     VoxelError
         If an axis has no length.
     SourceError
-        If the source is damaged, of an unknown format, or no volume of numbers.
+        If the source is damaged, of an unknown format, or not a numeric volume.
     """
     path = str(path)
     if isinstance(metadata, str):
@@ -91,10 +90,10 @@ def source_grid(
     unit: str | None = None,
     bands: tuple[str, ...] = (),
 ) -> Grid:
-    """Return the grid that `open_source` would give, reading as little as the format allows.
+    """Return the grid of the source that `open_source` would open, reading as little as possible.
 
-    It is cheap enough for planning: a format whose light module reads the header needs no library,
-    other formats are opened without reading a voxel.
+    It is cheap enough for planning: if the light module of a format can read the header, no
+    library is imported; other formats are opened without reading a voxel.
 
     Parameters
     ----------
@@ -104,7 +103,7 @@ def source_grid(
     Raises
     ------
     SourceError
-        As `open_source`, as far as a header shows it.
+        As `open_source`, for problems that the header reveals.
     """
     location = locate(path, bands=bool(bands))
     from_header = format_named(location.format).light_function("grid")
@@ -130,18 +129,18 @@ def _request(
 
 
 def open_raster(path: str, *, bands: Sequence[str], options: TileOptions) -> Raster:
-    """Open a GeoTIFF larger than memory, to be read a window at a time.
+    """Open a GeoTIFF larger than memory, to be read window by window.
 
     Parameters
     ----------
     path, bands, options
-        As for `parafovea.formats.geo.raster.open_raster`, whose library is loaded here only.
+        As for `parafovea.formats.geo.raster.open_raster`, whose library is only imported here.
     """
     raster: Raster = format_named("mosaic").load().open_raster(path, bands=bands, options=options)
     return raster
 
 
 def mosaic_record(path: Path) -> dict[str, Any]:
-    """Return what made a refined mosaic; as `parafovea.formats.geo.geotiff.mosaic_record`."""
+    """Return the record of a refined mosaic; see `parafovea.formats.geo.geotiff.mosaic_record`."""
     record: dict[str, Any] = format_named("mosaic").load().mosaic_record(path)
     return record

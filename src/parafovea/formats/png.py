@@ -1,4 +1,4 @@
-"""PNG images: one plane of a stack of slices, or a volume of one plane."""
+"""PNG images: one plane of a stack of slices, or a single-plane volume."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from parafovea.formats.source import (
 from parafovea.formats.source_placement import Stated, place
 from parafovea.formats.stored_values import of_palette
 
-#: Pixels of the PNG modes that hold numbers or palette indices; other modes are channels of uint8.
+#: PNG modes whose pixels are numbers or palette indices; other modes are channels of uint8.
 _DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32"}
 
 
 def open_volume(location: Location, request: Request) -> Source:
-    """Open one PNG file as a volume of one plane.
+    """Open one PNG file as a single-plane volume.
 
     Parameters
     ----------
     location : Location
         The file.
     request : Request
-        The user's metadata: a PNG file never states a spacing.
+        User metadata; a PNG file never states a spacing.
 
     Raises
     ------
@@ -52,14 +52,14 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
     path : str
         The file.
     channel : int, optional
-        Of an image in colour.
+        Channel of a colour image.
     labels : bool
-        Whether the pixels are class indices or object ids, so that a palette leaves them alone.
+        Whether the pixels are class indices or object ids, to which no palette is applied.
 
     Raises
     ------
     SourceError
-        If the file is damaged, or has a palette of colours where the pixels are no labels.
+        If the file is damaged, or has a colour palette and `labels` is false.
     """
     with readable(path):
         image = PngImage(path)
@@ -72,24 +72,24 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
 
 
 def palette_of(path: str) -> bytes | None:
-    """Return the palette of a PNG file, red, green and blue of each index; None without one."""
+    """Return the palette of a PNG file, red, green and blue of each index, or None."""
     with readable(path), PngImageFile(path) as image:
         return bytes(image.getpalette("RGB") or b"") if image.mode == "P" else None
 
 
 class PngImage:
-    """The pixels of a PNG file, decoded whole for each read.
+    """The pixels of a PNG file, decoded in full for each read.
 
     Parameters
     ----------
     path : str
-        The file; images with a palette give their indices.
+        The file; images with a palette are read as indices.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        # The class itself, not Image.open: whole sections of a brain are larger than the number
-        # of pixels that Pillow takes for an attack.
+        # The class itself, not Image.open: whole brain sections exceed the number of pixels that
+        # Pillow treats as an attack.
         with PngImageFile(path) as image:
             width, height = image.size
             self.dtype: np.dtype[Any] = np.dtype(_DTYPES.get(image.mode, "uint8"))
@@ -97,6 +97,6 @@ class PngImage:
         self.shape = (height, width, bands)
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements of slices and integers along y, x, channel."""
+        """Return the elements selected by slices and integers along y, x, channel."""
         with PngImageFile(self._path) as image:
             return np.asarray(image, dtype=self.dtype).reshape(self.shape)[index]

@@ -1,4 +1,4 @@
-"""Voxels in one run of bytes, after a header or in a file of their own, plain or compressed."""
+"""Contiguous voxels, after a header or in a separate file, plain or compressed."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import numpy as np
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.source import Array, StoredArray
 
-#: Bytes between the places from which unpacking can go on; each takes about 40 kB of memory.
+#: Bytes between the points at which decompression can resume; each uses about 40 kB of memory.
 STRIDE = 16 * 2**20
 _INPUT = 2**18
 _OUTPUT = 2**20
-#: zlib finds out by itself whether a stream is gzip or zlib.
+#: zlib detects whether a stream is gzip or zlib.
 _EITHER = zlib.MAX_WBITS | 32
 
 
 class PlainVoxels:
-    """An array that lies in a file as it is, its first axis the fastest.
+    """An uncompressed array in a file, fastest axis first.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class PlainVoxels:
         self._offset = offset
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements of slices and integers, one an axis."""
+        """Return the elements selected by one slice or integer per axis."""
         mapped: Any = np.memmap(
             self._path, self.dtype, "r", offset=self._offset, shape=self.shape, order="F"
         )
@@ -55,9 +55,9 @@ class PlainVoxels:
 
 
 class CompressedVoxels:
-    """An array in a gzip or zlib stream, unpacked from the nearest known place on.
+    """An array in a gzip or zlib stream, decompressed from the nearest checkpoint.
 
-    Only the planes of the slowest axis that are asked for are held in memory.
+    Only the requested planes of the slowest axis are held in memory.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class CompressedVoxels:
         self._stream = Inflated(path, offset)
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements of slices and integers, one an axis."""
+        """Return the elements selected by one slice or integer per axis."""
         slowest = index[-1]
         first = slowest if isinstance(slowest, int) else slowest.start
         count = 1 if isinstance(slowest, int) else slowest.stop - slowest.start
@@ -93,27 +93,27 @@ class CompressedVoxels:
 def stored_voxels(
     path: str, data: str, offset: int, *, shape: tuple[int, ...], dtype: np.dtype[Any], packed: bool
 ) -> StoredArray:
-    """Return the voxels behind a header.
+    """Return the voxels that a header describes.
 
     Parameters
     ----------
     path : str
-        Of the header, for messages.
+        Path of the header, used in error messages.
     data : str
-        The file of the voxels.
+        Path of the voxel file.
     offset : int
-        Bytes before the first voxel or the stream; -1 where plain voxels end the file.
+        Bytes before the first voxel or the stream; -1 if plain voxels are at the end of the file.
     shape : tuple of int
         Fastest axis first.
     dtype : dtype
         As stored.
     packed : bool
-        Whether they are compressed by gzip or zlib.
+        Whether the voxels are compressed by gzip or zlib.
 
     Raises
     ------
     SourceError
-        If plain voxels are fewer than the header states.
+        If there are fewer plain voxels than the header states.
     """
     if packed:
         return CompressedVoxels(data, max(0, offset), shape=shape, dtype=dtype)
@@ -130,7 +130,7 @@ def stored_voxels(
 
 @dataclass(frozen=True)
 class _Point:
-    """A place of a stream from which unpacking can go on."""
+    """A checkpoint of a stream at which decompression can resume."""
 
     unpacked: int
     packed: int
@@ -138,17 +138,17 @@ class _Point:
 
 
 class Inflated:
-    """What a gzip or zlib stream unpacks to, at any place, in bounded memory.
+    """Random access to the decompressed content of a gzip or zlib stream, in bounded memory.
 
-    While it is unpacked, the decompressor is copied every few megabytes, so that a later read
-    begins close before what it wants and not at the front.
+    The state of the decompressor is saved every few megabytes, so that a later read starts shortly
+    before the requested position instead of at the beginning.
 
     Parameters
     ----------
     path : str
         The file.
     offset : int
-        Where the stream begins.
+        Start of the stream in the file.
     """
 
     def __init__(self, path: str, offset: int) -> None:
@@ -157,12 +157,12 @@ class Inflated:
         self._lock = threading.Lock()
 
     def read(self, start: int, size: int) -> bytearray:
-        """Return `size` bytes from `start` on.
+        """Return `size` bytes from `start`.
 
         Raises
         ------
         EOFError
-            If the stream ends before.
+            If the stream ends earlier.
         zlib.error
             If it is damaged.
         """
@@ -189,15 +189,15 @@ class Inflated:
         return wanted
 
 
-#: Headers are a few lines; what is longer is none.
+#: Maximum length of a header in bytes; longer text is not a header.
 MAX_HEADER = 2**20
 
-#: The field that names the voxels, in either format; no line of one is a field of the other.
+#: Field that names the voxel file in either format; neither name occurs in the other format.
 _FIELDS = ("data file", "datafile", "elementdatafile")
 
 
 def data_file(path: str) -> str | None:
-    """Return the file of the voxels that a header names, None where they are in the same file.
+    """Return the voxel file that a header names, or None if the voxels are in the same file.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def data_file(path: str) -> str | None:
     Raises
     ------
     SourceError
-        If the header names files outside of its folder, several files, or cannot be read.
+        If the header names several files or files outside of its folder, or cannot be read.
     """
     try:
         with Path(path).open("rb") as file:
@@ -224,7 +224,7 @@ def data_file(path: str) -> str | None:
 
 
 def files(path: str) -> tuple[str, ...]:
-    """Return a header and the file of its voxels, where that is another one.
+    """Return a header and its voxel file, if that is a separate file.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def files(path: str) -> tuple[str, ...]:
     Raises
     ------
     MissingSourceError
-        If there is no such file of voxels.
+        If the voxel file does not exist.
     SourceError
         As `data_file`.
     """

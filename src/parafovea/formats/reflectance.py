@@ -1,4 +1,4 @@
-"""From the numbers in a file to reflectance in [0, 1], and what cannot be converted."""
+"""Conversion of the numbers in a file to reflectance in [0, 1], and checks of the scale."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from parafovea.errors import SourceError
 
 logger = logging.getLogger(__name__)
 
-#: Reflectance of one digital number of Sentinel-2 (1 / QUANTIFICATION_VALUE).
+#: Reflectance per digital number of Sentinel-2 (1 / QUANTIFICATION_VALUE).
 DN_SCALE = 1e-4
 
-#: Added to the reflectance from processing baseline N0400 on (ADD_OFFSET, -1000 digital numbers).
+#: Added to the reflectance since processing baseline N0400 (ADD_OFFSET, -1000 digital numbers).
 DN_OFFSET = -0.1
 
-#: Values that claim to lie in [0, 1] may pass it by rounding, this far.
+#: Rounding tolerance for values in [0, 1].
 TOLERANCE = 1e-3
 
-#: Scaled reflectance outside of this comes from a wrong scale, not from a bright cloud. The
+#: Scaled reflectance outside of this range indicates a wrong scale, not a bright cloud. The
 #: largest digital number of Sentinel-2, 65535, is 6.6.
 LOWEST, HIGHEST = -1.0, 10.0
 
-#: Share of the values from which on clipped ones, or those that wrapped around, are many.
+#: Share of clipped or wrapped values from which they count as many.
 MANY = 0.01
 
-#: A scale of digital numbers is at most this.
+#: Maximum scale of digital numbers.
 SMALL_SCALE = 0.01
 
 #: No image of the ground is darker than this in all pixels and bands.
 DARKEST = 0.01
 
-#: Numbers of 8 bits that reach less than this were not stored for the scale.
+#: 8-bit numbers that stay below this were not stored with the scale.
 DARK_BYTES = 0.1
 
-#: Numbers this near to the largest of an unsigned type, and brighter than any cloud, are below 0.
+#: Numbers this close to the maximum of an unsigned type, and brighter than any cloud, are below 0.
 WRAPPED, WRAPPED_REFLECTANCE = 2000, 2.0
 
 _BYTES = (
@@ -58,17 +58,17 @@ def measured(
     nodata: Sequence[Collection[float]],
     masks: Iterable[NDArray[Any]] = (),
 ) -> NDArray[np.bool_] | None:
-    """Return which pixels have a measurement in all bands, or None where all have.
+    """Return which pixels have a measurement in all bands, or None if all have.
 
-    Every format decides by this function what was measured: what its files state of that comes in
-    as `nodata` and `masks`.
+    This function determines the measured pixels for every format; the statements of a file are
+    passed as `nodata` and `masks`.
 
     Parameters
     ----------
     stored : ndarray
-        (band, y, x), numbers as the file has them.
+        (band, y, x), numbers as stored.
     nodata : sequence of collections of float
-        For each band, the numbers that mark a missing value; may contain NaN.
+        For each band, the numbers that mark missing values; may contain NaN.
     masks : iterable of ndarray
         (y, x) each, 0 or false where nothing was measured: masks, alpha bands.
 
@@ -78,7 +78,7 @@ def measured(
         (y, x) bool.
     """
     valid = np.ones(stored.shape[1:], np.bool_)
-    with np.errstate(over="ignore"):  # a number that the type of the file cannot hold
+    with np.errstate(over="ignore"):  # a number outside the range of the file's type
         for band, numbers in zip(stored, nodata, strict=True):
             for number in numbers:
                 valid &= ~np.isnan(band) if np.isnan(number) else band != number
@@ -89,17 +89,17 @@ def measured(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reflectance:
-    """Numbers of a file as reflectance.
+    """Reflectance of an image or window.
 
     Parameters
     ----------
     values : ndarray
         (band, y, x) float32 in [0, 1].
     clipped : ndarray or None
-        (y, x) uint8, in how many bands of a measured pixel the scale gave a value outside [0, 1]
-        by more than rounding; None where it gave none.
+        (y, x) uint8, number of bands in which the scale puts a measured pixel outside [0, 1]
+        by more than rounding; None if there are none.
     highest : float
-        Of the measured values before they were clipped; 0 where there are none.
+        Maximum of the measured values before clipping; 0 if there are none.
     """
 
     values: NDArray[np.float32]
@@ -118,27 +118,27 @@ def to_reflectance(
 ) -> Reflectance:
     """Return the reflectance of an image or of a window of one.
 
-    Without a scale, values have to lie in [0, 1] within `TOLERANCE`. With one, reflectance beyond
-    (clouds, and dark water under an offset) is clipped and counted. Whether the scale fits the
-    image as a whole is judged by `ScaleTally`.
+    Without a scale, values must be in [0, 1] within `TOLERANCE`. With a scale, reflectance outside
+    (clouds, and dark water under an offset) is clipped and counted. `ScaleTally` checks whether
+    the scale fits the image as a whole.
 
     Parameters
     ----------
     stored : ndarray
-        (band, y, x), numbers as the file has them.
+        (band, y, x), numbers as stored.
     valid : ndarray or None
-        (y, x) bool; pixels that are false are not looked at, and become 0.
+        (y, x) bool; false pixels are ignored and become 0.
     path : str
-        For messages.
+        Used in error messages.
     scale, offset : sequence of float, optional
-        A number each band: reflectance = stored * scale + offset.
+        One number per band: reflectance = stored * scale + offset.
     refused : type
-        Error to raise.
+        Exception class to raise.
 
     Raises
     ------
     SourceError
-        Of the type `refused`: if valid values are NaN or infinite, or cannot be reflectance.
+        Raised as `refused` if valid values are NaN, infinite, or cannot be reflectance.
     """
     inside = slice(None) if valid is None else valid
     known = stored[:, inside]
@@ -174,16 +174,16 @@ def to_reflectance(
 
 @dataclass
 class ScaleTally:
-    """What the numbers of an image look like under its scale, window after window.
+    """Statistics of an image's numbers under its scale, accumulated over windows.
 
     Parameters
     ----------
     path : str
-        Of the image, for messages.
+        Path of the image, used in error messages.
     scale, offset : sequence of float, optional
-        A number each band: reflectance = stored * scale + offset.
+        One number per band: reflectance = stored * scale + offset.
     refused : type
-        Error to raise.
+        Exception class to raise.
     """
 
     path: str
@@ -199,7 +199,7 @@ class ScaleTally:
     def add(
         self, stored: NDArray[Any], valid: NDArray[np.bool_] | None, found: Reflectance
     ) -> None:
-        """Count a window of the image, and what `to_reflectance` made of it."""
+        """Count a window of the image and the result of `to_reflectance` for it."""
         known = stored if valid is None else stored[:, valid]
         self._dtype = stored.dtype
         if not known.size:
@@ -213,13 +213,13 @@ class ScaleTally:
             self._wrapped += int(((known >= most - WRAPPED) & (known < most)).sum())
 
     def check(self) -> None:
-        """Raise an error where the scale cannot be that of the image.
+        """Raise an error if the scale cannot be that of the image.
 
         Raises
         ------
         SourceError
-            Of the type `refused`: if no pixel was measured, all reflectance is 0, or the numbers
-            are reflectance already, of 8 bits, wrapped around below 0, or far too dark.
+            Raised as `refused` if no pixel was measured, all reflectance is 0, or the numbers
+            are already reflectance, 8-bit, wrapped around below 0, or far too dark.
         """
         if not self._measured:
             raise self.refused(
@@ -267,7 +267,7 @@ class ScaleTally:
 
     @property
     def _scaled_again(self) -> bool:
-        """Whether floats lie in [0, 1] already and the scale is that of digital numbers."""
+        """Whether floats are already in [0, 1] and the scale is that of digital numbers."""
         return (
             self.scale is not None
             and min(self.scale) <= SMALL_SCALE
@@ -279,14 +279,14 @@ class ScaleTally:
 
 
 def warn_of_clipped(what: str, clipped: int, measured: int) -> None:
-    """Log a warning where many values were outside [0, 1], which a scale that fits would not give.
+    """Log a warning if many values are outside [0, 1], which indicates a wrong scale.
 
     Parameters
     ----------
     what : str
-        What they are the values of.
+        Name of the image or images in the warning.
     clipped, measured : int
-        Values that were clipped, and all that were measured.
+        Number of clipped values, and of all measured values.
     """
     if clipped and clipped >= MANY * measured:
         logger.warning(
@@ -300,19 +300,19 @@ def warn_of_clipped(what: str, clipped: int, measured: int) -> None:
 
 
 def is_reflectance(stored: NDArray[Any], valid: NDArray[np.bool_] | None) -> bool | None:
-    """Return whether numbers are reflectance as they are: floats in [0, 1] that are not all 0.
+    """Return whether numbers already are reflectance: floats in [0, 1] that are not all 0.
 
     Parameters
     ----------
     stored : ndarray
-        (band, y, x), numbers as the file has them.
+        (band, y, x), numbers as stored.
     valid : ndarray or None
-        (y, x) bool; pixels that are false are not looked at.
+        (y, x) bool; false pixels are ignored.
 
     Returns
     -------
     bool or None
-        None where no number says it.
+        None if this cannot be determined.
     """
     if stored.dtype.kind != "f":
         return False
@@ -324,14 +324,14 @@ def is_reflectance(stored: NDArray[Any], valid: NDArray[np.bool_] | None) -> boo
 
 
 def fill(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> NDArray[np.float32]:
-    """Return values with the nearest valid pixel repeated wherever a pixel is not valid.
+    """Return values with invalid pixels replaced by the nearest valid pixel.
 
     Parameters
     ----------
     values : ndarray
         (band, y, x).
     valid : ndarray or None
-        (y, x) bool, true somewhere; None where all pixels are valid.
+        (y, x) bool with at least one true pixel; None if all pixels are valid.
     """
     if valid is None:
         return values
@@ -395,7 +395,7 @@ def _check_scaled(
 
 
 def _unscaled(known: NDArray[Any], path: str) -> str:
-    """Return the message about whole numbers without a scale."""
+    """Return the error message for integers without a scale."""
     holds = f"{path} holds whole numbers ({known.dtype}, {known.min()} to {known.max()}) instead "
     if known.dtype.itemsize == 1:
         return f"{holds}of reflectance in [0, 1]: {_BYTES}"

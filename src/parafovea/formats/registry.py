@@ -1,22 +1,22 @@
-"""The formats: by what each is recognised, and which module reads it.
+"""Registry of formats: how each is recognised, and which module reads it.
 
-One entry a format, as data: a module is imported when a source of its format is met, so that who
-opens sources depends on this table and not on all readers. A new format is a new module and an
-entry here.
+One entry per format, as data: a module is imported only when a source of its format is opened, so
+that code that opens sources depends on this table and not on all readers. A new format needs a
+module and an entry here.
 
 The module of a format has `open_volume(location, request)`, which returns a
 `parafovea.formats.source.Source`. Its `light` module imports no library of the format, since the
-workflow asks it while it plans its jobs; it may have
+workflow calls it while planning its jobs; it may have
 
-- `files(path)`: the files that belong to a source, where they are more than the path itself; of
-  a folder those that count beside it,
-- `holds(path)`: whether a folder without markers and members is of the format,
+- `files(path)`: the files that belong to a source, if there are others than the path itself; for
+  a folder, those that count besides it,
+- `holds(path)`: whether a folder without markers and members is of this format,
 - `slices(path)`: the files of such a folder,
-- `why_not(path)`: what is wrong with a file of an unknown ending if it is of the format, else None,
-- `grid(location, request)`: where the voxels lie, from the header, or None where it cannot tell.
+- `why_not(path)`: what is wrong with a file of unknown ending if it is of this format, or None,
+- `grid(location, request)`: the grid, from the header, or None if the header does not state it.
 
 A module that reads single files of a folder (`members`) has `open_plane(path, channel, labels)` for
-a stack of images, and `palette_of(path)` where an image may have one; for tiles it has a class
+image stacks, and `palette_of(path)` if images may have a palette; for tiles it has a class
 `Content`, which is a `parafovea.formats.tiles.tile.TileContent`.
 """
 
@@ -38,31 +38,32 @@ _HERE = __name__.rpartition(".")[0]
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How a format is recognised, and what reads it.
+    """Recognition and reader module of a format.
 
     Parameters
     ----------
     name : str
-        As in `parafovea.formats.location.Location`.
+        Name used in `parafovea.formats.location.Location`.
     module : str
-        That opens a source.
+        Module that opens a source.
     meaning : str
-        What a message offers; "" for what goes without saying.
+        Description offered in messages; "" if not needed.
     suffixes : tuple of str
-        How the names of its files or folders end, in lower case.
+        Endings of its files or folders, in lower case.
     markers : tuple of str
-        Names of files, any of which makes a folder one of this format.
+        File names, any of which marks a folder as this format.
     members : mapping of str to str
-        How files end that make a folder one of this format, each with the module that reads one.
+        Endings of files that mark a folder as this format, each with the module that reads such a
+        file.
     decisive : tuple of str
-        Of these endings, those that make a folder one of this format even where no bands are asked
-        for; all of them by default.
+        Those of `members` that mark a folder as this format even if no bands are requested;
+        all of them by default.
     dataset : bool
-        Whether a file holds several arrays, so that the name of one follows it: `file.h5:name`.
+        Whether a file holds several arrays, and an array is selected as `file.h5:name`.
     bands : str
-        Whether it gives several named bands: "never", "always", or "also".
+        Whether it has several named bands: "never", "always", or "also".
     light : str, optional
-        Module that knows more of a source without any library.
+        Module with further functions about a source that import no library.
     """
 
     name: str
@@ -81,7 +82,7 @@ class Format:
         return importlib.import_module(self.module)
 
     def light_function(self, name: str) -> Callable[..., Any] | None:
-        """Return a function of the light module, None where it has none of this name."""
+        """Return a function of the light module, or None if it has none of this name."""
         if self.light is None:
             return None
         found: Callable[..., Any] | None = getattr(importlib.import_module(self.light), name, None)
@@ -166,12 +167,12 @@ FORMATS = (
 
 
 def format_named(name: str) -> Format:
-    """Return the format of a name.
+    """Return the format with a name.
 
     Raises
     ------
     KeyError
-        If there is none.
+        If there is no such format.
     """
     for each in FORMATS:
         if each.name == name:
@@ -179,28 +180,28 @@ def format_named(name: str) -> Format:
     raise KeyError(name)
 
 
-#: How the files of a tile with its values end.
+#: Endings of tile files that contain the values.
 TILE_SUFFIXES = tuple(format_named("tiles").members)
 
-#: How the images of a stack end.
+#: Endings of images in a stack.
 SLICE_SUFFIXES = tuple(format_named("image_stack").members)
 
 
 def registered_modules() -> tuple[str, ...]:
-    """Return the sorted names of all modules that the formats name."""
+    """Return the sorted names of all modules in the registry."""
     named = [(each.module, each.light, *each.members.values()) for each in FORMATS]
     return tuple(sorted({name for each in named for name in each if name is not None}))
 
 
 def format_of_file(name: str, *, bands: bool = False) -> Format | None:
-    """Return the format of a name's ending, None for an unknown one.
+    """Return the format for the ending of a name, or None if it is unknown.
 
     Parameters
     ----------
     name : str
-        Of a file or a folder; nothing needs to be there.
+        Name of a file or folder, which need not exist.
     bands : bool
-        Whether named bands are wanted, so that a TIFF is a mosaic.
+        Whether named bands are wanted, in which case a TIFF is a mosaic.
     """
     fitting = [each for each in FORMATS if name.lower().endswith(each.suffixes)]
     wanted = "always" if bands else "never"
@@ -213,14 +214,14 @@ def member_module(format_name: str, file: str | Path) -> str:
     Parameters
     ----------
     format_name : str
-        Of the folder's format.
+        Format of the folder.
     file : str or Path
-        Ends in one of the format's `members`.
+        File with one of the endings in the format's `members`.
     """
     members = format_named(format_name).members
     return next(module for suffix, module in members.items() if str(file).lower().endswith(suffix))
 
 
 def member_reader(format_name: str, file: str | Path) -> ModuleType:
-    """Return the module that reads one file of a folder; as `member_module`."""
+    """Return the module that reads one file of a folder; see `member_module`."""
     return importlib.import_module(member_module(format_name, file))

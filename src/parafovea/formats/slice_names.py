@@ -1,4 +1,4 @@
-"""The order of slices by the numbers in their names, and what is missing or mixed there."""
+"""Order of slices by the numbers in their names, and detection of missing or mixed slices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from parafovea.errors import SourceError
 
-#: Words before a number that count channels, times or series, and not planes.
+#: Words before a number that counts channels, times or series, not planes.
 _OTHER_COUNTERS = (
     "c", "ch", "chan", "channel", "wavelength", "t", "time", "timepoint", "series", "pos",
 )  # fmt: skip
@@ -22,7 +22,7 @@ _POINTS = (".", ",")
 
 @dataclass(frozen=True)
 class _Name:
-    """A name cut at its numbers: text, number, text, and so on, text first and last."""
+    """A name split at its numbers: text, number, text, and so on, text first and last."""
 
     name: str
     texts: tuple[str, ...]
@@ -30,7 +30,7 @@ class _Name:
 
     @property
     def key(self) -> tuple[tuple[str | Fraction, ...], str]:
-        """For sorting: numbers count as numbers."""
+        """Sort key that compares numbers by value."""
         parts: list[str | Fraction] = [self.texts[0]]
         for number, text in zip(self.numbers, self.texts[1:], strict=True):
             parts += [number, text]
@@ -39,14 +39,14 @@ class _Name:
 
 @dataclass(frozen=True)
 class Gap:
-    """Slices that are missing between two others.
+    """Missing slices between two others.
 
     Parameters
     ----------
     after : str
         The last slice before the gap.
     count : int
-        How many are missing.
+        Number of missing slices.
     """
 
     after: str
@@ -54,22 +54,22 @@ class Gap:
 
 
 def in_order(names: Sequence[str], source: str) -> list[str]:
-    """Return names of slices in the order of their numbers.
+    """Return names of slices sorted by their numbers.
 
-    slice9 comes before slice10. A minus sign that only some of the names have is one, and a point
-    between digits that only some have is one of a decimal number: z-1 comes before z0.5 and z1.
+    slice9 sorts before slice10. A minus sign is read as a sign if only some of the names have it,
+    and a point between digits as a decimal point if only some have it: z-1 before z0.5 before z1.
 
     Parameters
     ----------
     names : sequence of str
-        Of files, with or without folders.
+        File names, with or without folders.
     source : str
-        For messages.
+        Used in error messages.
 
     Raises
     ------
     SourceError
-        If they hold several channels or series, or their numbers can be read in two ways.
+        If they contain several channels or series, or their numbers are ambiguous.
     """
     read = _read(sorted(names), source)
     _check_one_series(read, source)
@@ -77,14 +77,14 @@ def in_order(names: Sequence[str], source: str) -> list[str]:
 
 
 def gaps(names: Sequence[str], source: str) -> list[Gap]:
-    """Return where slices are missing, by the smallest step between their numbers.
+    """Return where slices are missing, based on the smallest step between their numbers.
 
     Parameters
     ----------
     names : sequence of str
         In order.
     source : str
-        For messages.
+        Used in error messages.
     """
     read = _read(names, source)
     if len(read) < 3 or len({each.texts for each in read}) > 1:
@@ -107,14 +107,14 @@ def gaps(names: Sequence[str], source: str) -> list[Gap]:
 
 
 def counted_twice(names: Sequence[str], source: str) -> bool:
-    """Return whether no number in the names counts the slices alone: each stands in several.
+    """Return whether no single number in the names identifies the slices.
 
     Parameters
     ----------
     names : sequence of str
         Of slices.
     source : str
-        For messages.
+        Used in error messages.
     """
     read = _read(names, source)
     alike = len({each.texts for each in read}) == 1 and len(read) > 1
@@ -133,7 +133,7 @@ def _cut(name: str) -> _Name:
 
 
 def _with_points(names: list[_Name], source: str) -> list[_Name]:
-    """Return names whose decimal numbers are one number each, where they are that."""
+    """Return names with pairs of numbers joined to decimal numbers, if they are decimals."""
     joined = [_joined(name) for name in names]
     whole = {name.texts for name in names}
     pointed = [new for old, new in zip(names, joined, strict=True) if new is not None]
@@ -141,7 +141,7 @@ def _with_points(names: list[_Name], source: str) -> list[_Name]:
         return names
     if any(new.texts in whole for new in pointed):
         return [new or old for old, new in zip(names, joined, strict=True)]
-    # All names have the point: 1.9 and 1.10 are counted, 1.90 and 1.10 are either.
+    # If all names have the point, 1.9 and 1.10 are counters, and 1.90 and 1.10 are ambiguous.
     fractions = [re.findall(r"[0-9][.,]([0-9]+)", name.name) for name in names]
     lengths = {tuple(len(part) for part in parts) for parts in fractions}
     if len(lengths) < 2 or any(part[-1] == "0" for parts in fractions for part in parts):
@@ -159,13 +159,13 @@ def _with_points(names: list[_Name], source: str) -> list[_Name]:
 
 
 def _joined(name: _Name) -> _Name | None:
-    """Return a name whose pairs of numbers around a point are one; None where there is none."""
+    """Return a name with numbers joined at decimal points, or None if there is no such point."""
     inner = [text in _POINTS for text in (*name.texts[1:-1], "")]
     texts, numbers = [name.texts[0]], list[Fraction]()
     digits = re.findall(r"[0-9]+", name.name)
     found, at = False, 0
     while at < len(name.numbers):
-        # three numbers with points between them are a version or an identifier
+        # three numbers separated by points are a version or an identifier
         alone = at == 0 or not inner[at - 1]
         if inner[at] and alone and not inner[at + 1]:
             numbers.append(Fraction(f"{digits[at]}.{digits[at + 1]}"))
@@ -178,7 +178,7 @@ def _joined(name: _Name) -> _Name | None:
 
 
 def _with_signs(names: list[_Name]) -> list[_Name]:
-    """Return names with negative numbers, where some names have a sign that others lack."""
+    """Return names with negative numbers, if only some of the names have a minus sign."""
     plain = [tuple(text.rstrip(_SIGNS) for text in name.texts[:-1]) for name in names]
     spelled: dict[tuple[int, tuple[str, ...]], set[str]] = {}
     for name, texts in zip(names, plain, strict=True):
@@ -198,7 +198,7 @@ def _with_signs(names: list[_Name]) -> list[_Name]:
 
 
 def _check_one_series(names: list[_Name], source: str) -> None:
-    """Raise `SourceError` where planes of several channels or series would take turns."""
+    """Raise `SourceError` if planes of several channels or series would be interleaved."""
     by_text: dict[tuple[str, ...], list[_Name]] = {}
     for name in names:
         by_text.setdefault(name.texts, []).append(name)
@@ -215,7 +215,7 @@ def _check_one_series(names: list[_Name], source: str) -> None:
         for position, column in enumerate(columns):
             word = re.search(r"[a-z]*$", line[0].texts[position].rstrip("_- =+")) or ""
             counted = {*column}
-            # the same planes again and again, one channel after the other
+            # the same planes repeated, one channel after the other
             others = Counter(
                 tuple(n for p, n in enumerate(name.numbers) if p != position) for name in line
             )

@@ -1,4 +1,4 @@
-"""One interface for every source: a lazy array (z, y, x) on a Grid."""
+"""Common interface of all sources: a lazy array (z, y, x) on a Grid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from parafovea.geometry.grid import Box, Grid, Vector
 Array = np.ndarray[Any, Any]
 Slices = tuple[slice, slice, slice]
 
-#: What the format libraries raise for damaged files; PIL raises SyntaxError for a broken PNG.
+#: Exceptions of the format libraries for damaged files; PIL raises SyntaxError for a broken PNG.
 _DAMAGE = (
     ArithmeticError,
     EOFError,
@@ -33,27 +33,27 @@ _DAMAGE = (
 )
 
 
-#: Voxel size along z, y, x of images that do not state theirs, in metres.
+#: Voxel size along z, y, x of images without a stated size, in metres.
 _PIXEL: Vector = (1.0, 10.0, 10.0)
 
 
 class LazyArray(Protocol):
-    """An array (z, y, x) that reads only what it is asked for."""
+    """An array (z, y, x) that is read on demand."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Voxels along z, y, x."""
+        """Number of voxels along z, y, x."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of a voxel, in the machine's byte order."""
+        """Data type of a voxel, in native byte order."""
 
     def __getitem__(self, index: Slices) -> Array:
         """Return the voxels of three slices of step 1."""
 
 
 class StoredArray(Protocol):
-    """An array as the file has it: any number of axes, in any order."""
+    """An array as stored: any number of axes, in any order."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,41 +61,41 @@ class StoredArray(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of an element, as stored."""
+        """Data type of an element, as stored."""
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Any:
-        """Return the elements of slices and integers, an index each axis."""
+        """Return the elements selected by one slice or integer per axis."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A volume that can be read a box at a time.
+    """A volume that can be read box by box.
 
     Parameters
     ----------
     path : str
-        As the user gave it.
+        Source string as given by the user.
     array : LazyArray
         (z, y, x); unsigned or signed integers or floats, booleans as uint8.
     grid : Grid
-        Where the voxels lie. The world is aligned with the array.
+        Position of the voxels. The world is aligned with the array.
     affine : ndarray or None
-        4 x 4 float64, from voxel (x, y, z) to RAS millimetres, as the file states it; only for
+        4 x 4 float64, from voxel (x, y, z) to RAS millimetres, as stated in the file; only for
         formats that have one.
     bands : tuple of str
-        Names of the channels where the array has a leading axis of them, (band, z, y, x).
+        Names of the channels if the array has a leading band axis, (band, z, y, x).
     conditions : mapping of str to tuple of int, optional
-        The `month` and the `biome` of each plane, where images have them.
+        The `month` and the `biome` of each plane, for images that have them.
     planes : tuple of str
-        Name of each plane, where planes are images of their own.
+        Name of each plane, if planes are separate images.
     ignored, background : int, optional
-        Of a truth, the value of voxels that nobody has labelled, and that of nothing if not 0.
+        Values of unlabelled voxels and, if not 0, of background in a truth.
     series : str
-        What tables of findings call the scan: the SeriesInstanceUID of DICOM, else the user's
-        `series` or the name of the file without its ending.
+        Name of the scan in tables of findings: the SeriesInstanceUID of DICOM, otherwise the
+        user's `series` or the file name without its ending.
     check : callable, optional
-        Raises `SourceError` where what was read cannot be right as a whole; called once all voxels
-        were read.
+        Raises `SourceError` if the voxels read cannot be right as a whole; called after all voxels
+        have been read.
     """
 
     path: str
@@ -128,7 +128,7 @@ class Source:
         GridError
             If the box reaches outside of the volume.
         SourceError
-            If the file is damaged there.
+            If the file is damaged within the box.
         """
         if box.intersection(self.grid.box) != box:
             raise GridError(
@@ -140,23 +140,23 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is wanted of a source, and the user's metadata of it.
+    """Options for opening a source, with the user metadata.
 
     Parameters
     ----------
     metadata : SourceMetadata
-        From the user; it overrides the file.
+        User metadata; overrides the file.
     finer_than : tuple of float, optional
-        Of a pyramid, the coarsest level is read whose spacing is at most this along z, y, x.
+        For a pyramid, read the coarsest level whose spacing is at most this along z, y, x.
     unit : str, optional
-        Of `finer_than`.
+        Unit of `finer_than`.
     bands : tuple of str
-        Names of the channels to read, where the format has several.
+        Names of the channels to read, if the format has several.
     truth : bool
-        Of a folder of tiles, take refined bands before those of a first stage.
+        For a folder of tiles, prefer refined bands to those of a first stage.
     labels : bool
-        Whether the voxels are class indices or object ids: a palette then does not change them,
-        and neither does the side on which white is.
+        Whether the voxels are class indices or object ids: they are then not changed by a palette
+        or by the photometric interpretation (white is 0).
     """
 
     metadata: SourceMetadata
@@ -168,20 +168,20 @@ class Request:
 
     @property
     def pixels(self) -> tuple[Vector, str]:
-        """Voxel size along z, y, x of images that do not state theirs, and its unit."""
+        """Voxel size along z, y, x of images without a stated size, and its unit."""
         return self.finer_than or self.metadata.spacing or _PIXEL, self.unit or "meter"
 
 
 @contextlib.contextmanager
 def readable(path: str, *failures: type[Exception]) -> Iterator[None]:
-    """Turn what a library raises for a damaged file into one `SourceError`.
+    """Convert a library's exceptions for a damaged file to `SourceError`.
 
     Parameters
     ----------
     path : str
-        For the message.
+        Used in the error message.
     *failures : type
-        Errors of one library beside the built-in ones.
+        Further exceptions of a library besides the built-in ones.
     """
     damage: tuple[type[Exception], ...] = (*_DAMAGE, *failures)
     try:
@@ -197,9 +197,9 @@ def readable(path: str, *failures: type[Exception]) -> Iterator[None]:
 
 
 def voxel_dtype(dtype: np.dtype[Any], path: str) -> np.dtype[Any]:
-    """Return the type in which voxels are handed out, or raise `SourceError`.
+    """Return the data type in which voxels are read, or raise `SourceError`.
 
-    Booleans become uint8; other types keep their width, in the machine's byte order.
+    Booleans become uint8; other types keep their width, in native byte order.
     """
     if dtype == np.bool_:
         return np.dtype(np.uint8)
@@ -218,7 +218,7 @@ def voxel_dtype(dtype: np.dtype[Any], path: str) -> np.dtype[Any]:
 
 
 def pick_channel(path: str, count: int, channel: int | None) -> int:
-    """Return which of `count` channels to read, or raise `SourceError` where it is unspecified."""
+    """Return the channel to read out of `count`, or raise `SourceError` if it is unspecified."""
     if channel is None and count > 1:
         raise SourceError(
             f"{path} has {count} channels: write channel=0 (up to {count - 1}) in the metadata "
@@ -233,22 +233,22 @@ def pick_channel(path: str, count: int, channel: int | None) -> int:
 
 
 class VolumeView:
-    """The axes z, y, x of a stored array of any axes, read on demand.
+    """View (z, y, x) of a stored array with any axes, read on demand.
 
     Parameters
     ----------
     stored : StoredArray
-        What the file holds.
+        Array as stored in the file.
     path : str
-        For messages.
+        Used in error messages.
     axes : tuple of int or None
-        Which stored axes are z, y, x; None for one that the file does not have, of length 1.
+        Stored axes that are z, y, x; None for an axis that the file lacks, of length 1.
     fixed : mapping of int to int
-        Which element of each other stored axis is read.
+        Index to read along each of the other stored axes.
     dtype : dtype, optional
-        Of the voxels handed out, where it is not the stored one.
+        Data type of the voxels, if not the stored one.
     failures : tuple of type
-        Errors of the library beside the built-in ones.
+        Further exceptions of the library besides the built-in ones.
     """
 
     def __init__(
@@ -284,7 +284,7 @@ class VolumeView:
                 stored_index[axis] = part
         with readable(self._path, *self._failures):
             values = np.asarray(self._stored[tuple(stored_index)])
-            # What was read has its axes in the stored order; those that are missing come last.
+            # The block has its axes in the stored order; missing axes come last.
             order = np.argsort(
                 np.argsort([99 if a is None else a for a in self._axes], kind="stable")
             )
@@ -298,7 +298,7 @@ class VolumeView:
 
 
 def bounded(index: Slices, shape: tuple[int, int, int]) -> Slices:
-    """Return slices with both ends given and within `shape`; steps other than 1 are refused."""
+    """Return slices with both ends set, within `shape`; raises for steps other than 1."""
     ends = []
     for part, length in zip(index, shape, strict=True):
         start, stop, step = part.indices(length)

@@ -1,4 +1,4 @@
-"""A source that is read stays what it is: missing chunks of Zarr would read as zeros otherwise."""
+"""Detection of changes to a source while it is read; missing Zarr chunks would read as zeros."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from parafovea.formats.location import locate
 
 @contextlib.contextmanager
 def unchanged(*paths: str) -> Iterator[Callable[[], None]]:
-    """Watch sources while they are read; a change or a loss is one error, whatever else it caused.
+    """Watch sources while they are read; a change or loss is reported as one error.
 
     Parameters
     ----------
     *paths : str
-        As in the sample sheet.
+        Source strings as in the sample sheet.
 
     Yields
     ------
     function
-        Call it when all is read, before the result is put in place.
+        To be called after reading, before the result is moved into place.
 
     Raises
     ------
     SourceError
-        From the function or the block, if a source is another than when the block began.
+        From the function or the block, if a source has changed since the block began.
     """
     before = {path: _state(path) for path in paths}
 
@@ -49,10 +49,10 @@ def unchanged(*paths: str) -> Iterator[Callable[[], None]]:
 
 
 def _state(path: str) -> str | None:
-    """Return a hash of sizes and times of modification of a source's files; None without any.
+    """Return a hash of the sizes and modification times of a source's files, or None without any.
 
-    A folder counts by the entries and times of all folders in it: programs that write chunks
-    rename them into place.
+    A folder is represented by the entries and times of all folders in it, since programs that
+    write chunks rename them into place.
     """
     try:
         location = locate(path)
@@ -60,7 +60,7 @@ def _state(path: str) -> str | None:
         for name in dict.fromkeys((*location.files, *location.slices)):
             place = Path(name)
             for folder in sorted(_folders(place)) if place.is_dir() else [name]:
-                status = os.stat(folder)  # noqa: PTH116  (as many as there are folders)
+                status = os.stat(folder)  # noqa: PTH116  (faster, for many folders)
                 size = status.st_size if folder == name and not place.is_dir() else 0
                 digest.update(f"{folder}\0{size}\0{status.st_mtime_ns}\0".encode())
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Where a source lies in the world: what its file states, and what the user overrides."""
+"""Position of a source in the world: statements of the file and user overrides."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from parafovea.formats.metadata import SourceMetadata, known_unit
 from parafovea.geometry.grid import AXES, METRES, Grid, Shape, Vector, vector3
 from parafovea.geometry.scan_space import square_affine
 
-#: Attributes of Zarr arrays and HDF5 datasets that state a spacing along z, y, x, in the order in
-#: which they are looked for, each with the unit that its name implies.
+#: Attributes of Zarr arrays and HDF5 datasets that state a spacing along z, y, x, in order of
+#: precedence, each with the unit implied by its name.
 SPACING_ATTRIBUTES = {
     "resolution": None,
     "voxel_size": None,
@@ -27,14 +27,14 @@ SPACING_ATTRIBUTES = {
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a file itself states about where its voxels lie.
+    """Position of the voxels as stated in a file.
 
     Parameters
     ----------
     spacing : tuple of float or None
-        Along z, y, x; None for an axis of which the file states nothing.
+        Along z, y, x; None for an axis without a stated spacing.
     unit : str, optional
-        As the file spells it.
+        Unit as spelled in the file.
     origin : tuple of float
         Centre of voxel (0, 0, 0) along z, y, x, in `unit`.
     """
@@ -45,7 +45,7 @@ class Stated:
 
 
 def check_shape(path: str, shape: Sequence[int]) -> Shape:
-    """Return a volume's shape (z, y, x), or raise `VoxelError` where an axis has no length."""
+    """Return a volume's shape (z, y, x), or raise `VoxelError` if an axis has length 0."""
     z, y, x = (int(n) for n in shape)
     for name, length in zip(AXES, (z, y, x), strict=True):
         if length < 1:
@@ -57,19 +57,19 @@ def check_shape(path: str, shape: Sequence[int]) -> Shape:
 
 
 def unit_factors(units: Sequence[str | None]) -> tuple[list[float | None], str | None]:
-    """Return what turns lengths along each axis into the unit of the last one, and that unit.
+    """Return factors that convert lengths along each axis to the unit of the last, and that unit.
 
     Parameters
     ----------
     units : sequence of str or None
-        As the file spells them, x last.
+        Units as spelled in the file, x last.
 
     Returns
     -------
     factors : list of float or None
-        None for an axis whose unit cannot be turned into that of x.
+        None for an axis whose unit cannot be converted to that of x.
     unit : str or None
-        Of x, as the file spells it.
+        Unit of x, as spelled in the file.
     """
     reference = units[-1]
     common = None if reference is None else known_unit(reference)
@@ -91,14 +91,14 @@ def stated_by_axis(
     units: Sequence[str | None],
     origin: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> Stated:
-    """Return what a file states whose axes may have units of their own.
+    """Return the statements of a file whose axes may have different units.
 
     Parameters
     ----------
     spacing : sequence of float or None
         Along z, y, x, each in its own unit.
     units : sequence of str or None
-        Along z, y, x, as the file spells them.
+        Along z, y, x, as spelled in the file.
     origin : sequence of float
         Centre of voxel (0, 0, 0) along z, y, x, each in its own unit.
     """
@@ -111,12 +111,12 @@ def stated_by_axis(
 
 
 def place(path: str, shape: Sequence[int], stated: Stated, metadata: SourceMetadata) -> Grid:
-    """Return the grid of a source; what the user states overrides what the file states.
+    """Return the grid of a source; user metadata override the file.
 
     Parameters
     ----------
     path : str
-        For messages.
+        Used in error messages.
     shape : sequence of int
         Voxels along z, y, x.
     stated, metadata
@@ -139,18 +139,18 @@ def place(path: str, shape: Sequence[int], stated: Stated, metadata: SourceMetad
 
 
 def settle(path: str, stated: Stated, metadata: SourceMetadata) -> tuple[Vector, Vector, str]:
-    """Return spacing, origin and unit of a source from what its file and the user state.
+    """Return spacing, origin and unit of a source from file and user metadata.
 
-    Where the user gives another spacing, the file's origin keeps its place in voxels.
+    If the user states another spacing, the file's origin keeps its position in voxels.
 
     Parameters
     ----------
     path : str
-        For messages.
+        Used in error messages.
     stated : Stated
-        From the file.
+        Statements of the file.
     metadata : SourceMetadata
-        From the user; it overrides the file.
+        User metadata; override the file.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def settle(path: str, stated: Stated, metadata: SourceMetadata) -> tuple[Vector,
     Raises
     ------
     SpacingError
-        If neither states the spacing along every axis, and its unit.
+        If neither states the spacing along every axis and its unit.
     """
     unit = metadata.unit
     if unit is None and stated.unit is not None:
@@ -178,7 +178,7 @@ def settle(path: str, stated: Stated, metadata: SourceMetadata) -> tuple[Vector,
 
 
 def plain_axes(path: str, shape: Sequence[int]) -> tuple[int | None, int, int]:
-    """Return which axes of an array without names are z, y, x: all three, or two of a plane."""
+    """Return which axes of an array without names are z, y, x; a plane has no z."""
     if len(shape) == 3:
         return 0, 1, 2
     if len(shape) == 2:
@@ -218,16 +218,16 @@ def _missing(
 def ras_affine(
     path: str, columns: NDArray[np.float64], origin: NDArray[np.float64], to_ras: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Return the affine to RAS millimetres of a file whose world has other axes.
+    """Return the affine to RAS millimetres for a file whose world has other axes.
 
     Parameters
     ----------
     path : str
-        For messages.
+        Used in error messages.
     columns : ndarray
-        (3, 3), the step from voxel to voxel along x, y, z in the file's own world, in millimetres.
+        (3, 3), steps between voxels along x, y, z in the file's world, in millimetres.
     origin : ndarray
-        (3,), the centre of the first voxel there.
+        (3,), centre of the first voxel in that world.
     to_ras : tuple of int
         1 or -1 for each axis of that world.
 
@@ -245,9 +245,9 @@ def ras_affine(
 
 
 def square(path: str, affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return `square_affine`, or raise `SourceError` where a file states sheared axes.
+    """Return `square_affine`, or raise `SourceError` if a file states sheared axes.
 
-    Axes of length 0 stay as they are: their spacing is missing, which `settle` reports.
+    Axes of length 0 are unchanged: their spacing is missing, which `settle` reports.
     """
     if not np.linalg.norm(affine[:3, :3], axis=0).all():
         return affine
@@ -260,14 +260,14 @@ def square(path: str, affine: NDArray[np.float64]) -> NDArray[np.float64]:
 def placed_affine(
     path: str, affine: NDArray[np.float64], grid: Grid, stated: Stated, metadata: SourceMetadata
 ) -> NDArray[np.float64]:
-    """Return where the voxels of a file lie in the patient, with what the user states of it.
+    """Return the affine of a file's voxels in the patient, with user metadata applied.
 
     Parameters
     ----------
     path : str
-        For messages.
+        Used in error messages.
     affine : ndarray
-        (4, 4) to RAS millimetres, as the file states it.
+        (4, 4) to RAS millimetres, as stated in the file.
     grid : Grid
         From `place`, with the same `stated` and `metadata`.
     stated, metadata
@@ -276,9 +276,9 @@ def placed_affine(
     Returns
     -------
     ndarray
-        (4, 4) float64. A spacing of the user's replaces the file's along each axis, so that
-        positions are in the same millimetres as sizes; the centre of the first voxel stays. A unit
-        alone gives all of the file's numbers, its origin too, that unit.
+        (4, 4) float64. A user spacing replaces the file's along each axis, so that positions and
+        sizes are in the same millimetres; the centre of the first voxel is kept. If only a unit is
+        given, it applies to all numbers of the file, including the origin.
     """
     placed = square(path, affine)
     if metadata.spacing is not None:
@@ -302,25 +302,25 @@ def stated_by_attributes(
     path: str,
     axes: tuple[int | None, int, int] | None = None,
 ) -> Stated:
-    """Return what the attributes of a Zarr array or HDF5 dataset state.
+    """Return the position stated by the attributes of a Zarr array or HDF5 dataset.
 
     Parameters
     ----------
     attributes : dict
         `resolution`, `voxel_size`, `spacing` or `element_size_um`; `units` or `unit`, one for all
-        axes or one for each; `offset`, the centre of voxel 0. A spacing has one number an axis, or
-        one an axis in space, in the order of the array.
+        axes or one for each; `offset`, the centre of voxel 0. A spacing has one number per axis,
+        or one per spatial axis, in the order of the array.
     dimensions : int
-        Axes of the array.
+        Number of axes of the array.
     path : str
-        For messages.
+        Used in error messages.
     axes : tuple of int or None, optional
-        Which of them are z, y, x; by default all three, or the two of a plane.
+        Axes that are z, y, x; by default all three, or the two of a plane.
 
     Raises
     ------
     SourceError
-        If a value has another length or is not made of numbers.
+        If a value has the wrong length or is not numeric.
     """
     order = axes or ((0, 1, 2) if dimensions == 3 else (None, 0, 1))
     spacing: list[float | None] = [None, None, None]
@@ -360,13 +360,13 @@ def _numbers(
 
 
 def _along(values: Sequence[Any], axes: Sequence[int | None], dimensions: int) -> list[Any] | None:
-    """Return the values of z, y, x among those of an array's axes; None for a wrong number."""
+    """Return the values of z, y, x among those of an array's axes; None if the number is wrong."""
     there = sorted(axis for axis in axes if axis is not None)
     if len(values) == dimensions:
         return [None if axis is None else values[axis] for axis in axes]
     if len(values) == len(there):
         return [None if axis is None else values[there.index(axis)] for axis in axes]
-    # Some writers state three numbers beside a plane of two axes.
+    # Some writers state three numbers for a plane of two axes.
     return [*values] if len(values) == 3 and axes[0] is None else None
 
 
@@ -390,5 +390,5 @@ def _units(
             f"{path} has the units {', '.join(map(str, texts))} for {dimensions} axes: give one "
             "unit, or one for each axis"
         )
-    # an axis that is not there has no unit of its own
+    # a missing axis has no unit of its own
     return [found[2] if axis is None else unit for axis, unit in zip(axes, found, strict=True)]

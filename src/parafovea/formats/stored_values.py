@@ -1,4 +1,4 @@
-"""What the numbers in a file mean, where the file says that they are not the values themselves."""
+"""Conversion of stored numbers to values, where a file states that they differ."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from parafovea.formats.source import Array, StoredArray
 
 
 class ConvertedValues:
-    """A stored array whose numbers are turned into values when they are read.
+    """A stored array whose numbers are converted to values on reading.
 
     Parameters
     ----------
     stored : StoredArray
-        What the file holds.
+        Array as stored in the file.
     dtype : dtype
-        Of the values.
+        Data type of the values.
     convert : callable
-        From stored numbers of any shape to values of the same shape.
+        Function from stored numbers of any shape to values of the same shape.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class ConvertedValues:
         self._convert = convert
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the values of slices and integers, one an axis."""
+        """Return the values selected by one slice or integer per axis."""
         return np.asarray(self._convert(np.asarray(self._stored[index])), dtype=self.dtype)
 
 
@@ -47,15 +47,16 @@ def on_a_line(stored: StoredArray, slope: float, intercept: float, path: str) ->
     stored : StoredArray
         Integers or floats.
     slope, intercept : float
-        As the file states them.
+        As stated in the file.
     path : str
-        For messages.
+        Used in error messages.
 
     Returns
     -------
     StoredArray
-        The same array for 1 and 0. Integers where both numbers are whole and all possible values
-        fit an integer of at most 32 bits; else float32, float64 for numbers of more than 16 bits.
+        The same array for slope 1 and intercept 0. Integers if both numbers are integral and all
+        possible values fit an integer of at most 32 bits; otherwise float32, or float64 for stored
+        numbers of more than 16 bits.
 
     Raises
     ------
@@ -92,28 +93,28 @@ def _of_line(dtype: np.dtype[Any], slope: float, intercept: float) -> np.dtype[A
 
 
 def without_sign(stored: StoredArray) -> StoredArray:
-    """Return signed integers as the unsigned ones of the same bits."""
+    """Return signed integers reinterpreted as unsigned ones."""
     native = np.dtype(stored.dtype).newbyteorder("=")
     dtype = np.dtype(f"u{native.itemsize}")
     return ConvertedValues(stored, dtype, lambda numbers: numbers.astype(native).view(dtype))
 
 
 def inverted(stored: StoredArray, bits: int, path: str) -> StoredArray:
-    """Return unsigned integers of which 0 was white, so that 0 becomes black.
+    """Return unsigned integers with white at 0 inverted, so that 0 becomes black.
 
     Parameters
     ----------
     stored : StoredArray
         Numbers of `bits` bits.
     bits : int
-        Their largest number is 2 ** bits - 1.
+        Number of bits; the maximum is 2 ** bits - 1.
     path : str
-        For messages.
+        Used in error messages.
 
     Raises
     ------
     SourceError
-        If the numbers have no largest one: signed integers and floats.
+        If the numbers have no maximum: signed integers and floats.
     """
     dtype = np.dtype(stored.dtype).newbyteorder("=")
     if dtype.kind != "u":
@@ -126,7 +127,7 @@ def inverted(stored: StoredArray, bits: int, path: str) -> StoredArray:
 
 
 def gray_of_palette(palette: NDArray[Any]) -> NDArray[Any] | None:
-    """Return the gray of each index of a palette, None where an entry has a colour.
+    """Return the gray level of each index of a palette, or None if an entry is coloured.
 
     Parameters
     ----------
@@ -136,13 +137,13 @@ def gray_of_palette(palette: NDArray[Any]) -> NDArray[Any] | None:
     Returns
     -------
     ndarray or None
-        (entries,) uint8 where no entry needs more, else uint16.
+        (entries,) uint8 if no entry needs more, otherwise uint16.
     """
     red = palette[:, 0]
     if (palette != red[:, None]).any():
         return None
     if palette.dtype == np.uint16:
-        # 8-bit grays in the 16 bits of TIFF: g * 257 by the book, g * 256 by many programs
+        # 8-bit grays in 16-bit TIFF palettes: g * 257 by the standard, g * 256 in many programs
         for step in (257, 256):
             if (red % step == 0).all():
                 return (red // step).astype(np.uint8)
@@ -150,7 +151,7 @@ def gray_of_palette(palette: NDArray[Any]) -> NDArray[Any] | None:
 
 
 def of_palette(stored: StoredArray, palette: NDArray[Any], path: str) -> StoredArray:
-    """Return the grays that indices into a palette stand for.
+    """Return the gray levels of palette indices.
 
     Parameters
     ----------
@@ -159,12 +160,12 @@ def of_palette(stored: StoredArray, palette: NDArray[Any], path: str) -> StoredA
     palette : ndarray
         (entries, 3) uint8 or uint16: red, green and blue.
     path : str
-        For messages.
+        Used in error messages.
 
     Raises
     ------
     SourceError
-        If the palette has colours; on reading, if an index is beyond it.
+        If the palette has colours; on reading, if an index is outside of the palette.
     """
     gray = gray_of_palette(palette)
     if gray is None:
@@ -178,26 +179,26 @@ def of_palette(stored: StoredArray, palette: NDArray[Any], path: str) -> StoredA
 def by_attributes(
     stored: StoredArray, attributes: Mapping[str, Any], path: str, *, labels: bool
 ) -> StoredArray:
-    """Return the values that attributes of a Zarr array or HDF5 dataset give to its numbers.
+    """Return the values of a Zarr array or HDF5 dataset, converted as its attributes state.
 
-    Those are `scale_factor`, `add_offset` and `_Unsigned` of the CF conventions, and the palettes
-    and whites of the HDF5 image specification.
+    The attributes are `scale_factor`, `add_offset` and `_Unsigned` of the CF conventions, and the
+    palettes and white levels of the HDF5 image specification.
 
     Parameters
     ----------
     stored : StoredArray
-        The numbers.
+        Array as stored.
     attributes : mapping
-        Of the array.
+        Attributes of the array.
     path : str
-        For messages.
+        Used in error messages.
     labels : bool
         Whether the numbers are class indices or object ids.
 
     Raises
     ------
     SourceError
-        If an attribute has a value that means nothing, or a palette is stated.
+        If the value of an attribute is invalid, or a palette is stated.
     """
     if _text(attributes.get("_Unsigned")) == "true" and np.dtype(stored.dtype).kind == "i":
         stored = without_sign(stored)

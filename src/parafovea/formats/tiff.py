@@ -1,7 +1,7 @@
-"""TIFF stacks: what a file holds, where its voxels lie, and its pixels piece by piece.
+"""TIFF stacks: content of a file, position of its voxels, and reading of parts of it.
 
-A file is opened for every read and closed after it: no handle is shared by the processes of a
-data loader, and a file that was cut short in between is noticed.
+A file is opened for every read and closed afterwards: the processes of a data loader share no
+handle, and a file that is truncated in the meantime is detected.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from parafovea.formats.stored_values import inverted, of_palette, on_a_line
 
 logger = logging.getLogger(__name__)
 
-#: Axes of tifffile that may count planes, the first of them that is longer than one is z. Many
+#: Axes of tifffile that may be planes; the first of them that is longer than one is z. Many
 #: programs write a stack as a time series or as unnamed pages.
 _PLANES = "ZIQT"
 
-#: Compressions of TIFF whose strips and tiles may need tables that the page has.
+#: TIFF compressions whose strips and tiles may need tables stored in the page.
 _JPEG = (6, 7, 33007, 34892)
 
 
@@ -45,19 +45,19 @@ def open_volume(location: Location, request: Request) -> Source:
     Parameters
     ----------
     location : Location
-        A plain, ImageJ, OME or BigTIFF file; the finest level is read where it is a pyramid.
+        A plain, ImageJ, OME or BigTIFF file; of a pyramid, the finest level is read.
     request : Request
-        The user's metadata.
+        User metadata.
 
     Returns
     -------
     Source
-        Memory-mapped where the voxels lie in one piece, else decoded by strip or tile.
+        Memory-mapped if the voxels are contiguous, otherwise decoded by strip or tile.
 
     Raises
     ------
     SourceError
-        If the file is damaged, or is not one volume.
+        If the file is damaged, or is not a single volume.
     """
     path = location.path
     view, stated = _volume(path, request.metadata.channel, labels=request.labels)
@@ -70,9 +70,9 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
 
 
 def _volume(path: str, channel: int | None, *, labels: bool) -> tuple[VolumeView, Stated]:
-    """Return the volume (z, y, x) in a TIFF file, and what the file states of its place."""
+    """Return the volume (z, y, x) in a TIFF file, and its stated position."""
     with readable(path), tifffile.TiffFile(path) as tiff:
-        # pages are looked at twice, and read once
+        # pages are used twice, and read once
         tiff.pages.cache = True
         _check_complete(tiff, path)
         if len(tiff.series) != 1:
@@ -114,7 +114,7 @@ def _stored(path: str, tiff: Any, series: Any, shape: tuple[int, ...]) -> Stored
 def _choose_axes(
     path: str, letters: str, shape: Sequence[int], channel: int | None
 ) -> tuple[tuple[int | None, int, int], dict[int, int]]:
-    """Return which axes are z, y, x, and which element of the others is read."""
+    """Return which axes are z, y, x, and the index to read along the others."""
     y, x = letters.rindex("Y"), letters.rindex("X")
     long = [axis for axis, n in enumerate(shape) if n != 1 and axis not in (y, x)]
     planes = sorted(
@@ -130,7 +130,7 @@ def _choose_axes(
         )
     count = shape[channels[0]] if channels else 1
     if not planes and channels and letters[channels[0]] == "C" and channel is None:
-        # tifffile.imwrite(..., imagej=True) labels a stack so where it is not told its axes.
+        # tifffile.imwrite(..., imagej=True) labels a stack like this if no axes are given.
         raise SourceError(
             f"{path} has {count} channels of one plane: write channel=0 (up to {count - 1}) in "
             "the metadata column of its line in the sample sheet; where they are the planes of a "
@@ -141,23 +141,23 @@ def _choose_axes(
 
 
 def _values(path: str, tiff: Any, stored: StoredArray, *, labels: bool) -> StoredArray:
-    """Return the values that the numbers in a file stand for.
+    """Return the values that the numbers in a file represent.
 
     Parameters
     ----------
     path : str
-        For messages.
+        Used in error messages.
     tiff : tifffile.TiffFile
-        Open.
+        Open file.
     stored : StoredArray
-        The numbers.
+        Array as stored.
     labels : bool
-        Whether they are class indices or object ids: palettes leave them alone.
+        Whether they are class indices or object ids, to which no palette is applied.
 
     Raises
     ------
     SourceError
-        If the file states a meaning that is not read here.
+        If the file states an interpretation that is not supported.
     """
     page = tiff.pages.first
     orientation = int(page.tags.valueof("Orientation", default=1))
@@ -169,8 +169,8 @@ def _values(path: str, tiff: Any, stored: StoredArray, *, labels: bool) -> Store
     if not labels:
         _check_pages_alike(path, tiff)
     imagej = bool(tiff.is_imagej)
-    # A look-up table of ImageJ is how an image is shown, and so is the 0 = white of its inverse:
-    # its numbers stay what was measured. Pages of one bit are masks, written so by many programs.
+    # A look-up table of ImageJ is for display only, and so is its inverted one (0 = white): the
+    # numbers remain as measured. Pages of one bit are masks, which many programs write like this.
     if not labels and not imagej:
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
             if page.colormap is None:
@@ -182,7 +182,7 @@ def _values(path: str, tiff: Any, stored: StoredArray, *, labels: bool) -> Store
 
 
 def _check_pages_alike(path: str, tiff: Any) -> None:
-    """Raise `SourceError` where a page has a palette or a white of its own."""
+    """Raise `SourceError` if pages differ in palette or photometric interpretation."""
     first = tiff.pages.first
     pages = iter(tiff.pages)
     if tiff.is_imagej or first.photometric not in (
@@ -203,10 +203,10 @@ def _check_pages_alike(path: str, tiff: Any) -> None:
 
 
 def _line(path: str, tiff: Any) -> tuple[float, float]:
-    """Return the slope and the intercept from numbers to values, as ImageJ or GDAL state them."""
+    """Return slope and intercept from numbers to values, as stated by ImageJ or GDAL."""
     slope, intercept = 1.0, 0.0
     words = tiff.imagej_metadata if tiff.is_imagej else None
-    # of the kinds of calibration, 20 is none; a straight line is 0
+    # among the calibration functions of ImageJ, 20 is none and 0 is a straight line
     if words and int(words.get("cf", 20)) != 20:
         if int(words["cf"]) != 0 or "c2" in words:
             raise SourceError(
@@ -231,7 +231,7 @@ def _line(path: str, tiff: Any) -> tuple[float, float]:
 
 
 def _stated(path: str, tiff: Any) -> Stated:
-    """Return the spacing that OME or ImageJ metadata state; bare resolution tags lack z."""
+    """Return the spacing stated in OME or ImageJ metadata; plain resolution tags lack z."""
     if tiff.is_ome and tiff.ome_metadata:
         return _stated_by_ome(tiff.ome_metadata)
     if tiff.is_imagej and tiff.imagej_metadata:
@@ -249,7 +249,7 @@ def _stated_by_ome(xml: str) -> Stated:
 
 def _stated_by_imagej(path: str, tiff: Any) -> Stated:
     # ImageJ writes pixels per unit in the resolution tags, and the spacing of planes in its text;
-    # units along y and z where they differ from that along x, origins in pixels.
+    # units along y and z if they differ from that along x; origins in pixels.
     words = tiff.imagej_metadata
     unit = str(words.get("unit", "pixel"))
     if unit in ("pixel", "pixels", ""):
@@ -283,16 +283,16 @@ def _inverse(rational: Any) -> float | None:
 
 
 def _check_complete(tiff: Any, path: str) -> None:
-    """Raise `SourceError` where pages, or parts of a page, lie past the end of the file.
+    """Raise `SourceError` if pages, or parts of a page, are beyond the end of the file.
 
-    tifffile only logs a broken chain of pages and goes on with those before the break.
+    tifffile only logs a broken chain of pages and continues with the pages before the break.
 
     Parameters
     ----------
     tiff : tifffile.TiffFile
-        Open.
+        Open file.
     path : str
-        For the message.
+        Used in the error message.
     """
     size = Path(path).stat().st_size
     pages = tiff.pages
@@ -318,10 +318,10 @@ def _check_complete(tiff: Any, path: str) -> None:
 
 
 def _check_planes(path: str, tiff: Any, letters: str, shape: Sequence[int]) -> None:
-    """Raise `SourceError` where ImageJ counts more planes than were found.
+    """Raise `SourceError` if ImageJ states more planes than were found.
 
-    ImageJ writes stacks of more than 4 GB with an entry for the first plane alone; tifffile takes
-    such a file for one plane where the others are not there.
+    ImageJ writes stacks of more than 4 GB with an entry for the first plane only; tifffile reads
+    such a file as one plane if the others are missing.
     """
     words = tiff.imagej_metadata if tiff.is_imagej else None
     planes = math.prod(n for n, letter in zip(shape, letters, strict=True) if letter not in "YXS")
@@ -340,7 +340,7 @@ def _next_page(tiff: Any, offset: int) -> int:
     count = int.from_bytes(handle.read(layout.tagnosize), _order(tiff))
     handle.seek(offset + layout.tagnosize + count * layout.tagsize)
     raw = handle.read(layout.offsetsize)
-    # A file that ends before this number is truncated too.
+    # A file that ends before this number is also truncated.
     return int.from_bytes(raw, _order(tiff)) if len(raw) == layout.offsetsize else -1
 
 
@@ -349,16 +349,16 @@ def _order(tiff: Any) -> Any:
 
 
 class ContiguousTiff:
-    """Uncompressed voxels that lie in one piece, mapped into memory for each read.
+    """Uncompressed contiguous voxels, memory-mapped for each read.
 
     Parameters
     ----------
     path : str
         The file.
     dtype : dtype
-        In the file's byte order.
+        Data type in the file's byte order.
     offset : int
-        Byte at which the voxels begin.
+        Byte offset of the first voxel.
     shape : tuple of int
         All axes of the series.
     """
@@ -373,11 +373,11 @@ class ContiguousTiff:
 
     @property
     def stop(self) -> int:
-        """One past the last byte of the voxels."""
+        """Byte offset after the last voxel."""
         return self._offset + math.prod(self.shape) * self.dtype.itemsize
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements of slices and integers, one an axis."""
+        """Return the elements selected by one slice or integer per axis."""
         mapped = np.memmap(
             self._path, dtype=self.dtype, mode="r", offset=self._offset, shape=self.shape
         )
@@ -385,14 +385,14 @@ class ContiguousTiff:
 
 
 class PagedTiff:
-    """Pages that are compressed or lie apart, of which the strips or tiles in need are decoded.
+    """Compressed or scattered pages, of which only the needed strips or tiles are decoded.
 
     Parameters
     ----------
     path : str
         The file.
     dtype : dtype
-        In the machine's byte order.
+        Data type in native byte order.
     shape : tuple of int
         All axes of the series; the last ones are those of a page.
     pages : sequence of int
@@ -413,7 +413,7 @@ class PagedTiff:
         )
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements of slices and integers, one an axis."""
+        """Return the elements selected by one slice or integer per axis."""
         leading = self.shape[: self._leading]
         numbers = np.array(self._pages).reshape(leading)[index[: self._leading]]
         with tifffile.TiffFile(self._path) as tiff:
@@ -426,7 +426,7 @@ class PagedTiff:
 
     def _read(self, page: Any, index: tuple[slice | int, ...], size: int) -> Array:
         shape = self.shape[self._leading :]
-        # A last axis of one sample takes no part: the page is then plain rows and columns.
+        # A last axis of one sample is dropped: the page is then plain rows and columns.
         plain = len(shape) == 2 or (len(shape) == 3 and shape[2] == 1)
         if plain and page.shape == shape[:2] and all(isinstance(i, slice) for i in index[:2]):
             rows, columns = index[0], index[1]
@@ -437,7 +437,7 @@ class PagedTiff:
 
 
 def _read_window(page: Any, rows: slice, columns: slice, size: int) -> Array:
-    """Return the rows and columns of a page of one sample, from the strips or tiles in need."""
+    """Return rows and columns of a single-sample page, decoding only needed strips or tiles."""
     out = np.empty((rows.stop - rows.start, columns.stop - columns.start), page.dtype)
     height, width = page.chunks[:2]
     across = -(-page.shape[1] // width)
@@ -464,8 +464,8 @@ def _decode(page: Any, number: int, size: int) -> Array:
     words: dict[str, Any] = {}
     if page.compression in _JPEG:
         words = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
-    # The decoder and the tables are read from the file when they are first asked for, which moves
-    # its pointer: it is set after that.
+    # The decoder and the tables are read from the file on first access, which moves its pointer:
+    # it is set afterwards.
     decode = page.decode
     handle.seek(offset)
     decoded, _, shape = decode(handle.read(count), number, **words)

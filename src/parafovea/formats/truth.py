@@ -1,4 +1,4 @@
-"""The truth of a sample: a source like its raw, with metadata and an affine of its own."""
+"""Truth of a sample: a source like its image, with its own metadata and affine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from parafovea.formats.opening import open_source
 from parafovea.formats.source import Array, LazyArray, Slices, Source, bounded
 from parafovea.geometry.grid import AXES, Grid, shape3, vector3
 
-#: How far, in voxels of the source, a truth may turn away from it along its whole length.
+#: Tolerated rotation of a truth against its source, in voxels over its whole length.
 _TURN = 0.5
-#: Digits of a place in voxels that are meant: affines are stored as 32-bit floats.
+#: Significant digits of a position in voxels: affines are stored as 32-bit floats.
 _DIGITS = 5
 
 
@@ -28,32 +28,32 @@ def open_truth(
     folder: Path = Path(),
     like: Mapping[str, Any] | None = None,
 ) -> Source | None:
-    """Open a truth volume, placed by its own metadata, else by its sample's.
+    """Open a truth volume, placed by its own metadata, or else by its sample's.
 
     Parameters
     ----------
     path : str or None
-        Where the truth is; None where there is none.
+        Path of the truth; None if there is none.
     metadata : str
         The sheet's `metadata` of the sample. Its `truth_spacing`, `truth_unit`, `truth_origin`,
         `truth_channel`, `truth_ignore` and `truth_background` describe the truth. Its spacing, unit
-        and origin describe the source; they hold for a truth whose file states no spacing, such as
-        a plain TIFF. Its channel is the source's alone.
+        and origin describe the source; they also apply to a truth whose file states no spacing,
+        such as a plain TIFF. Its channel only applies to the source.
     folder : Path
-        Folder that relative sidecar paths count from.
+        Base folder of relative sidecar paths.
     like : mapping, optional
-        The `grid` and the `affine` of the sample's source, as `resample_volume` records them. A
-        truth with an affine is turned, so that its axes run like the source's.
+        The `grid` and the `affine` of the sample's source, as recorded by `resample_volume`. A
+        truth with an affine is reoriented so that its axes match the source's.
 
     Returns
     -------
     Source or None
-        The truth on its grid, in the world of the source's grid; without an affine then.
+        The truth on its grid, in the world of the source's grid, and then without an affine.
 
     Raises
     ------
     SourceError
-        If the truth cannot be read, its spacing is stated nowhere, or it lies at an angle to its
+        If the truth cannot be read, no spacing is stated, or its axes are oblique to those of its
         source.
     """
     if path is None:
@@ -82,14 +82,14 @@ def open_truth(
 def open_truth_objects(
     metadata: str, *, folder: Path = Path(), like: Mapping[str, Any] | None = None
 ) -> Source | None:
-    """Open the true objects that a sample's metadata names, if it names any.
+    """Open the true objects named in a sample's metadata, if any.
 
     Parameters
     ----------
     metadata : str
         The sheet's `metadata` of the sample.
     folder : Path
-        Folder that relative sidecar paths count from.
+        Base folder of relative sidecar paths.
     like : mapping, optional
         As for `open_truth`.
 
@@ -108,26 +108,26 @@ def open_truth_objects(
 
 
 def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
-    """Return a truth with its axes turned as its source's, by the affines of the two.
+    """Return a truth reoriented to the axes of its source, based on their affines.
 
     Parameters
     ----------
     truth : Source
-        As its file has it.
+        The truth as stored.
     like : mapping
-        The `grid` and the `affine` of the source. Without an affine, the truth stays as it is
+        The `grid` and the `affine` of the source. Without an affine, the truth is returned as
         stored.
 
     Raises
     ------
     SourceError
-        If the truth lies at an angle to its source.
+        If the axes of the truth are oblique to those of its source.
     """
     there = like.get("affine")
     if truth.affine is None or there is None:
         return replace(truth, affine=None)
     grid = Grid.from_dict(dict(like["grid"]))
-    # from voxels of the truth to those of the source, along z, y, x
+    # from voxels of the truth to voxels of the source, along z, y, x
     matrix = np.linalg.solve(np.asarray(there, float), truth.affine)
     steps, start = matrix[:3, :3][::-1, ::-1], matrix[:3, 3][::-1]
     order = [int(axis) for axis in np.abs(steps).argmax(axis=1)]
@@ -156,14 +156,14 @@ def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
 
 
 def check_upright(truth: object, path: str) -> None:
-    """Raise `SourceError` for a truth whose axes lead elsewhere than those of a plain volume.
+    """Raise `SourceError` for a truth whose affine permutes, reverses or tilts z, y, x.
 
     Parameters
     ----------
     truth : object
-        A source; one without an affine lies in the world of its grid.
+        A source; without an affine, it is in the world of its grid.
     path : str
-        For the message.
+        Used in the error message.
     """
     affine = getattr(truth, "affine", None)
     if affine is None:
@@ -178,16 +178,16 @@ def check_upright(truth: object, path: str) -> None:
 
 
 class TurnedArray:
-    """An array with its axes in another order, some of them back to front.
+    """An array with permuted and optionally reversed axes.
 
     Parameters
     ----------
     array : LazyArray
         As stored.
     order : sequence of int
-        Which of its axes becomes z, y, x.
+        Stored axes that become z, y, x.
     flips : sequence of bool
-        Whether z, y, x then run the other way.
+        Whether z, y, x are reversed.
     """
 
     def __init__(self, array: LazyArray, order: list[int], flips: list[bool]) -> None:

@@ -1,4 +1,4 @@
-"""Which chunks of a Zarr array are there: a missing one reads as the fill value, without a word."""
+"""Detection of missing chunks in a Zarr array, which zarr silently reads as the fill value."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Chunks:
-    """The chunks of an array, or its shards, where it has any.
+    """Chunks of an array, or its shards if it has any.
 
     Parameters
     ----------
     total : int
-        How many the array consists of.
+        Number of chunks of the complete array.
     found : int
-        How many are there under the keys that the metadata states.
+        Number of chunks found under the keys implied by the metadata.
     smallest : tuple of int or None
-        Place in the grid of chunks of the one of the fewest bytes.
+        Index in the chunk grid of the chunk with the fewest bytes.
     strange : str or None
-        A file that looks like a chunk under a key that the metadata do not state.
+        A file that looks like a chunk under a key that does not match the metadata.
     """
 
     total: int
@@ -73,25 +73,25 @@ def chunks_of(array: zarr.Array[Any], folder: Path) -> Chunks:
 
 
 def check_chunks(path: str, array: zarr.Array[Any], *, labels: bool, sparse: bool = False) -> None:
-    """Say how many chunks of an array are missing; refuse one that has none, or has lost some.
+    """Log the number of missing chunks; refuse an array without chunks or with lost ones.
 
     Parameters
     ----------
     path : str
-        Its folder.
+        Folder of the array.
     array : zarr.Array
         The array.
     labels : bool
-        Whether it is a truth: where its writer has stored chunks that hold the fill value alone,
-        the missing ones are lost, and what is left is no truth.
+        Whether it is a truth. If its writer stored chunks that contain only the fill value,
+        missing chunks are lost data, and the truth is refused.
     sparse : bool
-        Whether its writer is known to leave out chunks that hold the fill value alone, so that
+        Whether its writer is known to omit chunks that contain only the fill value, so that
         even all of them may be missing.
 
     Raises
     ------
     SourceError
-        If no chunk is there, or chunks of a truth are lost.
+        If there is no chunk, or chunks of a truth are lost.
     """
     if not array.ndim or not math.prod(array.shape):
         return

@@ -1,4 +1,4 @@
-"""Zarr folders of format version 2 and 3: single arrays, and the way to their OME images."""
+"""Zarr folders of format version 2 and 3: single arrays, and their OME images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import zarrs  # noqa: F401  (registers the fast codec pipeline)
 
 from parafovea.errors import SourceError
 from parafovea.formats import (
-    checked_blosc,  # noqa: F401  (numcodecs alone reads behind the end of a chunk)
+    checked_blosc,  # noqa: F401  (plain numcodecs reads past the end of a truncated chunk)
     ome_zarr,
 )
 from parafovea.formats.location import Location
@@ -37,14 +37,14 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         Folder of the image or array.
     request : Request
-        The user's metadata, and how fine the image has to be: the coarsest level is read whose
-        spacing is at most `finer_than` along z, y, x; the first level where none is. An array
-        that is named itself is read as it is.
+        User metadata, and the required resolution: the coarsest level is read whose spacing is at
+        most `finer_than` along z, y, x, or the first level if there is none. An array that is named
+        itself is read as is.
 
     Returns
     -------
     Source
-        Spacing from the OME metadata, else from the attributes `resolution`, `voxel_size` or
+        Spacing from the OME metadata, or else from the attributes `resolution`, `voxel_size` or
         `spacing`.
 
     Raises
@@ -85,7 +85,7 @@ def _level(
     folder: str,
     request: Request,
 ) -> Source:
-    """Return one level of an image as a source; its array must not contradict the image."""
+    """Return one level of an image as a source; raises if the array contradicts the image."""
     attributes = dict(array.attrs)
     letters = stated_names(
         attributes,
@@ -100,14 +100,14 @@ def _level(
         )
     stored: StoredArray = by_attributes(array, attributes, folder, labels=request.labels)
     source = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
-    # results of this workflow are put in place when they are complete, without empty chunks
+    # results of this workflow are moved into place when complete, and omit empty chunks
     sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
     check_chunks(folder, array, labels=request.labels, sparse=sparse)
     return source
 
 
 def _dimensions(array: zarr.Array[Any]) -> list[str] | None:
-    """Return the `dimension_names` of an array of format version 3, None without any."""
+    """Return the `dimension_names` of an array of format version 3, or None."""
     names = getattr(array.metadata, "dimension_names", None)
     return None if names is None else ["" if name is None else str(name) for name in names]
 
@@ -115,8 +115,8 @@ def _dimensions(array: zarr.Array[Any]) -> list[str] | None:
 def open_node(path: str) -> zarr.Array[Any] | zarr.Group:
     """Open an array or a group for reading, with codecs that can read all of it.
 
-    The zarrs pipeline is several times faster, but refuses big-endian and Fortran-ordered arrays
-    of format version 2; it falls back by itself, with a warning, for codecs that it lacks.
+    The zarrs pipeline is several times faster, but does not support big-endian and Fortran-ordered
+    arrays of format version 2; for unsupported codecs it falls back itself, with a warning.
     """
     with readable(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -141,7 +141,7 @@ def _array(path: str) -> zarr.Array[Any]:
 
 
 def _image_around(path: str) -> tuple[ome_zarr.Image, int] | None:
-    """Return the OME image that an array is a level of, and which, if there is one."""
+    """Return the OME image that contains an array as a level, and its index, if there is one."""
     folder = Path(path)
     for parent in list(folder.parents)[: ome_zarr.DEPTH]:
         if not any((parent / name).is_file() for name in ZARR_METADATA):
@@ -149,7 +149,7 @@ def _image_around(path: str) -> tuple[ome_zarr.Image, int] | None:
         try:
             image = ome_zarr.image_of(dict(open_node(str(parent)).attrs), str(parent))
         except SourceError as error:
-            # what is around a plain array does not make it worse
+            # damage around a plain array does not affect it
             logger.warning("%s is read as a plain array: %s", path, error)
             continue
         names = [] if image is None else [level.path for level in image.levels]

@@ -1,1 +1,1 @@
-"""DICOM series: slices in files of a folder or a zip archive become a volume."""
+"""DICOM series: slices in the files of a folder or zip archive, read as a volume."""

@@ -1,7 +1,7 @@
-"""Decoders of compressed slices for pydicom, from imagecodecs.
+"""Decoders for compressed slices, registered with pydicom and based on imagecodecs.
 
-pydicom itself and Pillow decode RLE, 8-bit JPEG and JPEG 2000; lossless JPEG and JPEG-LS, the usual
-compression of CT archives, come from here.
+pydicom itself and Pillow decode RLE, 8-bit JPEG and JPEG 2000; this module adds lossless JPEG and
+JPEG-LS, the usual compression in CT archives.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ _FUNCTIONS = {
     HTJ2K: "jpeg2k",
 }
 
-#: pydicom asks a plugin for what it needs beside itself.
+#: Dependencies of the plugin besides pydicom, as its plugin interface requires.
 DECODER_DEPENDENCIES = dict.fromkeys(_FUNCTIONS, (_LABEL,))
 
 
 def is_available(uid: str) -> bool:
-    """Tell pydicom whether slices of a transfer syntax can be decoded here."""
+    """Return whether slices of a transfer syntax can be decoded; called by pydicom."""
     name = _FUNCTIONS.get(uid)
     return name is not None and bool(getattr(imagecodecs, name.upper()).available)
 
 
 def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
-    """Return the pixels of one compressed image, as pydicom wants them.
+    """Return the pixels of one compressed image in pydicom's format.
 
     Parameters
     ----------
     source : bytes
         The compressed image.
     runner : DecodeRunner
-        Knows the header; told how wide the decoded pixels are.
+        Holds the header; its record of the decoded bit depth is updated.
     """
     decode = getattr(imagecodecs, f"{_FUNCTIONS[runner.transfer_syntax]}_decode")
     pixels = np.ascontiguousarray(decode(source))
@@ -65,7 +65,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytearray:
 
 
 def register() -> None:
-    """Offer the decoders to pydicom, once a process."""
+    """Register the decoders with pydicom, once per process."""
     for uid in _FUNCTIONS:
         decoder = get_decoder(uid)
         known = (*decoder.available_plugins, *decoder.missing_dependencies)

@@ -1,6 +1,6 @@
-"""The files of a DICOM folder or zip archive, found and opened without writing anything anywhere.
+"""Files of a DICOM folder or zip archive, found and opened without writing to disk.
 
-The workflow looks for them while it plans its jobs, so only the standard library is imported.
+The workflow searches for them while planning jobs, so only the standard library is imported.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from parafovea.formats.registry import format_named
 
 OpenFile = Callable[[str], BinaryIO]
 
-#: How the names of DICOM files end; other files of a series may have no ending.
+#: Endings of DICOM files; other files of a series may have no ending.
 SUFFIXES = tuple(format_named("dicom").members)
 
 #: The first bytes of a gzip file.
 GZIP = b"\x1f\x8b"
 
-#: What an archive may unpack to: more files or bytes than any scan has would only waste time.
+#: Limits on the unpacked archive: more files or bytes than any scan has.
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 512 * 2**20
 MAX_BYTES = 64 * 2**30
@@ -36,25 +36,25 @@ class Contents(Protocol):
 
     @property
     def path(self) -> str:
-        """The folder or the archive, as the user gave it."""
+        """Path of the folder or archive, as given by the user."""
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Bytes of each file by its name, names in order."""
+        """Size in bytes by file name, sorted by name."""
 
     @property
     def left_out(self) -> list[str]:
-        """What each thing is that is not looked at, such as a link to a folder."""
+        """Descriptions of what is skipped, such as a link to a folder."""
 
     def label(self, name: str) -> str:
-        """Return how messages call a file."""
+        """Return the name of a file used in messages."""
 
     def opened(self) -> contextlib.AbstractContextManager[OpenFile]:
-        """Return a block within which files can be opened by name."""
+        """Return a context manager that yields a function to open files by name."""
 
 
 class FolderContents:
-    """The files of a folder and the folders in it; hidden ones and linked folders are left out.
+    """The files below a folder, without hidden files and linked folders.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class FolderContents:
     Raises
     ------
     SourceError
-        If a folder in it cannot be read, or a link leads to no file.
+        If a folder in it cannot be read, or a link is broken.
     """
 
     def __init__(self, path: str) -> None:
@@ -91,7 +91,7 @@ class FolderContents:
         self.sizes = {name: os.path.getsize(name) for name in sorted(files)}  # noqa: PTH202
 
     def label(self, name: str) -> str:
-        """Return how messages call a file."""
+        """Return the name of a file used in messages."""
         return name
 
     @contextlib.contextmanager
@@ -102,7 +102,7 @@ class FolderContents:
 
 
 class ZipContents:
-    """The files of a zip archive, read where they are: nothing is unpacked to the disk.
+    """The files of a zip archive, read in place: nothing is unpacked to disk.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class ZipContents:
     Raises
     ------
     SourceError
-        If it is no zip archive, is encrypted, or would unpack to more than a scan can be.
+        If it is not a zip archive, is encrypted, or would unpack to more than any scan.
     """
 
     def __init__(self, path: str) -> None:
@@ -131,7 +131,7 @@ class ZipContents:
         self.left_out: list[str] = []
 
     def label(self, name: str) -> str:
-        """Return how messages call a file."""
+        """Return the name of a file used in messages."""
         return f"{self.path}:{name}"
 
     @contextlib.contextmanager
@@ -148,12 +148,12 @@ def _refuse_folder(error: OSError) -> None:
 
 
 def folder_files(path: str) -> Iterator[str]:
-    """Yield the paths of the files below a folder, but not hidden ones or those of linked folders.
+    """Yield the paths of the files below a folder, without hidden files and linked folders.
 
     Parameters
     ----------
     path : str
-        The folder; paths begin with it.
+        Path of the folder; the yielded paths begin with it.
     """
     for folder, inner, names in os.walk(path):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
@@ -164,24 +164,24 @@ def folder_files(path: str) -> Iterator[str]:
 
 
 def slices(path: str) -> list[str]:
-    """Return the sorted paths of all files of a series, also those that are no slice."""
+    """Return the sorted paths of all files of a series, including files that are not slices."""
     return sorted(folder_files(path))
 
 
 def holds(path: str) -> bool:
-    """Return whether a folder has a DICOM file, by name or by content, in it or below."""
+    """Return whether a folder contains a DICOM file, by name or content, at any depth."""
     return any(map(_is_dicom, folder_files(path)))
 
 
 def why_not(path: str) -> str | None:
-    """Return what is wrong with a file that is one slice of a series, None for any other."""
+    """Return the problem with a file that is a single slice of a series, or None for others."""
     if not _is_dicom(path):
         return None
     return f"{path} is one DICOM file: give the folder of its series, {Path(path).parent}"
 
 
 def _is_dicom(file: str) -> bool:
-    """Return whether a file is DICOM by its name, or by the word DICM after the preamble."""
+    """Return whether a file is DICOM by its name, or by the prefix DICM after the preamble."""
     if file.lower().endswith(SUFFIXES):
         return True
     try:
@@ -193,7 +193,7 @@ def _is_dicom(file: str) -> bool:
 
 
 def is_packed_dicom(file: BinaryIO) -> bool:
-    """Return whether a gzip file that can be rewound holds a DICOM file."""
+    """Return whether a seekable gzip file contains a DICOM file."""
     file.seek(0)
     try:
         return gzip.GzipFile(fileobj=file).read(132)[128:] == b"DICM"
@@ -202,7 +202,7 @@ def is_packed_dicom(file: BinaryIO) -> bool:
 
 
 def _is_hidden(info: zipfile.ZipInfo) -> bool:
-    """Return whether a member is a folder, or what some systems add to an archive."""
+    """Return whether a member is a folder, or a file that some systems add to archives."""
     parts = PurePosixPath(info.filename).parts
     return info.is_dir() or any((p.startswith(".") and p != "..") or p == "__MACOSX" for p in parts)
 

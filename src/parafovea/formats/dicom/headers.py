@@ -1,4 +1,4 @@
-"""The header of a DICOM image, checked: a slice of a scan, or one error."""
+"""Validated headers of DICOM images: a slice of a scan, or an error."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ codecs.register()
 
 Point = tuple[float, float, float]
 
-#: Air in Hounsfield units, and what scanners that count from -1024 write for it.
+#: Air in Hounsfield units, and the value used by scanners that count from -1024.
 AIR = -1000.0
 DARKEST_AIR = -1024.0
 
 
 @dataclass(frozen=True, slots=True)
 class SliceHeader:
-    """One slice, as its header describes it.
+    """Header of one slice.
 
     Parameters
     ----------
     name : str
-        Of the file in its folder or archive.
+        Name of the file in its folder or archive.
     label : str
-        How messages call the file.
+        Name of the file in messages.
     series, modality : str
         SeriesInstanceUID and Modality.
     shape : tuple of int
@@ -40,26 +40,26 @@ class SliceHeader:
     position : tuple of float
         Centre of the first pixel, LPS millimetres.
     row, column : tuple of float
-        Directions in which the column index and the row index grow.
+        Directions of increasing column index and row index.
     pixel_spacing : tuple of float or None
-        Distance between rows and between columns, in millimetres; None where nothing usable is
+        Distance between rows and between columns, in millimetres; None if no valid value is
         stated.
     thickness : float or None
-        Distance between slices, or their thickness, as stated; of use to a single slice only.
+        Distance between slices, or their thickness, as stated; only used for a single slice.
     slope, intercept : float
-        From stored values to the true ones.
+        From stored values to rescaled values.
     rescale_stated : frozenset of str
         Which of RescaleSlope and RescaleIntercept the header has.
     rescale_type : str
-        What rescaled values are, such as HU; "" where that is not stated.
+        Unit of rescaled values, such as HU; "" if it is not stated.
     bits, high_bit : int
-        How many bits of a stored value count, and which of them is the highest.
+        Number of bits used in a stored value, and position of the highest one.
     signed : bool
-        Whether stored values have a sign.
+        Whether stored values are signed.
     padding : tuple of int or None
-        Smallest and largest stored value that marks pixels outside of the image; None without.
+        Smallest and largest stored value that mark pixels outside of the image; None if unset.
     syntax : str
-        Transfer syntax, by which pixels are decoded.
+        Transfer syntax, which determines the decoder of the pixels.
     """
 
     name: str
@@ -84,16 +84,16 @@ class SliceHeader:
 
     @property
     def stored_range(self) -> tuple[int, int]:
-        """Smallest and largest value that the stored bits can hold."""
+        """Smallest and largest value that the stored bits can represent."""
         if self.signed:
             return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
         return 0, 2**self.bits - 1
 
     @property
     def air(self) -> float | None:
-        """What pixels outside of the image become; None where they are air as they are stored.
+        """Value for pixels outside of the image; None if they already are air as stored.
 
-        -1000 HU in a CT; elsewhere what a stored 0 means, no signal.
+        -1000 HU in a CT; otherwise the rescaled value of a stored 0, no signal.
         """
         if self.padding is None:
             return None
@@ -105,7 +105,7 @@ class SliceHeader:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """An image file: the wanted elements of its header, and how much of its pixels is there.
+    """An image file: the required elements of its header, and the size of its pixel data.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class ImageHeader:
     header : pydicom.FileDataset
         The elements that were read.
     pixel_bytes : int or None
-        Bytes of pixels in the file; None where they are compressed.
+        Bytes of pixel data in the file; None if they are compressed.
     """
 
     name: str
@@ -124,11 +124,11 @@ class ImageHeader:
 
     @property
     def series(self) -> str:
-        """SeriesInstanceUID, empty where there is none."""
+        """SeriesInstanceUID; empty if missing."""
         return str(self.header.get("SeriesInstanceUID", "")).strip()
 
     def described(self) -> SliceHeader:
-        """Return the slice, or raise `SourceError` where it is none."""
+        """Return the validated slice, or raise `SourceError`."""
         header = self.header
         self._check_kind()
         rows, columns = (int(self._required(key)) for key in ("Rows", "Columns"))
@@ -238,7 +238,7 @@ class ImageHeader:
         return high
 
     def _padding(self, allocated: int, *, signed: bool) -> tuple[int, int] | None:
-        """Return the range of padding; writers state it with the sign of pixels or without."""
+        """Return the padding range; writers state it as signed or unsigned."""
         ends = []
         for key in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
             value = self.header.get(key)
@@ -267,7 +267,7 @@ class ImageHeader:
 
 
 def transfer_syntax(header: Any) -> str:
-    """Return the transfer syntax; files from before 1995 do not state theirs, but it shows."""
+    """Return the transfer syntax; for files from before 1995 without one, it is inferred."""
     implicit, little = header.original_encoding
     shown = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     return str(header.file_meta.get("TransferSyntaxUID", shown if little else ExplicitVRBigEndian))

@@ -1,6 +1,6 @@
-"""Which files of a folder or an archive are the slices of one series.
+"""Selection of the files in a folder or archive that are the slices of one series.
 
-Of a header only what places and decodes its slice is read: nothing of the patient.
+Only header elements needed to place and decode a slice are read, and no patient data.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from parafovea.formats.source import readable
 
 _LOG = logging.getLogger(__name__)
 
-# Scanners write numbers and names that break the standard's rules of spelling; a warning for each
-# slice would be of no use.
+# Scanners write numbers and names that violate the formatting rules of the standard; a warning for
+# each slice would not be useful.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-#: All that is read of a header. No name, id, date or description of a patient is among them.
+#: The only header elements that are read. They include no name, id, date or description of a
+#: patient.
 _TAGS = tuple(
     Tag(name)
     for name in (
@@ -60,39 +61,39 @@ _TAGS = tuple(
     )
 )
 _PIXELS = Tag("PixelData")
-#: Transfer syntaxes in which pixels lie in the file as they are.
+#: Transfer syntaxes with uncompressed pixels.
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
 
 def read_headers(contents: Contents, *, series: str | None = None) -> list[SliceHeader]:
-    """Return the slices of one series; what is no image is left out, counted and logged.
+    """Return the slices of one series; files that are not images are skipped, counted and logged.
 
     Parameters
     ----------
     contents : Contents
         A folder or an archive.
     series : str, optional
-        SeriesInstanceUID of the wanted one; needed where there are several.
+        SeriesInstanceUID of the wanted series; required if there are several.
 
     Returns
     -------
     list of SliceHeader
-        In the order of the files' names.
+        Slices in the order of their file names.
 
     Raises
     ------
     MissingSourceError
         If there is no slice.
     SourceError
-        If a slice is damaged, truncated, compressed in an unknown way or not described well
-        enough, or a file that is named like a slice is none; or if there are several series and it
-        is unspecified which.
+        If a slice is damaged, truncated, uses an unknown compression or lacks required elements,
+        or a file named like a slice is not one; or if there are several series and none is
+        selected.
     """
     images: dict[str, list[ImageHeader]] = {}
     others: list[str] = []
     foreign: list[str] = []
     with contents.opened() as open_file, warnings.catch_warnings():
-        # about files that are no DICOM in spite of their names; errors follow
+        # about files that are not DICOM despite their names; errors follow
         warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
         for name in contents.sizes:
             with open_file(name) as file:
@@ -117,7 +118,7 @@ def read_headers(contents: Contents, *, series: str | None = None) -> list[Slice
 
 @lru_cache(maxsize=256)
 def _log_once(text: str) -> None:
-    """Log what is left out, not again by each stage of a process that opens the scan."""
+    """Log skipped files, once per process even if several stages open the scan."""
     _LOG.warning(text)
 
 
@@ -126,7 +127,7 @@ def _counts(names: Sequence[str]) -> str:
 
 
 def _check_foreign(contents: Contents, foreign: Sequence[str], slices: Sequence[str]) -> None:
-    """Raise `SourceError` for a file without DICOM that is named like a slice."""
+    """Raise `SourceError` for a file that is named like a slice but is not DICOM."""
     patterns = {_pattern(name): name for name in slices}
     bare = next((name for name in slices if not _ending(name)), None)
     for name in foreign:
@@ -145,13 +146,13 @@ def _pattern(name: str) -> str:
 
 
 def _ending(name: str) -> str:
-    """Return the ending of a file's name; the last number of a UID is none."""
+    """Return the ending of a file name; the last number of a UID does not count as one."""
     ending = Path(name).suffix
     return ending if re.fullmatch(r"\.[A-Za-z]\w{0,7}", ending) else ""
 
 
 def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str | None:
-    """Return an image, the kind of another DICOM object, or None for what is not DICOM."""
+    """Return an image, the kind of another DICOM object, or None for a file that is not DICOM."""
     label = contents.label(name)
     with readable(label, pydicom.errors.InvalidDicomError):
         named = name.lower().endswith(SUFFIXES)
@@ -168,7 +169,7 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
 
         def at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
             if tag == _PIXELS:
-                # the value follows tag and length, and the type where it is spelled out
+                # the value follows tag and length, and the type if it is explicit
                 pixels.append(length)
                 pixels.append(8 if vr is None else 12)
             return bool(tag >= _PIXELS)

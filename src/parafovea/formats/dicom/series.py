@@ -34,7 +34,7 @@ from parafovea.formats.source import (
 )
 from parafovea.formats.source_placement import Stated, place, placed_affine
 
-#: Transfer syntaxes that keep all bits of a stored value in their places.
+#: Transfer syntaxes that preserve the bits of a stored value and their positions.
 _AS_STORED = (
     ImplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -43,28 +43,28 @@ _AS_STORED = (
     RLELossless,
 )
 
-#: Bytes of decoded slices that are kept, since boxes side by side need the same ones.
+#: Size in bytes of the cache of decoded slices, which adjacent boxes share.
 KEPT_BYTES = 64 * 2**20
 
 
 def open_volume(location: Location, request: Request) -> Source:
-    """Open a series of DICOM slices, one a file.
+    """Open a series of DICOM slices, one per file.
 
     Parameters
     ----------
     location : Location
-        A folder, searched with the folders in it, or a .zip of one. What is no image, such as
-        RTSTRUCT, is left out.
+        A folder, searched recursively, or a .zip of one. Objects that are not images, such as
+        RTSTRUCT, are skipped.
     request : Request
-        The user's `series` chooses among several. A spacing of the user's changes the grid and,
-        from the first slice on, the affine.
+        The user's `series` selects one of several. A user spacing changes the grid and, relative
+        to the first slice, the affine.
 
     Returns
     -------
     Source
         Slices sorted along their normal; values rescaled by the slope and intercept of each slice,
-        in the narrowest of int16, int32 and float32 that holds them exactly. Bits that are not
-        part of a value are cleared, and pixels outside of the image (PixelPaddingValue and its
+        in the narrowest of int16, int32 and float32 that represents them exactly. Bits that are
+        not part of a value are cleared, and pixels outside of the image (PixelPaddingValue and its
         range) become air.
 
     Raises
@@ -72,8 +72,8 @@ def open_volume(location: Location, request: Request) -> Source:
     MissingSourceError
         If there is no slice.
     SourceError
-        If slices are damaged, truncated, missing, doubled or different, if they cannot be decoded,
-        or if there are several series and it is unspecified which.
+        If slices are damaged, truncated, missing, duplicated or inconsistent, if they cannot be
+        decoded, or if there are several series and none is selected.
     """
     path, metadata = location.path, request.metadata
     zipped = path.lower().endswith(".zip")
@@ -90,14 +90,14 @@ def open_volume(location: Location, request: Request) -> Source:
 
 
 class DicomVolume:
-    """The voxels (z, y, x) of a series, decoded slice by slice when they are asked for.
+    """The voxels (z, y, x) of a series, decoded slice by slice on demand.
 
     Parameters
     ----------
     contents : Contents
-        Where the files are.
+        Folder or archive with the files.
     slices : sequence of SliceHeader
-        In the order of z, of one size.
+        Slices in z order, all of the same size.
     """
 
     def __init__(self, contents: Contents, slices: tuple[SliceHeader, ...]) -> None:
@@ -137,7 +137,7 @@ class DicomVolume:
         ):
             if header.syntax == DeflatedExplicitVRLittleEndian:
                 stored: Array = pixel_array(dcmread(file), raw=True, correct_unused_bits=False)
-            else:  # without what else is in the file
+            else:  # without the other elements of the file
                 stored = pixel_array(
                     file,
                     raw=True,
@@ -164,9 +164,9 @@ class DicomVolume:
 
 
 def _without_unused_bits(stored: Array, header: SliceHeader) -> Array:
-    """Return stored values of which only the bits count that belong to them, with their sign.
+    """Return stored values with unused bits cleared and the sign extended.
 
-    Others may hold overlays, or lack the sign: some codecs know none.
+    Unused bits may contain overlays, or lack the sign, which some codecs do not support.
     """
     width = 8 * stored.dtype.itemsize
     if stored.dtype.kind not in "iu" or header.bits >= width:
@@ -175,14 +175,14 @@ def _without_unused_bits(stored: Array, header: SliceHeader) -> Array:
     bits = native.view(f"u{stored.dtype.itemsize}")
     if header.syntax in _AS_STORED:
         bits = bits >> (header.high_bit + 1 - header.bits)
-    # what lies above the value goes, and what comes back has the sign of its highest bit
+    # shifts the bits above the value out, and extends the sign from its highest bit
     spare = width - header.bits
     shifted: Array = (bits << spare).view(f"{'i' if header.signed else 'u'}{bits.dtype.itemsize}")
     return np.asarray(shifted >> spare)
 
 
 def _value_dtype(slices: tuple[SliceHeader, ...]) -> np.dtype[Any]:
-    # the air of a slice is whole, or its intercept
+    # the value of air of a slice is integral, or equal to its intercept
     whole = all(s.slope.is_integer() and s.intercept.is_integer() for s in slices)
     ends = [v * s.slope + s.intercept for s in slices for v in s.stored_range]
     ends += [s.air for s in slices if s.air is not None]

@@ -1,4 +1,4 @@
-"""How slices stack up to a volume: sorted along their normal, in line, evenly spaced, complete."""
+"""Stacking of slices to a volume: sorted along their normal, aligned, evenly spaced, complete."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from parafovea.geometry.scan_space import LPS_TO_RAS, square_affine
 
 Floats = NDArray[np.float64]
 
-#: Slices closer than this, in millimetres, lie at one place.
+#: Slices closer than this, in millimetres, are at the same position.
 SAME_PLACE = 0.01
-#: How far a slice may be from its place in an even stack, in distances between slices, and in
-#: millimetres, since some scanners round positions to a tenth of one.
+#: Tolerated deviation of a slice from an even stack, in slice distances, and in millimetres, since
+#: some scanners round positions to a tenth of one.
 UNEVEN = 0.1
 ROUNDED = 0.1
-#: How far directions of three digits may lead aside, in distances from the first slice.
+#: Tolerated drift caused by directions of three digits, per distance from the first slice.
 ASIDE = 1e-3
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Slices in the order of z, and where they lie.
+    """Slices in z order, and their geometry.
 
     Parameters
     ----------
     slices : tuple of SliceHeader
         Sorted along the normal of the slices.
     spacing : tuple of float or None
-        Along z, y, x in millimetres; None where the files do not state it.
+        Along z, y, x in millimetres; None if the files do not state it.
     directions : ndarray
         (3, 3) float64; columns are unit vectors along the array's x, y, z in LPS.
     """
@@ -49,7 +49,7 @@ class Stack:
         Parameters
         ----------
         spacing : sequence of float
-            Along z, y, x, for the axes of which the files state nothing.
+            Along z, y, x, for the axes without a spacing in the files.
         """
         lengths = [
             other if own is None else own for own, other in zip(self.spacing, spacing, strict=True)
@@ -61,20 +61,20 @@ class Stack:
 
 
 def stack(path: str, slices: Sequence[SliceHeader]) -> Stack:
-    """Return the volume that slices of one series make.
+    """Return the volume formed by the slices of one series.
 
     Parameters
     ----------
     path : str
-        Of the series, for messages.
+        Path of the series, used in error messages.
     slices : sequence of SliceHeader
         In any order.
 
     Raises
     ------
     SourceError
-        If slices differ in size, spacing or orientation, lie at one place, are missing or are
-        unevenly spaced; names the files.
+        If slices differ in size, spacing or orientation, share a position, are missing or are
+        unevenly spaced; the message names the files.
     """
     first = slices[0]
     _check_alike(slices, "pixels (rows, columns)", lambda s: s.shape, 0)
@@ -97,7 +97,7 @@ def stack(path: str, slices: Sequence[SliceHeader]) -> Stack:
     places = np.array([normal @ s.position for s in ordered])
     _check_places(path, ordered, places)
     step = float(places[-1] - places[0]) / (len(ordered) - 1)
-    # Slices lie in line along their normal, so that the axes of the volume are perpendicular.
+    # Slices are aligned along their normal, so that the axes of the volume are perpendicular.
     _check_in_line(path, ordered, directions)
     return Stack(tuple(ordered), (step, y, x), directions)
 
@@ -112,7 +112,7 @@ def _perpendicular(row: Floats, column: Floats) -> Floats:
 
 
 def _check_in_line(path: str, slices: Sequence[SliceHeader], directions: Floats) -> None:
-    """Raise `SourceError` where slices lie beside the line through the first one."""
+    """Raise `SourceError` if slices are offset from the line through the first one."""
     first = slices[0]
     offsets = np.subtract([s.position for s in slices], first.position) @ directions
     sideways, along = offsets[:, :2], np.abs(offsets[:, 2])
@@ -128,7 +128,7 @@ def _check_in_line(path: str, slices: Sequence[SliceHeader], directions: Floats)
             f"{path} has slices that shift sideways by {tilt:.3g} mm from one to the next, as "
             "of a tilted gantry: resample it to a straight volume first, as dcm2niix does"
         )
-    # most slices are in line, so that one that is not does not move the line
+    # the median is used, so that a few slices out of line do not shift the line
     beside = np.linalg.norm(sideways - np.median(sideways, axis=0), axis=1)
     worst = int(np.flatnonzero(beside >= beside.max() - 1e-6)[0])
     count = int((beside > allowed).sum())
@@ -141,7 +141,7 @@ def _check_in_line(path: str, slices: Sequence[SliceHeader], directions: Floats)
 
 
 def _is_line(steady: Floats, allowed: Floats) -> bool:
-    """Return whether slices shift by the same from one to the next."""
+    """Return whether all slices shift by the same amount from one to the next."""
     beside = np.linalg.norm(steady - np.median(steady, axis=0), axis=1)
     return bool((beside <= allowed).all())
 
@@ -163,7 +163,7 @@ def _check_alike(
 
 
 def _check_rescaled(slices: Sequence[SliceHeader]) -> None:
-    """Raise `SourceError` where only some slices say how values are rescaled, or to what."""
+    """Raise `SourceError` if only some slices state the rescaling or its unit."""
     stated = [s.rescale_stated for s in slices]
     for tag in sorted(set().union(*stated)):
         lacking = [s for s, own in zip(slices, stated, strict=True) if tag not in own]

@@ -1,4 +1,4 @@
-"""Cloud-optimized GeoTIFF, written block by block."""
+"""Block-wise writing of cloud-optimized GeoTIFF."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from rasterio.windows import Window
 from parafovea.formats.reflectance import DN_SCALE
 from parafovea.storage.store import beside, discard, replacing
 
-#: Rows and columns of a block of the finished file.
+#: Rows and columns of a block in the finished file.
 BLOCK = 512
 
-#: Bytes of blocks that GDAL keeps while it writes.
+#: Bytes of blocks that GDAL caches while writing.
 CACHE = 64 << 20
 
 Block = tuple[int, int, NDArray[Any]]
@@ -43,43 +43,43 @@ def write_cog(
     descriptions: Sequence[str] = (),
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Write an image as a cloud-optimized GeoTIFF, whole or not at all.
+    """Write an image as a cloud-optimized GeoTIFF, atomically.
 
-    Blocks go to an uncompressed file beside the result, from which GDAL makes the result with
-    its overviews; memory is bounded by a block and GDAL's cache, the disk holds the image twice.
-    The same blocks give the same bytes.
+    Blocks are written to an uncompressed file next to the result, which GDAL then converts,
+    adding overviews. Memory is bounded by one block and GDAL's cache; disk usage is twice the
+    image. The same blocks give the same bytes.
 
     Parameters
     ----------
     path : Path
-        Of the result; its folder is made where it is missing.
+        Path of the result; its folder is created if missing.
     blocks : iterable of (row, column, array)
-        Arrays (band, y, x), each with the place of its first pixel. Together they cover every
+        Arrays (band, y, x), each with the position of its first pixel. Together they cover every
         pixel once, in any order.
     shape : tuple of int
         (band, y, x) of the whole image.
     crs : str or None
         Such as "EPSG:32633", or WKT.
     transform : sequence of float
-        a, b, c, d, e, f of x = a * column + b * row + c, y = d * column + e * row + f, at the
-        corners of pixels, in the unit of the CRS.
+        a, b, c, d, e, f of x = a * column + b * row + c, y = d * column + e * row + f, at pixel
+        corners, in the unit of the CRS.
     nodata : float, optional
-        Takes the place of NaN.
+        Replaces NaN.
     dtype : dtype
-        Of the file. For uint16, blocks are reflectance in [0, 1], stored as digital numbers with
-        a scale of 1e-4 and, where `nodata` is 0, at least 1. Blocks of other types are stored as
-        they are.
+        Data type of the file. For uint16, blocks are reflectance in [0, 1], stored as digital
+        numbers with a scale of 1e-4 and, if `nodata` is 0, a minimum of 1. For other types, blocks
+        are stored as is.
     descriptions : sequence of str
         Names of the bands.
     tags : mapping, optional
-        Kept in the file's metadata.
+        Stored in the file's metadata.
 
     Raises
     ------
     ValueError
-        If blocks leave the image, leave a gap, or hold NaN and there is no `nodata`.
+        If blocks exceed the image, leave a gap, or contain NaN and there is no `nodata`.
     OSError
-        If the disk takes no more.
+        If the disk is full.
     """
     dtype = np.dtype(dtype)
     count, height, width = shape
@@ -109,7 +109,7 @@ def write_cog(
                     image.scales, image.offsets = (DN_SCALE,) * count, (0.0,) * count
                 image.update_tags(**(tags or {}))
                 _write_blocks(image, blocks, shape, dtype, nodata)
-            if plain.stat().st_size < size:  # closing a file reports no failure
+            if plain.stat().st_size < size:  # GDAL reports no failure on closing a file
                 raise _disk_error(plain, size)
             _optimize(plain, partial, "AVERAGE" if _is_measured(dtype) else "NEAREST")
             _check_complete(plain, partial)
@@ -185,7 +185,7 @@ def _as_stored(values: NDArray[Any], dtype: np.dtype[Any], nodata: float | None)
 
 
 def _check_complete(plain: Path, path: Path) -> None:
-    """Read the result back: GDAL closes a file that the disk did not take without an error."""
+    """Read the result back, since GDAL reports no error for a file that was not fully written."""
     with rasterio.open(plain) as before, rasterio.open(path) as after:
         for window in _windows(before.height, before.width):
             same = np.array_equal(
@@ -210,7 +210,7 @@ def _windows(height: int, width: int) -> Iterator[Window]:
 
 
 def _disk_error(path: Path, size: int) -> OSError:
-    """Return the error of the system where GDAL reports only that writing failed."""
+    """Return the operating system's error if GDAL only reports that writing failed."""
     full = shutil.disk_usage(path.parent).free < size
     number = errno.ENOSPC if full else errno.EIO
     return OSError(number, f"{os.strerror(number)}, {size} bytes were to be written", str(path))

@@ -1,31 +1,31 @@
-"""The files beside a GeoTIFF that say more of it; no library of the format is imported.
+"""Companion files of a GeoTIFF; no library of the format is imported.
 
-GDAL reads them with the image: a mask, the place, metadata. They count as the image's own content.
+GDAL reads them with the image: a mask, the position, metadata. They count as content of the image.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-#: What is put behind the whole name of the file: a mask, and what GDAL knows beside the file.
+#: Suffixes appended to the whole file name: a mask, and GDAL's auxiliary metadata.
 APPENDED = (".msk", ".aux.xml")
 
-#: What takes the place of the ending: world files, MapInfo, and rational polynomials.
+#: Endings that replace the file's own: world files, MapInfo, and rational polynomials.
 REPLACED = (".tfw", ".tifw", ".tiffw", ".wld", ".tab", ".rpb", "_rpc.txt")
 
 
 def companions(path: Path) -> tuple[Path, ...]:
-    """Return the files that are there beside a GeoTIFF and belong to it.
+    """Return the existing companion files of a GeoTIFF.
 
     Parameters
     ----------
     path : Path
-        Of the GeoTIFF.
+        Path of the GeoTIFF.
 
     Returns
     -------
     tuple of Path
-        Mostly none; in a fixed order. Overviews are not among them: they change no value.
+        Usually empty; in a fixed order. Overviews are not included, since they change no value.
     """
     names = [
         *(f"{path.name}{ending}" for ending in APPENDED),
@@ -35,5 +35,5 @@ def companions(path: Path) -> tuple[Path, ...]:
 
 
 def files(path: str) -> tuple[str, ...]:
-    """Return the files that belong to a GeoTIFF: itself and what lies beside it."""
+    """Return the files that belong to a GeoTIFF: itself and its companions."""
     return (path, *map(str, companions(Path(path))))

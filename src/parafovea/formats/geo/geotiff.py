@@ -1,4 +1,4 @@
-"""GeoTIFF files as rasterio opens them: their header, their masks, and where they lie."""
+"""GeoTIFF files read with rasterio: header, masks, and position."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
 
-#: Tag of a refined mosaic: JSON of what made it.
+#: Tag of a refined mosaic: JSON with its provenance.
 RECORD = "PARAFOVEA"
 
-#: What rasterio raises; not all of GDAL's errors become its own.
+#: Exceptions of rasterio; not all of GDAL's errors are converted to its own.
 FAILURES = (RasterioError, CPLE_BaseError)
 
-# The filters of warnings belong to the process, and tiles are read in threads.
+# Warning filters are global to the process, and tiles are read in threads.
 _FILTERS = threading.Lock()
 
 
 @contextlib.contextmanager
 def library(path: str, *, cache: int = 64) -> Iterator[None]:
-    """Set GDAL up for one file; what goes wrong inside is one `SourceError`.
+    """Configure GDAL for one file, and convert its errors to `SourceError`.
 
     Parameters
     ----------
     path : str
-        For messages.
+        Used in error messages.
     cache : int
-        MiB of decoded blocks that GDAL keeps.
+        Size of GDAL's cache of decoded blocks in MiB.
     """
     with (
         readable(path, *FAILURES),
-        # rasterio takes the cache in bytes, where GDAL itself takes MiB.
-        # What lies beside the file is looked for by its name: no listing of a folder of thousands.
+        # rasterio takes the cache size in bytes, GDAL itself in MiB.
+        # Companion files are looked up by name, without listing a folder of thousands.
         rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=cache << 20),
     ):
         yield
@@ -61,22 +61,22 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
 def opened(
     path: str, *, content: Mapping[str, bytes] | None = None, cache: int = 64
 ) -> Iterator[Any]:
-    """Open a GeoTIFF for a while.
+    """Open a GeoTIFF as a context manager.
 
     Parameters
     ----------
     path : str
-        Read as a GeoTIFF whatever it contains: other formats of GDAL can name further files.
+        Always read as a GeoTIFF, since other GDAL formats can refer to further files.
     content : mapping of str to bytes, optional
-        By their names, the file and those that belong to it (`parafovea.formats.geo.companions`),
-        where they are in memory: then none is opened again.
+        File and companions (`parafovea.formats.geo.companions`) by name, if they are already in
+        memory; the files are then not opened again.
     cache : int
-        MiB of decoded blocks that GDAL keeps.
+        Size of GDAL's cache of decoded blocks in MiB.
 
     Raises
     ------
     SourceError
-        If the file is damaged or no GeoTIFF.
+        If the file is damaged or not a GeoTIFF.
     """
     with library(path, cache=cache):
         if content is None:
@@ -97,7 +97,7 @@ def opened(
 
 @contextlib.contextmanager
 def _named(path: str, name: str) -> Iterator[None]:
-    """Let errors name the file, and not the name that its bytes in memory have."""
+    """Make errors name the file instead of its in-memory name."""
     try:
         yield
     except SourceError as error:
@@ -109,7 +109,7 @@ def _named(path: str, name: str) -> Iterator[None]:
 
 
 def open_dataset(path: str) -> Any:
-    """Return an open dataset of rasterio, without its warning about files that have no place."""
+    """Return an open rasterio dataset, without the warning for files without a position."""
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return rasterio.open(path, driver="GTiff")
@@ -117,12 +117,12 @@ def open_dataset(path: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """How the numbers of a file's bands become reflectance.
+    """Conversion of the numbers in a file's bands to reflectance.
 
     Parameters
     ----------
     scale, offset : tuple of float or None
-        A number each band of the file: reflectance = number * scale + offset. None where neither
+        One number per band of the file: reflectance = number * scale + offset. None if neither
         the user nor the file states it.
     nodata : tuple of tuple of float
         For each band of the file, the numbers that mark pixels without a measurement.
@@ -133,7 +133,7 @@ class Numbers:
     nodata: tuple[tuple[float, ...], ...]
 
     def of(self, bands: Sequence[int]) -> Numbers:
-        """Return those of some bands, by their indices from 0."""
+        """Return the conversion of selected bands, by index from 0."""
         scale, offset = (
             None if each is None else tuple(each[band] for band in bands)
             for each in (self.scale, self.offset)
@@ -142,7 +142,7 @@ class Numbers:
 
 
 def numbers(dataset: Any, options: TileOptions) -> Numbers:
-    """Return how user or file describe a file's numbers; the user's description wins."""
+    """Return the conversion of a file's numbers; the user's options override the file."""
     nodata = tuple(map(options.missing, dataset.nodatavals))
     if options.scale is not None and options.offset is not None:
         count = dataset.count
@@ -171,9 +171,9 @@ def band_indices(
     Parameters
     ----------
     dataset
-        Open dataset of rasterio.
+        Open rasterio dataset.
     path : str
-        For messages.
+        Used in error messages.
     wanted, given, refused
         As for `parafovea.formats.bands.choose_bands`.
     """
@@ -212,48 +212,48 @@ def read_window(
     Parameters
     ----------
     dataset
-        Open dataset of rasterio.
+        Open rasterio dataset.
     bands : tuple of int
-        Indices, from 0, of the bands to read, in this order.
+        Indices, from 0, of the bands to read, in reading order.
     window : Window or None
         None for the whole image.
     nodata : sequence of tuple of float
-        For each of `bands`, the numbers that mark a missing value. Masks inside the file and
-        beside it count as well, and so do alpha bands.
+        For each of `bands`, the numbers that mark a missing value. Masks inside the file or next
+        to it also count, and so do alpha bands.
 
     Returns
     -------
     stored : ndarray
-        (band, y, x), of the file's type.
+        (band, y, x), in the file's data type.
     valid : ndarray or None
-        (y, x) bool; None where all pixels were measured in all bands.
+        (y, x) bool; None if all pixels were measured in all bands.
     """
     stored: NDArray[Any] = dataset.read([band + 1 for band in bands], window=window)
     return stored, measured(stored, nodata=nodata, masks=_masks(dataset, bands, window))
 
 
 def _masks(dataset: Any, bands: Sequence[int], window: Window | None) -> Iterator[NDArray[Any]]:
-    """Yield what masks the bands beside numbers of their own, (y, x) each."""
+    """Yield the masks of the bands, (y, x) each, other than their nodata numbers."""
     for band in bands:
         flags = dataset.mask_flag_enums[band]
         shared = MaskFlags.per_dataset in flags
-        # no flag at all: a mask of this band alone. A nodata number is looked at by `measured`;
-        # where all bands have to have theirs, it is a mask.
+        # no flag: a mask of this band alone. Nodata numbers are handled by `measured`,
+        # except if a pixel is missing only where all bands have theirs, which is a mask.
         if MaskFlags.alpha not in flags and (shared or not flags):
             yield dataset.read_masks(band + 1, window=window)
         if shared:
             break
-    # GDAL takes an alpha band for a mask only as the second or fourth
+    # GDAL treats an alpha band as a mask only if it is the second or fourth
     for band in _alpha_bands(dataset):
         if band not in bands:
             yield dataset.read(band + 1, window=window)
 
 
 def _alpha_bands(dataset: Any) -> list[int]:
-    """Return the indices, from 0, of bands that state how opaque a pixel is.
+    """Return the indices, from 0, of alpha bands.
 
-    GDAL calls the fourth band of a file of 8 bits alpha, unless told otherwise: one that is named
-    as a spectral band is one.
+    By default, GDAL labels the fourth band of an 8-bit file as alpha; a band that is named as a
+    spectral band is not treated as alpha.
     """
     return [
         index
@@ -265,9 +265,9 @@ def _alpha_bands(dataset: Any) -> list[int]:
 
 
 def require_place(dataset: Any, path: str) -> None:
-    """Raise `SourceError` where a place is stated by points or polynomials alone.
+    """Raise `SourceError` if the position is only stated by control points or polynomials.
 
-    Results have a transform; what these state of the place would be lost.
+    Results have a transform, so that this position would be lost.
     """
     if not dataset.transform.is_identity:
         return
@@ -306,23 +306,23 @@ def pixel_sides(dataset: Any) -> tuple[float, float]:
 
 
 def crs_name(crs: Any) -> str:
-    """Return a CRS as `EPSG:32633` where it is one of these, else as WKT."""
+    """Return a CRS as `EPSG:32633` if it has an EPSG code, otherwise as WKT."""
     code = crs.to_epsg()
     return f"EPSG:{code}" if code is not None else str(crs.to_wkt())
 
 
 def mosaic_record(path: Path) -> dict[str, Any]:
-    """Return what made a refined mosaic, as the file states it; empty where it does not.
+    """Return the provenance of a refined mosaic as stored in the file; empty if it has none.
 
     Parameters
     ----------
     path : Path
-        Of a GeoTIFF.
+        Path of a GeoTIFF.
 
     Raises
     ------
     SourceError
-        If it is damaged or no GeoTIFF.
+        If it is damaged or not a GeoTIFF.
     """
     with opened(str(path)) as dataset:
         text = dataset.tags().get(RECORD, "{}")

@@ -1,4 +1,4 @@
-"""One tile as a GeoTIFF file: its bands are named in it, and it may state where it lies."""
+"""A tile as a GeoTIFF file with named bands and an optional position."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from parafovea.formats.geo.geotiff import (
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
 
-#: Pixels whose sides differ by less than this share of them count as square.
+#: Pixels whose sides differ by less than this fraction count as square.
 SQUARE = 0.01
 
 
 class Content:
-    """A GeoTIFF that is opened once, as far as its bytes are asked for first; for one thread.
+    """A GeoTIFF that is opened once, using its bytes if already read; not thread-safe.
 
     Parameters
     ----------
     path : Path
-        Of the file.
+        Path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,13 +40,13 @@ class Content:
         self._content: dict[str, bytes] | None = None
 
     def close(self) -> None:
-        """Let go of the file's bytes."""
+        """Release the file's bytes."""
         self._content = None
 
     def digest(self) -> bytes:
-        """Return the SHA-256 of the file's bytes, which are kept for what is asked next.
+        """Return the SHA-256 of the file's bytes, which are kept for later calls.
 
-        Files beside it that belong to it, such as a mask, count as well.
+        Companion files, such as a mask, are included.
 
         Raises
         ------
@@ -65,7 +65,7 @@ class Content:
         return total.digest()
 
     def key(self, keys: Sequence[str]) -> str:
-        """Return the first key: a GeoTIFF holds one array, which has no name."""
+        """Return the first key: a GeoTIFF contains a single, unnamed array."""
         return keys[0]
 
     def size(self, key: str) -> tuple[int, int]:
@@ -74,7 +74,7 @@ class Content:
             return int(dataset.height), int(dataset.width)
 
     def place(self) -> tuple[Position, int, int] | None:
-        """Return the position, height and width of the image, None where it has no coordinates."""
+        """Return position, height and width of the image, or None if it has no coordinates."""
         with self._opened() as dataset:
             if dataset.crs is None:
                 return None
@@ -82,16 +82,16 @@ class Content:
             return position, int(dataset.height), int(dataset.width)
 
     def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
-        """Return the numbers of a tile, as they are stored, and its position if it states it.
+        """Return the stored numbers of a tile, and its position if it states one.
 
         Parameters
         ----------
         bands : sequence of str
-            Bands to read, in this order; the file names them, or `options.bands` does.
+            Bands to read, in reading order, named in the file or by `options.bands`.
         key : str
-            Not used: a GeoTIFF holds one array.
+            Unused: a GeoTIFF contains a single array.
         options : TileOptions
-            The user's description of the numbers.
+            User's description of the numbers.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""A large GeoTIFF as a volume of one plane with bands."""
+"""A large GeoTIFF as a single-plane volume with bands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parafovea.geometry.grid import METRES, Grid
 
 __all__ = ["REACH", "mosaic_record", "open_raster", "open_volume"]
 
-#: Pixels around the measured ones over which their values are repeated.
+#: Distance in pixels over which measured values are repeated into gaps.
 REACH = 64
 
 
@@ -28,14 +28,14 @@ def open_volume(location: Location, request: Request) -> Source:
     location : Location
         The file; it may be larger than memory.
     request : Request
-        The bands to read, and how the user describes the numbers in the file. Its `pixels` are the
-        voxel size of a file without coordinates; along z it has no meaning.
+        The bands to read, and the user's description of the numbers in the file. Its `pixels` are
+        the voxel size of a file without coordinates; along z it has no meaning.
 
     Returns
     -------
     Source
-        Reflectances float32. Where nothing was measured, the nearest measured pixel is repeated, so
-        that a gap is no edge to its neighbours; 0 farther than `REACH` from any.
+        Reflectance, float32. Where nothing was measured, the nearest measured pixel is repeated, so
+        that a gap does not create an edge; 0 beyond a distance of `REACH`.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class _Plane:
         return values[:, None][:, planes]
 
     def _filled(self, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Return a window whose gaps are filled; the same pixels whatever the window is."""
+        """Return a window with gaps filled; pixels do not depend on the choice of window."""
         from scipy.ndimage import distance_transform_edt
 
         wide = [

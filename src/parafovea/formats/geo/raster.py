@@ -1,4 +1,4 @@
-"""A GeoTIFF larger than memory, read a window at a time."""
+"""A GeoTIFF larger than memory, read window by window."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from parafovea.formats.reflectance import (
 
 _NOTHING = TileOptions()
 
-#: Rows and columns of a window that is looked at to see how a truth is written.
+#: Rows and columns of the windows that are inspected to detect how a truth is stored.
 SAMPLE = 256
 
 
@@ -47,30 +47,30 @@ class Raster:
     Parameters
     ----------
     path : str
-        As the user gave it.
+        Path as given by the user.
     shape : tuple of int
         (band, y, x).
     bands : tuple of str
-        Names of the bands, in the order in which they are read.
+        Names of the bands, in reading order.
     indices : tuple of int
-        Where they are in the file, from 0.
+        Their indices in the file, from 0.
     dtype : dtype
-        Of the numbers in the file.
+        Data type of the numbers in the file.
     descriptions : tuple of str or None
-        The file's description of each of `bands`.
+        Description of each of `bands` in the file.
     crs : str or None
-        Such as "EPSG:32633", else WKT; None where the file has no place.
+        Such as "EPSG:32633", or WKT; None if the file has no position.
     transform : tuple of float
-        a, b, c, d, e, f of x = a * column + b * row + c, y = d * column + e * row + f, at the
-        corners of pixels, in the unit of the CRS.
+        a, b, c, d, e, f of x = a * column + b * row + c, y = d * column + e * row + f, at pixel
+        corners, in the unit of the CRS.
     pixel_size_m : tuple of float or None
         Height and width of a pixel in metres on the ground, at the centre. None without a CRS.
     nodata : tuple of tuple of float
-        For each of `bands`, the numbers of pixels without a measurement.
+        For each of `bands`, the numbers that mark pixels without a measurement.
     scale, offset : tuple of float or None
-        A number each of `bands`: reflectance = number * scale + offset.
+        One number per band of `bands`: reflectance = number * scale + offset.
     block : tuple of int
-        Rows and columns that the file stores in one piece.
+        Rows and columns of a block stored in the file.
     """
 
     path: str
@@ -118,21 +118,21 @@ class Raster:
     def read_valid(
         self, rows: slice, cols: slice
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-        """Return what `read` and `valid` return, read once; None where all pixels are valid."""
+        """Return the results of `read` and `valid` in one read; None if all pixels are valid."""
         found, valid = self.read_counted(rows, cols)
         return found.values, valid
 
     def read_counted(
         self, rows: slice, cols: slice, tally: ScaleTally | None = None
     ) -> tuple[Reflectance, NDArray[np.bool_] | None]:
-        """Return the reflectance of a window with what was clipped of it, and what `valid` returns.
+        """Return the reflectance of a window with its clipped values, and its valid pixels.
 
         Parameters
         ----------
         rows, cols : slice
             As for `read`.
         tally : ScaleTally, optional
-            Counts the window.
+            Tally to which the window is added.
         """
         stored, valid = self._stored(rows, cols)
         found = to_reflectance(stored, valid, self.path, scale=self.scale, offset=self.offset)
@@ -141,11 +141,11 @@ class Raster:
         return found, valid
 
     def tally(self) -> ScaleTally:
-        """Return what windows of this image are counted in, to judge its scale as a whole."""
+        """Return a tally for windows of this image, to check its scale as a whole."""
         return ScaleTally(self.path, self.scale, self.offset)
 
     def close(self) -> None:
-        """Close the file; reading opens it again."""
+        """Close the file; it is reopened on the next read."""
         self._open.close()
 
     def _stored(self, rows: slice, cols: slice) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
@@ -168,7 +168,7 @@ class Raster:
 
 
 class _Handle:
-    """An open file that threads share, and that a copy in another process opens again."""
+    """An open file shared by threads, and reopened by copies in other processes."""
 
     def __init__(self, path: str, cache: int) -> None:
         self._path = path
@@ -207,29 +207,29 @@ def open_raster(
     Parameters
     ----------
     path : str
-        Of one file, projected or in degrees, north up.
+        Path of one file, projected or in degrees, north up.
     bands : sequence of str
-        Bands to read, in this order; found by the file's descriptions or by `options.bands`.
+        Bands to read, in reading order, found by the file's descriptions or `options.bands`.
     options : TileOptions
-        The user's description of the file's numbers.
+        User's description of the file's numbers.
     truth : bool
-        The options describe the source of this truth: its own scale and nodata number go before
-        theirs, and a truth of reflectance needs none.
+        Whether this is a truth and the options describe its source: its own scale and nodata
+        number then take precedence, and a truth in reflectance needs neither.
     cache : int
-        MiB of decoded blocks that are kept for the next window.
+        Size of the cache of decoded blocks in MiB.
 
     Returns
     -------
     Raster
-        Shape, place and a lazy `read`.
+        Shape, position and a lazy `read`.
 
     Raises
     ------
     MissingSourceError
-        If there is no such file.
+        If the file does not exist.
     SourceError
-        If it is no GeoTIFF, does not state which bands it holds, is rotated, or states its place by
-        control points alone.
+        If it is not a GeoTIFF, does not name its bands, is rotated, or states its position by
+        control points only.
     """
     if not Path(path).exists():
         raise MissingSourceError(
@@ -270,7 +270,7 @@ def _pixel_size_m(dataset: Any) -> tuple[float, float] | None:
 
 
 def _own(dataset: Any, indices: tuple[int, ...], options: TileOptions) -> TileOptions:
-    """Return how a truth is read: by its own statements, else as its source if that is needed."""
+    """Return the options for a truth: its own scale and nodata, or else those of its source."""
     stated = options.stated_by(
         nodata=any(number is not None for number in dataset.nodatavals),
         scale=numbers(dataset, _NOTHING).scale is not None,
@@ -290,7 +290,7 @@ def _own(dataset: Any, indices: tuple[int, ...], options: TileOptions) -> TileOp
 
 
 def _samples(dataset: Any) -> list[Window]:
-    """Return nine windows, spread over an image."""
+    """Return nine windows, distributed over an image."""
     height, width = (min(SAMPLE, side) for side in (dataset.height, dataset.width))
     return [
         Window((dataset.width - width) * j // 2, (dataset.height - height) * i // 2, width, height)

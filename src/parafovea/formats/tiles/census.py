@@ -1,8 +1,8 @@
-"""How many tiles a folder holds, how large they are, and whether any has changed.
+"""Number and sizes of the tiles in a folder, and a digest to detect changes.
 
 An NPZ file is a zip archive, whose last bytes list its arrays with a checksum of each, and the
-shape of an array stands at its beginning: thousands of tiles are counted in about a second, and a
-tile that is written again with the same values counts as the same.
+shape of an array is in its header: thousands of tiles are counted in about a second, and a tile
+that is rewritten with the same values does not change the digest.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from parafovea.formats.registry import NPZ_SUFFIX, TILE_SUFFIXES
 from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, read_npy_header
 from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX
 
-#: Arrays that a tile is looked for under, before any other of at least two axes.
+#: Names of the arrays that are read as a tile, before any other with at least two axes.
 KEYS = (*INPUT_KEYS, CLASSES)
 
-#: Bytes that are read at a time of a file without checksums.
+#: Block size in bytes for reading a file without checksums.
 BLOCK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class TileCensus:
-    """The tiles of a folder.
+    """Counts and digest of the tiles of a folder.
 
     Parameters
     ----------
     sizes : mapping of (int, int) to int
-        Number of tiles of each height and width, in pixels, the largest ones first.
+        Number of tiles of each height and width, in pixels, largest first.
     unread : int
-        Tiles of which no size can be told; their reasons are the reader's to give.
+        Number of tiles of unknown size; the reader reports the reasons.
     digest : str
-        SHA-256, in hexadecimal, of the names and the content of all tiles and their metadata.
+        Hexadecimal SHA-256 of the names and contents of all tiles and their metadata.
     """
 
     sizes: Mapping[tuple[int, int], int]
@@ -47,30 +47,30 @@ class TileCensus:
 
     @property
     def count(self) -> int:
-        """Tiles in all."""
+        """Total number of tiles."""
         return sum(self.sizes.values()) + self.unread
 
 
 def tile_census(folder: str | Path) -> TileCensus:
-    """Count the tiles of a folder by their size, and sum up what is in them.
+    """Count the tiles of a folder by size, and compute a digest of their content.
 
     Parameters
     ----------
     folder : str or Path
-        Holds `NAME.npz` or GeoTIFF tiles, and `NAME.json`. Other files, hidden ones and folders are
-        not looked at.
+        Folder with `NAME.npz` or GeoTIFF tiles, and `NAME.json`. Other files, hidden files and
+        folders are ignored.
 
     Returns
     -------
     TileCensus
-        Its digest holds of an NPZ file what its directory lists: each array's name, length and
-        CRC-32; of JSON and GeoTIFF files, and of masks and world files beside these, all bytes; of
-        no file its time.
+        Its digest covers the directory of each NPZ file (name, length and CRC-32 of each array),
+        and all bytes of JSON and GeoTIFF files and of the masks and world files of the latter;
+        modification times are not included.
 
     Raises
     ------
     OSError
-        If the folder is not there, or cannot be listed.
+        If the folder does not exist, or cannot be listed.
     """
     suffixes = (SIDECAR_SUFFIX, *TILE_SUFFIXES)
     files = sorted((name, str(Path(folder) / name)) for name in files_named(folder, suffixes))
@@ -89,7 +89,7 @@ def tile_census(folder: str | Path) -> TileCensus:
 
 
 def _looked_at(path: str) -> tuple[tuple[int, int] | None, str]:
-    """Return the height and width of a tile, if they can be told, and what stands for its bytes."""
+    """Return height and width of a tile, or None if unknown, and a digest of its content."""
     lower = path.lower()
     try:
         if lower.endswith(NPZ_SUFFIX):
@@ -113,7 +113,7 @@ def _archive(path: str) -> tuple[tuple[int, int] | None, str]:
 
 
 def _array_size(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> tuple[int, int] | None:
-    """Return the last two axes of the array that is the tile, None where there is none."""
+    """Return the last two axes of the array that is the tile, or None if there is none."""
     wanted = [f"{key}.npy" for key in KEYS]
     known = sorted(
         (info for info in infos if info.filename in wanted),
@@ -131,7 +131,7 @@ def _array_size(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> tuple
 
 
 def _tiff_size(path: str) -> tuple[int, int] | None:
-    # a library that takes long to import, and few folders need
+    # a library that is slow to import, and that few folders need
     import tifffile
 
     try:

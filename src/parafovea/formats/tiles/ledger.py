@@ -1,6 +1,6 @@
-"""The ledger of a folder of tiles, and its quarantine: their columns, written and read here alone.
+"""The ledger and quarantine tables of a folder of tiles, written and read only by this module.
 
-`predict_tiles` writes a ledger for each share of a folder, with a row for every tile.
+`predict_tiles` writes a ledger for each shard of a folder, with a row for every tile.
 `collect_tiles` joins them to `tiles.tsv`, a row for each result, and `quarantine.tsv`, a row for
 each invalid tile. `export_mosaic` writes the same two tables for the blocks of a mosaic.
 """
@@ -23,17 +23,17 @@ LEDGER_COLUMNS = (
     *("name", "height", "width", "month", "biome", "assumed"),
     *("crs", "x", "y", "pixel_size", "input", "output", "input_sha256"),
 )
-#: Further columns where the tiles are files, and where they are blocks of one image. `clipped` and
-#: `measured` count values, a pixel has one for each band.
+#: Further columns if the tiles are files, and if they are blocks of one image. `clipped` and
+#: `measured` count values, of which a pixel has one for each band.
 FILE_COLUMNS = ("fingerprint", "clipped", "measured")
 BLOCK_COLUMNS = ("row", "column", "clipped", "measured")
 
-#: Columns of the ledger of a share.
+#: Columns of the ledger of a shard.
 SHARE_COLUMNS = ("name", "status", "reason", *LEDGER_COLUMNS[1:], *FILE_COLUMNS)
 
 QUARANTINE_COLUMNS = ("name", "file", "reason")
 
-#: Columns that are needed to find, measure and draw a tile.
+#: Columns needed to find, measure and draw a tile.
 _READ = tuple(name for name in LEDGER_COLUMNS if name != "input_sha256")
 
 Row = Mapping[str, Any]
@@ -41,28 +41,28 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TileEntry:
-    """A finished tile, a row of `tiles.tsv`.
+    """A finished tile: a row of `tiles.tsv`.
 
     Parameters
     ----------
     name : str
-        Without an ending.
+        Without file ending.
     height, width : int
         In pixels.
     month, biome : str
-        As the network was given them.
+        As passed to the network.
     assumed : frozenset of str
-        Which of month and biome are defaults, because the tile's metadata have none.
+        Which of month and biome are defaults because the tile's metadata lack them.
     position : Position or None
-        None where it is unknown.
+        None if it is unknown.
     source, output : Path
-        The input and the result.
+        Paths of the input and the result.
     corner : tuple of int or None
-        Row and column of the first pixel where the tile is a block of one large image; None for a
-        file of its own.
+        Row and column of the first pixel if the tile is a block of a large image; None for a
+        separate file.
     clipped, measured : int
-        Values of the input that its scale put outside [0, 1], and of all values that were measured;
-        0 where the table has no such columns.
+        Number of input values that the scale puts outside [0, 1], and of all measured values; 0
+        if the table lacks these columns.
     """
 
     name: str
@@ -80,14 +80,14 @@ class TileEntry:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Its rows and columns in the large image."""
+        """Rows and columns of the tile in the large image."""
         row, column = self.corner or (0, 0)
         return slice(row, row + self.height), slice(column, column + self.width)
 
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedTile:
-    """An invalid tile, a row of `quarantine.tsv`."""
+    """An invalid tile: a row of `quarantine.tsv`."""
 
     name: str
     file: str
@@ -95,16 +95,16 @@ class QuarantinedTile:
 
 
 def finished_row(tile: Tile, folder: Path, *, fingerprint: str) -> Row:
-    """Return the row of a tile that has a result.
+    """Return the ledger row of a tile with a result.
 
     Parameters
     ----------
     tile : Tile
-        The input.
+        The input tile.
     folder : Path
-        Of the results.
+        Folder of the results.
     fingerprint : str
-        Of what made the result.
+        Hash of everything that determines the result.
     """
     return {
         "name": tile.name,
@@ -125,7 +125,7 @@ def finished_row(tile: Tile, folder: Path, *, fingerprint: str) -> Row:
 
 
 def position_cells(position: Position | None) -> Row:
-    """Return the columns of a position; none where it is unknown."""
+    """Return the columns of a position; empty if it is unknown."""
     if position is None:
         return {}
     return {
@@ -137,7 +137,7 @@ def position_cells(position: Position | None) -> Row:
 
 
 def quarantined_row(name: str, path: Path, reason: str) -> Row:
-    """Return the row of an invalid tile: its name, its file, and the reason."""
+    """Return the ledger row of an invalid tile, with its name, file and reason."""
     return {
         "name": name,
         "status": "quarantined",
@@ -147,12 +147,12 @@ def quarantined_row(name: str, path: Path, reason: str) -> Row:
 
 
 def write_share(path: Path, rows: Iterable[Row]) -> None:
-    """Write the ledger of a share, sorted by name, whole or not at all."""
+    """Write the ledger of a shard, sorted by name, atomically."""
     _write(path, SHARE_COLUMNS, sorted(rows, key=_name))
 
 
 def write_ledger(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
-    """Write `tiles.tsv`, whole or not at all; cells that are in no column are left out.
+    """Write `tiles.tsv` atomically; cells without a column are omitted.
 
     Parameters
     ----------
@@ -161,18 +161,18 @@ def write_ledger(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> Non
     rows : iterable of mapping
         In the order of the table.
     columns : sequence of str
-        After `LEDGER_COLUMNS`: `FILE_COLUMNS` or `BLOCK_COLUMNS`.
+        Columns after `LEDGER_COLUMNS`: `FILE_COLUMNS` or `BLOCK_COLUMNS`.
     """
     _write(path, (*LEDGER_COLUMNS, *columns), rows)
 
 
 def write_quarantine(path: Path, rows: Iterable[Row]) -> None:
-    """Write `quarantine.tsv` from the rows of invalid tiles, whole or not at all."""
+    """Write `quarantine.tsv` from the rows of invalid tiles, atomically."""
     _write(path, QUARANTINE_COLUMNS, ({**row, "file": row["input"]} for row in rows))
 
 
 def read_shares(paths: Iterable[Path]) -> list[dict[str, str]]:
-    """Return the rows of the ledgers of all shares, sorted by name.
+    """Return the rows of the ledgers of all shards, sorted by name.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def read_ledger(path: Path) -> tuple[TileEntry, ...]:
     Raises
     ------
     StoreError
-        If it is missing or damaged, or a name is not a plain file name.
+        If it is missing or damaged, or a tile name is not a plain file name.
     """
     return tuple(_entry(path, row) for row in _rows(path, _READ))
 

@@ -1,6 +1,6 @@
-"""NPZ files of tiles, `NAME.npz` with arrays: nothing unpickled; written as the same bytes again.
+"""NPZ files of tiles, `NAME.npz`: read without unpickling, written reproducibly.
 
-An array is looked at before it is read: its header states shape and type.
+The header of an array, with its shape and data type, is checked before the array is read.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
 
-#: Arrays that are taken for the input of a model, the first that is there: a first stage's optical
-#: tiles, refined ones, radar.
+#: Arrays read as model input, in order of precedence: optical tiles of a first stage, refined
+#: tiles, radar.
 INPUT_KEYS = ("opt_v1", "opt_v2", "sar")
 
-#: Arrays that are taken for what bands should become.
+#: Arrays read as the target of a refinement.
 TRUTH_KEYS = ("opt_v2", "opt_v1")
 
-#: The array of class indices.
+#: Array of class indices.
 CLASSES = "classes"
 
-#: The class index of pixels whose class is not known, which do not count.
+#: Class index of pixels of unknown class, which are excluded.
 UNKNOWN = 255
 
-#: The array that is true where a pixel was measured, (y, x); results have it, and inputs may.
+#: Array that is true where a pixel was measured, (y, x); always in results, optional in inputs.
 VALID = "valid"
 
 _READERS = {
@@ -48,22 +48,22 @@ _READERS = {
 
 
 def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
-    """Return shape and type that stand at the beginning of an array, and leave the stream behind.
+    """Return shape and data type from the header of an array, and advance the stream past it.
 
     Parameters
     ----------
     stream : file
-        At its beginning.
+        Positioned at its beginning.
 
     Returns
     -------
     tuple or None
-        None where the header is of a version that no plain array needs.
+        None if the header version is one that plain arrays do not need.
 
     Raises
     ------
     ValueError
-        If it is no header.
+        If the header is invalid.
     """
     read = _READERS.get(np.lib.format.read_magic(stream))
     if read is None:
@@ -72,20 +72,20 @@ def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]] 
     return shape, dtype
 
 
-#: Bytes of the largest array that is read: a tile of 8192 x 8192 in eight bands of float32.
+#: Maximum size in bytes of an array: a tile of 8192 x 8192 in eight bands of float32.
 LARGEST = 2**31
 
-# The last is how a header that breaks off fails to be parsed.
+# The last one is raised when a truncated header is parsed.
 _FAILURES = (zipfile.BadZipFile, tokenize.TokenError)
 
 
 class Content:
-    """An NPZ file that is opened once, when the first is asked of it; for one thread.
+    """An NPZ file that is opened once, on first access; not thread-safe.
 
     Parameters
     ----------
     path : Path
-        Of the file.
+        Path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +104,7 @@ class Content:
         Raises
         ------
         TileError
-            If they cannot be read.
+            If the file cannot be read.
         """
         with readable_tile(self.path):
             stream = self._file()
@@ -112,56 +112,56 @@ class Content:
             return hashlib.file_digest(stream, "sha256").digest()  # type: ignore[arg-type]
 
     def key(self, keys: Sequence[str]) -> str:
-        """Return the first of some keys that is there; the first of all where none is.
+        """Return the first key whose array exists, or the first key if none does.
 
         Raises
         ------
         TileError
-            If the file is no NPZ archive.
+            If the file is not an NPZ archive.
         """
         with readable_tile(self.path, zipfile.BadZipFile):
             there = set(self._zip().namelist())
         return next((key for key in keys if f"{key}.npy" in there), keys[0])
 
     def header(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """Return shape and type of an array, without reading it; errors as `array_header`."""
+        """Return shape and data type of an array without reading it; errors as `array_header`."""
         with self._entry(key) as (_, shape, dtype):
             return shape, dtype
 
     def array(self, key: str) -> NDArray[Any]:
-        """Return an array in the machine's byte order; errors as `read_array`."""
+        """Return an array in native byte order; errors as `read_array`."""
         with self._entry(key) as (stream, _, dtype):
             stream.seek(0)
             array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-            if stream.read(1):  # the end of the entry is also where its checksum is compared
+            if stream.read(1):  # the checksum is compared at the end of the entry
                 raise TileError(
                     f"{self.path}: the array {key} is followed by other bytes: write it again"
                 )
         return array.astype(dtype.newbyteorder("="), copy=False)
 
     def size(self, key: str) -> tuple[int, int]:
-        """Return the height and width that an array's header states, (band, y, x) or (y, x)."""
+        """Return height and width from the header of an array, (band, y, x) or (y, x)."""
         shape, _ = self.header(key)
         if len(shape) not in (2, 3):
             raise TileError(_wrong_axes(self.path, key, shape))
         return shape[-2], shape[-1]
 
     def place(self) -> tuple[Position, int, int] | None:
-        """Return None: an NPZ file does not state where it lies, only its sidecar does."""
+        """Return None, since NPZ files state no position; only sidecars do."""
         return None
 
     def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
-        """Return the numbers of a tile, as they are stored.
+        """Return the stored numbers of a tile.
 
         Parameters
         ----------
         bands : sequence of str
-            Bands to read, in this order, which is that of the file where `options.bands` does not
-            say otherwise.
+            Bands to read, in reading order, which is that of the file unless `options.bands`
+            states another.
         key : str
             Name of the array, (band, y, x).
         options : TileOptions
-            The user's description of the numbers.
+            User's description of the numbers.
 
         Raises
         ------
@@ -195,17 +195,17 @@ class Content:
         )
 
     def mask(self, key: str) -> NDArray[np.bool_] | None:
-        """Return which pixels of an array were measured, (y, x); None where the file says nothing.
+        """Return which pixels of an array were measured, (y, x), or None without a mask.
 
         Parameters
         ----------
         key : str
-            Name of the array that the mask is of.
+            Name of the array to which the mask belongs.
 
         Raises
         ------
         TileError
-            If the mask is damaged, of another size, or no mask.
+            If the mask is damaged, of another size, or not a mask.
         """
         with readable_tile(self.path, zipfile.BadZipFile):
             if key == VALID or f"{VALID}.npy" not in self._zip().namelist():
@@ -235,7 +235,7 @@ class Content:
 
     @contextlib.contextmanager
     def _entry(self, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
-        """Yield the stream of an array with its header checked, and its stated shape and type."""
+        """Yield the stream of an array after a header check, with its shape and data type."""
         path = self.path
         with readable_tile(path, *_FAILURES):
             archive = self._zip()
@@ -265,19 +265,19 @@ class Content:
 
 
 def array_header(path: Path, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type of an array in an NPZ file, without reading it.
+    """Return shape and data type of an array in an NPZ file, without reading it.
 
     Parameters
     ----------
     path : Path
-        Of the NPZ file.
+        Path of the NPZ file.
     key : str
         Name of the array.
 
     Raises
     ------
     TileError
-        If the file is no NPZ archive or damaged, has no such key, or holds objects under it.
+        If the file is not an NPZ archive or damaged, lacks the key, or has objects under it.
     """
     with contextlib.closing(Content(path)) as content:
         return content.header(key)
@@ -289,14 +289,14 @@ def read_array(path: Path, key: str) -> NDArray[Any]:
     Parameters
     ----------
     path : Path
-        Of the NPZ file.
+        Path of the NPZ file.
     key : str
         Name of the array.
 
     Returns
     -------
     ndarray
-        Booleans, integers or floats, in the machine's byte order.
+        Booleans, integers or floats, in native byte order.
 
     Raises
     ------
@@ -354,7 +354,7 @@ def _wrong_axes(path: Path, key: str, shape: tuple[int, ...]) -> str:
     )
 
 
-#: The earliest time that a zip archive can state: the same arrays give the same bytes.
+#: The earliest time that a zip archive can store, so that the same arrays give the same bytes.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -366,31 +366,31 @@ def write_tile(
     *,
     compressed: bool = False,
 ) -> Path:
-    """Write a tile, each of its two files whole or not at all, the arrays last.
+    """Write a tile; each of its two files is written atomically, the arrays last.
 
     Parameters
     ----------
     folder : Path
-        Made where it is missing.
+        Created if missing.
     name : str
-        Of the tile, a plain file name without an ending.
+        Name of the tile, a plain file name without ending.
     arrays : mapping of str to ndarray
         Content of `NAME.npz`, by key; the same arrays give the same bytes.
     metadata : mapping, optional
-        Content of `NAME.json`; without it there is no such file.
+        Content of `NAME.json`; if None, the file is not written.
     compressed : bool
-        Deflate the arrays: smaller, and several times slower.
+        Compress the arrays: smaller, and several times slower.
 
     Returns
     -------
     Path
-        Of the NPZ file: it is there only once the tile is complete.
+        Path of the NPZ file, which exists only once the tile is complete.
     """
     return place_tile(folder, name, npz_bytes(arrays, compressed=compressed), metadata)
 
 
 def place_tile(folder: Path, name: str, content: bytes, metadata: Mapping[str, Any] | None) -> Path:
-    """Write a tile whose archive is made already; as `write_tile`."""
+    """Write a tile from an existing archive; see `write_tile`."""
     folder.mkdir(parents=True, exist_ok=True)
     if metadata is not None:
         text = json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -414,7 +414,7 @@ def npz_bytes(arrays: Mapping[str, NDArray[Any]], *, compressed: bool = False) -
     return buffer.getvalue()
 
 
-#: Bytes of the longest name that a file under work keeps: a file's name has 255 at most.
+#: Maximum bytes of the name kept in a temporary file name; a file name has at most 255.
 LONGEST_PARTIAL = 240
 
 

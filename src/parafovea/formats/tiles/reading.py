@@ -1,6 +1,6 @@
-"""A tile from its files: valid, or one `TileError` with the reason.
+"""Reading and validation of a tile: a valid tile, or one `TileError` with the reason.
 
-The values are read by the module of the file's format; what holds for any format is checked here.
+The module of the file's format reads the values; checks common to all formats are here.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ from parafovea.formats.tiles.tile import (
 )
 from parafovea.formats.tiles.tile_folder import TileFile
 
-#: Keys of a sidecar that state when and how an earlier stage made the tile.
+#: Sidecar keys that state when and how an earlier stage made the tile.
 VOLATILE = {"timestamp", "processing"}
 
 _NOTHING = TileOptions()
 
 
 class OpenedTile:
-    """The files of one tile, each opened once for all that is asked of it; for one thread.
+    """The files of one tile, each opened once for all accesses; not thread-safe.
 
     Parameters
     ----------
     file : TileFile
-        NPZ or GeoTIFF, with or without a sidecar.
+        NPZ or GeoTIFF file, with or without a sidecar.
     sidecar : StoredSidecar, optional
-        Its sidecar, where that was read before.
+        The sidecar, if already read.
     month, biome : int, optional
-        From the user; they win over the sidecar's.
+        User metadata; override the sidecar.
 
     Raises
     ------
     TileError
-        If the name of the file is unfit for a result.
+        If the file name cannot be used for a result.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class OpenedTile:
 
     @property
     def stored_sidecar(self) -> StoredSidecar:
-        """The sidecar as it is stored, which a later look at the tile can be given."""
+        """The stored sidecar, which can be passed to a later `OpenedTile`."""
         if self._stored_sidecar is None:
             self._stored_sidecar = StoredSidecar.of(self.file.sidecar)
         return self._stored_sidecar
 
     @property
     def sidecar(self) -> Sidecar:
-        """What the sidecar states, or the user instead."""
+        """Sidecar with user metadata applied."""
         found = self.stored_sidecar.parsed
         given = {name: value for name, value in self._given.items() if value is not None}
         if not given:
@@ -102,35 +102,35 @@ class OpenedTile:
         return replace(found, assumed=assumed, **given)
 
     def key(self, keys: Sequence[str], options: TileOptions = _NOTHING) -> str:
-        """Return the array to read: the user's, else the first of `keys` that is there.
+        """Return the array to read: the user's, or else the first of `keys` that exists.
 
         Parameters
         ----------
         keys : sequence of str
-            At least one; the first where none is there, so that reading reports what is.
+            At least one; the first if none exists, so that reading reports the existing ones.
         options : TileOptions
-            From the user.
+            User options.
 
         Raises
         ------
         TileError
-            If the file is no NPZ archive.
+            If the file is not an NPZ archive.
         """
         return self._content.key(keys) if options.key is None else options.key
 
     def digest(self) -> str:
-        """Return the SHA-256 of the tile's content: see `tile_digest`."""
+        """Return the SHA-256 of the tile's content; see `tile_digest`."""
         digest = hashlib.sha256(self._content.digest())
         if self.stored_sidecar.digest is not None:
             digest.update(self.stored_sidecar.digest)
         return digest.hexdigest()
 
     def size(self, key: str = "opt_v1") -> tuple[int, int]:
-        """Return the height and the width that the header states: see `tile_size`."""
+        """Return the height and width stated in the header; see `tile_size`."""
         return self._content.size(key)
 
     def place(self, key: str = "opt_v1") -> tuple[Position, int, int, int, str] | None:
-        """Return the position, height, width, month and date, if the tile states its position.
+        """Return position, height, width, month and date, if the tile states its position.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class OpenedTile:
         options: TileOptions = _NOTHING,
         truth: bool = False,
     ) -> Tile:
-        """Return the tile and what is known of it: see `read_tile`."""
+        """Return the tile and its metadata; see `read_tile`."""
         file = self.file
         digest, sidecar = self.digest(), self.sidecar
         key = options.key or key
@@ -186,14 +186,14 @@ class OpenedTile:
 
 
 class StoredSidecar:
-    """The content of a sidecar: what it states is looked at when that is asked for.
+    """Content of a sidecar, parsed on first access.
 
     Parameters
     ----------
     path : Path or None
-        None where there is none.
+        None if there is no sidecar.
     content : bytes or None
-        Of the file.
+        Content of the file.
     """
 
     def __init__(self, path: Path | None, content: bytes | None) -> None:
@@ -207,36 +207,36 @@ class StoredSidecar:
 
     @cached_property
     def parsed(self) -> Sidecar:
-        """What it states; `TileError` where that cannot be."""
+        """The parsed sidecar; raises `TileError` if it is invalid."""
         return parse_sidecar(self._content, self._path)
 
     @cached_property
     def digest(self) -> bytes | None:
-        """SHA-256 of what lasts of it; None where there is none."""
+        """SHA-256 of its reproducible content; None if there is no sidecar."""
         if self._content is None:
             return None
         return hashlib.sha256(_lasting(self._content)).digest()
 
 
 def tile_size(file: TileFile, key: str = "opt_v1") -> tuple[int, int]:
-    """Return the height and the width that a tile's header states; no value is read.
+    """Return the height and width stated in a tile's header, without reading values.
 
     Parameters
     ----------
     file : TileFile
-        NPZ or GeoTIFF.
+        NPZ or GeoTIFF file.
     key : str
         Name of the array of an NPZ file, (band, y, x) or (y, x).
 
     Returns
     -------
     tuple of int
-        Not checked: `read_tile` refuses sizes that are none of a tile.
+        Unchecked: `read_tile` refuses invalid tile sizes.
 
     Raises
     ------
     TileError
-        If the header cannot be read, or states an array of other axes.
+        If the header cannot be read, or states an array with other axes.
     """
     with OpenedTile(file) as tile:
         return tile.size(key)
@@ -250,22 +250,23 @@ def read_tile(
     options: TileOptions = _NOTHING,
     truth: bool = False,
 ) -> Tile:
-    """Read a tile and what is known of it.
+    """Read a tile and its metadata.
 
     Parameters
     ----------
     file : TileFile
-        NPZ, or GeoTIFF with bands that have names or that `options.bands` names.
+        NPZ file, or GeoTIFF whose bands are named in the file or by `options.bands`.
     bands : sequence of str
-        Bands to read, in this order; an NPZ file has these in this order where `options.bands`
-        does not say otherwise.
+        Bands to read, in reading order; an NPZ file has these bands in this order unless
+        `options.bands` states otherwise.
     key : str
-        Name of the array of an NPZ file, (band, y, x); `options.key` wins.
+        Name of the array of an NPZ file, (band, y, x); overridden by `options.key`.
     options : TileOptions
-        The user's description of the numbers in the files.
+        User's description of the numbers in the files.
     truth : bool
-        The options describe the source of this truth: its own scale and nodata number go before
-        theirs, a truth of reflectance needs none, and its NaN are pixels that nobody knows.
+        Whether this is a truth and the options describe its source: its own scale and nodata
+        number then take precedence, a truth in reflectance needs neither, and NaN marks unknown
+        pixels.
 
     Returns
     -------
@@ -282,13 +283,13 @@ def read_tile(
 
 
 def tile_digest(file: TileFile) -> str:
-    """Return the SHA-256 of a tile's content: of the digests of its file and its sidecar.
+    """Return the SHA-256 of a tile's content, from the digests of its file and its sidecar.
 
     Parameters
     ----------
     file : TileFile
-        Names and times of its files do not count, nor what the sidecar states of when and how an
-        earlier stage made it (`VOLATILE`): a stage that is run again gives the same tile.
+        File names and modification times are not included, nor the sidecar keys that state when
+        and how an earlier stage made it (`VOLATILE`): rerunning that stage gives the same digest.
 
     Returns
     -------
@@ -305,7 +306,7 @@ def tile_digest(file: TileFile) -> str:
 
 
 def _lasting(sidecar: bytes) -> bytes:
-    """Return the content of a sidecar without what changes from run to run."""
+    """Return the content of a sidecar without the keys that change between runs."""
     try:
         values = json.loads(sidecar)
     except (ValueError, RecursionError):
@@ -317,7 +318,7 @@ def _lasting(sidecar: bytes) -> bytes:
 
 
 def _own(read: Callable[[TileOptions], StoredTile], options: TileOptions) -> StoredTile:
-    """Return a truth as its own statements describe it, else as those of its source."""
+    """Read a truth with its own scale and nodata, or else with those of its source."""
     plain = _NOTHING.model_copy(update={"bands": options.bands})
     stated = read(plain)
     chosen = options.stated_by(nodata=stated.nodata_stated, scale=stated.scale is not None)
@@ -336,7 +337,7 @@ def _own(read: Callable[[TileOptions], StoredTile], options: TileOptions) -> Sto
 
 
 def _check_position(path: Path, stated: Position | None, found: Position | None) -> None:
-    """Raise `TileError` where a sidecar and the header of the file contradict each other."""
+    """Raise `TileError` if the positions in sidecar and file header contradict each other."""
     if stated is None or found is None:
         return
     differs = difference(stated, found)
@@ -348,7 +349,7 @@ def _check_position(path: Path, stated: Position | None, found: Position | None)
 
 
 def _reflectance(path: Path, stored: StoredTile) -> tuple[NDArray[np.float32], int]:
-    """Return reflectances (band, y, x), gaps filled, and how many were clipped."""
+    """Return reflectance (band, y, x) with gaps filled, and the number of clipped values."""
     if stored.valid is not None and not stored.valid.any():
         raise TileError(f"{path} has no valid pixel, all are nodata: remove it from the folder")
     found = to_reflectance(

@@ -1,4 +1,4 @@
-"""Results of tiles as files, and whether an existing one is finished."""
+"""Result files of tiles, and detection of finished results."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from parafovea.formats.tiles.npz import CLASSES, npz_bytes, place_tile
 from parafovea.formats.tiles.tile import Tile
 from parafovea.storage.provenance import current_time, stated_time
 
-#: The array of refined bands.
+#: Array of refined bands.
 REFINED = "opt_v2"
 
-#: Keys of the input's metadata that a result keeps as `processing.earlier`.
+#: Keys of the input's metadata that are moved to `processing.earlier` in a result.
 EARLIER = ("stage", "timestamp", "processing")
 
 Arrays = dict[str, NDArray[Any]]
@@ -28,17 +28,17 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class TileForm:
-    """The form of a finished tile: its arrays, and the words of its metadata.
+    """Form of a result: its arrays, and the keys of its metadata.
 
     Parameters
     ----------
     stage : str
-        `stage` of the metadata.
+        Value of `stage` in the metadata.
     names : str
-        Key of the metadata for the names of the output's channels.
+        Metadata key for the names of the output channels.
     arrays : callable
-        Returns the arrays by key for (channel, y, x) float32 of the network, and (y, x) bool of
-        the pixels that were measured, None where all were.
+        Returns the arrays by key, given the network's output (channel, y, x) float32 and the mask
+        of measured pixels (y, x) bool, or None if all were measured.
     """
 
     stage: str
@@ -57,33 +57,33 @@ def _classes(values: NDArray[np.float32], _: NDArray[np.bool_] | None) -> Arrays
     }
 
 
-#: Channels that are bands, and channels that are probabilities of classes.
+#: Channels that are bands, and channels that are class probabilities.
 BAND_FORM = TileForm("stage2_refined", "bands", _bands)
 CLASS_FORM = TileForm("segmented", "classes", _classes)
 
 
 @dataclass(frozen=True)
 class Maker:
-    """What makes the results of tiles.
+    """Model and settings that produce the results of tiles.
 
     Parameters
     ----------
     kind : str
-        Of the model; a part of the fingerprint.
+        Kind of model; part of the fingerprint.
     form : TileForm
-        Of the results.
+        Form of the results.
     model : str
-        Its folder.
+        Model folder.
     weights_sha256 : str
-        Of its weights.
+        SHA-256 of the weights.
     classes : tuple of str
         Bands or classes of the result.
     settings : mapping
-        What else changes the result, JSON-ready.
+        Other settings that affect the result, JSON-serializable.
     device : str
-        Where the network runs.
+        Device of the network.
     half : bool
-        Whether its convolutions run in a half precision.
+        Whether convolutions use half precision.
     """
 
     kind: str
@@ -96,22 +96,22 @@ class Maker:
     half: bool
 
     def fingerprint(self, inputs: Sequence[str]) -> str:
-        """Return the hash of model, settings and the digests of all tiles that are looked at."""
+        """Return the hash of model, settings and the digests of all tiles that are used."""
         facts = [self.kind, self.weights_sha256, dict(self.settings), list(inputs)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def is_finished(folder: Path, name: str, fingerprint: str) -> bool:
-    """Return whether the result of a tile is complete and was made by the same from the same.
+    """Return whether the result of a tile is complete and has the same fingerprint.
 
     Parameters
     ----------
     folder : Path
-        Of the results.
+        Folder of the results.
     name : str
-        Of the tile.
+        Name of the tile.
     fingerprint : str
-        As the result's maker has it.
+        Expected fingerprint.
     """
     try:
         said = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["processing"]
@@ -133,31 +133,31 @@ def write_result(
     seconds: float,
     neighbours: Sequence[str] = (),
 ) -> Path:
-    """Write what a model made of a tile: `NAME.npz` and `NAME.json`.
+    """Write the result of a tile: `NAME.npz` and `NAME.json`.
 
     Parameters
     ----------
     folder : Path
-        Of the results.
+        Folder of the results.
     tile : Tile
-        The input; its metadata are kept.
+        The input tile; its metadata are kept.
     values : ndarray
         (class, y, x) float32, 0 to 1.
     maker : Maker
-        The model.
+        Model and settings.
     fingerprint : str
-        Of the maker and its inputs.
+        Hash of the maker and its inputs.
     seconds : float
-        That the tile took, as its share of a batch.
+        Processing time of the tile, its share of a batch.
     neighbours : sequence of str
-        Tiles that were seen around it.
+        Names of the neighbouring tiles used.
 
     Returns
     -------
     Path
-        Of the NPZ file. A refinement is `opt_v2`, (band, y, x) float32, 0 where nothing was
-        measured; a segmentation is `classes`, (y, x) uint8, and `probabilities`, (class, y, x)
-        float16. Where some pixels were not measured, `valid` is (y, x) bool.
+        Path of the NPZ file. A refinement has `opt_v2`, (band, y, x) float32, 0 where nothing was
+        measured; a segmentation has `classes`, (y, x) uint8, and `probabilities`, (class, y, x)
+        float16. If some pixels were not measured, there is also `valid`, (y, x) bool.
     """
     earlier = {key: tile.metadata[key] for key in EARLIER if key in tile.metadata}
     metadata: dict[str, Any] = {

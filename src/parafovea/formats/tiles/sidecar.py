@@ -1,4 +1,4 @@
-"""The JSON file beside a tile: its month, its biome, its position, and what else it states."""
+"""Sidecar of a tile, a JSON file with its month, biome, position, and other metadata."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from parafovea.formats.tiles.tile import (
     readable_tile,
 )
 
-#: Month and biome of a tile that does not state them: June, and the code for an unknown biome.
+#: Default month and biome of a tile: June, and the code for an unknown biome.
 DEFAULT_MONTH = 6
 DEFAULT_BIOME = 0
 
-#: Bytes of the largest sidecar that is read.
+#: Maximum size of a sidecar in bytes.
 LARGEST = 2**24
 
 _MONTHS = tuple(name.lower() for name in calendar.month_name)
 
-#: What a message about a position offers.
+#: Fix suggested in messages about a position.
 _FIX = (
     'write, for example, {"crs": "EPSG:32633", "x": 500000.0, "y": 5000000.0, "pixel_size": 10.0}'
 )
@@ -38,7 +38,7 @@ _FIX = (
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What is known of a tile beside its values.
+    """Metadata of a tile.
 
     Parameters
     ----------
@@ -47,14 +47,14 @@ class Sidecar:
     biome : int
         0 to 15.
     assumed : tuple of str
-        Which of "month" and "biome" the file does not state.
+        Which of "month" and "biome" are missing in the file and set to defaults.
     position : Position or None
-        Where the tile lies.
+        Position of the tile.
     metadata : mapping
-        Everything but `month` and `biome_code`, as it stands in the file.
+        All other keys besides `month` and `biome_code`, as stored in the file.
     date : str
-        Day on which the tile was taken, such as 2024-07-01, by one of `DATE_KEYS`; a text that is
-        no date of ISO 8601 as it stands; "" where there is none.
+        Day of the image, such as 2024-07-01, from one of `DATE_KEYS`; text that is not an ISO 8601
+        date is returned unchanged; "" if there is none.
     """
 
     month: int
@@ -65,7 +65,7 @@ class Sidecar:
     date: str = ""
 
 
-#: Keys that state when a tile was taken, the first that is there.
+#: Keys that state the date of a tile, in order of precedence.
 DATE_KEYS = (
     *("date", "datetime", "acquired", "acquisition_date", "acquisition_time"),
     *("sensing_date", "sensing_time", "date_acquired"),
@@ -115,7 +115,7 @@ def _keys(value: object) -> object:
 
 
 def _whole(value: object) -> int | None:
-    """Return a whole number that JSON holds as a number or as digits."""
+    """Return an integer that JSON stores as a number or as digits."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -130,12 +130,12 @@ def _shown(value: object) -> str:
     return repr(value)[:60]
 
 
-#: A coordinate: larger ones are no place on the ground.
+#: A coordinate; larger numbers are not valid on the ground.
 _Coordinate = Annotated[float, Field(ge=-1e12, le=1e12)]
 
 
 class _PositionWords(BaseModel):
-    """Where a tile lies; other programs write more keys beside these."""
+    """Position of a tile; further keys are allowed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, str_strip_whitespace=True)
 
@@ -146,7 +146,7 @@ class _PositionWords(BaseModel):
 
 
 class _SidecarWords(BaseModel):
-    """What is read of a sidecar; other programs write more keys, which results keep."""
+    """Keys read from a sidecar; further keys are allowed, and kept in results."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -156,23 +156,23 @@ class _SidecarWords(BaseModel):
 
 
 def read_sidecar(path: Path | None) -> Sidecar:
-    """Return what a sidecar states; June and biome 0 where it does not.
+    """Read a sidecar; missing values default to June and biome 0.
 
     Parameters
     ----------
     path : Path or None
-        Of the JSON file; None where there is none.
+        Path of the JSON file; None if there is none.
 
     Raises
     ------
     TileError
-        If the file is damaged, is no JSON object, or states an invalid value.
+        If the file is damaged, is not a JSON object, or states an invalid value.
     """
     return parse_sidecar(None if path is None else sidecar_bytes(path), path)
 
 
 def sidecar_bytes(path: Path) -> bytes:
-    """Return the content of a sidecar, or raise `TileError` where it cannot be read."""
+    """Return the content of a sidecar, or raise `TileError` if it cannot be read."""
     with readable_tile(path):
         if path.stat().st_size > LARGEST:
             raise TileError(f"{path} is larger than {LARGEST >> 20} MiB, which is no sidecar")
@@ -180,14 +180,14 @@ def sidecar_bytes(path: Path) -> bytes:
 
 
 def parse_sidecar(content: bytes | None, path: Path | None) -> Sidecar:
-    """Return what the content of a sidecar states; as `read_sidecar`.
+    """Parse the content of a sidecar; see `read_sidecar`.
 
     Parameters
     ----------
     content : bytes or None
-        Of the JSON file; None where there is none.
+        Content of the JSON file; None if there is none.
     path : Path or None
-        For messages.
+        Used in error messages.
     """
     values = {} if content is None or path is None else _values(content, path)
     try:
@@ -206,7 +206,7 @@ def parse_sidecar(content: bytes | None, path: Path | None) -> Sidecar:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Return the first problem with its fix."""
+    """Return the message of the first problem, with its fix."""
     problem = error.errors(include_url=False)[0]
     reason = problem.get("ctx", {}).get("error")
     if reason is not None:
@@ -252,7 +252,7 @@ def _values(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _text(content: bytes, path: Path) -> str:
-    """Return the text of a file in UTF-8; `TileError` names the encoding that it seems to have."""
+    """Return the text of a UTF-8 file; `TileError` names the encoding that it appears to have."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:64]:
         raise TileError(f"{path} is a text in UTF-16 or UTF-32: save it as UTF-8")
     try:

@@ -1,4 +1,4 @@
-"""A folder of tiles of one size as a volume: a plane a tile, for training and its truth."""
+"""A folder of equally sized tiles as a volume with one plane per tile, for training."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from parafovea.formats.tiles.tile import Position
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 from parafovea.geometry.grid import METRES, Grid
 
-#: Tiles that are kept in memory: training comes back to them at random.
+#: Number of tiles cached in memory, since training accesses them at random.
 KEPT = 256
 
 
 def open_volume(location: Location, request: Request) -> Source:
-    """Open a folder of tiles as a volume whose planes are the tiles, in the order of their names.
+    """Open a folder of tiles as a volume whose planes are the tiles, sorted by name.
 
     Parameters
     ----------
     location : Location
-        Folder of tiles, all of one size.
+        Folder of tiles, all of the same size.
     request : Request
-        The bands to read; without bands, the tiles' class indices. Its `pixels` are the voxel size
-        of tiles that do not state theirs; along z it has no meaning. `truth` takes refined bands
-        before those of a first stage.
+        The bands to read; without bands, class indices. Its `pixels` are the voxel size of tiles
+        that do not state one; along z it has no meaning. `truth` prefers refined bands to those
+        of a first stage.
 
     Returns
     -------
     Source
-        ([band,] z, y, x): reflectances float32, or class indices uint8.
+        ([band,] z, y, x): reflectance, float32, or class indices, uint8.
 
     Raises
     ------
@@ -101,13 +101,13 @@ def open_volume(location: Location, request: Request) -> Source:
 
 
 def _side(position: Position, height: int, width: int) -> float:
-    """Return the side of a tile's pixels in metres on the ground, the mean of both."""
+    """Return the side of a tile's pixels in metres on the ground, the mean of both sides."""
     sides = position_sides(position, height, width)
     return position.pixel_size if sides is None else (sides[0] * sides[1]) ** 0.5
 
 
 class _Stack:
-    """What the two stacks share: which tiles a slice needs."""
+    """Common base of the two stacks, which selects the tiles of a slice."""
 
     def __init__(
         self, files: Sequence[TileFile], keys: Sequence[str], size: tuple[int, int]
@@ -127,7 +127,7 @@ class _Stack:
 
 
 class _Bands(_Stack):
-    """Reflectances of tiles."""
+    """Reflectance of tiles."""
 
     dtype = np.dtype(np.float32)
 

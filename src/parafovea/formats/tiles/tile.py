@@ -1,4 +1,4 @@
-"""What a tile is: a small image of a few bands, with what is known of it."""
+"""A tile: a small image of a few bands, with its metadata."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from parafovea.errors import SourceError, TileError
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import readable
 
-#: Pixels along a side of a tile.
+#: Minimum and maximum side of a tile in pixels.
 SMALLEST, LARGEST = 16, 8192
 
-#: Biome codes run from 0 to this one.
+#: Biome codes range from 0 to this.
 LAST_BIOME = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a tile lies on the ground.
+    """Position of a tile on the ground.
 
     Parameters
     ----------
@@ -51,29 +51,29 @@ class Tile:
     Parameters
     ----------
     name : str
-        Of the tile: its file's name without the ending.
+        Name of the tile: its file name without the ending.
     values : ndarray
         (band, y, x) float32 in [0, 1], finite everywhere.
     valid : ndarray or None
-        (y, x) bool, false where nothing was measured; `values` repeat the nearest measured pixel
-        there. None where all pixels were measured.
+        (y, x) bool, false where nothing was measured; there, `values` repeat the nearest measured
+        pixel. None if all pixels were measured.
     month : int
         1 to 12.
     biome : int
         0 to 15.
     assumed : tuple of str
-        Which of "month" and "biome" the tile does not state, so that defaults were taken.
+        Which of "month" and "biome" are missing and set to defaults.
     position : Position or None
-        Where it lies, if it states so.
+        Position, if stated.
     metadata : mapping
-        Everything in the sidecar but `month` and `biome_code`, as it stands there.
+        All sidecar keys besides `month` and `biome_code`, as stored.
     path : Path
-        Of the file with the values.
+        Path of the file with the values.
     sha256 : str
-        Of the content of its files, as `parafovea.formats.tiles.reading.tile_digest` takes it.
+        Hash of its content, as returned by `parafovea.formats.tiles.reading.tile_digest`.
     clipped : int
-        Values that the file's own scale put outside [0, 1], such as clouds brighter than 1, and
-        that were cut to it.
+        Number of values that the file's own scale puts outside [0, 1], such as clouds brighter
+        than 1, and that were clipped.
     """
 
     name: str
@@ -90,26 +90,26 @@ class Tile:
 
     @property
     def measured(self) -> int:
-        """Number of pixels that were measured."""
+        """Number of measured pixels."""
         return math.prod(self.values.shape[1:]) if self.valid is None else int(self.valid.sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredTile:
-    """The numbers of a tile, as its file has them.
+    """The numbers of a tile, as stored in its file.
 
     Parameters
     ----------
     numbers : ndarray
-        (band, y, x), of the file's type.
+        (band, y, x), in the file's data type.
     valid : ndarray or None
-        (y, x) bool, false where nothing was measured; None where all pixels were.
+        (y, x) bool, false where nothing was measured; None if all pixels were.
     scale, offset : tuple of float or None
-        A number each band: reflectance = number * scale + offset.
+        One number per band: reflectance = number * scale + offset.
     position : Position or None
-        Where the tile lies, if the file states it.
+        Position of the tile, if the file states one.
     nodata_stated : bool
-        Whether the file itself states a number that marks missing values.
+        Whether the file itself states a nodata number.
     """
 
     numbers: NDArray[Any]
@@ -121,32 +121,32 @@ class StoredTile:
 
 
 class TileContent(Protocol):
-    """The file of a tile, opened once for all that is asked of it; what reads a format has one.
+    """The file of a tile, opened once for all accesses; implemented by each format.
 
-    Every function may raise `TileError`.
+    All methods may raise `TileError`.
     """
 
     def close(self) -> None:
         """Close the file."""
 
     def digest(self) -> bytes:
-        """Return the SHA-256 of the file's bytes; asked first, it spares opening it again."""
+        """Return the SHA-256 of the file's bytes; called first, it saves reopening the file."""
 
     def key(self, keys: Sequence[str]) -> str:
-        """Return the first of some keys whose array is there, else the first of all."""
+        """Return the first key whose array exists, or the first key if none does."""
 
     def size(self, key: str) -> tuple[int, int]:
-        """Return the height and the width that the header states; no value is read."""
+        """Return the height and width stated in the header, without reading values."""
 
     def place(self) -> tuple[Position, int, int] | None:
-        """Return the position, height and width that the header states; None without position."""
+        """Return position, height and width stated in the header; None without a position."""
 
     def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
-        """Return the numbers of the bands that are named, in their order."""
+        """Return the numbers of the named bands, in their order."""
 
 
 def check_tile_size(path: Path, size: tuple[int, ...]) -> None:
-    """Raise `TileError` where a height and a width are none of a tile."""
+    """Raise `TileError` if height and width are not valid for a tile."""
     if min(size) < SMALLEST or max(size) > LARGEST:
         raise TileError(
             f"{path} has {size[0]} x {size[1]} pixels (y, x), and a tile has {SMALLEST} to "
@@ -156,14 +156,14 @@ def check_tile_size(path: Path, size: tuple[int, ...]) -> None:
 
 @contextlib.contextmanager
 def readable_tile(path: Path, *failures: type[Exception]) -> Iterator[None]:
-    """Turn what goes wrong while a tile is read into one `TileError`: other tiles go on.
+    """Convert errors while reading a tile to one `TileError`, so that other tiles continue.
 
     Parameters
     ----------
     path : Path
-        For the message.
+        Used in the error message.
     *failures : type
-        Errors of one library beside the built-in ones.
+        Further exceptions of a library besides the built-in ones.
     """
     try:
         with readable(str(path), *failures):

@@ -1,4 +1,4 @@
-"""The tiles of a folder, by the names of their files; no tile is opened here."""
+"""Tiles of a folder, listed by file name; no tile is opened here."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.location import files_named, gdal_hint
 from parafovea.formats.registry import TILE_SUFFIXES
 
-#: Of what is known of a tile beside its values.
+#: Ending of the file with a tile's metadata.
 SIDECAR_SUFFIX = ".json"
 
-#: Bytes of a file's name at most, in all usual file systems.
+#: Maximum bytes of a file name, in all usual file systems.
 LONGEST_NAME = 255
 
 
@@ -27,13 +27,13 @@ class TileFile:
     Parameters
     ----------
     name : str
-        Of the tile: its file's name without the ending.
+        Name of the tile: its file name without the ending.
     path : Path
-        Of the file with the values.
+        Path of the file with the values.
     sidecar : Path or None
-        Of the JSON file of the same name, where there is one.
+        Path of the JSON file with the same name, if there is one.
     problem : str
-        Why the tile cannot be read, as its name or its link shows; "" where nothing is wrong.
+        Reason why the tile cannot be read, found from its name or link; "" if there is none.
     """
 
     name: str
@@ -45,27 +45,27 @@ class TileFile:
 def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
     """Return the tiles of a folder, sorted by name.
 
-    Folders in it, hidden files and what a killed writer left (.partial) are not looked at.
+    Subfolders, hidden files and files left by a killed writer (.partial) are ignored.
 
     Parameters
     ----------
     folder : Path
-        Of NPZ or GeoTIFF files (.npz, .tif, .tiff, in any case).
+        Folder with NPZ or GeoTIFF files (.npz, .tif, .tiff, in any case).
     pattern : str
-        Which file names to take, with the signs * ? [ of a shell.
+        File names to include, with the shell wildcards * ? [.
 
     Returns
     -------
     tuple of TileFile
-        At least one. One whose name does not fit a table or a result, or whose link leads out of
-        the folder, has a `problem`, and cannot be opened; the others can.
+        At least one. A tile whose name cannot be used in a table or a result, or whose link leads
+        out of the folder, has a `problem` and cannot be opened; the others can.
 
     Raises
     ------
     MissingSourceError
-        If there is no such folder.
+        If the folder does not exist.
     SourceError
-        If it holds no tiles, or two tiles of one name.
+        If it contains no tiles, or two tiles with the same name.
     """
     if not folder.exists():
         raise MissingSourceError(
@@ -117,14 +117,14 @@ def _left_out(name: str) -> bool:
 
 
 def unmatched_sidecars(folder: Path) -> tuple[str, ...]:
-    """Return the sorted names of the JSON files of a folder that belong to no tile in it."""
+    """Return the sorted names of JSON files in a folder that belong to no tile in it."""
     tiles = {Path(name).stem for name in files_named(folder, TILE_SUFFIXES)}
     names = files_named(folder, (SIDECAR_SUFFIX,))
     return tuple(sorted(printable(name) for name in names if Path(name).stem not in tiles))
 
 
 def printable(name: str) -> str:
-    """Return a name as it is, or with escapes where a table cannot hold it."""
+    """Return a name unchanged, or escaped if a table cannot store it."""
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
@@ -154,7 +154,7 @@ def _name_problem(path: Path) -> str:
 
 
 def _content(names: Iterable[str]) -> str:
-    """Return what a folder holds instead: "it holds 3 .jpg files and 1 folder"."""
+    """Return a description of a folder's content: "it holds 3 .jpg files and 1 folder"."""
     counts = Counter(
         "folder" if name.endswith("/") else f"{Path(name).suffix.lower() or 'nameless'} file"
         for name in names
