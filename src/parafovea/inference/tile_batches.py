@@ -1,7 +1,7 @@
-"""Batches of images in memory, of one size, through features, context, network and blending.
+"""Prediction of batches of equally sized images: features, context, network and blending.
 
-The images of a batch are the planes of a volume that is never stored: what follows is what the
-stages of a volume do, by the same functions.
+The images of a batch are the planes of a volume in memory, processed by the same functions as in
+the stages for stored volumes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from parafovea.preprocess.normalization import fixed_value_map
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, ContextSpec, ModelSpec
 
-#: Images of up to this many pixels a side are one window each, where the settings name none.
+#: Maximum side in pixels of an image that is one window, if the settings state no window.
 LARGEST_WINDOW = 512
 
 Images = NDArray[np.float32]
@@ -46,16 +46,16 @@ Images = NDArray[np.float32]
 def tile_layout(
     count: int, height: int, width: int, *, spec: ModelSpec, settings: InferenceSettings
 ) -> Layout:
-    """Return the windows of a batch of images: one each where they are not too large.
+    """Return the windows of a batch of images: one each unless they are too large.
 
     Parameters
     ----------
     count, height, width : int
-        Images, and their pixels.
+        Number of images, and their size in pixels.
     spec : ModelSpec
         The model.
     settings : InferenceSettings
-        Mode, window, overlap or stride; without a window, an image is one up to `LARGEST_WINDOW`.
+        Mode, window, overlap or stride; by default, images up to `LARGEST_WINDOW` are one window.
     """
     if settings.window is None and settings.mode == "sliding_window":
         y, x = (min(-(-n // POOLED) * POOLED, LARGEST_WINDOW) for n in (height, width))
@@ -67,28 +67,28 @@ def tile_layout(
 
 
 class TileModel:
-    """A model with its backbones, ready for batches of images.
+    """A model with its backbones, ready to predict batches of images.
 
     Parameters
     ----------
     spec : ModelSpec
-        Of a model in 2 dimensions, with bands.
+        A two-dimensional model with bands.
     network : FusedUNet
         Its network.
     settings : InferenceSettings
         Windows and blending.
     execution : Execution
-        Device, and windows in a call of the network.
+        Device, and number of windows per call of the network.
     dtype : torch.dtype
-        Of its convolutions.
+        Data type of its convolutions.
     engine : {"torch", "openvino"}
-        What runs the network.
+        Engine that runs the network.
 
     Raises
     ------
     ModelError
-        If the model does not predict images from fixed values, or its backbone gives other
-        channels than its network takes.
+        If the model cannot predict separate images with fixed normalization, or the channels of
+        its backbone and its network differ.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class TileModel:
 
     @property
     def margin(self) -> int:
-        """Pixels around an image that its context features depend on; 0 without context."""
+        """Pixels around an image that affect its context features; 0 without context."""
         if self._wide is None or self.spec.context is None:
             return 0
         ratio = context_ratio(self.spec, self.spec.context)
@@ -147,22 +147,22 @@ class TileModel:
         conditions: Mapping[str, Sequence[int]],
         surroundings: Images | None = None,
     ) -> Images:
-        """Return what the model makes of images.
+        """Return the model's output for images.
 
         Parameters
         ----------
         images : ndarray
-            (image, band, y, x) float32, in the values that the model's normalization takes.
+            (image, band, y, x) float32, in the value range that the model's normalization expects.
         conditions : mapping
-            The `month` and the `biome` of each image.
+            `month` and `biome` of each image.
         surroundings : ndarray, optional
-            (image, band, y + 2 margin, x + 2 margin): the images with what lies around them; they
-            are mirrored at their borders by default.
+            (image, band, y + 2 margin, x + 2 margin): the images with their surroundings; by
+            default, images are mirrored at their borders.
 
         Returns
         -------
         ndarray
-            (image, class, y, x) float32, 0 to 1.
+            (image, class, y, x) float32, in [0, 1].
         """
         stack = self._values(np.moveaxis(images, 0, 1))
         grid = Grid(shape3(stack.shape[1:]), self.spec.spacing, unit=self.spec.unit)
@@ -202,20 +202,20 @@ class TileModel:
 
 
 class WideView(View):
-    """A coarser view of images that extends beyond their borders, instead of being mirrored.
+    """A coarser view of images with actual surroundings instead of mirrored borders.
 
     Parameters
     ----------
     wide : ndarray
         (band, image, y, x), the images with `margin` pixels around them.
     grid : Grid
-        Of the view of the images alone.
+        Grid of the view of the images without margin.
     local : Grid
-        Of the images alone.
+        Grid of the images without margin.
     margin : int
         A multiple of `ratio`.
     ratio : int
-        Pixels of the images that become one of the view.
+        Image pixels per pixel of the view.
     """
 
     def __init__(self, wide: Images, grid: Grid, local: Grid, *, margin: int, ratio: int) -> None:
@@ -226,7 +226,8 @@ class WideView(View):
         whole = Grid((z, y, x), local.spacing, (origin[0], origin[1], origin[2]), local.unit)
         super().__init__(ArrayOnGrid(wide, whole), grid)
         around = margin // ratio
-        # Beyond the margin nothing is asked for; what rounding makes of a last row is mirrored.
+        # Nothing beyond the margin is requested, except for a last row due to rounding, which is
+        # mirrored.
         seen = grid.box.expanded((0, around, around))
         self._start = seen.start
         planes = seen.tiles((1, *seen.shape[1:]))
@@ -240,20 +241,20 @@ class WideView(View):
 
 
 def _tokens(view: View, backbone: Backbone, device: torch.device) -> ArrayOnGrid:
-    # Blocks of one shape, whatever the batch: how a sum is rounded may depend on the shape. A GPU
-    # gives no such promise, and likes large blocks.
+    # Blocks have the same shape for any batch, since rounding of sums may depend on the shape. GPUs
+    # do not guarantee this anyway, and are faster with large blocks.
     depth = 1 if device.type == "cpu" else None
     tokens = token_array(view, backbone, device=device, depth=depth)
     return ArrayOnGrid(tokens, view.grid.coarsened(backbone.stride))
 
 
 def context_ratio(spec: ModelSpec, context: ContextSpec) -> int:
-    """Return how many pixels of an image a pixel of its context spans, rounded up."""
+    """Return the number of image pixels per context pixel, rounded up."""
     return math.ceil(max(c / s for c, s in zip(context.spacing[1:], spec.spacing[1:], strict=True)))
 
 
 def require_images(spec: ModelSpec) -> None:
-    """Raise `ModelError` where a model cannot take tiles one by one."""
+    """Raise `ModelError` if a model cannot process tiles independently."""
     if not spec.bands:
         raise ModelError(f"{spec.name} takes volumes of one channel, and no tiles with bands")
     if "tiles" not in kind_named(spec.kind).stages:

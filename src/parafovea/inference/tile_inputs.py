@@ -1,4 +1,4 @@
-"""Tiles as a model takes them: read, known by their content, with what lies around them."""
+"""Model input from tiles: reading, content hashes, and surroundings."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from parafovea.inference.prefetch import LruCache
 from parafovea.inference.tile_neighbours import Place, TileNeighbours
 from parafovea.settings.recipe import ModelSpec
 
-#: Bytes of the tiles that are kept in memory for those beside them.
+#: Size in bytes of the cache of tiles for their neighbours.
 KEPT = 2**26
 
 
 @dataclass(frozen=True)
 class TileInput:
-    """A tile that was read, or why there is nothing to do with it.
+    """A tile that was read, or the reason why it is not predicted.
 
     Parameters
     ----------
     file : TileFile
-        Its files.
+        Files of the tile.
     tile : Tile or None
-        None where it is invalid.
+        None if it is invalid.
     reason : str
-        Why it is.
+        Reason why it is invalid.
     fingerprint : str
-        Of all that its result depends on.
+        Hash of everything that its result depends on.
     finished : bool
-        Whether that result is there already.
+        Whether this result already exists.
     canvas : ndarray or None
-        (band, y + 2 margin, x + 2 margin) float32, the tile amid its neighbours, where it has some
-        and is not finished.
+        (band, y + 2 margin, x + 2 margin) float32, the tile with its neighbours, if it has any and
+        is not finished.
     neighbours : tuple of str
-        Names of the tiles that are seen around it.
+        Names of the neighbouring tiles used.
     """
 
     file: TileFile
@@ -62,24 +62,24 @@ class TileInput:
 
 
 class TileReader:
-    """Reads tiles of one folder, in any thread.
+    """Reads the tiles of a folder; thread-safe.
 
     Parameters
     ----------
     files : sequence of TileFile
-        All tiles of the folder: any of them may lie beside another.
+        All tiles of the folder, any of which may be a neighbour of another.
     spec : ModelSpec
-        The model; gives bands and pixel size.
+        The model, which determines bands and pixel size.
     metadata : SourceMetadata
-        From the user: how to read the numbers in the files, and the month and biome of all tiles.
+        User metadata: conversion of the numbers in the files, month and biome of all tiles.
     margin : int
-        Pixels around a tile that its result depends on; 0 for none.
+        Pixels around a tile that affect its result; 0 for none.
     maker : Maker
-        What makes the results.
+        Model and settings that produce the results.
     results : Path
         Folder of the results.
     overwrite : bool
-        Whether no result counts as finished.
+        Whether existing results are ignored.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class TileReader:
         self._spec = spec
         self._options = metadata.tiles
         self._given: dict[str, Any] = {"month": metadata.month, "biome": metadata.biome}
-        # results made with other words are not finished; without any, tiles are as they state
+        # results made with other metadata are not finished; by default, tiles are read as stated
         said = {
             **metadata.tiles.model_dump(exclude_none=True),
             **{name: value for name, value in self._given.items() if value is not None},
@@ -107,7 +107,7 @@ class TileReader:
         self._overwrite = overwrite
         self._files = {file.name: file for file in files}
         self._kept: LruCache[_Looked] = LruCache(KEPT)
-        # of tiles that were read, and of sidecars that were read for the places
+        # of tiles that were read, and of sidecars that were read for their positions
         self._digests: dict[str, str] = {}
         self._sidecars: dict[str, StoredSidecar] = {}
         self._places = self._found_places() if margin else {}
@@ -115,7 +115,7 @@ class TileReader:
         self._around = TileNeighbours(self._places, self._values, margin=margin)
 
     def __call__(self, file: TileFile) -> TileInput:
-        """Return a tile with all that its prediction takes; what is wrong with it is its reason."""
+        """Return a tile with its prediction input, or the reason why it is invalid."""
         looked = self._looked(file.name)
         tile = looked.tile
         if tile is None:
@@ -130,7 +130,7 @@ class TileReader:
         return TileInput(file, tile, "", fingerprint, finished, canvas, neighbours)
 
     def _looked(self, name: str) -> _Looked:
-        """Return a tile; one that others see is kept, and read by one thread at a time."""
+        """Return a tile; neighbours of others are cached, and read by one thread at a time."""
         if name not in self._places:
             return self._read(name)
         with self._reading[name]:
@@ -143,7 +143,7 @@ class TileReader:
             return found
 
     def _read(self, name: str) -> _Looked:
-        """Read a tile; its files are opened once for all that is asked of them."""
+        """Read a tile, opening its files once."""
         file, digest = self._files[name], ""
         try:
             with OpenedTile(file, self._sidecars.get(name), **self._given) as opened:
@@ -156,12 +156,12 @@ class TileReader:
         return _Looked(digest, tile)
 
     def _check_pixels(self, tile: Tile) -> None:
-        """Raise `TileError` where pixels are not those that the model was trained on."""
+        """Raise `TileError` if the pixel size is not that of the model."""
         if tile.position is None:
             return
         side = tile.position.pixel_size
         sides = position_sides(tile.position, *tile.values.shape[1:])
-        if sides is None:  # a system of the user's own; its unit is taken for the metre
+        if sides is None:  # a custom coordinate system; its unit is assumed to be the metre
             sides = side, side
         wanted = [spacing * METRES[self._spec.unit] for spacing in self._spec.spacing[1:]]
         if all(abs(own - other) <= 0.01 * other for own, other in zip(sides, wanted, strict=True)):
@@ -176,7 +176,7 @@ class TileReader:
         )
 
     def _found_places(self) -> dict[str, Place]:
-        """Return where tiles are; what is wrong with one comes up when it is read."""
+        """Return positions of tiles; errors are reported when the tile itself is read."""
         found: dict[str, Place] = {}
         for file in self._files.values():
             try:
@@ -190,12 +190,12 @@ class TileReader:
         return found
 
     def _values(self, name: str) -> NDArray[np.float32] | None:
-        """Return the pixels of a neighbour, None where it is invalid."""
+        """Return the pixels of a neighbour, or None if it is invalid."""
         tile = self._looked(name).tile
         return None if tile is None else tile.values
 
     def _digest(self, name: str) -> str:
-        """Return the digest of a neighbour, which may have been let go; "" where it has none."""
+        """Return the digest of a neighbour, even if no longer cached; "" if it has none."""
         if name not in self._digests:
             self._looked(name)
         return self._digests[name]
@@ -203,16 +203,16 @@ class TileReader:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A tile that was looked at.
+    """A tile after reading.
 
     Parameters
     ----------
     digest : str
-        Of its files; "" where they cannot be read.
+        Digest of its files; "" if they cannot be read.
     tile : Tile or None
-        None where it is invalid.
+        None if it is invalid.
     reason : str
-        Why it is.
+        Reason why it is invalid.
     """
 
     digest: str

@@ -1,4 +1,4 @@
-"""What lies around a tile: its neighbours where tiles know their places, else its own mirror."""
+"""Surroundings of a tile: its neighbours if tiles have positions, otherwise mirroring."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parafovea.formats.tiles.tile import Position
 from parafovea.geometry.grid import Box
 from parafovea.geometry.resample import read_reflected_array
 
-#: Share of a pixel by which tiles may miss a common lattice of pixels.
+#: Tolerated deviation of tiles from a common pixel lattice, as a fraction of a pixel.
 ALIGNED = 0.01
 
 Image = NDArray[np.float32]
@@ -23,18 +23,18 @@ _Lattice = tuple[str, float, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where and when a tile is.
+    """Position and time of a tile.
 
     Parameters
     ----------
     position : Position
-        Of its upper left corner.
+        Position of the upper left corner.
     height, width : int
-        Its pixels.
+        Size in pixels.
     month : int
-        Tiles of another month are no neighbours.
+        Tiles of different months are not neighbours.
     date : str
-        Tiles of another day are no neighbours either; "" where the day is not known.
+        Tiles of different days are not neighbours either; "" if the day is unknown.
     """
 
     position: Position
@@ -45,19 +45,19 @@ class Place:
 
 
 class TileNeighbours:
-    """Finds the neighbours of tiles, and puts tiles among them.
+    """Finds the neighbours of tiles, and assembles tiles with their surroundings.
 
-    Neighbours have the same coordinate system, pixel size, month and date, and lie on one lattice
-    of pixels.
+    Neighbours have the same coordinate system, pixel size, month and date, and are on the same
+    pixel lattice.
 
     Parameters
     ----------
     places : mapping of str to Place
-        Of the tiles that know where they are, by name.
+        Tiles with a known position, by name.
     load : callable
-        Returns the values (band, y, x) of a tile by its name, or None where it cannot be read.
+        Returns the values (band, y, x) of a tile by name, or None if it cannot be read.
     margin : int
-        Pixels that are seen on every side of a tile.
+        Visible pixels on every side of a tile.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class TileNeighbours:
         return place.position.crs, place.position.pixel_size, place.month, place.date
 
     def _boxes(self, names: list[str]) -> NDArray[np.float64]:
-        """Return top, left, bottom, right of tiles, in pixels, rows running south."""
+        """Return top, left, bottom, right of tiles, in pixels, with rows running south."""
         rows = []
         for name in names:
             place = self._places[name]
@@ -91,11 +91,11 @@ class TileNeighbours:
         return np.array(rows)
 
     def neighbours(self, name: str) -> tuple[str, ...]:
-        """Return the tiles that reach into the margin of a tile, in the order of their names."""
+        """Return the tiles that overlap the margin of a tile, sorted by name."""
         return tuple(other for other, _, _ in self._around(name))
 
     def _around(self, name: str) -> list[tuple[str, int, int]]:
-        """Return the neighbours, and their corners in pixels from that of the tile."""
+        """Return the neighbours, and the offsets of their corners in pixels from the tile's."""
         if name not in self._places or self.margin == 0:
             return []
         key = self._lattice(name)
@@ -113,20 +113,20 @@ class TileNeighbours:
         return found
 
     def canvas(self, name: str, values: Image) -> Image:
-        """Return a tile with what lies around it.
+        """Return a tile with its surroundings.
 
         Parameters
         ----------
         name : str
-            Of the tile.
+            Name of the tile.
         values : ndarray
-            (band, y, x), its own.
+            (band, y, x), values of the tile.
 
         Returns
         -------
         ndarray
-            (band, y + 2 margin, x + 2 margin) float32: its own pixels in the middle, those of its
-            neighbours around it, and its mirror image where there is none.
+            (band, y + 2 margin, x + 2 margin) float32: the tile in the centre, surrounded by its
+            neighbours, and by its mirror image where there are none.
         """
         m, (height, width) = self.margin, values.shape[-2:]
         around = Box((0, -m, -m), (1, height + m, width + m))
@@ -140,7 +140,7 @@ class TileNeighbours:
 
 
 def _paste(canvas: Image, pixels: Image, top: int, left: int) -> None:
-    """Put an image into the canvas, as far as it lies inside."""
+    """Copy the part of an image that is inside the canvas."""
     place, part = [], []
     for start, count, length in zip((top, left), pixels.shape[-2:], canvas.shape[-2:], strict=True):
         first, last = max(start, 0), min(start + count, length)

@@ -1,4 +1,4 @@
-"""The body in a CT: what is not air around it, nor table, with lungs and airways filled in."""
+"""Body segmentation in a CT: excludes surrounding air and table, includes lungs and airways."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from parafovea.preprocess.coarse_view import CoarseArray, pooled
 
 Array = np.ndarray[Any, Any]
 
-#: HU between air and tissue, in voxels that are means of many.
+#: Threshold in HU between air and tissue, for voxels that are averages of many.
 BODY_HU = -400.0
 
-#: Air at the edge of a slice is lung that the picture cuts where its median is denser than this and
-#: less of its outline than this lies on the edge. Between body and table more does.
+#: An air region at the edge of a slice is lung cut off by the field of view if its median HU
+#: exceeds the first value, and the share of its outline on the edge is below the second one. For
+#: air between body and table, that share is larger.
 OUTSIDE_HU, CUT_SHARE = -920.0, 0.42
 
-#: Blocks of the coarse view that are one voxel of the body's mask, about 4 mm.
+#: Voxels of the coarse view per voxel of the body mask, about 4 mm.
 _POOL = 2
 
 _FACES = ndimage.generate_binary_structure(3, 1)
 
 
 def body_mask(view: CoarseArray, *, limit: float = BODY_HU, axial: int = 0) -> CoarseArray:
-    """Return where the body is, from the scan alone.
+    """Return the body mask, computed from the scan alone.
 
-    Tissue is what is denser than a limit. The largest part that is connected more than thinly is
-    the body, so that table, sheets and tubes go; then everything is filled in, slice by slice,
-    that the body encloses, and lung that the picture cuts.
+    Tissue is denser than a limit. The largest component after removal of thin connections is the
+    body, which excludes table, sheets and tubes; then, slice by slice, enclosed regions are filled
+    in, and lung that is cut off by the field of view.
 
     Parameters
     ----------
     view : CoarseArray
         The scan, from `coarse_view`.
     limit : float
-        HU; denser voxels are tissue.
+        Threshold in HU; denser voxels are tissue.
     axial : int
-        Array axis along the patient's length: 0 for z.
+        Array axis along the length of the patient: 0 for z.
 
     Returns
     -------
     CoarseArray
-        bool, in voxels of about 4 mm, grown by one of them, so that no skin is lost.
+        bool, in voxels of about 4 mm, dilated by one of them, so that no skin is lost.
 
     Raises
     ------
@@ -73,8 +74,8 @@ def body_mask(view: CoarseArray, *, limit: float = BODY_HU, axial: int = 0) -> C
 
 
 def _largest(tissue: Array) -> Array:
-    """Return the largest part after thin connections are cut, at its full width again."""
-    # What lies beyond the picture counts as tissue: a body that it cuts is not thinner for it.
+    """Return the largest component after cutting thin connections, restored to its full width."""
+    # Voxels beyond the field of view count as tissue: a body that it cuts off is not eroded there.
     core = ndimage.binary_erosion(tissue, _FACES, border_value=1)
     labels, count = ndimage.label(core if core.any() else tissue)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -84,7 +85,7 @@ def _largest(tissue: Array) -> Array:
 
 
 def _filled(body: Array, hu: Array) -> Array:
-    """Return a slice's body with what it encloses and with lung at the slice's edge."""
+    """Return the body in a slice with enclosed regions and lung at the slice's edge filled in."""
     if not body.any():
         return body
     labels, count = ndimage.label(~body)
@@ -106,7 +107,7 @@ def _is_cut_lung(part: Array, rim: Array, hu: Array) -> bool:
 
 
 def axial_axis(affine: Array | None) -> int:
-    """Return the array axis (of z, y, x) that lies nearest to the patient's length.
+    """Return the array axis (of z, y, x) closest to the length of the patient.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Body and lungs of a CT, found once and stored within its volume for all that ask for them."""
+"""Body and lung masks of a CT, computed once and stored within its volume for later stages."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from parafovea.storage.store import LabelImage, Stored, label_image_path, open_s
 
 Array = np.ndarray[Any, Any]
 
-#: Label images of a volume: body and lungs as the scan's own voxels show them, and the body as the
-#: normalized voxels do.
+#: Label images of a volume: body and lungs from the scan's own voxels, and the body from the
+#: normalized voxels.
 BODY, LUNGS, VOLUME_BODY = "body", "lungs", "volume_body"
 
 
 @dataclass(frozen=True)
 class BodyMasks:
-    """Where body and lungs are, as the scan's own voxels show them.
+    """Body and lung masks from the scan's own voxels.
 
     Parameters
     ----------
     body : CoarseArray
         bool, from `body_mask`, in voxels of about 4 mm.
     lungs : CoarseArray or None
-        bool, from `lung_mask`, in voxels of about 2 mm; None where the scan shows none.
+        bool, from `lung_mask`, in voxels of about 2 mm; None if the scan shows no lungs.
     """
 
     body: CoarseArray
@@ -46,7 +46,7 @@ class BodyMasks:
         view : CoarseArray
             The scan in HU, from `coarse_view`.
         affine : (4, 4) float64, optional
-            From the scan's voxel (x, y, z) to RAS millimetres; without it z is the patient's
+            From the scan's voxel (x, y, z) to RAS millimetres; by default, z is along the patient's
             length.
 
         Raises
@@ -59,10 +59,11 @@ class BodyMasks:
 
 
 def volume_body(volume: Stored) -> CoarseArray:
-    """Return where the body is in a volume as `resample_volume` normalizes it.
+    """Return the body mask of a volume normalized by `resample_volume`.
 
-    Its record says which source values became 0 and 1; values that were cut there stay cut, which
-    can only make the body larger. A volume whose values are no HU, but all positive, is all body.
+    The source values that became 0 and 1 are read from its record; clipped values remain clipped,
+    which can only enlarge the body. A volume whose values are not HU, but all positive, is entirely
+    body.
 
     Parameters
     ----------
@@ -91,12 +92,12 @@ def volume_body(volume: Stored) -> CoarseArray:
 
 
 def label_images(masks: BodyMasks, volume: CoarseArray) -> dict[str, LabelImage]:
-    """Return what a volume stores of its body.
+    """Return the label images to store in a volume.
 
     Parameters
     ----------
     masks : BodyMasks
-        Of its scan.
+        Masks of its scan.
     volume : CoarseArray
         From `volume_body`.
     """
@@ -108,7 +109,7 @@ def label_images(masks: BodyMasks, volume: CoarseArray) -> dict[str, LabelImage]
 
 
 def stored_masks(volume: Path) -> BodyMasks:
-    """Return body and lungs of a scan, as `resample_volume` stored them.
+    """Return body and lung masks of a scan, as stored by `resample_volume`.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def stored_masks(volume: Path) -> BodyMasks:
 
 
 def stored_volume_body(volume: Path) -> CoarseArray:
-    """Return `volume_body`, as `resample_volume` stored it; parameters and errors as above."""
+    """Return `volume_body`, as stored by `resample_volume`; see `stored_masks`."""
     return _stored(volume, VOLUME_BODY)
 
 

@@ -1,4 +1,4 @@
-"""A coarse view of a whole scan, in which body and lungs are found at little cost."""
+"""A coarse view of a whole scan, on which body and lungs are found at low cost."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from parafovea.geometry.resample import ReadBox, apply_weights, resample_box, so
 
 Array = np.ndarray[Any, Any]
 
-#: Millimetres of a voxel of the view; finer than this nothing matters to body and lungs.
+#: Voxel size of the view in millimetres; body and lungs need no finer detail.
 FINEST = 2.0
 
-#: Voxels of the largest view; a longer scan is seen in larger voxels.
+#: Maximum number of voxels of the view; a longer scan gets larger voxels.
 LARGEST_VIEW = 2**24
 
-#: HU that values are cut to: scanners pad with far less than air, and metal is far more than bone.
+#: Range in HU to which values are clipped: padding is far below air, and metal far above bone.
 RANGE = (-1024.0, 1500.0)
 
 
 @dataclass(frozen=True)
 class CoarseArray:
-    """Voxels on a coarse grid over a scan.
+    """An array on a coarse grid over a scan.
 
     Parameters
     ----------
@@ -39,19 +39,19 @@ class CoarseArray:
     grid: Grid
 
     def box_of(self, box: Box, grid: Grid) -> Box:
-        """Return the voxels that touch a box of another grid of the same world.
+        """Return the box of voxels that intersect a box of another grid in the same world.
 
         Parameters
         ----------
         box : Box
-            Voxels of `grid`; it may reach outside.
+            Voxels of `grid`; may extend beyond it.
         grid : Grid
             In any unit.
 
         Returns
         -------
         Box
-            Voxels of this array, at least one along each axis; outside means the nearest.
+            Voxels of this array, at least one along each axis; the nearest ones if outside.
         """
         fine = grid.converted(self.grid.unit)
         low = self.grid.index(fine.world([a - 0.5 for a in box.start]))
@@ -63,26 +63,26 @@ class CoarseArray:
         return Box(shape3(start), shape3([e + 1 for e in end]))
 
     def nearest(self, points: Array) -> Array:
-        """Return the value at world positions (n, 3), z, y, x in millimetres; the nearest voxel."""
+        """Return the nearest voxel's value at world positions (n, 3), z, y, x in millimetres."""
         index = np.rint((points - np.array(self.grid.origin)) / np.array(self.grid.spacing))
         inside = np.clip(index.astype(np.int64), 0, np.array(self.grid.shape) - 1)
         return np.asarray(self.values[tuple(inside.T)])
 
 
 def coarse_view(read: ReadBox, grid: Grid) -> CoarseArray:
-    """Return a scan in voxels of about two millimetres, each the mean of what it covers.
+    """Return a scan in voxels of about two millimetres, each the mean over its extent.
 
     Parameters
     ----------
     read : callable
         Returns the voxels (z, y, x) of a box of the scan, in HU.
     grid : Grid
-        Of the scan, in any unit.
+        Grid of the scan, in any unit.
 
     Returns
     -------
     CoarseArray
-        float32, cut to `RANGE`; not finer than the scan. The scan is read once, in slabs.
+        float32, clipped to `RANGE`; not finer than the scan. The scan is read once, in slabs.
     """
     source, target = grid.converted("millimeter"), view_grid(grid)
     values = resample_box(lambda box: _cut(read(box)), source, target, target.box)
@@ -90,32 +90,32 @@ def coarse_view(read: ReadBox, grid: Grid) -> CoarseArray:
 
 
 class StreamedView:
-    """The coarse view of a scan, made of its planes while they pass by for something else.
+    """Coarse view of a scan, built from planes that are read for another purpose.
 
     Parameters
     ----------
     grid : Grid
-        Of the scan, in any unit.
+        Grid of the scan, in any unit.
     """
 
     def __init__(self, grid: Grid) -> None:
         self._target = view_grid(grid)
         source = grid.converted("millimeter")
         self._next = deque(source_slabs(source, self._target, self._target.box))
-        # planes that have passed and that the next slab needs, and which one is the first
+        # planes already added that the next slab needs, and the index of the first one
         self._held = np.empty((0, *grid.shape[1:]))
         self._first = 0
         self._slabs: list[Array] = []
 
     def add(self, box: Box, voxels: Array) -> None:
-        """Take whole planes, each once, in their order along z.
+        """Add whole planes, each once, in z order.
 
         Parameters
         ----------
         box : Box
-            Where they lie in the scan.
+            Position of the planes in the scan.
         voxels : (z, y, x)
-            HU.
+            Values in HU.
         """
         if len(self._held):
             self._held = np.concatenate([self._held, voxels])
@@ -127,12 +127,12 @@ class StreamedView:
             self._slabs.append(apply_weights(_cut(self._held[own.slices]), weights))
         begin = self._next[0][0].start[0] if self._next else box.stop[0]
         passed = min(max(0, begin - self._first), len(self._held))
-        # a copy, so that the other planes can go
+        # a copy, so that the other planes can be released
         self._held, self._first = np.array(self._held[passed:]), self._first + passed
 
     @property
     def view(self) -> CoarseArray:
-        """The view, as `coarse_view` returns it, once all planes have passed."""
+        """The view, as returned by `coarse_view`; available once all planes have been added."""
         if self._next:
             raise AssertionError("a view of all planes")
         return CoarseArray(np.concatenate(self._slabs), self._target)
@@ -148,7 +148,7 @@ def view_grid(grid: Grid) -> Grid:
     Parameters
     ----------
     grid : Grid
-        Of the scan, in any unit.
+        Grid of the scan, in any unit.
     """
     source, step = grid.converted("millimeter"), FINEST
     while True:

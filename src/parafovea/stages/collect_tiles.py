@@ -1,4 +1,4 @@
-"""Stage collect_tiles: the ledger of a folder of tiles, and the list of the invalid ones."""
+"""Stage collect_tiles: writes the ledger of a folder of tiles, and the list of invalid tiles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from parafovea.storage.layout import SampleResults
 
 logger = logging.getLogger(__name__)
 
-#: Reasons that a message shows.
+#: Maximum number of reasons in a message.
 SHOWN = 5
 
 
@@ -28,24 +28,24 @@ Rows = Sequence[dict[str, str]]
 def collect_tiles(
     ledgers: Sequence[Path], tiles: Path, quarantine: Path, *, strict: bool = False
 ) -> None:
-    """Join the ledgers of all shares of a folder, and remove results without an input.
+    """Join the ledgers of all shards of a folder, and remove results without an input.
 
     Parameters
     ----------
     ledgers : sequence of Path
-        As `predict_tiles` wrote them.
+        Ledgers written by `predict_tiles`.
     tiles : Path
-        Table to write: a row for each result. The results are in the folder `tiles` beside it;
-        what belongs to no tile of the ledgers is removed there.
+        Table to write: a row for each result. The results are in the folder `tiles` next to it,
+        from which files that belong to no tile in the ledgers are removed.
     quarantine : Path
         Table to write: `name`, `file` and `reason` of each invalid tile.
     strict : bool
-        Fail if any tile is invalid.
+        Whether to fail if any tile is invalid.
 
     Raises
     ------
     SourceError
-        If no tile is valid, with `strict` if any is not, or a result was removed since.
+        If no tile is valid, with `strict` if any is invalid, or if a result has been removed.
     StoreError
         If a ledger is missing or damaged.
     """
@@ -68,7 +68,7 @@ def collect_tiles(
 
 
 def _warn_of_defaults(good: Rows) -> None:
-    """Log how many tiles have no month or no biome in their metadata."""
+    """Log the number of tiles without month or biome in their metadata."""
     for name, default in (("month", "June"), ("biome", "biome 0")):
         count = sum(name in row["assumed"].split("+") for row in good)
         if count:
@@ -82,7 +82,7 @@ def _warn_of_defaults(good: Rows) -> None:
 
 
 def _warn_of_clipped(good: Rows) -> None:
-    """Log how many tiles have many values that their scale put outside [0, 1]."""
+    """Log the number of tiles with many values that their scale puts outside [0, 1]."""
     counts = [(int(row["clipped"] or 0), int(row["measured"] or 0), row["name"]) for row in good]
     many = [each for each in counts if each[0] and each[0] >= MANY * each[1]]
     if not many:
@@ -117,7 +117,7 @@ def _refusal(bad: Rows, count: int, strict: bool, ledgers: Sequence[Path]) -> st
 
 
 def _require_results(folder: Path, names: Iterable[str], ledgers: Sequence[Path]) -> None:
-    """Raise `SourceError` where a result that a ledger lists is missing."""
+    """Raise `SourceError` if a result listed in a ledger is missing."""
     missing = [name for name in names if not (folder / f"{name}.npz").is_file()]
     if missing:
         shown = ", ".join(f"{name}.npz" for name in missing[:SHOWN])
@@ -128,7 +128,7 @@ def _require_results(folder: Path, names: Iterable[str], ledgers: Sequence[Path]
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove results of tiles that are no longer in the input, and what killed runs left."""
+    """Remove results of tiles that are no longer in the input, and files left by killed runs."""
     for path in sorted(folder.glob("*")) if folder.is_dir() else []:
         left = path.name.startswith(".") and path.name.endswith(".partial")
         if left or (path.suffix in (".npz", ".json") and path.stem not in names):

@@ -1,4 +1,4 @@
-"""Stage detect_nodules: from a heatmap to the detections of a scan, as JSON and CSV."""
+"""Stage detect_nodules: converts a heatmap to the detections of a scan, as JSON and CSV."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def detect_nodules(
     limits: Mapping[str, float],
     clock: Clock | None = None,
 ) -> Detections:
-    """Turn a heatmap into detections in the patient's coordinates.
+    """Convert a heatmap to detections in patient coordinates.
 
-    The order is: peaks and their regions, suppression of overlaps, size, confidence, position,
-    measures, triage. Memory is bounded by a slab of the scan, and by the largest region of the
+    The steps are: peaks and their regions, suppression of overlaps, size, confidence, position,
+    properties, triage. Memory is bounded by a slab of the scan, and by the largest region of the
     heatmap.
 
     Parameters
@@ -71,9 +71,9 @@ def detect_nodules(
     prediction : Path
         Store of (channel, z, y, x) values in [0, 1] on a grid in the world of the source.
     volume : Path
-        Store of the scan's normalized volume, with body and lungs.
+        Store of the scan's normalized volume, with body and lung masks.
     detections, table : Path
-        JSON and CSV file to write.
+        JSON and CSV files to write.
     heatmap : Path, optional
         NIfTI file of the heatmap to write, in the scan's own voxels.
     sample : str
@@ -83,15 +83,15 @@ def detect_nodules(
     metadata : str
         The sheet's `metadata` of the sample.
     settings : mapping
-        As `DetectionSettings`.
+        Fields of `DetectionSettings`.
     calibration : str or None
-        File of `parafovea calibrate`. Without it the files have no triage.
+        File of `parafovea calibrate`. Without it, the files contain no triage.
     limits : mapping of str to float
-        Where the risks low, intermediate and high begin, as for `risk_category`; not read without
-        a calibration.
+        Lower bounds of the risks low, intermediate and high, as for `risk_category`; unused
+        without a calibration.
     clock : Clock, optional
-        Gives the timestamp of the files and the duration in their summary, so that a rerun gives
-        other bytes. Without it the timestamp is `stated_time` and there is no duration.
+        Provides the timestamp of the files and the duration in their summary, so that reruns give
+        different bytes. By default, the timestamp is `stated_time` and there is no duration.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def detect_nodules(
         If the scan cannot be read.
     StoreError
         If the prediction is missing, damaged or has more than one heatmap, or the volume has no
-        body.
+        body mask.
     VoxelError
         If a value of the heatmap is not a probability.
     """
@@ -160,7 +160,7 @@ def _found(
     settings: DetectionSettings,
     score: Score | None,
 ) -> tuple[tuple[Detection, ...], int | None]:
-    """Return the detections, and how many candidates lie outside of the body, if that is asked."""
+    """Return the detections, and the number of candidates outside of the body, if filtered."""
     candidates = select_candidates(heat, settings)
     outside = 0 if settings.body_filter.enabled else None
     if not candidates:
@@ -182,14 +182,14 @@ def _found(
 
 
 def triage_score(calibration: Calibration, limits: Mapping[str, float]) -> Score:
-    """Return the function that gives candidates their calibrated probability and its category.
+    """Return a function that maps candidates to calibrated probability and risk category.
 
     Parameters
     ----------
     calibration : Calibration
-        Of the model that found them.
+        Calibration of the model that found the candidates.
     limits : mapping of str to float
-        As for `risk_category`; its names are low, intermediate and high, or some of them.
+        As for `risk_category`; the names are a subset of low, intermediate and high.
 
     Raises
     ------
@@ -201,7 +201,7 @@ def triage_score(calibration: Calibration, limits: Mapping[str, float]) -> Score
         raise CalibrationError(
             f"triage.limits names the risk {unknown[0]!r}: use {', '.join(get_args(RiskCategory))}"
         )
-    # so that wrong limits fail even without a candidate
+    # so that invalid limits fail even without a candidate
     risk_category(0.0, limits)
 
     def score(table: pd.DataFrame) -> Sequence[Triage]:
@@ -218,19 +218,19 @@ def triage_score(calibration: Calibration, limits: Mapping[str, float]) -> Score
 
 
 def write_detections(document: Detections, detections: Path, table: Path) -> None:
-    """Write both files of detections, each whole or not at all."""
+    """Write both files of detections, each atomically."""
     with replacing(detections) as json_path, replacing(table) as csv_path:
         json_path.write_text(detections_json(document), encoding="utf-8", newline="\n")
         csv_path.write_text(detections_csv(document), encoding="utf-8", newline="\n")
 
 
 def open_heatmap(prediction: Path) -> Volume:
-    """Open the one heatmap of a prediction in millimetres.
+    """Open the single heatmap of a prediction, in millimetres.
 
     Parameters
     ----------
     prediction : Path
-        Store of (channel, z, y, x) floating-point values: a heatmap, or a background and one.
+        Store of (channel, z, y, x) floating-point values: a heatmap, or background and heatmap.
 
     Raises
     ------
@@ -247,14 +247,14 @@ def open_heatmap(prediction: Path) -> Volume:
     index = len(names) - 1
 
     def read(box: Box) -> np.ndarray:
-        # A slice, not a number: zarrs reads a box within a chunk of several channels only so.
+        # A slice instead of an integer: otherwise zarrs cannot read a box in a multi-channel chunk.
         return np.asarray(np.asarray(stored.array[(slice(index, index + 1), *box.slices)])[0])
 
     return Volume(read, stored.grid.converted("millimeter"))
 
 
 def open_scan(source: str, *, metadata: str, grid: Grid) -> Source:
-    """Open the scan that a heatmap of this grid was predicted from."""
+    """Open the scan of which a heatmap on this grid was predicted."""
     return open_source(
         source,
         metadata=parse_metadata(metadata, folder=Path()),

@@ -1,4 +1,4 @@
-"""Score the candidates of a file against the truth of another, and write what came out."""
+"""Scoring of a table of candidates against a table of findings, with result files."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ def score_files(
     most: int | None = MOST_CANDIDATES,
     output: Path | None = None,
 ) -> DetectionScore:
-    """Score candidates by the rules of LUNA16.
+    """Score candidates by the LUNA16 rules.
 
     Parameters
     ----------
     candidates, annotations : Path
-        Tables as `parafovea.quality.detections.tables` reads them.
+        Tables in the format of `parafovea.quality.detections.tables`.
     excluded : Path, optional
-        Findings that count neither way; -1 is a diameter that is not known.
+        Findings that count neither way; a diameter of -1 means unknown.
     series : Path, optional
-        All scans that were searched; by default those that the two tables name.
+        All evaluated scans; by default those in the two tables.
     bootstrap, seed, most
         As for `parafovea.quality.detections.detector_score.evaluate_detections`.
     output : Path, optional
-        Folder for summary.json, froc.tsv, hits.tsv, candidates.tsv, froc.svg and froc.png. All
-        of them are written, or none where a table is at fault.
+        Folder for summary.json, froc.tsv, hits.tsv, candidates.tsv, froc.svg and froc.png. Either
+        all of them are written, or none if a table is invalid.
 
     Returns
     -------
     DetectionScore
-        What was written.
+        The score, as written.
 
     Raises
     ------
     TableError
-        If a table cannot be read, or they do not fit each other.
+        If a table cannot be read, or the tables do not match.
     StoreError
         If the folder cannot be written to.
     """
@@ -108,7 +108,7 @@ def score_files(
 
 
 def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> None:
-    # loads matplotlib, which takes a second
+    # imports matplotlib, which takes a second
     from parafovea.report.detections.froc_plot import DIGITS, curve_table, draw_froc, summary_text
 
     curve = curve_table(score)
@@ -121,7 +121,7 @@ def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> 
     )
     tables = {"froc": curve, "hits": hits, "candidates": candidates[list(_CANDIDATE)]}
     made = record("evaluate_detections", **facts)
-    # all are written beside before the first is put in place
+    # all files are written under temporary names before the first is moved into place
     with ExitStack() as stack:
         figures = {
             stack.enter_context(replacing(output / f"froc{suffix}")): suffix

@@ -1,4 +1,4 @@
-"""Score masks of candidates against masks of lesions, and write what came out."""
+"""Scoring of candidate masks against lesion masks, with result files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from parafovea.storage.layout import HEATMAP
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
 
-#: What files of the two kinds add to the name of their scan, as in PI-CAI.
+#: Suffixes after the scan name in the two kinds of files, as in PI-CAI.
 OF_CANDIDATES = ("_detection_map", "_heatmap")
 OF_LESIONS = ("_label", "_lesions")
 
@@ -40,35 +40,35 @@ def score_lesion_masks(
     least_overlap: float = LEAST_OVERLAP,
     output: Path | None = None,
 ) -> tuple[LesionScore, tuple[str, ...]]:
-    """Score candidates by the rules of PI-CAI.
+    """Score candidates by the PI-CAI rules.
 
     Parameters
     ----------
     candidates : Path
-        Folder of a volume a scan: detection maps, in which each component has one confidence, or
-        heatmaps with a `threshold`. Or a folder of results, with a folder a scan. Names may end in
-        `OF_CANDIDATES`.
+        Folder with one volume per scan: detection maps, in which each component has one confidence,
+        or heatmaps with a `threshold`. Or a folder of results, with one folder per scan. Names may
+        end in `OF_CANDIDATES`.
     lesions : Path
-        Folder of masks of the same scans, on the same voxels; 0 is background. Names may end in
-        `OF_LESIONS`; it may be the folder of the candidates.
+        Folder with masks of the same scans, on the same voxels; 0 is background. Names may end in
+        `OF_LESIONS`; may be the same folder as `candidates`.
     threshold : float, optional
-        Makes candidates of a heatmap: components at or above it, of its highest value there.
+        Extracts candidates from a heatmap: components at or above it, with their maximum.
     least_overlap : float
-        Intersection over union from which a candidate finds a lesion.
+        Minimum intersection over union at which a candidate matches a lesion.
     output : Path, optional
         Folder for summary.json and lesions.tsv.
 
     Returns
     -------
     tuple
-        The score, and notes on scans that the two folders call differently.
+        The score, and notes on scans whose names differ between the two folders.
 
     Raises
     ------
     SourceError
-        If a volume cannot be read, or a map and its mask have different voxels or places.
+        If a volume cannot be read, or a map and its mask differ in voxels or position.
     TableError
-        If a scan is in one of the folders only.
+        If a scan is in only one of the folders.
     """
     maps = _volumes(candidates, OF_CANDIDATES, OF_LESIONS)
     masks = _volumes(lesions, OF_LESIONS, OF_CANDIDATES)
@@ -95,7 +95,7 @@ def score_lesion_masks(
 
 
 def _volumes(folder: Path, endings: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str]:
-    """Return the volumes of one kind in a folder by the names of their scans."""
+    """Return the volumes of one kind in a folder, by scan name."""
     if not folder.is_dir():
         raise SourceError(f"{folder} is no folder: give a folder with a volume of each scan")
     found: dict[str, str] = {}
@@ -107,7 +107,7 @@ def _volumes(folder: Path, endings: tuple[str, ...], others: tuple[str, ...]) ->
         try:
             locate(str(volume))
         except ParafoveaError:
-            # a table or a page beside the volumes; a scan that lacks its volume is named later
+            # a table or page next to the volumes; scans without a volume are reported later
             continue
         name = next((name.removesuffix(end) for end in endings if name.endswith(end)), name)
         if name in found:
@@ -130,7 +130,7 @@ def _case(candidates: str, lesions: str, threshold: float | None, least: float) 
 
 
 def _check_same_place(found: Source, truth: Source) -> None:
-    """Raise `SourceError` where two volumes have other voxels, or lie elsewhere."""
+    """Raise `SourceError` if two volumes differ in voxels or position."""
     if found.grid.shape != truth.grid.shape:
         raise SourceError(
             f"{found.path} has {found.grid.shape} voxels (z, y, x), but {truth.path} has "

@@ -1,4 +1,4 @@
-"""Stage export_mosaic: the prediction of a mosaic on the mosaic's own pixels, as a GeoTIFF."""
+"""Stage export_mosaic: writes the prediction of a mosaic on its own pixels, as a GeoTIFF."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from parafovea.storage.store import Stored, open_stored
 
 logger = logging.getLogger(__name__)
 
-#: Rows and columns that are written at once, at most.
+#: Maximum number of rows and columns written at once.
 BLOCK = 512
 
 Floats = NDArray[np.float32]
@@ -46,33 +46,33 @@ def export_mosaic(
 ) -> None:
     """Write the refined bands of a mosaic on its own pixel grid, block by block.
 
-    Where the model adds a residual to its input, that residual alone is interpolated from the
-    model's grid, and added to the pixels as the source has them: a network that changes nothing
-    gives the source back, whatever its pixels are. Else the prediction is interpolated. Both
-    linearly, at the centres of pixels.
+    If the model adds a residual to its input, only this residual is interpolated from the model's
+    grid, and added to the source pixels: a network that changes nothing reproduces the source at
+    any pixel size. Otherwise, the prediction is interpolated. Both are interpolated linearly, at
+    pixel centres.
 
     Parameters
     ----------
     volume, prediction : Path
-        As `resample_volume` and `blend_shards` wrote them.
+        Stores written by `resample_volume` and `blend_shards`.
     mosaic : Path
         Cloud-optimized GeoTIFF to write: (band, y, x) float32 in [0, 1], NaN where the source has
-        no measurement; in the source's CRS, transform and size. Its tag `PARAFOVEA` is JSON that
-        says what made it.
+        no measurement, with the source's CRS, transform and size. Its tag `PARAFOVEA` is JSON with
+        its provenance.
     tiles, quarantine : Path
-        Tables to write, as `collect_tiles` writes them: a row for each block of 256 x 256 pixels of
-        which at least half were measured; and no row, since a mosaic is good or bad as a whole.
-        Values that the scale put outside [0, 1] are counted for each block, and logged as a warning
-        from one percent of the mosaic on.
+        Tables to write, as by `collect_tiles`: a row for each block of 256 x 256 pixels of which at
+        least half were measured; the quarantine has no rows, since a mosaic is valid or invalid as
+        a whole. Values that the scale puts outside [0, 1] are counted for each block, and logged as
+        a warning from one percent of the mosaic.
     metadata : str
         The sheet's `metadata` of the sample.
 
     Raises
     ------
     SourceError
-        If the source cannot be read, or changes meanwhile.
+        If the source cannot be read, or changes during the stage.
     StoreError
-        If volume and prediction are missing, or were not made of this source.
+        If volume or prediction are missing, or were not made from this source.
     """
     said = parse_metadata(metadata, folder=Path())
     with unchanged(source) as check:
@@ -99,7 +99,7 @@ def export_mosaic(
 
 
 class _RefinedMosaic:
-    """A mosaic and what was predicted of it."""
+    """A mosaic and its prediction."""
 
     def __init__(
         self, source: str, volume: Stored, prediction: Stored, said: SourceMetadata
@@ -123,7 +123,7 @@ class _RefinedMosaic:
         return values | {"assumed": [n for n in names if getattr(self._said, n) is None]}
 
     def record(self) -> dict[str, Any]:
-        """Return what made the refined image."""
+        """Return the provenance of the refined image."""
         made = self._prediction.attributes
         blended = made.get("blending", {})
         return record(
@@ -156,7 +156,7 @@ class _RefinedMosaic:
         return np.clip(found, 0, 1)
 
     def _residual(self, box: Box) -> Floats:
-        """Return what the network added to the volume, (band, z, y, x), of a box of voxels."""
+        """Return the residual that the network added, (band, z, y, x), in a box of voxels."""
         before = resample_box(self._base_bands, self._volume.grid, self._prediction.grid, box)
         residual: Floats = np.asarray(self._prediction.read(box), np.float32) - before
         return residual
@@ -167,7 +167,7 @@ class _RefinedMosaic:
 
 
 def _source_grid(source: str, raster: Raster, volume: Stored, made: dict[str, Any]) -> Grid:
-    """Return the grid of the source in the unit of the volume, if both results are made of it."""
+    """Return the source grid in the volume's unit; raises if a result has another source."""
     facts = volume.attributes.get("source", {})
     if made.get("source") != facts or tuple(facts["grid"]["shape"][1:]) != raster.shape[1:]:
         raise StoreError(
@@ -177,7 +177,7 @@ def _source_grid(source: str, raster: Raster, volume: Stored, made: dict[str, An
 
 
 def _block_side(source: Grid, prediction: Grid) -> int:
-    """Return the side of a block behind which is no more than `EXPORTED_SIDE` of the prediction."""
+    """Return the block side at which a block covers at most `EXPORTED_SIDE` prediction voxels."""
     finer = max(s / p for s, p in zip(source.spacing[1:], prediction.spacing[1:], strict=True))
     side = BLOCK
     while side > 16 and side * finer > EXPORTED_SIDE:

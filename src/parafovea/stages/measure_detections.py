@@ -1,4 +1,4 @@
-"""Stage measure_detections: how good the detections of a scan are, as numbers against limits."""
+"""Stage measure_detections: quality of the detections of a scan, checked against limits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from parafovea.settings.quality import QualitySettings
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import Stored, open_stored, replacing
 
-#: Voxels of a mask that are read at once.
+#: Number of voxels of a mask read at once.
 _SLAB = 2**24
 
 
@@ -61,31 +61,31 @@ def measure_detections(
     metadata: str = "",
     limits: Mapping[str, Any],
 ) -> None:
-    """Measure the detections of a scan and write the numbers as JSON and as a table.
+    """Measure the detections of a scan and write the metrics as JSON and as a table.
 
     Parameters
     ----------
     detections : Path
         JSON file of `detect_nodules`.
     prediction : Path
-        Store with the heatmap, and with the record of where it comes from.
+        Store with the heatmap and its provenance.
     quality : Path
-        JSON to write: metrics, nested (`metrics`), the judged limits (`limits`), whether all hold
-        (`passed`), what made them (`provenance`), as `measure_quality` writes them; with truth
-        also the `nodules` and the `hits`: which detection is on which nodule, and how far from its
-        centre; and the ids of the `false_positives`.
+        JSON to write: nested metrics (`metrics`), the checked limits (`limits`), whether all are
+        met (`passed`) and provenance (`provenance`), as written by `measure_quality`; with truth
+        also the `nodules`, the `hits` (detection and nodule, with the distance between their
+        centres) and the ids of the `false_positives`.
     table : Path
-        TSV to write, with the columns metric, value, minimum, maximum, passed; what is not defined
-        is empty.
+        TSV to write, with the columns metric, value, minimum, maximum, passed; undefined values
+        are empty.
     source : str
-        The scan, as in the sample sheet, for messages.
+        The scan as in the sample sheet, used in messages.
     truth : str or None
-        A table of nodules (.csv, .tsv or .txt) as LUNA16 has them, of this scan or of many; see
-        `scan_findings`, also for a scan without any. Or a mask on any grid: where it holds several
-        values each is a nodule, where it holds one its pieces are.
+        A table of nodules (.csv, .tsv or .txt) in the format of LUNA16, of one or more scans; see
+        `scan_findings`, also for scans without nodules. Or a mask on any grid: if it has several
+        values, each is a nodule; if it has one, each connected component is.
     metadata : str
-        The sheet's `metadata` of the sample: `series` names the scan in a table; `objects` is a
-        mask whose values are nodules, and takes the place of a mask in `truth`.
+        The sheet's `metadata` of the sample: `series` is the name of the scan in a table; `objects`
+        is a mask whose values are nodules, and replaces a mask in `truth`.
     limits : mapping
         Acceptable range by metric name, as `quality.limits` of the config.
 
@@ -94,11 +94,11 @@ def measure_detections(
     ConfigError
         If a limit is on a metric that does not exist.
     SourceError
-        If the truth cannot be read or lies outside of the scan.
+        If the truth cannot be read or is outside of the scan.
     StoreError
         If a result of an earlier stage is missing or incomplete.
     TableError
-        If the table is wrong, or does not name the scan.
+        If the table is invalid, or does not contain the scan.
     """
     ranges = QualitySettings.model_validate({"limits": limits}).limits
     metrics.check_limits(ranges, DETECTION_PATHS)
@@ -169,7 +169,7 @@ def _scan(stored: Stored, prediction: Path) -> ScanSpace:
 def _findings(
     truth: str, scan: ScanSpace, series: str, *, metadata: str
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the nodules of the scan, and what the record says of their source."""
+    """Return the nodules of the scan, and a record of their source."""
     if truth.lower().endswith(TABLE_SUFFIXES):
         path = Path(truth)
         findings = scan_findings(path, series)
@@ -185,7 +185,7 @@ def _findings(
             check()
         facts = {"mask": Path(mask.path).name, "grid": mask.grid.to_dict()}
     index = scan.voxel_of_world(findings[list(COORDINATES)].to_numpy(float).reshape(-1, 3))
-    # a nodule may begin in the scan and have its centre half a voxel beyond
+    # a nodule may begin in the scan and have its centre half a voxel outside
     inside = ((index >= -1) & (index <= np.asarray(scan.grid.shape))).all(axis=1)
     check_inside(truth, findings, np.asarray(inside))
     return findings, facts
@@ -208,7 +208,7 @@ def _of_mask(mask: Source, scan: ScanSpace, *, labelled: bool | None) -> pd.Data
 
 
 def _whole_numbers(mask: Source) -> np.ndarray[Any, Any]:
-    """Return the voxels of a mask; programs write masks as floating-point numbers, too."""
+    """Return the voxels of a mask as integers, since some programs write masks as floats."""
     shape = mask.grid.shape
     planes = max(1, _SLAB // (shape[1] * shape[2]))
     parts = []

@@ -1,4 +1,4 @@
-"""Stage measure_tiles: how good a folder of tiles is, tile by tile and all of them together."""
+"""Stage measure_tiles: quality of a folder of tiles, for each tile and in total."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from parafovea.storage.store import replacing
 
 logger = logging.getLogger(__name__)
 
-#: Reasons that are logged.
+#: Maximum number of reasons that are logged.
 SHOWN = 5
 
 
@@ -44,33 +44,33 @@ def measure_tiles(
     metadata: str = "",
     limits: Mapping[str, Any],
 ) -> None:
-    """Measure the tiles of a sample, or a mosaic by its blocks; memory holds one of them.
+    """Measure the tiles of a sample, or the blocks of a mosaic, one at a time in memory.
 
     Parameters
     ----------
     ledger, quarantine : Path
         `tiles.tsv` and `quarantine.tsv` of `collect_tiles`, or of `export_mosaic`.
     quality : Path
-        JSON to write: metrics, nested (`metrics`), the judged limits (`limits`), whether all hold
-        (`passed`) and what made them (`provenance`), as `measure_quality` writes them; of a
-        segmentation also the `confusion`, pixels by true class (rows) and found class (columns);
-        and `truth_invalid`, the reason by tile where its truth cannot be used.
+        JSON to write: nested metrics (`metrics`), the checked limits (`limits`), whether all are
+        met (`passed`) and provenance (`provenance`), as written by `measure_quality`; for a
+        segmentation also the `confusion`, pixels by true class (rows) and predicted class
+        (columns); and `truth_invalid`, the reasons by tile if their truth cannot be used.
     table : Path
-        TSV to write, with the columns metric, value, minimum, maximum, passed; what is not defined
-        is empty.
+        TSV to write, with the columns metric, value, minimum, maximum, passed; undefined values
+        are empty.
     tiles : Path
-        TSV to write, a line for each tile with its own metrics; what is not defined is empty.
+        TSV to write, a row for each tile with its own metrics; undefined values are empty.
     source : str
-        The sample's source, as in the sheet, for messages.
+        The sample's source as in the sheet, used in messages.
     truth : str or None
-        Folder with the truth of some or all tiles, under their names; of a mosaic, a GeoTIFF of
+        Folder with the truth of some or all tiles, with the same names; for a mosaic, a GeoTIFF on
         the same pixels. A tile whose truth is invalid counts as one without.
     measures : str
         Reference of the `TileMeasures`, such as "parafovea.quality.tiles.refined:RefinedTiles".
     classes : sequence of str
-        All class names of the model, the background first, or the bands that it makes.
+        All class names of the model, background first, or the bands of its output.
     bands : sequence of str
-        That the model takes.
+        Bands of the model's input.
     metadata : str
         The sheet's `metadata` of the sample.
     limits : mapping
@@ -81,7 +81,7 @@ def measure_tiles(
     ConfigError
         If a limit is on a metric that does not exist.
     SourceError
-        If the truth of a mosaic cannot be read or is of another place or size, or no tile has a
+        If the truth of a mosaic cannot be read or has another position or size, or no tile has a
         valid truth.
     StoreError
         If a table or a tile of `predict_tiles` is missing or damaged.

@@ -1,4 +1,4 @@
-"""Stage predict_tiles: a folder of tiles, read ahead, predicted in batches, written one by one."""
+"""Stage predict_tiles: predicts a folder of tiles, prefetched, in batches, written one by one."""
 
 from __future__ import annotations
 
@@ -34,36 +34,36 @@ from parafovea.storage.layout import SampleResults
 
 logger = logging.getLogger(__name__)
 
-#: Bytes of the tiles, by their files, that are read ahead at most, and that may wait.
+#: Maximum size in bytes of prefetched tile files, and of waiting ones.
 HELD = 2**28
 
-#: Names that a message shows.
+#: Maximum number of names in a message.
 SHOWN = 5
 
-#: Pixels of a batch at most, where one tile does not have more: tiles of 724 x 724, for eight.
+#: Maximum pixels per batch, unless one tile has more: eight tiles of 724 x 724.
 BATCH_PIXELS = 2**22
 
 
 @dataclass
 class TileCounts:
-    """What became of tiles, and how long it took.
+    """Counts of processed tiles, and processing times.
 
     Parameters
     ----------
     predicted : int
-        Tiles that were predicted and written.
+        Number of tiles that were predicted and written.
     finished : int
-        Tiles that had a result before.
+        Number of tiles that already had a result.
     quarantined : int
-        Invalid tiles.
+        Number of invalid tiles.
     seconds : float
-        From the first file to the last.
+        Time from the first file to the last.
     model_seconds : float
-        Of these, in features, context and network.
+        Part of this time in features, context and network.
     fallbacks : list of str
-        What did not fit memory, and what was done: a sentence each.
+        One sentence for each case of insufficient memory, with the action taken.
     cpu_fallbacks : int
-        How often the CPU took over because a device had too little memory.
+        Number of times the CPU was used because a device had too little memory.
     """
 
     predicted: int = 0
@@ -76,7 +76,7 @@ class TileCounts:
 
     @property
     def tiles_per_second(self) -> float:
-        """Tiles predicted a second of the whole job, files included; 0 where none was."""
+        """Predicted tiles per second of the whole job, including files; 0 if there are none."""
         return self.predicted / self.seconds if self.seconds else 0.0
 
 
@@ -91,45 +91,45 @@ def predict_tiles(
     overwrite: bool = False,
     code: str = "",
 ) -> TileCounts:
-    """Predict the tiles of a folder that are not finished yet.
+    """Predict the tiles of a folder that are not finished.
 
-    Tiles of one size share batches. A tile that cannot be read, or does not fit the model, is
-    listed with the reason, and the others go on. Nothing is written in its place.
+    Tiles of the same size share batches. A tile that cannot be read, or does not fit the model, is
+    listed with the reason and gets no result, and the others continue.
 
     Parameters
     ----------
     ledger : Path
-        Table to write when all is done, `shards/NUMBER.tsv` of the sample's folder: a row for each
-        tile, with its `status`, finished or quarantined. `NAME.npz` and `NAME.json` of each result
-        go to `tiles` of that folder, each whole.
+        Table to write at the end, `shards/NUMBER.tsv` of the sample's folder: a row for each tile,
+        with its `status`, finished or quarantined. `NAME.npz` and `NAME.json` of each result are
+        written to `tiles` in that folder, each atomically.
     source : str
         Folder of tiles.
     model : str
         Model folder.
     metadata : str
-        The sheet's `metadata` of the sample: how the files are to be read.
+        The sheet's `metadata` of the sample, which describes how to read the files.
     settings : mapping
-        As `InferenceSettings`: batch, precision, windows, blending; `shards` is the number of
-        shares, one where it is "auto".
+        Fields of `InferenceSettings`: batch, precision, windows, blending; `shards` is the number
+        of shards, one if it is "auto".
     shard : int
-        Which share of the tiles, counted from 1.
+        Index of the shard of tiles, from 1.
     overwrite : bool
-        Predict finished tiles again: those whose result is complete, by this model and these
-        settings, from the same input.
+        Also predict finished tiles: those whose result is complete and was made by this model with
+        these settings from the same input.
     code : str
-        Fingerprint of the code that predicts: tiles of other code are not finished.
+        Fingerprint of the code; results made by other code are not finished.
 
     Returns
     -------
     TileCounts
-        What became of this share.
+        Counts for this shard.
 
     Raises
     ------
     ModelError
-        If the model folder is wrong, or takes no tiles.
+        If the model folder is invalid, or the model does not process tiles.
     SourceError
-        If the folder holds no tiles, two of one name, or is that of the results.
+        If the folder holds no tiles, two with the same name, or is that of the results.
     """
     started = time.perf_counter()
     folder = SampleResults(ledger.parent.parent).tiles
@@ -161,7 +161,7 @@ def predict_tiles(
 
 
 class _Run:
-    """One job's model and tiles."""
+    """Model and tiles of one job."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _Run:
         self._model = self._on(self._execution)
         self._maker = Maker(
             kind=self._spec.kind,
-            # where a softmax makes the output, a pixel is of exactly one class
+            # with a softmax output, a pixel belongs to exactly one class
             form=CLASS_FORM if self._spec.activation == "softmax" else BAND_FORM,
             model=str(model),
             weights_sha256=self._spec.weights_sha256,
@@ -226,7 +226,7 @@ class _Run:
         )
 
     def rows(self, files: Sequence[TileFile]) -> Iterator[Row]:
-        """Yield the row of each tile; all results are written when the last has come."""
+        """Yield the row of each tile; all results are written when the iterator is exhausted."""
         size = self._settings.batch_size
         held = max(1, HELD // max([1, *map(_bytes, files)]))
         batcher: Batcher[TileInput] = Batcher(size, most=min(BATCHES_WAITING * size, held))
@@ -245,7 +245,7 @@ class _Run:
                     self.counts.finished += 1
                     continue
                 shape = read.tile.values.shape
-                # What is seen of a tile must not depend on those in its batch.
+                # The surroundings of a tile must not depend on its batch.
                 kind = (shape, read.canvas is None)
                 fit = max(1, min(size, BATCH_PIXELS // math.prod(shape[1:])))
                 self._predict(batcher.add(kind, read, size=fit), writer)
@@ -312,7 +312,7 @@ class _Run:
 
 
 def _warn_of_unmatched(folder: Path) -> None:
-    """Log the JSON files that belong to no tile: their month or position has no effect."""
+    """Log JSON files that belong to no tile, since their month or position has no effect."""
     names = unmatched_sidecars(folder)
     if names:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -327,7 +327,7 @@ def _warn_of_unmatched(folder: Path) -> None:
 
 
 def _log(counts: TileCounts) -> None:
-    """Log what became of the tiles."""
+    """Log the counts of processed tiles."""
     done = counts.predicted + counts.finished
     logger.info(
         "%d tiles in, %d out, %d quarantined; %d were finished before",
@@ -346,7 +346,7 @@ def _log(counts: TileCounts) -> None:
 
 
 def _bytes(file: TileFile) -> int:
-    """Return the size of a tile's file; 0 where it is unknown, which reading it will report."""
+    """Return the size of a tile's file; 0 if it is unknown, which is reported on reading."""
     try:
         return file.path.stat().st_size
     except OSError:
@@ -356,7 +356,7 @@ def _bytes(file: TileFile) -> int:
 def _recorded(
     settings: InferenceSettings, spec: ModelSpec, dtype: str, engine: str
 ) -> dict[str, Any]:
-    """Return the settings that change the results of tiles."""
+    """Return the settings that affect the results of tiles."""
     never = {"shards", "windows_per_shard", "output_scale", "batch_size", "skip_empty", "engine"}
     chosen = settings.model_dump(mode="json", exclude={*never, "precision", "tta"})
     return {**chosen, "precision": dtype.removeprefix("torch."), "engine": engine} | {
@@ -365,6 +365,6 @@ def _recorded(
 
 
 def _remove(folder: Path, name: str) -> None:
-    """Remove the result that an earlier run made of a tile that is invalid now."""
+    """Remove the result of a tile that has become invalid since an earlier run."""
     for ending in ("npz", "json"):
         (folder / f"{name}.{ending}").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Stage render_detections: the page, pictures, a PDF and an interactive page of detections."""
+"""Stage render_detections: page, figures, PDF and interactive view of the detections."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def render_detections(
     triage: Mapping[str, Any],
     title: str | None = None,
 ) -> None:
-    """Draw what `detect_nodules` found; the same input gives the same bytes.
+    """Draw the results of `detect_nodules`, reproducibly for the same input.
 
     Parameters
     ----------
     volume : Path
-        Store of the scan's normalized volume, with body and lungs.
+        Store of the scan's normalized volume, with body and lung masks.
     detections : Path
         JSON file of `detect_nodules`.
     prediction : Path
@@ -59,7 +59,7 @@ def render_detections(
     visualization, confidences : Path
         PNG files to write: slices through the best detections, and all confidences.
     pdf, scene : Path, optional
-        The report as PDF and the page in three dimensions to write, beside the page.
+        Optional further files to write: the report as PDF, and the interactive 3D page.
     sample : str
         Name of the sample on the page.
     source : str
@@ -67,11 +67,11 @@ def render_detections(
     metadata : str
         The sheet's `metadata` of the sample.
     settings : mapping
-        How it is drawn, as `VisualizationSettings`.
+        Fields of `VisualizationSettings`.
     detection : mapping
-        The `DetectionSettings` that the detections were found with.
+        The `DetectionSettings` used to find the detections.
     triage : mapping
-        What gave them their risk, for the provenance.
+        Provenance of the risks.
     title : str, optional
         Heading of the page; the sample's name by default.
 
@@ -81,7 +81,7 @@ def render_detections(
         If the scan cannot be read.
     StoreError
         If the prediction, the detections or their quality are missing or damaged, or the volume
-        has no body.
+        has no body mask.
     """
     drawn = VisualizationSettings.model_validate(settings)
     chosen = DetectionSettings.model_validate(detection)

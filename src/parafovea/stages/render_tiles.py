@@ -1,4 +1,4 @@
-"""Stage render_tiles: the pictures and the page of a folder of tiles."""
+"""Stage render_tiles: figures and report page of a folder of tiles."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def render_tiles(
     settings: TileReportSettings | Mapping[str, Any],
     title: str | None = None,
 ) -> None:
-    """Draw a folder of tiles and write its page; the same input gives the same bytes.
+    """Draw a folder of tiles and write its page, reproducibly for the same input.
 
     Parameters
     ----------
@@ -48,24 +48,24 @@ def render_tiles(
     quality, metrics, tiles : Path
         `quality.json`, `quality.tsv` and `tile_quality.tsv` of `measure_tiles`.
     html : Path
-        Page to write; it needs no other file.
+        Self-contained page to write.
     figures : Path
-        Folder to write the `figures` of the `TileReport` to; replaced whole.
+        Folder for the `figures` of the `TileReport`; replaced as a whole.
     sample : str
         Name of the sample.
     truth : str or None
-        Folder with the truth of some or all tiles; of a mosaic, a GeoTIFF of the same pixels.
+        Folder with the truth of some or all tiles; for a mosaic, a GeoTIFF on the same pixels.
     measures, classes, bands, metadata
         As for `measure_tiles`.
     settings : mapping
-        How much is drawn, as `TileReportSettings`.
+        Fields of `TileReportSettings`, which limit what is drawn.
     title : str, optional
         Heading of the page; the sample's name by default.
 
     Raises
     ------
     SourceError
-        If an input or a truth of a tile cannot be read any more.
+        If an input or a truth of a tile can no longer be read.
     StoreError
         If a table or a tile is missing or damaged.
     """

@@ -1,4 +1,4 @@
-"""Stage resample: the source on the model's local grid, normalized."""
+"""Stage resample_volume: resamples the source to the model's local grid and normalizes it."""
 
 from __future__ import annotations
 
@@ -54,36 +54,36 @@ def resample_volume(
     Parameters
     ----------
     volume : Path
-        OME-Zarr to write: ([band,] z, y, x), 0 to 1 where the normalization clips; float32 where
-        there are bands, since reflectance counts in steps of 1e-4, else float16.
+        OME-Zarr to write: ([band,] z, y, x), in [0, 1] if the normalization clips; float32 if
+        there are bands, since reflectance has steps of 1e-4, otherwise float16.
     source : str
-        Where the source is, as in the sample sheet.
+        Location of the source, as in the sample sheet.
     metadata : str
         The sheet's `metadata` of the sample.
     folder : Path
-        Folder that relative sidecar paths count from.
+        Base folder of relative sidecar paths.
     spacing : sequence of float
         Voxel size of the model's local view along z, y, x.
     unit : str
         Unit of `spacing`.
     normalization : mapping
-        The model's: the fields of `Normalization`.
+        Fields of the model's `Normalization`.
     nonfinite : "error" or float
-        Refuse NaN and infinite voxels, or the source value to replace them by.
+        Error for NaN and infinite voxels, or the source value to replace them by.
     bands : sequence of str
-        Names of the model's input channels; empty for a volume of one channel.
+        Names of the model's input channels; empty for a single-channel volume.
     check_hounsfield : bool
-        The source has to be a CT in Hounsfield units: a wrong file fails here in seconds, and not
-        after its inference.
+        Whether to check that the source is a CT in Hounsfield units, so that a wrong file fails
+        here in seconds instead of after inference.
     find_body : bool
-        Find body and lungs of a CT and store them within the volume: see `body_masks`.
+        Whether to find body and lungs of a CT and store them within the volume; see `body_masks`.
 
     Raises
     ------
     SourceError
-        If the source cannot be read or makes no sense, or is no CT where it has to be.
+        If the source cannot be read or is invalid, or is not a CT although required.
     VoxelError
-        If no voxel of a scan whose body is to be found is denser than air.
+        If body and lungs are to be found and no voxel is denser than air.
     """
     spacing, normalization = vector3(spacing), Normalization.model_validate(normalization)
     with unchanged(source) as check:
@@ -137,7 +137,7 @@ def resample_volume(
             **_conditions(opened),
         )
 
-        # The offset goes before the voxels become float32, in which they are resampled.
+        # The offset is subtracted before conversion to float32, in which voxels are resampled.
         wide = is_wide(dtype)
         normalized_of = values.of_shifted if wide else values
 
@@ -167,7 +167,7 @@ def resample_volume(
 
 
 def _conditions(source: Source) -> dict[str, Any]:
-    """Return the record of what is known of each plane, where the source says it."""
+    """Return the record of the known conditions of each plane, if the source states them."""
     if source.conditions is None:
         return {}
     return {"conditions": {name: list(values) for name, values in source.conditions.items()}}

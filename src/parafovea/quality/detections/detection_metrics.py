@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parafovea.quality.metrics import COVERAGE, MEMORY, OVERALL, Path
 
-#: The paths of all metrics, in the order of the table; lengths in millimetres.
+#: Paths of all metrics, in table order; lengths in millimetres.
 DETECTION_PATHS: tuple[Path, ...] = (
     *(("detections", part) for part in (OVERALL, "high", "intermediate", "low")),
     *COVERAGE,

@@ -69,8 +69,8 @@ class DetectionScore:
     def points(self) -> pd.DataFrame:
         """Rows of the operating points.
 
-        false_positives_per_scan, sensitivity, lower, upper (NaN without a bootstrap), threshold
-        (inf if even the most probable candidate exceeds the rate).
+        Columns false_positives_per_scan, sensitivity, lower, upper (NaN without a bootstrap) and
+        threshold (inf if even the most probable candidate exceeds the rate).
         """
         return self._lines(np.asarray(OPERATING_POINTS), "at_points").assign(
             threshold=self.curve.threshold_at()
@@ -96,7 +96,7 @@ class DetectionScore:
         )
 
     def summary(self) -> dict[str, Any]:
-        """Return everything except the curve as plain numbers for JSON; None if undefined."""
+        """Return everything except the curve as JSON-serializable numbers; None if undefined."""
         scores = self.score_interval
         bootstrap = None
         if self.resampled is not None:
@@ -128,7 +128,7 @@ def evaluate_detections(
     seed: int = 0,
     most: int | None = MOST_CANDIDATES,
 ) -> DetectionScore:
-    """Score candidates against findings by the rules of LUNA16.
+    """Score candidates against findings by the LUNA16 rules.
 
     Parameters
     ----------

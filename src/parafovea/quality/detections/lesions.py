@@ -1,8 +1,8 @@
-"""Which candidate finds which lesion by the overlap of their masks, by the rules of PI-CAI.
+"""Matching of candidates to lesions by mask overlap, following the PI-CAI rules.
 
 The rules are those of the challenge's package picai_eval 1.4 (Bosma et al.,
-https://github.com/DIAGNijmegen/picai_eval; Saha et al., Lancet Oncology 25, 2024). They judge
-masks, where those of LUNA16 (`parafovea.quality.detections.matching`) judge centres and radii.
+https://github.com/DIAGNijmegen/picai_eval; Saha et al., Lancet Oncology 25, 2024). They compare
+masks, whereas those of LUNA16 (`parafovea.quality.detections.matching`) compare centres and radii.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from parafovea.errors import VoxelError
 
 Array = np.ndarray[Any, Any]
 
-#: Overlap from which a candidate can find a lesion.
+#: Minimum overlap at which a candidate can match a lesion.
 LEAST_OVERLAP = 0.1
 
-#: Components are connected over faces, edges and corners.
+#: Components are connected across faces, edges and corners.
 _NEIGHBOURS = np.ones((3, 3, 3))
 
 
 @dataclass(frozen=True, slots=True)
 class LesionResult:
-    """A lesion, found or missed, or a candidate that is on none.
+    """A lesion, found or missed, or a false positive.
 
     Parameters
     ----------
     is_lesion : bool
         False for a false positive.
     confidence : float
-        Of the candidate; 0 for a lesion that was missed.
+        Confidence of the candidate; 0 for a missed lesion.
     overlap : float
         Intersection over union of the candidate and its lesion; 0 without one.
     """
@@ -48,14 +48,14 @@ class LesionResult:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What became of the lesions and candidates of a scan.
+    """Outcome of the lesions and candidates of a scan.
 
     Parameters
     ----------
     lesions : tuple of LesionResult
         Found lesions, then missed ones, then false positives.
     confidence : float
-        Of the scan: its highest value.
+        Confidence of the scan: its highest value.
     """
 
     lesions: tuple[LesionResult, ...]
@@ -68,19 +68,19 @@ class CaseResult:
 
 
 def detection_map(heatmap: Array, threshold: float) -> Array:
-    """Return the candidates of a heatmap, each of one confidence.
+    """Return the candidates of a heatmap, each with one confidence.
 
     Parameters
     ----------
     heatmap : (z, y, x)
-        Values from 0 to 1.
+        Values in [0, 1].
     threshold : float
-        A candidate is a component of voxels at or above it, over faces, edges and corners.
+        Candidates are connected components (faces, edges and corners) of voxels at or above it.
 
     Returns
     -------
     ndarray
-        (z, y, x) float32: the highest value of its component, 0 elsewhere.
+        (z, y, x) float32: the maximum of the voxel's component, 0 elsewhere.
     """
     components, count = label(np.asarray(heatmap) >= threshold, structure=_NEIGHBOURS)
     heights = np.zeros(count + 1, np.float32)
@@ -94,30 +94,30 @@ def score_case(
 ) -> CaseResult:
     """Match the candidates of a scan to its lesions.
 
-    As many candidates as possible are matched to a lesion each, with at least `least_overlap`, and
-    of these matchings the one with the largest sum of overlaps counts. A candidate that overlaps a
-    lesion enough but is not matched, since another one is, counts neither way; every other one is a
-    false positive.
+    The matching is one to one with an overlap of at least `least_overlap`. It maximizes the number
+    of matched candidates, then the sum of overlaps. A candidate that overlaps a lesion enough but
+    is not matched, since another one is, counts neither way; all other unmatched candidates are
+    false positives.
 
     Parameters
     ----------
     candidates : (z, y, x)
-        A detection map: each component, over faces, edges and corners, has one confidence above 0;
-        see `detection_map`.
+        A detection map, in which each component (faces, edges and corners) has one confidence above
+        0; see `detection_map`.
     truth : (z, y, x)
-        Other than 0 in lesions; each component is one.
+        Nonzero in lesions; each component is one lesion.
     least_overlap : float
-        Intersection over union.
+        Minimum intersection over union.
 
     Returns
     -------
     CaseResult
-        What became of each.
+        Outcome of each lesion and candidate.
 
     Raises
     ------
     VoxelError
-        If shapes differ, values are negative or not finite, or the map is a heatmap.
+        If shapes differ, values are negative or not finite, or `candidates` is a heatmap.
     """
     found = np.asarray(candidates, np.float32)
     if found.shape != np.shape(truth):
@@ -139,7 +139,7 @@ def score_case(
         confidence = np.asarray(maximum(found, marks, np.arange(1, count + 1)), float)
     overlap = _overlaps(lesions, marks, total, count)
     overlap[overlap < least_overlap] = 0
-    # a match counts more than any overlap
+    # one more match outweighs any overlap
     rows, columns = linear_sum_assignment(overlap + (overlap > 0), maximize=True)
     matched = overlap[rows, columns] > 0
     rows, columns = rows[matched], columns[matched]
@@ -171,19 +171,19 @@ class LesionScore:
     Parameters
     ----------
     cases : mapping of str to CaseResult
-        By the name of the scan.
+        Results by scan name.
     """
 
     cases: Mapping[str, CaseResult]
 
     @property
     def lesions(self) -> tuple[LesionResult, ...]:
-        """All lesions and false positives, in the order of the scans."""
+        """All lesions and false positives, in scan order."""
         return tuple(each for case in self.cases.values() for each in case.lesions)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many there are of each, for a table."""
+        """Counts of scans, lesions and outcomes, for a table."""
         true = [each for each in self.lesions if each.is_lesion]
         hit = sum(each.confidence > 0 for each in true)
         return {
@@ -197,9 +197,9 @@ class LesionScore:
 
     @property
     def average_precision(self) -> float | None:
-        """Area of the steps of precision over recall; None without a lesion.
+        """Step-wise area under precision over recall; None without lesions.
 
-        What is missed adds recall at precision 0.
+        Missed lesions add recall at precision 0.
         """
         true = np.array([each.is_lesion for each in self.lesions], bool)
         if not true.any():
@@ -215,9 +215,10 @@ class LesionScore:
 
     @property
     def auroc(self) -> float | None:
-        """Area under the ROC curve of the scans; None unless some have lesions and some none.
+        """Area under the ROC curve of the scans; None unless both kinds of scans occur.
 
-        The chance that a scan with lesions has a higher confidence than one without, ties half.
+        The probability that a scan with lesions has a higher confidence than one without; ties
+        count half.
         """
         ill = np.array([case.has_lesion for case in self.cases.values()], bool)
         if not ill.any() or ill.all():
@@ -228,23 +229,23 @@ class LesionScore:
 
     @property
     def score(self) -> float | None:
-        """Mean of average precision and AUROC, by which PI-CAI ranks; None without either."""
+        """Mean of average precision and AUROC, the PI-CAI ranking score; None if either is None."""
         parts = (self.average_precision, self.auroc)
         known = [part for part in parts if part is not None]
         return sum(known) / 2 if len(known) == 2 else None
 
     def sensitivity_at(self, false_positives: float) -> float | None:
-        """Return the share of lesions found at most at so many false positives a scan.
+        """Return the maximum sensitivity at up to a number of false positives per scan.
 
         Parameters
         ----------
         false_positives : float
-            False positives a scan.
+            False positives per scan.
 
         Returns
         -------
         float or None
-            None without a lesion.
+            Share of lesions found; None without lesions.
         """
         true = np.array([each.is_lesion for each in self.lesions], bool)
         if not true.any():
@@ -258,7 +259,7 @@ class LesionScore:
         return best
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers as JSON has them; None for what is not defined."""
+        """Return the numbers for JSON; None if undefined."""
         return {
             "score": self.score,
             "average_precision": self.average_precision,
@@ -268,5 +269,5 @@ class LesionScore:
         }
 
 
-#: False positives a scan at which the sensitivity is stated.
+#: False positives per scan at which sensitivity is reported.
 RATES = (0.1, 0.5, 1.0, 2.0)

@@ -1,4 +1,4 @@
-"""Findings from a mask: the truth of a detection task where it is a volume instead of a table."""
+"""Findings from a mask: the truth of a detection task given as a volume instead of a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from parafovea.quality.detections.tables import COORDINATES
 
 Array = np.ndarray[Any, Any]
 
-#: From nibabel's RAS to the DICOM patient system (LPS).
+#: Signs that convert nibabel's RAS to the DICOM patient system (LPS).
 _LPS = np.array([-1.0, -1.0, 1.0])
 
 
@@ -28,31 +28,31 @@ def mask_findings(
     labelled: bool = True,
     diameter: Literal["equivalent", "axial"] = "equivalent",
 ) -> pd.DataFrame:
-    """Return the findings that a mask shows.
+    """Return the findings in a mask.
 
     Parameters
     ----------
     mask : (z, y, x) integer or bool
         0 is background.
     affine : (4, 4) float
-        From voxel (x, y, z) to RAS millimetres, as a source carries it; may be flipped or oblique.
+        From voxel (x, y, z) to RAS millimetres, as stored with a source; may be flipped or oblique.
     labelled : bool
-        Each value is one finding, in one piece or several. Otherwise each piece of what is not 0
-        is one, neighbours across faces, edges and corners.
+        Whether each value is one finding, connected or not. Otherwise each connected component of
+        nonzero voxels (faces, edges and corners) is one.
     diameter : str
-        equivalent: of the ball of the same volume. axial: the longest distance between two points
-        of the outline within one plane of the array along z.
+        equivalent: diameter of the ball with the same volume. axial: the longest distance between
+        two points of the outline within one plane of the array along z.
 
     Returns
     -------
     DataFrame
-        label, coordX, coordY, coordZ (centre of mass, millimetres, LPS), diameter_mm, voxels; by
-        label, or in the order of the pieces' first voxels.
+        label, coordX, coordY, coordZ (centre of mass, millimetres, LPS), diameter_mm, voxels;
+        sorted by label, or by the first voxel of the components.
 
     Raises
     ------
     SourceError
-        If the mask has other axes, negative values or fractions, or the affine is singular.
+        If the mask has other axes, negative or fractional values, or the affine is singular.
     """
     _check(mask, affine)
     if labelled:
@@ -94,10 +94,10 @@ def _check(mask: Array, affine: Array) -> None:
 
 
 def _longest_axial(inside: Array, affine: Array) -> float:
-    """Return the longest distance in a plane between points half-way out of a piece, in mm.
+    """Return the longest in-plane distance between outline points of a component, in mm.
 
-    These points lie half a voxel from the outermost centres along rows and columns, where a
-    contour at one half runs.
+    The outline points are half a voxel from the outermost centres along rows and columns, where a
+    contour at level one half runs.
     """
     steps = affine[:3, :2]
     longest = 0.0

@@ -98,8 +98,9 @@ def match_candidates(
     others are false positives. In a scan with more than `most` candidates, those with a higher
     probability than the candidate after `most` count, which drops ties at that rank.
 
-    Tables may write the id of a scan differently, 7 or 007, with the ending of a file or without:
-    such ids are one where that is one to one. The ids of `series` count, else those of `findings`.
+    Tables may write the id of a scan differently (7 or 007, with or without a file ending): such
+    ids are matched if that is one to one. The ids of `series` are used, or else those of
+    `findings`.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def match_candidates(
     findings : DataFrame
         seriesuid, coordX, coordY, coordZ, diameter_mm.
     excluded : DataFrame, optional
-        As `findings`; a negative diameter means 10 mm. Those of other scans are ignored.
+        As `findings`; a negative diameter means 10 mm. Findings of other scans are ignored.
     series : sequence of str, optional
         All scans; by default those with a finding or a candidate.
     most : int, optional
@@ -195,7 +196,7 @@ _NONE = np.empty(0, int)
 def _as_known(
     table: pd.DataFrame, known: Sequence[str], what: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return a table with the ids that the other table has for its scans, and a note on them."""
+    """Return a table with ids as written in the other table, and a note on the changed ones."""
     matched = same_ids(table["seriesuid"], known)
     if not matched:
         return table, []
@@ -206,7 +207,7 @@ def _as_known(
 def _only_in_one(
     candidates: pd.DataFrame, findings: pd.DataFrame, *, searched: bool
 ) -> tuple[str, ...]:
-    """Return a warning for ids of scans that only one table has."""
+    """Return a warning about ids of scans that only one table has."""
     marked, true = (dict.fromkeys(t["seriesuid"]) for t in (candidates, findings))
     texts = []
     silent = [name for name in true if name not in marked]

@@ -1,6 +1,6 @@
-"""Ids of scans that two tables write differently: 007, 7 and 7.0, with the ending of a file or not.
+"""Matching of scan ids that two tables write differently: 007, 7, 7.0, or with a file ending.
 
-Spreadsheets and data frames turn ids into numbers and drop their zeros; exports add `.nii.gz`.
+Spreadsheets and data frames convert ids to numbers and drop zeros; exports append `.nii.gz`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from parafovea.formats.location import stem
 
 _NUMBER = re.compile(r"0*(\d+)(?:\.0*)?")
 
-#: Ids that a note or warning names.
+#: Maximum number of ids in a note or warning.
 _SHOWN = 5
 
 
 def plain_id(name: str) -> str:
-    """Return what an id means, as far as other tables may write it in another way.
+    """Return an id in normalized form, for comparison with other tables.
 
     Parameters
     ----------
     name : str
-        As a table has it.
+        Id as written in a table.
 
     Returns
     -------
     str
-        Without spaces around it and without the ending of a file; a whole number, such as 007 or
-        7.0, as its digits. A DICOM UID has several dots and is no number.
+        The id without surrounding spaces and file ending; an integer, such as 007 or 7.0, as its
+        digits. A DICOM UID has several dots and is not a number.
     """
     bare = stem(name.strip()) if name.strip() else ""
     number = _NUMBER.fullmatch(bare)
@@ -36,7 +36,7 @@ def plain_id(name: str) -> str:
 
 
 def same_ids(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
-    """Return which ids of another table some ids stand for, where they are written differently.
+    """Return the matching ids of another table, for ids that are written differently.
 
     Parameters
     ----------
@@ -48,8 +48,8 @@ def same_ids(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        The id in `known` by the one in `names`. Only ids that are in one table each, and only where
-        that is one to one: where either table has two ids of one meaning, none is matched.
+        The id in `known` for the one in `names`. Contains only ids that are in one table each, and
+        only one-to-one matches: ids with the same normalized form within a table are not matched.
     """
     ours, theirs = set(names), set(known)
     own, others = _by_meaning(ours), _by_meaning(theirs)
@@ -80,7 +80,7 @@ def match_note(what: str, matched: Mapping[str, str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return the first of some names, and how many more there are."""
+    """Return the first names, and the number of further ones."""
     every = list(names)
     more = len(every) - _SHOWN
     return ", ".join(every[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

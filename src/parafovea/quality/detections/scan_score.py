@@ -35,8 +35,8 @@ class ScanScore:
         Metrics that need truth; None if undefined, such as the sensitivity of a scan without
         nodules.
     nodules : tuple of dict
-        The truth in its order, JSON-serializable: id (from 0), coordinates (x, y, z in mm, LPS),
-        diameter_mm, found, and its origin (line of a table, label of a mask).
+        Findings in the order of the truth, JSON-serializable: id (from 0), coordinates (x, y, z in
+        mm, LPS), diameter_mm, found, and origin (line of a table, label of a mask).
     hits : tuple of dict
         detection and nodule (ids) and distance_mm between their centres, by nodule.
     false_positives : tuple of int
@@ -56,7 +56,7 @@ def scan_findings(path: Path, series: str) -> pd.DataFrame:
     ----------
     path : Path
         Table for `read_findings`. A line with a series and otherwise empty columns means that the
-        scan has no findings; for a scan that is not in the table, nothing is known.
+        scan has no findings; a scan that is not in the table has no known truth.
     series : str
         Series of the scan. If the table writes it differently, as 7 for 007 or with the ending of a
         file, the one id with the same meaning is used, and logged.
@@ -118,12 +118,12 @@ def check_inside(path: str, findings: pd.DataFrame, inside: np.ndarray[Any, Any]
 
 
 def score_scan(candidates: pd.DataFrame, findings: pd.DataFrame) -> ScanScore:
-    """Match the detections of a scan to its nodules by the rules of LUNA16.
+    """Match the detections of a scan to its nodules by the LUNA16 rules.
 
     Parameters
     ----------
     candidates : DataFrame
-        coordX, coordY, coordZ, diameter_mm, probability, in the order of the detections' ids.
+        coordX, coordY, coordZ, diameter_mm, probability, in the order of the detection ids.
     findings : DataFrame
         coordX, coordY, coordZ, diameter_mm; possibly no row. Integer columns line and label are
         passed on.
@@ -133,7 +133,7 @@ def score_scan(candidates: pd.DataFrame, findings: pd.DataFrame) -> ScanScore:
     ScanScore
         A nodule is found if a detection's distance to its centre is below its radius; further
         detections on the same nodule are ignored. Errors of the diameter (mean absolute and mean
-        signed, positive: too large) are those of the detections that count.
+        signed, positive: too large) are those of the detections that hit.
     """
     marks = candidates.assign(seriesuid="scan")
     if len(findings) == 0:

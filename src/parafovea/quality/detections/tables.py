@@ -1,4 +1,4 @@
-"""Tables of candidates, findings, series and scores, as others write them: comma or tab."""
+"""Tables of candidates, findings, series and scores from other software: comma or tab separated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from parafovea.errors import TableError
 
-#: A column's other names; upper and lower case and underscores make no difference.
+#: Alternative column names; case and underscores are ignored.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "seriesuid": ("seriesuid", "scanid"),
     "coordX": ("coordx",),
@@ -41,24 +41,24 @@ def read_numbers(
     Parameters
     ----------
     path : Path
-        Divided by comma or tab, whichever its header holds more of. A byte-order mark, any line
-        ends, blank lines, quotes and empty columns at the end of a line are accepted.
+        Comma or tab separated, whichever its header contains more often. A byte-order mark, any
+        line endings, blank lines, quotes and empty columns at the end of a line are accepted.
     names : sequence of str
-        Columns, of `ALIASES`; others are ignored.
+        Columns, from `ALIASES`; others are ignored.
     series : bool
-        Read the column seriesuid as text, too.
+        Also read the column seriesuid, as text.
     blank : bool
-        Accept lines that have a series and nothing in all columns of `names`: NaN there.
+        Accept lines with a series and no value in any column of `names`, which become NaN.
 
     Returns
     -------
     DataFrame
-        seriesuid (where asked for), the columns of `names`, line (in the file, from 1).
+        seriesuid (if requested), the columns of `names`, line (in the file, from 1).
 
     Raises
     ------
     TableError
-        If the file is missing, empty or no such table; names every wrong line, up to ten.
+        If the file is missing, empty or not such a table; lists up to ten invalid lines.
     """
     wanted = (("seriesuid",) if series else ()) + tuple(names)
     lines = list(_lines(path, wanted))
@@ -89,7 +89,7 @@ def read_numbers(
 
 def _number(text: str) -> float | None:
     try:
-        # Python reads 1_000 as a number; tables do not mean that.
+        # Python reads 1_000 as a number, which is not intended in tables.
         return None if "_" in text else float(text)
     except ValueError:
         return None
@@ -124,7 +124,7 @@ def _lines(path: Path, wanted: Sequence[str]) -> Iterator[_Line]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a table, or raise `TableError` where there is none."""
+    """Return the text of a table, or raise `TableError` if there is none."""
     if path.is_dir():
         raise TableError(f"{path} is a folder: give a table of columns divided by comma or tab")
     try:
@@ -143,13 +143,13 @@ def read_text(path: Path) -> str:
 
 
 def delimiter_of(text: str) -> str:
-    """Return what divides the columns of a table, as its first line has it: comma or tab."""
+    """Return the column separator of a table, comma or tab, based on its first line."""
     head = next(line for line in text.splitlines() if line.strip())
     return "\t" if head.count("\t") > head.count(",") else ","
 
 
 def rows_of(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows that are not blank, each with the number of its line."""
+    """Yield the rows that are not blank, each with its line number."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
@@ -162,12 +162,12 @@ def rows_of(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[s
 
 
 def plain_name(name: str) -> str:
-    """Return a column's name without what makes no difference."""
+    """Return a column name in normalized form, without case and underscores."""
     return name.strip().lower().replace("_", "")
 
 
 def _places(place: str, header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
-    """Return where in the header each wanted column stands."""
+    """Return the index of each wanted column in the header."""
     plain = [plain_name(cell) for cell in header]
     places = {}
     missing = []
@@ -190,7 +190,7 @@ def _places(place: str, header: Sequence[str], wanted: Sequence[str]) -> dict[st
 
 
 def refuse(problems: Sequence[str]) -> None:
-    """Raise `TableError` with the first of the problems, if there are any."""
+    """Raise `TableError` with the first problems, if there are any."""
     if problems:
         more = len(problems) - _MOST_PROBLEMS
         tail = [f"and {more} more like these"] if more > 0 else []
@@ -200,7 +200,7 @@ def refuse(problems: Sequence[str]) -> None:
 #: World millimetres in the DICOM patient system (LPS), named as LUNA16 does.
 COORDINATES = ("coordX", "coordY", "coordZ")
 
-#: First lines of a list of series that name its column and no series.
+#: Header lines of a list of series, which are not series themselves.
 _SERIES_HEADERS = frozenset(
     {"seriesuid", "seriesinstanceuid", "series", "scanid", "scan", "uid", "id"}
 )
@@ -214,7 +214,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
     path : Path
         Columns seriesuid (or scan_id), coordX, coordY, coordZ (or coord_x …) in millimetres, LPS,
         and probability (or confidence), any finite number; others are ignored. A header without
-        lines is a detector that found nothing.
+        lines means that the detector found nothing.
 
     Returns
     -------
@@ -224,7 +224,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
     Raises
     ------
     TableError
-        If the file is missing, empty or no such table; names every wrong line, up to ten.
+        If the file is missing, empty or not such a table; lists up to ten invalid lines.
     """
     return read_numbers(path, (*COORDINATES, "probability"))
 
@@ -239,9 +239,9 @@ def read_findings(
     path : Path
         Columns seriesuid, coordX, coordY, coordZ, diameter_mm, as for `read_candidates`.
     unknown_diameter : bool
-        Accept negative diameters, which say "not known" in LUNA16's excluded findings.
+        Accept negative diameters, which mean "unknown" in LUNA16's excluded findings.
     blank : bool
-        Accept lines with a series and nothing else, which say that the scan has no findings: NaN.
+        Accept lines with only a series, which mean that the scan has no findings; values are NaN.
 
     Returns
     -------
@@ -252,7 +252,7 @@ def read_findings(
     ------
     TableError
         As `read_candidates`; also if a diameter is not positive, or if a finding of known
-        diameters stands there twice.
+        diameter is listed twice.
     """
     table = read_numbers(path, (*COORDINATES, "diameter_mm"), blank=blank)
     size = table["diameter_mm"]
@@ -269,22 +269,22 @@ def read_findings(
 
 
 def read_series(path: Path) -> tuple[str, ...]:
-    """Read the list of all scans that were searched, with findings or without.
+    """Read the list of all evaluated scans, with or without findings.
 
     Parameters
     ----------
     path : Path
-        One series a line, with a header or without; or a table with a column seriesuid.
+        One series per line, with or without a header; or a table with a column seriesuid.
 
     Returns
     -------
     tuple of str
-        In the order of the file.
+        In file order.
 
     Raises
     ------
     TableError
-        If the file is missing or empty, or a series stands there twice.
+        If the file is missing or empty, or a series is listed twice.
     """
     text = read_text(path)
     delimiter = delimiter_of(text)
@@ -317,7 +317,7 @@ def read_series(path: Path) -> tuple[str, ...]:
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Read scored candidates with their truth.
+    """Read scored candidates with their true labels.
 
     Parameters
     ----------
@@ -332,7 +332,7 @@ def read_scores(path: Path) -> pd.DataFrame:
     Raises
     ------
     TableError
-        As `read_candidates`; also if a value lies outside of what it may be.
+        As `read_candidates`; also if a value is outside of its range.
     """
     table = read_numbers(path, ("probability", "label"), series=False)
     problems = [

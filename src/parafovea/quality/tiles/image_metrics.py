@@ -1,4 +1,4 @@
-"""How close an image is to its truth: PSNR, SSIM, vegetation indices, spectral angle, edges."""
+"""Similarity of an image to its truth: PSNR, SSIM, vegetation indices, spectral angle, edges."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from parafovea.formats.bands import OPTICAL
 
 Array = np.ndarray[Any, Any]
 
-#: The Gaussian window of Wang et al. (2004): its deviation and its side, in pixels.
+#: The Gaussian window of Wang et al. (2004): its standard deviation and side, in pixels.
 SIGMA = 1.5
 WINDOW = 11
 
 
 def psnr(image: Array, reference: Array, valid: Array | None = None) -> float | None:
-    """Return the peak signal-to-noise ratio of reflectances, whose range is 1.
+    """Return the peak signal-to-noise ratio of reflectance, with a range of 1.
 
     Parameters
     ----------
     image, reference : (band, y, x) float
         Reflectance in [0, 1].
     valid : (y, x) bool, optional
-        Pixels that count; all by default.
+        Pixels to include; all by default.
 
     Returns
     -------
     float or None
-        -20 log10(RMSE), in decibels; None where it is infinite, which is where the images are the
-        same, or where no pixel counts.
+        -20 log10(RMSE), in decibels; None if it is infinite because the images are equal, or if
+        no pixel is included.
     """
     return psnr_of(rmse(image, reference, valid))
 
 
 def psnr_of(error: float | None) -> float | None:
-    """Return the peak signal-to-noise ratio of an RMSE, in decibels; None where it is infinite."""
+    """Return the peak signal-to-noise ratio of an RMSE, in decibels; None if it is infinite."""
     return -20 * math.log10(error) if error else None
 
 
@@ -51,12 +51,12 @@ def ssim(image: Array, reference: Array, valid: Array | None = None) -> float | 
     image, reference : (band, y, x) float
         Reflectance in [0, 1].
     valid : (y, x) bool, optional
-        Pixels that count; all by default. Those whose window is not valid are left out, too.
+        Pixels to include; all by default. Pixels whose window is not valid are also excluded.
 
     Returns
     -------
     float or None
-        In [-1, 1]; None where the tile is smaller than a window, or no pixel counts. Wang et al.,
+        In [-1, 1]; None if the tile is smaller than a window, or no pixel is included. Wang et al.,
         "Image quality assessment" (2004): Gaussian weights of `SIGMA` in a window of `WINDOW`,
         population covariance, range 1.
     """
@@ -74,7 +74,7 @@ def ssim(image: Array, reference: Array, valid: Array | None = None) -> float | 
         full=True,
     )
     side = np.ones((WINDOW, WINDOW), bool)
-    # a window that reaches over the border does not count, as in the paper
+    # windows that cross the border are excluded, as in the paper
     whole = ndimage.binary_erosion(inside, side, border_value=0)
     chosen = similarity[:, whole]
     return float(chosen.mean()) if chosen.size else None
@@ -84,11 +84,11 @@ def ssim(image: Array, reference: Array, valid: Array | None = None) -> float | 
 BANDS = OPTICAL
 BLUE, GREEN, RED, NIR = range(4)
 
-#: Keeps the NDVI of a pixel without any light defined: 0.
+#: Offset of the denominator, which makes the NDVI of a pixel without any light 0.
 EPSILON = 1e-8
 
-#: Least denominator of the EVI. It passes through 0 over clouds and snow, where the index runs to
-#: infinity and says nothing of plants.
+#: Minimum denominator of the EVI. It passes through 0 over clouds and snow, where the index
+#: diverges and contains no information on vegetation.
 EVI_LEAST = 0.1
 
 
@@ -121,7 +121,7 @@ def evi(tile: Array) -> Array:
     Returns
     -------
     (y, x) float64
-        NaN where the denominator is below `EVI_LEAST`. Huete et al., "Overview of the radiometric
+        NaN if the denominator is below `EVI_LEAST`. Huete et al., "Overview of the radiometric
         and biophysical performance of the MODIS vegetation indices" (2002).
     """
     blue, red, nir = (np.asarray(tile[band], float) for band in (BLUE, RED, NIR))
@@ -131,26 +131,26 @@ def evi(tile: Array) -> Array:
 
 
 def rmse(image: Array, reference: Array, valid: Array | None = None) -> float | None:
-    """Return the root of the mean squared difference.
+    """Return the root mean squared difference.
 
     Parameters
     ----------
     image, reference : (..., y, x) float
-        Of one shape.
+        Images of equal shape.
     valid : (y, x) bool, optional
-        Pixels that count; all by default.
+        Pixels to include; all by default.
 
     Returns
     -------
     float or None
-        In the unit of the images; None where no pixel counts.
+        In the unit of the images; None if no pixel is included.
     """
     squares, count = squared_error(image, reference, valid)
     return math.sqrt(squares / count) if count else None
 
 
 def squared_error(image: Array, reference: Array, valid: Array | None = None) -> tuple[float, int]:
-    """Return the sum of squared differences and the number of values: those of tiles add up.
+    """Return the sum of squared differences and the number of values, which are additive.
 
     Parameters
     ----------
@@ -163,34 +163,34 @@ def squared_error(image: Array, reference: Array, valid: Array | None = None) ->
 
 
 def ndvi_rmse(image: Array, reference: Array, valid: Array | None = None) -> float | None:
-    """Return the RMSE of the NDVI: see `ndvi` and `rmse`."""
+    """Return the RMSE of the NDVI; see `ndvi` and `rmse`."""
     return rmse(ndvi(image), ndvi(reference), valid)
 
 
 def evi_rmse(image: Array, reference: Array, valid: Array | None = None) -> float | None:
-    """Return the RMSE of the EVI over the pixels where both images have one: see `evi`."""
+    """Return the RMSE of the EVI over the pixels where both images have one; see `evi`."""
     first, second = evi(image), evi(reference)
     both = np.isfinite(first) & np.isfinite(second)
     return rmse(first, second, both if valid is None else both & valid)
 
 
 def spectral_angle(image: Array, reference: Array, valid: Array | None = None) -> float | None:
-    """Return the mean angle between the spectra of the pixels, in degrees.
+    """Return the mean angle between the spectra of corresponding pixels, in degrees.
 
     Parameters
     ----------
     image, reference : (band, y, x) float
         Reflectance in [0, 1].
     valid : (y, x) bool, optional
-        Pixels that count; all by default. One that is 0 in all bands of either image has no
-        spectrum and does not count.
+        Pixels to include; all by default. A pixel that is 0 in all bands of either image has no
+        spectrum and is excluded.
 
     Returns
     -------
     float or None
-        In [0, 180]; None where no pixel counts. Kruse et al., "The spectral image processing
+        In [0, 180]; None if no pixel is included. Kruse et al., "The spectral image processing
         system (SIPS)" (1993); the angle as Kahan's 2 atan2(|u - v|, |u + v|) of the unit vectors,
-        which keeps its digits near 0.
+        which is accurate near 0.
     """
     pair = [np.asarray(each, float).reshape(len(each), -1) for each in (image, reference)]
     lengths = [np.linalg.norm(each, axis=0) for each in pair]
@@ -218,20 +218,20 @@ def band_bias(
     image, reference : (band, y, x) float
         Reflectance in [0, 1].
     valid : (y, x) bool, optional
-        Pixels that count; all by default.
+        Pixels to include; all by default.
 
     Returns
     -------
     tuple of float or None
-        Reflectance; None where no pixel counts.
+        Mean difference in reflectance; None if no pixel is included.
     """
     difference = np.asarray(image, float) - np.asarray(reference, float)
     chosen = difference.reshape(len(difference), -1) if valid is None else difference[:, valid]
     return tuple(float(each) for each in chosen.mean(axis=1)) if chosen.size else None
 
 
-#: Least standard deviation of an edge map that can be compared, in reflectance times the Sobel
-#: filter's gain: below it lies what float32 rounds away. A correlation would be one of rounding.
+#: Minimum standard deviation of an edge map for a comparison, in reflectance times the gain of the
+#: Sobel filter. Below it, a correlation would be one of float32 rounding errors.
 FLAT = 1e-6
 
 #: Displacements are measured to this fraction of a pixel.
@@ -239,7 +239,7 @@ UPSAMPLING = 20
 
 
 def edge_strength(band: Array) -> Array:
-    """Return the length of the Sobel gradient, borders mirrored.
+    """Return the magnitude of the Sobel gradient, with mirrored borders.
 
     Parameters
     ----------
@@ -262,20 +262,20 @@ def sobel_valid(valid: Array) -> Array:
 
 
 def edge_correlation(image: Array, reference: Array, valid: Array | None = None) -> float | None:
-    """Return Pearson's correlation of the edge strengths of two bands.
+    """Return Pearson's correlation between the edge strengths of two bands.
 
     Parameters
     ----------
     image, reference : (y, x) float
         One band, the near infrared by convention. Reflectance in [0, 1].
     valid : (y, x) bool, optional
-        Pixels that count; all by default. Those whose Sobel neighbourhood is not valid are left
-        out, too.
+        Pixels to include; all by default. Pixels whose Sobel neighbourhood is not valid are also
+        excluded.
 
     Returns
     -------
     float or None
-        In [-1, 1]; None where either tile is flat (see `FLAT`), or no two pixels count.
+        In [-1, 1]; None if either tile is flat (see `FLAT`), or fewer than two pixels are included.
     """
     maps = _edge_maps(image, reference, valid)
     if maps is None:
@@ -285,7 +285,7 @@ def edge_correlation(image: Array, reference: Array, valid: Array | None = None)
 
 
 def edge_displacement(image: Array, reference: Array, valid: Array | None = None) -> float | None:
-    """Return how far the edges of a band lie from those of another, in pixels.
+    """Return the displacement between the edges of two bands, in pixels.
 
     Parameters
     ----------
@@ -295,16 +295,16 @@ def edge_displacement(image: Array, reference: Array, valid: Array | None = None
     Returns
     -------
     float or None
-        Length of the one shift that makes the edge maps correlate most, to 1 / `UPSAMPLING` of a
-        pixel; None where either tile is flat. The shift is that of
+        Length of the global shift that maximizes the correlation of the edge maps, to 1 /
+        `UPSAMPLING` of a pixel; None if either tile is flat. The shift is that of
         `skimage.registration.phase_cross_correlation` (Guizar-Sicairos et al., "Efficient subpixel
-        image registration algorithms", 2008), without whitening, which would listen to the noise.
+        image registration algorithms", 2008), without whitening, which would amplify noise.
     """
     maps = _edge_maps(image, reference, valid)
     if maps is None:
         return None
     first, second, inside = maps
-    # what does not count has the strength of the mean, so that the mask's shape draws no edge
+    # excluded pixels are set to the mean strength, so that the mask itself creates no edge
     levelled = [np.where(inside, each - each[inside].mean(), 0) for each in (second, first)]
     shift, _, _ = phase_cross_correlation(*levelled, upsample_factor=UPSAMPLING, normalization=None)
     return float(np.hypot(*shift))
@@ -313,7 +313,7 @@ def edge_displacement(image: Array, reference: Array, valid: Array | None = None
 def _edge_maps(
     image: Array, reference: Array, valid: Array | None
 ) -> tuple[Array, Array, Array] | None:
-    """Return both edge maps and where they hold, or None where either is flat."""
+    """Return both edge maps and their valid pixels, or None if either is flat."""
     if valid is None:
         inside = np.ones(np.shape(image), bool)
         first, second = edge_strength(image), edge_strength(reference)

@@ -1,7 +1,7 @@
-"""What a way of measuring tiles has to offer: the names of its metrics, and its scorer.
+"""Interface of tile measures: the names of their metrics, and their scorer.
 
-`parafovea.quality.tiles.refined` and `parafovea.quality.tiles.segmented` are such ways. Stages
-are given one by its reference. Nothing heavy is imported by these modules: the config reads them.
+Implemented by `parafovea.quality.tiles.refined` and `parafovea.quality.tiles.segmented`. Stages
+are given one by reference. These modules import nothing slow, since the config reads them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from parafovea.formats.tiles.ledger import TileEntry
     from parafovea.quality.tiles.tile_arrays import TileFiles
 
-#: Metrics of every folder of tiles: how many, and of `clipped` the share of the input's values that
-#: their scale put outside [0, 1], from 0 to 1.
+#: Metrics of every folder of tiles: counts, and for `clipped` the share of input values that their
+#: scale puts outside [0, 1], in [0, 1].
 COUNTS: tuple[Path, ...] = tuple(
     ("tiles", name)
     for name in (
@@ -35,14 +35,14 @@ class TileRow:
     Parameters
     ----------
     values : mapping of path to float or None
-        By the `tile_paths` of the measures; None where a metric is undefined.
+        Values by the `tile_paths` of the measures; None if a metric is undefined.
     judged : bool
-        Whether there is truth.
+        Whether the tile has truth.
     pixels : int
-        Pixels that counted.
+        Number of pixels included.
     problem : str
-        Why the truth of this tile cannot be used, so that it counts as a tile without; "" where
-        there is none, or nothing is wrong with it.
+        Reason why the truth of this tile cannot be used, so that it counts as a tile without; ""
+        if there is no truth, or it is valid.
     """
 
     values: Mapping[Path, float | None]
@@ -52,36 +52,36 @@ class TileRow:
 
 
 class TileScorer(Protocol):
-    """Scores tiles one by one, and keeps what all of them together need."""
+    """Scores tiles one by one, and accumulates the totals."""
 
     def score(self, entry: TileEntry) -> TileRow:
         """Read a tile and score it."""
 
     def totals(self, counts: Mapping[Path, Value]) -> dict[Path, Value]:
-        """Return the metrics of all tiles, by the `folder_paths` of the measures.
+        """Return the metrics of all tiles, keyed by the `folder_paths` of the measures.
 
         Parameters
         ----------
         counts : mapping of path to number
-            Those of `COUNTS`.
+            Values of `COUNTS`.
         """
 
     def details(self) -> dict[str, Any]:
-        """Return further entries of `quality.json` about all tiles."""
+        """Return further entries for `quality.json` about all tiles."""
 
 
 class TileMeasures(Protocol):
-    """A way of measuring tiles.
+    """Measures of a kind of tiles.
 
     Parameters
     ----------
     classes : sequence of str
-        All class names of the model, the background first, or the bands that it makes.
+        All class names of the model, background first, or the bands of its output.
     bands : sequence of str
-        That it takes.
+        Bands of its input.
     """
 
-    #: As the record of `quality.json` names it.
+    #: Name in the record of `quality.json`.
     kind: ClassVar[str]
     #: The class that draws and describes such tiles: a `parafovea.report.tiles.tile_report`.
     report: ClassVar[Reference]
@@ -90,7 +90,7 @@ class TileMeasures(Protocol):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Bands of the results; empty where they are classes."""
+        """Bands of the results; empty if they are classes."""
 
     @property
     def tile_paths(self) -> tuple[Path, ...]:
@@ -101,18 +101,18 @@ class TileMeasures(Protocol):
         """Paths of the metrics of a folder of tiles, in the order of `quality.tsv`."""
 
     def scorer(self, files: TileFiles) -> TileScorer:
-        """Return what scores the tiles that `files` reads."""
+        """Return a scorer for the tiles that `files` reads."""
 
 
 def tile_measures(
     reference: Reference, *, classes: Sequence[str], bands: Sequence[str]
 ) -> TileMeasures:
-    """Return the way of measuring the tiles of a model.
+    """Return the measures for the tiles of a model.
 
     Parameters
     ----------
     reference : str
-        Of the class, such as "parafovea.quality.tiles.refined:RefinedTiles".
+        Reference to the class, such as "parafovea.quality.tiles.refined:RefinedTiles".
     classes, bands
         As for `TileMeasures`.
     """

@@ -1,4 +1,4 @@
-"""A mosaic as a table of blocks, which are measured and drawn as tiles are."""
+"""Division of a mosaic into blocks, which are measured and drawn like tiles."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What is left at an edge joins the last block if it is less than the side of the smallest tile.
+#: A remainder at an edge is merged into the last block if smaller than the smallest tile.
 LEAST = 16
 
-#: Share of its pixels that must be measured, or a block is left out.
+#: Minimum share of measured pixels in a block; other blocks are omitted.
 MEASURED = 0.5
 
 
-#: Pixels by which the corners of a mosaic and of its truth may lie apart.
+#: Tolerated distance in pixels between the corners of a mosaic and its truth.
 APART = 1e-3
 
 
 @dataclass(frozen=True)
 class MosaicBlocks:
-    """The blocks of a mosaic, and how many of their pixels were measured.
+    """The blocks of a mosaic, and their numbers of measured pixels.
 
     Parameters
     ----------
     rows, columns : tuple of int
-        Where blocks begin, and where the last one ends.
+        Starts of the blocks, and the end of the last one.
     valid : ndarray
-        (row of blocks, column of blocks) int64, measured pixels so far.
+        (block row, block column) int64, measured pixels so far.
     clipped : ndarray
-        (row of blocks, column of blocks) int64, values so far that the scale put outside [0, 1].
+        (block row, block column) int64, values so far that the scale puts outside [0, 1].
     month, biome : int or str
-        Of the mosaic; "" where the model takes none.
+        Of the mosaic; "" if the model does not use it.
     assumed : sequence of str
-        Which of them are defaults.
+        Which of month and biome are defaults.
     """
 
     rows: tuple[int, ...]
@@ -68,7 +68,7 @@ class MosaicBlocks:
 
     @classmethod
     def of(cls, size: Sequence[int], **known: Any) -> MosaicBlocks:
-        """Return the blocks of a mosaic of a height and a width."""
+        """Return the blocks of a mosaic with a given height and width."""
         rows, columns = (_bounds(length) for length in size)
         counts = np.zeros((len(rows) - 1, len(columns) - 1), np.int64)
         return cls(rows, columns, counts, counts.copy(), **known)
@@ -81,18 +81,18 @@ class MosaicBlocks:
         valid: NDArray[np.bool_] | None,
         clipped: NDArray[np.uint8] | None = None,
     ) -> None:
-        """Count the pixels of a part of the mosaic, which begins at `row` and `column`.
+        """Count the pixels of a part of the mosaic that starts at `row` and `column`.
 
         Parameters
         ----------
         row, column : int
-            Of the part's first pixel.
+            Position of the part's first pixel.
         size : sequence of int
-            Its height and width.
+            Height and width of the part.
         valid : ndarray or None
-            (y, x) bool; None where all pixels were measured.
+            (y, x) bool; None if all pixels were measured.
         clipped : ndarray, optional
-            (y, x) uint8, in how many bands of a pixel the scale gave a value outside [0, 1].
+            (y, x) uint8, number of bands in which the scale puts a pixel outside [0, 1].
         """
         down, across = (
             np.searchsorted(bounds, start + np.arange(length), side="right") - 1
@@ -110,20 +110,20 @@ class MosaicBlocks:
     def write(
         self, tiles: Path, quarantine: Path, *, raster: Raster, output: Path, input_sha256: str
     ) -> None:
-        """Write the ledger of the blocks, and a quarantine without a line.
+        """Write the ledger of the blocks, and an empty quarantine.
 
         Parameters
         ----------
         tiles : Path
-            Columns as those of a folder of tiles, and `row` and `column` of the first pixel.
+            Table with the columns of a folder of tiles, and `row` and `column` of the first pixel.
         quarantine : Path
-            Has its header alone.
+            Table with only a header.
         raster : Raster
             The source.
         output : Path
             The refined image.
         input_sha256 : str
-            Of the source's values.
+            Hash of the source's values.
         """
         warn_of_clipped(
             f"the mosaic {raster.path}",
@@ -163,7 +163,7 @@ class MosaicBlocks:
         write_ledger(tiles, rows, BLOCK_COLUMNS)
 
     def _kept(self) -> Iterator[tuple[int, int, int, int, int, int]]:
-        """Yield row, column, height, width, measured pixels and clipped values of good blocks."""
+        """Yield row, column, height, width, measured pixels and clipped values of kept blocks."""
         for (i, j), valid in np.ndenumerate(self.valid):
             (top, bottom), (left, right) = self.rows[i : i + 2], self.columns[j : j + 2]
             if valid >= MEASURED * (bottom - top) * (right - left):
@@ -172,10 +172,10 @@ class MosaicBlocks:
 
 
 def require_same_pixels(truth: Raster, result: Raster) -> None:
-    """Raise `SourceError` where a truth is not on the pixel grid of the result."""
+    """Raise `SourceError` if a truth is not on the pixel grid of the result."""
     sides = np.abs(np.array(result.transform)[[0, 4]]).min()
     apart = np.abs(np.array(truth.transform) - result.transform)
-    # the sides of pixels add up over the image
+    # differences in pixel size accumulate over the image
     far = max(apart[[2, 5]].max(), apart[[0, 1, 3, 4]].max() * max(result.shape[1:]))
     for what, same, own, other in (
         ("pixels (y, x)", truth.shape == result.shape, truth.shape[1:], result.shape[1:]),

@@ -1,8 +1,8 @@
-"""How refined tiles are measured: against their input, and against the truth.
+"""Measures of refined tiles: comparisons with their input and with the truth.
 
-Three comparisons have the same metrics: `preservation` is the result against its own input,
-`accuracy` the result against the truth, `accuracy_input` the input against the truth, so that one
-sees what was gained.
+Three comparisons have the same metrics: `preservation` compares the result with its own input,
+`accuracy` the result with the truth, and `accuracy_input` the input with the truth, so that the
+improvement can be seen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COMPARISONS = ("preservation", "accuracy", "accuracy_input")
 
-#: Of a tile in each comparison; lengths in pixels, angles in degrees.
+#: Metrics of a tile in each comparison; lengths in pixels, angles in degrees.
 MEASURES: tuple[Path, ...] = (
     ("ndvi_rmse",),
     ("edge_correlation",),
@@ -32,31 +32,31 @@ MEASURES: tuple[Path, ...] = (
     *(("bias", band) for band in OPTICAL),
 )
 
-#: The same where the reference is the truth.
+#: Metrics of a comparison whose reference is the truth.
 TRUTH_MEASURES: tuple[Path, ...] = (("psnr",), ("ssim",), *MEASURES)
 
-#: What a result gained on its input: decibels, similarity, and the share of tiles that came
+#: Improvement of the result over its input: decibels, similarity, and the share of tiles that are
 #: closer to the truth.
 GAINS: tuple[Path, ...] = (("gain", "psnr"), ("gain", "ssim"), ("gain", "improved"))
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a metric of a tile should be.
+    """Target range of a tile metric.
 
     Parameters
     ----------
     sign : {"<", ">", "≤"}
-        How the value should lie to the bound.
+        Required relation of the value to the bound.
     bound : float
-        In the metric's unit.
+        Bound in the metric's unit.
     """
 
     sign: Literal["<", ">", "≤"]
     bound: float
 
     def met(self, value: float) -> bool:
-        """Return whether a value is as it should be."""
+        """Return whether a value meets the target."""
         if self.sign == "<":
             return value < self.bound
         return value > self.bound if self.sign == ">" else value <= self.bound
@@ -94,9 +94,9 @@ TILE_PATHS: tuple[Path, ...] = (
 )
 
 #: Paths of the metrics of a folder of tiles, in the order of `quality.tsv`. Those of a tile are
-#: the means over the tiles that have one; `pooled` is over all pixels together, `target_met` the
-#: share of those tiles that meet a target of `TARGETS`, and `flat_tiles` counts those without an
-#: edge, in which edges cannot be compared.
+#: means over the tiles in which they are defined; `pooled` is over all pixels together,
+#: `target_met` the share of those tiles that meet a target of `TARGETS`, and `flat_tiles` the
+#: number of tiles without an edge, in which edges cannot be compared.
 FOLDER_PATHS: tuple[Path, ...] = (
     *COUNTS,
     *(path for name in COMPARISONS for path in _comparison_paths(name)),
@@ -105,7 +105,7 @@ FOLDER_PATHS: tuple[Path, ...] = (
 
 
 class RefinedTiles:
-    """Reflectances, compared with those of the input and of the truth; see `TileMeasures`."""
+    """Reflectance, compared with the input and the truth; see `TileMeasures`."""
 
     kind: ClassVar[str] = "refinement"
     report: ClassVar[Reference] = "parafovea.report.tiles.refined_report:RefinedReport"
@@ -116,8 +116,8 @@ class RefinedTiles:
         self.folder_paths = FOLDER_PATHS
 
     def scorer(self, files: TileFiles) -> TileScorer:
-        """Return what scores the tiles that `files` reads."""
-        # loads scikit-image, which the config does not need
+        """Return a scorer for the tiles that `files` reads."""
+        # imports scikit-image, which the config does not need
         from parafovea.quality.tiles.refined_scores import RefinedScorer
 
         return RefinedScorer(files)

@@ -1,4 +1,4 @@
-"""Scores of refined tiles, one by one, and of all of them together; memory does not grow."""
+"""Scores of refined tiles and their totals, in constant memory."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class TileScore:
-    """The metrics of one tile, and its part of the sums over all tiles.
+    """Metrics of one tile, and its contribution to the totals.
 
     Parameters
     ----------
     values : dict
-        By the paths of `TILE_PATHS`; None where a metric is not defined for this tile.
+        Values by the paths of `TILE_PATHS`; None if a metric is undefined for this tile.
     sums : dict
         Squared error and number of values, by comparison and "rmse" or "ndvi_rmse".
     pixels : int
-        Pixels that counted.
+        Number of pixels included.
     """
 
     values: dict[Path, float | None]
@@ -46,7 +46,7 @@ class TileScore:
 
     @property
     def flat(self) -> frozenset[str]:
-        """The comparisons that were made and in which there was no edge to compare."""
+        """The comparisons that were made without an edge to compare."""
         made = {name for name, _ in self.sums}
         return frozenset(n for n in made if self.values[n, "edge_correlation"] is None)
 
@@ -54,25 +54,25 @@ class TileScore:
 def score_tile(
     refined: Array, source: Array | None, truth: Array | None, valid: Array | None = None
 ) -> TileScore:
-    """Score a refined tile against its input and against the truth.
+    """Score a refined tile against its input and the truth.
 
     Parameters
     ----------
     refined : (band, y, x) float
         Reflectance in [0, 1], bands as `parafovea.quality.tiles.image_metrics.BANDS`.
     source, truth : (band, y, x) float, optional
-        Of the same shape; without one of them, what needs it is None. Values that are not finite
-        do not count, in any band of their pixel.
+        Of the same shape; metrics that need a missing one are None. Pixels with a value that is
+        not finite in any band are excluded.
     valid : (y, x) bool, optional
-        Pixels that count; all by default.
+        Pixels to include; all by default.
 
     Returns
     -------
     TileScore
-        With all paths of `TILE_PATHS`.
+        Scores for all paths of `TILE_PATHS`.
     """
     known = [each for each in (refined, source, truth) if each is not None]
-    # a pixel counts in all comparisons or in none, so that their numbers can be compared
+    # a pixel is included in all comparisons or in none, so that their metrics are comparable
     inside = np.logical_and.reduce([np.isfinite(each).all(axis=0) for each in known])
     if valid is not None:
         inside &= valid
@@ -137,14 +137,14 @@ class _Mean:
 
 @dataclass(slots=True)
 class TileTally:
-    """The metrics of all tiles together, from one tile after the other."""
+    """Totals over all tiles, accumulated tile by tile."""
 
     _means: dict[Path, _Mean] = field(default_factory=dict)
     _sums: dict[tuple[str, str], _Mean] = field(default_factory=dict)
     _flat: dict[str, int] = field(default_factory=dict)
 
     def add(self, score: TileScore) -> None:
-        """Count a tile."""
+        """Add a tile."""
         for path, value in score.values.items():
             if value is not None:
                 self._mean(path).add(value)
@@ -166,12 +166,12 @@ class TileTally:
             self._mean((path[0], "target_met", path[1])).add(float(met))
 
     def values(self, counts: Mapping[Path, Value]) -> dict[Path, Value]:
-        """Return the metrics of all tiles, by the paths of `FOLDER_PATHS`.
+        """Return the metrics of all tiles, keyed by the paths of `FOLDER_PATHS`.
 
         Parameters
         ----------
         counts : mapping of path to int
-            What was counted beside the scores.
+            Further counts besides the scores.
         """
         values: dict[Path, Value] = dict.fromkeys(FOLDER_PATHS)
         values |= {path: mean.value for path, mean in self._means.items()}
@@ -202,7 +202,7 @@ class RefinedScorer:
         source = self._files.read_input(entry)
         refined = self._files.read_refined(entry)
         truth, problem = read_truth(self._files.read_optical_truth, entry)
-        # a radar image has no colours to keep, but its gaps are gaps
+        # a radar image has no colours to compare, but its gaps are excluded
         valid = np.asarray(np.isfinite(source).all(axis=0))
         score = score_tile(refined, source if self._files.optical else None, truth, valid)
         self._tally.add(score)
@@ -213,5 +213,5 @@ class RefinedScorer:
         return self._tally.values(counts)
 
     def details(self) -> dict[str, Any]:
-        """Return nothing: the metrics are all."""
+        """Return an empty dict, since there are no entries besides the metrics."""
         return {}

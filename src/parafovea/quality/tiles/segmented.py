@@ -1,4 +1,4 @@
-"""How segmented tiles are measured: by the overlap of their classes with the true ones."""
+"""Measures of segmented tiles: overlap of their classes with the true ones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SegmentedTiles:
         return (*COUNTS, *overlap_paths(self._classes), ("pixels",))
 
     def scorer(self, files: TileFiles) -> TileScorer:
-        """Return what scores the tiles that `files` reads."""
+        """Return a scorer for the tiles that `files` reads."""
         from parafovea.quality.tiles.segmented_scores import SegmentedScorer
 
         return SegmentedScorer(files, self._classes, self.tile_paths, self.folder_paths)

@@ -1,4 +1,4 @@
-"""Scores of segmented tiles, one by one, and of all of them together by one confusion matrix."""
+"""Scores of segmented tiles, and their totals from one confusion matrix."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SegmentedScorer:
     files : TileFiles
         Reads the tiles.
     classes : sequence of str
-        All class names, the background first.
+        All class names, background first.
     tile_paths, folder_paths : sequence of tuple of str
-        Of the metrics of a tile and of all tiles.
+        Paths of the metrics of a tile and of all tiles.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class SegmentedScorer:
         Raises
         ------
         StoreError
-            If the result is missing, damaged or holds a label that is not a class.
+            If the result is missing, damaged or contains a label that is not a class.
         """
         found = self._files.read_classes(entry)
         truth, problem = read_truth(self._read_truth, entry)
@@ -79,7 +79,7 @@ class SegmentedScorer:
         return values | {("pixels",): int(self._confusion.sum())} | dict(counts)
 
     def details(self) -> dict[str, Any]:
-        """Return the confusion matrix: rows are true classes, columns found ones."""
+        """Return the confusion matrix, with true classes as rows and predicted ones as columns."""
         return {"confusion": self._confusion.tolist()}
 
     def _beyond(self, labels: np.ndarray[Any, Any]) -> int | None:

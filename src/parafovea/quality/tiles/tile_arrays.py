@@ -1,4 +1,4 @@
-"""The arrays of a tile as the quality and the report see them: input, result, truth."""
+"""Arrays of a tile for quality and report: input, result, truth."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ _PLAIN = TileOptions()
 
 @dataclass(frozen=True)
 class TileFiles:
-    """Reads what belongs to the tiles of a sample: files of their own, or blocks of a mosaic.
+    """Reads the arrays of a sample's tiles, which are separate files or blocks of a mosaic.
 
-    Inputs are read as the model saw them: its bands, scaled as the sheet says.
+    Inputs are read as for the model: its bands, scaled as stated in the sheet.
 
     Parameters
     ----------
     bands : tuple of str
-        Of the model's input.
+        Bands of the model's input.
     outputs : tuple of str
-        Bands of the results; empty where they are classes.
+        Bands of the results; empty if they are classes.
     options : TileOptions
-        How to read the numbers of the source, from the sheet; a truth of the same bands is read so
-        as far as it does not state otherwise itself.
+        Conversion of the source's numbers, from the sheet; also used for a truth with the same
+        bands, unless it states its own.
     truth : Path or None
-        Folder with the truth of some or all tiles, under their names; of a mosaic, a GeoTIFF of
-        the same pixels.
+        Folder with the truth of some or all tiles, with the same names; for a mosaic, a GeoTIFF
+        on the same pixels.
     """
 
     bands: tuple[str, ...] = OPTICAL
@@ -78,7 +78,7 @@ class TileFiles:
     def of(
         cls, bands: Sequence[str], outputs: Sequence[str], *, truth: str | None, metadata: str
     ) -> TileFiles:
-        """Return what reads the tiles of a sample, as its sheet and its model describe them.
+        """Return a reader for the tiles of a sample, from its sheet and its model.
 
         Parameters
         ----------
@@ -90,9 +90,9 @@ class TileFiles:
         Raises
         ------
         ConfigError
-            If the metadata is wrong.
+            If the metadata is invalid.
         MissingSourceError
-            If there is no such truth.
+            If the truth does not exist.
         """
         return cls(
             bands=tuple(bands),
@@ -103,25 +103,25 @@ class TileFiles:
 
     @property
     def optical(self) -> bool:
-        """Whether the input has colours: the bands that all comparisons need."""
+        """Whether the input has the bands that all comparisons need."""
         return set(OPTICAL) <= set(self.bands)
 
     def read_input(self, entry: TileEntry) -> Array:
-        """Return what a tile was made from, (band, y, x) float, NaN where nothing was measured.
+        """Return the input of a tile, (band, y, x) float, NaN where nothing was measured.
 
-        The bands are B02, B03, B04 and B08 where the model takes them, else all of the model's.
+        The bands are B02, B03, B04 and B08 if the model uses them, otherwise all of the model's.
 
         Raises
         ------
         TileError
-            If it cannot be read any more, or has another size than the result.
+            If it can no longer be read, or its size differs from the result's.
         """
         bands = OPTICAL if self.optical else self.bands
         if entry.corner is not None:
             raster = self._raster(entry.source, "source", bands, self.options)
             return _window(raster, entry)
         file = TileFile(entry.name, entry.source, None)
-        # the bands of an NPZ file are known by their order, so that all of them are named
+        # bands of an NPZ file are identified by position, so that all of them must be named
         with OpenedTile(file) as opened:
             key = opened.key(INPUT_KEYS, self.options)
             tile = opened.read(bands=self.bands, key=key, options=self.options)
@@ -134,7 +134,7 @@ class TileFiles:
         Raises
         ------
         ModelError
-            If the model does not make the bands that all comparisons need.
+            If the model's output lacks bands that all comparisons need.
         StoreError
             If it is missing or damaged.
         """
@@ -164,18 +164,18 @@ class TileFiles:
             return _read_classes(entry.output, entry)
 
     def read_optical_truth(self, entry: TileEntry) -> Array | None:
-        """Return the true reflectances of a tile, (band, y, x) float, NaN where they are unknown.
+        """Return the true reflectance of a tile, (band, y, x) float, NaN where unknown.
 
         Returns
         -------
         ndarray or None
-            None where there is no such file.
+            None if the file does not exist.
 
         Raises
         ------
         TileError
-            If the file of a tile cannot be read, has other pixels than the tile, or lies elsewhere:
-            that tile has no truth.
+            If the file of a tile cannot be read, has other pixels than the tile, or is at another
+            position; the tile then has no truth.
         SourceError
             If the truth as a whole does not fit.
         """
@@ -202,13 +202,13 @@ class TileFiles:
         return _checked(_known(tile.values, tile.valid), entry, path)
 
     def read_class_truth(self, entry: TileEntry) -> Array | None:
-        """Return the true classes of a tile, (y, x) integers; None where there is no such file.
+        """Return the true classes of a tile, (y, x) integers; None if the file does not exist.
 
         Raises
         ------
         TileError
-            If it cannot be read, holds no integers, has another size than the tile, or lies
-            elsewhere.
+            If it cannot be read, contains other values than integers, has another size than the
+            tile, or is at another position.
         """
         path = self._true_file(entry)
         if path is None:
@@ -245,7 +245,7 @@ class TileFiles:
         return raster
 
     def _raster(self, path: Path, what: str, bands: Sequence[str], options: TileOptions) -> Raster:
-        """Return an open raster; a sample has one of each."""
+        """Return an open raster, cached per kind and path."""
         key = (what, str(path))
         if key not in self._rasters:
             truth = what == "truth"
@@ -256,7 +256,7 @@ class TileFiles:
 def read_truth(
     read: Callable[[TileEntry], Array | None], entry: TileEntry
 ) -> tuple[Array | None, str]:
-    """Return the truth of a tile, and why it cannot be used where it is none: others go on.
+    """Return the truth of a tile, and the reason if it cannot be used, so that others continue.
 
     Parameters
     ----------
@@ -300,7 +300,7 @@ def _with_sidecar(name: str, path: Path) -> TileFile:
 
 
 def _check_place(opened: OpenedTile, key: str, entry: TileEntry) -> None:
-    """Raise `TileError` where a truth states another place than its tile."""
+    """Raise `TileError` if a truth states another position than its tile."""
     stated = None if entry.position is None else opened.place(key)
     if stated is None or entry.position is None:
         return
@@ -313,7 +313,7 @@ def _check_place(opened: OpenedTile, key: str, entry: TileEntry) -> None:
 
 
 def _read_classes(path: Path, entry: TileEntry) -> Array:
-    """Return class indices (y, x), `UNKNOWN` where the file states that nothing was measured."""
+    """Return class indices (y, x), with `UNKNOWN` where the file states no measurement."""
     with closing(Content(path)) as content:
         values, mask = content.array(CLASSES), content.mask(CLASSES)
     classes = _checked(values, entry, path, bands=None)
@@ -322,7 +322,7 @@ def _read_classes(path: Path, entry: TileEntry) -> Array:
 
 @contextmanager
 def _result(entry: TileEntry, stage: str) -> Iterator[None]:
-    """Turn what is wrong with a result into an error of the store."""
+    """Convert errors in a result to `StoreError`."""
     try:
         yield
     except SourceError as error:
@@ -330,7 +330,7 @@ def _result(entry: TileEntry, stage: str) -> Iterator[None]:
 
 
 def _checked(values: Array, entry: TileEntry, path: Path, *, bands: int | None = -1) -> Array:
-    """Return an array if it has the size of its tile, and so many bands; -1: as many as it has."""
+    """Return an array after checking its size and number of bands; -1 accepts any number."""
     size = (entry.height, entry.width)
     count = len(values) if bands == -1 else bands
     wanted = size if count is None else (count, *size)

@@ -19,17 +19,17 @@ from parafovea.quality.tiles.measures import TileRow
 #: Columns before the metrics.
 COLUMNS = ("name", "height", "width", "month", "biome", "assumed", "truth", "pixels")
 
-#: Those of them that are words.
+#: Columns before the metrics that contain text.
 TEXT_COLUMNS = ("month", "biome", "assumed", "truth")
 
 
 class TileQualityWriter:
-    """Writes the table row by row, so that memory does not grow.
+    """Writes the table row by row, in constant memory.
 
     Parameters
     ----------
     file : file
-        Open for text; its header is written at once.
+        Text file open for writing; the header is written immediately.
     paths : sequence of tuple of str
         The metrics of a tile, in the order of the columns.
     """
@@ -53,7 +53,7 @@ class TileQualityWriter:
 
 
 def read_tile_quality(path: Path) -> pd.DataFrame:
-    """Return `tile_quality.tsv`: a row a tile by its name, metrics as numbers, NaN where undefined.
+    """Read `tile_quality.tsv`: a row per tile, indexed by name, with NaN for undefined metrics.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def read_tile_quality(path: Path) -> pd.DataFrame:
         If it is missing or damaged.
     """
     try:
-        # a tile may be called "NA" or "007": no text stands for a missing value or a number
+        # a tile may be named "NA" or "007": text is not converted to missing values or numbers
         table = pd.read_csv(path, sep="\t", dtype=str, na_filter=False).set_index("name")
         metrics = [name for name in table.columns if name not in TEXT_COLUMNS]
         for name in metrics:
