@@ -55,7 +55,7 @@ BEHIND = {
     "geo.raster": {"mosaic"},
     "tiles": {"npz_tiles", "geotiff_tiles", "mosaic"},
     "tiles.reading": {"npz_tiles", "geotiff_tiles"},
-    "tiles.sidecar": {"npz_tiles", "geotiff_tiles"},
+    "tiles.sidecar": {"npz_tiles", "geotiff_tiles", "mosaic"},
     "tiles.tile": {"npz_tiles", "geotiff_tiles", "mosaic"},
     "tiles.tile_folder": {"npz_tiles", "geotiff_tiles"},
 }

@@ -39,6 +39,7 @@ def test_signs_and_decimals_are_parts_of_numbers(steps, step):
         ["v1.9.tif", "v1.10.tif", "v1.11.tif"],
         ["b0.25.tif", "b0.50.tif", "b1.00.tif"],
         ["z-1.5.tif", "z-1.tif", "z0.tif", "z+0.5.tif", "z1.tif"],
+        ["z-0.25um.tif", "z0um.tif"],
         ["w1_s001.tif", "w1_s002.tif", "w2_s001.tif", "w2_s002.tif"],
         ["2023-01-03_001.tif", "2023-01-03_002.tif"],
         ["a1.tif", "b1.tif"],

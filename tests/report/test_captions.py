@@ -40,7 +40,7 @@ def test_every_caption_renders_and_names_its_subject(path):
 def test_tiles_caption_prints_the_settings():
     text = rendered("tiles.rst", settings=TileReportSettings(tiles=4, sampled=70).model_dump())
     assert "images of the worst 4" in text
-    assert "at most 70 of them" in text
+    assert "the NDVI of at\nmost 70 before and after" in text
 
 
 def test_overlay_caption_prints_the_settings():

@@ -124,7 +124,7 @@ def test_pictures_say_what_they_show(rendered):
     assert "from the 2nd to the 98th percentile of its truth" in tiles.caption
     places = open_drawing(figures / "map.png")
     assert "6 tiles, coloured by their NDVI RMSE against the truth" in places.caption
-    assert "not defined is an empty frame" in places.caption
+    assert "undefined value are empty frames" in places.caption
     with Image.open(figures / "tiles.png") as image:
         assert image.width == 1725
         assert image.height > 1000

@@ -104,7 +104,7 @@ def test_the_command_says_what_was_assumed_and_what_the_folder_is_made_from(tmp_
         "context_scale is not in the file: context 4 times coarser assumed",
         "class names are not in the file: background, class_1, class_2 assumed",
         "kernels are stored in float32",
-        f"{output} is made from best.pkl, SHA-256",
+        f"{output} is written from best.pkl, SHA-256",
         hashlib.sha256(path.read_bytes()).hexdigest(),
     ):
         assert words in done.output

@@ -67,4 +67,4 @@ def test_a_chain_runs_in_one_process_from_its_first_sample(make_runnable, tmp_pa
     (tmp_path / "data/a.tif").unlink()
     with pytest.raises(MissingSourceError) as caught:
         run_chain(project, "b")
-    assert "it is sample 'a', whose result 'b' needs" in describe(caught.value)
+    assert "in sample 'a', whose result 'b' needs" in describe(caught.value)

@@ -202,4 +202,4 @@ def test_a_fourth_kind_is_a_module_a_stage_and_a_block(repository, make_runnable
         env=environment,
     )
     assert refused.returncode != 0
-    assert "postprocess has no meaning for a task of kind counting" in refused.stderr
+    assert "postprocess does not apply to a task of kind counting" in refused.stderr

@@ -135,11 +135,12 @@ def _cut(name: str) -> _Name:
 def _with_points(names: list[_Name], source: str) -> list[_Name]:
     """Return names with pairs of numbers joined to decimal numbers, if they are decimals."""
     joined = [_joined(name) for name in names]
-    whole = {name.texts for name in names}
+    # z-0.25 and z0 differ in a sign as well
+    whole = {_unsigned(name.texts) for name in names}
     pointed = [new for old, new in zip(names, joined, strict=True) if new is not None]
     if not pointed:
         return names
-    if any(new.texts in whole for new in pointed):
+    if any(_unsigned(new.texts) in whole for new in pointed):
         return [new or old for old, new in zip(names, joined, strict=True)]
     # If all names have the point, 1.9 and 1.10 are counters, and 1.90 and 1.10 are ambiguous.
     fractions = [re.findall(r"[0-9][.,]([0-9]+)", name.name) for name in names]
@@ -156,6 +157,11 @@ def _with_points(names: list[_Name], source: str) -> list[_Name]:
             f"as {pointed[0].name}: give all the same number of digits after the point"
         )
     return names
+
+
+def _unsigned(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the texts of a name without the signs before its numbers."""
+    return tuple(text.rstrip("+-") for text in texts)
 
 
 def _joined(name: _Name) -> _Name | None:
