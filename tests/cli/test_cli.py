@@ -30,6 +30,17 @@ def test_check_ends_with_status_1_and_one_message(parafovea, project_folder):
     assert "Traceback" not in done.output
 
 
+def test_check_names_both_sizes_where_a_source_is_of_another_scale(parafovea, project_folder):
+    # micrometres taken for nanometres make a source a thousand times coarser
+    project_folder.rows[0][4] = "spacing=30,10,10 unit=micrometer"
+    project_folder.write()
+    done = parafovea("check")
+    assert done.exit_code == 1
+    assert "30 x 10 x 10 micrometer" in done.stderr
+    assert "the model voxels of" in done.stderr
+    assert "times coarser along z" in done.stderr
+
+
 def test_run_refuses_an_unknown_sample(parafovea):
     done = parafovea("run", "--sample", "c")
     assert done.exit_code == 1

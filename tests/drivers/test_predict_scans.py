@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from parafovea.cli.main import app
 from parafovea.config import read_settings
+from parafovea.drivers import predict_scans
 from parafovea.drivers.predict_scans import Summary, project_of, scans_in
 from parafovea_phantoms import chest_phantom
 from parafovea_phantoms.phantom_files import write_volume
@@ -151,6 +152,18 @@ def test_the_batch_is_that_of_the_command_line(project, scan):
     )
     assert made.inference("a").batch_size == 3
     assert np.allclose(made.grid("a").spacing, SPACING)
+
+
+def test_an_error_that_was_not_foreseen_ends_its_scan_alone(project, scan, monkeypatch, caplog):
+    def broken(*_, **__):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(predict_scans, "run_sample", broken)
+    settings = read_settings(project / "config/config.yaml")
+    made = project_of(settings, {"a": str(scan)}, task="nodules", results=Path("results"))
+    result = predict_scans.predict_scan(made, "a")
+    assert result.error == "ZeroDivisionError: division by zero"
+    assert "Traceback" in caplog.text
 
 
 def test_an_empty_summary_divides_by_nothing():

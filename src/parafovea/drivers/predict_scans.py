@@ -27,6 +27,8 @@ from parafovea.storage.layout import DETECTIONS, OBJECT_TABLE, SHARDS, VIEWS, ma
 from parafovea.storage.provenance import Clock
 from parafovea.storage.store import replacing
 
+LOGGER = logging.getLogger(__name__)
+
 #: Intermediate results of a scan: those of the stages common to all volumes.
 INTERMEDIATE = tuple(pattern for stage in volume_stages.STAGES for pattern in stage.patterns)
 
@@ -264,7 +266,8 @@ def predict_scan(
     Returns
     -------
     ScanResult
-        With the reason if it failed with a `ParafoveaError`.
+        With the reason if it failed. An error that is none of Parafovea's own also stands in the
+        log with its traceback: it ends this scan and no other.
     """
     start, clock = time.perf_counter(), Clock.started()
     folder = Path(project.folder(scan))
@@ -275,6 +278,10 @@ def predict_scan(
         found = _found(project, scan)
     except ParafoveaError as error:
         return ScanResult(scan, time.perf_counter() - start, None, describe(error))
+    except Exception as error:
+        LOGGER.exception("%s failed with an error that was not foreseen", scan)
+        reason = f"{type(error).__name__}: {describe(error)}"
+        return ScanResult(scan, time.perf_counter() - start, None, reason)
     finally:
         if not keep:
             _forget(folder)
@@ -329,7 +336,7 @@ def _forget(folder: Path) -> None:
     if not folder.is_dir():
         return
     for removal in remove(matching(folder, INTERMEDIATE)):
-        logging.getLogger(__name__).debug("%s removed", removal.path)
+        LOGGER.debug("%s removed", removal.path)
     for name in (SHARDS, VIEWS):
         place = folder / name
         if place.is_dir() and not any(place.iterdir()):
