@@ -150,5 +150,5 @@ def test_what_gdal_has_to_convert_is_named_with_its_command(tmp_path, names, say
 
 def test_one_file_a_band_is_refused_with_the_command_that_stacks_them(tmp_path):
     file = write_tif(tmp_path, field(bands=1), "T33_B02", descriptions=())
-    with pytest.raises(TileError, match=r"holds one band.*gdalbuildvrt -separate"):
+    with pytest.raises(TileError, match=r"has one band.*gdalbuildvrt -separate"):
         read_tile(file)
