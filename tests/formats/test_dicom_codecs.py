@@ -63,7 +63,9 @@ def test_run_lengths_are_read(tmp_path):
 
 def test_a_compression_without_decoder_is_one_error_that_names_it(tmp_path):
     path = _write(tmp_path, MPEG2MPML, lambda plane: plane.tobytes())
-    with pytest.raises(SourceError, match=r"0\.dcm is compressed as MPEG2 .* no decoder here"):
+    with pytest.raises(
+        SourceError, match=r"0\.dcm is compressed as MPEG2 .* no decoder is available"
+    ):
         open_source(path)
 
 

@@ -119,7 +119,9 @@ def _bare(folder):
 def test_a_damaged_slice_without_ending_is_an_error(tmp_path, last, left):
     file = _bare(tmp_path)[last]
     file.write_bytes(file.read_bytes()[:left].replace(b"DICM", b"DIC?"))
-    with pytest.raises(SourceError, match=rf"{file.name} is no DICOM file, although it is named"):
+    with pytest.raises(
+        SourceError, match=rf"{file.name} is not a DICOM file, although it is named"
+    ):
         open_source(str(tmp_path))
 
 
@@ -129,7 +131,7 @@ def test_a_damaged_slice_in_an_archive_is_an_error(tmp_path):
     with zipfile.ZipFile(tmp_path / "scan.zip", "w") as archive:
         for file in files:
             archive.write(file, file.name)
-    with pytest.raises(SourceError, match=f"{files[5].name} is no DICOM file"):
+    with pytest.raises(SourceError, match=f"{files[5].name} is not a DICOM file"):
         open_source(str(tmp_path / "scan.zip"))
 
 
@@ -175,5 +177,5 @@ def test_what_is_left_out_is_counted_and_logged_once(tmp_path, caplog):
     selection._log_once.cache_clear()
     for _ in range(2):
         assert open_source(str(tmp_path / "scan")).grid.shape == (6, 4, 5)
-    said = "4 left out: 1 x RT Structure Set, 2 x file that is no DICOM, 1 x linked folder"
+    said = "4 left out: 1 x RT Structure Set, 2 x file that is not DICOM, 1 x linked folder"
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [said]

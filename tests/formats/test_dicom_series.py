@@ -206,7 +206,7 @@ def test_a_missing_slice_is_named_by_its_neighbours(tmp_path):
 def test_two_slices_at_one_place_are_named(tmp_path):
     files = write_series(tmp_path, VOLUME)
     (tmp_path / "copy.dcm").write_bytes(files[2].read_bytes())
-    with pytest.raises(SourceError, match="lie at one place, 35 mm") as e:
+    with pytest.raises(SourceError, match="are at the same position, 35 mm") as e:
         open_source(str(tmp_path))
     assert str(files[2]) in str(e.value)
     assert "copy.dcm" in str(e.value)
@@ -219,7 +219,9 @@ def test_uneven_slices_are_refused_and_rounded_positions_are_not(tmp_path):
     assert open_source(str(tmp_path / "good")).grid.spacing[0] == pytest.approx(3.8 / 6)
     for place in (0, 2, 4, 6.8, 8):
         save(slice_dataset(VOLUME[0], (0, 0, place)), tmp_path / f"bad/{place}.dcm")
-    with pytest.raises(SourceError, match=r"uneven distance, 1\.2 to 2\.8 mm: .*6\.8\.dcm"):
+    with pytest.raises(
+        SourceError, match=r"unevenly spaced slices, 1\.2 to 2\.8 mm apart: .*6\.8\.dcm"
+    ):
         open_source(str(tmp_path / "bad"))
 
 
@@ -255,7 +257,7 @@ def test_one_of_several_series_is_chosen_by_its_uid(tmp_path):
     assert f"{SERIES}.5 (4 slices" in str(e.value)
     source = open_source(str(tmp_path), metadata=SourceMetadata(series=f"{SERIES}.5"))
     np.testing.assert_array_equal(_all(source), VOLUME[:4] + 1)
-    with pytest.raises(SourceError, match=r"no series 1\.2: it holds"):
+    with pytest.raises(SourceError, match=r"no series 1\.2: it contains"):
         open_source(str(tmp_path), metadata=SourceMetadata(series="1.2"))
 
 
@@ -284,7 +286,7 @@ def test_a_slice_that_is_cut_after_opening_is_named_when_it_is_read(tmp_path):
     [
         ({"ImagePositionPatient": None}, "does not state ImagePositionPatient"),
         ({"ImageOrientationPatient": None}, "does not state ImageOrientationPatient"),
-        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "not two directions at a right angle"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "are not perpendicular unit vectors"),
         ({"ImagePositionPatient": [1, 2]}, "not 3 finite numbers"),
         ({"RescaleSlope": "0"}, "RescaleSlope 0"),
         ({"NumberOfFrames": 3}, "3 frames"),
@@ -376,7 +378,7 @@ def _write_at(folder, offsets, *, directions=AXIAL, volume=None):
 def test_a_slice_out_of_line_is_named(tmp_path, directions, moved):
     offsets = [(0, 1.5, 0) if k in moved else (0, 0, 0) for k in range(12)]
     path = _write_at(tmp_path, offsets, directions=directions)
-    with pytest.raises(SourceError, match=rf"IM{moved[0]:02d}\.dcm lies 1\.5 mm beside"):
+    with pytest.raises(SourceError, match=rf"IM{moved[0]:02d}\.dcm is 1\.5 mm off the line"):
         open_source(path)
 
 
@@ -429,7 +431,7 @@ def test_values_of_two_kinds_in_one_series_are_refused(tmp_path):
     for k, kind in enumerate(["HU", "HU", "US"]):
         dataset = slice_dataset(np.zeros((4, 5), np.int16), (0, 0, 2.5 * k), RescaleType=kind)
         save(dataset, tmp_path / f"IM{k}.dcm")
-    with pytest.raises(SourceError, match=r"RescaleType 'HU', but .*IM2\.dcm 'US'"):
+    with pytest.raises(SourceError, match=r"RescaleType 'HU', but .*IM2\.dcm has 'US'"):
         open_source(str(tmp_path))
 
 

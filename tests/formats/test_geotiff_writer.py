@@ -106,10 +106,10 @@ def test_an_image_without_a_crs_is_written_too(tmp_path):
     ("blocks", "says"),
     [
         ([(0, 0, np.zeros((1, 20, 40), np.float32))], "800 pixels of 1600"),
-        ([(30, 0, np.zeros((1, 20, 40), np.float32))], "does not lie within"),
-        ([(0, -1, np.zeros((1, 40, 40), np.float32))], "does not lie within"),
-        ([(0, 0, np.zeros((2, 40, 40), np.float32))], "does not lie within"),
-        ([(0, 0, np.full((1, 40, 40), np.nan, np.float32))], "holds NaN"),
+        ([(30, 0, np.zeros((1, 20, 40), np.float32))], "is not within"),
+        ([(0, -1, np.zeros((1, 40, 40), np.float32))], "is not within"),
+        ([(0, 0, np.zeros((2, 40, 40), np.float32))], "is not within"),
+        ([(0, 0, np.full((1, 40, 40), np.nan, np.float32))], "contains NaN"),
     ],
 )
 def test_blocks_that_are_not_the_image_leave_the_old_result(tmp_path, blocks, says):

@@ -148,7 +148,7 @@ def test_large_images_are_cut_into_windows(model: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "detection", "classes": ("ship",)}, "takes volumes and no tiles"),
+        ({"kind": "detection", "classes": ("ship",)}, "takes volumes, not tiles"),
         ({"kind": "segmentation", "normalization": {"method": "percentile"}}, "percentiles"),
     ],
 )

@@ -580,11 +580,11 @@ def make_bad(folder: Path) -> dict[str, str]:
     with_hole = good.copy()
     with_hole[1, 3, 3] = np.nan
     arrays = {
-        "three_bands": (good[:3], "3 bands and not 4"),
-        "bands_last": (np.moveaxis(good, 0, -1), "its bands last"),
+        "three_bands": (good[:3], "3 bands instead of 4"),
+        "bands_last": (np.moveaxis(good, 0, -1), "with its bands last"),
         "numbers": ((good * 10_000).astype(np.int16), "whole numbers"),
         "hole": (with_hole, "1 NaN"),
-        "speck": (good[:, :8, :8], "a tile has 16 to"),
+        "speck": (good[:, :8, :8], "a tile must have 16 to"),
         "nothing": (np.zeros_like(good), "0 in all pixels"),
     }
     reasons = {name: reason for name, (_, reason) in arrays.items()}
@@ -682,7 +682,9 @@ def test_a_folder_fails_if_no_tile_is_valid_or_strictly_if_one_is_not(
     write_tile(source, "bad", {"opt_v1": image(32, 32, 0)[:2]})
     if strict:
         put(source, 0)
-    with pytest.raises(SourceError, match=r"1 of . tiles cannot be used .* has 2 bands and not 4"):
+    with pytest.raises(
+        SourceError, match=r"1 of . tiles cannot be used .* has 2 bands instead of 4"
+    ):
         run(source, model, out, strict=strict)
     assert not (out / "tiles.tsv").exists()
     assert not (out / "quarantine.tsv").exists()

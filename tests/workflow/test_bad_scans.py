@@ -69,7 +69,11 @@ BROKEN = {
     "four_axes": ("4d.nii", _four_axes, r"4d\.nii .*3 channels: write channel="),
     "zero_spacing": ("zero.nii", _zero_spacing, r"zero\.nii .*along z: write `spacing="),
     "cut_slice": ("cut", _cut_slice, r"\.dcm is truncated: it holds \d+ of \d+ bytes"),
-    "no_decoder": ("jpeg", _no_decoder, r"\.dcm is compressed as JPEG .*no decoder here: export"),
+    "no_decoder": (
+        "jpeg",
+        _no_decoder,
+        r"\.dcm is compressed as JPEG .*no decoder is available: export",
+    ),
 }
 
 

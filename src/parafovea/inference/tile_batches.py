@@ -256,9 +256,9 @@ def context_ratio(spec: ModelSpec, context: ContextSpec) -> int:
 def require_images(spec: ModelSpec) -> None:
     """Raise `ModelError` if a model cannot process tiles independently."""
     if not spec.bands:
-        raise ModelError(f"{spec.name} takes volumes of one channel, and no tiles with bands")
+        raise ModelError(f"{spec.name} takes volumes of one channel, not tiles with bands")
     if "tiles" not in kind_named(spec.kind).stages:
-        raise ModelError(f"{spec.name} is a {spec.kind}, which takes volumes and no tiles")
+        raise ModelError(f"{spec.name} is a {spec.kind}, which takes volumes, not tiles")
     if spec.network.dimensions != 2:
         raise ModelError(f"{spec.name} has 3 dimensions, but tiles are images: train one with 2")
     if spec.context is not None and spec.context.alignment != "registered":

@@ -172,7 +172,7 @@ class TileReader:
         raise TileError(
             f"{tile.path} has pixels of {shown} m, but the model {self._spec.name} takes "
             f"{wanted[0]:g} m: resample the tile, for example with gdalwarp -t_srs and -tr, or use "
-            "a model of its pixels"
+            "a model for its pixel size"
         )
 
     def _found_places(self) -> dict[str, Place]:

@@ -87,7 +87,7 @@ def _entry(path, header: bytes, content: bytes):
 def test_a_header_that_promises_more_than_the_file_has_allocates_nothing(tmp_path):
     path = tmp_path / "a.npz"
     _entry(path, b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 9000, 9000)}\n", b"1234")
-    with pytest.raises(TileError, match="states 1296000000 bytes and has 4"):
+    with pytest.raises(TileError, match="declares 1296000000 bytes but has 4"):
         read_array(path, "opt_v1")
 
 
@@ -95,7 +95,7 @@ def test_an_archive_that_unpacks_to_more_than_a_tile_is_refused_by_its_header(tm
     path = tmp_path / "a.npz"
     header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (4, 90000, 90000)}\n"
     _entry(path, header, bytes(1000))
-    with pytest.raises(TileError, match=r"120\.7 GiB and no tile"):
+    with pytest.raises(TileError, match=r"120\.7 GiB, too large for a tile"):
         array_header(path, "opt_v1")
 
 
@@ -127,5 +127,5 @@ def test_text_records_and_bytes_after_the_array_are_refused(tmp_path):
     np.save(content, field())
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("opt_v1.npy", content.getvalue() + b"more")
-    with pytest.raises(TileError, match="states 7680 bytes and has 7684"):
+    with pytest.raises(TileError, match="declares 7680 bytes but has 7684"):
         read_array(path, "opt_v1")

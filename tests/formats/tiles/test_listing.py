@@ -44,7 +44,7 @@ def test_a_pattern_chooses_among_the_files(tmp_path):
     for name in ("north_1", "north_2", "south_1"):
         write_npz(tmp_path, name, opt_v1=field())
     assert [t.name for t in list_tiles(tmp_path, pattern="north_*")] == ["north_1", "north_2"]
-    with pytest.raises(SourceError, match=r"by the pattern 'west_\*'.* it holds 3 \.npz files"):
+    with pytest.raises(SourceError, match=r"with the pattern 'west_\*'.* it holds 3 \.npz files"):
         list_tiles(tmp_path, pattern="west_*")
 
 
@@ -73,7 +73,7 @@ def test_an_empty_a_missing_and_no_folder_are_told_apart(tmp_path):
 def test_two_tiles_of_one_name_are_refused_with_both_files(tmp_path, other):
     (tmp_path / "a.npz").write_bytes(b"")
     (tmp_path / other).write_bytes(b"")
-    with pytest.raises(SourceError, match="two tiles of the name 'a'") as caught:
+    with pytest.raises(SourceError, match="two tiles named 'a'") as caught:
         list_tiles(tmp_path)
     assert str(tmp_path / "a.npz") in str(caught.value)
     assert str(tmp_path / other) in str(caught.value)
@@ -106,7 +106,7 @@ def test_a_name_that_would_break_a_table_sets_that_tile_aside_alone(tmp_path, na
     tiles = {tile.name: tile for tile in list_tiles(tmp_path)}
     assert set(tiles) == {listed, "b"}
     assert read_tile(tiles["b"]).name == "b"
-    with pytest.raises(TileError, match="cannot be shown") as caught:
+    with pytest.raises(TileError, match="unprintable characters") as caught:
         read_tile(tiles[listed])
     assert str(caught.value).isprintable()
 
@@ -150,5 +150,5 @@ def test_what_gdal_has_to_convert_is_named_with_its_command(tmp_path, names, say
 
 def test_one_file_a_band_is_refused_with_the_command_that_stacks_them(tmp_path):
     file = write_tif(tmp_path, field(bands=1), "T33_B02", descriptions=())
-    with pytest.raises(TileError, match=r"holds one band.*gdalbuildvrt -separate"):
+    with pytest.raises(TileError, match=r"has one band.*gdalbuildvrt -separate"):
         read_tile(file)

@@ -154,8 +154,8 @@ def test_the_array_valid_of_an_npz_file_counts(tmp_path, dtype):
     [
         (np.ones((20, 23), bool), r"valid has the shape \(20, 23\), but opt_v1 has 20 x 24"),
         (np.ones((4, 20, 24), bool), "valid has the shape"),
-        (np.full((20, 24), 3, np.uint8), "valid holds uint8 from 3 to 3: write true"),
-        (np.ones((20, 24), np.float32), "valid holds float32"),
+        (np.full((20, 24), 3, np.uint8), "valid has uint8 from 3 to 3: write true"),
+        (np.ones((20, 24), np.float32), "valid has float32"),
     ],
 )
 def test_a_mask_that_does_not_fit_is_refused(tmp_path, valid, says):

@@ -73,11 +73,11 @@ def test_what_nobody_says_is_june_and_biome_0_and_marked_as_assumed(tmp_path, co
         ('{"cloud": [-Infinity]}', "contains -Infinity"),
         ('{"cloud": 1e999}', "contains 1e999"),
         ("[" * 100_000, "is not JSON"),
-        (b"\xff\xfe{\x00}\x00", "is a text in UTF-16 or UTF-32: save it as UTF-8"),
+        (b"\xff\xfe{\x00}\x00", "is encoded in UTF-16 or UTF-32: save it as UTF-8"),
         ('{"month": 6}'.encode("utf-16-be"), "save it as UTF-8"),
         (
             '{"site": "Müritz"}'.encode("latin-1"),
-            r"not in UTF-8 \(byte 0xfc at 11\).*save it as UTF-8",
+            r"not UTF-8 \(byte 0xfc at 11\).*save it as UTF-8",
         ),
         (r'{"tile_id": "field \ud83d"}', r"half of a character \(\\ud83d\)"),
         (r'{"\udc00": 1}', "half of a character"),

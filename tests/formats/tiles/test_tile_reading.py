@@ -86,9 +86,9 @@ def _with(values, change, *, at=(slice(None), 0, 0)):
     [
         (_with(field(), np.nan, at=(0, slice(0, 3), 0)), "3 NaN and 0 infinite values of 1920"),
         (_with(field(), -np.inf, at=(2, 5, 7)), "0 NaN and 1 infinite values of 1920"),
-        (field(bands=3), r"has 3 bands and not 4 \(B02, B03, B04, B08\)"),
-        (field(bands=13), "has 13 bands and not 4 .*bands= in the metadata column"),
-        (np.moveaxis(field(), 0, -1), r"shape \(20, 24, 4\), its bands last: .*\(4, 20, 24\)"),
+        (field(bands=3), r"has 3 bands instead of 4 \(B02, B03, B04, B08\)"),
+        (field(bands=13), "has 13 bands instead of 4 .*bands= in the metadata column"),
+        (np.moveaxis(field(), 0, -1), r"shape \(20, 24, 4\), with its bands last: .*\(4, 20, 24\)"),
         (field()[0], r"shape \(20, 24\), 2 axes instead of \(band, y, x\)"),
         (field()[None], r"shape \(1, 4, 20, 24\), 4 axes"),
         ((field() * 10000).astype(np.uint16), r"whole numbers \(uint16, .*baseline=0400"),
@@ -97,9 +97,9 @@ def _with(values, change, *, at=(slice(None), 0, 0)):
         (_with(field(), 1.2), "4 of 1920 values outside .*scale=1 in the metadata column"),
         (_with(field(), -0.01), r"4 of 1920 values outside \[0, 1\] \(-0.01 to"),
         (-field() * 30, r"no value above 0 \(.*decibels"),
-        (field() > 0.3, "holds true and false"),
+        (field() > 0.3, "is boolean: write reflectance"),
         (np.zeros((4, 20, 24), np.float32), "0 in all pixels and bands, which is no measurement"),
-        (field(0, 24), r"has 0 x 24 pixels \(y, x\), and a tile has 16 to 8192"),
+        (field(0, 24), r"has 0 x 24 pixels \(y, x\), but a tile must have 16 to 8192"),
         (field(20, 15), "has 20 x 15 pixels"),
         (np.zeros((4, 16, 8193), np.uint8), "has 16 x 8193 pixels.*mosaic"),
         (field().astype(complex), "holds complex128, not numbers"),
@@ -304,7 +304,7 @@ def test_a_sidecar_that_contradicts_the_header_is_refused(tmp_path, other, says)
     tile = read_tile(TileFile("a", file.path, sidecar))
     assert tile.position == Position("EPSG:32633", 500_000.0, 5_000_000.0, 10.0)
     write_sidecar(tmp_path, "a", {"position": place | other})
-    with pytest.raises(TileError, match=f"contradicts the image, it states {says}"):
+    with pytest.raises(TileError, match=f"contradicts the image: it gives {says}"):
         read_tile(TileFile("a", file.path, sidecar))
 
 

@@ -146,8 +146,8 @@ class ImageHeader:
             slope = self._number("RescaleSlope", 1.0)
             if slope == 0:
                 raise SourceError(
-                    f"{self.label} states RescaleSlope 0, which leaves no values: export the "
-                    "series again"
+                    f"{self.label} has RescaleSlope 0, which makes all values equal: export "
+                    "the series again"
                 )
             return SliceHeader(
                 name=self.name,
@@ -186,13 +186,13 @@ class ImageHeader:
             )
         if frames != 1:
             raise SourceError(
-                f"{self.label} holds {frames} frames in one file, where a file a slice is read: "
-                "export the series as single slices, or convert it to NIfTI"
+                f"{self.label} has {frames} frames in one file, but one file per slice is "
+                "expected: export the series as single slices, or convert it to NIfTI"
             )
         if "ModalityLUTSequence" in header:
             raise SourceError(
-                f"{self.label} states its values by a table (ModalityLUTSequence), which is not "
-                "read: export the series with RescaleSlope and RescaleIntercept"
+                f"{self.label} maps its values through a lookup table (ModalityLUTSequence), "
+                "which is not supported: export the series with RescaleSlope and RescaleIntercept"
             )
         syntax = transfer_syntax(header)
         try:
@@ -201,8 +201,8 @@ class ImageHeader:
             decodable = False
         if not decodable:
             raise SourceError(
-                f"{self.label} is compressed as {UID(syntax).name} ({syntax}), for which there is "
-                "no decoder here: export the series without compression, or convert it with "
+                f"{self.label} is compressed as {UID(syntax).name} ({syntax}), for which no "
+                "decoder is available: export the series without compression, or convert it with "
                 "`gdcmconv --raw`"
             )
 
@@ -210,8 +210,8 @@ class ImageHeader:
         value = self.header.get(key)
         if value is None or value == "":
             raise SourceError(
-                f"{self.label} does not state {key}: it is no slice of a scan, or damaged; remove "
-                "it or export the series again"
+                f"{self.label} does not state {key}: it is not a slice of a scan, or it is "
+                "damaged; remove it or export the series again"
             )
         return value
 
@@ -223,7 +223,7 @@ class ImageHeader:
         values = [float(v) for v in self._required(key)]
         if len(values) != count or not all(map(math.isfinite, values)):
             raise SourceError(
-                f"{self.label} states {values} for {key}, not {count} finite numbers: export the "
+                f"{self.label} has {values} for {key}, not {count} finite numbers: export the "
                 "series again"
             )
         return values
@@ -232,8 +232,8 @@ class ImageHeader:
         high = int(self._number("HighBit", stored - 1))
         if not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
             raise SourceError(
-                f"{self.label} states BitsStored {stored} and HighBit {high} for BitsAllocated "
-                f"{allocated}, which do not fit each other: export the series again"
+                f"{self.label} has BitsStored {stored} and HighBit {high} for BitsAllocated "
+                f"{allocated}, which are inconsistent: export the series again"
             )
         return high
 

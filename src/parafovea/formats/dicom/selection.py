@@ -107,10 +107,10 @@ def read_headers(contents: Contents, *, series: str | None = None) -> list[Slice
     if not images:
         held = f" (other DICOM objects: {_listed(others)})" if others else ""
         raise MissingSourceError(
-            f"{contents.path} holds no DICOM slice{held}: give the folder or archive of a series"
+            f"{contents.path} contains no DICOM slice{held}: give the folder or archive of a series"
         )
     _check_foreign(contents, foreign, [i.name for found in images.values() for i in found])
-    left_out = [*others, *["file that is no DICOM"] * len(foreign), *contents.left_out]
+    left_out = [*others, *["file that is not DICOM"] * len(foreign), *contents.left_out]
     if left_out:
         _log_once(f"{contents.path}: {len(left_out)} left out: {_counts(left_out)}")
     return [image.described() for image in _chosen(contents.path, images, series)]
@@ -136,8 +136,8 @@ def _check_foreign(contents: Contents, foreign: Sequence[str], slices: Sequence[
             like = bare
         if like is not None:
             raise SourceError(
-                f"{contents.label(name)} is no DICOM file, although it is named like the slice "
-                f"{contents.label(like)}: it may be damaged; copy it again, or remove it"
+                f"{contents.label(name)} is not a DICOM file, although it is named like the "
+                f"slice {contents.label(like)}: it may be damaged; copy it again, or remove it"
             )
 
 
@@ -182,7 +182,8 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
             return str(kind.name).removesuffix(" Storage")
         if not pixels:
             raise SourceError(
-                f"{label} has no pixels: it is no image, or truncated; remove it or copy it again"
+                f"{label} has no pixels: it is not an image, or it is truncated; remove it or "
+                "copy it again"
             )
         held = None
         if transfer_syntax(header) in _PLAIN:
@@ -200,11 +201,11 @@ def _chosen(
     if series is not None:
         if series in images:
             return images[series]
-        raise SourceError(f"{path} holds no series {series}: it holds {listed}")
+        raise SourceError(f"{path} contains no series {series}: it contains {listed}")
     if len(images) > 1:
         raise SourceError(
-            f"{path} holds {len(images)} series: write series=UID in the metadata column of its "
-            f"line in the sample sheet, with one of {listed}"
+            f"{path} contains {len(images)} series: write series=UID in the metadata column of "
+            f"its line in the sample sheet, with one of {listed}"
         )
     return next(iter(images.values()))
 

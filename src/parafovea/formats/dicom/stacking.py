@@ -85,8 +85,8 @@ def stack(path: str, slices: Sequence[SliceHeader]) -> Stack:
     gram = np.array([[row @ row, row @ column], [column @ row, column @ column]])
     if not np.allclose(gram, np.eye(2), atol=1e-3):
         raise SourceError(
-            f"{first.label} states the orientation {(*first.row, *first.column)}, which is not two "
-            "directions at a right angle: export the series again"
+            f"{first.label} has the orientation {(*first.row, *first.column)}, whose two "
+            "directions are not perpendicular unit vectors: export the series again"
         )
     directions = _perpendicular(row, column)
     normal = directions[:, 2]
@@ -126,16 +126,16 @@ def _check_in_line(path: str, slices: Sequence[SliceHeader], directions: Floats)
     if tilt * (len(slices) - 1) > allowed[-1] and _is_line(steady, allowed):
         raise SourceError(
             f"{path} has slices that shift sideways by {tilt:.3g} mm from one to the next, as "
-            "of a tilted gantry: resample it to a straight volume first, as dcm2niix does"
+            "with a tilted gantry: resample it to a straight volume first, as dcm2niix does"
         )
     # the median is used, so that a few slices out of line do not shift the line
     beside = np.linalg.norm(sideways - np.median(sideways, axis=0), axis=1)
     worst = int(np.flatnonzero(beside >= beside.max() - 1e-6)[0])
     count = int((beside > allowed).sum())
-    others = f", and so do {count - 1} more slices" if count > 1 else ""
+    others = f", as are {count - 1} more" if count > 1 else ""
     raise SourceError(
-        f"{path} has slices that are out of line: {slices[worst].label} lies "
-        f"{beside[worst]:.3g} mm beside the other slices{others}: keep the slices of one "
+        f"{path} has slices that are out of line: {slices[worst].label} is "
+        f"{beside[worst]:.3g} mm off the line of the other slices{others}: keep the slices of one "
         "reconstruction, or resample the scan to a straight volume first"
     )
 
@@ -178,8 +178,8 @@ def _check_rescaled(slices: Sequence[SliceHeader]) -> None:
     if len(named) > 1:
         (one, first), (other, second) = list(named.items())[:2]
         raise SourceError(
-            f"{first.label} states the RescaleType {one!r}, but {second.label} {other!r}: keep the "
-            "slices of one kind of value"
+            f"{first.label} has the RescaleType {one!r}, but {second.label} has {other!r}: keep "
+            "the slices of one kind of value"
         )
 
 
@@ -190,7 +190,7 @@ def _check_places(path: str, slices: Sequence[SliceHeader], places: Floats) -> N
         k = int(same[0])
         pairs = "this pair" if same.size == 1 else f"this and {same.size - 1} more pairs"
         raise SourceError(
-            f"{slices[k].label} and {slices[k + 1].label} lie at one place, "
+            f"{slices[k].label} and {slices[k + 1].label} are at the same position, "
             f"{places[k]:.6g} mm along the scan ({pairs} of {path}): keep the slices of one "
             "reconstruction or phase"
         )
@@ -209,9 +209,9 @@ def _check_places(path: str, slices: Sequence[SliceHeader], places: Floats) -> N
     worst = int(off.argmax())
     if off[worst] > max(UNEVEN * typical, ROUNDED):
         raise SourceError(
-            f"{path} has slices of uneven distance, {gaps.min():.6g} to {gaps.max():.6g} mm: "
+            f"{path} has unevenly spaced slices, {gaps.min():.6g} to {gaps.max():.6g} mm apart: "
             f"{slices[worst].label} is {off[worst]:.3g} mm off an even stack; keep the slices of "
-            "one distance, or resample the scan first"
+            "one spacing, or resample the scan first"
         )
 
 

@@ -136,7 +136,7 @@ def _write_blocks(
         written += values.shape[1] * values.shape[2]
     if written != shape[1] * shape[2]:
         raise ValueError(
-            f"blocks hold {written} pixels of {shape[1] * shape[2]}: they must cover the image once"
+            f"blocks have {written} pixels of {shape[1] * shape[2]}: they must cover the image once"
         )
 
 
@@ -165,7 +165,7 @@ def _check_inside(row: int, column: int, values: NDArray[Any], shape: tuple[int,
         0 <= row <= shape[1] - values.shape[1] and 0 <= column <= shape[2] - values.shape[2]
     ):
         raise ValueError(
-            f"block {values.shape} at row {row}, column {column} does not lie within {shape}"
+            f"block {values.shape} at row {row}, column {column} is not within {shape}"
         )
 
 
@@ -176,7 +176,7 @@ def _as_stored(values: NDArray[Any], dtype: np.dtype[Any], nodata: float | None)
         else np.zeros(values.shape, np.bool_)
     )
     if missing.any() and nodata is None:
-        raise ValueError("a block holds NaN, and no nodata value stands for it")
+        raise ValueError("a block contains NaN, but no nodata value is given")
     if dtype == np.uint16:
         lowest = 1 if nodata == 0 else 0
         numbers = np.rint(np.where(missing, 0, values) / DN_SCALE)
@@ -194,7 +194,7 @@ def _check_complete(plain: Path, path: Path) -> None:
                 equal_nan=np.issubdtype(np.dtype(before.dtypes[0]), np.floating),
             )
             if not same:
-                raise RasterioIOError(f"{path} does not hold what was written to it")
+                raise RasterioIOError(f"{path} does not contain what was written to it")
         levels = len(after.overviews(1))
     for level in range(levels):
         with rasterio.open(path, overview_level=level) as overview:

@@ -152,7 +152,7 @@ def numbers(dataset: Any, options: TileOptions) -> Numbers:
         return Numbers(None, None, nodata)
     if not np.isfinite([*scales, *offsets]).all() or 0 in scales:
         raise SourceError(
-            f"{dataset.name} states the scales {scales} and offsets {offsets}, which are invalid: "
+            f"{dataset.name} has the scales {scales} and offsets {offsets}, which are invalid: "
             "write scale= and offset= in the metadata column of the sample sheet"
         )
     return Numbers(scales, offsets, nodata)
@@ -180,8 +180,8 @@ def band_indices(
     if dataset.count == 1 < len(wanted):
         place = Path(path)
         raise refused(
-            f"{path} holds one band, and the model reads {', '.join(wanted)}: put the bands of a "
-            "place into one file, with gdalbuildvrt -separate all.vrt and the files in this order, "
+            f"{path} has one band, but the model reads {', '.join(wanted)}: put all bands "
+            "into one file, with gdalbuildvrt -separate all.vrt and the files in this order, "
             f"then gdal_translate all.vrt NAME{place.suffix}, and name them with "
             f"bands={','.join(wanted)} in the metadata column of the sample sheet"
         )
@@ -277,7 +277,7 @@ def require_place(dataset: Any, path: str) -> None:
         name = Path(path)
         option = "" if points else "-rpc "
         raise SourceError(
-            f"{path} states its place by {how}, which a result cannot keep: warp it first, with "
+            f"{path} is georeferenced by {how}, which a result cannot keep: warp it first, with "
             f"gdalwarp {option}-t_srs EPSG:CODE {name.name} {name.stem}_warped{name.suffix}"
         )
 

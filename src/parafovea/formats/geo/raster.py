@@ -161,7 +161,7 @@ class Raster:
         stop = length if part.stop is None else part.stop
         if part.step not in (None, 1) or not 0 <= start < stop <= length:
             raise GridError(
-                f"window {part} does not lie within the {length} rows or columns of {self.path}: "
+                f"window {part} is not within the {length} rows or columns of {self.path}: "
                 "cut it to the image first"
             )
         return start, stop
@@ -233,7 +233,7 @@ def open_raster(
     """
     if not Path(path).exists():
         raise MissingSourceError(
-            f"{path} does not exist: correct the path; a relative one counts from the folder in "
+            f"{path} does not exist: correct the path; a relative path starts from the folder in "
             "which the workflow runs"
         )
     with opened(path, cache=cache) as dataset:

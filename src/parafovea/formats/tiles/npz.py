@@ -183,7 +183,7 @@ class Content:
         )
         stored = self.array(key)[list(chosen)]
         if stored.dtype == np.bool_:
-            raise TileError(f"{path}: the array {key} holds true and false: write reflectance")
+            raise TileError(f"{path}: the array {key} is boolean: write reflectance")
         count = len(chosen)
         missing = (options.missing(),) * len(stored)
         mask = self.mask(key)
@@ -214,11 +214,11 @@ class Content:
         if found.shape != size:
             raise TileError(
                 f"{self.path}: the array {VALID} has the shape {found.shape}, but {key} has "
-                f"{size[0]} x {size[1]} pixels (y, x): write one number a pixel, or leave it out"
+                f"{size[0]} x {size[1]} pixels (y, x): write one number per pixel, or omit it out"
             )
         if found.dtype.kind == "f" or (found.size and not 0 <= found.min() <= found.max() <= 1):
             raise TileError(
-                f"{self.path}: the array {VALID} holds {found.dtype} from {found.min()} to "
+                f"{self.path}: the array {VALID} has {found.dtype} from {found.min()} to "
                 f"{found.max()}: write true where a pixel was measured, false where not"
             )
         return found.astype(np.bool_)
@@ -252,14 +252,14 @@ class Content:
                 size = math.prod(shape) * dtype.itemsize
                 if size > LARGEST:
                     raise TileError(
-                        f"{path}: the array {key} states the shape {shape} of {dtype}, which is "
-                        f"{size / 2**30:.1f} GiB and no tile: cut it into smaller ones"
+                        f"{path}: the array {key} declares the shape {shape} of {dtype}, which "
+                        f"is {size / 2**30:.1f} GiB, too large for a tile: cut it into smaller ones"
                     )
                 stored = info.file_size - stream.tell()
                 if stored != size:
                     raise TileError(
-                        f"{path}: the array {key} states {size} bytes and has {stored}: write it "
-                        "again"
+                        f"{path}: the array {key} declares {size} bytes but has {stored}: write "
+                        "it again"
                     )
                 yield stream, shape, dtype
 
@@ -310,7 +310,7 @@ def read_array(path: Path, key: str) -> NDArray[Any]:
 def _header(path: Path, key: str, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     found = read_npy_header(stream)
     if found is None:
-        raise TileError(f"{path}: the array {key} is no plain array: write it again as float32")
+        raise TileError(f"{path}: the array {key} is not a plain array: write it again as float32")
     shape, dtype = found
     if dtype.hasobject:
         raise TileError(
@@ -337,11 +337,11 @@ def _check_axes(path: Path, key: str, shape: tuple[int, ...], bands: Sequence[st
         return
     if shape[-1] == count:
         raise TileError(
-            f"{path}: the array {key} has the shape {shape}, its bands last: store it as "
-            f"{(count, *shape[:-1])}, with numpy.moveaxis(array, -1, 0)"
+            f"{path}: the array {key} has the shape {shape}, with its bands last: store it "
+            f"as {(count, *shape[:-1])}, with numpy.moveaxis(array, -1, 0)"
         )
     raise TileError(
-        f"{path}: the array {key} has {shape[0]} bands and not {count} ({', '.join(bands)}): "
+        f"{path}: the array {key} has {shape[0]} bands instead of {count} ({', '.join(bands)}): "
         "write it again with these, or name the bands it has with bands= in the metadata column "
         "of the sample sheet"
     )

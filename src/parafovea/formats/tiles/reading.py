@@ -343,7 +343,7 @@ def _check_position(path: Path, stated: Position | None, found: Position | None)
     differs = difference(stated, found)
     if differs:
         raise TileError(
-            f"the JSON file of {path} contradicts the image, it states {differs}: correct or "
+            f"the JSON file of {path} contradicts the image: it gives {differs}; correct or "
             "remove its position"
         )
 

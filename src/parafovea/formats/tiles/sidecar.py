@@ -103,7 +103,7 @@ def _biome(value: object) -> int:
     if number is None or not 0 <= number <= LAST_BIOME:
         raise ValueError(
             f"biome_code {_shown(value)} is not a biome: write a whole number from 0 to "
-            f"{LAST_BIOME}, 0 where it is not known"
+            f"{LAST_BIOME}, 0 if unknown"
         )
     return number
 
@@ -175,7 +175,7 @@ def sidecar_bytes(path: Path) -> bytes:
     """Return the content of a sidecar, or raise `TileError` if it cannot be read."""
     with readable_tile(path):
         if path.stat().st_size > LARGEST:
-            raise TileError(f"{path} is larger than {LARGEST >> 20} MiB, which is no sidecar")
+            raise TileError(f"{path} is larger than {LARGEST >> 20} MiB, too large for a sidecar")
         return path.read_bytes()
 
 
@@ -240,8 +240,8 @@ def _values(content: bytes, path: Path) -> dict[str, Any]:
     except UnicodeEncodeError as error:
         half = error.object[error.start : error.start + 1]
         raise TileError(
-            f"{path} contains half of a character ({ascii(half)[1:-1]}), as where a text was cut "
-            "off, and cannot be written again: correct that text"
+            f"{path} contains half of a character ({ascii(half)[1:-1]}), perhaps from truncated "
+            "text, and cannot be rewritten: correct that text"
         ) from error
     if not isinstance(values, dict):
         raise TileError(
@@ -254,11 +254,11 @@ def _values(content: bytes, path: Path) -> dict[str, Any]:
 def _text(content: bytes, path: Path) -> str:
     """Return the text of a UTF-8 file; `TileError` names the encoding that it appears to have."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:64]:
-        raise TileError(f"{path} is a text in UTF-16 or UTF-32: save it as UTF-8")
+        raise TileError(f"{path} is encoded in UTF-16 or UTF-32: save it as UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TileError(
-            f"{path} is not in UTF-8 (byte {content[error.start]:#04x} at {error.start}), it may "
-            "be in Latin-1: save it as UTF-8"
+            f"{path} is not UTF-8 (byte {content[error.start]:#04x} at {error.start}), but may "
+            "be Latin-1: save it as UTF-8"
         ) from error

@@ -67,14 +67,14 @@ def open_volume(location: Location, request: Request) -> Source:
     if len(sizes) > 1:
         shown = ", ".join(f"{h} x {w}" for h, w in sorted(sizes)[:4])
         raise SourceError(
-            f"{path} holds tiles of several sizes ({shown}), but a model learns from tiles of one: "
-            "put each size into a folder and a sample of its own"
+            f"{path} contains tiles of several sizes ({shown}), but a model trains on tiles of "
+            "one size: put each size into its own folder and sample"
         )
     if sides and max(sides) > (1 + SAME_SIDE) * min(sides):
         raise SourceError(
-            f"{path} holds tiles of several pixel sizes ({min(sides):g} to {max(sides):g} m), but "
-            "a model learns from tiles of one: resample them, or put each size into a sample of "
-            "its own"
+            f"{path} contains tiles of several pixel sizes ({min(sides):g} to {max(sides):g} m), "
+            "but a model trains on tiles of one pixel size: resample them, or put each size into "
+            "its own sample"
         )
     height, width = sizes.pop()
     side = min(sides) / METRES[unit] if sides else None
@@ -164,14 +164,14 @@ class _Classes(_Stack):
             shape, dtype = content.header(key)
             if len(shape) != 2 or dtype.kind not in "bui":
                 raise TileError(
-                    f"{file.path}: the array {key} is {dtype} of the shape {shape}: class indices "
-                    "are whole numbers (y, x)"
+                    f"{file.path}: the array {key} is {dtype} with the shape {shape}: class "
+                    "indices must be whole numbers (y, x)"
                 )
             values, mask = content.array(key), content.mask(key)
         if values.size and not 0 <= values.min() <= values.max() <= 255:
             raise TileError(
-                f"{file.path}: the array {key} has values of {values.min()} to {values.max()}: "
-                "class indices lie in 0 to 255"
+                f"{file.path}: the array {key} has values from {values.min()} to {values.max()}: "
+                "class indices must be between 0 and 255"
             )
         classes: NDArray[np.uint8] = values.astype(np.uint8)
         if mask is not None:

@@ -149,8 +149,8 @@ def check_tile_size(path: Path, size: tuple[int, ...]) -> None:
     """Raise `TileError` if height and width are not valid for a tile."""
     if min(size) < SMALLEST or max(size) > LARGEST:
         raise TileError(
-            f"{path} has {size[0]} x {size[1]} pixels (y, x), and a tile has {SMALLEST} to "
-            f"{LARGEST} along each side: cut it otherwise, or give a larger image as a mosaic"
+            f"{path} has {size[0]} x {size[1]} pixels (y, x), but a tile must have {SMALLEST} to "
+            f"{LARGEST} along each side: cut it to such a size, or give a larger image as a mosaic"
         )
 
 

@@ -69,7 +69,7 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
     """
     if not folder.exists():
         raise MissingSourceError(
-            f"{folder} does not exist: correct the path; a relative one counts from the folder in "
+            f"{folder} does not exist: correct the path; a relative path starts from the folder in "
             "which the workflow runs"
         )
     if not folder.is_dir():
@@ -99,12 +99,12 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
         )
         if tile.name in tiles:
             raise SourceError(
-                f"{tiles[tile.name].path} and {tile.path} are two tiles of the name "
+                f"{tiles[tile.name].path} and {tile.path} are two tiles named "
                 f"{tile.name!r}: rename or remove one"
             )
         tiles[tile.name] = tile
     if not tiles:
-        chosen = "" if pattern == "*" else f" by the pattern {pattern!r}"
+        chosen = "" if pattern == "*" else f" with the pattern {pattern!r}"
         raise SourceError(
             f"No NPZ tiles found in {folder}{chosen}, and none that end in .tif or .tiff: "
             f"{_content(others)}; correct the path{gdal_hint(others)}"
@@ -132,23 +132,21 @@ def _link_problem(folder: Path, name: str) -> str:
     target = (folder / name).resolve()
     if target.is_relative_to(folder.resolve()):
         return ""
-    return (
-        f"{folder / name} is a link to {target}, outside of its folder: copy the file there instead"
-    )
+    return f"{folder / name} is a link to {target}, outside its folder: copy the file there instead"
 
 
 def _name_problem(path: Path) -> str:
     if not path.name.isprintable():
         return (
-            f"{str(path)!r} has a name with tabs, line ends or other signs that cannot be shown: "
+            f"{str(path)!r} has a name with tabs, line breaks or other unprintable characters: "
             "rename it"
         )
     most = LONGEST_NAME - len(SIDECAR_SUFFIX)
     length = len(os.fsencode(path.stem))
     if length > most:
         return (
-            f"{path} has a name of {length} bytes without its ending, and a result takes at most "
-            f"{most}: rename it"
+            f"{path} has a name of {length} bytes without its ending, but a result allows at "
+            f"most {most}: rename it"
         )
     return ""
 
