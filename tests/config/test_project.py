@@ -101,7 +101,7 @@ def test_unknown_task_missing_source_and_wrong_metadata_are_named_at_once(projec
 def test_a_table_is_the_truth_of_a_detection_alone(project_folder):
     (project_folder.path / "data/found.csv").write_text("seriesuid\n")
     project_folder.rows[0][3] = "data/found.csv"
-    assert "data/found.csv is of a format that is not known" in refusal(project_folder)
+    assert "data/found.csv is in an unknown format" in refusal(project_folder)
     model = project_folder.path / "models/cell/model.json"
     spec = json.loads(model.read_text()) | {"kind": "detection", "classes": ["nodule"]}
     model.write_text(json.dumps(spec))

@@ -94,7 +94,7 @@ def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project
     [
         ((), "give one scan, or --input-dir"),
         (("none.nii.gz",), "none.nii.gz"),
-        (("config/config.yaml",), "of a format that is not known"),
+        (("config/config.yaml",), "in an unknown format"),
         (("{scan}", "--task", "nodule"), "task 'nodule' is not in the config: tasks are cell, nod"),
         (("--input-dir", "models"), "models has no scans"),
     ],

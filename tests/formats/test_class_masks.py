@@ -55,5 +55,5 @@ def test_masks_of_other_shapes_are_refused_and_nothing_is_written(tmp_path, mask
 def test_no_masks_and_a_pattern_without_files_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="0 masks given"):
         merge_masks({}, tmp_path / "truth.tif")
-    with pytest.raises(ParafoveaError, match="selects no file"):
+    with pytest.raises(ParafoveaError, match="matches no file"):
         merge_masks({"a": str(tmp_path / "*.png")}, tmp_path / "truth.tif")

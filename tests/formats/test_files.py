@@ -72,13 +72,13 @@ def test_tiff_beside_png_asks_for_a_pattern(tmp_path):
 
 def test_a_pattern_of_other_files_names_the_first(tmp_path):
     _touch(tmp_path, "1.tif", "2.txt")
-    with pytest.raises(SourceError, match=r"2\.txt, which is no slice"):
+    with pytest.raises(SourceError, match=r"2\.txt, which is not a slice"):
         locate(f"{tmp_path}/*")
 
 
 def test_an_unknown_format_lists_the_known_ones(tmp_path):
     _touch(tmp_path, "a.npy")
-    with pytest.raises(SourceError, match=r"not known.*OME-Zarr.*NIfTI.*HDF5"):
+    with pytest.raises(SourceError, match=r"unknown format.*OME-Zarr.*NIfTI.*HDF5"):
         locate(f"{tmp_path}/a.npy")
 
 

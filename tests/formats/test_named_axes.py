@@ -156,7 +156,7 @@ def test_a_channel_axis_is_told_by_its_type(tmp_path):
 def test_an_image_and_its_array_agree_on_the_axes(tmp_path):
     good = _ome(tmp_path / "a", VALUES, SPACE, names=["z", "y", "x"])
     assert open_source(good).grid.shape == (4, 5, 6)
-    with pytest.raises(SourceError, match="axes z, y, x by its OME-Zarr metadata, but x, y, z"):
+    with pytest.raises(SourceError, match="axes z, y, x in its OME-Zarr metadata, but x, y, z"):
         open_source(_ome(tmp_path / "b", VALUES, SPACE, names=["x", "y", "z"]))
 
 

@@ -99,10 +99,12 @@ def test_a_truth_at_an_angle_is_refused_and_so_is_one_whose_source_is_not_known(
     tilted[:2, :2] = 2 * np.array([[0.9, -0.436], [0.436, 0.9]])
     path = _nifti(tmp_path / "tilted.nii.gz", "RAS", affine=tilted)
     like = {"grid": source.grid.to_dict(), "affine": source.affine.tolist()}
-    with pytest.raises(SourceError, match=r"tilted\.nii\.gz lies at an angle to its source"):
+    with pytest.raises(
+        SourceError, match=r"tilted\.nii\.gz is rotated or sheared against its source"
+    ):
         open_truth(path, metadata="", like=like)
     other = open_truth(_nifti(tmp_path / "left.nii.gz", "LAS"), metadata="")
-    with pytest.raises(SourceError, match="its axis x leads elsewhere"):
+    with pytest.raises(SourceError, match="whose axis x does not point along x"):
         SampledTruth(other, source.grid, classes=4)
 
 

@@ -29,10 +29,10 @@ WRONG = {
     "reflectance under a baseline": (field(), {"baseline": "0300"}, "is reflectance already"),
     "and under an offset": (field(), {"baseline": "0400"}, "is reflectance already"),
     "float64": (field().astype(float), {"scale": 1e-4}, "is reflectance already"),
-    "an image for the eye": (
+    "a display image": (
         np.rint(field() * 255).astype(np.uint8),
         {"baseline": "0300"},
-        "whole numbers of 8 bits",
+        "8-bit integers",
     ),
     "percent": (field() * 60, {"baseline": "0300"}, "has no reflectance above 0.0036"),
     "wrapped around": (

@@ -265,7 +265,7 @@ def test_a_gray_palette_gives_its_grays_and_a_truth_its_indices(tmp_path, step):
 
 def test_a_palette_of_colours_is_for_a_truth_alone(tmp_path):
     indices, path = _palette(tmp_path, [GRAYS * 257, GRAYS[::-1] * 257, GRAYS * 257])
-    with pytest.raises(SourceError, match=r"palette of colours.*save the volume"):
+    with pytest.raises(SourceError, match=r"colour palette.*save the measured volume"):
         open_source(path, metadata=NM)
     labels = open_source(path, metadata=NM, labels=True)
     np.testing.assert_array_equal(labels.read(labels.grid.box), indices)
@@ -306,7 +306,7 @@ def test_values_that_imagej_has_calibrated_are_those_that_it_shows(
 def test_a_calibration_that_is_no_line_is_refused(tmp_path):
     words = {"axes": "ZYX", "cf": 1, "c0": 1.0, "c1": 2.0, "c2": 3.0}
     path = _write(tmp_path / "a.tif", imagej=True, metadata=words)
-    with pytest.raises(SourceError, match="calibration of ImageJ that is no straight line"):
+    with pytest.raises(SourceError, match="ImageJ calibration that is not a straight line"):
         open_source(path, metadata=NM)
 
 

@@ -215,7 +215,7 @@ def test_a_group_names_its_arrays(tmp_path):
     with pytest.raises(SourceError, match=r"a\.zarr/em/raw \(2, 3, 4\) uint8"):
         open_source(str(tmp_path / "a.zarr"), metadata=NM)
     zarr.create_group(tmp_path / "b.zarr")
-    with pytest.raises(SourceError, match="holds no arrays"):
+    with pytest.raises(SourceError, match="has no arrays"):
         open_source(str(tmp_path / "b.zarr"), metadata=NM)
 
 

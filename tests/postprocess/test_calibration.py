@@ -192,7 +192,7 @@ def test_a_missing_file_and_binary_are_refused(tmp_path):
 
 @pytest.mark.parametrize("score", [-0.1, 1.1, float("nan")])
 def test_scores_that_are_no_probabilities_are_refused(calibration, score):
-    with pytest.raises(CalibrationError, match="is outside of 0 to 1"):
+    with pytest.raises(CalibrationError, match="is outside 0 to 1"):
         read_calibration(calibration).apply(np.array([0.5, score]))
 
 

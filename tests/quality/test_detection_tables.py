@@ -74,7 +74,7 @@ def test_a_header_without_lines_is_a_detector_that_found_nothing(table):
         (b"\xff\xfe1\x00", "is not UTF-8 text"),
         (MARKS.split("\n", 1)[1], r"table.csv:1: the header lacks seriesuid, coordX"),
         (MARKS.replace("coordZ", "depth"), "the header lacks coordZ"),
-        (MARKS.replace(",", ";"), "divided by comma or tab; it says: seriesuid;coordX"),
+        (MARKS.replace(",", ";"), "separated by comma or tab; it has: seriesuid;coordX"),
         (MARKS.replace("coordZ", "coordX"), "coordX and coordX both stand for coordX"),
         (
             "seriesuid,coordX,coordY,coordZ,probability,Confidence\na,1,1,1,1,1\n",
@@ -108,7 +108,7 @@ def test_all_wrong_lines_are_named_up_to_ten(table):
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(TableError, match=r"none\.csv is not there"):
+    with pytest.raises(TableError, match=r"none\.csv does not exist"):
         read_candidates(tmp_path / "none.csv")
     with pytest.raises(TableError, match="is a folder"):
         read_candidates(tmp_path)
@@ -132,7 +132,7 @@ def test_only_an_excluded_finding_may_have_an_unknown_diameter(table):
 
 def test_a_finding_that_stands_twice_is_refused_where_it_counts(table):
     path = table(FINDINGS.format(5) + "a,1,2,3,5\n")
-    with pytest.raises(TableError, match="csv:3: the finding of line 2 stands there again"):
+    with pytest.raises(TableError, match="csv:3: this repeats the finding of line 2"):
         read_findings(path)
     assert len(read_findings(path, unknown_diameter=True)) == 2
 
@@ -157,7 +157,7 @@ def test_a_list_of_series_is_read_with_a_header_or_without(table, content):
         ("a\nb\na\n", "csv:3: series 'a' is already on line 1: keep one"),
         ("seriesuid\n", "has a header but no series"),
         ("", "is empty"),
-        ("a,1\nb,2\n", "csv:1: of 2 columns none, or more than one, is named seriesuid"),
+        ("a,1\nb,2\n", "csv:1: none or several of 2 columns are named seriesuid"),
         ("n,seriesuid\n1,a\n2\n", "csv:3: the series is empty"),
     ],
 )

@@ -91,7 +91,7 @@ def test_ids_of_one_table_alone_are_a_warning():
 
 
 def test_a_list_that_lacks_a_series_is_no_reason_to_remove_lines():
-    with pytest.raises(TableError, match=r"the series 'x'.* write it as the list does") as caught:
+    with pytest.raises(TableError, match=r"the series 'x'.* spell it as in the list") as caught:
         match_candidates(_marks("x"), _findings("a"), series=["a", "b"])
     assert "remove" not in str(caught.value)
 

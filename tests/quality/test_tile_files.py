@@ -76,7 +76,7 @@ def test_bands_are_brought_into_the_order_of_the_comparisons(tmp_path: Path) -> 
     (tmp_path / "out").mkdir()
     np.savez(tile.output, opt_v2=values[::-1])
     np.testing.assert_array_equal(TileFiles(outputs=BANDS[::-1]).read_refined(tile), values)
-    with pytest.raises(ModelError, match="makes B02, B08, without B03, B04"):
+    with pytest.raises(ModelError, match="outputs B02, B08, without B03, B04"):
         TileFiles(outputs=("B02", "B08")).read_refined(tile)
 
 

@@ -62,7 +62,7 @@ def test_heatmaps_of_results_become_candidates_by_a_threshold(tmp_path):
     soft = np.exp(-((z - 5) ** 2 + (y - 5) ** 2 + (x - 6) ** 2) / 20)
     _save(tmp_path / "results/a/heatmap.nii.gz", soft)
     _save(tmp_path / "masks/a.nii.gz", _ball((5, 5, 5)))
-    with pytest.raises(SourceError, match="as a heatmap has"):
+    with pytest.raises(SourceError, match="as in a heatmap"):
         score_lesion_masks(tmp_path / "results", tmp_path / "masks")
     score, _ = score_lesion_masks(tmp_path / "results", tmp_path / "masks", threshold=0.6)
     assert score.counts["found"] == 1

@@ -202,7 +202,9 @@ def test_another_source_than_the_one_that_was_predicted_is_refused(tmp_path: Pat
     mosaic = invented(tmp_path, source)
     before = mosaic.refined.read_bytes()
     write_mosaic(tmp_path, reflectance(41, 50))
-    with pytest.raises(StoreError, match=r"mosaic\.tif is not what .*run resample_volume again"):
+    with pytest.raises(
+        StoreError, match=r"mosaic\.tif is not the source .*run resample_volume again"
+    ):
         mosaic.export()
     source.unlink()
     with pytest.raises(SourceError, match=r"mosaic\.tif"):

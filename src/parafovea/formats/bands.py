@@ -89,7 +89,7 @@ def choose_bands(
     """
     if given is not None and len(given) != count:
         raise refused(
-            f"{path} has {_bands(count)}, and bands={','.join(given)} names {len(given)}: "
+            f"{path} has {_bands(count)}, but bands={','.join(given)} names {len(given)}: "
             "name all bands of the file, in its order"
         )
     names = [canonical(name) for name in given] if given is not None else []

@@ -110,8 +110,8 @@ def _check_parts(path: str, file: str, dataset: h5py.Dataset) -> None:
         if missing:
             names = sorted({*missing})
             raise SourceError(
-                f"{path} is put together from other files, of which {len(names)} are missing or "
-                f"lack their dataset: {', '.join(names[:10])}: copy them to where it names them"
+                f"{path} refers to other files, of which {len(names)} are missing or "
+                f"lack their dataset: {', '.join(names[:10])}: copy them to the paths that it names"
             )
         return
     for name, offset, size in dataset.external or ():

@@ -45,8 +45,8 @@ def open_volume(location: Location, request: Request) -> Source:
     for file, plane in zip(files, planes, strict=True):
         if plane.shape[0] != 1:
             raise SourceError(
-                f"{file} has {plane.shape[0]} planes, where {path} takes one a file: "
-                "give it alone, as a TIFF stack"
+                f"{file} has {plane.shape[0]} planes, but {path} takes one per file: "
+                "give it on its own, as a TIFF stack"
             )
         if plane.shape != planes[0].shape or plane.dtype != planes[0].dtype:
             raise SourceError(
@@ -84,9 +84,9 @@ def _say_gaps(path: str, files: Sequence[str]) -> None:
     """Warn of slices that are missing, or numbered more than once, based on their file names."""
     if counted_twice(files, path):
         logger.warning(
-            "%s: the numbers in the names count the slices more than once, so that they are put "
-            "in the order of the first number, then the next, from %s to %s: if these are "
-            "several channels or series, choose one with a pattern",
+            "%s: the numbers in the names contain several counters, so the slices are sorted "
+            "by the first number, then the next, from %s to %s: if these are several "
+            "channels or series, choose one with a pattern",
             path,
             files[0],
             files[-1],
@@ -95,8 +95,8 @@ def _say_gaps(path: str, files: Sequence[str]) -> None:
     if found:
         missing = sum(gap.count for gap in found)
         logger.warning(
-            "%s: %d of %d slices are missing by the numbers in the names, first after %s; the "
-            "planes after a gap lie that much too low",
+            "%s: %d of %d slices are missing by the numbers in the names, first after %s; "
+            "planes after a gap are placed too low by its length",
             path,
             missing,
             missing + len(files),
@@ -115,8 +115,8 @@ def _check_palettes(files: Sequence[str]) -> None:
         longer, shorter = sorted([known or palette, palette], key=len, reverse=True)
         if not longer.startswith(shorter):
             raise SourceError(
-                f"{file} has another palette than the slices before it, so that its indices mean "
-                "other labels: save all slices with one palette, or the labels in gray"
+                f"{file} has a different palette from the slices before it, so its indices mean "
+                "different labels: save all slices with one palette, or the labels in gray"
             )
         known = longer
 

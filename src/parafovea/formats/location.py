@@ -295,9 +295,7 @@ def _located(path: str, bands: bool) -> Location:
         reason = None if why_not is None else why_not(path)
         if reason is not None:
             raise SourceError(reason)
-    raise SourceError(
-        f"{path} is of a format that is not known: give {KNOWN}{gdal_hint([place.name])}"
-    )
+    raise SourceError(f"{path} is in an unknown format: give {KNOWN}{gdal_hint([place.name])}")
 
 
 def _format_by_name(path: str, bands: bool) -> Format | None:
@@ -312,7 +310,7 @@ def _is_pattern(path: str) -> bool:
 def _check_there(path: str) -> None:
     if not Path(path).exists():
         raise MissingSourceError(
-            f"{path} does not exist: correct the path; a relative one counts from the folder in "
+            f"{path} does not exist: correct the path; a relative path starts from the folder in "
             "which the workflow runs"
         )
 
@@ -406,11 +404,11 @@ def _locate_pattern(path: str) -> Location:
     # Path.glob does not accept absolute patterns.
     files = tuple(sorted(glob.glob(path)))  # noqa: PTH207
     if not files:
-        raise MissingSourceError(f"the pattern {path} selects no file: correct it")
+        raise MissingSourceError(f"the pattern {path} matches no file: correct it")
     for file in files:
         if not file.lower().endswith(SLICE_SUFFIXES) or not Path(file).is_file():
             raise SourceError(
-                f"the pattern {path} selects {file}, which is no slice: a pattern selects "
+                f"the pattern {path} selects {file}, which is not a slice: a pattern selects only "
                 f"files that end in {', '.join(SLICE_SUFFIXES)}"
             )
     files = tuple(in_order(files, path))

@@ -65,15 +65,15 @@ def open_volume(location: Location, request: Request) -> Source:
         size = [int(n) for n in _words(path, header, "DimSize")]
         if header.get("NDims") != "3" or len(size) != 3:
             raise SourceError(
-                f"{path} has the dimensions {header.get('DimSize')!r}, where a volume has three: "
+                f"{path} has the dimensions {header.get('DimSize')!r}, but a volume has three: "
                 "give a file of one volume"
             )
         check_shape(path, size[::-1])
         kind = header.get("ElementType", "")
         if kind not in _TYPES or header.get("BinaryData", "True").lower() != "true":
             raise SourceError(
-                f"{path} has voxels of type {kind or 'text'}, which is not read: write it again "
-                "as binary integers or floats"
+                f"{path} has voxels of type {kind or 'text'}, which is not supported: write it "
+                "again as binary integers or floats"
             )
         big = header.get("BinaryDataByteOrderMSB", header.get("ElementByteOrderMSB", "False"))
         dtype = np.dtype(_TYPES[kind]).newbyteorder(">" if big.lower() == "true" else "<")
@@ -120,13 +120,13 @@ def _check_scales(path: str, header: dict[str, str], metadata: SourceMetadata) -
     ):
         if float(header.get(key, neutral)) != neutral:
             raise SourceError(
-                f"{path} states {key} = {header[key]}, which ITK leaves out: write the file again "
+                f"{path} states {key} = {header[key]}, which ITK ignores: write the file again "
                 "with its true values, and without this line"
             )
     unit = header.get("DistanceUnits", "mm").lower()
     if unit not in ("mm", "?", "") and metadata.unit is None:
         raise SourceError(
-            f"{path} states DistanceUnits = {unit}, which ITK leaves out, so that programs "
+            f"{path} states DistanceUnits = {unit}, which ITK ignores, so programs "
             f"disagree on its size: write `unit={unit}` or `unit=mm` in the metadata column of its "
             "line in the sample sheet"
         )
@@ -142,7 +142,7 @@ def _header(path: str, file: BinaryIO) -> dict[str, str]:
         fields[key.strip()] = value.strip()
         if key.strip() == "ElementDataFile":
             return fields
-    raise SourceError(f"{path} is no MetaImage: it has no line ElementDataFile; write it again")
+    raise SourceError(f"{path} is not a MetaImage: it has no line ElementDataFile; write it again")
 
 
 def _words(path: str, header: dict[str, str], *keys: str) -> list[str]:
@@ -157,7 +157,7 @@ def _words(path: str, header: dict[str, str], *keys: str) -> list[str]:
             words = header[key].split()
             if len(words) not in (3, 9) or (key in _MATRICES) != (len(words) == 9):
                 raise SourceError(
-                    f"{path} states {key} = {header[key]}, of {len(words)} numbers, where a volume "
+                    f"{path} states {key} = {header[key]}, of {len(words)} numbers, but a volume "
                     f"has {9 if key in _MATRICES else 3}: give a file of one volume"
                 )
             return words

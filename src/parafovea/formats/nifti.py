@@ -201,7 +201,7 @@ def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | 
     )
     if affine is None:
         raise SpacingError(
-            f"{path} has no affine (sform_code and qform_code are 0), so that the place "
+            f"{path} has no affine (sform_code and qform_code are 0), so the position "
             "of its voxels in the patient is unknown: set one with the program that wrote it, or "
             f"{advice} (the header's pixdim states {words})"
         )
@@ -210,7 +210,7 @@ def _check_placed(path: str, zooms: Sequence[float], unit: str, affine: Array | 
     if 0 not in zooms and not np.allclose(lengths, zooms, rtol=0.01, atol=0):
         other = ",".join(f"{length:.6g}" for length in lengths[::-1])
         raise SpacingError(
-            f"{path} contradicts itself: voxels of {words} by its pixdim, of {other} by its affine "
+            f"{path} contradicts itself: its pixdim states voxels of {words}, its affine {other} "
             f"(z,y,x): correct the header, or {advice}"
         )
 

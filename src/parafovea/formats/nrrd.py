@@ -62,7 +62,7 @@ def open_volume(location: Location, request: Request) -> Source:
     with readable(path, nrrd.NRRDError):
         with Path(path).open("rb") as file:
             if file.read(4) != b"NRRD":
-                raise SourceError(f"{path} is no NRRD file: it does not begin with NRRD")
+                raise SourceError(f"{path} is not an NRRD file: it does not start with NRRD")
             file.seek(0)
             header = nrrd.read_header(file)
             end = file.tell()
@@ -107,13 +107,13 @@ def _axes(
     named = str(header.get("space", ""))
     if named.lower() not in _SPACES or int(header.get("space dimension", 3)) != 3:
         raise SourceError(
-            f"{path} lies in the space {named or header.get('space dimension')!r}, which is not "
-            "read: write it again in left-posterior-superior or another space of three axes"
+            f"{path} is in the space {named or header.get('space dimension')!r}, which is not "
+            "supported: write it again in left-posterior-superior or another space of three axes"
         )
     stated = "space" in header or "space dimension" in header
     if stated and "spacings" in header and "space directions" not in header:
         raise SourceError(
-            f"{path} names a space but states spacings without directions in it, so that the place "
+            f"{path} names a space but states spacings without directions in it, so the position "
             "of its voxels is unknown: replace spacings by space directions"
         )
     steps = None
@@ -129,7 +129,7 @@ def _axes(
     others = [a for a in range(len(shape)) if a not in spatial]
     if len(spatial) != 3 or len(others) > 1 or (steps is not None and steps.shape != (3, 3)):
         raise SourceError(
-            f"{path} has the sizes {shape}, {len(spatial)} of them in space: give a file of one "
+            f"{path} has the sizes {shape}, {len(spatial)} of them spatial: give a file of one "
             "volume, or of channels along one more axis"
         )
     x, y, z = spatial
@@ -177,8 +177,8 @@ def _units(
     known = [known_unit(unit) for unit in stated]
     if None in known:
         raise SourceError(
-            f"{path} states the units {', '.join(repr(unit) for unit in stated)}, of which one is "
-            f"not known: use one of {', '.join(METRES)} for each axis"
+            f"{path} states the units {', '.join(repr(unit) for unit in stated)}, one of which is "
+            f"unknown: use one of {', '.join(METRES)} for each axis"
         )
     factors = [METRES[unit] / METRES["millimeter"] for unit in known if unit is not None]
     return "millimeter", np.array(factors)
@@ -205,8 +205,8 @@ def _first_centres(
         wrong = np.isfinite(stated) & (abs(stated - ends) > 0.01 * abs(spacing))
         if wrong.any():
             raise SourceError(
-                f"{path} contradicts itself: by axis mins and spacings it ends at "
-                f"{ends.tolist()}, by axis maxs at {stated.tolist()} (x, y, z): correct the header"
+                f"{path} contradicts itself: its axis mins and spacings put its end at "
+                f"{ends.tolist()}, its axis maxs at {stated.tolist()} (x, y, z): correct the header"
             )
     if not np.isfinite(mins).all():
         raise SourceError(

@@ -132,9 +132,9 @@ def _letter(axis: Mapping[str, Any]) -> str:
     kinds = {"channel": "c", "time": "t"}
     meant = kinds.get(str(axis.get("type", "")).lower())
     if meant is not None and name in AXES:
-        raise ValueError(f"axis {name} is of the type {axis['type']}")
+        raise ValueError(f"axis {name} has the type {axis['type']}")
     if meant is None and axis.get("type") == "space" and name not in AXES:
-        raise ValueError(f"axis {name} is of the type space, but neither z, y nor x")
+        raise ValueError(f"axis {name} has the type space, but is neither z, y nor x")
     return meant or name
 
 

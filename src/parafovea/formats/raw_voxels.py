@@ -260,7 +260,7 @@ def _beside(path: str, name: str) -> str | None:
     there = folder / name
     if outside or not there.resolve().is_relative_to(folder.resolve()):
         raise SourceError(
-            f"{path} has its voxels in {name!r}, outside of its folder: put both into one folder "
-            "and name the file alone in the header"
+            f"{path} has its voxels in {name!r}, outside its folder: put both into one folder "
+            "and give only the file name in the header"
         )
     return os.fspath(there)

@@ -44,7 +44,7 @@ DARK_BYTES = 0.1
 WRAPPED, WRAPPED_REFLECTANCE = 2000, 2.0
 
 _BYTES = (
-    "8 bits do not hold the digital numbers of Sentinel-2 but an image for the eye; give the "
+    "8 bits do not hold the digital numbers of Sentinel-2 but a display image; give the "
     "original numbers, or, if 255 is reflectance 1, write scale=0.00392157 in the metadata column "
     "of the sample sheet"
 )
@@ -228,7 +228,7 @@ class ScaleTally:
             )
         if self._highest <= 0 and self._range == (0, 0):
             raise self.refused(
-                f"{self.path} is 0 in all pixels and bands, which is no measurement: remove it"
+                f"{self.path} is 0 in all pixels and bands, which is not a measurement: remove it"
             )
         if self._highest <= 0 and not self._scaled_again:
             raise self.refused(
@@ -249,7 +249,7 @@ class ScaleTally:
         most = max(s * 255 + o for s, o in zip(self.scale, self.offset, strict=True))
         if self._dtype is not None and self._dtype.itemsize == 1 and most < DARK_BYTES:
             raise self.refused(
-                f"{self.path} holds whole numbers of 8 bits ({low:g} to {high:g}), which {shown} "
+                f"{self.path} holds 8-bit integers ({low:g} to {high:g}), which {shown} "
                 f"are at most {most:.3g}: {_BYTES}"
             )
         if self._highest < DARKEST and min(self.scale) <= SMALL_SCALE:
@@ -369,7 +369,7 @@ def _check_range(known: NDArray[Any], path: str, refused: type[SourceError]) -> 
     if high < 0:
         raise refused(
             f"{path} has no value above 0 ({low:g} to {high:g}): give reflectance in [0, 1], or, "
-            "for radar in decibels, the scale and offset that take it there"
+            "for radar in decibels, the scale and offset that map it to [0, 1]"
         )
     raise refused(
         f"{path} has {found}: correct the file, or write scale=1 in the metadata column of the "

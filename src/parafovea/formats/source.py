@@ -132,8 +132,8 @@ class Source:
         """
         if box.intersection(self.grid.box) != box:
             raise GridError(
-                f"box {box} reaches outside of {self.path}, which is {self.grid.box}: "
-                "cut it to the volume first"
+                f"box {box} reaches outside {self.path}, which is {self.grid.box}: "
+                "crop it to the volume first"
             )
         return self.array[box.slices]
 
@@ -208,8 +208,8 @@ def voxel_dtype(dtype: np.dtype[Any], path: str) -> np.dtype[Any]:
     kinds = {"c": "complex numbers", "O": "objects", "V": "records"}
     if dtype.names is not None and dtype.names[:3] == ("R", "G", "B"):
         raise SourceError(
-            f"{path} is a colour image ({len(dtype.names)} values a voxel): give the volume that "
-            "was measured, of one number a voxel"
+            f"{path} is a colour image ({len(dtype.names)} values per voxel): give the volume that "
+            "was measured, with one number per voxel"
         )
     raise SourceError(
         f"{path} holds {kinds.get(dtype.kind, 'text or dates')} ({dtype}) instead of numbers: "

@@ -37,8 +37,8 @@ def unchanged(*paths: str) -> Iterator[Callable[[], None]]:
         for path, state in before.items():
             if _state(path) != state:
                 raise SourceError(
-                    f"{path} changed or disappeared while it was read: put it back and leave it "
-                    "as it is, then run again"
+                    f"{path} changed or disappeared while it was read: put it back, leave it "
+                    "unchanged and run again"
                 )
 
     try:

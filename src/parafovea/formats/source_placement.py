@@ -50,7 +50,7 @@ def check_shape(path: str, shape: Sequence[int]) -> Shape:
     for name, length in zip(AXES, (z, y, x), strict=True):
         if length < 1:
             raise VoxelError(
-                f"{path} has the shape {(z, y, x)} and so no voxels along {name}: "
+                f"{path} has the shape {(z, y, x)}, so it has no voxels along {name}: "
                 "write the file again or give another source"
             )
     return z, y, x
@@ -184,7 +184,7 @@ def plain_axes(path: str, shape: Sequence[int]) -> tuple[int | None, int, int]:
     if len(shape) == 2:
         return None, 0, 1
     raise SourceError(
-        f"{path} has the shape {tuple(shape)}, of {len(shape)} axes: give an array of the axes "
+        f"{path} has the shape {tuple(shape)}, of {len(shape)} axes: give an array with the axes "
         "z, y, x or y, x, or an OME-Zarr image, which names its axes"
     )
 
@@ -285,7 +285,7 @@ def placed_affine(
         wanted = np.asarray(grid.converted("millimeter").spacing[::-1])
         lengths = np.linalg.norm(placed[:3, :3], axis=0)
         if not lengths.all():
-            raise SourceError(f"{path} states no direction of its voxels: correct its header")
+            raise SourceError(f"{path} states no direction for its voxels: correct its header")
         other = np.abs(wanted - lengths) > 1e-6 * lengths
         placed[:3, :3] *= np.where(other, wanted / lengths, 1.0)
     elif metadata.unit is not None:
@@ -347,8 +347,8 @@ def _numbers(
         numbers = [float(v) for v in plain]
     except (TypeError, ValueError) as error:
         raise SourceError(
-            f"{path} has the attribute {name} = {plain!r}, which is not numbers along z, y, x: "
-            "correct it in the file"
+            f"{path} has the attribute {name} = {plain!r}, which is not a list of numbers "
+            "along z, y, x: correct it in the file"
         ) from error
     found = _along(numbers, axes, dimensions)
     if found is None:

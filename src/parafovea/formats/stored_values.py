@@ -67,8 +67,8 @@ def on_a_line(stored: StoredArray, slope: float, intercept: float, path: str) ->
         return stored
     if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
         raise SourceError(
-            f"{path} states that a value is its number x {slope:g} + {intercept:g}, which means "
-            "nothing: correct it in the file"
+            f"{path} states that a value is its number x {slope:g} + {intercept:g}, which is "
+            "meaningless: correct it in the file"
         )
     dtype = _of_line(np.dtype(stored.dtype), slope, intercept)
     wide = np.int64 if dtype.kind in "iu" else np.float64
@@ -170,8 +170,8 @@ def of_palette(stored: StoredArray, palette: NDArray[Any], path: str) -> StoredA
     gray = gray_of_palette(palette)
     if gray is None:
         raise SourceError(
-            f"{path} has a palette of colours, so that its numbers are no brightness: save the "
-            "volume that was measured in gray; a palette is of use for a truth alone"
+            f"{path} has a colour palette, so its numbers are not intensities: save the "
+            "measured volume in gray; only a truth may have a palette"
         )
     return ConvertedValues(stored, gray.dtype, lambda numbers: gray[numbers])
 
@@ -205,7 +205,7 @@ def by_attributes(
     if not labels:
         if _text(attributes.get("IMAGE_SUBCLASS")) == "image_indexed" or "PALETTE" in attributes:
             raise SourceError(
-                f"{path} has a palette, so that its numbers are no brightness: write the volume in "
+                f"{path} has a palette, so its numbers are not intensities: write the volume in "
                 "gray"
             )
         if _text(attributes.get("IMAGE_WHITE_IS_ZERO")) in ("1", "true"):

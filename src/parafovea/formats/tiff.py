@@ -163,7 +163,7 @@ def _values(path: str, tiff: Any, stored: StoredArray, *, labels: bool) -> Store
     orientation = int(page.tags.valueof("Orientation", default=1))
     if orientation not in (0, 1):
         raise SourceError(
-            f"{path} states the orientation {orientation}, so that its first pixel is not at the "
+            f"{path} states the orientation {orientation}, so its first pixel is not at the "
             "top left: save it upright, with the orientation 1"
         )
     if not labels:
@@ -174,7 +174,7 @@ def _values(path: str, tiff: Any, stored: StoredArray, *, labels: bool) -> Store
     if not labels and not imagej:
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
             if page.colormap is None:
-                raise SourceError(f"{path} has lost its palette: save it in gray")
+                raise SourceError(f"{path} lacks its palette: save it in gray")
             stored = of_palette(stored, np.asarray(page.colormap).T, path)
         elif page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and page.bitspersample != 1:
             stored = inverted(stored, page.bitspersample, path)
@@ -197,7 +197,7 @@ def _check_pages_alike(path: str, tiff: Any) -> None:
         same = palette is first.colormap or np.array_equal(palette, first.colormap)
         if photometric != first.photometric or not same:
             raise SourceError(
-                f"{path} has another palette or another white on page {number} than on page 0: "
+                f"{path} has a different palette or white on page {number} from page 0: "
                 "save all pages in gray"
             )
 
@@ -210,7 +210,7 @@ def _line(path: str, tiff: Any) -> tuple[float, float]:
     if words and int(words.get("cf", 20)) != 20:
         if int(words["cf"]) != 0 or "c2" in words:
             raise SourceError(
-                f"{path} has a calibration of ImageJ that is no straight line (cf="
+                f"{path} has an ImageJ calibration that is not a straight line (cf="
                 f"{words['cf']}): apply it in ImageJ and save the values as 32-bit"
             )
         intercept, slope = float(words.get("c0", 0.0)), float(words.get("c1", 1.0))
@@ -260,7 +260,7 @@ def _stated_by_imagej(path: str, tiff: Any) -> Stated:
     z = _number(words.get("spacing"))
     if z is None and int(words.get("slices", words.get("images", 1))) > 1:
         logger.warning(
-            "%s: ImageJ leaves out a distance of planes of 1, so it is taken as 1 %s; if that is "
+            "%s: ImageJ omits a plane distance of 1, so it is taken as 1 %s; if that is "
             "wrong, state the spacing in the metadata column of the sample sheet",
             path,
             units[0],

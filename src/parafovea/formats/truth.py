@@ -136,8 +136,9 @@ def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
     drift[[0, 1, 2], order] = 0
     if sorted(order) != [0, 1, 2] or (np.abs(drift) @ np.array(truth.grid.shape) > _TURN).any():
         raise SourceError(
-            f"truth {truth.path} lies at an angle to its source by the affines of the two, of "
-            f"which the truth's is {np.round(truth.affine, 4).tolist()}: resample it to the source"
+            f"truth {truth.path} is rotated or sheared against its source by the affines of the "
+            f"two, of which the truth's is {np.round(truth.affine, 4).tolist()}: resample it to "
+            "the source"
         )
     flips = [bool(step < 0) for step in along]
     shape = shape3([truth.grid.shape[axis] for axis in order])
@@ -172,8 +173,8 @@ def check_upright(truth: object, path: str) -> None:
     for axis, name in enumerate(AXES[::-1]):
         if steps[axis, axis] <= 0 or np.abs(steps[:, axis]).argmax() != axis:
             raise SourceError(
-                f"truth {path} has an affine by which its axis {name} leads elsewhere than along "
-                f"{name}: it has to be turned as its source, whose affine is not known here"
+                f"truth {path} has an affine whose axis {name} does not point along "
+                f"{name}: it needs the orientation of its source, whose affine is unknown here"
             )
 
 

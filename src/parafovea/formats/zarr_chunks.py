@@ -105,7 +105,7 @@ def check_chunks(path: str, array: zarr.Array[Any], *, labels: bool, sparse: boo
             else f"; there are files such as {chunks.strange}: correct the metadata"
         )
         raise SourceError(
-            f"{path} holds {said} under their keys, which are like {stated}{other}: all of it "
+            f"{path} holds {said} under the keys it states, such as {stated}{other}: all of it "
             f"would read as {array.fill_value}; copy the array again"
         )
     if chunks.found == chunks.total:
@@ -113,7 +113,7 @@ def check_chunks(path: str, array: zarr.Array[Any], *, labels: bool, sparse: boo
     fill = array.fill_value
     if fill is None:
         raise SourceError(
-            f"{path} holds {said}, and its metadata do not state what the others read as: copy the "
+            f"{path} holds {said}, and its metadata state no fill value for the others: copy the "
             "array again"
         )
     if labels and chunks.smallest is not None:
@@ -124,11 +124,11 @@ def check_chunks(path: str, array: zarr.Array[Any], *, labels: bool, sparse: boo
             )
         if (part == fill).all():
             raise SourceError(
-                f"truth {path} holds {said}. Its writer has stored chunks that hold {fill} alone, "
-                "so that the others are lost: copy the truth again"
+                f"truth {path} holds {said}. Its writer stored even chunks that hold only {fill}, "
+                "so the others are lost: copy the truth again"
             )
     logger.warning(
-        "%s holds %s; the others read as %s, since they were left out as empty or got lost",
+        "%s holds %s; the others read as %s, since they were left out as empty or are lost",
         path,
         said,
         fill,

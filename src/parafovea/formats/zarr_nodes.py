@@ -95,8 +95,8 @@ def _level(
     )
     if letters is not None and len(letters) == len(image.axes) and letters != image.axes:
         raise SourceError(
-            f"{path} has the axes {', '.join(image.axes)} by its OME-Zarr metadata, but "
-            f"{', '.join(letters)} by those of the array {folder}: correct one of them"
+            f"{path} has the axes {', '.join(image.axes)} in its OME-Zarr metadata, but "
+            f"{', '.join(letters)} in those of the array {folder}: correct one of them"
         )
     stored: StoredArray = by_attributes(array, attributes, folder, labels=request.labels)
     source = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
@@ -131,12 +131,14 @@ def open_node(path: str) -> zarr.Array[Any] | zarr.Group:
 def _array(path: str) -> zarr.Array[Any]:
     if not Path(path).is_dir():
         raise SourceError(
-            f"{path} is named by the OME-Zarr metadata of its image, but is not there: "
+            f"{path} is named by the OME-Zarr metadata of its image, but does not exist: "
             "copy the image again"
         )
     node = open_node(path)
     if not isinstance(node, zarr.Array):
-        raise SourceError(f"{path} is a group where OME-Zarr has an array: copy the image again")
+        raise SourceError(
+            f"{path} is a group, but OME-Zarr needs an array there: copy the image again"
+        )
     return node
 
 
@@ -170,5 +172,5 @@ def _no_image(path: str, group: zarr.Group) -> str:
     ]
     return (
         f"{path} is a Zarr group without OME-Zarr metadata, not an array: "
-        f"give one of {'; '.join(names[:20]) or 'another folder, this one holds no arrays'}"
+        f"give one of {'; '.join(names[:20]) or 'another folder, this one has no arrays'}"
     )

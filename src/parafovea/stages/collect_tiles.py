@@ -104,15 +104,15 @@ def _refusal(bad: Rows, count: int, strict: bool, ledgers: Sequence[Path]) -> st
     shown = "; ".join(row["reason"] for row in bad[:SHOWN])
     more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
     fix = (
-        "correct or remove these files, or set tiles.strict: false, which goes on with the others"
+        "correct or remove these files, or set tiles.strict: false, which continues with the others"
         if strict
         else "correct these files, or state in the metadata column of the sample sheet how to read "
         "them"
     )
     where = ", ".join(str(path) for path in ledgers)
     return (
-        f"{len(bad)} of {count} tiles cannot be used ({where} lists them): {shown}{more}. To go "
-        f"on, {fix}"
+        f"{len(bad)} of {count} tiles cannot be used ({where} lists them): {shown}{more}. To "
+        f"continue, {fix}"
     )
 
 

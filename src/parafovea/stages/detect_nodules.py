@@ -143,13 +143,13 @@ def detect_nodules(
     write_detections(document, detections, table)
     if masks.lungs is None:
         _LOG.warning(
-            "%s shows no lungs, so that no detection has a distance to their border: check that it "
+            "%s shows no lungs, so no detection has a distance to their border: check that it "
             "is a CT of the chest in HU",
             sample,
         )
     _LOG.info("%s: %d detections", sample, len(found))
     if outside:
-        _LOG.info("%s: %d candidates outside of the body are left out", sample, outside)
+        _LOG.info("%s: %d candidates outside the body are left out", sample, outside)
     return document
 
 

@@ -101,8 +101,8 @@ def score_files(
             _write(score, output, facts)
         except OSError as error:
             raise StoreError(
-                f"{output} cannot be written to ({error.strerror or error}): check its rights and "
-                "the disk space"
+                f"{output} cannot be written to ({error.strerror or error}): check its permissions "
+                "and the disk space"
             ) from error
     return score
 

@@ -80,10 +80,10 @@ def score_lesion_masks(
         if missing:
             raise TableError(
                 f"{where} lacks {len(missing)} of {len(here)} scans, {listed(missing)}: give a "
-                "volume of each, or the same name to both of its volumes"
+                "volume for each, or the same name to both of its volumes"
             )
     if not maps:
-        raise TableError(f"{candidates} holds no volume: give a folder of detection maps")
+        raise TableError(f"{candidates} has no volumes: give a folder of detection maps")
     cases = {
         name: _case(maps[name], masks[name], threshold, least_overlap) for name in sorted(maps)
     }
@@ -97,7 +97,7 @@ def score_lesion_masks(
 def _volumes(folder: Path, endings: tuple[str, ...], others: tuple[str, ...]) -> dict[str, str]:
     """Return the volumes of one kind in a folder, by scan name."""
     if not folder.is_dir():
-        raise SourceError(f"{folder} is no folder: give a folder with a volume of each scan")
+        raise SourceError(f"{folder} is not a folder: give a folder with a volume for each scan")
     found: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         volume = path / HEATMAP if (path / HEATMAP).is_file() else path

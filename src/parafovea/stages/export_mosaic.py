@@ -171,7 +171,7 @@ def _source_grid(source: str, raster: Raster, volume: Stored, made: dict[str, An
     facts = volume.attributes.get("source", {})
     if made.get("source") != facts or tuple(facts["grid"]["shape"][1:]) != raster.shape[1:]:
         raise StoreError(
-            f"{source} is not what its prediction was made of: run resample_volume again"
+            f"{source} is not the source that was predicted: run resample_volume again"
         )
     return Grid.from_dict(facts["grid"]).converted(volume.grid.unit)
 

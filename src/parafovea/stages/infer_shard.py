@@ -115,7 +115,7 @@ def infer_shard(
     logger.info("%d windows of %s on %s, %s, by %s", *facts)
     if not settings.do_eval:
         logger.warning(
-            "do_eval is false: batch normalization uses the statistics of each batch, so that "
+            "do_eval is false: batch normalization uses the statistics of each batch, so "
             "results depend on which windows share a batch"
         )
     if settings.mode == "whole_volume" and share.count:

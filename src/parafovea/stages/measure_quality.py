@@ -80,7 +80,7 @@ def measure_quality(
     for stored, path in ((class_store, classes), (object_store, objects)):
         if stored.grid != probabilities.grid:
             raise StoreError(
-                f"{path} is {stored.grid}, but {prediction} is {probabilities.grid}: "
+                f"{path} has the grid {stored.grid}, but {prediction} {probabilities.grid}: "
                 "run segment_objects again"
             )
     grid = probabilities.grid

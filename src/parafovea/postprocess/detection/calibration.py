@@ -179,7 +179,7 @@ class Calibration(Strict):
         wrong = scores[~((scores >= 0) & (scores <= 1))]
         if wrong.size:
             raise CalibrationError(
-                f"score {wrong[0]:g} is outside of 0 to 1: calibrations apply to probabilities"
+                f"score {wrong[0]:g} is outside 0 to 1: calibrations apply to probabilities"
             )
         return self.parameters.apply(scores)
 
@@ -275,6 +275,6 @@ def risk_category(score: float, limits: Mapping[str, float]) -> str:
         )
     if not (math.isfinite(score) and 0 <= score <= 1):
         raise CalibrationError(
-            f"score {score:g} is outside of 0 to 1: risk categories are for calibrated scores"
+            f"score {score:g} is outside 0 to 1: risk categories are for calibrated scores"
         )
     return [name for name, begin in limits.items() if begin <= score][-1]

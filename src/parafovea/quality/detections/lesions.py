@@ -130,7 +130,7 @@ def score_case(
     marks, count = label(found, structure=_NEIGHBOURS)
     if count < len(np.unique(found[found > 0])):
         raise VoxelError(
-            "the detection map has several values in one component, as a heatmap has: give each "
+            "the detection map has several values in one component, as in a heatmap: give each "
             "candidate one confidence, or a threshold that makes candidates of the heatmap"
         )
     lesions, total = label(np.asarray(truth) != 0, structure=_NEIGHBOURS)

@@ -249,7 +249,7 @@ def _series(
             others = f" and {len(unknown) - 1} more series" if len(unknown) > 1 else ""
             raise TableError(
                 f"{what} name the series {unknown[0]!r}{where}{others}, which the list of series "
-                f"lacks ({lines} lines in all): add it to the list, or write it as the list does; "
+                f"lacks ({lines} lines in all): add it to the list, or spell it as in the list; "
                 f"the list has {listed(repr(name) for name in series)}"
             )
     return tuple(series)

@@ -74,8 +74,8 @@ def match_note(what: str, matched: Mapping[str, str]) -> str:
     """Return a note on ids that were matched although they are written differently."""
     pairs = [f"{name!r} = {known!r}" for name, known in sorted(matched.items())]
     return (
-        f"{len(matched)} ids of {what} are written in another way than in the other table, with "
-        f"zeros before a number or the ending of a file, and are matched: {listed(pairs)}"
+        f"{len(matched)} ids of {what} are written differently from the other table, with "
+        f"leading zeros or a file name suffix, and are matched: {listed(pairs)}"
     )
 
 

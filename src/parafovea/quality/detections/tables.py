@@ -126,13 +126,15 @@ def _lines(path: Path, wanted: Sequence[str]) -> Iterator[_Line]:
 def read_text(path: Path) -> str:
     """Return the text of a table, or raise `TableError` if there is none."""
     if path.is_dir():
-        raise TableError(f"{path} is a folder: give a table of columns divided by comma or tab")
+        raise TableError(f"{path} is a folder: give a table of columns separated by comma or tab")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise TableError(f"{path} is not there: give the path of a table") from error
+        raise TableError(f"{path} does not exist: give the path of a table") from error
     except OSError as error:
-        raise TableError(f"{path} cannot be read ({error.strerror}): check its rights") from error
+        raise TableError(
+            f"{path} cannot be read ({error.strerror}): check its permissions"
+        ) from error
     except UnicodeDecodeError as error:
         raise TableError(
             f"{path} is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8"
@@ -184,7 +186,7 @@ def _places(place: str, header: Sequence[str], wanted: Sequence[str]) -> dict[st
         cells = ", ".join(cell.strip()[:40] for cell in header[:12])
         raise TableError(
             f"{place}: the header lacks {', '.join(missing)}: the first line must name "
-            f"{', '.join(wanted)}, divided by comma or tab; it says: {cells}"
+            f"{', '.join(wanted)}, separated by comma or tab; it has: {cells}"
         )
     return places
 
@@ -295,8 +297,8 @@ def read_series(path: Path) -> tuple[str, ...]:
     filled = sum(map(bool, rows[0][1]))
     if len(wanted) > 1 or (not wanted and filled > 1):
         raise TableError(
-            f"{path}:{rows[0][0]}: of {filled} columns none, or more than one, is named seriesuid: "
-            "write one series a line, or name its column seriesuid"
+            f"{path}:{rows[0][0]}: none or several of {filled} columns are named seriesuid: "
+            "write one series per line, or name its column seriesuid"
         )
     place = wanted[0] if wanted else 0
     seen: dict[str, int] = {}
@@ -312,7 +314,7 @@ def read_series(path: Path) -> tuple[str, ...]:
         seen.setdefault(name, number)
     refuse(problems)
     if not seen:
-        raise TableError(f"{path} has a header but no series: write one series a line")
+        raise TableError(f"{path} has a header but no series: write one series per line")
     return tuple(seen)
 
 
@@ -353,7 +355,7 @@ def _repeated(path: Path, table: pd.DataFrame) -> list[str]:
     keys = ["seriesuid", *COORDINATES]
     first = table.groupby(keys, sort=False)["line"].transform("first")
     return [
-        f"{path}:{line}: the finding of line {earlier} stands there again: keep one of them"
+        f"{path}:{line}: this repeats the finding of line {earlier}: keep one of them"
         for line, earlier in zip(table["line"], first, strict=True)
         if line != earlier
     ]

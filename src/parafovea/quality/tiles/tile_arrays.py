@@ -141,8 +141,8 @@ class TileFiles:
         missing = [band for band in OPTICAL if band not in self.outputs]
         if missing:
             raise ModelError(
-                f"the model makes {', '.join(self.outputs)}, without {', '.join(missing)}: refined "
-                "tiles are measured and drawn by B02, B03, B04 and B08 alone"
+                f"the model outputs {', '.join(self.outputs)}, without {', '.join(missing)}: "
+                "refined tiles are measured and drawn in B02, B03, B04 and B08 only"
             )
         if entry.corner is not None:
             with _result(entry, "export_mosaic"):
@@ -307,7 +307,7 @@ def _check_place(opened: OpenedTile, key: str, entry: TileEntry) -> None:
     differs = difference(stated[0], entry.position)
     if differs:
         raise TileError(
-            f"the truth {opened.file.path} is of another place than tile {entry.name!r}, it has "
+            f"the truth {opened.file.path} is not of the same place as tile {entry.name!r}, it has "
             f"{differs}: give the truth of the same pixels, for example with gdalwarp"
         )
 
