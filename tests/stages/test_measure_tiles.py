@@ -147,7 +147,7 @@ BAD_TRUTHS = {
     "one row more": (_written(np.ones((4, 37, 52))), r"is 4 × 37 × 52"),
     "all cloud": (_written(np.full((4, 36, 52), np.nan)), "no valid pixel"),
     "cut off": (_cut, "cannot be read"),
-    "another place": (lambda f: _elsewhere(f, x=0.0), "of another place.*its corner at 0"),
+    "another place": (lambda f: _elsewhere(f, x=0.0), "not of the same place.*its corner at 0"),
     "another pixel size": (lambda f: _elsewhere(f, pixel_size=20.0), "pixels of 20 instead of 10"),
     "another system": (lambda f: _elsewhere(f, crs="EPSG:32634"), "system EPSG:32634 instead"),
 }
