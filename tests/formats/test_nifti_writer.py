@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from dicom_slices import OBLIQUE, write_series
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -48,6 +48,12 @@ def affines(draw):
     affine[:3, :3] = turn * flips * [draw(_float(0.3, 5)) for _ in range(3)]
     affine[:3, 3] = [draw(_float(-2000, 2000)) for _ in range(3)]
     return affine
+
+
+#: The z axis along x, and the two others half a milliradian off: a quaternion of b = c, d = 0.
+NEAR_A_HALF_TURN = np.array(
+    [[0, 0, 1, 0], [5e-4, -1, 0, 0], [1, 5e-4, 0, 0], [0, 0, 0, 1]], dtype=float
+)
 
 
 @settings(
@@ -157,6 +163,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(affine=affines(), angle=st.sampled_from([0.0, 1e-4, 1e-3, 0.03]))
+@example(affine=NEAR_A_HALF_TURN, angle=0.0)
 def test_sform_and_qform_are_both_set_and_mean_the_same(tmp_path, affine, angle):
     # half turns, whose quaternion rounds worst, and turns close to them
     turned = affine.copy()
@@ -172,7 +179,9 @@ def test_sform_and_qform_are_both_set_and_mean_the_same(tmp_path, affine, angle)
         by_qform[:3, 2] *= header["pixdim"][0]
         by_qform[:3, 3] = [header[f"qoffset_{axis}"] for axis in "xyz"]
         apart = np.linalg.norm((header.get_sform() - by_qform) @ far)
-        assert apart < 1.5e-4 * np.linalg.norm(each[:3, :3] @ far[:3]) + 1e-3
+        # near a half turn, NIfTI's own library reads a first component below 3.2e-4 as 0, and the
+        # angle is twice its error: 3.8e-4 was the largest of 12,000 random rotations
+        assert apart < 5e-4 * np.linalg.norm(each[:3, :3] @ far[:3]) + 1e-3
 
 
 def _standard_rotation(header):

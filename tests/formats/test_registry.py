@@ -207,7 +207,14 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
         for module in imported_modules(modules_of(sample))
         if module.startswith(HERE)
     }
-    parts = ("checked_blosc", "named_axes", "source_placement", "stored_values", "zarr_chunks")
+    parts = (
+        "checked_blosc",
+        "mapped_voxels",
+        "named_axes",
+        "source_placement",
+        "stored_values",
+        "zarr_chunks",
+    )
     shared = {HERE + part for part in parts}
     assert behind - common - shared == {HERE + module for module in readers()}
 

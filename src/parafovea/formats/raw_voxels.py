@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from parafovea.errors import MissingSourceError, SourceError
+from parafovea.formats.mapped_voxels import MappedVoxels
 from parafovea.formats.source import Array, StoredArray
 
 #: Bytes between the points at which decompression can resume; each uses about 40 kB of memory.
@@ -21,37 +22,6 @@ _INPUT = 2**18
 _OUTPUT = 2**20
 #: zlib detects whether a stream is gzip or zlib.
 _EITHER = zlib.MAX_WBITS | 32
-
-
-class PlainVoxels:
-    """An uncompressed array in a file, fastest axis first.
-
-    Parameters
-    ----------
-    path : str
-        The file; opened for each read.
-    offset : int
-        Bytes before the first voxel.
-    shape : tuple of int
-        Fastest axis first.
-    dtype : dtype
-        As stored.
-    """
-
-    def __init__(
-        self, path: str, offset: int, *, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self._path = path
-        self._offset = offset
-
-    def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements selected by one slice or integer per axis."""
-        mapped: Any = np.memmap(
-            self._path, self.dtype, "r", offset=self._offset, shape=self.shape, order="F"
-        )
-        return np.array(mapped[index])
 
 
 class CompressedVoxels:
@@ -125,7 +95,7 @@ def stored_voxels(
             f"{path} is truncated: {data} holds {max(0, size - max(start, 0))} of {needed} bytes "
             "of voxels: copy or write it again"
         )
-    return PlainVoxels(data, start, shape=shape, dtype=dtype)
+    return MappedVoxels(data, start, shape=shape, dtype=dtype, order="F")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import tifffile
 
 from parafovea.errors import SourceError
 from parafovea.formats.location import Location
+from parafovea.formats.mapped_voxels import MappedVoxels
 from parafovea.formats.source import (
     Array,
     Request,
@@ -102,7 +103,8 @@ def _stored(path: str, tiff: Any, series: Any, shape: tuple[int, ...]) -> Stored
         raise SourceError(f"{path} has samples of a type that is not supported: write it as uint8")
     dtype = np.dtype(series.dtype)
     if series.dataoffset is not None:
-        stored = ContiguousTiff(path, dtype.newbyteorder(tiff.byteorder), series.dataoffset, shape)
+        dtype = dtype.newbyteorder(tiff.byteorder)
+        stored = MappedVoxels(path, series.dataoffset, shape=shape, dtype=dtype, order="C")
         if stored.stop > Path(path).stat().st_size:
             raise SourceError(
                 f"{path} is truncated: {shape} voxels do not fit in it, copy it again"
@@ -346,42 +348,6 @@ def _next_page(tiff: Any, offset: int) -> int:
 
 def _order(tiff: Any) -> Any:
     return "little" if tiff.byteorder == "<" else "big"
-
-
-class ContiguousTiff:
-    """Uncompressed contiguous voxels, memory-mapped for each read.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    dtype : dtype
-        Data type in the file's byte order.
-    offset : int
-        Byte offset of the first voxel.
-    shape : tuple of int
-        All axes of the series.
-    """
-
-    def __init__(
-        self, path: str, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]
-    ) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self._path = path
-        self._offset = offset
-
-    @property
-    def stop(self) -> int:
-        """Byte offset after the last voxel."""
-        return self._offset + math.prod(self.shape) * self.dtype.itemsize
-
-    def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements selected by one slice or integer per axis."""
-        mapped = np.memmap(
-            self._path, dtype=self.dtype, mode="r", offset=self._offset, shape=self.shape
-        )
-        return np.array(mapped[index])
 
 
 class PagedTiff:

@@ -68,4 +68,4 @@ def grey(image: Array, stretch: Array, band: int) -> Array:
 
 def stretch_words(stretch: Array, bands: tuple[int, ...]) -> str:
     """Return a stretch as text: "B04 0.03 to 0.11, B03 0.05 to 0.12"."""
-    return ", ".join(f"{BANDS[b]} {stretch[b][0]:.3f} to {stretch[b][1]:.3f}" for b in bands)
+    return ", ".join(f"{BANDS[b]} {stretch[b][0]:z.3f} to {stretch[b][1]:z.3f}" for b in bands)
