@@ -84,7 +84,7 @@ def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project
     assert "Traceback" not in done.output
     summary = json.loads((project / "out/summary.json").read_text())
     assert (summary["num_scans"], summary["num_failed"]) == (1, 1)
-    assert summary["avg_time"] > 0
+    assert summary["seconds_per_scan"] > 0
     assert (project / "out/patient_001/report.html").is_file()
     assert not (project / "out/broken/detections.json").exists()
 
@@ -167,4 +167,4 @@ def test_an_error_that_was_not_foreseen_ends_its_scan_alone(project, scan, monke
 
 
 def test_an_empty_summary_divides_by_nothing():
-    assert Summary.of([]).avg_time == 0
+    assert Summary.of([], "objects").seconds_per_scan == 0

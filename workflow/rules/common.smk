@@ -11,10 +11,16 @@ from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
 from parafovea.runtime.runs import Run, require_writable
+from parafovea.runtime.slurm import require_slurm
+from parafovea.runtime.writers import Held, share_results
+from parafovea.storage.layout import PHANTOMS
 
-# Config files of the command line override the Snakefile's, which comes last here.
+# Where the config comes from, for messages: later ones override earlier ones. Snakemake appends the
+# Snakefile's own file, if there is one, to those of the command line.
+GIVEN = len(workflow.overwrite_configfiles)
 CONFIG_FILES = [
-    Path(file) for file in workflow.configfiles[-1:] + workflow.configfiles[:-1]
+    *map(Path, workflow.configfiles[GIVEN:] + workflow.configfiles[:GIVEN]),
+    workflow.config_settings.config,
 ]
 
 # Whether features are in a cache shared between workflows: snakemake --cache.
@@ -27,11 +33,16 @@ try:
 except ParafoveaError as error:
     sys.exit(f"Nothing was run. {describe(error)}")
 
+RESULTS = Path(PROJECT.settings.results)
+
 # Held until this process ends, so that the next run can detect whether this one was killed.
 RUN = Run(job=not workflow.is_main_process)
 
 if RUN.notice:
     print(f"Note: {RUN.notice}", file=sys.stderr)
+
+# A job holds its results folder, too: it may outlive the run that started it.
+HELD = [] if workflow.is_main_process else [Held(RESULTS, shared=True)]
 
 
 pathvars:
@@ -62,9 +73,12 @@ gc.freeze()
 
 
 def begin():
-    """Stop if results cannot be written; record whether the jobs run elsewhere."""
+    """Stop if results cannot be written or jobs not be submitted; record where the jobs run."""
     try:
-        require_writable(Path(PROJECT.settings.results))
+        require_writable(RESULTS)
+        HELD.append(share_results(RESULTS, [*PROJECT.samples, PHANTOMS]))
+        if workflow.executor_plugin.name == "slurm":
+            require_slurm()
     except ParafoveaError as error:
         sys.exit(f"Nothing was run. {describe(error)}")
     if not workflow.local_exec:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
-from parafovea.config.messages import locate, suggestion
+from parafovea.config.messages import Origin, locate, suggestion
 from parafovea.config.sample_files import is_phantom, source_paths
 from parafovea.config.sample_links import link_problems
 from parafovea.config.schema import Phantoms, Settings, Task
@@ -120,7 +120,7 @@ def _made(match: re.Match[str] | None) -> str:
 def task_problems(
     settings: Settings,
     samples: Mapping[str, Sample],
-    files: Sequence[Path],
+    files: Sequence[Origin],
     *,
     recipes: Mapping[str, Recipe] | None = None,
 ) -> list[str]:
@@ -132,8 +132,8 @@ def task_problems(
         The config.
     samples : mapping of str to Sample
         The sheet, by name.
-    files : sequence of Path
-        Config files, to locate keys in messages.
+    files : sequence of Path or mapping
+        Config files and values of the command line, to locate keys in messages.
     recipes : mapping of str to Recipe, optional
         Recipe of each used task. Without it, class names, windows and augmentations are not
         checked.

@@ -12,6 +12,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 Key = str | int
+
+#: Where values of the config come from: a file, or the values themselves from the command line.
+Origin = Path | Mapping[str, Any]
+
 LONGEST_VALUE = 80
 
 
@@ -34,23 +38,30 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     return f": did you mean {close[0]!r}?" if close else ""
 
 
-def locate(files: Sequence[Path], path: Sequence[Key]) -> str:
+def locate(files: Sequence[Origin], path: Sequence[Key]) -> str:
     """Return the location of a key as "file:line", in the last file that has it.
 
     Parameters
     ----------
-    files : sequence of Path
-        YAML or JSON files; later files override earlier ones.
+    files : sequence of Path or mapping
+        YAML or JSON files, and values of the command line; later ones override earlier ones.
     path : sequence of str or int
         Keys from the top level to the value.
 
     Returns
     -------
     str
-        Location of the deepest part of the path found in any file; "config" without files.
+        Location of the deepest part of the path found in any file, or "command line"; "config"
+        without files.
     """
     best, place = -1, "config"
     for file in files:
+        if isinstance(file, Mapping):
+            depth = _depth(file, path)
+            # a file is named for what no origin has
+            if depth >= max(best, 1):
+                best, place = depth, "command line (--config)"
+            continue
         node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
         depth, line = 0, 1
         for key in path:
@@ -62,6 +73,15 @@ def locate(files: Sequence[Path], path: Sequence[Key]) -> str:
         if depth >= best:
             best, place = depth, f"{_shown(file)}:{line}"
     return place
+
+
+def _depth(values: Any, path: Sequence[Key]) -> int:
+    """Return how many of the keys of a path are in nested values."""
+    for depth, key in enumerate(path):
+        if not _holds(values, key):
+            return depth
+        values = values[key]
+    return len(path)
 
 
 def _shown(file: Path) -> Path:
@@ -84,7 +104,7 @@ def problems(
     error: ValidationError,
     model: type[BaseModel],
     values: Mapping[str, Any],
-    files: Sequence[Path],
+    files: Sequence[Origin],
 ) -> list[str]:
     """Return one line for each key with a validation error.
 
@@ -96,8 +116,8 @@ def problems(
         Model that they were validated against; gives the allowed keys.
     values : mapping
         The values, nested.
-    files : sequence of Path
-        Files that they were read from.
+    files : sequence of Path or mapping
+        Where they come from, as for `locate`.
 
     Returns
     -------

@@ -8,7 +8,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,37 +65,51 @@ class Summary:
         Number of scans that were processed.
     num_failed : int
         Number of scans that failed.
-    total_detections : int
-        Number of detections, or objects, of all scans.
-    avg_time : float
-        Seconds per scan.
+    counted : str
+        What is counted in them, such as "detections"; empty if nothing is.
+    total : int
+        Number of these in all scans.
+    seconds_per_scan : float
+        Mean duration of those that were processed.
     failed : dict of str to str
         Reason of the failure, by scan.
     """
 
     num_scans: int
     num_failed: int
-    total_detections: int
-    avg_time: float
+    counted: str
+    total: int
+    seconds_per_scan: float
     failed: dict[str, str]
 
     @classmethod
-    def of(cls, results: Sequence[ScanResult]) -> Summary:
+    def of(cls, results: Sequence[ScanResult], counted: str) -> Summary:
         """Return the summary of some scans."""
         done = [each for each in results if each.error is None]
         return cls(
             num_scans=len(done),
             num_failed=len(results) - len(done),
-            total_detections=sum(each.found or 0 for each in done),
-            avg_time=round(sum(each.seconds for each in done) / max(1, len(done)), 2),
+            counted=counted,
+            total=sum(each.found or 0 for each in done),
+            seconds_per_scan=round(sum(each.seconds for each in done) / max(1, len(done)), 2),
             failed={each.scan: each.error for each in results if each.error is not None},
         )
 
+    def values(self) -> dict[str, Any]:
+        """Return the content of summary.json."""
+        return {
+            "num_scans": self.num_scans,
+            "num_failed": self.num_failed,
+            **({f"total_{self.counted}": self.total} if self.counted else {}),
+            "seconds_per_scan": self.seconds_per_scan,
+            "failed": self.failed,
+        }
 
-def write_summary(path: Path, summary: Any) -> None:
-    """Write a summary, a dataclass, as JSON, atomically."""
+
+def write_summary(path: Path, values: Mapping[str, Any]) -> None:
+    """Write the values of a summary as JSON, atomically."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
