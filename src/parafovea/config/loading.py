@@ -16,6 +16,7 @@ from parafovea.config.project import Project
 from parafovea.config.sample_links import band_problems
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample, read_sheet
+from parafovea.config.sheet_paths import require_plain_paths, with_phantoms
 from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError, ModelError
 from parafovea.settings.recipe import Recipe
@@ -114,7 +115,10 @@ def load_project(values: Mapping[str, Any], *, files: Sequence[Origin] = ()) -> 
     """
     settings = checked_settings(values, files=files)
     sheet = Path(settings.samples)
-    return assembled(settings, {s.name: s for s in read_sheet(sheet)}, sheet=sheet, files=files)
+    samples = (with_phantoms(sample, settings.results) for sample in read_sheet(sheet))
+    project = assembled(settings, {s.name: s for s in samples}, sheet=sheet, files=files)
+    require_plain_paths(project)
+    return project
 
 
 def checked_settings(values: Mapping[str, Any], *, files: Sequence[Origin] = ()) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -208,7 +209,11 @@ class Settings(Strict):
     @field_validator("results")
     @classmethod
     def _plain_folder(cls, folder: str) -> str:
-        plain = folder.rstrip("/")
+        plain = folder.rstrip("/") and os.path.normpath(folder)
         if not plain or any(c in plain for c in "{}<>*?[]"):
             raise ValueError(f"folder {folder!r} must be a plain path without {{ }} < > * ? [ ]")
+        if plain == ".":
+            raise ValueError("the folder in which the workflow runs must hold more than results")
+        if plain.startswith("~"):
+            raise ValueError(f"~ is not replaced in {folder!r}: write the whole path")
         return plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -31,6 +32,14 @@ LOGGER = logging.getLogger(__name__)
 
 #: Intermediate results of a scan: those of the stages common to all volumes.
 INTERMEDIATE = tuple(pattern for stage in volume_stages.STAGES for pattern in stage.patterns)
+
+
+#: Stands for the sample sheet, which scans of the command line have none of.
+SHEET = Path("command line")
+
+#: What messages say of the sheet: the line of a sample, and where its metadata are stated.
+_LINE = re.compile(rf"^{SHEET}:\d+: ", re.MULTILINE)
+_COLUMN = re.compile(r"in the metadata column(?: of (?:its line in )?the sample sheet)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +263,16 @@ def project_of(
         name: Sample(name, task, source, None, metadata, None, number)
         for number, (name, source) in enumerate(scans.items(), start=1)
     }
-    return assembled(
-        settings.model_copy(update={"tasks": tasks, "results": str(results), "study": None}),
-        samples,
-        sheet=Path("command line"),
-    )
+    chosen_settings = {"tasks": tasks, "results": str(results), "study": None}
+    try:
+        return assembled(settings.model_copy(update=chosen_settings), samples, sheet=SHEET)
+    except ConfigError as error:
+        raise ConfigError(without_sheet(str(error))) from error
+
+
+def without_sheet(text: str) -> str:
+    """Return an error message that names the option `--metadata` instead of a sample sheet."""
+    return _COLUMN.sub("with --metadata", _LINE.sub("", text))
 
 
 def predict_scan(
@@ -291,7 +305,8 @@ def predict_scan(
             run_sample(project, scan, announce=steps.begin, clock=clock)
         found = _found(project, scan)
     except ParafoveaError as error:
-        return ScanResult(scan, time.perf_counter() - start, None, describe(error))
+        reason = without_sheet(describe(error))
+        return ScanResult(scan, time.perf_counter() - start, None, reason)
     except Exception as error:
         LOGGER.exception("%s failed with an error that was not foreseen", scan)
         reason = f"{type(error).__name__}: {describe(error)}"
