@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from tiny_detector import SHAPE, SPACING, save_detector
 from typer.testing import CliRunner
 
@@ -95,6 +96,10 @@ def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project
         ((), "give one scan, or --input-dir"),
         (("none.nii.gz",), "none.nii.gz"),
         (("config/config.yaml",), "in an unknown format"),
+        (
+            ("https://example.org/a.nii.gz",),
+            "error source of sample 'a': https://example.org/a.nii",
+        ),
         (("{scan}", "--task", "nodule"), "task 'nodule' is not in the config: tasks are cell, nod"),
         (("--input-dir", "models"), "models has no scans"),
     ],
@@ -168,3 +173,11 @@ def test_an_error_that_was_not_foreseen_ends_its_scan_alone(project, scan, monke
 
 def test_an_empty_summary_divides_by_nothing():
     assert Summary.of([], "objects").seconds_per_scan == 0
+
+
+def test_a_scan_without_voxel_size_asks_for_the_option_and_not_for_a_sheet(project, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 16, 16), np.int16), photometric="minisblack")
+    done = predict(tmp_path / "a.tif")
+    assert done.exit_code == 1
+    assert "with --metadata" in done.stderr
+    assert "sheet" not in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,8 +242,8 @@ def test_a_file_that_is_no_dictionary_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_of_another_format_is_called_by_its_name(tmp_path: Path) -> None:
-    module = torch.jit.trace(torch.nn.Linear(2, 1), torch.zeros(1, 2))
-    torch.jit.save(module, tmp_path / "script.pt")
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        archive.writestr("script/code/__torch__.py", "")
     save_file({"a": torch.zeros(2)}, tmp_path / "weights.pkl")
     with h5py.File(tmp_path / "keras.h5", "w") as file:
         file["a"] = 1

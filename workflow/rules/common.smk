@@ -6,6 +6,7 @@ from pathlib import Path
 
 from parafovea import config as parafovea_config
 from parafovea.chain.stage import AncientPath
+from parafovea.config.snakemake_options import require_one_configfile
 from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
@@ -27,6 +28,7 @@ CONFIG_FILES = [
 CACHED = workflow.workflow_settings.cache is not None
 
 try:
+    require_one_configfile(sys.argv[1:] if workflow.is_main_process else ())
     PROJECT = parafovea_config.load_project(config, files=CONFIG_FILES)
     if CACHED:
         PROJECT.require_hashable()

@@ -59,11 +59,8 @@ def read_document(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        hint = ""
-        if "=" in file.name:
-            hint = (
-                f"; single values are written into a file, such as {file.name.replace('=', ': ')}"
-            )
+        value = file.name.replace("=", ": ")
+        hint = "" if value == file.name else f"; write a single value into it, such as {value}"
         raise ConfigError(f"{file} does not exist: give the path of a config file{hint}") from error
     except IsADirectoryError as error:
         raise ConfigError(f"{file} is a folder: give the path of a config file") from error
