@@ -13,6 +13,21 @@ from pydantic import BaseModel, ValidationError
 
 Key = str | int
 
+#: Plain words for errors of pydantic, which speaks of Python.
+_PLAIN = {
+    **dict.fromkeys(
+        ("model_type", "dict_type", "model_attributes_type"),
+        "must hold keys and values of its own, such as `key: value`",
+    ),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list, such as [1, 2, 3]"),
+    "too_long": "has too many values: one for each of z, y, x",
+    "string_type": "must be text, in double quotes if it looks like a number",
+    "string_too_short": "must not be empty",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+}
+
 #: Where values of the config come from: a file, or the values themselves from the command line.
 Origin = Path | Mapping[str, Any]
 
@@ -129,9 +144,16 @@ def problems(
         path = _real_path(item["loc"], values, keep_last=item["type"] == "missing")
         lines.setdefault(path, []).append(_explain(item, path, model))
     return [
-        f"{locate(files, path)}: {'.'.join(str(k) for k in path) or 'the file'}{' or '.join(texts)}"
+        f"{locate(files, path)}: {'.'.join(str(k) for k in path) or 'the file'}{_joined(texts)}"
         for path, texts in lines.items()
     ]
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Return the texts of one key, with the value that they share said once."""
+    first, *others = texts
+    value, colon, _ = first.partition(": ")
+    return " or ".join([first, *(text.removeprefix(value + colon) for text in others)])
 
 
 def _real_path(
@@ -163,8 +185,18 @@ def _explain(item: Any, path: tuple[Key, ...], model: type[BaseModel]) -> str:
         hint = suggestion(str(path[-1]), allowed)
         return f" is not a known key{hint or ':'} allowed here: {', '.join(allowed)}"
     if fault == "missing":
+        if isinstance(path[-1], int):
+            return " is missing: the list needs a value for each of z, y, x"
         return " is missing: add it"
-    text = item["msg"].removeprefix("Value error, ")
+    if item["loc"][-1] == "[key]":
+        return f": the name {value!r} is not text: put it in double quotes"
+    if fault == "too_short":
+        return f" must hold at least {item['ctx']['min_length']}"
+    text = _PLAIN.get(fault) or item["msg"].removeprefix("Value error, ")
+    if fault in ("model_type", "dict_type", "model_attributes_type"):
+        allowed = _keys_at(model, path)
+        text += f"; keys are {', '.join(allowed)}" if allowed else ""
+    text = text.replace("Input should", "must").replace("String should", "must")
     expected = item.get("ctx", {}).get("expected", "")
     hint = (
         suggestion(value, expected.replace("'", "").replace(" or ", ", ").split(", "))

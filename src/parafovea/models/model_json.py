@@ -33,6 +33,12 @@ def read_spec(folder: Path) -> ModelSpec:
         If the file is missing, is not JSON, or has missing or invalid values; names each.
     """
     card = folder / "model.json"
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise ModelError(
+            f"model folder {folder} {what}: correct the path, which starts from the folder in "
+            "which this runs, or add a `training` block so that the workflow trains the model"
+        )
     if not card.is_file():
         raise ModelError(
             f"{folder} is not a model folder: {card.name} is missing; use a folder written by "
