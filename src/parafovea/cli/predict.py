@@ -81,7 +81,7 @@ def predict(
         from parafovea.drivers.predict_scans import (
             Summary,
             project_of,
-            scan_name,
+            result_folder,
             scans_in,
             write_summary,
         )
@@ -89,7 +89,7 @@ def predict(
 
         alone = scan is not None or tiles
         if alone:
-            place = output or Path("results") / scan_name(given)
+            place = result_folder(given, output)
             scans, results = {place.name: given}, place.parent
             unfit = []
         else:

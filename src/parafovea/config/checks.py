@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -12,11 +13,12 @@ from parafovea.config.sample_links import link_problems
 from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
-from parafovea.errors import GridError, ParafoveaError, describe
+from parafovea.errors import GridError, ModelError, ParafoveaError, describe
 from parafovea.formats.metadata import parse_metadata
 from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
+from parafovea.models.model_json import require_replaceable
 from parafovea.settings.inference import check_stride
 from parafovea.settings.recipe import Recipe, check_window
 
@@ -85,6 +87,12 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
             source_paths(path, sample, samples, settings, table=what == "truth" and tables)
         except ParafoveaError as error:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
+        if path is not None and _lies_in(path, f"{settings.results}/{sample.name}"):
+            wrong.append(
+                f"{what} of sample {sample.name!r}: {path} lies in {settings.results}/"
+                f"{sample.name}, where the results of this sample go: name another folder of "
+                "results, or move it"
+            )
         if path is not None and is_phantom(path, settings.results):
             match = PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2])
             if match is None or match["part"] not in _parts(match["kind"]):
@@ -93,6 +101,12 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
                     f"workflow makes: {settings.results}/phantoms can hold {_made(match)}"
                 )
     return wrong
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Return whether a path, or one that its pattern selects, is a folder or lies in it."""
+    inside, outside = os.path.realpath(path), os.path.realpath(folder)
+    return inside == outside or inside.startswith(f"{outside}{os.sep}")
 
 
 def _parts(kind: str) -> tuple[str, ...]:
@@ -172,6 +186,10 @@ def _training_problems(name: str, settings: Settings, samples: Mapping[str, Samp
     if training is None:
         return []
     found: Problems = []
+    try:
+        require_replaceable(Path(settings.tasks[name].model))
+    except ModelError as error:
+        found.append((("tasks", name, "model"), str(error)))
     for key, chosen in (("samples", training.samples), ("validation", training.validation)):
         for index, sample in enumerate(chosen):
             path = ("tasks", name, "training", key, index)

@@ -173,7 +173,7 @@ def _checked_header(path: Path, number: int, cells: list[str]) -> list[str]:
     if unknown:
         raise ConfigError(
             f"{place}: column {unknown[0]!r} is not known{suggestion(unknown[0], COLUMNS) or ':'} "
-            f"columns are {', '.join(COLUMNS)}"
+            f"the first line names the columns, which are {', '.join(COLUMNS)}"
         )
     missing = [name for name in REQUIRED if name not in header]
     if missing:
@@ -225,9 +225,14 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
     return Sample(
         name=row["sample"],
         task=row["task"],
-        source=row["source"],
-        truth=row["truth"] or None,
+        source=_plain(row["source"]),
+        truth=_plain(row["truth"]) or None,
         metadata=row["metadata"],
         shards=int(row["shards"]) if row["shards"] else None,
         line=number,
     ), []
+
+
+def _plain(path: str) -> str:
+    """Return a path without slashes at its end, which Snakemake does not look for."""
+    return path.rstrip("/") or path

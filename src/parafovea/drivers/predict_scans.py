@@ -206,6 +206,14 @@ def scan_name(source: str) -> str:
     return name
 
 
+def result_folder(source: str, output: Path | None) -> Path:
+    """Return the folder of the results of one scan, named after it unless the user names one."""
+    if output is None:
+        return Path("results") / scan_name(source)
+    # `.` and `..` have no name of their own
+    return output if output.name not in ("", "..") else output.resolve()
+
+
 def project_of(
     settings: Settings,
     scans: Mapping[str, str],

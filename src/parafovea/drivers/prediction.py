@@ -7,7 +7,7 @@ from pathlib import Path
 
 from parafovea.config import read_settings
 from parafovea.config.sources import is_tile_folder
-from parafovea.drivers.predict_scans import ScanResult, predict_scan, project_of, scan_name
+from parafovea.drivers.predict_scans import ScanResult, predict_scan, project_of, result_folder
 from parafovea.drivers.predict_tile_folder import TileSummary, on_device, predict_folder
 from parafovea.errors import ParafoveaError
 from parafovea.kinds import kind_named
@@ -75,7 +75,7 @@ def predict(
     given = str(source)
     images = chosen is not None and kind_named(chosen.kind).images_are_tiles
     tiles = chosen is not None and is_tile_folder(given, images=images, results=settings.results)
-    place = Path("results") / scan_name(given) if output is None else Path(output)
+    place = result_folder(given, None if output is None else Path(output))
     with on_device(device):
         project = project_of(
             settings,

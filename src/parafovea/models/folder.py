@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from parafovea.errors import ModelError
-from parafovea.models.model_json import read_spec
+from parafovea.models.model_json import read_spec, require_replaceable
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec
 from parafovea.storage.store import replacing
@@ -176,7 +176,13 @@ def save_model(
     -------
     ModelSpec
         The description as written.
+
+    Raises
+    ------
+    ModelError
+        If the folder exists and holds something other than a model.
     """
+    require_replaceable(folder)
     tensors = {
         name: _stored(tensor, exact)
         for name, tensor in network.state_dict().items()

@@ -14,6 +14,15 @@ from parafovea.errors import ModelError
 from parafovea.settings.recipe import ModelSpec, Recipe
 
 
+def require_replaceable(folder: Path) -> None:
+    """Raise `ModelError` if a folder that a model is written to holds something else."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+        raise ModelError(
+            f"{folder} is a folder without a model.json that holds other things, which a model "
+            "would replace: name a new folder, such as resources/models/NAME"
+        )
+
+
 def read_spec(folder: Path) -> ModelSpec:
     """Read the description of a model folder.
 
