@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from parafovea.config import load_project, read_project
@@ -411,3 +412,14 @@ def test_folders_have_one_spelling(project_folder):
     project_folder.write()
     project = read_project(project_folder.path / "config/config.yaml")
     assert (project.settings.results, project.source("a")) == ("one/two", "data/a.tif")
+
+
+def test_a_folder_of_tiles_is_no_source_of_a_detection(project_folder):
+    folder = project_folder.path / "data" / "tiles"
+    folder.mkdir()
+    np.savez(folder / "a.npz", opt_v1=np.zeros((4, 8, 8)))
+    project_folder.config["tasks"]["cell"]["kind"] = "detection"
+    project_folder.rows[1][2:4] = ["data/tiles", ""]
+    message = refusal(project_folder)
+    assert "samples.tsv:3: source of sample 'b': data/tiles is a folder of tiles, but" in message
+    assert "'cell' is a detection, which takes only volumes" in message

@@ -120,7 +120,11 @@ def test_names_and_files_that_are_unfit_concern_no_other_scan(tmp_path, scan):
     (tmp_path / "header.mhd").write_text("ElementDataFile = gone.raw\n")
     (tmp_path / "notes.txt").write_text("no scan")
     (tmp_path / "empty").mkdir()
-    found = scans_in(tmp_path)
+    (tmp_path / "tiles").mkdir()
+    np.savez(tmp_path / "tiles" / "a.npz", opt_v1=np.zeros((4, 8, 8)))
+    assert "tiles" in scans_in(tmp_path).scans
+    found = scans_in(tmp_path, tiles=False)
+    assert "is a folder of tiles, which" in found.unfit.pop("tiles")
     assert set(found.scans) == {"good", "series"}
     assert set(found.unfit) == {
         "a.nii.gz",
@@ -179,5 +183,5 @@ def test_a_scan_without_voxel_size_asks_for_the_option_and_not_for_a_sheet(proje
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 16, 16), np.int16), photometric="minisblack")
     done = predict(tmp_path / "a.tif")
     assert done.exit_code == 1
-    assert "with --metadata" in done.stderr
+    assert "after --metadata" in done.stderr
     assert "sheet" not in done.stderr

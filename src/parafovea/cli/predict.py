@@ -93,7 +93,8 @@ def predict(
             scans, results = {place.name: given}, place.parent
             unfit = []
         else:
-            found = scans_in(Path(given))
+            takes_tiles = chosen is None or "tiles" in kind_named(chosen.kind).stages
+            found = scans_in(Path(given), tiles=takes_tiles)
             scans, unfit = found.scans, found.failed
             results = output or Path("results")
             if found.left_out:

@@ -63,6 +63,8 @@ def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settin
             )
         if linked or referred(sample.source) is None:
             wrong += _file_problems(sample, samples, settings)
+        if linked and not wrong:
+            wrong += _layout_problems(sample, samples, settings)
         found += [f"{sheet}:{sample.line}: {text}" for text in wrong]
     return found
 
@@ -73,6 +75,7 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
     except ParafoveaError as error:
         return [f"sample {sample.name!r}: {describe(error)}"]
     wrong = []
+    own = os.path.normpath(f"{settings.results}/{sample.name}")
     task = settings.tasks.get(sample.task)
     tables = task is None or kind_named(task.kind).tables_as_truth
     for what, path in (("source", sample.source), ("truth", sample.truth), ("objects", objects)):
@@ -87,11 +90,10 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
             source_paths(path, sample, samples, settings, table=what == "truth" and tables)
         except ParafoveaError as error:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
-        if path is not None and _lies_in(path, f"{settings.results}/{sample.name}"):
+        if path is not None and _lies_in(path, own):
             wrong.append(
-                f"{what} of sample {sample.name!r}: {path} lies in {settings.results}/"
-                f"{sample.name}, where the results of this sample go: name another folder of "
-                "results, or move it"
+                f"{what} of sample {sample.name!r}: {path} lies in {own}, where the results of "
+                "this sample go: name another folder of results, or move it"
             )
         if path is not None and is_phantom(path, settings.results):
             match = PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2])
@@ -101,6 +103,25 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
                     f"workflow makes: {settings.results}/phantoms can hold {_made(match)}"
                 )
     return wrong
+
+
+def _layout_problems(
+    sample: Sample, samples: Mapping[str, Sample], settings: Settings
+) -> list[str]:
+    """Return the problem of a sample whose kind of task does not take what its source is."""
+    kind = kind_named(settings.tasks[sample.task].kind)
+    layout = source_layout(sample, samples, settings)
+    if layout in kind.stages:
+        return []
+    what, instead = {
+        "tiles": ("a folder of tiles", "volumes"),
+        "volume": ("a volume", "folders of tiles"),
+    }[layout]
+    return [
+        f"source of sample {sample.name!r}: {sample.source} is {what}, but the task "
+        f"{sample.task!r} is a {kind.name}, which takes only {instead}: give another source, or a "
+        "task of another kind"
+    ]
 
 
 def _lies_in(path: str, folder: str) -> bool:

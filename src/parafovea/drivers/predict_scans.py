@@ -18,7 +18,7 @@ from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.sheet import NAME
 from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, describe
-from parafovea.formats.location import locate, source_files, stem
+from parafovea.formats.location import holds_tiles, locate, source_files, stem
 from parafovea.formats.registry import format_of_file
 from parafovea.kinds.reference import resolve
 from parafovea.planning.reference_rates import cost
@@ -145,7 +145,7 @@ class FolderScans:
         return [ScanResult(name, 0.0, None, reason) for name, reason in self.unfit.items()]
 
 
-def scans_in(folder: Path) -> FolderScans:
+def scans_in(folder: Path, *, tiles: bool = True) -> FolderScans:
     """Return the scans of a folder: files, and folders of slices.
 
     Parameters
@@ -153,6 +153,8 @@ def scans_in(folder: Path) -> FolderScans:
     folder : Path
         Folder of the scans; hidden files are ignored. An invalid file or name affects no other
         scan.
+    tiles : bool
+        Whether the task takes folders of tiles.
 
     Raises
     ------
@@ -175,6 +177,9 @@ def scans_in(folder: Path) -> FolderScans:
                 left_out.append(path.name)
             else:
                 unfit[path.name] = describe(error)
+            continue
+        if not tiles and holds_tiles(str(path)):
+            unfit[path.name] = f"{path} is a folder of tiles, which this kind of task does not take"
             continue
         try:
             named.setdefault(scan_name(str(path)), []).append(path)
@@ -280,7 +285,7 @@ def project_of(
 
 def without_sheet(text: str) -> str:
     """Return an error message that names the option `--metadata` instead of a sample sheet."""
-    return _COLUMN.sub("with --metadata", _LINE.sub("", text))
+    return _COLUMN.sub("after --metadata", _LINE.sub("", text))
 
 
 def predict_scan(
