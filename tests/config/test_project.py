@@ -408,10 +408,12 @@ def test_a_folder_of_results_that_cannot_be_is_refused(project_folder, folder, e
 
 def test_folders_have_one_spelling(project_folder):
     project_folder.config["results"] = "./one//two/"
-    project_folder.rows[0][2] += "/"
+    project_folder.config["tasks"]["cell"]["model"] = "./models/cell/"
+    project_folder.rows[0][2:4] = ["./data/a.tif/", ".//data/a_truth.tif"]
     project_folder.write()
     project = read_project(project_folder.path / "config/config.yaml")
-    assert (project.settings.results, project.source("a")) == ("one/two", "data/a.tif")
+    assert (project.settings.results, project.task("a").model) == ("one/two", "models/cell")
+    assert (project.source("a"), project.truth("a")) == ("data/a.tif", "data/a_truth.tif")
 
 
 def test_a_folder_of_tiles_is_no_source_of_a_detection(project_folder):

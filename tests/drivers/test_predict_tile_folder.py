@@ -145,7 +145,7 @@ def test_messages_of_libraries_do_not_reach_the_terminal(
         (("in", "--input-dir", "in"), "give one scan, or --input-dir"),
         (
             ("--input-dir", "out/tiles", "--output", "out"),
-            "out/tiles lies in out, where the results",
+            "out/tiles lies in out, where the",
         ),
     ],
 )

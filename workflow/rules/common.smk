@@ -13,7 +13,7 @@ from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
 from parafovea.runtime.runs import Run, require_writable
 from parafovea.runtime.slurm import require_slurm
-from parafovea.runtime.writers import Held, share_results
+from parafovea.runtime.writers import share_results
 from parafovea.storage.layout import PHANTOMS
 
 # Where the config comes from, for messages: later ones override earlier ones. Snakemake appends the
@@ -43,8 +43,13 @@ RUN = Run(job=not workflow.is_main_process)
 if RUN.notice:
     print(f"Note: {RUN.notice}", file=sys.stderr)
 
-# A job holds its results folder, too: it may outlive the run that started it.
-HELD = [] if workflow.is_main_process else [Held(RESULTS, shared=True)]
+# The folder of the results, held until this process ends: by a job, too, which may outlive its run.
+HELD = []
+if not workflow.is_main_process:
+    try:
+        HELD.append(share_results(RESULTS, []))
+    except ParafoveaError as error:
+        sys.exit(describe(error))
 
 
 pathvars:

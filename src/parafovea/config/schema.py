@@ -159,6 +159,11 @@ class Task(Strict):
         description="Also predict the training and validation samples.",
     )
 
+    @field_validator("model")
+    @classmethod
+    def _one_spelling(cls, folder: str) -> str:
+        return os.path.normpath(folder)
+
     def block(self, name: str) -> Any:
         """Return the settings of a block, including blocks specific to a kind."""
         return getattr(self, name)

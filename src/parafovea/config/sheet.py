@@ -234,5 +234,5 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
 
 
 def _plain(path: str) -> str:
-    """Return a path without slashes at its end, which Snakemake does not look for."""
-    return path.rstrip("/") or path
+    """Return a path in the spelling that Snakemake looks for: without ./ before and / behind."""
+    return re.sub(r"^(?:\./+)+", "", path).rstrip("/") or path
