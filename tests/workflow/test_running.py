@@ -65,6 +65,14 @@ def test_a_finished_project_has_nothing_to_run(finished, planned):
     assert planned(finished.path) == {}
 
 
+def test_snakemake_writes_its_own_report_with_captions(finished, snakemake, tmp_path):
+    status, text = snakemake(finished.path, "--report", tmp_path / "report.html")
+    assert status == 0, text
+    page = (tmp_path / "report.html").read_text()
+    assert "Quality of sample" in page
+    assert "evenly spaced over the depth" in page
+
+
 def test_results_name_no_folder_of_this_machine(finished):
     results = finished.path / "results"
     for name in ("quality.json", "report.html", "volume.ome.zarr/zarr.json"):
