@@ -23,6 +23,10 @@ from parafovea.runtime.runs import Run, require_writable
 #: Times to try, and seconds between: whoever looks whether a folder is held holds it for a moment.
 TRIES, PAUSE = 5, 0.02
 
+#: How many folders above its own a command looks at: results lie in one or two of them, and what
+#: is further up is not of this project.
+LEVELS = 2
+
 WAIT = "wait until it ends, or stop it first"
 
 
@@ -131,7 +135,7 @@ def writing(*folders: Path, shared: bool = False) -> Iterator[None]:
     ------
     StoreError
         If a folder cannot be written to, or if a run of the workflow or another command is writing
-        to it or to a folder above it.
+        to it or to one of the folders right above it.
     """
     with contextlib.ExitStack() as stack:
         run = Run(job=True)
@@ -145,7 +149,7 @@ def writing(*folders: Path, shared: bool = False) -> Iterator[None]:
                 raise _of_anyone(folder) from None
             stack.callback(held.close)
         own = {folder.resolve() for folder in folders}
-        for above in dict.fromkeys(up for folder in own for up in folder.parents):
+        for above in dict.fromkeys(up for folder in own for up in folder.parents[:LEVELS]):
             if above not in own and is_held(above):
                 raise _of_anyone(above)
         yield
