@@ -1,6 +1,8 @@
+import errno
 import fcntl
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -106,6 +108,14 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_and_no_lock_is_a_command
     (tmp_path / "results").write_text("")
     with pytest.raises(StoreError, match="results is a file"), writing(tmp_path / "results" / "a"):
         pass
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", full)
+        with pytest.raises(StoreError, match="the disk is full"):
+            share_results(tmp_path / "new", [])
 
     def refuse(file, kind):
         raise OSError("no locks available")

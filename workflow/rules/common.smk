@@ -11,7 +11,7 @@ from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
-from parafovea.runtime.runs import Run, require_writable
+from parafovea.runtime.runs import Run
 from parafovea.runtime.slurm import require_slurm
 from parafovea.runtime.writers import share_results
 from parafovea.storage.layout import PHANTOMS
@@ -82,7 +82,6 @@ gc.freeze()
 def begin():
     """Stop if results cannot be written or jobs not be submitted; record where the jobs run."""
     try:
-        require_writable(RESULTS)
         HELD.append(share_results(RESULTS, [*PROJECT.samples, PHANTOMS]))
         if workflow.executor_plugin.name == "slurm":
             require_slurm()

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from parafovea.errors import StoreError
-from parafovea.runtime.runs import Run, require_writable
+from parafovea.runtime.runs import Run, require_writable, storage_error
 
 #: Times to try, and seconds between: whoever looks whether a folder is held holds it for a moment.
 TRIES, PAUSE = 5, 0.02
@@ -106,9 +106,9 @@ def share_results(results: Path, parts: Iterable[str]) -> Held:
     Raises
     ------
     StoreError
-        If a command writes to the folder or to one of its parts.
+        If a command writes to the folder or to one of its parts, or it cannot be made.
     """
-    results.mkdir(parents=True, exist_ok=True)
+    _make(results)
     try:
         held = Held(results, shared=True)
     except BlockingIOError:
@@ -141,8 +141,7 @@ def writing(*folders: Path, shared: bool = False) -> Iterator[None]:
         run = Run(job=True)
         stack.callback(run.close)
         for folder in dict.fromkeys(folders):
-            require_writable(folder)
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
             try:
                 held = Held(folder, shared=shared)
             except BlockingIOError:
@@ -153,6 +152,15 @@ def writing(*folders: Path, shared: bool = False) -> Iterator[None]:
             if above not in own and is_held(above):
                 raise _of_anyone(above)
         yield
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, or raise `StoreError`."""
+    require_writable(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, [str(folder)]) or error from error
 
 
 def _of_a_command(folder: Path) -> StoreError:
