@@ -88,6 +88,7 @@ class Staleness:
         self._identities: dict[Job, str] = {}
         self._states: dict[Job, State] = {}
         self._makers: dict[str, Job | None] = {}
+        self._digests: dict[str, str] = {}
 
     def order(self, stage: Stage, wildcards: Wildcards) -> Order:
         """Return what a job is to be made from."""
@@ -97,9 +98,11 @@ class Staleness:
         """Return whether the outputs of a job are current, or why they are not."""
         return self._state(Job.of(stage, wildcards))
 
-    def makes(self, path: str) -> bool:
-        """Return whether a stage makes a file or folder."""
-        return self._maker(path) is not None
+    def maker(self, path: str) -> Job | None:
+        """Return the job that makes a file or folder, None if none does."""
+        if path not in self._makers:
+            self._makers[path] = self._found(path)
+        return self._makers[path]
 
     def jobs(self, *samples: str) -> tuple[Job, ...]:
         """Return the jobs of samples and all that they depend on, in execution order.
@@ -176,7 +179,7 @@ class Staleness:
                 *_flat(stage.input_paths(project, wildcards).values()),
                 *stage.waits(project, wildcards),
             ):
-                maker = self._maker(str(path))
+                maker = self.maker(str(path))
                 if maker is not None:
                     inputs[str(path)] = maker.stage.record(project, dict(maker.wildcards))
                 elif not isinstance(path, AncientPath):
@@ -192,7 +195,11 @@ class Staleness:
         return self._orders[job]
 
     def _script(self, stage: Stage) -> str:
-        return "" if self._scripts is None else _script_digest(self._scripts / f"{stage.script}.py")
+        """Return a hash of a stage's script, "" without one."""
+        if stage.script not in self._digests:
+            script = self._scripts and self._scripts / f"{stage.script}.py"
+            self._digests[stage.script] = _script_digest(script)
+        return self._digests[stage.script]
 
     def _record(self, place: str) -> Record | None:
         if place not in self._records:
@@ -249,16 +256,10 @@ class Staleness:
         return recorded if digest == ABSENT and recorded is not None else digest
 
     def _made_by(self, path: str) -> Job:
-        maker = self._maker(path)
+        maker = self.maker(path)
         if maker is None:
             raise AssertionError(f"{path} is made by no stage")
         return maker
-
-    def _maker(self, path: str) -> Job | None:
-        """Return the job that makes a path, None if none does."""
-        if path not in self._makers:
-            self._makers[path] = self._found(path)
-        return self._makers[path]
 
     def _found(self, path: str) -> Job | None:
         project = self._project
@@ -286,13 +287,11 @@ def _joined(code: str, script: str) -> str:
     return f"{code}-{script}" if script else code
 
 
-@functools.cache
-def _script_digest(script: Path) -> str:
+def _script_digest(script: Path | None) -> str:
     """Return a hash of a script without layout and comments, "" if there is none."""
-    try:
-        tree = ast.parse(script.read_bytes())
-    except OSError:
+    if script is None or not script.is_file():
         return ""
+    tree = ast.parse(script.read_bytes())
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
 
 
