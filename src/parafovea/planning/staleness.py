@@ -20,14 +20,17 @@ from typing import Any, Literal
 from parafovea.chain.stage import CONSTRAINTS, AncientPath, Paths, Stage, Wildcards
 from parafovea.config.project import Project
 from parafovea.config.stage_code import code_of
+from parafovea.kinds.reference import resolve
 from parafovea.kinds.stages import stages
 from parafovea.storage.contents import ABSENT, MEMO, Contents
 from parafovea.storage.records import Order, Record, argument_digests, identity, read_record
 
 #: current: made from what is there now; missing: no output is there. Otherwise what has changed
-#: since: arguments, code, the files that it reads, or the results that it reads; unrecorded: it is
-#: not known what made it.
-State = Literal["current", "missing", "settings", "code", "files", "inputs", "unrecorded"]
+#: since: arguments, code, the files that it reads, or the results that it reads; incomplete: files
+#: that it lists are not there; unrecorded: it is not known what made it.
+State = Literal[
+    "current", "missing", "settings", "code", "files", "inputs", "incomplete", "unrecorded"
+]
 
 #: stale: there, but a run would make it anew; removed: an intermediate result that is not needed.
 Status = Literal["done", "removed", "stale", "missing"]
@@ -233,6 +236,9 @@ class Staleness:
             for path, recorded in zip(order.inputs, record.inputs.values(), strict=True)
         ):
             return "inputs"
+        beside = job.stage.beside_is_there
+        if beside and not resolve(beside)(Path(next(iter(outputs)))):
+            return "incomplete"
         return "current"
 
     def _identity(self, job: Job) -> str:
