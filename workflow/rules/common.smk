@@ -13,6 +13,7 @@ from parafovea.planning.requests import JobRequests
 from parafovea.planning.staleness import Staleness
 from parafovea.runtime.runs import Run, require_writable
 from parafovea.storage.changes import ChangeMark
+from parafovea.storage.contents import MEMO, Contents
 
 # Config files of the command line override the Snakefile's, which comes last here.
 CONFIG_FILES = [
@@ -52,7 +53,11 @@ STAGES = stages()
 # Above the folder of this file.
 SCRIPTS = Path(str(workflow.current_basedir)).parents[1] / "scripts"
 
-STALENESS = Staleness(PROJECT, scripts=SCRIPTS)
+STALENESS = Staleness(
+    PROJECT,
+    scripts=SCRIPTS,
+    contents=Contents(MEMO, announce=lambda text: print(text, file=sys.stderr)),
+)
 
 MARK = ChangeMark()
 
