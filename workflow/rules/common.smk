@@ -64,11 +64,11 @@ MARK = ChangeMark()
 if workflow.is_main_process:
     MARK.write()
 
-# What lies in a shared cache has no mark.
+# A shared cache identifies results by the content of all inputs, of which the mark is none.
 if CACHED and workflow.is_main_process and workflow.dag_settings:
     workflow.dag_settings.forcerun = {
         *workflow.dag_settings.forcerun,
-        *STALENESS.stale("extract_features"),
+        *STALENESS.stale(),
     }
 
 REQUESTS = JobRequests(PROJECT, planning=workflow.is_main_process)
@@ -114,29 +114,23 @@ def inputs(name):
             path if state != "current" and STALENESS.maker(path) else ancient(path)
             for path in waits
         ]
+        if CACHED:
+            return {**found, "waits": waits}
         if state in ("current", "missing"):
             mark = ancient(str(MARK.path))
         else:
             MARK.follow(stage.output_paths(PROJECT, wildcards).values())
             mark = str(MARK.path)
-        # the shared cache identifies results by their inputs, of which this is none
-        if not shared(stage):
-            waits.append(mark)
-        return {**found, "waits": waits}
+        return {**found, "waits": [*waits, mark]}
 
     return paths
 
 
 def state_of(stage, wildcards):
     """Return the state of a job's outputs; "missing" where Snakemake itself has to find out."""
-    if not workflow.is_main_process or shared(stage):
+    if not workflow.is_main_process:
         return "missing"
     return STALENESS.state(stage, wildcards)
-
-
-def shared(stage):
-    """Return whether the outputs of a stage are in a shared cache."""
-    return CACHED and stage.script == "extract_features"
 
 
 def outputs(name):
