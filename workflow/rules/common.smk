@@ -199,7 +199,10 @@ def samples_of(name):
 
 
 def wanted():
-    """Return all results but intermediate ones, so that deleted ones are made again."""
+    """Return all results but intermediate ones, so that deleted ones are made again.
+
+    Of a job whose results are all there, or all missing, the first one stands for the others.
+    """
     jobs = [
         (stage, job)
         for sample in PROJECT.predicted
@@ -209,8 +212,13 @@ def wanted():
     ]
     if PROJECT.predicted:
         jobs.append((STAGES["summarize_cohort"], {}))
-    return [
-        path
-        for stage, job in jobs
-        for path in stage.output_paths(PROJECT, job).values()
-    ]
+    found = []
+    for stage, job in jobs:
+        first, *others = stage.output_paths(PROJECT, job).values()
+        found.append(first)
+        found += (
+            [path for path in others if not Path(path).exists()]
+            if Path(first).exists()
+            else []
+        )
+    return found
