@@ -10,7 +10,7 @@ from parafovea.settings.postprocess import DetectionSettings
 from parafovea.settings.report import VisualizationSettings
 from parafovea.stages.render_detections import render_detections
 
-NAMES = ("e.html", "a.png", "b.png", "c.pdf", "d.html")
+NAMES = ("e.html", "a.png", "b.png", "t.jpg", "c.pdf", "d.html")
 
 
 def render(folder, name):
@@ -47,6 +47,7 @@ def test_all_pictures_are_written_and_are_the_same_again(folder):
     page = first["e.html"].decode()
     assert "3 detections" in page
     assert 'href="c.pdf"' in page
+    assert "not stated" not in page
 
 
 def test_a_damaged_file_of_detections_stops_it_before_anything_is_written(folder, tmp_path):
