@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,7 @@ class Point:
     metric: Metric
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PanelGroup:
     """The panels of comparable samples.
 
@@ -145,22 +146,25 @@ class PanelGroup:
     points: tuple[Point, ...]
     names: tuple[str, ...]
 
-    @property
+    @cached_property
     def panels(self) -> dict[str, list[Point]]:
         """Points with a value by metric; only metrics that have one."""
-        valued = [p for p in self.points if p.metric.value is not None]
-        named = {name: [p for p in valued if p.metric.name == name] for name in self.names}
+        named: dict[str, list[Point]] = {name: [] for name in self.names}
+        for point in self.points:
+            if point.metric.name in named and point.metric.value is not None:
+                named[point.metric.name].append(point)
         return {name: own for name, own in named.items() if own}
 
-    @property
+    @cached_property
     def by_sample(self) -> bool:
         """Whether a row is a sample, and not a task."""
         return len({p.sample for own in self.panels.values() for p in own}) <= MOST_ROWS
 
-    @property
+    @cached_property
     def rows(self) -> list[str]:
         """Names of the rows."""
-        return list(dict.fromkeys(self.row(p) for own in self.panels.values() for p in own))
+        drawn = [p for p in self.points if p.metric.name in self.panels]
+        return list(dict.fromkeys(self.row(p) for p in drawn if p.metric.value is not None))
 
     def row(self, point: Point) -> str:
         """Return the row of a point."""

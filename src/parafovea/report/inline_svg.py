@@ -54,6 +54,8 @@ def inline_svg(text: str, *, label: str, prefix: str, full_width: float) -> str:
     used = {target for each in root.iter() for target in _targets(each)}
     for each in root.iter():
         each.tag = each.tag.removeprefix(_SVG)
+        # only indentation: text is outlines
+        each.text = each.tail = None
         _rename(each, used, prefix)
         for name in ("style", "fill", "stroke"):
             if name in each.attrib:

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 #: Longest side in pixels.
-SIDE = 112
+SIDE = 96
 
-_QUALITY = 80
+_QUALITY = 76
 
 #: Grey of a sample that has nothing to show.
 _NOTHING = 0.8
