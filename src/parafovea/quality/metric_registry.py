@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from parafovea.quality.tiles.refined import TARGETS
+from parafovea.quality.tiles.targets import TARGETS
 
 #: Stands for the name of a class or a band in the name of a metric, and in its words.
 PLACE = "{}"

@@ -283,10 +283,11 @@ def _strip(
                 size=SMALL,
                 color=FAILED if point.metric.status == "failed" else MUTED,
             )
-    for status, places in dots.items():
+    for status, spots in dots.items():
         colour, marker, _ = MARKS[status]
         axes.scatter(
-            *zip(*places, strict=True),
+            [across for across, _ in spots],
+            [down for _, down in spots],
             s=20 if as_image else 50,
             color=colour,
             marker=marker,

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -299,7 +299,7 @@ def cohort_table(rows: Sequence[IndexRow]) -> pd.DataFrame:
     lines = []
     for row in rows:
         view = row.view
-        line = {"sample": row.sample, "task": row.task, "failure": row.failure}
+        line: dict[str, Any] = {"sample": row.sample, "task": row.task, "failure": row.failure}
         if view is not None:
             line |= {
                 "degraded": bool(view.degraded),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.metric_registry import measure_label
-from parafovea.quality.tiles.refined import TARGETS
+from parafovea.quality.tiles.targets import TARGETS
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import Drawing
 from parafovea.report.sample_results import Metric

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from parafovea.formats.tiles.ledger import TileEntry
-from parafovea.quality.tiles.refined import Target
+from parafovea.quality.tiles.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
