@@ -299,7 +299,7 @@ def _letters(axes: Axes, letters: str) -> None:
 
 def _colours(figure: Figure, colormap: str, alpha: float) -> None:
     width, height = figure.get_size_inches()
-    axes = figure.add_axes((_EDGE / width, 0.36 / height, 1.6 / width, 0.12 / height))
+    axes = figure.add_axes((2 * _EDGE / width, 0.36 / height, 1.6 / width, 0.12 / height))
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[None]
     grey = np.full((*ramp.shape, 3), 0.25, np.float32)
     colours = np.asarray(colormaps[colormap](ramp), np.float32)[..., :3]
@@ -310,7 +310,7 @@ def _colours(figure: Figure, colormap: str, alpha: float) -> None:
     axes.tick_params(length=2, labelsize=SMALL, pad=1)
     level = f"{WINDOW[0]:g}".replace("-", "\N{MINUS SIGN}")
     words = f"heatmap    ·    lung window, level {level}, width {WINDOW[1]:g} HU"
-    figure.text((_EDGE + 1.75) / width, 0.37 / height, words, color=INK, size=SMALL)
+    figure.text((2 * _EDGE + 1.8) / width, 0.37 / height, words, color=INK, size=SMALL)
 
 
 def _caption(view: DetectedScan, count: int) -> str:

@@ -24,8 +24,8 @@ from parafovea.report.planes import (
     show,
 )
 
-#: Panels side by side.
-_ACROSS = 5
+#: Panels side by side, for short and for long names, and the longest short name.
+_ACROSS, _ACROSS_LONG, _SHORT = 5, 3, 15
 
 
 def draw_probabilities(
@@ -53,7 +53,8 @@ def draw_probabilities(
     panels = [*zip(classes, values, strict=True)]
     if len(classes) > 1:
         panels.append(("uncertainty", _uncertainty(values)))
-    rows = -(-len(panels) // _ACROSS)
+    across = _ACROSS if max(len(name) for name, _ in panels) <= _SHORT else _ACROSS_LONG
+    rows = -(-len(panels) // across)
     columns = -(-len(panels) // rows)
     width = min(2.6, (PAGE_WIDTH - 2 * MARGIN + GAP) / columns - GAP)
     height = panel_height(plane, width)
@@ -66,7 +67,7 @@ def draw_probabilities(
         row, column = divmod(number, columns)
         left = MARGIN + column * (width + GAP)
         top = size[1] - MARGIN - row * (height + CAPTION + GAP)
-        figure.text(left / size[0], (top - 0.17) / size[1], short(name, 16), weight="bold", size=9)
+        figure.text(left / size[0], (top - 0.17) / size[1], short(name), weight="bold", size=9)
         bottom = (top - CAPTION - height) / size[1]
         place = (left / size[0], bottom, width / size[0], height / size[1])
         show(figure.add_axes(place, anchor="NW"), picture, plane, bar=number == 0)

@@ -38,8 +38,8 @@ from parafovea.report.units import counted
 
 Array = np.ndarray[Any, Any]
 
-#: Colours of pixels that agree and that do not.
-_AGREES, _DIFFERS = "#D5DAE1", "#EE3377"
+#: Colours of pixels that agree and that do not; the first one is not the page's colour of rules.
+_AGREES, _DIFFERS = "#D4D9E0", "#EE3377"
 
 
 def draw_segmented(
