@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_figures import assert_readable
 from PIL import Image
 from report_results import METRICS, OBJECTS, Truth, render_sample, write_results
 
@@ -71,6 +72,12 @@ def test_page_needs_no_other_file_and_is_well_formed(results):
     assert len(set(page.ids)) == len(page.ids)
     assert not page.tags & {"script", "link", "iframe"}
     assert text.count("<style") == 1
+
+
+def test_figures_are_readable_on_a_page_of_800_pixels(results, tmp_path):
+    assert_readable(render(results))
+    names = ("background", *(f"class_of_a_long_name_{i}" for i in range(9)))
+    assert_readable(render(write_results(tmp_path / "many", classes=names)))
 
 
 def test_same_results_in_another_folder_give_the_same_bytes(results, tmp_path):

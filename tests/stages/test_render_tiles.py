@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.patches import Rectangle
+from page_figures import assert_readable
 from PIL import Image
 from tile_results import CLASSES, REFINED, SEGMENTED, write_folder
 
@@ -116,6 +117,12 @@ def test_the_worst_tiles_come_first_and_those_without_truth_after_them(refined):
     worst = [entry.name for entry in worst_first(entries, scores, RefinedReport(()).error(scores))]
     judged = scores["accuracy.ndvi_rmse"].dropna().sort_values(ascending=False)
     assert worst == [*judged.index, "tile_0005"]
+
+
+def test_figures_are_readable_on_a_page_of_800_pixels(rendered, tmp_path):
+    assert_readable(rendered[0])
+    segmented = measured(tmp_path, how=SEGMENTED, count=2)
+    assert_readable(render(segmented, SEGMENTED)[0])
 
 
 def test_pictures_say_what_they_show(rendered):
