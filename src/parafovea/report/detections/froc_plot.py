@@ -28,7 +28,8 @@ from parafovea.report.units import counted
 #: Inches.
 WIDTH, HEIGHT = 4.6, 3.6
 
-COLOUR = "#0072B2"
+#: Distinct on light and dark pages.
+COLOUR = "#1F7FBF"
 
 TICKS = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
 
@@ -57,7 +58,7 @@ def froc_figure(score: DetectionScore) -> Figure:
     if band["lower"].notna().all():
         share = f"{100 * score.confidence:g} % interval, bootstrap over scans"
         axes.fill_between(
-            x, band["lower"], band["upper"], color=COLOUR, alpha=0.16, linewidth=0, label=share
+            x, band["lower"], band["upper"], color=COLOUR, alpha=0.2, linewidth=0, label=share
         )
     counts = score.matching.counts
     label = f"{counted(counts['nodules'], 'nodule')} in {counted(counts['series'], 'scan')}"

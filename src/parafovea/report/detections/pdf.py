@@ -30,10 +30,10 @@ _COLUMNS = (
     ("confidence", 3.8, True),
     ("volume (mm³)", 4.75, True),
     ("mean ± s.d. (HU)", 6.0, True),
-    ("sphericity", 6.8, True),
-    ("axial (mm)", 7.6, True),
-    ("to border (mm)", 8.65, True),
-    ("risk", 8.85, False),
+    ("sphericity", 6.75, True),
+    ("axial (mm)", 7.5, True),
+    ("to lung surface (mm)", 8.9, True),
+    ("risk", 9.1, False),
 )
 
 
