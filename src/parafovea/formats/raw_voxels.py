@@ -14,6 +14,7 @@ import numpy as np
 
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.mapped_voxels import MappedVoxels
+from parafovea.formats.neighbours import inside
 from parafovea.formats.source import Array, StoredArray
 
 #: Bytes between the points at which decompression can resume; each uses about 40 kB of memory.
@@ -225,10 +226,8 @@ def _beside(path: str, name: str) -> str | None:
         raise SourceError(
             f"{path} has its voxels in several files ({name!r}): write it again as one file"
         )
-    folder = Path(path).parent
-    outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
-    there = folder / name
-    if outside or not there.resolve().is_relative_to(folder.resolve()):
+    there = inside(Path(path).parent, name)
+    if there is None or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
         raise SourceError(
             f"{path} has its voxels in {name!r}, outside its folder: put both into one folder "
             "and give only the file name in the header"
