@@ -301,10 +301,7 @@ def check_codecs(path: str, array: zarr.Array[Any]) -> None:
     """
     dtype = np.dtype(array.dtype)
     size = math.prod(array.chunks) * dtype.itemsize
-    try:
-        check_size(size, f"each chunk {tuple(array.chunks)} of {dtype}")
-    except ValueError as error:
-        raise SourceError(f"{path}: {error}") from error
+    check_size(path, size, f"each chunk {tuple(array.chunks)} of {dtype}")
     metadata: Any = array.metadata
     if metadata.zarr_format == 2:
         stated = [*(metadata.filters or ()), *filter(None, [metadata.compressor])]

@@ -122,7 +122,7 @@ def check_parts(path: str, dataset: h5py.Dataset, depth: int = 0) -> None:
     total, found = 1, int(dataset.id.get_storage_size() > 0)
     if dataset.chunks is not None:
         size = math.prod(dataset.chunks) * dataset.dtype.itemsize
-        check_size(size, f"each chunk {dataset.chunks} of {dataset.dtype}")
+        check_size(path, size, f"each chunk {dataset.chunks} of {dataset.dtype}")
         pieces = zip(dataset.shape, dataset.chunks, strict=True)
         total = math.prod(-(-n // k) for n, k in pieces)
         found = int(dataset.id.get_num_chunks())

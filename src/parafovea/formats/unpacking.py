@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from parafovea.errors import SourceError
+
 #: Maximum size in bytes of what is unpacked as a whole: a chunk, a strip or tile, an image file.
 LARGEST_PIECE = 2**30
 
@@ -64,12 +66,24 @@ def read_at_most(stream: _Stream, limit: int, what: str) -> bytes:
     return bytes(found)
 
 
-def check_size(size: int, what: str, limit: int = LARGEST_PIECE) -> None:
-    """Raise `ValueError` if something would unpack to more than a limit, in bytes."""
+def check_size(path: str, size: int, what: str, limit: int = LARGEST_PIECE) -> None:
+    """Raise `SourceError` if something would unpack to more than a limit.
+
+    Parameters
+    ----------
+    path : str
+        The source, for the error message.
+    size : int
+        Number of bytes that a header states.
+    what : str
+        What would be unpacked as a whole.
+    limit : int
+        Number of bytes.
+    """
     if size > limit:
-        raise ValueError(
-            f"{what} unpacks to {size} bytes, more than the limit of {limit}: write it in smaller "
-            "chunks, tiles or files"
+        raise SourceError(
+            f"{path}: {what} unpacks to {size} bytes, more than the limit of {limit}: write it in "
+            "smaller chunks, tiles or files"
         )
 
 
