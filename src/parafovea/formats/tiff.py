@@ -464,7 +464,7 @@ class PagedTiff:
             return False
         # the samples of a pixel lie together, or there is one, whose axis a page omits
         together = page.shape == shape and page.keyframe.planarconfig == 1
-        return page.ndim == 2 and math.prod(shape[2:]) == 1 or together
+        return (page.ndim == 2 and math.prod(shape[2:]) == 1) or together
 
 
 def _read_window(page: Any, rows: slice, columns: slice, size: int) -> Array:

@@ -28,7 +28,7 @@ LARGEST_TILE = 2**31
 LARGEST_HEADER = 2**20
 
 #: Maximum size in bytes of what lies between a header and the voxels.
-LARGEST_EXTENSION = 2**24
+LARGEST_EXTENSION = 2**26
 
 #: zlib detects whether a stream is gzip or zlib.
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
