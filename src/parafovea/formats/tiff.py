@@ -6,12 +6,10 @@ handle, and a file that is truncated in the meantime is detected.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import re
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import tifffile
 
 from parafovea.errors import SourceError
 from parafovea.formats.codestreams import check_codestream
+from parafovea.formats.library_logs import no_complaints
 from parafovea.formats.location import Location
 from parafovea.formats.mapped_voxels import MappedVoxels
 from parafovea.formats.source import (
@@ -47,10 +46,11 @@ _JPEG = (6, 7, 33007, 34892)
 #: TIFF compressions whose strips and tiles are images with a header: JPEG, JPEG 2000 and PNG.
 _IMAGES = (7, 33003, 33004, 33005, 33007, 34712, 34892, 34933)
 
-#: What tifffile logs about pages and voxels that are not there, before it goes on without them.
+#: What tifffile logs about pages and voxels that are not there, before it goes on without them. A
+#: tag alone that it does not understand may be a private one.
 _ABSENT = re.compile(
-    "zeroed|missing|corrupted file|not match|out of range|expected|invalid TiffData|cannot handle|"
-    "failed to|no pages|incompletely|could not read all|invalid page|invalid offset|estimating"
+    "^ERROR (?!.*TiffTag)|zeroed|missing|corrupted file|not match|out of range|expected|no pages|"
+    "invalid TiffData|cannot handle|failed to|incompletely|could not read all|estimating"
 )
 
 
@@ -86,7 +86,7 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
 
 def _volume(path: str, channel: int | None, *, labels: bool) -> tuple[VolumeView, Stated]:
     """Return the volume (z, y, x) in a TIFF file, and its stated position."""
-    with readable(path), _complaints(path), tifffile.TiffFile(path) as tiff:
+    with readable(path), no_complaints(path, "tifffile", _ABSENT), tifffile.TiffFile(path) as tiff:
         # pages are used twice, and read once
         tiff.pages.cache = True
         _check_complete(tiff, path)
@@ -110,39 +110,6 @@ def _volume(path: str, channel: int | None, *, labels: bool) -> tuple[VolumeView
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
     check_shape(path, view.shape)
     return view, stated
-
-
-class _Complaints(logging.Handler):
-    """What tifffile logs in this thread about data that are absent."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.found: list[str] = []
-        self._thread = threading.get_ident()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message about absent data."""
-        text = record.getMessage()
-        # a tag alone that is not understood may be a private one
-        severe = record.levelno >= logging.ERROR and "TiffTag" not in text
-        if record.thread == self._thread and (severe or _ABSENT.search(text)):
-            self.found.append(text)
-
-
-@contextlib.contextmanager
-def _complaints(path: str) -> Iterator[None]:
-    """Raise `SourceError` at the end if tifffile logged that data are absent and went on."""
-    handler, log = _Complaints(), logging.getLogger("tifffile")
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-    if handler.found:
-        reason = re.sub(r"^<[^>]*> *", "", " ".join(handler.found[0].split()))
-        raise SourceError(
-            f"{path} is damaged or truncated ({reason[:200]}): copy or write it again"
-        )
 
 
 def _stored(path: str, tiff: Any, series: Any, shape: tuple[int, ...]) -> StoredArray:
