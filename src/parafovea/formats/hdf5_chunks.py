@@ -20,7 +20,8 @@ from parafovea.formats.unpacking import unpacked
 
 #: Numbers of filters: three of HDF5, that of h5py, and two registered ones.
 _DEFLATE, _SHUFFLE, _FLETCHER, _LZF, _BLOSC, _ZSTD = 1, 2, 3, 32000, 32001, 32015
-_KNOWN = (_DEFLATE, _SHUFFLE, _FLETCHER, _LZF, _BLOSC, _ZSTD)
+_UNPACKING = (_DEFLATE, _LZF, _BLOSC, _ZSTD)
+_KNOWN = (*_UNPACKING, _SHUFFLE, _FLETCHER)
 
 Index = tuple[slice | int, ...]
 
@@ -80,7 +81,8 @@ def _decoded(raw: bytes, filters: list[Any], mask: int, dataset: h5py.Dataset) -
     for number, *_ in used:
         size = sizes[-1]
         sizes.append({_SHUFFLE: size, _FLETCHER: size + 4}.get(number, -1) if size >= 0 else -1)
-    if -1 in sizes[:-1]:
+    packed = [size for (number, *_), size in zip(used, sizes, strict=False) if number in _UNPACKING]
+    if -1 in packed:
         raise ValueError("it is compressed twice")
     if sizes[-1] >= 0 and len(raw) != sizes[-1]:
         raise ValueError(f"it has {len(raw)} instead of {sizes[-1]} bytes")

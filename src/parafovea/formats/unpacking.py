@@ -168,7 +168,7 @@ def _zstd(raw: memoryview, size: int) -> bytes:
     import imagecodecs
 
     try:
-        return bytes(imagecodecs.zstd_decode(raw, out=size)) if len(raw) else b""
+        return bytes(imagecodecs.zstd_decode(bytes(raw), out=size)) if len(raw) else b""
     except imagecodecs.ZstdError as error:
         raise ValueError(
             f"its zstd stream is damaged, or unpacks to more than {size} bytes: {error}"
