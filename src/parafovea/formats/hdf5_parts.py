@@ -64,9 +64,11 @@ def check_links(path: str, opened: h5py.File, name: str, depth: int = 0) -> None
             return
         if isinstance(link, h5py.ExternalLink):
             there = _inside(path, opened.filename, link.filename)
-            if there.is_file():
-                with opened_file(str(there)) as other:
-                    check_links(path, other, f"{link.path}/{rest}", depth + 1)
+            if not there.is_file():
+                # HDF5 would also look for it where the program runs
+                raise SourceError(f"{path} is a link to {there}, which is missing: copy it there")
+            with opened_file(str(there)) as other:
+                check_links(path, other, f"{link.path}/{rest}", depth + 1)
             return
         if link is None:
             return
