@@ -76,7 +76,7 @@ def test_no_more_than_the_promised_size_is_unpacked(codec):
 def test_a_stream_is_read_up_to_a_limit():
     assert read_at_most(io.BytesIO(CONTENT), len(CONTENT), "it") == CONTENT
     stream = io.BytesIO(CONTENT)
-    with pytest.raises(ValueError, match="it unpacks to more than the 1000 bytes"):
+    with pytest.raises(ValueError, match="it holds more than the limit of 1000 bytes"):
         read_at_most(stream, 1000, "it")
     assert stream.tell() == 1001
 

@@ -22,9 +22,9 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, SpacingError
+from parafovea.formats.compressed_voxels import CompressedVoxels
 from parafovea.formats.location import Location
 from parafovea.formats.metadata import known_unit
-from parafovea.formats.raw_voxels import CompressedVoxels
 from parafovea.formats.source import (
     Array,
     Request,

@@ -30,6 +30,7 @@ from parafovea.formats.source import (
     readable,
 )
 from parafovea.formats.source_placement import Stated, check_shape, settle, unit_factors
+from parafovea.formats.unpacking import LARGEST_EXTENSION, read_at_most
 from parafovea.geometry.grid import AXES, METRES, Grid, Vector, vector3
 
 #: Axes of the first versions, in which they are unnamed.
@@ -417,7 +418,8 @@ def _header(folder: Path) -> _Header:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    facts = json.loads(file.read_text(encoding="utf-8"))
+    with file.open("rb") as opened:
+        facts = json.loads(read_at_most(opened, LARGEST_EXTENSION, str(file)))
     if not isinstance(facts, dict):
         raise SourceError(f"{file} is not Zarr metadata: copy the image again")
     return facts

@@ -27,7 +27,7 @@ LARGEST_TILE = 2**31
 #: Maximum size in bytes of a text header, unpacked; longer text is not a header.
 LARGEST_HEADER = 2**20
 
-#: Maximum size in bytes of what lies between a header and the voxels.
+#: Maximum size in bytes of what lies between a header and the voxels, and of JSON metadata.
 LARGEST_EXTENSION = 2**26
 
 #: zlib detects whether a stream is gzip or zlib.
@@ -62,7 +62,7 @@ def read_at_most(stream: _Stream, limit: int, what: str) -> bytes:
     while len(found) <= limit and (block := stream.read(min(2**20, limit + 1 - len(found)))):
         found += block
     if len(found) > limit:
-        raise ValueError(f"{what} unpacks to more than the {limit} bytes that are expected")
+        raise ValueError(f"{what} holds more than the limit of {limit} bytes")
     return bytes(found)
 
 
