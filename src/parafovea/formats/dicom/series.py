@@ -174,7 +174,7 @@ class DicomVolume:
 def _check_compressed(file: BinaryIO, header: SliceHeader) -> None:
     """Raise `ValueError` if a compressed image is cut short, or far larger than its header says."""
     pixels = dcmread(file, specific_tags=["PixelData"]).PixelData
-    check_codestream(next(generate_frames(pixels, number_of_frames=1)), *header.shape)
+    check_codestream(next(generate_frames(pixels, number_of_frames=1), b""), *header.shape)
     file.seek(0)
 
 
