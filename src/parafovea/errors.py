@@ -5,6 +5,9 @@ sample, which file) is added with `add_note`. Scripts and the command line print
 traceback.
 """
 
+import reprlib
+import unicodedata
+
 
 class ParafoveaError(Exception):
     """Base of every error that is the input's fault, not the program's."""
@@ -66,8 +69,52 @@ class StoreError(ParafoveaError, OSError):
     """A result of an earlier stage that is missing or damaged."""
 
 
+#: Most characters of a text from a file in a message.
+LONGEST_QUOTE = 200
+#: Most characters of a line, and most lines, of a message.
+LONGEST_LINE = 2000
+MOST_LINES = 200
+
+
+def shown(value: object, *, longest: int = LONGEST_QUOTE) -> str:
+    """Return a value of a file, or of another library, as it can stand in a message.
+
+    Parameters
+    ----------
+    value : object
+        A text, or anything else with one; nested values are abbreviated.
+    longest : int
+        Most characters of the result; what is longer is cut.
+
+    Returns
+    -------
+    str
+        One line: line ends and control characters are escaped.
+    """
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    cut = text[: longest + 1]
+    plain = "".join(map(_visible, cut))
+    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
+
+
+def quoted(value: object, *, longest: int = LONGEST_QUOTE) -> str:
+    """Return a value as `shown`, with a text in quotes."""
+    if not isinstance(value, str):
+        return shown(value, longest=longest)
+    return repr(value) if len(value) <= longest else f"{value[:longest]!r}…"
+
+
+def _visible(character: str) -> str:
+    """Return a character, or its escape if it is a control character or invisible."""
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def describe(error: BaseException) -> str:
     """Return the one readable text of an error: its message, then its notes, a line each.
+
+    Control characters are escaped, and very long lines and lists are cut.
 
     Parameters
     ----------
@@ -80,4 +127,7 @@ def describe(error: BaseException) -> str:
         The text for the terminal and the log, without a traceback.
     """
     notes = getattr(error, "__notes__", [])
-    return "\n  ".join([str(error), *notes])
+    lines = "\n  ".join([str(error), *notes]).split("\n")
+    if len(lines) > MOST_LINES:
+        lines = [*lines[:MOST_LINES], f"  … and {len(lines) - MOST_LINES} more lines"]
+    return "\n".join(shown(line, longest=LONGEST_LINE) for line in lines)

@@ -112,7 +112,7 @@ PHANTOM_SIZES: dict[Literal["cell", "chest"], PhantomSettings] = {
 class InputSettings(Strict):
     """Reading of sources."""
 
-    nonfinite: Literal["error"] | Annotated[float, Field(allow_inf_nan=False)] = Field(
+    nonfinite: Literal["error"] | float = Field(
         "error",
         description="Handling of NaN and infinite voxels: `error` stops the sample; a number, in "
         "source values, replaces them.",

@@ -28,7 +28,7 @@ from pydantic import (
 from parafovea.errors import ConfigError, MissingSourceError
 from parafovea.formats.bands import canonical
 from parafovea.formats.reflectance import DN_OFFSET, DN_SCALE
-from parafovea.geometry.grid import METRES, Vector, vector3
+from parafovea.geometry.grid import METRES, Vector, checked_spacing, vector3
 
 SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -379,7 +379,7 @@ class SourceMetadata(_Words):
                 f"spacing {spacing} must be positive and finite along z, y, x: "
                 "for example spacing=50,4.6,4.6"
             )
-        return spacing
+        return None if spacing is None else checked_spacing(spacing)
 
     @field_validator("unit", "truth_unit")
     @classmethod

@@ -16,7 +16,7 @@ from parafovea.storage.store import replacing
 
 
 class _ModelRates(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     features: PositiveFloat
     context: PositiveFloat
@@ -24,7 +24,7 @@ class _ModelRates(BaseModel):
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     device: str = Field(min_length=1)
     models: dict[str, _ModelRates]

@@ -17,12 +17,13 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 
-from parafovea.geometry.grid import METRES
+from parafovea.geometry.grid import LARGEST_SHAPE, LARGEST_SPACING, METRES, SMALLEST_SPACING
 from parafovea.kinds import Kind, kind_named, kinds
 
 PositiveFloat = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-SpacingTuple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_SHAPE)]
+VoxelSize = Annotated[float, Field(ge=SMALLEST_SPACING, le=LARGEST_SPACING)]
+SpacingTuple = tuple[VoxelSize, VoxelSize, VoxelSize]
 ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
@@ -49,9 +50,9 @@ DEFAULT_KIND = next(iter(kinds()))
 
 
 class Strict(BaseModel):
-    """Base of settings: immutable, and unknown keys are an error."""
+    """Base of settings: immutable; unknown keys and numbers that are not finite are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Normalization(Strict):

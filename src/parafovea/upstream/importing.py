@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parafovea.errors import ModelError
+from parafovea.errors import ModelError, shown
 from parafovea.geometry.grid import Vector
 from parafovea.models.folder import fill, is_exact_in_half, save_model
 from parafovea.models.networks.fused_unet import FusedUNet
@@ -88,7 +88,8 @@ def open_upstream(
         spec = ModelSpec.model_validate(values)
     except ValidationError as error:
         reasons = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+            f"{'.'.join(map(str, problem['loc']))}: {shown(problem['msg'])}"
+            for problem in error.errors()
         )
         raise ModelError(f"{file} cannot be imported: {reasons}; correct its config") from error
     network = facts.network()
