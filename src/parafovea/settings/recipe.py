@@ -22,7 +22,18 @@ from parafovea.kinds import Kind, kind_named, kinds
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_SHAPE)]
-VoxelSize = Annotated[float, Field(ge=SMALLEST_SPACING, le=LARGEST_SPACING)]
+
+
+def _voxel_size(size: float) -> float:
+    if not SMALLEST_SPACING <= size <= LARGEST_SPACING:
+        raise ValueError(
+            f"a voxel size must be from {SMALLEST_SPACING:g} to {LARGEST_SPACING:g}: use another "
+            "unit"
+        )
+    return size
+
+
+VoxelSize = Annotated[PositiveFloat, AfterValidator(_voxel_size)]
 SpacingTuple = tuple[VoxelSize, VoxelSize, VoxelSize]
 ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
 
