@@ -141,7 +141,7 @@ def _not_a_number(model: Path) -> None:
         (_no_card, r"model\.json is missing; use a folder"),
         (_no_weights, r"model\.safetensors is missing: copy both files"),
         (_no_json, r"model\.json is not JSON .*copy the model folder again"),
-        (_binary, r"model\.json is not JSON"),
+        (_binary, r"model\.json is not UTF-8 text"),
         (_list, r"model\.json is not a valid description of a model"),
         (_unknown_key, r"is not a valid description of a model: colour"),
         (_wrong_value, r"is not a valid description of a model: network\.dimensions"),

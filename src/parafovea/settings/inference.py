@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from parafovea.geometry.grid import Vector
 from parafovea.geometry.symmetry import check_views
@@ -21,6 +21,19 @@ ScaleFactor = Annotated[float, Field(ge=1 / 16, le=16)]
 
 #: The blending modes that have a width.
 WIDE = ("gaussian", "gaussian_radial")
+
+
+#: Most jobs that a sample's windows may be shared by: Snakemake takes minutes to plan 10,000.
+MOST_SHARDS = 100_000
+
+
+def _plannable(number: int) -> int:
+    if number > MOST_SHARDS:
+        raise ValueError(f"a sample has at most {MOST_SHARDS} shards")
+    return number
+
+
+Shards = Annotated[PositiveInt, AfterValidator(_plannable)]
 
 
 class InferenceSettings(Strict):
@@ -84,7 +97,7 @@ class InferenceSettings(Strict):
         description="Compile the network with torch.compile, which takes up to minutes per job "
         "and needs a C++ compiler.",
     )
-    shards: PositiveInt | Literal["auto"] = Field(
+    shards: Shards | Literal["auto"] = Field(
         "auto",
         description="Number of jobs that share the windows of a sample; results do not depend on "
         "it. auto: by `windows_per_shard`, at most 10,000. The sheet's column takes precedence.",

@@ -17,11 +17,21 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 
+from parafovea.errors import shown
 from parafovea.geometry.grid import LARGEST_SHAPE, LARGEST_SPACING, METRES, SMALLEST_SPACING
 from parafovea.kinds import Kind, kind_named, kinds
+from parafovea.runtime.names import name_problem
 
 PositiveFloat = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(ge=1, le=LARGEST_SHAPE)]
+
+
+def _countable(number: int) -> int:
+    if number > LARGEST_SHAPE:
+        raise ValueError(f"a count must be at most {LARGEST_SHAPE}")
+    return number
+
+
+PositiveInt = Annotated[int, Field(ge=1), AfterValidator(_countable)]
 
 
 def _voxel_size(size: float) -> float:
@@ -190,7 +200,11 @@ class Recipe(Strict):
     @classmethod
     def _unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) != len(names):
-            raise ValueError(f"names must be unique: {', '.join(names)}")
+            raise ValueError(f"names must be unique: {shown(', '.join(names))}")
+        for name in names:
+            problem = name_problem(name)
+            if problem is not None:
+                raise ValueError(problem)
         return names
 
     @model_validator(mode="after")
@@ -283,10 +297,18 @@ class ModelSpec(Recipe):
     name: str = Field(min_length=1)
     input_channels: PositiveInt = Field(description="Channels of the local input, raw included.")
     context_channels: int = Field(0, ge=0, description="Channels of the context features.")
-    weights_sha256: str = Field(min_length=64, max_length=64)
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     training: dict[str, Any] = Field(
         default_factory=dict, description="Samples, steps, seed, scores and version of training."
     )
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        problem = name_problem(name)
+        if problem is not None:
+            raise ValueError(problem)
+        return name
 
 
 def check_window(window: tuple[int, ...], dimensions: int) -> None:
