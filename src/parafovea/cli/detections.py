@@ -47,7 +47,7 @@ def evaluate_detections(
     """Evaluate candidates against annotations by the rules of LUNA16: FROC, CPM, thresholds."""
     from parafovea.stages.evaluate_detections import score_files
 
-    with readable_errors():
+    with readable_errors(output):
         score = score_files(
             candidates,
             annotations,
@@ -115,7 +115,7 @@ def evaluate_lesions(
     """Evaluate masks of candidates against masks of lesions by the rules of PI-CAI: AP, AUROC."""
     from parafovea.stages.evaluate_lesions import score_lesion_masks
 
-    with readable_errors():
+    with readable_errors(output):
         score, notes = score_lesion_masks(
             candidates, lesions, threshold=threshold, least_overlap=min_overlap, output=output
         )
@@ -151,7 +151,7 @@ def calibrate(
     from parafovea.quality.detections.reliability import FOLDS
     from parafovea.stages.calibrate_scores import calibrate_file
 
-    with readable_errors():
+    with readable_errors(output):
         calibration = calibrate_file(scored, output, method=method, model=model, plot=plot)
     fit = calibration.fit
     columns = (fit.before, fit.after, fit.held_out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -11,20 +12,28 @@ from rich.markup import escape
 
 from parafovea.errors import ParafoveaError, describe
 from parafovea.runtime.library_logs import quiet_libraries
+from parafovea.runtime.runs import readable_storage
 
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 
 
 @contextlib.contextmanager
-def readable_errors() -> Iterator[None]:
+def readable_errors(*outputs: str | Path | None) -> Iterator[None]:
     """Exit with status 1 and a message instead of a traceback at a `ParafoveaError`.
 
-    Messages of libraries do not reach the terminal.
+    So too if the disk is full or refuses an output. Messages of libraries do not reach the
+    terminal.
+
+    Parameters
+    ----------
+    *outputs : str, Path or None
+        What the command writes; None is left out.
     """
     quiet_libraries()
     try:
-        yield
+        with readable_storage(*(output for output in outputs if output is not None)):
+            yield
     except ParafoveaError as error:
         errors.print(f"[bold red]error[/] {escape(describe(error))}", highlight=False)
         raise typer.Exit(1) from None
