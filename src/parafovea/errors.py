@@ -88,8 +88,8 @@ class StoreError(ParafoveaError, OSError):
 #: Most characters of a text from a file in a message.
 LONGEST_QUOTE = 200
 #: Most characters of a line, and most lines, of a message.
-LONGEST_LINE = 2000
-MOST_LINES = 200
+LONGEST_LINE = 1000
+MOST_LINES = 60
 
 
 def shown(value: object, *, longest: int = LONGEST_QUOTE) -> str:
@@ -130,7 +130,8 @@ def _visible(character: str) -> str:
 def describe(error: BaseException) -> str:
     """Return the one readable text of an error: its message, then its notes, a line each.
 
-    Control characters are escaped, and very long lines and lists are cut.
+    Control characters are escaped. Very long lines are cut in the middle, since the fix is at
+    their end; very long lists are cut at their end.
 
     Parameters
     ----------
@@ -146,4 +147,12 @@ def describe(error: BaseException) -> str:
     lines = "\n  ".join([str(error), *notes]).split("\n")
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"  … and {len(lines) - MOST_LINES} more lines"]
-    return "\n".join(shown(line, longest=LONGEST_LINE) for line in lines)
+    return "\n".join(map(_line, lines))
+
+
+def _line(text: str) -> str:
+    """Return a line of a message, without control characters and cut in the middle."""
+    if len(text) > LONGEST_LINE:
+        half = LONGEST_LINE // 2
+        text = f"{text[:half]} … {text[-half:]}"
+    return "".join(map(_visible, text))

@@ -193,3 +193,28 @@ def test_no_pickle_is_executed(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not match"):
         load_model(model)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": {"base_channels": 1 << 30}}, "at most 65536 channels"),
+        ({"input_channels": 1 << 40}, "a count must be at most"),
+        ({"context_channels": 10**30}, "context_channels: Input should be less than"),
+        ({"spacing": [float("nan"), 8, 8]}, "spacing.0: Input should be a finite number"),
+        ({"spacing": [1e-300, 8, 8]}, "a voxel size must be from 1e-12"),
+        ({"normalization": {"low": float("-inf")}}, "low: Input should be a finite number"),
+        ({"name": "x\x1b[2J"}, r"contains the control character \\x1b"),
+        ({"classes": ["background", "=1+1"]}, "is a formula"),
+    ],
+)
+def test_a_description_of_sizes_and_names_that_cannot_be_is_refused(
+    model: Path, changes: dict[str, Any], message: str
+) -> None:
+    card = model / "model.json"
+    values = json.loads(card.read_text())
+    for key, value in changes.items():
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    card.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=message):
+        load_model(model)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from parafovea.cli.terminal import console, print_table, readable_errors
+from parafovea.cli.terminal import console, finite, print_table, readable_errors
 from parafovea.postprocess.detection.calibration import Method
 
 app = typer.Typer()
@@ -103,10 +103,15 @@ def evaluate_lesions(
     lesions: Annotated[Path, typer.Argument(help="Folder of masks of the same scans.")],
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, help="Makes candidates of heatmaps: components at or above it."),
+        typer.Option(
+            min=0, callback=finite, help="Makes candidates of heatmaps: components at or above it."
+        ),
     ] = None,
     min_overlap: Annotated[
-        float, typer.Option(min=0, max=1, help="Intersection over union that finds a lesion.")
+        float,
+        typer.Option(
+            min=0, max=1, callback=finite, help="Intersection over union that finds a lesion."
+        ),
     ] = 0.1,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the summary and the table.")

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from parafovea.cli.detections import app as detection_commands
 from parafovea.cli.predict import app as prediction_commands
-from parafovea.cli.terminal import console, print_table, readable_errors
+from parafovea.cli.terminal import console, finite, print_table, readable_errors
 from parafovea.config import Project, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
@@ -267,7 +267,8 @@ def merge_masks(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="TIFF stack to write.")],
     threshold: Annotated[
-        float, typer.Option(help="Threshold: voxels above it belong to the class.")
+        float,
+        typer.Option(callback=finite, help="Threshold: voxels above it belong to the class."),
     ] = 0,
 ) -> None:
     """Merge binary masks into one stack of class indices, for the sheet's truth column."""

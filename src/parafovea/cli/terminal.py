@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from parafovea.errors import ParafoveaError, describe
+from parafovea.errors import ParafoveaError, describe, shown
 from parafovea.runtime.library_logs import quiet_libraries
 from parafovea.runtime.runs import readable_storage
 
@@ -37,6 +38,18 @@ def readable_errors(*outputs: str | Path | None) -> Iterator[None]:
     except ParafoveaError as error:
         errors.print(f"[bold red]error[/] {escape(describe(error))}", highlight=False)
         raise typer.Exit(1) from None
+    except MemoryError as error:
+        text = f"this needs more memory than there is ({shown(str(error)) or 'no details'}): "
+        fix = "use a machine with more, or make the input smaller"
+        errors.print(f"[bold red]error[/] {escape(text + fix)}", highlight=False)
+        raise typer.Exit(1) from None
+
+
+def finite(number: float | None) -> float | None:
+    """Return a number of an option, or raise `BadParameter` for NaN and infinity."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number")
+    return number
 
 
 def print_table(rows: list[list[str]]) -> None:

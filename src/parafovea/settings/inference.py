@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from parafovea.geometry.grid import Vector
 from parafovea.geometry.symmetry import check_views
@@ -25,15 +25,6 @@ WIDE = ("gaussian", "gaussian_radial")
 
 #: Most jobs that a sample's windows may be shared by: Snakemake takes minutes to plan 10,000.
 MOST_SHARDS = 100_000
-
-
-def _plannable(number: int) -> int:
-    if number > MOST_SHARDS:
-        raise ValueError(f"a sample has at most {MOST_SHARDS} shards")
-    return number
-
-
-Shards = Annotated[PositiveInt, AfterValidator(_plannable)]
 
 
 class InferenceSettings(Strict):
@@ -97,7 +88,7 @@ class InferenceSettings(Strict):
         description="Compile the network with torch.compile, which takes up to minutes per job "
         "and needs a C++ compiler.",
     )
-    shards: Shards | Literal["auto"] = Field(
+    shards: PositiveInt | Literal["auto"] = Field(
         "auto",
         description="Number of jobs that share the windows of a sample; results do not depend on "
         "it. auto: by `windows_per_shard`, at most 10,000. The sheet's column takes precedence.",
@@ -118,6 +109,13 @@ class InferenceSettings(Strict):
     def views(self) -> int:
         """Number of views that are averaged: the original, and each augmentation."""
         return 1 + len(self.tta)
+
+    @field_validator("shards")
+    @classmethod
+    def _plannable(cls, number: int | str) -> int | str:
+        if isinstance(number, int) and number > MOST_SHARDS:
+            raise ValueError(f"a sample has at most {MOST_SHARDS} shards")
+        return number
 
     @field_validator("tta")
     @classmethod

@@ -22,6 +22,9 @@ from parafovea.geometry.grid import LARGEST_SHAPE, LARGEST_SPACING, METRES, SMAL
 from parafovea.kinds import Kind, kind_named, kinds
 from parafovea.runtime.names import name_problem
 
+#: Most channels of a network's first level, and of its inputs.
+MOST_CHANNELS = 1 << 16
+
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
@@ -32,6 +35,15 @@ def _countable(number: int) -> int:
 
 
 PositiveInt = Annotated[int, Field(ge=1), AfterValidator(_countable)]
+
+
+def _channels(number: int) -> int:
+    if number > MOST_CHANNELS:
+        raise ValueError(f"a network has at most {MOST_CHANNELS} channels")
+    return number
+
+
+Channels = Annotated[PositiveInt, AfterValidator(_channels)]
 
 
 def _voxel_size(size: float) -> float:
@@ -123,8 +135,8 @@ class NetworkSpec(Strict):
     """The FusedUNet's architecture."""
 
     dimensions: Literal[2, 3] = Field(3, description="2: every z slice is independent.")
-    base_channels: PositiveInt = 16
-    max_channels: PositiveInt | None = Field(
+    base_channels: Channels = 16
+    max_channels: Channels | None = Field(
         None, description="Channels double at each level up to this maximum; unlimited when null."
     )
     fusion: Literal["attention", "concat", "none"] = "attention"
@@ -295,8 +307,10 @@ class ModelSpec(Recipe):
 
     format: Literal[1] = 1
     name: str = Field(min_length=1)
-    input_channels: PositiveInt = Field(description="Channels of the local input, raw included.")
-    context_channels: int = Field(0, ge=0, description="Channels of the context features.")
+    input_channels: Channels = Field(description="Channels of the local input, raw included.")
+    context_channels: int = Field(
+        0, ge=0, le=MOST_CHANNELS, description="Channels of the context features."
+    )
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     training: dict[str, Any] = Field(
         default_factory=dict, description="Samples, steps, seed, scores and version of training."
