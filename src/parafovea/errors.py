@@ -147,12 +147,15 @@ def describe(error: BaseException) -> str:
     lines = "\n  ".join([str(error), *notes]).split("\n")
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"  … and {len(lines) - MOST_LINES} more lines"]
-    return "\n".join(map(_line, lines))
+    return escaped("\n".join(map(_cut, lines)))
 
 
-def _line(text: str) -> str:
-    """Return a line of a message, without control characters and cut in the middle."""
-    if len(text) > LONGEST_LINE:
-        half = LONGEST_LINE // 2
-        text = f"{text[:half]} … {text[-half:]}"
-    return "".join(map(_visible, text))
+def escaped(text: str) -> str:
+    """Return a text of several lines for the terminal, its control characters escaped."""
+    return "".join(c if c == "\n" else _visible(c) for c in text)
+
+
+def _cut(line: str) -> str:
+    """Return a line of a message, cut in the middle if it is very long."""
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}"

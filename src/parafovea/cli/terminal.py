@@ -6,17 +6,27 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from parafovea.errors import ParafoveaError, describe, shown
+from parafovea.errors import ParafoveaError, describe, escaped, shown
 from parafovea.runtime.library_logs import quiet_libraries
 from parafovea.runtime.runs import readable_storage
 
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+
+class Terminal(Console):
+    """A console on which texts, such as names of files, cannot contain commands of a terminal."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print objects; control characters in texts are escaped."""
+        super().print(*(escaped(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+console = Terminal(soft_wrap=True)
+errors = Terminal(stderr=True, soft_wrap=True)
 
 
 @contextlib.contextmanager
