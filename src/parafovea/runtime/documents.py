@@ -212,7 +212,7 @@ def yaml_node(text: str) -> yaml.Node | None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > DEPTH:
-            line = event.start_mark.line + 1
+            line = 1 + (0 if event.start_mark is None else event.start_mark.line)
             raise _BoundError(
                 f"line {line} is nested more than {DEPTH} times: remove brackets or indentation"
             )

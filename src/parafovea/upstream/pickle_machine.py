@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from parafovea.errors import ModelError, shown
 
 #: Most instructions of a file, and most values of its content, each counted wherever it occurs.
-INSTRUCTIONS = 2_000_000
+INSTRUCTIONS = 1_000_000
 #: Most values that one byte of a file stands for, where the file repeats what it holds once.
 VALUES_PER_BYTE = 8
 #: Values that a file may repeat, and bytes that it may copy, however small it is.
