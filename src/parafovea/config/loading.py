@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from parafovea.config.checks import sample_problems, task_problems
@@ -19,6 +18,7 @@ from parafovea.config.sheet import Sample, read_sheet
 from parafovea.config.sheet_paths import require_plain_paths, with_phantoms
 from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError, ModelError
+from parafovea.runtime.documents import CONFIG_BYTES, read_text, yaml_values
 from parafovea.settings.recipe import Recipe
 
 #: Config file of a repository, relative to its root.
@@ -54,18 +54,14 @@ def read_document(file: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the file does not exist, is not YAML, or has no keys.
+        If the file does not exist, is not YAML, is too large, has a key twice, or has no keys.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        content = yaml_values(read_text(file, "a config", most=CONFIG_BYTES), file)
     except FileNotFoundError as error:
         value = file.name.replace("=", ": ")
         hint = "" if value == file.name else f"; write a single value into it, such as {value}"
         raise ConfigError(f"{file} does not exist: give the path of a config file{hint}") from error
-    except IsADirectoryError as error:
-        raise ConfigError(f"{file} is a folder: give the path of a config file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must contain keys and values, such as `tasks:`")
     return content
@@ -110,6 +106,8 @@ def load_project(values: Mapping[str, Any], *, files: Sequence[Origin] = ()) -> 
     ModelError
         If a model folder in use is incomplete.
     """
+    for file in (origin for origin in files if isinstance(origin, Path)):
+        read_document(file)  # Snakemake takes the last of a key that is there twice
     settings = checked_settings(values, files=files)
     sheet = Path(settings.samples)
     samples = (with_phantoms(sample, settings.results) for sample in read_sheet(sheet))

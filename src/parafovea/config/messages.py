@@ -5,11 +5,15 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+
+from parafovea.errors import quoted, shown
+from parafovea.runtime.documents import yaml_node
 
 Key = str | int
 
@@ -31,7 +35,10 @@ _PLAIN = {
 #: Where values of the config come from: a file, or the values themselves from the command line.
 Origin = Path | Mapping[str, Any]
 
-LONGEST_VALUE = 80
+#: Most characters of a value, and of a reason, in a message.
+LONGEST_VALUE, LONGEST_TEXT = 80, 1000
+#: Most problems that are told at once.
+MOST_PROBLEMS = 50
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
@@ -49,6 +56,8 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     str
         Text to append to a message.
     """
+    if len(word) > LONGEST_VALUE:
+        return ""
     close = difflib.get_close_matches(word, list(choices), n=1)
     return f": did you mean {close[0]!r}?" if close else ""
 
@@ -77,7 +86,10 @@ def locate(files: Sequence[Origin], path: Sequence[Key]) -> str:
             if depth >= max(best, 1):
                 best, place = depth, "command line (--config)"
             continue
-        node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        try:
+            node = yaml_node(file.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, yaml.YAMLError):
+            node = None  # the file itself is the problem, which is told elsewhere
         depth, line = 0, 1
         for key in path:
             found = _child(node, key)
@@ -143,10 +155,13 @@ def problems(
     for item in error.errors(include_url=False):
         path = _real_path(item["loc"], values, keep_last=item["type"] == "missing")
         lines.setdefault(path, []).append(_explain(item, path, model))
-    return [
-        f"{locate(files, path)}: {'.'.join(str(k) for k in path) or 'the file'}{_joined(texts)}"
-        for path, texts in lines.items()
-    ]
+    found = []
+    for path, texts in islice(lines.items(), MOST_PROBLEMS):
+        keys = ".".join(shown(str(key), longest=LONGEST_VALUE) for key in path) or "the file"
+        found.append(f"{locate(files, path)}: {keys}{_joined(texts)}")
+    if len(lines) > MOST_PROBLEMS:
+        found.append(f"… and {len(lines) - MOST_PROBLEMS} more")
+    return found
 
 
 def _joined(texts: Sequence[str]) -> str:
@@ -189,10 +204,11 @@ def _explain(item: Any, path: tuple[Key, ...], model: type[BaseModel]) -> str:
             return " is missing: the list needs a value for each of z, y, x"
         return " is missing: add it"
     if item["loc"][-1] == "[key]":
-        return f": the name {value!r} is not text: put it in double quotes"
+        return f": the name {quoted(value)} is not text: put it in double quotes"
     if fault == "too_short":
         return f" must hold at least {item['ctx']['min_length']}"
     text = _PLAIN.get(fault) or item["msg"].removeprefix("Value error, ")
+    text = shown(text, longest=LONGEST_TEXT)
     if fault in ("model_type", "dict_type", "model_attributes_type"):
         allowed = _keys_at(model, path)
         text += f"; keys are {', '.join(allowed)}" if allowed else ""
@@ -203,10 +219,10 @@ def _explain(item: Any, path: tuple[Key, ...], model: type[BaseModel]) -> str:
         if (fault == "literal_error" and isinstance(value, str))
         else ""
     )
-    shown = repr(value)
-    if isinstance(value, Mapping) or len(shown) > LONGEST_VALUE:
+    said = quoted(value, longest=LONGEST_VALUE)
+    if isinstance(value, Mapping) or len(said) > LONGEST_VALUE:
         return f": {text}{hint}"
-    return f" = {shown}: {text}{hint}"
+    return f" = {said}: {text}{hint}"
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[Key]) -> list[str]:

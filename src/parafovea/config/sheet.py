@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from parafovea.config.messages import suggestion
-from parafovea.errors import ConfigError
+from parafovea.config.messages import MOST_PROBLEMS, suggestion
+from parafovea.errors import ConfigError, quoted
+from parafovea.runtime.documents import read_bytes
+from parafovea.runtime.names import folder_problem, hidden_character
+from parafovea.settings.inference import MOST_SHARDS
 
 REQUIRED = ("sample", "task", "source")
 OPTIONAL = ("truth", "metadata", "shards")
 COLUMNS = REQUIRED + OPTIONAL
 
-#: Folders in the results folder that are not samples.
+#: Folders and files in the results folder that are not samples.
 RESERVED = (
     "benchmarks",
     "cohort",
@@ -24,6 +27,8 @@ RESERVED = (
     "logs",
     "phantoms",
     "report",
+    "report.html",
+    "snakemake.html",
     "study",
     "training",
 )
@@ -31,7 +36,11 @@ RESERVED = (
 #: First bytes of .xlsx and .ods, and of .xls.
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+#: A number of shards in the sheet.
+SHARDS = re.compile(r"0*[1-9][0-9]{0,6}")
+
+#: Most lines of a sheet: a job graph of more samples cannot be planned.
+MOST_LINES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,7 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
     header = _checked_header(path, *rows[0])
     found: list[str] = []
     samples: dict[str, Sample] = {}
+    folders: dict[str, str] = {}
     for number, cells in rows[1:]:
         sample, wrong = _sample(header, cells, number)
         if sample is not None and sample.name in samples:
@@ -101,10 +111,19 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
                 f"sample {sample.name!r} is already on line {samples[sample.name].line}: "
                 "sample names must be unique"
             )
+        elif sample is not None and sample.name.lower() in folders:
+            other = folders[sample.name.lower()]
+            wrong.append(
+                f"sample {sample.name!r} differs from {other!r} on line {samples[other].line} in "
+                "upper and lower case alone, and would share its folder on some disks: rename one"
+            )
         found += [f"{path}:{number}: {text}" for text in wrong]
         if sample is not None and not wrong:
             samples[sample.name] = sample
+            folders[sample.name.lower()] = sample.name
     if found:
+        more = len(found) - MOST_PROBLEMS
+        found[MOST_PROBLEMS:] = [f"… and {more} more"] if more > 0 else []
         raise ConfigError("\n  ".join(found))
     if not samples:
         raise ConfigError(f"{path} has a header but no samples: add a line for each")
@@ -132,13 +151,11 @@ def _text(path: Path) -> str:
     """Return the text of a sheet, its lines ending in line feeds."""
     as_what = "save it as tab-separated text in UTF-8"
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, "a sample sheet")
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path} does not exist: create the sample sheet, or set another path in `samples`"
         ) from error
-    except IsADirectoryError as error:
-        raise ConfigError(f"{path} is a folder: set the path of a file in `samples`") from error
     if data.startswith(WORKBOOKS):
         raise ConfigError(f"{path} is a workbook of a spreadsheet program: {as_what}")
     encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
@@ -151,7 +168,10 @@ def _text(path: Path) -> str:
         ) from error
     if "\0" in text:
         raise ConfigError(f"{path} is not text, it holds bytes of value 0: {as_what}")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.count("\n") > MOST_LINES:
+        raise ConfigError(f"{path} has more than {MOST_LINES} lines: split it into several sheets")
+    return text
 
 
 def _checked_header(path: Path, number: int, cells: list[str]) -> list[str]:
@@ -172,8 +192,9 @@ def _checked_header(path: Path, number: int, cells: list[str]) -> list[str]:
     unknown = [name for name in known if name not in COLUMNS]
     if unknown:
         raise ConfigError(
-            f"{place}: column {unknown[0]!r} is not known{suggestion(unknown[0], COLUMNS) or ':'} "
-            f"the first line names the columns, which are {', '.join(COLUMNS)}"
+            f"{place}: column {quoted(unknown[0])} is not known"
+            f"{suggestion(unknown[0], COLUMNS) or ':'} the first line names the columns, which are "
+            f"{', '.join(COLUMNS)}"
         )
     missing = [name for name in REQUIRED if name not in header]
     if missing:
@@ -198,7 +219,7 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
     unnamed = [cell for name, cell in zip(header, cells, strict=False) if cell and not name]
     if unnamed:
         return None, [
-            f"{unnamed[0]!r} is in a column without a name: name it in the header "
+            f"{quoted(unnamed[0])} is in a column without a name: name it in the header "
             f"({', '.join(COLUMNS)}), or remove the column"
         ]
     row = dict.fromkeys(COLUMNS, "") | dict(zip(header, cells, strict=False))
@@ -207,19 +228,26 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
         for name in REQUIRED
         if not row[name]
     ]
-    if row["sample"] and not NAME.fullmatch(row["sample"]):
-        wrong.append(
-            f"sample {row['sample']!r} is not a valid name: use letters, digits, . _ and -, "
-            "and no leading dot"
-        )
-    if row["sample"] in RESERVED:
+    problem = folder_problem(row["sample"]) if row["sample"] else None
+    if problem is not None:
+        wrong.append(f"sample {problem}")
+    if row["sample"].lower() in RESERVED:
         wrong.append(
             f"sample {row['sample']!r} is a reserved name ({', '.join(RESERVED)}): use another one"
         )
+    for name in COLUMNS:
+        hidden = hidden_character(row[name])
+        if hidden is not None:
+            wrong.append(
+                f"{name} {quoted(row[name])} contains the control character {hidden}: remove it"
+            )
     if row["shards"] and not (
-        row["shards"].isascii() and row["shards"].isdigit() and int(row["shards"]) > 0
+        SHARDS.fullmatch(row["shards"]) and int(row["shards"]) <= MOST_SHARDS
     ):
-        wrong.append(f"shards {row['shards']!r} must be a whole number of at least 1, or empty")
+        wrong.append(
+            f"shards {quoted(row['shards'])} must be a whole number from 1 to {MOST_SHARDS}, or "
+            "empty"
+        )
     if wrong:
         return None, wrong
     return Sample(
