@@ -55,6 +55,28 @@ def is_named(description: str | None) -> bool:
     return _BAND.fullmatch(described(description)) is not None
 
 
+def overridden(given: Sequence[str] | None, descriptions: Sequence[str | None]) -> str:
+    """Return how the user's names contradict those of the file, or "" if they do not.
+
+    Parameters
+    ----------
+    given : sequence of str, optional
+        User-supplied names of the file's bands, in file order.
+    descriptions : sequence of str or None
+        Description of each band, as stored in the file.
+    """
+    if given is None or len(given) != len(descriptions):
+        return ""
+    stated = [described(text) if is_named(text) else "?" for text in descriptions]
+    pairs = zip(map(canonical, given), stated, strict=True)
+    if all(name == own or own == "?" for name, own in pairs):
+        return ""
+    return (
+        f"bands={','.join(given)} replaces the names in the file ({', '.join(stated)}), which "
+        "differ; if the file is right, leave bands= out"
+    )
+
+
 def choose_bands(
     path: str,
     *,

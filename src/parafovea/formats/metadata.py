@@ -128,6 +128,15 @@ def _number(value: Any, info: ValidationInfo) -> float | None:
     raise ValueError(f"{key} {value!r} is not a number: for example {key}=0.0001")
 
 
+def _numbers(value: Any, info: ValidationInfo) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else value
+    listed = parts if isinstance(parts, list | tuple) else [parts]
+    found = tuple(_number(part, info) for part in listed)
+    return tuple(number for number in found if number is not None)
+
+
 def _names(value: Any, info: ValidationInfo) -> tuple[str, ...] | None:
     if value is None:
         return None
@@ -148,6 +157,7 @@ _Vector = Annotated[Vector | None, BeforeValidator(_vector)]
 _Whole = Annotated[int | None, BeforeValidator(_whole)]
 _Integer = Annotated[int | None, BeforeValidator(_integer)]
 _Number = Annotated[float | None, BeforeValidator(_number)]
+_Numbers = Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)]
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
 _Word = Annotated[str | None, BeforeValidator(_word)]
 
@@ -190,9 +200,9 @@ class TileOptions(_Words):
     baseline : str, optional
         Processing baseline of Sentinel-2, such as "0400", "N0509" or "04.00"; sets scale and
         offset.
-    nodata : float, optional
-        Number that marks pixels without a measurement; may be NaN. The default is the file's own
-        value, and also 0 if there is a baseline: see `missing`.
+    nodata : tuple of float, optional
+        Numbers that mark pixels without a measurement; may contain NaN. The default is the file's
+        own value, and also 0 if there is a baseline: see `missing`.
     key : str, optional
         Name of the array to read from an NPZ file.
 
@@ -206,7 +216,7 @@ class TileOptions(_Words):
     scale: _Number = None
     offset: _Number = None
     baseline: _Word = None
-    nodata: _Number = None
+    nodata: _Numbers = None
     key: _Word = None
 
     def missing(self, stated: float | None = None) -> tuple[float, ...]:
@@ -220,11 +230,11 @@ class TileOptions(_Words):
         Returns
         -------
         tuple of float
-            The user's number, or else that of the file, and 0 under a `baseline`, since the
+            The user's numbers, or else that of the file, and 0 under a `baseline`, since the
             digital number 0 of Sentinel-2 is NO_DATA by definition.
         """
         if self.nodata is not None:
-            return (self.nodata,)
+            return self.nodata
         implied = () if self.baseline is None or stated == 0 else (0.0,)
         return implied if stated is None else (stated, *implied)
 
@@ -285,9 +295,11 @@ class TileOptions(_Words):
 
     @field_validator("nodata")
     @classmethod
-    def _check_nodata(cls, nodata: float | None) -> float | None:
-        if nodata is not None and math.isinf(nodata):
-            raise ValueError("nodata must be a number or nan: for example nodata=0")
+    def _check_nodata(cls, nodata: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if nodata is not None and (not nodata or any(map(math.isinf, nodata))):
+            raise ValueError(
+                "nodata must be numbers or nan: for example nodata=0 or nodata=nan,-9999"
+            )
         return nodata
 
     @field_validator("key")

@@ -40,6 +40,9 @@ DARKEST = 0.01
 #: 8-bit numbers that stay below this were not stored with the scale.
 DARK_BYTES = 0.1
 
+#: Largest number of an 8-bit image, which may be stored in wider integers.
+BYTE = 255
+
 #: Numbers this close to the maximum of an unsigned type, and brighter than any cloud, are below 0.
 WRAPPED, WRAPPED_REFLECTANCE = 2000, 2.0
 
@@ -142,6 +145,10 @@ def to_reflectance(
     """
     inside = slice(None) if valid is None else valid
     known = stored[:, inside]
+    if known.dtype.kind not in "uif":
+        raise refused(
+            f"{path} holds {known.dtype} instead of real numbers: write reflectance as float32"
+        )
     if not known.size:
         return Reflectance(np.zeros(stored.shape, np.float32))
     if np.issubdtype(known.dtype, np.floating):
@@ -191,6 +198,8 @@ class ScaleTally:
     offset: Sequence[float] | None
     refused: type[SourceError] = SourceError
     _measured: int = 0
+    _pixels: int = 0
+    _blank: int = 0
     _wrapped: int = 0
     _range: tuple[float, float] = (math.inf, -math.inf)
     _highest: float = -math.inf
@@ -205,6 +214,8 @@ class ScaleTally:
         if not known.size:
             return
         self._measured += known.size
+        self._pixels += known.size // len(known)
+        self._blank += int((known == 0).all(axis=0).sum())
         low, high = self._range
         self._range = min(low, float(known.min())), max(high, float(known.max()))
         self._highest = max(self._highest, found.highest)
@@ -264,6 +275,23 @@ class ScaleTally:
                 f"largest of {self._dtype} (up to {high:g}), as where a subtraction fell below 0 "
                 "and wrapped around: subtract in a signed type, or give the numbers before it"
             )
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what may be wrong with the numbers, but need not be; phrases without the path."""
+        found = []
+        if self._blank and self._blank >= MANY * self._pixels:
+            found.append(
+                "1 % or more of the pixels are 0 in all bands and count as measured; if they are "
+                "gaps, such as the edge of a swath, write nodata=0"
+            )
+        is_wide = self._dtype is not None and self._dtype.kind in "ui" and self._dtype.itemsize > 1
+        small = self.scale is not None and min(self.scale) <= SMALL_SCALE / 10
+        if is_wide and small and 0 < self._range[1] <= BYTE:
+            found.append(
+                "no number is above 255, as in an 8-bit display image, for which the scale would "
+                "be wrong"
+            )
+        return tuple(found)
 
     @property
     def _scaled_again(self) -> bool:
@@ -349,7 +377,8 @@ def _check_finite(known: NDArray[Any], path: str, refused: type[SourceError]) ->
     missing = int(np.isnan(known).sum())
     infinite = int(finite.size - finite.sum()) - missing
     hint = (
-        "write nodata=nan in the metadata column of the sample sheet if NaN marks missing pixels"
+        "write nodata=nan in the metadata column of the sample sheet if NaN marks missing pixels "
+        "(nodata=nan,-9999 if both do)"
         if missing
         else "write the file again without them"
     )

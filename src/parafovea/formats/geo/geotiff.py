@@ -16,13 +16,13 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from parafovea.errors import SourceError
-from parafovea.formats.bands import choose_bands, is_named
+from parafovea.formats.bands import choose_bands, is_named, overridden
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
@@ -109,10 +109,27 @@ def _named(path: str, name: str) -> Iterator[None]:
 
 
 def open_dataset(path: str) -> Any:
-    """Return an open rasterio dataset, without the warning for files without a position."""
+    """Return an open rasterio dataset, without the warning for files without a position.
+
+    Raises
+    ------
+    SourceError
+        If it holds several images, of which only the first would be read.
+    """
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, driver="GTiff")
+        dataset = rasterio.open(path, driver="GTiff")
+    count = len(dataset.subdatasets)
+    if count > 1:
+        dataset.close()
+        name = Path(path)
+        raise SourceError(
+            f"{path} holds {count} images (pages) of their own, not one with several bands: write "
+            f"the one to read as a file, for example with gdal_translate GTIFF_DIR:1:{name.name} "
+            f"{name.stem}_1{name.suffix}, or, if each is a band, put all into one file with "
+            "gdalbuildvrt -separate and gdal_translate"
+        )
+    return dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,19 +202,47 @@ def band_indices(
             f"then gdal_translate all.vrt NAME{place.suffix}, and name them with "
             f"bands={','.join(wanted)} in the metadata column of the sample sheet"
         )
-    alpha = _alpha_bands(dataset)
-    names = None if given is None else list(given)
-    if names is not None and len(names) == dataset.count - len(alpha):
-        for index in alpha:
-            names.insert(index, "alpha")
     return choose_bands(
         path,
         count=dataset.count,
         wanted=wanted,
-        given=names,
+        given=_with_alpha(dataset, given),
         descriptions=dataset.descriptions,
         refused=refused,
     )
+
+
+def _with_alpha(dataset: Any, given: Sequence[str] | None) -> list[str] | None:
+    """Return the user's names of all bands, with one for each alpha band that they leave out."""
+    if given is None:
+        return None
+    names, alpha = list(given), _alpha_bands(dataset)
+    if len(names) == dataset.count - len(alpha):
+        for index in alpha:
+            names.insert(index, "alpha")
+    return names
+
+
+def doubts(dataset: Any, given: Sequence[str] | None) -> tuple[str, ...]:
+    """Return what may be wrong with a file but need not be; phrases without its name.
+
+    Parameters
+    ----------
+    dataset
+        Open rasterio dataset.
+    given : sequence of str, optional
+        User-supplied names of its bands.
+    """
+    found = []
+    names = overridden(_with_alpha(dataset, given), dataset.descriptions)
+    if names:
+        found.append(names)
+    if dataset.crs is None and not dataset.transform.is_identity:
+        found.append(
+            "the file states where its pixels lie, but not in which coordinate system: add it, "
+            "for example with gdal_edit -a_srs EPSG:CODE"
+        )
+    return tuple(found)
 
 
 def read_window(
@@ -219,7 +264,7 @@ def read_window(
         None for the whole image.
     nodata : sequence of tuple of float
         For each of `bands`, the numbers that mark a missing value. Masks inside the file or next
-        to it also count, and so do alpha bands.
+        to it also count, and so do alpha bands, and blocks that a sparse file does not have.
 
     Returns
     -------
@@ -243,10 +288,39 @@ def _masks(dataset: Any, bands: Sequence[int], window: Window | None) -> Iterato
             yield dataset.read_masks(band + 1, window=window)
         if shared:
             break
+    if dataset.driver == "GTiff":
+        yield from _present(dataset, bands, window)
     # GDAL treats an alpha band as a mask only if it is the second or fourth
     for band in _alpha_bands(dataset):
         if band not in bands:
             yield dataset.read(band + 1, window=window)
+
+
+def _present(
+    dataset: Any, bands: Sequence[int], window: Window | None
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield which pixels are in blocks that the file has, (y, x), for bands that lack a block.
+
+    GDAL reads a block that was never written as 0, or as nodata.
+    """
+    rows, columns = (0, dataset.height), (0, dataset.width)
+    if window is not None:
+        rows = window.row_off, window.row_off + window.height
+        columns = window.col_off, window.col_off + window.width
+    shared = len(set(dataset.block_shapes)) == 1 and dataset.interleaving == Interleaving.pixel
+    for band in bands[:1] if shared else bands:
+        height, width = dataset.block_shapes[band]
+        down = np.arange(rows[0] // height, (rows[1] - 1) // height + 1)
+        across = np.arange(columns[0] // width, (columns[1] - 1) // width + 1)
+        there = np.array([[_has_block(dataset, band, x, y) for x in across] for y in down])
+        if not there.all():
+            of_row = np.arange(*rows) // height - down[0]
+            of_column = np.arange(*columns) // width - across[0]
+            yield there[np.ix_(of_row, of_column)]
+
+
+def _has_block(dataset: Any, band: int, x: int, y: int) -> bool:
+    return dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=band + 1) is not None
 
 
 def _alpha_bands(dataset: Any) -> list[int]:
@@ -291,6 +365,11 @@ def pixel_sides(dataset: Any) -> tuple[float, float]:
         If rows do not run south or columns do not run east.
     """
     transform = dataset.transform
+    if transform.is_identity:
+        raise SourceError(
+            f"{dataset.name} states a coordinate system, but not where it lies in it: add the "
+            "position, for example with gdal_edit -a_ullr, or remove the coordinate system"
+        )
     turned = abs(transform.b) + abs(transform.d)
     if turned > 1e-9 * (abs(transform.a) + abs(transform.e)):
         raise SourceError(

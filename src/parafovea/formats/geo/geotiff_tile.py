@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from parafovea.errors import TileError
 from parafovea.formats.geo.companions import companions
 from parafovea.formats.geo.geotiff import (
     band_indices,
     crs_name,
+    doubts,
     numbers,
     opened,
     pixel_sides,
@@ -34,6 +35,8 @@ class Content:
     path : Path
         Path of the file.
     """
+
+    names_bands: ClassVar[bool] = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -113,6 +116,7 @@ class Content:
             meant = numbers(dataset, options).of(chosen)
             stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata)
             stated = any(dataset.nodatavals[band] is not None for band in chosen)
+            notes = doubts(dataset, options.bands)
         return StoredTile(
             stored,
             valid,
@@ -120,6 +124,7 @@ class Content:
             offset=meant.offset,
             position=position,
             nodata_stated=stated,
+            notes=notes,
         )
 
     @contextlib.contextmanager

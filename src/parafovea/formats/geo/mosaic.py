@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from parafovea.formats.location import Location
 from parafovea.formats.source import Request, Slices, Source, bounded
 from parafovea.formats.tiles.sidecar import DEFAULT_BIOME, DEFAULT_MONTH
 from parafovea.geometry.grid import METRES, Grid
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["REACH", "mosaic_record", "open_raster", "open_volume"]
 
@@ -59,7 +62,7 @@ def open_volume(location: Location, request: Request) -> Source:
             "month": (DEFAULT_MONTH if metadata.month is None else metadata.month,),
             "biome": (DEFAULT_BIOME if metadata.biome is None else metadata.biome,),
         },
-        check=array.tally.check,
+        check=array.check,
     )
 
 
@@ -72,6 +75,12 @@ class _Plane:
         self._raster = raster
         self.tally = raster.tally()
         self.shape = (1, *raster.shape[1:])
+
+    def check(self) -> None:
+        """Raise an error if what was read cannot be right, and log what may be wrong."""
+        self.tally.check()
+        for note in (*self._raster.notes, *self.tally.notes()):
+            logger.warning("%s: %s", self._raster.path, note)
 
     def __getitem__(self, index: Slices) -> NDArray[Any]:
         """Return the voxels of three slices of step 1, (band, z, y, x)."""

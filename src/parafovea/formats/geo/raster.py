@@ -17,6 +17,7 @@ from parafovea.formats.bands import OPTICAL
 from parafovea.formats.geo.geotiff import (
     band_indices,
     crs_name,
+    doubts,
     library,
     numbers,
     open_dataset,
@@ -71,6 +72,8 @@ class Raster:
         One number per band of `bands`: reflectance = number * scale + offset.
     block : tuple of int
         Rows and columns of a block stored in the file.
+    notes : tuple of str
+        What may be wrong with the file but need not be; phrases without its name.
     """
 
     path: str
@@ -86,6 +89,7 @@ class Raster:
     scale: tuple[float, ...] | None
     offset: tuple[float, ...] | None
     block: tuple[int, int]
+    notes: tuple[str, ...]
     _open: _Handle = field(repr=False, compare=False)
 
     def read(self, rows: slice, cols: slice) -> NDArray[np.float32]:
@@ -256,6 +260,7 @@ def open_raster(
             scale=meant.scale,
             offset=meant.offset,
             block=(int(rows), int(columns)),
+            notes=doubts(dataset, options.bands),
             _open=_Handle(path, cache),
         )
 

@@ -14,7 +14,7 @@ import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ UNKNOWN = 255
 
 #: Array that is true where a pixel was measured, (y, x); always in results, optional in inputs.
 VALID = "valid"
+
+#: Names of arrays that would change how others are read, but are not read.
+UNREAD = ("mask", "nodata", "scale", "offset", "bands", "crs", "transform")
 
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -87,6 +90,8 @@ class Content:
     path : Path
         Path of the file.
     """
+
+    names_bands: ClassVar[bool] = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -192,6 +197,19 @@ class Content:
             measured(stored, nodata=missing, masks=() if mask is None else (mask,)),
             scale=None if options.scale is None else (options.scale,) * count,
             offset=None if options.offset is None else (options.offset,) * count,
+            notes=self._unread(),
+        )
+
+    def _unread(self) -> tuple[str, ...]:
+        """Return a note if other arrays seem to state something about the values."""
+        said = sorted({f"{name}.npy" for name in UNREAD} & set(self._zip().namelist()))
+        if not said:
+            return ()
+        names = ", ".join(name.removesuffix(".npy") for name in said)
+        return (
+            f"the NPZ file also holds {names}, which is not read: a mask of measured pixels is the "
+            f"array {VALID}, and the metadata column of the sample sheet has nodata=, scale=, "
+            "offset= and bands=",
         )
 
     def mask(self, key: str) -> NDArray[np.bool_] | None:

@@ -42,6 +42,9 @@ from parafovea.formats.tiles.tile_folder import TileFile
 #: Sidecar keys that state when and how an earlier stage made the tile.
 VOLATILE = {"timestamp", "processing"}
 
+#: Sidecar keys that would change values, but are stated by the file itself or by the sheet.
+UNREAD = ("nodata", "no_data", "scale", "scale_factor", "offset", "add_offset")
+
 _NOTHING = TileOptions()
 
 
@@ -165,7 +168,7 @@ class OpenedTile:
                 stored = _own(lambda chosen: self._read(bands, key, chosen), options)
             else:
                 stored = self._read(bands, key, options)
-            values, clipped = _reflectance(file.path, stored)
+            values, clipped, doubts = _reflectance(file.path, stored)
         _check_position(file.path, sidecar.position, stored.position)
         return Tile(
             name=file.name,
@@ -179,9 +182,12 @@ class OpenedTile:
             path=file.path,
             sha256=digest,
             clipped=clipped,
+            notes=(*stored.notes, *doubts, *_unread(sidecar, options)),
         )
 
     def _read(self, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
+        if options.bands is None and not self._content.names_bands:
+            options = options.model_copy(update={"bands": self.sidecar.bands})
         return self._content.read(bands=bands, key=key, options=options)
 
 
@@ -317,6 +323,18 @@ def _lasting(sidecar: bytes) -> bytes:
     return json.dumps(kept, sort_keys=True).encode()
 
 
+def _unread(sidecar: Sidecar, options: TileOptions) -> tuple[str, ...]:
+    """Return a note if a sidecar states how numbers are stored, which only the sheet can."""
+    said = [key for key in UNREAD if key in sidecar.metadata]
+    stated = options.scale is not None or options.nodata is not None
+    if not said or stated or "processing" in sidecar.metadata:
+        return ()
+    return (
+        f"the JSON file states {', '.join(said)}, which is not read: write scale=, offset= or "
+        "nodata= in the metadata column of the sample sheet",
+    )
+
+
 def _own(read: Callable[[TileOptions], StoredTile], options: TileOptions) -> StoredTile:
     """Read a truth with its own scale and nodata, or else with those of its source."""
     plain = _NOTHING.model_copy(update={"bands": options.bands})
@@ -348,8 +366,10 @@ def _check_position(path: Path, stated: Position | None, found: Position | None)
         )
 
 
-def _reflectance(path: Path, stored: StoredTile) -> tuple[NDArray[np.float32], int]:
-    """Return reflectance (band, y, x) with gaps filled, and the number of clipped values."""
+def _reflectance(
+    path: Path, stored: StoredTile
+) -> tuple[NDArray[np.float32], int, tuple[str, ...]]:
+    """Return reflectance (band, y, x) with gaps filled, the number of clipped values, and notes."""
     if stored.valid is not None and not stored.valid.any():
         raise TileError(f"{path} has no valid pixel, all are nodata: remove it from the folder")
     found = to_reflectance(
@@ -364,4 +384,4 @@ def _reflectance(path: Path, stored: StoredTile) -> tuple[NDArray[np.float32], i
     tally.add(stored.numbers, stored.valid, found)
     tally.check()
     clipped = 0 if found.clipped is None else int(found.clipped.sum())
-    return fill(found.values, stored.valid), clipped
+    return fill(found.values, stored.valid), clipped, tally.notes()

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parafovea.errors import TileError
+from parafovea.formats.bands import canonical, is_named
 from parafovea.formats.tiles.tile import (
     LAST_BIOME,
     Position,
@@ -55,6 +56,8 @@ class Sidecar:
     date : str
         Day of the image, such as 2024-07-01, from one of `DATE_KEYS`; text that is not an ISO 8601
         date is returned unchanged; "" if there is none.
+    bands : tuple of str or None
+        Names of the bands of the tile, in their order; None unless `bands` is a list of such names.
     """
 
     month: int
@@ -63,6 +66,7 @@ class Sidecar:
     position: Position | None
     metadata: Mapping[str, Any]
     date: str = ""
+    bands: tuple[str, ...] | None = None
 
 
 #: Keys that state the date of a tile, in order of precedence.
@@ -83,6 +87,14 @@ def _date(values: Mapping[str, Any]) -> str:
         day = _DAY.match(text)
         return text if day is None else "-".join(day.groups())
     return ""
+
+
+def _bands(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return None
+    names = tuple(canonical(name) for name in value)
+    known = all(is_named(name) for name in names) and len(set(names)) == len(names)
+    return names if names and known else None
 
 
 def _month(value: object) -> int:
@@ -202,6 +214,7 @@ def parse_sidecar(content: bytes | None, path: Path | None) -> Sidecar:
         position=None if said.position is None else Position(**said.position.model_dump()),
         metadata={k: v for k, v in values.items() if k not in ("month", "biome_code")},
         date=_date(values),
+        bands=_bands(values.get("bands")),
     )
 
 

@@ -120,7 +120,7 @@ class TileFiles:
         if entry.corner is not None:
             raster = self._raster(entry.source, "source", bands, self.options)
             return _window(raster, entry)
-        file = TileFile(entry.name, entry.source, None)
+        file = _with_sidecar(entry.name, entry.source)
         # bands of an NPZ file are identified by position, so that all of them must be named
         with OpenedTile(file) as opened:
             key = opened.key(INPUT_KEYS, self.options)
