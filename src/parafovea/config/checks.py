@@ -13,7 +13,7 @@ from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ParafoveaError, describe
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata import SOURCE_KEYS, meaningless_keys, parse_metadata
 from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
@@ -93,6 +93,45 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
                     f"workflow makes: {settings.results}/phantoms can hold {_made(match)}"
                 )
     return wrong
+
+
+def word_problems(
+    sheet: Path,
+    samples: Mapping[str, Sample],
+    settings: Settings,
+    recipes: Mapping[str, Recipe],
+) -> list[str]:
+    """Return the words of metadata columns that have no meaning for the source of their sample.
+
+    Parameters
+    ----------
+    sheet : Path
+        The sample sheet.
+    samples : mapping of str to Sample
+        By name.
+    settings : Settings
+        The config.
+    recipes : mapping of str to Recipe
+        Recipe of each used task.
+
+    Returns
+    -------
+    list of str
+        "file:line: problem and fix".
+    """
+    found = []
+    for sample in samples.values():
+        form = "mosaic" if recipes[sample.task].bands else "volume"
+        if source_layout(sample, samples, settings) == "tiles":
+            form = "folder of tiles"
+        keys = meaningless_keys(parse_metadata(sample.metadata, folder=Path()), form)
+        if keys:
+            found.append(
+                f"{sheet}:{sample.line}: metadata of sample {sample.name!r}: {', '.join(keys)} "
+                f"{'has' if len(keys) == 1 else 'have'} no meaning for a {form}: remove it; a "
+                f"{form} takes {', '.join(SOURCE_KEYS[form])}"
+            )
+    return found
 
 
 def _parts(kind: str) -> tuple[str, ...]:

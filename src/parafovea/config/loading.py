@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from parafovea.config.checks import sample_problems, task_problems
+from parafovea.config.checks import sample_problems, task_problems, word_problems
 from parafovea.config.messages import problems
 from parafovea.config.model_recipes import task_recipe
 from parafovea.config.project import Project
@@ -136,6 +136,7 @@ def assembled(
             raise
     found = task_problems(settings, samples, files, recipes=recipes)
     found += band_problems(sheet, samples, settings, recipes)
+    found += word_problems(sheet, samples, settings, recipes)
     if found:
         raise ConfigError("\n  ".join(found))
     study = None if settings.study is None else read_study(Path(settings.study))

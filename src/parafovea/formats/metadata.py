@@ -433,6 +433,29 @@ _TILE_KEYS = tuple(TileOptions.model_fields)
 KEYS = (*(key for key in SourceMetadata.model_fields if key != "tiles"), *_TILE_KEYS)
 
 
+#: What a source can be, with the keys that change how it is read.
+_IMAGE_KEYS = ("month", "biome", *_TILE_KEYS)
+SOURCE_KEYS = {
+    "volume": tuple(key for key in KEYS if key not in _IMAGE_KEYS),
+    "mosaic": tuple(key for key in _IMAGE_KEYS if key != "key"),
+    "folder of tiles": _IMAGE_KEYS,
+}
+
+
+def meaningless_keys(said: SourceMetadata, source: str) -> tuple[str, ...]:
+    """Return the keys of a metadata column that mean nothing for a kind of source.
+
+    Parameters
+    ----------
+    said : SourceMetadata
+        The parsed column.
+    source : str
+        A key of `SOURCE_KEYS`.
+    """
+    given = (said.model_fields_set - {"tiles"}) | said.tiles.model_fields_set
+    return tuple(key for key in KEYS if key in given and key not in SOURCE_KEYS[source])
+
+
 def sidecar_path(text: str, *, folder: Path) -> Path | None:
     """Return the file that a metadata column names, or None if it holds the keys themselves.
 

@@ -112,6 +112,12 @@ def measure_tiles(
                     f"{truth} has no valid truth for any of the {len(entries)} tiles of {source}; "
                     f"of tile {name!r}: {reason}"
                 )
+            if entries[0].corner is not None:
+                raise SourceError(
+                    f"{truth} has no measured pixel in any of the {len(entries)} blocks of "
+                    f"{source}: give a truth of the same place, or correct nodata= in the metadata "
+                    "column of the sample sheet"
+                )
             raise SourceError(
                 f"{truth} has no truth for any of the {len(entries)} tiles of {source}: its files "
                 f"must have the names of the tiles, such as {entries[0].name}.npz"

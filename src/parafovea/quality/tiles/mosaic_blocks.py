@@ -136,6 +136,14 @@ class MosaicBlocks:
             len(kept),
             self.valid.size,
         )
+        if not kept:
+            logger.warning(
+                "%s: no block of %d x %d pixels has half of its pixels measured, so that its "
+                "quality is not measured and nothing of it is drawn; the image is complete",
+                raster.path,
+                MEASURED_SIDE,
+                MEASURED_SIDE,
+            )
         digits = max(4, len(str(max(raster.shape[1:]))))
         common = {
             "month": self.month,
