@@ -6,6 +6,8 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
+from parafovea.errors import TileError
+
 if TYPE_CHECKING:
     from parafovea.formats.tiles.tile import Position
 
@@ -111,17 +113,45 @@ def same_crs(first: str | None, second: str | None) -> bool:
     return one is not None and bool(one == other)
 
 
-def difference(first: Position, second: Position) -> str:
+def require_same_place(
+    truth: Position | None, expected: Position | None, path: str, what: str, *, pixels: bool = True
+) -> None:
+    """Raise `TileError` if a truth states another position than its image.
+
+    Parameters
+    ----------
+    truth, expected : Position or None
+        Position of the truth, and of its image; None if unknown, which fits anything.
+    path : str
+        Path of the truth.
+    what : str
+        The image, such as "tile 'a'".
+    pixels : bool
+        Whether the pixel size must be the same, too.
+    """
+    if truth is None or expected is None:
+        return
+    differs = difference(truth, expected, pixels=pixels)
+    if differs:
+        raise TileError(
+            f"the truth {path} is not of the same place as {what}, it has {differs}: give the "
+            "truth of the same pixels, for example with gdalwarp"
+        )
+
+
+def difference(first: Position, second: Position, *, pixels: bool = True) -> str:
     """Return how two positions differ, such as "pixels of 20 instead of 10", or "" if they agree.
 
     Parameters
     ----------
     first, second : Position
         Positions; the second is the expected one.
+    pixels : bool
+        Whether pixel sizes are compared.
     """
     if not same_crs(first.crs, second.crs):
         return f"the coordinate system {first.crs[:60]} instead of {second.crs[:60]}"
-    if abs(first.pixel_size / second.pixel_size - 1) > SAME_SIDE:
+    if pixels and abs(first.pixel_size / second.pixel_size - 1) > SAME_SIDE:
         return f"pixels of {first.pixel_size:g} instead of {second.pixel_size:g}"
     apart = max(abs(first.x - second.x), abs(first.y - second.y))
     if apart > APART * second.pixel_size:

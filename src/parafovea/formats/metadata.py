@@ -10,7 +10,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -237,6 +237,20 @@ class TileOptions(_Words):
             return self.nodata
         implied = () if self.baseline is None or stated == 0 else (0.0,)
         return implied if stated is None else (stated, *implied)
+
+    def of_truth(self, bands: Sequence[str], *, source: Sequence[str]) -> TileOptions:
+        """Return the options for the truth of a source, whose own statements take precedence.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Bands of the truth.
+        source : sequence of str
+            Bands that are read from the source: options for radar, or for another set of bands,
+            do not apply to an optical truth.
+        """
+        named = self.bands is None or set(bands) <= set(self.bands)
+        return self if named and set(bands) <= set(source) else TileOptions()
 
     def stated_by(self, *, nodata: bool, scale: bool) -> TileOptions:
         """Return the options for a file whose own values take precedence, such as a truth.

@@ -7,13 +7,16 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from parafovea.errors import GridError, ParafoveaError, SourceError
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.geometry.grid import Box, Grid, Vector
+
+if TYPE_CHECKING:
+    from parafovea.formats.tiles.tile import Position
 
 Array = np.ndarray[Any, Any]
 Slices = tuple[slice, slice, slice]
@@ -88,6 +91,8 @@ class Source:
         The `month` and the `biome` of each plane, for images that have them.
     planes : tuple of str
         Name of each plane, if planes are separate images.
+    positions : tuple of Position or None
+        Position of each plane on the ground, for images that have one; empty for other volumes.
     ignored, background : int, optional
         Values of unlabelled voxels and, if not 0, of background in a truth.
     series : str
@@ -106,6 +111,7 @@ class Source:
     bands: tuple[str, ...] = ()
     conditions: Mapping[str, tuple[int, ...]] | None = None
     planes: tuple[str, ...] = ()
+    positions: tuple[Position | None, ...] = ()
     check: Callable[[], None] | None = field(default=None, compare=False)
     ignored: int | None = None
     background: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ def resample_volume(
                 "dtype": str(dtype),
                 "affine": None if opened.affine is None else np.asarray(opened.affine).tolist(),
                 **({"planes": list(opened.planes)} if opened.planes else {}),
+                **_positions(opened),
             },
             normalization={
                 **normalization.model_dump(),
@@ -164,6 +166,14 @@ def resample_volume(
                 normalized = Stored(array, target, None, attributes)
                 labels |= label_images(masks, volume_body(normalized))
             check()
+
+
+def _positions(source: Source) -> dict[str, Any]:
+    """Return the record of the position of each plane, if any is known."""
+    if not any(source.positions):
+        return {}
+    found = [None if each is None else asdict(each) for each in source.positions]
+    return {"positions": found}
 
 
 def _conditions(source: Source) -> dict[str, Any]:

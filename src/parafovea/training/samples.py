@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parafovea.errors import SourceError
+from parafovea.formats.ground import require_same_place
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
+from parafovea.formats.tiles.tile import Position
 from parafovea.formats.truth import open_truth
 from parafovea.geometry.grid import Box
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
@@ -110,6 +113,7 @@ class OpenSample:
         self.inputs = SampleInputs(sample.inputs, recipe)
         like = self.inputs.volume.attributes.get("source")
         source = _truth_source(sample, recipe, like)
+        require_same_tiles(source, like or {})
         self.truth = objective.open_truth(source, self.inputs, recipe)
 
     def window(self, box: Box, number: int) -> TrainingWindow:
@@ -123,6 +127,32 @@ class OpenSample:
         return TrainingWindow(box, region, self.truth.warped_target(places), number, places)
 
 
+def require_same_tiles(truth: Source, facts: Mapping[str, Any]) -> None:
+    """Raise `SourceError` if a truth has other tiles than its sample, or lies elsewhere.
+
+    Parameters
+    ----------
+    truth : Source
+        The truth.
+    facts : mapping
+        The sample's `source` as recorded by `resample_volume`, with its `planes` and `positions`.
+    """
+    names = facts.get("planes", ())
+    others = sorted(set(names) ^ set(truth.planes))
+    if names and truth.planes and others:
+        raise SourceError(
+            f"the tiles of {truth.path} differ from those of its sample, such as {others[0]}: "
+            "give a truth of the same name for each tile"
+        )
+    images = [f"tile {name!r}" for name in names] or [f"the source {facts.get('path')}"]
+    for image, found, stated in zip(
+        images, truth.positions, facts.get("positions", ()), strict=False
+    ):
+        expected = None if stated is None else Position(**stated)
+        # the truth may be finer than its image
+        require_same_place(found, expected, truth.path, image, pixels=False)
+
+
 def _truth_source(
     sample: TrainingSample, recipe: Recipe, like: Mapping[str, Any] | None = None
 ) -> Source:
@@ -131,9 +161,11 @@ def _truth_source(
         found = open_truth(sample.truth, metadata=sample.metadata, folder=sample.folder, like=like)
         assert found is not None  # noqa: S101  (a sample to learn from has a truth)
         return found
+    said = parse_metadata(sample.metadata, folder=sample.folder)
+    tiles = said.tiles.of_truth(recipe.output_bands, source=recipe.bands)
     return open_source(
         sample.truth,
-        metadata=parse_metadata(sample.metadata, folder=sample.folder),
+        metadata=said.model_copy(update={"tiles": tiles}),
         finer_than=recipe.spacing,
         unit=recipe.unit,
         bands=recipe.output_bands,

@@ -38,7 +38,7 @@ def open_volume(location: Location, request: Request) -> Source:
     -------
     Source
         Reflectance, float32. Where nothing was measured, the nearest measured pixel is repeated, so
-        that a gap does not create an edge; 0 beyond a distance of `REACH`.
+        that a gap does not create an edge; 0 beyond a distance of `REACH`. A truth is NaN there.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def open_volume(location: Location, request: Request) -> Source:
     y, x = spacing[1:]
     if raster.pixel_size_m is not None:
         y, x = (side / METRES[unit] for side in raster.pixel_size_m)
-    array = _Plane(raster)
+    array = _Plane(raster, repeat=not request.truth)
     return Source(
         path=path,
         array=array,
@@ -62,17 +62,27 @@ def open_volume(location: Location, request: Request) -> Source:
             "month": (DEFAULT_MONTH if metadata.month is None else metadata.month,),
             "biome": (DEFAULT_BIOME if metadata.biome is None else metadata.biome,),
         },
+        positions=(raster.position(),),
         check=array.check,
     )
 
 
 class _Plane:
-    """The bands of a raster as an array (band, 1, y, x)."""
+    """The bands of a raster as an array (band, 1, y, x).
+
+    Parameters
+    ----------
+    raster : Raster
+        The image.
+    repeat : bool
+        Whether measured pixels are repeated into gaps; otherwise they are NaN.
+    """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, raster: Raster) -> None:
+    def __init__(self, raster: Raster, *, repeat: bool) -> None:
         self._raster = raster
+        self._repeat = repeat
         self.tally = raster.tally()
         self.shape = (1, *raster.shape[1:])
 
@@ -86,7 +96,10 @@ class _Plane:
         """Return the voxels of three slices of step 1, (band, z, y, x)."""
         planes, rows, columns = bounded(index, self.shape)
         found, valid = self._raster.read_counted(rows, columns, self.tally)
-        values = found.values if valid is None else self._filled(rows, columns)
+        values = found.values
+        if valid is not None:
+            gap = np.float32(np.nan)
+            values = self._filled(rows, columns) if self._repeat else np.where(valid, values, gap)
         return values[:, None][:, planes]
 
     def _filled(self, rows: slice, columns: slice) -> NDArray[np.float32]:

@@ -34,6 +34,7 @@ from parafovea.formats.reflectance import (
     is_reflectance,
     to_reflectance,
 )
+from parafovea.formats.tiles.tile import Position
 
 _NOTHING = TileOptions()
 
@@ -143,6 +144,13 @@ class Raster:
         if tally is not None:
             tally.add(stored, valid, found)
         return found, valid
+
+    def position(self, row: int = 0, column: int = 0) -> Position | None:
+        """Return the position of a pixel's upper left corner; None without a CRS."""
+        if self.crs is None:
+            return None
+        a, _, c, _, e, f = self.transform
+        return Position(self.crs, x=c + a * column, y=f + e * row, pixel_size=(a * -e) ** 0.5)
 
     def tally(self) -> ScaleTally:
         """Return a tally for windows of this image, to check its scale as a whole."""

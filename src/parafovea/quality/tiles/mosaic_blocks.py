@@ -21,7 +21,6 @@ from parafovea.formats.tiles.ledger import (
     write_ledger,
     write_quarantine,
 )
-from parafovea.formats.tiles.tile import Position
 from parafovea.storage.blocks import MEASURED_SIDE
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ class MosaicBlocks:
         rows: list[Row] = [
             {
                 **common,
-                **position_cells(_position(raster, row, column)),
+                **position_cells(raster.position(row, column)),
                 "name": f"r{row:0{digits}d}_c{column:0{digits}d}",
                 "height": height,
                 "width": width,
@@ -202,10 +201,3 @@ def _bounds(length: int) -> tuple[int, ...]:
         start for start in range(0, length, MEASURED_SIDE) if not start or length - start >= LEAST
     ]
     return (*starts, length)
-
-
-def _position(raster: Raster, row: int, column: int) -> Position | None:
-    if raster.crs is None:
-        return None
-    a, _, c, _, e, f = raster.transform
-    return Position(raster.crs, x=c + a * column, y=f + e * row, pixel_size=(a * -e) ** 0.5)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
 from parafovea.formats.bands import OPTICAL
 from parafovea.formats.geo.raster import Raster, open_raster
-from parafovea.formats.ground import difference
+from parafovea.formats.ground import require_same_place
 from parafovea.formats.metadata import TileOptions, parse_metadata
 from parafovea.formats.registry import TILE_SUFFIXES
 from parafovea.formats.tiles.ledger import TileEntry
@@ -181,13 +181,7 @@ class TileFiles:
         """
         if self.truth is None:
             return None
-        # options for radar, or for another set of bands, do not apply to the truth
-        names = self.options.bands
-        said = (
-            self.options
-            if self.optical and (names is None or set(OPTICAL) <= set(names))
-            else _PLAIN
-        )
+        said = self.options.of_truth(OPTICAL, source=self.bands)
         if entry.corner is not None:
             return _window(self._true_raster(entry, said), entry)
         path = self._true_file(entry)
@@ -304,12 +298,7 @@ def _check_place(opened: OpenedTile, key: str, entry: TileEntry) -> None:
     stated = None if entry.position is None else opened.place(key)
     if stated is None or entry.position is None:
         return
-    differs = difference(stated[0], entry.position)
-    if differs:
-        raise TileError(
-            f"the truth {opened.file.path} is not of the same place as tile {entry.name!r}, it has "
-            f"{differs}: give the truth of the same pixels, for example with gdalwarp"
-        )
+    require_same_place(stated[0], entry.position, str(opened.file.path), f"tile {entry.name!r}")
 
 
 def _read_classes(path: Path, entry: TileEntry) -> Array:
