@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from parafovea.errors import TileError
+from parafovea.errors import SourceError, TileError
+from parafovea.formats.tiles.tile import Position
 
 if TYPE_CHECKING:
-    from parafovea.formats.tiles.tile import Position
+    from parafovea.formats.source import Source
 
 #: WGS 84: semi-major axis in metres, and first eccentricity squared.
 _AXIS, _ECCENTRICITY2 = 6378137.0, 0.0066943799901413165
@@ -137,6 +139,30 @@ def require_same_place(
             f"the truth {path} is not of the same place as {what}, it has {differs}: give the "
             "truth of the same pixels, for example with gdalwarp"
         )
+
+
+def require_same_images(truth: Source, facts: Mapping[str, Any]) -> None:
+    """Raise an error if a truth has other images than its sample; see `opening`.
+
+    Raises
+    ------
+    SourceError
+        If the names of its tiles differ.
+    TileError
+        If an image is at another place; its pixels may be finer.
+    """
+    names = facts.get("planes", ())
+    others = sorted(set(names) ^ set(truth.planes))
+    if names and truth.planes and others:
+        raise SourceError(
+            f"the tiles of {truth.path} differ from those of its sample, such as {others[0]}: "
+            "give a truth of the same name for each tile"
+        )
+    images = [f"tile {name!r}" for name in names] or [f"the source {facts.get('path')}"]
+    places = zip(images, truth.positions, facts.get("positions", ()), strict=False)
+    for image, found, stated in places:
+        expected = None if stated is None else Position(**stated)
+        require_same_place(found, expected, truth.path, image, pixels=False)
 
 
 def difference(first: Position, second: Position, *, pixels: bool = True) -> str:

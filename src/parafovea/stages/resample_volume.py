@@ -87,7 +87,7 @@ def resample_volume(
         If body and lungs are to be found and no voxel is denser than air.
     """
     spacing, normalization = vector3(spacing), Normalization.model_validate(normalization)
-    with unchanged(source) as check:
+    with unchanged(source, bands=bool(bands)) as check:
         opened = open_source(
             source,
             metadata=parse_metadata(metadata, folder=folder),

@@ -10,12 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.errors import SourceError
-from parafovea.formats.ground import require_same_place
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.opening import open_source
+from parafovea.formats.opening import open_source, require_same_images
 from parafovea.formats.source import Source
-from parafovea.formats.tiles.tile import Position
 from parafovea.formats.truth import open_truth
 from parafovea.geometry.grid import Box
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
@@ -113,7 +110,7 @@ class OpenSample:
         self.inputs = SampleInputs(sample.inputs, recipe)
         like = self.inputs.volume.attributes.get("source")
         source = _truth_source(sample, recipe, like)
-        require_same_tiles(source, like or {})
+        require_same_images(source, like or {})
         self.truth = objective.open_truth(source, self.inputs, recipe)
 
     def window(self, box: Box, number: int) -> TrainingWindow:
@@ -125,32 +122,6 @@ class OpenSample:
         """Return a window sampled at positions (z, y, x, 3) inside the volume."""
         region = self.inputs.read(box_around(places))
         return TrainingWindow(box, region, self.truth.warped_target(places), number, places)
-
-
-def require_same_tiles(truth: Source, facts: Mapping[str, Any]) -> None:
-    """Raise `SourceError` if a truth has other tiles than its sample, or lies elsewhere.
-
-    Parameters
-    ----------
-    truth : Source
-        The truth.
-    facts : mapping
-        The sample's `source` as recorded by `resample_volume`, with its `planes` and `positions`.
-    """
-    names = facts.get("planes", ())
-    others = sorted(set(names) ^ set(truth.planes))
-    if names and truth.planes and others:
-        raise SourceError(
-            f"the tiles of {truth.path} differ from those of its sample, such as {others[0]}: "
-            "give a truth of the same name for each tile"
-        )
-    images = [f"tile {name!r}" for name in names] or [f"the source {facts.get('path')}"]
-    for image, found, stated in zip(
-        images, truth.positions, facts.get("positions", ()), strict=False
-    ):
-        expected = None if stated is None else Position(**stated)
-        # the truth may be finer than its image
-        require_same_place(found, expected, truth.path, image, pixels=False)
 
 
 def _truth_source(

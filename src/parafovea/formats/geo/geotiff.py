@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +15,14 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from parafovea.errors import SourceError
 from parafovea.formats.bands import choose_bands, is_named, overridden
+from parafovea.formats.geo.band_files import BandFiles
+from parafovea.formats.geo.dataset import open_dataset
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
@@ -32,9 +32,6 @@ RECORD = "PARAFOVEA"
 
 #: Exceptions of rasterio; not all of GDAL's errors are converted to its own.
 FAILURES = (RasterioError, CPLE_BaseError)
-
-# Warning filters are global to the process, and tiles are read in threads.
-_FILTERS = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -61,22 +58,22 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
 def opened(
     path: str, *, content: Mapping[str, bytes] | None = None, cache: int = 64
 ) -> Iterator[Any]:
-    """Open a GeoTIFF as a context manager.
+    """Open an image as a context manager.
 
     Parameters
     ----------
     path : str
-        Always read as a GeoTIFF, since other GDAL formats can refer to further files.
+        A GeoTIFF, JP2 or VRT file, or a folder with one file per band.
     content : mapping of str to bytes, optional
-        File and companions (`parafovea.formats.geo.companions`) by name, if they are already in
-        memory; the files are then not opened again.
+        File and companions (`parafovea.formats.geo.companions`), by path relative to the file's
+        folder, if they are already in memory; the files are then not opened again.
     cache : int
         Size of GDAL's cache of decoded blocks in MiB.
 
     Raises
     ------
     SourceError
-        If the file is damaged or not a GeoTIFF.
+        If the file is damaged or of another format.
     """
     with library(path, cache=cache):
         if content is None:
@@ -92,7 +89,8 @@ def opened(
                 MemoryFile(content[Path(path).name], dirname=folder, filename=Path(path).name)
             )
             stack.enter_context(_named(path, memory.name))
-            yield stack.enter_context(contextlib.closing(open_dataset(memory.name)))
+            dataset = open_dataset(memory.name, on_disk=path)
+            yield stack.enter_context(contextlib.closing(dataset))
 
 
 @contextlib.contextmanager
@@ -106,30 +104,6 @@ def _named(path: str, name: str) -> Iterator[None]:
         raise type(error)(str(error).replace(name, path)) from error
     except FAILURES as error:
         raise RasterioError(str(error).replace(name, path)) from error
-
-
-def open_dataset(path: str) -> Any:
-    """Return an open rasterio dataset, without the warning for files without a position.
-
-    Raises
-    ------
-    SourceError
-        If it holds several images, of which only the first would be read.
-    """
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(path, driver="GTiff")
-    count = len(dataset.subdatasets)
-    if count > 1:
-        dataset.close()
-        name = Path(path)
-        raise SourceError(
-            f"{path} holds {count} images (pages) of their own, not one with several bands: write "
-            f"the one to read as a file, for example with gdal_translate GTIFF_DIR:1:{name.name} "
-            f"{name.stem}_1{name.suffix}, or, if each is a band, put all into one file with "
-            "gdalbuildvrt -separate and gdal_translate"
-        )
-    return dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +176,7 @@ def band_indices(
             f"then gdal_translate all.vrt NAME{place.suffix}, and name them with "
             f"bands={','.join(wanted)} in the metadata column of the sample sheet"
         )
-    return choose_bands(
+    chosen = choose_bands(
         path,
         count=dataset.count,
         wanted=wanted,
@@ -210,6 +184,9 @@ def band_indices(
         descriptions=dataset.descriptions,
         refused=refused,
     )
+    if isinstance(dataset, BandFiles):
+        dataset.require_same_pixels(chosen)
+    return chosen
 
 
 def _with_alpha(dataset: Any, given: Sequence[str] | None) -> list[str] | None:
@@ -286,10 +263,15 @@ def _masks(dataset: Any, bands: Sequence[int], window: Window | None) -> Iterato
         # except if a pixel is missing only where all bands have theirs, which is a mask.
         if MaskFlags.alpha not in flags and (shared or not flags):
             yield dataset.read_masks(band + 1, window=window)
-        if shared:
+        if shared and not isinstance(dataset, BandFiles):
             break
-    if dataset.driver == "GTiff":
-        yield from _present(dataset, bands, window)
+    for part, chosen in (
+        [(dataset.part(band), (0,)) for band in bands]
+        if isinstance(dataset, BandFiles)
+        else [(dataset, bands)]
+    ):
+        if part.driver == "GTiff":
+            yield from _present(part, chosen, window)
     # GDAL treats an alpha band as a mask only if it is the second or fourth
     for band in _alpha_bands(dataset):
         if band not in bands:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from parafovea.errors import TileError
-from parafovea.formats.geo.companions import companions
+from parafovea.formats.geo.companions import companions, files
 from parafovea.formats.geo.geotiff import (
     band_indices,
     crs_name,
@@ -28,12 +28,12 @@ SQUARE = 0.01
 
 
 class Content:
-    """A GeoTIFF that is opened once, using its bytes if already read; not thread-safe.
+    """An image that is opened once, using its bytes if already read; not thread-safe.
 
     Parameters
     ----------
     path : Path
-        Path of the file.
+        Path of the file, or of a folder with one file per band.
     """
 
     names_bands: ClassVar[bool] = True
@@ -58,8 +58,13 @@ class Content:
         """
         with readable_tile(self.path):
             if self._content is None:
-                places = (self.path, *companions(self.path))
-                self._content = {place.name: place.read_bytes() for place in places}
+                if self.path.is_dir():
+                    return _digest_of(map(Path, files(str(self.path))))
+                here = self.path.parent.resolve()
+                self._content = {self.path.name: self.path.read_bytes()}
+                for place in companions(self.path):
+                    name = place.resolve().relative_to(here).as_posix()
+                    self._content[name] = place.read_bytes()
         total = hashlib.sha256()
         for name, content in self._content.items():
             if name != self.path.name:
@@ -131,6 +136,16 @@ class Content:
     def _opened(self) -> Iterator[Any]:
         with readable_tile(self.path), opened(str(self.path), content=self._content) as dataset:
             yield dataset
+
+
+def _digest_of(paths: Iterable[Path]) -> bytes:
+    """Return the SHA-256 of the names and bytes of files."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            part = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.name}\0{part}\n".encode())
+    return total.digest()
 
 
 def _position(dataset: Any, height: float, width: float) -> Position:

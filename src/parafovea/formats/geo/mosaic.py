@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from parafovea.formats.geo.geotiff import mosaic_record
 from parafovea.formats.geo.raster import Raster, open_raster
+from parafovea.formats.ground import require_same_images
 from parafovea.formats.location import Location
 from parafovea.formats.source import Request, Slices, Source, bounded
 from parafovea.formats.tiles.sidecar import DEFAULT_BIOME, DEFAULT_MONTH
@@ -17,7 +18,7 @@ from parafovea.geometry.grid import METRES, Grid
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["REACH", "mosaic_record", "open_raster", "open_volume"]
+__all__ = ["REACH", "mosaic_record", "open_raster", "open_volume", "require_same_images"]
 
 #: Distance in pixels over which measured values are repeated into gaps.
 REACH = 64

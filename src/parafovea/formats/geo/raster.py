@@ -14,13 +14,13 @@ from rasterio.windows import Window
 
 from parafovea.errors import GridError, MissingSourceError
 from parafovea.formats.bands import OPTICAL
+from parafovea.formats.geo.dataset import open_dataset
 from parafovea.formats.geo.geotiff import (
     band_indices,
     crs_name,
     doubts,
     library,
     numbers,
-    open_dataset,
     opened,
     pixel_sides,
     read_window,

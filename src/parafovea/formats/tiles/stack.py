@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, TileError
-from parafovea.formats.ground import SAME_SIDE, position_sides
+from parafovea.formats.ground import SAME_SIDE, position_sides, require_same_images
 from parafovea.formats.location import Location
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import Request, Slices, Source, bounded
@@ -21,6 +21,8 @@ from parafovea.formats.tiles.reading import OpenedTile, read_tile
 from parafovea.formats.tiles.tile import Position
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 from parafovea.geometry.grid import METRES, Grid
+
+__all__ = ["open_volume", "require_same_images"]
 
 #: Number of tiles cached in memory, since training accesses them at random.
 KEPT = 256

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
+from parafovea.formats.band_folder import band_folders
 from parafovea.formats.bands import OPTICAL
 from parafovea.formats.geo.raster import Raster, open_raster
 from parafovea.formats.ground import require_same_place
+from parafovea.formats.location import holds_bands
 from parafovea.formats.metadata import TileOptions, parse_metadata
 from parafovea.formats.registry import TILE_SUFFIXES
 from parafovea.formats.tiles.ledger import TileEntry
@@ -64,6 +66,10 @@ class TileFiles:
     options: TileOptions = _PLAIN
     truth: Path | None = None
     _rasters: dict[tuple[str, str], Raster] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    _band_tiles: dict[str, Path] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -226,10 +232,13 @@ class TileFiles:
                 "the folder that holds a tile of truth for each tile, under the same name"
             )
         paths = (self.truth / f"{entry.name}{ending}" for ending in TILE_SUFFIXES)
-        return next((path for path in paths if path.is_file()), None)
+        found = next((path for path in paths if path.is_file()), None)
+        if found is None and not self._band_tiles:
+            self._band_tiles.update(dict(band_folders(self.truth)))
+        return self._band_tiles.get(entry.name) if found is None else found
 
     def _true_raster(self, entry: TileEntry, options: TileOptions) -> Raster:
-        if self.truth is None or not self.truth.is_file():
+        if self.truth is None or not (self.truth.is_file() or holds_bands(str(self.truth))):
             raise SourceError(
                 f"the truth {self.truth} is a folder, but the source is a mosaic: give a GeoTIFF "
                 "of the same pixels"
@@ -290,6 +299,10 @@ def _known(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Arra
 
 def _with_sidecar(name: str, path: Path) -> TileFile:
     sidecar = path.with_suffix(SIDECAR_SUFFIX)
+    if path.is_dir():  # of bands, perhaps in a folder of its place
+        inside = path.name == name
+        folder = path.parent if inside else path.parent.parent
+        sidecar = folder / f"{name}{SIDECAR_SUFFIX}"
     return TileFile(name, path, sidecar if sidecar.is_file() else None)
 
 

@@ -1,0 +1,83 @@
+"""Opening images with rasterio: GeoTIFF, JP2, VRT, and folders with one file per band."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio.enums import MaskFlags
+from rasterio.errors import NotGeoreferencedWarning
+
+from parafovea.errors import SourceError
+from parafovea.formats.band_folder import band_files
+from parafovea.formats.geo.band_files import BandFiles
+from parafovea.formats.geo.vrt import vrt_sources
+
+#: GDAL drivers by file ending, besides GeoTIFF's. A file is never read by another driver, since
+#: some refer to further files.
+DRIVERS = {".jp2": "JP2OpenJPEG", ".vrt": "VRT"}
+
+# Warning filters are global to the process, and tiles are read in threads.
+_FILTERS = threading.Lock()
+
+
+def open_dataset(path: str, *, on_disk: str | None = None) -> Any:
+    """Return an open rasterio dataset, without the warning for files without a position.
+
+    Parameters
+    ----------
+    path : str
+        A file, also in GDAL's memory, or a folder with one file per band.
+    on_disk : str, optional
+        The file itself, if `path` is its copy in GDAL's memory.
+
+    Raises
+    ------
+    SourceError
+        If it holds several images, of which only the first would be read, or refers to files that
+        are not read.
+    """
+    place = Path(path)
+    if place.is_dir():
+        files = band_files(place)
+        if not files:
+            raise SourceError(
+                f"{path} is a folder without a file for each band, such as B02.tif: give a file"
+            )
+        return BandFiles(path, files, open_dataset)
+    driver = DRIVERS.get(place.suffix.lower(), "GTiff")
+    sources = vrt_sources(Path(on_disk or path)) if driver == "VRT" else ()
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        dataset = rasterio.open(path, driver=driver)
+    for source in sources:
+        _check_gaps_passed_on(on_disk or path, dataset, source)
+    count = len(dataset.subdatasets)
+    if count > 1:
+        dataset.close()
+        raise SourceError(
+            f"{path} holds {count} images (pages) of their own, not one with several bands: write "
+            f"the one to read as a file, for example with gdal_translate GTIFF_DIR:1:{place.name} "
+            f"{place.stem}_1{place.suffix}, or, if each is a band, put all into one file with "
+            "gdalbuildvrt -separate and gdal_translate"
+        )
+    return dataset
+
+
+def _check_gaps_passed_on(path: str, dataset: Any, source: Path) -> None:
+    """Raise `SourceError` if a VRT does not pass on the gaps that a source states."""
+    if None not in dataset.nodatavals or MaskFlags.all_valid not in dataset.mask_flag_enums[0]:
+        return
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        part = rasterio.open(source, driver=DRIVERS.get(source.suffix.lower(), "GTiff"))
+    with part:
+        if all(MaskFlags.all_valid in flags for flags in part.mask_flag_enums):
+            return
+    raise SourceError(
+        f"{path} does not pass on the gaps of {source}, which has a mask or a nodata number: write "
+        "it again with gdalbuildvrt, which does, or with gdalbuildvrt -srcnodata and -vrtnodata"
+    )
