@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from parafovea.errors import SourceError, TileError
 from parafovea.formats.tiles.tile import Position
@@ -22,6 +25,12 @@ DISTORTED = 0.02
 
 #: Tolerance for equal positions, as a fraction of a pixel.
 APART = 0.1
+
+_UNIT = re.compile(r'UNIT\["[^"]*",([0-9.eE+-]+)')
+
+#: Points at which two coordinate systems are compared, in their units: x, y.
+GEOGRAPHIC_POINTS = ((10.0, 50.0), (-70.0, -20.0), (140.0, 5.0))
+PROJECTED_POINTS = ((5e5, 5e6), (0.0, 0.0), (4.5e6, 3.2e6), (2.5e6, 1.2e6), (-1e6, -1e6))
 
 #: Relative tolerance for equal pixel sizes.
 SAME_SIDE = 1e-3
@@ -76,6 +85,10 @@ def ground_sides(crs: Any, x: float, y: float, height: float, width: float) -> t
             degrees = 1.0
         per_y, per_x = metres_per_degree(y * degrees)
         return height * degrees * per_y, width * degrees * per_x
+    if not crs.is_projected:  # that of a building site or of a ship, which lies nowhere
+        units = _UNIT.findall(crs.to_wkt())
+        metres = float(units[-1]) if units else 1.0
+        return height * metres, width * metres
     metres = float(crs.linear_units_factor[1])
     nominal = height * metres, width * metres
     found = _measured_sides(crs, x, y, height, width)
@@ -112,7 +125,41 @@ def same_crs(first: str | None, second: str | None) -> bool:
     if first == second or first is None or second is None:
         return first == second
     one, other = _parsed(first), _parsed(second)
-    return one is not None and bool(one == other)
+    return one is not None and other is not None and coincide(one, other)
+
+
+def coincide(first: Any, second: Any) -> bool:
+    """Return whether two coordinate systems give the same places, whatever their names.
+
+    Parameters
+    ----------
+    first, second : rasterio.crs.CRS
+        A code of EPSG and the WKT of other programs often differ in names and axes alone.
+    """
+    return bool(first == second) or _same_points(first.to_wkt(), second.to_wkt())
+
+
+@functools.lru_cache(256)
+def _same_points(first: str, second: str) -> bool:
+    """Return whether two coordinate systems have the same coordinates at some points."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform
+
+    one, other = _parsed(first), _parsed(second)
+    if one is None or other is None or one.is_geographic != other.is_geographic:
+        return False
+    points = GEOGRAPHIC_POINTS if one.is_geographic else PROJECTED_POINTS
+    x, y = (np.array(values, np.float64) for values in zip(*points, strict=True))
+    try:
+        there = np.array(transform(one, other, x, y))
+        back = np.array(transform(other, one, x, y))
+    except (RasterioError, CPLE_BaseError):
+        return False
+    far = [np.abs(found[:2] - (x, y)) for found in (there, back)]
+    known = np.isfinite(far[0]) & np.isfinite(far[1])
+    limit = 1e-8 if one.is_geographic else 1e-3
+    return bool(known.any() and all((each[known] < limit).all() for each in far))
 
 
 def require_same_place(

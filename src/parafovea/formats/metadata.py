@@ -263,6 +263,25 @@ class TileOptions(_Words):
         own = self.unscaled() if scale else self
         return own.model_copy(update={"nodata": None}) if nodata else own
 
+    def contradicted(self, baseline: object) -> str:
+        """Return how a file's processing baseline contradicts the user's, or "" if it does not.
+
+        Parameters
+        ----------
+        baseline : object
+            As stated in the file, such as "05.09"; None if it states none.
+        """
+        found = _BASELINE.fullmatch(str(baseline).strip())
+        if self.baseline is None or found is None:
+            return ""
+        stated = f"{found[1]}{found[2]}"
+        if (stated >= "0400") == (self.baseline >= "0400"):
+            return ""
+        return (
+            f"the file states the processing baseline {stated}, whose offset is another than that "
+            f"of baseline={self.baseline}; right only where it was changed since (harmonized)"
+        )
+
     def unscaled(self) -> TileOptions:
         """Return the same options without scale, offset and baseline."""
         return self.model_copy(update={"scale": None, "offset": None, "baseline": None})

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 from tile_files import NAMES, UTM, field, write_npz, write_tif
 
@@ -112,3 +113,50 @@ def test_complex_numbers_are_refused_by_name(tmp_path):
     file = write_tif(tmp_path, field().astype(np.complex64))
     with pytest.raises(TileError, match="holds complex64 instead of real numbers"):
         read_tile(file)
+
+
+def test_a_band_of_one_number_is_said(tmp_path, caplog):
+    values = field()
+    values[3] = 0
+    (note,) = notes(write_tif(tmp_path, values), caplog=caplog)
+    assert "band 4 of those that are read has the same number in all pixels" in note
+
+
+def test_one_band_that_is_scaled_again_is_refused(tmp_path):
+    values = field() * 10000
+    values[3] /= 10000
+    file = write_tif(tmp_path, values, scales=(1e-4,) * 4, offsets=(0,) * 4)
+    with pytest.raises(TileError, match="would be scaled twice"):
+        read_tile(file)
+    file = write_tif(tmp_path, values, scales=(1e-4, 1e-4, 1e-4, 1), offsets=(0,) * 4)
+    np.testing.assert_allclose(read_tile(file).values, field(), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"scale": 1e-4}, {"baseline": "0300"}])
+def test_a_number_for_nodata_that_no_one_states_is_refused(tmp_path, options):
+    values = np.rint(field() * 10000).astype(np.int16)
+    values[1, 3, 4] = -9999
+    file = write_tif(tmp_path, values)
+    with pytest.raises(TileError, match=r"reflectance from -0\.9999 to"):
+        read_tile(file, options=TileOptions(**options))
+
+
+def test_another_processing_baseline_than_the_files_is_said(tmp_path, caplog):
+    values = np.rint(field() * 10000 + 1000).astype(np.uint16)
+    file = write_tif(tmp_path, values)
+    with rasterio.open(file.path, "r+") as dataset:
+        dataset.update_tags(PROCESSING_BASELINE="05.09")
+    assert notes(file, TileOptions(baseline="0400"), caplog) == ()
+    (note,) = notes(file, TileOptions(baseline="0300"), caplog)
+    assert "states the processing baseline 0509" in note
+    file = write_npz(tmp_path, "b", {"s2:processing_baseline": "02.11"}, opt_v1=values)
+    (note,) = notes(file, TileOptions(baseline="0400"))
+    assert "states the processing baseline 0211" in note
+
+
+def test_a_key_that_a_sidecar_states_twice_is_refused(tmp_path):
+    file = write_npz(tmp_path, "a", '{"month": 3, "month": 7}', opt_v1=field())
+    with pytest.raises(TileError, match="states month twice, with different values"):
+        read_tile(file)
+    file = write_npz(tmp_path, "a", '{"month": 7, "month": 7}', opt_v1=field())
+    assert read_tile(file).month == 7

@@ -14,6 +14,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
@@ -23,6 +24,7 @@ from parafovea.errors import SourceError
 from parafovea.formats.bands import choose_bands, is_named, overridden
 from parafovea.formats.geo.band_files import BandFiles
 from parafovea.formats.geo.dataset import open_dataset
+from parafovea.formats.ground import coincide
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
@@ -200,20 +202,23 @@ def _with_alpha(dataset: Any, given: Sequence[str] | None) -> list[str] | None:
     return names
 
 
-def doubts(dataset: Any, given: Sequence[str] | None) -> tuple[str, ...]:
+def doubts(dataset: Any, options: TileOptions) -> tuple[str, ...]:
     """Return what may be wrong with a file but need not be; phrases without its name.
 
     Parameters
     ----------
     dataset
         Open rasterio dataset.
-    given : sequence of str, optional
-        User-supplied names of its bands.
+    options : TileOptions
+        User's description of the numbers.
     """
     found = []
-    names = overridden(_with_alpha(dataset, given), dataset.descriptions)
+    names = overridden(_with_alpha(dataset, options.bands), dataset.descriptions)
     if names:
         found.append(names)
+    other = options.contradicted(dataset.tags().get("PROCESSING_BASELINE"))
+    if other:
+        found.append(other)
     if dataset.crs is None and not dataset.transform.is_identity:
         found.append(
             "the file states where its pixels lie, but not in which coordinate system: add it, "
@@ -367,9 +372,14 @@ def pixel_sides(dataset: Any) -> tuple[float, float]:
 
 
 def crs_name(crs: Any) -> str:
-    """Return a CRS as `EPSG:32633` if it has an EPSG code, otherwise as WKT."""
+    """Return a CRS as `EPSG:32633` if it has an EPSG code, otherwise as WKT.
+
+    The code that GDAL proposes may be that of a similar one, with another origin or datum.
+    """
     code = crs.to_epsg()
-    return f"EPSG:{code}" if code is not None else str(crs.to_wkt())
+    if code is not None and coincide(crs, CRS.from_epsg(code)):
+        return f"EPSG:{code}"
+    return str(crs.to_wkt())
 
 
 def mosaic_record(path: Path) -> dict[str, Any]:

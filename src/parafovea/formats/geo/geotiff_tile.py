@@ -121,7 +121,7 @@ class Content:
             meant = numbers(dataset, options).of(chosen)
             stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata)
             stated = any(dataset.nodatavals[band] is not None for band in chosen)
-            notes = doubts(dataset, options.bands)
+            notes = doubts(dataset, options)
         return StoredTile(
             stored,
             valid,

@@ -268,7 +268,7 @@ def open_raster(
             scale=meant.scale,
             offset=meant.offset,
             block=(int(rows), int(columns)),
-            notes=doubts(dataset, options.bands),
+            notes=doubts(dataset, options),
             _open=_Handle(path, cache),
         )
 

@@ -45,6 +45,9 @@ VOLATILE = {"timestamp", "processing"}
 #: Sidecar keys that would change values, but are stated by the file itself or by the sheet.
 UNREAD = ("nodata", "no_data", "scale", "scale_factor", "offset", "add_offset")
 
+#: Sidecar keys of the processing baseline, in STAC and in products of Sentinel-2.
+BASELINES = ("processing_baseline", "s2:processing_baseline", "processing:version", "baseline")
+
 _NOTHING = TileOptions()
 
 
@@ -324,10 +327,14 @@ def _lasting(sidecar: bytes) -> bytes:
 
 
 def _unread(sidecar: Sidecar, options: TileOptions) -> tuple[str, ...]:
-    """Return a note if a sidecar states how numbers are stored, which only the sheet can."""
+    """Return a note if a sidecar states how numbers are stored, which the sheet does."""
+    stated = (sidecar.metadata.get(key) for key in BASELINES)
+    others = tuple(filter(None, (options.contradicted(each) for each in stated)))
+    if others:
+        return others[:1]
     said = [key for key in UNREAD if key in sidecar.metadata]
-    stated = options.scale is not None or options.nodata is not None
-    if not said or stated or "processing" in sidecar.metadata:
+    given = options.scale is not None or options.nodata is not None
+    if not said or given or "processing" in sidecar.metadata:
         return ()
     return (
         f"the JSON file states {', '.join(said)}, which is not read: write scale=, offset= or "

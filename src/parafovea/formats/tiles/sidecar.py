@@ -241,10 +241,19 @@ def _values(content: bytes, path: Path) -> dict[str, Any]:
         number = float(text)
         return number if math.isfinite(number) else not_json(text)
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        twice = [key for key, value in pairs if found[key] != value]
+        if twice:
+            raise TileError(f"{path} states {twice[0]} twice, with different values: keep one")
+        return found
+
     with readable_tile(path):
         text = _text(content, path)
         try:
-            values = json.loads(text, parse_constant=not_json, parse_float=finite)
+            values = json.loads(
+                text, parse_constant=not_json, parse_float=finite, object_pairs_hook=once
+            )
         except (json.JSONDecodeError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise TileError(f"{path} is not JSON ({reason}): correct or remove it") from error
