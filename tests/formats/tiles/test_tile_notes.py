@@ -1,6 +1,8 @@
 """What may be wrong with a tile or a mosaic, but need not be, is said."""
 
 import logging
+import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -75,6 +77,24 @@ def test_arrays_and_keys_that_are_not_read_are_said(tmp_path):
     (note,) = notes(file)
     assert "the JSON file states nodata, scale_factor" in note
     assert notes(file, TileOptions(nodata=0)) == ()
+
+
+def test_a_position_in_other_words_is_said(tmp_path):
+    other = {"crs": "EPSG:32633", "transform": [10, 0, 5e5, 0, -10, 5e6]}
+    (note,) = notes(write_npz(tmp_path, "a", other, opt_v1=field()))
+    assert "the JSON file states crs, transform, which is not read: write the position" in note
+    place = {"crs": "EPSG:32633", "x": 5e5, "y": 5e6, "pixel_size": 10}
+    assert notes(write_npz(tmp_path, "b", {**other, "position": place}, opt_v1=field())) == ()
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path):
+    file = write_npz(tmp_path, opt_v1=field())
+    with zipfile.ZipFile(file.path) as archive:
+        entry = archive.read("opt_v1.npy")
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(file.path, "a") as archive:
+        archive.writestr("opt_v1.npy", entry)
+    with pytest.raises(TileError, match="has two arrays opt_v1"):
+        read_tile(file)
 
 
 def test_a_sidecar_names_the_bands_of_an_npz_file(tmp_path):

@@ -24,15 +24,14 @@ DRIVERS = {".jp2": "JP2OpenJPEG", ".vrt": "VRT"}
 _FILTERS = threading.Lock()
 
 
-def open_dataset(path: str, *, on_disk: str | None = None) -> Any:
+def open_dataset(path: str) -> Any:
     """Return an open rasterio dataset, without the warning for files without a position.
 
     Parameters
     ----------
     path : str
-        A file, also in GDAL's memory, or a folder with one file per band.
-    on_disk : str, optional
-        The file itself, if `path` is its copy in GDAL's memory.
+        A file, or a folder with one file per band. A VRT in GDAL's memory is not checked: see
+        `require_passed_gaps`.
 
     Raises
     ------
@@ -49,12 +48,14 @@ def open_dataset(path: str, *, on_disk: str | None = None) -> Any:
             )
         return BandFiles(path, files, open_dataset)
     driver = DRIVERS.get(place.suffix.lower(), "GTiff")
-    sources = vrt_sources(Path(on_disk or path)) if driver == "VRT" else ()
+    in_memory = path.startswith("/vsimem/")
+    if driver == "VRT" and not in_memory:
+        vrt_sources(place)
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = rasterio.open(path, driver=driver)
-    for source in sources:
-        _check_gaps_passed_on(on_disk or path, dataset, source)
+    if not in_memory:
+        require_passed_gaps(dataset, path)
     count = len(dataset.subdatasets)
     if count > 1:
         dataset.close()
@@ -67,10 +68,27 @@ def open_dataset(path: str, *, on_disk: str | None = None) -> Any:
     return dataset
 
 
-def _check_gaps_passed_on(path: str, dataset: Any, source: Path) -> None:
-    """Raise `SourceError` if a VRT does not pass on the gaps that a source states."""
-    if None not in dataset.nodatavals or MaskFlags.all_valid not in dataset.mask_flag_enums[0]:
+def require_passed_gaps(dataset: Any, path: str) -> None:
+    """Raise `SourceError` if a VRT does not pass on the gaps that its sources state.
+
+    Parameters
+    ----------
+    dataset
+        Open rasterio dataset of any driver, which may be in GDAL's memory.
+    path : str
+        Its file on disk.
+    """
+    if (
+        dataset.driver != "VRT"
+        or None not in dataset.nodatavals
+        or MaskFlags.all_valid not in dataset.mask_flag_enums[0]
+    ):
         return
+    for source in vrt_sources(Path(path)):
+        _require_no_gaps(path, source)
+
+
+def _require_no_gaps(path: str, source: Path) -> None:
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         part = rasterio.open(source, driver=DRIVERS.get(source.suffix.lower(), "GTiff"))

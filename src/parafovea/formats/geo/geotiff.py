@@ -23,7 +23,7 @@ from rasterio.windows import Window
 from parafovea.errors import SourceError
 from parafovea.formats.bands import choose_bands, is_named, overridden
 from parafovea.formats.geo.band_files import BandFiles
-from parafovea.formats.geo.dataset import open_dataset
+from parafovea.formats.geo.dataset import open_dataset, require_passed_gaps
 from parafovea.formats.ground import coincide
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
@@ -91,8 +91,9 @@ def opened(
                 MemoryFile(content[Path(path).name], dirname=folder, filename=Path(path).name)
             )
             stack.enter_context(_named(path, memory.name))
-            dataset = open_dataset(memory.name, on_disk=path)
-            yield stack.enter_context(contextlib.closing(dataset))
+            dataset = stack.enter_context(contextlib.closing(open_dataset(memory.name)))
+            require_passed_gaps(dataset, path)
+            yield dataset
 
 
 @contextlib.contextmanager
@@ -176,7 +177,8 @@ def band_indices(
             f"{path} has one band, but the model reads {', '.join(wanted)}: put all bands "
             "into one file, with gdalbuildvrt -separate all.vrt and the files in this order, "
             f"then gdal_translate all.vrt NAME{place.suffix}, and name them with "
-            f"bands={','.join(wanted)} in the metadata column of the sample sheet"
+            f"bands={','.join(wanted)} in the metadata column of the sample sheet; or put the "
+            "files of each place, named after their bands (B02.tif), into a folder of its own"
         )
     chosen = choose_bands(
         path,

@@ -41,8 +41,8 @@ UNKNOWN = 255
 #: Array that is true where a pixel was measured, (y, x); always in results, optional in inputs.
 VALID = "valid"
 
-#: Names of arrays that would change how others are read, but are not read.
-UNREAD = ("mask", "nodata", "scale", "offset", "bands", "crs", "transform")
+#: Names of arrays, besides masks, that would change how others are read, but are not read.
+UNREAD = ("nodata", "scale", "offset", "bands", "crs", "transform")
 
 _READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -202,10 +202,11 @@ class Content:
 
     def _unread(self) -> tuple[str, ...]:
         """Return a note if other arrays seem to state something about the values."""
-        said = sorted({f"{name}.npy" for name in UNREAD} & set(self._zip().namelist()))
+        there = {name.removesuffix(".npy") for name in self._zip().namelist()}
+        said = sorted(name for name in there if name in UNREAD or "mask" in name.lower())
         if not said:
             return ()
-        names = ", ".join(name.removesuffix(".npy") for name in said)
+        names = ", ".join(said)
         return (
             f"the NPZ file also holds {names}, which is not read: a mask of measured pixels is the "
             f"array {VALID}, and the metadata column of the sample sheet has nodata=, scale=, "
@@ -232,7 +233,7 @@ class Content:
         if found.shape != size:
             raise TileError(
                 f"{self.path}: the array {VALID} has the shape {found.shape}, but {key} has "
-                f"{size[0]} x {size[1]} pixels (y, x): write one number per pixel, or omit it out"
+                f"{size[0]} x {size[1]} pixels (y, x): write one number per pixel, or leave it out"
             )
         if found.dtype.kind == "f" or (found.size and not 0 <= found.min() <= found.max() <= 1):
             raise TileError(
@@ -259,6 +260,8 @@ class Content:
             archive = self._zip()
             entries = {info.filename: info for info in archive.infolist()}
             info = entries.get(f"{key}.npy")
+            if archive.namelist().count(f"{key}.npy") > 1:
+                raise TileError(f"{path} has two arrays {key}: write it again with one")
             if info is None:
                 keys = [name.removesuffix(".npy") for name in entries]
                 raise TileError(

@@ -45,6 +45,9 @@ VOLATILE = {"timestamp", "processing"}
 #: Sidecar keys that would change values, but are stated by the file itself or by the sheet.
 UNREAD = ("nodata", "no_data", "scale", "scale_factor", "offset", "add_offset")
 
+#: Sidecar keys that state a position in another way than `position`.
+UNREAD_PLACES = ("crs", "epsg", "transform", "geotransform", "affine", "bounds", "bbox")
+
 #: Sidecar keys of the processing baseline, in STAC and in products of Sentinel-2.
 BASELINES = ("processing_baseline", "s2:processing_baseline", "processing:version", "baseline")
 
@@ -173,6 +176,7 @@ class OpenedTile:
                 stored = self._read(bands, key, options)
             values, clipped, doubts = _reflectance(file.path, stored)
         _check_position(file.path, sidecar.position, stored.position)
+        position = sidecar.position or stored.position
         return Tile(
             name=file.name,
             values=values,
@@ -180,12 +184,12 @@ class OpenedTile:
             month=sidecar.month,
             biome=sidecar.biome,
             assumed=sidecar.assumed,
-            position=sidecar.position or stored.position,
+            position=position,
             metadata=sidecar.metadata,
             path=file.path,
             sha256=digest,
             clipped=clipped,
-            notes=(*stored.notes, *doubts, *_unread(sidecar, options)),
+            notes=(*stored.notes, *doubts, *_unread(sidecar, options, position)),
         )
 
     def _read(self, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
@@ -326,12 +330,18 @@ def _lasting(sidecar: bytes) -> bytes:
     return json.dumps(kept, sort_keys=True).encode()
 
 
-def _unread(sidecar: Sidecar, options: TileOptions) -> tuple[str, ...]:
+def _unread(sidecar: Sidecar, options: TileOptions, position: Position | None) -> tuple[str, ...]:
     """Return a note if a sidecar states how numbers are stored, which the sheet does."""
     stated = (sidecar.metadata.get(key) for key in BASELINES)
     others = tuple(filter(None, (options.contradicted(each) for each in stated)))
     if others:
         return others[:1]
+    places = [key for key in UNREAD_PLACES if key in sidecar.metadata]
+    if places and position is None:
+        return (
+            f"the JSON file states {', '.join(places)}, which is not read: write the position as "
+            'its key "position"',
+        )
     said = [key for key in UNREAD if key in sidecar.metadata]
     given = options.scale is not None or options.nodata is not None
     if not said or given or "processing" in sidecar.metadata:

@@ -56,7 +56,8 @@ def open_volume(location: Location, request: Request) -> Source:
     path, bands, said = location.path, request.bands, request.metadata
     spacing, unit = request.pixels
     files = list_tiles(Path(path))
-    keys, options = INPUT_KEYS, said.tiles
+    options = said.tiles
+    keys: tuple[str, ...] = INPUT_KEYS
     if request.truth:  # the array that is named may be the source's alone
         keys = TRUTH_KEYS if options.key is None else (options.key, *TRUTH_KEYS)
         options = options.model_copy(update={"key": None})
