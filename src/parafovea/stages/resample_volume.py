@@ -95,8 +95,14 @@ def resample_volume(
             unit=unit,
             bands=tuple(bands),
         )
-        if not bands:
-            check_scale(source, opened.grid, spacing=spacing, unit=unit, scan=check_hounsfield)
+        check_scale(
+            source,
+            opened.grid,
+            spacing=spacing,
+            unit=unit,
+            scan=check_hounsfield,
+            image=bool(bands),
+        )
         grid = opened.grid.converted(unit)
         logger.info("%s: %s", source, grid)
         dtype = np.dtype(opened.array.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from parafovea.errors import GridError, MissingSourceError
+from parafovea.errors import GridError, MissingSourceError, SourceError
 from parafovea.formats.bands import OPTICAL
 from parafovea.formats.geo.dataset import open_dataset
 from parafovea.formats.geo.geotiff import (
@@ -279,6 +280,11 @@ def _pixel_size_m(dataset: Any) -> tuple[float, float] | None:
     height, width = pixel_sides(dataset)
     x = float(dataset.transform.c) + width * dataset.width / 2
     y = float(dataset.transform.f) - height * dataset.height / 2
+    if dataset.crs.is_geographic and abs(y) > 90 / math.degrees(dataset.crs.units_factor[1]):
+        raise SourceError(
+            f"{dataset.name} lies at the latitude {y:g} by its coordinate system "
+            f"{crs_name(dataset.crs)[:60]}: correct that, for example with gdal_edit -a_srs"
+        )
     return ground_sides(dataset.crs, x, y, height, width)
 
 
