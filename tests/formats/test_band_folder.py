@@ -19,7 +19,7 @@ from parafovea.formats.metadata import TileOptions
 from parafovea.formats.opening import open_source
 from parafovea.formats.tiles.census import tile_census
 from parafovea.formats.tiles.reading import read_tile, tile_digest
-from parafovea.formats.tiles.tile_folder import list_tiles, unmatched_sidecars
+from parafovea.formats.tiles.tile_folder import left_out_mosaics, list_tiles, unmatched_sidecars
 
 EVERYTHING = slice(None)
 DN = TileOptions(baseline="0300", bands=NAMES)
@@ -315,3 +315,11 @@ def test_one_bad_folder_of_bands_sets_that_tile_aside(tmp_path):
         with pytest.raises(TileError, match=reason):
             read_tile(file, options=SINGLE)
     assert tile_census(tmp_path).count == 4
+
+
+def test_a_vrt_beside_tiles_is_a_mosaic_of_them_and_no_tile(tmp_path):
+    write(tmp_path / "a.tif", numbers())
+    (tmp_path / "all.vrt").write_text(vrt())
+    assert [file.name for file in list_tiles(tmp_path)] == ["a"]
+    assert left_out_mosaics(tmp_path) == ("all.vrt",)
+    assert tile_census(tmp_path).count == 1

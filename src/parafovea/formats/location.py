@@ -254,7 +254,8 @@ def gdal_hint(names: Iterable[str], *, bands: bool = True) -> str:
             ". Tiles lie in the folder itself, or, with one file per band such as B02.tif, in "
             "folders of their own; GDAL stacks other files of one band each: gdalbuildvrt "
             "-separate all.vrt B02.tif B03.tif B04.tif B08.tif, then gdal_translate all.vrt "
-            "NAME.tif, and bands=B02,B03,B04,B08 in the metadata column"
+            "NAME.tif, and bands=B02,B03,B04,B08 in the metadata column. Of a product of "
+            "Sentinel-2 (.SAFE), give the folder GRANULE/…/IMG_DATA, with R10m if there is one"
         )
     return ""
 

@@ -21,7 +21,7 @@ from parafovea.formats.geo.companions import files as image_files
 from parafovea.formats.location import files_named
 from parafovea.formats.registry import NPZ_SUFFIX, TIFF_SUFFIXES, TILE_SUFFIXES
 from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, read_npy_header
-from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX
+from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX, without_mosaics
 
 #: Names of the arrays that are read as a tile, before any other with at least two axes.
 KEYS = (*INPUT_KEYS, CLASSES)
@@ -76,7 +76,10 @@ def tile_census(folder: str | Path) -> TileCensus:
         If the folder does not exist, or cannot be listed.
     """
     suffixes = (SIDECAR_SUFFIX, *TILE_SUFFIXES)
-    files = sorted((name, str(Path(folder) / name)) for name in files_named(folder, suffixes))
+    found = list(files_named(folder, suffixes))
+    names = {name for name in found if name.lower().endswith(SIDECAR_SUFFIX)}
+    names |= {*without_mosaics(found)}
+    files = sorted((name, str(Path(folder) / name)) for name in names)
     if all(name.lower().endswith(SIDECAR_SUFFIX) for name, _ in files):
         files += [(name, str(path)) for name, path in band_folders(folder)]
     sizes: Counter[tuple[int, int]] = Counter()

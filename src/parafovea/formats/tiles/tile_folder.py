@@ -17,6 +17,9 @@ from parafovea.formats.registry import IMAGE_SUFFIXES, TILE_SUFFIXES
 #: Ending of the file with a tile's metadata.
 SIDECAR_SUFFIX = ".json"
 
+#: Ending of an image that is made of others.
+VRT_SUFFIX = ".vrt"
+
 #: Maximum bytes of a file name, in all usual file systems.
 LONGEST_NAME = 255
 
@@ -87,8 +90,8 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
         if name.lower().endswith(SIDECAR_SUFFIX)
     }
     tiles: dict[str, TileFile] = {}
-    for name in sorted(files):
-        if not name.lower().endswith(TILE_SUFFIXES) or not fnmatch.fnmatchcase(name, pattern):
+    for name in sorted(without_mosaics(files)):
+        if not fnmatch.fnmatchcase(name, pattern):
             continue
         sidecar = sidecars.get(Path(name).stem)
         parts = [part for part in (name, sidecar) if part in links]
@@ -114,6 +117,18 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
             f"{', '.join(IMAGE_SUFFIXES)}: {_content(others)}; correct the path{gdal_hint(others)}"
         )
     return tuple(tiles[name] for name in sorted(tiles))
+
+
+def without_mosaics(names: Iterable[str]) -> list[str]:
+    """Return the names of tile files: a VRT beside others is a mosaic of them, and no tile."""
+    tiles = [name for name in names if name.lower().endswith(TILE_SUFFIXES)]
+    return [name for name in tiles if not name.lower().endswith(VRT_SUFFIX)] or tiles
+
+
+def left_out_mosaics(folder: Path) -> tuple[str, ...]:
+    """Return the sorted names of VRT files in a folder that are no tiles; see `without_mosaics`."""
+    names = list(files_named(folder, TILE_SUFFIXES))
+    return tuple(sorted(printable(name) for name in {*names} - {*without_mosaics(names)}))
 
 
 def _band_tiles(folder: Path, sidecars: Mapping[str, str]) -> dict[str, TileFile]:
@@ -144,7 +159,8 @@ def _left_out(name: str) -> bool:
 
 def unmatched_sidecars(folder: Path) -> tuple[str, ...]:
     """Return the sorted names of JSON files in a folder that belong to no tile in it."""
-    tiles = {Path(name).stem for name in files_named(folder, TILE_SUFFIXES)}
+    files = without_mosaics(files_named(folder, TILE_SUFFIXES))
+    tiles = {Path(name).stem for name in files}
     if not tiles:
         tiles = {name for name, _ in band_folders(folder)}
     names = files_named(folder, (SIDECAR_SUFFIX,))
