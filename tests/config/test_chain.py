@@ -243,10 +243,10 @@ def test_refined_bands_fit_the_next_model_of_the_same_bands(refinement):
     ("name", "words", "expected"),
     [
         ("a", "spacing=1,10,10 unit=m", "spacing, unit have no meaning for a mosaic"),
-        ("a", "key=opt_v2", "key has no meaning for a mosaic: remove it; a mosaic takes month,"),
+        ("a", "key=opt_v2", "key has no meaning for a mosaic, which takes month, biome, bands,"),
         ("b", "channel=3 baseline=0400", "baseline has no meaning for a volume"),
         ("b", "channel=3 month=7 biome=2", "month, biome have no meaning for a volume"),
-        ("d", "channel=0", "channel has no meaning for a folder of tiles: remove it; a folder of"),
+        ("d", "channel=0", "channel has no meaning for a folder of tiles, which takes month"),
         ("d", "truth_ignore=255", "truth_ignore has no meaning for a folder of tiles"),
         ("d", "words.json", "origin has no meaning for a folder of tiles"),
     ],

@@ -128,8 +128,8 @@ def word_problems(
         if keys:
             found.append(
                 f"{sheet}:{sample.line}: metadata of sample {sample.name!r}: {', '.join(keys)} "
-                f"{'has' if len(keys) == 1 else 'have'} no meaning for a {form}: remove it; a "
-                f"{form} takes {', '.join(SOURCE_KEYS[form])}"
+                f"{'has' if len(keys) == 1 else 'have'} no meaning for a {form}, which takes "
+                f"{', '.join(SOURCE_KEYS[form])}: remove {'it' if len(keys) == 1 else 'them'}"
             )
     return found
 

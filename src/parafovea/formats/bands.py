@@ -13,6 +13,9 @@ OPTICAL = ("B02", "B03", "B04", "B08")
 #: Sentinel-2 bands at 10 m by their colours.
 _COLOURS = {"BLUE": "B02", "GREEN": "B03", "RED": "B04", "NIR": "B08"}
 
+#: Names of bands that are 0 where nothing was measured, as Sentinel Hub and GDAL call them.
+MASK_NAMES = frozenset(("DATAMASK", "DATA MASK", "VALID MASK", "ALPHA"))
+
 _BAND = re.compile(r"B[0-9]{2}|B[0-9]A")
 _NUMBERED = re.compile(r"(?:B|BAND)?0*([0-9]{1,2}A?)")
 
@@ -48,6 +51,11 @@ def described(description: str | None) -> str:
     words = {word for word in re.split(r"[^0-9A-Za-z]+", text) if word.upper() not in _COLOURS}
     bands = {name for name in map(canonical, words) if _BAND.fullmatch(name)}
     return bands.pop() if len(bands) == 1 else canonical(text)
+
+
+def is_mask(name: str | None) -> bool:
+    """Return whether a name or a description is that of a mask, 0 where nothing was measured."""
+    return name is not None and canonical(name) in MASK_NAMES
 
 
 def is_named(description: str | None) -> bool:

@@ -213,3 +213,18 @@ def test_nan_and_a_number_can_both_mark_what_was_not_measured(tmp_path):
         read_tile(file)
     expected = ((values > 0) & np.isfinite(values)).all(axis=0)
     assert_measured(file.path, expected, parse_metadata("nodata=nan,-9999", folder=tmp_path).tiles)
+
+
+@pytest.mark.parametrize("place", [0, 4])
+@pytest.mark.parametrize("by", ["file", "sheet"])
+def test_a_band_that_is_a_mask_by_its_name_counts(tmp_path, place, by):
+    mask = (hidden() > 0).astype(np.uint16)
+    values = np.insert(numbers(), place, mask, axis=0)
+    names = list(NAMES)
+    names.insert(place, "dataMask")
+    said = DN if by == "file" else TileOptions(baseline="0300", bands=names)
+    descriptions = tuple(names) if by == "file" else (None,) * 5
+    file = write_tif(tmp_path, values, descriptions=descriptions)
+    assert_measured(file.path, mask > 0, said)
+    array = write_npz(tmp_path, "b", {"bands": names} if by == "file" else None, opt_v1=values)
+    np.testing.assert_array_equal(read_tile(array, options=said).valid, mask > 0)

@@ -73,7 +73,7 @@ class BandFiles:
         for part in self._parts:
             part.close()
 
-    def tags(self) -> dict[str, str]:
+    def tags(self, ns: str | None = None) -> dict[str, str]:
         """Return no tags, since those of the files need not agree."""
         return {}
 

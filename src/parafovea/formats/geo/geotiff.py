@@ -21,7 +21,7 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from parafovea.errors import SourceError
-from parafovea.formats.bands import choose_bands, is_named, overridden
+from parafovea.formats.bands import choose_bands, is_mask, is_named, overridden
 from parafovea.formats.geo.band_files import BandFiles
 from parafovea.formats.geo.dataset import open_dataset, require_passed_gaps
 from parafovea.formats.ground import coincide
@@ -235,6 +235,7 @@ def read_window(
     window: Window | None,
     *,
     nodata: Sequence[tuple[float, ...]],
+    masks: Sequence[int] = (),
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return the numbers of a window and which of its pixels were measured.
 
@@ -249,6 +250,8 @@ def read_window(
     nodata : sequence of tuple of float
         For each of `bands`, the numbers that mark a missing value. Masks inside the file or next
         to it also count, and so do alpha bands, and blocks that a sparse file does not have.
+    masks : sequence of int
+        Indices, from 0, of bands that are 0 where nothing was measured; see `mask_bands`.
 
     Returns
     -------
@@ -258,10 +261,12 @@ def read_window(
         (y, x) bool; None if all pixels were measured in all bands.
     """
     stored: NDArray[Any] = dataset.read([band + 1 for band in bands], window=window)
-    return stored, measured(stored, nodata=nodata, masks=_masks(dataset, bands, window))
+    return stored, measured(stored, nodata=nodata, masks=_masks(dataset, bands, window, masks))
 
 
-def _masks(dataset: Any, bands: Sequence[int], window: Window | None) -> Iterator[NDArray[Any]]:
+def _masks(
+    dataset: Any, bands: Sequence[int], window: Window | None, masks: Sequence[int]
+) -> Iterator[NDArray[Any]]:
     """Yield the masks of the bands, (y, x) each, other than their nodata numbers."""
     for band in bands:
         flags = dataset.mask_flag_enums[band]
@@ -280,7 +285,7 @@ def _masks(dataset: Any, bands: Sequence[int], window: Window | None) -> Iterato
         if part.driver == "GTiff":
             yield from _present(part, chosen, window)
     # GDAL treats an alpha band as a mask only if it is the second or fourth
-    for band in _alpha_bands(dataset):
+    for band in sorted({*_alpha_bands(dataset), *masks}):
         if band not in bands:
             yield dataset.read(band + 1, window=window)
 
@@ -312,6 +317,22 @@ def _has_block(dataset: Any, band: int, x: int, y: int) -> bool:
     return dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=band + 1) is not None
 
 
+def mask_bands(dataset: Any, given: Sequence[str] | None) -> tuple[int, ...]:
+    """Return the indices, from 0, of bands that are masks by their names.
+
+    Parameters
+    ----------
+    dataset
+        Open rasterio dataset.
+    given : sequence of str, optional
+        User-supplied names of its bands, instead of the descriptions.
+    """
+    names = _with_alpha(dataset, given)
+    if names is None or len(names) != dataset.count:
+        names = dataset.descriptions
+    return tuple(index for index, name in enumerate(names) if is_mask(name))
+
+
 def _alpha_bands(dataset: Any) -> list[int]:
     """Return the indices, from 0, of alpha bands.
 
@@ -328,17 +349,20 @@ def _alpha_bands(dataset: Any) -> list[int]:
 
 
 def require_place(dataset: Any, path: str) -> None:
-    """Raise `SourceError` if the position is only stated by control points or polynomials.
+    """Raise `SourceError` if the position is only stated by points, polynomials or arrays.
 
     Results have a transform, so that this position would be lost.
     """
     if not dataset.transform.is_identity:
         return
     points, _ = dataset.gcps
-    how = f"{len(points)} ground control points" if points else "rational polynomials (RPC)"
-    if points or dataset.rpcs is not None:
-        name = Path(path)
-        option = "" if points else "-rpc "
+    ways = [
+        (f"{len(points)} ground control points", "", bool(points)),
+        ("rational polynomials (RPC)", "-rpc ", dataset.rpcs is not None),
+        ("arrays of coordinates", "-geoloc ", bool(dataset.tags(ns="GEOLOCATION"))),
+    ]
+    name = Path(path)
+    for how, option in ((how, option) for how, option, stated in ways if stated):
         raise SourceError(
             f"{path} is georeferenced by {how}, which a result cannot keep: warp it first, with "
             f"gdalwarp {option}-t_srs EPSG:CODE {name.name} {name.stem}_warped{name.suffix}"

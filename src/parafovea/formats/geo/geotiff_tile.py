@@ -14,6 +14,7 @@ from parafovea.formats.geo.geotiff import (
     band_indices,
     crs_name,
     doubts,
+    mask_bands,
     numbers,
     opened,
     pixel_sides,
@@ -119,7 +120,8 @@ class Content:
                 _check_square(path, height, width)
                 position = _position(dataset, height, width)
             meant = numbers(dataset, options).of(chosen)
-            stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata)
+            masks = mask_bands(dataset, options.bands)
+            stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata, masks=masks)
             stated = any(dataset.nodatavals[band] is not None for band in chosen)
             notes = doubts(dataset, options)
         return StoredTile(

@@ -21,6 +21,7 @@ from parafovea.formats.geo.geotiff import (
     crs_name,
     doubts,
     library,
+    mask_bands,
     numbers,
     opened,
     pixel_sides,
@@ -70,6 +71,8 @@ class Raster:
         Height and width of a pixel in metres on the ground, at the centre. None without a CRS.
     nodata : tuple of tuple of float
         For each of `bands`, the numbers that mark pixels without a measurement.
+    masks : tuple of int
+        Indices in the file, from 0, of bands that are 0 where nothing was measured.
     scale, offset : tuple of float or None
         One number per band of `bands`: reflectance = number * scale + offset.
     block : tuple of int
@@ -88,6 +91,7 @@ class Raster:
     transform: tuple[float, float, float, float, float, float]
     pixel_size_m: tuple[float, float] | None
     nodata: tuple[tuple[float, ...], ...]
+    masks: tuple[int, ...]
     scale: tuple[float, ...] | None
     offset: tuple[float, ...] | None
     block: tuple[int, int]
@@ -167,7 +171,7 @@ class Raster:
             for part, length in zip((rows, cols), self.shape[1:], strict=True)
         )
         window = Window(left, top, right - left, bottom - top)
-        return self._open.read(self.indices, window, nodata=self.nodata)
+        return self._open.read(self.indices, window, nodata=self.nodata, masks=self.masks)
 
     def _bounds(self, part: slice, length: int) -> tuple[int, int]:
         start = 0 if part.start is None else part.start
@@ -193,12 +197,17 @@ class _Handle:
         return _Handle, (self._path, self._cache)
 
     def read(
-        self, bands: tuple[int, ...], window: Window, *, nodata: tuple[tuple[float, ...], ...]
+        self,
+        bands: tuple[int, ...],
+        window: Window,
+        *,
+        nodata: tuple[tuple[float, ...], ...],
+        masks: tuple[int, ...],
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         with self._lock, library(self._path, cache=self._cache):
             if self._dataset is None:
                 self._dataset = open_dataset(self._path)
-            return read_window(self._dataset, bands, window, nodata=nodata)
+            return read_window(self._dataset, bands, window, nodata=nodata, masks=masks)
 
     def close(self) -> None:
         with self._lock:
@@ -266,6 +275,7 @@ def open_raster(
             transform=(a, b, c, d, e, f),
             pixel_size_m=_pixel_size_m(dataset),
             nodata=meant.nodata,
+            masks=mask_bands(dataset, options.bands),
             scale=meant.scale,
             offset=meant.offset,
             block=(int(rows), int(columns)),
@@ -301,7 +311,14 @@ def _own(dataset: Any, indices: tuple[int, ...], options: TileOptions) -> TileOp
     known = (
         is_reflectance(stored, valid)
         for stored, valid in (
-            read_window(dataset, indices, window, nodata=missing) for window in _samples(dataset)
+            read_window(
+                dataset,
+                indices,
+                window,
+                nodata=missing,
+                masks=mask_bands(dataset, options.bands),
+            )
+            for window in _samples(dataset)
         )
     )
     says = [each for each in known if each is not None]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
-from parafovea.formats.bands import choose_bands
+from parafovea.formats.bands import choose_bands, is_mask
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
@@ -186,15 +186,19 @@ class Content:
             descriptions=(),
             refused=TileError,
         )
-        stored = self.array(key)[list(chosen)]
+        every = self.array(key)
+        stored = every[list(chosen)]
         if stored.dtype == np.bool_:
             raise TileError(f"{path}: the array {key} is boolean: write reflectance")
         count = len(chosen)
         missing = (options.missing(),) * len(stored)
+        masks = [every[index] for index, name in enumerate(given) if is_mask(name)]
         mask = self.mask(key)
+        if mask is not None:
+            masks.append(mask)
         return StoredTile(
             stored,
-            measured(stored, nodata=missing, masks=() if mask is None else (mask,)),
+            measured(stored, nodata=missing, masks=masks),
             scale=None if options.scale is None else (options.scale,) * count,
             offset=None if options.offset is None else (options.offset,) * count,
             notes=self._unread(),

@@ -9,13 +9,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parafovea.errors import TileError
-from parafovea.formats.bands import canonical, is_named
+from parafovea.formats.bands import canonical, is_mask, is_named
 from parafovea.formats.tiles.tile import (
     LAST_BIOME,
     Position,
@@ -72,17 +73,33 @@ class Sidecar:
 #: Keys that state the date of a tile, in order of precedence.
 DATE_KEYS = (
     *("date", "datetime", "acquired", "acquisition_date", "acquisition_time"),
-    *("sensing_date", "sensing_time", "date_acquired"),
+    *("sensing_date", "sensing_time", "date_acquired", "system:time_start"),
 )
+
+#: Numbers between these are seconds since 1970, and a thousand times that, milliseconds.
+EPOCH_SECONDS = (1e8, 1e10)
 
 _DAY = re.compile(r"([0-9]{4})[-/_.]?([0-9]{2})[-/_.]?([0-9]{2})(?![0-9])")
 
 
 def _date(values: Mapping[str, Any]) -> str:
+    inside = values.get("properties")  # of an item of a STAC catalogue
+    for each in (values, inside if isinstance(inside, Mapping) else {}):
+        found = _stated_date(each)
+        if found:
+            return found
+    return ""
+
+
+def _stated_date(values: Mapping[str, Any]) -> str:
     for key in DATE_KEYS:
         value = values.get(key)
         if value in (None, ""):
             continue
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            seconds = value / 1000 if value >= EPOCH_SECONDS[1] else value
+            if EPOCH_SECONDS[0] <= seconds < EPOCH_SECONDS[1]:
+                return datetime.fromtimestamp(seconds, UTC).date().isoformat()
         text = str(value).strip()
         day = _DAY.match(text)
         return text if day is None else "-".join(day.groups())
@@ -93,7 +110,7 @@ def _bands(value: object) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         return None
     names = tuple(canonical(name) for name in value)
-    known = all(is_named(name) for name in names) and len(set(names)) == len(names)
+    known = all(is_named(name) or is_mask(name) for name in names) and len(set(names)) == len(names)
     return names if names and known else None
 
 
