@@ -313,6 +313,15 @@ def test_classes_of_pixels_that_were_not_measured_do_not_count(tmp_path):
         write_tile(path.parent, "tile_0000", {"classes": classes})
 
 
+def test_what_may_be_wrong_with_truths_is_counted(folder, caplog):
+    for path in sorted(folder.truth.glob("*.npz"))[:2]:
+        values = array(path, "opt_v2")
+        values[:, :3] = 0
+        np.savez(path, opt_v2=values)
+    measure(folder)
+    assert f"2 files of the truth {folder.truth}: 1 % or more of the pixels are 0" in caplog.text
+
+
 def test_blocks_where_the_truth_of_a_mosaic_has_a_gap_are_without_truth(tmp_path):
     values = reflectance(60, 300)
     mosaic = invented(tmp_path, write_mosaic(tmp_path, values))

@@ -63,6 +63,20 @@ def is_named(description: str | None) -> bool:
     return _BAND.fullmatch(described(description)) is not None
 
 
+def names_all(descriptions: Sequence[str | None], wanted: Sequence[str]) -> bool:
+    """Return whether descriptions of bands name each of some bands once.
+
+    Parameters
+    ----------
+    descriptions : sequence of str or None
+        Description of each band, as stored in the file.
+    wanted : sequence of str
+        Names of bands.
+    """
+    names = [described(text) for text in descriptions]
+    return all(names.count(canonical(name)) == 1 for name in wanted)
+
+
 def overridden(given: Sequence[str] | None, descriptions: Sequence[str | None]) -> str:
     """Return how the user's names contradict those of the file, or "" if they do not.
 

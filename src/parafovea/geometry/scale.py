@@ -44,8 +44,8 @@ def check_scale(
         Whether the source is an image of the ground, whose pixel size the sheet cannot correct.
     """
     grid = source.converted(unit)
-    axes = slice(1, 3) if image else slice(3)  # along z, an image has no size
-    ratios = [s / m for s, m in zip(grid.spacing[axes], spacing[axes], strict=True)]
+    axes = (1, 2) if image else (0, 1, 2)  # along z, an image has no size
+    ratios = [grid.spacing[axis] / spacing[axis] for axis in axes]
     model = " x ".join(f"{m:g}" for m in spacing)
     both = f"{path} has {source}, and the model voxels of {model} {unit}"
     advice = (
@@ -58,12 +58,13 @@ def check_scale(
             "gdalwarp -tr, or give the sample a task of its scale"
         )
     if max(ratios) > COARSER:
-        name = AXES[axes][ratios.index(max(ratios))]
+        name = AXES[axes[ratios.index(max(ratios))]]
         raise SourceError(
             f"{both}: the source is {max(ratios):.3g} times coarser along {name}, too coarse to "
             f"find anything: {advice}"
         )
-    left = grid.resampled(spacing).shape[axes]
+    resampled = grid.resampled(spacing).shape
+    left = [resampled[axis] for axis in axes]
     if max(ratios) < 1 / FINER and max(left) < LEAST:
         raise SourceError(
             f"{both}: the source is {1 / max(ratios):.3g} times finer, so that "

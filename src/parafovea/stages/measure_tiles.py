@@ -105,6 +105,8 @@ def measure_tiles(
                     problems[entry.name] = row.problem
                 writer.write(entry, row)
         _warn_of_truths(problems, len(entries))
+        for note, count in files.truth_notes.items():
+            logger.warning("%d files of the truth %s: %s", count, truth, note)
         if truth is not None and entries and not judged_tiles:
             if problems:
                 name, reason = next(iter(problems.items()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from parafovea.errors import TileError
+from parafovea.formats.bands import names_all
 from parafovea.formats.geo.companions import companions, files
 from parafovea.formats.geo.geotiff import (
     band_indices,
@@ -89,6 +90,11 @@ class Content:
                 return None
             position = _position(dataset, *pixel_sides(dataset))
             return position, int(dataset.height), int(dataset.width)
+
+    def names(self, bands: Sequence[str]) -> bool:
+        """Return whether the header names all of some bands."""
+        with self._opened() as dataset:
+            return names_all(dataset.descriptions, bands)
 
     def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
         """Return the stored numbers of a tile, and its position if it states one.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from parafovea.errors import GridError, MissingSourceError, SourceError
-from parafovea.formats.bands import OPTICAL
+from parafovea.formats.bands import OPTICAL, names_all
 from parafovea.formats.geo.dataset import open_dataset
 from parafovea.formats.geo.geotiff import (
     band_indices,
@@ -235,8 +235,8 @@ def open_raster(
     options : TileOptions
         User's description of the file's numbers.
     truth : bool
-        Whether this is a truth and the options describe its source: its own scale and nodata
-        number then take precedence, and a truth in reflectance needs neither.
+        Whether this is a truth and the options describe its source: its own names of bands, scale
+        and nodata number then take precedence, and a truth in reflectance needs no scale.
     cache : int
         Size of the cache of decoded blocks in MiB.
 
@@ -260,6 +260,8 @@ def open_raster(
         )
     with opened(path, cache=cache) as dataset:
         require_place(dataset, path)
+        if truth and names_all(dataset.descriptions, bands):
+            options = options.model_copy(update={"bands": None})
         indices = band_indices(dataset, path, wanted=bands, given=options.bands)
         meant = numbers(dataset, _own(dataset, indices, options) if truth else options).of(indices)
         a, b, c, d, e, f = tuple(dataset.transform)[:6]

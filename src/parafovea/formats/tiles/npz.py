@@ -155,6 +155,10 @@ class Content:
         """Return None, since NPZ files state no position; only sidecars do."""
         return None
 
+    def names(self, bands: Sequence[str]) -> bool:
+        """Return False, since NPZ files name no bands; only sidecars do."""
+        return False
+
     def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
         """Return the stored numbers of a tile.
 

@@ -171,6 +171,9 @@ class OpenedTile:
         key = options.key or key
         with readable_tile(file.path):
             if truth:
+                named = not self._content.names_bands and sidecar.bands is not None
+                if named or self._content.names(bands):
+                    options = options.model_copy(update={"bands": None})
                 stored = _own(lambda chosen: self._read(bands, key, chosen), options)
             else:
                 stored = self._read(bands, key, options)
@@ -277,9 +280,9 @@ def read_tile(
     options : TileOptions
         User's description of the numbers in the files.
     truth : bool
-        Whether this is a truth and the options describe its source: its own scale and nodata
-        number then take precedence, a truth in reflectance needs neither, and NaN marks unknown
-        pixels.
+        Whether this is a truth and the options describe its source: its own names of bands, scale
+        and nodata number then take precedence, a truth in reflectance needs no scale, and NaN
+        marks unknown pixels.
 
     Returns
     -------

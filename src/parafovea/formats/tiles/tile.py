@@ -155,6 +155,9 @@ class TileContent(Protocol):
     def place(self) -> tuple[Position, int, int] | None:
         """Return position, height and width stated in the header; None without a position."""
 
+    def names(self, bands: Sequence[str]) -> bool:
+        """Return whether the header names all of some bands."""
+
     def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
         """Return the numbers of the named bands, in their order."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from parafovea.formats.geo.raster import Raster, open_raster
 from parafovea.formats.ground import require_same_place
 from parafovea.formats.location import holds_bands
 from parafovea.formats.metadata import TileOptions, parse_metadata
+from parafovea.formats.reflectance import ScaleTally
 from parafovea.formats.registry import TILE_SUFFIXES
 from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.formats.tiles.npz import (
@@ -69,6 +71,10 @@ class TileFiles:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    _notes: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
+    _tallies: dict[str, ScaleTally] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _band_tiles: dict[str, Path] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -106,6 +112,14 @@ class TileFiles:
             options=parse_metadata(metadata, folder=Path()).tiles,
             truth=None if truth is None else Path(truth),
         )
+
+    @property
+    def truth_notes(self) -> Mapping[str, int]:
+        """What may be wrong with the truths read so far, with the number of files."""
+        found = Counter(self._notes)
+        for path, tally in self._tallies.items():
+            found.update((*self._rasters["truth", path].notes, *tally.notes()))
+        return found
 
     @property
     def optical(self) -> bool:
@@ -189,7 +203,9 @@ class TileFiles:
             return None
         said = self.options.of_truth(OPTICAL, source=self.bands)
         if entry.corner is not None:
-            return _window(self._true_raster(entry, said), entry)
+            raster = self._true_raster(entry, said)
+            tally = self._tallies.setdefault(raster.path, raster.tally())
+            return _window(raster, entry, tally)
         path = self._true_file(entry)
         if path is None:
             return None
@@ -199,6 +215,7 @@ class TileFiles:
             key = opened.key(keys, said)
             _check_place(opened, key, entry)
             tile = opened.read(bands=OPTICAL, key=key, options=said, truth=True)
+        self._notes.update(tile.notes)
         return _checked(_known(tile.values, tile.valid), entry, path)
 
     def read_class_truth(self, entry: TileEntry) -> Array | None:
@@ -281,7 +298,7 @@ def read_truth(
         return None, " ".join(str(error).split())
 
 
-def _window(raster: Raster, entry: TileEntry) -> Array:
+def _window(raster: Raster, entry: TileEntry, tally: ScaleTally | None = None) -> Array:
     _, height, width = raster.shape
     rows, columns = entry.window
     if rows.stop > height or columns.stop > width:
@@ -289,7 +306,8 @@ def _window(raster: Raster, entry: TileEntry) -> Array:
             f"{raster.path} has {height} × {width} pixels, and block {entry.name!r} does not lie "
             "within: put back the file that was predicted, or run the sample again"
         )
-    return _known(*raster.read_valid(rows, columns))
+    found, valid = raster.read_counted(rows, columns, tally)
+    return _known(found.values, valid)
 
 
 def _known(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Array:
