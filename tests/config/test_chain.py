@@ -233,6 +233,13 @@ def test_the_result_of_a_mosaic_is_its_refined_image(refinement):
     )
 
 
+def test_the_mask_beside_a_mosaic_is_a_file_of_its_sample(refinement):
+    source = row(refinement, "a")[2]
+    assert read(refinement).files("a")["source"] == [source]
+    (refinement.path / f"{source}.msk").write_bytes(b"")
+    assert read(refinement).files("a")["source"] == [source, f"{source}.msk"]
+
+
 def test_refined_bands_fit_the_next_model_of_the_same_bands(refinement):
     row(refinement, "b")[1:] = ["optical", "@a", "", ""]
     row(refinement, "c")[4] = "channel=0"
@@ -247,6 +254,7 @@ def test_refined_bands_fit_the_next_model_of_the_same_bands(refinement):
         ("b", "channel=3 baseline=0400", "baseline has no meaning for a volume"),
         ("b", "channel=3 month=7 biome=2", "month, biome have no meaning for a volume"),
         ("d", "channel=0", "channel has no meaning for a folder of tiles, which takes month"),
+        ("e", "key=image", "key has no meaning for a folder of images, which takes month"),
         ("d", "truth_ignore=255", "truth_ignore has no meaning for a folder of tiles"),
         ("d", "words.json", "origin has no meaning for a folder of tiles"),
     ],
@@ -256,6 +264,10 @@ def test_a_word_that_means_nothing_for_its_source_is_refused(refinement, name, w
     (refinement.path / "scenes/1.npz").write_bytes(b"")
     (refinement.path / "words.json").write_text('{"origin": [0, 0, 0], "nodata": 0}')
     row(refinement, "d")[1:] = ["optical", "scenes", "", "month=7 biome=2 nodata=0 key=image"]
+    (refinement.path / "images").mkdir()
+    (refinement.path / "images/1.tif").write_bytes(b"")
+    refinement.add("e")
+    row(refinement, "e")[1:] = ["optical", "images", "", "bands=B02,B03,B04,B08"]
     row(refinement, "a")[4] = "month=7 biome=2 baseline=0400 nodata=0 bands=B02,B03,B04,B08"
     read(refinement)
     row(refinement, name)[4] = words
