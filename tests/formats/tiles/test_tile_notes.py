@@ -62,6 +62,18 @@ def test_names_of_the_sheet_that_contradict_the_file_are_said(tmp_path, caplog):
     assert notes(colours, TileOptions(bands=NAMES), caplog) == ()
 
 
+def test_names_of_the_sheet_that_contradict_the_colours_of_the_file_are_said(tmp_path, caplog):
+    values = np.rint(field() * 10000).astype(np.uint16)
+    file = write_tif(tmp_path, values, descriptions=(), photometric="RGB")
+    said = TileOptions(bands=("B04", "B03", "B02", "B08"), scale=1e-4)
+    assert notes(file, said, caplog) == ()
+    (note,) = notes(file, TileOptions(bands=NAMES, scale=1e-4), caplog)
+    assert "replaces the names in the file (B04, B03, B02, ?)" in note
+    dull = np.rint(field() * 255).astype(np.uint8)  # which GDAL calls red, green, blue in any case
+    file = write_tif(tmp_path, dull, descriptions=())
+    assert notes(file, TileOptions(bands=NAMES, scale=1 / 255), caplog) == ()
+
+
 def test_a_place_without_a_coordinate_system_is_said(tmp_path, caplog):
     file = write_tif(tmp_path, field(), crs=None)
     (note,) = notes(file, caplog=caplog)

@@ -204,6 +204,20 @@ def _with_alpha(dataset: Any, given: Sequence[str] | None) -> list[str] | None:
     return names
 
 
+def _stated_names(dataset: Any) -> list[str | None]:
+    """Return the description of each band, or else the colour that the file calls it.
+
+    GDAL calls the bands of any 8-bit image red, green and blue, so that their colours say nothing.
+    """
+    colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    return [
+        text or (meaning.name if meaning in colours and np.dtype(dtype).itemsize > 1 else None)
+        for text, meaning, dtype in zip(
+            dataset.descriptions, dataset.colorinterp, dataset.dtypes, strict=True
+        )
+    ]
+
+
 def doubts(dataset: Any, options: TileOptions) -> tuple[str, ...]:
     """Return what may be wrong with a file but need not be; phrases without its name.
 
@@ -215,7 +229,7 @@ def doubts(dataset: Any, options: TileOptions) -> tuple[str, ...]:
         User's description of the numbers.
     """
     found = []
-    names = overridden(_with_alpha(dataset, options.bands), dataset.descriptions)
+    names = overridden(_with_alpha(dataset, options.bands), _stated_names(dataset))
     if names:
         found.append(names)
     other = options.contradicted(dataset.tags().get("PROCESSING_BASELINE"))
