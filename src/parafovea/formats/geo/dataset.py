@@ -7,14 +7,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
-from rasterio.enums import MaskFlags
+from rasterio.enums import Interleaving, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 
 from parafovea.errors import SourceError
 from parafovea.formats.band_folder import band_files
 from parafovea.formats.geo.band_files import BandFiles
 from parafovea.formats.geo.vrt import vrt_sources
+from parafovea.formats.unpacking import check_size
 
 #: GDAL drivers by file ending, besides GeoTIFF's. A file is never read by another driver, since
 #: some refer to further files.
@@ -36,8 +38,8 @@ def open_dataset(path: str) -> Any:
     Raises
     ------
     SourceError
-        If it holds several images, of which only the first would be read, or refers to files that
-        are not read.
+        If it holds several images, of which only the first would be read, refers to files that
+        are not read, or a block of it would unpack to more than the limit.
     """
     place = Path(path)
     if place.is_dir():
@@ -56,6 +58,7 @@ def open_dataset(path: str) -> Any:
         dataset = rasterio.open(path, driver=driver)
     if not in_memory:
         require_passed_gaps(dataset, path)
+    _check_blocks(dataset, path)
     count = len(dataset.subdatasets)
     if count > 1:
         dataset.close()
@@ -69,7 +72,7 @@ def open_dataset(path: str) -> Any:
 
 
 def require_passed_gaps(dataset: Any, path: str) -> None:
-    """Raise `SourceError` if a VRT does not pass on the gaps that its sources state.
+    """Raise `SourceError` if a VRT does not pass on the gaps of its sources, or one is invalid.
 
     Parameters
     ----------
@@ -78,22 +81,35 @@ def require_passed_gaps(dataset: Any, path: str) -> None:
     path : str
         Its file on disk.
     """
-    if (
-        dataset.driver != "VRT"
-        or None not in dataset.nodatavals
-        or MaskFlags.all_valid not in dataset.mask_flag_enums[0]
-    ):
+    if dataset.driver != "VRT":
         return
+    lost = None in dataset.nodatavals and MaskFlags.all_valid in dataset.mask_flag_enums[0]
     for source in vrt_sources(Path(path)):
-        _require_no_gaps(path, source)
+        _check_source(path, source, lost=lost)
 
 
-def _require_no_gaps(path: str, source: Path) -> None:
+def _check_blocks(dataset: Any, path: str) -> None:
+    """Close a dataset and raise `SourceError` if a block would unpack to more than the limit."""
+    # GDAL decodes the bands of a block together if they are interleaved
+    together = 1 if dataset.interleaving == Interleaving.band else dataset.count
+    sizes = [
+        rows * columns * np.dtype(kind).itemsize * together
+        for (rows, columns), kind in zip(dataset.block_shapes, dataset.dtypes, strict=True)
+    ]
+    try:
+        check_size(path, max(sizes, default=0), "a strip or tile")
+    except SourceError:
+        dataset.close()
+        raise
+
+
+def _check_source(path: str, source: Path, *, lost: bool) -> None:
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         part = rasterio.open(source, driver=DRIVERS.get(source.suffix.lower(), "GTiff"))
+    _check_blocks(part, str(source))
     with part:
-        if all(MaskFlags.all_valid in flags for flags in part.mask_flag_enums):
+        if not lost or all(MaskFlags.all_valid in flags for flags in part.mask_flag_enums):
             return
     raise SourceError(
         f"{path} does not pass on the gaps of {source}, which has a mask or a nodata number: write "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from parafovea.formats.bands import choose_bands, is_mask, is_named, overridden
 from parafovea.formats.geo.band_files import BandFiles
 from parafovea.formats.geo.dataset import open_dataset, require_passed_gaps
 from parafovea.formats.ground import coincide
+from parafovea.formats.library_logs import no_complaints
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
@@ -34,6 +36,9 @@ RECORD = "PARAFOVEA"
 
 #: Exceptions of rasterio; not all of GDAL's errors are converted to its own.
 FAILURES = (RasterioError, CPLE_BaseError)
+
+#: What GDAL logs about pixels that are not there, before it goes on without them.
+_ABSENT = re.compile("premature end|truncated|read error|not enough data", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -49,6 +54,7 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
     """
     with (
         readable(path, *FAILURES),
+        no_complaints(path, "rasterio", _ABSENT),
         # rasterio takes the cache size in bytes, GDAL itself in MiB.
         # Companion files are looked up by name, without listing a folder of thousands.
         rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=cache << 20),
@@ -439,6 +445,6 @@ def mosaic_record(path: Path) -> dict[str, Any]:
         text = dataset.tags().get(RECORD, "{}")
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

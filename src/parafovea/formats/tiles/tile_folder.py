@@ -13,6 +13,7 @@ from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.band_folder import band_files, band_folders
 from parafovea.formats.location import files_named, gdal_hint
 from parafovea.formats.registry import IMAGE_SUFFIXES, TILE_SUFFIXES
+from parafovea.runtime.names import is_formula
 
 #: Ending of the file with a tile's metadata.
 SIDECAR_SUFFIX = ".json"
@@ -168,8 +169,9 @@ def unmatched_sidecars(folder: Path) -> tuple[str, ...]:
 
 
 def printable(name: str) -> str:
-    """Return a name unchanged, or escaped if a table cannot store it."""
-    return name if name.isprintable() else ascii(name)[1:-1]
+    """Return a name unchanged, or escaped if it would not be one in a table or a spreadsheet."""
+    plain = name if name.isprintable() else ascii(name)[1:-1]
+    return f"'{plain}" if is_formula(plain) else plain
 
 
 def _link_problem(folder: Path, name: str) -> str:
@@ -185,6 +187,8 @@ def _name_problem(path: Path) -> str:
             f"{str(path)!r} has a name with tabs, line breaks or other unprintable characters: "
             "rename it"
         )
+    if is_formula(path.stem):
+        return f"{path} has a name that is a formula for spreadsheet programs: rename it"
     most = LONGEST_NAME - len(SIDECAR_SUFFIX)
     length = len(os.fsencode(path.stem))
     if length > most:
