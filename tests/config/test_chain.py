@@ -215,7 +215,7 @@ def refinement(chain):
     (folder / "model.json").write_text(json.dumps(card))
     (folder / "model.safetensors").touch()
     chain.config["tasks"]["optical"] = {"kind": "refinement", "model": "models/optical"}
-    row(chain, "a")[1] = "optical"
+    row(chain, "a")[1:] = ["optical", *row(chain, "a")[2:4], ""]
     row(chain, "b")[4] = "channel=3"
     row(chain, "c")[3] = ""
     return chain
@@ -233,17 +233,52 @@ def test_the_result_of_a_mosaic_is_its_refined_image(refinement):
     )
 
 
+def test_the_mask_beside_a_mosaic_is_a_file_of_its_sample(refinement):
+    source = row(refinement, "a")[2]
+    assert read(refinement).files("a")["source"] == [source]
+    (refinement.path / f"{source}.msk").write_bytes(b"")
+    assert read(refinement).files("a")["source"] == [source, f"{source}.msk"]
+
+
 def test_refined_bands_fit_the_next_model_of_the_same_bands(refinement):
-    row(refinement, "b")[1] = "optical"
+    row(refinement, "b")[1:] = ["optical", "@a", "", ""]
     row(refinement, "c")[4] = "channel=0"
     assert read(refinement).source("c") == "results/b/refined.tif"
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "expected"),
+    [
+        ("a", "spacing=1,10,10 unit=m", "spacing, unit have no meaning for a mosaic"),
+        ("a", "key=opt_v2", "key has no meaning for a mosaic, which takes month, biome, bands,"),
+        ("b", "channel=3 baseline=0400", "baseline has no meaning for a volume"),
+        ("b", "channel=3 month=7 biome=2", "month, biome have no meaning for a volume"),
+        ("d", "channel=0", "channel has no meaning for a folder of tiles, which takes month"),
+        ("e", "key=image", "key has no meaning for a folder of images, which takes month"),
+        ("d", "truth_ignore=255", "truth_ignore has no meaning for a folder of tiles"),
+        ("d", "words.json", "origin has no meaning for a folder of tiles"),
+    ],
+)
+def test_a_word_that_means_nothing_for_its_source_is_refused(refinement, name, words, expected):
+    (refinement.path / "scenes").mkdir()
+    (refinement.path / "scenes/1.npz").write_bytes(b"")
+    (refinement.path / "words.json").write_text('{"origin": [0, 0, 0], "nodata": 0}')
+    row(refinement, "d")[1:] = ["optical", "scenes", "", "month=7 biome=2 nodata=0 key=image"]
+    (refinement.path / "images").mkdir()
+    (refinement.path / "images/1.tif").write_bytes(b"")
+    refinement.add("e")
+    row(refinement, "e")[1:] = ["optical", "images", "", "bands=B02,B03,B04,B08"]
+    row(refinement, "a")[4] = "month=7 biome=2 baseline=0400 nodata=0 bands=B02,B03,B04,B08"
+    read(refinement)
+    row(refinement, name)[4] = words
+    assert f"metadata of sample {name!r}: {expected}" in refusal(refinement)
 
 
 def test_a_folder_of_geotiffs_is_tiles_for_a_refinement_and_slices_for_others(refinement):
     folder = refinement.path / "scenes"
     folder.mkdir()
     (folder / "1.tif").write_bytes((refinement.path / "data/d.tif").read_bytes())
-    row(refinement, "a")[2:4] = ["scenes", ""]
+    row(refinement, "a")[2:] = ["scenes", "", ""]
     row(refinement, "b")[1:] = ["optical", "@a", "", ""]
     row(refinement, "c")[1:] = ["optical", "@b", "", ""]
     row(refinement, "d")[2:4] = ["scenes", ""]

@@ -148,7 +148,7 @@ def test_a_landscape_is_a_folder_of_tiles_made_in_four_parts(project_folder):
     project_folder.config["phantoms"] = {"landscape": {"tiles": [5], "sizes": [64]}}
     for part in ("", "_truth", "_classes", "_sar"):
         path = f"results/phantoms/landscape_seed7{part}"
-        project_folder.rows[0][2:4] = [path, f"{path}_truth" if not part else ""]
+        project_folder.rows[0][2:] = [path, f"{path}_truth" if not part else "", ""]
         project_folder.write()
         project = read_project(project_folder.path / "config/config.yaml")
         assert project.files("a")["source"] == [path]

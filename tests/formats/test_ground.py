@@ -2,9 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 from rasterio.crs import CRS
+from rasterio.warp import transform
 
+from parafovea.formats.geo.geotiff import crs_name
 from parafovea.formats.ground import difference, ground_sides, position_sides, same_crs
 from parafovea.formats.tiles.tile import Position
 
@@ -76,3 +79,27 @@ def test_one_system_under_two_names_is_one():
 def test_places_that_differ_are_told_apart(other, says):
     found = difference(other, Position("EPSG:32633", 0, 0, 10))
     assert found.startswith(says) if says else not found
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("EPSG:32633", "EPSG:32633"),
+        ("+proj=utm +zone=33 +ellps=GRS80 +units=m", "EPSG:25833"),  # without a name of its datum
+        ("+proj=utm +zone=33 +ellps=intl +towgs84=-87,-98,-121 +units=m", "PROJCS"),
+        ("+proj=tmerc +lon_0=15 +k=0.9996 +x_0=600000 +datum=WGS84 +units=m", "PROJCS"),
+    ],
+)
+def test_a_crs_has_the_code_of_no_other_one(text, name):
+    crs = CRS.from_user_input(text)
+    found = crs_name(crs)
+    assert found.startswith(name)
+    # the same places on the ground, as PROJ gives them
+    points = [500_000.0, 450_000.0], [5_000_000.0, 5_100_000.0]
+    expected = transform(crs, "EPSG:4326", *points)
+    np.testing.assert_allclose(transform(found, "EPSG:4326", *points), expected, atol=1e-8)
+
+
+def test_a_local_coordinate_system_has_the_unit_that_it_states():
+    crs = CRS.from_wkt('LOCAL_CS["site",UNIT["foot",0.3048]]')
+    assert ground_sides(crs, 0, 0, 10, 20) == pytest.approx((3.048, 6.096))

@@ -70,7 +70,15 @@ def test_a_processing_baseline_is_a_scale_and_an_offset(text, scale, offset):
 
 
 def test_nodata_may_be_nan():
-    assert math.isnan(parse_metadata("nodata=nan", folder=HERE).tiles.nodata)
+    (number,) = parse_metadata("nodata=nan", folder=HERE).tiles.nodata or ()
+    assert math.isnan(number)
+
+
+def test_nodata_may_be_several_numbers(tmp_path):
+    said = parse_metadata("nodata=0,-9999", folder=HERE).tiles
+    assert said.missing(7.0) == (0.0, -9999.0)
+    (tmp_path / "a.json").write_text('{"nodata": [0, -9999]}')
+    assert parse_metadata("a.json", folder=tmp_path).tiles == said
 
 
 def test_words_of_tiles_may_stand_in_a_sidecar(tmp_path):
@@ -116,7 +124,7 @@ def test_a_sidecar_is_found_from_the_folder_of_the_sheet(tmp_path, name):
         ("scale=0", "must be positive"),
         ("scale=inf", "must be positive"),
         ("offset=nan", "must be finite"),
-        ("nodata=-inf", "must be a number or nan"),
+        ("nodata=-inf", "must be numbers or nan"),
         ("baseline=4", "is not a processing baseline"),
         ("baseline=0400 offset=0", "give either baseline, or scale and offset"),
         ("baseline=0300 scale=0.001", "give either baseline, or scale and offset"),

@@ -254,3 +254,9 @@ def test_memory_is_bounded_by_a_window_and_the_cache(tmp_path):
     command = [sys.executable, "-c", MEASURE, str(path)]
     grown = int(subprocess.check_output(command, text=True))
     assert grown < 50_000, "KiB, while 128 MiB of pixels were read"
+
+
+def test_metres_that_are_called_degrees_are_refused(tmp_path):
+    file = write_tif(tmp_path, field(), crs="EPSG:4326")
+    with pytest.raises(SourceError, match=r"lies at the latitude 4\.9999e\+06 .*EPSG:4326"):
+        open_raster(str(file.path))

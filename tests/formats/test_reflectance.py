@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 from mosaic_sample import invented, reflectance, write_mosaic
-from tile_files import field, write_npz, write_tif
+from tile_files import NAMES, field, write_npz, write_tif
 from tiny_sample import tiny_refinement
 
 from parafovea.errors import SourceError, TileError
@@ -155,6 +155,19 @@ def test_a_truth_has_its_own_scale(tmp_path, form, case):
             source = open_source(str(file.path), metadata=said, bands=names, truth=True)
             found = source.read(source.grid.box)[:, 0]
     np.testing.assert_allclose(found, field(), atol=1.1e-4)
+
+
+def test_a_truth_names_its_own_bands(tmp_path):
+    names = ("B08", "B04", "B03", "B02")
+    said = TileOptions(bands=NAMES)  # of the source
+    file = write_tif(tmp_path, field()[::-1], descriptions=names)
+    np.testing.assert_array_equal(read_tile(file, options=said, truth=True).values, field())
+    raster = open_raster(str(file.path), options=said, truth=True)
+    np.testing.assert_array_equal(raster.read(EVERYTHING, EVERYTHING), field())
+    file = write_npz(tmp_path, "b", {"bands": names}, opt_v1=field()[::-1])
+    np.testing.assert_array_equal(read_tile(file, options=said, truth=True).values, field())
+    file = write_tif(tmp_path, field(), descriptions=())  # without names, those of the source
+    np.testing.assert_array_equal(read_tile(file, options=said, truth=True).values, field())
 
 
 def test_missing_pixels_of_a_truth_are_what_it_states_itself(tmp_path):

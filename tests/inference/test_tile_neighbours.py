@@ -101,3 +101,23 @@ def test_a_neighbour_that_cannot_be_read_is_mirrored_over() -> None:
 def test_a_tile_that_does_not_know_its_place_has_no_neighbours() -> None:
     around = TileNeighbours(grid_of_tiles(), lambda _: None, margin=8)
     assert around.neighbours("elsewhere") == ()
+
+
+def test_two_tiles_of_one_place_without_dates_are_no_surroundings(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    places = {
+        "a": place(32, 32),
+        "b_2020": place(32, 64),
+        "b_2021": place(32, 64),
+        "c": place(64, 32),
+    }
+    around = TileNeighbours(places, lambda name: cut(places[name]), margin=8)
+    assert "2 tiles have the place of another one" in caplog.text
+    assert around.neighbours("a") == ("c",)
+    assert around.neighbours("b_2020") == ("a", "c")
+    dated = {name: replace(each, date=name[2:]) for name, each in places.items()}
+    caplog.clear()
+    around = TileNeighbours(dated, lambda name: cut(places[name]), margin=8)
+    assert around.neighbours("a") == ("c",)
+    assert not caplog.text

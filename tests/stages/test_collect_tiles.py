@@ -78,6 +78,7 @@ def test_shares_become_one_table_in_the_order_of_names(tmp_path: Path) -> None:
         "fingerprint": "2" * 64,
         "clipped": "0",
         "measured": "1920",
+        "notes": "",
     }
     assert rows[1]["crs"] == rows[1]["x"] == ""
     assert read(quarantine) == [{"name": "d", "file": "in/d.npz", "reason": "is cut off"}]
@@ -146,3 +147,19 @@ def test_results_that_somebody_removed_are_named_and_nothing_is_written(tmp_path
     ):
         collected(tmp_path, rows)
     assert not (tmp_path / "tiles.tsv").exists()
+
+
+def test_notes_are_counted_in_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "tiles"
+    rows = [
+        {**finished(folder, "a"), "notes": "is dark"},
+        {**finished(folder, "b"), "notes": "is dark | has no place"},
+        finished(folder, "c"),
+    ]
+    with caplog.at_level(logging.WARNING):
+        tiles, _ = collected(tmp_path, rows)
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 of 3 tiles, such as a: is dark",
+        "1 of 3 tiles, such as b: has no place",
+    ]
+    assert [row["notes"] for row in read(tiles)] == ["is dark", "is dark | has no place", ""]

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import rasterio
 from mosaic_sample import PLACES, Mosaic, invented, reflectance, still_model, write_mosaic
+from rasterio.transform import Affine
 from scipy import ndimage
-from tile_files import NAMES
-from tiny_sample import tiny_model, tiny_refinement
+from tile_files import NAMES, write_tif
+from tiny_sample import BANDS, tiny_model, tiny_refinement
 
 from parafovea.errors import SourceError, StoreError
 from parafovea.formats.tiles.ledger import read_ledger
@@ -243,3 +244,35 @@ def test_a_mosaic_without_a_place_is_written_without_one(tmp_path: Path) -> None
     mosaic = invented(tmp_path, source)
     assert read_ledger(mosaic.ledger)[0].position is None
     assert read(mosaic.refined)[1]["crs"] is None
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ({"transform": Affine(500, 0, 5e5, 0, -500, 5e6)}, "50 times coarser along y"),
+        ({"crs": "EPSG:4326", "transform": Affine(1, 0, 0, 0, -1, 50)}, "times coarser along"),
+        ({"transform": Affine(0.05, 0, 5e5, 0, -0.05, 5e6)}, "200 times finer"),
+    ],
+)
+def test_a_mosaic_of_another_scale_is_refused_before_it_is_read(
+    tmp_path: Path, place: dict[str, Any], says: str
+) -> None:
+    source = write_mosaic(tmp_path, reflectance(40, 40), **place)
+    mosaic = Mosaic(source, tmp_path / "results")
+    with pytest.raises(SourceError, match=rf"{says}.*gdalwarp -tr"):
+        mosaic.resample(tiny_refinement())
+    assert not mosaic.volume.exists()
+
+
+def test_a_folder_of_bands_is_refined_like_one_file(tmp_path: Path) -> None:
+    values = reflectance(48, 80)
+    values[:, :9, :7] = np.nan
+    whole = invented(tmp_path / "whole", write_mosaic(tmp_path, values, nodata=np.nan), 0.1)
+    folder = tmp_path / "bands"
+    folder.mkdir()
+    for name, band in zip(BANDS, values, strict=True):
+        write_tif(folder, band[None], name, descriptions=(None,), nodata=np.nan)
+    parts = invented(tmp_path / "parts", folder, 0.1)
+    with rasterio.open(whole.refined) as one, rasterio.open(parts.refined) as other:
+        np.testing.assert_array_equal(one.read(), other.read())
+        assert (one.crs, one.transform) == (other.crs, other.transform)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
+from mosaic_sample import invented, reflectance, write_mosaic
 from tile_results import CLASSES, REFINED, SEGMENTED, write_folder
 
 from parafovea.errors import ConfigError, MissingSourceError, SourceError, StoreError
@@ -310,3 +311,40 @@ def test_classes_of_pixels_that_were_not_measured_do_not_count(tmp_path):
         _, rows, _ = measure(folder, **SEGMENTED)
         assert rows.loc["tile_0000", "pixels"] == 38 * 48
         write_tile(path.parent, "tile_0000", {"classes": classes})
+
+
+def test_what_may_be_wrong_with_truths_is_counted(folder, caplog):
+    for path in sorted(folder.truth.glob("*.npz"))[:2]:
+        values = array(path, "opt_v2")
+        values[:, :3] = 0
+        np.savez(path, opt_v2=values)
+    measure(folder)
+    assert f"2 files of the truth {folder.truth}: 1 % or more of the pixels are 0" in caplog.text
+
+
+def test_blocks_where_the_truth_of_a_mosaic_has_a_gap_are_without_truth(tmp_path):
+    values = reflectance(60, 300)
+    mosaic = invented(tmp_path, write_mosaic(tmp_path, values))
+    known = values.copy()
+    known[:, :, 250:] = np.nan
+
+    def measured(truth):
+        outputs = SampleResults(tmp_path / "results")
+        measure_tiles(
+            mosaic.ledger,
+            mosaic.quarantine,
+            outputs.quality,
+            outputs.quality_table,
+            outputs.tile_quality,
+            source=str(mosaic.source),
+            truth=str(write_mosaic(tmp_path / "truth", truth, nodata=np.nan)),
+            limits={},
+            **REFINED,
+        )
+        return json.loads(outputs.quality.read_text())["metrics"]
+
+    found = measured(known)
+    assert (found["tiles"]["with_truth"], found["tiles"]["without_truth"]) == (1, 1)
+    assert found["accuracy"]["rmse"] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(SourceError, match="has no measured pixel in any of the 2 blocks"):
+        measured(np.full_like(values, np.nan))

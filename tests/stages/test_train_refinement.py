@@ -8,18 +8,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from mosaic_sample import reflectance, write_mosaic
+from rasterio.transform import Affine
 from scipy import ndimage
-from tiny_sample import BANDS, tiny_refinement
+from tiny_sample import BANDS, tiny_refinement, tiny_spec
 from tiny_training import opened, train
 
 from parafovea.errors import SourceError
 from parafovea.formats.tiles.npz import write_tile
+from parafovea.geometry.grid import Box
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.settings.recipe import Recipe
 from parafovea.settings.training import TrainingSettings
 from parafovea.stages.extract_features import extract_features
 from parafovea.stages.resample_volume import resample_volume
-from parafovea.training.objectives.refinement import psnr
+from parafovea.training.objectives.refinement import RefinementObjective, psnr
 from parafovea.training.samples import TrainingSample
 
 SIZE, MONTHS = 48, (1, 7)
@@ -40,10 +44,15 @@ def write_tiles(folder: Path, *, seed: int, count: int = 4) -> None:
 
 def sample_of(folder: Path, recipe: Recipe, *, seed: int) -> TrainingSample:
     write_tiles(folder, seed=seed)
-    volume = folder / "volume.ome.zarr"
+    return taken(folder / "volume.ome.zarr", folder / "given", folder / "truth", recipe)
+
+
+def taken(volume: Path, source: Path, truth: Path, recipe: Recipe) -> TrainingSample:
+    """Return a sample of a source and its truth, with its volume and features."""
+    folder = volume.parent
     resample_volume(
         volume,
-        source=str(folder / "given"),
+        source=str(source),
         spacing=recipe.spacing,
         unit=recipe.unit,
         normalization=recipe.normalization,
@@ -53,7 +62,7 @@ def sample_of(folder: Path, recipe: Recipe, *, seed: int) -> TrainingSample:
     extract_features(
         volume, inputs.features, spacing=recipe.spacing, backbone=recipe.backbone, dimensions=2
     )
-    return TrainingSample(folder.name, inputs, str(folder / "truth"))
+    return TrainingSample(folder.name, inputs, str(truth))
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +116,79 @@ def test_a_truth_of_other_tiles_is_refused(recipe: Recipe, tmp_path: Path) -> No
         old.rename(old.with_name(f"other.{ending}"))
     with pytest.raises(SourceError, match="differ from those of its sample, such as other"):
         opened(sample, recipe)
+
+
+PLACE = {"crs": "EPSG:32633", "x": 500000.0, "y": 5000000.0, "pixel_size": 10.0}
+
+
+def test_a_truth_of_another_place_is_refused_and_a_finer_one_is_not(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sample"
+    write_tiles(folder, seed=2)
+    for name in ("given", "truth"):
+        for number in range(4):
+            place = PLACE | {"x": 500000.0 + 480 * number}
+            sidecar = folder / name / f"tile_{number}.json"
+            sidecar.write_text(json.dumps({"position": place}))
+    sample = taken(folder / "volume.ome.zarr", folder / "given", folder / "truth", recipe)
+    opened(sample, recipe)
+    sidecar = folder / "truth/tile_2.json"
+    sidecar.write_text(json.dumps({"position": PLACE | {"x": 501000.0}}))
+    with pytest.raises(SourceError, match=r"not of the same place as tile 'tile_2'.*501000, 5000"):
+        opened(sample, recipe)
+    sidecar.write_text(json.dumps({"position": PLACE | {"crs": "EPSG:32632", "x": 500960.0}}))
+    with pytest.raises(SourceError, match=r"coordinate system EPSG:32632 instead of EPSG:32633"):
+        opened(sample, recipe)
+    sidecar.unlink()  # a truth that states no place fits anywhere
+    opened(sample, recipe)
+
+
+def test_a_mosaic_is_not_learned_from_a_truth_of_another_place(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    values = reflectance(64, 64)
+    source = write_mosaic(tmp_path / "given", values)
+    volume = tmp_path / "volume.ome.zarr"
+    sample = taken(volume, source, write_mosaic(tmp_path / "truth", values), recipe)
+    opened(sample, recipe)
+    write_mosaic(tmp_path / "truth", values, transform=Affine(10, 0, 500_640, 0, -10, 5_000_000))
+    with pytest.raises(SourceError, match=r"is not of the same place as the source .*given"):
+        opened(sample, recipe)
+
+
+@pytest.mark.parametrize("form", ["tiles", "mosaic"])
+def test_pixels_of_unknown_truth_teach_nothing_and_score_nothing(
+    recipe: Recipe, tmp_path: Path, form: str
+) -> None:
+    values = reflectance(48, 48)
+    truth = values + np.float32(0.05)
+    truth[:, :, :20] = np.nan
+    if form == "tiles":
+        write_tile(tmp_path / "given", "a", {"opt_v1": values})
+        write_tile(tmp_path / "truth", "a", {"opt_v2": truth})
+        paths = tmp_path / "given", tmp_path / "truth"
+    else:
+        paths = (
+            write_mosaic(tmp_path / "given", values),
+            write_mosaic(tmp_path / "truth", truth, nodata=np.nan),
+        )
+    sample = opened(taken(tmp_path / "volume.ome.zarr", *paths, recipe), recipe)
+    box = Box((0, 0, 0), (1, 48, 48))
+    window = sample.window(box, 0)
+    assert np.isnan(window.target[:4, ..., :20]).all()
+    np.testing.assert_allclose(window.target[:4, 0, :, 20:], truth[:, :, 20:], atol=1e-6)
+    aim = RefinementObjective(tiny_spec(recipe), {"a": sample.truth})
+    logits = torch.zeros((1, 4, 1, 48, 48), requires_grad=True)
+    targets = aim.target(window)[None]
+    loss = aim.loss(logits, targets)
+    loss.backward()
+    assert logits.grad is not None
+    assert torch.isfinite(loss)
+    assert not logits.grad[..., :20].any()
+    assert logits.grad[..., 20:].all()
+    aim.observe([window], logits.detach())
+    assert aim.scores()["validation_psnr"] == pytest.approx(psnr(0.05**2), abs=1e-3)
 
 
 def test_warps_that_would_blur_the_truth_are_refused(recipe: Recipe) -> None:

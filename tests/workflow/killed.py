@@ -165,7 +165,7 @@ def test_a_run_that_is_killed_ends_with_the_same_bytes(fresh, undisturbed, jobs,
 #: A change for each stage: settings of the task, or of the model.
 CHANGES = {
     "resample_volume": {"model": {"normalization": {"low": 1.0}}},
-    "extract_features": {"model": {"backbone": {"arguments": {"scales": [1.0, 2.0]}}}},
+    "extract_features": {"model": {"backbone": {"arguments": {"scales": [1.0, 2.0, 3.0]}}}},
     "extract_context": {"model": {"context": {"spacing": [32, 32, 32]}}},
     "infer_shard": {"task": {"inference": {"overlap": 0.25}}},
     "blend_shards": {"task": {"inference": {"output_scale": 0.5}}},

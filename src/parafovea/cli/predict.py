@@ -15,6 +15,7 @@ from parafovea.cli.terminal import console, errors, readable_errors
 from parafovea.config import config_files, read_settings
 from parafovea.config.sources import is_tile_folder
 from parafovea.errors import ConfigError
+from parafovea.formats.location import holds_bands
 from parafovea.kinds import kind_named
 from parafovea.runtime.writers import writing
 
@@ -74,8 +75,9 @@ def predict(
             raise ConfigError("give one scan, or --input-dir with a folder of scans or tiles")
         settings = read_settings(*config_files(config or []))
         chosen = settings.tasks.get(task)
+        images = chosen is not None and kind_named(chosen.kind).images_are_tiles
         tiles = chosen is not None and is_tile_folder(
-            given, images=kind_named(chosen.kind).images_are_tiles, results=settings.results
+            given, images=images, results=settings.results
         )
         # loads torch, which takes seconds
         from parafovea.drivers.predict_scans import (
@@ -87,7 +89,7 @@ def predict(
         )
         from parafovea.drivers.predict_tile_folder import MosaicSummary, on_device
 
-        alone = scan is not None or tiles
+        alone = scan is not None or tiles or (images and holds_bands(given))
         if alone:
             place = result_folder(given, output)
             scans, results = {place.name: given}, place.parent

@@ -14,7 +14,9 @@ from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ModelError, ParafoveaError, describe
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.location import files_named
+from parafovea.formats.metadata import SOURCE_KEYS, meaningless_keys, parse_metadata
+from parafovea.formats.registry import NPZ_SUFFIX
 from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
@@ -128,6 +130,58 @@ def _lies_in(path: str, folder: str) -> bool:
     """Return whether a path, or one that its pattern selects, is a folder or lies in it."""
     inside, outside = os.path.realpath(path), os.path.realpath(folder)
     return inside == outside or inside.startswith(f"{outside}{os.sep}")
+
+
+def word_problems(
+    sheet: Path,
+    samples: Mapping[str, Sample],
+    settings: Settings,
+    recipes: Mapping[str, Recipe],
+) -> list[str]:
+    """Return the words of metadata columns that have no meaning for the source of their sample.
+
+    Parameters
+    ----------
+    sheet : Path
+        The sample sheet.
+    samples : mapping of str to Sample
+        By name.
+    settings : Settings
+        The config.
+    recipes : mapping of str to Recipe
+        Recipe of each used task.
+
+    Returns
+    -------
+    list of str
+        "file:line: problem and fix".
+    """
+    found = []
+    for sample in samples.values():
+        form = "mosaic" if recipes[sample.task].bands else "volume"
+        if source_layout(sample, samples, settings) == "tiles":
+            form = "folder of tiles"
+        said = parse_metadata(sample.metadata, folder=Path())
+        keys, allowed = meaningless_keys(said, form), SOURCE_KEYS[form]
+        if not keys and said.tiles.key is not None and not _holds_arrays(sample, settings):
+            keys, form = ("key",), "folder of images"
+            allowed = tuple(key for key in allowed if key != "key")
+        if keys:
+            one = len(keys) == 1
+            found.append(
+                f"{sheet}:{sample.line}: metadata of sample {sample.name!r}: {', '.join(keys)} "
+                f"{'has' if one else 'have'} no meaning for a {form}, which takes "
+                f"{', '.join(allowed)}: remove {'it' if one else 'them'}"
+            )
+    return found
+
+
+def _holds_arrays(sample: Sample, settings: Settings) -> bool:
+    """Return whether the tiles of a sample are NPZ files, as those that do not exist yet are."""
+    path = sample.source
+    if referred(path) is not None or is_phantom(path, settings.results):
+        return True
+    return next(files_named(path, (NPZ_SUFFIX,)), None) is not None
 
 
 def _parts(kind: str) -> tuple[str, ...]:

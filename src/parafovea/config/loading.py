@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parafovea.config.checks import sample_problems, task_problems
+from parafovea.config.checks import sample_problems, task_problems, word_problems
 from parafovea.config.messages import Origin, problems
 from parafovea.config.model_recipes import task_recipe, trained_models
 from parafovea.config.project import Project
@@ -188,6 +188,7 @@ def assembled(
             raise
     found = task_problems(settings, samples, files, recipes=recipes)
     found += band_problems(sheet, samples, settings, recipes)
+    found += word_problems(sheet, samples, settings, recipes)
     if found:
         raise ConfigError("\n  ".join(found))
     study = None if settings.study is None else read_study(Path(settings.study))

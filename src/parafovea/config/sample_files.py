@@ -16,7 +16,7 @@ from parafovea.config.sources import (
     tile_folder_problem,
 )
 from parafovea.errors import SourceError
-from parafovea.formats.location import source_files, truth_files
+from parafovea.formats.location import holds_bands, source_files, truth_files
 from parafovea.formats.metadata import parse_metadata, sidecar_path
 
 
@@ -91,7 +91,8 @@ def source_paths(
         if problem is not None:
             raise SourceError(problem)
         return [path]
-    return truth_files(path) if table else source_files(path)
+    bands = images_are_tiles(sample, settings)
+    return truth_files(path, bands=bands) if table else source_files(path, bands=bands)
 
 
 def _holds_tiles(
@@ -101,6 +102,8 @@ def _holds_tiles(
     images = images_are_tiles(sample, settings)
     if is_tile_folder(path, images=images, results=settings.results):
         return True
+    if images and holds_bands(path):
+        return False
     return Path(path).is_dir() and source_layout(sample, samples, settings) == "tiles"
 
 

@@ -51,8 +51,7 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
             unit=recipe.unit,
             bands=recipe.bands,
         )
-        if not recipe.bands:
-            check_scale(sample.source, grid, spacing=recipe.spacing, unit=recipe.unit)
+        check_scale(sample.source, grid, spacing=recipe.spacing, unit=recipe.unit)
         return grid.converted(recipe.unit)
     return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
 

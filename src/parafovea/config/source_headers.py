@@ -64,11 +64,10 @@ def _check_sample(project: Project, name: str) -> None:
         unit=recipe.unit,
         bands=recipe.bands,
     )
-    if recipe.bands:
-        return
-    check(sample.source, source.grid)
+    check(sample.source, source.grid, image=bool(recipe.bands))
     if (
-        sample.truth is None
+        recipe.bands
+        or sample.truth is None
         or referred(sample.truth) is not None
         or is_phantom(sample.truth, results)
         or sample.truth.lower().endswith(TABLE_SUFFIXES)

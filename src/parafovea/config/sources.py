@@ -14,7 +14,7 @@ from pathlib import Path
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample
 from parafovea.errors import SourceError
-from parafovea.formats.location import files_named, holds_tiles
+from parafovea.formats.location import files_named, holds_bands, holds_tiles
 from parafovea.formats.registry import TILE_SUFFIXES, ZARR_METADATA
 from parafovea.kinds.kind import Kind, LayoutName, kind_named
 from parafovea.storage import layout
@@ -94,8 +94,8 @@ def is_tile_folder(path: str, *, images: bool = False, results: str) -> bool:
     """Return whether a path is a folder of tiles.
 
     A folder with NPZ files is one. If images are tiles, so is a folder of GeoTIFF tiles, and one
-    without any known file, so that the message is about tiles. Otherwise, TIFF files are slices of
-    a volume.
+    without any known file, so that the message is about tiles; a folder with one file per band is
+    one image. Otherwise, TIFF files are slices of a volume.
 
     Parameters
     ----------
@@ -110,6 +110,8 @@ def is_tile_folder(path: str, *, images: bool = False, results: str) -> bool:
         return TILE_PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2]) is not None
     folder = Path(path)
     if not folder.is_dir() or any((folder / name).is_file() for name in ZARR_METADATA):
+        return False
+    if images and holds_bands(path):
         return False
     return images or holds_tiles(path)
 

@@ -13,6 +13,9 @@ OPTICAL = ("B02", "B03", "B04", "B08")
 #: Sentinel-2 bands at 10 m by their colours.
 _COLOURS = {"BLUE": "B02", "GREEN": "B03", "RED": "B04", "NIR": "B08"}
 
+#: Names of bands that are 0 where nothing was measured, as Sentinel Hub and GDAL call them.
+MASK_NAMES = frozenset(("DATAMASK", "DATA MASK", "VALID MASK", "ALPHA"))
+
 _BAND = re.compile(r"B[0-9]{2}|B[0-9]A")
 _NUMBERED = re.compile(r"(?:B|BAND)?0*([0-9]{1,2}A?)")
 
@@ -50,9 +53,50 @@ def described(description: str | None) -> str:
     return bands.pop() if len(bands) == 1 else canonical(text)
 
 
+def is_mask(name: str | None) -> bool:
+    """Return whether a name or a description is that of a mask, 0 where nothing was measured."""
+    return name is not None and canonical(name) in MASK_NAMES
+
+
 def is_named(description: str | None) -> bool:
     """Return whether a description names a band of Sentinel-2."""
     return _BAND.fullmatch(described(description)) is not None
+
+
+def names_all(descriptions: Sequence[str | None], wanted: Sequence[str]) -> bool:
+    """Return whether descriptions of bands name each of some bands once.
+
+    Parameters
+    ----------
+    descriptions : sequence of str or None
+        Description of each band, as stored in the file.
+    wanted : sequence of str
+        Names of bands.
+    """
+    names = [described(text) for text in descriptions]
+    return all(names.count(canonical(name)) == 1 for name in wanted)
+
+
+def overridden(given: Sequence[str] | None, descriptions: Sequence[str | None]) -> str:
+    """Return how the user's names contradict those of the file, or "" if they do not.
+
+    Parameters
+    ----------
+    given : sequence of str, optional
+        User-supplied names of the file's bands, in file order.
+    descriptions : sequence of str or None
+        Description of each band, as stored in the file.
+    """
+    if given is None or len(given) != len(descriptions):
+        return ""
+    stated = [described(text) if is_named(text) else "?" for text in descriptions]
+    pairs = zip(map(canonical, given), stated, strict=True)
+    if all(name == own or own == "?" for name, own in pairs):
+        return ""
+    return (
+        f"bands={','.join(given)} replaces the names in the file ({', '.join(stated)}), which "
+        "differ; if the file is right, leave bands= out"
+    )
 
 
 def choose_bands(

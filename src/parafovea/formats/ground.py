@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from parafovea.errors import SourceError, TileError
+from parafovea.formats.tiles.tile import Position
+
 if TYPE_CHECKING:
-    from parafovea.formats.tiles.tile import Position
+    from parafovea.formats.source import Source
 
 #: WGS 84: semi-major axis in metres, and first eccentricity squared.
 _AXIS, _ECCENTRICITY2 = 6378137.0, 0.0066943799901413165
@@ -18,6 +25,12 @@ DISTORTED = 0.02
 
 #: Tolerance for equal positions, as a fraction of a pixel.
 APART = 0.1
+
+_UNIT = re.compile(r'UNIT\["[^"]*",([0-9.eE+-]+)')
+
+#: Points at which two coordinate systems are compared, in their units: x, y.
+GEOGRAPHIC_POINTS = ((10.0, 50.0), (-70.0, -20.0), (140.0, 5.0))
+PROJECTED_POINTS = ((5e5, 5e6), (0.0, 0.0), (4.5e6, 3.2e6), (2.5e6, 1.2e6), (-1e6, -1e6))
 
 #: Relative tolerance for equal pixel sizes.
 SAME_SIDE = 1e-3
@@ -72,6 +85,10 @@ def ground_sides(crs: Any, x: float, y: float, height: float, width: float) -> t
             degrees = 1.0
         per_y, per_x = metres_per_degree(y * degrees)
         return height * degrees * per_y, width * degrees * per_x
+    if not crs.is_projected:  # that of a building site or of a ship, which lies nowhere
+        units = _UNIT.findall(crs.to_wkt())
+        metres = float(units[-1]) if units else 1.0
+        return height * metres, width * metres
     metres = float(crs.linear_units_factor[1])
     nominal = height * metres, width * metres
     found = _measured_sides(crs, x, y, height, width)
@@ -108,20 +125,106 @@ def same_crs(first: str | None, second: str | None) -> bool:
     if first == second or first is None or second is None:
         return first == second
     one, other = _parsed(first), _parsed(second)
-    return one is not None and bool(one == other)
+    return one is not None and other is not None and coincide(one, other)
 
 
-def difference(first: Position, second: Position) -> str:
+def coincide(first: Any, second: Any) -> bool:
+    """Return whether two coordinate systems give the same places, whatever their names.
+
+    Parameters
+    ----------
+    first, second : rasterio.crs.CRS
+        A code of EPSG and the WKT of other programs often differ in names and axes alone.
+    """
+    return bool(first == second) or _same_points(first.to_wkt(), second.to_wkt())
+
+
+@functools.lru_cache(256)
+def _same_points(first: str, second: str) -> bool:
+    """Return whether two coordinate systems have the same coordinates at some points."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+    from rasterio.warp import transform
+
+    one, other = _parsed(first), _parsed(second)
+    if one is None or other is None or one.is_geographic != other.is_geographic:
+        return False
+    points = GEOGRAPHIC_POINTS if one.is_geographic else PROJECTED_POINTS
+    x, y = (np.array(values, np.float64) for values in zip(*points, strict=True))
+    try:
+        there = np.array(transform(one, other, x, y))
+        back = np.array(transform(other, one, x, y))
+    except (RasterioError, CPLE_BaseError):
+        return False
+    far = [np.abs(found[:2] - (x, y)) for found in (there, back)]
+    known = np.isfinite(far[0]) & np.isfinite(far[1])
+    limit = 1e-8 if one.is_geographic else 1e-3
+    return bool(known.any() and all((each[known] < limit).all() for each in far))
+
+
+def require_same_place(
+    truth: Position | None, expected: Position | None, path: str, what: str, *, pixels: bool = True
+) -> None:
+    """Raise `TileError` if a truth states another position than its image.
+
+    Parameters
+    ----------
+    truth, expected : Position or None
+        Position of the truth, and of its image; None if unknown, which fits anything.
+    path : str
+        Path of the truth.
+    what : str
+        The image, such as "tile 'a'".
+    pixels : bool
+        Whether the pixel size must be the same, too.
+    """
+    if truth is None or expected is None:
+        return
+    differs = difference(truth, expected, pixels=pixels)
+    if differs:
+        raise TileError(
+            f"the truth {path} is not of the same place as {what}, it has {differs}: give the "
+            "truth of the same pixels, for example with gdalwarp"
+        )
+
+
+def require_same_images(truth: Source, facts: Mapping[str, Any]) -> None:
+    """Raise an error if a truth has other images than its sample; see `opening`.
+
+    Raises
+    ------
+    SourceError
+        If the names of its tiles differ.
+    TileError
+        If an image is at another place; its pixels may be finer.
+    """
+    names = facts.get("planes", ())
+    others = sorted(set(names) ^ set(truth.planes))
+    if names and truth.planes and others:
+        raise SourceError(
+            f"the tiles of {truth.path} differ from those of its sample, such as {others[0]}: "
+            "give a truth of the same name for each tile"
+        )
+    images = [f"tile {name!r}" for name in names] or [f"the source {facts.get('path')}"]
+    places = zip(images, truth.positions, facts.get("positions", ()), strict=False)
+    for image, found, stated in places:
+        expected = None if stated is None else Position(**stated)
+        require_same_place(found, expected, truth.path, image, pixels=False)
+
+
+def difference(first: Position, second: Position, *, pixels: bool = True) -> str:
     """Return how two positions differ, such as "pixels of 20 instead of 10", or "" if they agree.
 
     Parameters
     ----------
     first, second : Position
         Positions; the second is the expected one.
+    pixels : bool
+        Whether pixel sizes are compared.
     """
     if not same_crs(first.crs, second.crs):
         return f"the coordinate system {first.crs[:60]} instead of {second.crs[:60]}"
-    if abs(first.pixel_size / second.pixel_size - 1) > SAME_SIDE:
+    if pixels and abs(first.pixel_size / second.pixel_size - 1) > SAME_SIDE:
         return f"pixels of {first.pixel_size:g} instead of {second.pixel_size:g}"
     apart = max(abs(first.x - second.x), abs(first.y - second.y))
     if apart > APART * second.pixel_size:

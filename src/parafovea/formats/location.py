@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.errors import MissingSourceError, SourceError
+from parafovea.formats.band_folder import band_files, band_folders
 from parafovea.formats.registry import (
     FORMATS,
     NPZ_SUFFIX,
@@ -109,13 +110,15 @@ def locate(path: str, *, bands: bool = False) -> Location:
     return found
 
 
-def source_files(path: str) -> list[str]:
+def source_files(path: str, *, bands: bool = False) -> list[str]:
     """Return the files and folders on disk behind a source string.
 
     Parameters
     ----------
     path : str
         As for `locate`.
+    bands : bool
+        Whether an image is a mosaic, whose mask and world file beside it also count.
 
     Returns
     -------
@@ -129,16 +132,18 @@ def source_files(path: str) -> list[str]:
     MissingSourceError, SourceError
         As `locate`.
     """
-    return list(locate(path).files)
+    return list(_located(path, bands).files)
 
 
-def truth_files(path: str) -> list[str]:
+def truth_files(path: str, *, bands: bool = False) -> list[str]:
     """Return the files behind the truth of a detection task: a table of findings, or a source.
 
     Parameters
     ----------
     path : str
         A table (.csv, .tsv, .txt), or a source as for `locate`.
+    bands : bool
+        As for `source_files`.
 
     Raises
     ------
@@ -146,7 +151,7 @@ def truth_files(path: str) -> list[str]:
         As `locate`.
     """
     if not path.lower().endswith(TABLE_SUFFIXES):
-        return source_files(path)
+        return source_files(path, bands=bands)
     _check_local(path)
     _check_there(path)
     return [path]
@@ -184,7 +189,9 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
         return ()
     found = format_named(location.format)
     if location.format == "tiles":
-        return _modules(found, *_names(place, tuple(found.members)))
+        names = tuple(_names(place, tuple(found.members)))
+        inner = () if names or found.folders is None else (found.folders,)
+        return tuple(sorted({*_modules(found, *names), *inner}))
     return _modules(found, *(location.slices if found.members else ()))
 
 
@@ -209,6 +216,11 @@ def stem(path: str) -> str:
         if name.lower().endswith(ending) and len(name) > len(ending):
             return name[: -len(ending)]
     return name
+
+
+def holds_bands(path: str) -> bool:
+    """Return whether a path is a folder with one file per band of an image, judged by names."""
+    return bool(band_files(path))
 
 
 def holds_tiles(path: str, *, images: bool = False) -> bool:
@@ -243,9 +255,11 @@ def gdal_hint(names: Iterable[str], *, bands: bool = True) -> str:
         return f". GDAL converts it: gdal_translate {image} {Path(image).stem}.tif"
     if bands and names and all(each.endswith("/") for each in names):
         return (
-            ". Tiles lie in the folder itself, all bands of a place in one file; GDAL stacks files "
-            "of one band each: gdalbuildvrt -separate all.vrt B02.tif B03.tif B04.tif B08.tif, "
-            "then gdal_translate all.vrt NAME.tif, and bands=B02,B03,B04,B08 in the metadata column"
+            ". Tiles lie in the folder itself, or, with one file per band such as B02.tif, in "
+            "folders of their own; GDAL stacks other files of one band each: gdalbuildvrt "
+            "-separate all.vrt B02.tif B03.tif B04.tif B08.tif, then gdal_translate all.vrt "
+            "NAME.tif, and bands=B02,B03,B04,B08 in the metadata column. Of a product of "
+            "Sentinel-2 (.SAFE), give the folder GRANULE/…/IMG_DATA, with R10m if there is one"
         )
     return ""
 
@@ -347,13 +361,18 @@ def _locate_folder(path: str, bands: bool) -> Location:
         files = marked.light_function("files")
         inner = () if files is None else tuple(files(path))
         return Location(path, marked.name, (path, *inner))
+    if bands and band_files(path):
+        files = format_named("mosaic").light_function("files")
+        return Location(path, "mosaic", (path,) if files is None else tuple(files(path)))
     named = next((each for each in FORMATS if each.markers and _is_within(folder, each)), None)
     if named is not None:
         raise SourceError(
             f"{path} is a folder without the metadata of its format ({', '.join(named.markers)}): "
             "copy it again, hidden files included, or give the folder of the array or image"
         )
-    if _has_members(path, format_named("tiles"), bands=bands):
+    if _has_members(path, format_named("tiles"), bands=bands) or (
+        bands and next(band_folders(path), None) is not None
+    ):
         return Location(path, "tiles", (path,))
     # the names alone, before any file is opened
     held = [

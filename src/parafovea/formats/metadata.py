@@ -10,7 +10,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,6 +129,15 @@ def _number(value: Any, info: ValidationInfo) -> float | None:
     raise ValueError(f"{key} {value!r} is not a number: for example {key}=0.0001")
 
 
+def _numbers(value: Any, info: ValidationInfo) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else value
+    listed = parts if isinstance(parts, list | tuple) else [parts]
+    found = tuple(_number(part, info) for part in listed)
+    return tuple(number for number in found if number is not None)
+
+
 def _names(value: Any, info: ValidationInfo) -> tuple[str, ...] | None:
     if value is None:
         return None
@@ -156,6 +165,7 @@ _Vector = Annotated[Vector | None, BeforeValidator(_vector)]
 _Whole = Annotated[int | None, BeforeValidator(_whole)]
 _Integer = Annotated[int | None, BeforeValidator(_integer)]
 _Number = Annotated[float | None, BeforeValidator(_number)]
+_Numbers = Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)]
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
 _Word = Annotated[str | None, BeforeValidator(_word)]
 
@@ -198,9 +208,9 @@ class TileOptions(_Words):
     baseline : str, optional
         Processing baseline of Sentinel-2, such as "0400", "N0509" or "04.00"; sets scale and
         offset.
-    nodata : float, optional
-        Number that marks pixels without a measurement; may be NaN. The default is the file's own
-        value, and also 0 if there is a baseline: see `missing`.
+    nodata : tuple of float, optional
+        Numbers that mark pixels without a measurement; may contain NaN. The default is the file's
+        own value, and also 0 if there is a baseline: see `missing`.
     key : str, optional
         Name of the array to read from an NPZ file.
 
@@ -214,7 +224,7 @@ class TileOptions(_Words):
     scale: _Number = None
     offset: _Number = None
     baseline: _Word = None
-    nodata: _Number = None
+    nodata: _Numbers = None
     key: _Word = None
 
     def missing(self, stated: float | None = None) -> tuple[float, ...]:
@@ -228,13 +238,27 @@ class TileOptions(_Words):
         Returns
         -------
         tuple of float
-            The user's number, or else that of the file, and 0 under a `baseline`, since the
+            The user's numbers, or else that of the file, and 0 under a `baseline`, since the
             digital number 0 of Sentinel-2 is NO_DATA by definition.
         """
         if self.nodata is not None:
-            return (self.nodata,)
+            return self.nodata
         implied = () if self.baseline is None or stated == 0 else (0.0,)
         return implied if stated is None else (stated, *implied)
+
+    def of_truth(self, bands: Sequence[str], *, source: Sequence[str]) -> TileOptions:
+        """Return the options for the truth of a source, whose own statements take precedence.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Bands of the truth.
+        source : sequence of str
+            Bands that are read from the source: options for radar, or for another set of bands,
+            do not apply to an optical truth.
+        """
+        named = self.bands is None or set(bands) <= set(self.bands)
+        return self if named and set(bands) <= set(source) else TileOptions()
 
     def stated_by(self, *, nodata: bool, scale: bool) -> TileOptions:
         """Return the options for a file whose own values take precedence, such as a truth.
@@ -246,6 +270,25 @@ class TileOptions(_Words):
         """
         own = self.unscaled() if scale else self
         return own.model_copy(update={"nodata": None}) if nodata else own
+
+    def contradicted(self, baseline: object) -> str:
+        """Return how a file's processing baseline contradicts the user's, or "" if it does not.
+
+        Parameters
+        ----------
+        baseline : object
+            As stated in the file, such as "05.09"; None if it states none.
+        """
+        found = _BASELINE.fullmatch(str(baseline).strip())
+        if self.baseline is None or found is None:
+            return ""
+        stated = f"{found[1]}{found[2]}"
+        if (stated >= "0400") == (self.baseline >= "0400"):
+            return ""
+        return (
+            f"the file states the processing baseline {stated}, whose offset is another than that "
+            f"of baseline={self.baseline}; right only where it was changed since (harmonized)"
+        )
 
     def unscaled(self) -> TileOptions:
         """Return the same options without scale, offset and baseline."""
@@ -293,9 +336,11 @@ class TileOptions(_Words):
 
     @field_validator("nodata")
     @classmethod
-    def _check_nodata(cls, nodata: float | None) -> float | None:
-        if nodata is not None and math.isinf(nodata):
-            raise ValueError("nodata must be a number or nan: for example nodata=0")
+    def _check_nodata(cls, nodata: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if nodata is not None and (not nodata or any(map(math.isinf, nodata))):
+            raise ValueError(
+                "nodata must be numbers or nan: for example nodata=0 or nodata=nan,-9999"
+            )
         return nodata
 
     @field_validator("key")
@@ -427,6 +472,29 @@ class SourceMetadata(_Words):
 #: Keys of the metadata column: those of volumes, then those of tiles.
 _TILE_KEYS = tuple(TileOptions.model_fields)
 KEYS = (*(key for key in SourceMetadata.model_fields if key != "tiles"), *_TILE_KEYS)
+
+
+#: What a source can be, with the keys that change how it is read.
+_IMAGE_KEYS = ("month", "biome", *_TILE_KEYS)
+SOURCE_KEYS = {
+    "volume": tuple(key for key in KEYS if key not in _IMAGE_KEYS),
+    "mosaic": tuple(key for key in _IMAGE_KEYS if key != "key"),
+    "folder of tiles": _IMAGE_KEYS,
+}
+
+
+def meaningless_keys(said: SourceMetadata, source: str) -> tuple[str, ...]:
+    """Return the keys of a metadata column that mean nothing for a kind of source.
+
+    Parameters
+    ----------
+    said : SourceMetadata
+        The parsed column.
+    source : str
+        A key of `SOURCE_KEYS`.
+    """
+    given = (said.model_fields_set - {"tiles"}) | said.tiles.model_fields_set
+    return tuple(key for key in KEYS if key in given and key not in SOURCE_KEYS[source])
 
 
 def sidecar_path(text: str, *, folder: Path) -> Path | None:

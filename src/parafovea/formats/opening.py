@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,6 +138,21 @@ def open_raster(path: str, *, bands: Sequence[str], options: TileOptions) -> Ras
     """
     raster: Raster = format_named("mosaic").load().open_raster(path, bands=bands, options=options)
     return raster
+
+
+def require_same_images(truth: Source, facts: Mapping[str, Any]) -> None:
+    """Raise `SourceError` if a truth has other images than its sample, or lies elsewhere.
+
+    Parameters
+    ----------
+    truth : Source
+        The truth, opened for the sample.
+    facts : mapping
+        The sample's `source` as recorded by `resample_volume`, with `planes` and `positions`.
+    """
+    if truth.planes or truth.positions:
+        reader = format_named("tiles" if truth.planes else "mosaic").load()
+        reader.require_same_images(truth, facts)
 
 
 def mosaic_record(path: Path) -> dict[str, Any]:

@@ -24,9 +24,9 @@ DN_OFFSET = -0.1
 #: Rounding tolerance for values in [0, 1].
 TOLERANCE = 1e-3
 
-#: Scaled reflectance outside of this range indicates a wrong scale, not a bright cloud. The
-#: largest digital number of Sentinel-2, 65535, is 6.6.
-LOWEST, HIGHEST = -1.0, 10.0
+#: Scaled reflectance outside of this range indicates a wrong scale, not a bright cloud, or a number
+#: such as -9999 that should be nodata. The largest digital number of Sentinel-2, 65535, is 6.6.
+LOWEST, HIGHEST = -0.5, 10.0
 
 #: Share of clipped or wrapped values from which they count as many.
 MANY = 0.01
@@ -39,6 +39,9 @@ DARKEST = 0.01
 
 #: 8-bit numbers that stay below this were not stored with the scale.
 DARK_BYTES = 0.1
+
+#: Largest number of an 8-bit image, which may be stored in wider integers.
+BYTE = 255
 
 #: Numbers this close to the maximum of an unsigned type, and brighter than any cloud, are below 0.
 WRAPPED, WRAPPED_REFLECTANCE = 2000, 2.0
@@ -142,6 +145,10 @@ def to_reflectance(
     """
     inside = slice(None) if valid is None else valid
     known = stored[:, inside]
+    if known.dtype.kind not in "uif":
+        raise refused(
+            f"{path} holds {known.dtype} instead of real numbers: write reflectance as float32"
+        )
     if not known.size:
         return Reflectance(np.zeros(stored.shape, np.float32))
     if np.issubdtype(known.dtype, np.floating):
@@ -191,8 +198,11 @@ class ScaleTally:
     offset: Sequence[float] | None
     refused: type[SourceError] = SourceError
     _measured: int = 0
+    _pixels: int = 0
+    _blank: int = 0
     _wrapped: int = 0
-    _range: tuple[float, float] = (math.inf, -math.inf)
+    _lows: NDArray[np.float64] | None = None
+    _highs: NDArray[np.float64] | None = None
     _highest: float = -math.inf
     _dtype: np.dtype[Any] | None = None
 
@@ -205,8 +215,12 @@ class ScaleTally:
         if not known.size:
             return
         self._measured += known.size
-        low, high = self._range
-        self._range = min(low, float(known.min())), max(high, float(known.max()))
+        self._pixels += known.size // len(known)
+        self._blank += int((known == 0).all(axis=0).sum())
+        by_band = known.reshape(len(known), -1)
+        lows, highs = by_band.min(axis=1).astype(float), by_band.max(axis=1).astype(float)
+        self._lows = lows if self._lows is None else np.minimum(lows, self._lows)
+        self._highs = highs if self._highs is None else np.maximum(highs, self._highs)
         self._highest = max(self._highest, found.highest)
         most = np.iinfo(known.dtype).max if known.dtype.kind == "u" else 0
         if most > 255:
@@ -265,17 +279,46 @@ class ScaleTally:
                 "and wrapped around: subtract in a signed type, or give the numbers before it"
             )
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what may be wrong with the numbers, but need not be; phrases without the path."""
+        found = []
+        if self._blank and self._blank >= MANY * self._pixels:
+            found.append(
+                "1 % or more of the pixels are 0 in all bands and count as measured; if they are "
+                "gaps, such as the edge of a swath, write nodata=0"
+            )
+        is_wide = self._dtype is not None and self._dtype.kind in "ui" and self._dtype.itemsize > 1
+        small = self.scale is not None and min(self.scale) <= SMALL_SCALE / 10
+        if is_wide and small and 0 < self._range[1] <= BYTE:
+            found.append(
+                "no number is above 255, as in an 8-bit display image, for which the scale would "
+                "be wrong"
+            )
+        if self._pixels > 1 and self._lows is not None and self._highs is not None:
+            still = np.flatnonzero(self._lows == self._highs)
+            if still.size and self._range != (0, 0):
+                found.append(
+                    f"band {still[0] + 1} of those that are read has the same number in all "
+                    "pixels, as where a file was not complete"
+                )
+        return tuple(found)
+
+    @property
+    def _range(self) -> tuple[float, float]:
+        if self._lows is None or self._highs is None:
+            return math.inf, -math.inf
+        return float(self._lows.min()), float(self._highs.max())
+
     @property
     def _scaled_again(self) -> bool:
-        """Whether floats are already in [0, 1] and the scale is that of digital numbers."""
-        return (
-            self.scale is not None
-            and min(self.scale) <= SMALL_SCALE
-            and self._dtype is not None
-            and self._dtype.kind == "f"
-            and self._range[0] >= -TOLERANCE
-            and 0 < self._range[1] <= 1 + TOLERANCE
-        )
+        """Whether a band of floats is already in [0, 1], and its scale that of digital numbers."""
+        if self.scale is None or self._dtype is None or self._dtype.kind != "f":
+            return False
+        if self._lows is None or self._highs is None:
+            return False
+        small = np.asarray(self.scale) <= SMALL_SCALE
+        inside = (self._lows >= -TOLERANCE) & (self._highs > 0) & (self._highs <= 1 + TOLERANCE)
+        return bool((small & inside).any())
 
 
 def warn_of_clipped(what: str, clipped: int, measured: int) -> None:
@@ -349,7 +392,8 @@ def _check_finite(known: NDArray[Any], path: str, refused: type[SourceError]) ->
     missing = int(np.isnan(known).sum())
     infinite = int(finite.size - finite.sum()) - missing
     hint = (
-        "write nodata=nan in the metadata column of the sample sheet if NaN marks missing pixels"
+        "write nodata=nan in the metadata column of the sample sheet if NaN marks missing pixels "
+        "(nodata=nan,-9999 if both do)"
         if missing
         else "write the file again without them"
     )

@@ -33,6 +33,9 @@ ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 TIFF_SUFFIXES = (".tif", ".tiff")
 NPZ_SUFFIX = ".npz"
 
+#: Endings of images with bands.
+IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".jp2", ".vrt")
+
 _HERE = __name__.rpartition(".")[0]
 
 
@@ -55,6 +58,8 @@ class Format:
     members : mapping of str to str
         Endings of files that mark a folder as this format, each with the module that reads such a
         file.
+    folders : str, optional
+        Module that reads a folder with one file per band as such a member.
     decisive : tuple of str
         Those of `members` that mark a folder as this format even if no bands are requested;
         all of them by default.
@@ -72,6 +77,7 @@ class Format:
     suffixes: tuple[str, ...] = ()
     markers: tuple[str, ...] = ()
     members: Mapping[str, str] = field(default_factory=dict)
+    folders: str | None = None
     decisive: tuple[str, ...] | None = None
     dataset: bool = False
     bands: Literal["never", "always", "also"] = "never"
@@ -109,8 +115,9 @@ FORMATS = (
         module=f"{_HERE}.tiles.stack",
         members={
             NPZ_SUFFIX: f"{_HERE}.tiles.npz",
-            **dict.fromkeys(TIFF_SUFFIXES, f"{_HERE}.geo.geotiff_tile"),
+            **dict.fromkeys(IMAGE_SUFFIXES, f"{_HERE}.geo.geotiff_tile"),
         },
+        folders=f"{_HERE}.geo.geotiff_tile",
         decisive=(NPZ_SUFFIX,),
         bands="also",
     ),
@@ -159,7 +166,7 @@ FORMATS = (
     Format(
         name="mosaic",
         module=f"{_HERE}.geo.mosaic",
-        suffixes=TIFF_SUFFIXES,
+        suffixes=IMAGE_SUFFIXES,
         bands="always",
         light=f"{_HERE}.geo.companions",
     ),
@@ -203,7 +210,11 @@ def format_of_file(name: str, *, bands: bool = False) -> Format | None:
     bands : bool
         Whether named bands are wanted, in which case a TIFF is a mosaic.
     """
-    fitting = [each for each in FORMATS if name.lower().endswith(each.suffixes)]
+    fitting = [
+        each
+        for each in FORMATS
+        if name.lower().endswith(each.suffixes) and (bands or each.bands != "always")
+    ]
     wanted = "always" if bands else "never"
     return next((each for each in fitting if each.bands == wanted), next(iter(fitting), None))
 
@@ -216,10 +227,15 @@ def member_module(format_name: str, file: str | Path) -> str:
     format_name : str
         Format of the folder.
     file : str or Path
-        File with one of the endings in the format's `members`.
+        File with one of the endings in the format's `members`, or a folder as a member.
     """
-    members = format_named(format_name).members
-    return next(module for suffix, module in members.items() if str(file).lower().endswith(suffix))
+    found = format_named(format_name)
+    name = str(file).lower()
+    read = (module for suffix, module in found.members.items() if name.endswith(suffix))
+    module = next(read, found.folders)
+    if module is None:
+        raise KeyError(f"{format_name} has no member {file}")
+    return module
 
 
 def member_reader(format_name: str, file: str | Path) -> ModuleType:

@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from parafovea.errors import GridError, ParafoveaError, SourceError, quoted, sho
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.geometry.grid import Box, Grid, Vector
 from parafovea.runtime.names import hidden_character
+
+if TYPE_CHECKING:
+    from parafovea.formats.tiles.tile import Position
 
 Array = np.ndarray[Any, Any]
 Slices = tuple[slice, slice, slice]
@@ -89,6 +92,8 @@ class Source:
         The `month` and the `biome` of each plane, for images that have them.
     planes : tuple of str
         Name of each plane, if planes are separate images.
+    positions : tuple of Position or None
+        Position of each plane on the ground, for images that have one; empty for other volumes.
     ignored, background : int, optional
         Values of unlabelled voxels and, if not 0, of background in a truth.
     series : str
@@ -107,6 +112,7 @@ class Source:
     bands: tuple[str, ...] = ()
     conditions: Mapping[str, tuple[int, ...]] | None = None
     planes: tuple[str, ...] = ()
+    positions: tuple[Position | None, ...] = ()
     check: Callable[[], None] | None = field(default=None, compare=False)
     ignored: int | None = None
     background: int | None = None

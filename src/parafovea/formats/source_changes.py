@@ -13,13 +13,15 @@ from parafovea.formats.location import locate
 
 
 @contextlib.contextmanager
-def unchanged(*paths: str) -> Iterator[Callable[[], None]]:
+def unchanged(*paths: str, bands: bool = False) -> Iterator[Callable[[], None]]:
     """Watch sources while they are read; a change or loss is reported as one error.
 
     Parameters
     ----------
     *paths : str
         Source strings as in the sample sheet.
+    bands : bool
+        Whether they are images with bands.
 
     Yields
     ------
@@ -31,11 +33,11 @@ def unchanged(*paths: str) -> Iterator[Callable[[], None]]:
     SourceError
         From the function or the block, if a source has changed since the block began.
     """
-    before = {path: _state(path) for path in paths}
+    before = {path: _state(path, bands) for path in paths}
 
     def check() -> None:
         for path, state in before.items():
-            if _state(path) != state:
+            if _state(path, bands) != state:
                 raise SourceError(
                     f"{path} changed or disappeared while it was read: put it back, leave it "
                     "unchanged and run again"
@@ -48,14 +50,14 @@ def unchanged(*paths: str) -> Iterator[Callable[[], None]]:
         raise
 
 
-def _state(path: str) -> str | None:
+def _state(path: str, bands: bool) -> str | None:
     """Return a hash of the sizes and modification times of a source's files, or None without any.
 
     A folder is represented by the entries and times of all folders in it, since programs that
     write chunks rename them into place.
     """
     try:
-        location = locate(path)
+        location = locate(path, bands=bands)
         digest = hashlib.sha256()
         for name in dict.fromkeys((*location.files, *location.slices)):
             place = Path(name)

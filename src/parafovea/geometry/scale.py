@@ -18,7 +18,13 @@ SCAN = (0.04, 3.0)
 
 
 def check_scale(
-    path: str, source: Grid, *, spacing: Sequence[float], unit: str, scan: bool = False
+    path: str,
+    source: Grid,
+    *,
+    spacing: Sequence[float],
+    unit: str,
+    scan: bool = False,
+    image: bool = False,
 ) -> None:
     """Raise `SourceError` where the voxels of a source make no sense for a model.
 
@@ -34,22 +40,31 @@ def check_scale(
         Of `spacing`.
     scan : bool
         Whether the source is a CT of a person, whose size is known.
+    image : bool
+        Whether the source is an image of the ground, whose pixel size the sheet cannot correct.
     """
     grid = source.converted(unit)
-    ratios = [s / m for s, m in zip(grid.spacing, spacing, strict=True)]
+    axes = (1, 2) if image else (0, 1, 2)  # along z, an image has no size
+    ratios = [grid.spacing[axis] / spacing[axis] for axis in axes]
     model = " x ".join(f"{m:g}" for m in spacing)
     both = f"{path} has {source}, and the model voxels of {model} {unit}"
     advice = (
         "correct the spacing or its unit by the words spacing= and unit= in the metadata column of "
         "the sample sheet, or give the sample a task of its scale"
     )
+    if image:
+        advice = (
+            "correct its coordinate system, warp it to the pixels of the model, for example with "
+            "gdalwarp -tr, or give the sample a task of its scale"
+        )
     if max(ratios) > COARSER:
-        name = AXES[ratios.index(max(ratios))]
+        name = AXES[axes[ratios.index(max(ratios))]]
         raise SourceError(
             f"{both}: the source is {max(ratios):.3g} times coarser along {name}, too coarse to "
             f"find anything: {advice}"
         )
-    left = grid.resampled(spacing).shape
+    resampled = grid.resampled(spacing).shape
+    left = [resampled[axis] for axis in axes]
     if max(ratios) < 1 / FINER and max(left) < LEAST:
         raise SourceError(
             f"{both}: the source is {1 / max(ratios):.3g} times finer, so that "

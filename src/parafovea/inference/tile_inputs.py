@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,12 @@ from parafovea.geometry.grid import METRES
 from parafovea.inference.prefetch import LruCache
 from parafovea.inference.tile_neighbours import Place, TileNeighbours
 from parafovea.settings.recipe import ModelSpec
+
+#: Note on a tile whose coordinate system PROJ does not know, such as one of a building site.
+UNKNOWN_CRS = (
+    "its coordinate system is not known, and its unit is assumed to be the metre: write, for "
+    "example, EPSG:32633"
+)
 
 #: Size in bytes of the cache of tiles for their neighbours.
 KEPT = 2**26
@@ -150,22 +156,29 @@ class TileReader:
                 digest = opened.digest()
                 key = opened.key(INPUT_KEYS, self._options)
                 tile = opened.read(bands=self._spec.bands, key=key, options=self._options)
-            self._check_pixels(tile)
+            if not self._check_pixels(tile):
+                tile = replace(tile, notes=(*tile.notes, UNKNOWN_CRS))
         except TileError as error:
             return _Looked(digest, None, str(error))
         return _Looked(digest, tile)
 
-    def _check_pixels(self, tile: Tile) -> None:
-        """Raise `TileError` if the pixel size is not that of the model."""
+    def _check_pixels(self, tile: Tile) -> bool:
+        """Raise `TileError` if the pixel size is not that of the model.
+
+        Returns
+        -------
+        bool
+            Whether the unit of its coordinate system is known, if it states one.
+        """
         if tile.position is None:
-            return
+            return True
         side = tile.position.pixel_size
         sides = position_sides(tile.position, *tile.values.shape[1:])
-        if sides is None:  # a custom coordinate system; its unit is assumed to be the metre
-            sides = side, side
+        known = sides is not None
+        sides = sides or (side, side)
         wanted = [spacing * METRES[self._spec.unit] for spacing in self._spec.spacing[1:]]
         if all(abs(own - other) <= 0.01 * other for own, other in zip(sides, wanted, strict=True)):
-            return
+            return known
         (height, width), shown = sides, f"{side:g}"
         if abs(height - width) > 0.01 * width or abs(height / side - 1) > 0.01:
             shown = f"{height:.4g} x {width:.4g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from parafovea.formats.tiles.tile import Position
 from parafovea.geometry.grid import Box
 from parafovea.geometry.resample import read_reflected_array
+
+logger = logging.getLogger(__name__)
 
 #: Tolerated deviation of tiles from a common pixel lattice, as a fraction of a pixel.
 ALIGNED = 0.01
@@ -48,7 +51,8 @@ class TileNeighbours:
     """Finds the neighbours of tiles, and assembles tiles with their surroundings.
 
     Neighbours have the same coordinate system, pixel size, month and date, and are on the same
-    pixel lattice.
+    pixel lattice. Tiles of the same place are of different times that nobody stated, and so no
+    neighbours.
 
     Parameters
     ----------
@@ -75,6 +79,14 @@ class TileNeighbours:
             grouped[self._lattice(name)].append(name)
         self._names = {key: np.array(names) for key, names in grouped.items()}
         self._corners = {key: self._boxes(names) for key, names in grouped.items()}
+        self._alone = {key: _unique(boxes) for key, boxes in self._corners.items()}
+        ambiguous = sum(int((~alone).sum()) for alone in self._alone.values())
+        if ambiguous and margin:
+            logger.warning(
+                "%d tiles have the place of another one, month and date included, and are not used "
+                "as the surroundings of others: write their date in their JSON files",
+                ambiguous,
+            )
 
     def _lattice(self, name: str) -> _Lattice:
         place = self._places[name]
@@ -103,6 +115,7 @@ class TileNeighbours:
         top, left, bottom, right = boxes[np.searchsorted(names, name)]
         m = self.margin
         near = (boxes[:, 0] < bottom + m) & (boxes[:, 2] > top - m)
+        near &= self._alone[key]
         near &= (boxes[:, 1] < right + m) & (boxes[:, 3] > left - m)
         found = []
         for index in np.flatnonzero(near):
@@ -137,6 +150,14 @@ class TileNeighbours:
                 _paste(canvas, pixels, top + m, left + m)
         _paste(canvas, values, m, m)
         return canvas
+
+
+def _unique(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which boxes (n, 4) have a corner that no other one has, to a tenth of a pixel."""
+    corners = np.rint(boxes[:, :2] * 10)
+    _, inverse, counts = np.unique(corners, axis=0, return_inverse=True, return_counts=True)
+    alone: NDArray[np.bool_] = counts[inverse.ravel()] == 1
+    return alone
 
 
 def _paste(canvas: Image, pixels: Image, top: int, left: int) -> None:

@@ -10,6 +10,7 @@ from parafovea.errors import SourceError
 from parafovea.formats.reflectance import MANY
 from parafovea.formats.tiles.ledger import (
     FILE_COLUMNS,
+    NOTES_JOINT,
     read_shares,
     write_ledger,
     write_quarantine,
@@ -58,6 +59,7 @@ def collect_tiles(
         logger.warning("%s", row["reason"])
     _warn_of_defaults(good)
     _warn_of_clipped(good)
+    _warn_of_notes(good)
     if bad and (strict or not good):
         raise SourceError(_refusal(bad, len(rows), strict, ledgers))
     names = [row["name"] for row in good]
@@ -98,6 +100,16 @@ def _warn_of_clipped(good: Rows) -> None:
         clipped,
         measured,
     )
+
+
+def _warn_of_notes(good: Rows) -> None:
+    """Log each note with the number of tiles that have it."""
+    named: dict[str, list[str]] = {}
+    for row in good:
+        for note in filter(None, (row["notes"] or "").split(NOTES_JOINT)):
+            named.setdefault(note, []).append(row["name"])
+    for note, names in named.items():
+        logger.warning("%d of %d tiles, such as %s: %s", len(names), len(good), names[0], note)
 
 
 def _refusal(bad: Rows, count: int, strict: bool, ledgers: Sequence[Path]) -> str:

@@ -75,7 +75,7 @@ def export_mosaic(
         If volume or prediction are missing, or were not made from this source.
     """
     said = parse_metadata(metadata, folder=Path())
-    with unchanged(source) as check:
+    with unchanged(source, bands=True) as check:
         refined = _RefinedMosaic(source, open_stored(volume), open_stored(prediction), said)
         raster = refined.raster
         made = refined.record()

@@ -105,12 +105,20 @@ def measure_tiles(
                     problems[entry.name] = row.problem
                 writer.write(entry, row)
         _warn_of_truths(problems, len(entries))
+        for note, count in files.truth_notes.items():
+            logger.warning("%d files of the truth %s: %s", count, truth, note)
         if truth is not None and entries and not judged_tiles:
             if problems:
                 name, reason = next(iter(problems.items()))
                 raise SourceError(
                     f"{truth} has no valid truth for any of the {len(entries)} tiles of {source}; "
                     f"of tile {name!r}: {reason}"
+                )
+            if entries[0].corner is not None:
+                raise SourceError(
+                    f"{truth} has no measured pixel in any of the {len(entries)} blocks of "
+                    f"{source}: give a truth of the same place, or correct nodata= in the metadata "
+                    "column of the sample sheet"
                 )
             raise SourceError(
                 f"{truth} has no truth for any of the {len(entries)} tiles of {source}: its files "

@@ -17,7 +17,12 @@ from parafovea.errors import ScoreError, SourceError
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_share
 from parafovea.formats.tiles.results import BAND_FORM, CLASS_FORM, Maker, write_result
-from parafovea.formats.tiles.tile_folder import TileFile, list_tiles, unmatched_sidecars
+from parafovea.formats.tiles.tile_folder import (
+    TileFile,
+    left_out_mosaics,
+    list_tiles,
+    unmatched_sidecars,
+)
 from parafovea.inference.engines import choose_engine
 from parafovea.inference.execution import Execution
 from parafovea.inference.memory import run_within_memory
@@ -319,7 +324,18 @@ class _Run:
 
 
 def _warn_of_unmatched(folder: Path) -> None:
-    """Log JSON files that belong to no tile, since their month or position has no effect."""
+    """Log JSON files that belong to no tile, since their month or position has no effect.
+
+    VRT files that are mosaics of the tiles are logged as well.
+    """
+    mosaics = left_out_mosaics(folder)
+    if mosaics:
+        logger.warning(
+            "%d VRT files of %s are left out, %s: beside other tiles, a VRT is a mosaic of them",
+            len(mosaics),
+            folder,
+            ", ".join(mosaics[:SHOWN]),
+        )
     names = unmatched_sidecars(folder)
     if names:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

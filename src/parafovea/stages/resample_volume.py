@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def resample_volume(
         If body and lungs are to be found and no voxel is denser than air.
     """
     spacing, normalization = vector3(spacing), Normalization.model_validate(normalization)
-    with unchanged(source) as check:
+    with unchanged(source, bands=bool(bands)) as check:
         opened = open_source(
             source,
             metadata=parse_metadata(metadata, folder=folder),
@@ -94,8 +95,14 @@ def resample_volume(
             unit=unit,
             bands=tuple(bands),
         )
-        if not bands:
-            check_scale(source, opened.grid, spacing=spacing, unit=unit, scan=check_hounsfield)
+        check_scale(
+            source,
+            opened.grid,
+            spacing=spacing,
+            unit=unit,
+            scan=check_hounsfield,
+            image=bool(bands),
+        )
         grid = opened.grid.converted(unit)
         logger.info("%s: %s", source, grid)
         dtype = np.dtype(opened.array.dtype)
@@ -127,6 +134,7 @@ def resample_volume(
                 "dtype": str(dtype),
                 "affine": None if opened.affine is None else np.asarray(opened.affine).tolist(),
                 **({"planes": list(opened.planes)} if opened.planes else {}),
+                **_positions(opened),
             },
             normalization={
                 **normalization.model_dump(),
@@ -164,6 +172,14 @@ def resample_volume(
                 normalized = Stored(array, target, None, attributes)
                 labels |= label_images(masks, volume_body(normalized))
             check()
+
+
+def _positions(source: Source) -> dict[str, Any]:
+    """Return the record of the position of each plane, if any is known."""
+    if not any(source.positions):
+        return {}
+    found = [None if each is None else asdict(each) for each in source.positions]
+    return {"positions": found}
 
 
 def _conditions(source: Source) -> dict[str, Any]:

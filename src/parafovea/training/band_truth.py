@@ -22,7 +22,7 @@ class BandTruth:
     Parameters
     ----------
     source : Source
-        (band, z, y, x), in [0, 1].
+        (band, z, y, x), in [0, 1]; NaN where the truth is unknown.
     inputs : SampleInputs
         The sample, whose planes may be separate images; the source must cover the same region.
     recipe : Recipe
@@ -31,12 +31,11 @@ class BandTruth:
     Raises
     ------
     SourceError
-        If it covers another region, or has other images.
+        If it covers another region.
     """
 
     def __init__(self, source: Source, inputs: SampleInputs, recipe: Recipe) -> None:
         self.grid = grid = inputs.grid
-        planes = inputs.volume.attributes.get("source", {}).get("planes", ())
         self._base = list(recipe.base)
         self._source = source
         self._there = source.grid.converted(grid.unit)
@@ -48,21 +47,18 @@ class BandTruth:
                 f"planes, but its sample {grid.extent} in {grid.shape[0]}: give the truth of the "
                 "same region"
             )
-        others = sorted(set(planes) ^ set(source.planes))
-        if planes and source.planes and others:
-            raise SourceError(
-                f"the tiles of {source.path} differ from those of its sample, such as {others[0]}: "
-                "give a truth of the same name for each tile"
-            )
 
     def read(self, box: Box) -> NDArray[np.float32]:
-        """Return the bands (band, z, y, x) of a box inside the grid."""
+        """Return the bands (band, z, y, x) of a box inside the grid, NaN where unknown."""
         if self._same:
             return np.asarray(self._source.read(box), np.float32)
         return resample_box(self._source.read, self._there, self.grid, box)
 
     def target(self, box: Box, region: RegionInputs) -> NDArray[Any]:
-        """Return the target bands, for a residual followed by the input bands, (band, z, y, x)."""
+        """Return the target bands, for a residual followed by the input bands, (band, z, y, x).
+
+        Target bands are NaN where the truth is unknown.
+        """
         bands = read_reflected(self.read, self.grid, box)
         if self._base and region.raw is not None:
             return np.concatenate([bands, region.raw[self._base].astype(np.float32)])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.opening import open_source
+from parafovea.formats.opening import open_source, require_same_images
 from parafovea.formats.source import Source
 from parafovea.formats.truth import open_truth
 from parafovea.geometry.grid import Box
@@ -110,6 +110,7 @@ class OpenSample:
         self.inputs = SampleInputs(sample.inputs, recipe)
         like = self.inputs.volume.attributes.get("source")
         source = _truth_source(sample, recipe, like)
+        require_same_images(source, like or {})
         self.truth = objective.open_truth(source, self.inputs, recipe)
 
     def window(self, box: Box, number: int) -> TrainingWindow:
@@ -131,9 +132,11 @@ def _truth_source(
         found = open_truth(sample.truth, metadata=sample.metadata, folder=sample.folder, like=like)
         assert found is not None  # noqa: S101  (a sample to learn from has a truth)
         return found
+    said = parse_metadata(sample.metadata, folder=sample.folder)
+    tiles = said.tiles.of_truth(recipe.output_bands, source=recipe.bands)
     return open_source(
         sample.truth,
-        metadata=parse_metadata(sample.metadata, folder=sample.folder),
+        metadata=said.model_copy(update={"tiles": tiles}),
         finer_than=recipe.spacing,
         unit=recipe.unit,
         bands=recipe.output_bands,

@@ -133,8 +133,8 @@ def test_json_files_that_belong_to_no_tile_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (["x.jp2"], "GDAL converts it: gdal_translate x.jp2 x.tif"),
-        (["all.vrt"], "gdal_translate all.vrt all.tif"),
+        (["x.img"], "GDAL converts it: gdal_translate x.img x.tif"),
+        (["all.ecw"], "gdal_translate all.ecw all.tif"),
         (["0001/B2.tif", "0002/B2.tif"], "gdalbuildvrt -separate all.vrt"),
     ],
 )

@@ -7,14 +7,15 @@ import pytest
 import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
-from tile_files import NAMES, field, write_npz, write_tif
+from rasterio.windows import Window
+from tile_files import NAMES, UTM, field, write_npz, write_tif
 
 from parafovea.errors import TileError
 from parafovea.formats.geo.raster import open_raster
-from parafovea.formats.metadata import TileOptions
+from parafovea.formats.metadata import TileOptions, parse_metadata
 from parafovea.formats.tiles.census import tile_census
 from parafovea.formats.tiles.reading import read_tile, tile_digest
-from parafovea.formats.tiles.tile_folder import list_tiles
+from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 
 EVERYTHING = slice(None)
 DN = TileOptions(baseline="0300")
@@ -177,3 +178,53 @@ def test_a_mask_beside_a_tile_is_a_part_of_its_content(tmp_path):
     assert tile_digest(file) not in (plain, masked[0])
     mask.unlink()
     assert (tile_digest(file), tile_census(tmp_path).digest) == (plain, counted)
+
+
+@pytest.mark.parametrize("layout", [{"interleave": "pixel"}, {"interleave": "band"}])
+def test_a_block_that_a_sparse_file_does_not_have_was_not_measured(tmp_path, layout):
+    file = TileFile("a", tmp_path / "a.tif", None)
+    values = np.random.default_rng(1).uniform(0.1, 0.6, (4, 64, 48)).astype(np.float32)
+    blocks = {"tiled": True, "blockxsize": 16, "blockysize": 16, "SPARSE_OK": "TRUE"}
+    shape = {"count": 4, "height": 64, "width": 48, "dtype": "float32", "transform": UTM}
+    with rasterio.open(file.path, "w", driver="GTiff", **shape, **blocks, **layout) as dataset:
+        dataset.descriptions = NAMES
+        dataset.write(values[:, :32], window=Window(0, 0, 48, 32))
+        if layout["interleave"] == "band":  # a block of one band is enough
+            dataset.write(values[:3, 32:48, 16:32], (1, 2, 3), window=Window(16, 32, 16, 16))
+    with rasterio.open(file.path) as dataset:
+        assert not dataset.read()[:, 32:].all()  # GDAL gives zeros, and calls them valid
+        assert dataset.dataset_mask().all()
+    tile = read_tile(file)
+    expected = np.zeros((64, 48), np.bool_)
+    expected[:32] = True
+    np.testing.assert_array_equal(tile.valid, expected)
+    np.testing.assert_array_equal(tile.values[:, :32], values[:, :32])
+    raster = open_raster(str(file.path))
+    np.testing.assert_array_equal(raster.valid(EVERYTHING, EVERYTHING), expected)
+    inner = (slice(30, 35), slice(15, 33))
+    np.testing.assert_array_equal(raster.valid(*inner), expected[inner])
+
+
+def test_nan_and_a_number_can_both_mark_what_was_not_measured(tmp_path):
+    values = field()
+    values[:, 0], values[1, 4, 7] = -9999, np.nan
+    file = write_tif(tmp_path, values, nodata=-9999)
+    with pytest.raises(TileError, match="nodata=nan,-9999 if both do"):
+        read_tile(file)
+    expected = ((values > 0) & np.isfinite(values)).all(axis=0)
+    assert_measured(file.path, expected, parse_metadata("nodata=nan,-9999", folder=tmp_path).tiles)
+
+
+@pytest.mark.parametrize("place", [0, 4])
+@pytest.mark.parametrize("by", ["file", "sheet"])
+def test_a_band_that_is_a_mask_by_its_name_counts(tmp_path, place, by):
+    mask = (hidden() > 0).astype(np.uint16)
+    values = np.insert(numbers(), place, mask, axis=0)
+    names = list(NAMES)
+    names.insert(place, "dataMask")
+    said = DN if by == "file" else TileOptions(baseline="0300", bands=names)
+    descriptions = tuple(names) if by == "file" else (None,) * 5
+    file = write_tif(tmp_path, values, descriptions=descriptions)
+    assert_measured(file.path, mask > 0, said)
+    array = write_npz(tmp_path, "b", {"bands": names} if by == "file" else None, opt_v1=values)
+    np.testing.assert_array_equal(read_tile(array, options=said).valid, mask > 0)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tile_files import write_npz
 
 from parafovea.errors import SourceError, TileError
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.opening import open_source
+from parafovea.formats.opening import open_source, require_same_images
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.geometry.grid import Box
 
@@ -98,3 +99,18 @@ def test_month_and_biome_of_a_mosaic_stand_in_the_sheet() -> None:
     for wrong in ("month=13", "biome=16", "month=0"):
         with pytest.raises(ValueError, match="must lie in"):
             parse_metadata(wrong, folder=Path())
+
+
+def test_true_classes_of_other_tiles_or_of_another_place_are_refused(tmp_path):
+    place = {"crs": "EPSG:32633", "x": 5e5, "y": 5e6, "pixel_size": 10.0}
+    classes = np.zeros((20, 24), np.uint8)
+    for name in "ab":
+        write_npz(tmp_path, name, {"position": place}, classes=classes)
+    facts = {"path": "given", "planes": ["a", "b"], "positions": [place, None]}
+    truth = open_source(tmp_path)
+    require_same_images(truth, facts)
+    with pytest.raises(SourceError, match=r"the tiles of .* differ .* such as b"):
+        require_same_images(truth, {**facts, "planes": ["a", "c"]})
+    moved = {**place, "y": 5e6 + 10}
+    with pytest.raises(SourceError, match=r"not of the same place as tile 'a'.*5000000 instead"):
+        require_same_images(truth, {**facts, "positions": [moved, None]})

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import threading
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +15,21 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from parafovea.errors import SourceError
-from parafovea.formats.bands import choose_bands, is_named
+from parafovea.formats.bands import choose_bands, is_mask, is_named, overridden
+from parafovea.formats.geo.band_files import BandFiles
+from parafovea.formats.geo.dataset import open_dataset, require_passed_gaps
+from parafovea.formats.ground import coincide
 from parafovea.formats.library_logs import no_complaints
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
-from parafovea.formats.unpacking import check_size
 
 #: Tag of a refined mosaic: JSON with its provenance.
 RECORD = "PARAFOVEA"
@@ -38,9 +39,6 @@ FAILURES = (RasterioError, CPLE_BaseError)
 
 #: What GDAL logs about pixels that are not there, before it goes on without them.
 _ABSENT = re.compile("premature end|truncated|read error|not enough data", re.IGNORECASE)
-
-# Warning filters are global to the process, and tiles are read in threads.
-_FILTERS = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -68,22 +66,22 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
 def opened(
     path: str, *, content: Mapping[str, bytes] | None = None, cache: int = 64
 ) -> Iterator[Any]:
-    """Open a GeoTIFF as a context manager.
+    """Open an image as a context manager.
 
     Parameters
     ----------
     path : str
-        Always read as a GeoTIFF, since other GDAL formats can refer to further files.
+        A GeoTIFF, JP2 or VRT file, or a folder with one file per band.
     content : mapping of str to bytes, optional
-        File and companions (`parafovea.formats.geo.companions`) by name, if they are already in
-        memory; the files are then not opened again.
+        File and companions (`parafovea.formats.geo.companions`), by path relative to the file's
+        folder, if they are already in memory; the files are then not opened again.
     cache : int
         Size of GDAL's cache of decoded blocks in MiB.
 
     Raises
     ------
     SourceError
-        If the file is damaged or not a GeoTIFF.
+        If the file is damaged or of another format.
     """
     with library(path, cache=cache):
         if content is None:
@@ -99,7 +97,9 @@ def opened(
                 MemoryFile(content[Path(path).name], dirname=folder, filename=Path(path).name)
             )
             stack.enter_context(_named(path, memory.name))
-            yield stack.enter_context(contextlib.closing(open_dataset(memory.name)))
+            dataset = stack.enter_context(contextlib.closing(open_dataset(memory.name)))
+            require_passed_gaps(dataset, path)
+            yield dataset
 
 
 @contextlib.contextmanager
@@ -113,31 +113,6 @@ def _named(path: str, name: str) -> Iterator[None]:
         raise type(error)(str(error).replace(name, path)) from error
     except FAILURES as error:
         raise RasterioError(str(error).replace(name, path)) from error
-
-
-def open_dataset(path: str) -> Any:
-    """Return an open rasterio dataset, without the warning for files without a position.
-
-    Raises
-    ------
-    SourceError
-        If a block of the file would unpack to more than the limit.
-    """
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(path, driver="GTiff")
-    # GDAL decodes the bands of a block together if they are interleaved
-    together = 1 if dataset.interleaving == Interleaving.band else dataset.count
-    sizes = [
-        rows * columns * np.dtype(kind).itemsize * together
-        for (rows, columns), kind in zip(dataset.block_shapes, dataset.dtypes, strict=True)
-    ]
-    try:
-        check_size(path, max(sizes, default=0), "a strip or tile")
-    except SourceError:
-        dataset.close()
-        raise
-    return dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,21 +183,70 @@ def band_indices(
             f"{path} has one band, but the model reads {', '.join(wanted)}: put all bands "
             "into one file, with gdalbuildvrt -separate all.vrt and the files in this order, "
             f"then gdal_translate all.vrt NAME{place.suffix}, and name them with "
-            f"bands={','.join(wanted)} in the metadata column of the sample sheet"
+            f"bands={','.join(wanted)} in the metadata column of the sample sheet; or put the "
+            "files of each place, named after their bands (B02.tif), into a folder of its own"
         )
-    alpha = _alpha_bands(dataset)
-    names = None if given is None else list(given)
-    if names is not None and len(names) == dataset.count - len(alpha):
-        for index in alpha:
-            names.insert(index, "alpha")
-    return choose_bands(
+    chosen = choose_bands(
         path,
         count=dataset.count,
         wanted=wanted,
-        given=names,
+        given=_with_alpha(dataset, given),
         descriptions=dataset.descriptions,
         refused=refused,
     )
+    if isinstance(dataset, BandFiles):
+        dataset.require_same_pixels(chosen)
+    return chosen
+
+
+def _with_alpha(dataset: Any, given: Sequence[str] | None) -> list[str] | None:
+    """Return the user's names of all bands, with one for each alpha band that they leave out."""
+    if given is None:
+        return None
+    names, alpha = list(given), _alpha_bands(dataset)
+    if len(names) == dataset.count - len(alpha):
+        for index in alpha:
+            names.insert(index, "alpha")
+    return names
+
+
+def _stated_names(dataset: Any) -> list[str | None]:
+    """Return the description of each band, or else the colour that the file calls it.
+
+    GDAL calls the bands of any 8-bit image red, green and blue, so that their colours say nothing.
+    """
+    colours = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    return [
+        text or (meaning.name if meaning in colours and np.dtype(dtype).itemsize > 1 else None)
+        for text, meaning, dtype in zip(
+            dataset.descriptions, dataset.colorinterp, dataset.dtypes, strict=True
+        )
+    ]
+
+
+def doubts(dataset: Any, options: TileOptions) -> tuple[str, ...]:
+    """Return what may be wrong with a file but need not be; phrases without its name.
+
+    Parameters
+    ----------
+    dataset
+        Open rasterio dataset.
+    options : TileOptions
+        User's description of the numbers.
+    """
+    found = []
+    names = overridden(_with_alpha(dataset, options.bands), _stated_names(dataset))
+    if names:
+        found.append(names)
+    other = options.contradicted(dataset.tags().get("PROCESSING_BASELINE"))
+    if other:
+        found.append(other)
+    if dataset.crs is None and not dataset.transform.is_identity:
+        found.append(
+            "the file states where its pixels lie, but not in which coordinate system: add it, "
+            "for example with gdal_edit -a_srs EPSG:CODE"
+        )
+    return tuple(found)
 
 
 def read_window(
@@ -231,6 +255,7 @@ def read_window(
     window: Window | None,
     *,
     nodata: Sequence[tuple[float, ...]],
+    masks: Sequence[int] = (),
 ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return the numbers of a window and which of its pixels were measured.
 
@@ -244,7 +269,9 @@ def read_window(
         None for the whole image.
     nodata : sequence of tuple of float
         For each of `bands`, the numbers that mark a missing value. Masks inside the file or next
-        to it also count, and so do alpha bands.
+        to it also count, and so do alpha bands, and blocks that a sparse file does not have.
+    masks : sequence of int
+        Indices, from 0, of bands that are 0 where nothing was measured; see `mask_bands`.
 
     Returns
     -------
@@ -254,10 +281,12 @@ def read_window(
         (y, x) bool; None if all pixels were measured in all bands.
     """
     stored: NDArray[Any] = dataset.read([band + 1 for band in bands], window=window)
-    return stored, measured(stored, nodata=nodata, masks=_masks(dataset, bands, window))
+    return stored, measured(stored, nodata=nodata, masks=_masks(dataset, bands, window, masks))
 
 
-def _masks(dataset: Any, bands: Sequence[int], window: Window | None) -> Iterator[NDArray[Any]]:
+def _masks(
+    dataset: Any, bands: Sequence[int], window: Window | None, masks: Sequence[int]
+) -> Iterator[NDArray[Any]]:
     """Yield the masks of the bands, (y, x) each, other than their nodata numbers."""
     for band in bands:
         flags = dataset.mask_flag_enums[band]
@@ -266,12 +295,62 @@ def _masks(dataset: Any, bands: Sequence[int], window: Window | None) -> Iterato
         # except if a pixel is missing only where all bands have theirs, which is a mask.
         if MaskFlags.alpha not in flags and (shared or not flags):
             yield dataset.read_masks(band + 1, window=window)
-        if shared:
+        if shared and not isinstance(dataset, BandFiles):
             break
+    for part, chosen in (
+        [(dataset.part(band), (0,)) for band in bands]
+        if isinstance(dataset, BandFiles)
+        else [(dataset, bands)]
+    ):
+        if part.driver == "GTiff":
+            yield from _present(part, chosen, window)
     # GDAL treats an alpha band as a mask only if it is the second or fourth
-    for band in _alpha_bands(dataset):
+    for band in sorted({*_alpha_bands(dataset), *masks}):
         if band not in bands:
             yield dataset.read(band + 1, window=window)
+
+
+def _present(
+    dataset: Any, bands: Sequence[int], window: Window | None
+) -> Iterator[NDArray[np.bool_]]:
+    """Yield which pixels are in blocks that the file has, (y, x), for bands that lack a block.
+
+    GDAL reads a block that was never written as 0, or as nodata.
+    """
+    rows, columns = (0, dataset.height), (0, dataset.width)
+    if window is not None:
+        rows = window.row_off, window.row_off + window.height
+        columns = window.col_off, window.col_off + window.width
+    shared = len(set(dataset.block_shapes)) == 1 and dataset.interleaving == Interleaving.pixel
+    for band in bands[:1] if shared else bands:
+        height, width = dataset.block_shapes[band]
+        down = np.arange(rows[0] // height, (rows[1] - 1) // height + 1)
+        across = np.arange(columns[0] // width, (columns[1] - 1) // width + 1)
+        there = np.array([[_has_block(dataset, band, x, y) for x in across] for y in down])
+        if not there.all():
+            of_row = np.arange(*rows) // height - down[0]
+            of_column = np.arange(*columns) // width - across[0]
+            yield there[np.ix_(of_row, of_column)]
+
+
+def _has_block(dataset: Any, band: int, x: int, y: int) -> bool:
+    return dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=band + 1) is not None
+
+
+def mask_bands(dataset: Any, given: Sequence[str] | None) -> tuple[int, ...]:
+    """Return the indices, from 0, of bands that are masks by their names.
+
+    Parameters
+    ----------
+    dataset
+        Open rasterio dataset.
+    given : sequence of str, optional
+        User-supplied names of its bands, instead of the descriptions.
+    """
+    names = _with_alpha(dataset, given)
+    if names is None or len(names) != dataset.count:
+        names = dataset.descriptions
+    return tuple(index for index, name in enumerate(names) if is_mask(name))
 
 
 def _alpha_bands(dataset: Any) -> list[int]:
@@ -290,17 +369,20 @@ def _alpha_bands(dataset: Any) -> list[int]:
 
 
 def require_place(dataset: Any, path: str) -> None:
-    """Raise `SourceError` if the position is only stated by control points or polynomials.
+    """Raise `SourceError` if the position is only stated by points, polynomials or arrays.
 
     Results have a transform, so that this position would be lost.
     """
     if not dataset.transform.is_identity:
         return
     points, _ = dataset.gcps
-    how = f"{len(points)} ground control points" if points else "rational polynomials (RPC)"
-    if points or dataset.rpcs is not None:
-        name = Path(path)
-        option = "" if points else "-rpc "
+    ways = [
+        (f"{len(points)} ground control points", "", bool(points)),
+        ("rational polynomials (RPC)", "-rpc ", dataset.rpcs is not None),
+        ("arrays of coordinates", "-geoloc ", bool(dataset.tags(ns="GEOLOCATION"))),
+    ]
+    name = Path(path)
+    for how, option in ((how, option) for how, option, stated in ways if stated):
         raise SourceError(
             f"{path} is georeferenced by {how}, which a result cannot keep: warp it first, with "
             f"gdalwarp {option}-t_srs EPSG:CODE {name.name} {name.stem}_warped{name.suffix}"
@@ -316,6 +398,11 @@ def pixel_sides(dataset: Any) -> tuple[float, float]:
         If rows do not run south or columns do not run east.
     """
     transform = dataset.transform
+    if transform.is_identity:
+        raise SourceError(
+            f"{dataset.name} states a coordinate system, but not where it lies in it: add the "
+            "position, for example with gdal_edit -a_ullr, or remove the coordinate system"
+        )
     turned = abs(transform.b) + abs(transform.d)
     if turned > 1e-9 * (abs(transform.a) + abs(transform.e)):
         raise SourceError(
@@ -331,9 +418,14 @@ def pixel_sides(dataset: Any) -> tuple[float, float]:
 
 
 def crs_name(crs: Any) -> str:
-    """Return a CRS as `EPSG:32633` if it has an EPSG code, otherwise as WKT."""
+    """Return a CRS as `EPSG:32633` if it has an EPSG code, otherwise as WKT.
+
+    The code that GDAL proposes may be that of a similar one, with another origin or datum.
+    """
     code = crs.to_epsg()
-    return f"EPSG:{code}" if code is not None else str(crs.to_wkt())
+    if code is not None and coincide(crs, CRS.from_epsg(code)):
+        return f"EPSG:{code}"
+    return str(crs.to_wkt())
 
 
 def mosaic_record(path: Path) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from parafovea.errors import TileError
-from parafovea.formats.geo.companions import companions
+from parafovea.formats.bands import names_all
+from parafovea.formats.geo.companions import companions, files
 from parafovea.formats.geo.geotiff import (
     band_indices,
     crs_name,
+    doubts,
+    mask_bands,
     numbers,
     opened,
     pixel_sides,
@@ -27,13 +30,15 @@ SQUARE = 0.01
 
 
 class Content:
-    """A GeoTIFF that is opened once, using its bytes if already read; not thread-safe.
+    """An image that is opened once, using its bytes if already read; not thread-safe.
 
     Parameters
     ----------
     path : Path
-        Path of the file.
+        Path of the file, or of a folder with one file per band.
     """
+
+    names_bands: ClassVar[bool] = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -55,8 +60,13 @@ class Content:
         """
         with readable_tile(self.path):
             if self._content is None:
-                places = (self.path, *companions(self.path))
-                self._content = {place.name: place.read_bytes() for place in places}
+                if self.path.is_dir():
+                    return _digest_of(map(Path, files(str(self.path))))
+                here = self.path.parent.resolve()
+                self._content = {self.path.name: self.path.read_bytes()}
+                for place in companions(self.path):
+                    name = place.resolve().relative_to(here).as_posix()
+                    self._content[name] = place.read_bytes()
         total = hashlib.sha256()
         for name, content in self._content.items():
             if name != self.path.name:
@@ -80,6 +90,11 @@ class Content:
                 return None
             position = _position(dataset, *pixel_sides(dataset))
             return position, int(dataset.height), int(dataset.width)
+
+    def names(self, bands: Sequence[str]) -> bool:
+        """Return whether the header names all of some bands."""
+        with self._opened() as dataset:
+            return names_all(dataset.descriptions, bands)
 
     def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
         """Return the stored numbers of a tile, and its position if it states one.
@@ -111,8 +126,10 @@ class Content:
                 _check_square(path, height, width)
                 position = _position(dataset, height, width)
             meant = numbers(dataset, options).of(chosen)
-            stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata)
+            masks = mask_bands(dataset, options.bands)
+            stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata, masks=masks)
             stated = any(dataset.nodatavals[band] is not None for band in chosen)
+            notes = doubts(dataset, options)
         return StoredTile(
             stored,
             valid,
@@ -120,12 +137,23 @@ class Content:
             offset=meant.offset,
             position=position,
             nodata_stated=stated,
+            notes=notes,
         )
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
         with readable_tile(self.path), opened(str(self.path), content=self._content) as dataset:
             yield dataset
+
+
+def _digest_of(paths: Iterable[Path]) -> bytes:
+    """Return the SHA-256 of the names and bytes of files."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            part = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.name}\0{part}\n".encode())
+    return total.digest()
 
 
 def _position(dataset: Any, height: float, width: float) -> Position:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ from numpy.typing import NDArray
 
 from parafovea.formats.geo.geotiff import mosaic_record
 from parafovea.formats.geo.raster import Raster, open_raster
+from parafovea.formats.ground import require_same_images
 from parafovea.formats.location import Location
 from parafovea.formats.source import Request, Slices, Source, bounded
 from parafovea.formats.tiles.sidecar import DEFAULT_BIOME, DEFAULT_MONTH
 from parafovea.geometry.grid import METRES, Grid
 
-__all__ = ["REACH", "mosaic_record", "open_raster", "open_volume"]
+logger = logging.getLogger(__name__)
+
+__all__ = ["REACH", "mosaic_record", "open_raster", "open_volume", "require_same_images"]
 
 #: Distance in pixels over which measured values are repeated into gaps.
 REACH = 64
@@ -35,7 +39,7 @@ def open_volume(location: Location, request: Request) -> Source:
     -------
     Source
         Reflectance, float32. Where nothing was measured, the nearest measured pixel is repeated, so
-        that a gap does not create an edge; 0 beyond a distance of `REACH`.
+        that a gap does not create an edge; 0 beyond a distance of `REACH`. A truth is NaN there.
 
     Raises
     ------
@@ -49,7 +53,7 @@ def open_volume(location: Location, request: Request) -> Source:
     y, x = spacing[1:]
     if raster.pixel_size_m is not None:
         y, x = (side / METRES[unit] for side in raster.pixel_size_m)
-    array = _Plane(raster)
+    array = _Plane(raster, repeat=not request.truth)
     return Source(
         path=path,
         array=array,
@@ -59,25 +63,44 @@ def open_volume(location: Location, request: Request) -> Source:
             "month": (DEFAULT_MONTH if metadata.month is None else metadata.month,),
             "biome": (DEFAULT_BIOME if metadata.biome is None else metadata.biome,),
         },
-        check=array.tally.check,
+        positions=(raster.position(),),
+        check=array.check,
     )
 
 
 class _Plane:
-    """The bands of a raster as an array (band, 1, y, x)."""
+    """The bands of a raster as an array (band, 1, y, x).
+
+    Parameters
+    ----------
+    raster : Raster
+        The image.
+    repeat : bool
+        Whether measured pixels are repeated into gaps; otherwise they are NaN.
+    """
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, raster: Raster) -> None:
+    def __init__(self, raster: Raster, *, repeat: bool) -> None:
         self._raster = raster
+        self._repeat = repeat
         self.tally = raster.tally()
         self.shape = (1, *raster.shape[1:])
+
+    def check(self) -> None:
+        """Raise an error if what was read cannot be right, and log what may be wrong."""
+        self.tally.check()
+        for note in (*self._raster.notes, *self.tally.notes()):
+            logger.warning("%s: %s", self._raster.path, note)
 
     def __getitem__(self, index: Slices) -> NDArray[Any]:
         """Return the voxels of three slices of step 1, (band, z, y, x)."""
         planes, rows, columns = bounded(index, self.shape)
         found, valid = self._raster.read_counted(rows, columns, self.tally)
-        values = found.values if valid is None else self._filled(rows, columns)
+        values = found.values
+        if valid is not None:
+            gap = np.float32(np.nan)
+            values = self._filled(rows, columns) if self._repeat else np.where(valid, values, gap)
         return values[:, None][:, planes]
 
     def _filled(self, rows: slice, columns: slice) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from parafovea.errors import GridError, MissingSourceError
-from parafovea.formats.bands import OPTICAL
+from parafovea.errors import GridError, MissingSourceError, SourceError
+from parafovea.formats.bands import OPTICAL, names_all
+from parafovea.formats.geo.dataset import open_dataset
 from parafovea.formats.geo.geotiff import (
     band_indices,
     crs_name,
+    doubts,
     library,
+    mask_bands,
     numbers,
-    open_dataset,
     opened,
     pixel_sides,
     read_window,
@@ -33,6 +36,7 @@ from parafovea.formats.reflectance import (
     is_reflectance,
     to_reflectance,
 )
+from parafovea.formats.tiles.tile import Position
 
 _NOTHING = TileOptions()
 
@@ -67,10 +71,14 @@ class Raster:
         Height and width of a pixel in metres on the ground, at the centre. None without a CRS.
     nodata : tuple of tuple of float
         For each of `bands`, the numbers that mark pixels without a measurement.
+    masks : tuple of int
+        Indices in the file, from 0, of bands that are 0 where nothing was measured.
     scale, offset : tuple of float or None
         One number per band of `bands`: reflectance = number * scale + offset.
     block : tuple of int
         Rows and columns of a block stored in the file.
+    notes : tuple of str
+        What may be wrong with the file but need not be; phrases without its name.
     """
 
     path: str
@@ -83,9 +91,11 @@ class Raster:
     transform: tuple[float, float, float, float, float, float]
     pixel_size_m: tuple[float, float] | None
     nodata: tuple[tuple[float, ...], ...]
+    masks: tuple[int, ...]
     scale: tuple[float, ...] | None
     offset: tuple[float, ...] | None
     block: tuple[int, int]
+    notes: tuple[str, ...]
     _open: _Handle = field(repr=False, compare=False)
 
     def read(self, rows: slice, cols: slice) -> NDArray[np.float32]:
@@ -140,6 +150,13 @@ class Raster:
             tally.add(stored, valid, found)
         return found, valid
 
+    def position(self, row: int = 0, column: int = 0) -> Position | None:
+        """Return the position of a pixel's upper left corner; None without a CRS."""
+        if self.crs is None:
+            return None
+        a, _, c, _, e, f = self.transform
+        return Position(self.crs, x=c + a * column, y=f + e * row, pixel_size=(a * -e) ** 0.5)
+
     def tally(self) -> ScaleTally:
         """Return a tally for windows of this image, to check its scale as a whole."""
         return ScaleTally(self.path, self.scale, self.offset)
@@ -154,7 +171,7 @@ class Raster:
             for part, length in zip((rows, cols), self.shape[1:], strict=True)
         )
         window = Window(left, top, right - left, bottom - top)
-        return self._open.read(self.indices, window, nodata=self.nodata)
+        return self._open.read(self.indices, window, nodata=self.nodata, masks=self.masks)
 
     def _bounds(self, part: slice, length: int) -> tuple[int, int]:
         start = 0 if part.start is None else part.start
@@ -180,12 +197,17 @@ class _Handle:
         return _Handle, (self._path, self._cache)
 
     def read(
-        self, bands: tuple[int, ...], window: Window, *, nodata: tuple[tuple[float, ...], ...]
+        self,
+        bands: tuple[int, ...],
+        window: Window,
+        *,
+        nodata: tuple[tuple[float, ...], ...],
+        masks: tuple[int, ...],
     ) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         with self._lock, library(self._path, cache=self._cache):
             if self._dataset is None:
                 self._dataset = open_dataset(self._path)
-            return read_window(self._dataset, bands, window, nodata=nodata)
+            return read_window(self._dataset, bands, window, nodata=nodata, masks=masks)
 
     def close(self) -> None:
         with self._lock:
@@ -213,8 +235,8 @@ def open_raster(
     options : TileOptions
         User's description of the file's numbers.
     truth : bool
-        Whether this is a truth and the options describe its source: its own scale and nodata
-        number then take precedence, and a truth in reflectance needs neither.
+        Whether this is a truth and the options describe its source: its own names of bands, scale
+        and nodata number then take precedence, and a truth in reflectance needs no scale.
     cache : int
         Size of the cache of decoded blocks in MiB.
 
@@ -238,6 +260,8 @@ def open_raster(
         )
     with opened(path, cache=cache) as dataset:
         require_place(dataset, path)
+        if truth and names_all(dataset.descriptions, bands):
+            options = options.model_copy(update={"bands": None})
         indices = band_indices(dataset, path, wanted=bands, given=options.bands)
         meant = numbers(dataset, _own(dataset, indices, options) if truth else options).of(indices)
         a, b, c, d, e, f = tuple(dataset.transform)[:6]
@@ -253,9 +277,11 @@ def open_raster(
             transform=(a, b, c, d, e, f),
             pixel_size_m=_pixel_size_m(dataset),
             nodata=meant.nodata,
+            masks=mask_bands(dataset, options.bands),
             scale=meant.scale,
             offset=meant.offset,
             block=(int(rows), int(columns)),
+            notes=doubts(dataset, options),
             _open=_Handle(path, cache),
         )
 
@@ -266,6 +292,11 @@ def _pixel_size_m(dataset: Any) -> tuple[float, float] | None:
     height, width = pixel_sides(dataset)
     x = float(dataset.transform.c) + width * dataset.width / 2
     y = float(dataset.transform.f) - height * dataset.height / 2
+    if dataset.crs.is_geographic and abs(y) > 90 / math.degrees(dataset.crs.units_factor[1]):
+        raise SourceError(
+            f"{dataset.name} lies at the latitude {y:g} by its coordinate system "
+            f"{crs_name(dataset.crs)[:60]}: correct that, for example with gdal_edit -a_srs"
+        )
     return ground_sides(dataset.crs, x, y, height, width)
 
 
@@ -282,7 +313,14 @@ def _own(dataset: Any, indices: tuple[int, ...], options: TileOptions) -> TileOp
     known = (
         is_reflectance(stored, valid)
         for stored, valid in (
-            read_window(dataset, indices, window, nodata=missing) for window in _samples(dataset)
+            read_window(
+                dataset,
+                indices,
+                window,
+                nodata=missing,
+                masks=mask_bands(dataset, options.bands),
+            )
+            for window in _samples(dataset)
         )
     )
     says = [each for each in known if each is not None]

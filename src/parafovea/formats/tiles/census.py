@@ -14,11 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from parafovea.errors import SourceError
+from parafovea.formats.band_folder import band_folders
 from parafovea.formats.geo.companions import companions
+from parafovea.formats.geo.companions import files as image_files
 from parafovea.formats.location import files_named
-from parafovea.formats.registry import NPZ_SUFFIX, TILE_SUFFIXES
+from parafovea.formats.registry import NPZ_SUFFIX, TIFF_SUFFIXES, TILE_SUFFIXES
 from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, read_npy_header
-from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX
+from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX, without_mosaics
 
 #: Names of the arrays that are read as a tile, before any other with at least two axes.
 KEYS = (*INPUT_KEYS, CLASSES)
@@ -57,8 +60,8 @@ def tile_census(folder: str | Path) -> TileCensus:
     Parameters
     ----------
     folder : str or Path
-        Folder with `NAME.npz` or GeoTIFF tiles, and `NAME.json`. Other files, hidden files and
-        folders are ignored.
+        Folder with `NAME.npz` or GeoTIFF tiles, or with folders of one file per band, and
+        `NAME.json`. Other files, hidden files and folders are ignored.
 
     Returns
     -------
@@ -73,7 +76,12 @@ def tile_census(folder: str | Path) -> TileCensus:
         If the folder does not exist, or cannot be listed.
     """
     suffixes = (SIDECAR_SUFFIX, *TILE_SUFFIXES)
-    files = sorted((name, str(Path(folder) / name)) for name in files_named(folder, suffixes))
+    found = list(files_named(folder, suffixes))
+    names = {name for name in found if name.lower().endswith(SIDECAR_SUFFIX)}
+    names |= {*without_mosaics(found)}
+    files = sorted((name, str(Path(folder) / name)) for name in names)
+    if all(name.lower().endswith(SIDECAR_SUFFIX) for name, _ in files):
+        files += [(name, str(path)) for name, path in band_folders(folder)]
     sizes: Counter[tuple[int, int]] = Counter()
     unread = 0
     total = hashlib.sha256()
@@ -96,8 +104,16 @@ def _looked_at(path: str) -> tuple[tuple[int, int] | None, str]:
             return _archive(path)
         if lower.endswith(SIDECAR_SUFFIX):
             return None, _digest(path)
-        beside = (f"; {part.name} {_digest(str(part))}" for part in companions(Path(path)))
-        return _tiff_size(path), "".join([_digest(path), *beside])
+        if Path(path).is_dir():
+            parts = tuple(map(Path, image_files(path)))
+            listed = (f"{part.name} {_digest(str(part))}" for part in parts)
+            return _image_size(path), "; ".join(listed)
+        try:
+            parts = companions(Path(path))
+        except SourceError as error:  # which is the reason why the tile is invalid
+            return None, f"{_digest(path)}; {error}"
+        beside = (f"; {part.name} {_digest(str(part))}" for part in parts)
+        return _image_size(path), "".join([_digest(path), *beside])
     except OSError as error:
         return None, f"not readable: {error.strerror}"
 
@@ -128,6 +144,19 @@ def _array_size(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> tuple
         if found is not None and len(found[0]) >= 2:
             return found[0][-2], found[0][-1]
     return None
+
+
+def _image_size(path: str) -> tuple[int, int] | None:
+    if path.lower().endswith(TIFF_SUFFIXES):
+        return _tiff_size(path)
+    # a library that is slow to import, and that few folders need
+    from parafovea.formats.geo.geotiff import opened
+
+    try:
+        with opened(path) as dataset:
+            return int(dataset.height), int(dataset.width)
+    except SourceError:
+        return None
 
 
 def _tiff_size(path: str) -> tuple[int, int] | None:

@@ -23,9 +23,13 @@ LEDGER_COLUMNS = (
     *("crs", "x", "y", "pixel_size", "input", "output", "input_sha256"),
 )
 #: Further columns if the tiles are files, and if they are blocks of one image. `clipped` and
-#: `measured` count values, of which a pixel has one for each band.
-FILE_COLUMNS = ("fingerprint", "clipped", "measured")
+#: `measured` count values, of which a pixel has one for each band; `notes` are separated by
+#: `NOTES_JOINT`.
+FILE_COLUMNS = ("fingerprint", "clipped", "measured", "notes")
 BLOCK_COLUMNS = ("row", "column", "clipped", "measured")
+
+#: Separator of the notes of a tile.
+NOTES_JOINT = " | "
 
 #: Columns of the ledger of a shard.
 SHARE_COLUMNS = ("name", "status", "reason", *LEDGER_COLUMNS[1:], *FILE_COLUMNS)
@@ -120,6 +124,7 @@ def finished_row(tile: Tile, folder: Path, *, fingerprint: str) -> Row:
         "fingerprint": fingerprint,
         "clipped": tile.clipped,
         "measured": tile.measured * len(tile.values),
+        "notes": NOTES_JOINT.join(tile.notes),
     }
 
 

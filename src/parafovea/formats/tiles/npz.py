@@ -14,13 +14,13 @@ import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import TileError
-from parafovea.formats.bands import choose_bands
+from parafovea.formats.bands import choose_bands, is_mask
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
@@ -41,6 +41,9 @@ UNKNOWN = 255
 
 #: Array that is true where a pixel was measured, (y, x); always in results, optional in inputs.
 VALID = "valid"
+
+#: Names of arrays, besides masks, that would change how others are read, but are not read.
+UNREAD = ("nodata", "scale", "offset", "bands", "crs", "transform")
 
 #: Reader of the header, and bytes of its length, by version.
 _READERS = {
@@ -91,6 +94,8 @@ class Content:
     path : Path
         Path of the file.
     """
+
+    names_bands: ClassVar[bool] = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -154,6 +159,10 @@ class Content:
         """Return None, since NPZ files state no position; only sidecars do."""
         return None
 
+    def names(self, bands: Sequence[str]) -> bool:
+        """Return False, since NPZ files name no bands; only sidecars do."""
+        return False
+
     def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
         """Return the stored numbers of a tile.
 
@@ -185,17 +194,35 @@ class Content:
             descriptions=(),
             refused=TileError,
         )
-        stored = self.array(key)[list(chosen)]
+        every = self.array(key)
+        stored = every[list(chosen)]
         if stored.dtype == np.bool_:
             raise TileError(f"{path}: the array {key} is boolean: write reflectance")
         count = len(chosen)
         missing = (options.missing(),) * len(stored)
+        masks = [every[index] for index, name in enumerate(given) if is_mask(name)]
         mask = self.mask(key)
+        if mask is not None:
+            masks.append(mask)
         return StoredTile(
             stored,
-            measured(stored, nodata=missing, masks=() if mask is None else (mask,)),
+            measured(stored, nodata=missing, masks=masks),
             scale=None if options.scale is None else (options.scale,) * count,
             offset=None if options.offset is None else (options.offset,) * count,
+            notes=self._unread(),
+        )
+
+    def _unread(self) -> tuple[str, ...]:
+        """Return a note if other arrays seem to state something about the values."""
+        there = {name.removesuffix(".npy") for name in self._zip().namelist()}
+        said = sorted(name for name in there if name in UNREAD or "mask" in name.lower())
+        if not said:
+            return ()
+        names = ", ".join(said)
+        return (
+            f"the NPZ file also holds {names}, which is not read: a mask of measured pixels is the "
+            f"array {VALID}, and the metadata column of the sample sheet has nodata=, scale=, "
+            "offset= and bands=",
         )
 
     def mask(self, key: str) -> NDArray[np.bool_] | None:
@@ -218,7 +245,7 @@ class Content:
         if found.shape != size:
             raise TileError(
                 f"{self.path}: the array {VALID} has the shape {found.shape}, but {key} has "
-                f"{size[0]} x {size[1]} pixels (y, x): write one number per pixel, or omit it out"
+                f"{size[0]} x {size[1]} pixels (y, x): write one number per pixel, or leave it out"
             )
         if found.dtype.kind == "f" or (found.size and not 0 <= found.min() <= found.max() <= 1):
             raise TileError(
@@ -245,6 +272,8 @@ class Content:
             archive = self._zip()
             entries = {info.filename: info for info in archive.infolist()}
             info = entries.get(f"{key}.npy")
+            if archive.namelist().count(f"{key}.npy") > 1:
+                raise TileError(f"{path} has two arrays {key}: write it again with one")
             if info is None:
                 keys = [name.removesuffix(".npy") for name in entries]
                 raise TileError(

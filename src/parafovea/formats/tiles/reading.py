@@ -42,6 +42,15 @@ from parafovea.formats.tiles.tile_folder import TileFile
 #: Sidecar keys that state when and how an earlier stage made the tile.
 VOLATILE = {"timestamp", "processing"}
 
+#: Sidecar keys that would change values, but are stated by the file itself or by the sheet.
+UNREAD = ("nodata", "no_data", "scale", "scale_factor", "offset", "add_offset")
+
+#: Sidecar keys that state a position in another way than `position`.
+UNREAD_PLACES = ("crs", "epsg", "transform", "geotransform", "affine", "bounds", "bbox")
+
+#: Sidecar keys of the processing baseline, in STAC and in products of Sentinel-2.
+BASELINES = ("processing_baseline", "s2:processing_baseline", "processing:version", "baseline")
+
 _NOTHING = TileOptions()
 
 
@@ -162,11 +171,15 @@ class OpenedTile:
         key = options.key or key
         with readable_tile(file.path):
             if truth:
+                named = not self._content.names_bands and sidecar.bands is not None
+                if named or self._content.names(bands):
+                    options = options.model_copy(update={"bands": None})
                 stored = _own(lambda chosen: self._read(bands, key, chosen), options)
             else:
                 stored = self._read(bands, key, options)
-            values, clipped = _reflectance(file.path, stored)
+            values, clipped, doubts = _reflectance(file.path, stored)
         _check_position(file.path, sidecar.position, stored.position)
+        position = sidecar.position or stored.position
         return Tile(
             name=file.name,
             values=values,
@@ -174,14 +187,17 @@ class OpenedTile:
             month=sidecar.month,
             biome=sidecar.biome,
             assumed=sidecar.assumed,
-            position=sidecar.position or stored.position,
+            position=position,
             metadata=sidecar.metadata,
             path=file.path,
             sha256=digest,
             clipped=clipped,
+            notes=(*stored.notes, *doubts, *_unread(sidecar, options, position)),
         )
 
     def _read(self, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
+        if options.bands is None and not self._content.names_bands:
+            options = options.model_copy(update={"bands": self.sidecar.bands})
         return self._content.read(bands=bands, key=key, options=options)
 
 
@@ -264,9 +280,9 @@ def read_tile(
     options : TileOptions
         User's description of the numbers in the files.
     truth : bool
-        Whether this is a truth and the options describe its source: its own scale and nodata
-        number then take precedence, a truth in reflectance needs neither, and NaN marks unknown
-        pixels.
+        Whether this is a truth and the options describe its source: its own names of bands, scale
+        and nodata number then take precedence, a truth in reflectance needs no scale, and NaN
+        marks unknown pixels.
 
     Returns
     -------
@@ -317,6 +333,28 @@ def _lasting(sidecar: bytes) -> bytes:
     return json.dumps(kept, sort_keys=True).encode()
 
 
+def _unread(sidecar: Sidecar, options: TileOptions, position: Position | None) -> tuple[str, ...]:
+    """Return a note if a sidecar states how numbers are stored, which the sheet does."""
+    stated = (sidecar.metadata.get(key) for key in BASELINES)
+    others = tuple(filter(None, (options.contradicted(each) for each in stated)))
+    if others:
+        return others[:1]
+    places = [key for key in UNREAD_PLACES if key in sidecar.metadata]
+    if places and position is None:
+        return (
+            f"the JSON file states {', '.join(places)}, which is not read: write the position as "
+            'its key "position"',
+        )
+    said = [key for key in UNREAD if key in sidecar.metadata]
+    given = options.scale is not None or options.nodata is not None
+    if not said or given or "processing" in sidecar.metadata:
+        return ()
+    return (
+        f"the JSON file states {', '.join(said)}, which is not read: write scale=, offset= or "
+        "nodata= in the metadata column of the sample sheet",
+    )
+
+
 def _own(read: Callable[[TileOptions], StoredTile], options: TileOptions) -> StoredTile:
     """Read a truth with its own scale and nodata, or else with those of its source."""
     plain = _NOTHING.model_copy(update={"bands": options.bands})
@@ -348,8 +386,10 @@ def _check_position(path: Path, stated: Position | None, found: Position | None)
         )
 
 
-def _reflectance(path: Path, stored: StoredTile) -> tuple[NDArray[np.float32], int]:
-    """Return reflectance (band, y, x) with gaps filled, and the number of clipped values."""
+def _reflectance(
+    path: Path, stored: StoredTile
+) -> tuple[NDArray[np.float32], int, tuple[str, ...]]:
+    """Return reflectance (band, y, x) with gaps filled, the number of clipped values, and notes."""
     if stored.valid is not None and not stored.valid.any():
         raise TileError(f"{path} has no valid pixel, all are nodata: remove it from the folder")
     found = to_reflectance(
@@ -364,4 +404,4 @@ def _reflectance(path: Path, stored: StoredTile) -> tuple[NDArray[np.float32], i
     tally.add(stored.numbers, stored.valid, found)
     tally.check()
     clipped = 0 if found.clipped is None else int(found.clipped.sum())
-    return fill(found.values, stored.valid), clipped
+    return fill(found.values, stored.valid), clipped, tally.notes()

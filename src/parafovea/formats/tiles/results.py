@@ -159,9 +159,12 @@ def write_result(
         measured; a segmentation has `classes`, (y, x) uint8, and `probabilities`, (class, y, x)
         float16. If some pixels were not measured, there is also `valid`, (y, x) bool.
     """
+    # the names of the input's bands, if stated, are not those of the result
+    named = "bands" in tile.metadata and maker.form is BAND_FORM
     earlier = {key: tile.metadata[key] for key in EARLIER if key in tile.metadata}
     metadata: dict[str, Any] = {
         **tile.metadata,
+        **({"bands": list(maker.classes)} if named else {}),
         **({} if tile.position is None else {"position": asdict(tile.position)}),
         "month": tile.month,
         "biome_code": tile.biome,

@@ -9,12 +9,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parafovea.errors import TileError
+from parafovea.formats.bands import canonical, is_mask, is_named
 from parafovea.formats.tiles.tile import (
     LAST_BIOME,
     Position,
@@ -55,6 +57,8 @@ class Sidecar:
     date : str
         Day of the image, such as 2024-07-01, from one of `DATE_KEYS`; text that is not an ISO 8601
         date is returned unchanged; "" if there is none.
+    bands : tuple of str or None
+        Names of the bands of the tile, in their order; None unless `bands` is a list of such names.
     """
 
     month: int
@@ -63,26 +67,51 @@ class Sidecar:
     position: Position | None
     metadata: Mapping[str, Any]
     date: str = ""
+    bands: tuple[str, ...] | None = None
 
 
 #: Keys that state the date of a tile, in order of precedence.
 DATE_KEYS = (
     *("date", "datetime", "acquired", "acquisition_date", "acquisition_time"),
-    *("sensing_date", "sensing_time", "date_acquired"),
+    *("sensing_date", "sensing_time", "date_acquired", "system:time_start"),
 )
+
+#: Numbers between these are seconds since 1970, and a thousand times that, milliseconds.
+EPOCH_SECONDS = (1e8, 1e10)
 
 _DAY = re.compile(r"([0-9]{4})[-/_.]?([0-9]{2})[-/_.]?([0-9]{2})(?![0-9])")
 
 
 def _date(values: Mapping[str, Any]) -> str:
+    inside = values.get("properties")  # of an item of a STAC catalogue
+    for each in (values, inside if isinstance(inside, Mapping) else {}):
+        found = _stated_date(each)
+        if found:
+            return found
+    return ""
+
+
+def _stated_date(values: Mapping[str, Any]) -> str:
     for key in DATE_KEYS:
         value = values.get(key)
         if value in (None, ""):
             continue
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            seconds = value / 1000 if value >= EPOCH_SECONDS[1] else value
+            if EPOCH_SECONDS[0] <= seconds < EPOCH_SECONDS[1]:
+                return datetime.fromtimestamp(seconds, UTC).date().isoformat()
         text = str(value).strip()
         day = _DAY.match(text)
         return text if day is None else "-".join(day.groups())
     return ""
+
+
+def _bands(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        return None
+    names = tuple(canonical(name) for name in value)
+    known = all(is_named(name) or is_mask(name) for name in names) and len(set(names)) == len(names)
+    return names if names and known else None
 
 
 def _month(value: object) -> int:
@@ -202,6 +231,7 @@ def parse_sidecar(content: bytes | None, path: Path | None) -> Sidecar:
         position=None if said.position is None else Position(**said.position.model_dump()),
         metadata={k: v for k, v in values.items() if k not in ("month", "biome_code")},
         date=_date(values),
+        bands=_bands(values.get("bands")),
     )
 
 
@@ -228,10 +258,19 @@ def _values(content: bytes, path: Path) -> dict[str, Any]:
         number = float(text)
         return number if math.isfinite(number) else not_json(text)
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        twice = [key for key, value in pairs if found[key] != value]
+        if twice:
+            raise TileError(f"{path} states {twice[0]} twice, with different values: keep one")
+        return found
+
     with readable_tile(path):
         text = _text(content, path)
         try:
-            values = json.loads(text, parse_constant=not_json, parse_float=finite)
+            values = json.loads(
+                text, parse_constant=not_json, parse_float=finite, object_pairs_hook=once
+            )
         except (json.JSONDecodeError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise TileError(f"{path} is not JSON ({reason}): correct or remove it") from error

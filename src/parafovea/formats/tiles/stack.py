@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, TileError
-from parafovea.formats.ground import SAME_SIDE, position_sides
+from parafovea.formats.ground import SAME_SIDE, position_sides, require_same_images
 from parafovea.formats.location import Location
+from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import Request, Slices, Source, bounded
 from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, UNKNOWN, Content
 from parafovea.formats.tiles.reading import OpenedTile, read_tile
 from parafovea.formats.tiles.tile import Position
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 from parafovea.geometry.grid import METRES, Grid
+
+__all__ = ["open_volume", "require_same_images"]
 
 #: Number of tiles cached in memory, since training accesses them at random.
 KEPT = 256
@@ -40,7 +43,8 @@ def open_volume(location: Location, request: Request) -> Source:
     Returns
     -------
     Source
-        ([band,] z, y, x): reflectance, float32, or class indices, uint8.
+        ([band,] z, y, x): reflectance, float32, or class indices, uint8. Where nothing was
+        measured, the nearest measured pixel is repeated; a truth is NaN there.
 
     Raises
     ------
@@ -52,14 +56,20 @@ def open_volume(location: Location, request: Request) -> Source:
     path, bands, said = location.path, request.bands, request.metadata
     spacing, unit = request.pixels
     files = list_tiles(Path(path))
-    keys = TRUTH_KEYS if request.truth else INPUT_KEYS
+    options = said.tiles
+    keys: tuple[str, ...] = INPUT_KEYS
+    if request.truth:  # the array that is named may be the source's alone
+        keys = TRUTH_KEYS if options.key is None else (options.key, *TRUTH_KEYS)
+        options = options.model_copy(update={"key": None})
     conditioned = bool(bands) and not request.truth
     chosen, sizes, known, sides = [], set(), [], set()
+    positions: list[Position | None] = []
     for file in files:
         with OpenedTile(file, month=said.month, biome=said.biome) as tile:
-            chosen.append(tile.key(keys if bands else (CLASSES,), said.tiles))
+            chosen.append(tile.key(keys if bands else (CLASSES,), options))
             sizes.add(tile.size(chosen[-1]))
             place = tile.place(chosen[-1])
+            positions.append(None if place is None else place[0])
             if place is not None:
                 sides.add(_side(*place[:3]))
             if conditioned:
@@ -87,7 +97,7 @@ def open_volume(location: Location, request: Request) -> Source:
         }
     array: _Bands | _Classes
     if bands:
-        array = _Bands(files, chosen, (height, width), request)
+        array = _Bands(files, chosen, (height, width), request, options)
     else:
         array = _Classes(files, chosen, (height, width))
     return Source(
@@ -97,6 +107,7 @@ def open_volume(location: Location, request: Request) -> Source:
         bands=tuple(bands),
         conditions=conditions,
         planes=tuple(file.name for file in files),
+        positions=tuple(positions),
     )
 
 
@@ -137,20 +148,19 @@ class _Bands(_Stack):
         keys: Sequence[str],
         size: tuple[int, int],
         request: Request,
+        options: TileOptions,
     ) -> None:
         super().__init__(files, keys, size)
         self._request = request
+        self._options = options
 
     def _read(self, number: int) -> NDArray[np.float32]:
         file, key = self._tiles[number]
         asked = self._request
-        return read_tile(
-            file,
-            bands=asked.bands,
-            key=key,
-            options=asked.metadata.tiles,
-            truth=asked.truth,
-        ).values
+        tile = read_tile(file, bands=asked.bands, key=key, options=self._options, truth=asked.truth)
+        if tile.valid is None or not asked.truth:
+            return tile.values
+        return np.where(tile.valid, tile.values, np.float32(np.nan))
 
 
 class _Classes(_Stack):

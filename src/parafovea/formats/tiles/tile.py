@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,9 @@ class Tile:
     clipped : int
         Number of values that the file's own scale puts outside [0, 1], such as clouds brighter
         than 1, and that were clipped.
+    notes : tuple of str
+        What may be wrong with the tile but need not be: phrases without its name, so that those
+        of many tiles can be counted.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Tile:
     path: Path
     sha256: str
     clipped: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def measured(self) -> int:
@@ -110,6 +114,8 @@ class StoredTile:
         Position of the tile, if the file states one.
     nodata_stated : bool
         Whether the file itself states a nodata number.
+    notes : tuple of str
+        As for `Tile`.
     """
 
     numbers: NDArray[Any]
@@ -118,13 +124,21 @@ class StoredTile:
     offset: tuple[float, ...] | None = None
     position: Position | None = None
     nodata_stated: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class TileContent(Protocol):
     """The file of a tile, opened once for all accesses; implemented by each format.
 
     All methods may raise `TileError`.
+
+    Attributes
+    ----------
+    names_bands : bool
+        Whether files of this format can name their bands; otherwise, a sidecar can.
     """
+
+    names_bands: ClassVar[bool]
 
     def close(self) -> None:
         """Close the file."""
@@ -140,6 +154,9 @@ class TileContent(Protocol):
 
     def place(self) -> tuple[Position, int, int] | None:
         """Return position, height and width stated in the header; None without a position."""
+
+    def names(self, bands: Sequence[str]) -> bool:
+        """Return whether the header names all of some bands."""
 
     def read(self, *, bands: Sequence[str], key: str, options: TileOptions) -> StoredTile:
         """Return the numbers of the named bands, in their order."""

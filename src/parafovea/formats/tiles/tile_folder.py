@@ -5,17 +5,21 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.errors import MissingSourceError, SourceError
+from parafovea.formats.band_folder import band_files, band_folders
 from parafovea.formats.location import files_named, gdal_hint
-from parafovea.formats.registry import TILE_SUFFIXES
+from parafovea.formats.registry import IMAGE_SUFFIXES, TILE_SUFFIXES
 from parafovea.runtime.names import is_formula
 
 #: Ending of the file with a tile's metadata.
 SIDECAR_SUFFIX = ".json"
+
+#: Ending of an image that is made of others.
+VRT_SUFFIX = ".vrt"
 
 #: Maximum bytes of a file name, in all usual file systems.
 LONGEST_NAME = 255
@@ -30,7 +34,7 @@ class TileFile:
     name : str
         Name of the tile: its file name without the ending.
     path : Path
-        Path of the file with the values.
+        Path of the file with the values, or of the folder with a file for each band.
     sidecar : Path or None
         Path of the JSON file with the same name, if there is one.
     problem : str
@@ -46,7 +50,8 @@ class TileFile:
 def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
     """Return the tiles of a folder, sorted by name.
 
-    Subfolders, hidden files and files left by a killed writer (.partial) are ignored.
+    If the folder itself has no tile, its subfolders with one file per band are tiles. Other
+    subfolders, hidden files and files left by a killed writer (.partial) are ignored.
 
     Parameters
     ----------
@@ -86,8 +91,8 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
         if name.lower().endswith(SIDECAR_SUFFIX)
     }
     tiles: dict[str, TileFile] = {}
-    for name in sorted(files):
-        if not name.lower().endswith(TILE_SUFFIXES) or not fnmatch.fnmatchcase(name, pattern):
+    for name in sorted(without_mosaics(files)):
+        if not fnmatch.fnmatchcase(name, pattern):
             continue
         sidecar = sidecars.get(Path(name).stem)
         parts = [part for part in (name, sidecar) if part in links]
@@ -104,13 +109,49 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
                 f"{tile.name!r}: rename or remove one"
             )
         tiles[tile.name] = tile
+    if not tiles and pattern == "*":
+        tiles = _band_tiles(folder, sidecars)
     if not tiles:
         chosen = "" if pattern == "*" else f" with the pattern {pattern!r}"
         raise SourceError(
-            f"No NPZ tiles found in {folder}{chosen}, and none that end in .tif or .tiff: "
-            f"{_content(others)}; correct the path{gdal_hint(others)}"
+            f"No NPZ tiles found in {folder}{chosen}, and none that end in "
+            f"{', '.join(IMAGE_SUFFIXES)}: {_content(others)}; correct the path{gdal_hint(others)}"
         )
     return tuple(tiles[name] for name in sorted(tiles))
+
+
+def without_mosaics(names: Iterable[str]) -> list[str]:
+    """Return the names of tile files: a VRT beside others is a mosaic of them, and no tile."""
+    tiles = [name for name in names if name.lower().endswith(TILE_SUFFIXES)]
+    return [name for name in tiles if not name.lower().endswith(VRT_SUFFIX)] or tiles
+
+
+def left_out_mosaics(folder: Path) -> tuple[str, ...]:
+    """Return the sorted names of VRT files in a folder that are no tiles; see `without_mosaics`."""
+    names = list(files_named(folder, TILE_SUFFIXES))
+    return tuple(sorted(printable(name) for name in {*names} - {*without_mosaics(names)}))
+
+
+def _band_tiles(folder: Path, sidecars: Mapping[str, str]) -> dict[str, TileFile]:
+    """Return the tiles that are folders with one file per band, by name."""
+    found: dict[str, TileFile] = {}
+    for name, path in band_folders(folder):
+        sidecar = sidecars.get(name)
+        links = [part for part in band_files(path).values() if part.is_symlink()]
+        parts = [str(part.relative_to(folder)) for part in links]
+        if sidecar is not None and (folder / sidecar).is_symlink():
+            parts.append(sidecar)
+        problems = [
+            _name_problem(path.with_name(f"{name}{SIDECAR_SUFFIX}")),
+            *(_link_problem(folder, part) for part in parts),
+        ]
+        found[printable(name)] = TileFile(
+            printable(name),
+            path,
+            folder / sidecar if sidecar else None,
+            next(filter(None, problems), ""),
+        )
+    return found
 
 
 def _left_out(name: str) -> bool:
@@ -119,7 +160,10 @@ def _left_out(name: str) -> bool:
 
 def unmatched_sidecars(folder: Path) -> tuple[str, ...]:
     """Return the sorted names of JSON files in a folder that belong to no tile in it."""
-    tiles = {Path(name).stem for name in files_named(folder, TILE_SUFFIXES)}
+    files = without_mosaics(files_named(folder, TILE_SUFFIXES))
+    tiles = {Path(name).stem for name in files}
+    if not tiles:
+        tiles = {name for name, _ in band_folders(folder)}
     names = files_named(folder, (SIDECAR_SUFFIX,))
     return tuple(sorted(printable(name) for name in names if Path(name).stem not in tiles))
 

@@ -21,7 +21,6 @@ from parafovea.formats.tiles.ledger import (
     write_ledger,
     write_quarantine,
 )
-from parafovea.formats.tiles.tile import Position
 from parafovea.storage.blocks import MEASURED_SIDE
 
 if TYPE_CHECKING:
@@ -136,6 +135,14 @@ class MosaicBlocks:
             len(kept),
             self.valid.size,
         )
+        if not kept:
+            logger.warning(
+                "%s: no block of %d x %d pixels has half of its pixels measured, so that its "
+                "quality is not measured and nothing of it is drawn; the image is complete",
+                raster.path,
+                MEASURED_SIDE,
+                MEASURED_SIDE,
+            )
         digits = max(4, len(str(max(raster.shape[1:]))))
         common = {
             "month": self.month,
@@ -148,7 +155,7 @@ class MosaicBlocks:
         rows: list[Row] = [
             {
                 **common,
-                **position_cells(_position(raster, row, column)),
+                **position_cells(raster.position(row, column)),
                 "name": f"r{row:0{digits}d}_c{column:0{digits}d}",
                 "height": height,
                 "width": width,
@@ -194,10 +201,3 @@ def _bounds(length: int) -> tuple[int, ...]:
         start for start in range(0, length, MEASURED_SIDE) if not start or length - start >= LEAST
     ]
     return (*starts, length)
-
-
-def _position(raster: Raster, row: int, column: int) -> Position | None:
-    if raster.crs is None:
-        return None
-    a, _, c, _, e, f = raster.transform
-    return Position(raster.crs, x=c + a * column, y=f + e * row, pixel_size=(a * -e) ** 0.5)

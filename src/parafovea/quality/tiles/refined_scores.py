@@ -202,6 +202,8 @@ class RefinedScorer:
         source = self._files.read_input(entry)
         refined = self._files.read_refined(entry)
         truth, problem = read_truth(self._files.read_optical_truth, entry)
+        if truth is not None and not np.isfinite(truth).all(axis=0).any():
+            truth = None  # a block of a mosaic whose truth has a gap here
         # a radar image has no colours to compare, but its gaps are excluded
         valid = np.asarray(np.isfinite(source).all(axis=0))
         score = score_tile(refined, source if self._files.optical else None, truth, valid)

@@ -59,7 +59,9 @@ class SegmentedScorer:
         confusion = confusion_matrix(truth[known], found[known], len(self._classes))
         self._confusion += confusion
         overlap = overlap_metrics(confusion, self._classes)
-        return TileRow({path: overlap[path] for path in values}, True, int(known.sum()))
+        return TileRow(
+            {path: overlap[path] for path in values}, bool(known.any()), int(known.sum())
+        )
 
     def _read_truth(self, entry: TileEntry) -> np.ndarray[Any, Any] | None:
         truth = self._files.read_class_truth(entry)

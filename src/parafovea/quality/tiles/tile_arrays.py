@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
+from parafovea.formats.band_folder import band_folders
 from parafovea.formats.bands import OPTICAL
 from parafovea.formats.geo.raster import Raster, open_raster
-from parafovea.formats.ground import difference
+from parafovea.formats.ground import require_same_place
+from parafovea.formats.location import holds_bands
 from parafovea.formats.metadata import TileOptions, parse_metadata
+from parafovea.formats.reflectance import ScaleTally
 from parafovea.formats.registry import TILE_SUFFIXES
 from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.formats.tiles.npz import (
@@ -67,6 +71,14 @@ class TileFiles:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    _notes: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
+    _tallies: dict[str, ScaleTally] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _band_tiles: dict[str, Path] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
     def __post_init__(self) -> None:
         if self.truth is not None and not self.truth.exists():
             raise MissingSourceError(
@@ -102,6 +114,14 @@ class TileFiles:
         )
 
     @property
+    def truth_notes(self) -> Mapping[str, int]:
+        """What may be wrong with the truths read so far, with the number of files."""
+        found = Counter(self._notes)
+        for path, tally in self._tallies.items():
+            found.update((*self._rasters["truth", path].notes, *tally.notes()))
+        return found
+
+    @property
     def optical(self) -> bool:
         """Whether the input has the bands that all comparisons need."""
         return set(OPTICAL) <= set(self.bands)
@@ -120,7 +140,7 @@ class TileFiles:
         if entry.corner is not None:
             raster = self._raster(entry.source, "source", bands, self.options)
             return _window(raster, entry)
-        file = TileFile(entry.name, entry.source, None)
+        file = _with_sidecar(entry.name, entry.source)
         # bands of an NPZ file are identified by position, so that all of them must be named
         with OpenedTile(file) as opened:
             key = opened.key(INPUT_KEYS, self.options)
@@ -181,15 +201,11 @@ class TileFiles:
         """
         if self.truth is None:
             return None
-        # options for radar, or for another set of bands, do not apply to the truth
-        names = self.options.bands
-        said = (
-            self.options
-            if self.optical and (names is None or set(OPTICAL) <= set(names))
-            else _PLAIN
-        )
+        said = self.options.of_truth(OPTICAL, source=self.bands)
         if entry.corner is not None:
-            return _window(self._true_raster(entry, said), entry)
+            raster = self._true_raster(entry, said)
+            tally = self._tallies.setdefault(raster.path, raster.tally())
+            return _window(raster, entry, tally)
         path = self._true_file(entry)
         if path is None:
             return None
@@ -199,6 +215,7 @@ class TileFiles:
             key = opened.key(keys, said)
             _check_place(opened, key, entry)
             tile = opened.read(bands=OPTICAL, key=key, options=said, truth=True)
+        self._notes.update(tile.notes)
         return _checked(_known(tile.values, tile.valid), entry, path)
 
     def read_class_truth(self, entry: TileEntry) -> Array | None:
@@ -232,10 +249,13 @@ class TileFiles:
                 "the folder that holds a tile of truth for each tile, under the same name"
             )
         paths = (self.truth / f"{entry.name}{ending}" for ending in TILE_SUFFIXES)
-        return next((path for path in paths if path.is_file()), None)
+        found = next((path for path in paths if path.is_file()), None)
+        if found is None and not self._band_tiles:
+            self._band_tiles.update(dict(band_folders(self.truth)))
+        return self._band_tiles.get(entry.name) if found is None else found
 
     def _true_raster(self, entry: TileEntry, options: TileOptions) -> Raster:
-        if self.truth is None or not self.truth.is_file():
+        if self.truth is None or not (self.truth.is_file() or holds_bands(str(self.truth))):
             raise SourceError(
                 f"the truth {self.truth} is a folder, but the source is a mosaic: give a GeoTIFF "
                 "of the same pixels"
@@ -278,7 +298,7 @@ def read_truth(
         return None, " ".join(str(error).split())
 
 
-def _window(raster: Raster, entry: TileEntry) -> Array:
+def _window(raster: Raster, entry: TileEntry, tally: ScaleTally | None = None) -> Array:
     _, height, width = raster.shape
     rows, columns = entry.window
     if rows.stop > height or columns.stop > width:
@@ -286,7 +306,8 @@ def _window(raster: Raster, entry: TileEntry) -> Array:
             f"{raster.path} has {height} × {width} pixels, and block {entry.name!r} does not lie "
             "within: put back the file that was predicted, or run the sample again"
         )
-    return _known(*raster.read_valid(rows, columns))
+    found, valid = raster.read_counted(rows, columns, tally)
+    return _known(found.values, valid)
 
 
 def _known(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Array:
@@ -296,6 +317,10 @@ def _known(values: NDArray[np.float32], valid: NDArray[np.bool_] | None) -> Arra
 
 def _with_sidecar(name: str, path: Path) -> TileFile:
     sidecar = path.with_suffix(SIDECAR_SUFFIX)
+    if path.is_dir():  # of bands, perhaps in a folder of its place
+        inside = path.name == name
+        folder = path.parent if inside else path.parent.parent
+        sidecar = folder / f"{name}{SIDECAR_SUFFIX}"
     return TileFile(name, path, sidecar if sidecar.is_file() else None)
 
 
@@ -304,12 +329,7 @@ def _check_place(opened: OpenedTile, key: str, entry: TileEntry) -> None:
     stated = None if entry.position is None else opened.place(key)
     if stated is None or entry.position is None:
         return
-    differs = difference(stated[0], entry.position)
-    if differs:
-        raise TileError(
-            f"the truth {opened.file.path} is not of the same place as tile {entry.name!r}, it has "
-            f"{differs}: give the truth of the same pixels, for example with gdalwarp"
-        )
+    require_same_place(stated[0], entry.position, str(opened.file.path), f"tile {entry.name!r}")
 
 
 def _read_classes(path: Path, entry: TileEntry) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from parafovea.errors import TrainingError
 from parafovea.formats import Source
 from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.activation import activated
@@ -70,9 +71,14 @@ class RefinementObjective:
         return torch.from_numpy(np.asarray(window.target, np.float32))
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch; values are not clipped to [0, 1], to keep gradients."""
+        """Return the loss of a batch; values are not clipped to [0, 1], to keep gradients.
+
+        A pixel whose truth is unknown counts as right.
+        """
         wanted, base = self._parts(targets)
         found = logits.sigmoid() if base is None else base + logits
+        known, fixed = wanted.isfinite(), found.detach()
+        wanted, found = torch.where(known, wanted, fixed), torch.where(known, found, fixed)
         return cast(Tensor, self._loss(found, wanted))
 
     def observe(self, windows: Sequence[TrainingWindow], logits: Tensor) -> None:
@@ -80,9 +86,9 @@ class RefinementObjective:
         targets = torch.stack([self.target(window) for window in windows]).to(logits.device)
         wanted, base = self._parts(targets.reshape(len(windows), -1, *logits.shape[2:]))
         found = activated(logits, self._spec.activation, base)
-        before = math.nan if base is None else float((base - wanted).double().square().sum())
-        after = float((found - wanted).double().square().sum())
-        self._squares.append((before, after, wanted.numel()))
+        known = wanted.isfinite()
+        before = math.nan if base is None else _squares(base - wanted, known)
+        self._squares.append((before, _squares(found - wanted, known), int(known.sum())))
 
     def _parts(self, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         if self._spec.activation != "residual":
@@ -93,22 +99,31 @@ class RefinementObjective:
         """Return validation_psnr, and for a residual the PSNR of its input, psnr.input."""
         before, after, count = (sum(column) for column in zip(*self._squares, strict=True))
         self._squares = []
+        if not count:
+            raise TrainingError(
+                "the truth of the validation samples is unknown in all pixels: correct it, or "
+                "nodata= in the metadata column of the sample sheet"
+            )
         found = {self.score: psnr(after / count)}
         return found if math.isnan(before) else {**found, "psnr.input": psnr(before / count)}
 
     def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
         """Return the PSNR and RMSE over all blended predictions, and the RMSE by band."""
-        squares, count = np.zeros(self._bands), 0
+        squares, counts = np.zeros(self._bands), np.zeros(self._bands)
         for stored, truth in zip(predictions, self._truths, strict=True):
             for box in stored.grid.box.tiles((SLAB, *stored.grid.shape[1:])):
                 wrong = stored.read(box).astype(np.float64) - truth.read(box)
-                squares += (wrong**2).sum(axis=(1, 2, 3))
-                count += box.size
-        mse = float(squares.sum() / (count * self._bands))
+                squares += np.nansum(wrong**2, axis=(1, 2, 3))
+                counts += np.isfinite(wrong).sum(axis=(1, 2, 3))
+        mse = float(squares.sum() / counts.sum())
         found: Scores = {"psnr": psnr(mse), "rmse": math.sqrt(mse)}
-        for name, root in zip(self._spec.classes, np.sqrt(squares / count), strict=True):
+        for name, root in zip(self._spec.classes, np.sqrt(squares / counts), strict=True):
             found[f"rmse.{name}"] = float(root)
         return found
+
+
+def _squares(wrong: Tensor, known: Tensor) -> float:
+    return float(wrong[known].double().square().sum())
 
 
 def psnr(mse: float) -> float:
