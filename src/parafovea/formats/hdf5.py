@@ -60,7 +60,7 @@ def open_volume(location: Location, request: Request) -> Source:
         attributes: Mapping[str, Any] = dict(found.attrs)
         labels_of_axes = _labels(found)
         scales = _scales(found)
-        _check_parts(path, file, found)
+        _check_parts(path, file, found, labels=request.refuses_holes)
     others = {"labels of its dimensions": labels_of_axes, "scales of its dimensions": scales}
     letters = stated_names(attributes, dimensions=len(shape), path=path, others=others)
     axes, fixed = chosen_axes(path, letters, shape, metadata.channel)
@@ -68,9 +68,9 @@ def open_volume(location: Location, request: Request) -> Source:
     stored: StoredArray = Dataset(file, dataset, dtype, shape)
     if _BIG_DATA_VIEWER.fullmatch(dataset) and dtype.kind == "i":
         stored = without_sign(stored)
-    stored = by_attributes(stored, attributes, path, labels=request.labels)
+    stored, ignored = by_attributes(stored, attributes, path, labels=request.labels)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
-    return Source(path, view, place(path, view.shape, stated, metadata))
+    return Source(path, view, place(path, view.shape, stated, metadata), ignored=ignored)
 
 
 def _labels(dataset: h5py.Dataset) -> list[str] | None:
@@ -86,8 +86,10 @@ def _scales(dataset: h5py.Dataset) -> list[str] | None:
     return [str(dimension[0].name).rpartition("/")[2] for dimension in dataset.dims]
 
 
-def _check_parts(path: str, file: str, dataset: h5py.Dataset) -> None:
+def _check_parts(path: str, file: str, dataset: h5py.Dataset, *, labels: bool) -> None:
     """Raise `SourceError` if voxels are missing, since HDF5 reads them as the fill value.
+
+    Parts that were never written are a warning, but for a truth.
 
     Parameters
     ----------
@@ -98,21 +100,13 @@ def _check_parts(path: str, file: str, dataset: h5py.Dataset) -> None:
     dataset : h5py.Dataset
         Open dataset. For a virtual dataset, the files are checked; for a chunked one, the chunks
         are counted.
+    labels : bool
+        Whether it is a truth that nobody stated as complete.
     """
     if not math.prod(dataset.shape):
         return
     if dataset.is_virtual:
-        missing = [
-            source.file_name
-            for source in dataset.virtual_sources()
-            if not _is_there(file, source.file_name, source.dset_name, dataset.file)
-        ]
-        if missing:
-            names = sorted({*missing})
-            raise SourceError(
-                f"{path} refers to other files, of which {len(names)} are missing or "
-                f"lack their dataset: {', '.join(names[:10])}: copy them to the paths that it names"
-            )
+        _check_virtual(path, file, dataset, labels=labels)
         return
     for name, offset, size in dataset.external or ():
         part = Path(file).parent / os.fsdecode(name)
@@ -131,30 +125,105 @@ def _check_parts(path: str, file: str, dataset: h5py.Dataset) -> None:
             f"{dataset.fillvalue}; write it again"
         )
     if found < total:
-        logger.warning(
-            "%s: %d of %d chunks are in the file; the others were never written and read as %s",
-            path,
-            found,
-            total,
-            dataset.fillvalue,
+        _say_unwritten(path, dataset, f"{found} of {total} chunks are in the file", labels=labels)
+
+
+def _say_unwritten(path: str, dataset: h5py.Dataset, said: str, *, labels: bool) -> None:
+    """Warn of voxels that were never written, or raise `SourceError` in a truth."""
+    if labels:
+        raise SourceError(
+            f"truth {path} has holes: {said}, and the others would read as {dataset.fillvalue}: "
+            "write all of it; if the others are known to be empty, write truth_complete=yes in the "
+            "metadata column of its line in the sample sheet"
         )
+    logger.warning(
+        "%s: %s; the others were never written and read as %s", path, said, dataset.fillvalue
+    )
 
 
-def _is_there(file: str, name: str, dataset: str, opened: h5py.File) -> bool:
-    """Return whether a file of a virtual dataset and its dataset exist where HDF5 looks."""
+def _check_virtual(path: str, file: str, dataset: h5py.Dataset, *, labels: bool) -> None:
+    """Check that all parts of a virtual dataset are there, and that they cover all of it."""
+    missing: set[str] = set()
+    mapped = 0
+    for source in dataset.virtual_sources():
+        named = _files_of_part(file, source.file_name)
+        blocks = "%b" in source.file_name or "%b" in source.dset_name
+        if blocks:
+            # HDF5 ends such a dataset before its first missing block
+            mapped = math.prod(dataset.shape)
+            missing |= _missing_blocks(source.file_name, named)
+        else:
+            mapped += source.vspace.get_select_npoints()
+        whole = source.src_space.get_select_type() == h5py.h5s.SEL_ALL
+        needed = source.vspace.get_select_npoints() if whole and not blocks else 0
+        ends = () if whole else source.src_space.get_select_bounds()[1]
+        there = [
+            name
+            for name in named
+            if "%" in source.dset_name
+            or _check_part(path, name, source.dset_name, ends, needed, dataset, labels=labels)
+        ]
+        if not there:
+            missing.add(source.file_name)
+    if missing:
+        raise SourceError(
+            f"{path} refers to other files, of which {len(missing)} are missing or lack their "
+            f"dataset: {', '.join(sorted(missing)[:10])}: copy them to the paths that it names"
+        )
+    if mapped < math.prod(dataset.shape):
+        said = f"{mapped} of {math.prod(dataset.shape)} voxels are mapped to a file"
+        _say_unwritten(path, dataset, said, labels=labels)
+
+
+def _check_part(
+    path: str,
+    file: str,
+    name: str,
+    ends: tuple[int, ...],
+    needed: int,
+    whole: h5py.Dataset,
+    *,
+    labels: bool,
+) -> bool:
+    """Check the dataset of one part of a virtual dataset; return whether it exists."""
+    with _opened(file) as opened:
+        part = opened.get(name)
+        if not isinstance(part, h5py.Dataset):
+            return False
+        if part.file.filename == whole.file.filename and part.name == whole.name:
+            return True
+        if part.size < needed or any(e >= n for e, n in zip(ends, part.shape, strict=False)):
+            raise SourceError(
+                f"{path} needs more voxels of {file}:{name} than its shape {part.shape} has: write "
+                "one of them again"
+            )
+        _check_parts(f"{file}:{name}", file, part, labels=labels)
+    return True
+
+
+def _files_of_part(file: str, name: str) -> list[str]:
+    """Return the files of a part of a virtual dataset, where HDF5 looks for them."""
     if name == ".":
-        return dataset in opened
+        return [file]
     folders = [os.environ.get("HDF5_VDS_PREFIX", ""), str(Path(file).parent), ""]
     # %b stands for the block number in file and dataset names
     pattern = glob.escape(name).replace("%b", "*")
-    for folder in folders:
-        for found in glob.glob(str(Path(folder) / pattern)):  # noqa: PTH207  (absolute patterns)
-            if "%" in dataset:
-                return True
-            with _opened(found) as part:
-                if dataset in part:
-                    return True
-    return False
+    found = (glob.glob(str(Path(each) / pattern)) for each in folders)  # noqa: PTH207  (absolute)
+    return next((sorted(names) for names in found if names), [])
+
+
+def _missing_blocks(pattern: str, files: list[str]) -> set[str]:
+    """Return the names of blocks that are missing before others that are there."""
+    if "%b" not in pattern:
+        return set()
+    start, _, end = Path(pattern).name.partition("%b")
+    numbers = {
+        int(number)
+        for number in (Path(f).name.removeprefix(start).removesuffix(end) for f in files)
+        if number.isdecimal()
+    }
+    gaps = {*range(max(numbers, default=-1) + 1)} - numbers
+    return {pattern.replace("%b", str(number)) for number in gaps}
 
 
 class Dataset:

@@ -22,7 +22,6 @@ from parafovea.formats.named_axes import axis_letter
 from parafovea.formats.registry import ZARR_METADATA
 from parafovea.formats.source import (
     Request,
-    Source,
     StoredArray,
     VolumeView,
     pick_channel,
@@ -211,8 +210,8 @@ def choose_level(
 
 def open_level(
     path: str, image: Image, level: int, array: StoredArray, *, metadata: SourceMetadata
-) -> Source:
-    """Return one level of an image as a source.
+) -> tuple[VolumeView, Grid]:
+    """Return the volume of one level of an image, and its grid.
 
     Parameters
     ----------
@@ -229,8 +228,10 @@ def open_level(
 
     Returns
     -------
-    Source
+    VolumeView
         Without the axes other than z, y, x, of which only channels may be longer than one.
+    Grid
+        Its place.
 
     Raises
     ------
@@ -257,7 +258,7 @@ def open_level(
     axes = (z, image.axes.index("y"), image.axes.index("x"))
     view = VolumeView(array, path, axes=axes, fixed=fixed)
     shape = check_shape(path, view.shape)
-    return Source(path, view, Grid(shape, *_settle_level(path, image, level, metadata)))
+    return view, Grid(shape, *_settle_level(path, image, level, metadata))
 
 
 def _settle_level(
@@ -333,7 +334,7 @@ def grid(location: Location, request: Request) -> Grid | None:
         spacings = level_spacings(path, image, metadata)
         level = choose_level(spacings, request.finer_than, request.unit)
         header = _header(folder / image.levels[level].path)
-        return open_level(path, image, level, header, metadata=metadata).grid
+        return open_level(path, image, level, header, metadata=metadata)[1]
 
 
 #: Maximum number of folders between an array and its OME image, as in `image.zarr/scale0/image`.

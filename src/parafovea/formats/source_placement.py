@@ -278,7 +278,8 @@ def placed_affine(
     ndarray
         (4, 4) float64. A user spacing replaces the file's along each axis, so that positions and
         sizes are in the same millimetres; the centre of the first voxel is kept. If only a unit is
-        given, it applies to all numbers of the file, including the origin.
+        given, it applies to all numbers of the file, including the origin. A user origin is the
+        centre of the first voxel in the patient, in LPS.
     """
     placed = square(path, affine)
     if metadata.spacing is not None:
@@ -292,6 +293,9 @@ def placed_affine(
         own = None if stated.unit is None else known_unit(stated.unit)
         if own is not None and own != metadata.unit:
             placed[:3] *= METRES[metadata.unit] / METRES[own]
+    if metadata.origin is not None:
+        x, y, z = grid.converted("millimeter").origin[::-1]
+        placed[:3, 3] = (-x, -y, z)
     return placed
 
 

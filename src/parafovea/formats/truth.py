@@ -11,7 +11,7 @@ import numpy as np
 
 from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
-from parafovea.formats.opening import open_source
+from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.source import Array, LazyArray, Slices, Source, bounded
 from parafovea.geometry.grid import AXES, Grid, shape3, vector3
 
@@ -35,15 +35,15 @@ def open_truth(
     path : str or None
         Path of the truth; None if there is none.
     metadata : str
-        The sheet's `metadata` of the sample. Its `truth_spacing`, `truth_unit`, `truth_origin`,
-        `truth_channel`, `truth_ignore` and `truth_background` describe the truth. Its spacing, unit
-        and origin describe the source; they also apply to a truth whose file states no spacing,
-        such as a plain TIFF. Its channel only applies to the source.
+        The sheet's `metadata` of the sample. Its words that begin with `truth_` describe the truth.
+        Its spacing, unit and origin describe the source; they also apply to a truth whose file
+        states no spacing, such as a plain TIFF. Its channel and series only apply to the source.
     folder : Path
         Base folder of relative sidecar paths.
     like : mapping, optional
-        The `grid` and the `affine` of the sample's source, as recorded by `resample_volume`. A
-        truth with an affine is reoriented so that its axes match the source's.
+        The place of the sample's source, as recorded by `resample_volume`; see `place_of`. A truth
+        that lies where the file of the source states it to be follows the words that move the
+        source. A truth with an affine is reoriented so that its axes match the source's.
 
     Returns
     -------
@@ -59,24 +59,79 @@ def open_truth(
     if path is None:
         return None
     said = parse_metadata(metadata, folder=folder)
+    try:
+        truth = _opened(path, said, said.truth_channel)
+    except SourceError as error:
+        error.add_note(_WORDS)
+        raise
+    _check_slices(truth, like or {})
+    return truth if like is None else turned_like(truth, like)
+
+
+def _check_slices(truth: Source, like: Mapping[str, Any]) -> None:
+    """Raise `SourceError` if a truth and its source lack different slices."""
+    theirs = like.get("gaps")
+    if theirs is None or truth.gaps is None or like["grid"]["shape"][0] != truth.grid.shape[0]:
+        return
+    gaps = {int(plane): int(count) for plane, count in theirs}
+    if gaps == dict(truth.gaps):
+        return
+    differing = {*gaps.items()} ^ {*truth.gaps}
+    raise SourceError(
+        f"truth {truth.path} and its source lack different slices by the numbers in their names, "
+        f"first after plane {min(differing)[0]}, so that their planes do not belong together: give "
+        "both the same slices"
+    )
+
+
+#: How the sheet describes a truth, for errors that name the words of a source.
+_WORDS = (
+    "of a truth; its words in the metadata column are truth_spacing=, truth_unit=, truth_origin=, "
+    "truth_channel= and truth_series="
+)
+
+
+def _opened(path: str, said: SourceMetadata, channel: int | None) -> Source:
+    """Open a truth or the true objects as the user describes them."""
     own = SourceMetadata(
         spacing=said.truth_spacing,
         unit=said.truth_unit,
         origin=said.truth_origin,
-        channel=said.truth_channel,
+        channel=channel,
+        series=said.truth_series,
+        truth_complete=said.truth_complete,
     )
     try:
         truth = open_source(path, metadata=own, labels=True)
     except SpacingError:
-        of_source = SourceMetadata(
-            spacing=own.spacing or said.spacing,
-            unit=own.unit or said.unit,
-            origin=own.origin or said.origin,
-            channel=own.channel,
+        of_source = own.model_copy(
+            update={
+                "spacing": own.spacing or said.spacing,
+                "unit": own.unit or said.unit,
+                "origin": own.origin or said.origin,
+            }
         )
-        truth = open_source(path, metadata=of_source, labels=True)
-    truth = replace(truth, ignored=said.truth_ignore, background=said.truth_background)
-    return truth if like is None else turned_like(truth, like)
+        truth = replace(open_source(path, metadata=of_source, labels=True), placed_by_user=True)
+    is_placed = truth.placed_by_user or (own.spacing, own.unit, own.origin) != (None, None, None)
+    return replace(
+        truth,
+        ignored=_ignored(path, truth.ignored, said),
+        background=said.truth_background,
+        placed_by_user=is_placed,
+    )
+
+
+def _ignored(path: str, stated: int | None, said: SourceMetadata) -> int | None:
+    """Return the value of unlabelled voxels, by the user or the file."""
+    if said.truth_ignore is not None or stated is None or stated == said.truth_background:
+        return said.truth_ignore
+    if stated == 0 and said.truth_background is None:
+        raise SourceError(
+            f"truth {path} states 0 as the value of missing data (_FillValue, nodata), while 0 is "
+            "the background: write truth_background=0 in the metadata column of the sample sheet where "
+            "it is, or truth_ignore=0 where nobody has labelled these voxels"
+        )
+    return stated
 
 
 def open_truth_objects(
@@ -103,8 +158,117 @@ def open_truth_objects(
     SourceError
         As `open_truth`.
     """
-    objects = parse_metadata(metadata, folder=folder).objects
-    return open_truth(objects, metadata=metadata, folder=folder, like=like)
+    said = parse_metadata(metadata, folder=folder)
+    if said.objects is None:
+        return None
+    channel = said.truth_channel if said.objects_channel is None else said.objects_channel
+    try:
+        objects = _opened(said.objects, said, channel)
+    except SourceError as error:
+        error.add_note(_WORDS.replace("a truth", "true objects"))
+        raise
+    return objects if like is None else turned_like(objects, like)
+
+
+def place_of(source: Source, metadata: SourceMetadata) -> dict[str, Any]:
+    """Return the place of a source, JSON-serializable, for truths that lie on it.
+
+    Parameters
+    ----------
+    source : Source
+        The opened source.
+    metadata : SourceMetadata
+        User metadata that it was opened with.
+
+    Returns
+    -------
+    dict
+        `grid` and `affine`; of a stack of slices its `gaps`. If the user's words move the source,
+        and its file alone states a place, also `stated`: the `grid` and `affine` by the file alone,
+        of the finest level, and `moved`, the grid by the words.
+    """
+    place: dict[str, Any] = {"grid": source.grid.to_dict(), "affine": _plain(source.affine)}
+    if source.gaps is not None:
+        place["gaps"] = [list(gap) for gap in source.gaps]
+    if (metadata.spacing, metadata.unit, metadata.origin) == (None, None, None):
+        return place
+    silent = metadata.model_copy(update={"spacing": None, "unit": None, "origin": None})
+    try:
+        if source.affine is None:
+            grid, affine = source_grid(source.path, metadata=silent), None
+        else:
+            alone = open_source(source.path, metadata=silent)
+            grid, affine = alone.grid, alone.affine
+        moved = source_grid(source.path, metadata=metadata)
+    except SourceError:
+        # the file states no place of its own
+        return place
+    stated = {"grid": grid.to_dict(), "affine": _plain(affine), "moved": moved.to_dict()}
+    return {**place, "stated": stated}
+
+
+def _plain(affine: Array | None) -> list[list[float]] | None:
+    return None if affine is None else np.asarray(affine, float).tolist()
+
+
+def followed(truth: Source, like: Mapping[str, Any]) -> Source:
+    """Return a truth moved by the words that move its source, if it lies where its file does.
+
+    Parameters
+    ----------
+    truth : Source
+        The truth as stored; one that the user places has its place.
+    like : mapping
+        From `place_of`.
+    """
+    stated = like.get("stated")
+    if stated is None or truth.placed_by_user:
+        return truth
+    old, new = (Grid.from_dict(dict(stated[key])) for key in ("grid", "moved"))
+    if truth.affine is not None and stated["affine"] is not None:
+        was, now = np.asarray(stated["affine"], float), np.asarray(like["affine"], float)
+        if _same_box(np.linalg.solve(was, truth.affine), truth.grid, old):
+            steps = now @ np.linalg.solve(was, truth.affine)
+            lengths = np.linalg.norm(steps[:3, :3], axis=0)[::-1]
+            grid = Grid(truth.grid.shape, vector3(lengths), unit="millimeter")
+            return replace(truth, affine=steps, grid=grid.converted(truth.grid.unit))
+        return truth
+    there = truth.grid.converted(old.unit)
+    apart = [
+        max(abs(a - b), abs(a + n - b - m)) / max(s, k)
+        for a, b, n, m, s, k in zip(
+            _low_faces(there), _low_faces(old), there.extent, old.extent, there.spacing,
+            old.spacing, strict=True,
+        )
+    ]  # fmt: skip
+    if max(apart) > _APART:
+        return truth
+    scale = [b / a for a, b in zip(old.spacing, new.spacing, strict=True)]
+    spacing = vector3([s * k for s, k in zip(there.spacing, scale, strict=True)])
+    origin = vector3(
+        [
+            o + (p - q) * k
+            for o, p, q, k in zip(new.origin, there.origin, old.origin, scale, strict=True)
+        ]
+    )
+    return replace(truth, grid=Grid(truth.grid.shape, spacing, origin, new.unit))
+
+
+#: Distance in voxels up to which the faces of two volumes are the same.
+_APART = 0.51
+
+
+def _low_faces(grid: Grid) -> list[float]:
+    return [o - s / 2 for o, s in zip(grid.origin, grid.spacing, strict=True)]
+
+
+def _same_box(matrix: Array, grid: Grid, old: Grid) -> bool:
+    """Return whether a truth fills the same box as a source, by a map between their voxels."""
+    ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape[::-1]])).reshape(3, -1)
+    corners = matrix[:3, :3] @ ends + matrix[:3, 3:]
+    wanted = np.array(old.shape[::-1]) - 0.5
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    return bool((abs(low + 0.5) < _APART).all() and (abs(high - wanted) < _APART).all())
 
 
 def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
@@ -115,14 +279,14 @@ def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
     truth : Source
         The truth as stored.
     like : mapping
-        The `grid` and the `affine` of the source. Without an affine, the truth is returned as
-        stored.
+        From `place_of`. Without an affine, the axes of the truth stay as stored.
 
     Raises
     ------
     SourceError
         If the axes of the truth are oblique to those of its source.
     """
+    truth = followed(truth, like)
     there = like.get("affine")
     if truth.affine is None or there is None:
         return replace(truth, affine=None)

@@ -18,7 +18,7 @@ from parafovea.formats import (
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.registry import ZARR_METADATA
-from parafovea.formats.source import Request, Source, StoredArray, VolumeView, readable
+from parafovea.formats.source import Request, Source, VolumeView, readable
 from parafovea.formats.source_placement import place, stated_by_attributes
 from parafovea.formats.stored_values import by_attributes
 from parafovea.formats.zarr_chunks import check_chunks
@@ -66,15 +66,15 @@ def open_volume(location: Location, request: Request) -> Source:
     found = _image_around(path)
     if found is not None:
         return _level(path, found[0], found[1], node, path, request)
-    attributes = dict(node.attrs)
+    attributes = _attributes(node)
     others = {"dimension_names": _dimensions(node)}
     letters = stated_names(attributes, dimensions=node.ndim, path=path, others=others)
     axes, fixed = chosen_axes(path, letters, node.shape, metadata.channel)
     stated = stated_by_attributes(attributes, dimensions=node.ndim, path=path, axes=axes)
-    stored = by_attributes(node, attributes, path, labels=request.labels)
+    stored, ignored = by_attributes(node, attributes, path, labels=request.labels)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
-    check_chunks(path, node, labels=request.labels)
-    return Source(path, view, place(path, view.shape, stated, metadata))
+    check_chunks(path, node, view, labels=request.refuses_holes)
+    return Source(path, view, place(path, view.shape, stated, metadata), ignored=ignored)
 
 
 def _level(
@@ -86,7 +86,7 @@ def _level(
     request: Request,
 ) -> Source:
     """Return one level of an image as a source; raises if the array contradicts the image."""
-    attributes = dict(array.attrs)
+    attributes = _attributes(array)
     letters = stated_names(
         attributes,
         dimensions=array.ndim,
@@ -98,12 +98,25 @@ def _level(
             f"{path} has the axes {', '.join(image.axes)} in its OME-Zarr metadata, but "
             f"{', '.join(letters)} in those of the array {folder}: correct one of them"
         )
-    stored: StoredArray = by_attributes(array, attributes, folder, labels=request.labels)
-    source = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
+    stored, ignored = by_attributes(array, attributes, folder, labels=request.labels)
+    view, grid = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
     # results of this workflow are moved into place when complete, and omit empty chunks
     sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
-    check_chunks(folder, array, labels=request.labels, sparse=sparse)
-    return source
+    check_chunks(folder, array, view, labels=request.refuses_holes, sparse=sparse)
+    return Source(path, view, grid, ignored=ignored)
+
+
+def _attributes(array: zarr.Array[Any]) -> dict[str, Any]:
+    """Return the attributes of an array, with the `_FillValue` that xarray keeps elsewhere.
+
+    In format version 2, xarray writes it as the fill value of the array. Other programs state a
+    fill value of 0 that marks nothing as missing.
+    """
+    attributes = dict(array.attrs)
+    fill = array.fill_value if array.metadata.zarr_format == 2 else None
+    if fill is not None and fill != 0 and "_ARRAY_DIMENSIONS" in attributes:
+        return {"_FillValue": fill, **attributes}
+    return attributes
 
 
 def _dimensions(array: zarr.Array[Any]) -> list[str] | None:

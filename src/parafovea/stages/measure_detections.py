@@ -16,7 +16,7 @@ from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
-from parafovea.formats.truth import open_truth, open_truth_objects
+from parafovea.formats.truth import followed, open_truth, open_truth_objects
 from parafovea.geometry.grid import Box
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.detection_files import (
@@ -112,7 +112,7 @@ def measure_detections(
         scan = _scan(stored, prediction)
         series = parse_metadata(metadata, folder=Path()).series or str(made["source"]["series"])
         try:
-            findings, facts = _findings(truth, scan, series, metadata=metadata)
+            findings, facts = _findings(truth, scan, series, metadata=metadata, like=made["source"])
         except Exception as error:
             error.add_note(f"for the truth of {source}")
             raise
@@ -167,7 +167,7 @@ def _scan(stored: Stored, prediction: Path) -> ScanSpace:
 
 
 def _findings(
-    truth: str, scan: ScanSpace, series: str, *, metadata: str
+    truth: str, scan: ScanSpace, series: str, *, metadata: str, like: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return the nodules of the scan, and a record of their source."""
     if truth.lower().endswith(TABLE_SUFFIXES):
@@ -180,6 +180,7 @@ def _findings(
         mask = objects or open_truth(truth, metadata=metadata)
         if mask is None:
             raise SourceError(f"{truth} is not a truth: give a table or a mask")
+        mask = followed(mask, like)
         with unchanged(mask.path) as check:
             findings = _of_mask(mask, scan, labelled=True if objects else None)
             check()
