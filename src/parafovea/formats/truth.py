@@ -128,8 +128,8 @@ def _ignored(path: str, stated: int | None, said: SourceMetadata) -> int | None:
     if stated == 0 and said.truth_background is None:
         raise SourceError(
             f"truth {path} states 0 as the value of missing data (_FillValue, nodata), while 0 is "
-            "the background: write truth_background=0 in the metadata column of the sample sheet where "
-            "it is, or truth_ignore=0 where nobody has labelled these voxels"
+            "the background: write truth_background=0 in the metadata column of the sample sheet "
+            "where it is, or truth_ignore=0 where nobody has labelled these voxels"
         )
     return stated
 

@@ -23,6 +23,8 @@ HEADLINES = (
     "voi.split",
     "voi.merge",
     "arand.error",
+    "arand.precision",
+    "arand.recall",
     "seam_energy",
     "entropy",
 )
@@ -34,6 +36,8 @@ DETECTION_HEADLINES = (
     "false_positives",
     "detections",
     "centre_distance_mm",
+    "AP",
+    "overlap",
 )
 
 #: Headline metrics of folders of tiles; the first ones always have a panel.

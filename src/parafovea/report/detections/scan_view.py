@@ -204,10 +204,11 @@ def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
         nodules = quality["nodules"]
         found = sum(bool(each.get("found")) for each in nodules)
         wrong = len(quality.get("false_positives", ()))
+        what = "lesion" if "case" in quality else "nodule"
         words += (
-            f"; {found} of {len(nodules)} nodule{'' if len(nodules) == 1 else 's'} found"
+            f"; {found} of {len(nodules)} {what}{'' if len(nodules) == 1 else 's'} found"
             if nodules
-            else "; the truth has no nodules"
+            else f"; the truth has no {what}s"
         )
         words += f", {wrong} false positive{'' if wrong == 1 else 's'}"
     outside = document.summary.outside_body_count
@@ -243,11 +244,11 @@ def _row(each: Detection, quality: Mapping[str, Any]) -> DetectionRow:
     hits = [hit for hit in quality.get("hits", ()) if hit["detection"] == each.id]
     truth = None
     if hits:
-        truth = ", ".join(f"nodule {h['nodule']}, {h['distance_mm']:.1f} mm" for h in hits)
+        truth = ", ".join(_hit(hit) for hit in hits)
     elif each.id in quality.get("false_positives", ()):
         truth = _WRONG
     elif "nodules" in quality:
-        truth = "on a nodule, repeated"
+        truth = "counts neither way" if "case" in quality else "on a nodule, repeated"
     return DetectionRow(
         id=each.id,
         position=_place(each.coordinates),
@@ -263,6 +264,13 @@ def _row(each: Detection, quality: Mapping[str, Any]) -> DetectionRow:
         truth=truth,
         wrong=truth == _WRONG,
     )
+
+
+def _hit(hit: Mapping[str, Any]) -> str:
+    """Return the nodule that a detection is on, and how well."""
+    if "overlap" in hit:
+        return f"lesion {hit['nodule']}, overlap {hit['overlap']:.2f}"
+    return f"nodule {hit['nodule']}, {hit['distance_mm']:.1f} mm"
 
 
 def _missed(quality: Mapping[str, Any]) -> tuple[MissedNodule, ...]:
