@@ -23,8 +23,8 @@ HEADLINES = (
     "voi.split",
     "voi.merge",
     "arand.error",
-    "arand.precision",
     "arand.recall",
+    "arand.precision",
     "seam_energy",
     "entropy",
 )
@@ -54,7 +54,7 @@ _ALWAYS = 3
 ABREAST = 6
 
 #: Maximum number of panels in the cohort's figure.
-MOST_PANELS = 9
+MOST_PANELS = 12
 
 
 @dataclass(frozen=True, slots=True)
