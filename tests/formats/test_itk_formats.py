@@ -260,7 +260,7 @@ def test_a_nrrd_lies_where_itk_places_it_whatever_its_space(tmp_path, header):
         ("space: LPS\nspace directions: (2,0,0) (1,3,0) (0,0,4)\n", r"axes x and y meet at 71\.57"),
         (
             f'space: LPS\n{DIRECTED}labels: "z" "y" "x"\n',
-            r"labels its axes z, y, x, but by their sp",
+            "labels its axes z, y, x, but by",
         ),
         (f'{SPACED}labels: "z" "y" "x"\n', r"labels its axes z, y, x, but by their order they are"),
         (f"space: LPS\n{DIRECTED}kinds: domain vector domain\n", r"axis 1, of the kind 'vector'"),

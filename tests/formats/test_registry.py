@@ -209,6 +209,7 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
     }
     parts = (
         "checked_blosc",
+        "coordinates",
         "mapped_voxels",
         "named_axes",
         "source_placement",

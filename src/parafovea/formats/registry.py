@@ -153,7 +153,7 @@ FORMATS = (
         name="hdf5",
         module=f"{_HERE}.hdf5",
         meaning="HDF5 (file.h5:dataset)",
-        suffixes=(".h5", ".hdf5", ".hdf"),
+        suffixes=(".h5", ".hdf5", ".hdf", ".ims", ".nc"),
         dataset=True,
     ),
     Format(

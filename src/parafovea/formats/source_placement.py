@@ -25,6 +25,10 @@ SPACING_ATTRIBUTES = {
 }
 
 
+#: Units that writers put beside numbers that state no length.
+_NO_LENGTHS = ("pixel", "pixels", "px", "voxel", "voxels", "reference frame", "arbitrary")
+
+
 @dataclass(frozen=True, slots=True)
 class Stated:
     """Position of the voxels as stated in a file.
@@ -162,6 +166,8 @@ def settle(path: str, stated: Stated, metadata: SourceMetadata) -> tuple[Vector,
     SpacingError
         If neither states the spacing along every axis and its unit.
     """
+    if stated.unit is not None and stated.unit.strip().lower() in _NO_LENGTHS:
+        stated = Stated(origin=stated.origin)
     unit = metadata.unit
     if unit is None and stated.unit is not None:
         unit = known_unit(stated.unit)

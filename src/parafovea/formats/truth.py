@@ -12,7 +12,8 @@ import numpy as np
 from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.opening import open_source, source_grid
-from parafovea.formats.source import Array, LazyArray, Slices, Source, bounded
+from parafovea.formats.source import Array, LazyArray, Source
+from parafovea.formats.turned_array import TurnedArray
 from parafovea.geometry.grid import AXES, Grid, shape3, vector3
 
 #: Tolerated rotation of a truth against its source, in voxels over its whole length.
@@ -340,33 +341,3 @@ def check_upright(truth: object, path: str) -> None:
                 f"truth {path} has an affine whose axis {name} does not point along "
                 f"{name}: it needs the orientation of its source, whose affine is unknown here"
             )
-
-
-class TurnedArray:
-    """An array with permuted and optionally reversed axes.
-
-    Parameters
-    ----------
-    array : LazyArray
-        As stored.
-    order : sequence of int
-        Stored axes that become z, y, x.
-    flips : sequence of bool
-        Whether z, y, x are reversed.
-    """
-
-    def __init__(self, array: LazyArray, order: list[int], flips: list[bool]) -> None:
-        z, y, x = (array.shape[axis] for axis in order)
-        self.shape = (z, y, x)
-        self.dtype = array.dtype
-        self._array, self._order, self._flips = array, order, flips
-
-    def __getitem__(self, index: Slices) -> Array:
-        """Return the voxels of three slices of step 1, (z, y, x)."""
-        wanted = bounded(index, self.shape)
-        stored = [slice(0, 0)] * 3
-        for part, n, axis, flip in zip(wanted, self.shape, self._order, self._flips, strict=True):
-            stored[axis] = slice(n - part.stop, n - part.start) if flip else part
-        values = self._array[stored[0], stored[1], stored[2]].transpose(self._order)
-        back = tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)
-        return np.ascontiguousarray(values[back])

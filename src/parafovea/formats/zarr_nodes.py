@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 import zarrs  # noqa: F401  (registers the fast codec pipeline)
 
@@ -15,6 +17,7 @@ from parafovea.formats import (
     checked_blosc,  # noqa: F401  (plain numcodecs reads past the end of a truncated chunk)
     ome_zarr,
 )
+from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinates_of
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.registry import ZARR_METADATA
@@ -74,6 +77,9 @@ def open_volume(location: Location, request: Request) -> Source:
     stored, ignored = by_attributes(node, attributes, path, labels=request.labels)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
     check_chunks(path, node, view, labels=request.refuses_holes)
+    beside = _coordinates(path, node, attributes)
+    along = [None if axis is None else beside[axis] for axis in axes]
+    stated = by_coordinates(path, along, stated, metadata)
     return Source(path, view, place(path, view.shape, stated, metadata), ignored=ignored)
 
 
@@ -117,6 +123,25 @@ def _attributes(array: zarr.Array[Any]) -> dict[str, Any]:
     if fill is not None and fill != 0 and "_ARRAY_DIMENSIONS" in attributes:
         return {"_FillValue": fill, **attributes}
     return attributes
+
+
+def _coordinates(
+    path: str, array: zarr.Array[Any], attributes: Mapping[str, Any]
+) -> list[Coordinates | None]:
+    """Return the coordinates of an array along its axes, from arrays with their names beside it."""
+    names = attributes.get("_ARRAY_DIMENSIONS") or _dimensions(array) or []
+    if len(names) != array.ndim:
+        return [None] * array.ndim
+    found: list[Coordinates | None] = []
+    for name, length in zip(names, array.shape, strict=True):
+        folder = Path(path).parent / str(name)
+        there = any((folder / each).is_file() for each in ("zarr.json", ".zarray"))
+        node = open_node(str(folder)) if name and there else None
+        if not isinstance(node, zarr.Array) or node.shape != (length,):
+            found.append(None)
+        else:
+            found.append(coordinates_of(np.asarray(node[...]), dict(node.attrs), length=length))
+    return found
 
 
 def _dimensions(array: zarr.Array[Any]) -> list[str] | None:

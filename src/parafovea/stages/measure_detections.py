@@ -26,6 +26,7 @@ from parafovea.postprocess.detection.detection_files import (
     candidates_frame,
     load_detections,
 )
+from parafovea.postprocess.detection.heatmap import open_heatmap
 from parafovea.quality import metrics
 from parafovea.quality.detections.detection_metrics import PATHS_BY_RULE
 from parafovea.quality.detections.lesion_scan import LesionScan, score_lesions
@@ -47,7 +48,6 @@ from parafovea.quality.quality_files import (
     skipped_share,
 )
 from parafovea.settings.quality import QualitySettings, ScoringSettings
-from parafovea.stages.detect_nodules import open_heatmap
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import Stored, open_stored, replacing
 
