@@ -144,6 +144,9 @@ def test_a_truth_whose_empty_chunks_were_left_out_is_whole(tmp_path, caplog):
     source = open_source(path, metadata=NM, labels=True)
     np.testing.assert_array_equal(source.read(source.grid.box), BLOB)
     assert "holds 23 of 64 chunks" in caplog.text
+    partial = NM.model_copy(update={"truth_complete": False})
+    with pytest.raises(SourceError, match="truth_complete=no says that the others are not empty"):
+        open_source(path, metadata=partial, labels=True)
 
 
 @pytest.mark.parametrize("chunks", [(8, 8, 8), (1, 32, 32), (32, 8, 8)])

@@ -6,6 +6,7 @@ import pytest
 import zarr
 
 from parafovea.errors import SourceError
+from parafovea.formats.location import source_files
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Grid
 
@@ -42,6 +43,12 @@ def test_coordinates_place_an_array_that_states_no_spacing(tmp_path, write):
     # the origin keeps its place in voxels
     moved = open_source(source.path, metadata="spacing=50,4,4")
     assert moved.grid == Grid((4, 5, 6), (50, 4, 4), (100, 0, 0))
+
+
+def test_arrays_of_coordinates_belong_to_the_files_of_a_source(tmp_path):
+    path = _zarr(tmp_path, EVEN)
+    beside = {str(tmp_path / "a.zarr" / name) for name in "zyx"}
+    assert beside <= {*source_files(path)}
 
 
 @pytest.mark.parametrize("write", [_hdf5, _zarr])

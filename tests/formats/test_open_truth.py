@@ -213,3 +213,16 @@ def test_classes_and_objects_may_be_channels_of_one_file(tmp_path):
     with pytest.raises(SourceError, match="2 channels") as error:
         open_truth(str(path), metadata="spacing=50,4,4 unit=nm channel=1")
     assert "truth_channel=" in error.value.__notes__[0]
+
+
+def test_a_truth_that_lacks_a_plane_of_its_source_is_refused(tmp_path):
+    grid = Grid((4, 8, 8), (50, 4, 4))
+    source, like = _place(_zarr(tmp_path / "raw.ome.zarr", grid), "")
+    short = _zarr(tmp_path / "short.ome.zarr", Grid((3, 8, 8), (50, 4, 4)))
+    with pytest.raises(SourceError, match="3 of them along z instead of 4"):
+        open_truth(short, metadata="", like=like)
+    # of a part that states its place, and of coarser voxels
+    placed = open_truth(short, metadata="truth_origin=50,0,0", like=like)
+    assert placed.grid.origin == (50, 0, 0)
+    coarse = _zarr(tmp_path / "coarse.ome.zarr", Grid((4, 4, 3), (50, 8, 12)))
+    assert open_truth(coarse, metadata="", like=like).grid.shape == (4, 4, 3)

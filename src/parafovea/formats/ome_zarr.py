@@ -354,7 +354,8 @@ def files(path: str) -> list[str]:
     Returns
     -------
     list of str
-        Those of the node, of the enclosing images, and of the levels that it names.
+        Those of the node, of the enclosing images, and of the levels that it names; and the folders
+        of arrays beside it that hold coordinates along its axes.
     """
     folder = Path(path)
     found = [folder]
@@ -369,7 +370,20 @@ def files(path: str) -> list[str]:
         image = None
     if image is not None:
         found += [folder / level.path for level in image.levels]
-    return [str(each / name) for each in found for name in _METADATA if (each / name).is_file()]
+    inner = [str(each / name) for each in found for name in _METADATA if (each / name).is_file()]
+    return inner + [str(folder) for folder in _coordinates(folder)]
+
+
+def _coordinates(folder: Path) -> list[Path]:
+    """Return the folders beside an array that are named like its dimensions."""
+    try:
+        names = attributes_of(folder).get("_ARRAY_DIMENSIONS")
+        if names is None and (folder / "zarr.json").is_file():
+            names = _read(folder / "zarr.json").get("dimension_names")
+    except (ParafoveaError, OSError, ValueError):
+        return []
+    beside = [folder.parent / name for name in names or () if isinstance(name, str) and name]
+    return [each for each in beside if any((each / name).is_file() for name in _METADATA)]
 
 
 def attributes_of(folder: Path) -> dict[str, Any]:

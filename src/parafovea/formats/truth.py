@@ -66,7 +66,7 @@ def open_truth(
         error.add_note(_WORDS)
         raise
     _check_slices(truth, like or {})
-    return truth if like is None else turned_like(truth, like)
+    return truth if like is None else _of_same_voxels(turned_like(truth, like), like)
 
 
 def _check_slices(truth: Source, like: Mapping[str, Any]) -> None:
@@ -83,6 +83,29 @@ def _check_slices(truth: Source, like: Mapping[str, Any]) -> None:
         f"first after plane {min(differing)[0]}, so that their planes do not belong together: give "
         "both the same slices"
     )
+
+
+def _of_same_voxels(truth: Source, like: Mapping[str, Any]) -> Source:
+    """Return a truth, or raise `SourceError` if it lacks a plane of its source or has one more.
+
+    Volumes that differ by one voxel cover the same region to the precision that other spacings
+    need, but with the spacing of the source, one of the planes is missing somewhere.
+    """
+    if "grid" not in like:
+        return truth
+    grid = Grid.from_dict(dict(like["grid"]))
+    there = truth.grid.converted(grid.unit)
+    alike = all(
+        abs(a - b) <= 1e-3 * b and abs(p - q) <= 0.5 * b
+        for a, b, p, q in zip(there.spacing, grid.spacing, there.origin, grid.origin, strict=True)
+    )
+    for axis, n, m in zip(AXES, there.shape, grid.shape, strict=True):
+        if alike and abs(n - m) == 1:
+            raise SourceError(
+                f"truth {truth.path} has the voxels of its source, but {n} of them along {axis} "
+                f"instead of {m}: give a truth of all planes, or state its place by truth_origin="
+            )
+    return truth
 
 
 #: How the sheet describes a truth, for errors that name the words of a source.
@@ -168,7 +191,7 @@ def open_truth_objects(
     except SourceError as error:
         error.add_note(_WORDS.replace("a truth", "true objects"))
         raise
-    return objects if like is None else turned_like(objects, like)
+    return objects if like is None else _of_same_voxels(turned_like(objects, like), like)
 
 
 def place_of(source: Source, metadata: SourceMetadata) -> dict[str, Any]:

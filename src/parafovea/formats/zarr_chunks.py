@@ -101,6 +101,7 @@ def check_chunks(
     view: VolumeView,
     *,
     labels: bool,
+    partial: bool = False,
     sparse: bool = False,
 ) -> None:
     """Log the number of missing chunks; refuse an array without chunks or with lost ones.
@@ -117,6 +118,8 @@ def check_chunks(
         Whether it is a truth that nobody stated as complete. It is refused if its missing chunks
         are lost rather than empty: if its writer stored chunks that contain only the fill value, or
         if labels are cut off where a missing chunk begins.
+    partial : bool
+        Whether the user states that it is not complete, so that no chunk may be missing.
     sparse : bool
         Whether its writer is known to omit chunks that contain only the fill value, so that
         even all of them may be missing.
@@ -148,6 +151,11 @@ def check_chunks(
         raise SourceError(
             f"{path} holds {said}, and its metadata state no fill value for the others: copy the "
             "array again"
+        )
+    if partial:
+        raise SourceError(
+            f"truth {path} holds {said}, and truth_complete=no says that the others are not empty: "
+            "copy the truth again, or give one of the part that is labelled"
         )
     if labels and chunks.smallest is not None:
         corner = [i * k for i, k in zip(chunks.smallest, _pieces(array), strict=True)]

@@ -76,7 +76,7 @@ def open_volume(location: Location, request: Request) -> Source:
     stated = stated_by_attributes(attributes, dimensions=node.ndim, path=path, axes=axes)
     stored, ignored = by_attributes(node, attributes, path, labels=request.labels)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
-    check_chunks(path, node, view, labels=request.refuses_holes)
+    _check_chunks(path, node, view, request)
     beside = _coordinates(path, node, attributes)
     along = [None if axis is None else beside[axis] for axis in axes]
     stated = by_coordinates(path, along, stated, metadata)
@@ -108,8 +108,20 @@ def _level(
     view, grid = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
     # results of this workflow are moved into place when complete, and omit empty chunks
     sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
-    check_chunks(folder, array, view, labels=request.refuses_holes, sparse=sparse)
+    _check_chunks(folder, array, view, request, sparse=sparse)
     return Source(path, view, grid, ignored=ignored)
+
+
+def _check_chunks(
+    folder: str,
+    array: zarr.Array[Any],
+    view: VolumeView,
+    request: Request,
+    *,
+    sparse: bool = False,
+) -> None:
+    partial = request.labels and request.metadata.truth_complete is False
+    check_chunks(folder, array, view, labels=request.refuses_holes, partial=partial, sparse=sparse)
 
 
 def _attributes(array: zarr.Array[Any]) -> dict[str, Any]:

@@ -311,7 +311,7 @@ class _Labels:
 def _known(labels: _Labels, places: Array) -> Array:
     """Return whether the voxel at each place, (n, 3) along z, y, x, was labelled."""
     shape = np.array(labels.values.shape)
-    inside = ((places >= -0.5) & (places <= shape - 0.5)).all(axis=1)
+    inside = np.asarray(((places >= -0.5) & (places <= shape - 0.5)).all(axis=1))
     if labels.unlabelled is not None:
         nearest = np.clip(np.rint(places).astype(int), 0, shape - 1)
         inside &= ~labels.unlabelled[tuple(nearest.T)]
@@ -321,7 +321,7 @@ def _known(labels: _Labels, places: Array) -> Array:
             int((~inside).sum()),
             len(inside),
         )
-    return np.asarray(inside)
+    return inside
 
 
 def _slab(shape: tuple[int, int, int]) -> tuple[int, int, int]:

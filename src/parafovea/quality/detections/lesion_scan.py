@@ -92,7 +92,7 @@ def candidate_map(
 def _nearest_above(above: Array, place: Array, reach: Array) -> Array:
     """Return the nearest of the voxels above the threshold within reach, or the nearest voxel."""
     last = np.array(above.shape) - 1
-    nearest = np.clip(np.rint(place).astype(int), 0, last)
+    nearest: Array = np.clip(np.rint(place).astype(int), 0, last)
     if above[tuple(nearest)]:
         return nearest
     low = np.clip(np.floor(place - reach).astype(int), 0, last)
