@@ -217,7 +217,7 @@ def test_classes_and_objects_may_be_channels_of_one_file(tmp_path):
 
 def test_a_truth_that_lacks_a_plane_of_its_source_is_refused(tmp_path):
     grid = Grid((4, 8, 8), (50, 4, 4))
-    source, like = _place(_zarr(tmp_path / "raw.ome.zarr", grid), "")
+    _, like = _place(_zarr(tmp_path / "raw.ome.zarr", grid), "")
     short = _zarr(tmp_path / "short.ome.zarr", Grid((3, 8, 8), (50, 4, 4)))
     with pytest.raises(SourceError, match="3 of them along z instead of 4"):
         open_truth(short, metadata="", like=like)
