@@ -319,7 +319,8 @@ def stated_by_attributes(
     attributes : dict
         `resolution`, `voxel_size`, `spacing` or `element_size_um`; `units` or `unit`, one for all
         axes or one for each; `offset`, the centre of voxel 0. A spacing has one number per axis,
-        or one per spatial axis, in the order of the array.
+        or one per spatial axis, in the order of the array. Or `transform` of OpenOrganelle, with
+        `scale`, `translate` and `units` of each axis.
     dimensions : int
         Number of axes of the array.
     path : str
@@ -333,6 +334,15 @@ def stated_by_attributes(
         If a value has the wrong length or is not numeric.
     """
     order = axes or ((0, 1, 2) if dimensions == 3 else (None, 0, 1))
+    transform = attributes.get("transform")
+    if isinstance(transform, dict) and "scale" in transform:
+        turn = -1 if str(transform.get("order", "C")).upper() == "F" else 1
+        named = {"resolution": "scale", "offset": "translate", "units": "units"}
+        there = {key: transform[word] for key, word in named.items() if word in transform}
+        attributes = {
+            **{key: v[::turn] if isinstance(v, list) else v for key, v in there.items()},
+            **attributes,
+        }
     spacing: list[float | None] = [None, None, None]
     implied: str | None = None
     for name, unit in SPACING_ATTRIBUTES.items():
