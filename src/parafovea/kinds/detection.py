@@ -36,8 +36,7 @@ def _detect_cost(work: Work, _: Rates) -> Cost:
 
 def _measure_cost(work: Work, _: Rates) -> Cost:
     """Return the cost of reading tables, or a mask once, and the heatmap on its voxels."""
-    slabs = 40 * SLAB_PLANES * _page(work)
-    return Cost(PLAIN + slabs + 12 * work.source.size, 5 + work.source.size / 5e6)
+    return Cost(PLAIN + 40 * SLAB_PLANES * _page(work), 5 + work.source.size / 1e7)
 
 
 def _render_cost(work: Work, _: Rates) -> Cost:

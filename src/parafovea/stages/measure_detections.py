@@ -244,16 +244,16 @@ def _lesions(
     affine = _affine(mask, scan)
     heat = open_heatmap(prediction)
     grid = mask.grid.converted(heat.grid.unit)
-    values = np.empty(grid.shape, np.float32)
+    above = np.empty(grid.shape, bool)
     for box in grid.box.tiles(_slab(grid.shape)):
-        values[box.slices] = resample_box(heat.read, heat.grid, grid, box, antialias=False)
+        found = resample_box(heat.read, heat.grid, grid, box, antialias=False)
+        above[box.slices] = found >= threshold
     return score_lesions(
-        values,
+        above,
         labels.values,
         candidates,
         _places(candidates, affine),
         affine=affine,
-        threshold=threshold,
         min_overlap=rule.min_overlap,
         unlabelled=labels.unlabelled,
     )

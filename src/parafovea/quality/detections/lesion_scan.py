@@ -44,24 +44,22 @@ class LesionScan:
 
 
 def candidate_map(
-    heatmap: Array, threshold: float, places: Array, confidences: Array, reach: Array
+    above: Array, places: Array, confidences: Array, reach: Array
 ) -> tuple[Array, Array]:
     """Return the regions of detections, each with one confidence.
 
     Parameters
     ----------
-    heatmap : (z, y, x)
-        Values in [0, 1].
-    threshold : float
-        Regions are connected components (faces, edges and corners) of voxels at or above it.
-        Regions without a detection, such as those outside of the body, are left out.
+    above : (z, y, x) bool
+        Where the heatmap reaches its threshold. Regions are the connected components (faces, edges
+        and corners); those without a detection, such as outside of the body, are left out.
     places : (n, 3) float
-        Centre of each detection along z, y, x, in voxels of the heatmap.
+        Centre of each detection along z, y, x, in these voxels.
     confidences : (n,) float
         Confidence of each detection. A region with several has the highest.
     reach : (n, 3) float
-        Radius of each detection along z, y, x, in voxels of the heatmap. The region of a detection
-        is the nearest one within it, or else the one voxel at its centre.
+        Radius of each detection along z, y, x, in voxels. The region of a detection is the nearest
+        one within it, or else the one voxel at its centre.
 
     Returns
     -------
@@ -69,11 +67,11 @@ def candidate_map(
         Confidence of the voxel's region, 0 elsewhere.
     regions : (n,) int
         Number of each detection's region, as `components` counts those of the map; 0 for a
-        detection outside of the heatmap's voxels.
+        detection outside of these voxels.
     """
-    shape = np.array(heatmap.shape)
+    shape = np.array(above.shape)
     inside = ((places >= -0.5) & (places <= shape - 0.5)).all(axis=1)
-    above = np.asarray(heatmap) >= threshold
+    above = above.copy()
     nearest = np.array(
         [_nearest_above(above, *each) for each in zip(places, reach, strict=True)], int
     ).reshape(-1, 3)
@@ -106,13 +104,12 @@ def _nearest_above(above: Array, place: Array, reach: Array) -> Array:
 
 
 def score_lesions(
-    heatmap: Array,
+    above: Array,
     mask: Array,
     candidates: pd.DataFrame,
     places: Array,
     *,
     affine: Array,
-    threshold: float,
     min_overlap: float,
     unlabelled: Array | None = None,
 ) -> LesionScan:
@@ -120,8 +117,8 @@ def score_lesions(
 
     Parameters
     ----------
-    heatmap : (z, y, x)
-        Values in [0, 1] on the voxels of the mask.
+    above : (z, y, x) bool
+        Where the heatmap reaches its threshold, on the voxels of the mask.
     mask : (z, y, x) integer
         Nonzero in lesions; each component is one lesion.
     candidates : DataFrame
@@ -130,8 +127,6 @@ def score_lesions(
         Their centres along z, y, x, in voxels of the mask.
     affine : (4, 4) float
         From voxel (x, y, z) of the mask to RAS millimetres.
-    threshold : float
-        As for `candidate_map`.
     min_overlap : float
         Minimum intersection over union of a region and its lesion.
     unlabelled : (z, y, x) bool, optional
@@ -145,12 +140,12 @@ def score_lesions(
     confidences = candidates["probability"].to_numpy(float)
     spacing = np.linalg.norm(np.asarray(affine, float)[:3, :3], axis=0)[::-1]
     reach = candidates["diameter_mm"].to_numpy(float)[:, None] / 2 / spacing
-    box, start = _occupied((heatmap >= threshold) | (mask != 0), places)
-    heatmap, mask, places = heatmap[box], mask[box], places - start
+    box, start = _occupied(above | (mask != 0), places)
+    above, mask, places = above[box], mask[box], places - start
     unlabelled = None if unlabelled is None else unlabelled[box]
     affine = np.array(affine, float)
     affine[:3, 3] += affine[:3, :3] @ start[::-1]
-    found, regions = candidate_map(heatmap, threshold, places, confidences, reach)
+    found, regions = candidate_map(above, places, confidences, reach)
     if unlabelled is not None:
         numbers, count = components(found)
         sizes, unknown = (
