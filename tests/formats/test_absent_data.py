@@ -10,8 +10,10 @@ import zarr
 from numcodecs import Blosc
 
 from parafovea.errors import SourceError
+from parafovea.formats.location import source_files
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source
+from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Grid
 from parafovea.storage.store import create
 
@@ -37,6 +39,16 @@ def test_a_virtual_dataset_needs_all_of_its_files(tmp_path):
     (tmp_path / "part1.h5").rename(tmp_path / "elsewhere.h5")
     with pytest.raises(SourceError, match=r"1 are missing or lack their dataset: part1\.h5"):
         open_source(path, metadata=NM)
+
+
+def test_the_files_of_a_virtual_dataset_belong_to_the_source(tmp_path):
+    path = _virtual(tmp_path)
+    names = [str(tmp_path / name) for name in ("all.h5", "part0.h5", "part1.h5")]
+    assert source_files(path) == names
+    with pytest.raises(SourceError, match="changed or disappeared"), unchanged(path) as check:
+        with h5py.File(tmp_path / "part1.h5", "a") as file:
+            file["more"] = VALUES
+        check()
 
 
 def test_a_virtual_dataset_needs_the_datasets_of_its_files(tmp_path):

@@ -35,7 +35,7 @@ EXPECTED = {
     "nrrd": ("nrrd", {"nrrd", "raw_voxels"}),
     "nhdr": ("nrrd", {"nrrd", "raw_voxels"}),
     "metaimage": ("metaimage", {"metaimage", "raw_voxels"}),
-    "hdf5": ("hdf5", {"hdf5"}),
+    "hdf5": ("hdf5", {"hdf5", "hdf5_files"}),
     "npz_tiles": ("tiles", {"tiles.stack", "tiles.npz"}),
     "geotiff_tiles": ("tiles", {"tiles.stack", "tiles.npz", "geo.geotiff_tile"}),
     "mosaic": ("mosaic", {"geo.mosaic", "geo.companions"}),
@@ -233,7 +233,7 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
         ("out/a/refined.tif", False, {"tiff"}),
         ("out/a/heatmap.nii.gz", False, {"nifti"}),
         ("data/B.NHDR", False, {"nrrd", "raw_voxels"}),
-        ("data/b.h5:volumes/raw", False, {"hdf5"}),
+        ("data/b.h5:volumes/raw", False, {"hdf5", "hdf5_files"}),
         ("data/b.xyz", False, set()),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 import math
 import os
@@ -16,6 +15,7 @@ import numpy as np
 
 from parafovea.errors import SourceError
 from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinates_of
+from parafovea.formats.hdf5_files import files_of_part, opened_file
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.source import (
@@ -64,7 +64,7 @@ def open_volume(location: Location, request: Request) -> Source:
     """
     path, dataset, metadata = location.path, location.dataset, request.metadata
     file = location.files[0]
-    with readable(path), _opened(file) as opened:
+    with readable(path), opened_file(file) as opened:
         found = opened.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):
             raise SourceError(_no_dataset(file, dataset, opened))
@@ -208,7 +208,7 @@ def _check_virtual(path: str, file: str, dataset: h5py.Dataset, *, labels: bool)
     missing: set[str] = set()
     mapped = 0
     for source in dataset.virtual_sources():
-        named = _files_of_part(file, source.file_name)
+        named = files_of_part(file, source.file_name)
         blocks = "%b" in source.file_name or "%b" in source.dset_name
         if blocks:
             # HDF5 ends such a dataset before its first missing block
@@ -248,7 +248,7 @@ def _check_part(
     labels: bool,
 ) -> bool:
     """Check the dataset of one part of a virtual dataset; return whether it exists."""
-    with _opened(file) as opened:
+    with opened_file(file) as opened:
         part = opened.get(name)
         if not isinstance(part, h5py.Dataset):
             return False
@@ -261,17 +261,6 @@ def _check_part(
             )
         _check_parts(f"{file}:{name}", file, part, labels=labels)
     return True
-
-
-def _files_of_part(file: str, name: str) -> list[str]:
-    """Return the files of a part of a virtual dataset, where HDF5 looks for them."""
-    if name == ".":
-        return [file]
-    folders = [os.environ.get("HDF5_VDS_PREFIX", ""), str(Path(file).parent), ""]
-    # %b stands for the block number in file and dataset names
-    pattern = glob.escape(name).replace("%b", "*")
-    found = (glob.glob(str(Path(each) / pattern)) for each in folders)  # noqa: PTH207  (absolute)
-    return next((sorted(names) for names in found if names), [])
 
 
 def _missing_blocks(pattern: str, files: list[str]) -> set[str]:
@@ -309,13 +298,8 @@ class Dataset:
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
         """Return the elements selected by one slice or integer per axis."""
-        with _opened(self._file) as opened:
+        with opened_file(self._file) as opened:
             return np.asarray(opened[self._name][index])
-
-
-def _opened(file: str) -> Any:
-    # Many cluster file systems do not support locks; reading does not need them.
-    return h5py.File(file, "r", locking="best-effort")
 
 
 def _no_dataset(file: str, dataset: str, opened: Any) -> str:

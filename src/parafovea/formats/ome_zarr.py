@@ -382,7 +382,8 @@ def _coordinates(folder: Path) -> list[Path]:
             names = _read(folder / "zarr.json").get("dimension_names")
     except (ParafoveaError, OSError, ValueError):
         return []
-    beside = [folder.parent / name for name in names or () if isinstance(name, str) and name]
+    names = [name for name in names or () if isinstance(name, str) and Path(name).name == name]
+    beside = [folder.parent / name for name in names if name]
     return [each for each in beside if any((each / name).is_file() for name in _METADATA)]
 
 

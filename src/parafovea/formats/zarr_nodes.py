@@ -147,8 +147,9 @@ def _coordinates(
     found: list[Coordinates | None] = []
     for name, length in zip(names, array.shape, strict=True):
         folder = Path(path).parent / str(name)
+        is_beside = bool(name) and folder.name == name
         there = any((folder / each).is_file() for each in ("zarr.json", ".zarray"))
-        node = open_node(str(folder)) if name and there else None
+        node = open_node(str(folder)) if is_beside and there else None
         if not isinstance(node, zarr.Array) or node.shape != (length,):
             found.append(None)
         else:

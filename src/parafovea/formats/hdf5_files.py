@@ -1,0 +1,76 @@
+"""The files that hold the voxels of an HDF5 dataset: its own, or others that it refers to."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def files(path: str, dataset: str = "") -> tuple[str, ...]:
+    """Return the files that a dataset depends on.
+
+    Parameters
+    ----------
+    path : str
+        The HDF5 file.
+    dataset : str
+        Name of the dataset within it.
+
+    Returns
+    -------
+    tuple of str
+        The file, then the files of a virtual dataset or of external storage that exist. Files that
+        cannot be read are reported when the source is opened.
+    """
+    try:
+        return tuple(dict.fromkeys([path, *_others(path, dataset)]))
+    except (OSError, KeyError, ValueError, RuntimeError):
+        return (path,)
+
+
+def _others(file: str, dataset: str) -> Iterator[str]:
+    import h5py
+
+    with opened_file(file) as opened:
+        found = opened.get(dataset) if dataset else None
+        if not isinstance(found, h5py.Dataset):
+            return
+        for name, _, _ in found.external or ():
+            part = Path(file).parent / os.fsdecode(name)
+            if part.is_file():
+                yield str(part)
+        for source in found.virtual_sources() if found.is_virtual else ():
+            for part in files_of_part(file, source.file_name):
+                if Path(part) != Path(file):
+                    yield part
+                    yield from _others(part, source.dset_name)
+
+
+def files_of_part(file: str, name: str) -> list[str]:
+    """Return the files of a part of a virtual dataset, where HDF5 looks for them.
+
+    Parameters
+    ----------
+    file : str
+        File of the virtual dataset.
+    name : str
+        Name of the part's file; %b stands for the number of a block.
+    """
+    if name == ".":
+        return [file]
+    folders = [os.environ.get("HDF5_VDS_PREFIX", ""), str(Path(file).parent), ""]
+    # %b stands for the block number in file and dataset names
+    pattern = glob.escape(name).replace("%b", "*")
+    found = (glob.glob(str(Path(each) / pattern)) for each in folders)  # noqa: PTH207  (absolute)
+    return next((sorted(names) for names in found if names), [])
+
+
+def opened_file(file: str) -> Any:
+    """Open an HDF5 file for reading; h5py is imported only now, since planning calls this."""
+    import h5py
+
+    # Many cluster file systems do not support locks; reading does not need them.
+    return h5py.File(file, "r", locking="best-effort")
