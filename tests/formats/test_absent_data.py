@@ -182,6 +182,40 @@ def test_chunks_that_a_writer_of_empty_chunks_did_not_leave_out_were_lost(tmp_pa
     open_source(path, metadata=COMPLETE, labels=True)
 
 
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_chunk_that_the_next_level_shows_was_lost(tmp_path, labels, caplog):
+    # an object within a chunk, whose neighbours hold nothing
+    values = np.zeros((48, 48, 48), np.uint8)
+    values[20:28, 20:28, 20:28] = 3
+    group = zarr.create_group(tmp_path / "a.zarr")
+    for name, level in (("0", values), ("1", values[::2, ::2, ::2])):
+        array = group.create_array(name, shape=level.shape, chunks=(16, 16, 16), dtype="u1")
+        array[...] = level
+    scales = [{"type": "scale", "scale": [factor] * 3} for factor in (4, 8)]
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [
+            {
+                "axes": [{"name": n, "type": "space", "unit": "nanometer"} for n in "zyx"],
+                "datasets": [
+                    {"path": str(k), "coordinateTransformations": [scale]}
+                    for k, scale in enumerate(scales)
+                ],
+            }
+        ],
+    }
+    source = open_source(str(tmp_path / "a.zarr"), labels=labels)
+    np.testing.assert_array_equal(source.read(source.grid.box), values)
+    assert "holds 1 of 27 chunks" in caplog.text
+    (tmp_path / "a.zarr" / "0" / "c" / "0" / "0" / "0").parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "a.zarr" / "0" / "c" / "1" / "1" / "1").rename(
+        tmp_path / "a.zarr" / "0" / "c" / "0" / "0" / "0"
+    )
+    for path in (tmp_path / "a.zarr", tmp_path / "a.zarr" / "0"):
+        with pytest.raises(SourceError, match=r"missing, c/1/1/1, has values in the next level"):
+            open_source(str(path), labels=labels)
+
+
 def test_chunks_of_other_channels_do_not_count(tmp_path, caplog):
     channels = np.stack([np.ones_like(BLOB), np.zeros_like(BLOB), BLOB])
     path = _labels(

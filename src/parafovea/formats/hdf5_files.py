@@ -39,9 +39,9 @@ def _others(file: str, dataset: str) -> Iterator[str]:
         if not isinstance(found, h5py.Dataset):
             return
         for name, _, _ in found.external or ():
-            part = Path(file).parent / os.fsdecode(name)
-            if part.is_file():
-                yield str(part)
+            beside = Path(file).parent / os.fsdecode(name)
+            if beside.is_file():
+                yield str(beside)
         for source in found.virtual_sources() if found.is_virtual else ():
             for part in files_of_part(file, source.file_name):
                 if Path(part) != Path(file):

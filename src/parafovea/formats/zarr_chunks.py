@@ -103,6 +103,7 @@ def check_chunks(
     labels: bool,
     partial: bool = False,
     sparse: bool = False,
+    coarser: zarr.Array[Any] | None = None,
 ) -> None:
     """Log the number of missing chunks; refuse an array without chunks or with lost ones.
 
@@ -123,11 +124,14 @@ def check_chunks(
     sparse : bool
         Whether its writer is known to omit chunks that contain only the fill value, so that
         even all of them may be missing.
+    coarser : zarr.Array, optional
+        The next level of the image, of the same axes. Where it has values, a chunk that is missing
+        was lost.
 
     Raises
     ------
     SourceError
-        If there is no chunk, or chunks of a truth are lost.
+        If there is no chunk, or chunks are known to be lost.
     """
     if not array.ndim or not math.prod(array.shape):
         return
@@ -152,6 +156,15 @@ def check_chunks(
             f"{path} holds {said}, and its metadata state no fill value for the others: copy the "
             "array again"
         )
+    if coarser is not None and coarser.ndim == array.ndim:
+        with readable(path):
+            lost = _shown_by(array, coarser, chunks.there, view)
+        if lost is not None:
+            raise SourceError(
+                f"{path} holds {said}. One that is missing, "
+                f"{array.metadata.encode_chunk_key(lost)}, has values in the next level of the "
+                "image, so it was lost: copy the image again"
+            )
     if partial:
         raise SourceError(
             f"truth {path} holds {said}, and truth_complete=no says that the others are not empty: "
@@ -187,6 +200,44 @@ _ADVICE = (
     "copy the truth again; if these chunks are known to be empty, write truth_complete=yes in the "
     "metadata column of its line in the sample sheet"
 )
+
+
+def _shown_by(
+    array: zarr.Array[Any], coarser: zarr.Array[Any], there: set[Index], view: VolumeView
+) -> Index | None:
+    """Return a missing chunk in whose middle the next level has values, or None."""
+    pieces, counts = _pieces(array), _counts(array)
+    is_missing = np.ones(counts, bool)
+    is_missing[tuple(np.array(sorted(there), int).reshape(-1, array.ndim).T)] = False
+    for axis, position in view.fixed.items():
+        read = np.arange(counts[axis]) == position // pieces[axis]
+        is_missing &= read.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
+    missing = np.flatnonzero(is_missing)
+    for flat in missing[:: -(-len(missing) // _LOOKED_AT) or 1]:
+        chunk = tuple(int(i) for i in np.unravel_index(flat, counts))
+        part: list[slice | int] = []
+        for axis, (i, k, n, m) in enumerate(
+            zip(chunk, pieces, array.shape, coarser.shape, strict=True)
+        ):
+            # voxels near the border of a chunk may take values from its neighbours
+            border = 0 if n == m else _BORDER
+            low, high = i * k * m / n + border, min(n, (i + 1) * k) * m / n - border
+            part.append(view.fixed.get(axis, slice(math.ceil(low), math.floor(high))))
+        values = np.asarray(coarser[tuple(part)])
+        if values.size and (~_is_fill(values, coarser.fill_value)).any():
+            return chunk
+    return None
+
+
+#: Voxels of the next level beside a chunk that may take values from both sides of its border.
+_BORDER = 2
+
+
+def _is_fill(values: np.ndarray[Any, Any], fill: Any) -> np.ndarray[Any, Any]:
+    """Return where values are the fill value, which may be NaN."""
+    if isinstance(fill, float | np.floating) and np.isnan(fill):
+        return np.asarray(np.isnan(values))
+    return np.asarray(values == fill)
 
 
 def _cut_off(array: zarr.Array[Any], there: set[Index], view: VolumeView) -> Index | None:

@@ -108,7 +108,13 @@ def _level(
     view, grid = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
     # results of this workflow are moved into place when complete, and omit empty chunks
     sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
-    _check_chunks(folder, array, view, request, sparse=sparse)
+    coarser = None
+    if level + 1 < len(image.levels):
+        beside = Path(folder.rstrip("/").removesuffix(image.levels[level].path.rstrip("/")))
+        next_level = beside / image.levels[level + 1].path
+        node = open_node(str(next_level)) if next_level.is_dir() else None
+        coarser = node if isinstance(node, zarr.Array) else None
+    _check_chunks(folder, array, view, request, sparse=sparse, coarser=coarser)
     return Source(path, view, grid, ignored=ignored)
 
 
@@ -119,9 +125,18 @@ def _check_chunks(
     request: Request,
     *,
     sparse: bool = False,
+    coarser: zarr.Array[Any] | None = None,
 ) -> None:
     partial = request.labels and request.metadata.truth_complete is False
-    check_chunks(folder, array, view, labels=request.refuses_holes, partial=partial, sparse=sparse)
+    check_chunks(
+        folder,
+        array,
+        view,
+        labels=request.refuses_holes,
+        partial=partial,
+        sparse=sparse,
+        coarser=coarser,
+    )
 
 
 def _attributes(array: zarr.Array[Any]) -> dict[str, Any]:
