@@ -207,7 +207,7 @@ def test_lesions_of_a_task_are_scored_together_as_picai_eval_does(cohort):
     cohort.samples = {}
     for name, (highest, rows) in PICAI.items():
         folder = cohort.root / f"case{name}"
-        write_scan(folder, name, [(0.9, 10)], [])
+        write_scan(folder, name, [(0.9, 10)], [50] if name == "1" else [])
         record = json.loads((folder / "quality.json").read_text())
         lesions = [dict(zip(names, row, strict=True)) for row in rows]
         record["case"] = {"confidence": highest, "lesions": lesions}
@@ -225,4 +225,5 @@ def test_lesions_of_a_task_are_scored_together_as_picai_eval_does(cohort):
     assert summary["counts"]["lesions"] == 10
     assert len(pd.read_csv(folder / "lesions.tsv", sep="\t")) == 14
     assert "Lesions of prostate" in text
+    assert "Missed lesions" in text
     assert '<th scope="row">auroc</th><td class="number">0.750</td>' in text

@@ -77,12 +77,15 @@ class DetectionView(SampleView):
         Summary sentence.
     links : dict
         Names and URLs of files beside the page.
+    finding : str
+        What the truth holds: nodule or lesion.
     """
 
     detections: tuple[DetectionRow, ...] = ()
     missed: tuple[MissedNodule, ...] = ()
     summary: str = ""
     links: dict[str, str] | None = None
+    finding: str = "nodule"
 
     @property
     def counted(self) -> str:
@@ -189,6 +192,7 @@ def view_detections(
         missed=_missed(measured),
         summary=summary_of(document, measured),
         links=dict(links or {}),
+        finding=_finding(measured),
     )
 
 
@@ -204,7 +208,7 @@ def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
         nodules = quality["nodules"]
         found = sum(bool(each.get("found")) for each in nodules)
         wrong = len(quality.get("false_positives", ()))
-        what = "lesion" if "case" in quality else "nodule"
+        what = _finding(quality)
         words += (
             f"; {found} of {len(nodules)} {what}{'' if len(nodules) == 1 else 's'} found"
             if nodules
@@ -264,6 +268,10 @@ def _row(each: Detection, quality: Mapping[str, Any]) -> DetectionRow:
         truth=truth,
         wrong=truth == _WRONG,
     )
+
+
+def _finding(quality: Mapping[str, Any]) -> str:
+    return "lesion" if "case" in quality else "nodule"
 
 
 def _hit(hit: Mapping[str, Any]) -> str:
