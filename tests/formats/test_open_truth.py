@@ -168,6 +168,19 @@ def test_a_truth_that_is_placed_right_stays_where_the_words_put_its_source(tmp_p
     np.testing.assert_array_equal(sampled, source.read(source.grid.box))
 
 
+def test_a_truth_of_a_part_follows_the_words_too(tmp_path):
+    raw = _nifti(tmp_path / "raw.nii.gz", "RAS")
+    source, like = _place(raw, MOVED)
+    part = RAS.copy()
+    part[:3, 3] = (2 * 3, 3 * 1, 4 * 1)
+    path = _nifti(tmp_path / "part.nii.gz", "LAS", values=LABELS[1:3, 1:4, 3:5], affine=part)
+    truth = open_truth(path, metadata=MOVED, like=like)
+    found = SampledTruth(truth, source.grid, classes=4).read(source.grid.box)
+    known = found != IGNORED
+    assert known.sum() == 2 * 3 * 2
+    np.testing.assert_array_equal(found[known], source.read(source.grid.box)[known])
+
+
 def _zarr(path, grid):
     with create(path, grid, dtype=np.uint8, attributes={}) as array:
         array[...] = 1

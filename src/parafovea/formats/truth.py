@@ -249,50 +249,54 @@ def followed(truth: Source, like: Mapping[str, Any]) -> Source:
     if stated is None or truth.placed_by_user:
         return truth
     old, new = (Grid.from_dict(dict(stated[key])) for key in ("grid", "moved"))
-    if truth.affine is not None and stated["affine"] is not None:
+    is_scan = truth.affine is not None and stated["affine"] is not None
+    if is_scan:
         was, now = np.asarray(stated["affine"], float), np.asarray(like["affine"], float)
-        if _same_box(np.linalg.solve(was, truth.affine), truth.grid, old):
-            steps = now @ np.linalg.solve(was, truth.affine)
-            lengths = np.linalg.norm(steps[:3, :3], axis=0)[::-1]
-            grid = Grid(truth.grid.shape, vector3(lengths), unit="millimeter")
-            return replace(truth, affine=steps, grid=grid.converted(truth.grid.unit))
+        own = np.asarray(truth.affine, float)
+    else:
+        was, now, own = (_affine_of(grid) for grid in (old, new, truth.grid))
+    before, after = np.linalg.solve(was, own), np.linalg.solve(now, own)
+    if not _fits(before, truth.grid, old) or _fits(after, truth.grid, new):
         return truth
-    there = truth.grid.converted(old.unit)
-    apart = [
-        max(abs(a - b), abs(a + n - b - m)) / max(s, k)
-        for a, b, n, m, s, k in zip(
-            _low_faces(there), _low_faces(old), there.extent, old.extent, there.spacing,
-            old.spacing, strict=True,
-        )
-    ]  # fmt: skip
-    if max(apart) > _APART:
-        return truth
-    scale = [b / a for a, b in zip(old.spacing, new.spacing, strict=True)]
-    spacing = vector3([s * k for s, k in zip(there.spacing, scale, strict=True)])
-    origin = vector3(
-        [
-            o + (p - q) * k
-            for o, p, q, k in zip(new.origin, there.origin, old.origin, scale, strict=True)
-        ]
-    )
-    return replace(truth, grid=Grid(truth.grid.shape, spacing, origin, new.unit))
+    placed = now @ before
+    lengths = vector3(np.linalg.norm(placed[:3, :3], axis=0)[::-1])
+    origin = (0.0, 0.0, 0.0) if is_scan else vector3(placed[:3, 3][::-1])
+    grid = Grid(truth.grid.shape, lengths, origin, "millimeter")
+    if is_scan:
+        return replace(truth, affine=placed, grid=grid.converted(truth.grid.unit))
+    return replace(truth, grid=grid.converted(new.unit))
 
 
 #: Distance in voxels up to which the faces of two volumes are the same.
 _APART = 0.51
 
 
-def _low_faces(grid: Grid) -> list[float]:
-    return [o - s / 2 for o, s in zip(grid.origin, grid.spacing, strict=True)]
+def _affine_of(grid: Grid) -> Array:
+    """Return the map from voxels (x, y, z, 1) of a grid to its world in millimetres."""
+    placed = grid.converted("millimeter")
+    affine = np.diag([*placed.spacing[::-1], 1.0])
+    affine[:3, 3] = placed.origin[::-1]
+    return affine
 
 
-def _same_box(matrix: Array, grid: Grid, old: Grid) -> bool:
-    """Return whether a truth fills the same box as a source, by a map between their voxels."""
+def _fits(matrix: Array, grid: Grid, source: Grid) -> bool:
+    """Return whether a truth fills the box of a source, or has its voxels and lies within.
+
+    Parameters
+    ----------
+    matrix : ndarray
+        (4, 4), from voxels (x, y, z, 1) of the truth to those of the source.
+    grid, source : Grid
+        Of the two.
+    """
     ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape[::-1]])).reshape(3, -1)
     corners = matrix[:3, :3] @ ends + matrix[:3, 3:]
-    wanted = np.array(old.shape[::-1]) - 0.5
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    return bool((abs(low + 0.5) < _APART).all() and (abs(high - wanted) < _APART).all())
+    low = corners.min(axis=1) + 0.5
+    high = corners.max(axis=1) + 0.5 - np.array(source.shape[::-1])
+    fills = (np.abs(low) < _APART).all() and (np.abs(high) < _APART).all()
+    within = (low > -_APART).all() and (high < _APART).all()
+    same_voxels = np.allclose(np.linalg.norm(matrix[:3, :3], axis=0), 1, atol=1e-3)
+    return bool(fills or (within and same_voxels))
 
 
 def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
