@@ -260,7 +260,7 @@ def followed(truth: Source, like: Mapping[str, Any]) -> Source:
         return truth
     placed = now @ before
     lengths = vector3(np.linalg.norm(placed[:3, :3], axis=0)[::-1])
-    origin = (0.0, 0.0, 0.0) if is_scan else vector3(placed[:3, 3][::-1])
+    origin = (0.0, 0.0, 0.0) if is_scan else vector3(placed[:3, 3][::-1].tolist())
     grid = Grid(truth.grid.shape, lengths, origin, "millimeter")
     if is_scan:
         return replace(truth, affine=placed, grid=grid.converted(truth.grid.unit))
