@@ -29,10 +29,9 @@ from parafovea.postprocess.detection.detection_files import (
     rounded_length,
     summarize,
 )
-from parafovea.postprocess.detection.heatmap import open_heatmap
+from parafovea.postprocess.detection.heatmap import Volume, open_heatmap
 from parafovea.postprocess.detection.nodules import (
     Score,
-    Volume,
     describe_candidates,
     select_candidates,
     within_body,

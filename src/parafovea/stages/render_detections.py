@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.postprocess.detection.detection_files import load_detections
-from parafovea.postprocess.detection.heatmap import open_heatmap
-from parafovea.postprocess.detection.nodules import Volume
+from parafovea.postprocess.detection.heatmap import Volume, open_heatmap
 from parafovea.preprocess.body_masks import stored_masks
 from parafovea.report.canvas import open_drawing, styled
 from parafovea.report.detections.confidence_plot import draw_confidences

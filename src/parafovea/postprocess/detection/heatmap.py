@@ -1,15 +1,32 @@
-"""The heatmap of a stored prediction."""
+"""A volume that is read box by box, and the heatmap of a stored prediction."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from parafovea.errors import StoreError
-from parafovea.geometry.grid import Box
-from parafovea.postprocess.detection.nodules import Volume
+from parafovea.geometry.grid import Box, Grid
+from parafovea.postprocess.segmentation.components import ReadSlab
 from parafovea.storage.store import open_stored
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An array (z, y, x) that is read box by box.
+
+    Parameters
+    ----------
+    read : callable
+        Returns the voxels of a box.
+    grid : Grid
+        Grid of the array.
+    """
+
+    read: ReadSlab
+    grid: Grid
 
 
 def open_heatmap(prediction: Path) -> Volume:
