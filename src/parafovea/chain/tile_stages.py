@@ -104,6 +104,7 @@ predict_tiles = Stage(
     outputs={"ledger": Output(SHARE)},
     # finished tiles are skipped, but Snakemake would empty a folder that is an output
     beside=(layout.in_sample(layout.TILES),),
+    beside_is_there="parafovea.formats.tiles.ledger:results_are_there",
     arguments=_predicting,
     content=_source_content,
     reads=reads_source,
@@ -136,7 +137,7 @@ collect_tiles = Stage(
     step="tiles",
     inputs={"ledgers": _shares},
     outputs={
-        "tiles": Output(LEDGER, wanted=True),
+        "tiles": Output(LEDGER),
         "quarantine": Output(
             QUARANTINE, caption=Caption("quarantine", "Tiles", "tiles that cannot be used")
         ),
@@ -197,7 +198,7 @@ measure_tiles = Stage(
     inputs={"ledger": LEDGER, "quarantine": QUARANTINE},
     waits=_judging_waits,
     outputs={
-        "quality": Output(QUALITY, wanted=True),
+        "quality": Output(QUALITY),
         "table": Output(QUALITY_TABLE, caption=Caption("quality", "Quality", "metrics")),
         "tiles": Output(TILE_QUALITY),
     },
@@ -237,7 +238,7 @@ render_tiles = Stage(
     },
     waits=_judging_waits,
     outputs={
-        "html": Output(PAGE, wanted=True),
+        "html": Output(PAGE),
         "figures": Output(
             FIGURES,
             folder=True,

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from parafovea.cli.detections import app as detection_commands
 from parafovea.cli.predict import app as prediction_commands
-from parafovea.cli.terminal import console, print_table, readable_errors
+from parafovea.cli.terminal import console, finite, print_table, readable_errors
 from parafovea.config import Project, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
@@ -107,7 +107,7 @@ def plan(
     from parafovea.cli.plan_command import print_plan
     from parafovea.config.source_headers import check_headers
 
-    with readable_errors():
+    with readable_errors(output):
         project = _project(config)
         names = tuple(project.require(name).name for name in sample or project.predicted)
         check_headers(project, names)
@@ -118,8 +118,12 @@ def plan(
 def run(
     sample: Annotated[str, typer.Option(help="Name of the sample in the sheet.")],
     config: Configs = None,
+    snakefile: Snakefile = DEFAULT_SNAKEFILE,
 ) -> None:
-    """Run all stages of a sample and of its dependencies here, without snakemake."""
+    """Run the stages of a sample and of its dependencies here, without snakemake.
+
+    Results that are current are kept.
+    """
     from parafovea.config.source_headers import check_headers
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -129,28 +133,33 @@ def run(
         check_headers(project, (sample,))
         # loads torch, which takes seconds: only for an existing sample
         from parafovea.drivers.one_process import run_chain
+        from parafovea.planning.staleness import Staleness
 
-        page = run_chain(project, sample)
+        page = run_chain(project, sample, Staleness(project, scripts=snakefile.parent / "scripts"))
     console.print(f"The report is {escape(str(page))}", highlight=False)
 
 
 @app.command()
 def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> None:
-    """Show the status of each sample as reported by snakemake, and its disk usage."""
-    from parafovea.drivers.status import ask_snakemake, other_status, sample_status
+    """Show which results of each sample are current, stale or missing, and its disk usage."""
+    from parafovea.drivers.status import job_status, other_status, reasons, sample_status
+    from parafovea.planning.staleness import Staleness
     from parafovea.storage.layout import bytes_text, disk_use
 
     with readable_errors():
         project = _project(config)
-        outputs = ask_snakemake(snakefile, config or [])
-    samples = sample_status(project, outputs)
+        staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+        found = job_status(staleness)
+    samples = sample_status(project, found)
     rows = [["sample", *steps(), "disk"]]
     rows += [
         [s.name, *(s.steps[each] for each in steps()), bytes_text(s.bytes_used)] for s in samples
     ]
     print_table(rows)
-    for rule, words in other_status(project, outputs).items():
+    for rule, words in other_status(found).items():
         console.print(f"{escape(rule)}: {words}", highlight=False)
+    for reason in reasons(staleness, found):
+        console.print(escape(reason), highlight=False)
     results = Path(project.settings.results)
     console.print(f"{escape(str(results))} uses {bytes_text(disk_use(results))}", highlight=False)
 
@@ -220,7 +229,7 @@ def phantom(
     stem, size = f"{kind}_seed{seed}", PHANTOM_SIZES[kind]
     scan = size.unit == "millimeter"
     suffix = ".nii.gz" if scan else ".ome.zarr"
-    with readable_errors():
+    with readable_errors(output):
         make_phantom(
             output / f"{stem}{suffix}",
             output / f"{stem}_truth{suffix}",
@@ -250,7 +259,7 @@ def export_model(
     """Export a model's network to other runtimes, checked against torch."""
     from parafovea.models.export import export_model as export
 
-    with readable_errors():
+    with readable_errors(output):
         difference = export(model, output, form=form)
     console.print(
         f"{escape(str(output))} is written; its probabilities differ from torch in float32 by at "
@@ -267,13 +276,14 @@ def merge_masks(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="TIFF stack to write.")],
     threshold: Annotated[
-        float, typer.Option(help="Threshold: voxels above it belong to the class.")
+        float,
+        typer.Option(callback=finite, help="Threshold: voxels above it belong to the class."),
     ] = 0,
 ) -> None:
     """Merge binary masks into one stack of class indices, for the sheet's truth column."""
     from parafovea.formats.class_masks import merge_masks as merge
 
-    with readable_errors():
+    with readable_errors(output):
         counts = merge(_masks(mask), output, threshold=threshold)
     for name, (index, voxels) in counts.items():
         console.print(f"{index}  {escape(name)}: {voxels} voxels", highlight=False)
@@ -320,7 +330,7 @@ def import_model(
     ] = None,
 ) -> None:
     """Convert a DINOv3UNet3D checkpoint to a model folder without executing its code."""
-    with readable_errors():
+    with readable_errors(output):
         # loads torch, which takes seconds
         from parafovea.models.model_json import read_spec
         from parafovea.upstream.importing import import_model as import_checkpoint
@@ -350,7 +360,7 @@ def config_docs(
     from parafovea.storage.store import replacing
 
     readme = folder / "README.md"
-    with readable_errors():
+    with readable_errors(folder):
         if not readme.is_file():
             raise ConfigError(f"{readme} does not exist: run this in the root of the repository")
         page = with_table(readme.read_text(encoding="utf-8"), table_text())

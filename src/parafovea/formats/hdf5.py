@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,17 +12,11 @@ import numpy as np
 
 from parafovea.errors import SourceError
 from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinates_of
-from parafovea.formats.hdf5_files import files_of_part, opened_file
+from parafovea.formats.hdf5_parts import check_links, check_parts, opened_dataset, opened_file
+from parafovea.formats.hdf5_virtual import read_part
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
-from parafovea.formats.source import (
-    Array,
-    Request,
-    Source,
-    StoredArray,
-    VolumeView,
-    readable,
-)
+from parafovea.formats.source import Array, Request, Source, StoredArray, VolumeView, readable
 from parafovea.formats.source_placement import (
     Stated,
     place,
@@ -33,8 +24,6 @@ from parafovea.formats.source_placement import (
     stated_by_axis,
 )
 from parafovea.formats.stored_values import by_attributes, without_sign
-
-logger = logging.getLogger(__name__)
 
 #: Name of a level of a view in BigDataViewer files, which store unsigned integers as signed ones.
 _BIG_DATA_VIEWER = re.compile(r"t[0-9]{5}/s[0-9]{2,}/[0-9]+/cells")
@@ -60,11 +49,12 @@ def open_volume(location: Location, request: Request) -> Source:
     ------
     SourceError
         If the file is damaged, has no such dataset, the dataset is not a volume, or parts of it
-        are missing.
+        are missing, or are in files outside of the folder of this one.
     """
     path, dataset, metadata = location.path, location.dataset, request.metadata
     file = location.files[0]
     with readable(path), opened_file(file) as opened:
+        check_links(path, opened, dataset)
         found = opened.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):
             raise SourceError(_no_dataset(file, dataset, opened))
@@ -75,7 +65,7 @@ def open_volume(location: Location, request: Request) -> Source:
         scales = _scales(found)
         beside = _coordinates(found)
         cut, imaris = _imaris(opened, found)
-        _check_parts(path, file, found, labels=request.refuses_holes)
+        check_parts(path, found, labels=request.refuses_holes)
     others = {"labels of its dimensions": labels_of_axes, "scales of its dimensions": scales}
     letters = stated_names(attributes, dimensions=len(shape), path=path, others=others)
     axes, fixed = chosen_axes(path, letters, shape, metadata.channel)
@@ -148,135 +138,6 @@ def _letters(value: Any) -> str:
     return "".join(p.decode("utf-8", "replace") if isinstance(p, bytes) else str(p) for p in parts)
 
 
-def _check_parts(path: str, file: str, dataset: h5py.Dataset, *, labels: bool) -> None:
-    """Raise `SourceError` if voxels are missing, since HDF5 reads them as the fill value.
-
-    Parts that were never written are a warning, but for a truth.
-
-    Parameters
-    ----------
-    path : str
-        Used in error messages.
-    file : str
-        The file of the dataset.
-    dataset : h5py.Dataset
-        Open dataset. For a virtual dataset, the files are checked; for a chunked one, the chunks
-        are counted.
-    labels : bool
-        Whether it is a truth that nobody stated as complete.
-    """
-    if not math.prod(dataset.shape):
-        return
-    if dataset.is_virtual:
-        _check_virtual(path, file, dataset, labels=labels)
-        return
-    for name, offset, size in dataset.external or ():
-        part = Path(file).parent / os.fsdecode(name)
-        if not part.is_file() or part.stat().st_size < offset + size:
-            raise SourceError(
-                f"{path} has its voxels in {part}, which is missing or too short: copy it again"
-            )
-    total, found = 1, int(dataset.id.get_storage_size() > 0)
-    if dataset.chunks is not None:
-        pieces = zip(dataset.shape, dataset.chunks, strict=True)
-        total = math.prod(-(-n // k) for n, k in pieces)
-        found = int(dataset.id.get_num_chunks())
-    if found == 0:
-        raise SourceError(
-            f"{path} was never written: none of its voxels is in the file, and all would read as "
-            f"{dataset.fillvalue}; write it again"
-        )
-    if found < total:
-        _say_unwritten(path, dataset, f"{found} of {total} chunks are in the file", labels=labels)
-
-
-def _say_unwritten(path: str, dataset: h5py.Dataset, said: str, *, labels: bool) -> None:
-    """Warn of voxels that were never written, or raise `SourceError` in a truth."""
-    if labels:
-        raise SourceError(
-            f"truth {path} has holes: {said}, and the others would read as {dataset.fillvalue}: "
-            "write all of it; if the others are known to be empty, write truth_complete=yes in the "
-            "metadata column of its line in the sample sheet"
-        )
-    logger.warning(
-        "%s: %s; the others were never written and read as %s", path, said, dataset.fillvalue
-    )
-
-
-def _check_virtual(path: str, file: str, dataset: h5py.Dataset, *, labels: bool) -> None:
-    """Check that all parts of a virtual dataset are there, and that they cover all of it."""
-    missing: set[str] = set()
-    mapped = 0
-    for source in dataset.virtual_sources():
-        named = files_of_part(file, source.file_name)
-        blocks = "%b" in source.file_name or "%b" in source.dset_name
-        if blocks:
-            # HDF5 ends such a dataset before its first missing block
-            mapped = math.prod(dataset.shape)
-            missing |= _missing_blocks(source.file_name, named)
-        else:
-            mapped += source.vspace.get_select_npoints()
-        whole = source.src_space.get_select_type() == h5py.h5s.SEL_ALL
-        needed = source.vspace.get_select_npoints() if whole and not blocks else 0
-        ends = () if whole else source.src_space.get_select_bounds()[1]
-        there = [
-            name
-            for name in named
-            if "%" in source.dset_name
-            or _check_part(path, name, source.dset_name, ends, needed, dataset, labels=labels)
-        ]
-        if not there:
-            missing.add(source.file_name)
-    if missing:
-        raise SourceError(
-            f"{path} refers to other files, of which {len(missing)} are missing or lack their "
-            f"dataset: {', '.join(sorted(missing)[:10])}: copy them to the paths that it names"
-        )
-    if mapped < math.prod(dataset.shape):
-        said = f"{mapped} of {math.prod(dataset.shape)} voxels are mapped to a file"
-        _say_unwritten(path, dataset, said, labels=labels)
-
-
-def _check_part(
-    path: str,
-    file: str,
-    name: str,
-    ends: tuple[int, ...],
-    needed: int,
-    whole: h5py.Dataset,
-    *,
-    labels: bool,
-) -> bool:
-    """Check the dataset of one part of a virtual dataset; return whether it exists."""
-    with opened_file(file) as opened:
-        part = opened.get(name)
-        if not isinstance(part, h5py.Dataset):
-            return False
-        if part.file.filename == whole.file.filename and part.name == whole.name:
-            return True
-        if part.size < needed or any(e >= n for e, n in zip(ends, part.shape, strict=False)):
-            raise SourceError(
-                f"{path} needs more voxels of {file}:{name} than its shape {part.shape} has: write "
-                "one of them again"
-            )
-        _check_parts(f"{file}:{name}", file, part, labels=labels)
-    return True
-
-
-def _missing_blocks(pattern: str, files: list[str]) -> set[str]:
-    """Return the names of blocks that are missing before others that are there."""
-    if "%b" not in pattern:
-        return set()
-    start, _, end = Path(pattern).name.partition("%b")
-    numbers = {
-        int(number)
-        for number in (Path(f).name.removeprefix(start).removesuffix(end) for f in files)
-        if number.isdecimal()
-    }
-    gaps = {*range(max(numbers, default=-1) + 1)} - numbers
-    return {pattern.replace("%b", str(number)) for number in gaps}
-
-
 class Dataset:
     """A dataset whose file is opened for each read, so that processes can share the object.
 
@@ -299,7 +160,7 @@ class Dataset:
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
         """Return the elements selected by one slice or integer per axis."""
         with opened_file(self._file) as opened:
-            return np.asarray(opened[self._name][index])
+            return read_part(opened_dataset(opened, self._name), index)
 
 
 def _no_dataset(file: str, dataset: str, opened: Any) -> str:

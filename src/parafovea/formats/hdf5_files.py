@@ -6,7 +6,8 @@ import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from parafovea.formats.neighbours import inside
 
 
 def files(path: str, dataset: str = "") -> tuple[str, ...]:
@@ -34,7 +35,8 @@ def files(path: str, dataset: str = "") -> tuple[str, ...]:
 def _others(file: str, dataset: str) -> Iterator[str]:
     import h5py
 
-    with opened_file(file) as opened:
+    # Many cluster file systems do not support locks; reading does not need them.
+    with h5py.File(file, "r", locking="best-effort") as opened:
         found = opened.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):
             return
@@ -50,7 +52,7 @@ def _others(file: str, dataset: str) -> Iterator[str]:
 
 
 def files_of_part(file: str, name: str) -> list[str]:
-    """Return the files of a part of a virtual dataset, where HDF5 looks for them.
+    """Return the files of a part of a virtual dataset, in the folder of its own file.
 
     Parameters
     ----------
@@ -61,16 +63,7 @@ def files_of_part(file: str, name: str) -> list[str]:
     """
     if name == ".":
         return [file]
-    folders = [os.environ.get("HDF5_VDS_PREFIX", ""), str(Path(file).parent), ""]
-    # %b stands for the block number in file and dataset names
-    pattern = glob.escape(name).replace("%b", "*")
-    found = (glob.glob(str(Path(each) / pattern)) for each in folders)  # noqa: PTH207  (absolute)
-    return next((sorted(names) for names in found if names), [])
-
-
-def opened_file(file: str) -> Any:
-    """Open an HDF5 file for reading; h5py is imported only now, since planning calls this."""
-    import h5py
-
-    # Many cluster file systems do not support locks; reading does not need them.
-    return h5py.File(file, "r", locking="best-effort")
+    folder = Path(file).parent
+    pattern = glob.escape(str(folder / name)).replace("%b", "*")
+    found = glob.glob(pattern)  # noqa: PTH207  (absolute patterns)
+    return sorted(each for each in found if inside(folder, each) is not None)

@@ -96,7 +96,7 @@ def _names(value: Any) -> tuple[str, ...] | None:
         # axistags of vigra and ilastik are JSON in a string
         try:
             plain = json.loads(plain)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     if isinstance(plain, Mapping):
         # `transform` of OpenOrganelle names the axes of an array in the order of C or Fortran

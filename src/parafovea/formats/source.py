@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from parafovea.errors import GridError, ParafoveaError, SourceError
+from parafovea.errors import GridError, ParafoveaError, SourceError, quoted, shown
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.geometry.grid import Box, Grid, Vector
+from parafovea.runtime.names import hidden_character
 
 Array = np.ndarray[Any, Any]
 Slices = tuple[slice, slice, slice]
@@ -116,6 +117,15 @@ class Source:
     background: int | None = None
     gaps: tuple[tuple[int, int], ...] | None = None
     placed_by_user: bool = False
+
+    def __post_init__(self) -> None:
+        for name in (self.series, *self.bands, *self.planes):
+            hidden = hidden_character(name)
+            if hidden is not None:
+                raise SourceError(
+                    f"{shown(self.path)} names {quoted(name)} with the control character {hidden}: "
+                    "name it anew"
+                )
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box.

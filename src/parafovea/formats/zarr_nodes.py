@@ -10,26 +10,22 @@ from typing import Any
 
 import numpy as np
 import zarr
-import zarrs  # noqa: F401  (registers the fast codec pipeline)
 
 from parafovea.errors import SourceError
-from parafovea.formats import (
-    checked_blosc,  # noqa: F401  (plain numcodecs reads past the end of a truncated chunk)
-    ome_zarr,
-)
+from parafovea.formats import ome_zarr
+from parafovea.formats.chunk_codecs import PIPELINE, check_codecs
 from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinates_of
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
+from parafovea.formats.neighbours import inside
 from parafovea.formats.registry import ZARR_METADATA
 from parafovea.formats.source import Request, Source, VolumeView, readable
 from parafovea.formats.source_placement import place, stated_by_attributes
 from parafovea.formats.stored_values import by_attributes
 from parafovea.formats.zarr_chunks import check_chunks
+from parafovea.storage.chunk_files import read_chunks
 
 logger = logging.getLogger(__name__)
-
-_FAST = "zarrs.ZarrsCodecPipeline"
-_COMPLETE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 
 
 def open_volume(location: Location, request: Request) -> Source:
@@ -63,6 +59,7 @@ def open_volume(location: Location, request: Request) -> Source:
             raise SourceError(_no_image(path, node))
         spacings = ome_zarr.level_spacings(path, image, metadata)
         level = ome_zarr.choose_level(spacings, request.finer_than, request.unit)
+        ome_zarr.level_folder(path, image, level)
         place_of_array = f"{path.rstrip('/')}/{image.levels[level].path}"
         array = _array(place_of_array)
         return _level(path, image, level, array, place_of_array, request)
@@ -74,8 +71,9 @@ def open_volume(location: Location, request: Request) -> Source:
     letters = stated_names(attributes, dimensions=node.ndim, path=path, others=others)
     axes, fixed = chosen_axes(path, letters, node.shape, metadata.channel)
     stated = stated_by_attributes(attributes, dimensions=node.ndim, path=path, axes=axes)
-    stored, ignored = by_attributes(node, attributes, path, labels=request.labels)
+    stored, ignored = by_attributes(_Chunked(node), attributes, path, labels=request.labels)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
+    check_codecs(path, node)
     _check_chunks(path, node, view, request)
     beside = _coordinates(path, node, attributes)
     along = [None if axis is None else beside[axis] for axis in axes]
@@ -104,16 +102,20 @@ def _level(
             f"{path} has the axes {', '.join(image.axes)} in its OME-Zarr metadata, but "
             f"{', '.join(letters)} in those of the array {folder}: correct one of them"
         )
-    stored, ignored = by_attributes(array, attributes, folder, labels=request.labels)
+    stored, ignored = by_attributes(_Chunked(array), attributes, folder, labels=request.labels)
     view, grid = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
     # results of this workflow are moved into place when complete, and omit empty chunks
     sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
     coarser = None
     if level + 1 < len(image.levels):
         beside = Path(folder.rstrip("/").removesuffix(image.levels[level].path.rstrip("/")))
-        next_level = beside / image.levels[level + 1].path
-        node = open_node(str(next_level)) if next_level.is_dir() else None
-        coarser = node if isinstance(node, zarr.Array) else None
+        next_level = inside(beside, image.levels[level + 1].path)
+        is_there = next_level is not None and next_level.is_dir()
+        node = open_node(str(next_level)) if is_there else None
+        if isinstance(node, zarr.Array):
+            check_codecs(str(next_level), node)
+            coarser = node
+    check_codecs(folder, array)
     _check_chunks(folder, array, view, request, sparse=sparse, coarser=coarser)
     return Source(path, view, grid, ignored=ignored)
 
@@ -168,7 +170,9 @@ def _coordinates(
         if not isinstance(node, zarr.Array) or node.shape != (length,):
             found.append(None)
         else:
-            found.append(coordinates_of(np.asarray(node[...]), dict(node.attrs), length=length))
+            check_codecs(str(folder), node)
+            values = np.asarray(_Chunked(node)[(slice(0, length),)])
+            found.append(coordinates_of(values, dict(node.attrs), length=length))
     return found
 
 
@@ -179,19 +183,33 @@ def _dimensions(array: zarr.Array[Any]) -> list[str] | None:
 
 
 def open_node(path: str) -> zarr.Array[Any] | zarr.Group:
-    """Open an array or a group for reading, with codecs that can read all of it.
-
-    The zarrs pipeline is several times faster, but does not support big-endian and Fortran-ordered
-    arrays of format version 2; for unsupported codecs it falls back itself, with a warning.
-    """
-    with readable(path), warnings.catch_warnings():
+    """Open an array or a group for reading, by codecs that check each chunk."""
+    with (
+        readable(path),
+        warnings.catch_warnings(),
+        zarr.config.set({"codec_pipeline.path": PIPELINE}),
+    ):
         warnings.simplefilter("ignore", UserWarning)
-        with zarr.config.set({"codec_pipeline.path": _COMPLETE}):
-            node = zarr.open(path, mode="r")
-        if isinstance(node, zarr.Array) and node.metadata.zarr_format == 3:
-            with zarr.config.set({"codec_pipeline.path": _FAST}):
-                node = zarr.open(path, mode="r")
-    return node
+        return zarr.open(path, mode="r")
+
+
+class _Chunked:
+    """An array whose damaged chunks are named.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        As opened.
+    """
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        self.shape = array.shape
+        self.dtype = np.dtype(array.dtype)
+        self._array = array
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> Any:
+        """Return the elements selected by one slice or integer per axis."""
+        return read_chunks(self._array, index, refused=SourceError)
 
 
 def _array(path: str) -> zarr.Array[Any]:

@@ -215,12 +215,16 @@ def join_detections(tables: Sequence[Path], output: Path) -> None:
     StoreError
         If a file is missing or has other columns.
     """
-    lines = [",".join(CSV_COLUMNS)]
-    for path in tables:
-        # raises an error for other tables
-        load_detections_table(path)
-        lines += path.read_text(encoding="utf-8").splitlines()[1:]
-    output.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    with output.open("w", encoding="utf-8", newline="") as sink:
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for path in tables:
+            # raises an error for other tables
+            load_detections_table(path)
+            with path.open(encoding="utf-8", newline="") as source:
+                rows = csv.reader(source)
+                next(rows)
+                writer.writerows(rows)
 
 
 def join_tables(tables: Mapping[tuple[str, str], Path], output: Path) -> None:
