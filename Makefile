@@ -47,8 +47,8 @@ test-openvino: $(STAMP) ## Run the tests of OpenVINO, an optional engine, instal
 test-kill: $(STAMP) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py
 
-docs: $(STAMP) ## Regenerate the tables of docs/caching.md from snakemake's answers.
-	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/test_caching.py -k page
+docs: $(STAMP) ## Regenerate the tables of docs/metrics.md, and of docs/caching.md from snakemake's answers.
+	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/quality/test_metric_registry.py tests/workflow/test_caching.py -k page
 
 lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .

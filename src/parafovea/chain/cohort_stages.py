@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Results of a sample that the report reads, if the sample has them.
 READ = (
-    *(layout.PAGE, layout.PREDICTION, layout.OBJECT_TABLE, layout.DETECTIONS),
+    *(layout.PAGE, layout.THUMBNAIL, layout.PREDICTION, layout.OBJECT_TABLE, layout.DETECTIONS),
     *(layout.TILE_QUALITY, layout.QUALITY, layout.QUALITY_TABLE),
 )
 
@@ -33,6 +33,7 @@ def _samples(project: Project, wildcards: Wildcards) -> dict[str, Any]:
             sample: {
                 "task": project.samples[sample].task,
                 "folder": project.folder(sample),
+                "kind": project.kind(sample).name,
                 "page": project.kind(sample).cohort_page[project.layout(sample)],
                 **{
                     what: name in project.result_names(sample)
