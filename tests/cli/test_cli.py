@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
+from parafovea import __version__
 from parafovea.cli.main import app
 
 
@@ -39,6 +42,38 @@ def test_check_names_both_sizes_where_a_source_is_of_another_scale(parafovea, pr
     assert "30 x 10 x 10 micrometer" in done.stderr
     assert "the model voxels of" in done.stderr
     assert "times coarser along z" in done.stderr
+
+
+def test_the_version_is_that_of_the_package(parafovea):
+    assert parafovea("--version").output == f"parafovea {__version__}\n"
+
+
+def test_without_a_config_the_command_says_where_to_run_it(parafovea, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for command in (("check",), ("plan",), ("run", "--sample", "a"), ("predict", "a.tif")):
+        done = parafovea(*command)
+        assert done.exit_code == 1
+        assert f"config/config.yaml does not exist in {tmp_path / 'empty'}: run this" in done.stderr
+        assert "or give a file with --config" in done.stderr
+    done = parafovea("check", "--config", "bogus=3")
+    assert "bogus=3 does not exist: give the path of a config file; write a" in done.stderr
+    assert "is a folder" in parafovea("check", "--config", ".").stderr
+
+
+def test_a_config_of_another_folder_brings_its_models(parafovea, project_folder, monkeypatch):
+    config, elsewhere = project_folder.path / "config" / "config.yaml", project_folder.path / "else"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    Path("my.yaml").write_text("samples: samples.tsv\n")
+    metadata = "spacing=16,16,16 unit=nanometer"
+    Path("samples.tsv").write_text(
+        f"sample\ttask\tsource\tmetadata\na\tcell\t../data/a.tif\t{metadata}\n"
+    )
+    for option in ("--config", "--configfile"):
+        done = parafovea("check", option, str(config), option, "my.yaml")
+        assert done.exit_code == 0, done.stderr
+    assert "1 samples OK" in done.output
 
 
 def test_run_refuses_an_unknown_sample(parafovea):

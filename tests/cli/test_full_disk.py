@@ -69,4 +69,4 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, command: str) -> None:
     source = [] if command == "phantom" else [str(tmp_path / "best.pkl")]
     found = CliRunner().invoke(app, [command, *source, "-o", str(tmp_path / "file" / "below")])
     assert found.exit_code == 1
-    assert "a part of its path is a file" in " ".join(found.output.split())
+    assert "is a file" in " ".join(found.output.split())

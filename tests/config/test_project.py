@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from parafovea.config import load_project, read_project
@@ -353,3 +354,77 @@ def test_risk_limits_rise_from_0_and_a_calibration_has_to_be_there(project_folde
     assert "'none.json' does not exist: create it with parafovea calibrate" in refusal(
         project_folder
     )
+
+
+def test_a_source_in_the_folder_of_its_results_is_refused(project_folder):
+    folder = project_folder.path / "results" / "a"
+    folder.mkdir(parents=True)
+    (folder / "in.tif").write_bytes((project_folder.path / "data/a.tif").read_bytes())
+    (project_folder.path / "link.tif").symlink_to(folder / "in.tif")
+    for path in ("results/a/in.tif", "link.tif"):
+        project_folder.rows[0][2] = path
+        message = refusal(project_folder)
+        assert f"samples.tsv:2: source of sample 'a': {path} lies in results/a, where" in message
+    # the folder of another sample, and one whose name begins alike, are other folders
+    project_folder.rows[0][0] = "in"
+    project_folder.write()
+    assert read_project(project_folder.path / "config/config.yaml").samples
+
+
+def test_a_model_is_not_trained_into_a_folder_of_other_things(project_folder, training):
+    project_folder.config["tasks"]["cell"] |= {"model": "data", "training": training()}
+    message = refusal(project_folder)
+    assert "config.yaml:3: tasks.cell.model: data is a folder without a model.json" in message
+    assert "name a new folder, such as resources/models/NAME" in message
+    assert (project_folder.path / "data" / "a.tif").is_file()
+
+
+def test_phantoms_of_the_sheet_lie_in_the_results_wherever_these_are(project_folder):
+    stem = "results/phantoms/cell_seed5"
+    project_folder.rows[0][2:] = [
+        f"{stem}.ome.zarr",
+        f"{stem}_truth.ome.zarr",
+        f"channel=0 objects={stem}_objects.ome.zarr",
+    ]
+    project_folder.config["results"] = "an other/place/"
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.source("a") == "an other/place/phantoms/cell_seed5.ome.zarr"
+    assert project.truth("a") == "an other/place/phantoms/cell_seed5_truth.ome.zarr"
+    assert project.true_objects("a") == "an other/place/phantoms/cell_seed5_objects.ome.zarr"
+    assert project.grid("a").shape == (96, 192, 192)
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        (".", "must hold more than results"),
+        ("~/results", "~ is not replaced"),
+        ("a{b}", "must be a plain path"),
+        ("/", "must be a plain path"),
+    ],
+)
+def test_a_folder_of_results_that_cannot_be_is_refused(project_folder, folder, expected):
+    project_folder.config["results"] = folder
+    assert expected in refusal(project_folder)
+
+
+def test_folders_have_one_spelling(project_folder):
+    project_folder.config["results"] = "./one//two/"
+    project_folder.config["tasks"]["cell"]["model"] = "./models/cell/"
+    project_folder.rows[0][2:4] = ["./data/a.tif/", ".//data/a_truth.tif"]
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert (project.settings.results, project.task("a").model) == ("one/two", "models/cell")
+    assert (project.source("a"), project.truth("a")) == ("data/a.tif", "data/a_truth.tif")
+
+
+def test_a_folder_of_tiles_is_no_source_of_a_detection(project_folder):
+    folder = project_folder.path / "data" / "tiles"
+    folder.mkdir()
+    np.savez(folder / "a.npz", opt_v1=np.zeros((4, 8, 8)))
+    project_folder.config["tasks"]["cell"]["kind"] = "detection"
+    project_folder.rows[1][2:4] = ["data/tiles", ""]
+    message = refusal(project_folder)
+    assert "samples.tsv:3: source of sample 'b': data/tiles is a folder of tiles, but" in message
+    assert "'cell' is a detection, which takes only volumes" in message

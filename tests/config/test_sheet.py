@@ -1,3 +1,5 @@
+import csv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 
 from parafovea.config.sheet import OPTIONAL, RESERVED, read_sheet
 from parafovea.errors import ConfigError
+from parafovea.formats.metadata import parse_metadata
 from parafovea.runtime.names import FOLDER
 
 HEADER = "sample\ttask\tsource\ttruth\tmetadata\n"
@@ -35,12 +38,42 @@ def test_trailing_tabs_of_a_spreadsheet_are_accepted(tmp_path):
     assert sample.truth is None
 
 
+def test_a_sheet_that_excel_wrote_is_read(tmp_path):
+    # cells with commas in quotes, quotes doubled, and columns that were once formatted
+    text = (
+        "sample\ttask\t\tsource\ttruth\tmetadata\t\t\r\n"
+        'a\tcell\t\t"s, 1.tif"\t\t"spacing=50,4.6,4.6 objects=""o 1.zarr"""\t\t\r\n'
+        '"# a remark, with a comma"\t\t\t\t\t\t\t\r\n'
+    )
+    for encoding in ("utf-8-sig", "utf-16"):
+        (sample,) = read_sheet(sheet(tmp_path, text, encoding=encoding))
+        assert (sample.name, sample.source, sample.truth) == ("a", "s, 1.tif", None)
+        metadata = parse_metadata(sample.metadata, folder=tmp_path)
+        assert metadata.spacing == (50, 4.6, 4.6)
+        assert metadata.objects == "o 1.zarr"
+
+
+def test_a_workbook_and_a_folder_are_readable_errors(tmp_path):
+    path = tmp_path / "samples.xlsx"
+    with zipfile.ZipFile(path, "w") as workbook:
+        workbook.writestr("xl/workbook.xml", "")
+    with pytest.raises(ConfigError, match="workbook of a spreadsheet program: save it as tab-sep"):
+        read_sheet(path)
+    with pytest.raises(ConfigError, match="is a folder"):
+        read_sheet(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("", "is empty: start with a header line of sample, task, source"),
         (HEADER, "has a header but no samples"),
-        ("sample task source\na cell s.tif\n", "separated by tabs"),
+        ("sample task source\na cell s.tif\n", "separated by spaces, but have to be by tabs"),
+        ("sample,task,source\na,cell,s.tif\n", "separated by commas, but have to be by tabs"),
+        ("sample;task;source\na;cell;s.tif\n", "separated by semicolons, but have to be by tabs"),
+        (HEADER + 'a\tcell\t"s.tif\n', ":2: a double quote at the start of a cell is not closed"),
+        (HEADER + 'a\tcell\ts\t\t"spacing=1\n2"\n', ":2: a double quote at the start of a cell"),
+        ("sample\ttask\t\tsource\na\tcell\tx\ts\n", ":2: 'x' is in a column without a name"),
         ("sample\ttask\n", ":1: column 'source' is missing"),
         ("sample\ttask\tsauce\n", ":1: column 'sauce' is not known: did you mean 'source'?"),
         ("sample\ttask\tsource\ttask\n", "duplicate column"),
@@ -83,8 +116,12 @@ def test_all_wrong_lines_are_named_at_once(tmp_path):
 def test_a_missing_sheet_and_one_that_is_no_text_are_readable_errors(tmp_path):
     with pytest.raises(ConfigError, match="does not exist"):
         read_sheet(tmp_path / "none.tsv")
-    (tmp_path / "excel.tsv").write_bytes(b"\xff\xfe\x00s")
-    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+    for data, what in ((b"\xff\xfe\x00s\x00", "UTF-16 text"), (b"sample\xe9", "UTF-8 text")):
+        (tmp_path / "excel.tsv").write_bytes(data)
+        with pytest.raises(ConfigError, match=f"is not {what}"):
+            read_sheet(tmp_path / "excel.tsv")
+    (tmp_path / "excel.tsv").write_bytes("sample\ttask".encode("utf-16-le"))
+    with pytest.raises(ConfigError, match="holds bytes of value 0"):
         read_sheet(tmp_path / "excel.tsv")
 
 
@@ -95,9 +132,9 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max
 @given(rows=st.lists(st.tuples(st.from_regex(FOLDER, fullmatch=True), CELLS, CELLS), max_size=5))
 def test_a_sheet_is_read_as_written_or_refused_with_its_path(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("sheet") / "samples.tsv"
-    lines = ["\t".join(["sample", "task", "source", *OPTIONAL])]
-    lines += ["\t".join([name, task, source]) for name, task, source in rows]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        lines = csv.writer(stream, delimiter="\t")
+        lines.writerows([["sample", "task", "source", *OPTIONAL], *rows])
     names = [name.lower() for name, _, _ in rows]
     whole = all(task and source for _, task, source in rows)
     if rows and whole and len(set(names)) == len(names) and not set(names) & set(RESERVED):

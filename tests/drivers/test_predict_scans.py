@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from tiny_detector import SHAPE, SPACING, save_detector
 from typer.testing import CliRunner
 
@@ -85,7 +86,7 @@ def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project
     assert "Traceback" not in done.output
     summary = json.loads((project / "out/summary.json").read_text())
     assert (summary["num_scans"], summary["num_failed"]) == (1, 1)
-    assert summary["avg_time"] > 0
+    assert summary["seconds_per_scan"] > 0
     assert (project / "out/patient_001/report.html").is_file()
     assert not (project / "out/broken/detections.json").exists()
 
@@ -96,6 +97,10 @@ def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project
         ((), "give one scan, or --input-dir"),
         (("none.nii.gz",), "none.nii.gz"),
         (("config/config.yaml",), "in an unknown format"),
+        (
+            ("https://example.org/a.nii.gz",),
+            "error source of sample 'a': https://example.org/a.nii",
+        ),
         (("{scan}", "--task", "nodule"), "task 'nodule' is not in the config: tasks are cell, nod"),
         (("--input-dir", "models"), "models has no scans"),
     ],
@@ -116,7 +121,11 @@ def test_names_and_files_that_are_unfit_concern_no_other_scan(tmp_path, scan):
     (tmp_path / "header.mhd").write_text("ElementDataFile = gone.raw\n")
     (tmp_path / "notes.txt").write_text("no scan")
     (tmp_path / "empty").mkdir()
-    found = scans_in(tmp_path)
+    (tmp_path / "tiles").mkdir()
+    np.savez(tmp_path / "tiles" / "a.npz", opt_v1=np.zeros((4, 8, 8)))
+    assert "tiles" in scans_in(tmp_path).scans
+    found = scans_in(tmp_path, tiles=False)
+    assert "is a folder of tiles, which" in found.unfit.pop("tiles")
     assert set(found.scans) == {"good", "series"}
     assert set(found.unfit) == {
         "a.nii.gz",
@@ -168,4 +177,12 @@ def test_an_error_that_was_not_foreseen_ends_its_scan_alone(project, scan, monke
 
 
 def test_an_empty_summary_divides_by_nothing():
-    assert Summary.of([]).avg_time == 0
+    assert Summary.of([], "objects").seconds_per_scan == 0
+
+
+def test_a_scan_without_voxel_size_asks_for_the_option_and_not_for_a_sheet(project, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 16, 16), np.int16), photometric="minisblack")
+    done = predict(tmp_path / "a.tif")
+    assert done.exit_code == 1
+    assert "after --metadata" in done.stderr
+    assert "sheet" not in done.stderr

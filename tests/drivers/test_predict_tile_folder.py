@@ -143,7 +143,10 @@ def test_messages_of_libraries_do_not_reach_the_terminal(
         (("--input-dir", "bad", "--output", "out"), "1 of 1 tiles cannot be used"),
         (("config/config.yaml", "--overwrite"), "--overwrite is for tiles, but config/config.yaml"),
         (("in", "--input-dir", "in"), "give one scan, or --input-dir"),
-        (("--input-dir", "out/tiles", "--output", "out"), "written over its tiles"),
+        (
+            ("--input-dir", "out/tiles", "--output", "out"),
+            "out/tiles lies in out, where the",
+        ),
     ],
 )
 def test_a_mistake_is_one_readable_error(

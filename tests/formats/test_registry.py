@@ -13,7 +13,7 @@ import pytest
 from format_samples import SHAPE, WRITERS
 
 from parafovea.errors import SourceError
-from parafovea.formats.location import format_modules, locate
+from parafovea.formats.location import format_modules, locate, source_files, truth_files
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.registry import FORMATS, registered_modules
@@ -314,3 +314,25 @@ def test_files_of_two_formats_in_a_folder_are_refused(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(SourceError, match="1 TIFF and 2 PNG files: choose the slices"):
         locate(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("https://example.org/a.zarr", "is an address, but sources are local files.*download it"),
+        ("s3://bucket/*.tif", "is an address, .* or mount it"),
+        ("gs://bucket/table.csv", "is an address"),
+        ("file:///data/a.tif", "give the path alone, without file://"),
+        ("~/a.tif", "does not exist: ~ is not replaced in paths: write the whole path"),
+        ("$DATA/a.tif", "does not exist: \\$DATA is not replaced in paths"),
+        ("a.tif", "does not exist: correct the path; a relative path starts from"),
+        ("/nowhere/a.tif", "does not exist: correct the path$"),
+        ("link.tif", "does not exist: it is a link to gone.tif, which is not there"),
+    ],
+)
+def test_what_is_not_there_is_said_with_the_way_to_have_it(tmp_path, monkeypatch, path, words):
+    monkeypatch.chdir(tmp_path)
+    Path("link.tif").symlink_to("gone.tif")
+    for files in (source_files, truth_files):
+        with pytest.raises(SourceError, match=words):
+            files(path)

@@ -49,6 +49,15 @@ def test_saving_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
+def test_a_model_replaces_no_folder_of_other_things(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "kept").write_text("")
+    spec = tiny_spec(tiny_recipe())
+    with pytest.raises(ModelError, match=r"data is a folder without a model\.json that holds"):
+        save_model(tmp_path / "data", spec, FusedUNet.from_spec(spec))
+    assert (tmp_path / "data" / "kept").is_file()
+
+
 def test_saving_replaces_a_folder_whole_and_keeps_it_when_it_fails(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

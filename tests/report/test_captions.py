@@ -3,8 +3,9 @@ from types import SimpleNamespace
 
 import pytest
 from docutils.core import publish_parts
-from jinja2 import Environment
+from jinja2 import Environment, StrictUndefined, Undefined
 
+from parafovea.config import read_project
 from parafovea.settings.postprocess import DetectionSettings
 from parafovea.settings.quality import Limit
 from parafovea.settings.report import ReportSettings, TileReportSettings
@@ -13,14 +14,15 @@ FOLDER = Path(__file__).parents[2] / "workflow" / "report"
 LIMITS = {"iou.nucleus": {"min": 0.7, "max": None}, "seam_energy": {"min": None, "max": 1.25}}
 
 
-def rendered(name, **params):
+def rendered(name, undefined=Undefined, **params):
     snakemake = SimpleNamespace(
         wildcards=SimpleNamespace(sample="cell_7"),
         params=SimpleNamespace(arguments=params),
         config={"tasks": {"em": {"quality": {"limits": LIMITS}}, "free": {}}},
     )
     # As Snakemake does it: the result is reStructuredText, not HTML.
-    template = Environment(autoescape=False).from_string((FOLDER / name).read_text())  # noqa: S701
+    environment = Environment(autoescape=False, undefined=undefined)  # noqa: S701
+    template = environment.from_string((FOLDER / name).read_text())
     text = template.render(snakemake=snakemake)
     # Any mistake in the markup, a warning included, stops here.
     return publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["body"]
@@ -35,6 +37,19 @@ def test_every_caption_renders_and_names_its_subject(path):
     }
     text = rendered(path.name, **params)
     assert ("cell_7" in text) != (path.name in {"cohort.rst", "context_study.rst", "workflow.rst"})
+
+
+def test_captions_find_the_arguments_that_their_stages_have(monkeypatch):
+    monkeypatch.chdir(FOLDER.parents[1])
+    project = read_project(Path("config/config.yaml"))
+    found = set()
+    for sample in project.predicted:
+        for stage in project.stages(sample):
+            for caption in filter(None, (output.caption for output in stage.outputs.values())):
+                arguments = stage.arguments(project, project.jobs(stage, sample)[0])
+                found.add(caption.name)
+                rendered(f"{caption.name}.rst", undefined=StrictUndefined, **arguments)
+    assert {"overlays", "quality", "detections", "tiles", "quarantine"} <= found
 
 
 def test_tiles_caption_prints_the_settings():

@@ -119,6 +119,17 @@ def test_a_file_is_replaced_whole_too(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_replaces_no_folder_with_all_that_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "kept").write_text("")
+    with (
+        pytest.raises(StoreError, match="data is a folder, which no file replaces: name a file"),
+        replacing(tmp_path / "data") as partial,
+    ):
+        partial.write_text("table")
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "kept"]
+
+
 def test_discard_removes_files_folders_and_nothing_behind_a_link(tmp_path: Path) -> None:
     folder, link = tmp_path / "folder", tmp_path / "link"
     folder.mkdir()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import onnx
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_checkpoint import WINDOW, upstream_content, upstream_weights, write_checkpoint
 
 from parafovea.errors import ModelError
 from parafovea.upstream.architecture import Facts, detect
-from parafovea.upstream.checkpoint import find_checkpoint, read_checkpoint
+from parafovea.upstream.checkpoint import find_checkpoint, foreign_format, read_checkpoint
 
 
 def facts_of(tmp_path: Path, weights: dict[str, Any], **changes: Any) -> Facts:
@@ -235,3 +239,27 @@ def test_a_file_that_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path / "best.pkl", {"model_config": [1]})
     with pytest.raises(ModelError, match="model_config is list, not a dictionary"):
         read_checkpoint(path)
+
+
+def test_a_model_of_another_format_is_called_by_its_name(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        archive.writestr("script/code/__torch__.py", "")
+    save_file({"a": torch.zeros(2)}, tmp_path / "weights.pkl")
+    with h5py.File(tmp_path / "keras.h5", "w") as file:
+        file["a"] = 1
+    graph = onnx.helper.make_graph([], "empty", [], [])
+    onnx.save(onnx.helper.make_model(graph, producer_name="pytorch"), tmp_path / "graph.pkl")
+    (tmp_path / "cut.onnx").write_bytes(b"")
+    (tmp_path / "graph.xml").write_text('<?xml version="1.0"?><net/>')
+    for name, what in {
+        "script.pt": "a TorchScript program",
+        "weights.pkl": "a file of weights alone",
+        "keras.h5": "an HDF5 file",
+        "graph.pkl": "an ONNX graph",
+        "cut.onnx": "an ONNX graph",
+        "graph.xml": "an OpenVINO graph",
+    }.items():
+        with pytest.raises(ModelError, match=f"{name} is {what}.*, which cannot be imported"):
+            read_checkpoint(tmp_path / name)
+    torch.save({"state_dict": {"a": torch.zeros(2)}}, tmp_path / "checkpoint.pt")
+    assert foreign_format(tmp_path / "checkpoint.pt") is None

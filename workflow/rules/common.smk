@@ -6,35 +6,53 @@ from pathlib import Path
 
 from parafovea import config as parafovea_config
 from parafovea.chain.stage import CONSTRAINTS
+from parafovea.config.snakemake_options import require_one_configfile
 from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
 from parafovea.planning.staleness import Staleness
-from parafovea.runtime.runs import Run, require_writable
+from parafovea.runtime.runs import Run
+from parafovea.runtime.slurm import require_slurm
+from parafovea.runtime.writers import share_results
 from parafovea.storage.changes import ChangeMark
 from parafovea.storage.contents import MEMO, Contents
+from parafovea.storage.layout import PHANTOMS
 
-# Config files of the command line override the Snakefile's, which comes last here.
+# Where the config comes from, for messages: later ones override earlier ones. Snakemake appends the
+# Snakefile's own file, if there is one, to those of the command line.
+GIVEN = len(workflow.overwrite_configfiles)
 CONFIG_FILES = [
-    Path(file) for file in workflow.configfiles[-1:] + workflow.configfiles[:-1]
+    *map(Path, workflow.configfiles[GIVEN:] + workflow.configfiles[:GIVEN]),
+    workflow.config_settings.config,
 ]
 
 # Whether features are in a cache shared between workflows: snakemake --cache.
 CACHED = workflow.workflow_settings.cache is not None
 
 try:
+    require_one_configfile(sys.argv[1:] if workflow.is_main_process else ())
     PROJECT = parafovea_config.load_project(config, files=CONFIG_FILES)
     if CACHED:
         PROJECT.require_hashable()
 except ParafoveaError as error:
     sys.exit(f"Nothing was run. {describe(error)}")
 
+RESULTS = Path(PROJECT.settings.results)
+
 # Held until this process ends, so that the next run can detect whether this one was killed.
 RUN = Run(job=not workflow.is_main_process)
 
 if RUN.notice:
     print(f"Note: {RUN.notice}", file=sys.stderr)
+
+# The folder of the results, held until this process ends: by a job, too, which may outlive its run.
+HELD = []
+if not workflow.is_main_process:
+    try:
+        HELD.append(share_results(RESULTS, []))
+    except ParafoveaError as error:
+        sys.exit(describe(error))
 
 
 pathvars:
@@ -79,9 +97,11 @@ gc.freeze()
 
 
 def begin():
-    """Stop if results cannot be written; record whether the jobs run elsewhere."""
+    """Stop if results cannot be written or jobs not be submitted; record where the jobs run."""
     try:
-        require_writable(Path(PROJECT.settings.results))
+        HELD.append(share_results(RESULTS, [*PROJECT.samples, PHANTOMS]))
+        if workflow.executor_plugin.name == "slurm":
+            require_slurm()
     except ParafoveaError as error:
         sys.exit(f"Nothing was run. {describe(error)}")
     if not workflow.local_exec:

@@ -9,17 +9,19 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
+from parafovea import __version__
 from parafovea.cli.detections import app as detection_commands
 from parafovea.cli.predict import app as prediction_commands
 from parafovea.cli.terminal import console, finite, print_table, readable_errors
-from parafovea.config import Project, read_project
+from parafovea.config import Project, config_files, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
 from parafovea.errors import ConfigError
 from parafovea.kinds.stages import removable, steps
+from parafovea.runtime.runs import at_work
+from parafovea.runtime.writers import WAIT, is_held, writing
 
 app = typer.Typer(
-    help="Segmentation with local and context features. The workflow itself is run with snakemake.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -28,17 +30,38 @@ app.add_typer(detection_commands)
 
 Configs = Annotated[
     list[Path] | None,
-    typer.Option("--config", help="Config file overriding config/config.yaml; may be repeated."),
+    typer.Option(
+        "--config",
+        "--configfile",
+        help="Config file overriding config/config.yaml, if that exists; may be repeated.",
+    ),
 ]
 
 Snakefile = Annotated[Path, typer.Option("--snakefile", help="The workflow's Snakefile.")]
 
-DEFAULT_CONFIG = Path("config/config.yaml")
 DEFAULT_SNAKEFILE = Path("Snakefile")
 
 
 def _project(configs: list[Path] | None) -> Project:
-    return read_project(DEFAULT_CONFIG, *(configs or []))
+    return read_project(*config_files(configs or []))
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"parafovea {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Segmentation with local and context features. The workflow itself is run with snakemake."""
 
 
 @app.command()
@@ -135,7 +158,10 @@ def run(
         from parafovea.drivers.one_process import run_chain
         from parafovea.planning.staleness import Staleness
 
-        page = run_chain(project, sample, Staleness(project, scripts=snakefile.parent / "scripts"))
+        staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+        chain = (*project.upstream(sample), sample)
+        with writing(*(Path(project.folder(name)) for name in chain)):
+            page = run_chain(project, sample, staleness)
     console.print(f"The report is {escape(str(page))}", highlight=False)
 
 
@@ -178,7 +204,6 @@ def clean(
     config: Configs = None,
 ) -> None:
     """Remove the results of steps, for all or some samples, and report the freed space."""
-    from parafovea.runtime.runs import at_work
     from parafovea.storage.layout import bytes_text, matching, remove
 
     with readable_errors():
@@ -192,10 +217,8 @@ def clean(
                 )
         patterns = [pattern for name in stage for pattern in known[name]]
         samples = [project.require(name).name for name in sample or project.samples]
-        if not dry_run and at_work():
-            raise ConfigError(
-                "the workflow is running in this folder: wait until it ends, or stop it first"
-            )
+        if not dry_run:
+            _require_rest(project, samples)
         freed = count = 0
         for name in dict.fromkeys(samples):
             folder = Path(project.folder(name))
@@ -207,6 +230,16 @@ def clean(
     verb = "would be removed" if dry_run else "removed"
     would = "would be freed" if dry_run else "freed"
     console.print(f"{count} results {verb}, {bytes_text(freed)} {would}.", highlight=False)
+
+
+def _require_rest(project: Project, samples: list[str]) -> None:
+    """Raise `ConfigError` if something writes the results of samples."""
+    for name in samples:
+        folder = project.folder(name)
+        if is_held(Path(folder)):
+            raise ConfigError(f"parafovea run or predict is writing to {folder}: {WAIT}")
+    if at_work() or is_held(Path(project.settings.results)):
+        raise ConfigError(f"the workflow is running in this folder: {WAIT}")
 
 
 @app.command()
@@ -229,7 +262,7 @@ def phantom(
     stem, size = f"{kind}_seed{seed}", PHANTOM_SIZES[kind]
     scan = size.unit == "millimeter"
     suffix = ".nii.gz" if scan else ".ome.zarr"
-    with readable_errors(output):
+    with readable_errors(output), writing(output, shared=True):
         make_phantom(
             output / f"{stem}{suffix}",
             output / f"{stem}_truth{suffix}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,14 +12,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from parafovea.cli.terminal import console, errors, readable_errors
-from parafovea.config import read_settings
+from parafovea.config import config_files, read_settings
 from parafovea.config.sources import is_tile_folder
 from parafovea.errors import ConfigError
 from parafovea.kinds import kind_named
+from parafovea.runtime.writers import writing
 
 app = typer.Typer()
-
-DEFAULT_CONFIG = Path("config/config.yaml")
 
 #: Maximum number of invalid tiles whose reasons are printed.
 SHOWN = 5
@@ -61,7 +61,9 @@ def predict(
     config: Annotated[
         list[Path] | None,
         typer.Option(
-            "--config", help="Config file overriding config/config.yaml; may be repeated."
+            "--config",
+            "--configfile",
+            help="Config file overriding config/config.yaml, if that exists; may be repeated.",
         ),
     ] = None,
 ) -> None:
@@ -70,7 +72,7 @@ def predict(
         given = scan if input_dir is None else str(input_dir)
         if given is None or (scan is not None and input_dir is not None):
             raise ConfigError("give one scan, or --input-dir with a folder of scans or tiles")
-        settings = read_settings(DEFAULT_CONFIG, *(config or []))
+        settings = read_settings(*config_files(config or []))
         chosen = settings.tasks.get(task)
         tiles = chosen is not None and is_tile_folder(
             given, images=kind_named(chosen.kind).images_are_tiles, results=settings.results
@@ -79,18 +81,20 @@ def predict(
         from parafovea.drivers.predict_scans import (
             Summary,
             project_of,
-            scan_name,
+            result_folder,
             scans_in,
             write_summary,
         )
         from parafovea.drivers.predict_tile_folder import MosaicSummary, on_device
 
-        if scan is not None or tiles:
-            place = output or Path("results") / scan_name(given)
+        alone = scan is not None or tiles
+        if alone:
+            place = result_folder(given, output)
             scans, results = {place.name: given}, place.parent
             unfit = []
         else:
-            found = scans_in(Path(given))
+            takes_tiles = chosen is None or "tiles" in kind_named(chosen.kind).stages
+            found = scans_in(Path(given), tiles=takes_tiles)
             scans, unfit = found.scans, found.failed
             results = output or Path("results")
             if found.left_out:
@@ -109,33 +113,35 @@ def predict(
                 full_precision=no_amp,
                 overwrite=overwrite,
             )
-            if tiles:
-                _predict_tiles(project, place)
-                return
-            done = _run(project, keep=keep, workers=min(num_workers, max(1, len(scans))))
+            with writing(place if alone else results):
+                if tiles:
+                    _predict_tiles(project, place)
+                    return
+                done = _run(project, keep=keep, workers=min(num_workers, max(1, len(scans))))
         done += unfit
-        summary: Summary | MosaicSummary = Summary.of(done)
-        if kind_named(settings.tasks[task].kind).count is None and len(done) == 1:
+        counted = kind_named(settings.tasks[task].kind).counted
+        summary = Summary.of(done, counted).values()
+        if not counted and len(done) == 1:
             # of an image there is nothing to count
-            summary = MosaicSummary.of(done[0], results / done[0].scan)
-            if not summary.failed:
+            summary = asdict(MosaicSummary.of(done[0], results / done[0].scan))
+            if not summary["failed"]:
                 write_summary(results / done[0].scan / "summary.json", summary)
         if scan is None:
             write_summary(results / "summary.json", summary)
-    for name, reason in summary.failed.items():
+    for name, reason in summary["failed"].items():
         errors.print(f"[bold red]error[/] {escape(f'{name}: {reason}')}", highlight=False)
     _print_summary(summary)
     for each in done:
         if each.error is None:
             page = Path(project.folder(each.scan)) / "report.html"
             console.print(f"The report is {escape(str(page))}", highlight=False)
-    if summary.failed:
+    if summary["failed"]:
         raise typer.Exit(1)
 
 
-def _print_summary(summary: Any) -> None:
-    """Print a summary."""
-    numbers = {key: value for key, value in asdict(summary).items() if not _is_list(value)}
+def _print_summary(summary: Mapping[str, Any]) -> None:
+    """Print the numbers of a summary."""
+    numbers = {key: value for key, value in summary.items() if not _is_list(value)}
     width = max(map(len, numbers)) + 1
     for key, value in numbers.items():
         console.print(f"{key.replace('_', ' '):{width}s} {value}", highlight=False)
@@ -158,7 +164,7 @@ def _predict_tiles(project, folder: Path) -> None:  # type: ignore[no-untyped-de
 
         page, summary = predict_folder(project, folder.name, observer=observer)
         progress.update(bar, completed=1.0, description=folder.name)
-    write_summary(folder / "summary.json", summary)
+    write_summary(folder / "summary.json", asdict(summary))
     for text in summary.fallbacks:
         errors.print(f"[yellow]warning[/] {escape(text)}", highlight=False)
     for reason in list(summary.quarantined.values())[:SHOWN]:
@@ -166,7 +172,7 @@ def _predict_tiles(project, folder: Path) -> None:  # type: ignore[no-untyped-de
     if summary.num_quarantined > SHOWN:
         listed = folder / "quarantine.tsv"
         errors.print(f"[yellow]warning[/] {escape(str(listed))} lists all of them")
-    _print_summary(summary)
+    _print_summary(asdict(summary))
     console.print(f"The tiles are in {escape(str(folder / 'tiles'))}", highlight=False)
     console.print(f"The report is {escape(str(page))}", highlight=False)
 

@@ -3,7 +3,13 @@
 Imports neither torch nor zarr, since the workflow loads it in every job.
 """
 
-from parafovea.config.loading import assembled, load_project, read_project, read_settings
+from parafovea.config.loading import (
+    assembled,
+    config_files,
+    load_project,
+    read_project,
+    read_settings,
+)
 from parafovea.config.project import Project
 from parafovea.config.schema import Settings, Task
 from parafovea.config.sheet import Sample, read_sheet
@@ -14,6 +20,7 @@ __all__ = [
     "Settings",
     "Task",
     "assembled",
+    "config_files",
     "load_project",
     "read_project",
     "read_settings",

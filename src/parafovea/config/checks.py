@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
-from parafovea.config.messages import locate, suggestion
+from parafovea.config.messages import Origin, locate, suggestion
 from parafovea.config.sample_files import is_phantom, source_paths
 from parafovea.config.sample_links import link_problems
 from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
-from parafovea.errors import GridError, ParafoveaError, describe
+from parafovea.errors import GridError, ModelError, ParafoveaError, describe
 from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
 from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
+from parafovea.models.model_json import require_replaceable
 from parafovea.settings.inference import check_stride
 from parafovea.settings.recipe import Recipe, check_window
 
@@ -62,6 +64,8 @@ def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settin
             )
         if linked or referred(sample.source) is None:
             wrong += _file_problems(sample, samples, settings)
+        if linked and not wrong:
+            wrong += _layout_problems(sample, samples, settings)
         found += [f"{sheet}:{sample.line}: {text}" for text in wrong]
     return found
 
@@ -72,6 +76,7 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
     except ParafoveaError as error:
         return [f"sample {sample.name!r}: {describe(error)}"]
     wrong = []
+    own = os.path.normpath(f"{settings.results}/{sample.name}")
     task = settings.tasks.get(sample.task)
     tables = task is None or kind_named(task.kind).tables_as_truth
     if task is not None and sample.truth and sample.truth.lower().endswith(TABLE_SUFFIXES):
@@ -93,6 +98,11 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
             source_paths(path, sample, samples, settings, table=what == "truth" and tables)
         except ParafoveaError as error:
             wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
+        if path is not None and _lies_in(path, own):
+            wrong.append(
+                f"{what} of sample {sample.name!r}: {path} lies in {own}, where the results of "
+                "this sample go: name another folder of results, or move it"
+            )
         if path is not None and is_phantom(path, settings.results):
             match = PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2])
             if match is None or match["part"] not in _parts(match["kind"]):
@@ -101,6 +111,31 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
                     f"workflow makes: {settings.results}/phantoms can hold {_made(match)}"
                 )
     return wrong
+
+
+def _layout_problems(
+    sample: Sample, samples: Mapping[str, Sample], settings: Settings
+) -> list[str]:
+    """Return the problem of a sample whose kind of task does not take what its source is."""
+    kind = kind_named(settings.tasks[sample.task].kind)
+    layout = source_layout(sample, samples, settings)
+    if layout in kind.stages:
+        return []
+    what, instead = {
+        "tiles": ("a folder of tiles", "volumes"),
+        "volume": ("a volume", "folders of tiles"),
+    }[layout]
+    return [
+        f"source of sample {sample.name!r}: {sample.source} is {what}, but the task "
+        f"{sample.task!r} is a {kind.name}, which takes only {instead}: give another source, or a "
+        "task of another kind"
+    ]
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    """Return whether a path, or one that its pattern selects, is a folder or lies in it."""
+    inside, outside = os.path.realpath(path), os.path.realpath(folder)
+    return inside == outside or inside.startswith(f"{outside}{os.sep}")
 
 
 def _parts(kind: str) -> tuple[str, ...]:
@@ -128,7 +163,7 @@ def _made(match: re.Match[str] | None) -> str:
 def task_problems(
     settings: Settings,
     samples: Mapping[str, Sample],
-    files: Sequence[Path],
+    files: Sequence[Origin],
     *,
     recipes: Mapping[str, Recipe] | None = None,
 ) -> list[str]:
@@ -140,8 +175,8 @@ def task_problems(
         The config.
     samples : mapping of str to Sample
         The sheet, by name.
-    files : sequence of Path
-        Config files, to locate keys in messages.
+    files : sequence of Path or mapping
+        Config files and values of the command line, to locate keys in messages.
     recipes : mapping of str to Recipe, optional
         Recipe of each used task. Without it, class names, windows and augmentations are not
         checked.
@@ -180,6 +215,10 @@ def _training_problems(name: str, settings: Settings, samples: Mapping[str, Samp
     if training is None:
         return []
     found: Problems = []
+    try:
+        require_replaceable(Path(settings.tasks[name].model))
+    except ModelError as error:
+        found.append((("tasks", name, "model"), str(error)))
     for key, chosen in (("samples", training.samples), ("validation", training.validation)):
         for index, sample in enumerate(chosen):
             path = ("tasks", name, "training", key, index)

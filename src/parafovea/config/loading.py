@@ -9,16 +9,43 @@ from typing import Any
 from pydantic import ValidationError
 
 from parafovea.config.checks import sample_problems, task_problems
-from parafovea.config.messages import problems
-from parafovea.config.model_recipes import task_recipe
+from parafovea.config.messages import Origin, problems
+from parafovea.config.model_recipes import task_recipe, trained_models
 from parafovea.config.project import Project
 from parafovea.config.sample_links import band_problems
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample, read_sheet
+from parafovea.config.sheet_paths import require_plain_paths, with_phantoms
 from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError, ModelError
 from parafovea.runtime.documents import CONFIG_BYTES, read_text, yaml_values
 from parafovea.settings.recipe import Recipe
+
+#: Config file of a repository, relative to its root.
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+
+def config_files(given: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the config files to read: that of this folder, if there is one, and those given.
+
+    Parameters
+    ----------
+    given : sequence of Path
+        Files that override it.
+
+    Raises
+    ------
+    ConfigError
+        If there is none at all.
+    """
+    if DEFAULT_CONFIG.is_file():
+        return (DEFAULT_CONFIG, *given)
+    if not given:
+        raise ConfigError(
+            f"{DEFAULT_CONFIG} does not exist in {Path().absolute()}: run this in the root of the "
+            "repository, or in a folder with a config of its own, or give a file with --config"
+        )
+    return tuple(given)
 
 
 def read_document(file: Path) -> dict[str, Any]:
@@ -32,7 +59,9 @@ def read_document(file: Path) -> dict[str, Any]:
     try:
         content = yaml_values(read_text(file, "a config", most=CONFIG_BYTES), file)
     except FileNotFoundError as error:
-        raise ConfigError(f"{file} does not exist: give the path of a config file") from error
+        value = file.name.replace("=", ": ")
+        hint = "" if value == file.name else f"; write a single value into it, such as {value}"
+        raise ConfigError(f"{file} does not exist: give the path of a config file{hint}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must contain keys and values, such as `tasks:`")
     return content
@@ -53,15 +82,16 @@ def read_study(file: Path) -> StudySettings:
         raise ConfigError("\n  ".join(problems(error, StudySettings, values, [file]))) from error
 
 
-def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Project:
+def load_project(values: Mapping[str, Any], *, files: Sequence[Origin] = ()) -> Project:
     """Return the project of a config, checked with its sheet, models and files.
 
     Parameters
     ----------
     values : mapping
         The config, nested as in YAML.
-    files : sequence of Path
-        Files that it was read from, for messages; later files override earlier ones.
+    files : sequence of Path or mapping
+        Files that it was read from, and values of the command line, for messages; later ones
+        override earlier ones.
 
     Returns
     -------
@@ -76,14 +106,17 @@ def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Pr
     ModelError
         If a model folder in use is incomplete.
     """
-    for file in files:
+    for file in (origin for origin in files if isinstance(origin, Path)):
         read_document(file)  # Snakemake takes the last of a key that is there twice
     settings = checked_settings(values, files=files)
     sheet = Path(settings.samples)
-    return assembled(settings, {s.name: s for s in read_sheet(sheet)}, sheet=sheet, files=files)
+    samples = (with_phantoms(sample, settings.results) for sample in read_sheet(sheet))
+    project = assembled(settings, {s.name: s for s in samples}, sheet=sheet, files=files)
+    require_plain_paths(project)
+    return project
 
 
-def checked_settings(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Settings:
+def checked_settings(values: Mapping[str, Any], *, files: Sequence[Origin] = ()) -> Settings:
     """Return the validated settings of a config.
 
     Raises
@@ -92,9 +125,28 @@ def checked_settings(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -
         If a key or a value is invalid; the message lists all of them.
     """
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n  ".join(problems(error, Settings, values, files))) from error
+    return _with_models(settings, files)
+
+
+def _with_models(settings: Settings, files: Sequence[Origin]) -> Settings:
+    """Return the settings with the model folders that lie in the repository of a config file.
+
+    A model that is neither in this folder nor trained here is looked for in the folder above the
+    one of the config file, so that `--config REPOSITORY/config/config.yaml` works anywhere.
+    """
+    trained = trained_models(settings.tasks)
+    tasks = dict(settings.tasks)
+    roots = [file.absolute().parent.parent for file in files if isinstance(file, Path)]
+    for name, task in settings.tasks.items():
+        if task.model in trained or Path(task.model).exists():
+            continue
+        found = next((root for root in roots[::-1] if (root / task.model).is_dir()), None)
+        if found is not None:
+            tasks[name] = task.model_copy(update={"model": str(found / task.model)})
+    return settings.model_copy(update={"tasks": tasks})
 
 
 def assembled(
@@ -102,7 +154,7 @@ def assembled(
     samples: Mapping[str, Sample],
     *,
     sheet: Path,
-    files: Sequence[Path] = (),
+    files: Sequence[Origin] = (),
 ) -> Project:
     """Return the project of a config and samples, checked against each other and the files.
 
@@ -114,8 +166,8 @@ def assembled(
         By name.
     sheet : Path
         The sample sheet, for messages.
-    files : sequence of Path
-        The config files, for messages.
+    files : sequence of Path or mapping
+        Where the config comes from, for messages.
 
     Raises
     ------

@@ -16,6 +16,25 @@ from parafovea.errors import quoted, shown
 from parafovea.runtime.documents import yaml_node
 
 Key = str | int
+
+#: Plain words for errors of pydantic, which speaks of Python.
+_PLAIN = {
+    **dict.fromkeys(
+        ("model_type", "dict_type", "model_attributes_type"),
+        "must hold keys and values of its own, such as `key: value`",
+    ),
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list, such as [1, 2, 3]"),
+    "too_long": "has too many values: one for each of z, y, x",
+    "string_type": "must be text, in double quotes if it looks like a number",
+    "string_too_short": "must not be empty",
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+}
+
+#: Where values of the config come from: a file, or the values themselves from the command line.
+Origin = Path | Mapping[str, Any]
+
 #: Most characters of a value, and of a reason, in a message.
 LONGEST_VALUE, LONGEST_TEXT = 80, 1000
 #: Most problems that are told at once.
@@ -43,23 +62,30 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     return f": did you mean {close[0]!r}?" if close else ""
 
 
-def locate(files: Sequence[Path], path: Sequence[Key]) -> str:
+def locate(files: Sequence[Origin], path: Sequence[Key]) -> str:
     """Return the location of a key as "file:line", in the last file that has it.
 
     Parameters
     ----------
-    files : sequence of Path
-        YAML or JSON files; later files override earlier ones.
+    files : sequence of Path or mapping
+        YAML or JSON files, and values of the command line; later ones override earlier ones.
     path : sequence of str or int
         Keys from the top level to the value.
 
     Returns
     -------
     str
-        Location of the deepest part of the path found in any file; "config" without files.
+        Location of the deepest part of the path found in any file, or "command line"; "config"
+        without files.
     """
     best, place = -1, "config"
     for file in files:
+        if isinstance(file, Mapping):
+            depth = _depth(file, path)
+            # a file is named for what no origin has
+            if depth >= max(best, 1):
+                best, place = depth, "command line (--config)"
+            continue
         try:
             node = yaml_node(file.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, yaml.YAMLError):
@@ -74,6 +100,15 @@ def locate(files: Sequence[Path], path: Sequence[Key]) -> str:
         if depth >= best:
             best, place = depth, f"{_shown(file)}:{line}"
     return place
+
+
+def _depth(values: Any, path: Sequence[Key]) -> int:
+    """Return how many of the keys of a path are in nested values."""
+    for depth, key in enumerate(path):
+        if not _holds(values, key):
+            return depth
+        values = values[key]
+    return len(path)
 
 
 def _shown(file: Path) -> Path:
@@ -96,7 +131,7 @@ def problems(
     error: ValidationError,
     model: type[BaseModel],
     values: Mapping[str, Any],
-    files: Sequence[Path],
+    files: Sequence[Origin],
 ) -> list[str]:
     """Return one line for each key with a validation error.
 
@@ -108,8 +143,8 @@ def problems(
         Model that they were validated against; gives the allowed keys.
     values : mapping
         The values, nested.
-    files : sequence of Path
-        Files that they were read from.
+    files : sequence of Path or mapping
+        Where they come from, as for `locate`.
 
     Returns
     -------
@@ -123,10 +158,17 @@ def problems(
     found = []
     for path, texts in islice(lines.items(), MOST_PROBLEMS):
         keys = ".".join(shown(str(key), longest=LONGEST_VALUE) for key in path) or "the file"
-        found.append(f"{locate(files, path)}: {keys}{' or '.join(texts)}")
+        found.append(f"{locate(files, path)}: {keys}{_joined(texts)}")
     if len(lines) > MOST_PROBLEMS:
         found.append(f"… and {len(lines) - MOST_PROBLEMS} more")
     return found
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Return the texts of one key, with the value that they share said once."""
+    first, *others = texts
+    value, colon, _ = first.partition(": ")
+    return " or ".join([first, *(text.removeprefix(value + colon) for text in others)])
 
 
 def _real_path(
@@ -158,8 +200,19 @@ def _explain(item: Any, path: tuple[Key, ...], model: type[BaseModel]) -> str:
         hint = suggestion(str(path[-1]), allowed)
         return f" is not a known key{hint or ':'} allowed here: {', '.join(allowed)}"
     if fault == "missing":
+        if isinstance(path[-1], int):
+            return " is missing: the list needs a value for each of z, y, x"
         return " is missing: add it"
-    text = shown(item["msg"].removeprefix("Value error, "), longest=LONGEST_TEXT)
+    if item["loc"][-1] == "[key]":
+        return f": the name {quoted(value)} is not text: put it in double quotes"
+    if fault == "too_short":
+        return f" must hold at least {item['ctx']['min_length']}"
+    text = _PLAIN.get(fault) or item["msg"].removeprefix("Value error, ")
+    text = shown(text, longest=LONGEST_TEXT)
+    if fault in ("model_type", "dict_type", "model_attributes_type"):
+        allowed = _keys_at(model, path)
+        text += f"; keys are {', '.join(allowed)}" if allowed else ""
+    text = text.replace("Input should", "must").replace("String should", "must")
     expected = item.get("ctx", {}).get("expected", "")
     hint = (
         suggestion(value, expected.replace("'", "").replace(" or ", ", ").split(", "))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -160,6 +161,11 @@ class Task(Strict):
         description="Also predict the training and validation samples.",
     )
 
+    @field_validator("model")
+    @classmethod
+    def _one_spelling(cls, folder: str) -> str:
+        return os.path.normpath(folder)
+
     def block(self, name: str) -> Any:
         """Return the settings of a block, including blocks specific to a kind."""
         return getattr(self, name)
@@ -225,10 +231,14 @@ class Settings(Strict):
     @field_validator("results")
     @classmethod
     def _plain_folder(cls, folder: str) -> str:
-        plain = folder.rstrip("/")
+        plain = folder.rstrip("/") and os.path.normpath(folder)
         if not plain or any(c in plain for c in "{}<>*?[]") or hidden_character(plain):
             raise ValueError(
                 f"folder {quoted(folder)} must be a plain path without {{ }} < > * ? [ ] and "
                 "control characters"
             )
+        if plain == ".":
+            raise ValueError("the folder in which the workflow runs must hold more than results")
+        if plain.startswith("~"):
+            raise ValueError(f"~ is not replaced in {folder!r}: write the whole path")
         return plain

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.config.messages import MOST_PROBLEMS, suggestion
 from parafovea.errors import ConfigError, quoted
-from parafovea.runtime.documents import read_text
+from parafovea.runtime.documents import read_bytes
 from parafovea.runtime.names import folder_problem, hidden_character
 from parafovea.settings.inference import MOST_SHARDS
 
@@ -29,6 +32,9 @@ RESERVED = (
     "study",
     "training",
 )
+
+#: First bytes of .xlsx and .ods, and of .xls.
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 #: A number of shards in the sheet.
 SHARDS = re.compile(r"0*[1-9][0-9]{0,6}")
@@ -71,7 +77,8 @@ class Sample:
 def read_sheet(path: Path) -> tuple[Sample, ...]:
     """Read a sample sheet.
 
-    A byte-order mark, Windows line endings, blank lines and lines starting with # are accepted.
+    A byte-order mark, UTF-16, Windows line endings, cells in double quotes, columns without a name
+    and a value, blank lines and lines starting with # are accepted, as spreadsheets write them.
 
     Parameters
     ----------
@@ -90,19 +97,7 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
         If the sheet or a column or value is missing, or a name is invalid or not unique. The
         message lists all problems with their lines.
     """
-    try:
-        text = read_text(path, "a sample sheet")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{path} does not exist: create the sample sheet, or set another path in `samples`"
-        ) from error
-    if text.count("\n") > MOST_LINES:
-        raise ConfigError(f"{path} has more than {MOST_LINES} lines: split it into several sheets")
-    rows = [
-        (number, [cell.strip() for cell in line.split("\t")])
-        for number, line in enumerate(text.splitlines(), start=1)
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
+    rows = list(_rows(path))
     if not rows:
         raise ConfigError(f"{path} is empty: start with a header line of {', '.join(COLUMNS)}")
     header = _checked_header(path, *rows[0])
@@ -135,15 +130,71 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
     return tuple(samples.values())
 
 
-def _checked_header(path: Path, number: int, header: list[str]) -> list[str]:
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the cells of each line that holds anything."""
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            cells = next(csv.reader([line], delimiter="\t", strict=True))
+        except csv.Error as error:
+            raise ConfigError(
+                f"{path}:{number}: a double quote at the start of a cell is not closed at its end "
+                f"({error}): a cell is in double quotes as a whole or not at all, in one line"
+            ) from error
+        cells = [cell.strip() for cell in cells]
+        if any(cells) and not cells[0].startswith("#"):
+            yield number, cells
+
+
+def _text(path: Path) -> str:
+    """Return the text of a sheet, its lines ending in line feeds."""
+    as_what = "save it as tab-separated text in UTF-8"
+    try:
+        data = read_bytes(path, "a sample sheet")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path} does not exist: create the sample sheet, or set another path in `samples`"
+        ) from error
+    if data.startswith(WORKBOOKS):
+        raise ConfigError(f"{path} is a workbook of a spreadsheet program: {as_what}")
+    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not {encoding.removesuffix('-sig').upper()} text (byte {error.start}): "
+            f"{as_what}"
+        ) from error
+    if "\0" in text:
+        raise ConfigError(f"{path} is not text, it holds bytes of value 0: {as_what}")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.count("\n") > MOST_LINES:
+        raise ConfigError(f"{path} has more than {MOST_LINES} lines: split it into several sheets")
+    return text
+
+
+def _checked_header(path: Path, number: int, cells: list[str]) -> list[str]:
+    """Return the names of the columns; those at the end that have none are left out."""
     place = f"{path}:{number}"
-    if len(header) == 1 and len(header[0].split()) > 1:
-        raise ConfigError(f"{place}: columns are separated by tabs, not by spaces or commas")
-    unknown = [name for name in header if name not in COLUMNS]
+    header = list(cells)
+    while not header[-1]:
+        header.pop()
+    if len(header) == 1:
+        for name, sign in (("commas", ","), ("semicolons", ";"), ("spaces", None)):
+            if len(header[0].split(sign)) > 1:
+                raise ConfigError(
+                    f"{place}: columns are separated by {name}, but have to be by tabs: save the "
+                    'sheet as tab-separated text (in Excel "Text (Tab delimited)" or "Unicode '
+                    'Text")'
+                )
+    known = [name for name in header if name]
+    unknown = [name for name in known if name not in COLUMNS]
     if unknown:
         raise ConfigError(
             f"{place}: column {quoted(unknown[0])} is not known"
-            f"{suggestion(unknown[0], COLUMNS) or ':'} columns are {', '.join(COLUMNS)}"
+            f"{suggestion(unknown[0], COLUMNS) or ':'} the first line names the columns, which are "
+            f"{', '.join(COLUMNS)}"
         )
     missing = [name for name in REQUIRED if name not in header]
     if missing:
@@ -151,8 +202,8 @@ def _checked_header(path: Path, number: int, header: list[str]) -> list[str]:
             f"{place}: column {missing[0]!r} is missing: the first line names the columns "
             f"{', '.join(COLUMNS)}, separated by tabs"
         )
-    if len(set(header)) != len(header):
-        raise ConfigError(f"{place}: duplicate column in {', '.join(header)}: keep one")
+    if len(set(known)) != len(known):
+        raise ConfigError(f"{place}: duplicate column in {', '.join(known)}: keep one")
     return header
 
 
@@ -164,6 +215,12 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
         return None, [
             f"{len(cells)} columns, but the header names {len(header)} ({', '.join(header)}): "
             "remove a tab, or add the column to the header"
+        ]
+    unnamed = [cell for name, cell in zip(header, cells, strict=False) if cell and not name]
+    if unnamed:
+        return None, [
+            f"{quoted(unnamed[0])} is in a column without a name: name it in the header "
+            f"({', '.join(COLUMNS)}), or remove the column"
         ]
     row = dict.fromkeys(COLUMNS, "") | dict(zip(header, cells, strict=False))
     wrong = [
@@ -196,9 +253,14 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
     return Sample(
         name=row["sample"],
         task=row["task"],
-        source=row["source"],
-        truth=row["truth"] or None,
+        source=_plain(row["source"]),
+        truth=_plain(row["truth"]) or None,
         metadata=row["metadata"],
         shards=int(row["shards"]) if row["shards"] else None,
         line=number,
     ), []
+
+
+def _plain(path: str) -> str:
+    """Return a path in the spelling that Snakemake looks for: without ./ before and / behind."""
+    return re.sub(r"^(?:\./+)+", "", path).rstrip("/") or path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from parafovea.config.project import Project
@@ -48,11 +49,13 @@ def check_headers(project: Project, names: tuple[str, ...]) -> None:
 def _check_sample(project: Project, name: str) -> None:
     sample, recipe = project.samples[name], project.recipe(name)
     results = project.settings.results
-    if (
-        project.layout(name) == "tiles"
-        or referred(sample.source) is not None
-        or is_phantom(sample.source, results)
-    ):
+    if project.layout(name) == "tiles" or referred(sample.source) is not None:
+        return
+    check = functools.partial(
+        check_scale, spacing=recipe.spacing, unit=recipe.unit, scan=recipe.is_ct
+    )
+    if is_phantom(sample.source, results):
+        check(sample.source, project.grid(name))
         return
     said = parse_metadata(sample.metadata, folder=Path())
     source = open_source(
@@ -64,9 +67,7 @@ def _check_sample(project: Project, name: str) -> None:
     )
     if recipe.bands:
         return
-    check_scale(
-        sample.source, source.grid, spacing=recipe.spacing, unit=recipe.unit, scan=recipe.is_ct
-    )
+    check(sample.source, source.grid)
     if (
         sample.truth is None
         or referred(sample.truth) is not None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from parafovea.chain import volume_stages
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, describe, shown
-from parafovea.formats.location import locate, source_files, stem
+from parafovea.formats.location import holds_tiles, locate, source_files, stem
 from parafovea.formats.registry import format_of_file
 from parafovea.kinds.reference import resolve
 from parafovea.planning.reference_rates import cost
@@ -31,6 +32,14 @@ LOGGER = logging.getLogger(__name__)
 
 #: Intermediate results of a scan: those of the stages common to all volumes.
 INTERMEDIATE = tuple(pattern for stage in volume_stages.STAGES for pattern in stage.patterns)
+
+
+#: Stands for the sample sheet, which scans of the command line have none of.
+SHEET = Path("command line")
+
+#: What messages say of the sheet: the line of a sample, and where its metadata are stated.
+_LINE = re.compile(rf"^{SHEET}:\d+: ", re.MULTILINE)
+_COLUMN = re.compile(r"in the metadata column(?: of (?:its line in )?the sample sheet)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,37 +74,51 @@ class Summary:
         Number of scans that were processed.
     num_failed : int
         Number of scans that failed.
-    total_detections : int
-        Number of detections, or objects, of all scans.
-    avg_time : float
-        Seconds per scan.
+    counted : str
+        What is counted in them, such as "detections"; empty if nothing is.
+    total : int
+        Number of these in all scans.
+    seconds_per_scan : float
+        Mean duration of those that were processed.
     failed : dict of str to str
         Reason of the failure, by scan.
     """
 
     num_scans: int
     num_failed: int
-    total_detections: int
-    avg_time: float
+    counted: str
+    total: int
+    seconds_per_scan: float
     failed: dict[str, str]
 
     @classmethod
-    def of(cls, results: Sequence[ScanResult]) -> Summary:
+    def of(cls, results: Sequence[ScanResult], counted: str) -> Summary:
         """Return the summary of some scans."""
         done = [each for each in results if each.error is None]
         return cls(
             num_scans=len(done),
             num_failed=len(results) - len(done),
-            total_detections=sum(each.found or 0 for each in done),
-            avg_time=round(sum(each.seconds for each in done) / max(1, len(done)), 2),
+            counted=counted,
+            total=sum(each.found or 0 for each in done),
+            seconds_per_scan=round(sum(each.seconds for each in done) / max(1, len(done)), 2),
             failed={each.scan: each.error for each in results if each.error is not None},
         )
 
+    def values(self) -> dict[str, Any]:
+        """Return the content of summary.json."""
+        return {
+            "num_scans": self.num_scans,
+            "num_failed": self.num_failed,
+            **({f"total_{self.counted}": self.total} if self.counted else {}),
+            "seconds_per_scan": self.seconds_per_scan,
+            "failed": self.failed,
+        }
 
-def write_summary(path: Path, summary: Any) -> None:
-    """Write a summary, a dataclass, as JSON, atomically."""
+
+def write_summary(path: Path, values: Mapping[str, Any]) -> None:
+    """Write the values of a summary as JSON, atomically."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +145,7 @@ class FolderScans:
         return [ScanResult(name, 0.0, None, reason) for name, reason in self.unfit.items()]
 
 
-def scans_in(folder: Path) -> FolderScans:
+def scans_in(folder: Path, *, tiles: bool = True) -> FolderScans:
     """Return the scans of a folder: files, and folders of slices.
 
     Parameters
@@ -130,6 +153,8 @@ def scans_in(folder: Path) -> FolderScans:
     folder : Path
         Folder of the scans; hidden files are ignored. An invalid file or name affects no other
         scan.
+    tiles : bool
+        Whether the task takes folders of tiles.
 
     Raises
     ------
@@ -152,6 +177,9 @@ def scans_in(folder: Path) -> FolderScans:
                 left_out.append(path.name)
             else:
                 unfit[path.name] = describe(error)
+            continue
+        if not tiles and holds_tiles(str(path)):
+            unfit[path.name] = f"{path} is a folder of tiles, which this kind of task does not take"
             continue
         try:
             named.setdefault(scan_name(str(path)), []).append(path)
@@ -181,6 +209,14 @@ def scan_name(source: str) -> str:
             "and -, or predict it alone with --output and the folder of its results"
         )
     return name
+
+
+def result_folder(source: str, output: Path | None) -> Path:
+    """Return the folder of the results of one scan, named after it unless the user names one."""
+    if output is None:
+        return Path("results") / scan_name(source)
+    # `.` and `..` have no name of their own
+    return output if output.name not in ("", "..") else output.resolve()
 
 
 def project_of(
@@ -244,11 +280,16 @@ def project_of(
         name: Sample(name, task, source, None, metadata, None, number)
         for number, (name, source) in enumerate(scans.items(), start=1)
     }
-    return assembled(
-        settings.model_copy(update={"tasks": tasks, "results": str(results), "study": None}),
-        samples,
-        sheet=Path("command line"),
-    )
+    chosen_settings = {"tasks": tasks, "results": str(results), "study": None}
+    try:
+        return assembled(settings.model_copy(update=chosen_settings), samples, sheet=SHEET)
+    except ConfigError as error:
+        raise ConfigError(without_sheet(str(error))) from error
+
+
+def without_sheet(text: str) -> str:
+    """Return an error message that names the option `--metadata` instead of a sample sheet."""
+    return _COLUMN.sub("after --metadata", _LINE.sub("", text))
 
 
 def predict_scan(
@@ -281,7 +322,8 @@ def predict_scan(
             run_sample(project, scan, announce=steps.begin, clock=clock)
         found = _found(project, scan)
     except ParafoveaError as error:
-        return ScanResult(scan, time.perf_counter() - start, None, describe(error))
+        reason = without_sheet(describe(error))
+        return ScanResult(scan, time.perf_counter() - start, None, reason)
     except Exception as error:
         LOGGER.exception("%s failed with an error that was not foreseen", scan)
         reason = f"{type(error).__name__}: {describe(error)}"

@@ -12,8 +12,8 @@ from pathlib import Path
 from parafovea.chain.tile_stages import predict_tiles
 from parafovea.config import Project
 from parafovea.drivers.one_process import run_stages
-from parafovea.drivers.predict_scans import ScanResult
-from parafovea.errors import ConfigError
+from parafovea.drivers.predict_scans import ScanResult, without_sheet
+from parafovea.errors import ConfigError, ParafoveaError, describe
 from parafovea.formats.tiles.ledger import read_ledger
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
@@ -133,8 +133,11 @@ def predict_folder(
     work = work_of(project, sample)
     expected = {stage.name: cost(stage, work).seconds for stage in project.stages(sample)}
     steps = Steps(expected, observer)
-    with observed(steps.within):
-        returned = run_stages(project, sample, announce=steps.begin)
+    try:
+        with observed(steps.within):
+            returned = run_stages(project, sample, announce=steps.begin)
+    except ParafoveaError as error:
+        raise type(error)(without_sheet(describe(error))) from error
     counts: TileCounts = returned[predict_tiles.name]
     folder = Path(project.folder(sample))
     page = folder / PAGE
@@ -199,4 +202,5 @@ def _remove_shares(folder: Path) -> None:
 
 def _reasons(quarantine: Path) -> dict[str, str]:
     with quarantine.open(encoding="utf-8", newline="") as stream:
-        return {row["name"]: row["reason"] for row in csv.DictReader(stream, delimiter="\t")}
+        rows = csv.DictReader(stream, delimiter="\t")
+        return {row["name"]: without_sheet(row["reason"]) for row in rows}

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from parafovea.config import read_settings
 from parafovea.config.sources import is_tile_folder
-from parafovea.drivers.predict_scans import ScanResult, predict_scan, project_of, scan_name
+from parafovea.drivers.predict_scans import ScanResult, predict_scan, project_of, result_folder
 from parafovea.drivers.predict_tile_folder import TileSummary, on_device, predict_folder
 from parafovea.errors import ParafoveaError
 from parafovea.kinds import kind_named
+from parafovea.runtime.writers import writing
 
 #: Receives the name of the current stage and the share of the work that is done.
 Progress = Callable[[str, float], None]
@@ -65,7 +66,8 @@ def predict(
     Raises
     ------
     ParafoveaError
-        If the config, the model or the source is invalid.
+        If the config, the model or the source is invalid, or another program is writing to the
+        folder of the results.
     """
     files = [config] if isinstance(config, str | Path) else list(config)
     settings = read_settings(*map(Path, files))
@@ -73,7 +75,7 @@ def predict(
     given = str(source)
     images = chosen is not None and kind_named(chosen.kind).images_are_tiles
     tiles = chosen is not None and is_tile_folder(given, images=images, results=settings.results)
-    place = Path("results") / scan_name(given) if output is None else Path(output)
+    place = result_folder(given, None if output is None else Path(output))
     with on_device(device):
         project = project_of(
             settings,
@@ -85,9 +87,10 @@ def predict(
             full_precision=full_precision,
             overwrite=overwrite,
         )
-        if tiles:
-            return predict_folder(project, place.name, observer=progress)[1]
-        result = predict_scan(project, place.name, keep=keep, observer=progress)
+        with writing(place):
+            if tiles:
+                return predict_folder(project, place.name, observer=progress)[1]
+            result = predict_scan(project, place.name, keep=keep, observer=progress)
     if result.error is not None:
         raise ParafoveaError(result.error)
     return result

@@ -43,6 +43,9 @@ _ENDINGS = sorted(
 _DATASET_ENDINGS = "|".join(
     re.escape(ending) for each in FORMATS if each.dataset for ending in each.suffixes
 )
+#: Schemes of one letter are drives of Windows.
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
+
 _DATASET = re.compile(rf"(?P<file>.+?(?:{_DATASET_ENDINGS}))(?::(?P<dataset>.*))?", re.IGNORECASE)
 
 
@@ -144,6 +147,7 @@ def truth_files(path: str) -> list[str]:
     """
     if not path.lower().endswith(TABLE_SUFFIXES):
         return source_files(path)
+    _check_local(path)
     _check_there(path)
     return [path]
 
@@ -274,6 +278,7 @@ def _located(path: str, bands: bool) -> Location:
     place = Path(path)
     if not path.strip():
         raise MissingSourceError(f"the source is empty: give {KNOWN}")
+    _check_local(path)
     if place.is_dir():
         return _locate_folder(path, bands)
     if _is_pattern(path):
@@ -310,11 +315,30 @@ def _is_pattern(path: str) -> bool:
 
 
 def _check_there(path: str) -> None:
-    if not Path(path).exists():
-        raise MissingSourceError(
-            f"{path} does not exist: correct the path; a relative path starts from the folder in "
-            "which the workflow runs"
-        )
+    place = Path(path)
+    if place.exists():
+        return
+    fix = "correct the path"
+    if place.is_symlink():
+        fix = f"it is a link to {place.readlink()}, which is not there"
+    elif path.startswith(("~", "$")):
+        fix = f"{path.partition('/')[0]} is not replaced in paths: write the whole path"
+    elif not place.is_absolute():
+        fix += "; a relative path starts from the folder in which the workflow runs"
+    raise MissingSourceError(f"{path} does not exist: {fix}")
+
+
+def _check_local(path: str) -> None:
+    found = _ADDRESS.match(path)
+    if found is None:
+        return
+    if found["scheme"].lower() == "file":
+        raise SourceError(f"{path} is an address: give the path alone, without file://")
+    raise SourceError(
+        f"{path} is an address, but sources are local files and folders: download it (for example "
+        "with curl, aws s3 cp or gsutil cp), or mount it (for example with rclone mount), and give "
+        "its path here"
+    )
 
 
 def _locate_folder(path: str, bands: bool) -> Location:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -469,8 +470,8 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
     Parameters
     ----------
     text : str
-        Empty; or words such as `spacing=50,4.6,4.6 unit=nanometer`; or the path of a JSON or YAML
-        file with the same keys.
+        Empty; or words such as `spacing=50,4.6,4.6 unit=nanometer`, those with spaces in double
+        quotes; or the path of a JSON or YAML file with the same keys.
     folder : Path
         Base folder of relative paths.
 
@@ -511,14 +512,26 @@ def _metadata(values: Mapping[str, Any], where: str) -> SourceMetadata:
         raise ConfigError(f"{where}: {error}") from error
 
 
+def _words(text: str, where: str) -> list[str]:
+    """Return the words of a text; double quotes hold words with spaces together."""
+    words = shlex.shlex(text, posix=True)
+    words.whitespace_split, words.commenters = True, ""
+    words.quotes, words.escape = '"', ""
+    try:
+        return list(words)
+    except ValueError as error:
+        raise ConfigError(f"{where}: a double quote is not closed: add the second one") from error
+
+
 def _inline(text: str, where: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for word in text.split():
+    for word in _words(text, where):
         key, equals, value = word.partition("=")
         if not equals or not value:
             raise ConfigError(
                 f"{where}: {word!r} is not key=value: write, for example, "
-                "spacing=50,4.6,4.6 unit=nanometer, without spaces around = and commas"
+                "spacing=50,4.6,4.6 unit=nanometer, without spaces around = and commas, and a "
+                'path with spaces in double quotes: objects="true objects.zarr"'
             )
         if key in values:
             raise ConfigError(f"{where}: key {key!r} is given twice: keep one")

@@ -173,6 +173,7 @@ KIND = Kind(
     objective="parafovea.training.objectives.detection:DetectionObjective",
     cohort_page={"volume": "parafovea.report.detections.scan_view:cohort_view"},
     count="parafovea.drivers.predict_scans:count_detections",
+    counted="detections",
     tables_as_truth=True,
     skips_empty=True,
 )

@@ -61,6 +61,8 @@ class Kind:
         Function that gathers a sample's results for the cohort report, by layout.
     count : Reference, optional
         Function of a sample's folder that returns the number of objects or detections in it.
+    counted : str
+        What `count` counts.
     on_source_grid : bool
         Whether a volume's result lies on the grid of its source instead of the prediction's.
     banded : bool
@@ -91,6 +93,7 @@ class Kind:
     objective: Reference | None = None
     cohort_page: Mapping[LayoutName, Reference] = field(default_factory=dict)
     count: Reference | None = None
+    counted: str = ""
     on_source_grid: bool = False
     banded: bool = False
     images_are_tiles: bool = False

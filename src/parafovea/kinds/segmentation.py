@@ -167,4 +167,5 @@ KIND = Kind(
         "tiles": "parafovea.report.tiles.segmented_report:cohort_view",
     },
     count="parafovea.drivers.predict_scans:count_objects",
+    counted="objects",
 )

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from parafovea.errors import ModelError, shown
-from parafovea.models.model_json import read_spec
+from parafovea.models.model_json import read_spec, require_replaceable
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec
 from parafovea.storage.store import replacing
@@ -191,8 +191,9 @@ def save_model(
     Raises
     ------
     ModelError
-        If a weight is not finite.
+        If the folder exists and holds something other than a model, or a weight is not finite.
     """
+    require_replaceable(folder)
     tensors = {
         name: _stored(tensor, exact)
         for name, tensor in network.state_dict().items()

@@ -17,6 +17,15 @@ from parafovea.settings.recipe import ModelSpec, Recipe
 LONGEST_REASON, MOST_PROBLEMS = 500, 20
 
 
+def require_replaceable(folder: Path) -> None:
+    """Raise `ModelError` if a folder that a model is written to holds something else."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+        raise ModelError(
+            f"{folder} is a folder without a model.json that holds other things, which a model "
+            "would replace: name a new folder, such as resources/models/NAME"
+        )
+
+
 def read_spec(folder: Path) -> ModelSpec:
     """Read the description of a model folder.
 
@@ -36,6 +45,12 @@ def read_spec(folder: Path) -> ModelSpec:
         If the file is missing, is not JSON, or has missing or invalid values; names each.
     """
     card = folder / "model.json"
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise ModelError(
+            f"model folder {folder} {what}: correct the path, which starts from the folder in "
+            "which this runs, or add a `training` block so that the workflow trains the model"
+        )
     if not card.is_file():
         raise ModelError(
             f"{folder} is not a model folder: {card.name} is missing; use a folder written by "

@@ -240,12 +240,19 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Works for files and folders. The previous content of `path` stays until then. After an error
     the temporary path is removed; leftovers of killed processes are removed at the start.
+
+    Raises
+    ------
+    StoreError
+        If a file would replace a folder with all that is in it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = beside(path, "partial")
     try:
         yield partial
         if path.is_dir():
+            if partial.is_file():
+                raise StoreError(f"{path} is a folder, which no file replaces: name a file")
             discard(path)
         partial.replace(path)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,39 @@ def _statistics_only(path: Path) -> ModelError:
     )
 
 
+def foreign_format(path: Path) -> str | None:
+    """Return what a file of another format of models is, None for one that may be a checkpoint.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(16)
+    header = int.from_bytes(start[:8], "little")
+    # a protobuf that begins with a version and the name of the producer
+    if path.suffix.lower() == ".onnx" or re.match(rb"\x08[\x01-\x7f]\x12", start):
+        return "an ONNX graph"
+    if start[8:9] == b"{" and header < path.stat().st_size:
+        return "a file of weights alone (safetensors)"
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "an HDF5 file, as Keras writes models"
+    if start.startswith(b"<?xml"):
+        return "an OpenVINO graph"
+    return "a TorchScript program" if _holds_code(path) else None
+
+
+def _holds_code(path: Path) -> bool:
+    """Return whether a file is a readable archive with code, as torch.jit.save writes it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        # no archive, or a damaged one, of which its reader says more
+        return False
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file without executing anything in it.
 
@@ -132,6 +166,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ModelError
         If the file is malicious or damaged, has no weights, or has non-finite weights.
     """
+    found = foreign_format(path)
+    if found is not None:
+        raise ModelError(
+            f"{path} is {found}, which cannot be imported: give the checkpoint of a training, such "
+            "as best.pkl or checkpoint_epoch_*.pkl"
+        )
     content = read_pickle(path)
     if not isinstance(content, dict):
         raise ModelError(
