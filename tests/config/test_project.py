@@ -110,6 +110,9 @@ def test_a_table_is_the_truth_of_a_detection_alone(project_folder):
     project_folder.write()
     project = read_project(project_folder.path / "config/config.yaml")
     assert project.files("a")["truth"] == ["data/found.csv"]
+    project_folder.config["tasks"]["cell"]["scoring"] = {"rule": "picai"}
+    assert "'a' is a table, but the rule by which task 'cell'" in refusal(project_folder)
+    del project_folder.config["tasks"]["cell"]["scoring"]
     project_folder.rows[0][3] = "data/none.csv"
     assert "truth of sample 'a': data/none.csv does not exist" in refusal(project_folder)
 

@@ -291,6 +291,7 @@ def test_a_slice_that_is_cut_after_opening_is_named_when_it_is_read(tmp_path):
         ({"RescaleSlope": "0"}, "RescaleSlope 0"),
         ({"NumberOfFrames": 3}, "3 frames"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, r"colour image \(RGB\)"),
+        ({"PhotometricInterpretation": "MONOCHROME1"}, r"smallest value is white \(MONOCHROME1\)"),
     ],
 )
 def test_a_file_that_is_no_slice_is_named(tmp_path, elements, message):

@@ -239,6 +239,10 @@ def _nrrd(path, header):
         f"{SPACED}axis mins: 10 20 30\ncenters: node node node\n",
         f"{SPACED}axis mins: 10 20 30\naxis maxs: 12 26 42\ncenters: node node node\n",
         SPACED.replace("2 3 4", "2 -3 4") + "axis mins: 10 20 30\n",
+        f'space: LPS\n{DIRECTED}labels: "y" "z" "x"\n',
+        f'space: LPS\n{DIRECTED}labels: "x" "y" "z"\nkinds: space space space\n',
+        f"{SPACED}old min: 0\nold max: 255\nthicknesses: 1 1 9\n",
+        f"space: LPS\n{DIRECTED}measurement frame: (0,1,0) (1,0,0) (0,0,1)\n",
     ],
 )
 def test_a_nrrd_lies_where_itk_places_it_whatever_its_space(tmp_path, header):
@@ -254,6 +258,13 @@ def test_a_nrrd_lies_where_itk_places_it_whatever_its_space(tmp_path, header):
         (f"{SPACED}axis mins: 10 20 30\naxis maxs: 12 26 42\n", "contradicts itself"),
         (f"{SPACED}axis mins: 10 nan 30\n", "not all numbers"),
         ("space: LPS\nspace directions: (2,0,0) (1,3,0) (0,0,4)\n", r"axes x and y meet at 71\.57"),
+        (
+            f'space: LPS\n{DIRECTED}labels: "z" "y" "x"\n',
+            "labels its axes z, y, x, but by",
+        ),
+        (f'{SPACED}labels: "z" "y" "x"\n', r"labels its axes z, y, x, but by their order they are"),
+        (f"space: LPS\n{DIRECTED}kinds: domain vector domain\n", r"axis 1, of the kind 'vector'"),
+        (f"{SPACED}old min: -1024\nold max: 3071\n", r"were quantized, of old min -1024\.0"),
     ],
 )
 def test_a_nrrd_that_cannot_be_placed_is_refused(tmp_path, header, message):

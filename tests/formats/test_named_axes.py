@@ -205,3 +205,26 @@ def test_the_palette_and_the_white_of_an_hdf5_image_are_not_passed_over(tmp_path
         open_source(f"{tmp_path}/a.h5:indexed", metadata=NM)
     labels = open_source(f"{tmp_path}/a.h5:indexed", metadata=NM, labels=True)
     np.testing.assert_array_equal(labels.read(labels.grid.box), VALUES)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_transform_of_openorganelle_names_and_places_the_axes(tmp_path, order):
+    values = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    facts = {
+        "axes": ["z", "y", "x"],
+        "scale": [40, 8, 4],
+        "translate": [400, 0, 20],
+        "units": ["nm", "nm", "nm"],
+    }
+    if order == "F":
+        facts = {key: each[::-1] for key, each in facts.items()} | {"order": "F"}
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=values.shape, dtype="u1", attributes={"transform": facts}
+    )
+    array[...] = values
+    source = open_source(str(tmp_path / "a.zarr"))
+    assert source.grid == Grid((2, 3, 4), (40, 8, 4), (400, 0, 20))
+    np.testing.assert_array_equal(source.read(source.grid.box), values)
+    array.attrs["transform"] = {**facts, "axes": ["x", "y", "z"], "order": "C"}
+    turned = open_source(str(tmp_path / "a.zarr"), metadata="spacing=1,1,1 unit=nm")
+    np.testing.assert_array_equal(turned.read(turned.grid.box), values.T)

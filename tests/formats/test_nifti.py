@@ -88,6 +88,7 @@ def test_spacing_from_the_user_scales_the_grid_and_the_positions(tmp_path):
     assert source.grid == Grid((6, 10, 8), (3, 1, 1), (1, 2, 3), "millimeter")
     image = SimpleITK.ReadImage(str(tmp_path / "a.nii"))
     image.SetSpacing((1.0, 1.0, 3.0))
+    image.SetOrigin((3.0, 2.0, 1.0))
     space = ScanSpace(source.grid, source.affine)
     for index in [(0, 0, 0), (5, 9, 7), (2, 0, 6)]:
         there = image.TransformIndexToPhysicalPoint(index[::-1])

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
@@ -5,9 +7,11 @@ import SimpleITK
 import tifffile
 
 from parafovea.errors import SourceError, SpacingError
+from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source
-from parafovea.formats.truth import open_truth, open_truth_objects
+from parafovea.formats.truth import followed, open_truth, open_truth_objects, place_of
 from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.scan_space import ScanSpace
 from parafovea.quality.truth_on_grid import IGNORED, SampledTruth
 from parafovea.storage.store import create
 
@@ -119,3 +123,119 @@ def test_a_truth_has_metadata_of_its_own(tmp_path):
     # what the truth does not state is as its source
     truth = open_truth(str(path), metadata=f"{METADATA} truth_channel=0")
     assert truth.grid == Grid((4, 5, 6), (50, 4, 4))
+
+
+def _place(path, words):
+    said = parse_metadata(words, folder=Path())
+    source = open_source(str(path), metadata=said)
+    return source, place_of(source, said)
+
+
+MOVED = "spacing=8,6,4 origin=70,60,50 unit=millimeter"
+
+
+@pytest.mark.parametrize("turned", ["RAS", "LAS", "SAR"])
+def test_a_truth_with_the_place_of_its_source_follows_the_words_that_move_it(tmp_path, turned):
+    raw = _nifti(tmp_path / "raw.nii.gz", "LPS")
+    path = _nifti(tmp_path / "truth.nii.gz", turned)
+    source, like = _place(raw, MOVED)
+    # SimpleITK with the same correction; its axes are those of the patient, x, y, z
+    image = SimpleITK.ReadImage(raw)
+    image.SetSpacing((4, 6, 8))
+    image.SetOrigin((50, 60, 70))
+    space = ScanSpace(source.grid, source.affine)
+    for index in ((0, 0, 0), (3, 4, 5)):
+        there = image.TransformIndexToPhysicalPoint(index[::-1])
+        np.testing.assert_allclose(space.world_of_voxel(index), there, atol=1e-4)
+    truth = open_truth(path, metadata=MOVED, like=like)
+    sampled = SampledTruth(truth, source.grid, classes=4).read(source.grid.box)
+    np.testing.assert_array_equal(sampled, source.read(source.grid.box))
+    # as findings, by an affine of its own
+    moved = followed(open_truth(path, metadata=MOVED), like)
+    stored = ScanSpace(moved.grid, moved.affine)
+    values = moved.read(moved.grid.box)
+    for index in ((0, 0, 0), (1, 2, 3), (3, 4, 5)):
+        there = stored.voxel_of_world(space.world_of_voxel(index)).round().astype(int)
+        assert values[tuple(there)] == source.read(source.grid.box)[index]
+
+
+def test_a_truth_that_is_placed_right_stays_where_the_words_put_its_source(tmp_path):
+    raw = _nifti(tmp_path / "raw.nii.gz", "RAS")
+    source, like = _place(raw, MOVED)
+    path = _nifti(tmp_path / "truth.nii.gz", "LAS", affine=source.affine)
+    truth = open_truth(path, metadata=MOVED, like=like)
+    sampled = SampledTruth(truth, source.grid, classes=4).read(source.grid.box)
+    np.testing.assert_array_equal(sampled, source.read(source.grid.box))
+
+
+def test_a_truth_of_a_part_follows_the_words_too(tmp_path):
+    raw = _nifti(tmp_path / "raw.nii.gz", "RAS")
+    source, like = _place(raw, MOVED)
+    part = RAS.copy()
+    part[:3, 3] = (2 * 3, 3 * 1, 4 * 1)
+    path = _nifti(tmp_path / "part.nii.gz", "LAS", values=LABELS[1:3, 1:4, 3:5], affine=part)
+    truth = open_truth(path, metadata=MOVED, like=like)
+    found = SampledTruth(truth, source.grid, classes=4).read(source.grid.box)
+    known = found != IGNORED
+    assert known.sum() == 2 * 3 * 2
+    np.testing.assert_array_equal(found[known], source.read(source.grid.box)[known])
+
+
+def _zarr(path, grid):
+    with create(path, grid, dtype=np.uint8, attributes={}) as array:
+        array[...] = 1
+    return str(path)
+
+
+def test_a_truth_of_a_grid_follows_spacing_and_origin_too(tmp_path):
+    wrong = Grid((4, 8, 8), (1, 1, 1), (5, 0, 0), "micrometer")
+    raw = _zarr(tmp_path / "raw.ome.zarr", wrong)
+    source, like = _place(raw, "spacing=50,4,4 origin=0,8,8 unit=nanometer")
+    assert source.grid == Grid((4, 8, 8), (50, 4, 4), (0, 8, 8))
+    coarse = Grid((4, 4, 4), (1, 2, 2), (5, 0.5, 0.5), "micrometer")
+    path = _zarr(tmp_path / "truth.ome.zarr", coarse)
+    truth = open_truth(path, metadata="", like=like)
+    assert truth.grid.same_place(Grid((4, 4, 4), (50, 8, 8), (0, 10, 10)))
+    # a truth of its own place, and one that the user places
+    right = _zarr(tmp_path / "right.ome.zarr", source.grid)
+    assert open_truth(right, metadata="", like=like).grid == source.grid
+    said = open_truth(path, metadata="truth_spacing=100,8,8 truth_unit=nm", like=like)
+    assert said.grid.spacing == (100, 8, 8)
+
+
+def test_a_truth_and_a_source_that_lack_different_slices_do_not_belong_together(tmp_path):
+    for name, missing in (("raw", 3), ("truth", 5), ("same", 3)):
+        (tmp_path / name).mkdir()
+        for z in {*range(8)} - {missing}:
+            tifffile.imwrite(tmp_path / name / f"z{z}.tif", np.full((4, 5), z, np.uint8))
+    source, like = _place(tmp_path / "raw", METADATA.replace(" channel=1", ""))
+    assert source.gaps == ((2, 1),)
+    open_truth(str(tmp_path / "same"), metadata=METADATA, like=like)
+    with pytest.raises(SourceError, match=r"lack different slices .* first after plane 2"):
+        open_truth(str(tmp_path / "truth"), metadata=METADATA, like=like)
+
+
+def test_classes_and_objects_may_be_channels_of_one_file(tmp_path):
+    channels = np.stack([LABELS, LABELS[::-1]], axis=1)
+    path = tmp_path / "truth.tif"
+    tifffile.imwrite(path, channels, imagej=True, metadata={"axes": "ZCYX"})
+    words = f"spacing=50,4,4 unit=nm objects={path} truth_channel=0"
+    objects = open_truth_objects(f"{words} objects_channel=1")
+    np.testing.assert_array_equal(objects.read(objects.grid.box), LABELS[::-1])
+    np.testing.assert_array_equal(open_truth_objects(words).read(objects.grid.box), LABELS)
+    with pytest.raises(SourceError, match="2 channels") as error:
+        open_truth(str(path), metadata="spacing=50,4,4 unit=nm channel=1")
+    assert "truth_channel=" in error.value.__notes__[0]
+
+
+def test_a_truth_that_lacks_a_plane_of_its_source_is_refused(tmp_path):
+    grid = Grid((4, 8, 8), (50, 4, 4))
+    _, like = _place(_zarr(tmp_path / "raw.ome.zarr", grid), "")
+    short = _zarr(tmp_path / "short.ome.zarr", Grid((3, 8, 8), (50, 4, 4)))
+    with pytest.raises(SourceError, match="3 of them along z instead of 4"):
+        open_truth(short, metadata="", like=like)
+    # of a part that states its place, and of coarser voxels
+    placed = open_truth(short, metadata="truth_origin=50,0,0", like=like)
+    assert placed.grid.origin == (50, 0, 0)
+    coarse = _zarr(tmp_path / "coarse.ome.zarr", Grid((4, 4, 3), (50, 8, 12)))
+    assert open_truth(coarse, metadata="", like=like).grid.shape == (4, 4, 3)

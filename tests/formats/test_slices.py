@@ -1,3 +1,4 @@
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -107,3 +108,13 @@ def test_a_slice_that_is_no_image_is_named(tmp_path):
     (tmp_path / "raw" / "2.png").write_bytes(b"nothing")
     with pytest.raises(SourceError, match=r"2\.png cannot be read"):
         open_source(folder, metadata=NM)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_all_sixteen_bits_of_a_png_with_channels_are_read(tmp_path, channels):
+    pixels = np.random.default_rng(1).integers(0, 2**16, (5, 6, channels), dtype=np.uint16)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(pixels))
+    said = SourceMetadata(spacing=(50.0, 4.6, 4.6), unit="nanometer", channel=1)
+    source = open_source(str(tmp_path / "a.png"), metadata=said)
+    assert source.array.dtype == np.uint16
+    np.testing.assert_array_equal(source.read(source.grid.box)[0], pixels[..., 1])

@@ -7,7 +7,8 @@ from chest_scan import Nodule, chest, heat
 
 from parafovea.geometry.grid import Grid
 from parafovea.postprocess.detection.detection_files import Detections, ScanMetadata, summarize
-from parafovea.postprocess.detection.nodules import Volume, describe_candidates, select_candidates
+from parafovea.postprocess.detection.heatmap import Volume
+from parafovea.postprocess.detection.nodules import describe_candidates, select_candidates
 from parafovea.preprocess.body_masks import BodyMasks
 from parafovea.preprocess.coarse_view import coarse_view
 from parafovea.report.detections.slices import DetectedScan

@@ -18,10 +18,11 @@ from parafovea.postprocess.detection.calibration import (
     calibration_text,
 )
 from parafovea.postprocess.detection.detection_files import load_detections, load_detections_table
+from parafovea.postprocess.detection.heatmap import open_heatmap
 from parafovea.settings.postprocess import DetectionSettings
 from parafovea.settings.recipe import Normalization
 from parafovea.stages.calibrate_scores import calibrate_file
-from parafovea.stages.detect_nodules import detect_nodules, open_heatmap
+from parafovea.stages.detect_nodules import detect_nodules
 from parafovea.stages.resample_volume import resample_volume
 from parafovea.storage.provenance import Clock
 from parafovea.storage.store import create

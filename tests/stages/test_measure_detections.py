@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -8,8 +10,19 @@ from chest_scan import Nodule, ellipsoid, heat
 from test_detect_nodules import AFFINE, CHEST, LOCAL, NODULES, run, world, write_inputs
 
 from parafovea.errors import ConfigError, SourceError, TableError
-from parafovea.postprocess.detection.detection_files import load_detections
+from parafovea.formats.opening import open_source
+from parafovea.geometry.scan_space import ScanSpace
+from parafovea.postprocess.detection.detection_files import (
+    Detection,
+    Detections,
+    Properties,
+    ScanMetadata,
+    load_detections,
+    summarize,
+)
+from parafovea.quality.detections.lesions import components, detection_map, score_case
 from parafovea.settings.quality import Limit
+from parafovea.stages.detect_nodules import write_detections
 from parafovea.stages.measure_detections import measure_detections
 from parafovea.storage.store import create
 
@@ -55,7 +68,7 @@ def folder(tmp_path_factory):
     return path
 
 
-def measure(folder, truth=None, *, name="quality", limits=None, metadata=""):
+def measure(folder, truth=None, *, name="quality", limits=None, metadata="", **options):
     outputs = folder / f"{name}.json", folder / f"{name}.tsv"
     measure_detections(
         folder / "out" / "detections.json",
@@ -65,6 +78,7 @@ def measure(folder, truth=None, *, name="quality", limits=None, metadata=""):
         truth=None if truth is None else str(folder / truth),
         metadata=metadata,
         limits=limits or {},
+        **options,
     )
     table = pd.read_csv(outputs[1], sep="\t", index_col="metric", keep_default_na=False)
     return json.loads(outputs[0].read_text()), table
@@ -166,3 +180,131 @@ def test_a_series_in_the_metadata_names_the_scan_in_the_table(folder):
     (folder / "renamed.csv").write_text(text)
     record, _ = measure(folder, "renamed.csv", metadata="series=renamed")
     assert record["metrics"]["nodules"] == 4
+
+
+PICAI = {"rule": "picai", "min_overlap": 0.1}
+
+
+def test_regions_are_matched_to_lesions_by_their_overlap(folder):
+    record, table = measure(folder, "mask.nii.gz", name="picai", scoring=PICAI)
+    # from the files alone: the heatmap of the scan and the mask
+    run(folder, "with_heatmap", heatmap=folder / "heatmap.nii.gz")
+    heatmap, mask = (
+        np.asarray(nibabel.load(folder / name).dataobj).T
+        for name in ("heatmap.nii.gz", "mask.nii.gz")
+    )
+    wanted = score_case(detection_map(heatmap, 0.5), mask)
+    results = sorted(r["overlap"] for r in record["case"]["lesions"])
+    assert results == pytest.approx(sorted(r.overlap for r in wanted.lesions))
+    assert record["case"]["confidence"] == pytest.approx(wanted.confidence, abs=0.02)
+    found = record["metrics"]
+    counts = [found[key] for key in ("lesions", "found", "missed", "false_positives")]
+    assert counts == [4, 3, 1, 1]
+    overlaps = [r.overlap for r in wanted.lesions if r.overlap]
+    assert found["overlap"] == pytest.approx(np.mean(overlaps))
+    # by confidence: two lesions, the false positive, a lesion; one is missed
+    assert found["AP"] == pytest.approx((1 + 1 + 3 / 4) / 4)
+    # of one scan alone
+    assert (found["auroc"], found["score"]) == (None, None)
+    assert table.loc["AP", "value"] == "0.6875"
+    assert [hit["nodule"] for hit in record["hits"]] == [
+        n["id"] for n in record["nodules"] if n["found"]
+    ]
+    assert all(hit["distance_mm"] < 2 for hit in record["hits"])
+    (wrong,) = record["false_positives"]
+    detections = load_detections(folder / "out" / "detections.json").detections
+    assert detections[wrong].coordinates == pytest.approx(world(FALSE)[0], abs=0.5)
+
+
+def test_a_higher_overlap_may_be_needed_and_limits_are_on_the_metrics_of_the_rule(folder):
+    strict = {"rule": "picai", "min_overlap": 0.99}
+    limits = {"AP": Limit(min=0.5)}
+    record, _ = measure(folder, "mask.nii.gz", name="strict", scoring=strict, limits=limits)
+    assert record["metrics"]["found"] == 0
+    assert record["metrics"]["false_positives"] == 4
+    assert record["passed"] is False
+    with pytest.raises(ConfigError, match="centre_distance_mm"):
+        measure(folder, "mask.nii.gz", scoring=PICAI, limits={"centre_distance_mm": Limit(max=3)})
+
+
+@pytest.mark.parametrize("scoring", [None, PICAI])
+def test_detections_where_nobody_has_labelled_count_neither_way(folder, scoring):
+    mask = np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj).T.astype(np.int16)
+    unknown = ellipsoid(CHEST, FALSE.centre, (15, 15, 15))
+    mask[unknown & (mask == 0)] = -1
+    nibabel.save(nibabel.Nifti1Image(mask.T, AFFINE), folder / "partly.nii.gz")
+    with pytest.raises(SourceError, match="holds -1"):
+        measure(folder, "partly.nii.gz", name="none")
+    record, _ = measure(
+        folder, "partly.nii.gz", name="partly", metadata="truth_ignore=-1", scoring=scoring
+    )
+    found = record["metrics"]
+    assert [found[key] for key in ("found", "missed", "false_positives")] == [3, 1, 0]
+    assert record["false_positives"] == []
+
+
+@pytest.mark.parametrize("case", [2, 3, 4, 5])
+def test_the_maps_of_picai_eval_give_its_results_through_the_stage(tmp_path, case):
+    root = os.environ.get("PARAFOVEA_REAL_DATA")
+    if not root:
+        pytest.skip("PARAFOVEA_REAL_DATA is not set")
+    maps = Path(root) / "vectors/picai_eval/test-maps"
+    mask = open_source(maps / f"case-{case}_label.nii.gz")
+    values = np.asarray(nibabel.load(maps / f"case-{case}_detection_map.nii.gz").dataobj).T
+    # the confidences of the package go up to 2
+    values = values.astype(np.float32) / 2
+    grid, space = mask.grid, ScanSpace(mask.grid, mask.affine)
+    source = {"series": "1", "grid": grid.to_dict(), "affine": np.asarray(mask.affine).tolist()}
+    made = {"source": source, "model": {"name": "m", "sha256": "ab" * 32}, "blending": BLENDING}
+    with create(
+        tmp_path / "prediction.ome.zarr", grid, dtype=np.float32, channels=("l",), attributes=made
+    ) as array:
+        array[:] = values[None]
+    regions, count = components(values)
+    marks = []
+    for number in range(1, count + 1):
+        places = np.argwhere(regions == number)
+        middle = places[np.linalg.norm(places - places.mean(axis=0), axis=1).argmin()]
+        marks.append((float(values[tuple(middle)]), space.world_of_voxel(middle)))
+    write_scan(tmp_path, sorted(marks, key=lambda mark: -mark[0]))
+    truth = str(maps / f"case-{case}_label.nii.gz")
+    record, _ = measure(tmp_path, truth, scoring=PICAI, threshold=1e-3)
+    rows = [
+        (int(each["is_lesion"]), 2 * each["confidence"], each["overlap"])
+        for each in record["case"]["lesions"]
+    ]
+    np.testing.assert_allclose(rows, EXPECTED[f"case-{case}"], rtol=1e-6)
+
+
+def write_scan(folder, marks):
+    """Write detections at positions with confidences."""
+    found = tuple(
+        Detection(
+            id=number,
+            coordinates=tuple(place),
+            coordinates_voxel=(0, 0, 0),
+            diameter_mm=4,
+            confidence=confidence,
+            properties=Properties(volume_mm3=30, mean_intensity=0, std_intensity=1),
+        )
+        for number, (confidence, place) in enumerate(marks)
+    )
+    document = Detections(
+        scan_id="a",
+        model="m",
+        timestamp="1970-01-01T00:00:00Z",
+        metadata=ScanMetadata(spacing=(1, 1, 1), shape=(8, 8, 8)),
+        detections=found,
+        summary=summarize(found, triaged=False),
+    )
+    (folder / "out").mkdir()
+    write_detections(document, folder / "out/detections.json", folder / "out/detections.csv")
+
+
+#: Of picai_eval 1.4 for its maps: (lesion, confidence, overlap) of each.
+EXPECTED = {
+    "case-2": [(0, 1, 0)],
+    "case-3": [(1, 0, 0), (0, 1, 0)],
+    "case-4": [(1, 1, 1 / 3)],
+    "case-5": [(1, 1, 9 / 41), (0, 2, 0)],
+}

@@ -45,7 +45,7 @@ IMPORTED = {
     "export_mosaic": "zarr rasterio",
     "measure_tiles": "zarr pandas rasterio",
     "render_tiles": f"{DRAWN} rasterio",
-    "summarize_cohort": DRAWN,
+    "summarize_cohort": f"{DRAWN} scipy",
     "train_model": "torch lightning zarr pandas matplotlib scipy",
     "score_model": "torch zarr pandas scipy",
     "plot_context_study": "zarr pandas matplotlib",

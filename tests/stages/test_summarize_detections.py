@@ -199,3 +199,45 @@ def test_a_missing_table_names_the_sample(cohort):
     with pytest.raises(StoreError, match=r"detections\.json is missing") as caught:
         summarize_it(cohort)
     assert caught.value.__notes__ == ["in sample 'b'"]
+
+
+#: What picai_eval 1.4 states for its ten maps: of each its highest value, and (lesion, confidence,
+#: overlap) of its lesions and false positives.
+PICAI = {
+    "0": (0, []),
+    "1": (0, [(1, 0, 0)]),
+    "2": (1, [(0, 1, 0)]),
+    "3": (1, [(1, 0, 0), (0, 1, 0)]),
+    "4": (1, [(1, 1, 1 / 3)]),
+    "5": (2, [(1, 1, 9 / 41), (0, 2, 0)]),
+    "6": (2, [(1, 1, 1 / 3)]),
+    "7": (1, [(1, 1, 1 / 3), (1, 0, 0)]),
+    "8": (1, [(1, 1, 5 / 11), (1, 0, 0)]),
+    "9": (1, [(1, 0, 0), (0, 1, 0)]),
+}
+
+
+def test_lesions_of_a_task_are_scored_together_as_picai_eval_does(cohort):
+    names = ("is_lesion", "confidence", "overlap")
+    cohort.samples = {}
+    for name, (highest, rows) in PICAI.items():
+        folder = cohort.root / f"case{name}"
+        write_scan(folder, name, [(0.9, 10)], [50] if name == "1" else [])
+        record = json.loads((folder / "quality.json").read_text())
+        lesions = [dict(zip(names, row, strict=True)) for row in rows]
+        record["case"] = {"confidence": highest, "lesions": lesions}
+        (folder / "quality.json").write_text(json.dumps(record))
+        cohort.samples[name] = CohortSample(
+            task="prostate", folder=folder, page=SCAN_PAGE, detections=True
+        )
+    text = summarize_it(cohort)
+    folder = cohort.root / "cohort" / "froc" / "prostate"
+    assert sorted(p.name for p in folder.iterdir()) == ["lesions.tsv", "summary.json"]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["AP"] == pytest.approx(0.2777777777777778)
+    assert summary["auroc"] == pytest.approx(0.75)
+    assert summary["score"] == pytest.approx((0.2777777777777778 + 0.75) / 2)
+    assert summary["counts"]["lesions"] == 10
+    assert len(pd.read_csv(folder / "lesions.tsv", sep="\t")) == 14
+    assert "Lesions of prostate" in text
+    assert '<th scope="row">auroc</th><td class="number">0.750</td>' in text

@@ -125,9 +125,9 @@ def evaluate_lesions(
             candidates, lesions, threshold=threshold, least_overlap=min_overlap, output=output
         )
     summary = score.summary()
-    for name in ("score", "average_precision", "auroc"):
-        value = "not defined" if summary[name] is None else f"{summary[name]:.4f}"
-        console.print(f"{name.replace('_', ' '):20s} {value}", highlight=False)
+    for key, name in (("score", "score"), ("AP", "average precision"), ("auroc", "auroc")):
+        value = "not defined" if summary[key] is None else f"{summary[key]:.4f}"
+        console.print(f"{name:20s} {value}", highlight=False)
     for name, count in summary["counts"].items():
         console.print(f"{name.replace('_', ' '):20s} {count}", highlight=False)
     for text in notes:

@@ -14,7 +14,7 @@ from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ModelError, ParafoveaError, describe
-from parafovea.formats.location import files_named
+from parafovea.formats.location import TABLE_SUFFIXES, files_named
 from parafovea.formats.metadata import SOURCE_KEYS, meaningless_keys, parse_metadata
 from parafovea.formats.registry import NPZ_SUFFIX
 from parafovea.geometry.symmetry import require_fit
@@ -80,6 +80,13 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
     own = os.path.normpath(f"{settings.results}/{sample.name}")
     task = settings.tasks.get(sample.task)
     tables = task is None or kind_named(task.kind).tables_as_truth
+    if task is not None and sample.truth and sample.truth.lower().endswith(TABLE_SUFFIXES):
+        blocks = [task.block(name) for name in kind_named(task.kind).blocks]
+        if any(getattr(block, "needs_masks", False) for block in blocks):
+            wrong.append(
+                f"truth {sample.truth!r} of sample {sample.name!r} is a table, but the rule by "
+                f"which task {sample.task!r} is scored compares masks: give a mask of the lesions"
+            )
     for what, path in (("source", sample.source), ("truth", sample.truth), ("objects", objects)):
         if referred(path) is not None:
             if what == "objects":

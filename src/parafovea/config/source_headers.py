@@ -12,7 +12,7 @@ from parafovea.errors import ConfigError, ParafoveaError, describe
 from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source
-from parafovea.formats.truth import open_truth
+from parafovea.formats.truth import open_truth, place_of
 from parafovea.geometry.scale import check_scale
 from parafovea.quality.truth_on_grid import covered_part
 
@@ -57,9 +57,10 @@ def _check_sample(project: Project, name: str) -> None:
     if is_phantom(sample.source, results):
         check(sample.source, project.grid(name))
         return
+    said = parse_metadata(sample.metadata, folder=Path())
     source = open_source(
         sample.source,
-        metadata=parse_metadata(sample.metadata, folder=Path()),
+        metadata=said,
         finer_than=recipe.spacing,
         unit=recipe.unit,
         bands=recipe.bands,
@@ -74,8 +75,7 @@ def _check_sample(project: Project, name: str) -> None:
         or recipe.is_ct
     ):
         return
-    like = {"grid": source.grid.to_dict(), "affine": source.affine}
-    truth = open_truth(sample.truth, metadata=sample.metadata, like=like)
+    truth = open_truth(sample.truth, metadata=sample.metadata, like=place_of(source, said))
     if truth is not None:
         grid = source.grid.converted(recipe.unit).resampled(recipe.spacing)
         covered_part(truth.path, truth.grid.converted(grid.unit), grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +11,18 @@ import h5py
 import numpy as np
 
 from parafovea.errors import SourceError
+from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinates_of
 from parafovea.formats.hdf5_parts import check_links, check_parts, opened_dataset, opened_file
 from parafovea.formats.hdf5_virtual import read_part
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.source import Array, Request, Source, StoredArray, VolumeView, readable
-from parafovea.formats.source_placement import place, stated_by_attributes
+from parafovea.formats.source_placement import (
+    Stated,
+    place,
+    stated_by_attributes,
+    stated_by_axis,
+)
 from parafovea.formats.stored_values import by_attributes, without_sign
 
 #: Name of a level of a view in BigDataViewer files, which store unsigned integers as signed ones.
@@ -56,17 +63,23 @@ def open_volume(location: Location, request: Request) -> Source:
         attributes: Mapping[str, Any] = dict(found.attrs)
         labels_of_axes = _labels(found)
         scales = _scales(found)
-        check_parts(path, found)
+        beside = _coordinates(found)
+        cut, imaris = _imaris(opened, found)
+        check_parts(path, found, labels=request.refuses_holes)
     others = {"labels of its dimensions": labels_of_axes, "scales of its dimensions": scales}
     letters = stated_names(attributes, dimensions=len(shape), path=path, others=others)
     axes, fixed = chosen_axes(path, letters, shape, metadata.channel)
     stated = stated_by_attributes(dict(attributes), dimensions=len(shape), path=path, axes=axes)
-    stored: StoredArray = Dataset(file, dataset, dtype, shape)
+    stored: StoredArray = Dataset(file, dataset, dtype, cut or shape)
+    if imaris is not None:
+        stated = imaris
+    along = [None if axis is None else beside[axis] for axis in axes]
+    stated = by_coordinates(path, along, stated, metadata)
     if _BIG_DATA_VIEWER.fullmatch(dataset) and dtype.kind == "i":
         stored = without_sign(stored)
-    stored = by_attributes(stored, attributes, path, labels=request.labels)
+    stored, ignored = by_attributes(stored, attributes, path, labels=request.labels)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
-    return Source(path, view, place(path, view.shape, stated, metadata))
+    return Source(path, view, place(path, view.shape, stated, metadata), ignored=ignored)
 
 
 def _labels(dataset: h5py.Dataset) -> list[str] | None:
@@ -80,6 +93,49 @@ def _scales(dataset: h5py.Dataset) -> list[str] | None:
     if not all(len(dimension) for dimension in dataset.dims) or not dataset.ndim:
         return None
     return [str(dimension[0].name).rpartition("/")[2] for dimension in dataset.dims]
+
+
+def _coordinates(dataset: h5py.Dataset) -> list[Coordinates | None]:
+    """Return the coordinates of a dataset along its axes, from its dimension scales."""
+    found: list[Coordinates | None] = []
+    for dimension, length in zip(dataset.dims, dataset.shape, strict=True):
+        scale = dimension[0] if len(dimension) else None
+        if scale is None or scale.shape != (length,):
+            found.append(None)
+        else:
+            found.append(coordinates_of(scale[...], dict(scale.attrs), length=length))
+    return found
+
+
+def _imaris(
+    file: h5py.File, dataset: h5py.Dataset
+) -> tuple[tuple[int, int, int] | None, Stated | None]:
+    """Return the shape and the place of a channel of an Imaris file, or None for other files.
+
+    Its datasets are padded to whole chunks; the size of the image is an attribute of the channel.
+    """
+    words = {key: _letters(value) for key, value in dataset.parent.attrs.items()}
+    if dataset.ndim != 3 or not all(f"ImageSize{axis}" in words for axis in "XYZ"):
+        return None, None
+    z, y, x = (int(words[f"ImageSize{axis}"]) for axis in "ZYX")
+    shape = (min(z, dataset.shape[0]), min(y, dataset.shape[1]), min(x, dataset.shape[2]))
+    image = file.get("DataSetInfo/Image")
+    stated = None
+    if isinstance(image, h5py.Group):
+        words = {key: _letters(value) for key, value in image.attrs.items()}
+        ends = [[float(words.get(f"Ext{e}{a}", "nan")) for a in (2, 1, 0)] for e in ("Min", "Max")]
+        spacing = [(b - a) / n for a, b, n in zip(*ends, shape, strict=True)]
+        if all(math.isfinite(step) and step > 0 for step in spacing):
+            first = [a + step / 2 for a, step in zip(ends[0], spacing, strict=True)]
+            unit = words.get("Unit", "um")
+            stated = stated_by_axis(spacing, [unit] * 3, first)
+    return shape, stated
+
+
+def _letters(value: Any) -> str:
+    """Return an attribute of Imaris, which are arrays of single characters, as text."""
+    parts = np.asarray(value).reshape(-1).tolist()
+    return "".join(p.decode("utf-8", "replace") if isinstance(p, bytes) else str(p) for p in parts)
 
 
 class Dataset:

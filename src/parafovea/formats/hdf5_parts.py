@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import logging
 import math
 import os
@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 
 from parafovea.errors import SourceError
+from parafovea.formats.hdf5_files import files_of_part
 from parafovea.formats.neighbours import inside
 from parafovea.formats.unpacking import check_size
 
@@ -84,7 +85,7 @@ def _inside(path: str, file: str, name: str) -> Path:
     return there
 
 
-def check_parts(path: str, dataset: h5py.Dataset, depth: int = 0) -> None:
+def check_parts(path: str, dataset: h5py.Dataset, *, labels: bool = False, depth: int = 0) -> None:
     """Raise `SourceError` if voxels are missing, since HDF5 reads them as the fill value.
 
     Parameters
@@ -94,6 +95,8 @@ def check_parts(path: str, dataset: h5py.Dataset, depth: int = 0) -> None:
     dataset : h5py.Dataset
         Open dataset. For a virtual dataset, the files are checked; for a chunked one, the chunks
         are counted.
+    labels : bool
+        Whether it is a truth that nobody stated as complete, which must not have holes.
     depth : int
         Number of virtual datasets that led here.
     """
@@ -103,17 +106,7 @@ def check_parts(path: str, dataset: h5py.Dataset, depth: int = 0) -> None:
     if dataset.is_virtual:
         if depth > _DEPTH:
             raise SourceError(f"{path} is made of more than {_DEPTH} layers of other datasets")
-        missing = [
-            source.file_name
-            for source in dataset.virtual_sources()
-            if not _is_there(path, dataset.file, source.file_name, source.dset_name, depth)
-        ]
-        if missing:
-            names = sorted({*missing})
-            raise SourceError(
-                f"{path} refers to other files, of which {len(names)} are missing or "
-                f"lack their dataset: {', '.join(names[:10])}: copy them to the paths that it names"
-            )
+        _check_virtual(path, dataset, labels=labels, depth=depth)
         return
     for name, offset, size in dataset.external or ():
         part = _inside(path, file, os.fsdecode(name))
@@ -134,38 +127,94 @@ def check_parts(path: str, dataset: h5py.Dataset, depth: int = 0) -> None:
             f"{dataset.fillvalue}; write it again"
         )
     if found < total:
-        logger.warning(
-            "%s: %d of %d chunks are in the file; the others were never written and read as %s",
-            path,
-            found,
-            total,
-            dataset.fillvalue,
+        _say_unwritten(path, dataset, f"{found} of {total} chunks are in the file", labels=labels)
+
+
+def _say_unwritten(path: str, dataset: h5py.Dataset, said: str, *, labels: bool) -> None:
+    """Warn of voxels that were never written, or raise `SourceError` in a truth."""
+    if labels:
+        raise SourceError(
+            f"truth {path} has holes: {said}, and the others would read as {dataset.fillvalue}: "
+            "write all of it; if the others are known to be empty, write truth_complete=yes in the "
+            "metadata column of its line in the sample sheet"
         )
+    logger.warning(
+        "%s: %s; the others were never written and read as %s", path, said, dataset.fillvalue
+    )
 
 
-def _is_there(path: str, opened: h5py.File, name: str, dataset: str, depth: int) -> bool:
-    """Return whether a file of a virtual dataset and its dataset exist; checks their parts."""
-    if name == ".":
-        return _holds(path, opened, dataset, depth)
-    folder = Path(opened.filename).parent
-    _inside(path, opened.filename, name)
-    # %b stands for the block number in file and dataset names
-    pattern = glob.escape(str(folder / name)).replace("%b", "*")
-    for found in glob.glob(pattern):  # noqa: PTH207  (absolute patterns)
-        _inside(path, opened.filename, found)
-        if "%" in dataset:
-            return True
-        with opened_file(found) as part:
-            if _holds(path, part, dataset, depth):
-                return True
-    return False
+def _check_virtual(path: str, dataset: h5py.Dataset, *, labels: bool, depth: int) -> None:
+    """Check that all parts of a virtual dataset are there, and that they cover all of it."""
+    missing: set[str] = set()
+    mapped = 0
+    file = dataset.file
+    for source in dataset.virtual_sources():
+        if source.file_name != ".":
+            _inside(path, file.filename, source.file_name)
+        named = files_of_part(file.filename, source.file_name)
+        blocks = "%b" in source.file_name or "%b" in source.dset_name
+        if blocks:
+            # HDF5 ends such a dataset before its first missing block
+            mapped = math.prod(dataset.shape)
+            missing |= _missing_blocks(source.file_name, named)
+        else:
+            mapped += source.vspace.get_select_npoints()
+        whole = source.src_space.get_select_type() == h5py.h5s.SEL_ALL
+        needed = source.vspace.get_select_npoints() if whole and not blocks else 0
+        ends = () if whole else source.src_space.get_select_bounds()[1]
+        there = []
+        for name in named:
+            _inside(path, file.filename, name)
+            with contextlib.ExitStack() as stack:
+                opened = file if name == file.filename else stack.enter_context(opened_file(name))
+                there.append(
+                    "%" in source.dset_name
+                    or _holds(path, opened, source.dset_name, ends, needed, labels, depth)
+                )
+        if not any(there):
+            missing.add(source.file_name)
+    if missing:
+        raise SourceError(
+            f"{path} refers to other files, of which {len(missing)} are missing or lack their "
+            f"dataset: {', '.join(sorted(missing)[:10])}: copy them to the paths that it names"
+        )
+    if mapped < math.prod(dataset.shape):
+        said = f"{mapped} of {math.prod(dataset.shape)} voxels are mapped to a file"
+        _say_unwritten(path, dataset, said, labels=labels)
 
 
-def _holds(path: str, opened: h5py.File, name: str, depth: int) -> bool:
+def _missing_blocks(pattern: str, files: list[str]) -> set[str]:
+    """Return the names of blocks that are missing before others that are there."""
+    if "%b" not in pattern:
+        return set()
+    start, _, end = Path(pattern).name.partition("%b")
+    numbers = {
+        int(number)
+        for number in (Path(f).name.removeprefix(start).removesuffix(end) for f in files)
+        if number.isdecimal()
+    }
+    gaps = {*range(max(numbers, default=-1) + 1)} - numbers
+    return {pattern.replace("%b", str(number)) for number in gaps}
+
+
+def _holds(
+    path: str,
+    opened: h5py.File,
+    name: str,
+    ends: tuple[int, ...],
+    needed: int,
+    labels: bool,
+    depth: int,
+) -> bool:
+    """Return whether a file has the dataset of a part; checks its size and its parts."""
     check_links(path, opened, name)
     found = opened.get(name)
     if not isinstance(found, h5py.Dataset):
         return False
-    if found.is_virtual or found.external:
-        check_parts(path, found, depth + 1)
+    if found.size < needed or any(e >= n for e, n in zip(ends, found.shape, strict=False)):
+        raise SourceError(
+            f"{path} needs more voxels of {opened.filename}:{name} than its shape {found.shape} "
+            "has: write one of them again"
+        )
+    check_parts(path, found, labels=labels, depth=depth + 1)
     return True

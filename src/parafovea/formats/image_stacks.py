@@ -38,7 +38,7 @@ def open_volume(location: Location, request: Request) -> Source:
         If a file is damaged, has several planes, or differs from the first.
     """
     path, files = location.path, location.slices
-    _say_gaps(path, files)
+    missing = _gaps(path, files)
     if request.labels:
         _check_palettes(files)
     planes = [_plane(file, request.metadata.channel, labels=request.labels) for file in files]
@@ -54,7 +54,7 @@ def open_volume(location: Location, request: Request) -> Source:
                 "remove it from the slices or correct it"
             )
     stack = SliceStack(planes)
-    return Source(path, stack, place(path, stack.shape, Stated(), request.metadata))
+    return Source(path, stack, place(path, stack.shape, Stated(), request.metadata), gaps=missing)
 
 
 class SliceStack:
@@ -80,8 +80,11 @@ class SliceStack:
         return out
 
 
-def _say_gaps(path: str, files: Sequence[str]) -> None:
-    """Warn of slices that are missing, or numbered more than once, based on their file names."""
+def _gaps(path: str, files: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Return the planes after which slices are missing, and how many, by their file names.
+
+    Missing slices, and slices that are numbered more than once, are a warning.
+    """
     if counted_twice(files, path):
         logger.warning(
             "%s: the numbers in the names contain several counters, so the slices are sorted "
@@ -102,6 +105,7 @@ def _say_gaps(path: str, files: Sequence[str]) -> None:
             missing + len(files),
             found[0].after,
         )
+    return tuple((files.index(gap.after), gap.count) for gap in found)
 
 
 def _check_palettes(files: Sequence[str]) -> None:

@@ -303,7 +303,9 @@ def _located(path: str, bands: bool) -> Location:
         _check_there(file)
         found = format_of_file(file)
         assert found is not None  # noqa: S101  (the pattern is built from its endings)
-        return Location(path, found.name, (file,), dataset=dataset)
+        files = found.light_function("files")
+        inner = (file,) if files is None else tuple(files(file, dataset))
+        return Location(path, found.name, inner, dataset=dataset)
     _check_there(path)
     found = format_of_file(place.name, bands=bands)
     if found is not None:

@@ -161,6 +161,16 @@ def _word(value: Any, info: ValidationInfo) -> str | None:
     raise ValueError(f"{info.field_name} {value!r} is not a word: put it in quotes")
 
 
+def _flag(value: Any, info: ValidationInfo) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    words = {"yes": True, "true": True, "no": False, "false": False}
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    key = info.field_name
+    raise ValueError(f"{key} {value!r} is neither yes nor no: for example {key}=yes")
+
+
 _Vector = Annotated[Vector | None, BeforeValidator(_vector)]
 _Whole = Annotated[int | None, BeforeValidator(_whole)]
 _Integer = Annotated[int | None, BeforeValidator(_integer)]
@@ -168,6 +178,7 @@ _Number = Annotated[float | None, BeforeValidator(_number)]
 _Numbers = Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)]
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
 _Word = Annotated[str | None, BeforeValidator(_word)]
+_Flag = Annotated[bool | None, BeforeValidator(_flag)]
 
 
 class _Words(BaseModel):
@@ -393,8 +404,12 @@ class SourceMetadata(_Words):
         Month of acquisition of a mosaic or of a folder's tiles, 1 to 12; overrides their metadata.
     biome : int, optional
         Biome code of a mosaic or of a folder's tiles, 0 to 15; overrides their metadata.
-    truth_spacing, truth_unit, truth_origin, truth_channel
+    truth_spacing, truth_unit, truth_origin, truth_channel, truth_series
         The same for the sample's truth and its objects.
+    objects_channel : int, optional
+        Channel of the objects, if not that of the truth.
+    truth_complete : bool, optional
+        Whether the missing chunks of a truth are known to be empty.
     truth_ignore : int, optional
         Value of unlabelled voxels in the truth, which are excluded.
     truth_background : int, optional
@@ -420,6 +435,9 @@ class SourceMetadata(_Words):
     truth_unit: _Word = None
     truth_origin: _Vector = None
     truth_channel: _Whole = None
+    truth_series: _Word = None
+    objects_channel: _Whole = None
+    truth_complete: _Flag = None
     truth_ignore: _Integer = None
     truth_background: _Integer = None
     tiles: TileOptions = TileOptions()
@@ -453,11 +471,12 @@ class SourceMetadata(_Words):
             )
         return origin
 
-    @field_validator("channel", "truth_channel")
+    @field_validator("channel", "truth_channel", "objects_channel")
     @classmethod
-    def _check_channel(cls, channel: int | None) -> int | None:
+    def _check_channel(cls, channel: int | None, info: ValidationInfo) -> int | None:
         if channel is not None and channel < 0:
-            raise ValueError(f"channel {channel} must be 0 or more: the first channel is 0")
+            key = info.field_name
+            raise ValueError(f"{key} {channel} must be 0 or more: the first channel is 0")
         return channel
 
     @field_validator("month", "biome")

@@ -28,6 +28,7 @@ _ATTRIBUTES = (
     "axes",
     "axistags",
     "DIMENSION_LABELS",
+    "transform",
 )
 
 Chosen = tuple[tuple[int | None, int, int], dict[int, int]]
@@ -98,7 +99,10 @@ def _names(value: Any) -> tuple[str, ...] | None:
         except (ValueError, RecursionError):
             return None
     if isinstance(plain, Mapping):
+        # `transform` of OpenOrganelle names the axes of an array in the order of C or Fortran
+        reverse = str(plain.get("order", "C")).upper() == "F"
         plain = plain.get("axes")
+        plain = plain[::-1] if reverse and isinstance(plain, list) else plain
     if isinstance(plain, str):
         # both "zyx" and "z y x" are three axes
         parts = plain.replace(",", " ").split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from parafovea.errors import SourceError
 from parafovea.formats.location import Location
 from parafovea.formats.metadata import known_unit
+from parafovea.formats.named_axes import axis_letter
 from parafovea.formats.raw_voxels import data_file, stored_voxels
 from parafovea.formats.source import Array, Request, Source, VolumeView, pick_channel, readable
 from parafovea.formats.source_placement import (
@@ -22,7 +24,7 @@ from parafovea.formats.source_placement import (
     ras_affine,
 )
 from parafovea.formats.unpacking import LARGEST_HEADER
-from parafovea.geometry.grid import METRES
+from parafovea.geometry.grid import AXES, METRES
 
 #: Spaces with three axes; 1 if an axis has the direction of RAS, -1 if the opposite. Spaces that
 #: are not anatomical, and a plain `space dimension`, are read as LPS, as ITK does.
@@ -57,8 +59,9 @@ def open_volume(location: Location, request: Request) -> Source:
     ------
     SourceError
         If the file is damaged, truncated, or not a single numeric volume; if its space is unknown
-        or does not have three axes, its axes are sheared, or its axis mins, maxs and spacings
-        contradict each other.
+        or does not have three axes, its axes are sheared, or its axis mins, maxs and spacings, or
+        the labels, kinds and directions of its axes contradict each other; if its values were
+        quantized.
     """
     path, metadata = location.path, request.metadata
     with readable(path, nrrd.NRRDError):
@@ -75,6 +78,7 @@ def open_volume(location: Location, request: Request) -> Source:
                     "damaged, or has too many comments; write it again"
                 )
         shape = tuple(int(n) for n in header["sizes"])
+        _check_values(path, header)
         steps, axes, others = _axes(path, header, shape)
         check_shape(path, [shape[a] for a in axes[::-1]])
         stored = _stored(path, header, end, shape)
@@ -134,14 +138,58 @@ def _axes(
         ]
         spatial = [a for a, row in enumerate(rows) if np.isfinite(row).all()]
         steps = np.array([rows[a] for a in spatial])
+        odd = next((a for a in spatial if kinds[a] not in _IN_SPACE), None)
+        if odd is not None:
+            raise SourceError(
+                f"{path} states a direction in space for its axis {odd}, of the kind "
+                f"{kinds[odd]!r}: correct the kinds or the space directions in its header"
+            )
     others = [a for a in range(len(shape)) if a not in spatial]
     if len(spatial) != 3 or len(others) > 1 or (steps is not None and steps.shape != (3, 3)):
         raise SourceError(
             f"{path} has the sizes {shape}, {len(spatial)} of them spatial: give a file of one "
             "volume, or of channels along one more axis"
         )
+    _check_labels(path, header, spatial, steps)
     x, y, z = spatial
     return steps, (x, y, z), others
+
+
+def _check_labels(path: str, header: Any, spatial: list[int], steps: Array | None) -> None:
+    """Raise `SourceError` if axes are labelled x, y and z in an order that ITK does not read."""
+    labels = [axis_letter(str(label)) for label in header.get("labels", [])]
+    named = [labels[a] if a < len(labels) else "" for a in spatial]
+    if sorted(named) != sorted(AXES) or named == ["x", "y", "z"]:
+        return
+    along = ["x", "y", "z"]
+    if steps is not None:
+        along = ["xyz"[int(np.abs(step).argmax())] for step in steps]
+    if along != named:
+        raise SourceError(
+            f"{path} labels its axes {', '.join(named)}, but "
+            f"{'by their order' if steps is None else 'by their space directions'} they are "
+            f"{', '.join(along)}, as ITK reads them: correct the labels in its header, or write "
+            "the volume again"
+        )
+
+
+def _check_values(path: str, header: Any) -> None:
+    """Raise `SourceError` if the numbers are values that were quantized to integers."""
+    dtype = nrrd.reader._determine_datatype(header)
+    if dtype.kind not in "iu":
+        return
+    limits = np.iinfo(dtype)
+    ends = [header.get(f"old {end}", header.get(f"old{end}")) for end in ("min", "max")]
+    neutral = (float(limits.min), float(limits.max))
+    if any(
+        value is not None and math.isfinite(float(value)) and float(value) != same
+        for value, same in zip(ends, neutral, strict=True)
+    ):
+        raise SourceError(
+            f"{path} states that its {dtype} numbers are values that were quantized, of old min "
+            f"{ends[0]} and old max {ends[1]}, which ITK ignores: write the values themselves (unu "
+            "unquantize), or remove these lines from the header"
+        )
 
 
 def _stored(path: str, header: Any, end: int, shape: tuple[int, ...]) -> Any:

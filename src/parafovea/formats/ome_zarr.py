@@ -23,7 +23,6 @@ from parafovea.formats.neighbours import inside
 from parafovea.formats.registry import ZARR_METADATA
 from parafovea.formats.source import (
     Request,
-    Source,
     StoredArray,
     VolumeView,
     pick_channel,
@@ -240,8 +239,8 @@ def choose_level(
 
 def open_level(
     path: str, image: Image, level: int, array: StoredArray, *, metadata: SourceMetadata
-) -> Source:
-    """Return one level of an image as a source.
+) -> tuple[VolumeView, Grid]:
+    """Return the volume of one level of an image, and its grid.
 
     Parameters
     ----------
@@ -258,8 +257,10 @@ def open_level(
 
     Returns
     -------
-    Source
+    VolumeView
         Without the axes other than z, y, x, of which only channels may be longer than one.
+    Grid
+        Its place.
 
     Raises
     ------
@@ -286,7 +287,7 @@ def open_level(
     axes = (z, image.axes.index("y"), image.axes.index("x"))
     view = VolumeView(array, path, axes=axes, fixed=fixed)
     shape = check_shape(path, view.shape)
-    return Source(path, view, Grid(shape, *_settle_level(path, image, level, metadata)))
+    return view, Grid(shape, *_settle_level(path, image, level, metadata))
 
 
 def _settle_level(
@@ -362,7 +363,7 @@ def grid(location: Location, request: Request) -> Grid | None:
         spacings = level_spacings(path, image, metadata)
         level = choose_level(spacings, request.finer_than, request.unit)
         header = _header(level_folder(path, image, level))
-        return open_level(path, image, level, header, metadata=metadata).grid
+        return open_level(path, image, level, header, metadata=metadata)[1]
 
 
 #: Maximum number of folders between an array and its OME image, as in `image.zarr/scale0/image`.
@@ -382,7 +383,8 @@ def files(path: str) -> list[str]:
     Returns
     -------
     list of str
-        Those of the node, of the enclosing images, and of the levels that it names.
+        Those of the node, of the enclosing images, and of the levels that it names; and the folders
+        of arrays beside it that hold coordinates along its axes.
     """
     folder = Path(path)
     found = [folder]
@@ -399,7 +401,21 @@ def files(path: str) -> list[str]:
         inner = (inside(folder, level.path) for level in image.levels)
         # one outside is refused when the image is opened
         found += [each for each in inner if each is not None]
-    return [str(each / name) for each in found for name in _METADATA if (each / name).is_file()]
+    names = [str(each / name) for each in found for name in _METADATA if (each / name).is_file()]
+    return names + [str(each) for each in _coordinates(folder)]
+
+
+def _coordinates(folder: Path) -> list[Path]:
+    """Return the folders beside an array that are named like its dimensions."""
+    try:
+        names = attributes_of(folder).get("_ARRAY_DIMENSIONS")
+        if names is None and (folder / "zarr.json").is_file():
+            names = _read(folder / "zarr.json").get("dimension_names")
+    except (ParafoveaError, OSError, ValueError):
+        return []
+    names = [name for name in names or () if isinstance(name, str) and Path(name).name == name]
+    beside = [folder.parent / name for name in names if name]
+    return [each for each in beside if any((each / name).is_file() for name in _METADATA)]
 
 
 def attributes_of(folder: Path) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from PIL.PngImagePlugin import PngImageFile
 
@@ -24,6 +26,11 @@ from parafovea.formats.unpacking import check_size
 
 #: PNG modes whose pixels are numbers or palette indices; other modes are channels of uint8.
 _DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32"}
+
+#: Place of the byte of a PNG file that holds the bits of a sample, before that of its colour type.
+_DEPTH = 24
+#: Channels of the colour types with several: RGB, gray and alpha, RGBA.
+_CHANNELS = {2: 3, 4: 2, 6: 4}
 
 
 def open_volume(location: Location, request: Request) -> Source:
@@ -96,10 +103,19 @@ class PngImage:
             width, height = image.size
             self.dtype: np.dtype[Any] = np.dtype(_DTYPES.get(image.mode, "uint8"))
             bands = len(image.getbands())
+        with Path(path).open("rb") as file:
+            depth, colour = file.read(_DEPTH + 2)[_DEPTH:]
+        # Pillow keeps only 8 of 16 bits of an image with several channels
+        self._is_deep = depth == 16 and colour in _CHANNELS
+        if self._is_deep:
+            self.dtype, bands = np.dtype(np.uint16), _CHANNELS[colour]
         self.shape = (height, width, bands)
         check_size(path, math.prod(self.shape) * self.dtype.itemsize, "the image")
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
         """Return the elements selected by slices and integers along y, x, channel."""
+        if self._is_deep:
+            pixels: Array = imagecodecs.png_decode(Path(self._path).read_bytes())
+            return np.asarray(pixels.reshape(self.shape)[index])
         with PngImageFile(self._path) as image:
             return np.asarray(image, dtype=self.dtype).reshape(self.shape)[index]

@@ -9,7 +9,7 @@ The module of a format has `open_volume(location, request)`, which returns a
 workflow calls it while planning its jobs; it may have
 
 - `files(path)`: the files that belong to a source, if there are others than the path itself; for
-  a folder, those that count besides it,
+  a folder, those that count besides it; for a file of several arrays `files(path, dataset)`,
 - `holds(path)`: whether a folder without markers and members is of this format,
 - `slices(path)`: the files of such a folder,
 - `why_not(path)`: what is wrong with a file of unknown ending if it is of this format, or None,
@@ -160,8 +160,9 @@ FORMATS = (
         name="hdf5",
         module=f"{_HERE}.hdf5",
         meaning="HDF5 (file.h5:dataset)",
-        suffixes=(".h5", ".hdf5", ".hdf"),
+        suffixes=(".h5", ".hdf5", ".hdf", ".ims", ".nc"),
         dataset=True,
+        light=f"{_HERE}.hdf5_files",
     ),
     Format(
         name="mosaic",

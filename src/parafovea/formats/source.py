@@ -96,6 +96,11 @@ class Source:
         Position of each plane on the ground, for images that have one; empty for other volumes.
     ignored, background : int, optional
         Values of unlabelled voxels and, if not 0, of background in a truth.
+    gaps : tuple of (int, int), optional
+        For a stack of separate slices, the planes after which slices are missing, and how many;
+        None for other sources.
+    placed_by_user : bool
+        Whether spacing, unit or origin of a truth are the user's.
     series : str
         Name of the scan in tables of findings: the SeriesInstanceUID of DICOM, otherwise the
         user's `series` or the file name without its ending.
@@ -116,6 +121,8 @@ class Source:
     check: Callable[[], None] | None = field(default=None, compare=False)
     ignored: int | None = None
     background: int | None = None
+    gaps: tuple[tuple[int, int], ...] | None = None
+    placed_by_user: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.series, *self.bands, *self.planes):
@@ -181,6 +188,11 @@ class Request:
     bands: tuple[str, ...] = ()
     truth: bool = False
     labels: bool = False
+
+    @property
+    def refuses_holes(self) -> bool:
+        """Whether no voxel may be missing: in a truth, unless the user states it as complete."""
+        return self.labels and not self.metadata.truth_complete
 
     @property
     def pixels(self) -> tuple[Vector, str]:
@@ -279,8 +291,8 @@ class VolumeView:
     ) -> None:
         self._stored = stored
         self._path = path
-        self._axes = axes
-        self._fixed = dict(fixed or {})
+        self.axes = axes
+        self.fixed: Mapping[int, int] = dict(fixed or {})
         self._failures = failures
         self.dtype = voxel_dtype(stored.dtype, path) if dtype is None else dtype
         z, y, x = (1 if a is None else int(stored.shape[a]) for a in axes)
@@ -293,16 +305,16 @@ class VolumeView:
         if 0 in sizes:
             return np.empty(sizes, self.dtype)
         stored_index: list[slice | int] = [
-            self._fixed.get(axis, 0) for axis in range(len(self._stored.shape))
+            self.fixed.get(axis, 0) for axis in range(len(self._stored.shape))
         ]
-        for axis, part in zip(self._axes, wanted, strict=True):
+        for axis, part in zip(self.axes, wanted, strict=True):
             if axis is not None:
                 stored_index[axis] = part
         with readable(self._path, *self._failures):
             values = np.asarray(self._stored[tuple(stored_index)])
             # The block has its axes in the stored order; missing axes come last.
             order = np.argsort(
-                np.argsort([99 if a is None else a for a in self._axes], kind="stable")
+                np.argsort([99 if a is None else a for a in self.axes], kind="stable")
             )
             full = values.reshape(values.shape + (1,) * (3 - values.ndim)).transpose(order)
             if list(full.shape) != sizes:

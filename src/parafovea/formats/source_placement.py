@@ -25,6 +25,10 @@ SPACING_ATTRIBUTES = {
 }
 
 
+#: Units that writers put beside numbers that state no length.
+_NO_LENGTHS = ("pixel", "pixels", "px", "voxel", "voxels", "reference frame", "arbitrary")
+
+
 @dataclass(frozen=True, slots=True)
 class Stated:
     """Position of the voxels as stated in a file.
@@ -162,6 +166,8 @@ def settle(path: str, stated: Stated, metadata: SourceMetadata) -> tuple[Vector,
     SpacingError
         If neither states the spacing along every axis and its unit.
     """
+    if stated.unit is not None and stated.unit.strip().lower() in _NO_LENGTHS:
+        stated = Stated(origin=stated.origin)
     unit = metadata.unit
     if unit is None and stated.unit is not None:
         unit = known_unit(stated.unit)
@@ -278,7 +284,8 @@ def placed_affine(
     ndarray
         (4, 4) float64. A user spacing replaces the file's along each axis, so that positions and
         sizes are in the same millimetres; the centre of the first voxel is kept. If only a unit is
-        given, it applies to all numbers of the file, including the origin.
+        given, it applies to all numbers of the file, including the origin. A user origin is the
+        centre of the first voxel in the patient, in LPS.
     """
     placed = square(path, affine)
     if metadata.spacing is not None:
@@ -292,6 +299,9 @@ def placed_affine(
         own = None if stated.unit is None else known_unit(stated.unit)
         if own is not None and own != metadata.unit:
             placed[:3] *= METRES[metadata.unit] / METRES[own]
+    if metadata.origin is not None:
+        x, y, z = grid.converted("millimeter").origin[::-1]
+        placed[:3, 3] = (-x, -y, z)
     return placed
 
 
@@ -309,7 +319,8 @@ def stated_by_attributes(
     attributes : dict
         `resolution`, `voxel_size`, `spacing` or `element_size_um`; `units` or `unit`, one for all
         axes or one for each; `offset`, the centre of voxel 0. A spacing has one number per axis,
-        or one per spatial axis, in the order of the array.
+        or one per spatial axis, in the order of the array. Or `transform` of OpenOrganelle, with
+        `scale`, `translate` and `units` of each axis.
     dimensions : int
         Number of axes of the array.
     path : str
@@ -323,6 +334,15 @@ def stated_by_attributes(
         If a value has the wrong length or is not numeric.
     """
     order = axes or ((0, 1, 2) if dimensions == 3 else (None, 0, 1))
+    transform = attributes.get("transform")
+    if isinstance(transform, dict) and "scale" in transform:
+        turn = -1 if str(transform.get("order", "C")).upper() == "F" else 1
+        named = {"resolution": "scale", "offset": "translate", "units": "units"}
+        there = {key: transform[word] for key, word in named.items() if word in transform}
+        attributes = {
+            **{key: v[::turn] if isinstance(v, list) else v for key, v in there.items()},
+            **attributes,
+        }
     spacing: list[float | None] = [None, None, None]
     implied: str | None = None
     for name, unit in SPACING_ATTRIBUTES.items():

@@ -31,7 +31,14 @@ from parafovea.formats.source import (
     readable,
 )
 from parafovea.formats.source_placement import Stated, check_shape, place, stated_by_axis
-from parafovea.formats.stored_values import inverted, of_palette, on_a_line
+from parafovea.formats.stored_values import (
+    inverted,
+    marked_missing,
+    of_palette,
+    on_a_line,
+    stated_missing,
+    without_missing,
+)
 from parafovea.formats.unpacking import check_size
 
 logger = logging.getLogger(__name__)
@@ -75,8 +82,9 @@ def open_volume(location: Location, request: Request) -> Source:
         If the file is damaged, or is not a single volume.
     """
     path = location.path
-    view, stated = _volume(path, request.metadata.channel, labels=request.labels)
-    return Source(path, view, place(path, view.shape, stated, request.metadata))
+    view, stated, ignored = _volume(path, request.metadata.channel, labels=request.labels)
+    grid = place(path, view.shape, stated, request.metadata)
+    return Source(path, view, grid, ignored=ignored)
 
 
 def open_plane(path: str, *, channel: int | None, labels: bool = False) -> VolumeView:
@@ -84,8 +92,10 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
     return _volume(path, channel, labels=labels)[0]
 
 
-def _volume(path: str, channel: int | None, *, labels: bool) -> tuple[VolumeView, Stated]:
-    """Return the volume (z, y, x) in a TIFF file, and its stated position."""
+def _volume(
+    path: str, channel: int | None, *, labels: bool
+) -> tuple[VolumeView, Stated, int | None]:
+    """Return the volume (z, y, x) in a TIFF file, its position, and its ignored label, if any."""
     with readable(path), no_complaints(path, "tifffile", _ABSENT), tifffile.TiffFile(path) as tiff:
         # pages are used twice, and read once
         tiff.pages.cache = True
@@ -105,11 +115,11 @@ def _volume(path: str, channel: int | None, *, labels: bool) -> tuple[VolumeView
         shape = tuple(int(n) for n in series.get_shape(squeeze=False))
         _check_planes(path, tiff, letters, shape)
         axes, fixed = _choose_axes(path, letters, shape, channel)
-        stored = _values(path, tiff, _stored(path, tiff, series, shape), labels=labels)
+        stored, ignored = _values(path, tiff, _stored(path, tiff, series, shape), labels=labels)
         stated = _stated(path, tiff)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
     check_shape(path, view.shape)
-    return view, stated
+    return view, stated, ignored
 
 
 def _stored(path: str, tiff: Any, series: Any, shape: tuple[int, ...]) -> StoredArray:
@@ -163,8 +173,10 @@ def _choose_axes(
     return (planes[0] if planes else None, y, x), fixed
 
 
-def _values(path: str, tiff: Any, stored: StoredArray, *, labels: bool) -> StoredArray:
-    """Return the values that the numbers in a file represent.
+def _values(
+    path: str, tiff: Any, stored: StoredArray, *, labels: bool
+) -> tuple[StoredArray, int | None]:
+    """Return the values that the numbers in a file represent, and the ignored label, if any.
 
     Parameters
     ----------
@@ -201,7 +213,15 @@ def _values(path: str, tiff: Any, stored: StoredArray, *, labels: bool) -> Store
             stored = of_palette(stored, np.asarray(page.colormap).T, path)
         elif page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and page.bitspersample != 1:
             stored = inverted(stored, page.bitspersample, path)
-    return on_a_line(stored, *_line(path, tiff), path)
+    slope, intercept = _line(path, tiff)
+    # the tag of GDAL
+    nodata = {"missing_value": page.tags.valueof(42113)}
+    missing = stated_missing(nodata, np.dtype(stored.dtype), path, line=(slope, intercept))
+    if missing is None:
+        return on_a_line(stored, slope, intercept, path), None
+    if labels:
+        return marked_missing(stored, missing)
+    return without_missing(stored, missing, slope=slope, intercept=intercept), None
 
 
 def _check_pages_alike(path: str, tiff: Any) -> None:

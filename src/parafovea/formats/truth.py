@@ -11,8 +11,9 @@ import numpy as np
 
 from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
-from parafovea.formats.opening import open_source
-from parafovea.formats.source import Array, LazyArray, Slices, Source, bounded
+from parafovea.formats.opening import open_source, source_grid
+from parafovea.formats.source import Array, LazyArray, Source
+from parafovea.formats.turned_array import TurnedArray
 from parafovea.geometry.grid import AXES, Grid, shape3, vector3
 
 #: Tolerated rotation of a truth against its source, in voxels over its whole length.
@@ -35,15 +36,15 @@ def open_truth(
     path : str or None
         Path of the truth; None if there is none.
     metadata : str
-        The sheet's `metadata` of the sample. Its `truth_spacing`, `truth_unit`, `truth_origin`,
-        `truth_channel`, `truth_ignore` and `truth_background` describe the truth. Its spacing, unit
-        and origin describe the source; they also apply to a truth whose file states no spacing,
-        such as a plain TIFF. Its channel only applies to the source.
+        The sheet's `metadata` of the sample. Its words that begin with `truth_` describe the truth.
+        Its spacing, unit and origin describe the source; they also apply to a truth whose file
+        states no spacing, such as a plain TIFF. Its channel and series only apply to the source.
     folder : Path
         Base folder of relative sidecar paths.
     like : mapping, optional
-        The `grid` and the `affine` of the sample's source, as recorded by `resample_volume`. A
-        truth with an affine is reoriented so that its axes match the source's.
+        The place of the sample's source, as recorded by `resample_volume`; see `place_of`. A truth
+        that lies where the file of the source states it to be follows the words that move the
+        source. A truth with an affine is reoriented so that its axes match the source's.
 
     Returns
     -------
@@ -59,24 +60,102 @@ def open_truth(
     if path is None:
         return None
     said = parse_metadata(metadata, folder=folder)
+    try:
+        truth = _opened(path, said, said.truth_channel)
+    except SourceError as error:
+        error.add_note(_WORDS)
+        raise
+    _check_slices(truth, like or {})
+    return truth if like is None else _of_same_voxels(turned_like(truth, like), like)
+
+
+def _check_slices(truth: Source, like: Mapping[str, Any]) -> None:
+    """Raise `SourceError` if a truth and its source lack different slices."""
+    theirs = like.get("gaps")
+    if theirs is None or truth.gaps is None or like["grid"]["shape"][0] != truth.grid.shape[0]:
+        return
+    gaps = {int(plane): int(count) for plane, count in theirs}
+    if gaps == dict(truth.gaps):
+        return
+    differing = {*gaps.items()} ^ {*truth.gaps}
+    raise SourceError(
+        f"truth {truth.path} and its source lack different slices by the numbers in their names, "
+        f"first after plane {min(differing)[0]}, so that their planes do not belong together: give "
+        "both the same slices"
+    )
+
+
+def _of_same_voxels(truth: Source, like: Mapping[str, Any]) -> Source:
+    """Return a truth, or raise `SourceError` if it lacks a plane of its source or has one more.
+
+    Volumes that differ by one voxel cover the same region to the precision that other spacings
+    need, but with the spacing of the source, one of the planes is missing somewhere.
+    """
+    if "grid" not in like:
+        return truth
+    grid = Grid.from_dict(dict(like["grid"]))
+    there = truth.grid.converted(grid.unit)
+    alike = all(
+        abs(a - b) <= 1e-3 * b and abs(p - q) <= 0.5 * b
+        for a, b, p, q in zip(there.spacing, grid.spacing, there.origin, grid.origin, strict=True)
+    )
+    for axis, n, m in zip(AXES, there.shape, grid.shape, strict=True):
+        if alike and abs(n - m) == 1:
+            raise SourceError(
+                f"truth {truth.path} has the voxels of its source, but {n} of them along {axis} "
+                f"instead of {m}: give a truth of all planes, or state its place by truth_origin="
+            )
+    return truth
+
+
+#: How the sheet describes a truth, for errors that name the words of a source.
+_WORDS = (
+    "of a truth; its words in the metadata column are truth_spacing=, truth_unit=, truth_origin=, "
+    "truth_channel= and truth_series="
+)
+
+
+def _opened(path: str, said: SourceMetadata, channel: int | None) -> Source:
+    """Open a truth or the true objects as the user describes them."""
     own = SourceMetadata(
         spacing=said.truth_spacing,
         unit=said.truth_unit,
         origin=said.truth_origin,
-        channel=said.truth_channel,
+        channel=channel,
+        series=said.truth_series,
+        truth_complete=said.truth_complete,
     )
     try:
         truth = open_source(path, metadata=own, labels=True)
     except SpacingError:
-        of_source = SourceMetadata(
-            spacing=own.spacing or said.spacing,
-            unit=own.unit or said.unit,
-            origin=own.origin or said.origin,
-            channel=own.channel,
+        of_source = own.model_copy(
+            update={
+                "spacing": own.spacing or said.spacing,
+                "unit": own.unit or said.unit,
+                "origin": own.origin or said.origin,
+            }
         )
-        truth = open_source(path, metadata=of_source, labels=True)
-    truth = replace(truth, ignored=said.truth_ignore, background=said.truth_background)
-    return truth if like is None else turned_like(truth, like)
+        truth = replace(open_source(path, metadata=of_source, labels=True), placed_by_user=True)
+    is_placed = truth.placed_by_user or (own.spacing, own.unit, own.origin) != (None, None, None)
+    return replace(
+        truth,
+        ignored=_ignored(path, truth.ignored, said),
+        background=said.truth_background,
+        placed_by_user=is_placed,
+    )
+
+
+def _ignored(path: str, stated: int | None, said: SourceMetadata) -> int | None:
+    """Return the value of unlabelled voxels, by the user or the file."""
+    if said.truth_ignore is not None or stated is None or stated == said.truth_background:
+        return said.truth_ignore
+    if stated == 0 and said.truth_background is None:
+        raise SourceError(
+            f"truth {path} states 0 as the value of missing data (_FillValue, nodata), while 0 is "
+            "the background: write truth_background=0 in the metadata column of the sample sheet "
+            "where it is, or truth_ignore=0 where nobody has labelled these voxels"
+        )
+    return stated
 
 
 def open_truth_objects(
@@ -103,8 +182,121 @@ def open_truth_objects(
     SourceError
         As `open_truth`.
     """
-    objects = parse_metadata(metadata, folder=folder).objects
-    return open_truth(objects, metadata=metadata, folder=folder, like=like)
+    said = parse_metadata(metadata, folder=folder)
+    if said.objects is None:
+        return None
+    channel = said.truth_channel if said.objects_channel is None else said.objects_channel
+    try:
+        objects = _opened(said.objects, said, channel)
+    except SourceError as error:
+        error.add_note(_WORDS.replace("a truth", "true objects"))
+        raise
+    return objects if like is None else _of_same_voxels(turned_like(objects, like), like)
+
+
+def place_of(source: Source, metadata: SourceMetadata) -> dict[str, Any]:
+    """Return the place of a source, JSON-serializable, for truths that lie on it.
+
+    Parameters
+    ----------
+    source : Source
+        The opened source.
+    metadata : SourceMetadata
+        User metadata that it was opened with.
+
+    Returns
+    -------
+    dict
+        `grid` and `affine`; of a stack of slices its `gaps`. If the user's words move the source,
+        and its file alone states a place, also `stated`: the `grid` and `affine` by the file alone,
+        of the finest level, and `moved`, the grid by the words.
+    """
+    place: dict[str, Any] = {"grid": source.grid.to_dict(), "affine": _plain(source.affine)}
+    if source.gaps is not None:
+        place["gaps"] = [list(gap) for gap in source.gaps]
+    if (metadata.spacing, metadata.unit, metadata.origin) == (None, None, None):
+        return place
+    silent = metadata.model_copy(update={"spacing": None, "unit": None, "origin": None})
+    try:
+        if source.affine is None:
+            grid, affine = source_grid(source.path, metadata=silent), None
+        else:
+            alone = open_source(source.path, metadata=silent)
+            grid, affine = alone.grid, alone.affine
+        moved = source_grid(source.path, metadata=metadata)
+    except SourceError:
+        # the file states no place of its own
+        return place
+    stated = {"grid": grid.to_dict(), "affine": _plain(affine), "moved": moved.to_dict()}
+    return {**place, "stated": stated}
+
+
+def _plain(affine: Array | None) -> list[list[float]] | None:
+    return None if affine is None else np.asarray(affine, float).tolist()
+
+
+def followed(truth: Source, like: Mapping[str, Any]) -> Source:
+    """Return a truth moved by the words that move its source, if it lies where its file does.
+
+    Parameters
+    ----------
+    truth : Source
+        The truth as stored; one that the user places has its place.
+    like : mapping
+        From `place_of`.
+    """
+    stated = like.get("stated")
+    if stated is None or truth.placed_by_user:
+        return truth
+    old, new = (Grid.from_dict(dict(stated[key])) for key in ("grid", "moved"))
+    is_scan = truth.affine is not None and stated["affine"] is not None
+    if is_scan:
+        was, now = np.asarray(stated["affine"], float), np.asarray(like["affine"], float)
+        own = np.asarray(truth.affine, float)
+    else:
+        was, now, own = (_affine_of(grid) for grid in (old, new, truth.grid))
+    before, after = np.linalg.solve(was, own), np.linalg.solve(now, own)
+    if not _fits(before, truth.grid, old) or _fits(after, truth.grid, new):
+        return truth
+    placed = now @ before
+    lengths = vector3(np.linalg.norm(placed[:3, :3], axis=0)[::-1])
+    origin = (0.0, 0.0, 0.0) if is_scan else vector3(placed[:3, 3][::-1].tolist())
+    grid = Grid(truth.grid.shape, lengths, origin, "millimeter")
+    if is_scan:
+        return replace(truth, affine=placed, grid=grid.converted(truth.grid.unit))
+    return replace(truth, grid=grid.converted(new.unit))
+
+
+#: Distance in voxels up to which the faces of two volumes are the same.
+_APART = 0.51
+
+
+def _affine_of(grid: Grid) -> Array:
+    """Return the map from voxels (x, y, z, 1) of a grid to its world in millimetres."""
+    placed = grid.converted("millimeter")
+    affine = np.diag([*placed.spacing[::-1], 1.0])
+    affine[:3, 3] = placed.origin[::-1]
+    return affine
+
+
+def _fits(matrix: Array, grid: Grid, source: Grid) -> bool:
+    """Return whether a truth fills the box of a source, or has its voxels and lies within.
+
+    Parameters
+    ----------
+    matrix : ndarray
+        (4, 4), from voxels (x, y, z, 1) of the truth to those of the source.
+    grid, source : Grid
+        Of the two.
+    """
+    ends = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in grid.shape[::-1]])).reshape(3, -1)
+    corners = matrix[:3, :3] @ ends + matrix[:3, 3:]
+    low = corners.min(axis=1) + 0.5
+    high = corners.max(axis=1) + 0.5 - np.array(source.shape[::-1])
+    fills = (np.abs(low) < _APART).all() and (np.abs(high) < _APART).all()
+    within = (low > -_APART).all() and (high < _APART).all()
+    same_voxels = np.allclose(np.linalg.norm(matrix[:3, :3], axis=0), 1, atol=1e-3)
+    return bool(fills or (within and same_voxels))
 
 
 def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
@@ -115,14 +307,14 @@ def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
     truth : Source
         The truth as stored.
     like : mapping
-        The `grid` and the `affine` of the source. Without an affine, the truth is returned as
-        stored.
+        From `place_of`. Without an affine, the axes of the truth stay as stored.
 
     Raises
     ------
     SourceError
         If the axes of the truth are oblique to those of its source.
     """
+    truth = followed(truth, like)
     there = like.get("affine")
     if truth.affine is None or there is None:
         return replace(truth, affine=None)
@@ -176,33 +368,3 @@ def check_upright(truth: object, path: str) -> None:
                 f"truth {path} has an affine whose axis {name} does not point along "
                 f"{name}: it needs the orientation of its source, whose affine is unknown here"
             )
-
-
-class TurnedArray:
-    """An array with permuted and optionally reversed axes.
-
-    Parameters
-    ----------
-    array : LazyArray
-        As stored.
-    order : sequence of int
-        Stored axes that become z, y, x.
-    flips : sequence of bool
-        Whether z, y, x are reversed.
-    """
-
-    def __init__(self, array: LazyArray, order: list[int], flips: list[bool]) -> None:
-        z, y, x = (array.shape[axis] for axis in order)
-        self.shape = (z, y, x)
-        self.dtype = array.dtype
-        self._array, self._order, self._flips = array, order, flips
-
-    def __getitem__(self, index: Slices) -> Array:
-        """Return the voxels of three slices of step 1, (z, y, x)."""
-        wanted = bounded(index, self.shape)
-        stored = [slice(0, 0)] * 3
-        for part, n, axis, flip in zip(wanted, self.shape, self._order, self._flips, strict=True):
-            stored[axis] = slice(n - part.stop, n - part.start) if flip else part
-        values = self._array[stored[0], stored[1], stored[2]].transpose(self._order)
-        back = tuple(slice(None, None, -1 if flip else 1) for flip in self._flips)
-        return np.ascontiguousarray(values[back])

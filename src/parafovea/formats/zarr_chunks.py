@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,19 @@ import zarr
 
 from parafovea.errors import SourceError
 from parafovea.formats.registry import ZARR_METADATA
-from parafovea.formats.source import readable
+from parafovea.formats.source import VolumeView, readable
 
 logger = logging.getLogger(__name__)
+
+
+#: Missing chunks of a truth that are looked at for labels that end at them.
+_LOOKED_AT = 128
+#: Share of the labels one voxel further away that reach a missing chunk if it was lost: labels that
+#: end by themselves are about twice as many there. Below the number of voxels it is chance.
+_CUT, _LEAST = 0.75, 12
+
+
+Index = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -28,21 +39,26 @@ class Chunks:
     ----------
     total : int
         Number of chunks of the complete array.
-    found : int
-        Number of chunks found under the keys implied by the metadata.
+    there : set of tuple of int
+        Their indices in the chunk grid.
     smallest : tuple of int or None
-        Index in the chunk grid of the chunk with the fewest bytes.
+        Index of the chunk with the fewest bytes.
     strange : str or None
         A file that looks like a chunk under a key that does not match the metadata.
     """
 
     total: int
-    found: int
-    smallest: tuple[int, ...] | None
+    there: set[Index]
+    smallest: Index | None
     strange: str | None
 
+    @property
+    def found(self) -> int:
+        """Number of chunks found under the keys implied by the metadata."""
+        return len(self.there)
 
-def chunks_of(array: zarr.Array[Any], folder: Path) -> Chunks:
+
+def chunks_of(array: zarr.Array[Any], folder: Path, fixed: Mapping[int, int]) -> Chunks:
     """Count the chunks of an array on disk.
 
     Parameters
@@ -51,9 +67,13 @@ def chunks_of(array: zarr.Array[Any], folder: Path) -> Chunks:
         The array.
     folder : Path
         Its folder.
+    fixed : mapping of int to int
+        Index that is read along an axis; chunks elsewhere do not count.
     """
-    counts = [-(-n // k) for n, k in zip(array.shape, _pieces(array), strict=True)]
-    found, smallest, least, strange = 0, None, math.inf, None
+    counts = _counts(array)
+    read = {axis: at // _pieces(array)[axis] for axis, at in fixed.items()}
+    there: set[Index] = set()
+    smallest, least, strange = None, math.inf, None
     for place, _, names in os.walk(folder):
         inner = os.path.relpath(place, folder)
         for name in names:
@@ -64,15 +84,27 @@ def chunks_of(array: zarr.Array[Any], folder: Path) -> Chunks:
             if array.metadata.encode_chunk_key(index) != key:
                 if strange is None and re.fullmatch(r"(c[./])?[0-9]+([./][0-9]+)*", key):
                     strange = key
-            elif all(i < n for i, n in zip(index, counts, strict=True)):
-                found += 1
+            elif all(i < n for i, n in zip(index, counts, strict=True)) and all(
+                index[axis] == at for axis, at in read.items()
+            ):
+                there.add(index)
                 size = os.stat(os.path.join(place, name)).st_size  # noqa: PTH116, PTH118
                 if size < least:
                     smallest, least = index, size
-    return Chunks(math.prod(counts), found, smallest, strange)
+    total = math.prod(n for axis, n in enumerate(counts) if axis not in read)
+    return Chunks(total, there, smallest, strange)
 
 
-def check_chunks(path: str, array: zarr.Array[Any], *, labels: bool, sparse: bool = False) -> None:
+def check_chunks(
+    path: str,
+    array: zarr.Array[Any],
+    view: VolumeView,
+    *,
+    labels: bool,
+    partial: bool = False,
+    sparse: bool = False,
+    coarser: zarr.Array[Any] | None = None,
+) -> None:
     """Log the number of missing chunks; refuse an array without chunks or with lost ones.
 
     Parameters
@@ -81,21 +113,29 @@ def check_chunks(path: str, array: zarr.Array[Any], *, labels: bool, sparse: boo
         Folder of the array.
     array : zarr.Array
         The array.
+    view : VolumeView
+        The volume read from it; chunks of other channels do not count.
     labels : bool
-        Whether it is a truth. If its writer stored chunks that contain only the fill value,
-        missing chunks are lost data, and the truth is refused.
+        Whether it is a truth that nobody stated as complete. It is refused if its missing chunks
+        are lost rather than empty: if its writer stored chunks that contain only the fill value, or
+        if labels are cut off where a missing chunk begins.
+    partial : bool
+        Whether the user states that it is not complete, so that no chunk may be missing.
     sparse : bool
         Whether its writer is known to omit chunks that contain only the fill value, so that
         even all of them may be missing.
+    coarser : zarr.Array, optional
+        The next level of the image, of the same axes. Where it has values, a chunk that is missing
+        was lost.
 
     Raises
     ------
     SourceError
-        If there is no chunk, or chunks of a truth are lost.
+        If there is no chunk, or chunks are known to be lost.
     """
     if not array.ndim or not math.prod(array.shape):
         return
-    chunks = chunks_of(array, Path(path))
+    chunks = chunks_of(array, Path(path), view.fixed)
     stated = array.metadata.encode_chunk_key((0,) * array.ndim)
     said = f"{chunks.found} of {chunks.total} chunks"
     if not chunks.found and (chunks.strange or not sparse):
@@ -116,6 +156,20 @@ def check_chunks(path: str, array: zarr.Array[Any], *, labels: bool, sparse: boo
             f"{path} holds {said}, and its metadata state no fill value for the others: copy the "
             "array again"
         )
+    if coarser is not None and coarser.ndim == array.ndim:
+        with readable(path):
+            lost = _shown_by(array, coarser, chunks.there, view)
+        if lost is not None:
+            raise SourceError(
+                f"{path} holds {said}. One that is missing, "
+                f"{array.metadata.encode_chunk_key(lost)}, has values in the next level of the "
+                "image, so it was lost: copy the image again"
+            )
+    if partial:
+        raise SourceError(
+            f"truth {path} holds {said}, and truth_complete=no says that the others are not empty: "
+            "copy the truth again, or give one of the part that is labelled"
+        )
     if labels and chunks.smallest is not None:
         corner = [i * k for i, k in zip(chunks.smallest, _pieces(array), strict=True)]
         with readable(path):
@@ -125,7 +179,14 @@ def check_chunks(path: str, array: zarr.Array[Any], *, labels: bool, sparse: boo
         if (part == fill).all():
             raise SourceError(
                 f"truth {path} holds {said}. Its writer stored even chunks that hold only {fill}, "
-                "so the others are lost: copy the truth again"
+                f"so the others are lost: {_ADVICE}"
+            )
+        with readable(path):
+            cut = _cut_off(array, chunks.there, view)
+        if cut is not None:
+            raise SourceError(
+                f"truth {path} holds {said}, and its labels are cut off at chunks that are "
+                f"missing, such as {array.metadata.encode_chunk_key(cut)}: {_ADVICE}"
             )
     logger.warning(
         "%s holds %s; the others read as %s, since they were left out as empty or are lost",
@@ -133,6 +194,96 @@ def check_chunks(path: str, array: zarr.Array[Any], *, labels: bool, sparse: boo
         said,
         fill,
     )
+
+
+_ADVICE = (
+    "copy the truth again; if these chunks are known to be empty, write truth_complete=yes in the "
+    "metadata column of its line in the sample sheet"
+)
+
+
+def _shown_by(
+    array: zarr.Array[Any], coarser: zarr.Array[Any], there: set[Index], view: VolumeView
+) -> Index | None:
+    """Return a missing chunk in whose middle the next level has values, or None."""
+    pieces, counts = _pieces(array), _counts(array)
+    is_missing = np.ones(counts, bool)
+    is_missing[tuple(np.array(sorted(there), int).reshape(-1, array.ndim).T)] = False
+    for axis, position in view.fixed.items():
+        read = np.arange(counts[axis]) == position // pieces[axis]
+        is_missing &= read.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
+    missing = np.flatnonzero(is_missing)
+    for flat in missing[:: -(-len(missing) // _LOOKED_AT) or 1]:
+        chunk = tuple(int(i) for i in np.unravel_index(flat, counts))
+        part: list[slice | int] = []
+        for axis, (i, k, n, m) in enumerate(
+            zip(chunk, pieces, array.shape, coarser.shape, strict=True)
+        ):
+            # voxels near the border of a chunk may take values from its neighbours
+            border = 0 if n == m else _BORDER
+            low, high = i * k * m / n + border, min(n, (i + 1) * k) * m / n - border
+            part.append(view.fixed.get(axis, slice(math.ceil(low), math.floor(high))))
+        values = np.asarray(coarser[tuple(part)])
+        if values.size and (~_is_fill(values, coarser.fill_value)).any():
+            return chunk
+    return None
+
+
+#: Voxels of the next level beside a chunk that may take values from both sides of its border.
+_BORDER = 2
+
+
+def _is_fill(values: np.ndarray[Any, Any], fill: Any) -> np.ndarray[Any, Any]:
+    """Return where values are the fill value, which may be NaN."""
+    if isinstance(fill, float | np.floating) and np.isnan(fill):
+        return np.asarray(np.isnan(values))
+    return np.asarray(values == fill)
+
+
+def _cut_off(array: zarr.Array[Any], there: set[Index], view: VolumeView) -> Index | None:
+    """Return a missing chunk at which labels are cut off, or None if there is none.
+
+    A label that ends by itself seldom ends with the last voxel before a missing chunk.
+    """
+    pieces, fill, counts = _pieces(array), array.fill_value, _counts(array)
+    sides = [(axis, side) for axis in view.axes if axis is not None for side in (-1, 1)]
+    met: dict[Index, list[tuple[int, int]]] = {}
+    for chunk in there:
+        for axis, side in sides:
+            index = (*chunk[:axis], chunk[axis] + side, *chunk[axis + 1 :])
+            if 0 <= index[axis] < counts[axis] and index not in there:
+                met.setdefault(index, []).append((axis, -side))
+    total, behind, most = 0, 0, (0, (0,) * array.ndim)
+    for missing in sorted(met)[:: -(-len(met) // _LOOKED_AT) or 1]:
+        cut = []
+        for axis, side in met[missing]:
+            last = missing[axis] * pieces[axis] + (pieces[axis] if side > 0 else -1)
+            if not 0 <= last + side < array.shape[axis]:
+                continue
+            part: list[slice | int] = [
+                slice(i * k, (i + 1) * k) for i, k in zip(missing, pieces, strict=True)
+            ]
+            for other, position in view.fixed.items():
+                part[other] = position
+            part[axis] = slice(min(last, last + side), max(last, last + side) + 1)
+            layers = np.moveaxis(np.asarray(array[tuple(part)]) != fill, _kept(axis, view), 0)
+            near, far = [int(np.count_nonzero(layer)) for layer in layers[::side]]
+            total, behind = total + near, behind + far
+            if near >= max(_LEAST, _CUT * far):
+                cut.append((axis, side))
+                most = max(most, (near, missing))
+        if len(cut) > 2 or any((axis, -side) in cut for axis, side in cut):
+            return missing
+    return most[1] if most[0] and total >= max(_LEAST, _CUT * behind) else None
+
+
+def _kept(axis: int, view: VolumeView) -> int:
+    """Return the index of an axis after the other fixed ones are read at one position."""
+    return axis - sum(other < axis for other in view.fixed)
+
+
+def _counts(array: zarr.Array[Any]) -> list[int]:
+    return [-(-n // k) for n, k in zip(array.shape, _pieces(array), strict=True)]
 
 
 def _pieces(array: zarr.Array[Any]) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import zarr
 from parafovea.errors import SourceError
 from parafovea.formats import ome_zarr
 from parafovea.formats.chunk_codecs import PIPELINE, check_codecs
+from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinates_of
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
+from parafovea.formats.neighbours import inside
 from parafovea.formats.registry import ZARR_METADATA
-from parafovea.formats.source import Request, Source, StoredArray, VolumeView, readable
+from parafovea.formats.source import Request, Source, VolumeView, readable
 from parafovea.formats.source_placement import place, stated_by_attributes
 from parafovea.formats.stored_values import by_attributes
 from parafovea.formats.zarr_chunks import check_chunks
@@ -63,16 +66,19 @@ def open_volume(location: Location, request: Request) -> Source:
     found = _image_around(path)
     if found is not None:
         return _level(path, found[0], found[1], node, path, request)
-    attributes = dict(node.attrs)
+    attributes = _attributes(node)
     others = {"dimension_names": _dimensions(node)}
     letters = stated_names(attributes, dimensions=node.ndim, path=path, others=others)
     axes, fixed = chosen_axes(path, letters, node.shape, metadata.channel)
     stated = stated_by_attributes(attributes, dimensions=node.ndim, path=path, axes=axes)
-    stored = by_attributes(_Chunked(node), attributes, path, labels=request.labels)
+    stored, ignored = by_attributes(_Chunked(node), attributes, path, labels=request.labels)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
     check_codecs(path, node)
-    check_chunks(path, node, labels=request.labels)
-    return Source(path, view, place(path, view.shape, stated, metadata))
+    _check_chunks(path, node, view, request)
+    beside = _coordinates(path, node, attributes)
+    along = [None if axis is None else beside[axis] for axis in axes]
+    stated = by_coordinates(path, along, stated, metadata)
+    return Source(path, view, place(path, view.shape, stated, metadata), ignored=ignored)
 
 
 def _level(
@@ -84,7 +90,7 @@ def _level(
     request: Request,
 ) -> Source:
     """Return one level of an image as a source; raises if the array contradicts the image."""
-    attributes = dict(array.attrs)
+    attributes = _attributes(array)
     letters = stated_names(
         attributes,
         dimensions=array.ndim,
@@ -96,14 +102,78 @@ def _level(
             f"{path} has the axes {', '.join(image.axes)} in its OME-Zarr metadata, but "
             f"{', '.join(letters)} in those of the array {folder}: correct one of them"
         )
-    chunked = _Chunked(array)
-    stored: StoredArray = by_attributes(chunked, attributes, folder, labels=request.labels)
-    source = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
+    stored, ignored = by_attributes(_Chunked(array), attributes, folder, labels=request.labels)
+    view, grid = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
     # results of this workflow are moved into place when complete, and omit empty chunks
     sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
+    coarser = None
+    if level + 1 < len(image.levels):
+        beside = Path(folder.rstrip("/").removesuffix(image.levels[level].path.rstrip("/")))
+        next_level = inside(beside, image.levels[level + 1].path)
+        is_there = next_level is not None and next_level.is_dir()
+        node = open_node(str(next_level)) if is_there else None
+        if isinstance(node, zarr.Array):
+            check_codecs(str(next_level), node)
+            coarser = node
     check_codecs(folder, array)
-    check_chunks(folder, array, labels=request.labels, sparse=sparse)
-    return source
+    _check_chunks(folder, array, view, request, sparse=sparse, coarser=coarser)
+    return Source(path, view, grid, ignored=ignored)
+
+
+def _check_chunks(
+    folder: str,
+    array: zarr.Array[Any],
+    view: VolumeView,
+    request: Request,
+    *,
+    sparse: bool = False,
+    coarser: zarr.Array[Any] | None = None,
+) -> None:
+    partial = request.labels and request.metadata.truth_complete is False
+    check_chunks(
+        folder,
+        array,
+        view,
+        labels=request.refuses_holes,
+        partial=partial,
+        sparse=sparse,
+        coarser=coarser,
+    )
+
+
+def _attributes(array: zarr.Array[Any]) -> dict[str, Any]:
+    """Return the attributes of an array, with the `_FillValue` that xarray keeps elsewhere.
+
+    In format version 2, xarray writes it as the fill value of the array. Other programs state a
+    fill value of 0 that marks nothing as missing.
+    """
+    attributes = dict(array.attrs)
+    fill = array.fill_value if array.metadata.zarr_format == 2 else None
+    if fill is not None and fill != 0 and "_ARRAY_DIMENSIONS" in attributes:
+        return {"_FillValue": fill, **attributes}
+    return attributes
+
+
+def _coordinates(
+    path: str, array: zarr.Array[Any], attributes: Mapping[str, Any]
+) -> list[Coordinates | None]:
+    """Return the coordinates of an array along its axes, from arrays with their names beside it."""
+    names = attributes.get("_ARRAY_DIMENSIONS") or _dimensions(array) or []
+    if len(names) != array.ndim:
+        return [None] * array.ndim
+    found: list[Coordinates | None] = []
+    for name, length in zip(names, array.shape, strict=True):
+        folder = Path(path).parent / str(name)
+        is_beside = bool(name) and folder.name == name
+        there = any((folder / each).is_file() for each in ("zarr.json", ".zarray"))
+        node = open_node(str(folder)) if is_beside and there else None
+        if not isinstance(node, zarr.Array) or node.shape != (length,):
+            found.append(None)
+        else:
+            check_codecs(str(folder), node)
+            values = np.asarray(_Chunked(node)[(slice(0, length),)])
+            found.append(coordinates_of(values, dict(node.attrs), length=length))
+    return found
 
 
 def _dimensions(array: zarr.Array[Any]) -> list[str] | None:

@@ -35,7 +35,7 @@ def _detect_cost(work: Work, _: Rates) -> Cost:
 
 
 def _measure_cost(work: Work, _: Rates) -> Cost:
-    """Return the cost of reading tables, or a mask once."""
+    """Return the cost of reading tables, or a mask once, and the heatmap on its voxels."""
     return Cost(PLAIN + 40 * SLAB_PLANES * _page(work), 5 + work.source.size / 1e7)
 
 
@@ -76,6 +76,8 @@ def _measuring(project: Project, wildcards: Wildcards) -> dict[str, Any]:
         **_scan(project, sample),
         "truth": project.truth(sample),
         "limits": project.limits(sample),
+        "scoring": project.block(sample, "scoring"),
+        "threshold": project.block(sample, "detection")["peak_detection"]["threshold"],
     }
 
 
@@ -160,6 +162,7 @@ KIND = Kind(
     blocks={
         "detection": "parafovea.settings.postprocess:DetectionSettings",
         "triage": "parafovea.settings.postprocess:TriageSettings",
+        "scoring": "parafovea.settings.quality:ScoringSettings",
         "visualization": "parafovea.settings.report:VisualizationSettings",
     },
     stages={"volume": (detect_nodules, measure_detections, render_detections)},

@@ -377,8 +377,9 @@ def value_map(
     total = int(statistics.counts.sum()) + statistics.nonfinite
     if statistics.nonfinite and nonfinite == "error":
         raise VoxelError(
-            f"{statistics.nonfinite} of {total} voxels are NaN or infinite: correct the file, or "
-            "set input.nonfinite of the task to the source value that replaces them"
+            f"{statistics.nonfinite} of {total} voxels are NaN or infinite, as those that "
+            "the file states as missing (_FillValue, nodata) are read: correct the file, or set "
+            "input.nonfinite of the task to the source value that replaces them"
         )
     fill = None if nonfinite == "error" else float(nonfinite)
     if normalization.method != "percentile":

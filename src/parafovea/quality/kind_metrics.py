@@ -6,7 +6,7 @@ from collections.abc import Set
 from typing import TYPE_CHECKING, Any
 
 from parafovea.kinds.kind import LayoutName
-from parafovea.quality.detections.detection_metrics import DETECTION_PATHS
+from parafovea.quality.detections.detection_metrics import PATHS_BY_RULE
 from parafovea.quality.metrics import metric_names
 from parafovea.quality.segmentation.segmentation_metrics import segmentation_paths
 from parafovea.quality.tiles.refined import RefinedTiles
@@ -40,7 +40,7 @@ def segmentation_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) ->
 
 def detection_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:
     """Return the metric names of a detection, as `segmentation_metrics`."""
-    return metric_names(DETECTION_PATHS)
+    return metric_names(PATHS_BY_RULE[task.block("scoring").rule])
 
 
 def refinement_metrics(recipe: Recipe, task: Any, layouts: Set[LayoutName]) -> tuple[str, ...]:

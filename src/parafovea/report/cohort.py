@@ -25,6 +25,8 @@ HEADLINES = (
     "voi.split",
     "voi.merge",
     "arand.error",
+    "arand.recall",
+    "arand.precision",
     "seam_energy",
     "entropy",
 )
@@ -36,6 +38,8 @@ DETECTION_HEADLINES = (
     "precision",
     "false_positives",
     "centre_distance_mm",
+    "AP",
+    "overlap",
 )
 
 #: Headline metrics of folders of tiles; the first ones always have a panel.

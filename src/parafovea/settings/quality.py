@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field, model_validator
 
 from parafovea.settings.recipe import Strict
@@ -34,3 +36,22 @@ class QualitySettings(Strict):
         description="Acceptable range by metric, such as `iou.mitochondrion`, `voi.split` or "
         "`coverage.uncovered_voxels`.",
     )
+
+
+class ScoringSettings(Strict):
+    """Rule by which the detections of a scan are scored against its truth."""
+
+    rule: Literal["luna16", "picai"] = Field(
+        "luna16",
+        description="luna16: a detection hits a nodule if its distance to the centre is below the "
+        "radius (sensitivity, FROC, CPM). picai: the region of a detection matches a lesion of a "
+        "mask by their overlap (AP, auroc and score of PI-CAI); the truth has to be a mask.",
+    )
+    min_overlap: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="For picai: minimum intersection over union of a region and its lesion."
+    )
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether a truth cannot be a table of findings."""
+        return self.rule == "picai"

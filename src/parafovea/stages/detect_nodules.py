@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import numpy as np
 import pandas as pd
 
-from parafovea.errors import CalibrationError, StoreError
+from parafovea.errors import CalibrationError
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.nifti import write_heatmap
 from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
-from parafovea.geometry.grid import Box, Grid, vector3
+from parafovea.geometry.grid import Grid, vector3
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.calibration import Calibration, read_calibration, risk_category
 from parafovea.postprocess.detection.detection_files import (
@@ -30,9 +29,9 @@ from parafovea.postprocess.detection.detection_files import (
     rounded_length,
     summarize,
 )
+from parafovea.postprocess.detection.heatmap import Volume, open_heatmap
 from parafovea.postprocess.detection.nodules import (
     Score,
-    Volume,
     describe_candidates,
     select_candidates,
     within_body,
@@ -222,35 +221,6 @@ def write_detections(document: Detections, detections: Path, table: Path) -> Non
     with replacing(detections) as json_path, replacing(table) as csv_path:
         json_path.write_text(detections_json(document), encoding="utf-8", newline="\n")
         csv_path.write_text(detections_csv(document), encoding="utf-8", newline="\n")
-
-
-def open_heatmap(prediction: Path) -> Volume:
-    """Open the single heatmap of a prediction, in millimetres.
-
-    Parameters
-    ----------
-    prediction : Path
-        Store of (channel, z, y, x) floating-point values: a heatmap, or background and heatmap.
-
-    Raises
-    ------
-    StoreError
-        If the prediction is missing, damaged or has more than one heatmap.
-    """
-    stored = open_stored(prediction)
-    names = stored.channels or ()
-    if len(names) not in (1, 2):
-        raise StoreError(
-            f"{prediction} has {len(names)} channels ({', '.join(names) or 'without names'}), not "
-            "one heatmap: predict with a model of kind detection and one class"
-        )
-    index = len(names) - 1
-
-    def read(box: Box) -> np.ndarray:
-        # A slice instead of an integer: otherwise zarrs cannot read a box in a multi-channel chunk.
-        return np.asarray(stored.read(box, slice(index, index + 1))[0])
-
-    return Volume(read, stored.grid.converted("millimeter"))
 
 
 def open_scan(source: str, *, metadata: str, grid: Grid) -> Source:

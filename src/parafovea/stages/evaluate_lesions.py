@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from parafovea.errors import ParafoveaError, SourceError, TableError
 from parafovea.formats.location import locate, stem
@@ -23,6 +21,7 @@ from parafovea.quality.detections.lesions import (
     score_case,
 )
 from parafovea.quality.detections.scan_ids import listed, match_note, same_ids
+from parafovea.report.detections.lesion_tables import lesion_summary, lesion_table
 from parafovea.storage.layout import HEATMAP
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
@@ -147,16 +146,9 @@ def _check_same_place(found: Source, truth: Source) -> None:
 
 
 def _write(score: LesionScore, output: Path, facts: dict[str, Any]) -> None:
-    rows = [
-        [name, each.is_lesion, each.confidence, each.overlap]
-        for name, case in score.cases.items()
-        for each in case.lesions
-    ]
-    table = pd.DataFrame(rows, columns=["scan", "is_lesion", "confidence", "overlap"])
-    made = record("evaluate_lesions", **facts)
-    text = json.dumps({**score.summary(), "provenance": made}, indent=2)
+    text = lesion_summary(score, record("evaluate_lesions", **facts))
     with ExitStack() as stack:
         partial = stack.enter_context(replacing(output / "lesions.tsv"))
-        table.to_csv(partial, sep="\t", index=False, float_format="%.6g")
+        lesion_table(score).to_csv(partial, sep="\t", index=False, float_format="%.6g")
         partial = stack.enter_context(replacing(output / "summary.json"))
-        partial.write_text(text + "\n", encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", newline="\n")

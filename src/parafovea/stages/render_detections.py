@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.postprocess.detection.detection_files import load_detections
-from parafovea.postprocess.detection.nodules import Volume
+from parafovea.postprocess.detection.heatmap import Volume, open_heatmap
 from parafovea.preprocess.body_masks import stored_masks
 from parafovea.report.canvas import styled
 from parafovea.report.detections.confidence_plot import draw_confidences
@@ -19,7 +19,7 @@ from parafovea.report.page import write_page
 from parafovea.report.thumbnail import write_thumbnail
 from parafovea.settings.postprocess import DetectionSettings
 from parafovea.settings.report import VisualizationSettings
-from parafovea.stages.detect_nodules import open_heatmap, open_scan
+from parafovea.stages.detect_nodules import open_scan
 from parafovea.storage.store import replacing
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
+from parafovea.formats.truth import place_of
 from parafovea.geometry.grid import Box, vector3
 from parafovea.geometry.resample import resample_box
 from parafovea.geometry.scale import check_scale
@@ -87,10 +88,11 @@ def resample_volume(
         If body and lungs are to be found and no voxel is denser than air.
     """
     spacing, normalization = vector3(spacing), Normalization.model_validate(normalization)
+    said = parse_metadata(metadata, folder=folder)
     with unchanged(source, bands=bool(bands)) as check:
         opened = open_source(
             source,
-            metadata=parse_metadata(metadata, folder=folder),
+            metadata=said,
             finer_than=spacing,
             unit=unit,
             bands=tuple(bands),
@@ -130,9 +132,8 @@ def resample_volume(
                 "path": source,
                 "series": opened.series,
                 "sha256": statistics.sha256,
-                "grid": opened.grid.to_dict(),
                 "dtype": str(dtype),
-                "affine": None if opened.affine is None else np.asarray(opened.affine).tolist(),
+                **place_of(opened, SourceMetadata() if bands else said),
                 **({"planes": list(opened.planes)} if opened.planes else {}),
                 **_positions(opened),
             },

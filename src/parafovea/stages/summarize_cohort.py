@@ -13,6 +13,7 @@ from parafovea.errors import ConfigError, ParafoveaError
 from parafovea.kinds.reference import resolve
 from parafovea.postprocess.detection.detection_files import candidates_frame, load_detections
 from parafovea.quality.detections.detector_score import DetectionScore, score_cohort
+from parafovea.quality.detections.lesions import CaseResult, LesionResult, LesionScore
 from parafovea.report.canvas import Drawing, styled
 from parafovea.report.charts import draw_metrics
 from parafovea.report.cohort import (
@@ -27,6 +28,7 @@ from parafovea.report.cohort import (
     summary_line,
 )
 from parafovea.report.detections.froc_plot import froc_drawing, write_froc
+from parafovea.report.detections.lesion_tables import lesion_rows, write_lesions
 from parafovea.report.page import relative_address, write_page
 from parafovea.report.sample_results import read_quality
 from parafovea.report.segmentation.sample_view import SampleView
@@ -90,7 +92,7 @@ def summarize_cohort(
     The index has a row for each sample with its headline metrics, and leads to the samples' own
     pages by relative addresses, so that a folder of results can be moved. Samples may belong to
     several tasks of any kind and have different metrics. Each task with detections and truth has
-    one FROC over all of its scans with truth.
+    one FROC over all of its scans with truth, or by the rules of PI-CAI one score of its lesions.
 
     Parameters
     ----------
@@ -106,7 +108,8 @@ def summarize_cohort(
         CSV to write, with a line for each detection of any scan.
     froc : Path, optional
         Folder to write (replaced if it exists), with a subfolder for each task with detections and
-        truth: froc.tsv, summary.json, froc.svg and froc.png. Without it, the page has no FROC.
+        truth: froc.tsv, summary.json, froc.svg and froc.png, or by the rules of PI-CAI lesions.tsv
+        and summary.json. Without it, the page has neither.
     tiles : Path, optional
         TSV to write, with a line for each tile of any folder.
     samples : mapping of str to mapping
@@ -148,7 +151,11 @@ def summarize_cohort(
         with replacing(tiles) as path:
             tiled = {(n, s.task): results[n].tile_quality for n, s in chosen.items() if s.tiles}
             join_tables(tiled, path)
-    curves = [] if froc is None else _write_scores(scores, froc, seed=seed)
+    curves, lesions = [], []
+    if froc is not None:
+        cases = _lesion_scores(scans, results)
+        curves = _write_scores(scores, cases, froc, seed=seed)
+        lesions = [(task, lesion_rows(score)) for task, score in cases.items()]
     groups = index_groups(rows, headline)
     with styled(), replacing(figure) as path:
         chart = draw_metrics([group.panels for group in groups], path)
@@ -165,6 +172,7 @@ def summarize_cohort(
         degraded=named(degraded),
         chart=chart,
         curves=curves,
+        lesions=lesions,
         tables={
             path.name: relative_address(path, html)
             for path in (quality, objects, detections, tiles)
@@ -215,7 +223,7 @@ def _scores(
     candidates = {}
     for name, task in scans.items():
         measured = read_quality(results[name].quality)
-        if "nodules" in measured:
+        if "nodules" in measured and "case" not in measured:
             nodules.setdefault(task, {})[name] = measured["nodules"]
             candidates[name] = candidates_frame(load_detections(results[name].detections))
     scores = {
@@ -225,9 +233,33 @@ def _scores(
     return {task: score for task, score in scores.items() if score is not None}
 
 
-def _write_scores(scores: Mapping[str, DetectionScore], folder: Path, *, seed: int) -> list[Curve]:
+def _lesion_scores(
+    scans: Mapping[str, str], results: Mapping[str, SampleResults]
+) -> dict[str, LesionScore]:
+    """Return the score of each task whose scans are measured by the rules of PI-CAI."""
+    cases: dict[str, dict[str, CaseResult]] = {}
+    for name, task in scans.items():
+        case = read_quality(results[name].quality).get("case")
+        if case is not None:
+            lesions = tuple(LesionResult(**each) for each in case["lesions"])
+            cases.setdefault(task, {})[name] = CaseResult(lesions, case["confidence"])
+    return {task: LesionScore(own) for task, own in cases.items()}
+
+
+def _write_scores(
+    scores: Mapping[str, DetectionScore],
+    cases: Mapping[str, LesionScore],
+    folder: Path,
+    *,
+    seed: int,
+) -> list[Curve]:
     with replacing(folder) as partial:
         partial.mkdir()
+        for task, lesions in cases.items():
+            own = partial / task
+            own.mkdir()
+            made = record("summarize_cohort", task=task, scans=[*lesions.cases])
+            write_lesions(lesions, own, made)
         for task, score in scores.items():
             own = partial / task
             own.mkdir()

@@ -186,6 +186,11 @@ class ImageHeader:
                 f"{self.label} is a colour image ({header.get('PhotometricInterpretation')}), not "
                 "a slice of a scan: remove it"
             )
+        if str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1":
+            raise SourceError(
+                f"{self.label} states that its smallest value is white (MONOCHROME1), which ITK "
+                "inverts and other programs do not: export the series as MONOCHROME2"
+            )
         if frames != 1:
             raise SourceError(
                 f"{self.label} has {frames} frames in one file, but one file per slice is "

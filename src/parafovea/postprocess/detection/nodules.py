@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,8 @@ from parafovea.postprocess.detection.detection_files import (
     rounded_length,
     rounded_score,
 )
+from parafovea.postprocess.detection.heatmap import Volume
 from parafovea.postprocess.detection.suppression import suppress_overlaps
-from parafovea.postprocess.segmentation.components import ReadSlab
 from parafovea.preprocess.body import axial_axis
 from parafovea.preprocess.coarse_view import CoarseArray
 from parafovea.preprocess.lungs import border_distance
@@ -33,22 +32,6 @@ Array = np.ndarray[Any, Any]
 #: Triage of a table of candidates with the columns coordX, coordY, coordZ, diameter_mm, probability
 #: and those of `Properties`, with NaN for values that are not measurable.
 Score = Callable[[pd.DataFrame], Sequence[Triage]]
-
-
-@dataclass(frozen=True)
-class Volume:
-    """An array (z, y, x) that is read box by box.
-
-    Parameters
-    ----------
-    read : callable
-        Returns the voxels of a box.
-    grid : Grid
-        Grid of the array.
-    """
-
-    read: ReadSlab
-    grid: Grid
 
 
 def select_candidates(heatmap: Volume, settings: DetectionSettings) -> list[Candidate]:

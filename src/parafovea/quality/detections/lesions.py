@@ -39,11 +39,15 @@ class LesionResult:
         Confidence of the candidate; 0 for a missed lesion.
     overlap : float
         Intersection over union of the candidate and its lesion; 0 without one.
+    lesion, candidate : int, optional
+        Numbers of their components, from 1, as `components` counts them.
     """
 
     is_lesion: bool
     confidence: float
     overlap: float
+    lesion: int | None = None
+    candidate: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,25 @@ class CaseResult:
         return any(each.is_lesion for each in self.lesions)
 
 
+def components(values: Array) -> tuple[Array, int]:
+    """Return the numbers of the connected components of nonzero voxels, and how many there are.
+
+    Parameters
+    ----------
+    values : (z, y, x)
+        Any numbers.
+
+    Returns
+    -------
+    numbers : (z, y, x) int32
+        0 where `values` are 0, components from 1 on, connected by faces, edges and corners.
+    count : int
+        Number of components.
+    """
+    numbers, count = label(np.asarray(values) != 0, structure=_NEIGHBOURS)
+    return numbers, int(count)
+
+
 def detection_map(heatmap: Array, threshold: float) -> Array:
     """Return the candidates of a heatmap, each with one confidence.
 
@@ -82,11 +105,11 @@ def detection_map(heatmap: Array, threshold: float) -> Array:
     ndarray
         (z, y, x) float32: the maximum of the voxel's component, 0 elsewhere.
     """
-    components, count = label(np.asarray(heatmap) >= threshold, structure=_NEIGHBOURS)
+    numbers, count = components(np.asarray(heatmap) >= threshold)
     heights = np.zeros(count + 1, np.float32)
     if count:
-        heights[1:] = maximum(heatmap, components, np.arange(1, count + 1))
-    return heights[components]
+        heights[1:] = maximum(heatmap, numbers, np.arange(1, count + 1))
+    return heights[numbers]
 
 
 def score_case(
@@ -127,13 +150,13 @@ def score_case(
         )
     if not np.isfinite(found).all() or found.min(initial=0) < 0:
         raise VoxelError("the detection map has values that are negative or not finite")
-    marks, count = label(found, structure=_NEIGHBOURS)
+    marks, count = components(found)
     if count < len(np.unique(found[found > 0])):
         raise VoxelError(
             "the detection map has several values in one component, as in a heatmap: give each "
             "candidate one confidence, or a threshold that makes candidates of the heatmap"
         )
-    lesions, total = label(np.asarray(truth) != 0, structure=_NEIGHBOURS)
+    lesions, total = components(truth)
     confidence = np.zeros(count)
     if count:
         confidence = np.asarray(maximum(found, marks, np.arange(1, count + 1)), float)
@@ -144,12 +167,22 @@ def score_case(
     matched = overlap[rows, columns] > 0
     rows, columns = rows[matched], columns[matched]
     results = [
-        LesionResult(True, float(confidence[column]), float(overlap[row, column]))
+        LesionResult(
+            True,
+            float(confidence[column]),
+            float(overlap[row, column]),
+            int(row) + 1,
+            int(column) + 1,
+        )
         for row, column in zip(rows, columns, strict=True)
     ]
-    results += [LesionResult(True, 0.0, 0.0)] * (total - len(rows))
+    missed = sorted({*range(total)} - {*rows.tolist()})
+    results += [LesionResult(True, 0.0, 0.0, lesion=row + 1) for row in missed]
     false = np.flatnonzero(~(overlap > 0).any(axis=0))
-    results += [LesionResult(False, float(confidence[column]), 0.0) for column in false]
+    results += [
+        LesionResult(False, float(confidence[column]), 0.0, candidate=int(column) + 1)
+        for column in false
+    ]
     return CaseResult(tuple(results), float(found.max(initial=0)))
 
 
@@ -262,7 +295,7 @@ class LesionScore:
         """Return the numbers for JSON; None if undefined."""
         return {
             "score": self.score,
-            "average_precision": self.average_precision,
+            "AP": self.average_precision,
             "auroc": self.auroc,
             "sensitivity_at": {f"{rate:g}": self.sensitivity_at(rate) for rate in RATES},
             "counts": self.counts,

@@ -21,6 +21,9 @@ from parafovea.quality.metrics import Value
 
 _LOG = logging.getLogger(__name__)
 
+#: Diameter in millimetres of a place that was not labelled.
+_SPOT = 1e-3
+
 #: Decimals of millimetres in the files.
 _DIGITS = 4
 
@@ -117,7 +120,12 @@ def check_inside(path: str, findings: pd.DataFrame, inside: np.ndarray[Any, Any]
     )
 
 
-def score_scan(candidates: pd.DataFrame, findings: pd.DataFrame) -> ScanScore:
+def score_scan(
+    candidates: pd.DataFrame,
+    findings: pd.DataFrame,
+    *,
+    known: np.ndarray[Any, Any] | None = None,
+) -> ScanScore:
     """Match the detections of a scan to its nodules by the LUNA16 rules.
 
     Parameters
@@ -127,6 +135,8 @@ def score_scan(candidates: pd.DataFrame, findings: pd.DataFrame) -> ScanScore:
     findings : DataFrame
         coordX, coordY, coordZ, diameter_mm; possibly no row. Integer columns line and label are
         passed on.
+    known : (n,) bool, optional
+        Whether the place of each candidate was labelled. One that was not is no false positive.
 
     Returns
     -------
@@ -136,16 +146,23 @@ def score_scan(candidates: pd.DataFrame, findings: pd.DataFrame) -> ScanScore:
         signed, positive: too large) are those of the detections that hit.
     """
     marks = candidates.assign(seriesuid="scan")
+    judged_rows = np.arange(len(marks)) if known is None else np.flatnonzero(known)
     if len(findings) == 0:
         nothing: dict[metrics.Path, Value] = {
             ("nodules",): 0,
             ("found",): 0,
             ("missed",): 0,
-            ("false_positives",): len(marks),
-            ("precision",): 0.0 if len(marks) else None,
+            ("false_positives",): len(judged_rows),
+            ("precision",): 0.0 if len(judged_rows) else None,
         }
-        return ScanScore(nothing, (), (), tuple(range(len(marks))))
-    matching = match_candidates(marks, findings.assign(seriesuid="scan"), series=("scan",))
+        return ScanScore(nothing, (), (), tuple(map(int, judged_rows)))
+    excluded = None
+    if len(judged_rows) < len(marks):
+        # a finding that does not count, at the place of each such candidate
+        excluded = marks.drop(index=marks.index[judged_rows]).assign(diameter_mm=_SPOT)
+    matching = match_candidates(
+        marks, findings.assign(seriesuid="scan"), excluded=excluded, series=("scan",)
+    )
     hits, wrong_rows = matching.hits, matching.false_positives
     used = hits["candidate"].nunique()
     curve = froc_curve(

@@ -81,10 +81,13 @@ class DetectionView(SampleView):
         The most confident detections.
     missed : tuple of MissedNodule
         Missed nodules of the truth.
+    finding : str
+        What the truth holds: nodule or lesion.
     """
 
     detections: tuple[DetectionRow, ...] = ()
     missed: tuple[MissedNodule, ...] = ()
+    finding: str = "nodule"
 
     @property
     def counted(self) -> str:
@@ -200,6 +203,7 @@ def view_detections(
         summary=summary_of(document, measured),
         links=dict(links or {}),
         tables=table_addresses(page, detections.with_suffix(".csv"), metrics),
+        finding=_finding(measured),
     )
 
 
@@ -215,10 +219,11 @@ def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
         nodules = quality["nodules"]
         found = sum(bool(each.get("found")) for each in nodules)
         wrong = len(quality.get("false_positives", ()))
+        what = _finding(quality)
         words += (
-            f"; {found} of {counted(len(nodules), 'nodule')} found"
+            f"; {found} of {counted(len(nodules), what)} found"
             if nodules
-            else "; the truth has no nodules"
+            else f"; the truth has no {what}s"
         )
         words += f", {counted(wrong, 'false positive')}"
     outside = document.summary.outside_body_count
@@ -255,11 +260,11 @@ def _row(each: Detection, quality: Mapping[str, Any]) -> DetectionRow:
     hits = [hit for hit in quality.get("hits", ()) if hit["detection"] == each.id]
     truth = None
     if hits:
-        truth = ", ".join(f"nodule {hit['nodule']}" for hit in hits)
+        truth = ", ".join(_hit(hit) for hit in hits)
     elif each.id in quality.get("false_positives", ()):
         truth = _WRONG
     elif "nodules" in quality:
-        truth = "on a nodule, repeated"
+        truth = "counts neither way" if "case" in quality else "on a nodule, repeated"
     return DetectionRow(
         id=each.id,
         position=_place(each.coordinates),
@@ -276,6 +281,17 @@ def _row(each: Detection, quality: Mapping[str, Any]) -> DetectionRow:
         apart=", ".join(f"{hit['distance_mm']:.1f}" for hit in hits),
         wrong=truth == _WRONG,
     )
+
+
+def _finding(quality: Mapping[str, Any]) -> str:
+    return "lesion" if "case" in quality else "nodule"
+
+
+def _hit(hit: Mapping[str, Any]) -> str:
+    """Return the nodule that a detection is on, and how well."""
+    if "overlap" in hit:
+        return f"lesion {hit['nodule']}, overlap {hit['overlap']:.2f}"
+    return f"nodule {hit['nodule']}"
 
 
 def _missed(quality: Mapping[str, Any]) -> tuple[MissedNodule, ...]:

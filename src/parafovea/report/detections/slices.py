@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from parafovea.geometry.resample import resample_box
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.detection_files import Detection, Detections
-from parafovea.postprocess.detection.nodules import Volume
+from parafovea.postprocess.detection.heatmap import Volume
 from parafovea.report.canvas import PAGE_WIDTH, SMALL, Drawing, new_figure, save, short
 from parafovea.report.detections.slice_orientation import AxialSlices, choose_slices
 from parafovea.report.palette import INK, MUTED

@@ -11,7 +11,7 @@ from skimage.measure import marching_cubes
 
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.scan_space import ScanSpace
-from parafovea.postprocess.detection.nodules import Volume
+from parafovea.postprocess.detection.heatmap import Volume
 from parafovea.postprocess.detection.peaks import scan_heatmap
 from parafovea.postprocess.detection.voxel_runs import measure_extents
 from parafovea.preprocess.coarse_view import CoarseArray, pooled
