@@ -28,6 +28,7 @@ from pydantic import (
 from parafovea.errors import ConfigError, MissingSourceError
 from parafovea.formats.bands import canonical
 from parafovea.formats.reflectance import DN_OFFSET, DN_SCALE
+from parafovea.formats.source import readable
 from parafovea.geometry.grid import METRES, Vector, vector3
 
 SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
@@ -456,7 +457,9 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
     Raises
     ------
     ConfigError
-        If a key is unknown, a value is invalid, or the file's content does not match its ending.
+        If a key is unknown or a value is invalid.
+    SourceError
+        If the file's content does not match its ending.
     MissingSourceError
         If the file does not exist.
     """
@@ -501,16 +504,13 @@ def _inline(text: str, where: str) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except FileNotFoundError as error:
+    if not path.exists():
         raise MissingSourceError(
             f"metadata file {path} does not exist: correct the metadata column of the sample sheet"
-        ) from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"metadata file {path} cannot be read: {reason}") from error
+        )
+    with readable(f"metadata file {path}"):
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     if values is None:
         return {}
     if not isinstance(values, dict):

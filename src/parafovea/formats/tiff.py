@@ -29,6 +29,7 @@ from parafovea.formats.source import (
 )
 from parafovea.formats.source_placement import Stated, check_shape, place, stated_by_axis
 from parafovea.formats.stored_values import inverted, of_palette, on_a_line
+from parafovea.formats.tiff_chain import check_chain
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
 
 def _volume(path: str, channel: int | None, *, labels: bool) -> tuple[VolumeView, Stated]:
     """Return the volume (z, y, x) in a TIFF file, and its stated position."""
+    with readable(path):
+        check_chain(path)
     with readable(path), tifffile.TiffFile(path) as tiff:
         # pages are used twice, and read once
         tiff.pages.cache = True

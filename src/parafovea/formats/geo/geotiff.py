@@ -30,9 +30,6 @@ from parafovea.formats.source import readable
 #: Tag of a refined mosaic: JSON with its provenance.
 RECORD = "PARAFOVEA"
 
-#: Exceptions of rasterio; not all of GDAL's errors are converted to its own.
-FAILURES = (RasterioError, CPLE_BaseError)
-
 # Warning filters are global to the process, and tiles are read in threads.
 _FILTERS = threading.Lock()
 
@@ -49,7 +46,7 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
         Size of GDAL's cache of decoded blocks in MiB.
     """
     with (
-        readable(path, *FAILURES),
+        readable(path),
         # rasterio takes the cache size in bytes, GDAL itself in MiB.
         # Companion files are looked up by name, without listing a folder of thousands.
         rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=cache << 20),
@@ -104,7 +101,8 @@ def _named(path: str, name: str) -> Iterator[None]:
         if name not in str(error):
             raise
         raise type(error)(str(error).replace(name, path)) from error
-    except FAILURES as error:
+    except (RasterioError, CPLE_BaseError) as error:
+        # not all of GDAL's errors are converted to rasterio's own
         raise RasterioError(str(error).replace(name, path)) from error
 
 
