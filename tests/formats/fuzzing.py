@@ -140,11 +140,12 @@ def read_everything(sample: FormatSample) -> None:
         Path(path).stat()
     if Path(sample.path).is_dir() and sample.bands:
         _read_tiles(sample)
-    grid = source_grid(sample.path, **words)
-    settings = InferenceSettings()
-    shard_count(planned_layout(grid.shape, _RECIPE, settings), settings)
+    if not sample.labels:
+        grid = source_grid(sample.path, **words)
+        settings = InferenceSettings()
+        shard_count(planned_layout(grid.shape, _RECIPE, settings), settings)
     source = open_source(sample.path, **words, labels=sample.labels)
-    if grid != source.grid and not sample.labels:
+    if not sample.labels and grid != source.grid:
         raise AssertionError(f"{grid} while planning, {source.grid} while running")
     for box in _boxes(source.grid.box):
         values = source.read(box)

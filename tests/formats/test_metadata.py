@@ -150,7 +150,7 @@ def test_a_wrong_word_is_one_error_that_shows_it(text, says):
 def test_a_bad_sidecar_is_named(tmp_path, name, content, says):
     raw = content if isinstance(content, bytes) else content.encode()
     (tmp_path / name).write_bytes(raw)
-    with pytest.raises(((ConfigError, SourceError), SourceError), match=says) as caught:
+    with pytest.raises((ConfigError, SourceError), match=says) as caught:
         parse_metadata(name, folder=tmp_path)
     assert str(tmp_path / name) in str(caught.value)
 
