@@ -128,7 +128,9 @@ FUZZED: dict[str, Writer] = {
     "tiff_zstd": _stack("a.tif", compression="zstd"),
     "tiff_big": _stack("a.tif", bigtiff=True, compression="packbits"),
     "tiff_ome": _stack("a.ome.tif", metadata={"axes": "ZYX", "PhysicalSizeX": 1.0}),
-    "tiff_imagej": _stack("a.tif", imagej=True, photometric=None, metadata={"axes": "ZYX", "spacing": 4.0}),
+    "tiff_imagej": _stack(
+        "a.tif", imagej=True, photometric=None, metadata={"axes": "ZYX", "spacing": 4.0}
+    ),
     "tiff_palette": _palette,
     "zarr_2": _zarr_2,
     "zarr_shards": _zarr_shards,

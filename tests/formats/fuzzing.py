@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ class Fuzzer:
     def __init__(self, name: str, folder: Path, seed: int) -> None:
         self._name, self._folder, self._seed = name, folder / "source", seed
         self._folder.mkdir(parents=True)
-        self._sample = FUZZED[name](self._folder)
+        self._sample = _written(name, self._folder)
         files = sorted(path for path in self._folder.rglob("*") if path.is_file())
         self._files = {path: path.read_bytes() for path in files}
 
@@ -319,6 +320,18 @@ class Fuzzer:
             ended = f"{COMPUTING} s of computing" if hung else f"ended with {code}"
             wrong[begun] = fate or ended
         return begun + 1, wrong
+
+
+def _written(name: str, folder: Path) -> FormatSample:
+    """Write a source in a process of its own, since threads of a library do not outlive a fork."""
+    said = folder.with_name("sample.json")
+    child = os.fork()
+    if child == 0:
+        said.write_text(json.dumps(asdict(FUZZED[name](folder))))
+        os._exit(0)
+    os.waitpid(child, 0)
+    sample = json.loads(said.read_text())
+    return FormatSample(**{**sample, "bands": tuple(sample["bands"])})
 
 
 def _reset_peak() -> None:
