@@ -1,7 +1,8 @@
-"""The stage that summarizes all samples in one report."""
+"""The stages after those of all samples: one report, and an error if a sample is missing in it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards
@@ -21,13 +22,22 @@ def _results(project: Project, wildcards: Wildcards) -> list[str]:
     """Return the results, of all samples, that the report reads."""
     return [
         f"{project.folder(sample)}/{name}"
-        for sample in project.predicted
+        for sample in project.planned
         for name in READ
         if name in project.result_names(sample)
     ]
 
 
-def _samples(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+def cohort_arguments(project: Project, samples: Sequence[str]) -> dict[str, Any]:
+    """Return the arguments of `summarize_cohort` for some samples, without those that failed.
+
+    Parameters
+    ----------
+    project : Project
+        The checked project.
+    samples : sequence of str
+        Names of the samples in the report, whose results exist.
+    """
     return {
         "samples": {
             sample: {
@@ -43,9 +53,23 @@ def _samples(project: Project, wildcards: Wildcards) -> dict[str, Any]:
                     )
                 },
             }
-            for sample in project.predicted
+            for sample in samples
         }
     }
+
+
+def failures_of(project: Project, failed: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return task and reason of the predicted samples among those that failed."""
+    return {
+        name: {"task": project.samples[name].task, "reason": failed[name]}
+        for name in project.predicted
+        if name in failed
+    }
+
+
+def _samples(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    failed = failures_of(project, project.failed)
+    return {**cohort_arguments(project, project.planned), "failed": failed}
 
 
 def _has_detections(project: Project) -> bool:
@@ -76,3 +100,29 @@ summarize_cohort = Stage(
     sized_by="cohort",
     arguments=_samples,
 )
+
+
+def _report(project: Project, wildcards: Wildcards) -> list[str]:
+    """Return the report of the other samples, so that a failure is the last word of a run."""
+    return [f"{project.settings.results}/{layout.PAGE}"] if project.planned else []
+
+
+def _failed(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    sheet = project.settings.samples
+    return {
+        "failed": {
+            f"{sheet}:{project.samples[name].line}: sample {name!r}": reason
+            for name, reason in project.failed.items()
+        }
+    }
+
+
+report_failures = Stage(
+    name="report_failures",
+    waits=_report,
+    outputs={"unmade": Output(f"{layout.COHORT}/failures")},
+    sized_by="cohort",
+    arguments=_failed,
+)
+
+STAGES = (summarize_cohort, report_failures)

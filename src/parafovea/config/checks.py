@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Container, Mapping, Sequence, Set
 from pathlib import Path
 
 from parafovea.config.messages import locate, suggestion
@@ -13,7 +13,7 @@ from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ParafoveaError, describe
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata import parse_metadata, sidecar_path
 from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
@@ -32,7 +32,7 @@ TILE_PARTS = ("", "_truth", "_classes", "_sar")
 
 
 def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
-    """Return the problems of samples: tasks, metadata and missing files.
+    """Return the problems of samples, whatever their files: links, tasks, metadata, phantoms.
 
     Parameters
     ----------
@@ -49,8 +49,6 @@ def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settin
         "file:line: problem and fix".
     """
     found = link_problems(sheet, samples, settings)
-    # the layout of a sample is known only once the samples it refers to are valid
-    linked = not found
     for sample in samples.values():
         wrong = []
         if sample.task not in settings.tasks:
@@ -59,20 +57,20 @@ def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settin
                 f"task {sample.task!r} of sample {sample.name!r} is not in the config"
                 f"{hint or ':'} tasks are {', '.join(settings.tasks)}"
             )
-        if linked or referred(sample.source) is None:
-            wrong += _file_problems(sample, samples, settings)
+        wrong += _path_problems(sample, settings)
         found += [f"{sheet}:{sample.line}: {text}" for text in wrong]
     return found
 
 
-def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
+def _path_problems(sample: Sample, settings: Settings) -> list[str]:
+    """Return the paths and the metadata of a sample that cannot be right, whatever the files."""
     try:
         objects = parse_metadata(sample.metadata, folder=Path()).objects
     except ParafoveaError as error:
+        if sidecar_path(sample.metadata, folder=Path()) is not None:
+            return []
         return [f"sample {sample.name!r}: {describe(error)}"]
     wrong = []
-    task = settings.tasks.get(sample.task)
-    tables = task is None or kind_named(task.kind).tables_as_truth
     for what, path in (("source", sample.source), ("truth", sample.truth), ("objects", objects)):
         if referred(path) is not None:
             if what == "objects":
@@ -81,10 +79,6 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
                     "source or a truth, but not objects: give a path"
                 )
             continue
-        try:
-            source_paths(path, sample, samples, settings, table=what == "truth" and tables)
-        except ParafoveaError as error:
-            wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
         if path is not None and is_phantom(path, settings.results):
             match = PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2])
             if match is None or match["part"] not in _parts(match["kind"]):
@@ -93,6 +87,43 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
                     f"workflow makes: {settings.results}/phantoms can hold {_made(match)}"
                 )
     return wrong
+
+
+def absent_files(samples: Mapping[str, Sample], settings: Settings) -> dict[str, str]:
+    """Return the samples whose files are missing or of no known format, with the reasons.
+
+    A source, truth or metadata file that is not there is a problem of its own sample. It is no
+    reason to stop the others, and none to stop this one if its results are finished.
+
+    Parameters
+    ----------
+    samples : mapping of str to Sample
+        By name, without circular references.
+    settings : Settings
+        The config; its phantoms and the results of other samples need not exist yet.
+
+    Returns
+    -------
+    dict of str to str
+        The first problem of each sample that has one, such as "source: a.tif does not exist: ...".
+    """
+    found = {name: _absent(sample, samples, settings) for name, sample in samples.items()}
+    return {name: reason for name, reason in found.items() if reason is not None}
+
+
+def _absent(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> str | None:
+    task = settings.tasks.get(sample.task)
+    tables = task is None or kind_named(task.kind).tables_as_truth
+    what = "metadata"
+    try:
+        objects = parse_metadata(sample.metadata, folder=Path()).objects
+        parts = (("source", sample.source), ("truth", sample.truth), ("objects", objects))
+        for what, path in parts:
+            if referred(path) is None:
+                source_paths(path, sample, samples, settings, table=what == "truth" and tables)
+    except ParafoveaError as error:
+        return f"{what}: {describe(error)}"
+    return None
 
 
 def _parts(kind: str) -> tuple[str, ...]:
@@ -123,6 +154,7 @@ def task_problems(
     files: Sequence[Path],
     *,
     recipes: Mapping[str, Recipe] | None = None,
+    absent: Container[str] = (),
 ) -> list[str]:
     """Return the problems of tasks: samples for training and, given recipes, classes.
 
@@ -137,6 +169,8 @@ def task_problems(
     recipes : mapping of str to Recipe, optional
         Recipe of each used task. Without it, class names, windows and augmentations are not
         checked.
+    absent : container of str
+        Samples without their files, whose layout is unknown.
 
     Returns
     -------
@@ -154,7 +188,7 @@ def task_problems(
             types = {
                 source_layout(sample, samples, settings)
                 for sample in samples.values()
-                if sample.task == name
+                if sample.task == name and sample.name not in absent
             }
             problems = problems or _result_problems(name, settings, recipes[name], types)
             problems += _window_problems(name, settings, recipes[name])
@@ -239,7 +273,7 @@ def _result_problems(
     task = settings.tasks[name]
     kind = kind_named(recipe.kind)
     found: Problems = [] if kind.problems is None else resolve(kind.problems)(name, task, recipe)
-    if found:
+    if found or not layouts:
         return found
     return _metric_problems(name, settings, resolve(kind.metrics)(recipe, task, layouts))
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from parafovea.config.checks import sample_problems, task_problems
+from parafovea.config.checks import absent_files, sample_problems, task_problems
 from parafovea.config.messages import problems
 from parafovea.config.model_recipes import task_recipe
 from parafovea.config.project import Project
@@ -126,6 +126,7 @@ def assembled(
     found += task_problems(settings, samples, files)
     if found:
         raise ConfigError("\n  ".join(found))
+    absent = absent_files(samples, settings)
     recipes: dict[str, Recipe] = {}
     used = {sample.task: settings.tasks[sample.task] for sample in samples.values()}
     for name in used:
@@ -134,12 +135,12 @@ def assembled(
         except ModelError as error:
             error.add_note(f"required by task {name!r}")
             raise
-    found = task_problems(settings, samples, files, recipes=recipes)
+    found = task_problems(settings, samples, files, recipes=recipes, absent=absent)
     found += band_problems(sheet, samples, settings, recipes)
     if found:
         raise ConfigError("\n  ".join(found))
     study = None if settings.study is None else read_study(Path(settings.study))
-    return Project(settings, samples, recipes, study)
+    return Project(settings, samples, recipes, study, absent)
 
 
 def read_project(*files: Path) -> Project:
