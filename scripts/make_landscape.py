@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from parafovea.runtime.job import stage
+from parafovea.drivers.job import stage
 from parafovea_phantoms.make_landscape import make_landscape
 
 if TYPE_CHECKING:

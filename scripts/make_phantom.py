@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from parafovea.runtime.job import stage
+from parafovea.drivers.job import stage
 from parafovea_phantoms.make_phantom import make_phantom
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from parafovea.runtime.job import stage
+from parafovea.drivers.job import stage
 from parafovea.stages.measure_detections import measure_detections
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from parafovea.runtime.job import stage
+from parafovea.drivers.job import stage
 from parafovea.stages.plot_context_study import plot_context_study
 
 if TYPE_CHECKING:

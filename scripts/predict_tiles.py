@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from parafovea.runtime.job import stage
+from parafovea.drivers.job import stage
 from parafovea.stages.predict_tiles import predict_tiles
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 with stage(snakemake) as call:
-    predict_tiles(**call, code=snakemake.params.arguments["code"])
+    predict_tiles(**call)

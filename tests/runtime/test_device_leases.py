@@ -10,11 +10,11 @@ import pytest
 import torch
 from snakemake.iocontainers import InputFiles, OutputFiles
 
+from parafovea.drivers.job import stage
 from parafovea.errors import ConfigError
 from parafovea.runtime import device_leases
 from parafovea.runtime.device_leases import VISIBLE, leased, visible_devices
 from parafovea.runtime.devices import DEVICE_VARIABLE
-from parafovea.runtime.job import stage
 
 HOLDER = """
 import sys

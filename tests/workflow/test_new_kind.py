@@ -123,7 +123,7 @@ SCRIPT = '''
 
 from typing import TYPE_CHECKING
 
-from parafovea.runtime.job import stage
+from parafovea.drivers.job import stage
 from parafovea.stages.count_voxels import count_voxels
 
 if TYPE_CHECKING:

@@ -5,12 +5,14 @@ import sys
 from pathlib import Path
 
 from parafovea import config as parafovea_config
-from parafovea.chain.stage import AncientPath
+from parafovea.chain.stage import CONSTRAINTS
 from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
+from parafovea.planning.staleness import Staleness
 from parafovea.runtime.runs import Run, require_writable
+from parafovea.storage.changes import ChangeMarks
 
 # Config files of the command line override the Snakefile's, which comes last here.
 CONFIG_FILES = [
@@ -40,19 +42,26 @@ pathvars:
     benchmarks=f"{PROJECT.settings.results}/benchmarks",
 
 
-SAMPLE = "[A-Za-z0-9_-][A-Za-z0-9._-]*"
-
-
 wildcard_constraints:
-    sample=SAMPLE,
-    shard=r"[1-9]\d*",
-    kind="[a-z]+",
-    seed=r"\d+",
-    augmentation="[a-z0-9_+]+",
+    **CONSTRAINTS,
     model="|".join(map(re.escape, PROJECT.trained)) or "(?!)",
 
 
 STAGES = stages()
+
+# Above the folder of this file.
+SCRIPTS = Path(str(workflow.current_basedir)).parents[1] / "scripts"
+
+STALENESS = Staleness(PROJECT, scripts=SCRIPTS)
+
+MARKS = ChangeMarks()
+
+# The shared cache identifies a result by its inputs, so that no mark may be among them.
+if CACHED and workflow.is_main_process and workflow.dag_settings:
+    workflow.dag_settings.forcerun = {
+        *workflow.dag_settings.forcerun,
+        *STALENESS.stale("extract_features"),
+    }
 
 REQUESTS = JobRequests(PROJECT, planning=workflow.is_main_process)
 
@@ -78,21 +87,38 @@ def of_a_job(function):
 
 
 def inputs(name):
-    """Return an input function: the inputs of a stage, and `waits`, its other dependencies."""
+    """Return an input function: the inputs of a stage, and `waits`, its other dependencies.
+
+    Whether a result is current follows from its record. The inputs of a current one are ancient,
+    and one that is not current has one more input, which is newer than it.
+    """
     stage = STAGES[name]
 
     @of_a_job
     def paths(wildcards):
-        waits = stage.waits(PROJECT, wildcards)
-        return {
-            **stage.input_paths(PROJECT, wildcards),
-            "waits": [
-                ancient(path) if isinstance(path, AncientPath) else path
-                for path in waits
-            ],
-        }
+        found = stage.input_paths(PROJECT, wildcards)
+        waits = [str(path) for path in stage.waits(PROJECT, wildcards)]
+        state = state_of(stage, dict(wildcards.items()))
+        if state == "current":
+            found = {key: ancient(paths) for key, paths in found.items()}
+        # a file that is made here is plain, so that its job is followed by this one
+        waits = [
+            path if state != "current" and STALENESS.makes(path) else ancient(path)
+            for path in waits
+        ]
+        if state not in ("current", "missing"):
+            made = stage.output_paths(PROJECT, wildcards).values()
+            waits.append(MARKS.newer_than(made, state))
+        return {**found, "waits": waits}
 
     return paths
+
+
+def state_of(stage, wildcards):
+    """Return the state of a job's outputs; "missing" where Snakemake itself has to find out."""
+    if not workflow.is_main_process or CACHED and stage.script == "extract_features":
+        return "missing"
+    return STALENESS.state(stage, wildcards)
 
 
 def outputs(name):
@@ -103,7 +129,7 @@ def outputs(name):
 
 def flagged(output):
     """Return an output with Snakemake's flags."""
-    path = f"<results>/{output.path}"
+    path = output.path if output.placed else f"<results>/{output.path}"
     if output.folder:
         path = directory(path)
     if output.temporary and not PROJECT.settings.keep_features:
@@ -121,16 +147,16 @@ def flagged(output):
 
 
 def arguments(name):
-    """Return a params function: the arguments of a stage, with the fingerprint of its code."""
+    """Return a params function: the arguments of a stage, and what it is to be made from."""
     stage = STAGES[name]
 
     @of_a_job
     def values(wildcards):
-        return {
-            **stage.arguments(PROJECT, wildcards),
-            "content": stage.content(PROJECT, wildcards),
-            "code": code_of(stage, PROJECT, wildcards),
-        }
+        given = stage.arguments(PROJECT, wildcards)
+        if stage.states_code:
+            given["code"] = code_of(stage, PROJECT, wildcards)
+        order = STALENESS.order(stage, dict(wildcards.items()))
+        return {**given, "order": order.plain()}
 
     return values
 
@@ -156,16 +182,17 @@ def samples_of(name):
         sample for sample in PROJECT.samples if STAGES[name] in PROJECT.stages(sample)
     ]
     if len(names) == len(PROJECT.samples):
-        return SAMPLE
+        return CONSTRAINTS["sample"]
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def wanted():
-    """Return the results that a run requests explicitly, so that deleted ones are recreated."""
+    """Return all results but intermediate ones, so that deleted ones are made again."""
     return [
-        f"{PROJECT.settings.results}/{output.path.format(sample=sample)}"
+        path
         for sample in PROJECT.predicted
         for stage in PROJECT.stages(sample)
-        for output in stage.outputs.values()
-        if output.wanted
+        if not all(output.temporary for output in stage.outputs.values())
+        for job in PROJECT.jobs(stage, sample)
+        for path in stage.output_paths(PROJECT, job).values()
     ]

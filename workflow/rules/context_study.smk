@@ -2,12 +2,6 @@
 # The target is `figures`; config/study.yaml defines the comparison.
 
 
-wildcard_constraints:
-    phantom=r"[a-z]+_seed\d+",
-    ratio=r"\d+",
-    variant=r"[a-z]+\d*",
-
-
 use rule resample_volume as resample_study_volume with:
     input:
         unpack(inputs("resample_study_volume")),

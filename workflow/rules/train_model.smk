@@ -2,7 +2,7 @@ rule train_model:
     input:
         unpack(inputs("train_model")),
     output:
-        model=directory("{model}"),
+        **outputs("train_model"),
     log:
         "<logs>/training/{model}.log",
     benchmark:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from parafovea.chain.cost import FREE, Cost, Rates
+from parafovea.storage.layout import record_place
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 
 #: Wildcard values of a job, such as the sample and the shard's number.
 Wildcards = Mapping[str, str]
+
+#: Regular expressions of the wildcards' values.
+CONSTRAINTS: Mapping[str, str] = {
+    "sample": "[A-Za-z0-9_-][A-Za-z0-9._-]*",
+    "shard": r"[1-9]\d*",
+    "augmentation": "[a-z0-9_+]+",
+    "kind": "[a-z]+",
+    "seed": r"\d+",
+    "phantom": r"[a-z]+_seed\d+",
+    "ratio": r"\d+",
+    "variant": r"[a-z]+\d*",
+}
 
 #: One path, several, or none.
 Paths = str | Sequence[str] | None
@@ -72,8 +85,8 @@ class Output:
         Whether it is a folder.
     temporary : bool
         Whether it is deleted after use if `keep_features` is false.
-    wanted : bool
-        Whether a run requests it explicitly, so that it is recreated if it was deleted.
+    placed : bool
+        Whether its path is complete, instead of relative to the results folder.
     caption : Caption, optional
         Its entry in the report.
     made : callable, optional
@@ -83,7 +96,7 @@ class Output:
     path: str
     folder: bool = False
     temporary: bool = False
-    wanted: bool = False
+    placed: bool = False
     caption: Caption | None = None
     made: Callable[[Project], bool] | None = None
 
@@ -260,9 +273,16 @@ class Stage:
     def output_paths(self, project: Project, wildcards: Wildcards) -> dict[str, str]:
         """Return the paths of a job's outputs by parameter, without missing ones."""
         return {
-            name: filled(output.path, project, wildcards)
+            name: output.path.format_map(wildcards)
+            if output.placed
+            else filled(output.path, project, wildcards)
             for name, output in self.outputs_of(project).items()
         }
+
+    def record(self, project: Project, wildcards: Wildcards) -> str:
+        """Return the path of the record of what made a job's outputs."""
+        name, output = next(iter(self.outputs.items()))
+        return record_place(self.output_paths(project, wildcards)[name], folder=output.folder)
 
     def outputs_of(self, project: Project) -> dict[str, Output]:
         """Return the outputs that a project has."""

@@ -136,7 +136,7 @@ collect_tiles = Stage(
     step="tiles",
     inputs={"ledgers": _shares},
     outputs={
-        "tiles": Output(LEDGER, wanted=True),
+        "tiles": Output(LEDGER),
         "quarantine": Output(
             QUARANTINE, caption=Caption("quarantine", "Tiles", "tiles that cannot be used")
         ),
@@ -197,7 +197,7 @@ measure_tiles = Stage(
     inputs={"ledger": LEDGER, "quarantine": QUARANTINE},
     waits=_judging_waits,
     outputs={
-        "quality": Output(QUALITY, wanted=True),
+        "quality": Output(QUALITY),
         "table": Output(QUALITY_TABLE, caption=Caption("quality", "Quality", "metrics")),
         "tiles": Output(TILE_QUALITY),
     },
@@ -237,7 +237,7 @@ render_tiles = Stage(
     },
     waits=_judging_waits,
     outputs={
-        "html": Output(PAGE, wanted=True),
+        "html": Output(PAGE),
         "figures": Output(
             FIGURES,
             folder=True,

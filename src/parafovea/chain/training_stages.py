@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parafovea.chain.stage import Paths, Read, Stage, Wildcards
+from parafovea.chain.stage import Output, Paths, Read, Stage, Wildcards
 from parafovea.storage import layout
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ train_model = Stage(
     name="train_model",
     inputs={"volumes": _volumes, "features": _features, "contexts": _contexts},
     waits=_truths,
-    # the model folder, whose path is in the task: the rule declares it
-    outputs={},
+    # the folder that a task names as its model
+    outputs={"model": Output("{model}", folder=True, placed=True)},
     sized_by="training",
     arguments=_training,
     reads=_reads,

@@ -118,8 +118,12 @@ def plan(
 def run(
     sample: Annotated[str, typer.Option(help="Name of the sample in the sheet.")],
     config: Configs = None,
+    snakefile: Snakefile = DEFAULT_SNAKEFILE,
 ) -> None:
-    """Run all stages of a sample and of its dependencies here, without snakemake."""
+    """Run the stages of a sample and of its dependencies here, without snakemake.
+
+    Results that are current are kept.
+    """
     from parafovea.config.source_headers import check_headers
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -129,27 +133,29 @@ def run(
         check_headers(project, (sample,))
         # loads torch, which takes seconds: only for an existing sample
         from parafovea.drivers.one_process import run_chain
+        from parafovea.planning.staleness import Staleness
 
-        page = run_chain(project, sample)
+        page = run_chain(project, sample, Staleness(project, scripts=snakefile.parent / "scripts"))
     console.print(f"The report is {escape(str(page))}", highlight=False)
 
 
 @app.command()
 def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> None:
-    """Show the status of each sample as reported by snakemake, and its disk usage."""
-    from parafovea.drivers.status import ask_snakemake, other_status, sample_status
+    """Show which results of each sample are current, stale or missing, and its disk usage."""
+    from parafovea.drivers.status import job_status, other_status, sample_status
+    from parafovea.planning.staleness import Staleness
     from parafovea.storage.layout import bytes_text, disk_use
 
     with readable_errors():
         project = _project(config)
-        outputs = ask_snakemake(snakefile, config or [])
-    samples = sample_status(project, outputs)
+        found = job_status(Staleness(project, scripts=snakefile.parent / "scripts"))
+    samples = sample_status(project, found)
     rows = [["sample", *steps(), "disk"]]
     rows += [
         [s.name, *(s.steps[each] for each in steps()), bytes_text(s.bytes_used)] for s in samples
     ]
     print_table(rows)
-    for rule, words in other_status(project, outputs).items():
+    for rule, words in other_status(found).items():
         console.print(f"{escape(rule)}: {words}", highlight=False)
     results = Path(project.settings.results)
     console.print(f"{escape(str(results))} uses {bytes_text(disk_use(results))}", highlight=False)

@@ -10,8 +10,10 @@ from parafovea.chain.stage import Stage, Wildcards
 from parafovea.config import Project
 from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError
+from parafovea.planning.staleness import Staleness
 from parafovea.storage.layout import PAGE
 from parafovea.storage.provenance import Clock
+from parafovea.storage.records import recorded
 
 #: Called with the name of each stage at its start.
 Announce = Callable[[str], None]
@@ -104,31 +106,46 @@ def run_sample(
     return Path(project.folder(sample)) / PAGE
 
 
-def run_chain(project: Project, sample: str, *, announce: Announce = silent) -> Path:
-    """Run a sample after the samples whose results are its source or its truth.
+def run_chain(
+    project: Project, sample: str, staleness: Staleness, *, announce: Announce = silent
+) -> Path:
+    """Run what is not current of a sample and of the samples whose results it needs.
 
-    All of them are run from the beginning, since only the workflow knows what is up to date.
+    What made each result is recorded, as in the workflow, which takes it for its own.
 
     Parameters
     ----------
     project, sample, announce
-        As for `run_sample`.
+        As for `run_stages`.
+    staleness : Staleness
+        Comparison of the project's results with their records.
 
     Returns
     -------
     Path
-        The report of the sample itself.
+        The report of the sample.
 
     Raises
     ------
     ConfigError, ParafoveaError
-        As `run_sample`; a note names the sample if it is another one.
+        As `run_stages`; a note names the sample if it is another one.
     """
     project.require(sample)
-    for name in project.upstream(sample):
+    jobs = staleness.jobs(sample)
+    announced: tuple[str, str] | None = None
+    for job, status in staleness.statuses(jobs).items():
+        if status in ("done", "removed"):
+            continue
+        wildcards = dict(job.wildcards)
+        owner = wildcards.get("sample", "")
+        if announced != (owner, job.stage.name):
+            announced = (owner, job.stage.name)
+            announce(job.stage.name)
         try:
-            run_sample(project, name, announce=announce)
+            with recorded(staleness.order(job.stage, wildcards), staleness.contents):
+                run_stage(project, job.stage, wildcards)
         except ParafoveaError as error:
-            error.add_note(f"in sample {name!r}, whose result {sample!r} needs")
+            if owner != sample:
+                error.add_note(f"in sample {owner!r}, whose result {sample!r} needs")
             raise
-    return run_sample(project, sample, announce=announce)
+    return Path(project.folder(sample)) / PAGE

@@ -1,40 +1,18 @@
-"""Status of each sample as reported by Snakemake: stages done, stale or missing."""
+"""Status of each sample: which of its results are current, stale or missing."""
 
 from __future__ import annotations
 
-import csv
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from parafovea.config import Project
-from parafovea.errors import ConfigError
-from parafovea.kinds.stages import step_of, steps
+from parafovea.kinds.stages import steps
+from parafovea.planning.staleness import Job, Staleness, Status
 from parafovea.storage.layout import disk_use
 
-#: States of an output, in order of precedence.
-STATES = ("missing", "stale", "removed", "done")
-
-
-@dataclass(frozen=True, slots=True)
-class OutputStatus:
-    """Status of an output file or folder of the workflow.
-
-    Parameters
-    ----------
-    path : str
-        Path in the rules.
-    rule : str
-        Name of its rule.
-    state : {"missing", "stale", "removed", "done"}
-        stale: exists, but a run would recreate it; removed: an intermediate result.
-    """
-
-    path: str
-    rule: str
-    state: str
+#: Statuses of a job, the worst first.
+STATUSES: tuple[Status, ...] = ("missing", "stale", "removed", "done")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,85 +34,41 @@ class SampleStatus:
     bytes_used: int
 
 
-def ask_snakemake(snakefile: Path, configs: Sequence[Path] = ()) -> tuple[OutputStatus, ...]:
-    """Return all outputs of the workflow with their states from `snakemake --summary`.
-
-    Parameters
-    ----------
-    snakefile : Path
-        The workflow's Snakefile.
-    configs : sequence of Path
-        Config files that override the workflow's own.
-
-    Raises
-    ------
-    ConfigError
-        If Snakemake cannot plan the workflow; with Snakemake's message.
-    """
-    if not snakefile.is_file():
-        raise ConfigError(
-            f"{snakefile} does not exist: run this in the root of the workflow, or give the path "
-            "with --snakefile"
-        )
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--summary"]
-    # last, since it takes all further arguments as files
-    command += ["--configfile", *map(str, configs)] if configs else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode != 0:
-        raise ConfigError(f"snakemake cannot plan the workflow: {done.stderr.strip()}")
-    return tuple(_outputs(done.stdout.splitlines()))
-
-
-def _outputs(lines: Iterable[str]) -> Iterable[OutputStatus]:
-    table = (line for line in lines if "\t" in line)
-    for row in csv.DictReader(table, delimiter="\t", quoting=csv.QUOTE_NONE):
-        yield OutputStatus(row["output_file"], row["rule"], _state(row["status"], row["plan"]))
-
-
-def _state(status: str, plan: str) -> str:
-    if status == "removed temp file":
-        return "missing" if plan == "update pending" else "removed"
-    if status == "missing":
-        return "missing"
-    return "stale" if plan == "update pending" else "done"
-
-
-def sample_status(project: Project, outputs: Sequence[OutputStatus]) -> tuple[SampleStatus, ...]:
+def sample_status(project: Project, found: Mapping[Job, Status]) -> tuple[SampleStatus, ...]:
     """Return the status of each sample, in the order of the sheet."""
-    states: dict[str, dict[str, list[str]]] = {name: {} for name in project.samples}
-    for output in outputs:
-        name, _, inside = _below(output.path, project.settings.results).partition("/")
-        step = step_of(inside)
-        if step is not None and name in states:
-            states[name].setdefault(step, []).append(output.state)
+    statuses: dict[str, dict[str, list[Status]]] = {name: {} for name in project.samples}
+    for job, status in found.items():
+        sample = dict(job.wildcards).get("sample")
+        if sample is not None and job.stage.step:
+            statuses[sample].setdefault(job.stage.step, []).append(status)
     return tuple(
         SampleStatus(
             name,
-            {step: _words(found.get(step, [])) for step in steps()},
+            {step: _words(of_step.get(step, [])) for step in steps()},
             disk_use(Path(project.folder(name))),
         )
-        for name, found in states.items()
+        for name, of_step in statuses.items()
     )
 
 
-def other_status(project: Project, outputs: Sequence[OutputStatus]) -> dict[str, str]:
-    """Return the status of the rules without a sample, by rule."""
-    states: dict[str, list[str]] = {}
-    for output in outputs:
-        name, _, inside = _below(output.path, project.settings.results).partition("/")
-        if name not in project.samples or step_of(inside) is None:
-            states.setdefault(output.rule, []).append(output.state)
-    return {rule: _words(found) for rule, found in states.items()}
+def other_status(found: Mapping[Job, Status]) -> dict[str, str]:
+    """Return the status of the stages without a sample, by name."""
+    statuses: dict[str, list[Status]] = {}
+    for job, status in found.items():
+        if "sample" not in dict(job.wildcards):
+            statuses.setdefault(job.stage.name, []).append(status)
+    return {stage: _words(each) for stage, each in statuses.items()}
 
 
-def _below(path: str, folder: str) -> str:
-    return path.removeprefix(f"{folder}/") if path.startswith(f"{folder}/") else ""
+def job_status(staleness: Staleness) -> dict[Job, Status]:
+    """Return the status of every job of a project."""
+    return staleness.statuses(staleness.jobs())
 
 
-def _words(states: Sequence[str]) -> str:
-    """Return the state of several outputs as text, with the count if they differ."""
-    if not states:
+def _words(statuses: Sequence[Status]) -> str:
+    """Return the status of several jobs as text, with the count if they differ."""
+    if not statuses:
         return ""
-    worst = min(states, key=STATES.index)
-    count = states.count(worst)
-    return worst if count == len(states) else f"{count}/{len(states)} {worst}"
+    worst = min(statuses, key=STATUSES.index)
+    count = statuses.count(worst)
+    return worst if count == len(statuses) else f"{count}/{len(statuses)} {worst}"

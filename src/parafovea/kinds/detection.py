@@ -96,7 +96,7 @@ detect_nodules = Stage(
     inputs={"prediction": PREDICTION, "volume": VOLUME},
     waits=_detection_waits,
     outputs={
-        "detections": Output(DETECTIONS, wanted=True),
+        "detections": Output(DETECTIONS),
         "table": Output(layout.in_sample(layout.DETECTION_TABLE)),
         "heatmap": Output(layout.in_sample(layout.HEATMAP)),
     },
@@ -114,7 +114,7 @@ measure_detections = Stage(
     inputs={"detections": DETECTIONS, "prediction": PREDICTION},
     waits=_measuring_waits,
     outputs={
-        "quality": Output(QUALITY, wanted=True),
+        "quality": Output(QUALITY),
         "table": Output(QUALITY_TABLE, caption=Caption("quality", "Quality", "metrics")),
     },
     arguments=_measuring,
@@ -134,7 +134,7 @@ render_detections = Stage(
     },
     waits=source_waits,
     outputs={
-        "html": Output(PAGE, wanted=True),
+        "html": Output(PAGE),
         "visualization": Output(
             layout.in_sample(layout.VISUALIZATION),
             caption=Caption("detections", "Detection", "slices"),

@@ -60,7 +60,7 @@ export_mosaic = Stage(
     inputs={"volume": VOLUME, "prediction": PREDICTION},
     waits=source_waits,
     outputs={
-        "mosaic": Output(layout.in_sample(layout.REFINED), wanted=True),
+        "mosaic": Output(layout.in_sample(layout.REFINED)),
         "tiles": Output(LEDGER),
         "quarantine": Output(QUARANTINE),
     },

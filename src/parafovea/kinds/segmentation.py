@@ -85,7 +85,7 @@ segment_objects = Stage(
     outputs={
         "classes": Output(CLASSES, folder=True),
         "objects": Output(OBJECTS, folder=True),
-        "table": Output(OBJECT_TABLE, wanted=True),
+        "table": Output(OBJECT_TABLE),
     },
     arguments=_segmenting,
     cost=_slab_cost,
@@ -99,7 +99,7 @@ measure_quality = Stage(
     inputs={"prediction": PREDICTION, "classes": CLASSES, "objects": OBJECTS},
     waits=_truth_files,
     outputs={
-        "quality": Output(QUALITY, wanted=True),
+        "quality": Output(QUALITY),
         "table": Output(QUALITY_TABLE, caption=Caption("quality", "Quality", "metrics")),
     },
     arguments=_measuring,
@@ -122,7 +122,7 @@ render_report = Stage(
     },
     waits=_truth_files,
     outputs={
-        "html": Output(PAGE, wanted=True),
+        "html": Output(PAGE),
         **{
             name: Output(
                 layout.in_sample(layout.FIGURES, f"{name}.png"),

@@ -36,12 +36,27 @@ CONFIDENCES = "confidence_distribution.png"
 DOCUMENT = "report.pdf"
 SCENE = "3d_rendering.html"
 
+#: Record of what made a folder, inside it, and folder with the records of the files beside it.
+RECORD = ".made.json"
+RECORDS = ".made"
+
 #: Results of all samples together, relative to the results folder.
 PHANTOMS = "phantoms"
 TRAINING = "training"
 COHORT = "cohort"
 STUDY = "study"
 STUDY_FIGURE = "figures/context_study"
+
+
+def record_place(output: str, *, folder: bool) -> str:
+    """Return the path of the record of a job, given its first output.
+
+    In a folder it lies inside, and so goes where the folder goes; that of a file lies beside.
+    """
+    if folder:
+        return f"{output}/{RECORD}"
+    parent, joint, name = output.rpartition("/")
+    return f"{parent}{joint}{RECORDS}/{name}.json"
 
 
 def in_sample(*parts: str) -> str:

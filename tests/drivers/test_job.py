@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from snakemake.iocontainers import InputFiles, OutputFiles
 
+from parafovea.drivers.job import stage
 from parafovea.errors import SourceError
-from parafovea.runtime.job import stage
 
 
 @pytest.fixture

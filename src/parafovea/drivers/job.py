@@ -16,6 +16,8 @@ from parafovea.errors import ParafoveaError, describe
 from parafovea.runtime.device_leases import VISIBLE, leased, visible_devices
 from parafovea.runtime.library_logs import quiet_libraries
 from parafovea.runtime.runs import Run, storage_error
+from parafovea.storage.contents import MEMO, Contents
+from parafovea.storage.records import Order, recorded
 
 FORMAT = "%(levelname)s %(name)s: %(message)s"
 
@@ -24,16 +26,16 @@ logger = logging.getLogger("parafovea")
 #: Name of a rule's inputs that a job only waits for.
 WAITS = "waits"
 
-#: Of a rule's arguments, those by which Snakemake sees a change, and which no function takes.
-OF_RULE = ("code", "content")
+#: Of a rule's arguments, the one that no function takes: what its result is to be made from.
+ORDER = "order"
 
 
 class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
     """Context manager for a script's body: sets up log, threads and GPU, and reports errors.
 
     Its value is the call of the stage's function: inputs and outputs as paths, by the names that
-    the rule gives them, and the rule's `arguments`. What the job only waits for, the fingerprint
-    of its code and the hash of a folder's content are not among them.
+    the rule gives them, and the rule's `arguments`. What the job only waits for is not among them.
+    What the result was made from is recorded if the body ends without an error.
 
     A job that requests a GPU leases one of the visible devices for itself.
 
@@ -51,6 +53,8 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         self._job = job
         self._handlers: list[logging.Handler] = []
         self._level = logging.WARNING
+        self._order: dict[str, Any] | None = job.params.get("arguments", {}).get(ORDER)
+        self._recording: contextlib.AbstractContextManager[None] | None = None
         self._held = contextlib.ExitStack()
         self._began = time.monotonic()
 
@@ -70,12 +74,16 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         quiet_libraries()
         # torch uses all cores of the machine by default; only stages that compute import it
         torch = sys.modules.get("torch")
-        if torch is not None:
-            torch.set_num_threads(self._job.threads)
-            try:
+        try:
+            if self._order is not None:
+                recording = recorded(Order(**self._order), Contents(MEMO))
+                recording.__enter__()
+                self._recording = recording
+            if torch is not None:
+                torch.set_num_threads(self._job.threads)
                 self._take_device(torch.cuda)
-            except ParafoveaError as error:
-                self.__exit__(type(error), error, None)
+        except Exception as error:
+            self.__exit__(type(error), error, error.__traceback__)
         return self._call()
 
     def _call(self) -> dict[str, Any]:
@@ -86,7 +94,7 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
             if paths and name != WAITS
         }
         arguments = dict(self._job.params.get("arguments", {}))
-        return call | {name: value for name, value in arguments.items() if name not in OF_RULE}
+        return call | {name: value for name, value in arguments.items() if name != ORDER}
 
     def __exit__(
         self,
@@ -94,6 +102,11 @@ class stage:  # noqa: N801  (reads as a verb: `with stage(snakemake):`)
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._recording is not None:
+            try:
+                self._recording.__exit__(kind, error, trace)
+            except Exception as found:
+                error = found
         if isinstance(error, Exception):
             error = storage_error(error, list(self._job.output)) or error
         if isinstance(error, ParafoveaError):

@@ -1,0 +1,141 @@
+"""Content of files and folders as hashes, which are computed again only where something changed.
+
+A hash is remembered with the size and the times of what was hashed, so that a file of many
+gigabytes is read once, and again only after a change or a touch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from parafovea.runtime.runs import STATE
+from parafovea.storage.layout import RECORD
+
+#: Where the workflow remembers hashes, beside Snakemake's own notes.
+MEMO = STATE / "parafovea" / "contents.jsonl"
+
+#: Up to this size in bytes, a source is compared by content; beyond it, by sizes and times.
+COMPARED = 100 * 10**9
+
+#: Stands for the content of a path at which nothing is.
+ABSENT = "absent"
+
+#: Files that Snakemake and this package put into folders of results, which are not their content.
+STAMPS = frozenset({".snakemake_timestamp", RECORD})
+
+
+class Contents:
+    """Hashes of files and folders.
+
+    Parameters
+    ----------
+    memo : Path, optional
+        File in which hashes are remembered between processes, one per line; it may be removed at
+        any time. Without it, or where it cannot be written, they are remembered in this object.
+    """
+
+    def __init__(self, memo: Path | None = None) -> None:
+        self._memo = memo
+        self._known: dict[str, tuple[str, str]] | None = None
+
+    def digest(self, path: str | Path) -> str:
+        """Return a hash of the content of a file, or of all files of a folder with their names.
+
+        Parameters
+        ----------
+        path : str or Path
+            Links are followed.
+
+        Returns
+        -------
+        str
+            `ABSENT` if nothing exists there. A source larger than `COMPARED` is identified by the
+            names, sizes and modification times of its files.
+        """
+        found = list(_files(str(path)))
+        if not found:
+            return ABSENT if not os.path.isdir(path) else _hashed("empty")  # noqa: PTH112
+        place = os.path.abspath(path)  # noqa: PTH100  (links stay)
+        stamp = _hashed(*(f"{n}\0{s.st_size}\0{s.st_mtime_ns}\0{s.st_ctime_ns}" for n, s in found))
+        known = self._read()
+        if known.get(place, ("", ""))[0] != stamp:
+            digest = self._content(str(path), found)
+            known[place] = (stamp, digest)
+            self._remember(place, stamp, digest)
+        return known[place][1]
+
+    def _content(self, path: str, found: list[tuple[str, os.stat_result]]) -> str:
+        if sum(status.st_size for _, status in found) > COMPARED:
+            return _hashed(*(f"{n}\0{s.st_size}\0{s.st_mtime_ns}" for n, s in found))
+        parts = []
+        for name, _ in found:
+            with Path(path, name).open("rb") as stream:
+                parts.append(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}")
+        return _hashed(*parts)
+
+    def _read(self) -> dict[str, tuple[str, str]]:
+        if self._known is None:
+            self._known = {}
+            if self._memo is not None and self._memo.is_file():
+                for line in self._memo.read_text(encoding="utf-8", errors="replace").splitlines():
+                    try:
+                        place, stamp, digest = json.loads(line)
+                    except ValueError:
+                        # the end of a line that was being written when its process was killed
+                        continue
+                    self._known[place] = (stamp, digest)
+        return self._known
+
+    def _remember(self, place: str, stamp: str, digest: str) -> None:
+        if self._memo is None:
+            return
+        line = json.dumps([place, stamp, digest]) + "\n"
+        try:
+            self._memo.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self._memo, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o664)
+        except OSError:
+            # read-only: the hash is computed again in the next process
+            return
+        try:
+            os.write(file, line.encode())
+        finally:
+            os.close(file)
+
+
+def _files(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield the files of a folder by their names in it, sorted; of a file, itself as ""."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  (faster, for many files)
+    except OSError:
+        return
+    if not os.path.isdir(path):  # noqa: PTH112
+        yield "", status
+        return
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(os.path.join(path, folder)) as entries:  # noqa: PTH118
+            inside = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        folders = []
+        for entry in reversed(inside):
+            name = f"{folder}{entry.name}"
+            if entry.is_dir():
+                folders.append(f"{name}/")
+            elif entry.name not in STAMPS:
+                try:
+                    yield name, entry.stat()
+                except FileNotFoundError:
+                    # a dangling link is found when the source is read
+                    continue
+        waiting += reversed(folders)
+
+
+def _hashed(*parts: str) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(f"{part}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()[:32]
