@@ -1,8 +1,8 @@
-"""Summarize all samples in a table, a figure and a report."""
+"""End a run with the errors of the samples that could not be planned."""
 
 from typing import TYPE_CHECKING
 
-from parafovea.runtime.job import stage
+from parafovea.drivers.job import stage
 from parafovea.stages.report_failures import report_failures
 
 if TYPE_CHECKING:

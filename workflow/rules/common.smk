@@ -2,11 +2,13 @@ import gc
 import inspect
 import re
 import sys
+import time
 from pathlib import Path
 
 from parafovea import config as parafovea_config
 from parafovea.chain.stage import CONSTRAINTS
 from parafovea.config.stage_code import code_of
+from parafovea.drivers.failed_run import OpenJob, conclude
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
@@ -19,6 +21,8 @@ CONFIG_FILES = [
     Path(file) for file in workflow.configfiles[-1:] + workflow.configfiles[:-1]
 ]
 
+STARTED = time.time()
+
 # Whether features are in a cache shared between workflows: snakemake --cache.
 CACHED = workflow.workflow_settings.cache is not None
 
@@ -26,6 +30,8 @@ try:
     PROJECT = parafovea_config.load_project(config, files=CONFIG_FILES)
     if CACHED:
         PROJECT.require_hashable()
+    if workflow.is_main_process:
+        PROJECT.require_any()
 except ParafoveaError as error:
     sys.exit(f"Nothing was run. {describe(error)}")
 
@@ -186,13 +192,46 @@ def samples_of(name):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def wanted():
-    """Return all results but intermediate ones, so that deleted ones are made again."""
-    return [
+def wanted(wildcards):
+    """Return all results but intermediate ones, so that deleted ones are made again.
+
+    Those of samples that fail are left out, and an output that never is made comes last.
+    """
+    found = [
         path
-        for sample in PROJECT.predicted
+        for sample in PROJECT.planned
         for stage in PROJECT.stages(sample)
         if not all(output.temporary for output in stage.outputs.values())
         for job in PROJECT.jobs(stage, sample)
         for path in stage.output_paths(PROJECT, job).values()
     ]
+    ends = ["summarize_cohort"] if PROJECT.planned else []
+    ends += ["report_failures"] if PROJECT.failed else []
+    for name in ends:
+        found += STAGES[name].output_paths(PROJECT, {}).values()
+    return [*PROJECT.trainable, *found]
+
+
+def notices():
+    """Return what a user should know while the jobs run."""
+    left_out = [
+        f"sample {name!r} is left out: {reason}"
+        for name, reason in PROJECT.failed.items()
+    ]
+    kept = [
+        f"sample {name!r} keeps its finished results, which cannot be made again: {reason}"
+        for name, reason in PROJECT.absent.items()
+        if PROJECT.archived(name)
+    ]
+    return [*PROJECT.notices, *left_out, *kept]
+
+
+def conclusion():
+    """Report the samples that are finished, and return which are not, and why."""
+    jobs = [
+        OpenJob(
+            job.rule.name, dict(job.wildcards.items()), [str(log) for log in job.log]
+        )
+        for job in workflow.dag.needrun_jobs()
+    ]
+    return conclude(PROJECT, jobs, since=STARTED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards
@@ -28,15 +28,15 @@ def _results(project: Project, wildcards: Wildcards) -> list[str]:
     ]
 
 
-def cohort_arguments(project: Project, samples: Sequence[str]) -> dict[str, Any]:
-    """Return the arguments of `summarize_cohort` for some samples, without those that failed.
+def cohort_arguments(project: Project, failed: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of `summarize_cohort`.
 
     Parameters
     ----------
     project : Project
         The checked project.
-    samples : sequence of str
-        Names of the samples in the report, whose results exist.
+    failed : mapping of str to str
+        Samples without results, with the reasons.
     """
     return {
         "samples": {
@@ -52,24 +52,15 @@ def cohort_arguments(project: Project, samples: Sequence[str]) -> dict[str, Any]
                         ("tiles", layout.TILE_QUALITY),
                     )
                 },
+                **({"failure": failed[sample]} if sample in failed else {}),
             }
-            for sample in samples
+            for sample in project.predicted
         }
     }
 
 
-def failures_of(project: Project, failed: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Return task and reason of the predicted samples among those that failed."""
-    return {
-        name: {"task": project.samples[name].task, "reason": failed[name]}
-        for name in project.predicted
-        if name in failed
-    }
-
-
 def _samples(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    failed = failures_of(project, project.failed)
-    return {**cohort_arguments(project, project.planned), "failed": failed}
+    return cohort_arguments(project, project.failed)
 
 
 def _has_detections(project: Project) -> bool:
@@ -108,13 +99,7 @@ def _report(project: Project, wildcards: Wildcards) -> list[str]:
 
 
 def _failed(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    sheet = project.settings.samples
-    return {
-        "failed": {
-            f"{sheet}:{project.samples[name].line}: sample {name!r}": reason
-            for name, reason in project.failed.items()
-        }
-    }
+    return {"failed": project.failure_lines()}
 
 
 report_failures = Stage(

@@ -300,6 +300,24 @@ class Project:
                 f"{self.settings.samples}:{line}: sample {sample!r}: {self.failed[sample]}"
             )
 
+    def require_any(self) -> None:
+        """Check that a sample is left where files are missing; see `absent`.
+
+        Raises
+        ------
+        SourceError
+            With the reasons, if all samples fail.
+        """
+        if self.absent and len(self.failed) == len(self.samples):
+            raise SourceError("\n  ".join(self.failure_lines()))
+
+    def failure_lines(self) -> list[str]:
+        """Return a line for each sample that fails, such as "samples.tsv:2: sample 'a': ..."."""
+        return [
+            f"{self.settings.samples}:{self.samples[name].line}: sample {name!r}: {reason}"
+            for name, reason in self.failed.items()
+        ]
+
     def source(self, sample: str) -> str:
         """Return the path of a sample's source: that of the sheet, or another sample's result."""
         return resolved(self.samples[sample].source, self.samples, self.settings)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from parafovea.errors import SourceError
 
 
-def report_failures(unmade: Path, *, failed: Mapping[str, str]) -> None:
+def report_failures(unmade: Path, *, failed: Sequence[str]) -> None:
     """Raise the error of the samples that have no jobs, after those of the others.
 
     A sample whose header cannot be read is left out of the plan, so that none of its results is
@@ -18,13 +18,13 @@ def report_failures(unmade: Path, *, failed: Mapping[str, str]) -> None:
     ----------
     unmade : Path
         File that is never written, so that the next run fails as well.
-    failed : mapping of str to str
-        Reason by sample, which is named with its line in the sheet.
+    failed : sequence of str
+        A line for each sample, with the reason.
 
     Raises
     ------
     SourceError
         Always, with a line for each sample.
     """
-    lines = [f"{name}: {reason}" for name, reason in failed.items()]
-    raise SourceError("\n  ".join([f"{len(lines)} sample(s) could not be run:", *lines]))
+    count = "1 sample" if len(failed) == 1 else f"{len(failed)} samples"
+    raise SourceError("\n  ".join([f"{count} could not be run:", *failed]))

@@ -48,6 +48,9 @@ class CohortSample(Strict):
     objects: bool = Field(False, description="Whether it has a table of objects.")
     detections: bool = Field(False, description="Whether it has detections.")
     tiles: bool = Field(False, description="Whether it has a table of tiles.")
+    failure: str = Field(
+        "", description="Reason why it has no result; nothing of it is read, and its row says so."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,8 @@ def summarize_cohort(
     """
     if not samples:
         raise ConfigError("the cohort has no samples: add a line to config/samples.tsv")
-    chosen = {name: CohortSample.model_validate(each) for name, each in samples.items()}
+    every = {name: CohortSample.model_validate(each) for name, each in samples.items()}
+    chosen = {name: sample for name, sample in every.items() if not sample.failure}
     views = [_view(name, sample) for name, sample in chosen.items()]
     _check_headline(headline, metric_names(views))
     shown = _embedded(views, embedded)
@@ -157,6 +161,7 @@ def summarize_cohort(
         views=views,
         shown=shown,
         summary=summary_line(views),
+        stopped={name: sample for name, sample in every.items() if sample.failure},
         failures=failures(views),
         metrics=drawn,
         others=other_metrics(views, drawn),
