@@ -1,8 +1,8 @@
 """Mutates small files of one format, and reads each in a child process within bounds.
 
-Run as a program, `fuzzing.py FORMAT FOLDER SEED FIRST COUNT SECONDS` prints what went wrong as
-JSON; `fuzzed.py` calls it for each format. A mutation follows from format, seed and number alone,
-so that one of them can be read again: COUNT is 1 then.
+Run as a program, `fuzzing.py FORMAT FOLDER SEED FIRST COUNT [END]` prints what went wrong as JSON;
+`fuzzed.py` calls it for each format, until the END of its time as a reading of the monotonic clock.
+A mutation follows from format, seed and number alone, so that one of them can be read again.
 """
 
 from __future__ import annotations
@@ -352,9 +352,9 @@ def _status(key: str) -> int:
     return int(text.partition(f"{key}:")[2].split()[0]) * 1024
 
 
-def main(name: str, folder: str, seed: str, first: str, count: str, seconds: str) -> None:
+def main(name: str, folder: str, seed: str, first: str, count: str, end: str = "inf") -> None:
     """Print as JSON how many mutations were tried, and what was wrong by number."""
-    until = time.monotonic() + float(seconds)
+    until = float(end)
     place = Path(folder)
     shutil.rmtree(place, ignore_errors=True)
     fuzzer = Fuzzer(name, place, int(seed))
