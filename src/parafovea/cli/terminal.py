@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 
 from parafovea.errors import ParafoveaError, describe
 from parafovea.runtime.library_logs import quiet_libraries
 
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
+
+
+#: From this number of items on, their progress is shown.
+MANY = 10
+
+
+def followed(items: Sequence[str], what: str) -> Iterator[str]:
+    """Yield items, and show the progress if there are many; only on a terminal.
+
+    Parameters
+    ----------
+    items : sequence of str
+        Items of work.
+    what : str
+        Words beside the bar, which is removed at the end.
+    """
+    shown = errors.is_terminal and len(items) >= MANY
+    yield from track(items, what, console=errors, transient=True, disable=not shown)
 
 
 @contextlib.contextmanager

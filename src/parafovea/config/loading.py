@@ -13,7 +13,7 @@ from parafovea.config.checks import absent_files, sample_problems, task_problems
 from parafovea.config.messages import problems
 from parafovea.config.model_recipes import task_recipe
 from parafovea.config.project import Project
-from parafovea.config.sample_links import band_problems
+from parafovea.config.sample_links import band_problems, link_problems
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample, read_sheet
 from parafovea.config.study import StudySettings
@@ -124,9 +124,14 @@ def assembled(
     """
     found = sample_problems(sheet, samples, settings)
     found += task_problems(settings, samples, files)
+    # without a circle alone
+    absent = {} if link_problems(sheet, samples, settings) else absent_files(samples, settings)
     if found:
+        found += [
+            f"{sheet}:{samples[name].line}: sample {name!r}: {reason}"
+            for name, reason in absent.items()
+        ]
         raise ConfigError("\n  ".join(found))
-    absent = absent_files(samples, settings)
     recipes: dict[str, Recipe] = {}
     used = {sample.task: settings.tasks[sample.task] for sample in samples.values()}
     for name in used:

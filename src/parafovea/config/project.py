@@ -76,6 +76,9 @@ class Project:
     absent: Mapping[str, str] = field(default_factory=dict)
     _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
     _unread: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _failures: dict[str, str | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _layouts: dict[str, LayoutName] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -133,8 +136,8 @@ class Project:
         return [{"sample": sample, **job} for job in jobs]
 
     def running(self, stage: Stage) -> tuple[str, ...]:
-        """Return the planned samples that a stage applies to."""
-        return tuple(name for name in self.planned if stage in self.stages(name))
+        """Return the predicted samples that a stage applies to."""
+        return tuple(name for name in self.predicted if stage in self.stages(name))
 
     def result_names(self, sample: str) -> frozenset[str]:
         """Return a sample's results relative to its folder, without those of shards and views."""
@@ -230,46 +233,48 @@ class Project:
         """
         return sample in self.absent and self.finished(sample)
 
+    def failure(self, sample: str) -> str | None:
+        """Return why a sample has no jobs, None if it has.
+
+        A sample fails if its files are missing and its results are not finished, if the header of
+        its source cannot be read or is of another scale than its model, or if it needs the result
+        of a sample that fails, or a model that learns from one.
+        """
+        if sample not in self._failures:
+            self._failures[sample] = self._input_failure(sample) or self._model_failure(sample)
+        return self._failures[sample]
+
+    def _input_failure(self, sample: str) -> str | None:
+        """Return why a sample cannot be read."""
+        if self.archived(sample):
+            return None
+        for other in references(self.samples[sample]):
+            if self.failure(other) is not None:
+                return f"it needs the result of {other!r}, which cannot be run"
+        return self.absent.get(sample) or self.unread(sample)
+
+    def _model_failure(self, sample: str) -> str | None:
+        """Return why the model of a sample cannot be trained, if it is trained here."""
+        model = self.task(sample).model
+        if not is_predicted(self.samples[sample], self.settings) or model not in self.trained:
+            return None
+        failed = self._unlearnable(model)
+        return None if failed is None else f"it needs {model}, which learns from {failed!r}"
+
+    def _unlearnable(self, model: str) -> str | None:
+        """Return a sample that a model learns from and that cannot be read, None without one."""
+        training = self.training(model)
+        learned = training.samples + training.validation
+        return next((name for name in learned if self._input_failure(name) is not None), None)
+
     @cached_property
     def failed(self) -> Mapping[str, str]:
-        """Samples that have no jobs, with the reasons, in the order of the sheet.
+        """Samples that have no jobs, with the reasons; see `failure`.
 
-        Opens the headers of all sources. A sample fails if its files are missing and its results
-        are not finished, if its header cannot be read or is of another scale than its model, or if
-        it needs the result of a sample that fails, or a model that is trained on one.
+        Opens the headers of all sources.
         """
-        found = {}
-        for name in self.samples:
-            reason = None if self.archived(name) else self.absent.get(name) or self.unread(name)
-            if reason is not None:
-                found[name] = reason
-        while more := self._failing_with(found):
-            found |= more
-        return {name: found[name] for name in self.samples if name in found}
-
-    def _failing_with(self, failed: Mapping[str, str]) -> dict[str, str]:
-        """Return the samples that fail since they need one that does, with the reasons."""
-        models = {
-            model: next(name for name in self._learned(model) if name in failed)
-            for model in self.trained
-            if any(name in failed for name in self._learned(model))
-        }
-        found = {}
-        for name, sample in self.samples.items():
-            needed = next((other for other in references(sample) if other in failed), None)
-            model = self.task(name).model
-            if name in failed:
-                continue
-            if needed is not None:
-                found[name] = f"it needs the result of {needed!r}, which cannot be run"
-            elif model in models and is_predicted(sample, self.settings):
-                found[name] = f"it needs {model}, which learns from {models[model]!r}"
-        return found
-
-    def _learned(self, model: str) -> tuple[str, ...]:
-        """Return the samples that a model is trained on and validated with."""
-        training = self.training(model)
-        return training.samples + training.validation
+        found = ((name, self.failure(name)) for name in self.samples)
+        return {name: reason for name, reason in found if reason is not None}
 
     @property
     def planned(self) -> tuple[str, ...]:
@@ -279,26 +284,7 @@ class Project:
     @property
     def trainable(self) -> tuple[str, ...]:
         """Model folders to train, without those that learn from a sample that fails."""
-        failed = self.failed
-        return tuple(
-            model
-            for model in self.trained
-            if not any(name in failed for name in self._learned(model))
-        )
-
-    def require_runnable(self, sample: str) -> None:
-        """Check that neither a sample nor what it needs fails; see `failed`.
-
-        Raises
-        ------
-        SourceError
-            With the reason.
-        """
-        if sample in self.failed:
-            line = self.samples[sample].line
-            raise SourceError(
-                f"{self.settings.samples}:{line}: sample {sample!r}: {self.failed[sample]}"
-            )
+        return tuple(model for model in self.trained if self._unlearnable(model) is None)
 
     def require_any(self) -> None:
         """Check that a sample is left where files are missing; see `absent`.
@@ -311,12 +297,24 @@ class Project:
         if self.absent and len(self.failed) == len(self.samples):
             raise SourceError("\n  ".join(self.failure_lines()))
 
-    def failure_lines(self) -> list[str]:
-        """Return a line for each sample that fails, such as "samples.tsv:2: sample 'a': ..."."""
+    def failure_lines(self, failed: Mapping[str, str] | None = None) -> list[str]:
+        """Return a line for each sample that fails, such as "samples.tsv:2: sample 'a': ...".
+
+        Parameters
+        ----------
+        failed : mapping of str to str, optional
+            Reasons by sample; by default `failed`.
+        """
+        found = self.failed if failed is None else failed
         return [
             f"{self.settings.samples}:{self.samples[name].line}: sample {name!r}: {reason}"
-            for name, reason in self.failed.items()
+            for name, reason in found.items()
         ]
+
+    def unread_tiles(self, sample: str) -> int:
+        """Return how many tiles of a sample's folder cannot be read; 0 for a volume."""
+        folder = self.tile_folder(sample)
+        return 0 if folder is None else self._census(folder).unread
 
     def source(self, sample: str) -> str:
         """Return the path of a sample's source: that of the sheet, or another sample's result."""

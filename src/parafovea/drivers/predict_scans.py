@@ -16,7 +16,7 @@ from parafovea.chain import volume_stages
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.sheet import NAME
 from parafovea.drivers.one_process import run_sample
-from parafovea.errors import ConfigError, ParafoveaError, describe
+from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe
 from parafovea.formats.location import locate, source_files, stem
 from parafovea.formats.registry import format_of_file
 from parafovea.kinds.reference import resolve
@@ -218,7 +218,9 @@ def project_of(
     Raises
     ------
     ConfigError
-        If there is no such task, or a scan does not exist.
+        If there is no such task.
+    SourceError
+        If a scan does not exist.
     ModelError
         If the task's model is incomplete.
     """
@@ -240,11 +242,14 @@ def project_of(
         name: Sample(name, task, source, None, metadata, None, number)
         for number, (name, source) in enumerate(scans.items(), start=1)
     }
-    return assembled(
+    project = assembled(
         settings.model_copy(update={"tasks": tasks, "results": str(results), "study": None}),
         samples,
         sheet=Path("command line"),
     )
+    if project.absent:
+        raise SourceError("\n  ".join(project.absent.values()))
+    return project
 
 
 def predict_scan(

@@ -111,14 +111,14 @@ class Staleness:
         """
         project = self._project
         found: dict[Job, None] = {}
-        for sample in samples or project.predicted:
+        for sample in samples or project.planned:
             for stage in project.stages(sample):
                 for wildcards in project.jobs(stage, sample):
                     self._follow(Job.of(stage, wildcards), found)
         if not samples:
-            for model in project.trained:
+            for model in project.trainable:
                 self._follow(Job.of(stages()["train_model"], {"model": model}), found)
-            if project.predicted:
+            if project.planned:
                 self._follow(Job.of(stages()["summarize_cohort"], {}), found)
         return tuple(found)
 
