@@ -5,6 +5,7 @@ Not collected by `make test`: `make test-kill` runs it, which takes minutes.
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import shutil
@@ -157,6 +158,83 @@ def test_a_run_that_is_killed_ends_with_the_same_bytes(fresh, undisturbed, jobs,
     }
     assert contents(fresh / "results") == expected
     assert leftovers(fresh) == []
+    status, text = finish(fresh, "--dry-run")
+    assert "Nothing to be done" in text
+
+
+#: A change for each stage: settings of the task, or of the model.
+CHANGES = {
+    "resample_volume": {"model": {"normalization": {"low": 1.0}}},
+    "extract_features": {"model": {"backbone": {"arguments": {"scales": [1.0, 2.0]}}}},
+    "extract_context": {"model": {"context": {"spacing": [32, 32, 32]}}},
+    "infer_shard": {"task": {"inference": {"overlap": 0.25}}},
+    "blend_shards": {"task": {"inference": {"output_scale": 0.5}}},
+    "segment_objects": {"task": {"postprocess": {"classes": {"nucleus": {"min_voxels": 9}}}}},
+    "measure_quality": {"task": {"quality": {"limits": {"entropy": {"max": 1}}}}},
+    "render_report": {"task": {"report": {"slices": 1}}},
+    "summarize_cohort": {"task": {"quality": {"limits": {"entropy": {"max": 2}}}}},
+}
+
+
+def merged(below, above):
+    """Return nested mappings, those of `above` taking precedence."""
+    both = {
+        key: merged(below[key], above[key])
+        for key in below.keys() & above.keys()
+        if isinstance(below[key], dict) and isinstance(above[key], dict)
+    }
+    return {**below, **above, **both}
+
+
+def change(folder, values):
+    """Change settings of a project's task or of its model."""
+    config, model = folder / "config" / "config.yaml", folder / "models" / "cell" / "model.json"
+    if "task" in values:
+        given = {"tasks": {"cell": values["task"]}}
+        config.write_text(yaml.safe_dump(merged(yaml.safe_load(config.read_text()), given)))
+    else:
+        model.write_text(json.dumps(merged(json.loads(model.read_text()), values["model"])))
+
+
+def kill_job(run, stage):
+    """Kill the script of a stage, and nothing else, as a kernel that runs out of memory does."""
+    while run.poll() is None:
+        for process in group_members(run.pid):
+            try:
+                script = process.cmdline()[-1]
+            except (psutil.NoSuchProcess, IndexError):
+                continue
+            if script.endswith(f".{stage}.py"):
+                process.kill()
+                return
+        time.sleep(0.005)
+    raise AssertionError(f"the run ended without a job of {stage}")
+
+
+def scripts_of(stage):
+    """Return the name of the script that a stage runs."""
+    return "extract_features" if stage == "extract_context" else stage
+
+
+@pytest.mark.parametrize("stage", CHANGES)
+def test_a_job_that_is_killed_after_a_change_is_made_by_the_next_run(
+    fresh, project, tmp_path, stage
+):
+    """Once forgotten: the second run said that nothing was to be done, beside old results."""
+    assert finish(fresh)[0] == 0
+    before = contents(fresh / "results")
+    change(fresh, CHANGES[stage])
+    run = start(fresh)
+    kill_job(run, scripts_of(stage))
+    text, _ = run.communicate()
+    assert run.returncode == 1, text
+    status, text = finish(fresh)
+    assert status == 0, text
+    assert "Nothing to be done" not in text
+    expected = Path(shutil.copytree(project, tmp_path / "expected"))
+    change(expected, CHANGES[stage])
+    assert finish(expected)[0] == 0
+    assert contents(fresh / "results") == contents(expected / "results") != before
     status, text = finish(fresh, "--dry-run")
     assert "Nothing to be done" in text
 

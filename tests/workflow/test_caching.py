@@ -20,7 +20,7 @@ import yaml
 from planner import Planner
 
 from parafovea.kinds.stages import steps
-from parafovea.storage.layout import matching
+from parafovea.storage.layout import RECORDS, matching
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("caching")]
 
@@ -198,7 +198,8 @@ CODE = [
     Change("a comment in `geometry/grid`", NOTHING,
            package("geometry/grid.py", lambda text: f"{text}# more\n")),
     Change("a docstring in `geometry/grid`", NOTHING, package("geometry/grid.py", _documented)),
-    Change("a script, even a comment of it", REPORT,
+    Change("a script", REPORT, code("scripts/render_report.py")),
+    Change("a comment in a script, its modification time", NOTHING,
            code("scripts/render_report.py", lambda text: f"{text}# more\n")),
 ]  # fmt: skip
 
@@ -354,7 +355,7 @@ def test_status_is_what_snakemake_answers(place, tmp_path):
 def test_every_result_of_a_sample_belongs_to_a_stage(place):
     folder = place.project / "results" / "a"
     found = {path for patterns in steps().values() for path in matching(folder, patterns)}
-    assert {path for path in folder.iterdir() if path.name != "shards"} <= found
+    assert {path for path in folder.iterdir() if path.name not in ("shards", RECORDS)} <= found
     assert folder / "shards" / "1.zarr" in found
 
 

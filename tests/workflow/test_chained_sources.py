@@ -5,6 +5,7 @@ import pytest
 from parafovea.config import read_project
 from parafovea.drivers.one_process import run_chain
 from parafovea.errors import MissingSourceError, describe
+from parafovea.planning.staleness import Staleness
 from parafovea.storage.store import open_stored
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("chained")]
@@ -57,7 +58,7 @@ def test_a_chain_runs_in_one_process_from_its_first_sample(make_runnable, tmp_pa
     monkeypatch.chdir(tmp_path)
     project = read_project(tmp_path / "config/config.yaml")
     stages = []
-    page = run_chain(project, "b", announce=stages.append)
+    page = run_chain(project, "b", Staleness(project), announce=stages.append)
     assert page == tmp_path.relative_to(tmp_path) / "results/b/report.html"
     assert page.is_file()
     assert stages.count("resample_volume") == stages.count("render_report") == 2
@@ -66,5 +67,5 @@ def test_a_chain_runs_in_one_process_from_its_first_sample(make_runnable, tmp_pa
     assert volume.grid.shape == project.grid("b").resampled(project.recipe("b").spacing).shape
     (tmp_path / "data/a.tif").unlink()
     with pytest.raises(MissingSourceError) as caught:
-        run_chain(project, "b")
+        run_chain(project, "b", Staleness(project))
     assert "in sample 'a', whose result 'b' needs" in describe(caught.value)

@@ -11,6 +11,7 @@ from parafovea.config import read_project
 from parafovea.drivers.one_process import run_chain
 from parafovea.formats.tiles.ledger import read_ledger
 from parafovea.formats.tiles.npz import write_tile
+from parafovea.planning.staleness import Staleness
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("tile_chain")]
 
@@ -52,7 +53,7 @@ def place(tmp_path_factory):
 def predicted(place):
     """Run the chain in one process; return the arrays of its last folders by stage and tile."""
     project = read_project(place / "config/config.yaml")
-    run_chain(project, "wet")
+    run_chain(project, "wet", Staleness(project))
     found = {}
     for sample in ("seen", "refined", "wet"):
         for entry in read_ledger(place / f"results/{sample}/tiles.tsv"):

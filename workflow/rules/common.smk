@@ -14,7 +14,7 @@ from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
 from parafovea.planning.staleness import Staleness
 from parafovea.runtime.runs import Run, require_writable
-from parafovea.storage.changes import ChangeMarks
+from parafovea.storage.changes import ChangeMark
 
 # Config files of the command line override the Snakefile's, which comes last here.
 CONFIG_FILES = [
@@ -60,9 +60,12 @@ SCRIPTS = Path(str(workflow.current_basedir)).parents[1] / "scripts"
 
 STALENESS = Staleness(PROJECT, scripts=SCRIPTS)
 
-MARKS = ChangeMarks()
+MARK = ChangeMark()
 
-# The shared cache identifies a result by its inputs, so that no mark may be among them.
+if workflow.is_main_process:
+    MARK.write()
+
+# What lies in a shared cache has no mark.
 if CACHED and workflow.is_main_process and workflow.dag_settings:
     workflow.dag_settings.forcerun = {
         *workflow.dag_settings.forcerun,
@@ -96,7 +99,7 @@ def inputs(name):
     """Return an input function: the inputs of a stage, and `waits`, its other dependencies.
 
     Whether a result is current follows from its record. The inputs of a current one are ancient,
-    and one that is not current has one more input, which is newer than it.
+    and one of those that are not current, the mark, is newer than it.
     """
     stage = STAGES[name]
 
@@ -109,12 +112,17 @@ def inputs(name):
             found = {key: ancient(paths) for key, paths in found.items()}
         # a file that is made here is plain, so that its job is followed by this one
         waits = [
-            path if state != "current" and STALENESS.makes(path) else ancient(path)
+            path if state != "current" and STALENESS.maker(path) else ancient(path)
             for path in waits
         ]
-        if state not in ("current", "missing"):
-            made = stage.output_paths(PROJECT, wildcards).values()
-            waits.append(MARKS.newer_than(made, state))
+        if state in ("current", "missing"):
+            mark = ancient(str(MARK.path))
+        else:
+            MARK.follow(stage.output_paths(PROJECT, wildcards).values())
+            mark = str(MARK.path)
+        # the shared cache identifies results by their inputs, of which this is none
+        if not shared(stage):
+            waits.append(mark)
         return {**found, "waits": waits}
 
     return paths
@@ -122,9 +130,14 @@ def inputs(name):
 
 def state_of(stage, wildcards):
     """Return the state of a job's outputs; "missing" where Snakemake itself has to find out."""
-    if not workflow.is_main_process or CACHED and stage.script == "extract_features":
+    if not workflow.is_main_process or shared(stage):
         return "missing"
     return STALENESS.state(stage, wildcards)
+
+
+def shared(stage):
+    """Return whether the outputs of a stage are in a shared cache."""
+    return CACHED and stage.script == "extract_features"
 
 
 def outputs(name):
@@ -197,18 +210,22 @@ def wanted(wildcards):
 
     Those of samples that fail are left out, and an output that never is made comes last.
     """
-    found = [
-        path
+    jobs = [
+        (stage, job)
         for sample in PROJECT.planned
         for stage in PROJECT.stages(sample)
         if not all(output.temporary for output in stage.outputs.values())
         for job in PROJECT.jobs(stage, sample)
+    ]
+    if PROJECT.planned:
+        jobs.append((STAGES["summarize_cohort"], {}))
+    if PROJECT.failed:
+        jobs.append((STAGES["report_failures"], {}))
+    found = [
+        path
+        for stage, job in jobs
         for path in stage.output_paths(PROJECT, job).values()
     ]
-    ends = ["summarize_cohort"] if PROJECT.planned else []
-    ends += ["report_failures"] if PROJECT.failed else []
-    for name in ends:
-        found += STAGES[name].output_paths(PROJECT, {}).values()
     return [*PROJECT.trainable, *found]
 
 

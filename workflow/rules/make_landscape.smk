@@ -1,4 +1,6 @@
 rule make_landscape:
+    input:
+        unpack(inputs("make_landscape")),
     output:
         **outputs("make_landscape"),
     log:

@@ -1,4 +1,6 @@
 rule make_phantom:
+    input:
+        unpack(inputs("make_phantom")),
     output:
         **outputs("make_phantom"),
     log:
@@ -18,6 +20,8 @@ rule make_phantom:
 
 
 use rule make_phantom as make_scan with:
+    input:
+        unpack(inputs("make_scan")),
     output:
         **outputs("make_scan"),
     log:

@@ -180,6 +180,9 @@ class Stage:
         Outputs by parameter of the function.
     beside : tuple of str
         Further paths that it writes and that Snakemake must not remove, in the form of outputs.
+    beside_is_there : str
+        Reference to a function that takes the first output's path and returns whether everything
+        that it lists is there; "" for a stage that writes nothing beside its outputs.
     arguments : callable
         Takes the project and the wildcards; returns the function's other arguments as plain values.
     content : callable
@@ -218,6 +221,7 @@ class Stage:
     waits: Callable[[Project, Wildcards], Sequence[str]] = no_waits
     outputs: Mapping[str, Output]
     beside: tuple[str, ...] = ()
+    beside_is_there: str = ""
     arguments: Callable[[Project, Wildcards], dict[str, Any]] = no_arguments
     content: Callable[[Project, Wildcards], str] = no_content
     reads: Callable[[Project, Wildcards], Sequence[Read]] = reads_nothing

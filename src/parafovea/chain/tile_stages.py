@@ -104,6 +104,7 @@ predict_tiles = Stage(
     outputs={"ledger": Output(SHARE)},
     # finished tiles are skipped, but Snakemake would empty a folder that is an output
     beside=(layout.in_sample(layout.TILES),),
+    beside_is_there="parafovea.formats.tiles.ledger:results_are_there",
     arguments=_predicting,
     content=_source_content,
     reads=reads_source,

@@ -20,14 +20,17 @@ from typing import Any, Literal
 from parafovea.chain.stage import CONSTRAINTS, AncientPath, Paths, Stage, Wildcards
 from parafovea.config.project import Project
 from parafovea.config.stage_code import code_of
+from parafovea.kinds.reference import resolve
 from parafovea.kinds.stages import stages
 from parafovea.storage.contents import ABSENT, MEMO, Contents
 from parafovea.storage.records import Order, Record, argument_digests, identity, read_record
 
 #: current: made from what is there now; missing: no output is there. Otherwise what has changed
-#: since: arguments, code, the files that it reads, or the results that it reads; unrecorded: it is
-#: not known what made it.
-State = Literal["current", "missing", "settings", "code", "files", "inputs", "unrecorded"]
+#: since: arguments, code, the files that it reads, or the results that it reads; incomplete: files
+#: that it lists are not there; unrecorded: it is not known what made it.
+State = Literal[
+    "current", "missing", "settings", "code", "files", "inputs", "incomplete", "unrecorded"
+]
 
 #: stale: there, but a run would make it anew; removed: an intermediate result that is not needed.
 Status = Literal["done", "removed", "stale", "missing"]
@@ -88,6 +91,7 @@ class Staleness:
         self._identities: dict[Job, str] = {}
         self._states: dict[Job, State] = {}
         self._makers: dict[str, Job | None] = {}
+        self._digests: dict[str, str] = {}
 
     def order(self, stage: Stage, wildcards: Wildcards) -> Order:
         """Return what a job is to be made from."""
@@ -97,9 +101,11 @@ class Staleness:
         """Return whether the outputs of a job are current, or why they are not."""
         return self._state(Job.of(stage, wildcards))
 
-    def makes(self, path: str) -> bool:
-        """Return whether a stage makes a file or folder."""
-        return self._maker(path) is not None
+    def maker(self, path: str) -> Job | None:
+        """Return the job that makes a file or folder, None if none does."""
+        if path not in self._makers:
+            self._makers[path] = self._found(path)
+        return self._makers[path]
 
     def jobs(self, *samples: str) -> tuple[Job, ...]:
         """Return the jobs of samples and all that they depend on, in execution order.
@@ -176,7 +182,7 @@ class Staleness:
                 *_flat(stage.input_paths(project, wildcards).values()),
                 *stage.waits(project, wildcards),
             ):
-                maker = self._maker(str(path))
+                maker = self.maker(str(path))
                 if maker is not None:
                     inputs[str(path)] = maker.stage.record(project, dict(maker.wildcards))
                 elif not isinstance(path, AncientPath):
@@ -192,7 +198,11 @@ class Staleness:
         return self._orders[job]
 
     def _script(self, stage: Stage) -> str:
-        return "" if self._scripts is None else _script_digest(self._scripts / f"{stage.script}.py")
+        """Return a hash of a stage's script, "" without one."""
+        if stage.script not in self._digests:
+            script = self._scripts and self._scripts / f"{stage.script}.py"
+            self._digests[stage.script] = _script_digest(script)
+        return self._digests[stage.script]
 
     def _record(self, place: str) -> Record | None:
         if place not in self._records:
@@ -226,6 +236,9 @@ class Staleness:
             for path, recorded in zip(order.inputs, record.inputs.values(), strict=True)
         ):
             return "inputs"
+        beside = job.stage.beside_is_there
+        if beside and not resolve(beside)(Path(next(iter(outputs)))):
+            return "incomplete"
         return "current"
 
     def _identity(self, job: Job) -> str:
@@ -249,16 +262,10 @@ class Staleness:
         return recorded if digest == ABSENT and recorded is not None else digest
 
     def _made_by(self, path: str) -> Job:
-        maker = self._maker(path)
+        maker = self.maker(path)
         if maker is None:
             raise AssertionError(f"{path} is made by no stage")
         return maker
-
-    def _maker(self, path: str) -> Job | None:
-        """Return the job that makes a path, None if none does."""
-        if path not in self._makers:
-            self._makers[path] = self._found(path)
-        return self._makers[path]
 
     def _found(self, path: str) -> Job | None:
         project = self._project
@@ -286,13 +293,11 @@ def _joined(code: str, script: str) -> str:
     return f"{code}-{script}" if script else code
 
 
-@functools.cache
-def _script_digest(script: Path) -> str:
+def _script_digest(script: Path | None) -> str:
     """Return a hash of a script without layout and comments, "" if there is none."""
-    try:
-        tree = ast.parse(script.read_bytes())
-    except OSError:
+    if script is None or not script.is_file():
         return ""
+    tree = ast.parse(script.read_bytes())
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
 
 

@@ -1,8 +1,8 @@
-"""Files that make Snakemake run a job again: they are newer than the job's outputs.
+"""The file that makes Snakemake run a job again: it is newer than the job's outputs.
 
 Snakemake compares the times of inputs and outputs. Whether a result is current is known from its
-record instead (`storage.records`); for one that is not, a file is added to the inputs of its job,
-whose name tells what has changed and whose time is a little later than that of the outputs.
+record instead (`storage.records`). So this file is an input of every job, whose time counts only
+for jobs with outputs that are not current, and is a little later than that of those outputs.
 """
 
 from __future__ import annotations
@@ -19,39 +19,35 @@ from parafovea.runtime.runs import STATE
 LATER = 1_000_000
 
 
-class ChangeMarks:
-    """The files of one run.
+class ChangeMark:
+    """The file of one run.
 
     Parameters
     ----------
-    folder : Path
-        Folder for them; it may be removed at any time.
+    path : Path
+        The file; it may be removed after a run.
     """
 
-    def __init__(self, folder: Path = STATE / "parafovea" / "changed") -> None:
-        self._folder = folder
-        self._times: dict[str, int] = {}
+    def __init__(self, path: Path = STATE / "parafovea" / "changed") -> None:
+        self.path = path
+        self._time = 0
 
-    def newer_than(self, outputs: Iterable[str], what: str) -> str:
-        """Return the path of a file that is newer than outputs.
+    def write(self) -> None:
+        """Write the file, older than any output."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # another content each time, since Snakemake may compare it with an earlier one
+        self.path.write_text(f"{uuid.uuid4()}\n", encoding="utf-8")
+        self._set(0)
 
-        Parameters
-        ----------
-        outputs : iterable of str
-            Files and folders; those that do not exist are ignored.
-        what : str
-            What has changed: the name of the file.
-        """
-        newest = max((_time(path) for path in outputs), default=0)
-        path = self._folder / what
-        if self._times.get(what, -1) < newest + LATER:
-            if what not in self._times:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                # another content each time, since Snakemake may compare it with an earlier one
-                path.write_text(f"{uuid.uuid4()}\n", encoding="utf-8")
-            self._times[what] = newest + LATER
-            os.utime(path, ns=(newest + LATER, newest + LATER))
-        return str(path)
+    def follow(self, outputs: Iterable[str]) -> None:
+        """Make the file newer than outputs, of which those that do not exist are ignored."""
+        time = max((_time(path) for path in outputs), default=0) + LATER
+        if time > self._time:
+            self._set(time)
+
+    def _set(self, time: int) -> None:
+        self._time = time
+        os.utime(self.path, ns=(time, time))
 
 
 def _time(path: str) -> int:

@@ -83,9 +83,9 @@ class Contents:
             if self._memo is not None and self._memo.is_file():
                 for line in self._memo.read_text(encoding="utf-8", errors="replace").splitlines():
                     try:
-                        place, stamp, digest = json.loads(line)
-                    except ValueError:
-                        # the end of a line that was being written when its process was killed
+                        place, stamp, digest = map(str, json.loads(line))
+                    except (TypeError, ValueError):
+                        # a line that was being written when its process was killed
                         continue
                     self._known[place] = (stamp, digest)
         return self._known

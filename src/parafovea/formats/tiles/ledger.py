@@ -16,7 +16,6 @@ from typing import Any
 from parafovea.errors import StoreError
 from parafovea.formats.tiles.tile import Position, Tile
 from parafovea.formats.tiles.tile_folder import printable
-from parafovea.storage.store import replacing
 
 #: Columns that every `tiles.tsv` has.
 LEDGER_COLUMNS = (
@@ -183,6 +182,13 @@ def read_shares(paths: Iterable[Path]) -> list[dict[str, str]]:
     return sorted(rows, key=_name)
 
 
+def results_are_there(path: Path) -> bool:
+    """Return whether all tiles that the ledger of a shard calls finished are files, unread."""
+    rows = _rows(path, SHARE_COLUMNS)
+    outputs = [row["output"] for row in rows if row["output"]]
+    return all(Path(o).is_file() and Path(o).with_suffix(".json").is_file() for o in outputs)
+
+
 def read_ledger(path: Path) -> tuple[TileEntry, ...]:
     """Return the rows of `tiles.tsv`.
 
@@ -211,6 +217,9 @@ def _name(row: Row) -> str:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    # loads zarr, which planning does not need
+    from parafovea.storage.store import replacing
+
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(
             stream, columns, delimiter="\t", lineterminator="\n", extrasaction="ignore"
