@@ -1,3 +1,4 @@
+import functools
 import gc
 import inspect
 import re
@@ -210,6 +211,8 @@ def wanted(wildcards):
 
     Those of samples that fail are left out, and an output that never is made comes last.
     """
+    if workflow.dryrun:
+        say_left_out()
     jobs = [
         (stage, job)
         for sample in PROJECT.planned
@@ -229,18 +232,29 @@ def wanted(wildcards):
     return [*PROJECT.trainable, *found]
 
 
-def notices():
-    """Return what a user should know while the jobs run."""
-    left_out = [
+def left_out():
+    """Return a sentence about each sample without jobs."""
+    return [
         f"sample {name!r} is left out: {reason}"
         for name, reason in PROJECT.failed.items()
     ]
+
+
+@functools.cache
+def say_left_out():
+    """Print once which samples have no jobs, since a dry run does not start."""
+    for notice in left_out():
+        print(f"Note: {notice}", file=sys.stderr)
+
+
+def notices():
+    """Return what a user should know while the jobs run."""
     kept = [
         f"sample {name!r} keeps its finished results, which cannot be made again: {reason}"
         for name, reason in PROJECT.absent.items()
         if PROJECT.archived(name)
     ]
-    return [*PROJECT.notices, *left_out, *kept]
+    return [*PROJECT.notices, *left_out(), *kept]
 
 
 def conclusion():

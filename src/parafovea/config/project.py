@@ -492,7 +492,7 @@ class Project:
         for sample in self.samples.values():
             if referred(sample.source) is not None or self.layout(sample.name) == "tiles":
                 continue
-            for path in sample_files(sample, self.samples, self.settings)["source"]:
+            for path in self.files(sample.name)["source"]:
                 if Path(path).is_dir() and not is_phantom(path, self.settings.results):
                     raise ConfigError(
                         f"{self.settings.samples}:{sample.line}: --cache cannot hash the content "

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from parafovea.formats.registry import format_of_file
 from parafovea.kinds.reference import resolve
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
+from parafovea.runtime.processes import in_processes
 from parafovea.runtime.progress import Observer, Steps, observed
 from parafovea.storage.layout import DETECTIONS, OBJECT_TABLE, SHARDS, VIEWS, matching, remove
 from parafovea.storage.provenance import Clock
@@ -31,6 +31,13 @@ LOGGER = logging.getLogger(__name__)
 
 #: Intermediate results of a scan: those of the stages common to all volumes.
 INTERMEDIATE = tuple(pattern for stage in volume_stages.STAGES for pattern in stage.patterns)
+
+
+#: Reason of a scan whose process ended without a word.
+ENDED = (
+    "the process that predicted it was ended by the system: it may have needed more memory than "
+    "there is, or the file is damaged; predict it alone to see which"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,12 +312,9 @@ def predict_scans(project: Project, *, workers: int, keep: bool = False) -> Iter
     keep : bool
         As for `predict_scan`.
     """
-    # a forked process would inherit the threads of torch
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        waiting = [pool.submit(predict_scan, project, scan, keep=keep) for scan in project.samples]
-        for future in as_completed(waiting):
-            yield future.result()
+    predict = functools.partial(predict_scan, project, keep=keep)
+    for scan, result in in_processes(predict, project.samples, workers=workers):
+        yield result or ScanResult(scan, 0.0, None, f"{project.source(scan)}: {ENDED}")
 
 
 def _expected(project: Project, scan: str) -> dict[str, float]:
