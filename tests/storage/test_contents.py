@@ -108,3 +108,12 @@ def test_what_is_too_large_is_compared_by_size_and_time(folder, monkeypatch):
     assert Contents().digest(folder) == before
     os.utime(folder / "0" / "c" / "0")
     assert Contents().digest(folder) != before
+
+
+def test_much_content_is_announced_once(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 10)
+    said = []
+    contents = Contents(tmp_path / "memo", announce=said.append)
+    contents.digest(folder)
+    contents.digest(folder)
+    assert said == [f"Reading {folder} (19 B) to see whether it has changed"]

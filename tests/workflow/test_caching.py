@@ -350,6 +350,7 @@ def test_status_is_what_snakemake_answers(place, tmp_path):
     assert lines[1].split()[:9] == ["a", *done, *stale]
     assert lines[2].split()[:9] == ["b", "done", "done", "missing", *stale]
     assert "summarize_cohort: stale" in lines
+    assert "infer_shard is stale: its settings have changed (a 1, b 1)" in lines
 
 
 def test_every_result_of_a_sample_belongs_to_a_stage(place):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from parafovea import config as parafovea_config
 from parafovea.chain.stage import CONSTRAINTS
+from parafovea.config.sheet import RESERVED
 from parafovea.config.stage_code import code_of
 from parafovea.drivers.failed_run import OpenJob, conclude
 from parafovea.errors import ParafoveaError, describe
@@ -16,6 +17,7 @@ from parafovea.planning.requests import JobRequests
 from parafovea.planning.staleness import Staleness
 from parafovea.runtime.runs import Run, require_writable
 from parafovea.storage.changes import ChangeMark
+from parafovea.storage.contents import MEMO, Contents
 
 # Config files of the command line override the Snakefile's, which comes last here.
 CONFIG_FILES = [
@@ -49,8 +51,12 @@ pathvars:
     benchmarks=f"{PROJECT.settings.results}/benchmarks",
 
 
+# Folders of all samples together are none of a sample.
+SAMPLE = f"(?!(?:{'|'.join(RESERVED)})/){CONSTRAINTS['sample']}"
+
+
 wildcard_constraints:
-    **CONSTRAINTS,
+    **{**CONSTRAINTS, "sample": SAMPLE},
     model="|".join(map(re.escape, PROJECT.trained)) or "(?!)",
 
 
@@ -59,7 +65,11 @@ STAGES = stages()
 # Above the folder of this file.
 SCRIPTS = Path(str(workflow.current_basedir)).parents[1] / "scripts"
 
-STALENESS = Staleness(PROJECT, scripts=SCRIPTS)
+STALENESS = Staleness(
+    PROJECT,
+    scripts=SCRIPTS,
+    contents=Contents(MEMO, announce=lambda text: print(text, file=sys.stderr)),
+)
 
 MARK = ChangeMark()
 
@@ -202,7 +212,7 @@ def samples_of(name):
         sample for sample in PROJECT.samples if STAGES[name] in PROJECT.stages(sample)
     ]
     if len(names) == len(PROJECT.samples):
-        return CONSTRAINTS["sample"]
+        return SAMPLE
     return "|".join(map(re.escape, names)) or "(?!)"
 
 

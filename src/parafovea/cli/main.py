@@ -160,13 +160,14 @@ def run(
 @app.command()
 def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> None:
     """Show which results of each sample are current, stale or missing, and its disk usage."""
-    from parafovea.drivers.status import job_status, other_status, sample_status
+    from parafovea.drivers.status import job_status, other_status, reasons, sample_status
     from parafovea.planning.staleness import Staleness
     from parafovea.storage.layout import bytes_text, disk_use
 
     with readable_errors():
         project = _project(config)
-        found = job_status(Staleness(project, scripts=snakefile.parent / "scripts"))
+        staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+        found = job_status(staleness)
     samples = sample_status(project, found)
     rows = [["sample", *steps(), "disk"]]
     rows += [
@@ -177,6 +178,8 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
         console.print(f"{escape(rule)}: {words}", highlight=False)
     for line in project.failure_lines():
         console.print(f"[yellow]not run[/] {escape(line)}", highlight=False)
+    for reason in reasons(staleness, found):
+        console.print(escape(reason), highlight=False)
     results = Path(project.settings.results)
     console.print(f"{escape(str(results))} uses {bytes_text(disk_use(results))}", highlight=False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from parafovea.config import Project
 from parafovea.kinds.stages import steps
-from parafovea.planning.staleness import Job, Staleness, Status
+from parafovea.planning.staleness import Job, Staleness, State, Status
 from parafovea.storage.layout import disk_use
 
 #: Statuses of a job, the worst first.
@@ -58,6 +58,35 @@ def other_status(found: Mapping[Job, Status]) -> dict[str, str]:
         if "sample" not in dict(job.wildcards):
             statuses.setdefault(job.stage.name, []).append(status)
     return {stage: _words(each) for stage, each in statuses.items()}
+
+
+#: What a state of a job means for its result, for those that are the first in a chain.
+REASONS: Mapping[State, str] = {
+    "settings": "its settings have changed",
+    "code": "its code has changed",
+    "files": "a file that it reads has changed",
+    "incomplete": "files that it lists are missing",
+    "unrecorded": "it is not known what made it",
+}
+
+
+def reasons(staleness: Staleness, found: Mapping[Job, Status]) -> list[str]:
+    """Return a sentence for each stage of which results are stale by themselves, with the count."""
+    counts: dict[tuple[str, str], list[str]] = {}
+    for job, status in found.items():
+        state = staleness.state(job.stage, dict(job.wildcards)) if status == "stale" else "current"
+        if state in REASONS:
+            owner = " ".join(value for _, value in job.wildcards)
+            counts.setdefault((job.stage.name, REASONS[state]), []).append(owner)
+    return [
+        f"{stage} is stale: {reason}" + (f" ({_listed(owners)})" if any(owners) else "")
+        for (stage, reason), owners in counts.items()
+    ]
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    return ", ".join((*names[:most], *more))
 
 
 def job_status(staleness: Staleness) -> dict[Job, Status]:

@@ -9,17 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from parafovea.runtime.runs import STATE
-from parafovea.storage.layout import RECORD
+from parafovea.storage.layout import RECORD, bytes_text
 
 #: Where the workflow remembers hashes, beside Snakemake's own notes.
 MEMO = STATE / "parafovea" / "contents.jsonl"
 
 #: Up to this size in bytes, a source is compared by content; beyond it, by sizes and times.
 COMPARED = 100 * 10**9
+
+#: From this size in bytes on, it is announced that content is read.
+LARGE = 2 * 10**9
 
 #: Stands for the content of a path at which nothing is.
 ABSENT = "absent"
@@ -36,10 +39,15 @@ class Contents:
     memo : Path, optional
         File in which hashes are remembered between processes, one per line; it may be removed at
         any time. Without it, or where it cannot be written, they are remembered in this object.
+    announce : callable, optional
+        Called with a sentence before much content is read.
     """
 
-    def __init__(self, memo: Path | None = None) -> None:
+    def __init__(
+        self, memo: Path | None = None, *, announce: Callable[[str], None] | None = None
+    ) -> None:
         self._memo = memo
+        self._announce = announce
         self._known: dict[str, tuple[str, str]] | None = None
 
     def digest(self, path: str | Path) -> str:
@@ -69,8 +77,11 @@ class Contents:
         return known[place][1]
 
     def _content(self, path: str, found: list[tuple[str, os.stat_result]]) -> str:
-        if sum(status.st_size for _, status in found) > COMPARED:
+        size = sum(status.st_size for _, status in found)
+        if size > COMPARED:
             return _hashed(*(f"{n}\0{s.st_size}\0{s.st_mtime_ns}" for n, s in found))
+        if self._announce is not None and size >= LARGE:
+            self._announce(f"Reading {path} ({bytes_text(size)}) to see whether it has changed")
         parts = []
         for name, _ in found:
             with Path(path, name).open("rb") as stream:
