@@ -15,6 +15,7 @@ from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
 from parafovea.planning.staleness import Staleness
+from parafovea.runtime.library_logs import quiet_libraries
 from parafovea.runtime.runs import Run, require_writable
 from parafovea.storage.changes import ChangeMark
 from parafovea.storage.contents import MEMO, Contents
@@ -25,6 +26,9 @@ CONFIG_FILES = [
 ]
 
 STARTED = time.time()
+
+# What a library says of a damaged header is in the error of its sample.
+quiet_libraries()
 
 # Whether features are in a cache shared between workflows: snakemake --cache.
 CACHED = workflow.workflow_settings.cache is not None
