@@ -163,5 +163,5 @@ def test_a_blosc_chunk_that_was_cut_short_is_no_chunk(tmp_path, codec, kept):
     np.testing.assert_array_equal(source.read(source.grid.box), values)
     file = tmp_path / "a.zarr" / "0.0.0"
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * kept)])
-    with pytest.raises(SourceError, match=r"a Blosc chunk of \d+ bytes has"):
+    with pytest.raises(SourceError, match=r"0\.0\.0 is damaged \(a Blosc frame of \d+ bytes has"):
         source.read(source.grid.box)

@@ -43,7 +43,9 @@ EXPECTED = {
 
 #: Modules of formats beside the registered ones, and who reads with them.
 BEHIND = {
+    "chunk_codecs": {"ome_zarr", "zarr"},
     "dicom.codecs": {"dicom", "dicom_zip"},
+    "dicom.deflated": {"dicom", "dicom_zip"},
     "dicom.headers": {"dicom", "dicom_zip"},
     "dicom.selection": {"dicom", "dicom_zip"},
     "dicom.stacking": {"dicom", "dicom_zip"},
@@ -51,6 +53,8 @@ BEHIND = {
     "geo": {"geotiff_tiles", "mosaic"},
     "geo.companions": {"geotiff_tiles", "mosaic"},
     "geo.geotiff": {"geotiff_tiles", "mosaic"},
+    "hdf5_chunks": {"hdf5"},
+    "hdf5_parts": {"hdf5"},
     "ground": {"npz_tiles", "geotiff_tiles", "mosaic"},
     "geo.raster": {"mosaic"},
     "tiles": {"npz_tiles", "geotiff_tiles", "mosaic"},
@@ -208,11 +212,16 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
         if module.startswith(HERE)
     }
     parts = (
-        "checked_blosc",
+        "blosc_frames",
+        "codestreams",
+        "compressed_voxels",
+        "library_logs",
         "mapped_voxels",
         "named_axes",
+        "neighbours",
         "source_placement",
         "stored_values",
+        "unpacking",
         "zarr_chunks",
     )
     shared = {HERE + part for part in parts}

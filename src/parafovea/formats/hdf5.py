@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import glob
-import logging
-import math
-import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
 from parafovea.errors import SourceError
+from parafovea.formats.hdf5_chunks import chunk_reader
+from parafovea.formats.hdf5_parts import check_links, check_parts, opened_dataset, opened_file
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.source import Array, Request, Source, StoredArray, VolumeView, readable
 from parafovea.formats.source_placement import place, stated_by_attributes
 from parafovea.formats.stored_values import by_attributes, without_sign
-
-logger = logging.getLogger(__name__)
 
 #: Name of a level of a view in BigDataViewer files, which store unsigned integers as signed ones.
 _BIG_DATA_VIEWER = re.compile(r"t[0-9]{5}/s[0-9]{2,}/[0-9]+/cells")
@@ -47,11 +42,12 @@ def open_volume(location: Location, request: Request) -> Source:
     ------
     SourceError
         If the file is damaged, has no such dataset, the dataset is not a volume, or parts of it
-        are missing.
+        are missing, or are in files outside of the folder of this one.
     """
     path, dataset, metadata = location.path, location.dataset, request.metadata
     file = location.files[0]
-    with readable(path), _opened(file) as opened:
+    with readable(path), opened_file(file) as opened:
+        check_links(path, opened, dataset)
         found = opened.get(dataset) if dataset else None
         if not isinstance(found, h5py.Dataset):
             raise SourceError(_no_dataset(file, dataset, opened))
@@ -60,7 +56,7 @@ def open_volume(location: Location, request: Request) -> Source:
         attributes: Mapping[str, Any] = dict(found.attrs)
         labels_of_axes = _labels(found)
         scales = _scales(found)
-        _check_parts(path, file, found)
+        check_parts(path, found)
     others = {"labels of its dimensions": labels_of_axes, "scales of its dimensions": scales}
     letters = stated_names(attributes, dimensions=len(shape), path=path, others=others)
     axes, fixed = chosen_axes(path, letters, shape, metadata.channel)
@@ -86,77 +82,6 @@ def _scales(dataset: h5py.Dataset) -> list[str] | None:
     return [str(dimension[0].name).rpartition("/")[2] for dimension in dataset.dims]
 
 
-def _check_parts(path: str, file: str, dataset: h5py.Dataset) -> None:
-    """Raise `SourceError` if voxels are missing, since HDF5 reads them as the fill value.
-
-    Parameters
-    ----------
-    path : str
-        Used in error messages.
-    file : str
-        The file of the dataset.
-    dataset : h5py.Dataset
-        Open dataset. For a virtual dataset, the files are checked; for a chunked one, the chunks
-        are counted.
-    """
-    if not math.prod(dataset.shape):
-        return
-    if dataset.is_virtual:
-        missing = [
-            source.file_name
-            for source in dataset.virtual_sources()
-            if not _is_there(file, source.file_name, source.dset_name, dataset.file)
-        ]
-        if missing:
-            names = sorted({*missing})
-            raise SourceError(
-                f"{path} refers to other files, of which {len(names)} are missing or "
-                f"lack their dataset: {', '.join(names[:10])}: copy them to the paths that it names"
-            )
-        return
-    for name, offset, size in dataset.external or ():
-        part = Path(file).parent / os.fsdecode(name)
-        if not part.is_file() or part.stat().st_size < offset + size:
-            raise SourceError(
-                f"{path} has its voxels in {part}, which is missing or too short: copy it again"
-            )
-    total, found = 1, int(dataset.id.get_storage_size() > 0)
-    if dataset.chunks is not None:
-        pieces = zip(dataset.shape, dataset.chunks, strict=True)
-        total = math.prod(-(-n // k) for n, k in pieces)
-        found = int(dataset.id.get_num_chunks())
-    if found == 0:
-        raise SourceError(
-            f"{path} was never written: none of its voxels is in the file, and all would read as "
-            f"{dataset.fillvalue}; write it again"
-        )
-    if found < total:
-        logger.warning(
-            "%s: %d of %d chunks are in the file; the others were never written and read as %s",
-            path,
-            found,
-            total,
-            dataset.fillvalue,
-        )
-
-
-def _is_there(file: str, name: str, dataset: str, opened: h5py.File) -> bool:
-    """Return whether a file of a virtual dataset and its dataset exist where HDF5 looks."""
-    if name == ".":
-        return dataset in opened
-    folders = [os.environ.get("HDF5_VDS_PREFIX", ""), str(Path(file).parent), ""]
-    # %b stands for the block number in file and dataset names
-    pattern = glob.escape(name).replace("%b", "*")
-    for folder in folders:
-        for found in glob.glob(str(Path(folder) / pattern)):  # noqa: PTH207  (absolute patterns)
-            if "%" in dataset:
-                return True
-            with _opened(found) as part:
-                if dataset in part:
-                    return True
-    return False
-
-
 class Dataset:
     """A dataset whose file is opened for each read, so that processes can share the object.
 
@@ -178,13 +103,10 @@ class Dataset:
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
         """Return the elements selected by one slice or integer per axis."""
-        with _opened(self._file) as opened:
-            return np.asarray(opened[self._name][index])
-
-
-def _opened(file: str) -> Any:
-    # Many cluster file systems do not support locks; reading does not need them.
-    return h5py.File(file, "r", locking="best-effort")
+        with opened_file(self._file) as opened:
+            dataset = opened_dataset(opened, self._name)
+            read = chunk_reader(dataset)
+            return np.asarray(dataset[index] if read is None else read(index))
 
 
 def _no_dataset(file: str, dataset: str, opened: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from parafovea.errors import SourceError
 from parafovea.formats.location import Location
 from parafovea.formats.metadata import SourceMetadata
-from parafovea.formats.raw_voxels import MAX_HEADER, data_file, stored_voxels
+from parafovea.formats.raw_voxels import data_file, stored_voxels
 from parafovea.formats.source import Request, Source, VolumeView, pick_channel, readable
 from parafovea.formats.source_placement import (
     Stated,
@@ -19,6 +19,7 @@ from parafovea.formats.source_placement import (
     placed_affine,
     ras_affine,
 )
+from parafovea.formats.unpacking import LARGEST_HEADER
 
 _TYPES = {
     "MET_CHAR": "i1",
@@ -135,7 +136,7 @@ def _check_scales(path: str, header: dict[str, str], metadata: SourceMetadata) -
 def _header(path: str, file: BinaryIO) -> dict[str, str]:
     """Return the fields of a header; leaves the file positioned after it."""
     fields: dict[str, str] = {}
-    while file.tell() < MAX_HEADER and (line := file.readline(MAX_HEADER)):
+    while file.tell() < LARGEST_HEADER and (line := file.readline(LARGEST_HEADER)):
         key, mark, value = line.decode("utf-8", "replace").partition("=")
         if not mark:
             break

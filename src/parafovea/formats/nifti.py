@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import nibabel
 import numpy as np
@@ -20,6 +20,7 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError, SpacingError
+from parafovea.formats.compressed_voxels import CompressedVoxels
 from parafovea.formats.location import Location
 from parafovea.formats.metadata import known_unit
 from parafovea.formats.source import (
@@ -32,6 +33,7 @@ from parafovea.formats.source import (
     voxel_dtype,
 )
 from parafovea.formats.source_placement import Stated, check_shape, place, placed_affine
+from parafovea.formats.unpacking import LARGEST_EXTENSION
 from parafovea.geometry.grid import METRES, Box, Grid
 from parafovea.geometry.resample import ReadBox, resample_box
 from parafovea.geometry.scan_space import ScanSpace
@@ -99,8 +101,8 @@ def open_volume(location: Location, request: Request) -> Source:
     return Source(path, view, grid, affine=next(iter(placed.values()), None))
 
 
-class _MisnamedVoxels:
-    """Voxels of a file whose name has the wrong ending for its compression; like `ArrayProxy`."""
+class _Voxels:
+    """Scaled voxels of a file, along the stored axes."""
 
     def __init__(self, path: str, header: Any, *, packed: bool) -> None:
         self.offset = int(header.get_data_offset())
@@ -109,16 +111,26 @@ class _MisnamedVoxels:
             for stated, neutral in zip(header.get_slope_inter(), (1.0, 0.0), strict=True)
         )
         self.dtype: np.dtype[Any] = header.get_data_dtype()
-        self.shape: tuple[int, ...] = header.get_data_shape()
+        self.shape: tuple[int, ...] = tuple(int(n) for n in header.get_data_shape())
         self._path = path
-        self._packed = packed
+        self._packed: CompressedVoxels | None = None
+        if packed:
+            self._packed = CompressedVoxels(
+                path, 0, shape=self.shape, dtype=self.dtype, skipped=self.offset, spare=_SPARE
+            )
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Any:
         """Return scaled elements."""
-        with _reading(self._path, packed=self._packed) as file:
-            values = fileslice(file, index, self.shape, self.dtype, self.offset, order="F")
+        if self._packed is not None:
+            values = self._packed[index]
+        else:
+            with Path(self._path).open("rb") as file:
+                values = fileslice(file, index, self.shape, self.dtype, self.offset, order="F")
         return apply_read_scaling(values, np.asarray(self.slope), np.asarray(self.inter))
 
+
+#: Bytes that some programs write after the voxels.
+_SPARE = 2**20
 
 #: Header classes, by the header size at the beginning of the file.
 _HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
@@ -129,20 +141,48 @@ def _is_gzip(path: str) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _header_and_voxels(path: str, *, packed: bool) -> tuple[Any, Any]:
+def _header_and_voxels(path: str, *, packed: bool) -> tuple[Any, _Voxels]:
     """Return the header and the scaled voxels along the stored axes."""
-    kind = None
-    if packed != path.lower().endswith(".gz"):
-        with _reading(path, packed=packed) as file:
-            size = file.read(4)
-            kind = _HEADERS.get(int.from_bytes(size, "little"))
-            kind = kind or _HEADERS.get(int.from_bytes(size, "big"))
-            file.seek(0)
-            header: Any = None if kind is None else kind.from_fileobj(file)
-    if kind is None:
-        image: Any = nibabel.load(path)
-        return image.header, image.dataobj
-    return header, _MisnamedVoxels(path, header, packed=packed)
+    with _reading(path, packed=packed) as file:
+        size = file.read(4)
+        order: Literal["little", "big"]
+        for order in ("little", "big"):
+            kind = _HEADERS.get(int.from_bytes(size, order))
+            if kind is not None:
+                _check_extensions(path, file, kind, order)
+                file.seek(0)
+                header: Any = kind.from_fileobj(file)
+                return header, _Voxels(path, header, packed=packed)
+    raise ImageFileError("it does not start with a NIfTI header")
+
+
+def _check_extensions(
+    path: str, file: BinaryIO, kind: Any, order: Literal["little", "big"]
+) -> None:
+    """Raise `SourceError` if the extensions of a header do not fit before the voxels."""
+    file.seek(0)
+    names = kind.template_dtype.newbyteorder("<" if order == "little" else ">")
+    raw = file.read(kind.sizeof_hdr + 4)
+    if len(raw) < kind.sizeof_hdr + 4:
+        raise EOFError(f"it ends after {len(raw)} bytes, within its header")
+    start = float(np.frombuffer(raw[: kind.sizeof_hdr], names)[0]["vox_offset"])
+    if not math.isfinite(start):
+        raise ValueError(f"its voxels start at byte {start}")
+    left = int(start) - len(raw)
+    if left > LARGEST_EXTENSION:
+        raise SourceError(
+            f"{path} states that its voxels start at byte {int(start)}, more than the limit of "
+            f"{LARGEST_EXTENSION} bytes after its header: correct the header, or write it again"
+        )
+    while raw[kind.sizeof_hdr] and left >= 16:
+        size = int.from_bytes(file.read(4), order, signed=True)
+        if not 8 <= size <= left:
+            raise SourceError(
+                f"{path} has a header extension of {size} bytes, with {left} bytes left before its "
+                "voxels: correct the header, or write it again"
+            )
+        file.read(size - 4)
+        left -= size
 
 
 def _reading(path: str, *, packed: bool) -> BinaryIO:
@@ -248,7 +288,8 @@ def _unpacked_size(path: str, enough: int) -> int:
     held = 0
     try:
         with gzip.open(path) as file:
-            while held < enough and (block := file.read(2**20)):
+            # in small pieces: of one that is cut short, nothing is returned
+            while held < enough and (block := file.read1(2**14)):
                 held += len(block)
     except EOFError:
         return held

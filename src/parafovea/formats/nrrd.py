@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from parafovea.formats.source_placement import (
     placed_affine,
     ras_affine,
 )
+from parafovea.formats.unpacking import LARGEST_HEADER
 from parafovea.geometry.grid import METRES
 
 #: Spaces with three axes; 1 if an axis has the direction of RAS, -1 if the opposite. Spaces that
@@ -64,8 +66,14 @@ def open_volume(location: Location, request: Request) -> Source:
             if file.read(4) != b"NRRD":
                 raise SourceError(f"{path} is not an NRRD file: it does not start with NRRD")
             file.seek(0)
-            header = nrrd.read_header(file)
-            end = file.tell()
+            head = io.BytesIO(file.read(LARGEST_HEADER))
+            header = nrrd.read_header(head)
+            end = head.tell()
+            if end == LARGEST_HEADER:
+                raise SourceError(
+                    f"{path} has no end of its header within {LARGEST_HEADER} bytes: it is "
+                    "damaged, or has too many comments; write it again"
+                )
         shape = tuple(int(n) for n in header["sizes"])
         steps, axes, others = _axes(path, header, shape)
         check_shape(path, [shape[a] for a in axes[::-1]])

@@ -19,6 +19,7 @@ from parafovea.errors import ParafoveaError, SourceError
 from parafovea.formats.location import Location
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.named_axes import axis_letter
+from parafovea.formats.neighbours import inside
 from parafovea.formats.registry import ZARR_METADATA
 from parafovea.formats.source import (
     Request,
@@ -29,6 +30,7 @@ from parafovea.formats.source import (
     readable,
 )
 from parafovea.formats.source_placement import Stated, check_shape, settle, unit_factors
+from parafovea.formats.unpacking import LARGEST_EXTENSION, read_at_most
 from parafovea.geometry.grid import AXES, METRES, Grid, Vector, vector3
 
 #: Axes of the first versions, in which they are unnamed.
@@ -159,6 +161,33 @@ def _transform(
         else:
             translation = tuple(t + k for t, k in zip(translation, numbers, strict=True))
     return scale, translation
+
+
+def level_folder(path: str, image: Image, level: int) -> Path:
+    """Return the folder of a level.
+
+    Parameters
+    ----------
+    path : str
+        Folder of the image.
+    image : Image
+        Metadata of the image.
+    level : int
+        Index of the level.
+
+    Raises
+    ------
+    SourceError
+        If it is outside of the image's folder.
+    """
+    name = image.levels[level].path
+    there = inside(Path(path), name)
+    if there is None:
+        raise SourceError(
+            f"{path} has its level {level} in {name!r}, outside of its folder: put it into the "
+            "folder of the image, and name it relative to that"
+        )
+    return there
 
 
 def level_spacings(path: str, image: Image, metadata: SourceMetadata) -> tuple[list[Vector], str]:
@@ -332,7 +361,7 @@ def grid(location: Location, request: Request) -> Grid | None:
             return None
         spacings = level_spacings(path, image, metadata)
         level = choose_level(spacings, request.finer_than, request.unit)
-        header = _header(folder / image.levels[level].path)
+        header = _header(level_folder(path, image, level))
         return open_level(path, image, level, header, metadata=metadata).grid
 
 
@@ -367,7 +396,9 @@ def files(path: str) -> list[str]:
         # damage is reported when the image is opened
         image = None
     if image is not None:
-        found += [folder / level.path for level in image.levels]
+        inner = (inside(folder, level.path) for level in image.levels)
+        # one outside is refused when the image is opened
+        found += [each for each in inner if each is not None]
     return [str(each / name) for each in found for name in _METADATA if (each / name).is_file()]
 
 
@@ -387,7 +418,8 @@ def _header(folder: Path) -> _Header:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    facts = json.loads(file.read_text(encoding="utf-8"))
+    with file.open("rb") as opened:
+        facts = json.loads(read_at_most(opened, LARGEST_EXTENSION, str(file)))
     if not isinstance(facts, dict):
         raise SourceError(f"{file} is not Zarr metadata: copy the image again")
     return facts

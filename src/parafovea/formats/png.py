@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from parafovea.formats.source import (
 )
 from parafovea.formats.source_placement import Stated, place
 from parafovea.formats.stored_values import of_palette
+from parafovea.formats.unpacking import check_size
 
 #: PNG modes whose pixels are numbers or palette indices; other modes are channels of uint8.
 _DTYPES = {"1": "bool", "L": "uint8", "P": "uint8", "I;16": "uint16", "I": "int32"}
@@ -95,6 +97,7 @@ class PngImage:
             self.dtype: np.dtype[Any] = np.dtype(_DTYPES.get(image.mode, "uint8"))
             bands = len(image.getbands())
         self.shape = (height, width, bands)
+        check_size(path, math.prod(self.shape) * self.dtype.itemsize, "the image")
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
         """Return the elements selected by slices and integers along y, x, channel."""

@@ -4,60 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-import threading
-import zlib
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from parafovea.errors import MissingSourceError, SourceError
+from parafovea.formats.compressed_voxels import CompressedVoxels
 from parafovea.formats.mapped_voxels import MappedVoxels
-from parafovea.formats.source import Array, StoredArray
-
-#: Bytes between the points at which decompression can resume; each uses about 40 kB of memory.
-STRIDE = 16 * 2**20
-_INPUT = 2**18
-_OUTPUT = 2**20
-#: zlib detects whether a stream is gzip or zlib.
-_EITHER = zlib.MAX_WBITS | 32
-
-
-class CompressedVoxels:
-    """An array in a gzip or zlib stream, decompressed from the nearest checkpoint.
-
-    Only the requested planes of the slowest axis are held in memory.
-
-    Parameters
-    ----------
-    path : str
-        The file; opened for each read.
-    offset : int
-        Bytes before the stream.
-    shape : tuple of int
-        Fastest axis first.
-    dtype : dtype
-        As stored.
-    """
-
-    def __init__(
-        self, path: str, offset: int, *, shape: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> None:
-        self.shape = shape
-        self.dtype = dtype
-        self._stream = Inflated(path, offset)
-
-    def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
-        """Return the elements selected by one slice or integer per axis."""
-        slowest = index[-1]
-        first = slowest if isinstance(slowest, int) else slowest.start
-        count = 1 if isinstance(slowest, int) else slowest.stop - slowest.start
-        plane = math.prod(self.shape[:-1]) * self.dtype.itemsize
-        values = np.frombuffer(self._stream.read(first * plane, count * plane), self.dtype)
-        planes = values.reshape((*self.shape[:-1], count), order="F")
-        inner: slice | int = 0 if isinstance(slowest, int) else slice(None)
-        return np.array(planes[(*index[:-1], inner)])
+from parafovea.formats.neighbours import inside
+from parafovea.formats.source import StoredArray
+from parafovea.formats.unpacking import LARGEST_HEADER
 
 
 def stored_voxels(
@@ -98,70 +55,6 @@ def stored_voxels(
     return MappedVoxels(data, start, shape=shape, dtype=dtype, order="F")
 
 
-@dataclass(frozen=True)
-class _Point:
-    """A checkpoint of a stream at which decompression can resume."""
-
-    unpacked: int
-    packed: int
-    state: Any
-
-
-class Inflated:
-    """Random access to the decompressed content of a gzip or zlib stream, in bounded memory.
-
-    The state of the decompressor is saved every few megabytes, so that a later read starts shortly
-    before the requested position instead of at the beginning.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    offset : int
-        Start of the stream in the file.
-    """
-
-    def __init__(self, path: str, offset: int) -> None:
-        self._path = path
-        self._points = [_Point(0, offset, zlib.decompressobj(_EITHER))]
-        self._lock = threading.Lock()
-
-    def read(self, start: int, size: int) -> bytearray:
-        """Return `size` bytes from `start`.
-
-        Raises
-        ------
-        EOFError
-            If the stream ends earlier.
-        zlib.error
-            If it is damaged.
-        """
-        with self._lock, Path(self._path).open("rb") as file:
-            point = next(p for p in reversed(self._points) if p.unpacked <= start)
-            state = point.state.copy()
-            file.seek(point.packed)
-            place, packed, wanted = point.unpacked, b"", bytearray()
-            while len(wanted) < size:
-                if place - self._points[-1].unpacked >= STRIDE:
-                    at = file.tell() - len(packed)
-                    self._points.append(_Point(place, at, state.copy()))
-                fresh = packed or file.read(_INPUT)
-                chunk = state.decompress(fresh, _OUTPUT)
-                packed = state.unconsumed_tail
-                if state.eof:
-                    # gzip files may have several members, one after the other
-                    packed = state.unused_data
-                    state = zlib.decompressobj(_EITHER)
-                elif not chunk and not fresh:
-                    raise EOFError(f"the compressed voxels end after {place} bytes")
-                wanted += chunk[max(0, start - place) : max(0, start + size - place)]
-                place += len(chunk)
-        return wanted
-
-
-#: Maximum length of a header in bytes; longer text is not a header.
-MAX_HEADER = 2**20
-
 #: Field that names the voxel file in either format; neither name occurs in the other format.
 _FIELDS = ("data file", "datafile", "elementdatafile")
 
@@ -181,7 +74,7 @@ def data_file(path: str) -> str | None:
     """
     try:
         with Path(path).open("rb") as file:
-            head = file.read(MAX_HEADER)
+            head = file.read(LARGEST_HEADER)
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error}): correct its permissions") from error
     for line in head.splitlines():
@@ -225,10 +118,8 @@ def _beside(path: str, name: str) -> str | None:
         raise SourceError(
             f"{path} has its voxels in several files ({name!r}): write it again as one file"
         )
-    folder = Path(path).parent
-    outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
-    there = folder / name
-    if outside or not there.resolve().is_relative_to(folder.resolve()):
+    there = inside(Path(path).parent, name)
+    if there is None or PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor:
         raise SourceError(
             f"{path} has its voxels in {name!r}, outside its folder: put both into one folder "
             "and give only the file name in the header"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 import tifffile
 
 from parafovea.errors import SourceError
+from parafovea.formats.codestreams import check_codestream
+from parafovea.formats.library_logs import no_complaints
 from parafovea.formats.location import Location
 from parafovea.formats.mapped_voxels import MappedVoxels
 from parafovea.formats.source import (
@@ -30,6 +33,7 @@ from parafovea.formats.source import (
 from parafovea.formats.source_placement import Stated, check_shape, place, stated_by_axis
 from parafovea.formats.stored_values import inverted, of_palette, on_a_line
 from parafovea.formats.tiff_chain import check_chain
+from parafovea.formats.unpacking import check_size
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,16 @@ _PLANES = "ZIQT"
 
 #: TIFF compressions whose strips and tiles may need tables stored in the page.
 _JPEG = (6, 7, 33007, 34892)
+
+#: TIFF compressions whose strips and tiles are images with a header: JPEG, JPEG 2000 and PNG.
+_IMAGES = (7, 33003, 33004, 33005, 33007, 34712, 34892, 34933)
+
+#: What tifffile logs about pages and voxels that are not there, before it goes on without them. A
+#: tag alone that it does not understand may be a private one.
+_ABSENT = re.compile(
+    "^ERROR (?!.*TiffTag)|zeroed|missing|corrupted file|not match|out of range|expected|no pages|"
+    "invalid TiffData|cannot handle|failed to|incompletely|could not read all|estimating"
+)
 
 
 def open_volume(location: Location, request: Request) -> Source:
@@ -75,7 +89,7 @@ def _volume(path: str, channel: int | None, *, labels: bool) -> tuple[VolumeView
     """Return the volume (z, y, x) in a TIFF file, and its stated position."""
     with readable(path):
         check_chain(path)
-    with readable(path), tifffile.TiffFile(path) as tiff:
+    with readable(path), no_complaints(path, "tifffile", _ABSENT), tifffile.TiffFile(path) as tiff:
         # pages are used twice, and read once
         tiff.pages.cache = True
         _check_complete(tiff, path)
@@ -113,7 +127,14 @@ def _stored(path: str, tiff: Any, series: Any, shape: tuple[int, ...]) -> Stored
                 f"{path} is truncated: {shape} voxels do not fit in it, copy it again"
             )
         return stored
-    return PagedTiff(path, dtype, shape, [int(page.index) for page in series.pages])
+    numbers = [int(page.index) for page in series.pages]
+    paged = PagedTiff(path, dtype, shape, numbers)
+    for page in {id(page.keyframe): page.keyframe for page in series.pages}.values():
+        piece = math.prod(page.chunks) if paged.reads_parts_of(page) else page.size
+        if page.compression != tifffile.COMPRESSION.NONE:
+            what = "each strip or tile" if paged.reads_parts_of(page) else f"page {page.index}"
+            check_size(path, piece * dtype.itemsize, what)
+    return paged
 
 
 def _choose_axes(
@@ -395,19 +416,31 @@ class PagedTiff:
 
     def _read(self, page: Any, index: tuple[slice | int, ...], size: int) -> Array:
         shape = self.shape[self._leading :]
-        # A last axis of one sample is dropped: the page is then plain rows and columns.
-        plain = len(shape) == 2 or (len(shape) == 3 and shape[2] == 1)
-        if plain and page.shape == shape[:2] and all(isinstance(i, slice) for i in index[:2]):
+        if self.reads_parts_of(page) and all(isinstance(i, slice) for i in index[:2]):
             rows, columns = index[0], index[1]
             pixels = _read_window(page, rows, columns, size)  # type: ignore[arg-type]
-            pixels = pixels.reshape(pixels.shape + (1,) * (len(shape) - 2))
+            if len(shape) == 2:
+                return pixels[:, :, 0]
             return pixels[(slice(None), slice(None), *index[2:])]
+        if page.compression in _IMAGES:
+            for number in range(len(page.dataoffsets)):
+                _segment(page, number, size)
         return np.asarray(page.asarray().reshape(shape)[index])
+
+    def reads_parts_of(self, page: Any) -> bool:
+        """Return whether strips or tiles of a page are decoded one by one, not all at once."""
+        shape = self.shape[self._leading :]
+        if page.shape[:2] != shape[:2] or len(shape) > 3:
+            return False
+        # the samples of a pixel lie together, or there is one, whose axis a page omits
+        together = page.shape == shape and page.keyframe.planarconfig == 1
+        return (page.ndim == 2 and math.prod(shape[2:]) == 1) or together
 
 
 def _read_window(page: Any, rows: slice, columns: slice, size: int) -> Array:
-    """Return rows and columns of a single-sample page, decoding only needed strips or tiles."""
-    out = np.empty((rows.stop - rows.start, columns.stop - columns.start), page.dtype)
+    """Return rows, columns and samples of a page, decoding only needed strips or tiles."""
+    samples = math.prod(page.shape[2:])
+    out = np.empty((rows.stop - rows.start, columns.stop - columns.start, samples), page.dtype)
     height, width = page.chunks[:2]
     across = -(-page.shape[1] // width)
     for row in range(rows.start // height, -(-rows.stop // height)):
@@ -425,17 +458,24 @@ def _read_window(page: Any, rows: slice, columns: slice, size: int) -> Array:
     return out
 
 
-def _decode(page: Any, number: int, size: int) -> Array:
+def _segment(page: Any, number: int, size: int) -> bytes:
+    """Return the bytes of a strip or tile, checked as far as they state what they are."""
     offset, count = page.dataoffsets[number], page.databytecounts[number]
     if count == 0 or offset + count > size:
         raise EOFError(f"strip or tile {number} of page {page.index} is missing")
-    handle = page.parent.filehandle
+    page.parent.filehandle.seek(offset)
+    data = bytes(page.parent.filehandle.read(count))
+    if page.compression in _IMAGES:
+        height, width = page.chunks[:2]
+        check_codestream(data, height, width)
+    return data
+
+
+def _decode(page: Any, number: int, size: int) -> Array:
     words: dict[str, Any] = {}
     if page.compression in _JPEG:
         words = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
-    # The decoder and the tables are read from the file on first access, which moves its pointer:
-    # it is set afterwards.
-    decode = page.decode
-    handle.seek(offset)
-    decoded, _, shape = decode(handle.read(count), number, **words)
-    return np.asarray(decoded)[0, : shape[1], : shape[2], 0]
+    # reading the tables moves the pointer of the file
+    data = _segment(page, number, size)
+    decoded, _, shape = page.decode(data, number, **words)
+    return np.asarray(decoded)[0, : shape[1], : shape[2]]

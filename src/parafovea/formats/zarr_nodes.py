@@ -7,14 +7,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
-import zarrs  # noqa: F401  (registers the fast codec pipeline)
 
 from parafovea.errors import SourceError
-from parafovea.formats import (
-    checked_blosc,  # noqa: F401  (plain numcodecs reads past the end of a truncated chunk)
-    ome_zarr,
-)
+from parafovea.formats import ome_zarr
+from parafovea.formats.chunk_codecs import PIPELINE, check_codecs
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.registry import ZARR_METADATA
@@ -22,11 +20,9 @@ from parafovea.formats.source import Request, Source, StoredArray, VolumeView, r
 from parafovea.formats.source_placement import place, stated_by_attributes
 from parafovea.formats.stored_values import by_attributes
 from parafovea.formats.zarr_chunks import check_chunks
+from parafovea.storage.chunk_files import read_chunks
 
 logger = logging.getLogger(__name__)
-
-_FAST = "zarrs.ZarrsCodecPipeline"
-_COMPLETE = "zarr.core.codec_pipeline.BatchedCodecPipeline"
 
 
 def open_volume(location: Location, request: Request) -> Source:
@@ -60,6 +56,7 @@ def open_volume(location: Location, request: Request) -> Source:
             raise SourceError(_no_image(path, node))
         spacings = ome_zarr.level_spacings(path, image, metadata)
         level = ome_zarr.choose_level(spacings, request.finer_than, request.unit)
+        ome_zarr.level_folder(path, image, level)
         place_of_array = f"{path.rstrip('/')}/{image.levels[level].path}"
         array = _array(place_of_array)
         return _level(path, image, level, array, place_of_array, request)
@@ -71,8 +68,9 @@ def open_volume(location: Location, request: Request) -> Source:
     letters = stated_names(attributes, dimensions=node.ndim, path=path, others=others)
     axes, fixed = chosen_axes(path, letters, node.shape, metadata.channel)
     stated = stated_by_attributes(attributes, dimensions=node.ndim, path=path, axes=axes)
-    stored = by_attributes(node, attributes, path, labels=request.labels)
+    stored = by_attributes(_Chunked(node), attributes, path, labels=request.labels)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
+    check_codecs(path, node)
     check_chunks(path, node, labels=request.labels)
     return Source(path, view, place(path, view.shape, stated, metadata))
 
@@ -98,10 +96,12 @@ def _level(
             f"{path} has the axes {', '.join(image.axes)} in its OME-Zarr metadata, but "
             f"{', '.join(letters)} in those of the array {folder}: correct one of them"
         )
-    stored: StoredArray = by_attributes(array, attributes, folder, labels=request.labels)
+    chunked = _Chunked(array)
+    stored: StoredArray = by_attributes(chunked, attributes, folder, labels=request.labels)
     source = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
     # results of this workflow are moved into place when complete, and omit empty chunks
     sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
+    check_codecs(folder, array)
     check_chunks(folder, array, labels=request.labels, sparse=sparse)
     return source
 
@@ -113,19 +113,33 @@ def _dimensions(array: zarr.Array[Any]) -> list[str] | None:
 
 
 def open_node(path: str) -> zarr.Array[Any] | zarr.Group:
-    """Open an array or a group for reading, with codecs that can read all of it.
-
-    The zarrs pipeline is several times faster, but does not support big-endian and Fortran-ordered
-    arrays of format version 2; for unsupported codecs it falls back itself, with a warning.
-    """
-    with readable(path), warnings.catch_warnings():
+    """Open an array or a group for reading, by codecs that check each chunk."""
+    with (
+        readable(path),
+        warnings.catch_warnings(),
+        zarr.config.set({"codec_pipeline.path": PIPELINE}),
+    ):
         warnings.simplefilter("ignore", UserWarning)
-        with zarr.config.set({"codec_pipeline.path": _COMPLETE}):
-            node = zarr.open(path, mode="r")
-        if isinstance(node, zarr.Array) and node.metadata.zarr_format == 3:
-            with zarr.config.set({"codec_pipeline.path": _FAST}):
-                node = zarr.open(path, mode="r")
-    return node
+        return zarr.open(path, mode="r")
+
+
+class _Chunked:
+    """An array whose damaged chunks are named.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        As opened.
+    """
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        self.shape = array.shape
+        self.dtype = np.dtype(array.dtype)
+        self._array = array
+
+    def __getitem__(self, index: tuple[slice | int, ...]) -> Any:
+        """Return the elements selected by one slice or integer per axis."""
+        return read_chunks(self._array, index, refused=SourceError)
 
 
 def _array(path: str) -> zarr.Array[Any]:

@@ -248,7 +248,7 @@ def open_heatmap(prediction: Path) -> Volume:
 
     def read(box: Box) -> np.ndarray:
         # A slice instead of an integer: otherwise zarrs cannot read a box in a multi-channel chunk.
-        return np.asarray(np.asarray(stored.array[(slice(index, index + 1), *box.slices)])[0])
+        return np.asarray(stored.read(box, slice(index, index + 1))[0])
 
     return Volume(read, stored.grid.converted("millimeter"))
 

@@ -18,12 +18,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import zarr
 import zarrs  # noqa: F401  (registers the codec pipeline)
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import AXES, Box, Grid
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
 from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
+from parafovea.storage.chunk_files import read_chunks
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
@@ -55,11 +56,30 @@ class Stored:
     channels: tuple[str, ...] | None
     attributes: dict[str, Any] = field(default_factory=dict)
 
-    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
-        """Return the voxels of a box inside the array (by default all)."""
-        slices = (box or self.grid.box).slices
-        index = slices if self.channels is None else (slice(None), *slices)
-        return np.asarray(self.array[index])
+    def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray[Any, Any]:
+        """Return the voxels of a box inside the array (by default all).
+
+        Parameters
+        ----------
+        box : Box, optional
+            Within the grid.
+        channels : slice, optional
+            The channels to read, of an array that has any; by default all.
+
+        Raises
+        ------
+        StoreError
+            If a chunk is damaged; names its file.
+        """
+        return self._stored((box or self.grid.box).slices, channels)
+
+    def _stored(
+        self, slices: tuple[slice, slice, slice], channels: slice | None
+    ) -> np.ndarray[Any, Any]:
+        """Return a part of the array as stored."""
+        first = () if self.channels is None else (channels or slice(None),)
+        advice = "delete this result and run again"
+        return read_chunks(self.array, (*first, *slices), refused=StoreError, advice=advice)
 
 
 @dataclass(frozen=True)
@@ -101,11 +121,10 @@ class Turned(Stored):
         grid = symmetry.grid(stored.grid)
         return cls(stored.array, grid, stored.channels, stored.attributes, symmetry)
 
-    def read(self, box: Box | None = None) -> np.ndarray[Any, Any]:
+    def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray[Any, Any]:
         """Return the voxels of a box inside the view (by default all)."""
         slices = self.symmetry.inverse.box(box or self.grid.box, self.grid.shape).slices
-        index = slices if self.channels is None else (slice(None), *slices)
-        return np.ascontiguousarray(self.symmetry.turned(np.asarray(self.array[index])))
+        return np.ascontiguousarray(self.symmetry.turned(self._stored(slices, channels)))
 
 
 def chunk_shape(shape: Sequence[int], chunk: Sequence[int]) -> tuple[int, ...]:
@@ -209,7 +228,8 @@ def _new_array(
             shards=shards,
             dtype=np.dtype(dtype),
             dimension_names=names,
-            compressors=BloscCodec(cname=codec, clevel=1, shuffle="shuffle"),
+            # the checksum of each chunk, as stored, comes last
+            compressors=[BloscCodec(cname=codec, clevel=1, shuffle="shuffle"), Crc32cCodec()],
             fill_value=0,
         )
 

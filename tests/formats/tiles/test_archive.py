@@ -129,3 +129,11 @@ def test_text_records_and_bytes_after_the_array_are_refused(tmp_path):
         archive.writestr("opt_v1.npy", content.getvalue() + b"more")
     with pytest.raises(TileError, match="declares 7680 bytes but has 7684"):
         read_array(path, "opt_v1")
+
+
+def test_a_header_of_gigabytes_is_refused_before_it_is_read(tmp_path):
+    start = np.lib.format.magic(2, 0) + struct.pack("<I", 2**31 - 1)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("opt_v1.npy", start + bytes(2**24))
+    with pytest.raises(TileError, match="its header of 2147483647 bytes is larger than 1048576"):
+        array_header(tmp_path / "a.npz", "opt_v1")

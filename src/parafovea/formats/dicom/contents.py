@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol, cast
 
 from parafovea.errors import SourceError
 from parafovea.formats.registry import format_named
+from parafovea.formats.unpacking import LARGEST_SLICE
 
 OpenFile = Callable[[str], BinaryIO]
 
@@ -27,7 +28,6 @@ GZIP = b"\x1f\x8b"
 
 #: Limits on the unpacked archive: more files or bytes than any scan has.
 MAX_FILES = 50_000
-MAX_FILE_BYTES = 512 * 2**20
 MAX_BYTES = 64 * 2**30
 
 
@@ -208,7 +208,7 @@ def _is_hidden(info: zipfile.ZipInfo) -> bool:
 
 
 def _check_size(path: str, members: list[zipfile.ZipInfo]) -> None:
-    large = [info for info in members if info.file_size > MAX_FILE_BYTES]
+    large = [info for info in members if info.file_size > LARGEST_SLICE]
     total = sum(info.file_size for info in members)
     problem = ""
     if len(members) > MAX_FILES:
@@ -216,7 +216,7 @@ def _check_size(path: str, members: list[zipfile.ZipInfo]) -> None:
     elif large:
         problem = (
             f"holds {large[0].filename!r} of {large[0].file_size} bytes, more than the "
-            f"{MAX_FILE_BYTES} that a slice may have"
+            f"{LARGEST_SLICE} that a slice may have"
         )
     elif total > MAX_BYTES:
         problem = f"unpacks to {total} bytes, more than {MAX_BYTES}"

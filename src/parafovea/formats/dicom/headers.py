@@ -13,6 +13,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 from parafovea.errors import SourceError
 from parafovea.formats.dicom import codecs
 from parafovea.formats.source import readable
+from parafovea.formats.unpacking import LARGEST_SLICE, check_size
 
 codecs.register()
 
@@ -134,6 +135,7 @@ class ImageHeader:
         rows, columns = (int(self._required(key)) for key in ("Rows", "Columns"))
         bits = int(self._required("BitsAllocated"))
         needed = rows * columns * bits // 8
+        check_size(self.label, needed, f"the image of {rows} x {columns}", LARGEST_SLICE)
         if self.pixel_bytes is not None and self.pixel_bytes < needed:
             raise SourceError(
                 f"{self.label} is truncated: it holds {self.pixel_bytes} of {needed} bytes of "

@@ -17,12 +17,20 @@ from typing import BinaryIO
 import pydicom
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.dicom.contents import GZIP, SUFFIXES, Contents, is_packed_dicom
+from parafovea.formats.dicom.deflated import inflated
 from parafovea.formats.dicom.headers import ImageHeader, SliceHeader, transfer_syntax
 from parafovea.formats.source import readable
+from parafovea.formats.unpacking import LARGEST_EXTENSION
 
 _LOG = logging.getLogger(__name__)
 
@@ -164,6 +172,8 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
                     "like it, with gunzip"
                 )
             return None
+        unpacked = inflated(file, LARGEST_EXTENSION, whole=False)
+        file = unpacked or file
         file.seek(0)
         pixels: list[int] = []
 
@@ -186,7 +196,9 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
                 "copy it again"
             )
         held = None
-        if transfer_syntax(header) in _PLAIN:
+        if unpacked is not None:
+            header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        elif transfer_syntax(header) in _PLAIN:
             held = min(pixels[0], contents.sizes[name] - file.tell() - pixels[1])
         return ImageHeader(name, label, header, held)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -17,7 +20,9 @@ from pydicom.uid import (
 )
 
 from parafovea.errors import SourceError
+from parafovea.formats.codestreams import check_codestream
 from parafovea.formats.dicom.contents import Contents, FolderContents, OpenFile, ZipContents
+from parafovea.formats.dicom.deflated import inflated
 from parafovea.formats.dicom.headers import SliceHeader
 from parafovea.formats.dicom.selection import read_headers
 from parafovea.formats.dicom.stacking import stack
@@ -32,6 +37,7 @@ from parafovea.formats.source import (
     readable,
 )
 from parafovea.formats.source_placement import Stated, place, placed_affine
+from parafovea.formats.unpacking import LARGEST_EXTENSION
 
 #: Transfer syntaxes that preserve the bits of a stored value and their positions.
 _AS_STORED = (
@@ -134,15 +140,17 @@ class DicomVolume:
             readable(header.label),
             open_file(header.name) as file,
         ):
-            if header.syntax == DeflatedExplicitVRLittleEndian:
-                stored: Array = pixel_array(dcmread(file), raw=True, correct_unused_bits=False)
-            else:  # without the other elements of the file
-                stored = pixel_array(
-                    file,
-                    raw=True,
-                    transfer_syntax_uid=header.syntax,
-                    correct_unused_bits=False,
-                )
+            plain, syntax = file, header.syntax
+            if syntax == DeflatedExplicitVRLittleEndian:
+                limit = 8 * math.prod(header.shape) + LARGEST_EXTENSION
+                plain = inflated(file, limit, whole=True) or file
+                syntax = ExplicitVRLittleEndian
+            elif UID(syntax).is_encapsulated:
+                _check_compressed(file, header)
+            # without the other elements of the file
+            stored: Array = pixel_array(
+                plain, raw=True, transfer_syntax_uid=syntax, correct_unused_bits=False
+            )
             if stored.shape != header.shape:
                 raise SourceError(
                     f"{header.label} gave {stored.shape} pixels instead of {header.shape}: "
@@ -160,6 +168,13 @@ class DicomVolume:
                     outside |= (stored >= low) & (stored <= high)
                 scaled[outside] = header.air
             return scaled
+
+
+def _check_compressed(file: BinaryIO, header: SliceHeader) -> None:
+    """Raise `ValueError` if a compressed image is cut short, or far larger than its header says."""
+    pixels = dcmread(file, specific_tags=["PixelData"]).PixelData
+    check_codestream(next(generate_frames(pixels, number_of_frames=1), b""), *header.shape)
+    file.seek(0)
 
 
 def _without_unused_bits(stored: Array, header: SliceHeader) -> Array:

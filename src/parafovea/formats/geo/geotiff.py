@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import uuid
 import warnings
@@ -16,19 +17,24 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from parafovea.errors import SourceError
 from parafovea.formats.bands import choose_bands, is_named
+from parafovea.formats.library_logs import no_complaints
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.source import readable
+from parafovea.formats.unpacking import check_size
 
 #: Tag of a refined mosaic: JSON with its provenance.
 RECORD = "PARAFOVEA"
+
+#: What GDAL logs about pixels that are not there, before it goes on without them.
+_ABSENT = re.compile("premature end|truncated|read error|not enough data", re.IGNORECASE)
 
 # Warning filters are global to the process, and tiles are read in threads.
 _FILTERS = threading.Lock()
@@ -47,6 +53,7 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
     """
     with (
         readable(path),
+        no_complaints(path, "rasterio", _ABSENT),
         # rasterio takes the cache size in bytes, GDAL itself in MiB.
         # Companion files are looked up by name, without listing a folder of thousands.
         rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_CACHEMAX=cache << 20),
@@ -107,10 +114,28 @@ def _named(path: str, name: str) -> Iterator[None]:
 
 
 def open_dataset(path: str) -> Any:
-    """Return an open rasterio dataset, without the warning for files without a position."""
+    """Return an open rasterio dataset, without the warning for files without a position.
+
+    Raises
+    ------
+    SourceError
+        If a block of the file would unpack to more than the limit.
+    """
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path, driver="GTiff")
+        dataset = rasterio.open(path, driver="GTiff")
+    # GDAL decodes the bands of a block together if they are interleaved
+    together = 1 if dataset.interleaving == Interleaving.band else dataset.count
+    sizes = [
+        rows * columns * np.dtype(kind).itemsize * together
+        for (rows, columns), kind in zip(dataset.block_shapes, dataset.dtypes, strict=True)
+    ]
+    try:
+        check_size(path, max(sizes, default=0), "a strip or tile")
+    except SourceError:
+        dataset.close()
+        raise
+    return dataset
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from parafovea.formats.bands import choose_bands
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.reflectance import measured
 from parafovea.formats.tiles.tile import Position, StoredTile, check_tile_size, readable_tile
+from parafovea.formats.unpacking import LARGEST_HEADER, LARGEST_TILE
 
 #: Arrays read as model input, in order of precedence: optical tiles of a first stage, refined
 #: tiles, radar.
@@ -40,9 +41,10 @@ UNKNOWN = 255
 #: Array that is true where a pixel was measured, (y, x); always in results, optional in inputs.
 VALID = "valid"
 
+#: Reader of the header, and bytes of its length, by version.
 _READERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
+    (1, 0): (np.lib.format.read_array_header_1_0, 2),
+    (2, 0): (np.lib.format.read_array_header_2_0, 4),
 }
 
 
@@ -64,15 +66,18 @@ def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]] 
     ValueError
         If the header is invalid.
     """
-    read = _READERS.get(np.lib.format.read_magic(stream))
-    if read is None:
+    version = np.lib.format.read_magic(stream)
+    if version not in _READERS:
         return None
-    shape, _, dtype = read(stream)
+    read, width = _READERS[version]
+    length = stream.read(width)
+    size = int.from_bytes(length, "little")
+    if size > LARGEST_HEADER:
+        raise ValueError(f"its header of {size} bytes is larger than {LARGEST_HEADER}")
+    shape, _, dtype = read(io.BytesIO(length + stream.read(size)))
     return shape, dtype
 
 
-#: Maximum size in bytes of an array: a tile of 8192 x 8192 in eight bands of float32.
-LARGEST = 2**31
 
 
 class Content:
@@ -246,7 +251,7 @@ class Content:
             with archive.open(info) as stream:
                 shape, dtype = _header(path, key, stream)
                 size = math.prod(shape) * dtype.itemsize
-                if size > LARGEST:
+                if size > LARGEST_TILE:
                     raise TileError(
                         f"{path}: the array {key} declares the shape {shape} of {dtype}, which "
                         f"is {size / 2**30:.1f} GiB, too large for a tile: cut it into smaller ones"
@@ -297,7 +302,7 @@ def read_array(path: Path, key: str) -> NDArray[Any]:
     Raises
     ------
     TileError
-        As `array_header`, or if the array is damaged or larger than `LARGEST`.
+        As `array_header`, or if the array is damaged or larger than `LARGEST_TILE`.
     """
     with contextlib.closing(Content(path)) as content:
         return content.array(key)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parafovea.formats import raw_voxels as packed
-from parafovea.formats.raw_voxels import Inflated
+from parafovea.formats import compressed_voxels as packed
+from parafovea.formats.compressed_voxels import Inflated
 
 DATA = np.random.default_rng(1).integers(0, 5, 400_000, np.uint8).tobytes()
 HEAD = b"a header"

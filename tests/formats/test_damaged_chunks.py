@@ -1,0 +1,273 @@
+"""A damaged chunk of a Zarr array or an HDF5 dataset is an error that names its file."""
+
+import contextlib
+import json
+import pickle
+import zlib
+
+import h5py
+import numcodecs
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
+
+from parafovea.errors import SourceError
+from parafovea.formats.blosc_frames import check_frame
+from parafovea.formats.chunk_codecs import CheckedPipeline
+from parafovea.formats.metadata import SourceMetadata
+from parafovea.formats.opening import open_source
+from parafovea.formats.zarr_nodes import open_node
+
+NM = SourceMetadata(spacing=(8.0, 4.0, 4.0), unit="nanometer")
+#: Smooth and noisy, so that each codec compresses it, and not to nothing.
+VALUES = (
+    np.add.outer(np.add.outer(np.arange(16), 3 * np.arange(16)), 7 * np.arange(16))
+    + np.random.default_rng(0).integers(0, 4, (16, 16, 16))
+).astype(np.uint16)
+
+V2 = {
+    "none": None,
+    "blosc lz4": numcodecs.Blosc("lz4"),
+    "blosc zstd, bits": numcodecs.Blosc("zstd", shuffle=2),
+    "blosc zlib, plain": numcodecs.Blosc("zlib", shuffle=0),
+    "blosc blosclz, auto": numcodecs.Blosc("blosclz", shuffle=-1),
+    "zstd": numcodecs.Zstd(),
+    "lz4": numcodecs.LZ4(),
+    "gzip": numcodecs.GZip(),
+    "zlib": numcodecs.Zlib(),
+    "bz2": numcodecs.BZ2(),
+    "lzma": numcodecs.LZMA(),
+}
+V3 = {
+    "none": [],
+    "blosc lz4": [BloscCodec(cname="lz4")],
+    "blosc zstd": [BloscCodec(cname="zstd", shuffle="shuffle")],
+    "zstd": [ZstdCodec()],
+    "gzip": [GzipCodec()],
+    "blosc with a checksum": [BloscCodec(), Crc32cCodec()],
+    "gzip twice": [GzipCodec(), GzipCodec()],
+}
+LAYOUTS = {
+    **{f"v2 {name}": {"zarr_format": 2, "compressors": codec} for name, codec in V2.items()},
+    **{f"v3 {name}": {"compressors": codecs} for name, codecs in V3.items()},
+    **{
+        f"shard {name}": {"compressors": codecs, "shards": VALUES.shape, "chunks": (8, 16, 16)}
+        for name, codecs in V3.items()
+    },
+}
+
+
+def _write(path, **options):
+    # zarrs does not know all codecs
+    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
+        array = zarr.create_array(path, shape=VALUES.shape, dtype=VALUES.dtype, **options)
+        array[...] = VALUES
+
+
+def _array(path, layout):
+    _write(path, **{"chunks": VALUES.shape, **LAYOUTS[layout]})
+    return path / ("0.0.0" if layout.startswith("v2") else "c/0/0/0")
+
+
+def _read(path):
+    source = open_source(str(path), metadata=NM)
+    return source.read(source.grid.box)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_chunk_of_another_length_is_refused_by_its_name(tmp_path, layout):
+    chunk = _array(tmp_path / "a.zarr", layout)
+    whole = chunk.read_bytes()
+    np.testing.assert_array_equal(_read(tmp_path / "a.zarr"), VALUES)
+    half, last = whole[: len(whole) // 2], whole[-20:]
+    for damaged in (b"", whole[:5], half, whole[:-1], whole + b"\0", whole + last):
+        # a shard may hold bytes that its index does not name, as long as the index is its end
+        if layout.startswith("shard") and damaged == whole + last:
+            continue
+        chunk.write_bytes(damaged)
+        with pytest.raises(SourceError, match=f"{chunk} is damaged"):
+            _read(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if "none" not in name])
+def test_a_changed_header_of_a_chunk_never_gives_other_voxels(tmp_path, layout):
+    chunk = _array(tmp_path / "a.zarr", layout)
+    whole = chunk.read_bytes()
+    # what follows the length in an LZ4 chunk is compressed voxels
+    for at in range(4 if "v2 lz4" in layout else 16):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << bit
+            chunk.write_bytes(damaged)
+            # the time in a gzip header, for one, is of no account
+            with contextlib.suppress(SourceError):
+                np.testing.assert_array_equal(_read(tmp_path / "a.zarr"), VALUES)
+
+
+@pytest.mark.parametrize("location", ["start", "end"])
+def test_a_shard_cut_short_is_not_taken_for_chunks_that_were_never_written(tmp_path, location):
+    sharding = zarr.codecs.ShardingCodec(chunk_shape=(4, 16, 16), index_location=location)
+    array = zarr.create(
+        store=tmp_path / "a.zarr", shape=VALUES.shape, chunks=VALUES.shape, dtype="u2",
+        codecs=[sharding],
+    )  # fmt: skip
+    array[...] = VALUES
+    chunk = tmp_path / "a.zarr/c/0/0/0"
+    chunk.write_bytes(chunk.read_bytes()[:-2048])
+    source = open_source(str(tmp_path / "a.zarr"), metadata=NM)
+    with pytest.raises(SourceError, match=f"{chunk} is damaged"):
+        source.array[12:16, 0:16, 0:16]
+
+
+@pytest.mark.parametrize(
+    ("layout", "bomb"),
+    [
+        ("v2 zlib", zlib.compress),
+        ("v2 gzip", numcodecs.GZip().encode),
+        ("v2 zstd", numcodecs.Zstd().encode),
+        ("v2 lzma", numcodecs.LZMA().encode),
+        ("v3 gzip", numcodecs.GZip().encode),
+        ("v3 zstd", numcodecs.Zstd().encode),
+        ("v2 blosc lz4", numcodecs.Blosc("lz4").encode),
+    ],
+)
+def test_a_chunk_that_unpacks_to_more_is_refused(tmp_path, layout, bomb):
+    chunk = _array(tmp_path / "a.zarr", layout)
+    chunk.write_bytes(bomb(bytes(2**26)))
+    with pytest.raises(SourceError, match=r"(more than|instead of) 8192 bytes"):
+        _read(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("filters", [[TransposeCodec(order=(2, 0, 1))], []])
+@pytest.mark.parametrize("layout", ["v3 blosc zstd", "shard gzip"])
+def test_arrays_are_checked_in_other_processes_too(tmp_path, layout, filters):
+    options = {"chunks": VALUES.shape, **LAYOUTS[layout]}
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=VALUES.shape, dtype="u2", filters=filters, **options
+    )
+    array[...] = VALUES
+    copied = pickle.loads(pickle.dumps(open_node(str(tmp_path / "a.zarr"))))  # noqa: S301
+    assert isinstance(copied._async_array.codec_pipeline, CheckedPipeline)
+    np.testing.assert_array_equal(copied[...], VALUES)
+
+
+@pytest.mark.parametrize("compressor", V2)
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [numcodecs.Delta(dtype="u2")],
+        [numcodecs.Shuffle(2)],
+        [numcodecs.Delta(dtype="u2"), numcodecs.Fletcher32()],
+        [numcodecs.FixedScaleOffset(offset=0, scale=1, dtype="u2", astype="u4")],
+        [numcodecs.AsType(encode_dtype="i4", decode_dtype="u2")],
+    ],
+    ids=["delta", "shuffle", "checksum", "scaled", "other type"],
+)
+def test_filters_of_format_version_2_are_undone(tmp_path, compressor, filters):
+    _write(
+        tmp_path / "a.zarr", chunks=(8, 8, 16), zarr_format=2, order="F", filters=filters,
+        compressors=V2[compressor],
+    )  # fmt: skip
+    np.testing.assert_array_equal(_read(tmp_path / "a.zarr"), VALUES)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("base64", "stored by the codec 'base64', which is not supported"), ("pickle", "pickle")],
+)
+def test_other_codecs_are_refused_before_they_are_used(tmp_path, name, says):
+    _array(tmp_path / "a.zarr", "v2 zlib")
+    metadata = tmp_path / "a.zarr" / ".zarray"
+    facts = json.loads(metadata.read_text())
+    metadata.write_text(json.dumps({**facts, "filters": [{"id": name}]}))
+    with pytest.raises(SourceError, match=says):
+        open_source(str(tmp_path / "a.zarr"), metadata=NM)
+
+
+def test_a_chunk_larger_than_the_limit_is_refused_when_it_is_opened(tmp_path):
+    zarr.create_array(tmp_path / "a.zarr", shape=(2000,) * 3, chunks=(2000,) * 3, dtype="u1")
+    with pytest.raises(SourceError, match="unpacks to 8000000000 bytes, more than the limit"):
+        open_source(str(tmp_path / "a.zarr"), metadata=NM)
+
+
+def test_frames_of_other_programs_are_frames():
+    # some programs state elements of one byte for all arrays, which are then not shuffled
+    frame = numcodecs.Blosc("lz4", 5, 1).encode(VALUES.view(np.uint8))
+    for shuffle in (0, 1):
+        check_frame(frame, VALUES.nbytes, shuffle=shuffle, elements=[2])
+    with pytest.raises(ValueError, match="has the shuffle 1, not 2"):
+        check_frame(frame, VALUES.nbytes, shuffle=2, elements=[2])
+    plain = numcodecs.Blosc("lz4", 0, 1).encode(VALUES)
+    check_frame(plain, VALUES.nbytes, shuffle=0, elements=[4])
+
+
+FILTERS = {
+    "gzip": {"compression": "gzip"},
+    "gzip, shuffled": {"compression": "gzip", "shuffle": True},
+    "gzip with a checksum": {"compression": "gzip", "fletcher32": True},
+    "lzf": {"compression": "lzf"},
+    "a checksum": {"fletcher32": True, "shuffle": True},
+}
+
+
+def _hdf5(path, **options):
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("raw", data=VALUES, chunks=VALUES.shape, **options)
+        return data.id.read_direct_chunk((0, 0, 0))[1]
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_chunk_of_hdf5_of_another_length_is_refused(tmp_path, name):
+    whole = _hdf5(tmp_path / "a.h5", **FILTERS[name])
+    np.testing.assert_array_equal(_read(f"{tmp_path}/a.h5:raw"), VALUES)
+    damages = [whole[:5], whole[: len(whole) // 2], whole[:-2], whole + b"more"]
+    if name == "gzip":
+        short, long = VALUES.tobytes()[:-10], VALUES.tobytes() + bytes(2**26)
+        damages += [zlib.compress(short), zlib.compress(long)]
+    for damaged in damages:
+        with h5py.File(tmp_path / "a.h5", "r+") as file:
+            file["raw"].id.write_direct_chunk((0, 0, 0), damaged)
+        with pytest.raises(SourceError, match=r"a\.h5:raw .*chunk at \(0, 0, 0\) is damaged"):
+            _read(f"{tmp_path}/a.h5:raw")
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", ">u2", ">f4", "f8", "bool"])
+@pytest.mark.parametrize("name", FILTERS)
+def test_chunks_of_hdf5_are_those_that_h5py_reads(tmp_path, dtype, name):
+    values = np.random.default_rng(1).integers(0, 2, (9, 10, 11)).astype(dtype)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("raw", data=values, chunks=(4, 4, 4), **FILTERS[name])
+        partly = file.create_dataset(
+            "partly", values.shape, dtype, chunks=(4, 4, 4), fillvalue=1, **FILTERS[name]
+        )
+        partly[5:, :6] = values[5:, :6]
+    for dataset in ("raw", "partly"):
+        with h5py.File(tmp_path / "a.h5") as file:
+            expected = file[dataset][...]
+        source = open_source(f"{tmp_path}/a.h5:{dataset}", metadata=NM)
+        np.testing.assert_array_equal(source.read(source.grid.box), expected)
+        np.testing.assert_array_equal(source.array[2:7, 1:9, 3:4], expected[2:7, 1:9, 3:4])
+
+
+@pytest.mark.parametrize(
+    ("number", "values", "codec"),
+    [
+        (32001, (2, 2, 2, VALUES.nbytes, 5, 1, 1), numcodecs.Blosc("lz4", 5, 1)),
+        (32015, (3,), numcodecs.Zstd()),
+    ],
+    ids=["blosc", "zstd"],
+)
+def test_registered_filters_of_hdf5_need_no_plugin(tmp_path, number, values, codec):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk(VALUES.shape)
+        plist.set_filter(number, h5py.h5z.FLAG_OPTIONAL, values)
+        space = h5py.h5s.create_simple(VALUES.shape)
+        data = h5py.h5d.create(file.id, b"raw", h5py.h5t.NATIVE_UINT16, space, plist)
+        data.write_direct_chunk((0, 0, 0), bytes(codec.encode(VALUES)))
+    np.testing.assert_array_equal(_read(f"{tmp_path}/a.h5:raw"), VALUES)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["raw"].id.write_direct_chunk((0, 0, 0), bytes(codec.encode(VALUES))[:-9])
+    with pytest.raises(SourceError, match="is damaged"):
+        _read(f"{tmp_path}/a.h5:raw")

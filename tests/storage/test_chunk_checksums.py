@@ -1,0 +1,103 @@
+"""A store says which of its chunks has changed since it was written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import BloscCodec
+
+from parafovea.errors import StoreError
+from parafovea.formats.opening import open_source
+from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.symmetry import Symmetry
+from parafovea.storage import store
+from parafovea.storage.store import LabelImage, Turned, create, open_stored
+
+GRID = Grid((48, 40, 40), (1, 1, 1))
+VALUES = np.random.default_rng(0).normal(size=GRID.shape).astype(np.float16)
+CHUNK = (16, 20, 20)
+
+
+def _written(path: Path, **options: object) -> list[Path]:
+    """Return the files of the chunks of a store."""
+    with create(path, GRID, dtype="f2", attributes={}, chunk=CHUNK, **options) as array:
+        array[...] = VALUES if array.ndim == 3 else VALUES[None]
+    return sorted(file for file in (path / "0" / "c").rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shard": (48, 40, 40)},
+        {"shard": (16, 40, 40), "codec": "lz4"},
+        {"shard": None},
+        {"shard": None, "channels": ("one",)},
+    ],
+    ids=["one shard", "shards", "chunks", "channels"],
+)
+def test_every_changed_bit_is_found_and_its_file_named(tmp_path, options):
+    files = _written(tmp_path / "a.ome.zarr", **options)
+    random = np.random.default_rng(1)
+    for k in range(60):
+        file = files[k % len(files)]
+        whole = file.read_bytes()
+        damaged = bytearray(whole)
+        damaged[random.integers(len(whole))] ^= 1 << random.integers(8)
+        file.write_bytes(damaged)
+        stored = open_stored(tmp_path / "a.ome.zarr")
+        with pytest.raises(StoreError, match=f"{file} is damaged .*: delete this result"):
+            stored.read()
+        file.write_bytes(whole)
+    np.testing.assert_array_equal(open_stored(tmp_path / "a.ome.zarr").read().squeeze(), VALUES)
+
+
+def test_a_read_elsewhere_is_not_disturbed_and_a_view_names_the_file_too(tmp_path):
+    files = _written(tmp_path / "a.ome.zarr", shard=(16, 40, 40))
+    files[0].write_bytes(files[0].read_bytes()[:-1])
+    stored = open_stored(tmp_path / "a.ome.zarr")
+    far = Box((16, 0, 0), (48, 40, 40))
+    np.testing.assert_array_equal(stored.read(far), VALUES[16:])
+    turned = Turned.of(stored, Symmetry.named("flip_x"))
+    for view in (stored, turned):
+        with pytest.raises(StoreError, match=str(files[0])):
+            view.read(Box((15, 0, 0), (17, 1, 1)))
+
+
+def test_label_images_within_a_store_have_checksums(tmp_path):
+    mask = LabelImage(VALUES > 0, GRID)
+    with create(
+        tmp_path / "a.ome.zarr", GRID, dtype="f2", attributes={}, label_images={"body": mask}
+    ):
+        pass
+    place = tmp_path / "a.ome.zarr" / "labels" / "body"
+    file = place / "0/c/0/0/0"
+    damaged = bytearray(file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(StoreError, match=str(file)):
+        open_stored(place).read()
+
+
+def test_zarr_reads_a_store_by_itself(tmp_path):
+    _written(tmp_path / "a.ome.zarr", shard=(48, 40, 40))
+    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
+        array = zarr.open_group(tmp_path / "a.ome.zarr", mode="r")["0"]
+        np.testing.assert_array_equal(array[...], VALUES)
+    source = open_source(str(tmp_path / "a.ome.zarr"))
+    np.testing.assert_array_equal(source.read(source.grid.box), VALUES)
+
+
+def test_a_store_without_checksums_opens(tmp_path, monkeypatch):
+    def without(group, shape, chunks, shards, names, dtype, codec):
+        blosc = BloscCodec(cname=codec, clevel=1, shuffle="shuffle")
+        return group.create_array(
+            "0", shape=shape, chunks=chunks, shards=shards, dtype=dtype, dimension_names=names,
+            compressors=blosc, fill_value=0,
+        )  # fmt: skip
+
+    monkeypatch.setattr(store, "_new_array", without)
+    _written(tmp_path / "a.ome.zarr", shard=(48, 40, 40))
+    # the only one is that of the shards' own table
+    assert (tmp_path / "a.ome.zarr/0/zarr.json").read_text().count("crc32c") == 1
+    np.testing.assert_array_equal(open_stored(tmp_path / "a.ome.zarr").read(), VALUES)
