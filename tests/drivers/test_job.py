@@ -9,6 +9,7 @@ from snakemake.iocontainers import InputFiles, OutputFiles
 
 from parafovea.drivers.job import stage
 from parafovea.errors import SourceError
+from parafovea.storage.records import Order, read_record
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def job(tmp_path):
         wildcards={"sample": "a"},
         input=named(InputFiles, waits=["a.tif", "b.tif"]),
         output=named(OutputFiles, volume="results/a/volume.ome.zarr"),
-        params=SimpleNamespace(get={"arguments": {"unit": "nanometer", "code": "0"}}.get),
+        params=SimpleNamespace(get={"arguments": {"unit": "nanometer"}}.get),
         threads=1,
         resources={},
     )
@@ -105,3 +106,34 @@ def test_a_log_that_cannot_be_written_does_not_stop_a_job(job, capsys):
     assert "to 3 voxels" in text
     assert "done in" in text
     assert "Logging error" not in text
+
+
+def test_what_a_result_was_made_from_is_recorded_if_the_body_ends_well(job, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.tif").write_bytes(b"voxels")
+    order = Order(
+        place="results/a/volume.ome.zarr/.made.json",
+        stage="resample_volume",
+        arguments={"unit": "0"},
+        code="1",
+        files=("a.tif",),
+    )
+    arguments = {"unit": "nanometer", "order": order.plain()}
+    job.params = SimpleNamespace(get={"arguments": arguments}.get)
+    with stage(job) as call:
+        assert "order" not in call
+    assert set(read_record(order.place).sources) == {"a.tif"}
+    with pytest.raises(SystemExit), stage(job):
+        raise SourceError("x.tif is truncated: copy it again")
+    assert read_record(order.place) is None
+
+
+def test_an_input_that_nobody_knows_is_one_readable_error(job, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    order = Order(
+        place="record", stage="blend_shards", arguments={}, code="", inputs={"1.zarr": "no/record"}
+    )
+    job.params = SimpleNamespace(get={"arguments": {"order": order.plain()}}.get)
+    with pytest.raises(SystemExit), stage(job):
+        pytest.fail("the job ran")
+    assert "not known what 1.zarr was made from" in capsys.readouterr().err

@@ -3,11 +3,9 @@ from pathlib import Path
 
 import pytest
 import tifffile
+from recorded_results import compared, make_everything
 
-from parafovea.config import read_project
-from parafovea.planning.staleness import Staleness
 from parafovea.storage.contents import Contents
-from parafovea.storage.records import recorded
 
 
 @pytest.fixture
@@ -16,24 +14,6 @@ def project(project_folder, monkeypatch):
     project_folder.config["keep_features"] = False
     project_folder.write()
     return project_folder
-
-
-def compared(**more):
-    """Return the project's results, compared anew."""
-    return Staleness(read_project(Path("config/config.yaml")), contents=Contents(), **more)
-
-
-def make_everything(**more):
-    """Make empty results with the records that the stages would write."""
-    staleness = compared(**more)
-    project = read_project(Path("config/config.yaml"))
-    for job in staleness.jobs():
-        wildcards = dict(job.wildcards)
-        with recorded(staleness.order(job.stage, wildcards), staleness.contents):
-            for name, path in job.stage.output_paths(project, wildcards).items():
-                place = Path(path)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.mkdir() if job.stage.outputs[name].folder else place.touch()
 
 
 def states(staleness, sample):

@@ -121,12 +121,6 @@ def test_nothing_is_cleaned_while_a_run_is_at_work(results):
     assert (results / "a" / "features.zarr").is_dir()
 
 
-def test_status_needs_the_workflow(results):
-    done = parafovea("status")
-    assert done.exit_code == 1
-    assert "Snakefile does not exist" in done.stderr
-
-
 def test_bytes_are_told_in_words():
     assert [bytes_text(n) for n in (0, 999, 1400, 2_500_000, 10**9, 3 * 10**12)] == [
         *("0 B", "999 B", "1.4 kB", "2.5 MB", "1 GB", "3 TB"),

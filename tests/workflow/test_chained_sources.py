@@ -4,7 +4,7 @@ import pytest
 
 from parafovea.config import read_project
 from parafovea.drivers.one_process import run_chain
-from parafovea.errors import MissingSourceError, describe
+from parafovea.errors import SourceError, describe
 from parafovea.planning.staleness import Staleness
 from parafovea.storage.store import open_stored
 
@@ -61,11 +61,16 @@ def test_a_chain_runs_in_one_process_from_its_first_sample(make_runnable, tmp_pa
     page = run_chain(project, "b", Staleness(project), announce=stages.append)
     assert page == tmp_path.relative_to(tmp_path) / "results/b/report.html"
     assert page.is_file()
-    assert stages.count("resample_volume") == stages.count("render_report") == 2
+    # of `a`, what `b` is made of
+    assert stages.count("resample_volume") == 2
+    assert stages.count("render_report") == 1
     # the volume of `b` lies where the plan says before anything is there
     volume = open_stored(tmp_path / "results/b/volume.ome.zarr")
     assert volume.grid.shape == project.grid("b").resampled(project.recipe("b").spacing).shape
-    (tmp_path / "data/a.tif").unlink()
-    with pytest.raises(MissingSourceError) as caught:
+    stages.clear()
+    run_chain(project, "b", Staleness(project), announce=stages.append)
+    assert stages == []
+    (tmp_path / "data/a.tif").write_bytes(b"II")
+    with pytest.raises(SourceError) as caught:
         run_chain(project, "b", Staleness(project))
     assert "in sample 'a', whose result 'b' needs" in describe(caught.value)

@@ -55,7 +55,7 @@ def test_the_figure_comes_out_and_comes_out_the_same_again(folder, snakemake):
     assert "The results are in results" in text
     assert "report.html" not in text
     figures = folder / "results/figures"
-    first = {path.name: path.read_bytes() for path in figures.iterdir()}
+    first = {path.name: path.read_bytes() for path in figures.glob("[!.]*")}
     assert set(first) == {f"context_study.{kind}" for kind in ("tsv", "svg", "pdf", "png")}
     table = pd.read_csv(figures / "context_study.tsv", sep="\t")
     assert table["fusion"].unique().tolist() == ["none", "concat", "attention"]
@@ -63,7 +63,7 @@ def test_the_figure_comes_out_and_comes_out_the_same_again(folder, snakemake):
     shutil.rmtree(figures)
     status, text = snakemake(folder, "figures")
     assert status == 0, text
-    assert {path.name: path.read_bytes() for path in figures.iterdir()} == first
+    assert {path.name: path.read_bytes() for path in figures.glob("[!.]*")} == first
 
 
 def test_a_wrong_study_stops_before_any_job(folder, snakemake):

@@ -35,10 +35,10 @@ count_voxels = Stage(
     step="postprocess",
     inputs={"prediction": PREDICTION},
     outputs={
-        "counts": Output(layout.in_sample("count.json"), wanted=True),
-        "quality": Output(QUALITY, wanted=True),
+        "counts": Output(layout.in_sample("count.json")),
+        "quality": Output(QUALITY),
         "table": Output(QUALITY_TABLE),
-        "page": Output(PAGE, wanted=True),
+        "page": Output(PAGE),
     },
     arguments=_counting,
 )

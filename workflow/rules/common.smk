@@ -8,7 +8,6 @@ from pathlib import Path
 
 from parafovea import config as parafovea_config
 from parafovea.chain.stage import CONSTRAINTS
-from parafovea.config.sheet import RESERVED
 from parafovea.config.stage_code import code_of
 from parafovea.drivers.failed_run import OpenJob, conclude
 from parafovea.errors import ParafoveaError, describe
@@ -55,12 +54,8 @@ pathvars:
     benchmarks=f"{PROJECT.settings.results}/benchmarks",
 
 
-# Folders of all samples together are none of a sample.
-SAMPLE = f"(?!(?:{'|'.join(RESERVED)})/){CONSTRAINTS['sample']}"
-
-
 wildcard_constraints:
-    **{**CONSTRAINTS, "sample": SAMPLE},
+    **CONSTRAINTS,
     model="|".join(map(re.escape, PROJECT.trained)) or "(?!)",
 
 
@@ -80,11 +75,11 @@ MARK = ChangeMark()
 if workflow.is_main_process:
     MARK.write()
 
-# What lies in a shared cache has no mark.
+# A shared cache identifies results by the content of all inputs, of which the mark is none.
 if CACHED and workflow.is_main_process and workflow.dag_settings:
     workflow.dag_settings.forcerun = {
         *workflow.dag_settings.forcerun,
-        *STALENESS.stale("extract_features"),
+        *STALENESS.stale(),
     }
 
 REQUESTS = JobRequests(PROJECT, planning=workflow.is_main_process)
@@ -130,29 +125,23 @@ def inputs(name):
             path if state != "current" and STALENESS.maker(path) else ancient(path)
             for path in waits
         ]
+        if CACHED:
+            return {**found, "waits": waits}
         if state in ("current", "missing"):
             mark = ancient(str(MARK.path))
         else:
             MARK.follow(stage.output_paths(PROJECT, wildcards).values())
             mark = str(MARK.path)
-        # the shared cache identifies results by their inputs, of which this is none
-        if not shared(stage):
-            waits.append(mark)
-        return {**found, "waits": waits}
+        return {**found, "waits": [*waits, mark]}
 
     return paths
 
 
 def state_of(stage, wildcards):
     """Return the state of a job's outputs; "missing" where Snakemake itself has to find out."""
-    if not workflow.is_main_process or shared(stage):
+    if not workflow.is_main_process:
         return "missing"
     return STALENESS.state(stage, wildcards)
-
-
-def shared(stage):
-    """Return whether the outputs of a stage are in a shared cache."""
-    return CACHED and stage.script == "extract_features"
 
 
 def outputs(name):
@@ -216,14 +205,15 @@ def samples_of(name):
         sample for sample in PROJECT.samples if STAGES[name] in PROJECT.stages(sample)
     ]
     if len(names) == len(PROJECT.samples):
-        return SAMPLE
+        return CONSTRAINTS["sample"]
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def wanted(wildcards):
     """Return all results but intermediate ones, so that deleted ones are made again.
 
-    Those of samples that fail are left out, and an output that never is made comes last.
+    Of a job whose results are all there, or all missing, the first one stands for the others.
+    Results of samples that fail are left out, and an output that never is made comes last.
     """
     if workflow.dryrun:
         say_left_out()
@@ -238,11 +228,15 @@ def wanted(wildcards):
         jobs.append((STAGES["summarize_cohort"], {}))
     if PROJECT.failed:
         jobs.append((STAGES["report_failures"], {}))
-    found = [
-        path
-        for stage, job in jobs
-        for path in stage.output_paths(PROJECT, job).values()
-    ]
+    found = []
+    for stage, job in jobs:
+        first, *others = stage.output_paths(PROJECT, job).values()
+        found.append(first)
+        found += (
+            [path for path in others if not Path(path).exists()]
+            if Path(first).exists()
+            else []
+        )
     return [*PROJECT.trainable, *found]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from parafovea.chain.cost import FREE, Cost, Rates
-from parafovea.storage.layout import record_place
+from parafovea.storage.layout import COHORT, PHANTOMS, STUDY, TRAINING, record_place
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
@@ -27,7 +27,7 @@ Wildcards = Mapping[str, str]
 
 #: Regular expressions of the wildcards' values.
 CONSTRAINTS: Mapping[str, str] = {
-    "sample": "[A-Za-z0-9_-][A-Za-z0-9._-]*",
+    "sample": f"(?!(?:{PHANTOMS}|{TRAINING}|{COHORT}|{STUDY})/)[A-Za-z0-9_-][A-Za-z0-9._-]*",
     "shard": r"[1-9]\d*",
     "augmentation": "[a-z0-9_+]+",
     "kind": "[a-z]+",

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from nibabel.fileslice import fileslice
 from nibabel.quaternions import quat2mat
 from nibabel.volumeutils import apply_read_scaling

@@ -128,12 +128,12 @@ class Staleness:
                 self._follow(Job.of(stages()["summarize_cohort"], {}), found)
         return tuple(found)
 
-    def stale(self, script: str) -> list[str]:
-        """Return the existing outputs that are not current of all stages with this script."""
+    def stale(self) -> list[str]:
+        """Return all outputs that are there and not current."""
         return [
             path
             for job in self.jobs()
-            if job.stage.script == script and self._state(job) not in ("current", "missing")
+            if self._state(job) not in ("current", "missing")
             for path in job.stage.output_paths(self._project, dict(job.wildcards)).values()
         ]
 

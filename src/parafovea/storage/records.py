@@ -49,7 +49,14 @@ class Order:
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values, for a parameter of a rule."""
-        return {**asdict(self), "files": list(self.files)}
+        return {
+            "place": self.place,
+            "stage": self.stage,
+            "arguments": dict(self.arguments),
+            "code": self.code,
+            "files": list(self.files),
+            "inputs": dict(self.inputs),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,8 +78,6 @@ def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]] 
     return shape, dtype
 
 
-
-
 class Content:
     """An NPZ file that is opened once, on first access; not thread-safe.
 
