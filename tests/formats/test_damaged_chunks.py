@@ -271,3 +271,52 @@ def test_registered_filters_of_hdf5_need_no_plugin(tmp_path, number, values, cod
         file["raw"].id.write_direct_chunk((0, 0, 0), bytes(codec.encode(VALUES))[:-9])
     with pytest.raises(SourceError, match="is damaged"):
         _read(f"{tmp_path}/a.h5:raw")
+
+
+def _layouts(folder):
+    """Return virtual datasets of planes, of overlapping blocks, and of every other plane."""
+    with h5py.File(folder / "planes.h5", "w") as file:
+        for z in range(16):
+            file.create_dataset(f"z{z}", data=VALUES[z], chunks=(16, 8), compression="gzip")
+        file.create_dataset("volume", data=VALUES, chunks=(8, 8, 8), compression="lzf")
+    planes = h5py.VirtualLayout(VALUES.shape, "u2")
+    for z in range(15):
+        planes[z] = h5py.VirtualSource("planes.h5", f"z{z}", (16, 16))
+    source = h5py.VirtualSource("planes.h5", "volume", VALUES.shape)
+    blocks = h5py.VirtualLayout((16, 20, 20), "u2")
+    blocks[:, 2:18, 1:17] = source
+    blocks[4:9, 0:7, 10:20] = source[3:8, 5:12, 6:16]
+    steps = h5py.VirtualLayout((8, 16, 16), "u2")
+    steps[:] = source[::2]
+    with h5py.File(folder / "all.h5", "w") as file:
+        file.create_virtual_dataset("planes", planes, fillvalue=7)
+        file.create_virtual_dataset("blocks", blocks, fillvalue=9)
+        file.create_virtual_dataset("steps", steps)
+        again = h5py.VirtualLayout((16, 16), "u2")
+        again[:] = h5py.VirtualSource(".", "planes", VALUES.shape)[3]
+        file.create_virtual_dataset("again", again)
+        wide = h5py.VirtualLayout(VALUES.shape, "u4")
+        wide[:] = source
+        file.create_virtual_dataset("wide", wide)
+
+
+@pytest.mark.parametrize("name", ["planes", "blocks", "steps", "again", "wide"])
+def test_virtual_datasets_are_those_that_h5py_reads(tmp_path, name):
+    _layouts(tmp_path)
+    with h5py.File(tmp_path / "all.h5") as file:
+        expected = file[name][...]
+    expected = expected if expected.ndim == 3 else expected[None]
+    source = open_source(f"{tmp_path}/all.h5:{name}", metadata=NM)
+    np.testing.assert_array_equal(source.read(source.grid.box), expected)
+    part = (slice(0, 6), slice(3, 15), slice(7, 16))
+    np.testing.assert_array_equal(source.array[part], expected[part])
+
+
+@pytest.mark.parametrize("name", ["planes", "again"])
+def test_a_damaged_chunk_behind_a_virtual_dataset_is_refused(tmp_path, name):
+    _layouts(tmp_path)
+    with h5py.File(tmp_path / "planes.h5", "r+") as file:
+        short = zlib.compress(VALUES[3].tobytes()[:100])
+        file["z3"].id.write_direct_chunk((0, 0), short)
+    with pytest.raises(SourceError, match=r"chunk at \(0, 0\) is damaged"):
+        _read(f"{tmp_path}/all.h5:{name}")

@@ -59,6 +59,19 @@ def test_whole_streams_are_read_in_any_order(scan):
         np.testing.assert_array_equal(read, VALUES.T[planes, :, 3:9])
 
 
+def test_a_stream_too_short_for_its_header_is_refused_when_it_is_opened(scan):
+    path, whole, _ = scan
+    if path.suffix == ".gz":
+        raw = bytearray(gzip.decompress(whole))
+        struct.pack_into("<hhh", raw, 42, 30_000, 30_000, 30_000)
+        path.write_bytes(gzip.compress(raw))
+    else:
+        path.write_bytes(whole.replace(b"10 12 14", b"30000 30000 30000"))
+    for reads in (open_source, source_grid):
+        with pytest.raises(SourceError, match=r"cannot hold the 54000000000\d* bytes"):
+            reads(str(path))
+
+
 @pytest.mark.parametrize("kept", [0.5, -1, -4, -20])
 def test_streams_cut_short_are_refused(scan, kept):
     path, whole, start = scan

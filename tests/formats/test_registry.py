@@ -55,6 +55,7 @@ BEHIND = {
     "geo.geotiff": {"geotiff_tiles", "mosaic"},
     "hdf5_chunks": {"hdf5"},
     "hdf5_parts": {"hdf5"},
+    "hdf5_virtual": {"hdf5"},
     "ground": {"npz_tiles", "geotiff_tiles", "mosaic"},
     "geo.raster": {"mosaic"},
     "tiles": {"npz_tiles", "geotiff_tiles", "mosaic"},

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 
 from parafovea.errors import SourceError
-from parafovea.formats.hdf5_chunks import chunk_reader
 from parafovea.formats.hdf5_parts import check_links, check_parts, opened_dataset, opened_file
+from parafovea.formats.hdf5_virtual import read_part
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.source import Array, Request, Source, StoredArray, VolumeView, readable
@@ -104,9 +104,7 @@ class Dataset:
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
         """Return the elements selected by one slice or integer per axis."""
         with opened_file(self._file) as opened:
-            dataset = opened_dataset(opened, self._name)
-            read = chunk_reader(dataset)
-            return np.asarray(dataset[index] if read is None else read(index))
+            return read_part(opened_dataset(opened, self._name), index)
 
 
 def _no_dataset(file: str, dataset: str, opened: Any) -> str:

@@ -34,7 +34,7 @@ from parafovea.formats.source import (
     voxel_dtype,
 )
 from parafovea.formats.source_placement import Stated, check_shape, place, placed_affine
-from parafovea.formats.unpacking import LARGEST_EXTENSION
+from parafovea.formats.unpacking import LARGEST_EXTENSION, check_deflated
 from parafovea.geometry.grid import METRES, Box, Grid
 from parafovea.geometry.resample import ReadBox, resample_box
 from parafovea.geometry.scan_space import ScanSpace
@@ -271,6 +271,7 @@ def _unit(header: Any) -> str:
 def _check_complete(path: str, needed: int, *, packed: bool) -> None:
     """Raise `SourceError` if the file is shorter than its header states."""
     if packed:
+        check_deflated(path, Path(path).stat().st_size, needed)
         with Path(path).open("rb") as file:
             file.seek(-4, 2)
             stated = int.from_bytes(file.read(4), "little")

@@ -14,7 +14,7 @@ from parafovea.formats.compressed_voxels import CompressedVoxels
 from parafovea.formats.mapped_voxels import MappedVoxels
 from parafovea.formats.neighbours import inside
 from parafovea.formats.source import StoredArray
-from parafovea.formats.unpacking import LARGEST_HEADER
+from parafovea.formats.unpacking import LARGEST_HEADER, check_deflated
 
 
 def stored_voxels(
@@ -40,9 +40,11 @@ def stored_voxels(
     Raises
     ------
     SourceError
-        If there are fewer plain voxels than the header states.
+        If there are fewer voxels than the header states, as far as the size of the file tells.
     """
     if packed:
+        stated = math.prod(shape) * dtype.itemsize
+        check_deflated(path, Path(data).stat().st_size - max(0, offset), stated)
         return CompressedVoxels(data, max(0, offset), shape=shape, dtype=dtype)
     needed = math.prod(shape) * dtype.itemsize
     size = Path(data).stat().st_size

@@ -34,6 +34,10 @@ LARGEST_EXTENSION = 2**26
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
 
+#: Most bytes that one byte of a gzip or zlib stream unpacks to.
+DEFLATED = 1032
+
+
 class _Stream(Protocol):
     """A file or a decompressed stream."""
 
@@ -84,6 +88,25 @@ def check_size(path: str, size: int, what: str, limit: int = LARGEST_PIECE) -> N
         raise SourceError(
             f"{path}: {what} unpacks to {size} bytes, more than the limit of {limit}: write it in "
             "smaller chunks, tiles or files"
+        )
+
+
+def check_deflated(path: str, packed: int, size: int) -> None:
+    """Raise `SourceError` if a gzip or zlib stream is too short for its content.
+
+    Parameters
+    ----------
+    path : str
+        The source, for the error message.
+    packed : int
+        Bytes of the stream.
+    size : int
+        Bytes of the content that a header states.
+    """
+    if size > DEFLATED * packed:
+        raise SourceError(
+            f"{path} is truncated: {packed} compressed bytes cannot hold the {size} bytes that its "
+            "header states: copy or write it again"
         )
 
 
