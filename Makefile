@@ -51,8 +51,8 @@ test-fuzz: $(STAMP) ## Read mutated files of every format for five minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) -p no:cacheprovider \
 	  tests/formats/fuzzed.py
 
-docs: $(STAMP) ## Regenerate the tables of docs/caching.md from snakemake's answers.
-	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/test_caching.py -k page
+docs: $(STAMP) ## Regenerate the tables of docs/metrics.md, and of docs/caching.md from snakemake's answers.
+	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/quality/test_metric_registry.py tests/workflow/test_caching.py -k page
 
 lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .

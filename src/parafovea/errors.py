@@ -5,6 +5,9 @@ sample, which file) is added with `add_note`. Scripts and the command line print
 traceback.
 """
 
+import reprlib
+import unicodedata
+
 
 class ParafoveaError(Exception):
     """Base of every error that is the input's fault, not the program's."""
@@ -54,6 +57,22 @@ class TrainingError(ParafoveaError, ArithmeticError):
     """A training that has diverged."""
 
 
+class ScoreError(ParafoveaError, ArithmeticError):
+    """Features or scores of a network that are not finite.
+
+    Parameters
+    ----------
+    message : str
+        The message.
+    voxel : tuple of int, optional
+        Place z, y, x of the first of them, where it is known.
+    """
+
+    def __init__(self, message: str, voxel: tuple[int, int, int] | None = None) -> None:
+        super().__init__(message)
+        self.voxel = voxel
+
+
 class MemoryLimitError(ParafoveaError, MemoryError):
     """A computation that needs more memory than there is."""
 
@@ -66,8 +85,53 @@ class StoreError(ParafoveaError, OSError):
     """A result of an earlier stage that is missing or damaged."""
 
 
+#: Most characters of a text from a file in a message.
+LONGEST_QUOTE = 200
+#: Most characters of a line, and most lines, of a message.
+LONGEST_LINE = 1000
+MOST_LINES = 60
+
+
+def shown(value: object, *, longest: int = LONGEST_QUOTE) -> str:
+    """Return a value of a file, or of another library, as it can stand in a message.
+
+    Parameters
+    ----------
+    value : object
+        A text, or anything else with one; nested values are abbreviated.
+    longest : int
+        Most characters of the result; what is longer is cut.
+
+    Returns
+    -------
+    str
+        One line: line ends and control characters are escaped.
+    """
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    cut = text[: longest + 1]
+    plain = "".join(map(_visible, cut))
+    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
+
+
+def quoted(value: object, *, longest: int = LONGEST_QUOTE) -> str:
+    """Return a value as `shown`, with a text in quotes."""
+    if not isinstance(value, str):
+        return shown(value, longest=longest)
+    return repr(value) if len(value) <= longest else f"{value[:longest]!r}…"
+
+
+def _visible(character: str) -> str:
+    """Return a character, or its escape if it is a control character or invisible."""
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
 def describe(error: BaseException) -> str:
     """Return the one readable text of an error: its message, then its notes, a line each.
+
+    Control characters are escaped. Very long lines are cut in the middle, since the fix is at
+    their end; very long lists are cut at their end.
 
     Parameters
     ----------
@@ -80,4 +144,18 @@ def describe(error: BaseException) -> str:
         The text for the terminal and the log, without a traceback.
     """
     notes = getattr(error, "__notes__", [])
-    return "\n  ".join([str(error), *notes])
+    lines = "\n  ".join([str(error), *notes]).split("\n")
+    if len(lines) > MOST_LINES:
+        lines = [*lines[:MOST_LINES], f"  … and {len(lines) - MOST_LINES} more lines"]
+    return escaped("\n".join(map(_cut, lines)))
+
+
+def escaped(text: str) -> str:
+    """Return a text of several lines for the terminal, its control characters escaped."""
+    return "".join(c if c == "\n" else _visible(c) for c in text)
+
+
+def _cut(line: str) -> str:
+    """Return a line of a message, cut in the middle if it is very long."""
+    half = LONGEST_LINE // 2
+    return line if len(line) <= LONGEST_LINE else f"{line[:half]} … {line[-half:]}"

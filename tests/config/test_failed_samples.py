@@ -6,13 +6,14 @@ import nibabel
 import numpy as np
 import pytest
 
+from parafovea.chain.cohort_stages import READ
 from parafovea.config import read_project
 from parafovea.config.source_headers import header_problems
 from parafovea.errors import SourceError
 from parafovea.kinds.stages import stages
 from parafovea.stages.report_failures import report_failures
 
-FINISHED = ("report.html", "prediction.ome.zarr", "objects.tsv", "quality.json", "quality.tsv")
+FINISHED = [*READ]
 
 
 @pytest.fixture

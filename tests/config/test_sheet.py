@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parafovea.config.sheet import NAME, OPTIONAL, RESERVED, read_sheet
+from parafovea.config.sheet import OPTIONAL, RESERVED, read_sheet
 from parafovea.errors import ConfigError
+from parafovea.runtime.names import FOLDER
 
 HEADER = "sample\ttask\tsource\ttruth\tmetadata\n"
 
@@ -50,6 +51,13 @@ def test_trailing_tabs_of_a_spreadsheet_are_accepted(tmp_path):
         (HEADER + ".a\tcell\ts\n", "sample '.a' is not a valid name"),
         ("sample\ttask\tsource\tshards\na\tcell\ts\t0\n", "shards '0' must be a whole number"),
         ("sample\ttask\tsource\tshards\na\tcell\ts\t²\n", "shards '²' must be a whole number"),
+        ("sample\ttask\tsource\tshards\na\tc\ts\t100000000\n", "a whole number from 1 to 100000"),
+        ("sample\ttask\tsource\tshards\na\tc\ts\t" + "9" * 5000 + "\n", "from 1 to 100000"),
+        (HEADER + "a" * 101 + "\tcell\ts\n", "it has 101 characters, use at most 100"),
+        (HEADER + "a\tcell\ts\nA\tcell\ts\n", "sample 'A' differs from 'a' on line 2 in upper and"),
+        (HEADER + "a\tcell\ts\x1b[31m.tif\n", "source 's\\x1b[31m.tif' contains the control"),
+        (HEADER + "a\tcell\ts\tt\u202e.tif\n", "truth 't\\u202e.tif' contains the control"),
+        (HEADER + "{a}\tcell\ts\n", "sample '{a}' is not a valid name"),
     ],
 )
 def test_a_wrong_sheet_says_where_and_what_to_do(tmp_path, text, expected):
@@ -59,7 +67,7 @@ def test_a_wrong_sheet_says_where_and_what_to_do(tmp_path, text, expected):
     assert str(tmp_path / "samples.tsv") in str(caught.value)
 
 
-@pytest.mark.parametrize("name", RESERVED)
+@pytest.mark.parametrize("name", [*RESERVED, "Cohort", "REPORT.html"])
 def test_folders_of_the_workflow_are_no_sample_names(tmp_path, name):
     with pytest.raises(ConfigError, match="reserved name"):
         read_sheet(sheet(tmp_path, HEADER + f"{name}\tcell\ts\n"))
@@ -84,13 +92,13 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max
 
 
 @settings(deadline=None, max_examples=30)
-@given(rows=st.lists(st.tuples(st.from_regex(NAME, fullmatch=True), CELLS, CELLS), max_size=5))
+@given(rows=st.lists(st.tuples(st.from_regex(FOLDER, fullmatch=True), CELLS, CELLS), max_size=5))
 def test_a_sheet_is_read_as_written_or_refused_with_its_path(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("sheet") / "samples.tsv"
     lines = ["\t".join(["sample", "task", "source", *OPTIONAL])]
     lines += ["\t".join([name, task, source]) for name, task, source in rows]
     path.write_text("\n".join(lines), encoding="utf-8")
-    names = [name for name, _, _ in rows]
+    names = [name.lower() for name, _, _ in rows]
     whole = all(task and source for _, task, source in rows)
     if rows and whole and len(set(names)) == len(names) and not set(names) & set(RESERVED):
         assert [(s.name, s.task, s.source) for s in read_sheet(path)] == rows

@@ -132,9 +132,9 @@ def test_a_wrong_word_is_one_error_that_shows_it(text, says):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.json", "{", "cannot be read"),
-        ("a.json", "[" * 100_000, "cannot be read"),
-        ("a.yaml", "a: [", "cannot be read"),
+        ("a.json", "{", "is not JSON"),
+        ("a.yaml", "a: [", "is not YAML, line 2"),
+        ("a.json", "[" * 100_000, "metadata file"),
         ("a.json", "[1, 2]", "holds list instead of keys"),
         ("a.json", '{"spacing": [1, true, 1]}', "three numbers"),
         ("a.json", '{"voxel": 1}', "'voxel' is not known"),
@@ -144,7 +144,13 @@ def test_a_wrong_word_is_one_error_that_shows_it(text, says):
         ("a.json", '{"nodata": true}', "not a number"),
         ("a.json", '{"bands": ["B02", 3]}', "is not a list of names"),
         ("a.yaml", "baseline: 0400", "not a word: put it in quotes"),
-        ("a.yaml", b"\xff\xfe\x00", "cannot be read"),
+        ("a.yaml", b"\xff\xfe\x00", "is not UTF-8 text"),
+        ("a.yaml", "unit: mm\nunit: nm", "key 'unit' is already on line 1"),
+        ("a.json", '{"unit": "mm", "unit": "nm"}', "key 'unit' is there twice"),
+        ("a.yaml", "spacing: [.nan, 1, 1]", "positive and finite"),
+        ("a.yaml", "spacing: [1.0e-300, 1, 1]", "from 1e-12 to 1e\\+12"),
+        ("a.yaml", "a: &a [*a]", "an anchor contains itself"),
+        ("a.json", "[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_bad_sidecar_is_named(tmp_path, name, content, says):

@@ -141,7 +141,7 @@ def _not_a_number(model: Path) -> None:
         (_no_card, r"model\.json is missing; use a folder"),
         (_no_weights, r"model\.safetensors is missing: copy both files"),
         (_no_json, r"model\.json is not JSON .*copy the model folder again"),
-        (_binary, r"model\.json is not JSON"),
+        (_binary, r"model\.json is not UTF-8 text"),
         (_list, r"model\.json is not a valid description of a model"),
         (_unknown_key, r"is not a valid description of a model: colour"),
         (_wrong_value, r"is not a valid description of a model: network\.dimensions"),
@@ -193,3 +193,28 @@ def test_no_pickle_is_executed(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not match"):
         load_model(model)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": {"base_channels": 1 << 30}}, "at most 65536 channels"),
+        ({"input_channels": 1 << 40}, "a count must be at most"),
+        ({"context_channels": 10**30}, "context_channels: Input should be less than"),
+        ({"spacing": [float("nan"), 8, 8]}, "spacing.0: Input should be a finite number"),
+        ({"spacing": [1e-300, 8, 8]}, "a voxel size must be from 1e-12"),
+        ({"normalization": {"low": float("-inf")}}, "low: Input should be a finite number"),
+        ({"name": "x\x1b[2J"}, r"contains the control character \\x1b"),
+        ({"classes": ["background", "=1+1"]}, "is a formula"),
+    ],
+)
+def test_a_description_of_sizes_and_names_that_cannot_be_is_refused(
+    model: Path, changes: dict[str, Any], message: str
+) -> None:
+    card = model / "model.json"
+    values = json.loads(card.read_text())
+    for key, value in changes.items():
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    card.write_text(json.dumps(values))
+    with pytest.raises(ModelError, match=message):
+        load_model(model)

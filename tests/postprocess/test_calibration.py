@@ -186,7 +186,7 @@ def test_a_missing_file_and_binary_are_refused(tmp_path):
     with pytest.raises(CalibrationError, match="does not exist: write it with `parafovea"):
         read_calibration(tmp_path / "none.json")
     (tmp_path / "binary.json").write_bytes(b"\xff\x00")
-    with pytest.raises(CalibrationError, match="is not JSON"):
+    with pytest.raises(CalibrationError, match="is not UTF-8 text"):
         read_calibration(tmp_path / "binary.json")
 
 

@@ -8,8 +8,9 @@ from tile_results import degraded, landscape
 
 from parafovea.quality.metrics import metric_names
 from parafovea.quality.tiles import image_metrics
-from parafovea.quality.tiles.refined import FOLDER_PATHS, TARGETS, TILE_PATHS
+from parafovea.quality.tiles.refined import FOLDER_PATHS, TILE_PATHS
 from parafovea.quality.tiles.refined_scores import TileTally, score_tile
+from parafovea.quality.tiles.targets import TARGETS
 
 
 def tiles(seed, shape=(40, 32)):

@@ -16,7 +16,7 @@ LIMITS = {"iou.nucleus": {"min": 0.7, "max": None}, "seam_energy": {"min": None,
 def rendered(name, **params):
     snakemake = SimpleNamespace(
         wildcards=SimpleNamespace(sample="cell_7"),
-        params=SimpleNamespace(**params),
+        params=SimpleNamespace(arguments=params),
         config={"tasks": {"em": {"quality": {"limits": LIMITS}}, "free": {}}},
     )
     # As Snakemake does it: the result is reStructuredText, not HTML.

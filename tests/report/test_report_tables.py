@@ -20,10 +20,10 @@ def test_empty_cells_of_a_quality_table_are_undefined_not_zero(tmp_path):
 @pytest.mark.parametrize(
     ("states", "status", "text"),
     [
-        ([], "unlimited", "no limits set"),
-        ([True, True], "passed", "2 of 2 limits met"),
-        ([True, None], "undefined", "1 of 2 limits met, 1 not judged"),
-        ([False, None], "failed", "0 of 2 limits met, 1 not judged"),
+        ([], "unlimited", "no limits in the config"),
+        ([True, True], "passed", "2 of 2 limits of the config met"),
+        ([True, None], "undefined", "1 of 2 limits of the config met, 1 not judged"),
+        ([False, None], "failed", "0 of 2 limits of the config met, 1 not judged"),
     ],
 )
 def test_verdict_is_the_worst_of_the_limits(states, status, text):

@@ -10,7 +10,14 @@ import sys
 import pytest
 
 from parafovea.errors import SourceError, StoreError
-from parafovea.runtime.runs import LOCK, Run, at_work, require_writable, storage_error
+from parafovea.runtime.runs import (
+    LOCK,
+    Run,
+    at_work,
+    readable_storage,
+    require_writable,
+    storage_error,
+)
 
 HOST = socket.gethostname()
 
@@ -145,6 +152,8 @@ def test_a_folder_without_permission_is_an_error(tmp_path):
     [
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (RuntimeError("No space left on device (os error 28)"), "the disk is full"),
+        (RuntimeError("PyTorchStreamWriter: No space left on device"), "the disk is full"),
+        (OSError(errno.EFBIG, "File too large"), "a file became larger than"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the quota of the disk is used up"),
         (OSError(errno.EROFS, "Read-only file system"), "the file system is read-only"),
         (PermissionError(errno.EACCES, "Permission denied"), "permission was denied"),
@@ -155,6 +164,20 @@ def test_what_the_disk_refuses_is_one_sentence_with_the_result_and_the_fix(error
     assert re.match(
         f"results/a/features.zarr cannot be written, {words} .*then run again", str(found)
     )
+
+
+def test_a_block_that_writes_turns_what_the_disk_refuses_into_one_error(tmp_path):
+    (tmp_path / "file").touch()
+    output = tmp_path / "file" / "below"
+    refused = pytest.raises(
+        StoreError, match="below cannot be written, a part of its path is a file"
+    )
+    with refused, readable_storage(output):
+        output.mkdir()
+    with pytest.raises(NotADirectoryError), readable_storage(tmp_path / "other"):
+        output.mkdir()  # the source's fault, not the output's
+    with pytest.raises(KeyError), readable_storage(output):
+        raise KeyError("a bug")
 
 
 def test_the_disk_is_found_behind_other_errors_and_not_where_it_is_not():

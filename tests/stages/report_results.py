@@ -95,6 +95,7 @@ def render_sample(results, *, sample="cell", **options):
         results.quality_table,
         html,
         *(results.figures / f"{name}.png" for name in ("overlays", "probabilities", "sizes")),
+        results.thumbnail,
         sample=sample,
         **options,
     )

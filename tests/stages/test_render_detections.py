@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 from chest_scan import heat
+from page_figures import assert_readable
 from test_detect_nodules import LOCAL, NODULES, run, write_inputs
 
 from parafovea.errors import StoreError
@@ -10,7 +11,7 @@ from parafovea.settings.postprocess import DetectionSettings
 from parafovea.settings.report import VisualizationSettings
 from parafovea.stages.render_detections import render_detections
 
-NAMES = ("e.html", "a.png", "b.png", "c.pdf", "d.html")
+NAMES = ("e.html", "a.png", "b.png", "t.jpg", "c.pdf", "d.html")
 
 
 def render(folder, name):
@@ -47,6 +48,8 @@ def test_all_pictures_are_written_and_are_the_same_again(folder):
     page = first["e.html"].decode()
     assert "3 detections" in page
     assert 'href="c.pdf"' in page
+    assert "not stated" not in page
+    assert_readable(page)
 
 
 def test_a_damaged_file_of_detections_stops_it_before_anything_is_written(folder, tmp_path):

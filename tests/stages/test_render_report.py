@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_figures import assert_readable
 from PIL import Image
 from report_results import METRICS, OBJECTS, Truth, render_sample, write_results
 
@@ -23,7 +24,7 @@ def render(results, **options):
 class Page(HTMLParser):
     """Collects a page's addresses, ids and tags, and fails on tags that do not nest."""
 
-    VOID = frozenset({"meta", "img", "input"})
+    VOID = frozenset({"meta", "img", "input", "br", "wbr"})
 
     def __init__(self, text):
         super().__init__()
@@ -60,12 +61,23 @@ def digests(folder):
 
 
 def test_page_needs_no_other_file_and_is_well_formed(results):
-    page = Page(render(results))
-    assert len([a for a in page.addresses if a.startswith("data:image/png;base64,")]) == 3
-    local = [a for a in page.addresses if not a.startswith("data:image/png;base64,")]
-    assert all(a.startswith("#") and a[1:] in page.ids for a in local)
+    text = render(results)
+    page = Page(text)
+    assert text.count("<svg viewBox") == 3
+    files = [a for a in page.addresses if not a.startswith(("data:image/png;base64,", "#"))]
+    # its tables lie beside it
+    assert all((results.folder / name).is_file() for name in files)
+    assert set(files) == {"objects.tsv", "quality.tsv"}
+    assert all(a[1:] in page.ids for a in page.addresses if a.startswith("#"))
     assert len(set(page.ids)) == len(page.ids)
     assert not page.tags & {"script", "link", "iframe"}
+    assert text.count("<style") == 1
+
+
+def test_figures_are_readable_on_a_page_of_800_pixels(results, tmp_path):
+    assert_readable(render(results))
+    names = ("background", *(f"class_of_a_long_name_{i}" for i in range(9)))
+    assert_readable(render(write_results(tmp_path / "many", classes=names)))
 
 
 def test_same_results_in_another_folder_give_the_same_bytes(results, tmp_path):
@@ -96,18 +108,18 @@ def test_names_from_files_are_escaped(tmp_path):
     assert "script" not in page.tags
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "&lt;b&gt;" in text
-    assert all(a.startswith(("data:image/png", "#")) for a in page.addresses)
+    assert all(a.startswith(("data:image/png", "#")) or a.endswith(".tsv") for a in page.addresses)
 
 
 def test_limits_that_are_met_missed_or_without_value_are_told_apart(results):
     text = render(results)
-    assert "1 of 3 limits met, 1 not judged" in text
+    assert "1 of 3 limits of the config met, 1 not judged" in text
     for name, words in (
         ("seam_energy", ("1.04", "≤ 1.2", "met")),
         ("iou.mitochondrion", ("0.5", "≥ 0.7", "missed")),
         ("arand.error", ("undefined", "≤ 0.1", "not judged")),
     ):
-        row = re.search(rf'<tr><th scope="row">{re.escape(name)}</th>.*?</tr>', text, re.S)
+        row = re.search(rf"<tr>(?:(?!</tr>).)*<code>{re.escape(name)}</code>.*?</tr>", text, re.S)
         assert row is not None
         assert all(word in row.group() for word in words)
 
@@ -157,7 +169,7 @@ def test_only_the_largest_objects_are_listed(tmp_path):
     header = OBJECTS.splitlines()[0]
     lines = [f"{i}\tnucleus\t{i}\t{i * 4096}\t1\t1\t1\t0\t1" for i in range(1, 31)]
     text = render(write_results(tmp_path / "s", objects="\n".join([header, *lines, ""])))
-    assert "The 20 largest of 30 objects" in text
+    assert 'The 20 largest of 30 objects; <a href="objects.tsv">objects.tsv</a> lists all.' in text
     ids = re.findall(r'<tr><td class="number">(\d+)</td>', text)
     assert ids == [str(i) for i in range(30, 10, -1)]
 

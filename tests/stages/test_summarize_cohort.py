@@ -1,8 +1,13 @@
+import asyncio
+import html as entities
+import re
 import shutil
 from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
+from browser import CHROMIUM, opened
 from PIL import Image
 from report_results import CLASSES, OBJECTS, render_sample, write_results
 
@@ -17,7 +22,7 @@ OTHER = HEADER + "froc.cpm\t0.812345678901\t\t\t\n"
 def volume(task, folder):
     """Return a segmented volume of the cohort."""
     page = "parafovea.report.segmentation.sample_view:cohort_view"
-    return CohortSample(task=task, folder=folder, page=page, objects=True)
+    return CohortSample(task=task, kind="segmentation", folder=folder, page=page, objects=True)
 
 
 def outputs_in(folder):
@@ -68,8 +73,19 @@ def summarize(cohort, **options):
     return cohort.outputs.html.read_text(encoding="utf-8")
 
 
-def sections(text):
-    return text.split('<details class="sample"')[1:]
+def index_rows(text):
+    """Return the HTML of each sample's row by its name."""
+    rows = re.findall(r"<tr data-kind=.*?</tr>", text, re.DOTALL)
+    named = {}
+    for row in rows:
+        head = re.search(r'<th scope="row">(.*?)<(?:/th|span)', row, re.DOTALL)[1]
+        named[entities.unescape(re.sub("<.*?>", "", head))] = row
+    return named
+
+
+def addresses(text):
+    """Return what the page links to or loads."""
+    return [entities.unescape(a) for a in re.findall(r'(?:href|src)="(.*?)"', text)]
 
 
 def test_table_has_a_line_for_each_sample_and_a_column_for_each_metric_of_any(cohort):
@@ -93,25 +109,145 @@ def test_objects_of_all_samples_keep_their_text_and_gain_missing_columns(cohort)
     assert len(lines) == 1 + 3 * 3
 
 
-def test_page_begins_with_how_many_samples_meet_every_limit_and_what_failed(cohort):
+def test_page_begins_with_how_many_samples_meet_every_limit_and_which_limits_are_missed(cohort):
     text = summarize(cohort)
-    line = "1 of 2 samples meet every limit; 1 sample without limits."
+    line = "1 of 2 samples meet every limit of the config; 1 sample without limits."
     first = text.index(line)
-    assert first < text.index("iou.mitochondrion", first) < text.index("✗ missed", first)
-    assert text.index("✗ missed", first) < text.index("? not judged", first)
+    limits = text[first : text.index('id="samples"')]
+    found = re.findall(r">(IoU of mito.*?|Seam.*?|Adapted.*?)</th>.*?</tr>", limits)
+    assert [entities.unescape(name) for name in found] == [
+        "IoU of mitochondrion ≥ 0.7",
+        "Adapted Rand error ≤ 0.1",
+        "Seam energy ≤ 1.2",
+    ]
     assert "Degraded results:</strong> bad" in text
 
 
-def test_every_sample_has_a_section_with_its_figures_and_only_the_first_is_open(cohort):
-    parts = sections(summarize(cohort))
-    assert [part.split(">")[0].endswith("open") for part in parts] == [True, False, False]
-    assert [part.count("data:image/png;base64,") for part in parts] == [3, 3, 3]
+def test_a_sample_is_one_row_that_leads_to_its_page_with_a_small_picture(cohort):
+    text = summarize(cohort)
+    rows = index_rows(text)
+    assert list(rows) == ["good", "bad", "scan"]
+    page = cohort.outputs.html.parent
+    for name, row in rows.items():
+        (address,) = {a for a in addresses(row) if not a.startswith("data:")}
+        assert not address.startswith(("/", "file:", "http"))
+        assert (page / unquote(address)).samefile(cohort.root / name / "report.html")
+        assert row.count('<img loading="lazy"') == row.count("data:image/jpeg;base64,") == 1
+    assert len(re.findall("<tr", text)) < 3 + 10
+    assert len(text) < 200_000
+    assert 'data-state="passed"' in rows["good"]
+    assert "✓ 2 of 2" in rows["good"]
+    assert "IoU of mitochondrion 0.5, limit ≥ 0.7" in re.sub(r"\s+", " ", rows["bad"])
+    assert "degraded" in rows["bad"]
+    assert 'data-state="unlimited"' in rows["scan"]
 
 
-def test_pictures_beyond_the_limit_are_left_out_with_a_word_and_failed_samples_keep_theirs(cohort):
-    text = summarize(cohort, embedded=1)
-    assert [part.count("data:image/png;base64,") for part in sections(text)] == [0, 3, 0]
-    assert text.count("only in this sample's report") == 2
+def test_the_page_needs_nothing_but_the_files_that_lie_beside_it(cohort):
+    text = summarize(cohort)
+    files = [a for a in addresses(text) if not a.startswith(("data:image/", "#"))]
+    assert all((cohort.outputs.html.parent / unquote(name)).is_file() for name in files)
+    assert {"quality.tsv", "objects.tsv"} <= set(files)
+
+
+def test_a_sample_that_failed_has_a_row_with_its_reason_and_stops_no_other(cohort):
+    reason = "source.tif is cut off after 3 of 40 pages: <copy> it again"
+    shutil.rmtree(cohort.samples["bad"].folder)
+    cohort.samples["bad"] = cohort.samples["bad"].model_copy(update={"failure": reason})
+    text = summarize(cohort)
+    row = index_rows(text)["bad"]
+    assert 'data-state="stopped"' in row
+    assert entities.escape(reason) in row
+    assert addresses(row) == []
+    assert "2 samples" not in text.partition('class="lead"')[0]
+    assert "1 of 1 sample meets every limit of the config" in text
+    assert "1 sample failed" in text
+    table = pd.read_csv(cohort.outputs.quality, sep="\t", index_col="sample")
+    assert table.loc["bad", "failure"] == reason
+    assert table.loc["bad"].drop(["task", "failure"]).isna().all()
+    assert table["failure"].isna().tolist() == [True, False, True]
+
+
+def test_a_cohort_in_which_every_sample_failed_is_a_page_too(cohort):
+    cohort.samples = {
+        name: each.model_copy(update={"failure": "no space"})
+        for name, each in cohort.samples.items()
+    }
+    text = summarize(cohort)
+    assert "3 samples failed." in text
+    assert len(index_rows(text)) == 3
+    assert cohort.outputs.objects.read_text() == "sample\ttask\n"
+
+
+def test_a_sample_of_an_older_run_without_a_picture_has_a_row(cohort):
+    (cohort.samples["good"].folder / "thumbnail.jpg").unlink()
+    assert "<img" not in index_rows(summarize(cohort))["good"]
+
+
+def test_many_samples_stay_a_small_page(cohort):
+    folder = cohort.samples["good"].folder
+    cohort.samples = {f"s{i:03}": volume("em", folder) for i in range(100)}
+    text = summarize(cohort)
+    assert len(index_rows(text)) == 100
+    assert len(re.findall("<tr", text)) < 110
+    assert len(text) < 100 * 8_000
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_samples_are_searched_filtered_sorted_and_opened_in_a_browser(cohort, tmp_path):
+    failed = {"folder": tmp_path / "none", "failure": "the disk is full"}
+    cohort.samples["lost"] = cohort.samples["good"].model_copy(update=failed)
+    summarize(cohort)
+    shown = (
+        "[...document.querySelectorAll('table.index tbody tr')]"
+        ".filter((row) => row.checkVisibility())"
+        ".map((row) => row.querySelector('th').firstElementChild?.textContent"
+        " ?? row.querySelector('th').textContent).join()"
+    )
+    enter = (
+        "(() => {{ const field = document.getElementById('{0}'); field.value = '{1}';"
+        " field.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()"
+    )
+
+    async def drive():
+        async with opened(cohort.outputs.html, tmp_path / "profile") as browser:
+            await browser.until("document.getElementById('controls')?.hidden === false")
+            found = {"all": await browser.ask(shown)}
+            for field, value in (
+                ("search", "MITO 0.5"),
+                ("search", "disk full"),
+                ("search", ""),
+                ("by-state", "failed"),
+                ("by-state", "stopped"),
+                ("by-state", ""),
+                ("by-task", "nodules"),
+            ):
+                await browser.ask(enter.format(field, value))
+                found[field, value] = await browser.ask(shown)
+                if field != "search" and value:
+                    await browser.ask(enter.format(field, ""))
+            count = await browser.ask("document.getElementById('count').textContent")
+            head = "[...document.querySelectorAll('table.index th button')]"
+            iou = f"{head}.find((each) => each.textContent.startsWith('IoU of')).click()"
+            for turn in ("rising", "falling"):
+                await browser.ask(iou)
+                found[turn] = await browser.ask(shown)
+            await browser.ask("document.querySelector('tr[data-state=passed] td.number').click()")
+            await browser.until("document.title === 'good'")
+            return found, count, browser.problems
+
+    found, count, problems = asyncio.run(drive())
+    assert problems == []
+    assert count == ""
+    assert found["all"] == "good,bad,scan,lost"
+    assert found["search", "MITO 0.5"] == "bad"
+    assert found["search", "disk full"] == "lost"
+    assert found["search", ""] == found["by-state", ""] == "good,bad,scan,lost"
+    assert found["by-state", "failed"] == "bad"
+    assert found["by-state", "stopped"] == "lost"
+    assert found["by-task", "nodules"] == "scan"
+    # samples without a value come last in both orders
+    assert found["rising"] == "bad,good,scan,lost"
+    assert found["falling"] == "good,bad,scan,lost"
 
 
 def test_rerun_in_another_folder_gives_the_same_bytes(cohort, tmp_path):
@@ -129,7 +265,7 @@ def test_names_are_escaped(cohort):
     bad = "<script>alert(1)</script>"
     cohort.samples = {bad: volume(bad, cohort.samples["bad"].folder)}
     text = summarize(cohort, title=bad)
-    assert "<script" not in text
+    assert text.count("<script") == 1
     assert "&lt;script&gt;" in text
     assert "0 of 1 sample meets every limit" in text
 
@@ -137,7 +273,7 @@ def test_names_are_escaped(cohort):
 def test_many_samples_are_drawn_in_the_row_of_their_task(cohort):
     folder = cohort.samples["good"].folder
     cohort.samples = {f"s{i}": volume(f"t{i % 2}", folder) for i in range(14)}
-    summarize(cohort, embedded=0)
+    summarize(cohort)
     with Image.open(cohort.outputs.figure) as image:
         assert "in the row of its task" in image.text["Description"]
 
@@ -150,8 +286,8 @@ def test_empty_cohort_and_unknown_headline_are_config_errors(cohort):
         summarize(cohort)
 
 
-def test_missing_figure_names_the_sample(cohort):
-    (cohort.root / "bad" / "figures" / "sizes.png").unlink()
-    with pytest.raises(StoreError, match=r"sizes\.png") as caught:
+def test_a_missing_table_names_the_sample(cohort):
+    (cohort.root / "bad" / "objects.tsv").unlink()
+    with pytest.raises(StoreError, match=r"objects\.tsv") as caught:
         summarize(cohort)
     assert caught.value.__notes__ == ["in sample 'bad'"]

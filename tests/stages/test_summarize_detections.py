@@ -1,10 +1,10 @@
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, PngImagePlugin
 from report_results import render_sample, write_results
 
 from parafovea.errors import StoreError
@@ -72,10 +72,6 @@ def write_scan(folder, name, marks, nodules):
         ]
     (folder / "quality.json").write_text(json.dumps(record))
     (folder / "quality.tsv").write_text(HEADER + f"detections\t{len(marks)}\t\t2\tTrue\n")
-    for file in ("visualization.png", "confidence_distribution.png"):
-        words = PngImagePlugin.PngInfo()
-        words.add_text("Title", file)
-        Image.new("RGB", (4, 4)).save(folder / file, pnginfo=words)
 
 
 @pytest.fixture
@@ -86,7 +82,13 @@ def cohort(tmp_path):
     return SimpleNamespace(
         root=root,
         samples={
-            name: CohortSample(task="lungs", folder=root / name, page=SCAN_PAGE, detections=True)
+            name: CohortSample(
+                task="lungs",
+                kind="detection",
+                folder=root / name,
+                page=SCAN_PAGE,
+                detections=True,
+            )
             for name in SCANS
         },
         outputs=SimpleNamespace(
@@ -139,24 +141,37 @@ def test_detections_of_all_scans_are_one_table_and_no_scan_has_objects(cohort):
     quality = pd.read_csv(cohort.outputs.quality, sep="\t", index_col="sample")
     assert list(quality["detections"]) == [3, 1, 1, 1]
     assert quality["objects"].isna().all()
-    assert '<th class="number">detections</th>' in text
-    assert text.count("Largest objects") == 0
+    assert 'data-sort="number">detections</th>' in text
+    assert 'data-sort="number">objects</th>' not in text
 
 
-def test_both_kinds_stand_on_one_page(cohort):
+def test_both_kinds_stand_on_one_page_each_with_its_own_table_and_panels(cohort):
     results = write_results(cohort.root / "cell", shape=(4, 24, 24))
     render_sample(results, sample="cell", settings={"slices": 1})
     cohort.samples["cell"] = CohortSample(
-        task="em", folder=results.folder, page=SAMPLE_PAGE, objects=True
+        task="em", kind="segmentation", folder=results.folder, page=SAMPLE_PAGE, objects=True
     )
     text = summarize_it(cohort)
-    assert '<th class="number">detections or objects</th>' in text
-    assert text.count("<h3>Largest objects</h3>") == 1
-    assert text.count("<h3>Detections</h3>") == 4
+    groups = text.split('<section class="group">')[1:]
+    assert [re.search("<h2>(.*?) <span", group)[1] for group in groups] == [
+        "Detection · 4 samples",
+        "Segmentation · 1 sample",
+    ]
+    assert [group.count("<tr data-kind=") for group in groups] == [4, 1]
+    assert "IoU of" not in groups[0].partition("</table>")[0]
+    assert 'data-sort="number">objects</th>' in groups[1]
     lines = cohort.outputs.objects.read_text().splitlines()
     assert len(lines) == 1 + 3
     quality = pd.read_csv(cohort.outputs.quality, sep="\t", index_col="sample", dtype=str)
     assert quality.loc["cell", "objects"] == "3"
+
+
+def test_the_report_and_the_view_in_3d_are_linked_where_they_exist(cohort):
+    for name in ("report.pdf", "3d_rendering.html"):
+        (cohort.root / "b" / name).touch()
+    text = summarize_it(cohort)
+    assert text.count('<a href="b/report.pdf">PDF</a> · <a href="b/3d_rendering.html">3D</a>') == 1
+    assert text.count("report.pdf") == 1
 
 
 def test_a_rerun_gives_the_same_bytes_and_forgets_tasks_that_are_gone(cohort):

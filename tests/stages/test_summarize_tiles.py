@@ -1,6 +1,7 @@
 """Folders of tiles among all samples."""
 
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -8,16 +9,18 @@ from report_results import render_sample, write_results
 from test_render_tiles import measured, render
 from tile_results import SEGMENTED
 
-from parafovea.report.cohort import MOST_PANELS, headline_metrics, other_metrics
+from parafovea.report.cohort import MOST_PANELS, headline_metrics
 from parafovea.report.sample_results import Metric
 from parafovea.settings.quality import Limit
 from parafovea.stages.summarize_cohort import summarize_cohort
 
-#: By sample: its task, what gathers its part of the page, and which table it has.
+REPORT = "parafovea.report"
+
+#: By sample: its task, kind, what gathers its part of the page, and which table it has.
 SAMPLES = {
-    "iowa": ("optical", "parafovea.report.tiles.refined_report:cohort_view", "tiles"),
-    "cell": ("em", "parafovea.report.segmentation.sample_view:cohort_view", "objects"),
-    "amazon": ("cover", "parafovea.report.tiles.segmented_report:cohort_view", "tiles"),
+    "iowa": ("optical", "refinement", f"{REPORT}.tiles.refined_report:cohort_view", "tiles"),
+    "cell": ("em", "segmentation", f"{REPORT}.segmentation.sample_view:cohort_view", "objects"),
+    "amazon": ("cover", "segmentation", f"{REPORT}.tiles.segmented_report:cohort_view", "tiles"),
 }
 
 
@@ -34,8 +37,14 @@ def cohort(tmp_path_factory):
     render_sample(cell, sample="cell", settings={"slices": 1})
     folders = {"iowa": iowa.ledger.parent, "cell": cell.folder, "amazon": amazon.ledger.parent}
     samples = {
-        name: {"task": task, "folder": str(folders[name]), "page": page, table: True}
-        for name, (task, page, table) in SAMPLES.items()
+        name: {
+            "task": task,
+            "kind": kind,
+            "folder": str(folders[name]),
+            "page": page,
+            table: True,
+        }
+        for name, (task, kind, page, table) in SAMPLES.items()
     }
     return samples, root
 
@@ -54,8 +63,8 @@ def summarize(cohort, folder):
 
 
 @pytest.fixture(scope="module")
-def summarized(cohort, tmp_path_factory):
-    return summarize(cohort, tmp_path_factory.mktemp("summarized"))
+def summarized(cohort):
+    return summarize(cohort, cohort[1] / "all")
 
 
 def test_tiles_of_all_folders_are_one_table_and_folders_have_no_objects(summarized):
@@ -69,17 +78,20 @@ def test_tiles_of_all_folders_are_one_table_and_folders_have_no_objects(summariz
     quality = pd.read_csv(outputs["quality"], sep="\t", index_col="sample", dtype=str)
     assert quality["objects"].isna().tolist() == [True, False, True]
     assert float(quality.loc["iowa", "tiles.quarantined"]) == 1
-    assert "tiles or objects</th>" in text
+    assert "objects or tiles</th>" in text
 
 
-def test_each_kind_has_its_own_section_with_its_figures(summarized):
+def test_each_kind_has_its_own_table(summarized):
     _, text = summarized
-    sections = text.split('<details class="sample"')[1:]
-    assert [part.count("data:image/png;base64,") for part in sections] == [3, 3, 3]
-    assert "3 of 4 tiles refined, 1 quarantined" in sections[0]
-    assert "Largest objects" in sections[1]
-    assert "3 of 4 tiles segmented, 1 quarantined" in sections[2]
-    assert [part.count("Worst tiles") for part in sections] == [1, 0, 1]
+    groups = text.split('<section class="group">')[1:]
+    assert [group.partition("</h2>")[0].partition("<h2>")[2] for group in groups] == [
+        'Refinement · 1 sample <span class="chip">optical</span>',
+        "Segmentation · 2 samples",
+    ]
+    assert [group.count("<tr data-kind=") for group in groups] == [1, 2]
+    assert "NDVI" in groups[0]
+    assert "NDVI" not in groups[1].partition("</table>")[0]
+    assert "PSNR gain (dB)" in groups[0].replace("<wbr>", "")
 
 
 def test_a_rerun_elsewhere_gives_the_same_bytes(cohort, summarized, tmp_path):
@@ -93,7 +105,7 @@ def test_a_rerun_elsewhere_gives_the_same_bytes(cohort, summarized, tmp_path):
         name: {**each, "folder": each["folder"].replace(str(root), str(tmp_path / "moved"))}
         for name, each in samples.items()
     }
-    assert content(summarize((moved, root), tmp_path / "b")[0]) == first
+    assert content(summarize((moved, root), tmp_path / "moved" / "all")[0]) == first
 
 
 class View:
@@ -107,24 +119,19 @@ class View:
         )
 
 
-def test_tiles_have_their_panels_beside_many_limits_of_other_kinds():
+def test_tiles_have_their_panels_beside_many_limits():
     many = [f"limit.{i}" for i in range(20)]
     wanted = ("preservation.ndvi_rmse", "preservation.edge_correlation", "gain.psnr")
     found = headline_metrics([View(many, many), View([*wanted, "accuracy.psnr"])])
     assert len(found) == MOST_PANELS
     assert set(wanted) < set(found)
-    assert found[:6] == tuple(many[:6])
+    assert found[:3] == tuple(many[:3])
 
 
-def test_metrics_that_are_not_shown_stand_in_tables_of_a_few_samples_each():
-    views = [View(["a", "b"])] * 6 + [View(["b", "c"])]
-    groups = other_metrics(views, ["b"])
-    assert [(len(group), names) for group, names in groups] == [(6, ("a",)), (1, ("c",))]
-    assert other_metrics(views, ["a", "b", "c"]) == ()
-
-
-def test_no_metric_is_lost_from_the_page(summarized):
-    outputs, text = summarized
-    table = text.partition('id="table"')[2].partition("</section>")[0].replace("<wbr>", "")
-    names = pd.read_csv(outputs["quality"], sep="\t").columns[6:]
-    assert [name for name in names if f">{name}</th>" not in table] == []
+def test_metrics_of_the_computation_come_last_and_limited_ones_are_never_crowded_out():
+    names = ["coverage.uncovered_voxels", *(f"iou.{i}" for i in range(9))]
+    view = View(names, ["coverage.uncovered_voxels"])
+    view.counted = "Objects"
+    view.classes = tuple(SimpleNamespace(name=str(i)) for i in range(9))
+    found = headline_metrics([view])
+    assert found == (*(f"iou.{i}" for i in range(5)), "coverage.uncovered_voxels")

@@ -120,6 +120,20 @@ def test_a_training_that_diverges_ends_with_an_error_and_no_model(
     assert not (tmp_path / "model").exists()
 
 
+def test_scores_of_validation_that_are_not_finite_end_the_training(
+    tmp_path: Path, sample: TrainingSample, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = FusionTask._scores
+
+    def overflowing(self: FusionTask, inputs: Any, conditions: Any) -> torch.Tensor:
+        return plain(self, inputs, conditions) * (1 if self.training else torch.nan)
+
+    monkeypatch.setattr(FusionTask, "_scores", overflowing)
+    with pytest.raises(TrainingError, match=r"scores of the window .* are not finite.*diverged"):
+        train(tmp_path, sample, recipe)
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_slurm_job_of_several_tasks_trains_one_model(
     tmp_path: Path, sample: TrainingSample, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

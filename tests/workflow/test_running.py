@@ -65,6 +65,14 @@ def test_a_finished_project_has_nothing_to_run(finished, planned):
     assert planned(finished.path) == {}
 
 
+def test_snakemakes_own_report_has_every_caption(finished, snakemake, tmp_path):
+    status, text = snakemake(finished.path, "--report", str(tmp_path / "report.html"))
+    assert status == 0, text
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for words in ("overlaid with the predicted class", "Empty values are undefined"):
+        assert words in page
+
+
 def test_results_name_no_folder_of_this_machine(finished):
     results = finished.path / "results"
     for name in ("quality.json", "report.html", "volume.ome.zarr/zarr.json"):

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from parafovea.backbones.backbone import Backbone
+from parafovea.errors import ScoreError
 from parafovea.geometry.grid import Box, Grid, Shape
 from parafovea.geometry.resample import read_reflected, resample_box
 
@@ -110,6 +111,11 @@ def token_blocks(
         Box of the block on the view's token grid; the margin extends beyond the grid.
     tokens : ndarray
         (channel, z, y, x) float16.
+
+    Raises
+    ------
+    ScoreError
+        If features are not finite.
     """
     tokens = token_box(view, backbone, margin=margin)
     for box in tokens.tiles(_block_shape(tokens, backbone, depth=depth)):
@@ -118,8 +124,34 @@ def token_blocks(
         if device.type == "cuda":
             tensor = tensor.pin_memory().to(device, non_blocking=True)
         with torch.inference_mode():
-            computed = backbone(tensor)
-        yield box, computed.to("cpu", torch.float16).numpy()
+            computed = backbone(tensor).to(torch.float16)
+            require_finite_tokens(computed, box, backbone)
+        yield box, computed.cpu().numpy()
+
+
+def require_finite_tokens(tokens: torch.Tensor, box: Box, backbone: Backbone) -> None:
+    """Raise `ScoreError` if features are not finite as they are stored.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        (channel, z, y, x) float16.
+    box : Box
+        Their box on the view's token grid.
+    backbone : Backbone
+        What computed them.
+    """
+    # a finite sum has finite terms only; float32 holds that of any block
+    if bool(torch.isfinite(tokens.sum(dtype=torch.float32))):
+        return
+    wrong = ~torch.isfinite(tokens)
+    channel, z, y, x = (int(n) for n in wrong.nonzero()[0])
+    raise ScoreError(
+        f"{int(wrong.sum())} of {wrong.numel()} features of the block {box} are not finite in "
+        f"float16: channel {backbone.channels[channel]} is {float(tokens[channel, z, y, x])} at "
+        f"token {(box.start[0] + z, box.start[1] + y, box.start[2] + x)}: check the sample's "
+        "values, the model's normalization (clip: true) and the weights of the backbone"
+    )
 
 
 def token_array(

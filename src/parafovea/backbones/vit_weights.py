@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers.utils import cached_file, extract_commit_hash
 from transformers.utils import logging as transformers_logging
 
 from parafovea.errors import ModelError
+from parafovea.runtime.documents import json_values, read_text
 
 MODEL_TYPE = "dinov3_vit"
 
@@ -101,7 +101,7 @@ def image_statistics(weights: str) -> tuple[tuple[float, ...], tuple[float, ...]
     if card is None or not card.is_file():
         return IMAGENET_MEAN, IMAGENET_STD
     try:
-        values = json.loads(card.read_text(encoding="utf-8"))
+        values = json_values(read_text(card, "a configuration", error=ModelError), card)
         mean = tuple(float(v) for v in values.get("image_mean", IMAGENET_MEAN))
         std = tuple(float(v) for v in values.get("image_std", IMAGENET_STD))
     except (ValueError, TypeError, AttributeError) as error:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: Results of a sample that the report reads, if the sample has them.
 READ = (
-    *(layout.PAGE, layout.PREDICTION, layout.OBJECT_TABLE, layout.DETECTIONS),
+    *(layout.PAGE, layout.THUMBNAIL, layout.PREDICTION, layout.OBJECT_TABLE, layout.DETECTIONS),
     *(layout.TILE_QUALITY, layout.QUALITY, layout.QUALITY_TABLE),
 )
 
@@ -43,6 +43,7 @@ def cohort_arguments(project: Project, failed: Mapping[str, str]) -> dict[str, A
             sample: {
                 "task": project.samples[sample].task,
                 "folder": project.folder(sample),
+                "kind": project.kind(sample).name,
                 "page": project.kind(sample).cohort_page[project.layout(sample)],
                 **{
                     what: name in project.result_names(sample)

@@ -35,6 +35,7 @@ QUALITY_TABLE = layout.in_sample(layout.QUALITY_TABLE)
 TILE_QUALITY = layout.in_sample(layout.TILE_QUALITY)
 PAGE = layout.in_sample(layout.PAGE)
 FIGURES = layout.in_sample(layout.FIGURES)
+THUMBNAIL = layout.in_sample(layout.THUMBNAIL)
 
 
 def tile_waits(project: Project, sample: str, what: TilePart) -> list[str]:
@@ -239,6 +240,7 @@ render_tiles = Stage(
     waits=_judging_waits,
     outputs={
         "html": Output(PAGE),
+        "thumbnail": Output(THUMBNAIL),
         "figures": Output(
             FIGURES,
             folder=True,

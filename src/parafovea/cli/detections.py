@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from parafovea.cli.terminal import console, print_table, readable_errors
+from parafovea.cli.terminal import console, finite, print_table, readable_errors
 from parafovea.postprocess.detection.calibration import Method
 
 app = typer.Typer()
@@ -47,7 +47,7 @@ def evaluate_detections(
     """Evaluate candidates against annotations by the rules of LUNA16: FROC, CPM, thresholds."""
     from parafovea.stages.evaluate_detections import score_files
 
-    with readable_errors():
+    with readable_errors(output):
         score = score_files(
             candidates,
             annotations,
@@ -103,10 +103,15 @@ def evaluate_lesions(
     lesions: Annotated[Path, typer.Argument(help="Folder of masks of the same scans.")],
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, help="Makes candidates of heatmaps: components at or above it."),
+        typer.Option(
+            min=0, callback=finite, help="Makes candidates of heatmaps: components at or above it."
+        ),
     ] = None,
     min_overlap: Annotated[
-        float, typer.Option(min=0, max=1, help="Intersection over union that finds a lesion.")
+        float,
+        typer.Option(
+            min=0, max=1, callback=finite, help="Intersection over union that finds a lesion."
+        ),
     ] = 0.1,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the summary and the table.")
@@ -115,7 +120,7 @@ def evaluate_lesions(
     """Evaluate masks of candidates against masks of lesions by the rules of PI-CAI: AP, AUROC."""
     from parafovea.stages.evaluate_lesions import score_lesion_masks
 
-    with readable_errors():
+    with readable_errors(output):
         score, notes = score_lesion_masks(
             candidates, lesions, threshold=threshold, least_overlap=min_overlap, output=output
         )
@@ -151,7 +156,7 @@ def calibrate(
     from parafovea.quality.detections.reliability import FOLDS
     from parafovea.stages.calibrate_scores import calibrate_file
 
-    with readable_errors():
+    with readable_errors(output):
         calibration = calibrate_file(scored, output, method=method, model=model, plot=plot)
     fit = calibration.fit
     columns = (fit.before, fit.after, fit.held_out)

@@ -11,7 +11,14 @@ from rich.markup import escape
 
 from parafovea.cli.detections import app as detection_commands
 from parafovea.cli.predict import app as prediction_commands
-from parafovea.cli.terminal import console, errors, followed, print_table, readable_errors
+from parafovea.cli.terminal import (
+    console,
+    errors,
+    finite,
+    followed,
+    print_table,
+    readable_errors,
+)
 from parafovea.config import Project, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
@@ -126,7 +133,7 @@ def plan(
     """Forecast windows, shards, time, memory and disk of a run, and list wasteful settings."""
     from parafovea.cli.plan_command import print_plan
 
-    with readable_errors():
+    with readable_errors(output):
         project = _project(config)
         names = tuple(project.require(name).name for name in sample or project.predicted)
         print_plan(project, names, measure=measure, output=output)
@@ -249,7 +256,7 @@ def phantom(
     stem, size = f"{kind}_seed{seed}", PHANTOM_SIZES[kind]
     scan = size.unit == "millimeter"
     suffix = ".nii.gz" if scan else ".ome.zarr"
-    with readable_errors():
+    with readable_errors(output):
         make_phantom(
             output / f"{stem}{suffix}",
             output / f"{stem}_truth{suffix}",
@@ -279,7 +286,7 @@ def export_model(
     """Export a model's network to other runtimes, checked against torch."""
     from parafovea.models.export import export_model as export
 
-    with readable_errors():
+    with readable_errors(output):
         difference = export(model, output, form=form)
     console.print(
         f"{escape(str(output))} is written; its probabilities differ from torch in float32 by at "
@@ -296,13 +303,14 @@ def merge_masks(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="TIFF stack to write.")],
     threshold: Annotated[
-        float, typer.Option(help="Threshold: voxels above it belong to the class.")
+        float,
+        typer.Option(callback=finite, help="Threshold: voxels above it belong to the class."),
     ] = 0,
 ) -> None:
     """Merge binary masks into one stack of class indices, for the sheet's truth column."""
     from parafovea.formats.class_masks import merge_masks as merge
 
-    with readable_errors():
+    with readable_errors(output):
         counts = merge(_masks(mask), output, threshold=threshold)
     for name, (index, voxels) in counts.items():
         console.print(f"{index}  {escape(name)}: {voxels} voxels", highlight=False)
@@ -349,7 +357,7 @@ def import_model(
     ] = None,
 ) -> None:
     """Convert a DINOv3UNet3D checkpoint to a model folder without executing its code."""
-    with readable_errors():
+    with readable_errors(output):
         # loads torch, which takes seconds
         from parafovea.models.model_json import read_spec
         from parafovea.upstream.importing import import_model as import_checkpoint
@@ -379,7 +387,7 @@ def config_docs(
     from parafovea.storage.store import replacing
 
     readme = folder / "README.md"
-    with readable_errors():
+    with readable_errors(folder):
         if not readme.is_file():
             raise ConfigError(f"{readme} does not exist: run this in the root of the repository")
         page = with_table(readme.read_text(encoding="utf-8"), table_text())

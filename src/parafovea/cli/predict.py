@@ -66,7 +66,7 @@ def predict(
     ] = None,
 ) -> None:
     """Predict a scan, all scans of a folder, or a folder of tiles, without a sample sheet."""
-    with readable_errors():
+    with readable_errors(output or "results"):
         given = scan if input_dir is None else str(input_dir)
         if given is None or (scan is not None and input_dir is not None):
             raise ConfigError("give one scan, or --input-dir with a folder of scans or tiles")

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from parafovea.config.checks import absent_files, sample_problems, task_problems
@@ -18,6 +17,7 @@ from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample, read_sheet
 from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError, ModelError
+from parafovea.runtime.documents import CONFIG_BYTES, read_text, yaml_values
 from parafovea.settings.recipe import Recipe
 
 
@@ -27,14 +27,12 @@ def read_document(file: Path) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If the file does not exist, is not YAML, or has no keys.
+        If the file does not exist, is not YAML, is too large, has a key twice, or has no keys.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        content = yaml_values(read_text(file, "a config", most=CONFIG_BYTES), file)
     except FileNotFoundError as error:
         raise ConfigError(f"{file} does not exist: give the path of a config file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{file} must contain keys and values, such as `tasks:`")
     return content
@@ -78,6 +76,8 @@ def load_project(values: Mapping[str, Any], *, files: Sequence[Path] = ()) -> Pr
     ModelError
         If a model folder in use is incomplete.
     """
+    for file in files:
+        read_document(file)  # Snakemake takes the last of a key that is there twice
     settings = checked_settings(values, files=files)
     sheet = Path(settings.samples)
     return assembled(settings, {s.name: s for s in read_sheet(sheet)}, sheet=sheet, files=files)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from parafovea.errors import quoted, shown
+from parafovea.runtime.documents import yaml_node
+
 Key = str | int
-LONGEST_VALUE = 80
+#: Most characters of a value, and of a reason, in a message.
+LONGEST_VALUE, LONGEST_TEXT = 80, 1000
+#: Most problems that are told at once.
+MOST_PROBLEMS = 50
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
@@ -30,6 +37,8 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     str
         Text to append to a message.
     """
+    if len(word) > LONGEST_VALUE:
+        return ""
     close = difflib.get_close_matches(word, list(choices), n=1)
     return f": did you mean {close[0]!r}?" if close else ""
 
@@ -51,7 +60,10 @@ def locate(files: Sequence[Path], path: Sequence[Key]) -> str:
     """
     best, place = -1, "config"
     for file in files:
-        node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        try:
+            node = yaml_node(file.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, yaml.YAMLError):
+            node = None  # the file itself is the problem, which is told elsewhere
         depth, line = 0, 1
         for key in path:
             found = _child(node, key)
@@ -108,10 +120,13 @@ def problems(
     for item in error.errors(include_url=False):
         path = _real_path(item["loc"], values, keep_last=item["type"] == "missing")
         lines.setdefault(path, []).append(_explain(item, path, model))
-    return [
-        f"{locate(files, path)}: {'.'.join(str(k) for k in path) or 'the file'}{' or '.join(texts)}"
-        for path, texts in lines.items()
-    ]
+    found = []
+    for path, texts in islice(lines.items(), MOST_PROBLEMS):
+        keys = ".".join(shown(str(key), longest=LONGEST_VALUE) for key in path) or "the file"
+        found.append(f"{locate(files, path)}: {keys}{' or '.join(texts)}")
+    if len(lines) > MOST_PROBLEMS:
+        found.append(f"… and {len(lines) - MOST_PROBLEMS} more")
+    return found
 
 
 def _real_path(
@@ -144,17 +159,17 @@ def _explain(item: Any, path: tuple[Key, ...], model: type[BaseModel]) -> str:
         return f" is not a known key{hint or ':'} allowed here: {', '.join(allowed)}"
     if fault == "missing":
         return " is missing: add it"
-    text = item["msg"].removeprefix("Value error, ")
+    text = shown(item["msg"].removeprefix("Value error, "), longest=LONGEST_TEXT)
     expected = item.get("ctx", {}).get("expected", "")
     hint = (
         suggestion(value, expected.replace("'", "").replace(" or ", ", ").split(", "))
         if (fault == "literal_error" and isinstance(value, str))
         else ""
     )
-    shown = repr(value)
-    if isinstance(value, Mapping) or len(shown) > LONGEST_VALUE:
+    said = quoted(value, longest=LONGEST_VALUE)
+    if isinstance(value, Mapping) or len(said) > LONGEST_VALUE:
         return f": {text}{hint}"
-    return f" = {shown}: {text}{hint}"
+    return f" = {said}: {text}{hint}"
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[Key]) -> list[str]:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
+from parafovea.errors import quoted
 from parafovea.geometry.grid import METRES
 from parafovea.kinds.kind import kind_named, kinds
 from parafovea.kinds.reference import resolve
+from parafovea.runtime.names import folder_problem, hidden_character, same_folder
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.quality import QualitySettings
 from parafovea.settings.recipe import (
@@ -112,7 +114,7 @@ PHANTOM_SIZES: dict[Literal["cell", "chest"], PhantomSettings] = {
 class InputSettings(Strict):
     """Reading of sources."""
 
-    nonfinite: Literal["error"] | Annotated[float, Field(allow_inf_nan=False)] = Field(
+    nonfinite: Literal["error"] | float = Field(
         "error",
         description="Handling of NaN and infinite voxels: `error` stops the sample; a number, in "
         "source values, replaces them.",
@@ -205,10 +207,28 @@ class Settings(Strict):
         min_length=1, description="Tasks by name, as used in the sheet."
     )
 
+    @field_validator("tasks")
+    @classmethod
+    def _folders(cls, tasks: dict[str, TaskOfAnyKind]) -> dict[str, TaskOfAnyKind]:
+        for name in tasks:
+            problem = folder_problem(name)
+            if problem is not None:
+                raise ValueError(f"task {problem}; the results of a task are a folder")
+            other = same_folder(name, tasks)
+            if other is not None:
+                raise ValueError(
+                    f"tasks {name!r} and {other!r} differ in upper and lower case alone, and would "
+                    "share a folder on some disks: rename one"
+                )
+        return tasks
+
     @field_validator("results")
     @classmethod
     def _plain_folder(cls, folder: str) -> str:
         plain = folder.rstrip("/")
-        if not plain or any(c in plain for c in "{}<>*?[]"):
-            raise ValueError(f"folder {folder!r} must be a plain path without {{ }} < > * ? [ ]")
+        if not plain or any(c in plain for c in "{}<>*?[]") or hidden_character(plain):
+            raise ValueError(
+                f"folder {quoted(folder)} must be a plain path without {{ }} < > * ? [ ] and "
+                "control characters"
+            )
         return plain

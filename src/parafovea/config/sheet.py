@@ -6,14 +6,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from parafovea.config.messages import suggestion
-from parafovea.errors import ConfigError
+from parafovea.config.messages import MOST_PROBLEMS, suggestion
+from parafovea.errors import ConfigError, quoted
+from parafovea.runtime.documents import read_text
+from parafovea.runtime.names import folder_problem, hidden_character
+from parafovea.settings.inference import MOST_SHARDS
 
 REQUIRED = ("sample", "task", "source")
 OPTIONAL = ("truth", "metadata", "shards")
 COLUMNS = REQUIRED + OPTIONAL
 
-#: Folders in the results folder that are not samples.
+#: Folders and files in the results folder that are not samples.
 RESERVED = (
     "benchmarks",
     "cohort",
@@ -21,11 +24,17 @@ RESERVED = (
     "logs",
     "phantoms",
     "report",
+    "report.html",
+    "snakemake.html",
     "study",
     "training",
 )
 
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+#: A number of shards in the sheet.
+SHARDS = re.compile(r"0*[1-9][0-9]{0,6}")
+
+#: Most lines of a sheet: a job graph of more samples cannot be planned.
+MOST_LINES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +91,13 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
         message lists all problems with their lines.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "a sample sheet")
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path} does not exist: create the sample sheet, or set another path in `samples`"
         ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} is not UTF-8 text (byte {error.start}): save it as tab-separated UTF-8"
-        ) from error
+    if text.count("\n") > MOST_LINES:
+        raise ConfigError(f"{path} has more than {MOST_LINES} lines: split it into several sheets")
     rows = [
         (number, [cell.strip() for cell in line.split("\t")])
         for number, line in enumerate(text.splitlines(), start=1)
@@ -101,6 +108,7 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
     header = _checked_header(path, *rows[0])
     found: list[str] = []
     samples: dict[str, Sample] = {}
+    folders: dict[str, str] = {}
     for number, cells in rows[1:]:
         sample, wrong = _sample(header, cells, number)
         if sample is not None and sample.name in samples:
@@ -108,10 +116,19 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
                 f"sample {sample.name!r} is already on line {samples[sample.name].line}: "
                 "sample names must be unique"
             )
+        elif sample is not None and sample.name.lower() in folders:
+            other = folders[sample.name.lower()]
+            wrong.append(
+                f"sample {sample.name!r} differs from {other!r} on line {samples[other].line} in "
+                "upper and lower case alone, and would share its folder on some disks: rename one"
+            )
         found += [f"{path}:{number}: {text}" for text in wrong]
         if sample is not None and not wrong:
             samples[sample.name] = sample
+            folders[sample.name.lower()] = sample.name
     if found:
+        more = len(found) - MOST_PROBLEMS
+        found[MOST_PROBLEMS:] = [f"… and {more} more"] if more > 0 else []
         raise ConfigError("\n  ".join(found))
     if not samples:
         raise ConfigError(f"{path} has a header but no samples: add a line for each")
@@ -125,8 +142,8 @@ def _checked_header(path: Path, number: int, header: list[str]) -> list[str]:
     unknown = [name for name in header if name not in COLUMNS]
     if unknown:
         raise ConfigError(
-            f"{place}: column {unknown[0]!r} is not known{suggestion(unknown[0], COLUMNS) or ':'} "
-            f"columns are {', '.join(COLUMNS)}"
+            f"{place}: column {quoted(unknown[0])} is not known"
+            f"{suggestion(unknown[0], COLUMNS) or ':'} columns are {', '.join(COLUMNS)}"
         )
     missing = [name for name in REQUIRED if name not in header]
     if missing:
@@ -154,19 +171,26 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
         for name in REQUIRED
         if not row[name]
     ]
-    if row["sample"] and not NAME.fullmatch(row["sample"]):
-        wrong.append(
-            f"sample {row['sample']!r} is not a valid name: use letters, digits, . _ and -, "
-            "and no leading dot"
-        )
-    if row["sample"] in RESERVED:
+    problem = folder_problem(row["sample"]) if row["sample"] else None
+    if problem is not None:
+        wrong.append(f"sample {problem}")
+    if row["sample"].lower() in RESERVED:
         wrong.append(
             f"sample {row['sample']!r} is a reserved name ({', '.join(RESERVED)}): use another one"
         )
+    for name in COLUMNS:
+        hidden = hidden_character(row[name])
+        if hidden is not None:
+            wrong.append(
+                f"{name} {quoted(row[name])} contains the control character {hidden}: remove it"
+            )
     if row["shards"] and not (
-        row["shards"].isascii() and row["shards"].isdigit() and int(row["shards"]) > 0
+        SHARDS.fullmatch(row["shards"]) and int(row["shards"]) <= MOST_SHARDS
     ):
-        wrong.append(f"shards {row['shards']!r} must be a whole number of at least 1, or empty")
+        wrong.append(
+            f"shards {quoted(row['shards'])} must be a whole number from 1 to {MOST_SHARDS}, or "
+            "empty"
+        )
     if wrong:
         return None, wrong
     return Sample(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from parafovea.errors import quoted
 from parafovea.settings.recipe import PositiveInt, Strict
 from parafovea.settings.training import TrainingSettings
 
 Fusion = Literal["attention", "concat", "none"]
-PhantomName = Annotated[str, Field(pattern=r"^cell_seed\d+$")]
+_PHANTOM = re.compile(r"cell_seed\d+")
+PhantomName = Annotated[str, Field(pattern=f"^{_PHANTOM.pattern}$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ class StudySettings(Strict):
             raise ValueError(f"ratio {self.ratio} must be one of ratios {self.ratios}")
         if self.training.recipe.context is None:
             raise ValueError("training.recipe needs a context, which the variants change")
+        for name in (*self.training.samples, *self.training.validation):
+            if _PHANTOM.fullmatch(name) is None:
+                raise ValueError(f"{quoted(name)} is not a phantom such as cell_seed201")
         seen = {*self.training.samples, *self.training.validation}
         if both := sorted(seen & {*self.test}):
             raise ValueError(f"{', '.join(both)} cannot be used for both training and test")

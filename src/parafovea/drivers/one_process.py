@@ -11,6 +11,7 @@ from parafovea.config import Project
 from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError
 from parafovea.planning.staleness import Staleness
+from parafovea.runtime.runs import readable_storage
 from parafovea.storage.layout import PAGE
 from parafovea.storage.provenance import Clock
 from parafovea.storage.records import recorded
@@ -43,18 +44,25 @@ def run_stage(
     -------
     object
         Return value of the stage's function.
+
+    Raises
+    ------
+    StoreError
+        If the disk is full or refuses an output.
     """
     call: dict[str, Any] = {
         name: Path(paths) if isinstance(paths, str) else [Path(path) for path in paths or ()]
         for name, paths in stage.input_paths(project, wildcards).items()
     }
-    call |= {n: Path(path) for n, path in stage.output_paths(project, wildcards).items()}
+    outputs = {n: Path(path) for n, path in stage.output_paths(project, wildcards).items()}
+    call |= outputs
     call |= stage.arguments(project, wildcards)
     if stage.clock:
         call["clock"] = clock
     if stage.states_code:
         call["code"] = code_of(stage, project, wildcards)
-    return stage.load()(**call)
+    with readable_storage(*outputs.values()):
+        return stage.load()(**call)
 
 
 def run_stages(

@@ -13,14 +13,14 @@ from typing import Any
 
 from parafovea.chain import volume_stages
 from parafovea.config import Project, Sample, Settings, assembled
-from parafovea.config.sheet import NAME
 from parafovea.drivers.one_process import run_sample
-from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe
+from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe, shown
 from parafovea.formats.location import locate, source_files, stem
 from parafovea.formats.registry import format_of_file
 from parafovea.kinds.reference import resolve
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
+from parafovea.runtime.names import folder_problem, name_problem
 from parafovea.runtime.processes import in_processes
 from parafovea.runtime.progress import Observer, Steps, observed
 from parafovea.storage.layout import DETECTIONS, OBJECT_TABLE, SHARDS, VIEWS, matching, remove
@@ -182,10 +182,10 @@ def scans_in(folder: Path) -> FolderScans:
 def scan_name(source: str) -> str:
     """Return a scan's name from its file, or raise `ConfigError` if it is invalid for a folder."""
     name = stem(source)
-    if not NAME.fullmatch(name):
+    if folder_problem(name) is not None:
         raise ConfigError(
-            f"{source} cannot name a folder of results: rename it to letters, digits, . _ and -, "
-            "or predict it alone with --output and the folder of its results"
+            f"{shown(source)} cannot name a folder of results: rename it to letters, digits, . _ "
+            "and -, or predict it alone with --output and the folder of its results"
         )
     return name
 
@@ -244,6 +244,10 @@ def project_of(
     changes: dict[str, Any] = {"inference": inference}
     if overwrite:
         changes["tiles"] = chosen.tiles.model_copy(update={"overwrite": True})
+    for name in scans:
+        problem = name_problem(name)
+        if problem is not None:
+            raise ConfigError(f"a folder of results names its scan: {problem}")
     tasks = {task: chosen.model_copy(update=changes)}
     samples = {
         name: Sample(name, task, source, None, metadata, None, number)

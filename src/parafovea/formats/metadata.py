@@ -6,7 +6,6 @@ Imports no format library, since the workflow reads the sheet whenever it plans 
 from __future__ import annotations
 
 import functools
-import json
 import math
 import re
 import unicodedata
@@ -14,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -25,11 +23,13 @@ from pydantic import (
     model_validator,
 )
 
-from parafovea.errors import ConfigError, MissingSourceError
+from parafovea.errors import ConfigError, MissingSourceError, quoted
 from parafovea.formats.bands import canonical
 from parafovea.formats.reflectance import DN_OFFSET, DN_SCALE
 from parafovea.formats.source import readable
-from parafovea.geometry.grid import METRES, Vector, vector3
+from parafovea.geometry.grid import METRES, Vector, checked_spacing, vector3
+from parafovea.runtime.documents import CONFIG_BYTES, json_values, read_text, yaml_values
+from parafovea.runtime.names import hidden_character
 
 SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -140,6 +140,13 @@ def _names(value: Any, info: ValidationInfo) -> tuple[str, ...] | None:
 
 
 def _word(value: Any, info: ValidationInfo) -> str | None:
+    if isinstance(value, str):
+        hidden = hidden_character(value)
+        if hidden is not None:
+            raise ValueError(
+                f"{info.field_name} {quoted(value)} contains the control character {hidden}: "
+                "remove it"
+            )
     if value is None or isinstance(value, str):
         return value
     raise ValueError(f"{info.field_name} {value!r} is not a word: put it in quotes")
@@ -380,7 +387,7 @@ class SourceMetadata(_Words):
                 f"spacing {spacing} must be positive and finite along z, y, x: "
                 "for example spacing=50,4.6,4.6"
             )
-        return spacing
+        return None if spacing is None else checked_spacing(spacing)
 
     @field_validator("unit", "truth_unit")
     @classmethod
@@ -504,13 +511,16 @@ def _inline(text: str, where: str) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    if not path.exists():
+    where = f"metadata file {path}"
+    try:
+        text = read_text(path, "a metadata file", most=CONFIG_BYTES)
+    except FileNotFoundError as error:
         raise MissingSourceError(
-            f"metadata file {path} does not exist: correct the metadata column of the sample sheet"
-        )
-    with readable(f"metadata file {path}"):
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+            f"{where} does not exist: correct the metadata column of the sample sheet"
+        ) from error
+    read = json_values if path.suffix.lower() == ".json" else yaml_values
+    with readable(where):
+        values = read(text, where)
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -95,7 +95,7 @@ def _names(value: Any) -> tuple[str, ...] | None:
         # axistags of vigra and ilastik are JSON in a string
         try:
             plain = json.loads(plain)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     if isinstance(plain, Mapping):
         plain = plain.get("axes")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from parafovea.errors import GridError, ParafoveaError, SourceError, describe
+from parafovea.errors import GridError, ParafoveaError, SourceError, describe, quoted, shown
 from parafovea.geometry.grid import Box, Grid, Vector
+from parafovea.runtime.names import hidden_character
 
 if TYPE_CHECKING:
     from parafovea.formats.metadata import SourceMetadata
@@ -100,6 +101,15 @@ class Source:
     check: Callable[[], None] | None = field(default=None, compare=False)
     ignored: int | None = None
     background: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in (self.series, *self.bands, *self.planes):
+            hidden = hidden_character(name)
+            if hidden is not None:
+                raise SourceError(
+                    f"{shown(self.path)} names {quoted(name)} with the control character {hidden}: "
+                    "name it anew"
+                )
 
     def read(self, box: Box) -> Array:
         """Return the voxels of a box.

@@ -57,6 +57,35 @@ def vector3(values: Sequence[float], what: str = "vector") -> Vector:
     return z, y, x
 
 
+#: Smallest and largest distance between voxels, in any unit; beyond it, sizes overflow.
+SMALLEST_SPACING, LARGEST_SPACING = 1e-12, 1e12
+#: Most voxels along an axis.
+LARGEST_SHAPE = (1 << 31) - 1
+
+
+def checked_spacing(spacing: Vector) -> Vector:
+    """Return a spacing that voxels can have.
+
+    Parameters
+    ----------
+    spacing : tuple of float
+        Distance between voxel centres along z, y, x.
+
+    Raises
+    ------
+    GridError
+        If a value is not finite or lies outside of `SMALLEST_SPACING` to `LARGEST_SPACING`.
+    """
+    if any(not math.isfinite(s) or s <= 0 for s in spacing):
+        raise GridError(f"spacing {spacing} must be positive and finite along z, y, x")
+    if any(not SMALLEST_SPACING <= s <= LARGEST_SPACING for s in spacing):
+        raise GridError(
+            f"spacing {spacing} must be from {SMALLEST_SPACING:g} to {LARGEST_SPACING:g} along "
+            "z, y, x: correct it, or use another unit"
+        )
+    return spacing
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """A half-open box of voxel indices, which may extend beyond the array it belongs to.
@@ -182,8 +211,12 @@ class Grid:
         object.__setattr__(self, "origin", vector3(self.origin, "origin"))
         if any(n < 1 for n in self.shape):
             raise GridError(f"shape {self.shape} has no voxels: use at least 1 along every axis")
-        if any(not math.isfinite(s) or s <= 0 for s in self.spacing):
-            raise GridError(f"spacing {self.spacing} must be positive and finite along z, y, x")
+        if any(n > LARGEST_SHAPE for n in self.shape):
+            raise GridError(
+                f"shape {self.shape} has more than {LARGEST_SHAPE} voxels along an axis: check the "
+                "spacings of source and model, and their units"
+            )
+        checked_spacing(self.spacing)
         if any(not math.isfinite(o) for o in self.origin):
             raise GridError(f"origin {self.origin} must be finite along z, y, x")
         if self.unit not in METRES:

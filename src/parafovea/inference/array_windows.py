@@ -144,7 +144,7 @@ class CachedVolume:
     GridError
         If the context's shape does not fit the volume.
     VoxelError
-        If all voxels are equal.
+        If all voxels are equal, or normalized values overflow float16.
     """
 
     def __init__(
@@ -154,7 +154,9 @@ class CachedVolume:
         self._model = model
         self.grid = Grid(volume.shape, spec.spacing, unit=spec.unit)
         stored = ArrayOnGrid(volume, self.grid)
-        normalize = value_map(scan(stored.read, self.grid, volume.dtype), spec.normalization)
+        statistics = scan(stored.read, self.grid, volume.dtype)
+        normalize = value_map(statistics, spec.normalization)
+        normalize.check_half(statistics)
         # Half precision, as in the workflow's normalized volumes.
         voxels = ArrayOnGrid(normalize(volume).astype(np.float16), self.grid)
         self._seconds: dict[str, float] = {}
@@ -162,6 +164,8 @@ class CachedVolume:
         wide: ArrayOnGrid | None = None
         if context is not None and model.wide is not None:
             grid = check_context(context, self.grid, spec, model.source)
+            wide_statistics = scan(ArrayOnGrid(context, grid).read, grid, context.dtype)
+            normalize.check_half(wide_statistics)
             values = ArrayOnGrid(normalize(context).astype(np.float16), grid)
             wide = self._tokens(values, model.wide, "context_features_s")
         self._regions = RegionReader(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from parafovea.errors import ScoreError
 from parafovea.geometry.grid import Box
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
@@ -61,4 +62,9 @@ class AugmentedPredictor:
     def __call__(self, region: RegionInputs, boxes: Sequence[Box]) -> NDArray[np.float32]:
         """Return the probabilities (window, class, z, y, x) of windows of the volume."""
         places = [self._inputs.place(box) for box in boxes]
-        return self._inputs.back(self._predictor(region, places))
+        try:
+            predicted = self._predictor(region, places)
+        except ScoreError as error:
+            error.add_note("in a view of inference.tta, whose axes the window is given in")
+            raise
+        return self._inputs.back(predicted)

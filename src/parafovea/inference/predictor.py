@@ -13,6 +13,7 @@ from torch import Tensor
 from parafovea.geometry.grid import Box
 from parafovea.geometry.resample import AxisWeights
 from parafovea.inference.engines import EngineName, make_engine
+from parafovea.inference.finite_scores import require_finite_layers, require_finite_scores
 from parafovea.inference.sample_inputs import RegionInputs
 from parafovea.models.activation import activated
 from parafovea.models.networks.fused_unet import FusedUNet
@@ -62,6 +63,8 @@ class Predictor:
     ------
     MissingExtraError
         If OpenVINO is selected but not installed.
+    ModelError
+        If a layer is not finite in this precision.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Predictor:
         # Channels-last is the faster format for both oneDNN and cuDNN.
         order = torch.channels_last if self.flat else torch.channels_last_3d
         self.network = prepared.to(device, dtype).to(memory_format=order)  # type: ignore[call-overload]
+        require_finite_layers(self.network, dtype)
         self.engine = make_engine(engine, network, self.network, dtype=dtype, compiled=compiled)
         keep_buffers()
 
@@ -108,10 +112,19 @@ class Predictor:
         -------
         ndarray
             (window, class, z, y, x) float32 in [0, 1]; after a softmax, classes sum to 1.
+
+        Raises
+        ------
+        ScoreError
+            If a score is not finite.
         """
-        scores = self.engine.logits(*self.assemble(region, boxes))[: len(boxes)].float()
+        inputs = self.assemble(region, boxes)
+        scores = self.engine.logits(*inputs)[: len(boxes)].float()
         if self.flat:
             scores = scores.unsqueeze(2)
+        require_finite_scores(
+            scores, boxes, network=self.network, inputs=inputs, precision=self.dtype
+        )
         values = activated(scores, self.activation, self._bands(region, boxes))
         result: NDArray[np.float32] = values.contiguous().cpu().numpy()
         return result

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from parafovea.backbones import load_backbone
 from parafovea.backbones.upstream_dinov3 import CompatibleDinov3
-from parafovea.errors import GridError, ModelError
+from parafovea.errors import GridError, ModelError, ScoreError
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.resample import read_reflected_array
 from parafovea.inference.array_inputs import check_context, concentric_view
+from parafovea.inference.finite_scores import all_finite
 from parafovea.inference.sample_inputs import check_channels
 from parafovea.models.activation import activated
 from parafovea.models.networks.fused_unet import FusedUNet
@@ -137,6 +138,11 @@ class UpstreamVolume:
             view = concentric_view(self._context, self.grid.shape, box, ratio)
             wide = self._features(view, size, model.wide, "context_features_s")
         logits = model.network.forward_projected(local, wide, size=size).float()
+        if not all_finite(logits):
+            raise ScoreError(
+                f"scores of the window {box} are not finite, in {model.dtype}: check the volume's "
+                f"values and the weights of {model.source}"
+            )
         found = activated(logits, model.spec.activation)[0]
         result: NDArray[np.float32] = found.cpu().numpy()
         return result
@@ -153,4 +159,11 @@ class UpstreamVolume:
         if self._model.device.type == "cuda":
             torch.cuda.synchronize(self._model.device)
         self._seconds[name] += time.perf_counter() - started
-        return features[None].to(self._model.dtype)
+        features = features[None].to(self._model.dtype)
+        if not all_finite(features):
+            raise ScoreError(
+                f"{name.removesuffix('_s').replace('_', ' ')} of {self._model.source} are not "
+                f"finite, in {self._model.dtype}: check the volume's values and the weights of "
+                "the transformer"
+            )
+        return features

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_both, reads_source
-from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE
+from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE, THUMBNAIL
 from parafovea.chain.volume_stages import PREDICTION, VOLUME, source_waits
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
@@ -135,6 +135,7 @@ render_detections = Stage(
     waits=source_waits,
     outputs={
         "html": Output(PAGE),
+        "thumbnail": Output(THUMBNAIL),
         "visualization": Output(
             layout.in_sample(layout.VISUALIZATION),
             caption=Caption("detections", "Detection", "slices"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_truth
-from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE
+from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE, THUMBNAIL
 from parafovea.chain.tile_stages import STAGES as TILE_STAGES
 from parafovea.chain.volume_stages import PREDICTION, VOLUME
 from parafovea.kinds.kind import Kind
@@ -123,6 +123,7 @@ render_report = Stage(
     waits=_truth_files,
     outputs={
         "html": Output(PAGE),
+        "thumbnail": Output(THUMBNAIL),
         **{
             name: Output(
                 layout.in_sample(layout.FIGURES, f"{name}.png"),

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from parafovea.errors import ModelError
+from parafovea.errors import ModelError, shown
 from parafovea.models.model_json import read_spec
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec
@@ -61,12 +61,15 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
         )
     with torch.device("meta"):
         network = FusedUNet.from_spec(spec)
+    tensors: dict[str, Tensor] = {}
     try:
-        tensors = {name: tensor.float() for name, tensor in load_file(weights).items()}
+        tensors = load_file(weights)
         problem = layer_problem(tensors, network)
     except SafetensorError as error:
-        problem = " ".join(str(error).split())
-    problem = problem or finite_problem(tensors)
+        problem = shown(" ".join(str(error).split()))
+    if problem is None:
+        tensors = {name: tensor.float() for name, tensor in tensors.items()}
+        problem = finite_problem(tensors)
     if problem is not None:
         raise ModelError(
             f"{weights} does not match the architecture in {CARD}: {problem}; copy both files of "
@@ -89,21 +92,25 @@ def layer_problem(tensors: Mapping[str, Tensor], network: FusedUNet) -> str | No
     Returns
     -------
     str or None
-        The missing or unexpected layers, or the first one with another shape, with both shapes.
+        The missing or unexpected layers, or the first one with another shape, with both shapes, or
+        of whole or complex numbers.
     """
     wanted = network.state_dict()
     missing = [n for n in wanted if n not in tensors and not n.endswith("batches_tracked")]
     extra = [name for name in tensors if name not in wanted]
     for names, what in ((missing, "missing"), (extra, "unexpected")):
         if names:
-            shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-            return f"{len(names)} layers are {what} ({shown})"
+            some = ", ".join(shown(name, longest=60) for name in names[:3])
+            more = ", …" if len(names) > 3 else ""
+            return f"{len(names)} layers are {what} ({some}{more})"
     for name in (n for n in wanted if n in tensors):
         found, needed = tuple(tensors[name].shape), tuple(wanted[name].shape)
         if found != needed:
             channels = f"{found[1]} channels, not {needed[1]}" if found[1:2] != needed[1:2] else ""
             takes = f" (it takes {channels})" if channels and len(found) > 1 < len(needed) else ""
             return f"layer {name} has the shape {found}, but must have {needed}{takes}"
+        if not tensors[name].is_floating_point() and not name.endswith("batches_tracked"):
+            return f"layer {name} has the type {tensors[name].dtype}, not real numbers"
     return None
 
 
@@ -111,8 +118,10 @@ def finite_problem(tensors: Mapping[str, Tensor]) -> str | None:
     """Return the first layer with NaN or infinite values; None if there is none."""
     for name, tensor in tensors.items():
         # A sum is finite only if all its terms are; it needs no memory.
-        if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float64)):
-            wrong = int((~torch.isfinite(tensor)).sum())
+        if not tensor.is_floating_point() or torch.isfinite(tensor.sum(dtype=torch.float64)):
+            continue
+        wrong = int((~torch.isfinite(tensor)).sum())
+        if wrong:
             return f"{wrong} of {tensor.numel()} values of layer {name} are NaN or infinite"
     return None
 
@@ -149,7 +158,9 @@ def _stored(tensor: Tensor, exact: bool) -> Tensor:
     """Return a tensor as it is stored: kernels in half precision if allowed, the rest exact."""
     tensor = tensor.detach().cpu().contiguous()
     if tensor.ndim > 1 and (not exact or is_exact_in_half(tensor)):
-        return tensor.half()
+        half = tensor.half()
+        if bool(torch.isfinite(half).all()):
+            return half
     return tensor.float()
 
 
@@ -176,12 +187,20 @@ def save_model(
     -------
     ModelSpec
         The description as written.
+
+    Raises
+    ------
+    ModelError
+        If a weight is not finite.
     """
     tensors = {
         name: _stored(tensor, exact)
         for name, tensor in network.state_dict().items()
         if not name.endswith("batches_tracked")
     }
+    problem = finite_problem(tensors)
+    if problem is not None:
+        raise ModelError(f"{folder} is not written: {problem}, and so would be every prediction")
     with replacing(folder) as partial:
         partial.mkdir()
         save_file(tensors, partial / WEIGHTS)

@@ -5,13 +5,16 @@ Without torch, since the workflow imports this module when it plans jobs.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from parafovea.errors import ModelError
+from parafovea.errors import ModelError, shown
+from parafovea.runtime.documents import json_values, read_text
 from parafovea.settings.recipe import ModelSpec, Recipe
+
+#: Most characters of a reason, and most reasons, in a message.
+LONGEST_REASON, MOST_PROBLEMS = 500, 20
 
 
 def read_spec(folder: Path) -> ModelSpec:
@@ -38,14 +41,15 @@ def read_spec(folder: Path) -> ModelSpec:
             f"{folder} is not a model folder: {card.name} is missing; use a folder written by "
             "train_model, or add a `training` block so that the workflow trains the model"
         )
+    text = read_text(card, "a model's description", error=ModelError)
+    values = json_values(text, card, error=ModelError, fix="copy the model folder again")
     try:
-        return ModelSpec.model_validate(json.loads(card.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{card} is not JSON ({error}): copy the model folder again") from error
+        return ModelSpec.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'model'}: {problem['msg']}"
-            for problem in error.errors()
+            f"{shown('.'.join(str(part) for part in problem['loc'])) or 'model'}: "
+            f"{shown(problem['msg'], longest=LONGEST_REASON)}"
+            for problem in error.errors()[:MOST_PROBLEMS]
         )
         raise ModelError(f"{card} is not a valid description of a model: {problems}") from error
 

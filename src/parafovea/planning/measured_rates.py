@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parafovea.chain.cost import Rates
 from parafovea.errors import ConfigError
+from parafovea.runtime.documents import json_values, read_text
 from parafovea.settings.recipe import PositiveFloat
 from parafovea.storage.store import replacing
 
 
 class _ModelRates(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     features: PositiveFloat
     context: PositiveFloat
@@ -24,7 +25,7 @@ class _ModelRates(BaseModel):
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     device: str = Field(min_length=1)
     models: dict[str, _ModelRates]
@@ -55,10 +56,10 @@ def read_rates(path: Path) -> MeasuredRates | None:
         If the file has other content.
     """
     try:
-        found = _File.model_validate_json(path.read_text(encoding="utf-8"))
+        found = _File.model_validate(json_values(read_text(path, "measured rates"), path))
     except FileNotFoundError:
         return None
-    except (ValidationError, UnicodeDecodeError) as error:
+    except ValidationError as error:
         raise ConfigError(
             f"{path} does not contain measured rates: delete it, or measure again with "
             "parafovea plan --measure"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from parafovea.inference.window_plan import POOLED, planned_layout, shard_count,
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
+from parafovea.runtime.documents import json_values, read_text
 from parafovea.settings.backbones import Dinov3Arguments, parse_arguments
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
@@ -282,6 +282,6 @@ def _width(arguments: Dinov3Arguments) -> int:
     """Return the features per token of a transformer, `WIDEST` if unknown."""
     config = Path(arguments.weights) / "config.json"
     try:
-        return int(json.loads(config.read_text(encoding="utf-8"))["hidden_size"])
+        return int(json_values(read_text(config, "a configuration"), config)["hidden_size"])
     except (OSError, ValueError, KeyError, TypeError):
         return WIDEST

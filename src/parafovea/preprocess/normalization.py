@@ -281,12 +281,26 @@ class ValueMap:
         Clip results to [0, 1].
     fill : float or None
         Source value that replaces NaN and infinity.
+
+    Raises
+    ------
+    VoxelError
+        If the difference of `low` and `high` is not a positive number of float32.
     """
 
     low: float = 0.0
     high: float = 1.0
     clip: bool = False
     fill: float | None = None
+
+    def __post_init__(self) -> None:
+        with np.errstate(over="ignore"):
+            span = float(np.float32(self.high - self.low))
+        if not 0 < span < math.inf:
+            raise VoxelError(
+                f"values from {self.low:g} to {self.high:g} cannot be normalized in float32: "
+                "their difference must be positive and at most 3.4e38"
+            )
 
     def finite(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the source values with `fill` in place of NaN and infinity."""
@@ -300,8 +314,11 @@ class ValueMap:
     def check_half(self, statistics: Statistics) -> None:
         """Raise `VoxelError` if normalized values would overflow float16."""
         extremes = [statistics.minimum, statistics.maximum]
-        reached = np.abs(self(np.asarray(extremes))).max()
-        if reached > np.finfo(np.float16).max:
+        if self.fill is not None and statistics.nonfinite:
+            extremes = [min(*extremes, self.fill), max(*extremes, self.fill)]
+        with np.errstate(over="ignore"):
+            reached = np.abs(self(np.asarray(extremes))).max()
+        if not reached <= np.finfo(np.float16).max:
             raise VoxelError(
                 f"source values from {extremes[0]:g} to {extremes[1]:g} reach {reached:g} after "
                 f"normalization, above the float16 maximum of {np.finfo(np.float16).max:g}: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -109,12 +111,13 @@ def quality_json(
 
 def quality_table(judged: Sequence[Judged]) -> str:
     """Return the text of quality.tsv: metric, value, minimum, maximum, passed."""
-    lines = ["metric\tvalue\tminimum\tmaximum\tpassed"]
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")
+    table.writerow(("metric", "value", "minimum", "maximum", "passed"))
     for one in judged:
         low, high = (one.limit.min, one.limit.max) if one.limit else (None, None)
-        cells = [one.metric, *map(_cell, (one.value, low, high)), _cell(one.passed)]
-        lines.append("\t".join(cells))
-    return "\n".join(lines) + "\n"
+        table.writerow((one.metric, *map(_cell, (one.value, low, high)), _cell(one.passed)))
+    return text.getvalue()
 
 
 def _cell(value: float | int | bool | None) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import hashlib
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +14,17 @@ from typing import Any
 import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
-from parafovea.errors import StoreError
+from parafovea.report.inline_svg import inline_svg
+from parafovea.report.palette import INK, MUTED, PAPER_WHITE, RULE
 
-DPI = 150
+DPI = 200
 
-#: Width of a full-width figure in inches.
-PAGE_WIDTH = 11.5
+#: Width of a full-width figure in inches: on a page of 800 pixels, text of 8 points is 10 pixels.
+PAGE_WIDTH = 8.0
 
-INK, MUTED, RULE = "#1F2933", "#5B6673", "#D5DAE1"
+#: Smallest size of text in points.
+SMALL = 8.0
 
 #: Applied on top of matplotlib's defaults, so that a user's matplotlibrc has no effect.
 STYLE: dict[str, Any] = {
@@ -29,7 +33,10 @@ STYLE: dict[str, Any] = {
     "text.color": INK,
     # Names of classes and samples may contain dollar signs.
     "text.parse_math": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "parafovea",
     "axes.edgecolor": RULE,
+    "axes.facecolor": PAPER_WHITE,
     "axes.labelcolor": INK,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -41,9 +48,8 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.h_pad": 0.1,
 }
 
-#: Additional style of vector figures: text as outlines and fixed identifiers, for reproducible
-#: files.
-PAPER: dict[str, Any] = {"svg.fonttype": "path", "svg.hashsalt": "parafovea", "pdf.fonttype": 42}
+#: Additional style of figures for a paper, on pure white.
+PAPER: dict[str, Any] = {"axes.facecolor": "white", "pdf.fonttype": 42}
 
 #: Metadata of each format that would differ between runs.
 _DATED = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
@@ -51,7 +57,7 @@ _DATED = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A PNG file with its title and caption.
+    """A figure: a PNG file, and the same as an element of a page.
 
     Parameters
     ----------
@@ -61,11 +67,14 @@ class Drawing:
         Short title, for a heading.
     caption : str
         Self-contained description of the figure.
+    svg : str
+        See `inline_svg`; "" if it is not for a page.
     """
 
     path: Path
     title: str
     caption: str
+    svg: str = ""
 
 
 @contextlib.contextmanager
@@ -101,11 +110,27 @@ def save(figure: Figure, drawing: Drawing) -> Drawing:
     Returns
     -------
     Drawing
-        The drawing.
+        The drawing, with the figure for a page.
     """
     words = {"Title": drawing.title, "Description": drawing.caption, "Software": None}
     figure.savefig(drawing.path, format="png", metadata=words)
-    return drawing
+    return on_page(drawing, svg_text(figure))
+
+
+def svg_text(figure: Figure) -> str:
+    """Return a figure as the text of an SVG file without background."""
+    vectors = io.StringIO()
+    figure.savefig(vectors, format="svg", metadata={"Date": None}, facecolor="none")
+    return vectors.getvalue()
+
+
+def on_page(drawing: Drawing, svg: str) -> Drawing:
+    """Return a drawing with the text of its SVG file as an element of a page."""
+    # ids are distinct within a page, and the same in every folder
+    prefix = "f" + hashlib.sha256(drawing.title.encode()).hexdigest()[:6]
+    label = f"{drawing.title}: {drawing.caption}"
+    element = inline_svg(svg, label=label, prefix=prefix, full_width=PAGE_WIDTH)
+    return dataclasses.replace(drawing, svg=element)
 
 
 def save_forms(figure: Figure, files: Mapping[Path, str]) -> None:
@@ -121,29 +146,3 @@ def save_forms(figure: Figure, files: Mapping[Path, str]) -> None:
     for path, suffix in files.items():
         metadata = {_DATED[suffix]: None}
         figure.savefig(path, format=suffix.removeprefix("."), metadata=metadata)
-
-
-def open_drawing(path: Path) -> Drawing:
-    """Return a PNG file written by `save`, with its title and caption.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    Drawing
-        The drawing; its title is the file's name if the file has none.
-
-    Raises
-    ------
-    StoreError
-        If it is missing or not a PNG.
-    """
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            words = {key: str(value) for key, value in image.info.items()}
-    except OSError as error:
-        raise StoreError(f"{path} is not a figure of a report: run the report again") from error
-    return Drawing(path, words.get("Title", path.stem), words.get("Description", ""))

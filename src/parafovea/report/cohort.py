@@ -1,4 +1,4 @@
-"""Tables and headline metrics of all samples, and the limits that they miss."""
+"""Index of all samples: a row each with its headline metrics; tables and figures of a cohort."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import pandas as pd
 
 from parafovea.errors import StoreError
 from parafovea.postprocess.detection.detection_files import CSV_COLUMNS, load_detections_table
-from parafovea.report.charts import Point
-from parafovea.report.sample_results import Metric
+from parafovea.report.charts import PanelGroup, Point
+from parafovea.report.sample_results import Metric, Status
 from parafovea.report.segmentation.sample_view import SampleView
+from parafovea.report.units import counted
 
 #: Headline metrics in the absence of limits; braces stand for each class.
 HEADLINES = (
@@ -31,8 +33,8 @@ HEADLINES = (
 DETECTION_HEADLINES = (
     "sensitivity",
     "sensitivity.at_1_false_positive",
+    "precision",
     "false_positives",
-    "detections",
     "centre_distance_mm",
 )
 
@@ -46,71 +48,188 @@ TILE_HEADLINES = (
 )
 _ALWAYS = 3
 
-#: Maximum number of samples side by side.
-ABREAST = 6
+#: Beginnings of the names of metrics of the computation, not of the result.
+_TECHNICAL = ("coverage.", "memory.", "tiles.")
 
-#: Maximum number of panels in the cohort's figure.
-MOST_PANELS = 9
+#: Maximum number of panels, and of columns with metrics, of a kind.
+MOST_PANELS = 6
+
+#: Maximum number of samples named in a sentence.
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A limit that a sample does not meet."""
-
-    sample: str
-    task: str
-    metric: Metric
-
-
-def failures(views: Iterable[SampleView]) -> tuple[Failure, ...]:
-    """Return the missed limits, then those without a value, in the order of samples."""
-    unmet = [
-        Failure(view.sample, view.task, metric)
-        for view in views
-        for metric in view.metrics
-        if metric.status in ("failed", "undefined")
-    ]
-    return tuple(sorted(unmet, key=lambda failure: failure.metric.status != "failed"))
-
-
-def summary_line(views: Sequence[SampleView]) -> str:
-    """Return the summary, such as "2 of 3 samples meet every limit"."""
-    states = [view.verdict.status for view in views]
-    free = states.count("unlimited")
-    if free == len(views):
-        return f"No limits are set for {_samples(free)}"
-    met = states.count("passed")
-    verb = "meets" if len(views) - free == 1 else "meet"
-    line = f"{met} of {_samples(len(views) - free)} {verb} every limit"
-    if unjudged := states.count("undefined"):
-        line += f", {unjudged} with undefined values"
-    return f"{line}; {_samples(free)} without limits" if free else line
-
-
-def _samples(count: int) -> str:
-    return "1 sample" if count == 1 else f"{count} samples"
-
-
-def other_metrics(
-    views: Sequence[SampleView], shown: Sequence[str]
-) -> tuple[tuple[tuple[SampleView, ...], tuple[str, ...]], ...]:
-    """Return the metrics other than those shown, for tables with a column per sample.
+class IndexRow:
+    """A sample in the index.
 
     Parameters
     ----------
-    views : sequence of SampleView
-        All samples.
-    shown : sequence of str
-        Metrics to omit.
-
-    Returns
-    -------
-    tuple of (views, names)
-        Groups of at most `ABREAST` samples, and the metrics that any of them has.
+    sample, task, kind : str
+        Names; untrusted, like all texts here.
+    view : SampleView or None
+        Its content; None if it failed.
+    failure : str
+        Reason why it has no result; "" if it has.
+    page : str
+        Address of its page, relative to the index; "" if it has none.
+    links : mapping of str to str
+        Addresses of further documents by name.
+    thumbnail : Path or None
+        Its JPEG file.
     """
-    groups = [tuple(views[i : i + ABREAST]) for i in range(0, len(views), ABREAST)]
-    named = [(g, tuple(n for n in metric_names(g) if n not in shown)) for g in groups]
-    return tuple((group, names) for group, names in named if names)
+
+    sample: str
+    task: str
+    kind: str
+    view: SampleView | None
+    failure: str = ""
+    page: str = ""
+    links: Mapping[str, str] | None = None
+    thumbnail: Path | None = None
+
+    @property
+    def state(self) -> Status | Literal["stopped"]:
+        """The worst status of its limits, or "stopped" if it failed."""
+        return "stopped" if self.view is None else self.view.verdict.status
+
+    @property
+    def missed(self) -> tuple[Metric, ...]:
+        """Its metrics that miss a limit, or have a limit and no value."""
+        metrics = () if self.view is None else self.view.metrics
+        return tuple(metric for metric in metrics if metric.status in ("failed", "undefined"))
+
+
+@dataclass(frozen=True, slots=True)
+class IndexGroup:
+    """The samples of a kind.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the kind.
+    rows : tuple of IndexRow
+        In the sheet's order.
+    metrics : tuple of str
+        Metrics with a column.
+    """
+
+    kind: str
+    rows: tuple[IndexRow, ...]
+    metrics: tuple[str, ...]
+
+    @property
+    def views(self) -> tuple[SampleView, ...]:
+        """Content of the samples that did not fail."""
+        return tuple(row.view for row in self.rows if row.view is not None)
+
+    @property
+    def counts(self) -> str:
+        """Name of what is counted in each sample, such as "objects or tiles"."""
+        return " or ".join(dict.fromkeys(view.counted for view in self.views)).lower()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Distinct tasks of the samples."""
+        return tuple(dict.fromkeys(row.task for row in self.rows))
+
+    @property
+    def title(self) -> str:
+        """Heading, such as "Segmentation · 3 samples"."""
+        words = counted(len(self.rows), "sample")
+        return f"{self.kind.capitalize()} · {words}" if self.kind else words
+
+    @property
+    def panels(self) -> PanelGroup:
+        """Its panels of the figure."""
+        points = tuple(
+            Point(view.sample, view.task, metric) for view in self.views for metric in view.metrics
+        )
+        return PanelGroup(self.title, points, self.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLine:
+    """A limit of a task, with the numbers of its samples that meet it, miss it or are not judged.
+
+    Parameters
+    ----------
+    task : str
+        Name of the task.
+    metric : Metric
+        That of the first sample.
+    met, missed, undefined : int
+        Numbers of samples.
+    """
+
+    task: str
+    metric: Metric
+    met: int
+    missed: int
+    undefined: int
+
+
+def index_groups(rows: Sequence[IndexRow], headline: Sequence[str] = ()) -> tuple[IndexGroup, ...]:
+    """Return the samples by kind.
+
+    Parameters
+    ----------
+    rows : sequence of IndexRow
+        All samples.
+    headline : sequence of str
+        Metrics with a column; by default those of `headline_metrics`.
+    """
+    groups = []
+    for kind in dict.fromkeys(row.kind for row in rows):
+        own = tuple(row for row in rows if row.kind == kind)
+        views = [row.view for row in own if row.view is not None]
+        known = metric_names(views)
+        chosen = tuple(name for name in headline if name in known)
+        groups.append(IndexGroup(kind, own, chosen if headline else headline_metrics(views)))
+    return tuple(groups)
+
+
+def limit_lines(rows: Iterable[IndexRow]) -> tuple[LimitLine, ...]:
+    """Return the limits of all tasks, those that are missed most often first."""
+    found: dict[tuple[str, str, float | None, float | None], list[Metric]] = {}
+    for row in rows:
+        for metric in () if row.view is None else row.view.metrics:
+            if metric.limited:
+                key = (row.task, metric.name, metric.minimum, metric.maximum)
+                found.setdefault(key, []).append(metric)
+    lines = []
+    for (task, *_), metrics in found.items():
+        states = [metric.status for metric in metrics]
+        counts = (states.count(each) for each in ("passed", "failed", "undefined"))
+        lines.append(LimitLine(task, metrics[0], *counts))
+    return tuple(sorted(lines, key=lambda line: (-line.missed, -line.undefined)))
+
+
+def summary_line(rows: Sequence[IndexRow]) -> str:
+    """Return the summary, such as "2 of 3 samples meet every limit"."""
+    states = [row.state for row in rows]
+    stopped = states.count("stopped")
+    words = []
+    if judged := [state for state in states if state not in ("unlimited", "stopped")]:
+        verb = "meets" if len(judged) == 1 else "meet"
+        met = judged.count("passed")
+        words.append(f"{met} of {counted(len(judged), 'sample')} {verb} every limit of the config")
+        if unjudged := judged.count("undefined"):
+            words.append(f"{unjudged} with undefined values")
+    if free := states.count("unlimited"):
+        words.append(
+            f"{counted(free, 'sample')} without limits"
+            if judged
+            else f"No limits are set for {counted(free, 'sample')}"
+        )
+    if stopped:
+        words.append(f"{counted(stopped, 'sample')} failed")
+    return "; ".join(words)
+
+
+def named(samples: Sequence[str]) -> str:
+    """Return the first names of many, and the number of the others."""
+    more = len(samples) - _MOST_NAMED
+    return ", ".join(samples[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def metric_names(views: Iterable[SampleView]) -> tuple[str, ...]:
@@ -124,7 +243,7 @@ def headline_metrics(views: Sequence[SampleView]) -> tuple[str, ...]:
     Parameters
     ----------
     views : sequence of SampleView
-        All samples; they may have different metrics.
+        Samples; they may have different metrics.
 
     Returns
     -------
@@ -141,59 +260,60 @@ def headline_metrics(views: Sequence[SampleView]) -> tuple[str, ...]:
         chosen.extend(name for name in wanted if name in valued and name not in chosen)
     if any(view.counted == "Detections" for view in views):
         chosen += [name for name in DETECTION_HEADLINES if name in valued and name not in chosen]
-    if not any(view.counted == "Tiles" for view in views):
-        return tuple((chosen or valued)[:MOST_PANELS])
-    # reserve panels for the headline metrics of tiles
-    always = [name for name in TILE_HEADLINES if name in valued][:_ALWAYS]
-    chosen += [name for name in TILE_HEADLINES if name in valued and name not in chosen]
+    always: list[str] = []
+    if any(view.counted == "Tiles" for view in views):
+        # reserve panels for the headline metrics of tiles
+        always = [name for name in TILE_HEADLINES if name in valued][:_ALWAYS]
+        chosen += [name for name in TILE_HEADLINES if name in valued and name not in chosen]
     rest = [name for name in chosen or valued if name not in always]
     kept = {*always, *rest[: MOST_PANELS - len(always)]}
-    return tuple(name for name in chosen or valued if name in kept)
+    # what tells little if all is well comes last
+    return tuple(
+        sorted(
+            (name for name in chosen or valued if name in kept),
+            key=lambda name: name.startswith(_TECHNICAL),
+        )
+    )
 
 
 def _has_value(metrics: Iterable[Metric], name: str) -> bool:
     return any(metric.name == name and metric.value is not None for metric in metrics)
 
 
-def metric_points(views: Iterable[SampleView]) -> tuple[Point, ...]:
-    """Return every metric of every sample, for a chart."""
-    return tuple(Point(view.sample, view.task, metric) for view in views for metric in view.metrics)
-
-
-def cohort_table(views: Sequence[SampleView]) -> pd.DataFrame:
+def cohort_table(rows: Sequence[IndexRow]) -> pd.DataFrame:
     """Return one row for each sample and one column for each metric of any sample.
 
     Parameters
     ----------
-    views : sequence of SampleView
+    rows : sequence of IndexRow
         All samples.
 
     Returns
     -------
     DataFrame
-        Columns sample, task, degraded, objects, limits, limits_met, then the metrics. Missing and
-        undefined metrics are empty, as are the objects of scans with detections and of folders of
-        tiles.
+        Columns sample, task, degraded, objects, limits, limits_met, failure, then the metrics.
+        Missing and undefined metrics are empty, as are the objects of scans with detections and of
+        folders of tiles, and all but the failure of a sample without a result.
     """
-    names = metric_names(views)
-    rows = []
-    counts_objects = [view.counted == "Objects" for view in views]
-    for view in views:
-        values = {metric.name: metric.value for metric in view.metrics}
-        rows.append(
-            {
-                "sample": view.sample,
-                "task": view.task,
+    names = metric_names(row.view for row in rows if row.view is not None)
+    lines = []
+    for row in rows:
+        view = row.view
+        line: dict[str, Any] = {"sample": row.sample, "task": row.task, "failure": row.failure}
+        if view is not None:
+            line |= {
                 "degraded": bool(view.degraded),
                 "objects": view.object_count if view.counted == "Objects" else None,
                 "limits": view.verdict.limits,
                 "limits_met": view.verdict.met,
-                **{name: values.get(name) for name in names},
+                **{metric.name: metric.value for metric in view.metrics},
             }
-        )
-    table = pd.DataFrame(rows)
+        lines.append(line)
+    columns = ["sample", "task", "degraded", "objects", "limits", "limits_met", "failure", *names]
+    table = pd.DataFrame(lines, columns=columns)
     # numbers of detections and of tiles are metrics
-    return table if all(counts_objects) else table.astype({"objects": "Int64"})
+    whole = dict.fromkeys(("objects", "limits", "limits_met"), "Int64")
+    return table.astype({**whole, "degraded": "boolean"})
 
 
 def join_detections(tables: Sequence[Path], output: Path) -> None:
@@ -211,12 +331,16 @@ def join_detections(tables: Sequence[Path], output: Path) -> None:
     StoreError
         If a file is missing or has other columns.
     """
-    lines = [",".join(CSV_COLUMNS)]
-    for path in tables:
-        # raises an error for other tables
-        load_detections_table(path)
-        lines += path.read_text(encoding="utf-8").splitlines()[1:]
-    output.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    with output.open("w", encoding="utf-8", newline="") as sink:
+        writer = csv.writer(sink, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        for path in tables:
+            # raises an error for other tables
+            load_detections_table(path)
+            with path.open(encoding="utf-8", newline="") as source:
+                rows = csv.reader(source)
+                next(rows)
+                writer.writerows(rows)
 
 
 def join_tables(tables: Mapping[tuple[str, str], Path], output: Path) -> None:

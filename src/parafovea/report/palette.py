@@ -13,6 +13,12 @@ from matplotlib.colors import to_hex, to_rgb
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
+#: Colours of figures that are those of the page around them, light or dark.
+INK, MUTED, RULE = "#1F2933", "#5B6673", "#D5DAE1"
+
+#: White where the page lies below, such as the rim of a dot; pure white stays white.
+PAPER_WHITE = "#FEFEFE"
+
 #: Colour of the background in tables and charts.
 BACKGROUND = "#8A8F98"
 

@@ -64,7 +64,7 @@ def _scale_bar(axes: Axes, plane: Plane) -> None:
         low - 1.8 * thick,
         bar.label,
         color="white",
-        size=7.5,
+        size=8,
         weight="bold",
         ha="right",
         va="bottom",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from parafovea.errors import StoreError
+from parafovea.report.units import counted
 
 Status = Literal["passed", "failed", "undefined", "unlimited"]
 
@@ -87,8 +88,8 @@ class Verdict:
 
     def __str__(self) -> str:
         if not self.limits:
-            return "no limits set"
-        text = f"{self.met} of {self.limits} limits met"
+            return "no limits in the config"
+        text = f"{self.met} of {counted(self.limits, 'limit')} of the config met"
         return f"{text}, {self.undefined} not judged" if self.undefined else text
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from parafovea.report.canvas import INK, MUTED, PAPER, new_figure, save_forms, styled
-from parafovea.report.palette import class_colours
+from parafovea.report.canvas import PAPER, new_figure, save_forms, styled
+from parafovea.report.palette import INK, MUTED, class_colours
 
 #: Size in inches: two columns of a journal page.
 WIDTH, HEIGHT = 7.2, 3.2

@@ -1,4 +1,4 @@
-"""Formatting of lengths and numbers: short units, round scale bars, few digits."""
+"""Formatting of lengths, counts and numbers: short units, round scale bars, few digits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from parafovea.errors import GridError
 from parafovea.geometry.grid import METRES, Grid
+from parafovea.quality.metric_registry import describe
 
 #: Symbols of the units of a Grid.
 SYMBOLS = {
@@ -77,10 +78,29 @@ def length_text(value: float, unit: str) -> str:
     return f"{value * METRES[unit] / size:.3g} {symbol}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 sample" and "1,200 samples"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def per_cent(share: float) -> str:
+    """Return a share in percent, with 100 % and 0 % only for exact values."""
+    return f"{min(max(100 * share, 0.1), 99.9):.1f} %" if 0 < share < 1 else f"{100 * share:.0f} %"
+
+
+def metric_text(value: float, name: str) -> str:
+    """Return the value of a metric with its unit: "1.4 mm", and "1,200" for a count."""
+    known = describe(name)
+    if known.is_count and value == int(value):
+        return f"{int(value):,}"
+    unit = "" if known.is_count or not known.unit else f" {known.unit}"
+    return f"{number_text(value)}{unit}"
+
+
 def number_text(value: float) -> str:
     """Return a number with four digits, large and small ones as 1.23 × 10⁷."""
     if value == 0 or not math.isfinite(value) or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.{4 if abs(value) < 1000 else 5}g}"
+        return f"{value:z.{4 if abs(value) < 1000 else 5}g}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa} × {power_text(int(exponent))}"
 

@@ -7,13 +7,14 @@ one. Only the standard library is imported, since every job of the workflow read
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import re
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from parafovea.errors import ParafoveaError, StoreError
@@ -162,7 +163,7 @@ def storage_error(error: BaseException, outputs: Sequence[str]) -> StoreError | 
         None where the error is something else.
     """
     number = _system_error(error)
-    where = " and ".join(outputs)
+    where = " and ".join(outputs) or str(getattr(error, "filename", None) or "a file")
     if number in (errno.ENOSPC, errno.EDQUOT):
         what = "the disk is full" if number == errno.ENOSPC else "the quota of the disk is used up"
         fix = "free some space"
@@ -170,12 +171,48 @@ def storage_error(error: BaseException, outputs: Sequence[str]) -> StoreError | 
         what, fix = "the file system is read-only", "make it writable"
     elif number in (errno.EACCES, errno.EPERM):
         what, fix = "permission was denied", "change the owner or the permissions"
+    elif number == errno.EFBIG:
+        what = "a file became larger than the file system or a limit of this shell allows"
+        fix = "raise the limit (ulimit -f), or write to another disk"
+    elif number in (errno.ENOTDIR, errno.EEXIST) and _is_of(error, outputs):
+        what, fix = "a part of its path is a file", "name another folder"
     else:
         return None
     return StoreError(
         f"{where} cannot be written, {what} ({error}): {fix}, then run again; what is finished "
         "is kept"
     )
+
+
+@contextlib.contextmanager
+def readable_storage(*outputs: str | Path) -> Iterator[None]:
+    """Turn what the disk refuses into one `StoreError`.
+
+    Parameters
+    ----------
+    *outputs : str or Path
+        What the block writes.
+
+    Raises
+    ------
+    StoreError
+        As `storage_error` returns it; other errors pass.
+    """
+    try:
+        yield
+    except Exception as error:
+        found = storage_error(error, [str(output) for output in outputs])
+        if found is None:
+            raise
+        raise found from error
+
+
+def _is_of(error: BaseException, outputs: Sequence[str]) -> bool:
+    """Return whether an error names the path of an output, or a part of it."""
+    name = str(getattr(error, "filename", None) or "/")
+    paths = [Path(output).absolute() for output in outputs]
+    place = Path(name).absolute()
+    return any(path.is_relative_to(place) or place.is_relative_to(path) for path in paths)
 
 
 def _system_error(error: BaseException) -> int | None:
@@ -188,5 +225,9 @@ def _system_error(error: BaseException) -> int | None:
     found = re.search(r"\(os error (\d+)\)", str(error))
     if found:
         return int(found[1])
+    # as libraries in C and C++ do
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        if os.strerror(number) in str(error):
+            return number
     cause = error.__cause__ or error.__context__
     return None if cause is None else _system_error(cause)

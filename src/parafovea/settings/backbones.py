@@ -22,7 +22,7 @@ KINDS: tuple[Kind, ...] = ("gaussian", "laplacian", "gradient", "structure")
 class Arguments(BaseModel):
     """Immutable arguments; unknown names are an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class RawArguments(Arguments):

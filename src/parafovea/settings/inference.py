@@ -23,6 +23,10 @@ ScaleFactor = Annotated[float, Field(ge=1 / 16, le=16)]
 WIDE = ("gaussian", "gaussian_radial")
 
 
+#: Most jobs that a sample's windows may be shared by: Snakemake takes minutes to plan 10,000.
+MOST_SHARDS = 100_000
+
+
 class InferenceSettings(Strict):
     """Placement, execution and blending of windows."""
 
@@ -105,6 +109,13 @@ class InferenceSettings(Strict):
     def views(self) -> int:
         """Number of views that are averaged: the original, and each augmentation."""
         return 1 + len(self.tta)
+
+    @field_validator("shards")
+    @classmethod
+    def _plannable(cls, number: int | str) -> int | str:
+        if isinstance(number, int) and number > MOST_SHARDS:
+            raise ValueError(f"a sample has at most {MOST_SHARDS} shards")
+        return number
 
     @field_validator("tta")
     @classmethod

@@ -10,8 +10,8 @@ from parafovea.settings.recipe import Strict
 class Limit(Strict):
     """The acceptable range of a metric, ends included."""
 
-    min: float | None = Field(None, description="Minimum acceptable value.", allow_inf_nan=False)
-    max: float | None = Field(None, description="Maximum acceptable value.", allow_inf_nan=False)
+    min: float | None = Field(None, description="Minimum acceptable value.")
+    max: float | None = Field(None, description="Maximum acceptable value.")
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Limit:

@@ -17,12 +17,46 @@ from pydantic import (
 )
 from pydantic.json_schema import JsonSchemaValue
 
-from parafovea.geometry.grid import METRES
+from parafovea.errors import shown
+from parafovea.geometry.grid import LARGEST_SHAPE, LARGEST_SPACING, METRES, SMALLEST_SPACING
 from parafovea.kinds import Kind, kind_named, kinds
+from parafovea.runtime.names import name_problem
+
+#: Most channels of a network's first level, and of its inputs.
+MOST_CHANNELS = 1 << 16
 
 PositiveFloat = Annotated[float, Field(gt=0)]
-PositiveInt = Annotated[int, Field(ge=1)]
-SpacingTuple = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+def _countable(number: int) -> int:
+    if number > LARGEST_SHAPE:
+        raise ValueError(f"a count must be at most {LARGEST_SHAPE}")
+    return number
+
+
+PositiveInt = Annotated[int, Field(ge=1), AfterValidator(_countable)]
+
+
+def _channels(number: int) -> int:
+    if number > MOST_CHANNELS:
+        raise ValueError(f"a network has at most {MOST_CHANNELS} channels")
+    return number
+
+
+Channels = Annotated[PositiveInt, AfterValidator(_channels)]
+
+
+def _voxel_size(size: float) -> float:
+    if not SMALLEST_SPACING <= size <= LARGEST_SPACING:
+        raise ValueError(
+            f"a voxel size must be from {SMALLEST_SPACING:g} to {LARGEST_SPACING:g}: use another "
+            "unit"
+        )
+    return size
+
+
+VoxelSize = Annotated[PositiveFloat, AfterValidator(_voxel_size)]
+SpacingTuple = tuple[VoxelSize, VoxelSize, VoxelSize]
 ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
 
 
@@ -49,9 +83,9 @@ DEFAULT_KIND = next(iter(kinds()))
 
 
 class Strict(BaseModel):
-    """Base of settings: immutable, and unknown keys are an error."""
+    """Base of settings: immutable; unknown keys and numbers that are not finite are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Normalization(Strict):
@@ -101,8 +135,8 @@ class NetworkSpec(Strict):
     """The FusedUNet's architecture."""
 
     dimensions: Literal[2, 3] = Field(3, description="2: every z slice is independent.")
-    base_channels: PositiveInt = 16
-    max_channels: PositiveInt | None = Field(
+    base_channels: Channels = 16
+    max_channels: Channels | None = Field(
         None, description="Channels double at each level up to this maximum; unlimited when null."
     )
     fusion: Literal["attention", "concat", "none"] = "attention"
@@ -178,7 +212,11 @@ class Recipe(Strict):
     @classmethod
     def _unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) != len(names):
-            raise ValueError(f"names must be unique: {', '.join(names)}")
+            raise ValueError(f"names must be unique: {shown(', '.join(names))}")
+        for name in names:
+            problem = name_problem(name)
+            if problem is not None:
+                raise ValueError(problem)
         return names
 
     @model_validator(mode="after")
@@ -269,12 +307,22 @@ class ModelSpec(Recipe):
 
     format: Literal[1] = 1
     name: str = Field(min_length=1)
-    input_channels: PositiveInt = Field(description="Channels of the local input, raw included.")
-    context_channels: int = Field(0, ge=0, description="Channels of the context features.")
-    weights_sha256: str = Field(min_length=64, max_length=64)
+    input_channels: Channels = Field(description="Channels of the local input, raw included.")
+    context_channels: int = Field(
+        0, ge=0, le=MOST_CHANNELS, description="Channels of the context features."
+    )
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     training: dict[str, Any] = Field(
         default_factory=dict, description="Samples, steps, seed, scores and version of training."
     )
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        problem = name_problem(name)
+        if problem is not None:
+            raise ValueError(problem)
+        return name
 
 
 def check_window(window: tuple[int, ...], dimensions: int) -> None:

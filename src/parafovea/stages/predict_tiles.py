@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.errors import SourceError
+from parafovea.errors import ScoreError, SourceError
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_share
 from parafovea.formats.tiles.results import BAND_FORM, CLASS_FORM, Maker, write_result
@@ -259,6 +259,7 @@ class _Run:
         tiles = [read.tile for read in batch if read.tile is not None]
         canvases = [read.canvas for read in batch if read.canvas is not None]
         results = self._results(
+            [tile.name for tile in tiles],
             np.stack([tile.values for tile in tiles]),
             {"month": [t.month for t in tiles], "biome": [t.biome for t in tiles]},
             np.stack(canvases) if canvases else None,
@@ -284,6 +285,7 @@ class _Run:
 
     def _results(
         self,
+        names: Sequence[str],
         images: NDArray[np.float32],
         conditions: Mapping[str, Sequence[int]],
         canvases: NDArray[np.float32] | None,
@@ -297,11 +299,16 @@ class _Run:
             found.clear()
             for first in range(0, len(images), execution.batch_size):
                 part = slice(first, first + execution.batch_size)
-                result = self._model(
-                    images[part],
-                    conditions={name: known[part] for name, known in conditions.items()},
-                    surroundings=None if canvases is None else canvases[part],
-                )
+                try:
+                    result = self._model(
+                        images[part],
+                        conditions={name: known[part] for name, known in conditions.items()},
+                        surroundings=None if canvases is None else canvases[part],
+                    )
+                except ScoreError as error:
+                    if error.voxel is not None:  # the images are the planes of a volume
+                        error.add_note(f"in tile {names[first + error.voxel[0]]}")
+                    raise
                 found.append(result)
 
         before = self._execution

@@ -9,13 +9,14 @@ from typing import Any
 from parafovea.postprocess.detection.detection_files import load_detections
 from parafovea.postprocess.detection.nodules import Volume
 from parafovea.preprocess.body_masks import stored_masks
-from parafovea.report.canvas import open_drawing, styled
+from parafovea.report.canvas import styled
 from parafovea.report.detections.confidence_plot import draw_confidences
 from parafovea.report.detections.pdf import write_detection_pdf
 from parafovea.report.detections.scan_view import view_detections
 from parafovea.report.detections.scene import write_scene
-from parafovea.report.detections.slices import DetectedScan, draw_detections
+from parafovea.report.detections.slices import DetectedScan, best_slice, draw_detections
 from parafovea.report.page import write_page
+from parafovea.report.thumbnail import write_thumbnail
 from parafovea.settings.postprocess import DetectionSettings
 from parafovea.settings.report import VisualizationSettings
 from parafovea.stages.detect_nodules import open_heatmap, open_scan
@@ -31,6 +32,7 @@ def render_detections(
     html: Path,
     visualization: Path,
     confidences: Path,
+    thumbnail: Path,
     pdf: Path | None = None,
     scene: Path | None = None,
     *,
@@ -58,6 +60,8 @@ def render_detections(
         Page of the sample to write.
     visualization, confidences : Path
         PNG files to write: slices through the best detections, and all confidences.
+    thumbnail : Path
+        Small JPEG to write, of the slice through the best detection, for the page of all samples.
     pdf, scene : Path, optional
         Optional further files to write: the report as PDF, and the interactive 3D page.
     sample : str
@@ -92,7 +96,7 @@ def render_detections(
     least = chosen.confidence_filter.min_confidence
     with styled():
         with replacing(visualization) as path:
-            draw_detections(
+            slices = draw_detections(
                 view,
                 path,
                 num_slices=drawn.num_slices,
@@ -100,7 +104,10 @@ def render_detections(
                 overlay_alpha=drawn.overlay_alpha,
             )
         with replacing(confidences) as path:
-            draw_confidences(document, path, min_confidence=least)
+            chances = draw_confidences(document, path, min_confidence=least)
+        with replacing(thumbnail) as path:
+            picture = best_slice(view, drawn.colormap, drawn.overlay_alpha)
+            write_thumbnail(picture, path, extent=view.axial.extent)
         if pdf is not None:
             with replacing(pdf) as path:
                 write_detection_pdf(
@@ -119,10 +126,11 @@ def render_detections(
         detections,
         quality,
         metrics,
-        [open_drawing(path) for path in (visualization, confidences)],
+        (slices, chances),
         sample=sample,
         title=title,
         links={words: path.name for words, path in named.items() if path is not None},
+        page=html,
         settings={"detection": chosen.model_dump(mode="json"), "triage": dict(triage)},
     )
     write_page(html, "detections.html.jinja", view=page)

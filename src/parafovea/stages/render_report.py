@@ -17,13 +17,14 @@ from parafovea.report.charts import draw_sizes
 from parafovea.report.page import write_page
 from parafovea.report.planes import choose_planes
 from parafovea.report.sample_results import read_objects
-from parafovea.report.segmentation.overlays import draw_overlays, read_planes
+from parafovea.report.segmentation.overlays import draw_overlays, overlaid, read_planes
 from parafovea.report.segmentation.probability_maps import draw_probabilities
 from parafovea.report.segmentation.sample_view import (
     SegmentationResults,
     class_names,
     view_sample,
 )
+from parafovea.report.thumbnail import write_thumbnail
 from parafovea.settings.report import ReportSettings
 from parafovea.storage.store import open_stored, replacing
 
@@ -42,6 +43,7 @@ def render_report(
     overlays: Path,
     probabilities: Path,
     sizes: Path,
+    thumbnail: Path,
     *,
     sample: str,
     truth: str | None = None,
@@ -65,6 +67,8 @@ def render_report(
         Self-contained page to write.
     overlays, probabilities, sizes : Path
         PNGs to write.
+    thumbnail : Path
+        Small JPEG to write, for the page of all samples.
     sample : str
         Name of the sample.
     truth : str or None
@@ -89,22 +93,23 @@ def render_report(
         replacing(overlays) as overlay_file,
         replacing(probabilities) as probability_file,
         replacing(sizes) as size_file,
+        replacing(thumbnail) as thumbnail_file,
     ):
-        files = (overlay_file, probability_file, size_file)
+        files = (overlay_file, probability_file, size_file, thumbnail_file)
         drawings = _draw(results, files, truth=truth, metadata=metadata, settings=settings)
-        view = view_sample(results, drawings, sample=sample, title=title)
+        view = view_sample(results, drawings, sample=sample, title=title, page=html)
         write_page(html, "sample.html.jinja", view=view)
 
 
 def _draw(
     results: SegmentationResults,
-    files: tuple[Path, Path, Path],
+    files: tuple[Path, Path, Path, Path],
     *,
     truth: str | None,
     metadata: str,
     settings: ReportSettings,
 ) -> tuple[Drawing, ...]:
-    overlays, probabilities, sizes = files
+    overlays, probabilities, sizes, thumbnail = files
     volume, prediction = open_stored(results.volume), open_stored(results.prediction)
     labels = open_truth(truth, metadata=metadata, like=volume.attributes.get("source"))
     classes = class_names(prediction.channels)
@@ -115,6 +120,10 @@ def _draw(
     flat = choose_planes(prediction.grid, slices, max_pixels)
     middle = flat[sum(plane.axis == 0 for plane in flat) // 2]
     objects = read_objects(results.object_table)
+    shown_flat = [view for view in views if view.plane.axis == 0]
+    small = shown_flat[len(shown_flat) // 2]
+    picture = overlaid(small, classes, alpha=settings.overlay_alpha)
+    write_thumbnail(picture, thumbnail, extent=small.plane.extent)
     with styled():
         return (
             draw_overlays(views, classes, overlays, alpha=settings.overlay_alpha),

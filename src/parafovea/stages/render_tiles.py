@@ -14,6 +14,7 @@ from parafovea.quality.tiles.tile_quality import read_tile_quality
 from parafovea.report.canvas import styled
 from parafovea.report.page import write_page
 from parafovea.report.sample_results import read_quality
+from parafovea.report.thumbnail import write_thumbnail
 from parafovea.report.tiles.folder_view import view_tiles
 from parafovea.report.tiles.tile_report import TileReport
 from parafovea.report.tiles.tile_table import worst_first
@@ -29,6 +30,7 @@ def render_tiles(
     tiles: Path,
     html: Path,
     figures: Path,
+    thumbnail: Path,
     *,
     sample: str,
     truth: str | None,
@@ -51,6 +53,8 @@ def render_tiles(
         Self-contained page to write.
     figures : Path
         Folder for the `figures` of the `TileReport`; replaced as a whole.
+    thumbnail : Path
+        Small JPEG to write, of the worst tile, for the page of all samples.
     sample : str
         Name of the sample.
     truth : str or None
@@ -76,8 +80,9 @@ def render_tiles(
     files = TileFiles.of(bands, own.outputs, truth=truth, metadata=metadata)
     entries, scores = read_ledger(ledger), read_tile_quality(tiles)
     worst = worst_first(entries, scores, drawer.error(scores))[: chosen.tiles]
-    with replacing(figures) as partial:
+    with replacing(figures) as partial, replacing(thumbnail) as small:
         partial.mkdir()
+        write_thumbnail(drawer.picture(worst[0], files) if worst else None, small)
         with styled():
             drawings = drawer.draw(
                 entries,
@@ -98,5 +103,6 @@ def render_tiles(
             report=report,
             sample=sample,
             title=title,
+            page=html,
         )
         write_page(html, "tiles.html.jinja", view=view)

@@ -1,4 +1,4 @@
-"""Stage summarize_cohort: tables, figure and HTML report of all samples."""
+"""Stage summarize_cohort: tables, figure and index of all samples."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from parafovea.errors import ConfigError, ParafoveaError
 from parafovea.kinds.reference import resolve
 from parafovea.postprocess.detection.detection_files import candidates_frame, load_detections
 from parafovea.quality.detections.detector_score import DetectionScore, score_cohort
-from parafovea.report.canvas import Drawing, open_drawing, styled
+from parafovea.report.canvas import Drawing, styled
 from parafovea.report.charts import draw_metrics
 from parafovea.report.cohort import (
+    IndexRow,
     cohort_table,
-    failures,
-    headline_metrics,
+    index_groups,
     join_detections,
     join_tables,
+    limit_lines,
     metric_names,
-    metric_points,
-    other_metrics,
+    named,
     summary_line,
 )
 from parafovea.report.detections.froc_plot import froc_drawing, write_froc
-from parafovea.report.page import write_page
+from parafovea.report.page import relative_address, write_page
 from parafovea.report.sample_results import read_quality
 from parafovea.report.segmentation.sample_view import SampleView
 from parafovea.settings.recipe import Strict
@@ -40,6 +40,7 @@ class CohortSample(Strict):
     """A sample of the cohort."""
 
     task: str = Field(description="Name of its task.")
+    kind: str = Field("", description="Kind of its task, by which samples are grouped.")
     folder: Path = Field(description="Its results, including its report.")
     page: str = Field(
         description="Reference to the function that gathers its part of the page, such as "
@@ -81,14 +82,15 @@ def summarize_cohort(
     samples: Mapping[str, CohortSample | Mapping[str, Any]],
     title: str = "Parafovea report",
     headline: Sequence[str] = (),
-    embedded: int = 20,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> None:
-    """Write the tables, the figure and the report of all samples.
+    """Write the tables, the figure and the index of all samples.
 
-    Samples may belong to several tasks of any kind and have different metrics. Each task with
-    detections and truth has one FROC over all of its scans with truth.
+    The index has a row for each sample with its headline metrics, and leads to the samples' own
+    pages by relative addresses, so that a folder of results can be moved. Samples may belong to
+    several tasks of any kind and have different metrics. Each task with detections and truth has
+    one FROC over all of its scans with truth.
 
     Parameters
     ----------
@@ -99,7 +101,7 @@ def summarize_cohort(
     figure : Path
         PNG to write, with the headline metrics over samples.
     html : Path
-        Self-contained page to write.
+        Index to write, which needs no other file but those that it links.
     detections : Path, optional
         CSV to write, with a line for each detection of any scan.
     froc : Path, optional
@@ -112,10 +114,7 @@ def summarize_cohort(
     title : str
         Heading of the page.
     headline : sequence of str
-        Metrics to draw; by default those with limits, then common ones.
-    embedded : int
-        Maximum number of samples whose figures are embedded, those that miss limits first; the
-        page notes omitted ones.
+        Metrics with a column and a panel; by default those with limits, then common ones.
     bootstrap, seed : int
         Number of bootstrap samples of scans for the interval of a FROC, and their seed.
 
@@ -129,17 +128,16 @@ def summarize_cohort(
     if not samples:
         raise ConfigError("the cohort has no samples: add a line to config/samples.tsv")
     every = {name: CohortSample.model_validate(each) for name, each in samples.items()}
+    rows = [_row(name, sample, html) for name, sample in every.items()]
+    _check_headline(headline, metric_names(row.view for row in rows if row.view is not None))
     chosen = {name: sample for name, sample in every.items() if not sample.failure}
-    views = [_view(name, sample) for name, sample in chosen.items()]
-    _check_headline(headline, metric_names(views))
-    shown = _embedded(views, embedded)
     results = {name: SampleResults(sample.folder) for name, sample in chosen.items()}
     scans = {name: sample.task for name, sample in chosen.items() if sample.detections}
     scores = {}
     if froc is not None:
         scores = _scores(scans, results, bootstrap=bootstrap, seed=seed)
     with replacing(quality) as path:
-        cohort_table(views).to_csv(path, sep="\t", index=False, lineterminator="\n")
+        cohort_table(rows).to_csv(path, sep="\t", index=False, lineterminator="\n")
     with replacing(objects) as path:
         counted = {(n, s.task): results[n].object_table for n, s in chosen.items() if s.objects}
         join_tables(counted, path)
@@ -151,29 +149,54 @@ def summarize_cohort(
             tiled = {(n, s.task): results[n].tile_quality for n, s in chosen.items() if s.tiles}
             join_tables(tiled, path)
     curves = [] if froc is None else _write_scores(scores, froc, seed=seed)
-    drawn = tuple(headline) or headline_metrics(views)
+    groups = index_groups(rows, headline)
     with styled(), replacing(figure) as path:
-        draw_metrics(metric_points(views), drawn, path)
+        chart = draw_metrics([group.panels for group in groups], path)
+    degraded = [row.sample for row in rows if row.view is not None and row.view.degraded]
     write_page(
         html,
         "cohort.html.jinja",
         title=title,
-        views=views,
-        shown=shown,
-        summary=summary_line(views),
-        stopped={name: sample for name, sample in every.items() if sample.failure},
-        failures=failures(views),
-        metrics=drawn,
-        others=other_metrics(views, drawn),
-        chart=open_drawing(figure),
+        rows=rows,
+        groups=groups,
+        summary=summary_line(rows),
+        limits=limit_lines(rows),
+        failed=named([row.sample for row in rows if row.state == "stopped"]),
+        degraded=named(degraded),
+        chart=chart,
         curves=curves,
+        tables={
+            path.name: relative_address(path, html)
+            for path in (quality, objects, detections, tiles)
+            if path is not None
+        },
     )
 
 
-def _view(name: str, sample: CohortSample) -> SampleView:
+def _row(name: str, sample: CohortSample, html: Path) -> IndexRow:
+    results = SampleResults(sample.folder)
+    view = None if sample.failure else _view(name, sample, results)
+    return IndexRow(
+        sample=name,
+        task=sample.task,
+        kind=sample.kind,
+        view=view,
+        failure=sample.failure,
+        page="" if view is None else relative_address(results.page, html),
+        links={}
+        if view is None
+        else {
+            words: relative_address(sample.folder / file, html)
+            for words, file in view.links.items()
+        },
+        thumbnail=results.thumbnail if view and results.thumbnail.is_file() else None,
+    )
+
+
+def _view(name: str, sample: CohortSample, results: SampleResults) -> SampleView:
     page = resolve(sample.page)
     try:
-        view: SampleView = page(SampleResults(sample.folder), sample=name, task=sample.task)
+        view: SampleView = page(results, sample=name, task=sample.task)
     except ParafoveaError as error:
         error.add_note(f"in sample {name!r}")
         raise
@@ -216,12 +239,6 @@ def _write_scores(scores: Mapping[str, DetectionScore], folder: Path, *, seed: i
         )
         for task, score in scores.items()
     ]
-
-
-def _embedded(views: Sequence[SampleView], count: int) -> frozenset[str]:
-    # The sort is stable: samples that miss limits first, otherwise in the sheet's order.
-    by_need = sorted(views, key=lambda view: view.verdict.status != "failed")
-    return frozenset(view.sample for view in by_need[:count])
 
 
 def _check_headline(headline: Sequence[str], known: Sequence[str]) -> None:

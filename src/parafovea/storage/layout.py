@@ -30,6 +30,7 @@ QUALITY = "quality.json"
 QUALITY_TABLE = "quality.tsv"
 TILE_QUALITY = "tile_quality.tsv"
 PAGE = "report.html"
+THUMBNAIL = "thumbnail.jpg"
 FIGURES = "figures"
 VISUALIZATION = "visualization.png"
 CONFIDENCES = "confidence_distribution.png"
@@ -174,6 +175,11 @@ class SampleResults:
     def page(self) -> Path:
         """The sample's report."""
         return self.folder / PAGE
+
+    @property
+    def thumbnail(self) -> Path:
+        """Small picture for the page of all samples."""
+        return self.folder / THUMBNAIL
 
     @property
     def figures(self) -> Path:

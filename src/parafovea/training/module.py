@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from parafovea.errors import TrainingError
 from parafovea.geometry.grid import Box
+from parafovea.inference.finite_scores import all_finite
 from parafovea.inference.sample_inputs import RegionInputs, TokenBlock
 from parafovea.inference.shard import Shard, WindowSums, open_sums
 from parafovea.models.activation import activated
@@ -207,7 +208,19 @@ class FusionTask(L.LightningModule):
 
     def validation_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
         """Pass the predictions of a batch to the objective."""
-        self.objective.observe(windows, self(windows).float())
+        self.objective.observe(windows, self._checked(windows))
+
+    def _checked(self, windows: list[TrainingWindow]) -> Tensor:
+        """Return the scores of windows, or raise `TrainingError` if one is not finite."""
+        scores = cast(Tensor, self(windows)).float()
+        for window, own in zip(windows, scores, strict=True):
+            if not all_finite(own):
+                raise TrainingError(
+                    f"scores of the window {window.box} of sample {window.sample + 1} are not "
+                    f"finite at step {self.global_step} of {self.settings.steps}: the training "
+                    f"diverged: use a learning_rate below {self.settings.learning_rate:g}"
+                )
+        return scores
 
     def on_validation_epoch_end(self) -> None:
         """Score all validation windows together; the objective's score selects the checkpoint."""
@@ -243,7 +256,7 @@ class FusionTask(L.LightningModule):
 
     def test_step(self, windows: list[TrainingWindow], batch_index: int) -> None:
         """Weight a batch of windows and add them to the sums."""
-        scores = self(windows).float()
+        scores = self._checked(windows)
         base = None
         if self.spec.base:
             bands = [self.objective.target(w)[len(self.spec.base) :] for w in windows]

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from parafovea.errors import ModelError
-from parafovea.geometry.grid import Shape, Vector, vector3
+from parafovea.errors import ModelError, quoted
+from parafovea.geometry.grid import Shape, Vector, checked_spacing, vector3
 from parafovea.models.folder import layer_problem
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.networks.layers import upsampling_factor
@@ -27,6 +27,8 @@ MODELS = {
 OUTPUTS = ("labels", "affinities", "affinities_lsds")
 #: Default context spacing over local spacing.
 USUAL_RATIO = 4
+#: Most pixels or voxels along an axis of a window.
+LARGEST_SIDE = 1 << 16
 _UPSAMPLING = re.compile(r"learned_upsample\.(\d+)\.weight")
 
 
@@ -72,7 +74,7 @@ class Facts:
     orthogonal_planes: bool
     half_precision: bool
     output: str
-    offsets: tuple[Any, ...]
+    offsets: tuple[tuple[int, ...], ...]
     window: Shape
     slice_size: int
     model_id: str
@@ -118,7 +120,7 @@ class _Configs:
     def wrong(self, name: str, value: Any, wanted: str) -> ModelError:
         """Return the error for an invalid value."""
         return ModelError(
-            f"{self.path}: {name} is {value!r}, not {wanted}: correct the config in the file"
+            f"{self.path}: {name} is {quoted(value)}, not {wanted}: correct the config in the file"
         )
 
 
@@ -154,13 +156,14 @@ def detect(
     context = _context_channels(checkpoint, configs)
     fine, resolution = _spacings(configs, spacing)
     output = configs.get("output_type") or "labels"
-    if output not in OUTPUTS:
+    if not isinstance(output, str) or output not in OUTPUTS:
         raise configs.wrong("output_type", output, f"one of {', '.join(OUTPUTS)}")
     declared = configs.get("num_classes")
     if output == "labels" and declared is not None and declared != classes:
         raise ModelError(
             f"{checkpoint.path}: layer final_conv.weight has {classes} classes, but num_classes is "
-            f"{declared}: config and weights are from different models; use the file of one run"
+            f"{quoted(declared)}: config and weights are from different models; use the file of "
+            "one run"
         )
     planes = configs.otherwise(["use_orthogonal_planes"], False, "orthogonal planes")
     name = MODELS.get(inputs)
@@ -169,6 +172,9 @@ def detect(
             f"{checkpoint.path} has no model_id, and no DINOv3 transformer has the {inputs} "
             "channels of layer input_conv.weight: give the folder of the transformer's weights"
         )
+    model_id = configs.otherwise(["model_id"], name, "the transformer")
+    if not isinstance(model_id, str):
+        raise configs.wrong("model_id", model_id, "the name of a transformer")
     wide = None
     if context is not None:
         wide = context_spacing or _vector(configs, "context_scale")
@@ -187,12 +193,10 @@ def detect(
         half_precision=bool(configs.get("use_half_precision"))
         or weights["input_conv.weight"].dtype == torch.float16,
         output=output,
-        offsets=tuple(tuple(o) for o in configs.get("affinity_offsets") or ()),
+        offsets=_offsets(configs),
         window=_window(configs),
-        slice_size=int(
-            configs.otherwise(["dinov3_slice_size", "image_size"], 512, "planes of pixels")
-        ),
-        model_id=configs.otherwise(["model_id"], name, "the transformer"),
+        slice_size=_slice_size(configs),
+        model_id=model_id,
         spacing=resolution,
         oversampling=fine,
         context_spacing=wide,
@@ -257,11 +261,12 @@ def _vector(configs: _Configs, name: str) -> Vector | None:
     values = [value] * 3 if isinstance(value, int | float) else value
     try:
         z, y, x = (float(v) for v in values)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise configs.wrong(name, value, "a number or three, in nanometer") from error
-    if min(z, y, x) <= 0:
-        raise configs.wrong(name, value, "positive")
-    return z, y, x
+    try:
+        return checked_spacing((z, y, x))
+    except ValueError as error:
+        raise configs.wrong(name, value, "three sizes of a voxel, in nanometer") from error
 
 
 def _spacings(configs: _Configs, given: Vector | None) -> tuple[int, Vector]:
@@ -286,8 +291,31 @@ def _window(configs: _Configs) -> Shape:
     sizes = [value] * 3 if isinstance(value, int) else value
     try:
         z, y, x = (int(n) for n in sizes)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise configs.wrong("input_size", value, "three numbers of voxels") from error
-    if min(z, y, x) < 16 or any(n % 16 for n in (z, y, x)):
-        raise configs.wrong("input_size", value, "multiples of 16 along z, y, x")
+    if not 16 <= min(z, y, x) <= max(z, y, x) <= LARGEST_SIDE or any(n % 16 for n in (z, y, x)):
+        raise configs.wrong(
+            "input_size", value, f"multiples of 16 up to {LARGEST_SIDE} along z, y, x"
+        )
     return z, y, x
+
+
+def _slice_size(configs: _Configs) -> int:
+    names = ["dinov3_slice_size", "image_size"]
+    value = configs.otherwise(names, 512, "planes of pixels")
+    if type(value) is not int or not 1 <= value <= LARGEST_SIDE:
+        raise configs.wrong(" or ".join(names), value, f"a number of pixels up to {LARGEST_SIDE}")
+    return value
+
+
+def _offsets(configs: _Configs) -> tuple[tuple[int, ...], ...]:
+    value = configs.get("affinity_offsets") or ()
+    whole = isinstance(value, list | tuple) and all(
+        isinstance(offset, list | tuple)
+        and len(offset) == 3
+        and all(isinstance(n, int) for n in offset)
+        for offset in value
+    )
+    if not whole:
+        raise configs.wrong("affinity_offsets", value, "offsets of three numbers of voxels")
+    return tuple(tuple(offset) for offset in value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from parafovea.errors import ModelError
+from parafovea.errors import ModelError, quoted, shown
 from parafovea.models.folder import file_sha256, finite_problem
 from parafovea.upstream.safe_pickle import Array, read_pickle
 
@@ -19,6 +20,8 @@ WEIGHT_KEYS = ("unet3d_state_dict", "model_state_dict", "state_dict")
 MODEL_TYPES = ("dinov3_unet3d",)
 RUN = re.compile(r"(run_)?\d{8}_\d{6}")
 EPOCH = re.compile(r"checkpoint_epoch_(\d+)\.pkl")
+#: Most values of an array in a config that are kept.
+MOST_VALUES = 4096
 #: Prefixes that wrappers of a network add to all layer names.
 WRAPPERS = ("module.", "_orig_mod.")
 
@@ -166,8 +169,8 @@ def _check_type(path: Path, *configs: Mapping[str, Any]) -> None:
         kind = config.get("model_type")
         if kind is not None and kind not in MODEL_TYPES:
             raise ModelError(
-                f"{path} is of model type {kind!r}, but only {', '.join(map(repr, MODEL_TYPES))} "
-                "can be loaded: give a checkpoint of a 3D UNet"
+                f"{path} is of model type {quoted(kind)}, but only "
+                f"{', '.join(map(repr, MODEL_TYPES))} can be loaded: give a checkpoint of a 3D UNet"
             )
 
 
@@ -180,7 +183,7 @@ def _weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
                 tensors = {name.removeprefix(wrapper): t for name, t in tensors.items()}
         if tensors:
             return tensors
-    keys = ", ".join(sorted(str(key) for key in content)[:12])
+    keys = ", ".join(sorted(shown(key, longest=40) for key in content)[:12])
     raise ModelError(
         f"{path} has no weights under {', '.join(WEIGHT_KEYS)}, nor is it a dictionary of "
         f"tensors; its keys are {keys or 'none'}: give best.pkl or checkpoint_epoch_*.pkl"
@@ -188,7 +191,10 @@ def _weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def plain(value: Any) -> Any:
-    """Convert a config value for JSON: arrays to lists, other objects to strings."""
+    """Convert a config value for JSON: arrays to lists, other objects to strings.
+
+    Large arrays become their shape, numbers that are not finite become words.
+    """
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -196,9 +202,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | set | frozenset):
         return [plain(item) for item in value]
     if isinstance(value, Array):
-        return value.values.tolist()
+        value = value.values
+        return plain(value.tolist()) if value.size <= MOST_VALUES else f"array of {value.shape}"
     if isinstance(value, Tensor):
-        return value.tolist() if value.numel() <= 4096 else f"tensor of shape {tuple(value.shape)}"
+        shape = tuple(value.shape)
+        return plain(value.tolist()) if value.numel() <= MOST_VALUES else f"tensor of {shape}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)

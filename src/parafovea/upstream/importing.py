@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parafovea.errors import ModelError
+from parafovea.errors import ModelError, shown
 from parafovea.geometry.grid import Vector
-from parafovea.models.folder import fill, is_exact_in_half, save_model
+from parafovea.models.folder import fill, finite_problem, is_exact_in_half, save_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec
 from parafovea.upstream.architecture import Facts, detect
@@ -88,17 +88,19 @@ def open_upstream(
         spec = ModelSpec.model_validate(values)
     except ValidationError as error:
         reasons = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+            f"{'.'.join(map(str, problem['loc']))}: {shown(problem['msg'])}"
+            for problem in error.errors()
         )
         raise ModelError(f"{file} cannot be imported: {reasons}; correct its config") from error
     network = facts.network()
-    fill(
-        network,
-        {
-            name: tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in checkpoint.weights.items()
-        },
-    )
+    tensors = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in checkpoint.weights.items()
+    }
+    problem = finite_problem(tensors)
+    if problem is not None:
+        raise ModelError(f"{file}: {problem} in float32: use another checkpoint of the run")
+    fill(network, tensors)
     return ImportedModel(checkpoint, facts, spec, network.eval())
 
 

@@ -351,6 +351,6 @@ def mosaic_record(path: Path) -> dict[str, Any]:
         text = dataset.tags().get(RECORD, "{}")
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

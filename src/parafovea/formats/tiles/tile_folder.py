@@ -12,6 +12,7 @@ from pathlib import Path
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.location import files_named, gdal_hint
 from parafovea.formats.registry import TILE_SUFFIXES
+from parafovea.runtime.names import is_formula
 
 #: Ending of the file with a tile's metadata.
 SIDECAR_SUFFIX = ".json"
@@ -124,8 +125,9 @@ def unmatched_sidecars(folder: Path) -> tuple[str, ...]:
 
 
 def printable(name: str) -> str:
-    """Return a name unchanged, or escaped if a table cannot store it."""
-    return name if name.isprintable() else ascii(name)[1:-1]
+    """Return a name unchanged, or escaped if it would not be one in a table or a spreadsheet."""
+    plain = name if name.isprintable() else ascii(name)[1:-1]
+    return f"'{plain}" if is_formula(plain) else plain
 
 
 def _link_problem(folder: Path, name: str) -> str:
@@ -141,6 +143,8 @@ def _name_problem(path: Path) -> str:
             f"{str(path)!r} has a name with tabs, line breaks or other unprintable characters: "
             "rename it"
         )
+    if is_formula(path.stem):
+        return f"{path} has a name that is a formula for spreadsheet programs: rename it"
     most = LONGEST_NAME - len(SIDECAR_SUFFIX)
     length = len(os.fsencode(path.stem))
     if length > most:

@@ -7,7 +7,6 @@ statistics of the fit.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from parafovea.errors import CalibrationError
+from parafovea.runtime.documents import json_values, read_text
 from parafovea.settings.recipe import Strict
 
 Array = np.ndarray[Any, Any]
@@ -211,24 +211,19 @@ def read_calibration(path: Path, *, model_sha256: str | None = None) -> Calibrat
         If the file is missing, is not a calibration, or belongs to another model.
     """
     try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-        calibration = Calibration.model_validate(content)
+        text = read_text(path, "a calibration", error=CalibrationError)
     except FileNotFoundError as error:
         raise CalibrationError(
             f"{path} does not exist: write it with `parafovea calibrate`, or remove the triage"
         ) from error
-    except OSError as error:
-        raise CalibrationError(
-            f"{path} cannot be read ({error.strerror}): check the file"
-        ) from error
+    try:
+        fix = "write it with `parafovea calibrate`"
+        values = json_values(text, path, error=CalibrationError, fix=fix)
+        calibration = Calibration.model_validate(values)
     except ValidationError as error:
         raise CalibrationError(
             f"{path} is not a calibration ({_first_problem(error)}): write it with "
             "`parafovea calibrate`"
-        ) from error
-    except ValueError as error:
-        raise CalibrationError(
-            f"{path} is not JSON ({error}): write it with `parafovea calibrate`"
         ) from error
     owner = calibration.model
     if owner is not None and model_sha256 is not None and owner.weights_sha256 != model_sha256:

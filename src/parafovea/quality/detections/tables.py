@@ -12,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from parafovea.errors import TableError
+from parafovea.runtime import documents
+from parafovea.runtime.names import name_problem
 
 #: Alternative column names; case and underscores are ignored.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -25,6 +27,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 _MOST_PROBLEMS = 10
+
+#: Most bytes of a table.
+TABLE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ def read_numbers(
         place = f"{path}:{line.number}"
         if series and not line.cells["seriesuid"]:
             problems.append(f"{place}: seriesuid is empty: name the scan")
+        elif series and (wrong := name_problem(line.cells["seriesuid"])) is not None:
+            problems.append(f"{place}: seriesuid: {wrong}")
         if blank and not any(line.cells[name] for name in names):
             for column in columns.values():
                 column.append(math.nan)
@@ -125,20 +132,10 @@ def _lines(path: Path, wanted: Sequence[str]) -> Iterator[_Line]:
 
 def read_text(path: Path) -> str:
     """Return the text of a table, or raise `TableError` if there is none."""
-    if path.is_dir():
-        raise TableError(f"{path} is a folder: give a table of columns separated by comma or tab")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = documents.read_text(path, "a table", most=TABLE_BYTES, error=TableError)
     except FileNotFoundError as error:
         raise TableError(f"{path} does not exist: give the path of a table") from error
-    except OSError as error:
-        raise TableError(
-            f"{path} cannot be read ({error.strerror}): check its permissions"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise TableError(
-            f"{path} is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8"
-        ) from error
     if not text.strip():
         raise TableError(f"{path} is empty: the first line names the columns")
     return text

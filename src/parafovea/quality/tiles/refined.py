@@ -7,14 +7,14 @@ improvement can be seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from parafovea.formats.bands import OPTICAL
 from parafovea.kinds.reference import Reference
 from parafovea.quality.metrics import Path
 from parafovea.quality.tiles.measures import COUNTS, TileScorer
+from parafovea.quality.tiles.targets import TARGETS
 
 if TYPE_CHECKING:
     from parafovea.quality.tiles.tile_arrays import TileFiles
@@ -38,38 +38,6 @@ TRUTH_MEASURES: tuple[Path, ...] = (("psnr",), ("ssim",), *MEASURES)
 #: Improvement of the result over its input: decibels, similarity, and the share of tiles that are
 #: closer to the truth.
 GAINS: tuple[Path, ...] = (("gain", "psnr"), ("gain", "ssim"), ("gain", "improved"))
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Target range of a tile metric.
-
-    Parameters
-    ----------
-    sign : {"<", ">", "≤"}
-        Required relation of the value to the bound.
-    bound : float
-        Bound in the metric's unit.
-    """
-
-    sign: Literal["<", ">", "≤"]
-    bound: float
-
-    def met(self, value: float) -> bool:
-        """Return whether a value meets the target."""
-        if self.sign == "<":
-            return value < self.bound
-        return value > self.bound if self.sign == ">" else value <= self.bound
-
-    def __str__(self) -> str:
-        return f"{self.sign} {self.bound:g}"
-
-
-TARGETS: Mapping[str, Target] = {
-    "ndvi_rmse": Target("<", 0.05),
-    "edge_correlation": Target(">", 0.90),
-    "edge_displacement": Target("≤", 2),
-}
 
 
 def measures_of(comparison: str) -> tuple[Path, ...]:

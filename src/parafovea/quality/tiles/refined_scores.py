@@ -17,10 +17,10 @@ from parafovea.quality.tiles.refined import (
     COMPARISONS,
     FOLDER_PATHS,
     GAINS,
-    TARGETS,
     TILE_PATHS,
     measures_of,
 )
+from parafovea.quality.tiles.targets import TARGETS
 from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 
 Array = np.ndarray[Any, Any]

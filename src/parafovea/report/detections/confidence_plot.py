@@ -8,8 +8,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from parafovea.postprocess.detection.detection_files import Detections
-from parafovea.report.canvas import INK, MUTED, Drawing, new_figure, save
-from parafovea.report.palette import OKABE_ITO
+from parafovea.report.canvas import Drawing, new_figure, save
+from parafovea.report.palette import INK, MUTED, OKABE_ITO, PAPER_WHITE
+from parafovea.report.units import counted
+
+#: Colour of the dots, distinct on light and dark pages.
+_DOT = "#2A86C4"
 
 #: Histogram bins from 0 to 1.
 _BINS = 20
@@ -36,8 +40,8 @@ def draw_confidences(
     """
     figure = confidences_figure(document, min_confidence=min_confidence)
     caption = (
-        f"Confidences of {len(document.detections)} detections, in {_BINS} equal bins; each "
-        "detection is a dot below, at its diameter."
+        f"Confidences of {counted(len(document.detections), 'detection')}, in {_BINS} equal "
+        "bins; each detection is a dot below, at its diameter."
     )
     if min_confidence is not None:
         caption += f" The dashed line is the minimum confidence, {min_confidence:g}."
@@ -52,15 +56,24 @@ def confidences_figure(document: Detections, *, min_confidence: float | None = N
     figure = new_figure(6.5, 4.2, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1.2])
     bins = np.linspace(0, 1, _BINS + 1).tolist()
-    above.hist(values, bins=bins, color=OKABE_ITO[1], edgecolor="white", linewidth=0.6)
+    above.hist(values, bins=bins, color=OKABE_ITO[1], edgecolor=PAPER_WHITE, linewidth=0.6)
     above.yaxis.get_major_locator().set_params(integer=True, nbins=5)
     above.set_ylabel("detections")
-    count = f"{len(found)} detection{'s' if len(found) != 1 else ''}"
+    count = counted(len(found), "detection")
     above.set_title(f"{document.scan_id} · {count}", loc="left", weight="bold")
-    below.scatter(values, widths, s=26, color=OKABE_ITO[4], edgecolor="white", linewidth=0.6)
+    below.scatter(
+        values,
+        widths,
+        s=26,
+        clip_on=False,
+        zorder=3,
+        color=_DOT,
+        edgecolor=PAPER_WHITE,
+        linewidth=0.6,
+    )
     below.set_ylabel("diameter (mm)")
     below.set_xlabel("confidence")
-    below.set_xlim(0, 1.01)
+    below.set_xlim(0, 1)
     below.set_ylim(0, max(10.0, float(widths.max(initial=0)) * 1.15))
     if min_confidence is not None:
         for axes in (above, below):

@@ -8,16 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from parafovea.quality.detections.detector_score import DetectionScore
 from parafovea.quality.detections.froc import OPERATING_POINTS
-from parafovea.report.canvas import MUTED, PAPER, Drawing, new_figure, save_forms, styled
+from parafovea.report.canvas import (
+    PAPER,
+    Drawing,
+    new_figure,
+    on_page,
+    save_forms,
+    styled,
+    svg_text,
+)
+from parafovea.report.palette import MUTED, PAPER_WHITE, RULE
+from parafovea.report.units import counted
 
 #: Inches.
 WIDTH, HEIGHT = 4.6, 3.6
 
-COLOUR = "#0072B2"
+#: Distinct on light and dark pages.
+COLOUR = "#1F7FBF"
 
 TICKS = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
 
@@ -32,45 +44,50 @@ def draw_froc(score: DetectionScore, files: Mapping[Path, str]) -> None:
     files : mapping of Path to str
         Files to write with their formats: .svg, .pdf or .png. Equal scores give equal bytes.
     """
-    band, points = score.band, score.points
     with styled(PAPER):
-        figure = new_figure(WIDTH, HEIGHT, layout="constrained")
-        axes = figure.subplots()
-        axes.set_xscale("log", base=2)
-        x = band["false_positives_per_scan"]
-        if band["lower"].notna().all():
-            share = f"{100 * score.confidence:g}% interval, bootstrap over scans"
-            axes.fill_between(
-                x, band["lower"], band["upper"], color=COLOUR, alpha=0.16, linewidth=0, label=share
-            )
-        counts = score.matching.counts
-        label = f"{counts['nodules']} nodules in {counts['series']} scans"
-        axes.plot(x, band["sensitivity"], color=COLOUR, linewidth=1.8, label=label)
-        axes.plot(
-            points["false_positives_per_scan"],
-            points["sensitivity"],
-            "o",
-            color=COLOUR,
-            markersize=4.5,
-            markeredgecolor="white",
-            markeredgewidth=0.8,
-            clip_on=False,
+        save_forms(froc_figure(score), files)
+
+
+def froc_figure(score: DetectionScore) -> Figure:
+    """Return the figure of `draw_froc`; call within `canvas.styled`."""
+    band, points = score.band, score.points
+    figure = new_figure(WIDTH, HEIGHT, layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("log", base=2)
+    x = band["false_positives_per_scan"]
+    if band["lower"].notna().all():
+        share = f"{100 * score.confidence:g} % interval, bootstrap over scans"
+        axes.fill_between(
+            x, band["lower"], band["upper"], color=COLOUR, alpha=0.2, linewidth=0, label=share
         )
-        axes.set_xlim(OPERATING_POINTS[0], OPERATING_POINTS[-1])
-        axes.set_ylim(0, 1)
-        axes.xaxis.set_major_locator(FixedLocator(OPERATING_POINTS))
-        axes.xaxis.set_major_formatter(FixedFormatter(TICKS))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_locator(FixedLocator([i / 5 for i in range(6)]))
-        axes.set_xlabel("false positives per scan")
-        axes.set_ylabel("sensitivity")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.label.set_color(MUTED)
-        axes.grid(color="#E8EBEF", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.set_title(_title(score), loc="left", weight="bold")
-        axes.legend(loc="upper left" if band["sensitivity"].iloc[-1] < 0.5 else "lower right")
-        save_forms(figure, files)
+    counts = score.matching.counts
+    label = f"{counted(counts['nodules'], 'nodule')} in {counted(counts['series'], 'scan')}"
+    axes.plot(x, band["sensitivity"], color=COLOUR, linewidth=1.8, label=label)
+    axes.plot(
+        points["false_positives_per_scan"],
+        points["sensitivity"],
+        "o",
+        color=COLOUR,
+        markersize=4.5,
+        markeredgecolor=PAPER_WHITE,
+        markeredgewidth=0.8,
+        clip_on=False,
+    )
+    axes.set_xlim(OPERATING_POINTS[0], OPERATING_POINTS[-1])
+    axes.set_ylim(0, 1)
+    axes.xaxis.set_major_locator(FixedLocator(OPERATING_POINTS))
+    axes.xaxis.set_major_formatter(FixedFormatter(TICKS))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(FixedLocator([i / 5 for i in range(6)]))
+    axes.set_xlabel("false positives per scan")
+    axes.set_ylabel("sensitivity")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_color(MUTED)
+    axes.grid(color=RULE, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.set_title(_title(score), loc="left", weight="bold")
+    axes.legend(loc="upper left" if band["sensitivity"].iloc[-1] < 0.5 else "lower right")
+    return figure
 
 
 def _title(score: DetectionScore) -> str:
@@ -112,7 +129,7 @@ def write_froc(score: DetectionScore, folder: Path, provenance: Mapping[str, Any
 
 
 def froc_drawing(path: Path, task: str, score: DetectionScore) -> Drawing:
-    """Return a PNG of the curve with title and caption."""
+    """Return the PNG of the curve, written by `write_froc`, with title and caption."""
     counts = score.matching.counts
     ends = score.score_interval
     spread = (
@@ -121,10 +138,12 @@ def froc_drawing(path: Path, task: str, score: DetectionScore) -> Drawing:
         else f" ({ends[0]:.3f} to {ends[1]:.3f}, 95 % bootstrap interval over scans)"
     )
     caption = (
-        f"Sensitivity over false positives per scan of {counts['series']} "
-        f"scan{'' if counts['series'] == 1 else 's'} with truth: {counts['hit']} of "
-        f"{counts['nodules']} nodules have a detection. A detection hits a nodule if its distance "
-        "to the centre is below the radius (LUNA16). The dots are the operating points, whose "
-        f"mean sensitivity, the CPM, is {score.score:.3f}{spread}."
+        f"Sensitivity over false positives per scan of {counted(counts['series'], 'scan')} with "
+        f"truth: {counts['hit']} of {counted(counts['nodules'], 'nodule')} found. A detection "
+        "hits a nodule if the distance of their centres is below the nodule's radius (LUNA16). The "
+        "dots are the operating points, whose mean sensitivity, the CPM, is "
+        f"{score.score:.3f}{spread}."
     )
-    return Drawing(path, f"FROC of {task}", caption)
+    with styled():
+        svg = svg_text(froc_figure(score))
+    return on_page(Drawing(path, f"FROC of {task}", caption), svg)

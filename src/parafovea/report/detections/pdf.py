@@ -10,10 +10,11 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from parafovea.postprocess.detection.detection_files import Detection, Detections
-from parafovea.report.canvas import INK, MUTED, RULE, new_figure, short
+from parafovea.report.canvas import new_figure, short
 from parafovea.report.detections.confidence_plot import confidences_figure
 from parafovea.report.detections.scan_view import time_text
 from parafovea.report.detections.slices import DetectedScan, detections_figure
+from parafovea.report.palette import INK, MUTED, RULE
 
 #: Size of a landscape A4 page, margin and row height of the table, in inches.
 _WIDTH, _HEIGHT, _MARGIN, _LINE = 11.69, 8.27, 0.7, 0.24
@@ -29,10 +30,10 @@ _COLUMNS = (
     ("confidence", 3.8, True),
     ("volume (mm³)", 4.75, True),
     ("mean ± s.d. (HU)", 6.0, True),
-    ("sphericity", 6.8, True),
-    ("axial (mm)", 7.6, True),
-    ("to border (mm)", 8.65, True),
-    ("risk", 8.85, False),
+    ("sphericity", 6.75, True),
+    ("axial (mm)", 7.5, True),
+    ("to lung surface (mm)", 8.9, True),
+    ("risk", 9.1, False),
 )
 
 
@@ -111,7 +112,6 @@ def _facts(figure: Figure, document: Detections, top: float) -> float:
     scan, summary = document.metadata, document.summary
     facts = [
         ("model", short(document.model, 40)),
-        ("time", time_text(document.timestamp)),
         ("voxels x, y, z", " × ".join(str(n) for n in scan.shape)),
         ("spacing x, y, z", " × ".join(f"{s:g}" for s in scan.spacing) + " mm"),
         ("detections", str(summary.num_detections)),
@@ -120,6 +120,8 @@ def _facts(figure: Figure, document: Detections, top: float) -> float:
     names = ("high", "intermediate", "low")
     counted = [f"{n} {name}" for n, name in zip(risks, names, strict=True) if n is not None]
     facts.append(("risk", ", ".join(counted) or "no calibration"))
+    if time := time_text(document.timestamp):
+        facts.append(("time", time))
     for row, (name, text) in enumerate(facts):
         left, height = (row % 3) * 3.4, top - 0.6 - (row // 3) * 0.42
         _write(figure, left, height, name, color=MUTED, size=8)
@@ -155,15 +157,15 @@ def _cells(detection: Detection) -> tuple[str, ...]:
     own, triage = detection.properties, detection.triage
 
     def text(value: float | None, digits: int) -> str:
-        return "" if value is None else f"{value:.{digits}f}"
+        return "" if value is None else f"{value:z.{digits}f}"
 
     return (
         str(detection.id),
-        ", ".join(f"{v:.1f}" for v in detection.coordinates),
+        ", ".join(f"{v:z.1f}" for v in detection.coordinates),
         f"{detection.diameter_mm:.1f}",
         f"{detection.confidence:.3f}",
         f"{own.volume_mm3:.0f}",
-        f"{own.mean_intensity:.0f} ± {own.std_intensity:.0f}",
+        f"{own.mean_intensity:z.0f} ± {own.std_intensity:.0f}",
         text(own.sphericity, 2),
         text(own.longest_axial_diameter_mm, 1),
         text(own.lung_border_distance_mm, 1),

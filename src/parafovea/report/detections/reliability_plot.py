@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from parafovea.postprocess.detection.calibration import Calibration
 from parafovea.quality.detections.reliability import Reliability, reliability
-from parafovea.report.canvas import MUTED, PAPER, RULE, new_figure, save_forms, styled
+from parafovea.report.canvas import PAPER, new_figure, save_forms, styled
+from parafovea.report.palette import MUTED, RULE
 
 Array = np.ndarray[Any, Any]
 

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.postprocess.detection.detection_files import Detection, Detections, load_detections
-from parafovea.report.canvas import Drawing, open_drawing
+from parafovea.report.canvas import Drawing
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
 from parafovea.report.sample_results import read_metrics, read_quality, verdict
-from parafovea.report.segmentation.sample_view import LISTED, SampleView, model_facts
-from parafovea.report.units import grid_facts
+from parafovea.report.segmentation.sample_view import (
+    LISTED,
+    SampleView,
+    model_facts,
+    table_addresses,
+)
+from parafovea.report.units import counted, grid_facts
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.provenance import NO_TIME
 from parafovea.storage.store import open_stored
@@ -35,6 +40,8 @@ class DetectionRow:
         Risk category; None without a calibration.
     truth : str or None
         Matched nodule; None without truth.
+    apart : str
+        Distance of its centre to that of the nodule.
     wrong : bool
         Whether it is a false positive.
     """
@@ -51,6 +58,7 @@ class DetectionRow:
     risk: str | None
     score: str
     truth: str | None
+    apart: str
     wrong: bool
 
 
@@ -73,16 +81,10 @@ class DetectionView(SampleView):
         The most confident detections.
     missed : tuple of MissedNodule
         Missed nodules of the truth.
-    summary : str
-        Summary sentence.
-    links : dict
-        Names and URLs of files beside the page.
     """
 
     detections: tuple[DetectionRow, ...] = ()
     missed: tuple[MissedNodule, ...] = ()
-    summary: str = ""
-    links: dict[str, str] | None = None
 
     @property
     def counted(self) -> str:
@@ -106,7 +108,7 @@ def cohort_view(results: SampleResults, *, sample: str, task: str) -> DetectionV
     Parameters
     ----------
     results : SampleResults
-        Its results, including those of `render_detections`.
+        Its results.
     sample, task
         See `view_sample`.
 
@@ -120,9 +122,14 @@ def cohort_view(results: SampleResults, *, sample: str, task: str) -> DetectionV
         results.detections,
         results.quality,
         results.quality_table,
-        [open_drawing(path) for path in (results.visualization, results.confidences)],
+        (),
         sample=sample,
         task=task,
+        links={
+            words: path.name
+            for words, path in (("PDF", results.document), ("3D", results.scene))
+            if path.exists()
+        },
     )
 
 
@@ -138,6 +145,7 @@ def view_detections(
     title: str | None = None,
     links: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    page: Path | None = None,
 ) -> DetectionView:
     """Gather the content of a scan's report without reading voxels.
 
@@ -157,6 +165,8 @@ def view_detections(
         Files beside the page by display name.
     settings : mapping, optional
         Settings of the detection, for the provenance.
+    page : Path, optional
+        The page, from which tables are linked.
 
     Raises
     ------
@@ -189,13 +199,14 @@ def view_detections(
         missed=_missed(measured),
         summary=summary_of(document, measured),
         links=dict(links or {}),
+        tables=table_addresses(page, detections.with_suffix(".csv"), metrics),
     )
 
 
 def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
     """Return the summary, such as "5 detections, 2 high, 3 low risk; 3 of 4 nodules found"."""
     count = len(document.detections)
-    words = "No detections" if not count else f"{count} detection{'' if count == 1 else 's'}"
+    words = counted(count, "detection") if count else "No detections"
     risks = [d.triage.risk_category for d in document.detections if d.triage is not None]
     if risks:
         named = [f"{risks.count(r)} {r}" for r in RISKS if r in risks]
@@ -205,11 +216,11 @@ def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
         found = sum(bool(each.get("found")) for each in nodules)
         wrong = len(quality.get("false_positives", ()))
         words += (
-            f"; {found} of {len(nodules)} nodule{'' if len(nodules) == 1 else 's'} found"
+            f"; {found} of {counted(len(nodules), 'nodule')} found"
             if nodules
             else "; the truth has no nodules"
         )
-        words += f", {wrong} false positive{'' if wrong == 1 else 's'}"
+        words += f", {counted(wrong, 'false positive')}"
     outside = document.summary.outside_body_count
     if outside:
         words += f"; {outside} outside the body removed"
@@ -217,20 +228,21 @@ def summary_of(document: Detections, quality: Mapping[str, Any]) -> str:
 
 
 def time_text(timestamp: str) -> str:
-    """Return a time for display."""
+    """Return a time for display; "" if the result states none."""
     if timestamp == NO_TIME:
-        return "not stated"
+        return ""
     return timestamp.replace("T", " ").replace("Z", " UTC")
 
 
 def _facts(document: Detections, record: Mapping[str, Any]) -> dict[str, str]:
     scan = document.metadata
+    time = time_text(document.timestamp)
     return {
         "Scan (x, y, z)": " × ".join(str(n) for n in scan.shape) + " voxels",
         "Spacing (x, y, z)": " × ".join(f"{s:g}" for s in scan.spacing) + " mm",
         "Model": document.model,
         **model_facts(record),
-        "Time": time_text(document.timestamp),
+        **({"Time": time} if time else {}),
     }
 
 
@@ -243,7 +255,7 @@ def _row(each: Detection, quality: Mapping[str, Any]) -> DetectionRow:
     hits = [hit for hit in quality.get("hits", ()) if hit["detection"] == each.id]
     truth = None
     if hits:
-        truth = ", ".join(f"nodule {h['nodule']}, {h['distance_mm']:.1f} mm" for h in hits)
+        truth = ", ".join(f"nodule {hit['nodule']}" for hit in hits)
     elif each.id in quality.get("false_positives", ()):
         truth = _WRONG
     elif "nodules" in quality:
@@ -254,13 +266,14 @@ def _row(each: Detection, quality: Mapping[str, Any]) -> DetectionRow:
         diameter=f"{each.diameter_mm:.1f}",
         confidence=f"{each.confidence:.3f}",
         volume=f"{own.volume_mm3:,.0f}",
-        density=f"{own.mean_intensity:.0f} ± {own.std_intensity:.0f}",
+        density=f"{own.mean_intensity:z.0f} ± {own.std_intensity:.0f}",
         sphericity=_text(own.sphericity, 2),
         axial=_text(own.longest_axial_diameter_mm, 1),
         border=_text(own.lung_border_distance_mm, 1),
         risk=None if triage is None else triage.risk_category,
         score="" if triage is None else f"{triage.malignancy_score:.2f}",
         truth=truth,
+        apart=", ".join(f"{hit['distance_mm']:.1f}" for hit in hits),
         wrong=truth == _WRONG,
     )
 
@@ -274,8 +287,8 @@ def _missed(quality: Mapping[str, Any]) -> tuple[MissedNodule, ...]:
 
 
 def _place(position: Sequence[float]) -> str:
-    return ", ".join(f"{v:.1f}" for v in position)
+    return ", ".join(f"{v:z.1f}" for v in position)
 
 
 def _text(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+    return "" if value is None else f"{value:z.{digits}f}"

@@ -18,9 +18,10 @@ from parafovea.geometry.resample import resample_box
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.postprocess.detection.detection_files import Detection, Detections
 from parafovea.postprocess.detection.nodules import Volume
-from parafovea.report.canvas import INK, MUTED, Drawing, new_figure, save
+from parafovea.report.canvas import PAGE_WIDTH, SMALL, Drawing, new_figure, save, short
 from parafovea.report.detections.slice_orientation import AxialSlices, choose_slices
-from parafovea.report.units import scale_bar
+from parafovea.report.palette import INK, MUTED
+from parafovea.report.units import counted, scale_bar
 
 Array = np.ndarray[Any, Any]
 
@@ -33,11 +34,14 @@ _CLOSE = 64.0
 #: Heatmap values below this are not shown.
 _COLD = 0.05
 
-#: Size of an image and gap between images in inches.
-_SIDE, _GAP, _EDGE, _WORDS = 2.7, 0.12, 0.2, 0.27
+#: Number of images side by side; gap between images, margin and height of a line in inches.
+_ACROSS, _GAP, _EDGE, _WORDS = 3, 0.1, 0.08, 0.27
+
+#: Width of an image in inches.
+_SIDE = (PAGE_WIDTH - 2 * _EDGE - (_ACROSS - 1) * _GAP) / _ACROSS
 
 #: Height of the text below the images in inches.
-_LEAST = 5.6
+_FOOT = 0.75
 
 _RING = "#56B4E9"
 
@@ -133,25 +137,22 @@ def detections_figure(
     axial, indices = view.axial, view.indices()
     chosen = choose_slices(axial, indices, num_slices)
     found = len(indices) > 0
-    rows = 2 if found else 1
     aspect = axial.extent[0] / axial.extent[1]
-    height = min(max(_SIDE * aspect, 0.5), 2 * _SIDE)
-    heights = [height, _SIDE][:rows]
-    size = (
-        max(2 * _EDGE + len(chosen) * _SIDE + (len(chosen) - 1) * _GAP, _LEAST),
-        2 * _EDGE + sum(heights) + (rows - 1) * _GAP + 2 * _WORDS + 0.5,
-    )
+    whole = min(max(_SIDE * aspect, 0.5), 1.5 * _SIDE)
+    heights = [whole, _SIDE] if found else [whole]
+    block = _WORDS + sum(heights) + (len(heights) - 1) * _GAP
+    blocks = -(-len(chosen) // _ACROSS)
+    size = (PAGE_WIDTH, 2 * _EDGE + _WORDS + blocks * (block + _GAP) + _FOOT)
     figure = new_figure(*size)
     top = size[1] - _EDGE - _WORDS
-    words = (
-        f"{view.detections.scan_id} · {len(indices)} detection{'s' if len(indices) != 1 else ''}"
-    )
+    words = f"{short(view.detections.scan_id, 60)} · {counted(len(indices), 'detection')}"
     figure.text(_EDGE / size[0], (top + 0.06) / size[1], words, weight="bold", size=10)
-    for column, index in enumerate(chosen):
+    for number, index in enumerate(chosen):
+        line, column = divmod(number, _ACROSS)
         pictures = _pictures(view, axial, index, colormap, overlay_alpha)
         left = _EDGE + column * (_SIDE + _GAP)
         centre = _first_within(axial, indices, index)
-        below = top - _WORDS
+        below = top - line * (block + _GAP) - _WORDS
         place = f"slice {'zyx'[axial.axial]} = {index}"
         figure.text(left / size[0], (below + 0.07) / size[1], place, color=MUTED)
         for row, tall in enumerate(heights):
@@ -167,6 +168,21 @@ def detections_figure(
                 _letters(axes, axial.letters)
     _colours(figure, colormap, overlay_alpha)
     return figure
+
+
+def best_slice(view: DetectedScan, colormap: str, alpha: float) -> Array:
+    """Return the slice through the most confident detection, or the middle one.
+
+    Returns
+    -------
+    (row, column, 3) float32
+        Red, green and blue in [0, 1], in the lung window with the heatmap overlaid.
+    """
+    axial = view.axial
+    index = choose_slices(axial, view.indices(), 1)[0]
+    grey, heat = _pictures(view, axial, index, colormap, alpha)
+    weight = heat[..., 3:]
+    return np.asarray(grey[..., None] * (1 - weight) + heat[..., :3] * weight, np.float32)
 
 
 def _first_within(axial: AxialSlices, indices: Array, index: int) -> Array | None:
@@ -237,7 +253,7 @@ def _rings(
             ha="center",
             va="bottom" if room else "top",
             color="white",
-            size=7.5,
+            size=SMALL,
             bbox={"facecolor": "black", "alpha": 0.55, "pad": 1.2, "linewidth": 0},
             clip_on=True,
         )
@@ -260,7 +276,7 @@ def _scale(axes: Axes) -> None:
         Rectangle((x, y - thick), bar.length, thick, facecolor="white", edgecolor="black", lw=0.5)
     )
     axes.text(
-        x, y - 2 * thick, bar.label, color="white", size=7, va="bottom", path_effects=_OUTLINE
+        x, y - 2 * thick, bar.label, color="white", size=SMALL, va="bottom", path_effects=_OUTLINE
     )
 
 
@@ -283,7 +299,7 @@ def _letters(axes: Axes, letters: str) -> None:
 
 def _colours(figure: Figure, colormap: str, alpha: float) -> None:
     width, height = figure.get_size_inches()
-    axes = figure.add_axes((_EDGE / width, 0.36 / height, 1.6 / width, 0.12 / height))
+    axes = figure.add_axes((2 * _EDGE / width, 0.36 / height, 1.6 / width, 0.12 / height))
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[None]
     grey = np.full((*ramp.shape, 3), 0.25, np.float32)
     colours = np.asarray(colormaps[colormap](ramp), np.float32)[..., :3]
@@ -291,10 +307,10 @@ def _colours(figure: Figure, colormap: str, alpha: float) -> None:
     axes.imshow(grey * (1 - weight) + colours * weight, extent=(0, 1, 0, 1), aspect="auto")
     axes.set_xticks([0, 0.5, 1])
     axes.set_yticks([])
-    axes.tick_params(length=2, labelsize=7, pad=1)
+    axes.tick_params(length=2, labelsize=SMALL, pad=1)
     level = f"{WINDOW[0]:g}".replace("-", "\N{MINUS SIGN}")
     words = f"heatmap    ·    lung window, level {level}, width {WINDOW[1]:g} HU"
-    figure.text((_EDGE + 1.75) / width, 0.37 / height, words, color=INK, size=7.5)
+    figure.text((2 * _EDGE + 1.8) / width, 0.37 / height, words, color=INK, size=SMALL)
 
 
 def _caption(view: DetectedScan, count: int) -> str:

@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from parafovea.report.canvas import MUTED, Drawing, new_figure, save, short
-from parafovea.report.palette import ERRORS, class_colours, error_codes, overlay
+from parafovea.report.canvas import PAGE_WIDTH, Drawing, new_figure, save, short
+from parafovea.report.palette import ERRORS, MUTED, class_colours, error_codes, overlay
 from parafovea.report.planes import (
     CAPTION,
     GAP,
@@ -30,7 +30,7 @@ from parafovea.report.planes import (
 LEAST_WITH_BAR = 0.3
 
 #: Classes per line of the legend.
-PER_LINE = 5
+PER_LINE = 4
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def draw_overlays(
     low, high = _grey_range([view.image for view in views])
     with_truth = views[0].truth is not None
     titles = ["image", "prediction", *(["truth", "errors"] if with_truth else [])]
-    width = 2.75 if with_truth else 3.6
+    width = (PAGE_WIDTH - 2 * MARGIN + GAP) / len(titles) - GAP
     heights = [panel_height(v.plane, width) for v in views]
     legend = CAPTION * _legend_lines(len(classes), with_truth=with_truth) + 0.1
     size = (
@@ -137,6 +137,12 @@ def draw_overlays(
         top -= height + GAP
     _legends(figure, classes, colours, with_truth=with_truth)
     return save(figure, Drawing(path, "Overlays", _overlay_caption(views, classes, alpha)))
+
+
+def overlaid(view: DrawnPlane, classes: Sequence[str], *, alpha: float) -> np.ndarray:
+    """Return a plane with its classes, (row, column, 3) in [0, 1]."""
+    colours = class_colours(len(classes))
+    return _pictures(view, _grey_range([view.image]), colours, alpha)[1]
 
 
 def _pictures(

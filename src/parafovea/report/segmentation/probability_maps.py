@@ -10,7 +10,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from parafovea.report.canvas import MUTED, PAGE_WIDTH, Drawing, new_figure, save, short
+from parafovea.report.canvas import PAGE_WIDTH, Drawing, new_figure, save, short
+from parafovea.report.palette import MUTED
 from parafovea.report.planes import (
     CAPTION,
     COLOUR_MAP,
@@ -22,6 +23,9 @@ from parafovea.report.planes import (
     read_mean,
     show,
 )
+
+#: Panels side by side, for short and for long names, and the longest short name.
+_ACROSS, _ACROSS_LONG, _SHORT = 5, 3, 15
 
 
 def draw_probabilities(
@@ -49,9 +53,10 @@ def draw_probabilities(
     panels = [*zip(classes, values, strict=True)]
     if len(classes) > 1:
         panels.append(("uncertainty", _uncertainty(values)))
-    rows = -(-len(panels) // 5)
+    across = _ACROSS if max(len(name) for name, _ in panels) <= _SHORT else _ACROSS_LONG
+    rows = -(-len(panels) // across)
     columns = -(-len(panels) // rows)
-    width = min(3.6, (PAGE_WIDTH - 2 * MARGIN + GAP) / columns - GAP)
+    width = min(2.6, (PAGE_WIDTH - 2 * MARGIN + GAP) / columns - GAP)
     height = panel_height(plane, width)
     size = (
         2 * MARGIN + columns * width + (columns - 1) * GAP,
@@ -62,7 +67,7 @@ def draw_probabilities(
         row, column = divmod(number, columns)
         left = MARGIN + column * (width + GAP)
         top = size[1] - MARGIN - row * (height + CAPTION + GAP)
-        figure.text(left / size[0], (top - 0.17) / size[1], short(name), weight="bold", size=10)
+        figure.text(left / size[0], (top - 0.17) / size[1], short(name), weight="bold", size=9)
         bottom = (top - CAPTION - height) / size[1]
         place = (left / size[0], bottom, width / size[0], height / size[1])
         show(figure.add_axes(place, anchor="NW"), picture, plane, bar=number == 0)

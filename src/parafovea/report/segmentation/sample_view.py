@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from parafovea.geometry.grid import Grid
-from parafovea.report.canvas import Drawing, open_drawing
+from parafovea.report.canvas import Drawing
+from parafovea.report.page import relative_address
 from parafovea.report.palette import class_colours
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
 from parafovea.report.sample_results import (
@@ -100,6 +101,12 @@ class SampleView:
         Rows of names and texts for each file.
     drawings : tuple of Drawing
         Figures to embed.
+    summary : str
+        Summary sentence, if any.
+    links : mapping of str to str
+        Further documents by name, relative to the sample's folder.
+    tables : mapping of str to str
+        Addresses of its tables by file name, relative to the page.
     """
 
     sample: str
@@ -114,6 +121,9 @@ class SampleView:
     object_count: int
     provenance: dict[str, tuple[tuple[str, str], ...]]
     drawings: tuple[Drawing, ...]
+    summary: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counted(self) -> str:
@@ -131,7 +141,7 @@ def cohort_view(results: SampleResults, *, sample: str, task: str) -> SampleView
     Parameters
     ----------
     results : SampleResults
-        Its results, including those of `render_report`.
+        Its results.
     sample, task
         See `view_sample`.
 
@@ -140,8 +150,7 @@ def cohort_view(results: SampleResults, *, sample: str, task: str) -> SampleView
     StoreError
         If a file is missing or damaged.
     """
-    pictures = (results.overlays, results.probabilities, results.sizes)
-    return view_sample(results, [open_drawing(path) for path in pictures], sample=sample, task=task)
+    return view_sample(results, (), sample=sample, task=task)
 
 
 def view_sample(
@@ -151,6 +160,7 @@ def view_sample(
     sample: str,
     task: str = "",
     title: str | None = None,
+    page: Path | None = None,
 ) -> SampleView:
     """Gather the content of a sample's report without reading voxels.
 
@@ -166,6 +176,8 @@ def view_sample(
         Name of its task, if the page should show it.
     title : str, optional
         Heading; the sample's name by default.
+    page : Path, optional
+        The page, from which tables are linked.
 
     Returns
     -------
@@ -203,7 +215,13 @@ def view_sample(
         object_count=len(objects),
         provenance={name: provenance_rows(record) for name, record in records.items() if record},
         drawings=tuple(drawings),
+        tables=table_addresses(page, results.object_table, results.quality_table),
     )
+
+
+def table_addresses(page: Path | None, *tables: Path) -> dict[str, str]:
+    """Return the addresses of tables by file name, relative to a page; none without a page."""
+    return {} if page is None else {path.name: relative_address(path, page) for path in tables}
 
 
 def class_names(channels: Sequence[str] | None) -> tuple[str, ...]:

@@ -17,7 +17,14 @@ from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.image_metrics import NIR, ndvi
 from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 from parafovea.report.canvas import Drawing, save
-from parafovea.report.tiles.panels import ColourBar, Panel, PanelRow, no_panels, panels_figure
+from parafovea.report.tiles.panels import (
+    ColourBar,
+    Panel,
+    PanelRow,
+    no_panels,
+    panels_figure,
+    wrapped,
+)
 from parafovea.report.tiles.stretch import (
     COLOURS,
     STRETCH,
@@ -26,6 +33,7 @@ from parafovea.report.tiles.stretch import (
     stretch_of,
     stretch_words,
 )
+from parafovea.report.units import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -115,8 +123,8 @@ def draw_refined(
     figure = panels_figure(rows, bars=bars)
     ranked = "NDVI RMSE against the truth" if judged else "NDVI RMSE against the input"
     caption = (
-        f"The {len(tiles)} tiles with the largest {ranked}, worst first. Images of a row share "
-        f"one stretch, from the {STRETCH[0]}nd to the {STRETCH[1]}th percentile of its "
+        f"The {counted(len(tiles), 'tile')} with the largest {ranked}, worst first. Images of "
+        f"a row share one stretch, from the {STRETCH[0]}nd to the {STRETCH[1]}th percentile of its "
         f"{'truth, or of its input without truth' if judged else 'input'}; the line above "
         "gives it for each band in reflectance. RGB is B04, B03 and B02, NIR is B08. Grey pixels "
         "have no value."
@@ -142,7 +150,7 @@ def _row(tile: RefinedTile, score: Mapping[Any, Any], *, judged: bool) -> PanelR
         lines = ((*rgb, *nir), (*index, *change))
     else:
         lines = ((*rgb, *nir, *index, *change),)
-    words = (_numbers(score), _place(tile.entry, stretch))
+    words = (*wrapped(_numbers(score)), *wrapped(_place(tile.entry, stretch)))
     return PanelRow(tile.entry.name, words, lines, (tile.entry.height, tile.entry.width))
 
 
@@ -182,12 +190,12 @@ def _lacking(name: str) -> str:
     return "no truth" if name == "truth" else "a radar image\nhas no NDVI"
 
 
-def _numbers(score: Mapping[Any, Any]) -> str:
-    """Return a tile's metrics as text, without undefined ones."""
+def _numbers(score: Mapping[Any, Any]) -> list[str]:
+    """Return a tile's metrics as texts, without undefined ones."""
 
     def number(name: str, digits: int) -> str | None:
         value = float(score[name])
-        return None if math.isnan(value) else f"{value:.{digits}f}"
+        return None if math.isnan(value) else f"{value:z.{digits}f}"
 
     parts = []
     after, before = number("accuracy.ndvi_rmse", 3), number("accuracy_input.ndvi_rmse", 3)
@@ -205,15 +213,15 @@ def _numbers(score: Mapping[Any, Any]) -> str:
         parts.append(
             "edges undefined, the tile is flat"
             if edges is None
-            else f"edge correlation {edges}, displacement {moved} px"
+            else f"edge correlation {edges}, edges shifted by {moved} pixels"
         )
-    return "  ·  ".join(parts) or "no reference to compare with"
+    return parts or ["no reference to compare with"]
 
 
-def _place(entry: TileEntry, stretch: Array) -> str:
+def _place(entry: TileEntry, stretch: Array) -> list[str]:
     month, biome = (
         f"{name} {value}{' (assumed)' if name in entry.assumed else ''}"
         for name, value in (("month", entry.month), ("biome", entry.biome))
     )
     words = stretch_words(stretch, (*COLOURS, NIR))
-    return f"{entry.height} × {entry.width} pixels  ·  {month}, {biome}  ·  stretch: {words}"
+    return [f"{entry.height} × {entry.width} pixels", f"{month}, {biome}", f"stretch: {words}"]

@@ -16,9 +16,16 @@ from matplotlib.patches import Patch
 from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.formats.tiles.npz import UNKNOWN
 from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
-from parafovea.report.canvas import Drawing, new_figure, save, short
+from parafovea.report.canvas import SMALL, Drawing, new_figure, save, short
 from parafovea.report.palette import class_colours
-from parafovea.report.tiles.panels import NOTHING, Panel, PanelRow, no_panels, panels_figure
+from parafovea.report.tiles.panels import (
+    NOTHING,
+    Panel,
+    PanelRow,
+    no_panels,
+    panels_figure,
+    wrapped,
+)
 from parafovea.report.tiles.stretch import (
     COLOURS,
     STRETCH,
@@ -27,11 +34,12 @@ from parafovea.report.tiles.stretch import (
     stretch_of,
     stretch_words,
 )
+from parafovea.report.units import counted
 
 Array = np.ndarray[Any, Any]
 
-#: Colours of pixels that agree and that do not.
-_AGREES, _DIFFERS = "#D5DAE1", "#EE3377"
+#: Colours of pixels that agree and that do not; the first one is not the page's colour of rules.
+_AGREES, _DIFFERS = "#D4D9E0", "#EE3377"
 
 
 def draw_segmented(
@@ -74,12 +82,12 @@ def draw_segmented(
     keys = [Patch(color=c, label=short(n)) for n, c in zip(classes, colours, strict=True)]
     if files.truth is not None:
         keys += [Patch(color=_AGREES, label="agree"), Patch(color=_DIFFERS, label="differ")]
-    figure.legend(handles=keys, loc="lower left", ncols=min(len(keys), 9), handlelength=1)
+    figure.legend(handles=keys, loc="lower left", ncols=min(len(keys), 6), handlelength=1)
     worst = " with the smallest IoU, worst first" if files.truth is not None else ""
     caption = (
-        f"The {len(entries)} tiles{worst}. RGB is B04, B03 and B02 of the input, stretched from "
-        f"its {STRETCH[0]}nd to its {STRETCH[1]}th percentile. Grey pixels have no value or no "
-        "known class."
+        f"The {counted(len(entries), 'tile')}{worst}. RGB is B04, B03 and B02 of the input, "
+        f"stretched from its {STRETCH[0]}nd to its {STRETCH[1]}th percentile. Grey pixels have no "
+        "value or no known class."
     )
     return save(figure, Drawing(path, title, caption))
 
@@ -94,24 +102,25 @@ def _row(
     image = natural(source, stretch) if optical else grey(source, stretch, 0)
     panels = [
         Panel("RGB" if optical else "VV", image),
-        Panel("classes", _painted(found, colours)),
+        Panel("classes", painted(found, colours)),
     ]
-    words = f"{entry.height} × {entry.width} pixels"
+    words = [f"{entry.height} × {entry.width} pixels"]
     if optical:
-        words += f"  ·  stretch: {stretch_words(stretch, COLOURS)}"
-    lines = [words]
+        words.append(f"stretch: {stretch_words(stretch, COLOURS)}")
+    lines = wrapped(words)
     if files.truth is not None:
         true, _ = read_truth(files.read_class_truth, entry)
         if true is None:
             panels += [Panel("truth", None, words="no truth")] * 2
         else:
-            panels.append(Panel("truth", _painted(true, colours)))
+            panels.append(Panel("truth", painted(true, colours)))
             panels.append(Panel("agreement", _agreement(found, true)))
-            lines.insert(0, _numbers(score))
-    return PanelRow(entry.name, tuple(lines), (tuple(panels),), (entry.height, entry.width))
+            lines = (*wrapped(_numbers(score)), *lines)
+    return PanelRow(entry.name, lines, (tuple(panels),), (entry.height, entry.width))
 
 
-def _painted(labels: Array, colours: Sequence[str]) -> Array:
+def painted(labels: Array, colours: Sequence[str]) -> Array:
+    """Return class indices, (y, x), in their colours, (y, x, 3) in [0, 1]."""
     table = np.array([*map(to_rgb, colours), (NOTHING,) * 3])
     return table[np.minimum(labels, len(colours))]
 
@@ -122,10 +131,10 @@ def _agreement(found: Array, true: Array) -> Array:
     return table[np.where(unknown, 2, found != true)]
 
 
-def _numbers(score: Mapping[Any, Any]) -> str:
+def _numbers(score: Mapping[Any, Any]) -> list[str]:
     named = [(n, float(v)) for n, v in score.items() if str(n).split(".")[0] == "iou"]
     known = [f"{_short_name(str(n))} {v:.3f}" for n, v in named if not math.isnan(v)]
-    return "  ·  ".join(known) or "no pixel has a known class"
+    return known or ["no pixel has a known class"]
 
 
 def _short_name(column: str) -> str:
@@ -171,7 +180,7 @@ def draw_confusion(
                 f"{shares[row, column]:.1%}",
                 ha="center",
                 va="center",
-                size=7.5,
+                size=SMALL,
                 color="white" if dark else "black",
             )
     names = [short(name, 16) for name in classes]

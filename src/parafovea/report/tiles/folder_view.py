@@ -17,11 +17,17 @@ from parafovea.formats.tiles.ledger import (
     read_quarantine,
 )
 from parafovea.quality.tiles.tile_quality import read_tile_quality
-from parafovea.report.canvas import Drawing, open_drawing
+from parafovea.report.canvas import Drawing
 from parafovea.report.palette import class_colours
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
 from parafovea.report.sample_results import read_metrics, read_quality, verdict
-from parafovea.report.segmentation.sample_view import LISTED, ClassCount, SampleView, model_facts
+from parafovea.report.segmentation.sample_view import (
+    LISTED,
+    ClassCount,
+    SampleView,
+    model_facts,
+    table_addresses,
+)
 from parafovea.report.tiles.tile_report import TileReport
 from parafovea.report.tiles.tile_table import (
     ComparedLine,
@@ -30,6 +36,7 @@ from parafovea.report.tiles.tile_table import (
     tile_line,
     worst_first,
 )
+from parafovea.report.units import counted
 from parafovea.storage.layout import SampleResults
 
 #: Maximum number of sizes and coordinate systems listed.
@@ -42,8 +49,6 @@ class TileView(SampleView):
 
     Parameters
     ----------
-    summary : str
-        Summary sentence.
     headings : tuple of str
         Column headings of `tiles`, with line breaks.
     tiles : tuple of TileLine
@@ -58,7 +63,6 @@ class TileView(SampleView):
         Whether there is truth.
     """
 
-    summary: str = ""
     headings: tuple[str, ...] = ()
     tiles: tuple[TileLine, ...] = ()
     quarantined: tuple[QuarantinedTile, ...] = ()
@@ -80,7 +84,7 @@ def view_results(
     Parameters
     ----------
     results : SampleResults
-        Its results, including those of `render_tiles`.
+        Its results.
     report, sample, task
         See `view_tiles`.
 
@@ -95,7 +99,7 @@ def view_results(
         results.quality,
         results.quality_table,
         results.tile_quality,
-        [open_drawing(results.figures / name) for name in report.figures],
+        (),
         report=report,
         sample=sample,
         task=task,
@@ -114,6 +118,7 @@ def view_tiles(
     sample: str,
     task: str = "",
     title: str | None = None,
+    page: Path | None = None,
 ) -> TileView:
     """Gather the content of the report of a folder of tiles without reading tiles.
 
@@ -127,7 +132,7 @@ def view_tiles(
         Figures to embed.
     report : type of TileReport
         Report class of the tiles.
-    sample, task, title
+    sample, task, title, page
         See `view_sample`.
 
     Raises
@@ -171,12 +176,13 @@ def view_tiles(
         quarantine_count=len(aside),
         compared=own.compared(known),
         judged=bool((scores["truth"] == "true").any()),
+        tables=table_addresses(page, ledger, quarantine, metrics, tiles),
     )
 
 
 def _counts(verb: str, done: int, aside: int) -> str:
     """Return the summary, such as "5 of 6 tiles refined, 1 quarantined"."""
-    words = f"{done:,} of {done + aside:,} tile{'' if done + aside == 1 else 's'} {verb}"
+    words = f"{done:,} of {counted(done + aside, 'tile')} {verb}"
     return words + (f", {aside:,} quarantined" if aside else "")
 
 
@@ -189,7 +195,8 @@ def _facts(entries: Sequence[TileEntry]) -> dict[str, str]:
         facts["Sizes (y, x)"] = ", ".join([*named, *([f"{more} more"] if more > 0 else [])])
     for name in ("month", "biome"):
         assumed = sum(name in entry.assumed for entry in entries)
-        facts[f"{name.capitalize()} assumed"] = f"{assumed:,} tile{'' if assumed == 1 else 's'}"
+        if assumed:
+            facts[f"{name.capitalize()} assumed"] = counted(assumed, "tile")
     clipped, measured = (sum(counts) for counts in zip(*_value_counts(entries), strict=True))
     if clipped:
         facts["Clipped to [0, 1]"] = (

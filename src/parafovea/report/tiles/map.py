@@ -18,11 +18,16 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from parafovea.formats.tiles.ledger import TileEntry
-from parafovea.report.canvas import INK, PAGE_WIDTH, Drawing, new_figure, save, short
+from parafovea.report.canvas import PAGE_WIDTH, Drawing, new_figure, save, short
+from parafovea.report.palette import INK
 from parafovea.report.tiles.panels import no_panels
+from parafovea.report.units import counted
 
 #: Maximum number of coordinate systems with a panel, those with most tiles first.
 MOST_PANELS = 3
+
+#: Above this number of tiles, a map on a page holds them as an image.
+_MOST_SHAPES = 500
 
 #: Minimum size of a tile's marker in points, since a tile of a wide map is below a pixel.
 _LEAST = 4.0
@@ -69,14 +74,16 @@ def draw_map(
     figure = map_figure(
         {crs: systems[crs] for crs in shown}, errors, label=label, higher_is_worse=higher_is_worse
     )
-    caption = f"Positions of {placed:,} tiles, coloured by their {label}; the worst are drawn last."
+    caption = f"Positions of {counted(placed, 'tile')}, coloured by their {label}; "
+    caption += "the worst are drawn last."
     if errors.isna().any():
         caption += " Tiles with an undefined value are empty frames."
     if placed < len(entries):
         caption += f" {len(entries) - placed:,} more have no known position."
     if len(systems) > len(shown):
         left = len(systems) - len(shown)
-        caption += f" {left} more coordinate system{'s' if left > 1 else ''} are not drawn."
+        verb = "is" if left == 1 else "are"
+        caption += f" {counted(left, 'more coordinate system')} {verb} not drawn."
     return save(figure, Drawing(path, title, caption))
 
 
@@ -92,12 +99,11 @@ def map_figure(
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     norm = Normalize(low, high if high > low else low + 1e-3)
     bar = ScalarMappable(norm, mpl.colormaps["viridis" if higher_is_worse else "viridis_r"])
-    figure = new_figure(PAGE_WIDTH, 5.2, layout="compressed")
+    figure = new_figure(PAGE_WIDTH, 4.4, layout="compressed")
     panels = figure.subplots(1, len(systems), squeeze=False)[0]
     for axes, (crs, entries) in zip(panels, systems.items(), strict=True):
         _panel(axes, entries, errors, bar)
-        count = len(entries)
-        axes.set_title(f"{short(crs)} · {count:,} tile{'' if count == 1 else 's'}", loc="left")
+        axes.set_title(f"{short(crs)} · {counted(len(entries), 'tile')}", loc="left")
     if len(known):
         words = label.partition(" against")[0]
         figure.colorbar(bar, ax=list(panels), shrink=0.7, pad=0.01, label=words)
@@ -134,10 +140,11 @@ def _panel(
         edgecolors=[tuple(each) for each in frames],
         marker="s",
         linewidths=0.5,
+        rasterized=len(boxes) > _MOST_SHAPES,
     )
-    axes.add_collection(
-        PatchCollection(boxes, facecolor=faces, edgecolor=frames, linewidth=0.5, zorder=2)
-    )
+    places = PatchCollection(boxes, facecolor=faces, edgecolor=frames, linewidth=0.5, zorder=2)
+    places.set_rasterized(len(boxes) > _MOST_SHAPES)
+    axes.add_collection(places)
     _frame(axes, boxes, degrees=_in_degrees(entries))
 
 

@@ -17,11 +17,11 @@ from matplotlib.ticker import FuncFormatter
 from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.image_metrics import ndvi
 from parafovea.quality.tiles.tile_arrays import TileFiles
-from parafovea.report.canvas import INK, MUTED, PAGE_WIDTH, Drawing, new_figure, save
-from parafovea.report.palette import OKABE_ITO
+from parafovea.report.canvas import PAGE_WIDTH, Drawing, new_figure, save
+from parafovea.report.palette import INK, MUTED, OKABE_ITO
 from parafovea.report.tiles.band_pictures import RefinedTile
 from parafovea.report.tiles.panels import no_panels
-from parafovea.report.units import power_text
+from parafovea.report.units import counted, power_text
 from parafovea.runtime.progress import tracked
 
 Array = np.ndarray[Any, Any]
@@ -59,7 +59,7 @@ class NdviCounts:
     def words(self) -> str:
         """RMSE and bias as text."""
         error, bias = math.sqrt(self.squares / self.pixels), self.total / self.pixels
-        return f"RMSE {error:.3f}, bias {bias:+.3f}".replace("-", "\N{MINUS SIGN}")
+        return f"RMSE {error:.3f}, bias {bias:+z.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 def count_ndvi(entries: Sequence[TileEntry], files: TileFiles) -> dict[tuple[str, str], NdviCounts]:
@@ -100,8 +100,10 @@ def draw_ndvi(entries: Sequence[TileEntry], path: Path, *, files: TileFiles, mos
     if not counts:
         words = "No tile has an NDVI to compare with."
         return save(no_panels("no NDVI to compare with"), Drawing(path, title, words))
-    figure = new_figure(PAGE_WIDTH, 5.9, layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[3.6, 2.3], squeeze=False)[:, 0]
+    figure = new_figure(PAGE_WIDTH, 5.0, layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[2.9, 2.1], squeeze=False)[:, 0]
+    for part in (above, below):
+        part.set_facecolor("none")
     span = _span(counts.values())
     panels = above.subplots(1, 3)
     for axes in panels[len(counts) :]:
@@ -117,8 +119,8 @@ def draw_ndvi(entries: Sequence[TileEntry], path: Path, *, files: TileFiles, mos
     pixels = max(own.pixels for own in counts.values())
     part = "" if len(chosen) == len(entries) else f", evenly spaced over all {len(entries):,}"
     caption = (
-        f"NDVI of {pixels:,} pixels of {len(chosen):,} tiles{part}. Top: joint histogram on a "
-        "logarithmic scale; the line marks equal NDVI. Bottom: differences as shares of the "
+        f"NDVI of {pixels:,} pixels of {counted(len(chosen), 'tile')}{part}. Top: joint histogram "
+        "on a logarithmic scale; the line marks equal NDVI. Bottom: differences as shares of the "
         f"pixels; the axis omits at most {_TAIL:.1%} at each end."
     )
     return save(figure, Drawing(path, title, caption))

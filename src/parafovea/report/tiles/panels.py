@@ -11,15 +11,19 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from parafovea.report.canvas import INK, MUTED, PAGE_WIDTH, new_figure, short
+from parafovea.report.canvas import PAGE_WIDTH, SMALL, new_figure, short
+from parafovea.report.palette import INK, MUTED
 
 Array = np.ndarray[Any, Any]
 
 #: Sizes in inches: margin, gap between panels, line of text, and space at the bottom.
-MARGIN, GAP, LINE, FOOT = 0.12, 0.06, 0.17, 0.55
+MARGIN, GAP, LINE, FOOT = 0.08, 0.06, 0.17, 0.55
 
-#: Colour of pixels without value.
-NOTHING = 0.86
+#: Characters in a line below a title.
+_LINE_LENGTH = 126
+
+#: Colour of pixels without value, and of text on it.
+NOTHING, _ON_GREY = 0.86, "#4A4F57"
 
 #: Maximum height of a panel relative to its width.
 _TALLEST = 1.4
@@ -116,6 +120,18 @@ def panels_figure(
     return figure
 
 
+def wrapped(parts: Sequence[str]) -> tuple[str, ...]:
+    """Return parts of a text as lines that fit the width, each part in one line."""
+    lines: list[str] = []
+    for part in parts:
+        joined = f"{lines[-1]}  ·  {part}" if lines else part
+        if lines and len(joined) <= _LINE_LENGTH:
+            lines[-1] = joined
+        else:
+            lines.append(part)
+    return tuple(lines)
+
+
 def no_panels(words: str) -> Figure:
     """Return a low figure with a text."""
     figure = new_figure(PAGE_WIDTH, 1.0)
@@ -129,7 +145,7 @@ def _heading(figure: Figure, row: PanelRow, top: float) -> None:
     figure.text(left, top / height, short(row.title, 60), va="top", weight="bold", size=9.5)
     for number, words in enumerate(row.words, start=1):
         place = (top - LINE * number - 0.03) / height
-        figure.text(left, place, words, va="top", color=INK, size=8)
+        figure.text(left, place, words, va="top", color=INK, size=SMALL)
 
 
 def _draw(figure: Figure, panel: Panel, place: tuple[float, float, float, float]) -> None:
@@ -146,7 +162,7 @@ def _draw(figure: Figure, panel: Panel, place: tuple[float, float, float, float]
         panel.title,
         va="bottom",
         color=MUTED,
-        size=7.5,
+        size=SMALL,
     )
     if panel.picture is None:
         axes.set_facecolor(str(NOTHING))
@@ -156,8 +172,8 @@ def _draw(figure: Figure, panel: Panel, place: tuple[float, float, float, float]
             panel.words,
             ha="center",
             va="center",
-            color=MUTED,
-            size=8,
+            color=_ON_GREY,
+            size=SMALL,
             transform=axes.transAxes,
         )
     elif panel.colours is None:
@@ -174,5 +190,5 @@ def _bar(figure: Figure, bar: ColourBar, left: float, below: float) -> None:
     colours, norm = bar.colours
     scale = figure.colorbar(ScalarMappable(norm, colours), cax=axes, orientation="horizontal")
     scale.outline.set_visible(False)
-    axes.tick_params(length=2, labelsize=7, pad=1)
-    figure.text((left + 1.95) / width, (below + 0.055) / height, bar.label, va="center", size=8)
+    axes.tick_params(length=2, labelsize=SMALL, pad=1)
+    figure.text((left + 1.95) / width, (below + 0.055) / height, bar.label, va="center", size=SMALL)

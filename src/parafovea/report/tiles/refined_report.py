@@ -9,30 +9,32 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from parafovea.formats.tiles.ledger import TileEntry
-from parafovea.quality.tiles.refined import TARGETS
+from parafovea.quality.metric_registry import measure_label
+from parafovea.quality.tiles.targets import TARGETS
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import Drawing
 from parafovea.report.sample_results import Metric
-from parafovea.report.tiles.band_pictures import draw_refined
+from parafovea.report.tiles.band_pictures import Array, RefinedTile, draw_refined
 from parafovea.report.tiles.folder_view import TileView, view_results
 from parafovea.report.tiles.map import draw_map
 from parafovea.report.tiles.ndvi import draw_ndvi
+from parafovea.report.tiles.stretch import natural, stretch_of
 from parafovea.report.tiles.tile_table import Column, ComparedLine
-from parafovea.report.units import number_text
+from parafovea.report.units import number_text, per_cent
 from parafovea.settings.report import TileReportSettings
 from parafovea.storage.layout import SampleResults
 
-#: Names and units of a tile's metrics, in the order of the report's table.
-MEASURES: Mapping[str, str] = {
-    "ndvi_rmse": "NDVI RMSE",
-    "edge_correlation": "Edge correlation (NIR)",
-    "edge_displacement": "Edge displacement (pixels)",
-    "evi_rmse": "EVI RMSE",
-    "spectral_angle": "Spectral angle (°)",
-    "rmse": "RMSE (reflectance)",
-    "psnr": "PSNR (dB)",
-    "ssim": "SSIM",
-}
+#: A tile's metrics in the order of the report's table.
+MEASURES = (
+    "ndvi_rmse",
+    "edge_correlation",
+    "edge_displacement",
+    "evi_rmse",
+    "spectral_angle",
+    "rmse",
+    "psnr",
+    "ssim",
+)
 
 
 class RefinedReport:
@@ -50,13 +52,13 @@ class RefinedReport:
             Column("of the\ninput", "accuracy_input.psnr", 1),
             Column("NDVI RMSE\nto input", "preservation.ndvi_rmse", 3, TARGETS["ndvi_rmse"]),
             Column(
-                "edge corre-\nlation",
+                "NIR edge\ncorrelation",
                 "preservation.edge_correlation",
                 3,
                 TARGETS["edge_correlation"],
             ),
             Column(
-                "displaced\n(pixels)",
+                "edges shifted\n(pixels)",
                 "preservation.edge_displacement",
                 2,
                 TARGETS["edge_displacement"],
@@ -93,11 +95,11 @@ class RefinedReport:
 
         def share(comparison: str, measure: str) -> str:
             found = _value(metrics, f"{comparison}.target_met.{measure}")
-            return "" if found is None else _per_cent(found)
+            return "" if found is None else per_cent(found)
 
         return tuple(
             ComparedLine(
-                name=words,
+                name=measure_label(measure),
                 target=str(TARGETS.get(measure, "")),
                 kept=value(f"preservation.{measure}"),
                 kept_share=share("preservation", measure),
@@ -105,8 +107,13 @@ class RefinedReport:
                 after=value(f"accuracy.{measure}"),
                 after_share=share("accuracy", measure),
             )
-            for measure, words in MEASURES.items()
+            for measure in MEASURES
         )
+
+    def picture(self, entry: TileEntry, files: TileFiles) -> Array:
+        """Return a tile after refinement in natural colours."""
+        tile = RefinedTile.read(entry, files)
+        return natural(tile.refined, stretch_of(tile.refined))
 
     def draw(
         self,
@@ -139,8 +146,3 @@ def cohort_view(results: SampleResults, *, sample: str, task: str) -> TileView:
 
 def _value(metrics: Mapping[str, Metric], name: str) -> float | None:
     return metrics[name].value if name in metrics else None
-
-
-def _per_cent(share: float) -> str:
-    """Return a share in percent, with 100 % and 0 % only for exact values."""
-    return f"{min(max(100 * share, 0.1), 99.9):.1f} %" if 0 < share < 1 else f"{100 * share:.0f} %"

@@ -11,8 +11,9 @@ import pandas as pd
 from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import Drawing, short
+from parafovea.report.palette import class_colours
 from parafovea.report.sample_results import Metric
-from parafovea.report.tiles.class_pictures import draw_confusion, draw_segmented
+from parafovea.report.tiles.class_pictures import Array, draw_confusion, draw_segmented, painted
 from parafovea.report.tiles.folder_view import TileView, view_results
 from parafovea.report.tiles.map import draw_map
 from parafovea.report.tiles.tile_table import Column, ComparedLine
@@ -50,6 +51,10 @@ class SegmentedReport:
     def compared(self, metrics: Mapping[str, Metric]) -> tuple[ComparedLine, ...]:
         """Return no comparisons: classes cannot be compared with the input."""
         return ()
+
+    def picture(self, entry: TileEntry, files: TileFiles) -> Array:
+        """Return the classes of a tile in their colours."""
+        return painted(files.read_classes(entry), class_colours(len(self.classes)))
 
     def draw(
         self,

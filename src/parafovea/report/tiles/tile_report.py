@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import pandas as pd
 
 from parafovea.formats.tiles.ledger import TileEntry
@@ -14,6 +15,8 @@ from parafovea.report.canvas import Drawing
 from parafovea.report.sample_results import Metric
 from parafovea.report.tiles.tile_table import Column, ComparedLine
 from parafovea.settings.report import TileReportSettings
+
+Array = np.ndarray[Any, Any]
 
 
 class TileReport(Protocol):
@@ -48,6 +51,9 @@ class TileReport(Protocol):
 
     def compared(self, metrics: Mapping[str, Metric]) -> tuple[ComparedLine, ...]:
         """Return the rows that compare result, input and truth, if any."""
+
+    def picture(self, entry: TileEntry, files: TileFiles) -> Array:
+        """Return the result of a tile as red, green and blue, (y, x, 3) in [0, 1]."""
 
     def draw(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from parafovea.formats.tiles.ledger import TileEntry
-from parafovea.quality.tiles.refined import Target
+from parafovea.quality.tiles.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +127,4 @@ def _cell(value: float, column: Column) -> Cell:
     if math.isnan(value):
         return Cell("")
     missed = column.target is not None and not column.target.met(value)
-    return Cell(f"{value:,.{column.digits}f}", missed)
+    return Cell(f"{value:z,.{column.digits}f}", missed)
