@@ -7,7 +7,7 @@ STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kill test-slurm test-openvino docs lint bench bench-quick clean
+.PHONY: help setup demo test test-kill test-fuzz test-slurm test-openvino docs lint bench bench-quick clean
 
 help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
@@ -46,6 +46,10 @@ test-openvino: $(STAMP) ## Run the tests of OpenVINO, an optional engine, instal
 
 test-kill: $(STAMP) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py
+
+test-fuzz: $(STAMP) ## Read mutated files of every format for five minutes.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) -p no:cacheprovider \
+	  tests/formats/fuzzed.py
 
 docs: $(STAMP) ## Regenerate the tables of docs/metrics.md, and of docs/caching.md from snakemake's answers.
 	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/quality/test_metric_registry.py tests/workflow/test_caching.py -k page

@@ -39,11 +39,14 @@ class FormatSample:
         As in the sheet.
     bands : tuple of str
         Bands that are read of it; none of a volume.
+    labels : bool
+        Whether its voxels are class indices.
     """
 
     path: str
     metadata: str = SPACING
     bands: tuple[str, ...] = ()
+    labels: bool = False
 
 
 def voxels(seed: int = 0) -> np.ndarray:

@@ -25,6 +25,7 @@ JOBS: dict[str, dict[str, str]] = {
     "make_landscape": {"kind": "landscape", "seed": "1"},
     "train_model": {"model": "models/new"},
     "summarize_cohort": {},
+    "report_failures": {},
     "resample_study_volume": {"phantom": "cell_seed201"},
     "extract_study_features": {"phantom": "cell_seed201"},
     "extract_study_context": {"phantom": "cell_seed201", "ratio": "4"},

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -74,6 +75,42 @@ def test_a_config_of_another_folder_brings_its_models(parafovea, project_folder,
         done = parafovea("check", option, str(config), option, "my.yaml")
         assert done.exit_code == 0, done.stderr
     assert "1 samples OK" in done.output
+
+
+def test_check_has_a_line_for_each_bad_sample_and_lists_the_good_ones(parafovea, project_folder):
+    data = project_folder.path / "data"
+    project_folder.add("c")
+    (data / "a.tif").write_bytes((data / "a.tif").read_bytes()[:5000])
+    (data / "b.tif").unlink()
+    project_folder.write()
+    done = parafovea("check")
+    assert done.exit_code == 1
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("error config/samples.tsv:2: sample 'a': data/a.tif is truncated")
+    assert lines[1].startswith("error config/samples.tsv:3: sample 'b': source: data/b.tif does")
+    assert len(lines) == 2
+    assert "data/c.tif" in done.stdout
+    assert "1 of 3 samples OK" in done.stdout
+
+
+def test_check_says_of_a_folder_how_many_tiles_are_damaged(parafovea, project_folder):
+    folder = project_folder.path / "tiles"
+    folder.mkdir()
+    np.savez(folder / "good.npz", opt_v1=np.zeros((4, 32, 32), np.float32))
+    (folder / "bad.npz").write_bytes(b"PK")
+    project_folder.rows[0][2:] = ["tiles", "", ""]
+    project_folder.write()
+    done = parafovea("check")
+    assert done.exit_code == 0, done.output
+    assert "1 of its tiles cannot be read; they will stand in quarantine.tsv" in done.stdout
+
+
+def test_run_refuses_a_sample_that_fails_by_its_reason(parafovea, project_folder):
+    (project_folder.path / "data/a.tif").unlink()
+    done = parafovea("run", "--sample", "a")
+    assert done.exit_code == 1
+    assert "config/samples.tsv:2: sample 'a': source: data/a.tif does not exist" in done.stderr
+    assert "Traceback" not in done.output
 
 
 def test_run_refuses_an_unknown_sample(parafovea):

@@ -289,7 +289,9 @@ def test_a_folder_of_geotiffs_is_tiles_for_a_refinement_and_slices_for_others(re
     assert project.tile_sizes("c") == {(40, 36): 1}
     (folder / "1.tif").rename(folder / "1.jpg")
     row(refinement, "d")[2] = "data/d.tif"
-    assert "source of sample 'a': No NPZ tiles found in scenes" in refusal(refinement)
+    project = read(refinement)
+    assert "source: No NPZ tiles found in scenes" in project.absent["a"]
+    assert project.failed["c"] == "it needs the result of 'b', which cannot be run"
 
 
 def give_bands(folder, bands):
@@ -376,7 +378,7 @@ def test_the_truth_of_tiles_may_be_a_folder_of_geotiffs_but_not_an_empty_one(til
     truth = tiles.path / "labels"
     truth.mkdir()
     row(tiles, "a")[3] = "labels"
-    assert "truth of sample 'a': No NPZ tiles found in labels" in refusal(tiles)
+    assert "truth: No NPZ tiles found in labels" in read(tiles).absent["a"]
     (truth / "one.tif").touch()
     assert read(tiles).files("a")["truth"] == ["labels"]
 

@@ -94,7 +94,7 @@ def test_unknown_task_missing_source_and_wrong_metadata_are_named_at_once(projec
     message = refusal(project_folder)
     assert "config/samples.tsv:2: task 'cel' of sample 'a'" in message
     assert "did you mean 'cell'?" in message
-    assert "config/samples.tsv:3: source of sample 'b': data/none.tif" in message
+    assert "config/samples.tsv:3: sample 'b': source: data/none.tif" in message
     assert "config/samples.tsv:4: sample 'c'" in message
     assert "spacng" in message
 
@@ -102,7 +102,9 @@ def test_unknown_task_missing_source_and_wrong_metadata_are_named_at_once(projec
 def test_a_table_is_the_truth_of_a_detection_alone(project_folder):
     (project_folder.path / "data/found.csv").write_text("seriesuid\n")
     project_folder.rows[0][3] = "data/found.csv"
-    assert "data/found.csv is in an unknown format" in refusal(project_folder)
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert "data/found.csv is in an unknown format" in project.absent["a"]
     model = project_folder.path / "models/cell/model.json"
     spec = json.loads(model.read_text()) | {"kind": "detection", "classes": ["nodule"]}
     model.write_text(json.dumps(spec))
@@ -114,15 +116,20 @@ def test_a_table_is_the_truth_of_a_detection_alone(project_folder):
     assert "'a' is a table, but the rule by which task 'cell'" in refusal(project_folder)
     del project_folder.config["tasks"]["cell"]["scoring"]
     project_folder.rows[0][3] = "data/none.csv"
-    assert "truth of sample 'a': data/none.csv does not exist" in refusal(project_folder)
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.absent["a"].startswith("truth: data/none.csv does not exist")
 
 
 def test_missing_truth_and_missing_objects_are_named(project_folder):
     project_folder.rows[0][3] = "data/no_truth.tif"
     project_folder.rows[1][4] += " objects=data/no_objects.tif"
-    message = refusal(project_folder)
-    assert "truth of sample 'a': data/no_truth.tif" in message
-    assert "objects of sample 'b': data/no_objects.tif" in message
+    project_folder.write()
+    project = read_project(project_folder.path / "config/config.yaml")
+    assert project.absent["a"].startswith("truth: data/no_truth.tif does not exist")
+    assert project.absent["b"].startswith("objects: data/no_objects.tif does not exist")
+    assert project.failed == project.absent
+    assert project.planned == ()
 
 
 def test_phantoms_need_not_be_there_but_must_be_possible(project_folder):

@@ -92,3 +92,10 @@ def test_scans_are_planned_without_torch_and_zarr(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_axis_without_end_is_an_error_before_windows_are_listed(tmp_path):
+    path = tmp_path / "long.zarr"
+    zarr.create_array(path, shape=(10**13, 8, 8), chunks=(8, 8, 8), dtype="u1")[:8] = 1
+    with pytest.raises(SourceError, match=r"long\.zarr has .* 10000000000000 voxels along z"):
+        source_grid(str(path), metadata=SPACING)

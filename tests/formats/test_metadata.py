@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parafovea.errors import ConfigError, MissingSourceError
+from parafovea.errors import ConfigError, MissingSourceError, SourceError
 from parafovea.formats.metadata import (
     SourceMetadata,
     TileOptions,
@@ -142,6 +142,7 @@ def test_a_wrong_word_is_one_error_that_shows_it(text, says):
     [
         ("a.json", "{", "is not JSON"),
         ("a.yaml", "a: [", "is not YAML, line 2"),
+        ("a.json", "[" * 100_000, "metadata file"),
         ("a.json", "[1, 2]", "holds list instead of keys"),
         ("a.json", '{"spacing": [1, true, 1]}', "three numbers"),
         ("a.json", '{"voxel": 1}', "'voxel' is not known"),
@@ -163,7 +164,7 @@ def test_a_wrong_word_is_one_error_that_shows_it(text, says):
 def test_a_bad_sidecar_is_named(tmp_path, name, content, says):
     raw = content if isinstance(content, bytes) else content.encode()
     (tmp_path / name).write_bytes(raw)
-    with pytest.raises(ConfigError, match=says) as caught:
+    with pytest.raises((ConfigError, SourceError), match=says) as caught:
         parse_metadata(name, folder=tmp_path)
     assert str(tmp_path / name) in str(caught.value)
 

@@ -1,15 +1,30 @@
 import itertools
+import lzma
+import tokenize
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.errors import BytesLengthException
 
-from parafovea.errors import ConfigError, GridError, SourceError, SpacingError, VoxelError
+from parafovea.errors import (
+    ConfigError,
+    GridError,
+    SourceError,
+    SpacingError,
+    TileError,
+    VoxelError,
+    describe,
+)
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source, VolumeView, pick_channel, readable, voxel_dtype
 from parafovea.formats.source_placement import Stated, place, stated_by_attributes
+from parafovea.formats.tiles.tile import readable_tile
 from parafovea.geometry.grid import Box, Grid
 
 SPAN = st.tuples(st.integers(-7, 9), st.integers(-7, 9)).map(lambda ends: slice(*ends))
@@ -73,10 +88,50 @@ def test_steps_are_refused():
         view[::2, :, :]
 
 
-@pytest.mark.parametrize("error", [OSError("gone"), EOFError(), KeyError("a"), SyntaxError("png")])
+class PanicException(BaseException):
+    """What a library in Rust raises, which is no Exception."""
+
+
+RAISED = (
+    *(OSError("gone"), EOFError(), KeyError("a"), SyntaxError("png"), OverflowError("large")),
+    *(SystemError("null"), lzma.LZMAError("corrupt"), tokenize.TokenError("EOF"), zlib.error("-3")),
+    *(MemoryError(), RecursionError(), BytesLengthException("odd"), PanicException("index")),
+)
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 def test_what_a_library_raises_becomes_one_readable_line(error):
-    with pytest.raises(SourceError, match=r"^a\.tif cannot be read \(.+\)"), readable("a.tif"):
+    with pytest.raises(SourceError, match=r"^a\.tif cannot be read .*\(.+\)"), readable("a.tif"):
         raise error
+    with pytest.raises(TileError, match=r"^a\.tif cannot be read"), readable_tile(Path("a.tif")):
+        raise error
+
+
+def test_a_request_to_stop_is_no_damage():
+    with pytest.raises(KeyboardInterrupt), readable("a.tif"):
+        raise KeyboardInterrupt
+
+
+def test_an_error_that_does_not_name_the_file_gets_a_note_about_it():
+    with pytest.raises(GridError) as caught, readable("a.tif"):
+        raise GridError("spacing 0 is not above 0")
+    assert describe(caught.value) == "spacing 0 is not above 0\n  in a.tif"
+    with pytest.raises(SourceError) as named, readable("a.tif"):
+        raise SourceError("a.tif is empty")
+    assert describe(named.value) == "a.tif is empty"
+
+
+def test_every_lazy_read_is_behind_the_boundary(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((2, 8, 8), np.uint8), photometric="minisblack")
+    source = open_source(path, metadata="spacing=1,1,1 unit=nanometer")
+
+    def fail(self, index):
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr(VolumeView, "__getitem__", fail)
+    with pytest.raises(SourceError, match=r"a\.tif cannot be read \(index out of bounds\)"):
+        source.read(source.grid.box)
 
 
 def test_channels_are_asked_for_only_where_there_are_several():

@@ -391,3 +391,20 @@ def test_a_stack_of_which_imagej_lists_one_plane_is_read_in_full_or_refused(tmp_
     path.write_bytes(raw[: offset + int(VALUES[0].nbytes * planes)])
     with pytest.raises(SourceError, match="truncated"):
         open_source(str(path), metadata=NM)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("back", [0, 1, 2])
+def test_pages_in_a_circle_are_refused_at_once(tmp_path, back, big):
+    path = tmp_path / "circle.tif"
+    tifffile.imwrite(path, np.zeros((3, 8, 8), np.uint8), bigtiff=big, photometric="minisblack")
+    with tifffile.TiffFile(path) as tiff:
+        pages = [page.offset for page in tiff.pages]
+        last = pages[-1] + tiff.tiff.tagnosize + len(tiff.pages[-1].tags) * tiff.tiff.tagsize
+        width = tiff.tiff.offsetsize
+    raw = bytearray(path.read_bytes())
+    assert raw[last : last + width] == bytes(width)
+    raw[last : last + width] = pages[back].to_bytes(width, "little")
+    path.write_bytes(raw)
+    with pytest.raises(SourceError, match=r"circle\.tif is damaged: the page after page 2"):
+        open_source(path, metadata=NM)

@@ -46,6 +46,25 @@ def test_the_tsv_holds_what_is_shown(plan, tmp_path):
     assert float(volume["disk_mb"]) == pytest.approx(2 * 20 * 40 * 36 / 1e6, abs=0.05)
 
 
+def test_a_sample_of_unknown_size_is_marked_with_the_reason_and_not_counted(
+    plan, project_folder, tmp_path
+):
+    alone = plan("--sample", "b")
+    project_folder.rows[0][4] = ""
+    project_folder.write()
+    shown = plan("--output", str(tmp_path / "plan.tsv"))
+    rows = [line.split() for line in shown.splitlines()]
+    assert ["a", "unknown"] in rows
+    assert "a is not counted: data/a.tif" in shown
+    assert "spacing=" in shown
+    # the stages are those of b alone
+    stages = [line for line in alone.splitlines() if line.startswith("infer_shard")]
+    assert stages == [line for line in shown.splitlines() if line.startswith("infer_shard")]
+    with (tmp_path / "plan.tsv").open() as file:
+        lines = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["stage"] for row in lines if row["sample"] == "a"] == ["unknown"]
+
+
 def test_kept_rates_are_used_and_named(plan):
     rates = MeasuredRates("a fast GPU", {"models/cell": Rates(1.0, 1.0, 1.0)})
     write_rates(Path("results/rates.json"), rates)

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from parafovea.config import read_project
-from parafovea.config.sample_sizes import UNKNOWN_SHAPE
 from parafovea.geometry.grid import Grid
 from parafovea.inference.window_plan import window_bytes
 from parafovea.kinds import kinds
@@ -118,9 +117,13 @@ def test_a_phantom_is_known_before_it_is_made(requests, project_folder):
     assert made == asked("make_phantom", work)
 
 
-def test_a_source_that_cannot_be_read_counts_as_a_large_one(requests, project_folder):
+def test_a_source_that_cannot_be_read_counts_neither_as_large_nor_as_small(
+    requests, project_folder
+):
+    before = requests().of("measure_quality", {"sample": "b"}, 1)
     (project_folder.path / "data/a.tif").write_bytes(b"no TIFF")
-    assert requests().work("a").source.shape == UNKNOWN_SHAPE
+    asked = requests()
+    assert asked.of("measure_quality", {"sample": "b"}, 1) == before
 
 
 def test_short_jobs_ask_alike_while_they_are_planned_and_for_themselves_when_they_run(

@@ -1,6 +1,8 @@
+import shutil
 from pathlib import Path
 
 import pytest
+import tifffile
 from recorded_results import compared, make_everything
 
 from parafovea.storage.contents import Contents
@@ -79,6 +81,22 @@ def test_an_archived_source_counts_as_the_one_that_was_read(project):
     planned.jobs()
     Path("data/a.tif").unlink()
     assert set(states(planned, "a").values()) == {"current"}
+
+
+@pytest.mark.parametrize("source", ["data/a.tif", "data/slices", "data/slices/*.tif"])
+def test_a_source_that_was_archived_before_the_run_counts_as_well(project, source):
+    Path("data/slices").mkdir()
+    for number, plane in enumerate(tifffile.imread("data/a.tif")):
+        tifffile.imwrite(f"data/slices/{number}.tif", plane)
+    project.rows[0][2] = source
+    project.write()
+    make_everything()
+    shutil.rmtree("data/slices")
+    Path("data/a.tif").unlink()
+    assert set(states(compared(), "a").values()) == {"current"}
+    project.config["tasks"]["cell"]["inference"] = {"overlap": 0.25}
+    project.write()
+    assert states(compared(), "a")["infer_shard"] == "settings"
 
 
 def test_results_of_unknown_making_are_not_current(project):

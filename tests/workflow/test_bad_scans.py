@@ -124,12 +124,21 @@ def test_a_mask_is_the_truth_of_a_scan_in_the_workflow(run, folder):
     assert quality["metrics"]["sensitivity"]["overall"] is not None
 
 
-@pytest.mark.parametrize("sample", BROKEN)
-def test_a_bad_scan_gets_one_readable_error_in_its_first_stage_and_no_output(run, sample):
-    (error,) = errors_of(run.results / "logs" / sample / "resample_volume.log")
-    assert re.search(BROKEN[sample][2], error), error
-    assert not [path for path in (run.results / sample).rglob("*") if path.is_file()]
-    assert [path.name for path in (run.results / "logs" / sample).iterdir()] == [
+@pytest.mark.parametrize("sample", sorted({*BROKEN} - {"no_ct"}))
+def test_a_bad_header_gets_one_readable_line_and_no_job(run, sample):
+    _, _, last = run.text.partition(" samples failed:\n")
+    (line,) = [line for line in last.splitlines() if line.startswith(f"{sample}: ")]
+    assert re.search(BROKEN[sample][2], line), line
+    assert "Traceback (most recent call last)" not in run.text
+    assert not (run.results / sample).exists()
+    assert not (run.results / "logs" / sample).exists()
+
+
+def test_bad_voxels_get_one_readable_error_in_the_first_stage_and_no_output(run):
+    (error,) = errors_of(run.results / "logs" / "no_ct" / "resample_volume.log")
+    assert re.search(BROKEN["no_ct"][2], error), error
+    assert not [path for path in (run.results / "no_ct").rglob("*") if path.is_file()]
+    assert [path.name for path in (run.results / "logs" / "no_ct").iterdir()] == [
         "resample_volume.log"
     ]
 
@@ -142,7 +151,9 @@ def test_an_empty_folder_stops_the_run_before_its_first_job(run, folder, snakema
     folder.rows = rows
     assert status == 1
     assert re.search(
-        r"Nothing was run\. .*data/nothing is a folder without a volume, it is empty: give", text
+        r"Nothing was run\. .*sample 'empty': source: data/nothing is a folder without a volume, "
+        "it is empty: give",
+        text,
     )
     assert "Traceback" not in text
 

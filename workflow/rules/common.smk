@@ -1,17 +1,21 @@
+import functools
 import gc
 import inspect
 import re
 import sys
+import time
 from pathlib import Path
 
 from parafovea import config as parafovea_config
 from parafovea.chain.stage import CONSTRAINTS
 from parafovea.config.snakemake_options import require_one_configfile
 from parafovea.config.stage_code import code_of
+from parafovea.drivers.failed_run import OpenJob, conclude
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
 from parafovea.planning.staleness import Staleness
+from parafovea.runtime.library_logs import quiet_libraries
 from parafovea.runtime.runs import Run
 from parafovea.runtime.slurm import require_slurm
 from parafovea.runtime.writers import share_results
@@ -27,6 +31,11 @@ CONFIG_FILES = [
     workflow.config_settings.config,
 ]
 
+STARTED = time.time()
+
+# What a library says of a damaged header is in the error of its sample.
+quiet_libraries()
+
 # Whether features are in a cache shared between workflows: snakemake --cache.
 CACHED = workflow.workflow_settings.cache is not None
 
@@ -35,6 +44,8 @@ try:
     PROJECT = parafovea_config.load_project(config, files=CONFIG_FILES)
     if CACHED:
         PROJECT.require_hashable()
+    if workflow.is_main_process:
+        PROJECT.require_any()
 except ParafoveaError as error:
     sys.exit(f"Nothing was run. {describe(error)}")
 
@@ -218,20 +229,25 @@ def samples_of(name):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def wanted():
+def wanted(wildcards):
     """Return all results but intermediate ones, so that deleted ones are made again.
 
     Of a job whose results are all there, or all missing, the first one stands for the others.
+    Results of samples that fail are left out, and an output that never is made comes last.
     """
+    if workflow.dryrun:
+        say_left_out()
     jobs = [
         (stage, job)
-        for sample in PROJECT.predicted
+        for sample in PROJECT.planned
         for stage in PROJECT.stages(sample)
         if not all(output.temporary for output in stage.outputs.values())
         for job in PROJECT.jobs(stage, sample)
     ]
-    if PROJECT.predicted:
+    if PROJECT.planned:
         jobs.append((STAGES["summarize_cohort"], {}))
+    if PROJECT.failed:
+        jobs.append((STAGES["report_failures"], {}))
     found = []
     for stage, job in jobs:
         first, *others = stage.output_paths(PROJECT, job).values()
@@ -241,4 +257,40 @@ def wanted():
             if Path(first).exists()
             else []
         )
-    return found
+    return [*PROJECT.trainable, *found]
+
+
+def left_out():
+    """Return a sentence about each sample without jobs."""
+    return [
+        f"sample {name!r} is left out: {reason}"
+        for name, reason in PROJECT.failed.items()
+    ]
+
+
+@functools.cache
+def say_left_out():
+    """Print once which samples have no jobs, since a dry run does not start."""
+    for notice in left_out():
+        print(f"Note: {notice}", file=sys.stderr)
+
+
+def notices():
+    """Return what a user should know while the jobs run."""
+    kept = [
+        f"sample {name!r} keeps its finished results, which cannot be made again: {reason}"
+        for name, reason in PROJECT.absent.items()
+        if PROJECT.archived(name)
+    ]
+    return [*PROJECT.notices, *left_out(), *kept]
+
+
+def conclusion():
+    """Report the samples that are finished, and return which are not, and why."""
+    jobs = [
+        OpenJob(
+            job.rule.name, dict(job.wildcards.items()), [str(log) for log in job.log]
+        )
+        for job in workflow.dag.needrun_jobs()
+    ]
+    return conclude(PROJECT, jobs, since=STARTED)

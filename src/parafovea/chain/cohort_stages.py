@@ -1,7 +1,8 @@
-"""The stage that summarizes all samples in one report."""
+"""The stages after those of all samples: one report, and an error if a sample is missing in it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards
@@ -21,13 +22,22 @@ def _results(project: Project, wildcards: Wildcards) -> list[str]:
     """Return the results, of all samples, that the report reads."""
     return [
         f"{project.folder(sample)}/{name}"
-        for sample in project.predicted
+        for sample in project.planned
         for name in READ
         if name in project.result_names(sample)
     ]
 
 
-def _samples(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+def cohort_arguments(project: Project, failed: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of `summarize_cohort`.
+
+    Parameters
+    ----------
+    project : Project
+        The checked project.
+    failed : mapping of str to str
+        Samples without results, with the reasons.
+    """
     return {
         "samples": {
             sample: {
@@ -43,10 +53,15 @@ def _samples(project: Project, wildcards: Wildcards) -> dict[str, Any]:
                         ("tiles", layout.TILE_QUALITY),
                     )
                 },
+                **({"failure": failed[sample]} if sample in failed else {}),
             }
             for sample in project.predicted
         }
     }
+
+
+def _samples(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    return cohort_arguments(project, project.failed)
 
 
 def _has_detections(project: Project) -> bool:
@@ -77,3 +92,23 @@ summarize_cohort = Stage(
     sized_by="cohort",
     arguments=_samples,
 )
+
+
+def _report(project: Project, wildcards: Wildcards) -> list[str]:
+    """Return the report of the other samples, so that a failure is the last word of a run."""
+    return [f"{project.settings.results}/{layout.PAGE}"] if project.planned else []
+
+
+def _failed(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    return {"failed": project.failure_lines()}
+
+
+report_failures = Stage(
+    name="report_failures",
+    waits=_report,
+    outputs={"unmade": Output(f"{layout.COHORT}/failures")},
+    sized_by="cohort",
+    arguments=_failed,
+)
+
+STAGES = (summarize_cohort, report_failures)

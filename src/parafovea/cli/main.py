@@ -12,7 +12,14 @@ from rich.markup import escape
 from parafovea import __version__
 from parafovea.cli.detections import app as detection_commands
 from parafovea.cli.predict import app as prediction_commands
-from parafovea.cli.terminal import console, finite, print_table, readable_errors
+from parafovea.cli.terminal import (
+    console,
+    errors,
+    finite,
+    followed,
+    print_table,
+    readable_errors,
+)
 from parafovea.config import Project, config_files, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
@@ -79,13 +86,15 @@ def doctor() -> None:
 
 @app.command()
 def check(config: Configs = None) -> None:
-    """Check config, sheet, models, headers and files, and list the inputs."""
-    from parafovea.config.source_headers import check_headers
+    """Check config, sheet, models and the headers of all files, and list the inputs."""
+    from parafovea.config.source_headers import header_problems
 
     with readable_errors():
         project = _project(config)
-        check_headers(project, tuple(project.samples))
+        failed = header_problems(project, followed(tuple(project.samples), "Reading headers"))
     for name, sample in project.samples.items():
+        if name in failed:
+            continue
         recipe = project.recipe(name)
         spacing = " x ".join(f"{s:g}" for s in recipe.spacing)
         tiles = project.layout(name) == "tiles"
@@ -100,11 +109,29 @@ def check(config: Configs = None) -> None:
         ):
             if value:
                 console.print(f"  {key:9s} {escape(value)}", highlight=False)
+        for note in _sample_notes(project, name):
+            console.print(f"  [yellow]note[/]      {escape(note)}", highlight=False)
     for model, task in project.trained.items():
         console.print(f"{escape(model)} is trained by task {escape(task)}", highlight=False)
     for notice in project.notices:
         console.print(f"[yellow]note[/] {escape(notice)}", highlight=False)
-    console.print(f"{len(project.samples)} samples OK", highlight=False)
+    for line in project.failure_lines(failed):
+        errors.print(f"[bold red]error[/] {escape(line)}", highlight=False)
+    good = len(project.samples) - len(failed)
+    if failed:
+        console.print(f"{good} of {len(project.samples)} samples OK", highlight=False)
+        raise typer.Exit(1)
+    console.print(f"{good} samples OK", highlight=False)
+
+
+def _sample_notes(project: Project, name: str) -> list[str]:
+    """Return what a user should know about a sample that can be run."""
+    notes = []
+    if project.archived(name):
+        notes.append(f"its finished results are kept, but not made again: {project.absent[name]}")
+    elif unread := project.unread_tiles(name):
+        notes.append(f"{unread} of its tiles cannot be read; they will stand in quarantine.tsv")
+    return notes
 
 
 def _with_path(said: str | None, path: str | None) -> str | None:
@@ -128,12 +155,10 @@ def plan(
 ) -> None:
     """Forecast windows, shards, time, memory and disk of a run, and list wasteful settings."""
     from parafovea.cli.plan_command import print_plan
-    from parafovea.config.source_headers import check_headers
 
     with readable_errors(output):
         project = _project(config)
         names = tuple(project.require(name).name for name in sample or project.predicted)
-        check_headers(project, names)
         print_plan(project, names, measure=measure, output=output)
 
 
@@ -184,6 +209,8 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
     print_table(rows)
     for rule, words in other_status(found).items():
         console.print(f"{escape(rule)}: {words}", highlight=False)
+    for line in project.failure_lines():
+        console.print(f"[yellow]not run[/] {escape(line)}", highlight=False)
     for reason in reasons(staleness, found):
         console.print(escape(reason), highlight=False)
     results = Path(project.settings.results)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.markup import escape
 
-from parafovea.cli.terminal import console, print_table
+from parafovea.cli.terminal import console, followed, print_table
 from parafovea.config import Project
 from parafovea.planning.forecast import Forecast, forecasts
 from parafovea.planning.forecast_tables import sample_rows, stage_rows, write_forecasts
@@ -52,13 +52,15 @@ def print_plan(
     """
     kept = Path(project.settings.results) / RATES
     rates = _measured(project, samples, kept) if measure else read_rates(kept)
-    found = forecasts(project, tuple(samples), {} if rates is None else rates.models)
+    unknown = _unknown(project, samples)
+    known = tuple(name for name in samples if name not in unknown)
+    found = forecasts(project, known, {} if rates is None else rates.models)
     if output is not None:
-        write_forecasts(output, found)
-    if not found:
+        write_forecasts(output, found, unknown)
+    if not samples:
         console.print("No sample is predicted: all samples of the sheet are for training.")
         return
-    _print_samples(found)
+    _print_samples(found, unknown)
     console.print()
     print_table(stage_rows(found))
     console.print()
@@ -66,6 +68,16 @@ def print_plan(
         console.print(escape(note), highlight=False)
     _print_advice(found)
     _print_space(project, found)
+
+
+def _unknown(project: Project, samples: Sequence[str]) -> dict[str, str]:
+    """Return the samples whose size is unknown, with the reasons."""
+    found = {}
+    for name in followed(samples, "Reading headers"):
+        reason = project.failure(name) or project.unread(name)
+        if reason is not None:
+            found[name] = reason
+    return found
 
 
 def _measured(project: Project, samples: Sequence[str], kept: Path) -> MeasuredRates:
@@ -86,16 +98,20 @@ def _measured(project: Project, samples: Sequence[str], kept: Path) -> MeasuredR
     return rates
 
 
-def _print_samples(found: Sequence[Forecast]) -> None:
-    rows = sample_rows(found)
-    if len(found) > SHOWN:
+def _print_samples(found: Sequence[Forecast], unknown: Mapping[str, str]) -> None:
+    rows = sample_rows(found, unknown)
+    if len(rows) > SHOWN + 2:
         console.print(
-            f"The first {SHOWN} of {len(found)} samples; --output writes all, --sample "
-            "selects some.",
+            f"The first {SHOWN} of {len(found) + len(unknown)} samples; --output writes all, "
+            "--sample selects some.",
             highlight=False,
         )
         rows = [*rows[: SHOWN + 1], rows[-1]]
     print_table(rows)
+    for name, reason in unknown.items():
+        console.print(
+            f"[yellow]warning[/] {escape(f'{name} is not counted: {reason}')}", highlight=False
+        )
 
 
 def _notes(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import track
 
 from parafovea.errors import ParafoveaError, describe, escaped, shown
 from parafovea.runtime.library_logs import quiet_libraries
@@ -27,6 +28,24 @@ class Terminal(Console):
 
 console = Terminal(soft_wrap=True)
 errors = Terminal(stderr=True, soft_wrap=True)
+
+
+#: From this number of items on, their progress is shown.
+MANY = 10
+
+
+def followed(items: Sequence[str], what: str) -> Iterator[str]:
+    """Yield items, and show the progress if there are many; only on a terminal.
+
+    Parameters
+    ----------
+    items : sequence of str
+        Items of work.
+    what : str
+        Words beside the bar, which is removed at the end.
+    """
+    shown = errors.is_terminal and len(items) >= MANY
+    yield from track(items, what, console=errors, transient=True, disable=not shown)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Container, Mapping, Sequence, Set
 from pathlib import Path
 
 from parafovea.config.messages import Origin, locate, suggestion
@@ -15,7 +15,12 @@ from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ModelError, ParafoveaError, describe
 from parafovea.formats.location import TABLE_SUFFIXES, files_named
-from parafovea.formats.metadata import SOURCE_KEYS, meaningless_keys, parse_metadata
+from parafovea.formats.metadata import (
+    SOURCE_KEYS,
+    meaningless_keys,
+    parse_metadata,
+    sidecar_path,
+)
 from parafovea.formats.registry import NPZ_SUFFIX
 from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
@@ -36,7 +41,7 @@ TILE_PARTS = ("", "_truth", "_classes", "_sar")
 
 
 def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
-    """Return the problems of samples: tasks, metadata and missing files.
+    """Return the problems of samples, whatever their files: links, tasks, metadata, phantoms.
 
     Parameters
     ----------
@@ -63,23 +68,24 @@ def sample_problems(sheet: Path, samples: Mapping[str, Sample], settings: Settin
                 f"task {sample.task!r} of sample {sample.name!r} is not in the config"
                 f"{hint or ':'} tasks are {', '.join(settings.tasks)}"
             )
-        if linked or referred(sample.source) is None:
-            wrong += _file_problems(sample, samples, settings)
+        wrong += _path_problems(sample, settings)
         if linked and not wrong:
             wrong += _layout_problems(sample, samples, settings)
         found += [f"{sheet}:{sample.line}: {text}" for text in wrong]
     return found
 
 
-def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> list[str]:
+def _path_problems(sample: Sample, settings: Settings) -> list[str]:
+    """Return the paths and the metadata of a sample that cannot be right, whatever the files."""
     try:
         objects = parse_metadata(sample.metadata, folder=Path()).objects
     except ParafoveaError as error:
+        if sidecar_path(sample.metadata, folder=Path()) is not None:
+            return []
         return [f"sample {sample.name!r}: {describe(error)}"]
     wrong = []
     own = os.path.normpath(f"{settings.results}/{sample.name}")
     task = settings.tasks.get(sample.task)
-    tables = task is None or kind_named(task.kind).tables_as_truth
     if task is not None and sample.truth and sample.truth.lower().endswith(TABLE_SUFFIXES):
         blocks = [task.block(name) for name in kind_named(task.kind).blocks]
         if any(getattr(block, "needs_masks", False) for block in blocks):
@@ -95,10 +101,6 @@ def _file_problems(sample: Sample, samples: Mapping[str, Sample], settings: Sett
                     "source or a truth, but not objects: give a path"
                 )
             continue
-        try:
-            source_paths(path, sample, samples, settings, table=what == "truth" and tables)
-        except ParafoveaError as error:
-            wrong.append(f"{what} of sample {sample.name!r}: {describe(error)}")
         if path is not None and _lies_in(path, own):
             wrong.append(
                 f"{what} of sample {sample.name!r}: {path} lies in {own}, where the results of "
@@ -119,7 +121,11 @@ def _layout_problems(
 ) -> list[str]:
     """Return the problem of a sample whose kind of task does not take what its source is."""
     kind = kind_named(settings.tasks[sample.task].kind)
-    layout = source_layout(sample, samples, settings)
+    try:
+        layout = source_layout(sample, samples, settings)
+    except ParafoveaError:
+        # a problem of this sample's files alone: see `absent_files`
+        return []
     if layout in kind.stages:
         return []
     what, instead = {
@@ -191,6 +197,43 @@ def _holds_arrays(sample: Sample, settings: Settings) -> bool:
     return next(files_named(path, (NPZ_SUFFIX,)), None) is not None
 
 
+def absent_files(samples: Mapping[str, Sample], settings: Settings) -> dict[str, str]:
+    """Return the samples whose files are missing or of no known format, with the reasons.
+
+    A source, truth or metadata file that is not there is a problem of its own sample. It is no
+    reason to stop the others, and none to stop this one if its results are finished.
+
+    Parameters
+    ----------
+    samples : mapping of str to Sample
+        By name, without circular references.
+    settings : Settings
+        The config; its phantoms and the results of other samples need not exist yet.
+
+    Returns
+    -------
+    dict of str to str
+        The first problem of each sample that has one, such as "source: a.tif does not exist: ...".
+    """
+    found = {name: _absent(sample, samples, settings) for name, sample in samples.items()}
+    return {name: reason for name, reason in found.items() if reason is not None}
+
+
+def _absent(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> str | None:
+    task = settings.tasks.get(sample.task)
+    tables = task is None or kind_named(task.kind).tables_as_truth
+    what = "metadata"
+    try:
+        objects = parse_metadata(sample.metadata, folder=Path()).objects
+        parts = (("source", sample.source), ("truth", sample.truth), ("objects", objects))
+        for what, path in parts:
+            if referred(path) is None:
+                source_paths(path, sample, samples, settings, table=what == "truth" and tables)
+    except ParafoveaError as error:
+        return f"{what}: {describe(error)}"
+    return None
+
+
 def _parts(kind: str) -> tuple[str, ...]:
     """Return the file endings of a phantom of a kind; empty for an unknown kind."""
     parts = {
@@ -219,6 +262,7 @@ def task_problems(
     files: Sequence[Origin],
     *,
     recipes: Mapping[str, Recipe] | None = None,
+    absent: Container[str] = (),
 ) -> list[str]:
     """Return the problems of tasks: samples for training and, given recipes, classes.
 
@@ -233,6 +277,8 @@ def task_problems(
     recipes : mapping of str to Recipe, optional
         Recipe of each used task. Without it, class names, windows and augmentations are not
         checked.
+    absent : container of str
+        Samples without their files, whose layout is unknown.
 
     Returns
     -------
@@ -250,7 +296,7 @@ def task_problems(
             types = {
                 source_layout(sample, samples, settings)
                 for sample in samples.values()
-                if sample.task == name
+                if sample.task == name and sample.name not in absent
             }
             problems = problems or _result_problems(name, settings, recipes[name], types)
             problems += _window_problems(name, settings, recipes[name])
@@ -339,7 +385,7 @@ def _result_problems(
     task = settings.tasks[name]
     kind = kind_named(recipe.kind)
     found: Problems = [] if kind.problems is None else resolve(kind.problems)(name, task, recipe)
-    if found:
+    if found or not layouts:
         return found
     return _metric_problems(name, settings, resolve(kind.metrics)(recipe, task, layouts))
 

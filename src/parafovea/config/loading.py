@@ -8,11 +8,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from parafovea.config.checks import sample_problems, task_problems, word_problems
+from parafovea.config.checks import (
+    absent_files,
+    sample_problems,
+    task_problems,
+    word_problems,
+)
 from parafovea.config.messages import Origin, problems
 from parafovea.config.model_recipes import task_recipe, trained_models
 from parafovea.config.project import Project
-from parafovea.config.sample_links import band_problems
+from parafovea.config.sample_links import band_problems, link_problems
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample, read_sheet
 from parafovea.config.sheet_paths import require_plain_paths, with_phantoms
@@ -176,7 +181,13 @@ def assembled(
     """
     found = sample_problems(sheet, samples, settings)
     found += task_problems(settings, samples, files)
+    # without a circle alone
+    absent = {} if link_problems(sheet, samples, settings) else absent_files(samples, settings)
     if found:
+        found += [
+            f"{sheet}:{samples[name].line}: sample {name!r}: {reason}"
+            for name, reason in absent.items()
+        ]
         raise ConfigError("\n  ".join(found))
     recipes: dict[str, Recipe] = {}
     used = {sample.task: settings.tasks[sample.task] for sample in samples.values()}
@@ -186,13 +197,14 @@ def assembled(
         except ModelError as error:
             error.add_note(f"required by task {name!r}")
             raise
-    found = task_problems(settings, samples, files, recipes=recipes)
+    found = task_problems(settings, samples, files, recipes=recipes, absent=absent)
     found += band_problems(sheet, samples, settings, recipes)
-    found += word_problems(sheet, samples, settings, recipes)
+    there = {name: sample for name, sample in samples.items() if name not in absent}
+    found += word_problems(sheet, there, settings, recipes)
     if found:
         raise ConfigError("\n  ".join(found))
     study = None if settings.study is None else read_study(Path(settings.study))
-    return Project(settings, samples, recipes, study)
+    return Project(settings, samples, recipes, study, absent)
 
 
 def read_project(*files: Path) -> Project:

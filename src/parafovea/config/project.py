@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from parafovea.chain.cohort_stages import READ
 from parafovea.chain.stage import Stage
 from parafovea.chain.volume_stages import STAGES as VOLUME_STAGES
 from parafovea.config.messages import suggestion
 from parafovea.config.model_recipes import trained_models, weight_files
-from parafovea.config.sample_files import is_phantom, sample_files
+from parafovea.config.sample_files import is_phantom, sample_files, stated_files
 from parafovea.config.sample_links import is_predicted, upstream
-from parafovea.config.sample_sizes import placed, result_grid, sample_grid, tile_grid
+from parafovea.config.sample_sizes import (
+    placed,
+    result_grid,
+    sample_grid,
+    tile_grid,
+    unknown_grid,
+)
 from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings, Settings, Task
 from parafovea.config.sheet import Sample
-from parafovea.config.sources import TILE_PHANTOM, referred, resolved, source_layout
+from parafovea.config.sources import (
+    TILE_PHANTOM,
+    references,
+    referred,
+    resolved,
+    source_layout,
+)
 from parafovea.config.study import StudySettings
-from parafovea.errors import ConfigError
-from parafovea.formats.metadata import parse_metadata
+from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe
+from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.opening import source_grid
 from parafovea.formats.tiles.census import TileCensus, tile_census
 from parafovea.geometry.grid import Grid
 from parafovea.inference.window_plan import planned_layout, shard_count
@@ -28,6 +43,7 @@ from parafovea.kinds.stages import sample_stages
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.settings.training import TrainingSettings
+from parafovea.storage import layout
 
 TilePart = Literal["source", "truth"]
 
@@ -49,13 +65,20 @@ class Project:
         Recipe of the model of each used task, with overrides, by task.
     study : StudySettings or None
         The context study, if the config names one.
+    absent : mapping of str to str
+        Samples whose files are missing or of no known format, with the reasons.
     """
 
     settings: Settings
     samples: Mapping[str, Sample]
     recipes: Mapping[str, Recipe]
     study: StudySettings | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
     _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _unread: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _failures: dict[str, str | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _layouts: dict[str, LayoutName] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -151,13 +174,25 @@ class Project:
         """Return the grid of a sample's source, in the unit of its model: see `sample_grid`.
 
         The grid of another sample's result is derived from its source and its model, whether or
-        not the result exists, so that the jobs do not change during a run.
+        not the result exists, so that the jobs do not change during a run. A grid that cannot be
+        known is an `unknown_grid`; see `unread`.
         """
         if sample not in self._grids:
-            self._grids[sample] = self._source_grid(self.samples[sample])
+            try:
+                self._grids[sample] = self._source_grid(self.samples[sample])
+            except ParafoveaError as error:
+                self._unread[sample] = describe(error)
+                self._grids[sample] = unknown_grid(self.recipe(sample))
         return self._grids[sample]
 
+    def unread(self, sample: str) -> str | None:
+        """Return why the header of a sample's source cannot be read, None if it can."""
+        self.grid(sample)
+        return self._unread.get(sample)
+
     def _source_grid(self, sample: Sample) -> Grid:
+        if self.archived(sample.name):
+            return self._stored_grid(sample.name)
         if self.layout(sample.name) == "tiles":
             return tile_grid(self.tile_sizes(sample.name), self.recipe(sample.name))
         other = referred(sample.source)
@@ -171,6 +206,115 @@ class Project:
         scales = self.task(other).inference.output_scales
         result = result_grid(self.grid(other), self.recipe(other), output_scale=scales)
         return placed(result, sample.metadata).converted(self.recipe(sample.name).unit)
+
+    def _stored_grid(self, sample: str) -> Grid:
+        """Return the grid of a sample's volume, which stands for a source that is gone."""
+        recipe = self.recipe(sample)
+        if self.layout(sample) == "tiles":
+            return tile_grid({}, recipe)
+        volume = f"{self.folder(sample)}/{layout.VOLUME}"
+        stored = source_grid(volume, metadata=SourceMetadata(channel=0))
+        return stored.converted(recipe.unit)
+
+    def finished(self, sample: str) -> bool:
+        """Return whether the results of a sample that others read are all there.
+
+        Those of a training sample are its part in the model.
+        """
+        if sample not in self.predicted:
+            return Path(self.task(sample).model).is_dir()
+        made = self.result_names(sample)
+        return all(Path(self.folder(sample), name).exists() for name in READ if name in made)
+
+    def archived(self, sample: str) -> bool:
+        """Return whether a sample's files are gone, but its results are finished.
+
+        They are kept as they are: what can be made again without the files is made again.
+        """
+        return sample in self.absent and self.finished(sample)
+
+    def failure(self, sample: str) -> str | None:
+        """Return why a sample has no jobs, None if it has.
+
+        A sample fails if its files are missing and its results are not finished, if the header of
+        its source cannot be read or is of another scale than its model, or if it needs the result
+        of a sample that fails, or a model that learns from one.
+        """
+        if sample not in self._failures:
+            self._failures[sample] = self._input_failure(sample) or self._model_failure(sample)
+        return self._failures[sample]
+
+    def _input_failure(self, sample: str) -> str | None:
+        """Return why a sample cannot be read."""
+        if self.archived(sample):
+            return None
+        for other in references(self.samples[sample]):
+            if self.failure(other) is not None:
+                return f"it needs the result of {other!r}, which cannot be run"
+        return self.absent.get(sample) or self.unread(sample)
+
+    def _model_failure(self, sample: str) -> str | None:
+        """Return why the model of a sample cannot be trained, if it is trained here."""
+        model = self.task(sample).model
+        if not is_predicted(self.samples[sample], self.settings) or model not in self.trained:
+            return None
+        failed = self._unlearnable(model)
+        return None if failed is None else f"it needs {model}, which learns from {failed!r}"
+
+    def _unlearnable(self, model: str) -> str | None:
+        """Return a sample that a model learns from and that cannot be read, None without one."""
+        training = self.training(model)
+        learned = training.samples + training.validation
+        return next((name for name in learned if self._input_failure(name) is not None), None)
+
+    @cached_property
+    def failed(self) -> Mapping[str, str]:
+        """Samples that have no jobs, with the reasons; see `failure`.
+
+        Opens the headers of all sources.
+        """
+        found = ((name, self.failure(name)) for name in self.samples)
+        return {name: reason for name, reason in found if reason is not None}
+
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """Predicted samples that do not fail while the run is planned; see `failed`."""
+        return tuple(name for name in self.predicted if name not in self.failed)
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """Model folders to train, without those that learn from a sample that fails."""
+        return tuple(model for model in self.trained if self._unlearnable(model) is None)
+
+    def require_any(self) -> None:
+        """Check that a sample is left where files are missing; see `absent`.
+
+        Raises
+        ------
+        SourceError
+            With the reasons, if all samples fail.
+        """
+        if self.absent and len(self.failed) == len(self.samples):
+            raise SourceError("\n  ".join(self.failure_lines()))
+
+    def failure_lines(self, failed: Mapping[str, str] | None = None) -> list[str]:
+        """Return a line for each sample that fails, such as "samples.tsv:2: sample 'a': ...".
+
+        Parameters
+        ----------
+        failed : mapping of str to str, optional
+            Reasons by sample; by default `failed`.
+        """
+        found = self.failed if failed is None else failed
+        return [
+            f"{self.settings.samples}:{self.samples[name].line}: sample {name!r}: {reason}"
+            for name, reason in found.items()
+        ]
+
+    def unread_tiles(self, sample: str) -> int:
+        """Return how many tiles of a sample's folder cannot be read; 0 for a volume."""
+        folder = self.tile_folder(sample)
+        return 0 if folder is None else self._census(folder).unread
 
     def source(self, sample: str) -> str:
         """Return the path of a sample's source: that of the sheet, or another sample's result."""
@@ -195,8 +339,8 @@ class Project:
     def files(self, sample: str) -> Mapping[str, list[str]]:
         """Return the files that a sample's jobs depend on; see `sample_files`."""
         if sample not in self._files:
-            found = sample_files(self.samples[sample], self.samples, self.settings)
-            self._files[sample] = found
+            read = stated_files if sample in self.absent else sample_files
+            self._files[sample] = read(self.samples[sample], self.samples, self.settings)
         return self._files[sample]
 
     def tile_folder(self, sample: str, what: TilePart = "source") -> str | None:
@@ -348,7 +492,7 @@ class Project:
         for sample in self.samples.values():
             if referred(sample.source) is not None or self.layout(sample.name) == "tiles":
                 continue
-            for path in sample_files(sample, self.samples, self.settings)["source"]:
+            for path in self.files(sample.name)["source"]:
                 if Path(path).is_dir() and not is_phantom(path, self.settings.results):
                     raise ConfigError(
                         f"{self.settings.samples}:{sample.line}: --cache cannot hash the content "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,14 +16,15 @@ from parafovea.config.sources import (
     source_layout,
     tile_folder_problem,
 )
-from parafovea.errors import SourceError
+from parafovea.errors import ParafoveaError, SourceError
 from parafovea.formats.location import holds_bands, source_files, truth_files
 from parafovea.formats.metadata import parse_metadata, sidecar_path
 
+#: Paths by what they are of a sample: `source`, `truth`, `objects` and `metadata`.
+FilesOf = dict[str, list[str]]
 
-def sample_files(
-    sample: Sample, samples: Mapping[str, Sample], settings: Settings
-) -> dict[str, list[str]]:
+
+def sample_files(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> FilesOf:
     """Return the files and folders that a sample consists of.
 
     Parameters
@@ -53,6 +55,32 @@ def sample_files(
         "objects": source_paths(objects, sample, samples, settings),
         "metadata": [] if sidecar is None else [str(sidecar)],
     }
+
+
+def stated_files(sample: Sample, samples: Mapping[str, Sample], settings: Settings) -> FilesOf:
+    """Return the files of a sample, some of which are missing, as far as the sheet states them.
+
+    Parameters
+    ----------
+    sample, samples, settings
+        As for `sample_files`.
+
+    Returns
+    -------
+    dict
+        As of `sample_files`, with the path in the sheet for what is missing.
+    """
+    sidecar = sidecar_path(sample.metadata, folder=Path())
+    objects = None
+    with contextlib.suppress(ParafoveaError):
+        objects = parse_metadata(sample.metadata, folder=Path()).objects
+    found: FilesOf = {"metadata": [] if sidecar is None else [str(sidecar)]}
+    for what, path in (("source", sample.source), ("truth", sample.truth), ("objects", objects)):
+        try:
+            found[what] = source_paths(path, sample, samples, settings, table=what == "truth")
+        except ParafoveaError:
+            found[what] = [] if path is None else [path]
+    return found
 
 
 def source_paths(

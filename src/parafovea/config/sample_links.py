@@ -106,6 +106,8 @@ def _truth_problems(
     if sample.truth is None:
         return
     name = referred(sample.truth)
+    if any(referred(p) is None and not Path(p).exists() for p in (sample.source, sample.truth)):
+        return  # the layout of what is not there is unknown
     own = source_layout(sample, samples, settings)
     there: LayoutName = own
     if name is not None:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from parafovea.config.checks import PHANTOM
 from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings
 from parafovea.config.sheet import Sample
-from parafovea.errors import ParafoveaError
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import source_grid
 from parafovea.formats.source_placement import Stated, settle
-from parafovea.geometry.grid import Grid, Shape, Vector
+from parafovea.geometry.grid import Grid, Vector
 from parafovea.geometry.scale import check_scale
 from parafovea.kinds.kind import kind_named
 from parafovea.settings.recipe import Recipe
 
-#: Assumed voxels along z, y, x of a source that cannot be opened.
-UNKNOWN_SHAPE: Shape = (1024, 1024, 1024)
-
 
 def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: str) -> Grid:
     """Return the grid of a sample's source, in the unit of its model.
-
-    A source that cannot be opened, or is of another scale than the model, is assumed to have
-    `UNKNOWN_SHAPE` voxels of the model's spacing; the job that reads it reports the error.
 
     Parameters
     ----------
@@ -38,22 +30,45 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
         Settings of the phantoms, which need not exist yet.
     results : str
         Results folder.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be opened, or is of another scale than the model.
     """
     if sample.source.startswith(f"{results}/phantoms/"):
         found = PHANTOM.fullmatch(sample.source.rpartition("/")[2])
         if found is not None and found["kind"] in Phantoms.kinds():
             return phantom_grid(phantoms.of(found["kind"])).converted(recipe.unit)
-    with contextlib.suppress(ParafoveaError):
-        grid = source_grid(
-            sample.source,
-            metadata=parse_metadata(sample.metadata, folder=Path()),
-            finer_than=recipe.spacing,
-            unit=recipe.unit,
-            bands=recipe.bands,
-        )
-        check_scale(sample.source, grid, spacing=recipe.spacing, unit=recipe.unit)
-        return grid.converted(recipe.unit)
-    return Grid(UNKNOWN_SHAPE, recipe.spacing, unit=recipe.unit)
+    grid = source_grid(
+        sample.source,
+        metadata=parse_metadata(sample.metadata, folder=Path()),
+        finer_than=recipe.spacing,
+        unit=recipe.unit,
+        bands=recipe.bands,
+    )
+    check_scale(
+        sample.source,
+        grid,
+        spacing=recipe.spacing,
+        unit=recipe.unit,
+        scan=recipe.is_ct,
+        image=bool(recipe.bands),
+    )
+    return grid.converted(recipe.unit)
+
+
+def unknown_grid(recipe: Recipe) -> Grid:
+    """Return the grid that stands for a source whose grid is unknown: one window of its model.
+
+    Nothing is planned or requested by it; a sample without a grid has no jobs.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Recipe of the sample's model.
+    """
+    return Grid(recipe.window, recipe.spacing, unit=recipe.unit)
 
 
 def result_grid(source: Grid, recipe: Recipe, *, output_scale: Vector) -> Grid:

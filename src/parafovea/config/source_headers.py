@@ -1,8 +1,8 @@
-"""What the headers of the sources say against their tasks, before anything is planned or run."""
+"""What the files of the samples say against their tasks, before anything is planned or run."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterable
 from pathlib import Path
 
 from parafovea.config.project import Project
@@ -11,71 +11,107 @@ from parafovea.config.sources import referred
 from parafovea.errors import ConfigError, ParafoveaError, describe
 from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.opening import open_source
-from parafovea.formats.truth import open_truth, place_of
-from parafovea.geometry.scale import check_scale
+from parafovea.formats.opening import open_raster, open_source
+from parafovea.formats.source import Source
+from parafovea.formats.truth import open_truth, open_truth_objects, place_of
+from parafovea.geometry.grid import Grid
+from parafovea.quality.detections.tables import read_findings
 from parafovea.quality.truth_on_grid import covered_part
 
 
-def check_headers(project: Project, names: tuple[str, ...]) -> None:
-    """Open the headers of samples, and raise one error for all that make no sense.
+def header_problems(project: Project, names: Iterable[str]) -> dict[str, str]:
+    """Open the headers of samples, and return those that make no sense, with the reasons.
 
     A source has to state the size of its voxels, or the sheet has to; it has to be of the scale of
-    its model; a truth has to lie where its source does.
+    its model; a truth has to lie where its source does. Of a sample that is archived, nothing is
+    opened.
 
     Parameters
     ----------
     project : Project
         The project.
-    names : tuple of str
-        Samples; tiles, phantoms and results of other samples are left out.
+    names : iterable of str
+        Samples; of phantoms and results of other samples, nothing is opened.
+
+    Returns
+    -------
+    dict of str to str
+        In the order of the names.
+    """
+    found = {}
+    for name in names:
+        reason = project.failure(name)
+        if reason is None and not project.archived(name):
+            try:
+                _check_files(project, name)
+            except ParafoveaError as error:
+                reason = describe(error)
+        if reason is not None:
+            found[name] = reason
+    return found
+
+
+def check_headers(project: Project, names: tuple[str, ...]) -> None:
+    """Open the headers of samples, and raise one error for all that make no sense.
+
+    Parameters
+    ----------
+    project, names
+        As for `header_problems`.
 
     Raises
     ------
     ConfigError
         "file:line: what is wrong and the fix", a line a sample.
     """
-    found = []
-    for name in names:
-        try:
-            _check_sample(project, name)
-        except ParafoveaError as error:
-            line = f"{project.settings.samples}:{project.samples[name].line}"
-            found.append(f"{line}: sample {name!r}: {describe(error)}")
+    found = header_problems(project, names)
     if found:
-        raise ConfigError("\n".join(found))
+        raise ConfigError("\n".join(project.failure_lines(found)))
 
 
-def _check_sample(project: Project, name: str) -> None:
+def _check_files(project: Project, name: str) -> None:
+    """Raise the error of a sample's source, truth or true objects, by their headers."""
     sample, recipe = project.samples[name], project.recipe(name)
-    results = project.settings.results
-    if project.layout(name) == "tiles" or referred(sample.source) is not None:
-        return
-    check = functools.partial(
-        check_scale, spacing=recipe.spacing, unit=recipe.unit, scan=recipe.is_ct
-    )
-    if is_phantom(sample.source, results):
-        check(sample.source, project.grid(name))
+    if project.layout(name) == "tiles":
         return
     said = parse_metadata(sample.metadata, folder=Path())
-    source = open_source(
-        sample.source,
-        metadata=said,
-        finer_than=recipe.spacing,
-        unit=recipe.unit,
-        bands=recipe.bands,
-    )
-    check(sample.source, source.grid, image=bool(recipe.bands))
-    if (
-        recipe.bands
-        or sample.truth is None
-        or referred(sample.truth) is not None
-        or is_phantom(sample.truth, results)
-        or sample.truth.lower().endswith(TABLE_SUFFIXES)
-        or recipe.is_ct
-    ):
+    source: Source | None = None
+    if _is_file(project, sample.source):
+        source = open_source(
+            sample.source,
+            metadata=said,
+            finer_than=recipe.spacing,
+            unit=recipe.unit,
+            bands=recipe.bands,
+        )
+    truth = sample.truth if _is_file(project, sample.truth) else None
+    if recipe.bands:
+        if truth is not None and project.kind(name).banded:
+            open_raster(truth, bands=recipe.bands, options=said.tiles)
         return
-    truth = open_truth(sample.truth, metadata=sample.metadata, like=place_of(source, said))
-    if truth is not None:
-        grid = source.grid.converted(recipe.unit).resampled(recipe.spacing)
-        covered_part(truth.path, truth.grid.converted(grid.unit), grid)
+    like = None
+    if source is not None and not recipe.is_ct:
+        like = place_of(source, said)
+    if _is_file(project, said.objects):
+        open_truth_objects(sample.metadata, like=like)
+    if truth is None:
+        return
+    if truth.lower().endswith(TABLE_SUFFIXES):
+        read_findings(Path(truth))
+        return
+    opened = open_truth(truth, metadata=sample.metadata, like=like)
+    if opened is not None and source is not None and like is not None:
+        _check_place(opened, source.grid.converted(recipe.unit).resampled(recipe.spacing))
+
+
+def _check_place(truth: Source, grid: Grid) -> None:
+    covered_part(truth.path, truth.grid.converted(grid.unit), grid)
+
+
+def _is_file(project: Project, path: str | None) -> bool:
+    """Return whether a path is of files that exist before the run."""
+    return (
+        path is not None
+        and referred(path) is None
+        and not is_phantom(path, project.settings.results)
+    )

@@ -81,6 +81,9 @@ def source_layout(sample: Sample, samples: Mapping[str, Sample], settings: Setti
         return source_layout(samples[other], samples, settings)
     images = images_are_tiles(sample, settings)
     is_tiles = is_tile_folder(sample.source, images=images, results=settings.results)
+    if not is_tiles and not Path(sample.source).exists():
+        # of a source that is gone, its results tell
+        is_tiles = Path(settings.results, sample.name, layout.LEDGER).is_file()
     return "tiles" if is_tiles else "volume"
 
 

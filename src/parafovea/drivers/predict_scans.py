@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-import multiprocessing
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,14 @@ from typing import Any
 from parafovea.chain import volume_stages
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.drivers.one_process import run_sample
-from parafovea.errors import ConfigError, ParafoveaError, describe, shown
+from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe, shown
 from parafovea.formats.location import holds_tiles, locate, source_files, stem
 from parafovea.formats.registry import format_of_file
 from parafovea.kinds.reference import resolve
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
 from parafovea.runtime.names import folder_problem, name_problem
+from parafovea.runtime.processes import in_processes
 from parafovea.runtime.progress import Observer, Steps, observed
 from parafovea.storage.layout import DETECTIONS, OBJECT_TABLE, SHARDS, VIEWS, matching, remove
 from parafovea.storage.provenance import Clock
@@ -40,6 +40,11 @@ SHEET = Path("command line")
 #: What messages say of the sheet: the line of a sample, and where its metadata are stated.
 _LINE = re.compile(rf"^{SHEET}:\d+: ", re.MULTILINE)
 _COLUMN = re.compile(r"in the metadata column(?: of (?:its line in )?the sample sheet)?")
+#: Reason of a scan whose process ended without a word.
+ENDED = (
+    "the process that predicted it was ended by the system: it may have needed more memory than "
+    "there is, or the file is damaged; predict it alone to see which"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +259,9 @@ def project_of(
     Raises
     ------
     ConfigError
-        If there is no such task, or a scan does not exist.
+        If there is no such task.
+    SourceError
+        If a scan does not exist.
     ModelError
         If the task's model is incomplete.
     """
@@ -282,9 +289,12 @@ def project_of(
     }
     chosen_settings = {"tasks": tasks, "results": str(results), "study": None}
     try:
-        return assembled(settings.model_copy(update=chosen_settings), samples, sheet=SHEET)
+        project = assembled(settings.model_copy(update=chosen_settings), samples, sheet=SHEET)
     except ConfigError as error:
         raise ConfigError(without_sheet(str(error))) from error
+    if project.absent:
+        raise SourceError(without_sheet("\n  ".join(project.absent.values())))
+    return project
 
 
 def without_sheet(text: str) -> str:
@@ -346,12 +356,9 @@ def predict_scans(project: Project, *, workers: int, keep: bool = False) -> Iter
     keep : bool
         As for `predict_scan`.
     """
-    # a forked process would inherit the threads of torch
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        waiting = [pool.submit(predict_scan, project, scan, keep=keep) for scan in project.samples]
-        for future in as_completed(waiting):
-            yield future.result()
+    predict = functools.partial(predict_scan, project, keep=keep)
+    for scan, result in in_processes(predict, project.samples, workers=workers):
+        yield result or ScanResult(scan, 0.0, None, f"{project.source(scan)}: {ENDED}")
 
 
 def _expected(project: Project, scan: str) -> dict[str, float]:

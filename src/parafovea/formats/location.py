@@ -25,6 +25,7 @@ from parafovea.formats.registry import (
     member_module,
 )
 from parafovea.formats.slice_names import in_order
+from parafovea.formats.source import readable
 
 #: Georeferenced image formats that GDAL converts to GeoTIFF.
 GDAL_SUFFIXES = (".jp2", ".vrt", ".img", ".ecw", ".sid", ".hgt", ".safe")
@@ -101,7 +102,8 @@ def locate(path: str, *, bands: bool = False) -> Location:
     SourceError
         If the format is unknown or has no bands, or a folder does not contain a volume.
     """
-    found = _located(path, bands)
+    with readable(path):
+        found = _located(path, bands)
     if bands and format_named(found.format).bands == "never":
         raise SourceError(
             f"{path} is neither a GeoTIFF nor a folder of tiles, and has no named bands: give one "
@@ -184,7 +186,8 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
         is_result = not place.exists() and "." not in place.name
         return _modules(format_named("tiles"), "tile.npz") if is_result else ()
     try:
-        location = _located(path, bands)
+        with readable(path):
+            location = _located(path, bands)
     except SourceError:
         return ()
     found = format_named(location.format)

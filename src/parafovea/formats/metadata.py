@@ -27,6 +27,7 @@ from pydantic import (
 from parafovea.errors import ConfigError, MissingSourceError, quoted
 from parafovea.formats.bands import canonical
 from parafovea.formats.reflectance import DN_OFFSET, DN_SCALE
+from parafovea.formats.source import readable
 from parafovea.geometry.grid import METRES, Vector, checked_spacing, vector3
 from parafovea.runtime.documents import CONFIG_BYTES, json_values, read_text, yaml_values
 from parafovea.runtime.names import hidden_character
@@ -551,7 +552,9 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
     Raises
     ------
     ConfigError
-        If a key is unknown, a value is invalid, or the file's content does not match its ending.
+        If a key is unknown or a value is invalid.
+    SourceError
+        If the file's content does not match its ending.
     MissingSourceError
         If the file does not exist.
     """
@@ -616,7 +619,8 @@ def _from_file(path: Path) -> dict[str, Any]:
             f"{where} does not exist: correct the metadata column of the sample sheet"
         ) from error
     read = json_values if path.suffix.lower() == ".json" else yaml_values
-    values = read(text, where)
+    with readable(where):
+        values = read(text, where)
     if values is None:
         return {}
     if not isinstance(values, dict):

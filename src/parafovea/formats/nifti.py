@@ -17,7 +17,6 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.fileslice import fileslice
 from nibabel.quaternions import quat2mat
-from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
@@ -40,8 +39,6 @@ from parafovea.geometry.grid import METRES, Box, Grid
 from parafovea.geometry.resample import ReadBox, resample_box
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.storage.store import replacing
-
-_FAILURES = (ImageFileError, HeaderDataError)
 
 
 def open_volume(location: Location, request: Request) -> Source:
@@ -71,7 +68,7 @@ def open_volume(location: Location, request: Request) -> Source:
         sform and qform differ.
     """
     path, metadata = location.path, request.metadata
-    with readable(path, *_FAILURES):
+    with readable(path):
         packed = _is_gzip(path)
         header, stored = _header_and_voxels(path, packed=packed)
         shape = tuple(int(n) for n in header.get_data_shape())
@@ -92,7 +89,7 @@ def open_volume(location: Location, request: Request) -> Source:
     with readable(path):
         needed = int(stored.offset) + math.prod(shape) * stored.dtype.itemsize
         _check_complete(path, needed, packed=packed)
-    view = VolumeView(stored, path, axes=axes, fixed=fixed, dtype=dtype, failures=_FAILURES)
+    view = VolumeView(stored, path, axes=axes, fixed=fixed, dtype=dtype)
     z, y, x = (None if a is None else zooms[a] for a in axes)
     if metadata.spacing is None and len(shape) > 2:
         _check_placed(path, zooms, unit, next(iter(forms.values()), None))

@@ -64,7 +64,7 @@ def open_volume(location: Location, request: Request) -> Source:
         quantized.
     """
     path, metadata = location.path, request.metadata
-    with readable(path, nrrd.NRRDError):
+    with readable(path):
         with Path(path).open("rb") as file:
             if file.read(4) != b"NRRD":
                 raise SourceError(f"{path} is not an NRRD file: it does not start with NRRD")

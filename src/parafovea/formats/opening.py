@@ -11,7 +11,7 @@ from parafovea.errors import ConfigError
 from parafovea.formats.location import locate, stem
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.registry import format_named
-from parafovea.formats.source import Request, Source
+from parafovea.formats.source import ReadableArray, Request, Source, readable
 from parafovea.geometry.grid import METRES, Grid, Vector
 
 if TYPE_CHECKING:
@@ -77,9 +77,11 @@ def open_source(
     if isinstance(metadata, str):
         metadata = parse_metadata(metadata, folder=Path())
     request = _request(metadata, finer_than, unit, bands, truth, labels)
-    location = locate(path, bands=bool(bands))
-    source: Source = format_named(location.format).load().open_volume(location, request)
-    return replace(source, series=source.series or metadata.series or stem(path))
+    with readable(path):
+        location = locate(path, bands=bool(bands))
+        source: Source = format_named(location.format).load().open_volume(location, request)
+    array = ReadableArray(source.array, path)
+    return replace(source, array=array, series=source.series or metadata.series or stem(path))
 
 
 def source_grid(
@@ -105,13 +107,13 @@ def source_grid(
     SourceError
         As `open_source`, for problems that the header reveals.
     """
-    location = locate(path, bands=bool(bands))
-    from_header = format_named(location.format).light_function("grid")
-    if from_header is not None:
-        request = _request(metadata, finer_than, unit, bands)
-        grid: Grid | None = from_header(location, request)
-        if grid is not None:
-            return grid
+    request = _request(metadata, finer_than, unit, bands)
+    with readable(path):
+        location = locate(path, bands=bool(bands))
+        from_header = format_named(location.format).light_function("grid")
+        grid: Grid | None = None if from_header is None else from_header(location, request)
+    if grid is not None:
+        return grid
     return open_source(path, metadata=metadata, finer_than=finer_than, unit=unit, bands=bands).grid
 
 

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from parafovea.errors import GridError, ParafoveaError, SourceError, quoted, shown
-from parafovea.formats.metadata import SourceMetadata
+from parafovea.errors import GridError, ParafoveaError, SourceError, describe, quoted, shown
 from parafovea.geometry.grid import Box, Grid, Vector
 from parafovea.runtime.names import hidden_character
 
 if TYPE_CHECKING:
+    from parafovea.formats.metadata import SourceMetadata
     from parafovea.formats.tiles.tile import Position
 
 Array = np.ndarray[Any, Any]
 Slices = tuple[slice, slice, slice]
 
-#: Exceptions of the format libraries for damaged files; PIL raises SyntaxError for a broken PNG.
-_DAMAGE = (
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+#: What is no error of the bytes that are read: a request to stop.
+_STOPS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
+#: Characters of a library's message in an error.
+_REASON = 200
 
 #: Voxel size along z, y, x of images without a stated size, in metres.
 _PIXEL: Vector = (1.0, 10.0, 10.0)
@@ -201,27 +190,71 @@ class Request:
 
 
 @contextlib.contextmanager
-def readable(path: str, *failures: type[Exception]) -> Iterator[None]:
-    """Convert a library's exceptions for a damaged file to `SourceError`.
+def readable(path: str) -> Iterator[None]:
+    """Turn whatever goes wrong while foreign bytes are read into a `SourceError` of their file.
+
+    This is the one boundary between a damaged file and everything else. The libraries of the
+    formats raise what they like at a file that is not as they expect: `LookupError`, `TokenError`,
+    `zlib.error`, `LZMAError`, `SystemError`, and of those in Rust a `PanicException`, which is no
+    `Exception` at all. A size that is damaged is a `MemoryError`.
 
     Parameters
     ----------
     path : str
-        Used in the error message.
-    *failures : type
-        Further exceptions of a library besides the built-in ones.
+        File, folder or series, for the message.
+
+    Raises
+    ------
+    SourceError
+        For any exception but a `ParafoveaError`, which gets a note about the file unless it names
+        it, and a request to stop, such as `KeyboardInterrupt`.
     """
-    damage: tuple[type[Exception], ...] = (*_DAMAGE, *failures)
     try:
         yield
-    except ParafoveaError:
+    except ParafoveaError as error:
+        if path not in describe(error):
+            error.add_note(f"in {path}")
         raise
-    except damage as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except _STOPS:
+        raise
+    except MemoryError as error:
         raise SourceError(
-            f"{path} cannot be read ({reason[:200]}): it may be truncated or damaged, copy or "
+            f"{path} cannot be read in the memory of this machine ({_reason(error)}): the sizes in "
+            "it may be damaged, copy or write it again; if they are right, it needs more memory"
+        ) from error
+    except BaseException as error:
+        raise SourceError(
+            f"{path} cannot be read ({_reason(error)}): it may be truncated or damaged, copy or "
             "write it again"
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the message of a library's error in one line, or the error's name without one."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:_REASON]
+
+
+class ReadableArray:
+    """A lazy array whose reads fail with a `SourceError` alone; see `readable`.
+
+    Parameters
+    ----------
+    array : LazyArray
+        Array of a format.
+    path : str
+        Its source, for messages.
+    """
+
+    def __init__(self, array: LazyArray, path: str) -> None:
+        self._array = array
+        self._path = path
+        self.shape = array.shape
+        self.dtype = array.dtype
+
+    def __getitem__(self, index: Slices) -> Array:
+        """Return the voxels of three slices of step 1."""
+        with readable(self._path):
+            return self._array[index]
 
 
 def voxel_dtype(dtype: np.dtype[Any], path: str) -> np.dtype[Any]:
@@ -275,8 +308,6 @@ class VolumeView:
         Index to read along each of the other stored axes.
     dtype : dtype, optional
         Data type of the voxels, if not the stored one.
-    failures : tuple of type
-        Further exceptions of the library besides the built-in ones.
     """
 
     def __init__(
@@ -287,13 +318,11 @@ class VolumeView:
         axes: tuple[int | None, int | None, int | None],
         fixed: Mapping[int, int] | None = None,
         dtype: np.dtype[Any] | None = None,
-        failures: tuple[type[Exception], ...] = (),
     ) -> None:
         self._stored = stored
         self._path = path
         self.axes = axes
         self.fixed: Mapping[int, int] = dict(fixed or {})
-        self._failures = failures
         self.dtype = voxel_dtype(stored.dtype, path) if dtype is None else dtype
         z, y, x = (1 if a is None else int(stored.shape[a]) for a in axes)
         self.shape = (z, y, x)
@@ -310,7 +339,7 @@ class VolumeView:
         for axis, part in zip(self.axes, wanted, strict=True):
             if axis is not None:
                 stored_index[axis] = part
-        with readable(self._path, *self._failures):
+        with readable(self._path):
             values = np.asarray(self._stored[tuple(stored_index)])
             # The block has its axes in the stored order; missing axes come last.
             order = np.argsort(

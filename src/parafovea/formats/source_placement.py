@@ -48,14 +48,26 @@ class Stated:
     origin: Vector = (0.0, 0.0, 0.0)
 
 
+#: Most voxels along an axis: more than a mouse brain has at 4 nm.
+LONGEST = 2**23
+
+
 def check_shape(path: str, shape: Sequence[int]) -> Shape:
-    """Return a volume's shape (z, y, x), or raise `VoxelError` if an axis has length 0."""
+    """Return a volume's shape (z, y, x), or raise `VoxelError` if an axis has no or no sane length.
+
+    A header costs nothing to make, and whoever plans lists the windows along each axis.
+    """
     z, y, x = (int(n) for n in shape)
     for name, length in zip(AXES, (z, y, x), strict=True):
         if length < 1:
             raise VoxelError(
                 f"{path} has the shape {(z, y, x)}, so it has no voxels along {name}: "
                 "write the file again or give another source"
+            )
+        if length > LONGEST:
+            raise VoxelError(
+                f"{path} has the shape {(z, y, x)}, which is {length} voxels along {name}, of "
+                f"{LONGEST} at most: its header may be damaged, write the file again"
             )
     return z, y, x
 

@@ -39,6 +39,7 @@ from parafovea.formats.stored_values import (
     stated_missing,
     without_missing,
 )
+from parafovea.formats.tiff_chain import check_chain
 from parafovea.formats.unpacking import check_size
 
 logger = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ def _volume(
     path: str, channel: int | None, *, labels: bool
 ) -> tuple[VolumeView, Stated, int | None]:
     """Return the volume (z, y, x) in a TIFF file, its position, and its ignored label, if any."""
+    with readable(path):
+        check_chain(path)
     with readable(path), no_complaints(path, "tifffile", _ABSENT), tifffile.TiffFile(path) as tiff:
         # pages are used twice, and read once
         tiff.pages.cache = True

@@ -18,7 +18,7 @@ from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.tiles.npz import INPUT_KEYS
 from parafovea.formats.tiles.reading import OpenedTile, StoredSidecar
 from parafovea.formats.tiles.results import Maker, is_finished
-from parafovea.formats.tiles.tile import Tile
+from parafovea.formats.tiles.tile import Tile, readable_tile
 from parafovea.formats.tiles.tile_folder import TileFile
 from parafovea.geometry.grid import METRES
 from parafovea.inference.prefetch import LruCache
@@ -156,8 +156,9 @@ class TileReader:
                 digest = opened.digest()
                 key = opened.key(INPUT_KEYS, self._options)
                 tile = opened.read(bands=self._spec.bands, key=key, options=self._options)
-            if not self._check_pixels(tile):
-                tile = replace(tile, notes=(*tile.notes, UNKNOWN_CRS))
+            with readable_tile(file.path):
+                if not self._check_pixels(tile):
+                    tile = replace(tile, notes=(*tile.notes, UNKNOWN_CRS))
         except TileError as error:
             return _Looked(digest, None, str(error))
         return _Looked(digest, tile)

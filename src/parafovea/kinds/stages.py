@@ -30,7 +30,7 @@ def stages() -> Mapping[str, Stage]:
         *of_kinds,
         *tile_stages.STAGES,
         training_stages.train_model,
-        cohort_stages.summarize_cohort,
+        *cohort_stages.STAGES,
         *study_stages.STAGES,
     )
     return {stage.name: stage for stage in found}

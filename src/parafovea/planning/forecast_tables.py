@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from parafovea.kinds.stages import stages
@@ -38,8 +38,16 @@ def minutes_text(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 3600:,.0f} h"
 
 
-def sample_rows(forecasts: Sequence[Forecast]) -> Rows:
-    """Return a header and a row for each sample; the last row is the total."""
+def sample_rows(forecasts: Sequence[Forecast], unknown: Iterable[str] = ()) -> Rows:
+    """Return a header and a row for each sample; the last row is the total.
+
+    Parameters
+    ----------
+    forecasts : sequence of Forecast
+        Of the samples whose size is known.
+    unknown : iterable of str
+        Names of the samples whose size is unknown, which are marked and not counted.
+    """
     rows = [
         [
             "sample",
@@ -71,6 +79,7 @@ def sample_rows(forecasts: Sequence[Forecast]) -> Rows:
                 bytes_text(each.disk),
             ]
         )
+    rows += [[name, "unknown", *[""] * (len(rows[0]) - 2)] for name in unknown]
     if len(forecasts) > 1:
         rows.append(
             [
@@ -125,12 +134,23 @@ def _device(stage: StageForecast) -> str:
     return stage.stage.device.upper()
 
 
-def write_forecasts(path: Path, forecasts: Sequence[Forecast]) -> None:
-    """Write a TSV with a line for each sample and stage, atomically."""
+def write_forecasts(path: Path, forecasts: Sequence[Forecast], unknown: Iterable[str] = ()) -> None:
+    """Write a TSV with a line for each sample and stage, atomically.
+
+    Parameters
+    ----------
+    path : Path
+        File to write.
+    forecasts : sequence of Forecast
+        Of the samples whose size is known.
+    unknown : iterable of str
+        Names of the samples whose size is unknown: a line each, whose stage is "unknown".
+    """
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(TSV_COLUMNS)
         writer.writerows(_lines(forecasts))
+        writer.writerows([name, "unknown", *[""] * (len(TSV_COLUMNS) - 2)] for name in unknown)
 
 
 def _lines(forecasts: Sequence[Forecast]) -> Iterator[list[str]]:

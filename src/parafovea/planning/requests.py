@@ -151,11 +151,16 @@ class JobRequests:
         key = (stage.name, "" if largest else sample, attempt)
         if key not in self._known:
             self._known[key] = (
-                largest_request(stage, map(self.work, self._project.running(stage)), attempt)
+                largest_request(stage, self._works_of(stage), attempt)
                 if largest
                 else request(stage, self.work(sample), attempt)
             )
         return self._known[key]
+
+    def _works_of(self, stage: Stage) -> list[Work | TileWork]:
+        """Return the sizes of the samples with jobs of a stage; one that fails has no size."""
+        project = self._project
+        return [self.work(name) for name in project.running(stage) if not project.failure(name)]
 
     def _training(self, wildcards: Mapping[str, str]) -> TrainingSettings:
         if "variant" in wildcards:

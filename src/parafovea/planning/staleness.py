@@ -117,14 +117,14 @@ class Staleness:
         """
         project = self._project
         found: dict[Job, None] = {}
-        for sample in samples or project.predicted:
+        for sample in samples or project.planned:
             for stage in project.stages(sample):
                 for wildcards in project.jobs(stage, sample):
                     self._follow(Job.of(stage, wildcards), found)
         if not samples:
-            for model in project.trained:
+            for model in project.trainable:
                 self._follow(Job.of(stages()["train_model"], {"model": model}), found)
-            if project.predicted:
+            if project.planned:
                 self._follow(Job.of(stages()["summarize_cohort"], {}), found)
         return tuple(found)
 
@@ -187,11 +187,18 @@ class Staleness:
                     inputs[str(path)] = maker.stage.record(project, dict(maker.wildcards))
                 elif not isinstance(path, AncientPath):
                     files[str(path)] = None
+            place = stage.record(project, wildcards)
+            code = _joined(code_of(stage, project, wildcards), self._script(stage))
+            if not all(map(os.path.exists, files)):
+                # of what was archived, neither all files nor their format can be told any more
+                record = self._record(place)
+                if record is not None:
+                    files, code = dict.fromkeys(record.files), record.code
             self._orders[job] = Order(
-                place=stage.record(project, wildcards),
+                place=place,
                 stage=stage.name,
                 arguments=argument_digests(arguments),
-                code=_joined(code_of(stage, project, wildcards), self._script(stage)),
+                code=code,
                 files=tuple(files),
                 inputs=inputs,
             )

@@ -162,7 +162,7 @@ def _ending(name: str) -> str:
 def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str | None:
     """Return an image, the kind of another DICOM object, or None for a file that is not DICOM."""
     label = contents.label(name)
-    with readable(label, pydicom.errors.InvalidDicomError):
+    with readable(label):
         named = name.lower().endswith(SUFFIXES)
         head = file.read(132)
         if head[128:] != b"DICM" and not named:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections import OrderedDict
 from typing import Any, BinaryIO
 
@@ -85,7 +84,7 @@ def open_volume(location: Location, request: Request) -> Source:
     zipped = path.lower().endswith(".zip")
     contents: Contents = ZipContents(path) if zipped else FolderContents(path)
     pick_channel(path, 1, metadata.channel)
-    with readable(path, zipfile.BadZipFile):
+    with readable(path):
         found = stack(path, read_headers(contents, series=metadata.series))
     array = DicomVolume(contents, found.slices)
     stated = Stated(found.spacing, "millimeter")
@@ -120,7 +119,7 @@ class DicomVolume:
         z, y, x = bounded(index, self.shape)
         out = np.empty([s.stop - s.start for s in (z, y, x)], self.dtype)
         with (
-            readable(self._contents.path, zipfile.BadZipFile),
+            readable(self._contents.path),
             self._contents.opened() as open_file,
         ):
             for row, k in enumerate(range(z.start, z.stop)):
@@ -138,7 +137,7 @@ class DicomVolume:
 
     def _decoded(self, open_file: OpenFile, header: SliceHeader) -> Array:
         with (
-            readable(header.label, AttributeError, NotImplementedError, zipfile.BadZipFile),
+            readable(header.label),
             open_file(header.name) as file,
         ):
             plain, syntax = file, header.syntax

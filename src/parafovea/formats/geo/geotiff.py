@@ -34,9 +34,6 @@ from parafovea.formats.source import readable
 #: Tag of a refined mosaic: JSON with its provenance.
 RECORD = "PARAFOVEA"
 
-#: Exceptions of rasterio; not all of GDAL's errors are converted to its own.
-FAILURES = (RasterioError, CPLE_BaseError)
-
 #: What GDAL logs about pixels that are not there, before it goes on without them.
 _ABSENT = re.compile("premature end|truncated|read error|not enough data", re.IGNORECASE)
 
@@ -53,7 +50,7 @@ def library(path: str, *, cache: int = 64) -> Iterator[None]:
         Size of GDAL's cache of decoded blocks in MiB.
     """
     with (
-        readable(path, *FAILURES),
+        readable(path),
         no_complaints(path, "rasterio", _ABSENT),
         # rasterio takes the cache size in bytes, GDAL itself in MiB.
         # Companion files are looked up by name, without listing a folder of thousands.
@@ -111,7 +108,8 @@ def _named(path: str, name: str) -> Iterator[None]:
         if name not in str(error):
             raise
         raise type(error)(str(error).replace(name, path)) from error
-    except FAILURES as error:
+    except (RasterioError, CPLE_BaseError) as error:
+        # not all of GDAL's errors are converted to rasterio's own
         raise RasterioError(str(error).replace(name, path)) from error
 
 

@@ -13,6 +13,7 @@ from parafovea.formats.geo.raster import Raster, open_raster
 from parafovea.formats.ground import require_same_images
 from parafovea.formats.location import Location
 from parafovea.formats.source import Request, Slices, Source, bounded
+from parafovea.formats.source_placement import check_shape
 from parafovea.formats.tiles.sidecar import DEFAULT_BIOME, DEFAULT_MONTH
 from parafovea.geometry.grid import METRES, Grid
 
@@ -49,7 +50,7 @@ def open_volume(location: Location, request: Request) -> Source:
     path, bands, metadata = location.path, request.bands, request.metadata
     spacing, unit = request.pixels
     raster = open_raster(path, bands=bands, options=metadata.tiles, truth=request.truth)
-    _, height, width = raster.shape
+    _, height, width = check_shape(path, (1, *raster.shape[1:]))
     y, x = spacing[1:]
     if raster.pixel_size_m is not None:
         y, x = (side / METRES[unit] for side in raster.pixel_size_m)

@@ -20,6 +20,7 @@ from parafovea.formats.geo.companions import companions
 from parafovea.formats.geo.companions import files as image_files
 from parafovea.formats.location import files_named
 from parafovea.formats.registry import NPZ_SUFFIX, TIFF_SUFFIXES, TILE_SUFFIXES
+from parafovea.formats.source import readable
 from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, read_npy_header
 from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX, without_mosaics
 
@@ -120,11 +121,11 @@ def _looked_at(path: str) -> tuple[tuple[int, int] | None, str]:
 
 def _archive(path: str) -> tuple[tuple[int, int] | None, str]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with readable(path), zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
             listed = [f"{info.filename} {info.CRC:08x} {info.file_size}" for info in infos]
             return _array_size(archive, infos), "; ".join(listed)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError):
+    except SourceError:
         return None, _digest(path)
 
 
@@ -136,11 +137,11 @@ def _array_size(archive: zipfile.ZipFile, infos: list[zipfile.ZipInfo]) -> tuple
         key=lambda info: wanted.index(info.filename),
     )
     for info in known or infos:
-        with archive.open(info) as stream:
-            try:
+        try:
+            with readable(info.filename), archive.open(info) as stream:
                 found = read_npy_header(stream)
-            except (ValueError, zipfile.BadZipFile):
-                continue
+        except SourceError:
+            continue
         if found is not None and len(found[0]) >= 2:
             return found[0][-2], found[0][-1]
     return None
@@ -164,10 +165,10 @@ def _tiff_size(path: str) -> tuple[int, int] | None:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
+        with readable(path), tifffile.TiffFile(path) as file:
             page = file.pages.first
             return page.imagelength, page.imagewidth
-    except (tifffile.TiffFileError, ValueError, IndexError):
+    except SourceError:
         return None
 
 

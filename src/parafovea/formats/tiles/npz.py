@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -82,10 +81,6 @@ def read_npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]] 
     return shape, dtype
 
 
-# The last one is raised when a truncated header is parsed.
-_FAILURES = (zipfile.BadZipFile, tokenize.TokenError)
-
-
 class Content:
     """An NPZ file that is opened once, on first access; not thread-safe.
 
@@ -128,7 +123,7 @@ class Content:
         TileError
             If the file is not an NPZ archive.
         """
-        with readable_tile(self.path, zipfile.BadZipFile):
+        with readable_tile(self.path):
             there = set(self._zip().namelist())
         return next((key for key in keys if f"{key}.npy" in there), keys[0])
 
@@ -238,7 +233,7 @@ class Content:
         TileError
             If the mask is damaged, of another size, or not a mask.
         """
-        with readable_tile(self.path, zipfile.BadZipFile):
+        with readable_tile(self.path):
             if key == VALID or f"{VALID}.npy" not in self._zip().namelist():
                 return None
         found, size = self.array(VALID), self.size(key)
@@ -268,7 +263,7 @@ class Content:
     def _entry(self, key: str) -> Iterator[tuple[IO[bytes], tuple[int, ...], np.dtype[Any]]]:
         """Yield the stream of an array after a header check, with its shape and data type."""
         path = self.path
-        with readable_tile(path, *_FAILURES):
+        with readable_tile(path):
             archive = self._zip()
             entries = {info.filename: info for info in archive.infolist()}
             info = entries.get(f"{key}.npy")

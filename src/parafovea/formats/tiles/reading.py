@@ -85,7 +85,8 @@ class OpenedTile:
         self.file = file
         self._stored_sidecar = sidecar
         self._given: dict[str, Any] = {"month": month, "biome": biome}
-        self._content: TileContent = member_reader("tiles", file.path).Content(file.path)
+        with readable_tile(file.path):
+            self._content: TileContent = member_reader("tiles", file.path).Content(file.path)
 
     def __enter__(self) -> Self:
         return self
@@ -97,13 +98,15 @@ class OpenedTile:
     def stored_sidecar(self) -> StoredSidecar:
         """The stored sidecar, which can be passed to a later `OpenedTile`."""
         if self._stored_sidecar is None:
-            self._stored_sidecar = StoredSidecar.of(self.file.sidecar)
+            with readable_tile(self.file.sidecar or self.file.path):
+                self._stored_sidecar = StoredSidecar.of(self.file.sidecar)
         return self._stored_sidecar
 
     @property
     def sidecar(self) -> Sidecar:
         """Sidecar with user metadata applied."""
-        found = self.stored_sidecar.parsed
+        with readable_tile(self.file.sidecar or self.file.path):
+            found = self.stored_sidecar.parsed
         given = {name: value for name, value in self._given.items() if value is not None}
         if not given:
             return found
@@ -125,18 +128,21 @@ class OpenedTile:
         TileError
             If the file is not an NPZ archive.
         """
-        return self._content.key(keys) if options.key is None else options.key
+        with readable_tile(self.file.path):
+            return self._content.key(keys) if options.key is None else options.key
 
     def digest(self) -> str:
         """Return the SHA-256 of the tile's content; see `tile_digest`."""
-        digest = hashlib.sha256(self._content.digest())
-        if self.stored_sidecar.digest is not None:
-            digest.update(self.stored_sidecar.digest)
+        with readable_tile(self.file.path):
+            digest = hashlib.sha256(self._content.digest())
+            if self.stored_sidecar.digest is not None:
+                digest.update(self.stored_sidecar.digest)
         return digest.hexdigest()
 
     def size(self, key: str = "opt_v1") -> tuple[int, int]:
         """Return the height and width stated in the header; see `tile_size`."""
-        return self._content.size(key)
+        with readable_tile(self.file.path):
+            return self._content.size(key)
 
     def place(self, key: str = "opt_v1") -> tuple[Position, int, int, int, str] | None:
         """Return position, height, width, month and date, if the tile states its position.
@@ -154,7 +160,8 @@ class OpenedTile:
         sidecar = self.sidecar
         if sidecar.position is not None:
             return sidecar.position, *self.size(key), sidecar.month, sidecar.date
-        found = self._content.place()
+        with readable_tile(self.file.path):
+            found = self._content.place()
         return None if found is None else (*found, sidecar.month, sidecar.date)
 
     def read(
@@ -178,7 +185,7 @@ class OpenedTile:
             else:
                 stored = self._read(bands, key, options)
             values, clipped, doubts = _reflectance(file.path, stored)
-        _check_position(file.path, sidecar.position, stored.position)
+            _check_position(file.path, sidecar.position, stored.position)
         position = sidecar.position or stored.position
         return Tile(
             name=file.name,

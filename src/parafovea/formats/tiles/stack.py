@@ -18,7 +18,7 @@ from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import Request, Slices, Source, bounded
 from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, TRUTH_KEYS, UNKNOWN, Content
 from parafovea.formats.tiles.reading import OpenedTile, read_tile
-from parafovea.formats.tiles.tile import Position
+from parafovea.formats.tiles.tile import Position, readable_tile
 from parafovea.formats.tiles.tile_folder import TileFile, list_tiles
 from parafovea.geometry.grid import METRES, Grid
 
@@ -170,7 +170,7 @@ class _Classes(_Stack):
 
     def _read(self, number: int) -> NDArray[np.uint8]:
         file, key = self._tiles[number]
-        with contextlib.closing(Content(file.path)) as content:
+        with readable_tile(file.path), contextlib.closing(Content(file.path)) as content:
             shape, dtype = content.header(key)
             if len(shape) != 2 or dtype.kind not in "bui":
                 raise TileError(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.errors import SourceError, TileError
+from parafovea.errors import MissingExtraError, ParafoveaError, TileError, describe
 from parafovea.formats.metadata import TileOptions
 from parafovea.formats.source import readable
 
@@ -172,20 +172,24 @@ def check_tile_size(path: Path, size: tuple[int, ...]) -> None:
 
 
 @contextlib.contextmanager
-def readable_tile(path: Path, *failures: type[Exception]) -> Iterator[None]:
-    """Convert errors while reading a tile to one `TileError`, so that other tiles continue.
+def readable_tile(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a tile is read into its `TileError`; the others continue.
 
     Parameters
     ----------
     path : Path
-        Used in the error message.
-    *failures : type
-        Further exceptions of a library besides the built-in ones.
+        File of the tile, for the message.
+
+    Raises
+    ------
+    TileError
+        As the `SourceError` of `parafovea.formats.source.readable`. A package that is not
+        installed is an error of all tiles, and not of this one.
     """
     try:
-        with readable(str(path), *failures):
+        with readable(str(path)):
             yield
-    except TileError:
+    except (TileError, MissingExtraError):
         raise
-    except SourceError as error:
-        raise TileError(str(error)) from error
+    except ParafoveaError as error:
+        raise TileError(describe(error)) from error

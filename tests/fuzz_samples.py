@@ -1,0 +1,148 @@
+"""Sources for the fuzz run: those of each format, and further encodings of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel
+import numpy as np
+import SimpleITK
+import tifffile
+import zarr
+from dicom_slices import write_series
+from format_samples import BANDS, SPACING, WRITERS, FormatSample, voxels
+from numcodecs import Blosc
+from PIL import Image
+from pydicom import dcmread
+from pydicom.uid import RLELossless
+from tile_files import field, write_npz
+
+Writer = Callable[[Path], FormatSample]
+
+
+def _stack(name: str, **words: Any) -> Writer:
+    def write(folder: Path) -> FormatSample:
+        words.setdefault("photometric", "minisblack")
+        tifffile.imwrite(folder / name, voxels(), **words)
+        return FormatSample(str(folder / name))
+
+    return write
+
+
+def _palette(folder: Path) -> FormatSample:
+    table = np.random.default_rng(1).integers(0, 2**16, (3, 256), np.uint16)
+    tifffile.imwrite(folder / "p.tif", voxels() % 4, photometric="palette", colormap=table)
+    return FormatSample(str(folder / "p.tif"), labels=True)
+
+
+def _zarr_2(folder: Path) -> FormatSample:
+    blosc = Blosc("lz4", shuffle=Blosc.BITSHUFFLE)
+    path, chunks = folder / "a.zarr", (2, 8, 8)
+    zarr.create_array(path, data=voxels(), zarr_format=2, chunks=chunks, compressors=blosc)
+    return FormatSample(str(path))
+
+
+def _zarr_shards(folder: Path) -> FormatSample:
+    path = folder / "a.zarr"
+    zarr.create_array(path, data=voxels(), chunks=(2, 8, 8), shards=(4, 16, 16))
+    return FormatSample(str(path))
+
+
+def _hdf5_chunks(folder: Path) -> FormatSample:
+    with h5py.File(folder / "file.h5", "w") as file:
+        chunked: dict[str, Any] = {"chunks": (2, 8, 8), "compression": "gzip", "shuffle": True}
+        file.create_dataset("group/raw", data=voxels(), fletcher32=True, **chunked)
+    return FormatSample(f"{folder}/file.h5:group/raw")
+
+
+def _nifti_plain(folder: Path) -> FormatSample:
+    image = nibabel.Nifti1Image(voxels().astype(np.int16).T, np.diag([1, 1, 4, 1]))
+    image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"a comment"))
+    nibabel.save(image, folder / "scan.nii")
+    return FormatSample(str(folder / "scan.nii"), "")
+
+
+def _nifti_2(folder: Path) -> FormatSample:
+    nibabel.save(nibabel.Nifti2Image(voxels().T, np.diag([1, 1, 4, 1])), folder / "scan.nii")
+    return FormatSample(str(folder / "scan.nii"), "")
+
+
+def _dicom_rle(folder: Path) -> FormatSample:
+    for file in write_series(folder / "series", voxels().astype(np.int16)):
+        dataset = dcmread(file)
+        dataset.compress(RLELossless)
+        dataset.save_as(file)
+    return FormatSample(str(folder / "series"), "")
+
+
+def _itk_compressed(name: str) -> Writer:
+    def write(folder: Path) -> FormatSample:
+        image = SimpleITK.GetImageFromArray(voxels())
+        SimpleITK.WriteImage(image, folder / name, useCompression=True)
+        return FormatSample(str(folder / name), "")
+
+    return write
+
+
+def _npz_deflated(folder: Path) -> FormatSample:
+    place = {"crs": "EPSG:32633", "transform": [10, 0, 500000, 0, -10, 5000000]}
+    for name in "ab":
+        np.savez_compressed(folder / f"{name}.npz", opt_v1=field())
+        text = json.dumps({"month": 6, "biome_code": 4, "date": "2020-06-01", **place})
+        (folder / f"{name}.json").write_text(text)
+    return FormatSample(str(folder), "", BANDS)
+
+
+def _metadata(suffix: str, text: str) -> Writer:
+    def write(folder: Path) -> FormatSample:
+        tifffile.imwrite(folder / "stack.tif", voxels(), photometric="minisblack")
+        (folder / f"about{suffix}").write_text(text)
+        return FormatSample(str(folder / "stack.tif"), str(folder / f"about{suffix}"))
+
+    return write
+
+
+def _png_deep(folder: Path) -> FormatSample:
+    Image.fromarray(voxels()[0].astype(np.uint16) * 200).save(folder / "plane.png")
+    return FormatSample(str(folder / "plane.png"))
+
+
+def _class_tiles(folder: Path) -> FormatSample:
+    for name in "ab":
+        write_npz(folder, name, classes=voxels()[0] % 4)
+    return FormatSample(str(folder), SPACING)
+
+
+_SAID = {"spacing": [4, 1, 1], "unit": "millimeter", "origin": [0, 0, 0]}
+
+#: What writes a source into an empty folder, by name.
+FUZZED: dict[str, Writer] = {
+    **WRITERS,
+    "tiff_deflate": _stack("a.tif", compression="zlib", predictor=True, rowsperstrip=4),
+    "tiff_lzw_tiles": _stack("a.tif", compression="lzw", tile=(16, 16)),
+    "tiff_jpeg": _stack("a.tif", compression="jpeg"),
+    "tiff_zstd": _stack("a.tif", compression="zstd"),
+    "tiff_big": _stack("a.tif", bigtiff=True, compression="packbits"),
+    "tiff_ome": _stack("a.ome.tif", metadata={"axes": "ZYX", "PhysicalSizeX": 1.0}),
+    "tiff_imagej": _stack(
+        "a.tif", imagej=True, photometric=None, metadata={"axes": "ZYX", "spacing": 4.0}
+    ),
+    "tiff_palette": _palette,
+    "zarr_2": _zarr_2,
+    "zarr_shards": _zarr_shards,
+    "hdf5_chunks": _hdf5_chunks,
+    "nifti_plain": _nifti_plain,
+    "nifti_2": _nifti_2,
+    "dicom_rle": _dicom_rle,
+    "nrrd_gzip": _itk_compressed("scan.nrrd"),
+    "metaimage_zlib": _itk_compressed("scan.mha"),
+    "npz_deflated": _npz_deflated,
+    "class_tiles": _class_tiles,
+    "png_deep": _png_deep,
+    "metadata_json": _metadata(".json", json.dumps(_SAID)),
+    "metadata_yaml": _metadata(".yaml", "spacing: [4, 1, 1]\nunit: millimeter\n"),
+}
