@@ -114,7 +114,7 @@ def test_what_a_result_was_made_from_is_recorded_if_the_body_ends_well(job, tmp_
     order = Order(
         place="results/a/volume.ome.zarr/.made.json",
         stage="resample_volume",
-        arguments={"unit": "0"},
+        arguments="0",
         code="1",
         files=("a.tif",),
     )
@@ -131,7 +131,7 @@ def test_what_a_result_was_made_from_is_recorded_if_the_body_ends_well(job, tmp_
 def test_an_input_that_nobody_knows_is_one_readable_error(job, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     order = Order(
-        place="record", stage="blend_shards", arguments={}, code="", inputs={"1.zarr": "no/record"}
+        place="record", stage="blend_shards", arguments="", code="", inputs={"1.zarr": "no/record"}
     )
     job.params = SimpleNamespace(get={"arguments": {"order": order.plain()}}.get)
     with pytest.raises(SystemExit), stage(job):

@@ -5,7 +5,7 @@ import pytest
 from parafovea.errors import SourceError, StoreError
 from parafovea.storage.contents import Contents
 from parafovea.storage.layout import record_place
-from parafovea.storage.records import Order, argument_digests, read_record, recorded
+from parafovea.storage.records import Order, arguments_digest, read_record, recorded
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def order(place, *, files=(), inputs=None, **arguments):
     return Order(
         place=str(place),
         stage="resample_volume",
-        arguments=argument_digests(arguments),
+        arguments=arguments_digest(arguments),
         code="c0de",
         files=tuple(map(str, files)),
         inputs=inputs or {},

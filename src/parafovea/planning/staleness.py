@@ -23,7 +23,7 @@ from parafovea.config.stage_code import code_of
 from parafovea.kinds.reference import resolve
 from parafovea.kinds.stages import stages
 from parafovea.storage.contents import ABSENT, MEMO, Contents
-from parafovea.storage.records import Order, Record, argument_digests, identity, read_record
+from parafovea.storage.records import Order, Record, arguments_digest, identity, read_record
 
 #: current: made from what is there now; missing: no output is there. Otherwise what has changed
 #: since: arguments, code, the files that it reads, or the results that it reads; incomplete: files
@@ -197,7 +197,7 @@ class Staleness:
             self._orders[job] = Order(
                 place=place,
                 stage=stage.name,
-                arguments=argument_digests(arguments),
+                arguments=arguments_digest(arguments),
                 code=code,
                 files=tuple(files),
                 inputs=inputs,
@@ -229,7 +229,7 @@ class Staleness:
         record = self._record(order.place)
         if record is None or record.stage != order.stage:
             return "unrecorded"
-        if dict(record.arguments) != dict(order.arguments):
+        if record.arguments != order.arguments:
             return "settings"
         if record.code != order.code:
             return "code"

@@ -30,8 +30,8 @@ class Order:
         Path of its record.
     stage : str
         Name of the stage.
-    arguments : mapping of str to str
-        Hash of each argument by its name.
+    arguments : str
+        Hash of the arguments.
     code : str
         Fingerprint of the code.
     files : tuple of str
@@ -42,7 +42,7 @@ class Order:
 
     place: str
     stage: str
-    arguments: Mapping[str, str]
+    arguments: str
     code: str
     files: tuple[str, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Order:
         return {
             "place": self.place,
             "stage": self.stage,
-            "arguments": dict(self.arguments),
+            "arguments": self.arguments,
             "code": self.code,
             "files": list(self.files),
             "inputs": dict(self.inputs),
@@ -67,8 +67,8 @@ class Record:
     ----------
     stage : str
         Name of the stage.
-    arguments : mapping of str to str
-        Hash of each argument by its name.
+    arguments : str
+        Hash of the arguments.
     code : str
         Fingerprint of the code.
     files : mapping of str to str
@@ -80,7 +80,7 @@ class Record:
     """
 
     stage: str
-    arguments: Mapping[str, str]
+    arguments: str
     code: str
     files: Mapping[str, str]
     inputs: Mapping[str, str]
@@ -100,13 +100,13 @@ class Record:
 
 def identity(
     stage: str,
-    arguments: Mapping[str, str],
+    arguments: str,
     code: str,
     files: tuple[str, ...],
     inputs: tuple[str, ...],
 ) -> str:
     """Return the identity of a record from its parts, as 32 hexadecimal digits."""
-    parts = [stage, dict(arguments), code, list(files), list(inputs)]
+    parts = [stage, arguments, code, list(files), list(inputs)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -118,14 +118,10 @@ def read_record(place: str | Path) -> Record | None:
         return None
 
 
-def argument_digests(arguments: Mapping[str, Any]) -> dict[str, str]:
-    """Return a hash of each argument, given as plain values."""
-    return {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[
-            :16
-        ]
-        for name, value in arguments.items()
-    }
+def arguments_digest(arguments: Mapping[str, Any]) -> str:
+    """Return a hash of the arguments of a stage, given as plain values."""
+    text = json.dumps(arguments, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @contextlib.contextmanager
@@ -184,7 +180,7 @@ def _taken(order: Order, contents: Contents) -> Record:
         inputs[path] = found.identity
     return Record(
         stage=order.stage,
-        arguments=dict(order.arguments),
+        arguments=order.arguments,
         code=order.code,
         files=files,
         inputs=inputs,
