@@ -126,6 +126,14 @@ def test_lost_chunks_are_counted(tmp_path, zarr_format, caplog):
     assert "holds 7 of 8 chunks; the others read as 0" in caplog.text
 
 
+@pytest.mark.parametrize("other", ["1.0.1", "c/1/0/01"])
+def test_chunks_of_which_some_lie_under_other_keys_are_refused(tmp_path, other):
+    path = _zarr(tmp_path / "a.zarr", zarr_format=3)
+    (tmp_path / "a.zarr" / "c/1/0/1").rename(tmp_path / "a.zarr" / other)
+    with pytest.raises(SourceError, match=f"holds 7 of 8 chunks.*such as {other}"):
+        open_source(path, metadata=NM)
+
+
 def test_shards_count_as_chunks(tmp_path, caplog):
     array = zarr.create_array(
         tmp_path / "a.zarr", shape=(8, 8, 8), dtype="u1", chunks=(2, 2, 2), shards=(4, 8, 8)

@@ -1,6 +1,7 @@
 """NRRD and MetaImage as ITK writes them: the same voxels at the same places."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -352,6 +353,25 @@ def _meta(path, changes):
 def test_a_meta_image_lies_where_itk_places_it(tmp_path, changes):
     source = _check_places(_meta(tmp_path / "a.mha", changes))
     np.testing.assert_array_equal(source.read(source.grid.box).ravel(), range(24))
+
+
+@pytest.mark.parametrize("word", ["True", "true", "T", "1", "False", "F", "0", "yes"])
+def test_words_of_a_meta_image_mean_what_itk_takes_them_for(tmp_path, word):
+    path = _meta(tmp_path / "a.mha", {"BinaryDataByteOrderMSB": word})
+    data = path.read_bytes().replace(b"MET_UCHAR", b"MET_SHORT").replace(b"2 3 4", b"2 3 2")
+    path.write_bytes(data)
+    read = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    source = open_source(str(path))
+    np.testing.assert_array_equal(source.read(source.grid.box).ravel(), read.ravel())
+    packed = _meta(tmp_path / "b.mha", {"CompressedData": "1", "CompressedDataSize": "18"})
+    header, _ = packed.read_bytes().split(b"LOCAL\n")
+    stream = zlib.compress(bytes(range(24)))
+    header = header.replace(b"DataSize = 18", f"DataSize = {len(stream)}".encode())
+    packed.write_bytes(header + b"LOCAL\n" + stream)
+    source = open_source(str(packed))
+    read = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(packed)))
+    np.testing.assert_array_equal(source.read(source.grid.box).ravel(), range(24))
+    np.testing.assert_array_equal(read.ravel(), range(24))
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,18 @@ def _dimension_scales(dataset, names):
         dataset.dims[axis].attach_scale(scale)
 
 
+def _nexus(path, values, names):
+    with h5py.File(f"{path}.h5", "w") as file:
+        group = file.create_group("entry/data")
+        group.create_dataset("raw", data=values)
+        group.attrs.update(NX_class="NXdata", signal="raw", axes=list(names))
+    return f"{path}.h5:entry/data/raw"
+
+
+def _old_nexus(dataset, names):
+    dataset.attrs["axes"] = ":".join(names)
+
+
 WRITERS = {
     "dimension_names": _v3,
     "xarray": _attribute("_ARRAY_DIMENSIONS", 2),
@@ -66,10 +78,16 @@ WRITERS = {
     "axistags": _hdf5(_axistags),
     "labels": _hdf5(_dimension_labels),
     "scales": _hdf5(_dimension_scales),
+    "dims": _attribute("dims", 3),
+    "nexus": _nexus,
+    "nexus of a dataset": _hdf5(_old_nexus),
 }
 
 
-@pytest.mark.parametrize("words", [("x", "y", "z"), ("width", "height", "depth")])
+@pytest.mark.parametrize(
+    "words",
+    [("x", "y", "z"), ("width", "height", "depth"), ("space_x", "pixel_y", "z-axis")],
+)
 @pytest.mark.parametrize("writer", WRITERS)
 def test_axes_are_turned_as_they_are_named(tmp_path, writer, words):
     source = open_source(WRITERS[writer](tmp_path / "a", TURNED, words), metadata=NM)
@@ -102,6 +120,21 @@ def test_axes_that_make_no_volume_are_refused(tmp_path, writer, names, says):
 def test_names_that_mean_nothing_leave_the_axes_as_they_are(tmp_path, names):
     source = open_source(_v3(tmp_path / "a", VALUES, names), metadata=NM)
     np.testing.assert_array_equal(source.read(source.grid.box), VALUES)
+
+
+def test_a_signal_of_nexus_lies_where_its_axes_are(tmp_path):
+    path = _nexus(tmp_path / "a", TURNED, ("x", "y", "z"))
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        for name, step, length in (("x", 2.0, 6), ("y", 4.0, 5), ("z", 8.0, 4)):
+            file[f"entry/data/{name}"] = np.arange(length) * step + 16
+            file[f"entry/data/{name}"].attrs["units"] = "nm"
+        file["entry/data/dark"] = TURNED
+    grid = Grid((4, 5, 6), (8, 4, 2), origin=(16, 16, 16))
+    source = open_source(path)
+    assert source.grid == grid
+    np.testing.assert_array_equal(source.read(grid.box), VALUES)
+    # the axes are those of the signal alone
+    assert open_source(f"{tmp_path}/a.h5:entry/data/dark", metadata=NM).grid.shape == (6, 5, 4)
 
 
 def test_names_that_contradict_each_other_are_refused(tmp_path):

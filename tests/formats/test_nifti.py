@@ -141,6 +141,17 @@ def test_a_file_that_is_cut_after_opening_is_found_when_a_slab_is_read(tmp_path,
         source.read(Box((5, 0, 0), (6, 10, 8)))
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_voxels_never_start_within_the_header(tmp_path, name):
+    path = Path(_write(tmp_path / name))
+    packed = name.endswith(".gz")
+    raw = bytearray(gzip.decompress(path.read_bytes()) if packed else path.read_bytes())
+    raw[108:112] = np.array([0], "<f4").tobytes()
+    path.write_bytes(gzip.compress(raw) if packed else raw)
+    with pytest.raises(SourceError, match="start at byte 0, within its header of 348 bytes"):
+        open_source(str(path))
+
+
 def test_a_gzip_file_of_several_members_is_whole(tmp_path):
     raw = Path(_write(tmp_path / "a.nii")).read_bytes()
     path = tmp_path / "b.nii.gz"

@@ -240,3 +240,40 @@ def test_a_truth_that_lacks_a_plane_of_its_source_is_refused(tmp_path):
     assert placed.grid.origin == (50, 0, 0)
     coarse = _zarr(tmp_path / "coarse.ome.zarr", Grid((4, 4, 3), (50, 8, 12)))
     assert open_truth(coarse, metadata="", like=like).grid.shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("signs", "fits"),
+    [((1, 1, 1), True), ((-1, -1, 1), True), ((-1, 1, 1), False), ((1, 1, -1), False)],
+)
+def test_axes_that_a_truth_alone_reverses_are_not_passed_over(tmp_path, signs, fits):
+    raw = tmp_path / "raw.tif"
+    tifffile.imwrite(raw, LABELS, photometric="minisblack")
+    words = "spacing=4,3,2 unit=mm"
+    like = place_of(open_source(str(raw), metadata=words), parse_metadata(words, folder=tmp_path))
+    path = tmp_path / "truth.nii"
+    nibabel.save(nibabel.Nifti1Image(LABELS.T, RAS * [*signs, 1]), path)
+    if not fits:
+        with pytest.raises(SourceError, match=r"turns or reverses its axes.*truth_origin=0,0,0"):
+            open_truth(str(path), metadata=words, like=like)
+        words = f"{words} truth_origin=0,0,0"
+    truth = open_truth(str(path), metadata=words, like=like)
+    np.testing.assert_array_equal(truth.read(truth.grid.box), LABELS)
+    assert truth.affine is None
+
+
+def test_a_truth_without_an_origin_is_not_compared_at_another_place(tmp_path):
+    path = tmp_path / "raw.ome.zarr"
+    with create(path, Grid((4, 5, 6), (50, 4, 4), (100, 8, 12)), dtype=np.uint8):
+        pass
+    like = place_of(open_source(str(path)), parse_metadata("", folder=tmp_path))
+    truth = tmp_path / "truth.tif"
+    imagej = {"axes": "ZYX", "spacing": 0.05, "unit": "um"}
+    tifffile.imwrite(truth, LABELS, imagej=True, resolution=(250, 250), metadata=imagej)
+    with pytest.raises(SourceError, match=r"no origin.*\(100.0, 8.0, 12.0\) nanometer"):
+        open_truth(str(truth), metadata="", like=like)
+    words = "truth_origin=100,8,12 truth_unit=nm"
+    with pytest.raises(SourceError, match="no origin"):
+        open_truth(str(truth), metadata="channel=0", like=like)
+    placed = open_truth(str(truth), metadata=f"truth_spacing=50,4,4 {words}", like=like)
+    assert placed.grid == Grid((4, 5, 6), (50, 4, 4), (100, 8, 12))

@@ -1,6 +1,10 @@
+import struct
+import zlib
+
 import imagecodecs
 import numpy as np
 import pytest
+import skimage.io
 import tifffile
 from PIL import Image
 
@@ -56,6 +60,33 @@ def test_a_palette_gives_its_indices_as_labels(tmp_path):
     image.save(tmp_path / "a.png")
     source = open_source(str(tmp_path / "a.png"), metadata=NM, labels=True)
     np.testing.assert_array_equal(source.read(source.grid.box)[0], VALUES[0] % 4)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_labels_of_few_bits_are_read_as_stored_and_grays_as_grays(tmp_path, bits):
+    most = 2**bits - 1
+    labels = VALUES[0] & most
+    # as a program writes it that saves bits
+    packed = np.packbits(
+        np.unpackbits(labels[..., None], axis=-1)[..., 8 - bits :].reshape(len(labels), -1), axis=1
+    )
+    rows = b"".join(b"\0" + row.tobytes() for row in packed)
+    head = struct.pack(">IIBBBBB", labels.shape[1], labels.shape[0], bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    path = tmp_path / "a.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+    truth = open_source(str(path), metadata=NM, labels=True)
+    np.testing.assert_array_equal(truth.read(truth.grid.box)[0], labels)
+    source = open_source(str(path), metadata=NM)
+    grays = source.read(source.grid.box)[0]
+    np.testing.assert_array_equal(grays, skimage.io.imread(path))
+    np.testing.assert_array_equal(grays, labels * (255 // most))
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".png"])

@@ -40,6 +40,16 @@ def test_every_layout_gives_the_same_voxels(tmp_path, layout):
     np.testing.assert_array_equal(source.read(source.grid.box), VALUES)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiles_of_several_planes_give_the_same_voxels(tmp_path, depth, compression):
+    words = {"tile": (depth, 16, 32), "volumetric": True, "compression": compression}
+    source = open_source(_write(tmp_path / "a.tif", **words), metadata=NM)
+    np.testing.assert_array_equal(source.read(source.grid.box), VALUES)
+    box = Box((1, 7, 20), (4, 33, 47))
+    np.testing.assert_array_equal(source.read(box), VALUES[box.slices])
+
+
 @pytest.fixture(scope="module", params=["strips", "tiles", "plain"])
 def stack(request, tmp_path_factory):
     layouts = {"strips": LAYOUTS["bigtiff, strips"], "tiles": LAYOUTS["tiles"], "plain": {}}

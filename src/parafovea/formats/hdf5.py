@@ -63,10 +63,15 @@ def open_volume(location: Location, request: Request) -> Source:
         attributes: Mapping[str, Any] = dict(found.attrs)
         labels_of_axes = _labels(found)
         scales = _scales(found)
+        of_group = _axes_of_group(found)
         beside = _coordinates(found)
         cut, imaris = _imaris(opened, found)
         check_parts(path, found, labels=request.refuses_holes)
-    others = {"labels of its dimensions": labels_of_axes, "scales of its dimensions": scales}
+    others = {
+        "labels of its dimensions": labels_of_axes,
+        "scales of its dimensions": scales,
+        "axes of its group": of_group,
+    }
     letters = stated_names(attributes, dimensions=len(shape), path=path, others=others)
     axes, fixed = chosen_axes(path, letters, shape, metadata.channel)
     stated = stated_by_attributes(dict(attributes), dimensions=len(shape), path=path, axes=axes)
@@ -95,12 +100,28 @@ def _scales(dataset: h5py.Dataset) -> list[str] | None:
     return [str(dimension[0].name).rpartition("/")[2] for dimension in dataset.dims]
 
 
+def _axes_of_group(dataset: h5py.Dataset) -> list[str] | None:
+    """Return the names of the axes of the signal of a NeXus group, or None for other datasets."""
+    words = dataset.parent.attrs
+    if "axes" not in words or "signal" not in words:
+        return None
+    signal, *axes = (
+        each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each)
+        for each in (words["signal"], *np.atleast_1d(words["axes"]).tolist())
+    )
+    return axes if str(dataset.name).rpartition("/")[2] == signal else None
+
+
 def _coordinates(dataset: h5py.Dataset) -> list[Coordinates | None]:
-    """Return the coordinates of a dataset along its axes, from its dimension scales."""
+    """Return the coordinates of a dataset along its axes, from its scales or those of NeXus."""
     found: list[Coordinates | None] = []
-    for dimension, length in zip(dataset.dims, dataset.shape, strict=True):
-        scale = dimension[0] if len(dimension) else None
-        if scale is None or scale.shape != (length,):
+    named = _axes_of_group(dataset) or []
+    beside = [dataset.parent.get(name) for name in named if name != "."]
+    if len(beside) != dataset.ndim:
+        beside = [None] * dataset.ndim
+    for dimension, length, other in zip(dataset.dims, dataset.shape, beside, strict=True):
+        scale = dimension[0] if len(dimension) else other
+        if not isinstance(scale, h5py.Dataset) or scale.shape != (length,):
             found.append(None)
         else:
             found.append(coordinates_of(scale[...], dict(scale.attrs), length=length))

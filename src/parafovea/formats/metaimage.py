@@ -71,15 +71,15 @@ def open_volume(location: Location, request: Request) -> Source:
             )
         check_shape(path, size[::-1])
         kind = header.get("ElementType", "")
-        if kind not in _TYPES or header.get("BinaryData", "True").lower() != "true":
+        if kind not in _TYPES or not _is_true(header.get("BinaryData", "True")):
             raise SourceError(
                 f"{path} has voxels of type {kind or 'text'}, which is not supported: write it "
                 "again as binary integers or floats"
             )
         big = header.get("BinaryDataByteOrderMSB", header.get("ElementByteOrderMSB", "False"))
-        dtype = np.dtype(_TYPES[kind]).newbyteorder(">" if big.lower() == "true" else "<")
+        dtype = np.dtype(_TYPES[kind]).newbyteorder(">" if _is_true(big) else "<")
         channels = int(header.get("ElementNumberOfChannels", 1))
-        packed = header.get("CompressedData", "False").lower() == "true"
+        packed = _is_true(header.get("CompressedData", "False"))
         data = data_file(path)
         skipped = int(header.get("HeaderSize", 0))
         offset = end if data is None and skipped == 0 else skipped
@@ -106,6 +106,11 @@ def open_volume(location: Location, request: Request) -> Source:
     grid = place(path, view.shape, stated, metadata)
     affine = placed_affine(path, affine, grid, stated, metadata)
     return Source(path, view, grid, affine=affine)
+
+
+def _is_true(word: str) -> bool:
+    """Return whether a word means yes; ITK looks at its first letter alone."""
+    return word[:1] in ("T", "t", "1")
 
 
 _SPACINGS = ("ElementSpacing", "ElementSize")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,12 +21,18 @@ _LETTERS = {
     **dict.fromkeys(("t", "time", "frame", "frames"), "t"),
 }
 
+#: Names that are such a letter with a word that says that it is an axis.
+_WORD = "(?:space|spatial|axis|dim|dimension|coord|coordinate|pos|position|pixel|index)"
+_LETTERED = re.compile(f"(?:{_WORD}[ _-]?)?(?P<letter>[zyx])(?:[ _-]?{_WORD})?")
+
 #: Attributes of Zarr arrays and HDF5 datasets that name their axes.
 _ATTRIBUTES = (
     "_ARRAY_DIMENSIONS",
     "axis_names",
     "dimension_names",
     "axes",
+    "axis_order",
+    "dims",
     "axistags",
     "DIMENSION_LABELS",
     "transform",
@@ -40,10 +47,12 @@ def axis_letter(name: str) -> str:
     Parameters
     ----------
     name : str
-        Axis name, such as "Z", "depth" or "c^" (funlib's mark for a non-spatial axis).
+        Axis name, such as "Z", "depth", "space_z", "z axis" or "c^" (funlib's mark for a
+        non-spatial axis).
     """
     plain = name.strip().lower().rstrip("^")
-    return _LETTERS.get(plain, plain)
+    lettered = _LETTERED.fullmatch(plain)
+    return lettered["letter"] if lettered else _LETTERS.get(plain, plain)
 
 
 def stated_names(
@@ -104,8 +113,8 @@ def _names(value: Any) -> tuple[str, ...] | None:
         plain = plain.get("axes")
         plain = plain[::-1] if reverse and isinstance(plain, list) else plain
     if isinstance(plain, str):
-        # both "zyx" and "z y x" are three axes
-        parts = plain.replace(",", " ").split()
+        # "zyx", "z y x", "z,y,x" and, in NeXus, "z:y:x" are three axes
+        parts = plain.replace(",", " ").replace(":", " ").split()
         plain = [*plain] if len(parts) == 1 and {*plain.lower()} <= {*"zyxct"} else parts
     if not isinstance(plain, list | tuple) or not plain:
         return None

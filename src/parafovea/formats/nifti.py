@@ -170,6 +170,11 @@ def _check_extensions(
     if not math.isfinite(start):
         raise ValueError(f"its voxels start at byte {start}")
     left = int(start) - len(raw)
+    if left < -4:  # the voxels may follow the header without the four bytes of extensions
+        raise SourceError(
+            f"{path} states that its voxels start at byte {int(start)}, within its header of "
+            f"{kind.sizeof_hdr} bytes: correct vox_offset in its header, or write it again"
+        )
     if left > LARGEST_EXTENSION:
         raise SourceError(
             f"{path} states that its voxels start at byte {int(start)}, more than the limit of "

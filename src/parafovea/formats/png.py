@@ -21,7 +21,7 @@ from parafovea.formats.source import (
     readable,
 )
 from parafovea.formats.source_placement import Stated, place
-from parafovea.formats.stored_values import of_palette
+from parafovea.formats.stored_values import ConvertedValues, of_palette
 from parafovea.formats.unpacking import check_size
 
 #: PNG modes whose pixels are numbers or palette indices; other modes are channels of uint8.
@@ -63,7 +63,8 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
     channel : int, optional
         Channel of a colour image.
     labels : bool
-        Whether the pixels are class indices or object ids, to which no palette is applied.
+        Whether the pixels are class indices or object ids, to which no palette is applied. Those
+        of 2 and 4 bits are read as stored; otherwise they are grays, of which the largest is 255.
 
     Raises
     ------
@@ -74,6 +75,8 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
         image = PngImage(path)
     chosen = pick_channel(path, image.shape[2], channel)
     stored: StoredArray = image
+    if labels and image.gray_step > 1:
+        stored = ConvertedValues(image, image.dtype, lambda grays: grays // image.gray_step)
     palette = None if labels else palette_of(path)
     if palette is not None:
         stored = of_palette(image, np.frombuffer(palette, np.uint8).reshape(-1, 3), path)
@@ -109,6 +112,8 @@ class PngImage:
         self._is_deep = depth == 16 and colour in _CHANNELS
         if self._is_deep:
             self.dtype, bands = np.dtype(np.uint16), _CHANNELS[colour]
+        # Pillow spreads grays of 2 and 4 bits over 0 to 255
+        self.gray_step = {2: 85, 4: 17}.get(depth, 1) if colour == 0 else 1
         self.shape = (height, width, bands)
         check_size(path, math.prod(self.shape) * self.dtype.itemsize, "the image")
 

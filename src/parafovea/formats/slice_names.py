@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import PurePath
 
 from parafovea.errors import SourceError
 
@@ -142,12 +143,14 @@ def _with_points(names: list[_Name], source: str) -> list[_Name]:
         return names
     if any(_unsigned(new.texts) in whole for new in pointed):
         return [new or old for old, new in zip(names, joined, strict=True)]
+    either = [new or old for old, new in zip(names, joined, strict=True)]
+    if any(number < 0 for name in _with_signs(either) for number in name.numbers):
+        return either  # a counter has no sign
     # If all names have the point, 1.9 and 1.10 are counters, and 1.90 and 1.10 are ambiguous.
     fractions = [re.findall(r"[0-9][.,]([0-9]+)", name.name) for name in names]
     lengths = {tuple(len(part) for part in parts) for parts in fractions}
     if len(lengths) < 2 or any(part[-1] == "0" for parts in fractions for part in parts):
         return names
-    either = [new or old for old, new in zip(names, joined, strict=True)]
     orders = [
         [each.name for each in sorted(read, key=lambda each: each.key)] for read in (names, either)
     ]
@@ -203,8 +206,48 @@ def _with_signs(names: list[_Name]) -> list[_Name]:
     return signed
 
 
+def _check_numbered(names: list[_Name], source: str) -> None:
+    """Raise `SourceError` for a name without a number of its own among those with numbers.
+
+    Such are copies, masks and projections that programs save beside the slices.
+    """
+    known: dict[tuple[tuple[str, ...], tuple[Fraction, ...]], _Name] = {}
+    for name in names:
+        twin = known.setdefault((name.texts, name.numbers), name)
+        if twin is not name:
+            raise SourceError(
+                f"{source} holds {twin.name} and {name.name}, two slices of the same number: "
+                "remove one, or choose the slices with a pattern of their names"
+            )
+    numbered = [name for name in names if name.numbers]
+    bare = next((name for name in names if not name.numbers), None)
+    if numbered and bare is not None:
+        raise SourceError(
+            f"{source} holds {bare.name}, which has no number, beside slices with numbers such as "
+            f"{numbered[0].name}: remove it, or choose the slices with a pattern of their names"
+        )
+    patterns = Counter(name.texts for name in names)
+    stems = {_stem(name): name for name in numbered if patterns[name.texts] > 1}
+    for name in numbered:
+        if patterns[name.texts] > 1:
+            continue
+        stem = _stem(name)
+        starts = (stem[:end] for end in range(len(stem), 0, -1) if not stem[end:][:1].isdecimal())
+        slice_ = next((stems[start] for start in starts if start in stems), None)
+        if slice_ is not None:
+            raise SourceError(
+                f"{source} holds {name.name}, which is named like a copy of {slice_.name} or like "
+                "what was made of it: remove it, or choose the slices with a pattern of their names"
+            )
+
+
+def _stem(name: _Name) -> str:
+    return PurePath(name.name.casefold()).stem
+
+
 def _check_one_series(names: list[_Name], source: str) -> None:
     """Raise `SourceError` if planes of several channels or series would be interleaved."""
+    _check_numbered(names, source)
     by_text: dict[tuple[str, ...], list[_Name]] = {}
     for name in names:
         by_text.setdefault(name.texts, []).append(name)

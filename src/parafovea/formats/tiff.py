@@ -450,7 +450,7 @@ class PagedTiff:
     def reads_parts_of(self, page: Any) -> bool:
         """Return whether strips or tiles of a page are decoded one by one, not all at once."""
         shape = self.shape[self._leading :]
-        if page.shape[:2] != shape[:2] or len(shape) > 3:
+        if page.shape[:2] != shape[:2] or len(shape) > 3 or page.imagedepth != 1:
             return False
         # the samples of a pixel lie together, or there is one, whose axis a page omits
         together = page.shape == shape and page.keyframe.planarconfig == 1

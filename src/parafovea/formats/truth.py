@@ -95,6 +95,19 @@ def _of_same_voxels(truth: Source, like: Mapping[str, Any]) -> Source:
         return truth
     grid = Grid.from_dict(dict(like["grid"]))
     there = truth.grid.converted(grid.unit)
+    if (
+        there.shape == grid.shape
+        and not any(there.origin)
+        and np.allclose(there.spacing, grid.spacing, rtol=1e-3, atol=0)
+        and (np.abs(grid.origin) > 0.5 * np.array(grid.spacing)).any()
+        and not truth.placed_by_user
+    ):
+        raise SourceError(
+            f"truth {truth.path} has as many voxels of the same size as its source, but states no "
+            f"origin, while that of the source is {grid.origin} {grid.unit} along z, y, x, so that "
+            "they would be compared at other places: write truth_origin= in the metadata column of "
+            "the sample sheet, with that of the source if the truth has its voxels"
+        )
     alike = all(
         abs(a - b) <= 1e-3 * b and abs(p - q) <= 0.5 * b
         for a, b, p, q in zip(there.spacing, grid.spacing, there.origin, grid.origin, strict=True)
@@ -271,11 +284,15 @@ def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
     Raises
     ------
     SourceError
-        If the axes of the truth are oblique to those of its source.
+        If the axes of the truth are oblique to those of its source, or its affine turns or
+        reverses axes and its source has none.
     """
     truth = followed(truth, like)
     there = like.get("affine")
-    if truth.affine is None or there is None:
+    if truth.affine is None:
+        return truth
+    if there is None:
+        _check_as_stored(truth)
         return replace(truth, affine=None)
     grid = Grid.from_dict(dict(like["grid"]))
     # from voxels of the truth to voxels of the source, along z, y, x
@@ -305,6 +322,24 @@ def turned_like(truth: Source, like: Mapping[str, Any]) -> Source:
     origin = grid.world([round(float(index), _DIGITS) for index in first])
     array: LazyArray = TurnedArray(truth.array, order, flips)
     return replace(truth, array=array, grid=Grid(shape, spacing, origin, grid.unit), affine=None)
+
+
+def _check_as_stored(truth: Source) -> None:
+    """Raise `SourceError` if an affine turns or reverses axes, for a source without one.
+
+    Programs write arrays without orientation with x and y along those of RAS, or of LPS.
+    """
+    steps = np.asarray(truth.affine, float)[:3, :3]
+    signs = np.sign(np.diag(steps))
+    in_order = (np.abs(steps).argmax(axis=0) == np.arange(3)).all()
+    if truth.placed_by_user or (in_order and signs[2] > 0 and signs[0] == signs[1]):
+        return
+    raise SourceError(
+        f"truth {truth.path} has an affine that turns or reverses its axes, "
+        f"{np.round(steps, 4).tolist()}, while its source has none to compare with: save the truth "
+        "with the axes of its source, or, if its voxels are stored as those of the source, write "
+        "truth_origin=0,0,0 in the metadata column of the sample sheet"
+    )
 
 
 def check_upright(truth: object, path: str) -> None:

@@ -150,6 +150,12 @@ def check_chunks(
         )
     if chunks.found == chunks.total:
         return
+    if chunks.strange is not None:
+        raise SourceError(
+            f"{path} holds {said} under the keys it states, such as {stated}, and files under "
+            f"others, such as {chunks.strange}, which would not be read: rename these, or remove "
+            "them if they are left from an earlier array"
+        )
     fill = array.fill_value
     if fill is None:
         raise SourceError(
