@@ -118,6 +118,14 @@ def read_record(place: str | Path) -> Record | None:
         return None
 
 
+def forget_record(place: str | Path) -> None:
+    """Remove a record, before anything writes the results that it is about."""
+    place = Path(place)
+    # a linked folder is replaced as a whole, and what is in it belongs to others
+    if not place.parent.is_symlink():
+        place.unlink(missing_ok=True)
+
+
 def argument_digests(arguments: Mapping[str, Any]) -> dict[str, str]:
     """Return a hash of each argument, given as plain values."""
     return {
@@ -148,9 +156,7 @@ def recorded(order: Order, contents: Contents) -> Iterator[None]:
     """
     made = _taken(order, contents)
     place = Path(order.place)
-    # a linked folder is replaced as a whole, and what is in it belongs to others
-    if not place.parent.is_symlink():
-        place.unlink(missing_ok=True)
+    forget_record(place)
     yield
     for path, digest in made.files.items():
         if contents.digest(path) != digest:
