@@ -113,9 +113,11 @@ def identity(
 def read_record(place: str | Path) -> Record | None:
     """Return a record, None if there is none that can be read."""
     try:
-        return Record(**json.loads(Path(place).read_bytes()))
+        record = Record(**json.loads(Path(place).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+    parts = (record.arguments, record.files, record.inputs, record.sources)
+    return record if all(isinstance(part, dict) for part in parts) else None
 
 
 def forget_record(place: str | Path) -> None:
