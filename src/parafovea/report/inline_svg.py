@@ -89,7 +89,7 @@ def _targets(element: ElementTree.Element) -> list[str]:
 
 def _rename(element: ElementTree.Element, names: Mapping[str, str]) -> None:
     """Rename the ids that something refers to, and remove the others."""
-    own = element.attrib.pop("id", None)
+    own = element.attrib.pop("id", "")
     if own in names:
         element.set("id", names[own])
     address = element.attrib.pop(_HREF, None)
