@@ -57,6 +57,9 @@ def test_a_folder_of_tiles_becomes_a_folder_of_results_and_a_rerun_skips_them(
 ) -> None:
     source = write_tiles(project / "in", 3)
     (source / "cut.npz").write_bytes((source / "tile_0.npz").read_bytes()[:900])
+    # what a run of the workflow leaves in a folder of this name
+    (project / "results/fields/shards/.made").mkdir(parents=True)
+    (project / "results/fields/shards/.made/1.tsv.json").write_text("{}")
     done = predict("--input-dir", "in", "--output", "results/fields")
     assert done.exit_code == 0, done.stderr
     out = project / "results/fields"

@@ -75,6 +75,14 @@ def test_a_script_is_code_of_its_stage(project, tmp_path):
     assert states(compared(scripts=scripts), "a")["render_report"] == "code"
 
 
+def test_weights_that_were_swapped_are_found_though_the_description_is_as_before(project):
+    make_everything()
+    Path("models/cell/model.safetensors").write_bytes(b"others")
+    found = states(compared(), "a")
+    assert found["extract_features"] == "current"
+    assert found["infer_shard"] == "files"
+
+
 def test_an_archived_source_counts_as_the_one_that_was_read(project):
     make_everything()
     planned = compared()

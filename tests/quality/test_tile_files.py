@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from mosaic_sample import Mosaic, invented, reflectance, write_mosaic
 from tile_files import write_tif
 
-from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError
+from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
 from parafovea.formats.tiles.ledger import TileEntry, read_ledger
+from parafovea.formats.tiles.reading import OpenedTile
 from parafovea.quality.tiles.tile_arrays import TileFiles
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -42,6 +44,18 @@ def test_digital_numbers_of_a_geotiff_tile_are_reflectance_and_gaps_are_nan(tmp_
     gap = stored == 0
     np.testing.assert_allclose(found[~gap], stored[~gap] / 1e4 - 0.1, atol=1e-6)
     assert np.isnan(found[gap]).all()
+
+
+def test_a_tile_that_was_replaced_since_its_prediction_is_an_error(tmp_path: Path) -> None:
+    """Once the metrics of one place with the result of another."""
+    written = write_tif(tmp_path, numbers())
+    with OpenedTile(written) as opened:
+        digest = opened.digest()
+    tile = replace(entry(tmp_path, written.path), source_sha256=digest)
+    assert files(DN).read_input(tile).shape == (4, 20, 24)
+    write_tif(tmp_path, numbers() + 1)
+    with pytest.raises(TileError, match=r"a\.tif is not the tile that was predicted .* run again"):
+        files(DN).read_input(tile)
 
 
 def test_the_truth_may_be_a_geotiff_of_the_same_numbers_or_an_npz_of_either_key(

@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from parafovea.report.canvas import PAGE_WIDTH, Drawing, new_figure, save, styled
+from parafovea.report.inline_svg import inline_svg
 from parafovea.report.palette import INK, MUTED, PAPER_WHITE, PASSED, RULE
 
 
@@ -89,3 +90,21 @@ def test_the_same_figure_is_the_same_bytes_and_the_file_is_on_white(drawing, tmp
     assert (tmp_path / "a.png").read_bytes() == drawing.path.read_bytes()
     with Image.open(drawing.path) as image:
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_ids_are_numbered_so_that_a_figure_that_is_drawn_again_is_the_same_text():
+    """Matplotlib hashes the place of an axis to its last digit, which a layout solver rounds."""
+    texts = set()
+    for name in ("p1ce0c5c8ff", "pa8e6877624"):
+        figure = (
+            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+            f'viewBox="0 0 72 72"><path id="unused" clip-path="url(#{name})" d="M 0 0"/>'
+            f'<use xlink:href="#m"/><path id="m" d="M 1 1"/><clipPath id="{name}"/></svg>'
+        )
+        texts.add(inline_svg(figure, label="One", prefix="f1", full_width=1.0))
+    (text,) = texts
+    assert 'clip-path="url(#f1-1)"' in text
+    assert 'id="f1-1"' in text
+    assert 'href="#f1-2"' in text
+    assert 'id="f1-2"' in text
+    assert "unused" not in text

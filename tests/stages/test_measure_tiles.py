@@ -115,7 +115,7 @@ def test_the_same_tiles_give_the_same_bytes(folder):
 def test_a_radar_input_is_no_reference_of_colours(folder):
     for name in folder.names:
         shape = array(folder.source_file(name), "opt_v1").shape[1:]
-        write_tile(folder.root / "source", name, {"sar": np.full((2, *shape), 0.3, np.float32)})
+        folder.write_source(name, {"sar": np.full((2, *shape), 0.3, np.float32)})
     record, rows, _ = measure(folder, bands=("VV", "VH"))
     assert record["metrics"]["preservation"]["ndvi_rmse"] is None
     assert record["metrics"]["gain"]["psnr"] is None

@@ -193,7 +193,7 @@ def test_radar_inputs_are_shown_as_what_they_are(tmp_path):
         with np.load(folder.source_file(name)) as stored:
             shape = stored["opt_v1"].shape[1:]
         radar = np.random.default_rng(0).random((2, *shape)).astype(np.float32)
-        write_tile(folder.root / "source", name, {"sar": radar})
+        folder.write_source(name, {"sar": radar})
     radar = {**REFINED, "bands": ("VV", "VH")}
     text, _ = render(remeasured(folder, radar), radar)
     assert "dB more" not in text
@@ -276,10 +276,15 @@ def test_what_made_the_tiles_is_on_the_page_and_degraded_results_say_so(tmp_path
     folder = measured(tmp_path, count=2)
     first = folder.result_file("tile_0000")
     made = {"checkpoint": "models/refine", "degraded": True, "processing_time_ms": 12.5}
+    earlier = {"stage": "stage1", "timestamp": "2026-01-01T00:00:00", "processing": {**made}}
+    made["earlier"] = earlier
     with np.load(first) as stored:
         write_tile(first.parent, "tile_0000", dict(stored), {"processing": made})
     results = SampleResults(folder.root / "results")
     view = view_tiles(*tables(results), [], report=RefinedReport, sample="iowa")
     assert view.degraded
     assert ("checkpoint", "models/refine") in view.provenance["Tiles"]
-    assert "processing_time_ms" not in dict(view.provenance["Tiles"])
+    said = dict(view.provenance["Tiles"])
+    assert said["earlier.stage"] == "stage1"
+    # a page is the same whenever its tiles were predicted
+    assert not [name for name in said if "time" in name]

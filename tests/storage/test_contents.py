@@ -117,3 +117,25 @@ def test_much_content_is_announced_once(folder, tmp_path, monkeypatch):
     contents.digest(folder)
     contents.digest(folder)
     assert said == [f"Reading {folder} (19 B) to see whether it has changed"]
+
+
+@pytest.mark.parametrize("inside", ["", "0/c"])
+@pytest.mark.parametrize("target", [".", "..", "../.."])
+def test_a_link_to_a_folder_above_is_not_followed(folder, inside, target):
+    before = Contents().digest(folder)
+    (folder / inside / "loop").symlink_to(target)
+    if not (folder / inside / target).resolve().is_relative_to(folder):
+        # what lies beside it is content, but each folder is entered once
+        assert Contents().digest(folder) != before
+    else:
+        assert Contents().digest(folder) == before
+
+
+def test_a_link_to_a_folder_elsewhere_is_content(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "2").write_bytes(b"voxels")
+    (folder / "0" / "link").symlink_to(elsewhere)
+    before = Contents().digest(folder)
+    (elsewhere / "2").write_bytes(b"others")
+    assert Contents().digest(folder) != before

@@ -137,3 +137,12 @@ def test_a_record_says_nothing_about_the_machine(tmp_path, source, monkeypatch):
     assert str(tmp_path) not in said
     assert said.endswith("}\n")
     assert set(json.loads(said)) == {"stage", "arguments", "code", "files", "inputs", "sources"}
+
+
+@pytest.mark.parametrize("part", ["arguments", "files", "inputs", "sources"])
+def test_a_damaged_record_is_none(tmp_path, part):
+    made(tmp_path / "r")
+    values = json.loads((tmp_path / "r").read_text())
+    for damage in (None, 3, "text", ["a"]):
+        (tmp_path / "r").write_text(json.dumps({**values, part: damage}))
+        assert read_record(tmp_path / "r") is None

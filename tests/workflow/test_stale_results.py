@@ -9,6 +9,7 @@ import pytest
 import yaml
 import zarr
 
+import parafovea
 from parafovea.config import read_project
 from parafovea.drivers.one_process import run_chain
 from parafovea.planning.staleness import Staleness
@@ -111,6 +112,18 @@ def test_a_killed_job_is_not_current_under_its_old_settings(copy, runs):
     """A result that appeared before its record was written is none of either settings."""
     (copy / "results/a/prediction.ome.zarr/.made.json").unlink()
     assert "blend_shards" in runs(copy)
+
+
+def test_what_was_predicted_without_a_sheet_is_never_taken_for_a_samples_own(copy, monkeypatch):
+    """Once the report of another scan was current, by the record of the file that it replaced."""
+    monkeypatch.chdir(copy)
+    shutil.copytree("data/a.zarr", "data/other.zarr")
+    zarr.open_array("data/other.zarr", mode="r+")[:10] = 0
+    said = "spacing=16,16,16 unit=nanometer"
+    parafovea.predict("data/other.zarr", task="cell", output="results/a", metadata=said)
+    staleness = Staleness(read_project(copy / "config/config.yaml"), scripts=ROOT / "scripts")
+    found = staleness.statuses(staleness.jobs("a"))
+    assert set(found.values()) <= {"missing", "stale"}
 
 
 def test_what_one_process_made_is_what_the_workflow_would_make(copy, runs, monkeypatch):

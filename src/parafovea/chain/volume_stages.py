@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, TORCH, Cost, Rates
-from parafovea.chain.stage import AncientPath, Output, Paths, Stage, Wildcards, reads_source
+from parafovea.chain.stage import Output, Paths, Stage, Wildcards, reads_source
 from parafovea.storage import layout
 from parafovea.storage.blocks import PREDICTION_SHARD, SCANNED_VOXELS, VOLUME_SHARD
 
@@ -43,14 +43,11 @@ def source_waits(project: Project, wildcards: Wildcards) -> list[str]:
 
 
 def model_files(project: Project, wildcards: Wildcards) -> list[str]:
-    """Return the model that a prediction depends on: a folder trained here, or its files.
-
-    model.json holds the hash of the weights, so that their modification time is ignored.
-    """
+    """Return the model that a prediction depends on: a folder trained here, or its files."""
     folder = project.task(wildcards["sample"]).model
     if folder in project.trained:
         return [folder]
-    return [f"{folder}/model.json", AncientPath(f"{folder}/model.safetensors")]
+    return [f"{folder}/model.json", f"{folder}/model.safetensors"]
 
 
 def _resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:

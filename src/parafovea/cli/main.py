@@ -284,14 +284,18 @@ def phantom(
 ) -> None:
     """Make a phantom volume with true classes and objects; a chest as NIfTI with a table."""
     from parafovea.config.schema import PHANTOM_SIZES
+    from parafovea.storage.layout import record_place
+    from parafovea.storage.records import forget_record
     from parafovea_phantoms.make_phantom import make_phantom
 
     stem, size = f"{kind}_seed{seed}", PHANTOM_SIZES[kind]
     scan = size.unit == "millimeter"
     suffix = ".nii.gz" if scan else ".ome.zarr"
+    volume = output / f"{stem}{suffix}"
     with readable_errors(output), writing(output, shared=True):
+        forget_record(record_place(str(volume), folder=not scan))
         make_phantom(
-            output / f"{stem}{suffix}",
+            volume,
             output / f"{stem}_truth{suffix}",
             output / f"{stem}_objects{suffix}",
             output / f"{stem}_regions{suffix}" if scan else None,

@@ -14,6 +14,7 @@ from parafovea.chain.cohort_stages import cohort_arguments, summarize_cohort
 from parafovea.config import Project
 from parafovea.errors import ParafoveaError, describe
 from parafovea.storage.layout import PAGE
+from parafovea.storage.records import forget_record
 
 #: Characters of a reason, since it may quote what stands in a file.
 LONGEST = 1000
@@ -127,7 +128,7 @@ def _report(project: Project, failed: Mapping[str, str], *, written: bool) -> st
         return place
     paths = {n: Path(path) for n, path in summarize_cohort.output_paths(project, {}).items()}
     # without a record, the next run knows that the report is not the whole one
-    Path(summarize_cohort.record(project, {})).unlink(missing_ok=True)
+    forget_record(summarize_cohort.record(project, {}))
     try:
         summarize_cohort.load()(**paths, **cohort_arguments(project, failed))
     except (ParafoveaError, OSError) as error:

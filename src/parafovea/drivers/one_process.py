@@ -14,7 +14,7 @@ from parafovea.planning.staleness import Staleness
 from parafovea.runtime.runs import readable_storage
 from parafovea.storage.layout import PAGE
 from parafovea.storage.provenance import Clock
-from parafovea.storage.records import recorded
+from parafovea.storage.records import forget_record, recorded
 
 #: Called with the name of each stage at its start.
 Announce = Callable[[str], None]
@@ -28,6 +28,9 @@ def run_stage(
     project: Project, stage: Stage, wildcards: Wildcards, *, clock: Clock | None = None
 ) -> Any:
     """Run one job of a stage.
+
+    What its results were made from before is forgotten, and what they are made from now is for
+    the caller to record.
 
     Parameters
     ----------
@@ -62,6 +65,7 @@ def run_stage(
     if stage.states_code:
         call["code"] = code_of(stage, project, wildcards)
     with readable_storage(*outputs.values()):
+        forget_record(stage.record(project, wildcards))
         return stage.load()(**call)
 
 

@@ -20,7 +20,8 @@ from parafovea.planning.work import work_of
 from parafovea.runtime.devices import DEVICE_VARIABLE, choose_device
 from parafovea.runtime.progress import Observer, Steps, observed
 from parafovea.stages.predict_tiles import TileCounts
-from parafovea.storage.layout import LEDGER, PAGE, QUARANTINE, SHARDS
+from parafovea.storage.layout import LEDGER, PAGE, QUARANTINE, RECORDS, SHARDS
+from parafovea.storage.store import discard
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,8 @@ def _check_device(device: str) -> None:
 
 
 def _remove_shares(folder: Path) -> None:
+    """Remove the ledgers of all shards, and what the workflow recorded of them."""
+    discard(folder / RECORDS)
     for ledger in folder.glob("*.tsv"):
         ledger.unlink()
     folder.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 from parafovea.report.palette import INK, MUTED, PAPER_WHITE, RULE, UNLIMITED
@@ -51,12 +52,14 @@ def inline_svg(text: str, *, label: str, prefix: str, full_width: float) -> str:
     # written by matplotlib in this process
     root = ElementTree.fromstring(text)  # noqa: S314
     _remove(root)
-    used = {target for each in root.iter() for target in _targets(each)}
+    # numbered, since matplotlib's own follow from places to their last digit
+    targets = dict.fromkeys(target for each in root.iter() for target in _targets(each))
+    names = {target: f"{prefix}-{number}" for number, target in enumerate(targets, start=1)}
     for each in root.iter():
         each.tag = each.tag.removeprefix(_SVG)
         # only indentation: text is outlines
         each.text = each.tail = None
-        _rename(each, used, prefix)
+        _rename(each, names)
         for name in ("style", "fill", "stroke"):
             if name in each.attrib:
                 each.set(name, _COLOUR.sub(_variable, each.attrib[name]))
@@ -84,16 +87,16 @@ def _targets(element: ElementTree.Element) -> list[str]:
     return [*found, address[1:]] if address.startswith("#") else found
 
 
-def _rename(element: ElementTree.Element, used: set[str], prefix: str) -> None:
-    """Keep the ids that something refers to, with a prefix."""
-    own = element.attrib.pop("id", None)
-    if own in used:
-        element.set("id", f"{prefix}-{own}")
+def _rename(element: ElementTree.Element, names: Mapping[str, str]) -> None:
+    """Rename the ids that something refers to, and remove the others."""
+    own = element.attrib.pop("id", "")
+    if own in names:
+        element.set("id", names[own])
     address = element.attrib.pop(_HREF, None)
     if address is not None:
-        element.set("href", f"#{prefix}-{address[1:]}" if address.startswith("#") else address)
+        element.set("href", f"#{names[address[1:]]}" if address.startswith("#") else address)
     for name, value in element.attrib.items():
-        element.set(name, _TARGET.sub(rf"url(#{prefix}-\1)", value))
+        element.set(name, _TARGET.sub(lambda found: f"url(#{names[found[1]]})", value))
 
 
 def _variable(match: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ gigabytes is read once, and again only after a change or a touch.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -118,7 +119,10 @@ class Contents:
 
 
 def _files(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the files of a folder by their names in it, sorted; of a file, itself as ""."""
+    """Yield the files of a folder by their names in it, sorted; of a file, itself as "".
+
+    Links are followed, but not into a folder that holds them.
+    """
     try:
         status = os.stat(path)  # noqa: PTH116  (faster, for many files)
     except OSError:
@@ -135,7 +139,8 @@ def _files(path: str) -> Iterator[tuple[str, os.stat_result]]:
         for entry in reversed(inside):
             name = f"{folder}{entry.name}"
             if entry.is_dir():
-                folders.append(f"{name}/")
+                if not (entry.is_symlink() and _leads_back(path, folder, entry)):
+                    folders.append(f"{name}/")
             elif entry.name not in STAMPS:
                 try:
                     yield name, entry.stat()
@@ -143,6 +148,13 @@ def _files(path: str) -> Iterator[tuple[str, os.stat_result]]:
                     # a dangling link is found when the source is read
                     continue
         waiting += reversed(folders)
+
+
+def _leads_back(path: str, folder: str, entry: os.DirEntry[str]) -> bool:
+    """Return whether a link in a folder below a path leads to a folder on the way to it."""
+    target = entry.stat()
+    above = itertools.accumulate(folder.split("/")[:-1], "{}/{}".format, initial=path)
+    return any(os.path.samestat(target, os.stat(each)) for each in above)  # noqa: PTH116
 
 
 def _hashed(*parts: str) -> str:

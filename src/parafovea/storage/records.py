@@ -113,9 +113,19 @@ def identity(
 def read_record(place: str | Path) -> Record | None:
     """Return a record, None if there is none that can be read."""
     try:
-        return Record(**json.loads(Path(place).read_bytes()))
+        record = Record(**json.loads(Path(place).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+    parts = (record.arguments, record.files, record.inputs, record.sources)
+    return record if all(isinstance(part, dict) for part in parts) else None
+
+
+def forget_record(place: str | Path) -> None:
+    """Remove a record, before anything writes the results that it is about."""
+    place = Path(place)
+    # a linked folder is replaced as a whole, and what is in it belongs to others
+    if not place.parent.is_symlink():
+        place.unlink(missing_ok=True)
 
 
 def arguments_digest(arguments: Mapping[str, Any]) -> str:
@@ -144,9 +154,7 @@ def recorded(order: Order, contents: Contents) -> Iterator[None]:
     """
     made = _taken(order, contents)
     place = Path(order.place)
-    # a linked folder is replaced as a whole, and what is in it belongs to others
-    if not place.parent.is_symlink():
-        place.unlink(missing_ok=True)
+    forget_record(place)
     yield
     for path, digest in made.files.items():
         if contents.digest(path) != digest:

@@ -66,6 +66,8 @@ class TileEntry:
     clipped, measured : int
         Number of input values that the scale puts outside [0, 1], and of all measured values; 0
         if the table lacks these columns.
+    source_sha256 : str
+        Hash of the input that the result was made from, "" if the table lacks it.
     """
 
     name: str
@@ -80,6 +82,7 @@ class TileEntry:
     corner: tuple[int, int] | None = None
     clipped: int = 0
     measured: int = 0
+    source_sha256: str = ""
 
     @property
     def window(self) -> tuple[slice, slice]:
@@ -282,4 +285,5 @@ def _entry(path: Path, row: dict[str, str]) -> TileEntry:
         corner=corner,
         clipped=counts[0],
         measured=counts[1],
+        source_sha256=row.get("input_sha256", ""),
     )

@@ -134,7 +134,8 @@ class TileFiles:
         Raises
         ------
         TileError
-            If it can no longer be read, or its size differs from the result's.
+            If it can no longer be read, its size differs from the result's, or it is not the tile
+            that the result was made from.
         """
         bands = OPTICAL if self.optical else self.bands
         if entry.corner is not None:
@@ -145,6 +146,12 @@ class TileFiles:
         with OpenedTile(file) as opened:
             key = opened.key(INPUT_KEYS, self.options)
             tile = opened.read(bands=self.bands, key=key, options=self.options)
+        if entry.source_sha256 and entry.source_sha256 != tile.sha256:
+            raise TileError(
+                f"{entry.source} is not the tile that was predicted (its content has the hash "
+                f"{tile.sha256[:12]}, not {entry.source_sha256[:12]}): it was replaced while the "
+                "workflow ran, so run again"
+            )
         values = tile.values[[self.bands.index(band) for band in bands]]
         return _checked(_known(values, tile.valid), entry, entry.source)
 

@@ -215,7 +215,7 @@ def _value_counts(entries: Sequence[TileEntry]) -> list[tuple[int, int]]:
 
 
 def _processing(entries: Sequence[TileEntry]) -> Mapping[str, Any]:
-    """Return the provenance of the first tile, without entries that differ between tiles."""
+    """Return the provenance of the first tile, without what differs between tiles and runs."""
     if not entries:
         return {}
     if entries[0].corner is not None:
@@ -227,7 +227,14 @@ def _processing(entries: Sequence[TileEntry]) -> Mapping[str, Any]:
         # specific to the tile's own arrays
         return {}
     made = content.get("processing", {}) if isinstance(content, dict) else {}
-    if not isinstance(made, Mapping):
-        return {}
+    return _shared(made) if isinstance(made, Mapping) else {}
+
+
+def _shared(made: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the provenance that all tiles share, also that of an earlier stage within it."""
     own = ("input_file", "input_sha256", "processing_time_ms", "timestamp")
-    return {name: value for name, value in made.items() if name not in own}
+    return {
+        name: _shared(value) if isinstance(value, Mapping) else value
+        for name, value in made.items()
+        if name not in own
+    }
