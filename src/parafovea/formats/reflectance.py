@@ -96,10 +96,12 @@ def measured(
 def _equals(band: NDArray[Any], number: float) -> NDArray[np.bool_]:
     """Return which values of a band are a nodata number, (y, x)."""
     if np.isnan(number):
-        return np.isnan(band)
-    if abs(number) < HUGE or band.dtype.kind != "f":
-        return np.asarray(band == number)
-    return np.isclose(band, number, rtol=ROUNDED, atol=0)
+        found = np.isnan(band)
+    elif abs(number) < HUGE or band.dtype.kind != "f":
+        found = band == number
+    else:
+        found = np.isclose(band, number, rtol=ROUNDED, atol=0)
+    return np.asarray(found, np.bool_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
