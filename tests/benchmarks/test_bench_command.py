@@ -157,7 +157,7 @@ def test_a_missing_model_is_one_readable_error(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("PARAFOVEA_DEVICE", "cpu")
     missing = tmp_path / "none"
     assert run_with(monkeypatch, "--model", missing, "--json", tmp_path / "b.json") == 2
-    assert f"{missing} is not a model folder" in caplog.text
+    assert f"model folder {missing} does not exist" in caplog.text
     assert not (tmp_path / "b.json").exists()
 
 

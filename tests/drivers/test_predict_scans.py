@@ -99,7 +99,7 @@ def test_a_folder_of_scans_is_summarized_and_a_broken_one_stops_no_other(project
         (("config/config.yaml",), "in an unknown format"),
         (
             ("https://example.org/a.nii.gz",),
-            "error source of sample 'a': https://example.org/a.nii",
+            "error source: https://example.org/a.nii",
         ),
         (("{scan}", "--task", "nodule"), "task 'nodule' is not in the config: tasks are cell, nod"),
         (("--input-dir", "models"), "models has no scans"),

@@ -15,6 +15,7 @@ from parafovea.formats.codestreams import check_codestream, image_size
 from parafovea.formats.geo.raster import open_raster
 from parafovea.formats.metadata import SourceMetadata, TileOptions
 from parafovea.formats.opening import open_source
+from parafovea.runtime.library_logs import quiet_libraries
 
 NM = SourceMetadata(spacing=(8.0, 4.0, 4.0), unit="nanometer")
 VALUES = (np.add.outer(np.arange(64), 3 * np.arange(64)) % 251).astype(np.uint8)
@@ -99,7 +100,12 @@ def test_a_block_of_a_mosaic_larger_than_the_limit_is_refused_when_it_is_opened(
         open_raster(str(tmp_path / "a.tif"), bands=("B02",), options=TileOptions(bands=("B02",)))
 
 
-def test_a_jpeg_block_of_a_mosaic_that_is_cut_short_is_refused(tmp_path):
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_jpeg_block_of_a_mosaic_that_is_cut_short_is_refused(tmp_path, monkeypatch, quiet):
+    if quiet:
+        # as in every job
+        monkeypatch.setattr(logging.getLogger("rasterio"), "propagate", True)
+        quiet_libraries()
     tifffile.imwrite(
         tmp_path / "a.tif", VALUES, compression="jpeg", tile=(64, 64), photometric="minisblack"
     )

@@ -9,7 +9,8 @@ import tifffile
 from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source
-from parafovea.formats.truth import followed, open_truth, open_truth_objects, place_of
+from parafovea.formats.recorded_place import place_of
+from parafovea.formats.truth import followed, open_truth, open_truth_objects
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.quality.truth_on_grid import IGNORED, SampledTruth

@@ -226,6 +226,7 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
         "neighbours",
         "source_placement",
         "stored_values",
+        "tiff_chain",
         "unpacking",
         "zarr_chunks",
     )

@@ -98,7 +98,7 @@ def test_a_sample_that_is_left_out_has_no_results_and_the_start_says_so(runs, fo
 def test_the_run_after_a_repair_makes_the_report_anew_and_still_fails(runs):
     run = runs["repaired"]
     assert run.status == 1
-    assert samples_of(run.quality)[:2] == ["a", "late"]
+    assert set(samples_of(run.quality)) == {"a", "cut", "gone", "late"}
     assert "2 of 4 samples failed:" in run.text
     assert "does not cover" not in run.page
     assert "cut.tif is truncated" in run.page

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parafovea.config.messages import Origin, locate, suggestion
 from parafovea.config.sample_files import is_phantom, source_paths
-from parafovea.config.sample_links import link_problems
+from parafovea.config.sample_links import link_problems, upstream
 from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
@@ -150,6 +150,8 @@ def word_problems(
     samples: Mapping[str, Sample],
     settings: Settings,
     recipes: Mapping[str, Recipe],
+    *,
+    absent: Container[str] = (),
 ) -> list[str]:
     """Return the words of metadata columns that have no meaning for the source of their sample.
 
@@ -163,6 +165,8 @@ def word_problems(
         The config.
     recipes : mapping of str to Recipe
         Recipe of each used task.
+    absent : container of str
+        Samples whose files are not there, which are left out with what is made of them.
 
     Returns
     -------
@@ -171,6 +175,8 @@ def word_problems(
     """
     found = []
     for sample in samples.values():
+        if any(name in absent for name in (sample.name, *upstream(sample.name, samples))):
+            continue
         form = "mosaic" if recipes[sample.task].bands else "volume"
         if source_layout(sample, samples, settings) == "tiles":
             form = "folder of tiles"

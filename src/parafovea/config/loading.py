@@ -199,8 +199,7 @@ def assembled(
             raise
     found = task_problems(settings, samples, files, recipes=recipes, absent=absent)
     found += band_problems(sheet, samples, settings, recipes)
-    there = {name: sample for name, sample in samples.items() if name not in absent}
-    found += word_problems(sheet, there, settings, recipes)
+    found += word_problems(sheet, samples, settings, recipes, absent=absent)
     if found:
         raise ConfigError("\n  ".join(found))
     study = None if settings.study is None else read_study(Path(settings.study))

@@ -12,8 +12,9 @@ from parafovea.errors import ConfigError, ParafoveaError, describe
 from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_raster, open_source
+from parafovea.formats.recorded_place import place_of
 from parafovea.formats.source import Source
-from parafovea.formats.truth import open_truth, open_truth_objects, place_of
+from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import Grid
 from parafovea.quality.detections.tables import read_findings
 from parafovea.quality.truth_on_grid import covered_part

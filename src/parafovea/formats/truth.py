@@ -11,7 +11,7 @@ import numpy as np
 
 from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
-from parafovea.formats.opening import open_source, source_grid
+from parafovea.formats.opening import open_source
 from parafovea.formats.source import Array, LazyArray, Source
 from parafovea.formats.turned_array import TurnedArray
 from parafovea.geometry.grid import AXES, Grid, shape3, vector3
@@ -192,47 +192,6 @@ def open_truth_objects(
         error.add_note(_WORDS.replace("a truth", "true objects"))
         raise
     return objects if like is None else _of_same_voxels(turned_like(objects, like), like)
-
-
-def place_of(source: Source, metadata: SourceMetadata) -> dict[str, Any]:
-    """Return the place of a source, JSON-serializable, for truths that lie on it.
-
-    Parameters
-    ----------
-    source : Source
-        The opened source.
-    metadata : SourceMetadata
-        User metadata that it was opened with.
-
-    Returns
-    -------
-    dict
-        `grid` and `affine`; of a stack of slices its `gaps`. If the user's words move the source,
-        and its file alone states a place, also `stated`: the `grid` and `affine` by the file alone,
-        of the finest level, and `moved`, the grid by the words.
-    """
-    place: dict[str, Any] = {"grid": source.grid.to_dict(), "affine": _plain(source.affine)}
-    if source.gaps is not None:
-        place["gaps"] = [list(gap) for gap in source.gaps]
-    if (metadata.spacing, metadata.unit, metadata.origin) == (None, None, None):
-        return place
-    silent = metadata.model_copy(update={"spacing": None, "unit": None, "origin": None})
-    try:
-        if source.affine is None:
-            grid, affine = source_grid(source.path, metadata=silent), None
-        else:
-            alone = open_source(source.path, metadata=silent)
-            grid, affine = alone.grid, alone.affine
-        moved = source_grid(source.path, metadata=metadata)
-    except SourceError:
-        # the file states no place of its own
-        return place
-    stated = {"grid": grid.to_dict(), "affine": _plain(affine), "moved": moved.to_dict()}
-    return {**place, "stated": stated}
-
-
-def _plain(affine: Array | None) -> list[list[float]] | None:
-    return None if affine is None else np.asarray(affine, float).tolist()
 
 
 def followed(truth: Source, like: Mapping[str, Any]) -> Source:

@@ -10,6 +10,14 @@ QUIET = ("tifffile", "rasterio")
 
 
 def quiet_libraries() -> None:
-    """Keep the messages of `QUIET` libraries out of the log: what goes wrong is raised as well."""
+    """Keep the messages of `QUIET` libraries out of the log: what goes wrong is raised as well.
+
+    They still reach handlers of the libraries' own loggers, by which `formats.library_logs` finds
+    out what a library passes over.
+    """
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+        log = logging.getLogger(name)
+        log.propagate = False
+        if not any(isinstance(handler, logging.NullHandler) for handler in log.handlers):
+            # without any handler, warnings would go to stderr
+            log.addHandler(logging.NullHandler())

@@ -12,9 +12,9 @@ import numpy as np
 
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.opening import open_source
+from parafovea.formats.recorded_place import place_of
 from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
-from parafovea.formats.truth import place_of
 from parafovea.geometry.grid import Box, vector3
 from parafovea.geometry.resample import resample_box
 from parafovea.geometry.scale import check_scale
