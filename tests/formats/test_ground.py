@@ -103,3 +103,24 @@ def test_a_crs_has_the_code_of_no_other_one(text, name):
 def test_a_local_coordinate_system_has_the_unit_that_it_states():
     crs = CRS.from_wkt('LOCAL_CS["site",UNIT["foot",0.3048]]')
     assert ground_sides(crs, 0, 0, 10, 20) == pytest.approx((3.048, 6.096))
+
+
+def test_the_name_of_a_system_is_never_opened_as_a_file_or_an_address(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    for name in ("here", "here.prj"):
+        (tmp_path / name).write_text(CRS.from_epsg(32633).to_wkt())
+    names = ("here", "here.prj", str(tmp_path / "here"), "http://127.0.0.1:9/crs", "ESRI::here")
+    for name in (*names, "EPSG:99999999"):
+        assert position_sides(Position(name, 5e5, 5e6, 10.0), 8, 8) is None
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "epsg:32633", "urn:ogc:def:crs:EPSG::32633", "+proj=utm +zone=33 +datum=WGS84",
+        CRS.from_epsg(32633).to_wkt(), "ESRI:102033", "WGS84",
+    ],
+)  # fmt: skip
+def test_a_system_is_known_by_its_code_or_its_text(name):
+    assert position_sides(Position(name, 5e5, 5e6, 10.0), 8, 8) is not None

@@ -104,3 +104,12 @@ def test_a_changed_pixel_of_a_geotiff_changes_the_digest(folder):
     image[0, 0, 0] += 0.5
     tifffile.imwrite(folder / "a.tif", image, photometric="minisblack", planarconfig="separate")
     assert tile_census(folder).digest != before
+
+
+def test_a_name_that_is_not_utf_8_is_counted_and_stops_no_other(folder):
+    bad, worse = (folder / os.fsdecode(name) for name in (b"bad\xff.npz", b"bad\xfe.npz"))
+    shutil.copy(folder / "tile_0.npz", bad)
+    before = tile_census(folder)
+    assert before.count == 4
+    bad.rename(worse)
+    assert tile_census(folder).digest != before.digest

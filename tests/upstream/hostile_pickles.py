@@ -7,6 +7,7 @@ than a checkpoint or a refused file.
 from __future__ import annotations
 
 import io
+import itertools
 import pickle
 import random
 import resource
@@ -66,6 +67,8 @@ def config(value: bytes) -> bytes:
     return b"\x80\x02}" + text("model_config") + b"}" + text("a") + value + b"ss."
 
 
+#: Whole numbers that have the same hash.
+ALIKE = [b"\x8a\x08" + struct.pack("<q", 5 + turn * (2**61 - 1)) for turn in range(4)]
 BIG = b"(\x8a\x08" + struct.pack("<q", 1 << 26) + b"t"
 ONE = b"(K\x01t"
 
@@ -118,6 +121,16 @@ CASES: dict[str, bytes] = {
     "storage as two types": archive(
         b"\x80\x02" + tensor(1, ONE, ONE) + tensor(1, ONE, ONE, kind="IntStorage") + b"\x86.",
         b"1234",
+    ),
+    "keys of one hash": b"\x80\x02}(" + b"".join(
+        b"(" + b"".join(ALIKE[digit] for digit in digits) + b"tK\x00"
+        for digits in itertools.islice(itertools.product(range(4), repeat=8), 40_000)
+    ) + b"u.",
+    "views of one hash": archive(
+        b"\x80\x02](" + b"".join(
+            tensor(1, b"(" + b"K\x01" * 8 + b"t", b"(" + b"".join(map(ALIKE.__getitem__, d)) + b"t")
+            for d in itertools.islice(itertools.product(range(4), repeat=8), 20_000)
+        ) + b"e.", b"1234",
     ),
     "an array of type f8 with a shape inside": pickle.dumps(np.zeros(2)).replace(b"f8", b"V9"),
 }  # fmt: skip

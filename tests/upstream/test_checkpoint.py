@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -263,3 +264,14 @@ def test_a_model_of_another_format_is_called_by_its_name(tmp_path: Path) -> None
             read_checkpoint(tmp_path / name)
     torch.save({"state_dict": {"a": torch.zeros(2)}}, tmp_path / "checkpoint.pt")
     assert foreign_format(tmp_path / "checkpoint.pt") is None
+
+
+def test_an_array_that_a_config_repeats_is_written_out_a_few_times_only(tmp_path: Path) -> None:
+    values = np.arange(4000)
+    config = {"first": values, "all": [values] * 1000, "last": "here"}
+    content = upstream_content(upstream_weights()) | {"training_config": config}
+    found = read_checkpoint(write_checkpoint(tmp_path / "best.pkl", content)).training_config
+    assert found["first"] == values.tolist()
+    assert found["last"] == "here"
+    assert sum(isinstance(item, list) for item in found["all"]) < 20
+    assert found["all"][-1] == "array of (4000,)"

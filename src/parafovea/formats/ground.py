@@ -28,6 +28,13 @@ APART = 0.1
 
 _UNIT = re.compile(r'UNIT\["[^"]*",([0-9.eE+-]+)')
 
+#: How a coordinate system is written: a code, a URN, a PROJ text, WKT or PROJJSON. GDAL would take
+#: anything else for a file to open, or for an address to connect to.
+_CRS = re.compile(
+    r"[A-Za-z]{2,10}:[0-9A-Za-z_.]+$|urn:ogc:def:crs:[0-9A-Za-z:._-]+$|(?:WGS|NAD|CRS)[0-9]{2}$"
+    r"|[+]|[A-Za-z]{4,24}\[|\{"
+)
+
 #: Points at which two coordinate systems are compared, in their units: x, y.
 GEOGRAPHIC_POINTS = ((10.0, 50.0), (-70.0, -20.0), (140.0, 5.0))
 PROJECTED_POINTS = ((5e5, 5e6), (0.0, 0.0), (4.5e6, 3.2e6), (2.5e6, 1.2e6), (-1e6, -1e6))
@@ -239,11 +246,15 @@ def difference(first: Position, second: Position, *, pixels: bool = True) -> str
 def _parsed(text: str) -> Any:
     """Return the rasterio CRS described by a text, or None if PROJ does not know it."""
     # the import takes half a second, and tiles without a position do not need it
+    import rasterio
     from rasterio.crs import CRS
     from rasterio.errors import CRSError
 
+    if _CRS.match(text) is None:
+        return None
     try:
-        return CRS.from_user_input(text)
+        with rasterio.Env():  # without one, GDAL prints its errors
+            return CRS.from_user_input(text)
     except CRSError:
         return None
 

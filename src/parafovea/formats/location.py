@@ -268,15 +268,23 @@ def gdal_hint(names: Iterable[str], *, bands: bool = True) -> str:
 
 
 def files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[str]:
-    """Yield the names of a folder's files with these endings, unordered, without hidden files."""
+    """Yield the names of a folder's files with these endings, unordered, without hidden files.
+
+    A link to nothing is a file that is missing, not one that was never there.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if (
                 entry.name.lower().endswith(suffixes)
                 and not entry.name.startswith(".")
-                and entry.is_file()
+                and is_file_or_lost(entry)
             ):
                 yield entry.name
+
+
+def is_file_or_lost(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry of a folder is a file, or a link to nothing."""
+    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
 
 
 def _names(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:

@@ -46,6 +46,9 @@ BYTE = 255
 #: Numbers this close to the maximum of an unsigned type, and brighter than any cloud, are below 0.
 WRAPPED, WRAPPED_REFLECTANCE = 2000, 2.0
 
+#: Nodata numbers from this on, such as the lowest of float32, are often written with six digits.
+HUGE, ROUNDED = 1e30, 2e-6
+
 _BYTES = (
     "8 bits do not hold the digital numbers of Sentinel-2 but a display image; give the "
     "original numbers, or, if 255 is reflectance 1, write scale=0.00392157 in the metadata column "
@@ -84,10 +87,21 @@ def measured(
     with np.errstate(over="ignore"):  # a number outside the range of the file's type
         for band, numbers in zip(stored, nodata, strict=True):
             for number in numbers:
-                valid &= ~np.isnan(band) if np.isnan(number) else band != number
+                valid &= ~_equals(band, number)
     for mask in masks:
         valid &= np.asarray(mask) != 0
     return None if valid.all() else valid
+
+
+def _equals(band: NDArray[Any], number: float) -> NDArray[np.bool_]:
+    """Return which values of a band are a nodata number, (y, x)."""
+    if np.isnan(number):
+        found = np.isnan(band)
+    elif abs(number) < HUGE or band.dtype.kind != "f":
+        found = band == number
+    else:
+        found = np.isclose(band, number, rtol=ROUNDED, atol=0)
+    return np.asarray(found, np.bool_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

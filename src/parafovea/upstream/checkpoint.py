@@ -21,8 +21,10 @@ WEIGHT_KEYS = ("unet3d_state_dict", "model_state_dict", "state_dict")
 MODEL_TYPES = ("dinov3_unet3d",)
 RUN = re.compile(r"(run_)?\d{8}_\d{6}")
 EPOCH = re.compile(r"checkpoint_epoch_(\d+)\.pkl")
-#: Most values of an array in a config that are kept.
+#: Most values of an array in a config that are kept, and of all arrays in it, each counted wherever
+#: it occurs.
 MOST_VALUES = 4096
+MOST_VALUES_TOGETHER = 1 << 16
 #: Prefixes that wrappers of a network add to all layer names.
 WRAPPERS = ("module.", "_orig_mod.")
 
@@ -233,22 +235,39 @@ def _weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
 def plain(value: Any) -> Any:
     """Convert a config value for JSON: arrays to lists, other objects to strings.
 
-    Large arrays become their shape, numbers that are not finite become words.
+    Large arrays become their shape, as do further ones after `MOST_VALUES_TOGETHER` values, since a
+    file may refer to the same array many times; numbers that are not finite become words.
     """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(plain(item) for item in value)
-    if isinstance(value, list | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, Array):
-        value = value.values
-        return plain(value.tolist()) if value.size <= MOST_VALUES else f"array of {value.shape}"
-    if isinstance(value, Tensor):
-        shape = tuple(value.shape)
-        return plain(value.tolist()) if value.numel() <= MOST_VALUES else f"tensor of {shape}"
-    if isinstance(value, float) and not math.isfinite(value):
+    return _Plain().of(value)
+
+
+class _Plain:
+    """Converts one config; counts the values of its arrays."""
+
+    def __init__(self) -> None:
+        self._left = MOST_VALUES_TOGETHER
+
+    def of(self, value: Any) -> Any:
+        """Return a value of the config as plain data."""
+        if isinstance(value, Mapping):
+            return {str(key): self.of(item) for key, item in value.items()}
+        if isinstance(value, tuple):
+            return tuple(map(self.of, value))
+        if isinstance(value, list | set | frozenset):
+            return list(map(self.of, value))
+        if isinstance(value, Array):
+            return self._listed(value.values, value.values.size, "array")
+        if isinstance(value, Tensor):
+            return self._listed(value, value.numel(), "tensor")
+        if isinstance(value, float) and not math.isfinite(value):
+            return str(value)
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
         return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
+
+    def _listed(self, values: Any, count: int, kind: str) -> Any:
+        """Return the values of an array or a tensor, or its shape."""
+        if count > min(MOST_VALUES, self._left):
+            return f"{kind} of {tuple(values.shape)}"
+        self._left -= count
+        return self.of(values.tolist())

@@ -30,6 +30,10 @@ DEPTH = 100
 BITS = 1024
 #: Most values in the key of a dictionary.
 KEY_PARTS = 8
+#: Whole numbers from 0 below this have hashes of their own. Others share them, and keys of several
+#: such numbers can be chosen by the million with the same hash, so that a dictionary compares each
+#: with all.
+DISTINCT = 1 << 60
 
 
 def refuse(what: str) -> NoReturn:
@@ -150,13 +154,20 @@ _WORD = 1 << 63
 
 def key_of(value: Any) -> Any:
     """Return a value that may be a key or a member of a set: one that is quick to compare."""
-    parts = value if type(value) is tuple and len(value) <= KEY_PARTS else (value,)
-    for part in parts:
+    several = type(value) is tuple and len(value) <= KEY_PARTS
+    for part in value if several else (value,):
         if part is not None and not isinstance(part, str | bytes | int | float):
             refuse(f"a key of type {type(part).__name__}")
         if isinstance(part, int) and not -_WORD <= part < _WORD:
             refuse("a key that is a number of more than 64 bits")
+        if several and isinstance(part, int | float) and not _is_distinct(part):
+            refuse(f"a key with the number {shown(part)} among others")
     return value
+
+
+def _is_distinct(number: float) -> bool:
+    """Return whether the hash of a number, and of its neighbours, is that of no other."""
+    return -DISTINCT < number < DISTINCT and number == int(number)
 
 
 class PickleMachine:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from parafovea.errors import MemoryLimitError, ModelError, shown
 from parafovea.upstream.pickle_machine import (
+    DISTINCT,
     BoundedFile,
     Budget,
     Named,
@@ -126,7 +127,7 @@ def elements_of(
 def lengths(values: Any, what: str) -> tuple[int, ...]:
     """Return the shape or strides of a tensor or an array."""
     whole = isinstance(values, Sequence) and len(values) <= DIMENSIONS
-    if not whole or not all(type(n) is int and n >= 0 for n in values):
+    if not whole or not all(type(n) is int and 0 <= n < DISTINCT for n in values):
         refuse(f"a {what} of {shown(values)}")
     return tuple(values)
 

@@ -152,3 +152,15 @@ def test_one_file_a_band_is_refused_with_the_command_that_stacks_them(tmp_path):
     file = write_tif(tmp_path, field(bands=1), "T33_B02", descriptions=())
     with pytest.raises(TileError, match=r"has one band.*gdalbuildvrt -separate"):
         read_tile(file)
+
+
+def test_a_link_to_nothing_is_an_invalid_tile_and_not_an_absent_one(tmp_path):
+    write_npz(tmp_path, "a", {"month": 3}, opt_v1=field())
+    (tmp_path / "b.npz").symlink_to("elsewhere.npz")
+    write_npz(tmp_path, "c", opt_v1=field())
+    (tmp_path / "c.json").symlink_to("elsewhere.json")
+    a, b, c = list_tiles(tmp_path)
+    assert read_tile(a).month == 3
+    for tile, name in ((b, r"b\.npz"), (c, r"c\.json")):
+        with pytest.raises(TileError, match=name):
+            read_tile(tile)

@@ -228,3 +228,30 @@ def test_a_band_that_is_a_mask_by_its_name_counts(tmp_path, place, by):
     assert_measured(file.path, mask > 0, said)
     array = write_npz(tmp_path, "b", {"bands": names} if by == "file" else None, opt_v1=values)
     np.testing.assert_array_equal(read_tile(array, options=said).valid, mask > 0)
+
+
+def test_a_mask_beside_a_file_counts_with_its_ending_in_capitals(tmp_path):
+    file = write_tif(tmp_path, numbers())
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(file.path, "r+") as dataset:
+        dataset.write_mask(hidden())
+    mask = file.path.with_name("a.tif.msk")
+    mask.rename(mask.with_suffix(".MSK"))
+    with rasterio.open(file.path) as dataset:
+        expected = dataset.dataset_mask() > 0
+    assert not expected.all()
+    assert_measured(file.path, expected)
+
+
+def test_the_lowest_number_of_float32_is_missing_however_it_is_rounded(tmp_path):
+    values = field()
+    values[:, :, :3] = np.finfo(np.float32).min
+    file = write_tif(tmp_path, values)
+    bands = "".join(
+        f'<PAMRasterBand band="{band}"><NoDataValue>-3.40282e+38</NoDataValue></PAMRasterBand>'
+        for band in range(1, 5)
+    )
+    file.path.with_name("a.tif.aux.xml").write_text(f"<PAMDataset>{bands}</PAMDataset>")
+    with rasterio.open(file.path) as dataset:
+        expected = dataset.dataset_mask() > 0
+    assert not expected[:, :3].any()
+    assert_measured(file.path, expected, TileOptions())

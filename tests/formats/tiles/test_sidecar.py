@@ -145,3 +145,11 @@ def test_half_a_position_is_refused(tmp_path, place, says):
 )
 def test_the_day_on_which_a_tile_was_taken_is_read_from_its_keys(tmp_path, stated, day):
     assert _read(tmp_path, stated).date == day
+
+
+def test_a_coordinate_system_is_one_line_without_control_characters(tmp_path):
+    place = {"x": 0.0, "y": 0.0, "pixel_size": 10.0}
+    found = _read(tmp_path, {"position": {"crs": 'PROJCS["a",\n\t  UNIT["metre",1]]', **place}})
+    assert found.position.crs == 'PROJCS["a", UNIT["metre",1]]'
+    with pytest.raises(TileError, match=r"crs contains the control character \\x1b: write"):
+        _read(tmp_path, {"position": {"crs": "EPSG:32633\x1b[2J", **place}})

@@ -192,3 +192,15 @@ def test_a_key_that_a_sidecar_states_twice_is_refused(tmp_path):
         read_tile(file)
     file = write_npz(tmp_path, "a", '{"month": 7, "month": 7}', opt_v1=field())
     assert read_tile(file).month == 7
+
+
+def test_another_scale_than_the_files_is_said(tmp_path, caplog):
+    values = np.rint(field() * 10000).astype(np.uint16)
+    file = write_tif(tmp_path, values)
+    assert notes(file, TileOptions(scale=1e-4), caplog) == ()
+    with rasterio.open(file.path, "r+") as dataset:
+        dataset.scales, dataset.offsets = (1e-4,) * 4, (-0.1,) * 4
+    assert notes(file, TileOptions(scale=1e-4, offset=-0.1), caplog) == ()
+    (note,) = notes(file, TileOptions(scale=1e-4), caplog)
+    assert "scale 0.0001 and offset 0 of the metadata column replace those in the file" in note
+    assert "(0.0001 and -0.1 for its first band)" in note

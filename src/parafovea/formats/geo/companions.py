@@ -37,7 +37,7 @@ def companions(path: Path) -> tuple[Path, ...]:
         If a VRT reads files that are not read here.
     """
     names = [
-        *(f"{path.name}{ending}" for ending in APPENDED),
+        *(f"{path.name}{ending}" for low in APPENDED for ending in (low, low.upper())),
         *(f"{path.stem}{ending}" for low in REPLACED for ending in (low, low.upper())),
     ]
     found = tuple(place for place in map(path.with_name, names) if place.is_file())

@@ -239,12 +239,28 @@ def doubts(dataset: Any, options: TileOptions) -> tuple[str, ...]:
     other = options.contradicted(dataset.tags().get("PROCESSING_BASELINE"))
     if other:
         found.append(other)
+    if _is_rescaled(dataset, options):
+        found.append(
+            f"scale {options.scale:g} and offset {options.offset:g} of the metadata column replace "
+            f"those in the file ({dataset.scales[0]:g} and {dataset.offsets[0]:g} for its first "
+            "band); if the file is right, leave baseline=, scale= and offset= out"
+        )
     if dataset.crs is None and not dataset.transform.is_identity:
         found.append(
             "the file states where its pixels lie, but not in which coordinate system: add it, "
             "for example with gdal_edit -a_srs EPSG:CODE"
         )
     return tuple(found)
+
+
+def _is_rescaled(dataset: Any, options: TileOptions) -> bool:
+    """Return whether the user's scale and offset replace others that the file states."""
+    if options.scale is None or options.offset is None:
+        return False
+    stated = np.array([dataset.scales, dataset.offsets])
+    own = stated[:, (stated[0] != 1) | (stated[1] != 0)]
+    meant = np.array([[options.scale], [options.offset]])
+    return not np.allclose(own, meant, rtol=1e-6, atol=1e-9)
 
 
 def read_window(

@@ -88,7 +88,8 @@ def tile_census(folder: str | Path) -> TileCensus:
     total = hashlib.sha256()
     for name, path in files:
         size, content = _looked_at(path)
-        total.update(f"{name}\0{content}\n".encode())
+        # a name that is not UTF-8 has surrogates; its tile is invalid, but the others are not
+        total.update(f"{name}\0{content}\n".encode(errors="surrogatepass"))
         if size is not None:
             sizes[size] += 1
         elif not name.lower().endswith(SIDECAR_SUFFIX):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parafovea.errors import TileError
 from parafovea.formats.bands import canonical, is_mask, is_named
@@ -22,6 +22,7 @@ from parafovea.formats.tiles.tile import (
     Position,
     readable_tile,
 )
+from parafovea.runtime.names import hidden_character
 
 #: Default month and biome of a tile: June, and the code for an unknown biome.
 DEFAULT_MONTH = 6
@@ -163,12 +164,21 @@ def _shown(value: object) -> str:
 _Coordinate = Annotated[float, Field(ge=-1e12, le=1e12)]
 
 
+def _one_line(text: str) -> str:
+    """Return a text in one line; WKT is often written in many."""
+    line = " ".join(text.split())
+    hidden = hidden_character(line)
+    if hidden is not None:
+        raise ValueError(f"position: crs contains the control character {hidden}: {_FIX}")
+    return line
+
+
 class _PositionWords(BaseModel):
     """Position of a tile; further keys are allowed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, str_strip_whitespace=True)
 
-    crs: Annotated[str, Field(min_length=1)]
+    crs: Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
     x: _Coordinate
     y: _Coordinate
     pixel_size: Annotated[float, Field(gt=0, le=1e12)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.band_folder import band_files, band_folders
-from parafovea.formats.location import files_named, gdal_hint
+from parafovea.formats.location import files_named, gdal_hint, is_file_or_lost
 from parafovea.formats.registry import IMAGE_SUFFIXES, TILE_SUFFIXES
 from parafovea.runtime.names import is_formula
 
@@ -83,7 +83,7 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
     with os.scandir(folder) as found:
         entries = [entry for entry in found if not _left_out(entry.name)]
     links = {entry.name for entry in entries if entry.is_symlink()}
-    files = {entry.name for entry in entries if entry.is_file()}
+    files = {entry.name for entry in entries if is_file_or_lost(entry)}
     others = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
     sidecars = {
         Path(name).stem: name
