@@ -116,7 +116,7 @@ def read_record(place: str | Path) -> Record | None:
         record = Record(**json.loads(Path(place).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
-    parts = (record.arguments, record.files, record.inputs, record.sources)
+    parts = (record.files, record.inputs, record.sources)
     return record if all(isinstance(part, dict) for part in parts) else None
 
 
