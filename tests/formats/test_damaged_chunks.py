@@ -14,10 +14,10 @@ from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, TransposeCodec, Zstd
 
 from parafovea.errors import SourceError
 from parafovea.formats.blosc_frames import check_frame
-from parafovea.formats.chunk_codecs import CheckedPipeline
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source
-from parafovea.formats.zarr_nodes import open_node
+from parafovea.formats.zarr.arrays import open_node
+from parafovea.formats.zarr.chunk_codecs import CheckedPipeline
 
 NM = SourceMetadata(spacing=(8.0, 4.0, 4.0), unit="nanometer")
 #: Smooth and noisy, so that each codec compresses it, and not to nothing.

@@ -23,8 +23,8 @@ HERE = "parafovea.formats."
 
 #: The format, as `locate` names it, and the modules that read it.
 EXPECTED = {
-    "ome_zarr": ("zarr", {"zarr_nodes", "ome_zarr"}),
-    "zarr": ("zarr", {"zarr_nodes", "ome_zarr"}),
+    "ome_zarr": ("zarr", {"zarr.arrays", "zarr.ome_zarr"}),
+    "zarr": ("zarr", {"zarr.arrays", "zarr.ome_zarr"}),
     "tiff": ("tiff", {"tiff"}),
     "tiff_slices": ("image_stack", {"image_stacks", "tiff"}),
     "png_slices": ("image_stack", {"image_stacks", "png"}),
@@ -35,7 +35,7 @@ EXPECTED = {
     "nrrd": ("nrrd", {"nrrd", "raw_voxels"}),
     "nhdr": ("nrrd", {"nrrd", "raw_voxels"}),
     "metaimage": ("metaimage", {"metaimage", "raw_voxels"}),
-    "hdf5": ("hdf5", {"hdf5", "hdf5_files"}),
+    "hdf5": ("hdf5", {"hdf5.datasets", "hdf5.dataset_files"}),
     "npz_tiles": ("tiles", {"tiles.stack", "tiles.npz"}),
     "geotiff_tiles": ("tiles", {"tiles.stack", "tiles.npz", "geo.geotiff_tile"}),
     "mosaic": ("mosaic", {"geo.mosaic", "geo.companions"}),
@@ -43,7 +43,9 @@ EXPECTED = {
 
 #: Modules of formats beside the registered ones, and who reads with them.
 BEHIND = {
-    "chunk_codecs": {"ome_zarr", "zarr"},
+    "zarr": {"ome_zarr", "zarr"},
+    "zarr.chunk_codecs": {"ome_zarr", "zarr"},
+    "zarr.missing_chunks": {"ome_zarr", "zarr"},
     "dicom.codecs": {"dicom", "dicom_zip"},
     "dicom.deflated": {"dicom", "dicom_zip"},
     "dicom.headers": {"dicom", "dicom_zip"},
@@ -56,9 +58,10 @@ BEHIND = {
     "geo.dataset": {"geotiff_tiles", "mosaic"},
     "geo.geotiff": {"geotiff_tiles", "mosaic"},
     "geo.vrt": {"geotiff_tiles", "mosaic"},
-    "hdf5_chunks": {"hdf5"},
-    "hdf5_parts": {"hdf5"},
-    "hdf5_virtual": {"hdf5"},
+    "hdf5": {"hdf5"},
+    "hdf5.dataset_chunks": {"hdf5"},
+    "hdf5.dataset_parts": {"hdf5"},
+    "hdf5.virtual_datasets": {"hdf5"},
     "ground": {"npz_tiles", "geotiff_tiles", "mosaic"},
     "geo.raster": {"mosaic"},
     "tiles": {"npz_tiles", "geotiff_tiles", "mosaic"},
@@ -228,7 +231,6 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
         "stored_values",
         "tiff_chain",
         "unpacking",
-        "zarr_chunks",
     )
     shared = {HERE + part for part in parts}
     assert behind - common - shared == {HERE + module for module in readers()}
@@ -238,7 +240,7 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
     ("path", "bands", "modules"),
     [
         (None, False, set()),
-        ("out/phantoms/cell_seed1.ome.zarr", False, {"zarr_nodes", "ome_zarr"}),
+        ("out/phantoms/cell_seed1.ome.zarr", False, {"zarr.arrays", "zarr.ome_zarr"}),
         ("out/phantoms/chest_seed1_truth.nii.gz", False, {"nifti"}),
         ("out/phantoms/chest_seed1_nodules.csv", False, set()),
         ("out/phantoms/landscape_seed1_truth", True, {"tiles.stack", "tiles.npz"}),
@@ -247,7 +249,7 @@ def test_the_table_of_who_reads_with_what_is_complete(samples):
         ("out/a/refined.tif", False, {"tiff"}),
         ("out/a/heatmap.nii.gz", False, {"nifti"}),
         ("data/B.NHDR", False, {"nrrd", "raw_voxels"}),
-        ("data/b.h5:volumes/raw", False, {"hdf5", "hdf5_files"}),
+        ("data/b.h5:volumes/raw", False, {"hdf5.datasets", "hdf5.dataset_files"}),
         ("data/b.xyz", False, set()),
     ],
 )

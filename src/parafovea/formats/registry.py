@@ -98,11 +98,11 @@ class Format:
 FORMATS = (
     Format(
         name="zarr",
-        module=f"{_HERE}.zarr_nodes",
+        module=f"{_HERE}.zarr.arrays",
         meaning="an OME-Zarr or Zarr folder",
         suffixes=(".ome.zarr", ".zarr"),
         markers=ZARR_METADATA,
-        light=f"{_HERE}.ome_zarr",
+        light=f"{_HERE}.zarr.ome_zarr",
     ),
     Format(
         name="tiff",
@@ -158,11 +158,11 @@ FORMATS = (
     ),
     Format(
         name="hdf5",
-        module=f"{_HERE}.hdf5",
+        module=f"{_HERE}.hdf5.datasets",
         meaning="HDF5 (file.h5:dataset)",
         suffixes=(".h5", ".hdf5", ".hdf", ".ims", ".nc"),
         dataset=True,
-        light=f"{_HERE}.hdf5_files",
+        light=f"{_HERE}.hdf5.dataset_files",
     ),
     Format(
         name="mosaic",

@@ -12,8 +12,13 @@ import numpy as np
 
 from parafovea.errors import SourceError
 from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinates_of
-from parafovea.formats.hdf5_parts import check_links, check_parts, opened_dataset, opened_file
-from parafovea.formats.hdf5_virtual import read_part
+from parafovea.formats.hdf5.dataset_parts import (
+    check_links,
+    check_parts,
+    opened_dataset,
+    opened_file,
+)
+from parafovea.formats.hdf5.virtual_datasets import read_part
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.source import Array, Request, Source, StoredArray, VolumeView, readable

@@ -12,8 +12,6 @@ import numpy as np
 import zarr
 
 from parafovea.errors import SourceError
-from parafovea.formats import ome_zarr
-from parafovea.formats.chunk_codecs import PIPELINE, check_codecs
 from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinates_of
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
@@ -22,7 +20,9 @@ from parafovea.formats.registry import ZARR_METADATA
 from parafovea.formats.source import Request, Source, VolumeView, readable
 from parafovea.formats.source_placement import place, stated_by_attributes
 from parafovea.formats.stored_values import by_attributes
-from parafovea.formats.zarr_chunks import check_chunks
+from parafovea.formats.zarr import ome_zarr as ome_zarr
+from parafovea.formats.zarr.chunk_codecs import PIPELINE, check_codecs
+from parafovea.formats.zarr.missing_chunks import check_chunks
 from parafovea.storage.chunk_files import read_chunks
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 
 from parafovea.errors import SourceError
-from parafovea.formats.hdf5_files import files_of_part
+from parafovea.formats.hdf5.dataset_files import files_of_part
 from parafovea.formats.neighbours import inside
 from parafovea.formats.unpacking import check_size
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from parafovea.formats.hdf5_chunks import Index, chunk_reader
-from parafovea.formats.hdf5_parts import opened_dataset, opened_file
+from parafovea.formats.hdf5.dataset_chunks import Index, chunk_reader
+from parafovea.formats.hdf5.dataset_parts import opened_dataset, opened_file
 from parafovea.formats.source import Array
 
 _Bounds = tuple[tuple[int, ...], tuple[int, ...]]

@@ -1,0 +1,1 @@
+"""HDF5: datasets, the chunks, files and parts that they consist of."""

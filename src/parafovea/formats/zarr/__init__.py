@@ -1,0 +1,1 @@
+"""Zarr and OME-Zarr: arrays, their chunks, and the levels of an image."""
