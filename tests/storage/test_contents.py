@@ -119,8 +119,9 @@ def test_much_content_is_announced_once(folder, tmp_path, monkeypatch):
     assert said == [f"Reading {folder} (19 B) to see whether it has changed"]
 
 
-@pytest.mark.parametrize("inside", ["", "0/c"])
-@pytest.mark.parametrize("target", [".", "..", "../.."])
+@pytest.mark.parametrize(
+    ("inside", "target"), [("", "."), ("", ".."), ("0/c", "."), ("0/c", ".."), ("0/c", "../..")]
+)
 def test_a_link_to_a_folder_above_is_not_followed(folder, inside, target):
     before = Contents().digest(folder)
     (folder / inside / "loop").symlink_to(target)
@@ -129,6 +130,14 @@ def test_a_link_to_a_folder_above_is_not_followed(folder, inside, target):
         assert Contents().digest(folder) != before
     else:
         assert Contents().digest(folder) == before
+
+
+def test_a_pipe_is_neither_content_nor_waited_for(folder, tmp_path):
+    before = Contents().digest(folder)
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(tmp_path / "alone")
+    assert Contents().digest(folder) == before
+    assert Contents().digest(tmp_path / "alone") == ABSENT
 
 
 def test_a_link_to_a_folder_elsewhere_is_content(folder, tmp_path):

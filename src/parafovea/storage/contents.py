@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -121,14 +122,15 @@ class Contents:
 def _files(path: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the files of a folder by their names in it, sorted; of a file, itself as "".
 
-    Links are followed, but not into a folder that holds them.
+    Links are followed, but not into a folder that holds them. Sockets and pipes are no content.
     """
     try:
         status = os.stat(path)  # noqa: PTH116  (faster, for many files)
     except OSError:
         return
-    if not os.path.isdir(path):  # noqa: PTH112
-        yield "", status
+    if not stat.S_ISDIR(status.st_mode):
+        if stat.S_ISREG(status.st_mode):
+            yield "", status
         return
     waiting = [""]
     while waiting:
@@ -143,10 +145,12 @@ def _files(path: str) -> Iterator[tuple[str, os.stat_result]]:
                     folders.append(f"{name}/")
             elif entry.name not in STAMPS:
                 try:
-                    yield name, entry.stat()
+                    status = entry.stat()
                 except FileNotFoundError:
                     # a dangling link is found when the source is read
                     continue
+                if stat.S_ISREG(status.st_mode):
+                    yield name, status
         waiting += reversed(folders)
 
 
