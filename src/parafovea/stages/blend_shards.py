@@ -138,6 +138,7 @@ def blend_shards(
         chunk=[math.gcd(n, c) for n, c in zip(block, CHUNK, strict=True)],
         shard=block,
         attributes=attributes,
+        levels="mean",
     ) as array:
         boxes = list(grid.box.tiles(block))
         for box in tracked(boxes, len(boxes), "blocks"):

@@ -164,6 +164,7 @@ def resample_volume(
             shard=VOLUME_SHARD,
             attributes=attributes,
             label_images=labels,
+            levels="mean",
         ) as array:
             boxes = list(target.box.tiles(VOLUME_SHARD))
             for box in tracked(boxes, len(boxes), "blocks"):

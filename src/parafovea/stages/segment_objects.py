@@ -96,7 +96,7 @@ def segment_objects(
     boxes = slabs(source.grid.shape, planes)
     scratch = beside(objects, "scratch")
     with (
-        _labels(classes, source.grid, np.uint8, attributes) as class_array,
+        _labels(classes, source.grid, np.uint8, attributes, source.channels) as class_array,
         _labels(objects, source.grid, np.uint32, attributes) as object_array,
         replacing(table) as table_path,
     ):
@@ -118,9 +118,22 @@ def segment_objects(
 
 
 def _labels(
-    path: Path, grid: Grid, dtype: np.typing.DTypeLike, attributes: dict[str, Any]
+    path: Path,
+    grid: Grid,
+    dtype: np.typing.DTypeLike,
+    attributes: dict[str, Any],
+    names: Sequence[str] = (),
 ) -> contextlib.AbstractContextManager[zarr.Array[Any]]:
-    return create(path, grid, dtype=dtype, shard=LABEL_SHARD, attributes=attributes, labels=True)
+    return create(
+        path,
+        grid,
+        dtype=dtype,
+        shard=LABEL_SHARD,
+        attributes=attributes,
+        labels=True,
+        levels="mode",
+        classes=names,
+    )
 
 
 def _reader(array: zarr.Array[Any]) -> ReadSlab:

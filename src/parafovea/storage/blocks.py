@@ -20,6 +20,9 @@ PREDICTION_SHARD: Shape = (64, 128, 128)
 SLAB_PLANES = 32
 LABEL_SHARD: Shape = (SLAB_PLANES, 256, 256)
 
+#: Shard of the coarser levels of a pyramid, at most: a file, whose eightfold is read at once.
+COARSE_SHARD: Shape = (32, 128, 128)
+
 #: Voxels whose statistics are computed at once.
 SCANNED_VOXELS = 2**24
 

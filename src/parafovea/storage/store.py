@@ -21,14 +21,21 @@ import zarrs  # noqa: F401  (registers the codec pipeline)
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from parafovea.errors import StoreError
-from parafovea.geometry.grid import AXES, Box, Grid
+from parafovea.geometry.grid import AXES, Box, Grid, shape3
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
 from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
 from parafovea.storage.chunk_files import read_chunks
+from parafovea.storage.ome_metadata import image_metadata, label_metadata, labels_metadata
+from parafovea.storage.pyramids import (
+    Reduction,
+    level_grids,
+    levels_of,
+    shard_boxes,
+    write_coarse,
+    write_divided,
+)
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
-
-OME_VERSION = "0.5"
 
 #: With several threads, the chunks of a shard are stored in the order in which they finish, so
 #: that equal voxels would give different bytes.
@@ -141,38 +148,6 @@ def shard_shape(
     )
 
 
-def _ome_metadata(
-    name: str, grid: Grid, channels: Sequence[str] | None, labels: bool
-) -> dict[str, Any]:
-    axes: list[dict[str, str]] = [{"name": a, "type": "space", "unit": grid.unit} for a in AXES]
-    scale, translation = list(grid.spacing), list(grid.origin)
-    if channels is not None:
-        axes.insert(0, {"name": "c", "type": "channel"})
-        scale.insert(0, 1.0)
-        translation.insert(0, 0.0)
-    ome: dict[str, Any] = {
-        "version": OME_VERSION,
-        "multiscales": [
-            {
-                "name": name,
-                "axes": axes,
-                "datasets": [
-                    {
-                        "path": "0",
-                        "coordinateTransformations": [
-                            {"type": "scale", "scale": scale},
-                            {"type": "translation", "translation": translation},
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
-    if labels:
-        ome["image-label"] = {"version": OME_VERSION}
-    return ome
-
-
 def _describe(
     group: zarr.Group,
     path: Path,
@@ -181,11 +156,17 @@ def _describe(
     record: Mapping[str, Any],
     *,
     labels: bool,
+    levels: Reduction | None = None,
+    classes: Sequence[str] = (),
 ) -> None:
     """Write the metadata of a completed image."""
+    name = path.name.split(".")[0]
+    grids = level_grids(grid) if levels else (grid,)
     group.attrs.put(
         {
-            "ome": _ome_metadata(path.name.split(".")[0], grid, channels, labels),
+            "ome": image_metadata(name, grids, channels, levels)
+            if not labels
+            else label_metadata(name, grids, levels, classes),
             "parafovea": {
                 **record,
                 "grid": grid.to_dict(),
@@ -200,19 +181,20 @@ def _store_label_images(
 ) -> None:
     """Store label images in OME-Zarr's place for labels, each in a single file, with a record."""
     folder = group.create_group("labels")
-    folder.attrs.put({"ome": {"version": OME_VERSION, "labels": sorted(images)}})
+    folder.attrs.put({"ome": labels_metadata(sorted(images))})
     for name, image in images.items():
         own = folder.create_group(name)
         # OME-Zarr has no boolean labels
         dtype = np.dtype(np.uint8) if image.values.dtype == bool else image.values.dtype
         shape = image.grid.shape
-        array = _new_array(own, shape, shape, None, AXES, dtype, "zstd")
+        array = _new_array(own, 0, shape, shape, None, AXES, dtype, "zstd")
         array[...] = image.values.astype(dtype)
         _describe(own, Path(name), image.grid, None, record, labels=True)
 
 
 def _new_array(
     group: zarr.Group,
+    level: int,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     shards: tuple[int, ...] | None,
@@ -222,7 +204,7 @@ def _new_array(
 ) -> zarr.Array[Any]:
     with zarr.config.set(_IN_ORDER):
         return group.create_array(
-            "0",
+            str(level),
             shape=shape,
             chunks=chunks,
             shards=shards,
@@ -289,6 +271,8 @@ def create(
     attributes: dict[str, Any] | None = None,
     labels: bool = False,
     label_images: Mapping[str, LabelImage] | None = None,
+    levels: Reduction | None = None,
+    classes: Sequence[str] = (),
     codec: Literal["zstd", "lz4"] = "zstd",
 ) -> Iterator[zarr.Array[Any]]:
     """Create an OME-Zarr image and yield its array; the image appears when the block ends.
@@ -315,6 +299,11 @@ def create(
     label_images : mapping of str to LabelImage, optional
         Small label images to store within the image, by name, with the same attributes. The
         caller may fill it until the block ends.
+    levels : {"mean", "mode"}, optional
+        How voxels become those of the coarser levels, which are written when the block ends; see
+        `pyramids`. By default there are none.
+    classes : sequence of str
+        Names of the values of a label image, from 0 on, for viewers.
     codec : {"zstd", "lz4"}
         Compression: zstd is smaller, lz4 faster.
 
@@ -323,21 +312,60 @@ def create(
     zarr.Array
         Filled with zeros.
     """
-    chunks: tuple[int, ...] = chunk_shape(grid.shape, chunk)
+    storing = _Storing(channels, dtype, codec)
+    chunks = chunk_shape(grid.shape, chunk)
     shards = None if shard is None else shard_shape(grid.shape, chunks, shard)
-    shape: tuple[int, ...] = grid.shape
-    names: tuple[str, ...] = AXES
-    if channels is not None:
-        count = len(channels)
-        shape, chunks, names = (count, *shape), (count, *chunks), ("c", *AXES)
-        shards = None if shards is None else (count, *shards)
     record = attributes if attributes is not None else {}
     with replacing(path) as partial:
         group = zarr.create_group(partial, zarr_format=3)
-        yield _new_array(group, shape, chunks, shards, names, dtype, codec)
+        array = storing.array(group, 0, grid.shape, chunks, shards)
+        above = levels_of(grid, shards or chunks) if levels else ()
+        arrays = [array]
+        for number, level in enumerate(above, start=1):
+            files = shard_shape(level.grid.shape, level.chunk, level.shard)
+            arrays.append(storing.array(group, number, level.grid.shape, level.chunk, files))
+        yield array
+        if levels:
+            write_divided(arrays, above, _written(partial / "0", array, grid), levels)
+            write_coarse(arrays, above, levels)
         if label_images:
             _store_label_images(group, label_images, record)
-        _describe(group, path, grid, channels, record, labels=labels)
+        _describe(
+            group, path, grid, channels, record, labels=labels, levels=levels, classes=classes
+        )
+
+
+@dataclass(frozen=True)
+class _Storing:
+    """What the arrays of an image have in common."""
+
+    channels: Sequence[str] | None
+    dtype: np.typing.DTypeLike
+    codec: Literal["zstd", "lz4"]
+
+    def array(
+        self,
+        group: zarr.Group,
+        level: int,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...],
+        shards: tuple[int, ...] | None,
+    ) -> zarr.Array[Any]:
+        """Create the array of a level from its spatial shapes."""
+        names: tuple[str, ...] = AXES
+        if self.channels is not None:
+            count = len(self.channels)
+            shape, chunks, names = (count, *shape), (count, *chunks), ("c", *AXES)
+            shards = None if shards is None else (count, *shards)
+        return _new_array(group, level, shape, chunks, shards, names, self.dtype, self.codec)
+
+
+def _written(folder: Path, array: zarr.Array[Any], grid: Grid) -> Iterator[Box]:
+    """Return the voxels of each file of an array that is there, in z, y, x order."""
+    shard = shape3((array.shards or array.chunks)[-3:])
+    files = (file for file in (folder / "c").rglob("*") if file.is_file())
+    places = sorted(shape3([int(part) for part in file.parts[-3:]]) for file in files)
+    return shard_boxes(places, shard, grid)
 
 
 def open_stored(path: Path) -> Stored:
@@ -371,3 +399,24 @@ def open_stored(path: Path) -> Stored:
     if not isinstance(array, zarr.Array):
         raise StoreError(f"{path}/0 is not an array: delete {path} and run again")
     return Stored(array, grid, None if channels is None else tuple(channels), attributes)
+
+
+def finish_levels(path: Path) -> None:
+    """Write the coarser levels of an image whose levels with divided shards are complete.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of an image with all arrays and metadata that `create` writes, which was put
+        together from parts.
+    """
+    with zarr.config.set(_IN_ORDER):
+        group = zarr.open_group(path, mode="r+")
+        stored = open_stored(path)
+        how = cast(dict[str, Any], group.attrs["ome"])["multiscales"][0].get("type")
+        if how is None:
+            return
+        array = stored.array
+        above = levels_of(stored.grid, shape3((array.shards or array.chunks)[-3:]))
+        arrays = [cast(zarr.Array[Any], group[str(k)]) for k in range(len(above) + 1)]
+        write_coarse(arrays, above, how)
