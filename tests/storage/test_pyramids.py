@@ -25,9 +25,9 @@ from parafovea.storage.pyramids import (
     level_strides,
     levels_of,
     reduced,
-    with_levels,
+    voxels_in_levels,
 )
-from parafovea.storage.store import create, discard, finish_levels, open_stored
+from parafovea.storage.store import create, finish_levels, open_stored
 
 STEPS = tuple(itertools.product((1, 2), repeat=3))
 
@@ -113,7 +113,7 @@ def test_a_single_plane_stays_one_however_thin() -> None:
 
 def test_a_small_array_has_no_further_levels() -> None:
     assert level_strides(Grid((SIDE, SIDE, 3), (1, 1, 1))) == ((1, 1, 1),)
-    assert with_levels(Grid((SIDE, SIDE, 3), (1, 1, 1))) == 1
+    assert voxels_in_levels(Grid((SIDE, SIDE, 3), (1, 1, 1))) == 3 * SIDE**2
 
 
 @given(

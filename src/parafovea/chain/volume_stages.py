@@ -11,6 +11,7 @@ from parafovea.chain.cost import PLAIN, TORCH, Cost, Rates
 from parafovea.chain.stage import Output, Paths, Stage, Wildcards, reads_source
 from parafovea.storage import layout
 from parafovea.storage.blocks import PREDICTION_SHARD, SCANNED_VOXELS, VOLUME_SHARD
+from parafovea.storage.pyramids import voxels_in_levels
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
@@ -94,7 +95,7 @@ def _resample_cost(work: Work, _: Rates) -> Cost:
 
 def volume_bytes(work: Work) -> int:
     """Return the bytes of the normalized volume; bands are stored in full precision."""
-    return (REFLECTANCE * len(work.recipe.bands) or HALF) * work.volume.size
+    return (REFLECTANCE * len(work.recipe.bands) or HALF) * voxels_in_levels(work.volume)
 
 
 resample_volume = Stage(
@@ -334,7 +335,7 @@ blend_shards = Stage(
     outputs={"prediction": Output(PREDICTION, folder=True)},
     arguments=_blending,
     cost=_blend_cost,
-    stored=lambda work: PROBABILITY * len(work.recipe.classes) * math.prod(work.predicted),
+    stored=lambda work: PROBABILITY * len(work.recipe.classes) * work.predicted_in_levels,
     stores="prediction",
 )
 

@@ -89,7 +89,7 @@ segment_objects = Stage(
     },
     arguments=_segmenting,
     cost=_slab_cost,
-    stored=lambda work: LABELS * math.prod(work.predicted),
+    stored=lambda work: LABELS * work.predicted_in_levels,
     stores="objects",
 )
 

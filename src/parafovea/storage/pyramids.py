@@ -57,9 +57,9 @@ def level_grids(grid: Grid) -> tuple[Grid, ...]:
     return tuple(grid.coarsened(stride) for stride in level_strides(grid))
 
 
-def with_levels(grid: Grid) -> float:
-    """Return the voxels of all levels per voxel of the grid, such as 1.14 for a cube."""
-    return sum(level.size for level in level_grids(grid)) / grid.size
+def voxels_in_levels(grid: Grid) -> int:
+    """Return the number of voxels of all levels, for a cube a seventh more than of the first."""
+    return sum(level.size for level in level_grids(grid))
 
 
 @dataclass(frozen=True, slots=True)
