@@ -81,11 +81,12 @@ def _rendering(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 segment_objects = Stage(
     name="segment_objects",
     step="postprocess",
-    inputs={"prediction": PREDICTION},
+    inputs={"prediction": PREDICTION, "volume": VOLUME},
     outputs={
         "classes": Output(CLASSES, folder=True),
         "objects": Output(OBJECTS, folder=True),
         "table": Output(OBJECT_TABLE),
+        "image": Output(layout.in_sample(layout.IMAGE), folder=True),
     },
     arguments=_segmenting,
     cost=_slab_cost,

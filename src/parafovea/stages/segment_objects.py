@@ -27,6 +27,7 @@ from parafovea.postprocess.segmentation.objects import (
 from parafovea.runtime.progress import tracked
 from parafovea.settings.postprocess import ClassSettings, Connectivity, Method, resolve_classes
 from parafovea.storage.blocks import CHUNK, LABEL_SHARD, SLAB_PLANES
+from parafovea.storage.linked_images import link_image
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import (
     Stored,
@@ -48,7 +49,9 @@ def segment_objects(
     classes: Path,
     objects: Path,
     table: Path,
+    image: Path | None = None,
     *,
+    volume: Path | None = None,
     method: Method,
     connectivity: Connectivity = 26,
     class_settings: Mapping[str, ClassSettings | Mapping[str, Any]],
@@ -69,6 +72,10 @@ def segment_objects(
         Store to write: (z, y, x) uint32 object ids, 1..n in scan order of their first voxels.
     table : Path
         Tab-separated table to write, with a line per object: see `objects_frame`.
+    image : Path, optional
+        Store to write: the volume with classes and objects as its labels, as links.
+    volume : Path, optional
+        Store of the sample's volume, for `image`.
     method : {"argmax", "threshold"}
         Choice of a voxel's class: see `classify`.
     connectivity : {6, 18, 26}
@@ -109,6 +116,8 @@ def segment_objects(
         attributes["unsplit_objects"] = numbering.unsplit
         frame = objects_frame(numbering.table, classes=source.channels, grid=source.grid)
         frame.to_csv(table_path, sep="\t", index=False, float_format="%.9g", lineterminator="\n")
+    if image is not None and volume is not None:
+        link_image(image, volume, {"classes": classes, "objects": objects})
     if numbering.unsplit:
         _LOG.warning(
             "%d objects of %s were not split: their bounding boxes are too large",

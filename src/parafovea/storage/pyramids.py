@@ -34,27 +34,32 @@ DIVIDED_LEVELS = 2
 _COARSE = 2 * (1 - 1e-6)
 
 
-def level_strides(grid: Grid) -> tuple[Shape, ...]:
+def level_strides(grid: Grid, count: int | None = None) -> tuple[Shape, ...]:
     """Return the voxels of the grid per voxel of each level along z, y, x; level 0 is the first.
 
-    An axis is halved while no other axis is half as coarse; one of a single plane never is. The
-    last level has at most `SIDE` voxels along each axis.
+    An axis is halved while no other axis is half as coarse; one of a single plane never is.
+
+    Parameters
+    ----------
+    grid : Grid
+        Grid of the array.
+    count : int, optional
+        Number of levels. By default the last one has at most `SIDE` voxels along each axis.
     """
     strides: list[Shape] = [(1, 1, 1)]
     level = grid
-    while max(level.shape) > SIDE:
-        finest = min(s for s, n in zip(level.spacing, level.shape, strict=True) if n > 1)
-        halved = [
-            n > 1 and s < _COARSE * finest for s, n in zip(level.spacing, level.shape, strict=True)
-        ]
+    while len(strides) < count if count is not None else max(level.shape) > SIDE:
+        along = list(zip(level.spacing, level.shape, strict=True))
+        finest = min((s for s, n in along if n > 1), default=0.0)
+        halved = [n > 1 and s < _COARSE * finest for s, n in along]
         strides.append(shape3([k << h for k, h in zip(strides[-1], halved, strict=True)]))
         level = grid.coarsened(strides[-1])
     return tuple(strides)
 
 
-def level_grids(grid: Grid) -> tuple[Grid, ...]:
+def level_grids(grid: Grid, count: int | None = None) -> tuple[Grid, ...]:
     """Return the grid of each level; voxels at the far faces may lie partly beyond the array."""
-    return tuple(grid.coarsened(stride) for stride in level_strides(grid))
+    return tuple(grid.coarsened(stride) for stride in level_strides(grid, count))
 
 
 def voxels_in_levels(grid: Grid) -> int:

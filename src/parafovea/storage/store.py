@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import itertools
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,9 @@ from parafovea.storage.ome_metadata import image_metadata, label_metadata, label
 from parafovea.storage.pyramids import (
     Reduction,
     level_grids,
+    level_strides,
     levels_of,
+    reduced,
     shard_boxes,
     write_coarse,
     write_divided,
@@ -151,7 +154,7 @@ def shard_shape(
 def _describe(
     group: zarr.Group,
     path: Path,
-    grid: Grid,
+    grids: Sequence[Grid],
     channels: Sequence[str] | None,
     record: Mapping[str, Any],
     *,
@@ -161,7 +164,6 @@ def _describe(
 ) -> None:
     """Write the metadata of a completed image."""
     name = path.name.split(".")[0]
-    grids = level_grids(grid) if levels else (grid,)
     group.attrs.put(
         {
             "ome": image_metadata(name, grids, channels, levels)
@@ -169,7 +171,7 @@ def _describe(
             else label_metadata(name, grids, levels, classes),
             "parafovea": {
                 **record,
-                "grid": grid.to_dict(),
+                "grid": grids[0].to_dict(),
                 "channels": None if channels is None else list(channels),
             },
         }
@@ -179,17 +181,24 @@ def _describe(
 def _store_label_images(
     group: zarr.Group, images: Mapping[str, LabelImage], record: Mapping[str, Any]
 ) -> None:
-    """Store label images in OME-Zarr's place for labels, each in a single file, with a record."""
+    """Store label images in OME-Zarr's place for labels, each level in one file, with a record."""
+    # OME-Zarr wants as many levels as those of the image
+    count = len(list(group.array_keys()))
     folder = group.create_group("labels")
     folder.attrs.put({"ome": labels_metadata(sorted(images))})
     for name, image in images.items():
         own = folder.create_group(name)
         # OME-Zarr has no boolean labels
         dtype = np.dtype(np.uint8) if image.values.dtype == bool else image.values.dtype
-        shape = image.grid.shape
-        array = _new_array(own, 0, shape, shape, None, AXES, dtype, "zstd")
-        array[...] = image.values.astype(dtype)
-        _describe(own, Path(name), image.grid, None, record, labels=True)
+        values = image.values.astype(dtype)
+        strides = level_strides(image.grid, count)
+        for level, (before, stride) in enumerate(itertools.pairwise((strides[0], *strides))):
+            step = [k // b for b, k in zip(before, stride, strict=True)]
+            values = reduced(values, step, "mode")
+            shape = values.shape
+            _new_array(own, level, shape, shape, None, AXES, dtype, "zstd")[...] = values
+        grids = level_grids(image.grid, count)
+        _describe(own, Path(name), grids, None, record, labels=True, levels="mode")
 
 
 def _new_array(
@@ -330,8 +339,9 @@ def create(
             write_coarse(arrays, above, levels)
         if label_images:
             _store_label_images(group, label_images, record)
+        grids = (grid, *(level.grid for level in above))
         _describe(
-            group, path, grid, channels, record, labels=labels, levels=levels, classes=classes
+            group, path, grids, channels, record, labels=labels, levels=levels, classes=classes
         )
 
 
