@@ -195,7 +195,15 @@ def _describe(
     )
 
 
-def _store_label_images(
+def describe_again(group: zarr.Group, path: Path, record: Mapping[str, Any]) -> None:
+    """Write the metadata of an image that `create` described, with another name and record."""
+    stored = dict(cast(dict[str, Any], group.attrs["parafovea"]))
+    grid, channels = Grid.from_dict(stored["grid"]), stored["channels"]
+    labels = "image-label" in cast(dict[str, Any], group.attrs["ome"])
+    _describe(group, path, grid, channels, record, labels=labels)
+
+
+def store_label_images(
     group: zarr.Group, images: Mapping[str, LabelImage], record: Mapping[str, Any]
 ) -> None:
     """Store label images in OME-Zarr's place for labels, each in a single file, with a record."""
@@ -336,7 +344,7 @@ def create(
         group = zarr.create_group(partial, zarr_format=3)
         yield _new_array(group, shape, chunks, shards, names, dtype, codec)
         if label_images:
-            _store_label_images(group, label_images, record)
+            store_label_images(group, label_images, record)
         _describe(group, path, grid, channels, record, labels=labels)
 
 
