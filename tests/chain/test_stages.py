@@ -75,7 +75,8 @@ def everything(project_folder: Any, recipe: Any, monkeypatch: pytest.MonkeyPatch
     tasks["learned"] = {"model": "models/new", "training": training, "predict_training": True}
     (path / "tiles").mkdir()
     np.savez(path / "tiles/one.npz", opt_v1=np.zeros((4, 32, 32), np.float32))
-    for name, task in (("c", "learned"), ("d", "learned"), ("scan", "nodules")):
+    tasks["large"] = {**tasks["cell"], "blocks": 2}
+    for name, task in (("c", "learned"), ("d", "learned"), ("scan", "nodules"), ("e", "large")):
         project_folder.add(name, task=task)
     for name, source in (("mosaic", "data/a.tif"), ("fields", "tiles")):
         project_folder.rows.append([name, "optical", source, "", ""])
@@ -221,9 +222,25 @@ def places(*names: str) -> list[str]:
 def test_no_two_stages_of_a_sample_write_one_place() -> None:
     for kind in kinds().values():
         for layout in kind.stages:
-            found = places(*(stage.name for stage in sample_stages(kind, layout)))
-            assert len(found) == len(set(found)), (kind.name, layout)
-            assert {path.split("/")[0] for path in found} == {"{sample}"}
+            for blocks in (1, 2):
+                found = places(*(each.name for each in sample_stages(kind, layout, blocks=blocks)))
+                assert len(found) == len(set(found)), (kind.name, layout)
+                assert {path.split("/")[0] for path in found} == {"{sample}"}
+
+
+def test_blocks_end_in_the_results_that_one_block_has() -> None:
+    for kind in kinds().values():
+        for layout in kind.stages:
+            one, several = (
+                {
+                    output.path
+                    for stage in sample_stages(kind, layout, blocks=blocks)
+                    for output in stage.outputs.values()
+                    if not output.part
+                }
+                for blocks in (1, 2)
+            )
+            assert one == several
 
 
 def test_no_two_stages_of_anything_else_write_one_place() -> None:

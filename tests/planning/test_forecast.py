@@ -9,7 +9,7 @@ import pytest
 import zarr
 from tiny_sample import infer, tiny_inputs, tiny_model, tiny_recipe
 
-from parafovea.chain import volume_stages
+from parafovea.chain import volume_chain
 from parafovea.chain.cost import Rates
 from parafovea.geometry.grid import Grid
 from parafovea.models.model_json import read_spec
@@ -40,7 +40,7 @@ def test_stages_store_the_bytes_that_are_planned(tmp_path, dimensions, context):
     infer(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
     blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.ome.zarr")
     sample = Work(Grid(shape, recipe.spacing), recipe, settings)
-    planned = {stage.name: stage.stored(sample) for stage in volume_stages.STAGES}
+    planned = {stage.name: stage.stored(sample) for stage in volume_chain.STAGES}
 
     def stored(path):
         if path is None:

@@ -15,7 +15,7 @@ from parafovea.preprocess.coarse_view import (
     pooled,
 )
 from parafovea.preprocess.lungs import border_distance, lung_mask
-from parafovea.preprocess.normalization import scan as stream
+from parafovea.preprocess.source_statistics import scan as stream
 
 GRID = Grid((48, 100, 140), (3.0, 2.2, 2.2), (-70.5, -105.0, -152.9), "millimeter")
 
@@ -137,7 +137,7 @@ def test_a_view_of_planes_that_pass_by_is_that_of_the_whole_scan(
 ):
     # a slab of the view, and one of the statistics, of any number of planes
     monkeypatch.setattr("parafovea.geometry.resample.SLAB_VOXELS", slab)
-    monkeypatch.setattr("parafovea.preprocess.normalization.SCANNED_VOXELS", planes * 100 * 140)
+    monkeypatch.setattr("parafovea.preprocess.source_statistics.SCANNED_VOXELS", planes * 100 * 140)
     grid = Grid(GRID.shape, spacing, GRID.origin, "millimeter")
     for hu in (scan.astype(np.int16), scan.copy()):
         if hu.dtype == np.float32:

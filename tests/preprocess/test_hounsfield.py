@@ -6,7 +6,7 @@ import pytest
 from parafovea.errors import VoxelError
 from parafovea.geometry.grid import Grid
 from parafovea.preprocess.hounsfield import check_hounsfield
-from parafovea.preprocess.normalization import scan
+from parafovea.preprocess.source_statistics import scan
 
 GRID = Grid((20, 30, 30), (1, 1, 1), unit="millimeter")
 

@@ -12,15 +12,26 @@ from hypothesis.extra import numpy as hnp
 
 from parafovea.errors import VoxelError
 from parafovea.geometry.grid import Box, Grid
-from parafovea.preprocess import normalization as normalize
-from parafovea.preprocess.normalization import Statistics, ValueMap, scan, value_map
+from parafovea.preprocess import source_statistics
+from parafovea.preprocess.normalization import ValueMap, value_map
+from parafovea.preprocess.source_statistics import (
+    Counts,
+    SourceScan,
+    Statistics,
+    merged,
+    passes_of,
+    scan,
+    slabs_of,
+)
 from parafovea.settings.recipe import Normalization
+from parafovea.storage.blocks import share_of
 
 PERCENTS = (0, 0.5, 3, 25, 50, 99.5, 100)
 
 
 def scanned(volume: np.ndarray[Any, Any]) -> Statistics:
-    return scan(lambda box: volume[box.slices], Grid(volume.shape, (1, 1, 1)), volume.dtype)
+    grid = Grid(volume.shape, (1, 1, 1))
+    return scan(lambda box: volume[box.slices], grid, volume.dtype, percentiles=PERCENTS)
 
 
 def drawn(dtype: str) -> Any:
@@ -42,7 +53,7 @@ def test_percentiles_of_wide_types_are_numpys_to_a_bin(dtype: str) -> None:
     noise = np.random.default_rng(0).normal(0, 1, (20, 20, 20))
     volume = (noise > 0 if dtype == "bool" else np.abs(noise) * 1000).astype(dtype)
     found = scanned(volume)
-    width = (float(volume.max()) - float(volume.min())) / (normalize.BINS - 1)
+    width = (float(volume.max()) - float(volume.min())) / (source_statistics.BINS - 1)
     for percent in PERCENTS:
         wanted = np.percentile(volume.astype(np.float64), percent)
         assert abs(found.percentile(percent) - wanted) <= width
@@ -53,9 +64,8 @@ def test_percentiles_of_wide_types_are_numpys_to_a_bin(dtype: str) -> None:
 def test_slabs_do_not_change_the_statistics(monkeypatch: pytest.MonkeyPatch, dtype: str) -> None:
     volume = np.random.default_rng(1).integers(0, 200, (13, 6, 5)).astype(dtype)
     whole = scanned(volume)
-    monkeypatch.setattr(normalize, "SCANNED_VOXELS", 2 * 6 * 5)
+    monkeypatch.setattr(source_statistics, "SCANNED_VOXELS", 2 * 6 * 5)
     slabs = scanned(volume)
-    assert slabs.sha256 == whole.sha256
     np.testing.assert_array_equal(slabs.counts, whole.counts)
     np.testing.assert_array_equal(slabs.edges, whole.edges)
 
@@ -135,7 +145,7 @@ def test_no_normalization_passes_values_unchanged() -> None:
 
 
 def test_the_source_is_read_a_slab_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(normalize, "SCANNED_VOXELS", 3 * 16)
+    monkeypatch.setattr(source_statistics, "SCANNED_VOXELS", 3 * 16)
     volume = np.random.default_rng(2).random((10, 4, 4)).astype(np.float32)
     sizes = []
 
@@ -160,8 +170,8 @@ def test_a_plane_with_bands_is_scanned_in_pieces_as_if_it_were_read_whole(
 
     whole = scan(box_of, grid, image.dtype, bands=3)
     assert read == [grid.box]
-    monkeypatch.setattr(normalize, "BAND_VALUES", 3 * 20 * 20)
-    monkeypatch.setattr(normalize, "BAND_SIDE", 10)
+    monkeypatch.setattr(source_statistics, "BAND_VALUES", 3 * 20 * 20)
+    monkeypatch.setattr(source_statistics, "PIECE_SIDE", 10)
     pieces = scan(box_of, grid, image.dtype, bands=3)
     assert max(box.size for box in read[1:]) <= 20 * 20
     assert sum(box.size for box in read[1:]) == grid.size
@@ -208,7 +218,7 @@ DISTRIBUTIONS = {
 def test_percentiles_are_numpys_for_any_distribution(name, percents):
     values, dtype = DISTRIBUTIONS[name]
     values = values.astype(dtype)
-    statistics = scan(lambda box: values[box.slices], SCENE, values.dtype, percentiles=(0.5, 99.5))
+    statistics = scan(lambda box: values[box.slices], SCENE, values.dtype, percentiles=percents)
     expected = np.percentile(values.astype("f8"), percents)
     found = statistics.percentiles(*percents)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3 * np.ptp(expected))
@@ -217,8 +227,9 @@ def test_percentiles_are_numpys_for_any_distribution(name, percents):
     np.testing.assert_allclose(made, wanted, rtol=0, atol=2e-3)
 
 
-def test_usual_percentiles_need_no_pass_of_their_own():
-    values = _hot(1e5).astype(np.float32)
+@pytest.mark.parametrize(("dtype", "passes"), [("u1", 1), ("f4", 2), ("i4", 2), ("f8", 4)])
+def test_a_type_needs_no_more_passes_than_are_planned_for_it(dtype, passes):
+    values = _hot(100).astype(dtype)
     read = []
 
     def count(box):
@@ -226,8 +237,39 @@ def test_usual_percentiles_need_no_pass_of_their_own():
         return values[box.slices]
 
     statistics = scan(count, SCENE, values.dtype, percentiles=(0.5, 99.5))
-    passes = len(read)
+    slabs = len(slabs_of(SCENE.shape))
+    assert len(read) == passes * slabs == passes_of(values.dtype) * slabs
     statistics.percentiles(0.5, 99.5)
-    assert len(read) == passes
-    statistics.percentiles(3.0)
-    assert len(read) == passes * 3 / 2
+    assert len(read) == passes * slabs
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_passes_counted_in_parts_give_the_same_statistics(tmp_path, monkeypatch, name, parts):
+    monkeypatch.setattr(source_statistics, "SCANNED_VOXELS", 2**12)
+    values, dtype = DISTRIBUTIONS[name]
+    values = values.astype(dtype)
+    asked = (0.5, 99.5)
+    whole = scan(lambda box: values[box.slices], SCENE, values.dtype, percentiles=asked)
+    slabs = slabs_of(SCENE.shape)
+    assert len(slabs) > 5
+    kept: list[Counts] = []
+    while True:
+        passes = SourceScan(values.dtype, SCENE.shape, percentiles=asked)
+        for counts in kept:
+            passes.keep(counts)
+        if passes.is_complete:
+            break
+        tables = []
+        for part in range(1, parts + 1):
+            table = passes.begin()
+            for number in share_of(len(slabs), part, parts):
+                passes.count(table, number, values[slabs[number].slices])
+            table.save(tmp_path / f"{part}.npz")
+            tables.append(Counts.load(tmp_path / f"{part}.npz"))
+        kept.append(merged(reversed(tables)))
+    found = passes.statistics()
+    assert found.sha256 == whole.sha256
+    assert found.percentiles(*asked) == whole.percentiles(*asked)
+    assert (found.minimum, found.maximum) == (whole.minimum, whole.maximum)
+    np.testing.assert_array_equal(found.counts, whole.counts)

@@ -22,8 +22,9 @@ from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.models.folder import load_model
 from parafovea.runtime import devices
 from parafovea.settings.inference import InferenceSettings
-from parafovea.stages import blend_shards as stage
 from parafovea.stages.blend_shards import blend_shards, summed_weights
+from parafovea.storage import blocks as storage_blocks
+from parafovea.storage.blocks import output_block
 from parafovea.storage.store import Stored, open_stored
 
 SHAPE = (16, 40, 56)
@@ -213,7 +214,7 @@ def test_a_scaled_prediction_does_not_depend_on_its_blocks_nor_on_shards(
 ) -> None:
     scale = (2.0, 0.5, 0.5)
     one = blended(tmp_path / "one", shards_of(tmp_path / "a", sample), output_scale=scale).read()
-    monkeypatch.setattr(stage, "PREDICTION_SHARD", (8, 16, 16))
+    monkeypatch.setattr(storage_blocks, "PREDICTION_SHARD", (8, 16, 16))
     three = shards_of(tmp_path / "b", sample, (1, 2, 3), shards=3)
     many = blended(tmp_path / "many", three, output_scale=scale).read()
     np.testing.assert_allclose(one, many, atol=1e-6)
@@ -224,7 +225,9 @@ def test_a_scaled_prediction_does_not_depend_on_its_blocks_nor_on_shards(
 def test_blocks_of_a_scaled_prediction_hold_no_more_of_the_volume_than_a_block(
     scale: tuple[float, float, float],
 ) -> None:
-    block = stage.output_block(scale)
+    block = output_block(scale)
     assert all(n % 8 == 0 for n in block)
     behind = [n / s for n, s in zip(block, scale, strict=True)]
-    assert all(b <= max(n, 8 * 16) for b, n in zip(behind, stage.PREDICTION_SHARD, strict=True))
+    assert all(
+        b <= max(n, 8 * 16) for b, n in zip(behind, storage_blocks.PREDICTION_SHARD, strict=True)
+    )

@@ -19,7 +19,7 @@ from tiny_sample import BANDS, tiny_model, tiny_refinement
 
 from parafovea.errors import SourceError, StoreError
 from parafovea.formats.tiles.ledger import read_ledger
-from parafovea.preprocess import normalization as normalize
+from parafovea.preprocess import source_statistics
 from parafovea.stages import export_mosaic as stage
 from parafovea.storage.store import open_stored
 
@@ -217,7 +217,7 @@ def test_memory_does_not_grow_with_the_mosaic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # pieces of 512 x 512 pixels, of which both mosaics have several
-    monkeypatch.setattr(normalize, "BAND_VALUES", 2**20)
+    monkeypatch.setattr(source_statistics, "BAND_VALUES", 2**20)
 
     def peak(side: int) -> int:
         folder = tmp_path / str(side)

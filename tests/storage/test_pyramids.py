@@ -18,7 +18,9 @@ from skimage.measure import block_reduce
 from yaozarrs import validate_zarr_store
 
 from parafovea.errors import StoreError
-from parafovea.geometry.grid import Grid
+from parafovea.geometry.grid import Box, Grid
+from parafovea.storage.blocks import CHUNK, divided
+from parafovea.storage.parts import join_parts, part_record
 from parafovea.storage.pyramids import (
     SIDE,
     level_grids,
@@ -160,6 +162,10 @@ CASES = [
 ]
 
 
+def chunk_of(shard: tuple[int, ...]) -> list[int]:
+    return [min(c, s) for c, s in zip(CHUNK, shard, strict=True)]
+
+
 @pytest.mark.parametrize("how", ["mean", "mode"])
 @pytest.mark.parametrize(("shape", "spacing", "channels", "shard"), CASES)
 def test_every_level_is_the_reduction_of_the_one_before(
@@ -175,7 +181,14 @@ def test_every_level_is_the_reduction_of_the_one_before(
     values[..., : shape[1] // 2, :] = 0
     labels = how == "mode" and channels is None
     with create(
-        path, grid, dtype=dtype, channels=channels, shard=shard, levels=how, labels=labels
+        path,
+        grid,
+        dtype=dtype,
+        channels=channels,
+        chunk=chunk_of(shard),
+        shard=shard,
+        levels=how,
+        labels=labels,
     ) as array:
         array[...] = values
     group = zarr.open_group(path, mode="r")
@@ -249,6 +262,42 @@ def test_coarse_levels_can_be_finished_later_with_the_same_bytes(tmp_path: Path)
         (path / name).unlink()
     finish_levels(path)
     assert files(path) == before
+
+
+@pytest.mark.parametrize("how", ["mean", "mode"])
+@pytest.mark.parametrize(("shape", "spacing", "channels", "shard"), CASES)
+def test_parts_are_joined_to_the_bytes_of_one_job(
+    tmp_path: Path, shape, spacing, channels, shard, how
+) -> None:
+    grid = Grid(shape, spacing)
+    full = shape if channels is None else (len(channels), *shape)
+    values = np.random.default_rng(0).integers(0, 3, full).astype(np.uint16)
+
+    def write(path: Path, box: Box, facts: dict[str, object]) -> None:
+        with create(
+            path,
+            grid,
+            dtype=np.uint16,
+            channels=channels,
+            chunk=chunk_of(shard),
+            shard=shard,
+            levels=how,
+            labels=channels is None,
+            attributes={"stage": "test", **facts},
+        ) as array:
+            # as a stage does it, a file at a time
+            for tile in box.tiles(shard):
+                array[(..., *tile.slices)] = values[(..., *tile.slices)]
+
+    write(tmp_path / "one" / "image.ome.zarr", grid.box, {})
+    for count in (2, 5):
+        parts = []
+        for number, box in enumerate(divided(shape, shard, count)):
+            parts.append(tmp_path / f"{count}" / f"{number}.zarr")
+            write(parts[-1], box, part_record(box))
+        joined = tmp_path / f"{count}" / "image.ome.zarr"
+        join_parts(parts, joined)
+        assert files(joined) == files(tmp_path / "one" / "image.ome.zarr")
 
 
 def test_an_image_without_levels_has_none_to_finish(tmp_path: Path) -> None:

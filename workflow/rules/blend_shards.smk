@@ -7,6 +7,8 @@ rule blend_shards:
         "<logs>/{sample}/blend_shards.log",
     benchmark:
         "<benchmarks>/{sample}/blend_shards.tsv"
+    wildcard_constraints:
+        sample=samples_of("blend_shards"),
     conda:
         "../../envs/parafovea.yaml"
     resources:

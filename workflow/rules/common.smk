@@ -175,7 +175,7 @@ def flagged(output):
     path = output.path if output.placed else f"<results>/{output.path}"
     if output.folder:
         path = directory(path)
-    if output.temporary and not PROJECT.settings.keep_features:
+    if output.part or (output.temporary and not PROJECT.settings.keep_features):
         path = temp(path)
     if output.caption is None:
         return path
@@ -220,7 +220,12 @@ def resources(name):
 
 
 def samples_of(name):
-    """Return a regular expression for the samples that a stage applies to."""
+    """Return a regular expression for the samples that a stage applies to.
+
+    A job is told its rule, and need not open the headers of all samples to find it.
+    """
+    if not workflow.is_main_process:
+        return CONSTRAINTS["sample"]
     names = [
         sample for sample in PROJECT.samples if STAGES[name] in PROJECT.stages(sample)
     ]
@@ -241,7 +246,7 @@ def wanted(wildcards):
         (stage, job)
         for sample in PROJECT.planned
         for stage in PROJECT.stages(sample)
-        if not all(output.temporary for output in stage.outputs.values())
+        if any(output.kept for output in stage.outputs.values())
         for job in PROJECT.jobs(stage, sample)
     ]
     if PROJECT.planned:

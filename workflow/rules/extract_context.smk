@@ -5,6 +5,8 @@ use rule extract_features as extract_context with:
         **outputs("extract_context"),
     log:
         "<logs>/{sample}/extract_context.log",
+    wildcard_constraints:
+        sample=samples_of("extract_context"),
     cache: CACHED
     resources:
         **resources("extract_context"),

@@ -6,6 +6,8 @@ rule extract_features:
         **outputs("extract_features"),
     log:
         "<logs>/{sample}/extract_features.log",
+    wildcard_constraints:
+        sample=samples_of("extract_features"),
     cache: CACHED
     conda:
         "../../envs/parafovea.yaml"

@@ -8,6 +8,8 @@ use rule extract_features as extract_view_features with:
         **outputs("extract_view_features"),
     log:
         "<logs>/{sample}/extract_features_{augmentation}.log",
+    wildcard_constraints:
+        sample=samples_of("extract_view_features"),
     cache: CACHED
     resources:
         **resources("extract_view_features"),
@@ -24,6 +26,8 @@ use rule extract_features as extract_view_context with:
         **outputs("extract_view_context"),
     log:
         "<logs>/{sample}/extract_context_{augmentation}.log",
+    wildcard_constraints:
+        sample=samples_of("extract_view_context"),
     cache: CACHED
     resources:
         **resources("extract_view_context"),

@@ -7,6 +7,8 @@ rule resample_volume:
         "<logs>/{sample}/resample_volume.log",
     benchmark:
         "<benchmarks>/{sample}/resample_volume.tsv"
+    wildcard_constraints:
+        sample=samples_of("resample_volume"),
     conda:
         "../../envs/parafovea.yaml"
     resources:

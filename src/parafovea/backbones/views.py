@@ -59,7 +59,7 @@ class View:
         return resample_box(self.volume.read, self.volume.grid, self.grid, box)
 
 
-def _block_shape(tokens: Box, backbone: Backbone, *, depth: int | None = None) -> Shape:
+def block_shape(tokens: Box, backbone: Backbone, *, depth: int | None = None) -> Shape:
     """Return the shape of a block in tokens: the backbone's tile, at most all tokens."""
     terms = zip(backbone.tile, backbone.stride, tokens.shape, strict=True)
     z, y, x = (max(1, min(t // s, n)) for t, s, n in terms)
@@ -89,6 +89,7 @@ def token_blocks(
     device: torch.device,
     margin: Shape = NO_MARGIN,
     depth: int | None = None,
+    region: Box | None = None,
 ) -> Iterator[tuple[Box, NDArray[np.float16]]]:
     """Yield the tokens of a view, block by block, each once.
 
@@ -104,6 +105,8 @@ def token_blocks(
         Margin of tokens around the view, in voxels of the view; the view is mirrored there.
     depth : int, optional
         Maximum depth of a block in tokens along z, if smaller than the backbone's tile.
+    region : Box, optional
+        Whole blocks to compute, on the view's token grid; by default all.
 
     Yields
     ------
@@ -118,7 +121,9 @@ def token_blocks(
         If features are not finite.
     """
     tokens = token_box(view, backbone, margin=margin)
-    for box in tokens.tiles(_block_shape(tokens, backbone, depth=depth)):
+    for box in tokens.tiles(block_shape(tokens, backbone, depth=depth)):
+        if region is not None and not box.intersection(region).size:
+            continue
         voxels = view.read(box.scaled(backbone.stride).expanded(backbone.halo))
         tensor = torch.from_numpy(np.ascontiguousarray(voxels, dtype=np.float32))
         if device.type == "cuda":
@@ -164,9 +169,3 @@ def token_array(
     for box, block in token_blocks(view, backbone, device=device, depth=depth):
         tokens[(slice(None), *box.slices)] = block
     return tokens
-
-
-def block_count(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> int:
-    """Return the number of blocks that `token_blocks` yields."""
-    tokens = token_box(view, backbone, margin=margin)
-    return len(list(tokens.tiles(_block_shape(tokens, backbone))))

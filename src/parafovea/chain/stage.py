@@ -18,9 +18,8 @@ from parafovea.chain.cost import FREE, Cost, Rates
 from parafovea.storage.layout import COHORT, PHANTOMS, STUDY, TRAINING, record_place
 
 if TYPE_CHECKING:
+    from parafovea.chain.division import Division
     from parafovea.config.project import Project
-    from parafovea.settings.inference import InferenceSettings
-    from parafovea.settings.recipe import Recipe
 
 #: Wildcard values of a job, such as the sample and the shard's number.
 Wildcards = Mapping[str, str]
@@ -29,6 +28,8 @@ Wildcards = Mapping[str, str]
 CONSTRAINTS: Mapping[str, str] = {
     "sample": f"(?!(?:{PHANTOMS}|{TRAINING}|{COHORT}|{STUDY})/)[A-Za-z0-9_-][A-Za-z0-9._-]*",
     "shard": r"[1-9]\d*",
+    "block": r"[1-9]\d*",
+    "scan": r"[1-9]",
     "augmentation": "[a-z0-9_+]+",
     "kind": "[a-z]+",
     "seed": r"\d+",
@@ -85,6 +86,8 @@ class Output:
         Whether it is a folder.
     temporary : bool
         Whether it is deleted after use if `keep_features` is false.
+    part : bool
+        Whether it is a part of another result, deleted after use in any case.
     placed : bool
         Whether its path is complete, instead of relative to the results folder.
     caption : Caption, optional
@@ -96,12 +99,18 @@ class Output:
     path: str
     folder: bool = False
     temporary: bool = False
+    part: bool = False
     placed: bool = False
     caption: Caption | None = None
     made: Callable[[Project], bool] | None = None
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is a result in any case, whatever `keep_features` says."""
+        return not (self.temporary or self.part)
 
-def one_job(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
+
+def one_job(division: Division) -> Sequence[Wildcards]:
     """Return the wildcards of a stage with one job per sample."""
     return ({},)
 
@@ -195,8 +204,10 @@ class Stage:
     device : {"cpu", "gpu"}
         Device of its jobs.
     jobs : callable
-        Takes a sample's recipe and its inference settings with the number of shards; returns the
-        wildcards of each job besides the sample.
+        Takes the division of a sample; returns the wildcards of each job besides the sample.
+    blockwise : bool or None
+        Whether it applies to samples of several blocks only, of one block only (False), or to all
+        (None).
     sized_by : {"sample", "phantom", "training", "study", "cohort"}
         What the size of its jobs depends on.
     cost : callable
@@ -227,7 +238,8 @@ class Stage:
     reads: Callable[[Project, Wildcards], Sequence[Read]] = reads_nothing
     references: tuple[str, ...] = ()
     device: Literal["cpu", "gpu"] = "cpu"
-    jobs: Callable[[Recipe, InferenceSettings], Sequence[Wildcards]] = one_job
+    jobs: Callable[[Division], Sequence[Wildcards]] = one_job
+    blockwise: bool | None = None
     sized_by: Literal["sample", "phantom", "training", "study", "cohort"] = "sample"
     cost: Callable[[Any, Rates], Cost] = no_cost
     stored: Callable[[Any], int] = nothing_stored

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from parafovea.chain.cost import PLAIN, TORCH, Cost, Rates
+from parafovea.chain.cost import FREE, PLAIN, TORCH, Cost, Rates
 from parafovea.chain.stage import Output, Paths, Stage, Wildcards, reads_source
 from parafovea.storage import layout
 from parafovea.storage.blocks import PREDICTION_SHARD, SCANNED_VOXELS, VOLUME_SHARD
 from parafovea.storage.pyramids import voxels_in_levels
 
 if TYPE_CHECKING:
+    from parafovea.chain.division import Division
     from parafovea.config.project import Project
     from parafovea.planning.work import ViewWork, Work
-    from parafovea.settings.inference import InferenceSettings
     from parafovea.settings.recipe import Recipe
 
 #: Bytes of an element: volume and features, a sum, a probability at most, a pixel of a band.
@@ -51,7 +51,8 @@ def model_files(project: Project, wildcards: Wildcards) -> list[str]:
     return [f"{folder}/model.json", f"{folder}/model.safetensors"]
 
 
-def _resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+def resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    """Return the arguments of `resample_volume` for a whole volume."""
     sample = wildcards["sample"]
     recipe = project.recipe(sample)
     return {
@@ -74,7 +75,7 @@ def resampling_of(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _resample_cost(work: Work, _: Rates) -> Cost:
+def resample_cost(work: Work, _: Rates) -> Cost:
     """Return the cost of holding a block of the result, or a slab or pages of the source."""
     ratio = [t / s for s, t in zip(work.source.spacing, work.recipe.spacing, strict=True)]
     behind = math.prod(
@@ -88,9 +89,14 @@ def _resample_cost(work: Work, _: Rates) -> Cost:
         # parts of the plane, for a mosaic
         return Cost(PLAIN + SCANNED_BANDS + 24 * bands * behind, bands * voxels / 3e7)
     held = min(work.source.size, max(behind, SCANNED_VOXELS))
-    seen = work.coarse_voxels if work.recipe.skips_empty else 0
-    memory = max(24 * held + 16 * page, BODY_BYTES * seen)
-    return Cost(PLAIN + memory, voxels / 3e7 + BODY_SECONDS * seen)
+    seen = body_cost(work) if work.recipe.skips_empty and work.blocks == 1 else FREE
+    memory = max(24 * held + 16 * page, seen.memory)
+    return Cost(PLAIN + memory, voxels / 3e7 + seen.seconds)
+
+
+def body_cost(work: Work) -> Cost:
+    """Return the cost of finding body and lungs of a scan on its coarse view."""
+    return Cost(BODY_BYTES * work.coarse_voxels, BODY_SECONDS * work.coarse_voxels)
 
 
 def volume_bytes(work: Work) -> int:
@@ -103,9 +109,10 @@ resample_volume = Stage(
     step="resample",
     waits=source_waits,
     outputs={"volume": Output(VOLUME, folder=True)},
-    arguments=_resampling,
+    blockwise=False,
+    arguments=resampling,
     reads=reads_source,
-    cost=_resample_cost,
+    cost=resample_cost,
     stored=volume_bytes,
     stores="volume",
 )
@@ -136,45 +143,49 @@ def extraction_of(
     }
 
 
-def _local(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+def local_view(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    """Return the arguments of `extract_features` for local features."""
     recipe = project.recipe(wildcards["sample"])
     return extraction_of(recipe, augmentation=wildcards.get("augmentation", ""))
 
 
-def _wide(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+def wide_view(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    """Return the arguments of `extract_features` for context features."""
     recipe = project.recipe(wildcards["sample"])
     return extraction_of(recipe, context=True, augmentation=wildcards.get("augmentation", ""))
 
 
-def _local_weights(project: Project, wildcards: Wildcards) -> list[str]:
+def local_weights(project: Project, wildcards: Wildcards) -> list[str]:
+    """Return the weight files of the local backbone."""
     return project.weight_files(wildcards["sample"])
 
 
-def _wide_weights(project: Project, wildcards: Wildcards) -> list[str]:
+def wide_weights(project: Project, wildcards: Wildcards) -> list[str]:
+    """Return the weight files of the context's backbone."""
     return project.weight_files(wildcards["sample"], context=True)
 
 
-def _views(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
+def views(division: Division) -> Sequence[Wildcards]:
     """Return the wildcards of a job per augmented view."""
-    return [{"augmentation": view} for view in inference.tta]
+    return [{"augmentation": view} for view in division.inference.tta]
 
 
-def _contexts(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
+def contexts(division: Division) -> Sequence[Wildcards]:
     """Return the wildcards of one job if the model uses context."""
-    return [] if recipe.context is None else [{}]
+    return [] if division.recipe.context is None else [{}]
 
 
-def _context_views(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
+def context_views(division: Division) -> Sequence[Wildcards]:
     """Return the wildcards of a job per augmented view if the model uses context."""
-    return [] if recipe.context is None else _views(recipe, inference)
+    return [] if division.recipe.context is None else views(division)
 
 
-def _features_cost(work: Work, rates: Rates) -> Cost:
+def features_cost(work: Work, rates: Rates) -> Cost:
     """Return the cost of holding blocks of a fixed size, and a transformer's weights."""
     return _view_cost(work.local, rates.features * work.recipe.channels)
 
 
-def _context_cost(work: Work, rates: Rates) -> Cost:
+def context_cost(work: Work, rates: Rates) -> Cost:
     """Return the cost of reading the whole volume for a coarse view."""
     if work.wide is None:
         return Cost(0, 0)
@@ -190,11 +201,12 @@ extract_features = Stage(
     name="extract_features",
     step="features",
     inputs={"volume": VOLUME},
-    waits=_local_weights,
+    waits=local_weights,
     outputs={"features": Output(FEATURES, folder=True, temporary=True)},
-    arguments=_local,
+    arguments=local_view,
     device="gpu",
-    cost=_features_cost,
+    blockwise=False,
+    cost=features_cost,
     stored=lambda work: HALF * work.local_tokens,
     stores="features",
 )
@@ -204,11 +216,11 @@ extract_context = replace(
     name="extract_context",
     step="context",
     function="extract_features",
-    waits=_wide_weights,
+    waits=wide_weights,
     outputs={"features": Output(CONTEXT, folder=True, temporary=True)},
-    arguments=_wide,
-    jobs=_contexts,
-    cost=_context_cost,
+    arguments=wide_view,
+    jobs=contexts,
+    cost=context_cost,
     stored=lambda work: HALF * work.wide_tokens,
     stores="context",
 )
@@ -218,7 +230,7 @@ extract_view_features = replace(
     name="extract_view_features",
     function="extract_features",
     outputs={"features": Output(VIEW_FEATURES, folder=True, temporary=True)},
-    jobs=_views,
+    jobs=views,
     stored=lambda work: (work.inference.views - 1) * HALF * work.local_tokens,
 )
 
@@ -226,7 +238,7 @@ extract_view_context = replace(
     extract_context,
     name="extract_view_context",
     outputs={"features": Output(VIEW_CONTEXT, folder=True, temporary=True)},
-    jobs=_context_views,
+    jobs=context_views,
     stored=lambda work: (work.inference.views - 1) * HALF * work.wide_tokens,
 )
 
@@ -254,9 +266,9 @@ def _view_contexts(project: Project, wildcards: Wildcards) -> Paths:
     return _view_stores(layout.CONTEXT, project, wildcards)
 
 
-def shard_jobs(recipe: Recipe, inference: InferenceSettings) -> Sequence[Wildcards]:
+def shard_jobs(division: Division) -> Sequence[Wildcards]:
     """Return the wildcards of a job per shard of a sample's windows or tiles."""
-    return [{"shard": str(shard)} for shard in range(1, int(inference.shards) + 1)]
+    return [{"shard": str(shard)} for shard in range(1, int(division.inference.shards) + 1)]
 
 
 def inference_settings(project: Project, sample: str) -> dict[str, Any]:
@@ -317,11 +329,12 @@ def _sums(project: Project, wildcards: Wildcards) -> list[str]:
     return [f"{folder}/{shard}.zarr" for shard in range(1, project.shards(sample) + 1)]
 
 
-def _blending(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+def blending(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    """Return the arguments of `blend_shards` for a whole prediction."""
     return {"output_scale": list(project.task(wildcards["sample"]).inference.output_scales)}
 
 
-def _blend_cost(work: Work, _: Rates) -> Cost:
+def blend_cost(work: Work, _: Rates) -> Cost:
     """Return the cost of holding a block of sums, weights and probabilities."""
     classes = len(work.recipe.classes)
     voxels = max(math.prod(work.predicted), work.volume.size)
@@ -333,19 +346,9 @@ blend_shards = Stage(
     step="blend",
     inputs={"shards": _sums},
     outputs={"prediction": Output(PREDICTION, folder=True)},
-    arguments=_blending,
-    cost=_blend_cost,
+    arguments=blending,
+    blockwise=False,
+    cost=blend_cost,
     stored=lambda work: PROBABILITY * len(work.recipe.classes) * work.predicted_in_levels,
     stores="prediction",
-)
-
-#: In execution order.
-STAGES = (
-    resample_volume,
-    extract_features,
-    extract_context,
-    extract_view_features,
-    extract_view_context,
-    infer_shard,
-    blend_shards,
 )

@@ -8,9 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from parafovea.chain.cohort_stages import READ
+from parafovea.chain.division import Division, blocks_of
 from parafovea.chain.stage import Stage
-from parafovea.chain.volume_stages import STAGES as VOLUME_STAGES
+from parafovea.chain.volume_chain import STAGES as VOLUME_STAGES
 from parafovea.config.messages import suggestion
 from parafovea.config.model_recipes import trained_models, weight_files
 from parafovea.config.sample_files import is_phantom, sample_files, stated_files
@@ -33,14 +36,16 @@ from parafovea.config.sources import (
     source_layout,
 )
 from parafovea.config.study import StudySettings
-from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe
+from parafovea.errors import ConfigError, GridError, ParafoveaError, SourceError, describe
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
-from parafovea.formats.opening import source_grid
+from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.tiles.census import TileCensus, tile_census
 from parafovea.geometry.grid import Grid
+from parafovea.inference.block_shards import shards_of_block
 from parafovea.inference.window_plan import planned_layout, shard_count
 from parafovea.kinds.kind import Kind, LayoutName, kind_named
 from parafovea.kinds.stages import sample_stages
+from parafovea.preprocess.source_statistics import passes_of
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.settings.training import TrainingSettings
@@ -78,6 +83,9 @@ class Project:
     _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
     _unread: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _failures: dict[str, str | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _divisions: dict[str, Division] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _layouts: dict[str, LayoutName] = field(
@@ -129,20 +137,81 @@ class Project:
 
     def stages(self, sample: str) -> tuple[Stage, ...]:
         """Return the stages of a sample in execution order."""
-        return sample_stages(self.kind(sample), self.layout(sample))
+        blocks = self.blocks(sample)
+        return sample_stages(self.kind(sample), self.layout(sample), blocks=blocks)
 
     def jobs(self, stage: Stage, sample: str) -> list[dict[str, str]]:
         """Return the wildcards of each job of a stage for a sample."""
-        jobs = stage.jobs(self.recipe(sample), self.inference(sample))
-        return [{"sample": sample, **job} for job in jobs]
+        return [{"sample": sample, **job} for job in stage.jobs(self.division(sample))]
+
+    def division(self, sample: str) -> Division:
+        """Return into how many jobs the stages of a sample are divided."""
+        if sample not in self._divisions:
+            blocks = self.blocks(sample)
+            self._divisions[sample] = Division(
+                self.recipe(sample),
+                self.inference(sample),
+                blocks,
+                1 if blocks == 1 else self._passes(sample),
+            )
+        return self._divisions[sample]
+
+    def blocks(self, sample: str) -> int:
+        """Return the number of blocks of a sample's arrays; a folder of tiles is one block.
+
+        The sheet's number takes precedence over the task's, where `auto` counts voxels.
+        """
+        if self.layout(sample) == "tiles":
+            return 1
+        task = self.task(sample)
+        stated = self.samples[sample].blocks or task.blocks
+        if stated != "auto":
+            return stated
+        try:
+            volume = self.grid(sample).resampled(self.recipe(sample).spacing)
+        except GridError:
+            # the wrong scale is reported where its windows are planned
+            return 1
+        return blocks_of(volume.size, task.voxels_per_block)
+
+    def shards_of_block(self, sample: str, block: int) -> list[int]:
+        """Return the numbers of the shards that have sums of a block of the prediction."""
+        recipe = self.recipe(sample)
+        return shards_of_block(
+            self.grid(sample).resampled(recipe.spacing),
+            recipe,
+            self.inference(sample),
+            block=block,
+            blocks=self.blocks(sample),
+        )
+
+    def _passes(self, sample: str) -> int:
+        """Return the passes over a sample's source; see `source_statistics.passes_of`."""
+        entry, recipe = self.samples[sample], self.recipe(sample)
+        if is_phantom(entry.source, self.settings.results):
+            return passes_of(np.dtype(np.int16))
+        if referred(entry.source) is not None:
+            return passes_of(np.dtype(np.float32))
+        try:
+            opened = open_source(
+                entry.source,
+                metadata=parse_metadata(entry.metadata, folder=Path()),
+                finer_than=recipe.spacing,
+                unit=recipe.unit,
+                bands=recipe.bands,
+            )
+        except ParafoveaError:
+            return passes_of(None)
+        return passes_of(np.dtype(opened.array.dtype))
 
     def running(self, stage: Stage) -> tuple[str, ...]:
         """Return the predicted samples that a stage applies to."""
         return tuple(name for name in self.predicted if stage in self.stages(name))
 
     def result_names(self, sample: str) -> frozenset[str]:
-        """Return a sample's results relative to its folder, without those of shards and views."""
-        return frozenset(name for stage in self.stages(sample) for name in stage.patterns)
+        """Return a sample's results relative to its folder, which its blocks are parts of."""
+        found = sample_stages(self.kind(sample), self.layout(sample))
+        return frozenset(name for stage in found for name in stage.patterns)
 
     def predicts(self, name: str) -> bool:
         """Return whether any predicted sample has a result of that name."""

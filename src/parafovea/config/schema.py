@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
+from parafovea.chain.division import MOST_BLOCKS
 from parafovea.errors import quoted
 from parafovea.geometry.grid import METRES
 from parafovea.kinds.kind import kind_named, kinds
@@ -151,6 +152,16 @@ class Task(Strict):
     input: InputSettings = InputSettings()
     tiles: TileSettings = TileSettings()
     inference: InferenceSettings = InferenceSettings()
+    blocks: Annotated[int, Field(ge=1, le=MOST_BLOCKS)] | Literal["auto"] = Field(
+        "auto",
+        description="Number of blocks of a volume: each stage but inference is a job a block, and "
+        "results do not depend on it. auto: by `voxels_per_block`. The sheet's column takes "
+        "precedence.",
+    )
+    voxels_per_block: Annotated[float, Field(ge=1)] = Field(
+        2e9,
+        description="For `blocks: auto`: maximum number of voxels of a block, on the model's grid.",
+    )
     quality: QualitySettings = QualitySettings()
     tile_report: TileReportSettings = TileReportSettings()
     training: TrainingSettings | None = Field(

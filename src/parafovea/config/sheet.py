@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from parafovea.chain.division import MOST_BLOCKS
 from parafovea.config.messages import MOST_PROBLEMS, suggestion
 from parafovea.errors import ConfigError, quoted
 from parafovea.runtime.documents import read_bytes
@@ -16,7 +17,7 @@ from parafovea.runtime.names import folder_problem, hidden_character
 from parafovea.settings.inference import MOST_SHARDS
 
 REQUIRED = ("sample", "task", "source")
-OPTIONAL = ("truth", "metadata", "shards")
+OPTIONAL = ("truth", "metadata", "shards", "blocks")
 COLUMNS = REQUIRED + OPTIONAL
 
 #: Folders and files in the results folder that are not samples.
@@ -36,8 +37,8 @@ RESERVED = (
 #: First bytes of .xlsx and .ods, and of .xls.
 WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
-#: A number of shards in the sheet.
-SHARDS = re.compile(r"0*[1-9][0-9]{0,6}")
+#: A number of shards or of blocks in the sheet.
+NUMBER = re.compile(r"0*[1-9][0-9]{0,6}")
 
 #: Most lines of a sheet: a job graph of more samples cannot be planned.
 MOST_LINES = 200_000
@@ -63,6 +64,8 @@ class Sample:
         Number of jobs that share the sample's windows; None for the task's setting.
     line : int
         Line number in the sheet, counted from 1.
+    blocks : int or None
+        Number of blocks of the sample's arrays; None for the task's setting.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Sample:
     metadata: str
     shards: int | None
     line: int
+    blocks: int | None = None
 
 
 def read_sheet(path: Path) -> tuple[Sample, ...]:
@@ -84,7 +88,7 @@ def read_sheet(path: Path) -> tuple[Sample, ...]:
     ----------
     path : Path
         Tab-separated file with a header of `sample`, `task`, `source` and any of `truth`,
-        `metadata`, `shards`; columns at the end of a line may be missing.
+        `metadata`, `shards`, `blocks`; columns at the end of a line may be missing.
 
     Returns
     -------
@@ -241,13 +245,11 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
             wrong.append(
                 f"{name} {quoted(row[name])} contains the control character {hidden}: remove it"
             )
-    if row["shards"] and not (
-        SHARDS.fullmatch(row["shards"]) and int(row["shards"]) <= MOST_SHARDS
-    ):
-        wrong.append(
-            f"shards {quoted(row['shards'])} must be a whole number from 1 to {MOST_SHARDS}, or "
-            "empty"
-        )
+    for name, most in (("shards", MOST_SHARDS), ("blocks", MOST_BLOCKS)):
+        if row[name] and not (NUMBER.fullmatch(row[name]) and int(row[name]) <= most):
+            wrong.append(
+                f"{name} {quoted(row[name])} must be a whole number from 1 to {most}, or empty"
+            )
     if wrong:
         return None, wrong
     return Sample(
@@ -258,6 +260,7 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
         metadata=row["metadata"],
         shards=int(row["shards"]) if row["shards"] else None,
         line=number,
+        blocks=int(row["blocks"]) if row["blocks"] else None,
     ), []
 
 

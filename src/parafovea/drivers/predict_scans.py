@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parafovea.chain import volume_stages
+from parafovea.chain import volume_chain
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe, shown
@@ -39,7 +39,7 @@ from parafovea.storage.store import replacing
 LOGGER = logging.getLogger(__name__)
 
 #: Intermediate results of a scan: those of the stages common to all volumes, and links to them.
-INTERMEDIATE = (*(pattern for stage in volume_stages.STAGES for pattern in stage.patterns), IMAGE)
+INTERMEDIATE = (*(pattern for stage in volume_chain.STAGES for pattern in stage.patterns), IMAGE)
 
 
 #: Stands for the sample sheet, which scans of the command line have none of.

@@ -35,11 +35,15 @@ class SampleStatus:
 
 
 def sample_status(project: Project, found: Mapping[Job, Status]) -> tuple[SampleStatus, ...]:
-    """Return the status of each sample, in the order of the sheet."""
+    """Return the status of each sample, in the order of the sheet.
+
+    Parts that were removed after they were joined are not counted.
+    """
     statuses: dict[str, dict[str, list[Status]]] = {name: {} for name in project.samples}
     for job, status in found.items():
         sample = dict(job.wildcards).get("sample")
-        if sample is not None and job.stage.step:
+        joined = status == "removed" and all(each.part for each in job.stage.outputs.values())
+        if sample is not None and job.stage.step and not joined:
             statuses[sample].setdefault(job.stage.step, []).append(status)
     return tuple(
         SampleStatus(

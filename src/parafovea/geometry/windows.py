@@ -108,7 +108,7 @@ class Layout:
 
     def shards(self, count: int) -> list[Box]:
         """Return `count` boxes that partition the lattice; some are empty if windows are few."""
-        return _divided(self.lattice, count)
+        return divided_box(self.lattice, count)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the layout as plain lists, for JSON."""
@@ -125,8 +125,11 @@ class Layout:
         return cls(shape3(values["shape"]), shape3(values["window"]), (z, y, x))
 
 
-def _divided(box: Box, count: int) -> list[Box]:
-    """Split a box of windows recursively along its longest axis into `count` parts."""
+def divided_box(box: Box, count: int) -> list[Box]:
+    """Return `count` boxes that partition a box, cut recursively along its longest axis.
+
+    Some are empty if the box has fewer places.
+    """
     if count == 1:
         return [box]
     share = count // 2
@@ -135,4 +138,4 @@ def _divided(box: Box, count: int) -> list[Box]:
     middle_stop, middle_start = list(box.stop), list(box.start)
     middle_stop[axis] = middle_start[axis] = cut
     left, right = Box(box.start, shape3(middle_stop)), Box(shape3(middle_start), box.stop)
-    return [*_divided(left, share), *_divided(right, count - share)]
+    return [*divided_box(left, share), *divided_box(right, count - share)]

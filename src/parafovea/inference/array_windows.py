@@ -23,7 +23,8 @@ from parafovea.inference.sample_inputs import RegionReader, check_channels
 from parafovea.inference.window_loop import weighed
 from parafovea.models.model_json import require_cacheable
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.preprocess.normalization import scan, value_map
+from parafovea.preprocess.normalization import percentiles_of, value_map
+from parafovea.preprocess.source_statistics import scan
 from parafovea.settings.recipe import BackboneSpec, ModelSpec
 
 
@@ -154,7 +155,8 @@ class CachedVolume:
         self._model = model
         self.grid = Grid(volume.shape, spec.spacing, unit=spec.unit)
         stored = ArrayOnGrid(volume, self.grid)
-        statistics = scan(stored.read, self.grid, volume.dtype)
+        asked = percentiles_of(spec.normalization)
+        statistics = scan(stored.read, self.grid, volume.dtype, percentiles=asked)
         normalize = value_map(statistics, spec.normalization)
         normalize.check_half(statistics)
         # Half precision, as in the workflow's normalized volumes.

@@ -59,6 +59,8 @@ class Shard:
         The shard's windows, as a box of the lattice; may be empty.
     wanted : ndarray or None
         (lattice z, y, x) bool: windows to compute; the prediction of others is 0. None for all.
+    number : int
+        Number of the shard, from 1.
     """
 
     inputs: SampleInputs
@@ -67,6 +69,7 @@ class Shard:
     layout: Layout
     part: Box
     wanted: Wanted = None
+    number: int = 1
 
     @property
     def count(self) -> int:
@@ -104,7 +107,8 @@ class Shard:
                 f"window {layout.window} is one voxel at the network's coarsest level, which has "
                 "no statistics: with do_eval: false, use a larger inference.window"
             )
-        return cls(inputs, spec, settings, layout, layout.shards(count)[number - 1])
+        part = layout.shards(count)[number - 1]
+        return cls(inputs, spec, settings, layout, part, number=number)
 
     @property
     def region(self) -> Box:
@@ -200,6 +204,7 @@ def open_sums(
         execution=None if execution is None else execution.to_dict(),
         engine=engine,
         layout=shard.layout.to_dict(),
+        number=shard.number,
         part=[list(part.start), list(part.stop)],
         region=[list(region.start), list(region.stop)],
         volume=inputs.grid.to_dict(),

@@ -11,7 +11,7 @@ from parafovea.chain import (
     study_stages,
     tile_stages,
     training_stages,
-    volume_stages,
+    volume_chain,
 )
 from parafovea.chain.stage import Stage
 from parafovea.kinds.kind import Kind, LayoutName, kinds
@@ -26,7 +26,7 @@ def stages() -> Mapping[str, Stage]:
     ]
     found = (
         *phantom_stages.STAGES,
-        *volume_stages.STAGES,
+        *volume_chain.STAGES,
         *of_kinds,
         *tile_stages.STAGES,
         training_stages.train_model,
@@ -36,7 +36,7 @@ def stages() -> Mapping[str, Stage]:
     return {stage.name: stage for stage in found}
 
 
-def sample_stages(kind: Kind, layout: LayoutName) -> tuple[Stage, ...]:
+def sample_stages(kind: Kind, layout: LayoutName, *, blocks: int = 1) -> tuple[Stage, ...]:
     """Return the stages of a sample in execution order.
 
     Parameters
@@ -45,9 +45,13 @@ def sample_stages(kind: Kind, layout: LayoutName) -> tuple[Stage, ...]:
         Kind of its task.
     layout : {"volume", "tiles"}
         Layout of the sample.
+    blocks : int
+        Number of blocks of its arrays.
     """
-    shared = volume_stages.STAGES if layout == "volume" else ()
-    return (*shared, *kind.stages.get(layout, ()))
+    shared = volume_chain.STAGES if layout == "volume" else ()
+    unfit = blocks == 1
+    found = (*shared, *kind.stages.get(layout, ()))
+    return tuple(stage for stage in found if stage.blockwise is not unfit)
 
 
 @functools.cache

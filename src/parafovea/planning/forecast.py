@@ -97,10 +97,11 @@ def forecast(sample: str, work: Work | TileWork, rates: Rates | None = None) -> 
     rates : Rates, optional
         Measured rates of its model; by default reference rates of two CPU cores.
     """
-    inference = work.inference.model_copy(update={"shards": work.shards})
+    division = work.division
+    kind = kind_named(work.recipe.kind)
     stages = []
-    for stage in sample_stages(kind_named(work.recipe.kind), work.layout_name):
-        jobs = len(stage.jobs(work.recipe, inference))
+    for stage in sample_stages(kind, work.layout_name, blocks=division.blocks):
+        jobs = len(stage.jobs(division))
         if jobs:
             taken = cost(stage, work, rates)
             stages.append(

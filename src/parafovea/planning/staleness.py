@@ -157,7 +157,7 @@ class Staleness:
             outputs = job.stage.outputs_of(self._project)
             paths = job.stage.output_paths(self._project, dict(job.wildcards))
             missing = {name for name, path in paths.items() if not os.path.exists(path)}  # noqa: PTH110
-            asked = any(not outputs[name].temporary or paths[name] in needed for name in missing)
+            asked = any(outputs[name].kept or paths[name] in needed for name in missing)
             state = self._state(job)
             if state not in ("current", "missing"):
                 found[job] = "stale"

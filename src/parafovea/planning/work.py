@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from parafovea.chain.division import Division
 from parafovea.config.project import Project
 from parafovea.geometry.grid import Grid, Shape, vector3
 from parafovea.geometry.windows import Layout
@@ -109,6 +110,12 @@ class TileWork:
         return self
 
     @property
+    def division(self) -> Division:
+        """Into how many jobs its stages are divided."""
+        inference = self.inference.model_copy(update={"shards": self.shards})
+        return Division(self.recipe, inference)
+
+    @property
     def extent(self) -> str:
         """Number of tiles and of their pixels as text."""
         return f"{self.count:,} tiles, {self.pixels / 1e6:.3g} Mpx"
@@ -163,11 +170,17 @@ class Work:
         Recipe of its model.
     inference : InferenceSettings
         Inference settings.
+    blocks : int
+        Number of blocks of its arrays.
+    passes : int
+        Number of passes over the source in which its values are counted; see `Division`.
     """
 
     source: Grid
     recipe: Recipe
     inference: InferenceSettings
+    blocks: int = 1
+    passes: int = 1
     layout_name: ClassVar[LayoutName] = "volume"
 
     @property
@@ -210,6 +223,12 @@ class Work:
     def shards(self) -> int:
         """Number of jobs that share the windows."""
         return shard_count(self.layout, self.inference)
+
+    @cached_property
+    def division(self) -> Division:
+        """Into how many jobs its stages are divided."""
+        inference = self.inference.model_copy(update={"shards": self.shards})
+        return Division(self.recipe, inference, self.blocks, self.passes)
 
     @property
     def extent(self) -> str:
@@ -273,7 +292,8 @@ def work_of(project: Project, sample: str) -> Work | TileWork:
     recipe, inference = project.recipe(sample), project.inference(sample)
     if project.layout(sample) == "tiles":
         return TileWork(project.tile_sizes(sample), recipe, inference)
-    return Work(project.grid(sample), recipe, inference)
+    division = project.division(sample)
+    return Work(project.grid(sample), recipe, inference, division.blocks, division.passes)
 
 
 def _backbone_memory(backbone: BackboneSpec) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from parafovea.errors import VoxelError
-from parafovea.preprocess.normalization import Statistics
+from parafovea.preprocess.source_statistics import Statistics
 
 #: HU ranges of air and lungs, of fat, water and soft tissue, and of everything except metal.
 AIR = (-1100.0, -500.0)

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import StoreError
-from parafovea.geometry.grid import Box, Grid, Shape, Vector, vector3
+from parafovea.geometry.grid import Box, Grid, vector3
 from parafovea.geometry.resample import apply_weights, box_weights
 from parafovea.geometry.windows import Layout
-from parafovea.inference.blending import WEIGHT_BITS, normalized, window_weights
-from parafovea.inference.execution import summary
+from parafovea.inference.blended_shards import NO_WEIGHT, ShardFacts, blended
+from parafovea.inference.blending import normalized, window_weights
 from parafovea.models.context_alignment import padded_share
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
-from parafovea.storage.blocks import CHUNK, PREDICTION_SHARD
+from parafovea.storage.blocks import CHUNK, divided, output_block
+from parafovea.storage.parts import part_record
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import Stored, create, open_stored
 
@@ -58,8 +59,8 @@ def _region(shard: Stored) -> Box:
     return Box(start, stop)
 
 
-def _complete(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
-    """Return the common layout of the shards, which must contain every window once."""
+def _layout(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
+    """Return the common layout of the shards, which must have been made alike."""
     same = ("layout", "inference", "model", "source", "volume", "precision", "engine")
     first = shards[0].attributes
     for shard, path in zip(shards, paths, strict=True):
@@ -69,36 +70,24 @@ def _complete(shards: Sequence[Stored], paths: Sequence[Path]) -> Layout:
                     f"{path} and {paths[0]} were made with different {key}: delete both and run "
                     "infer_shard again"
                 )
-    layout = Layout.from_dict(first["layout"])
-    held = np.zeros(layout.lattice.shape, dtype=np.int64)
-    for shard in shards:
-        start, stop = (tuple(corner) for corner in shard.attributes["part"])
-        held[Box(start, stop).slices] += 1
-    if (held != 1).any():
-        missing, repeated = np.count_nonzero(held == 0), np.count_nonzero(held > 1)
-        raise StoreError(
-            f"of {held.size} windows, {missing} are missing and {repeated} repeated: delete "
-            f"{paths[0].parent} and run infer_shard again"
-        )
-    return layout
-
-
-def _execution(shards: Sequence[Stored]) -> dict[str, Any] | None:
-    """Return how the shards were computed; None if one has no record of it."""
-    known = [shard.attributes.get("execution") for shard in shards]
-    stated = [each for each in known if each is not None]
-    return summary(stated) if len(stated) == len(known) else None
+    return Layout.from_dict(first["layout"])
 
 
 def blend_shards(
-    shards: Sequence[Path], prediction: Path, *, output_scale: Sequence[float] = (1.0, 1.0, 1.0)
+    shards: Sequence[Path],
+    prediction: Path,
+    *,
+    output_scale: Sequence[float] = (1.0, 1.0, 1.0),
+    block: int | None = None,
+    blocks: int = 1,
 ) -> None:
     """Write the prediction: the shards' sums divided by the sum of weights.
 
     Parameters
     ----------
     shards : sequence of Path
-        All shards of one sample, as `infer_shard` wrote them.
+        Shards of one sample, as `infer_shard` wrote them: all of them, or those that have sums
+        of the block.
     prediction : Path
         OME-Zarr to write: (class, z, y, x) probabilities or refined bands; float32 for bands or
         after inference in float32, otherwise float16.
@@ -106,6 +95,11 @@ def blend_shards(
         Voxels of the prediction per voxel of the volume along z, y, x. The prediction starts at
         the volume's outer face; probabilities are interpolated linearly, or averaged for larger
         voxels.
+    block : int or None
+        Number of the block to write, from 1: the result is then a part, which `join_prediction`
+        joins with the others. None for the whole.
+    blocks : int
+        Number of blocks of the prediction.
 
     Raises
     ------
@@ -114,7 +108,8 @@ def blend_shards(
     """
     scales = vector3(output_scale)
     opened = [open_stored(path) for path in shards]
-    layout = _complete(opened, shards)
+    layout = _layout(opened, shards)
+    summed = [ShardFacts.of(shard) for shard in opened]
     made = opened[0].attributes
     settings = InferenceSettings.model_validate(made["inference"])
     means = _Means(opened, layout, settings)
@@ -123,59 +118,39 @@ def blend_shards(
     spacing = [s / scale for s, scale in zip(volume.spacing, scales, strict=True)]
     grid = volume.resampled(spacing) if scaled else volume
     dtype = np.dtype(made.get("stored", "float32" if made["precision"] == "float32" else "float16"))
-    block = output_block(scales)
+    shape = output_block(scales)
+    region = divided(grid.shape, shape, blocks)[(block or 1) - 1]
     attributes = record(
         "blend_shards",
         **lineage(made),
         precision=made["precision"],
-        execution=_execution(opened),
+        blending={
+            **layout.to_dict(),
+            "mode": "constant" if settings.mode == "whole_volume" else settings.blending,
+            "output_scale": list(scales),
+            "uncovered_voxels": 0,
+            "padded_context": _padded_context(layout, made),
+        },
     )
     with create(
         prediction,
         grid,
         dtype=dtype,
         channels=opened[0].channels or (),
-        chunk=[math.gcd(n, c) for n, c in zip(block, CHUNK, strict=True)],
-        shard=block,
+        chunk=[math.gcd(n, c) for n, c in zip(shape, CHUNK, strict=True)],
+        shard=shape,
         attributes=attributes,
         levels="mean",
     ) as array:
-        boxes = list(grid.box.tiles(block))
-        for box in tracked(boxes, len(boxes), "blocks"):
+        boxes = list(region.tiles(shape))
+        for box in tracked(boxes, len(boxes), "boxes"):
             values = _resampled(means, volume, grid, box) if scaled else means.read(box, dtype)
             array[(slice(None), *box.slices)] = values
-        attributes["blending"] = {
-            **layout.to_dict(),
-            "mode": "constant" if settings.mode == "whole_volume" else settings.blending,
-            "output_scale": list(scales),
-            "minimum_weight": means.least / 2.0**WEIGHT_BITS,
-            "uncovered_voxels": 0,
-            "padded_context": _padded_context(layout, made),
-            **_skipped(opened, layout),
-        }
-
-
-def _skipped(shards: Sequence[Stored], layout: Layout) -> dict[str, int]:
-    """Return and log the number of skipped windows, if the shards record it."""
-    if any("skipped_windows" not in shard.attributes for shard in shards):
-        return {}
-    skipped = sum(int(shard.attributes["skipped_windows"]) for shard in shards)
-    windows = layout.lattice.size
-    logger.info("%d of %d windows without body were skipped", skipped, windows)
-    return {"skipped_windows": skipped, "windows": windows}
-
-
-def output_block(scale: Vector) -> Shape:
-    """Return the block of the prediction that is blended at once and stored in one file.
-
-    It corresponds to at most `PREDICTION_SHARD` voxels of the volume, except for blocks of 8 voxels
-    along an axis.
-    """
-    z, y, x = (
-        n if s >= 1 else min(n, max(8, int(n * s) // 8 * 8))
-        for n, s in zip(PREDICTION_SHARD, scale, strict=True)
-    )
-    return z, y, x
+        if block is None:
+            attributes |= blended(attributes["blending"], summed, means.least)
+        else:
+            facts = [each.to_dict() for each in summed]
+            attributes |= part_record(region, shards=facts, least=means.least)
 
 
 class _Means:
@@ -189,7 +164,7 @@ class _Means:
         self._weights = window_weights(settings, layout.window)
         self._views = settings.views
         #: Smallest sum of weights of one view over all voxels read so far.
-        self.least = int(np.iinfo(np.int64).max)
+        self.least = NO_WEIGHT
 
     def read(self, box: Box, dtype: Any) -> NDArray[Any]:
         """Return the probabilities (class, z, y, x) of a box of the volume."""

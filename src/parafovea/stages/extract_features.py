@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from parafovea.backbones import load_backbone
-from parafovea.backbones.views import NO_MARGIN, View, block_count, token_blocks, token_box
+from parafovea.backbones.views import NO_MARGIN, View, block_shape, token_blocks, token_box
 from parafovea.geometry.grid import shape3, vector3
 from parafovea.geometry.symmetry import Symmetry, require_fit
 from parafovea.models.context_alignment import context_margin
 from parafovea.runtime.devices import choose_device
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import BackboneSpec
+from parafovea.storage.blocks import divided
+from parafovea.storage.parts import part_record
 from parafovea.storage.provenance import record
 from parafovea.storage.store import Turned, create, open_stored
 
@@ -33,6 +35,8 @@ def extract_features(
     dimensions: int,
     augmentation: str = "",
     concentric_window: Sequence[int] | None = None,
+    block: int | None = None,
+    blocks: int = 1,
 ) -> None:
     """Write a backbone's features of the volume at a given spacing.
 
@@ -55,6 +59,11 @@ def extract_features(
     concentric_window : sequence of int, optional
         Voxels of a window along z, y, x for concentric context: features then extend beyond the
         volume, mirrored at its border, as far as such windows need.
+    block : int or None
+        Number of the block to write, from 1: the result is then a part, which `join_features` joins
+        with the others. None for the whole.
+    blocks : int
+        Number of blocks of the features.
 
     Raises
     ------
@@ -83,7 +92,6 @@ def extract_features(
         margin = context_margin(source.grid, spacing, window)
     box_of_tokens = token_box(view, model, margin=margin)
     tokens = view.grid.coarsened(model.stride).crop(box_of_tokens)
-    blocks = block_count(view, model, margin=margin)
     logger.info("%s on %s: tokens %s", backbone.name, device, tokens)
     shard = [max(1, t // s) for t, s in zip(model.tile, model.stride, strict=True)]
     attributes = record(
@@ -100,6 +108,10 @@ def extract_features(
         },
         volume=source.attributes,
     )
+    shape = block_shape(box_of_tokens, model)
+    region = divided(tokens.shape, shape, blocks)[(block or 1) - 1]
+    if block is not None:
+        attributes |= part_record(region)
     with create(
         features,
         tokens,
@@ -110,7 +122,8 @@ def extract_features(
         codec="lz4",
         attributes=attributes,
     ) as array:
-        computed = token_blocks(view, model, device=device, margin=margin)
-        for box, values in tracked(computed, blocks, "blocks"):
+        own = region.shifted(box_of_tokens.start)
+        computed = token_blocks(view, model, device=device, margin=margin, region=own)
+        for box, values in tracked(computed, len(list(own.tiles(shape))), "boxes"):
             place = box.relative_to(box_of_tokens.start)
             array[(slice(None), *place.slices)] = values

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from parafovea.formats.metadata import SourceMetadata, parse_metadata
-from parafovea.formats.opening import open_source
-from parafovea.formats.recorded_place import place_of
-from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
-from parafovea.geometry.grid import Box, vector3
-from parafovea.geometry.resample import resample_box
-from parafovea.geometry.scale import check_scale
+from parafovea.geometry.grid import vector3
 from parafovea.preprocess.body_masks import BodyMasks, label_images, volume_body
-from parafovea.preprocess.coarse_view import StreamedView
+from parafovea.preprocess.coarse_view import StreamedView, coarse_view
 from parafovea.preprocess.hounsfield import check_hounsfield as require_hounsfield
-from parafovea.preprocess.normalization import (
-    NonFinite,
-    is_wide,
-    percentiles_of,
-    scan,
-    value_map,
-)
+from parafovea.preprocess.model_input import ModelInput
+from parafovea.preprocess.normalization import NonFinite, percentiles_of, value_map
+from parafovea.preprocess.source_statistics import Counts, SourceScan, Statistics, scan
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Normalization
-from parafovea.storage.blocks import VOLUME_SHARD
+from parafovea.storage.blocks import SCANNED_VOXELS, VOLUME_SHARD, divided
+from parafovea.storage.parts import part_record
 from parafovea.storage.provenance import record
 from parafovea.storage.store import LabelImage, Stored, create
 
@@ -40,6 +29,7 @@ logger = logging.getLogger(__name__)
 def resample_volume(
     volume: Path,
     *,
+    scans: Sequence[Path] = (),
     source: str,
     metadata: str = "",
     folder: Path = Path(),
@@ -50,6 +40,8 @@ def resample_volume(
     bands: Sequence[str] = (),
     check_hounsfield: bool = False,
     find_body: bool = False,
+    block: int | None = None,
+    blocks: int = 1,
 ) -> None:
     """Write the source on the model's grid: anti-aliased down, linear up, normalized globally.
 
@@ -58,6 +50,9 @@ def resample_volume(
     volume : Path
         OME-Zarr to write: ([band,] z, y, x), in [0, 1] if the normalization clips; float32 if
         there are bands, since reflectance has steps of 1e-4, otherwise float16.
+    scans : sequence of Path
+        Counts of each pass over the source, as `merge_scan` wrote them; without any, the source
+        is scanned here.
     source : str
         Location of the source, as in the sample sheet.
     metadata : str
@@ -79,6 +74,12 @@ def resample_volume(
         here in seconds instead of after inference.
     find_body : bool
         Whether to find body and lungs of a CT and store them within the volume; see `body_masks`.
+        Of a part, `join_volume` finds them.
+    block : int or None
+        Number of the block to write, from 1: the result is then a part, which `join_volume` joins
+        with the others. None for the whole.
+    blocks : int
+        Number of blocks of the volume.
 
     Raises
     ------
@@ -87,105 +88,91 @@ def resample_volume(
     VoxelError
         If body and lungs are to be found and no voxel is denser than air.
     """
-    spacing, normalization = vector3(spacing), Normalization.model_validate(normalization)
-    said = parse_metadata(metadata, folder=folder)
+    normalization = Normalization.model_validate(normalization)
     with unchanged(source, bands=bool(bands)) as check:
-        opened = open_source(
+        opened = ModelInput.open(
             source,
-            metadata=said,
-            finer_than=spacing,
+            metadata=metadata,
+            folder=folder,
+            spacing=vector3(spacing),
             unit=unit,
-            bands=tuple(bands),
+            bands=bands,
+            is_ct=check_hounsfield,
         )
-        check_scale(
-            source,
-            opened.grid,
-            spacing=spacing,
-            unit=unit,
-            scan=check_hounsfield,
-            image=bool(bands),
-        )
-        grid = opened.grid.converted(unit)
-        logger.info("%s: %s", source, grid)
-        dtype = np.dtype(opened.array.dtype)
-        view = StreamedView(grid) if find_body else None
-        statistics = scan(
-            opened.read,
-            grid,
-            dtype,
-            bands=len(opened.bands),
-            seen=None if view is None else view.add,
-            percentiles=percentiles_of(normalization),
-        )
-        if opened.check is not None:
-            opened.check()
+        logger.info("%s: %s", source, opened.grid)
+        view = _streamed(opened) if find_body and block is None else None
+        statistics = _statistics(opened, normalization, scans, view)
         values = value_map(statistics, normalization, nonfinite=nonfinite)
         values.check_half(statistics)
         if check_hounsfield:
             require_hounsfield(source, statistics)
-        masks = None if view is None else BodyMasks.of(view.view, affine=opened.affine)
-        target = grid.resampled(spacing)
+        masks = None
+        if find_body and block is None:
+            found = coarse_view(opened.source.read, opened.grid) if view is None else view.view
+            masks = BodyMasks.of(found, affine=opened.source.affine)
+        target = opened.target
         logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
         attributes = record(
             "resample_volume",
-            source={
-                "path": source,
-                "series": opened.series,
-                "sha256": statistics.sha256,
-                "dtype": str(dtype),
-                **place_of(opened, SourceMetadata() if bands else said),
-                **({"planes": list(opened.planes)} if opened.planes else {}),
-                **_positions(opened),
-            },
+            source=opened.record(statistics),
             normalization={
                 **normalization.model_dump(),
                 "zero": values.low,
                 "one": values.high,
                 "replaced_voxels": statistics.nonfinite,
             },
-            **_conditions(opened),
+            **opened.conditions(),
         )
-
-        # The offset is subtracted before conversion to float32, in which voxels are resampled.
-        wide = is_wide(dtype)
-        normalized_of = values.of_shifted if wide else values
-
-        def read(box: Box) -> np.ndarray:
-            found = values.finite(opened.read(box))
-            return values.above_low(found) if wide else found
-
-        stored = np.float32 if opened.bands else np.float16
+        region = divided(target.shape, VOLUME_SHARD, blocks)[(block or 1) - 1]
+        if block is not None:
+            attributes |= part_record(region)
         labels: dict[str, LabelImage] = {}
         with create(
             volume,
             target,
-            dtype=stored,
-            channels=opened.bands or None,
+            dtype=opened.stored,
+            channels=opened.source.bands or None,
             shard=VOLUME_SHARD,
             attributes=attributes,
             label_images=labels,
             levels="mean",
         ) as array:
-            boxes = list(target.box.tiles(VOLUME_SHARD))
-            for box in tracked(boxes, len(boxes), "blocks"):
-                block = normalized_of(resample_box(read, grid, target, box)).astype(stored)
-                array[(slice(None), *box.slices) if opened.bands else box.slices] = block
+            boxes = list(region.tiles(VOLUME_SHARD))
+            for box in tracked(boxes, len(boxes), "boxes"):
+                array[(..., *box.slices)] = opened.normalized(box, values)
             if masks is not None:
-                normalized = Stored(array, target, None, attributes)
-                labels |= label_images(masks, volume_body(normalized))
+                labels |= label_images(masks, volume_body(Stored(array, target, None, attributes)))
             check()
 
 
-def _positions(source: Source) -> dict[str, Any]:
-    """Return the record of the position of each plane, if any is known."""
-    if not any(source.positions):
-        return {}
-    found = [None if each is None else asdict(each) for each in source.positions]
-    return {"positions": found}
+def _streamed(opened: ModelInput) -> StreamedView | None:
+    """Return a coarse view to build while a scan is read, None if it is not read in planes."""
+    is_planes = math.prod(opened.grid.shape[1:]) <= SCANNED_VOXELS
+    return StreamedView(opened.grid) if is_planes else None
 
 
-def _conditions(source: Source) -> dict[str, Any]:
-    """Return the record of the known conditions of each plane, if the source states them."""
-    if source.conditions is None:
-        return {}
-    return {"conditions": {name: list(values) for name, values in source.conditions.items()}}
+def _statistics(
+    opened: ModelInput,
+    normalization: Normalization,
+    scans: Sequence[Path],
+    view: StreamedView | None,
+) -> Statistics:
+    """Return the statistics of the source: those of its scan, or of reading it now."""
+    percentiles, count = percentiles_of(normalization), len(opened.source.bands)
+    if scans:
+        passes = SourceScan(opened.dtype, opened.grid.shape, bands=count, percentiles=percentiles)
+        for path in scans:
+            if not passes.is_complete:
+                passes.keep(Counts.load(path))
+        return passes.statistics()
+    found = scan(
+        opened.source.read,
+        opened.grid,
+        opened.dtype,
+        bands=count,
+        seen=None if view is None else view.add,
+        percentiles=percentiles,
+    )
+    if opened.source.check is not None:
+        opened.source.check()
+    return found

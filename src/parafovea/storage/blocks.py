@@ -5,7 +5,10 @@ Imports no array library, since the workflow uses these numbers to plan jobs.
 
 from __future__ import annotations
 
-from parafovea.geometry.grid import Shape
+from collections.abc import Sequence
+
+from parafovea.geometry.grid import Box, Shape, Vector, shape3
+from parafovea.geometry.windows import divided_box
 
 #: Chunk along z, y, x: voxels that are compressed together and read as a whole.
 CHUNK: Shape = (32, 64, 64)
@@ -34,3 +37,38 @@ MEASURED_SIDE = 256
 
 #: Batches of tiles that are prefetched, and that may wait for more tiles of their size.
 BATCHES_AHEAD, BATCHES_WAITING = 2, 6
+
+
+def divided(shape: Sequence[int], shard: Sequence[int], count: int) -> list[Box]:
+    """Return `count` boxes that partition an array, each of whole shards; some may be empty.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of the array along z, y, x.
+    shard : sequence of int
+        Voxels of a file along z, y, x.
+    count : int
+        Number of boxes.
+    """
+    whole = Box.whole(shape)
+    files = Box.whole([-(-n // s) for n, s in zip(shape, shard, strict=True)])
+    return [part.scaled(shape3(shard)).intersection(whole) for part in divided_box(files, count)]
+
+
+def share_of(number: int, block: int, blocks: int) -> range:
+    """Return the share of a number of things that a block takes, from 1; shares are consecutive."""
+    return range(number * (block - 1) // blocks, number * block // blocks)
+
+
+def output_block(scale: Vector) -> Shape:
+    """Return the block of the prediction that is blended at once and stored in one file.
+
+    It corresponds to at most `PREDICTION_SHARD` voxels of the volume, except for blocks of 8 voxels
+    along an axis.
+    """
+    z, y, x = (
+        n if s >= 1 else min(n, max(8, int(n * s) // 8 * 8))
+        for n, s in zip(PREDICTION_SHARD, scale, strict=True)
+    )
+    return z, y, x

@@ -45,6 +45,10 @@ zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 _IN_ORDER = {"threading.max_workers": 1}
 
 
+#: Key of a part's own facts in its record; see `parts`.
+PART = "part_of"
+
+
 @dataclass(frozen=True)
 class Stored:
     """An array on disk with its grid.
@@ -163,7 +167,7 @@ def _describe(
     classes: Sequence[str] = (),
 ) -> None:
     """Write the metadata of a completed image."""
-    name = path.name.split(".")[0]
+    name = _image_name(path)
     group.attrs.put(
         {
             "ome": image_metadata(name, grids, channels, levels)
@@ -178,7 +182,19 @@ def _describe(
     )
 
 
-def _store_label_images(
+def _image_name(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
+def describe_again(group: zarr.Group, path: Path, record: Mapping[str, Any]) -> None:
+    """Write the metadata of an image that `create` described, with another name and record."""
+    stored, ome = (dict(cast(dict[str, Any], group.attrs[key])) for key in ("parafovea", "ome"))
+    ome["multiscales"][0]["name"] = _image_name(path)
+    placed = {key: stored[key] for key in ("grid", "channels")}
+    group.attrs.put({"ome": ome, "parafovea": {**record, **placed}})
+
+
+def store_label_images(
     group: zarr.Group, images: Mapping[str, LabelImage], record: Mapping[str, Any]
 ) -> None:
     """Store label images in OME-Zarr's place for labels, each level in one file, with a record."""
@@ -310,7 +326,7 @@ def create(
         caller may fill it until the block ends.
     levels : {"mean", "mode"}, optional
         How voxels become those of the coarser levels, which are written when the block ends; see
-        `pyramids`. By default there are none.
+        `pyramids`. By default there are none. A part has those within its files alone.
     classes : sequence of str
         Names of the values of a label image, from 0 on, for viewers.
     codec : {"zstd", "lz4"}
@@ -336,9 +352,10 @@ def create(
         yield array
         if levels:
             write_divided(arrays, above, _written(partial / "0", array, grid), levels)
-            write_coarse(arrays, above, levels)
+            if PART not in record:
+                write_coarse(arrays, above, levels)
         if label_images:
-            _store_label_images(group, label_images, record)
+            store_label_images(group, label_images, record)
         grids = (grid, *(level.grid for level in above))
         _describe(
             group, path, grids, channels, record, labels=labels, levels=levels, classes=classes

@@ -1,0 +1,29 @@
+"""Stage merge_scan: adds the counts of all blocks of a source in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from parafovea.preprocess.source_statistics import Counts, merged
+from parafovea.storage.store import replacing
+
+
+def merge_scan(parts: Sequence[Path], counts: Path) -> None:
+    """Write the counts of a whole source.
+
+    Parameters
+    ----------
+    parts : sequence of Path
+        Counts of its blocks, as `scan_block` wrote them.
+    counts : Path
+        .npz to write: see `Counts`.
+
+    Raises
+    ------
+    StoreError
+        If a part is damaged.
+    """
+    found = merged(Counts.load(path) for path in parts)
+    with replacing(counts) as partial:
+        found.save(partial)
