@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -358,10 +360,14 @@ def test_many_viewers_at_once_get_their_own_parts(server) -> None:
     assert all(found[number] == TEXT[number % 13 : number % 13 + 1] for number in range(40))
 
 
-def test_a_viewer_that_leaves_stops_nobody_else(server) -> None:
-    with socket.create_connection(("127.0.0.1", server.server_port)) as client:
-        client.sendall(b"GET /results/cell%201/volume.ome.zarr/0/c/0/0/0 HTTP/1.1\r\n")
+def test_a_viewer_that_leaves_stops_nobody_else_and_is_no_news(server, caplog) -> None:
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", server.server_port)) as client:
+            client.sendall(b"GET /results/cell%201/volume.ome.zarr/0/c/0/0/0 HTTP/1.1\r\n")
+            # closes with a reset
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert Asked(server, FILE).status == 200
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 def test_one_connection_serves_several_requests(server) -> None:

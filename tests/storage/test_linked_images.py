@@ -97,7 +97,10 @@ def test_classes_have_names_and_the_colours_of_the_reports(sample: Path) -> None
     assert [tuple(each.rgba) for each in label.colors] == [
         (0x8A, 0x8F, 0x98, 0), (0xE6, 0x9F, 0x00, 255), (0x56, 0xB4, 0xE9, 255),
     ]  # fmt: skip
+    assert label.source.image == "../../"
     ome = json.loads((sample / "classes.ome.zarr/zarr.json").read_text())["attributes"]["ome"]
+    # readers refuse 1.0
+    assert [repr(each["label-value"]) for each in ome["image-label"]["colors"]] == ["0", "1", "2"]
     assert [each["class"] for each in ome["image-label"]["properties"]] == [
         "background", "nucleus", "membrane",
     ]  # fmt: skip

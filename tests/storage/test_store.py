@@ -220,6 +220,34 @@ def test_labels_are_marked_for_viewers(tmp_path: Path) -> None:
     assert "image-label" in zarr.open_group(path, mode="r").attrs["ome"]
 
 
+@pytest.mark.parametrize(
+    ("channels", "colours", "active"),
+    [
+        (["nodule"], ["E69F00"], [True]),
+        (["background", "nucleus"], ["8A8F98", "E69F00"], [True, True]),
+        (
+            ["B02", "B03", "B04", "B08"],
+            ["0000FF", "00FF00", "FF0000", "009E73"],
+            [True] * 3 + [False],
+        ),
+    ],
+)
+def test_viewers_are_told_names_and_colours_of_channels(
+    tmp_path: Path, channels: list[str], colours: list[str], active: list[bool]
+) -> None:
+    path = tmp_path / "image.ome.zarr"
+    with create(path, GRID, dtype=np.float16, channels=channels, levels="mean"):
+        pass
+    omero = Image.from_zarr(zarr.open_group(path, mode="r")).ome_attributes.omero
+    assert [each["label"] for each in omero["channels"]] == channels
+    assert [each["color"] for each in omero["channels"]] == colours
+    assert [each["active"] for each in omero["channels"]] == active
+    # features are not for viewers
+    with create(path, GRID, dtype=np.float16, channels=channels):
+        pass
+    assert "omero" not in zarr.open_group(path, mode="r").attrs["ome"]
+
+
 def test_an_image_holds_small_label_images_on_grids_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "image.ome.zarr"
     grid = Grid((2, 3, 4), (8, 8, 8), (2.5, 2.5, 2.5), "millimeter")

@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import stat
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -120,7 +121,10 @@ class ResultsServer(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Log an error of a request; the server goes on."""
-        logger.warning("a request of %s failed", client_address, exc_info=True)
+        # a viewer that moves on ends its connections as it likes
+        usual = isinstance(sys.exception(), ConnectionError | TimeoutError)
+        level = logging.DEBUG if usual else logging.WARNING
+        logger.log(level, "a request of %s failed", client_address, exc_info=True)
 
     def server_bind(self) -> None:
         """Bind without asking for the name of the machine, which may take seconds."""

@@ -9,14 +9,9 @@ from pathlib import Path
 from parafovea.errors import StoreError
 from parafovea.service.neuroglancer import Layer
 from parafovea.service.results_server import ResultsServer
-from parafovea.storage.class_colours import OKABE_ITO, class_colours
+from parafovea.storage.class_colours import BRIGHT, OKABE_ITO, class_colours, true_colours
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import Stored, open_stored
-
-#: Bands that are shown as red, green and blue, and the reflectance that is full colour.
-_RGB = ("B04", "B03", "B02")
-_PURE = ("#FF0000", "#00FF00", "#0000FF")
-_BRIGHT = 0.3
 
 
 def sample_layers(results: SampleResults, server: ResultsServer) -> list[Layer]:
@@ -63,7 +58,7 @@ def sample_layers(results: SampleResults, server: ResultsServer) -> list[Layer]:
                 if labels
                 else _channel_colours(channels, segmented=segmented),
                 channels=None if channels is None else len(channels),
-                range=(0.0, _BRIGHT) if _banded(channels) else (0.0, 1.0),
+                range=(0.0, BRIGHT if true_colours(channels or ()) else 1.0),
                 # over the image, what was decided covers less than what it was decided from
                 visible=place != results.prediction or not segmented,
             )
@@ -82,19 +77,14 @@ def _stores(results: SampleResults) -> tuple[Path, ...]:
     return (results.volume, results.prediction, results.classes, results.objects)
 
 
-def _banded(channels: Sequence[str] | None) -> bool:
-    return channels is not None and set(_RGB) <= set(channels)
-
-
 def _channel_colours(
     channels: Sequence[str] | None, *, segmented: bool
 ) -> tuple[tuple[int, str], ...]:
     """Return the colours of an image's channels; the background of a segmentation has none."""
     if channels is None:
         return ()
-    if _banded(channels):
-        pairs = zip(_RGB, _PURE, strict=True)
-        return tuple((channels.index(band), colour) for band, colour in pairs)
+    if natural := true_colours(channels):
+        return tuple((channels.index(band), colour) for band, colour in natural.items())
     if segmented:
         return tuple(enumerate(class_colours(len(channels))))[1:]
     return tuple((index, OKABE_ITO[index % len(OKABE_ITO)]) for index in range(len(channels)))

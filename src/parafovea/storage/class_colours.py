@@ -1,10 +1,12 @@
-"""Colours of classes in label images, viewers and reports.
+"""Colours of classes and bands in label images, viewers and reports.
 
 They are those of Okabe and Ito, "Color Universal Design" (2008), distinguishable with any colour
 vision, without black, which is common in images.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
@@ -23,6 +25,16 @@ def class_colours(count: int) -> tuple[str, ...]:
         shades = (round(part * 0.6**turn) for part in red_green_blue(OKABE_ITO[place]))
         colours.append("#" + "".join(f"{shade:02X}" for shade in shades))
     return tuple(colours[:count])
+
+
+#: Bands that are red, green and blue, and the reflectance that is as bright as can be shown.
+TRUE_COLOURS = {"B04": "#FF0000", "B03": "#00FF00", "B02": "#0000FF"}
+BRIGHT = 0.3
+
+
+def true_colours(channels: Sequence[str]) -> dict[str, str]:
+    """Return the colours of the bands that show an image as an eye would see it, if it has all."""
+    return dict(TRUE_COLOURS) if set(TRUE_COLOURS) <= set(channels) else {}
 
 
 def red_green_blue(colour: str) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import zarr
 
-from parafovea.storage.ome_metadata import labels_metadata
+from parafovea.storage.ome_metadata import WITHIN, labels_metadata
 from parafovea.storage.store import label_image_path, open_stored, replacing
 
 
@@ -58,6 +58,8 @@ def _link_levels(place: Path, image: Path, count: int) -> None:
     attributes = dict(zarr.open_group(image, mode="r").attrs)
     (multiscale,) = attributes["ome"]["multiscales"]
     multiscale["datasets"] = multiscale["datasets"][:count]
+    if "image-label" in attributes["ome"]:
+        attributes["ome"]["image-label"]["source"] = {"image": WITHIN}
     zarr.create_group(place, zarr_format=3).attrs.put(attributes)
     for level in range(count):
         target = (image / str(level)).absolute()

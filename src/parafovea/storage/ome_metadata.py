@@ -8,7 +8,13 @@ from typing import Any
 from yaozarrs import v05
 
 from parafovea.geometry.grid import AXES, Grid
-from parafovea.storage.class_colours import class_colours, red_green_blue
+from parafovea.storage.class_colours import (
+    BRIGHT,
+    OKABE_ITO,
+    class_colours,
+    red_green_blue,
+    true_colours,
+)
 
 VERSION = "0.5"
 
@@ -25,16 +31,44 @@ def image_metadata(
     levels : sequence of Grid
         Grids of its arrays "0", "1", …, the finest first.
     channels : sequence of str or None
-        Names of the channels, if the arrays are (channel, z, y, x).
+        Names of the channels, if the arrays are (channel, z, y, x). Those of a pyramid, which is
+        for viewers, are described with colours.
     method : str or None
         How a level was made from the one before.
     """
-    image = v05.Image(multiscales=[_multiscale(name, levels, channels is not None, method)])
-    return _plain(image)
+    return _plain(
+        v05.Image(
+            multiscales=[_multiscale(name, levels, channels is not None, method)],
+            omero=None if channels is None or method is None else _shown(channels),
+        )
+    )
+
+
+def _shown(channels: Sequence[str]) -> v05.Omero:
+    """Return how viewers show channels of values from 0 to 1: with names, each in its colour."""
+    natural = true_colours(channels)
+    colours = class_colours(len(channels)) if len(channels) > 1 else OKABE_ITO[:1]
+    window = v05.OmeroWindow(min=0, max=1, start=0, end=BRIGHT if natural else 1)
+    return v05.Omero(
+        channels=[
+            v05.OmeroChannel(
+                label=name,
+                color=natural.get(name, colour).removeprefix("#"),
+                window=window,
+                active=name in natural or not natural,
+            )
+            for name, colour in zip(channels, colours, strict=True)
+        ]
+    )
 
 
 def label_metadata(
-    name: str, levels: Sequence[Grid], method: str | None, classes: Sequence[str] = ()
+    name: str,
+    levels: Sequence[Grid],
+    method: str | None,
+    classes: Sequence[str] = (),
+    *,
+    image: str | None = None,
 ) -> dict[str, Any]:
     """Return the attribute `ome` of a label image.
 
@@ -45,22 +79,27 @@ def label_metadata(
     classes : sequence of str
         Names of the values from 0 on, which get the colours of the reports; the background is
         transparent. Without names, viewers colour by value.
+    image : str, optional
+        Path of the image that it belongs to, relative to its own.
     """
-    colours = [
-        v05.LabelColor(label_value=value, rgba=[*red_green_blue(colour), 255 if value else 0])
-        for value, colour in enumerate(class_colours(len(classes)))
-    ]
-    image = v05.LabelImage(
-        multiscales=[_multiscale(name, levels, False, method)],
-        image_label=v05.ImageLabel(version=VERSION, colors=colours or None),
+    label = v05.ImageLabel(version=VERSION, source=image and v05.LabelSource(image=image))
+    ome = _plain(
+        v05.LabelImage(multiscales=[_multiscale(name, levels, False, method)], image_label=label)
     )
-    ome = _plain(image)
     if classes:
-        # the model of the library drops the names
+        # the models of the library make the values floats, which readers refuse, and drop the names
+        ome["image-label"]["colors"] = [
+            {"label-value": value, "rgba": [*red_green_blue(colour), 255 if value else 0]}
+            for value, colour in enumerate(class_colours(len(classes)))
+        ]
         ome["image-label"]["properties"] = [
             {"label-value": value, "class": each} for value, each in enumerate(classes)
         ]
     return ome
+
+
+#: Path from a label image to the image that it lies in.
+WITHIN = "../../"
 
 
 def labels_metadata(names: Sequence[str]) -> dict[str, Any]:

@@ -26,7 +26,12 @@ from parafovea.geometry.grid import AXES, Box, Grid, shape3
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
 from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
 from parafovea.storage.chunk_files import read_chunks
-from parafovea.storage.ome_metadata import image_metadata, label_metadata, labels_metadata
+from parafovea.storage.ome_metadata import (
+    WITHIN,
+    image_metadata,
+    label_metadata,
+    labels_metadata,
+)
 from parafovea.storage.pyramids import (
     Reduction,
     level_grids,
@@ -165,6 +170,7 @@ def _describe(
     labels: bool,
     levels: Reduction | None = None,
     classes: Sequence[str] = (),
+    image: str | None = None,
 ) -> None:
     """Write the metadata of a completed image."""
     name = _image_name(path)
@@ -172,7 +178,7 @@ def _describe(
         {
             "ome": image_metadata(name, grids, channels, levels)
             if not labels
-            else label_metadata(name, grids, levels, classes),
+            else label_metadata(name, grids, levels, classes, image=image),
             "parafovea": {
                 **record,
                 "grid": grids[0].to_dict(),
@@ -214,7 +220,7 @@ def store_label_images(
             shape = values.shape
             _new_array(own, level, shape, shape, None, AXES, dtype, "zstd")[...] = values
         grids = level_grids(image.grid, count)
-        _describe(own, Path(name), grids, None, record, labels=True, levels="mode")
+        _describe(own, Path(name), grids, None, record, labels=True, levels="mode", image=WITHIN)
 
 
 def _new_array(
