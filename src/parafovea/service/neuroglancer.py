@@ -74,9 +74,9 @@ class Layer:
     def _shader(self) -> str:
         low, high = self.range
         if not self.colours:
-            channel = "" if self.channels is None else ", channel=0"
+            first = "" if self.channels is None else ", channel=0"
             return (
-                f"#uicontrol invlerp normalized(range=[{low:g}, {high:g}]{channel})\n"
+                f"#uicontrol invlerp normalized(range=[{low:g}, {high:g}]{first})\n"
                 "void main() {\n  emitGrayscale(normalized());\n}\n"
             )
         shown = [f"#uicontrol float scale slider(min=0, max=10, default={1 / (high - low):g})"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import zarr
 
@@ -55,11 +56,12 @@ def _levels(image: Path) -> int:
 
 def _link_levels(place: Path, image: Path, count: int) -> None:
     """Write an image whose arrays are links to the first levels of another one."""
-    attributes = dict(zarr.open_group(image, mode="r").attrs)
-    (multiscale,) = attributes["ome"]["multiscales"]
+    attributes: dict[str, Any] = dict(zarr.open_group(image, mode="r").attrs)
+    ome = attributes["ome"]
+    (multiscale,) = ome["multiscales"]
     multiscale["datasets"] = multiscale["datasets"][:count]
-    if "image-label" in attributes["ome"]:
-        attributes["ome"]["image-label"]["source"] = {"image": WITHIN}
+    if "image-label" in ome:
+        ome["image-label"]["source"] = {"image": WITHIN}
     zarr.create_group(place, zarr_format=3).attrs.put(attributes)
     for level in range(count):
         target = (image / str(level)).absolute()

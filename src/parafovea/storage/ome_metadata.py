@@ -82,10 +82,14 @@ def label_metadata(
     image : str, optional
         Path of the image that it belongs to, relative to its own.
     """
-    label = v05.ImageLabel(version=VERSION, source=image and v05.LabelSource(image=image))
-    ome = _plain(
-        v05.LabelImage(multiscales=[_multiscale(name, levels, False, method)], image_label=label)
+    source = None if image is None else v05.LabelSource(image=image)
+    label = v05.LabelImage.model_validate(
+        {
+            "multiscales": [_multiscale(name, levels, False, method)],
+            "image-label": v05.ImageLabel(version=VERSION, source=source),
+        }
     )
+    ome = _plain(label)
     if classes:
         # the models of the library make the values floats, which readers refuse, and drop the names
         ome["image-label"]["colors"] = [

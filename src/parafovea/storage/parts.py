@@ -96,8 +96,8 @@ def join_parts(
             copy.parent.mkdir(exist_ok=True)
             shutil.copyfile(file, copy)
         for stored, part, box in zip(opened, parts, boxes, strict=True):
-            for level, array, own in _arrays(stored, part, box):
-                _link_files(level, array, part, partial, own)
+            for level, each, own in _arrays(stored, part, box):
+                _link_files(level, each, part, partial, own)
         finish_levels(partial)
         group = zarr.open_group(partial, mode="r+")
         record = {**first, **(described(facts) if described is not None else {})}
