@@ -248,6 +248,35 @@ def test_levels_are_the_same_bytes_however_the_array_was_written(tmp_path: Path)
     assert found[2] == found[0]
 
 
+@pytest.mark.parametrize("last", [0, 5])
+def test_levels_of_an_image_follow_what_is_written_over_it(tmp_path: Path, last: int) -> None:
+    grid = Grid((64, 300, 270), (1, 1, 1))
+    path = tmp_path / "image.ome.zarr"
+    values = np.random.default_rng(0).random((2, *grid.shape)).astype(np.float32)
+    with create(path, grid, dtype=np.float32, channels="ab", levels="mean") as array:
+        for box in grid.box.tiles((64, 256, 256)):
+            array[(..., *box.slices)] = values[(..., *box.slices)]
+        # a file again, all of a file but by a number, parts of files, every other row
+        array[:, :, :256, :256] = values[:, :, :256, :256] = values[:, :, :256, :256] + 1
+        array[:, :, 256:, 256:] = values[:, :, 256:, 256:] = last
+        array[..., 250:260] = values[..., 250:260] = last
+        array[1, :, 280:, 0:9] = values[1, :, 280:, 0:9] = last
+        array[:, 0:64:2] = values[:, 0:64:2] = 3
+    found = zarr.open_group(path, mode="r")
+    np.testing.assert_array_equal(found["0"][...], values)
+    for number in range(3):
+        expected = reduced(found[str(number)][...], (2, 2, 2), "mean")
+        np.testing.assert_array_equal(found[str(number + 1)][...], expected)
+
+
+def test_files_that_became_zeros_leave_none_in_the_levels(tmp_path: Path) -> None:
+    grid = Grid((64, 256, 300), (1, 1, 1))
+    with create(tmp_path / "a.ome.zarr", grid, dtype=np.float32, levels="mean") as array:
+        array[:, :, :256] = np.ones((64, 256, 256), np.float32)
+        array[...] = 0
+    assert [name for name in files(tmp_path / "a.ome.zarr") if "/c/" in name] == []
+
+
 def test_coarse_levels_can_be_finished_later_with_the_same_bytes(tmp_path: Path) -> None:
     grid = Grid((20, 600, 500), (1, 1, 1))
     path = tmp_path / "image.ome.zarr"

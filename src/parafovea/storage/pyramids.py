@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -178,8 +178,7 @@ def reduced(voxels: Array, step: Sequence[int], how: Reduction) -> Array:
 
 def _means(voxels: Array, step: Sequence[int]) -> Array:
     wide = np.float32 if voxels.dtype.itemsize < 4 or voxels.dtype == np.float32 else np.float64
-    found = _sums(voxels.astype(wide), step)
-    found *= found.dtype.type(1 / math.prod(step))
+    found: Array = _sums(voxels.astype(wide, copy=False), step) * wide(1 / math.prod(step))
     if voxels.dtype.kind != "f":
         return np.rint(found).astype(voxels.dtype)
     if np.isnan(found).any():
@@ -245,9 +244,13 @@ class Writable(Protocol):
 
 
 def write_divided(
-    arrays: Sequence[Writable], levels: Sequence[Level], boxes: Iterable[Box], how: Reduction
+    arrays: Sequence[Writable],
+    levels: Sequence[Level],
+    box: Box,
+    how: Reduction,
+    voxels: Array | None = None,
 ) -> None:
-    """Write the levels with divided shards below some shards of an array.
+    """Write the levels with divided shards below a shard of an array.
 
     Parameters
     ----------
@@ -255,17 +258,19 @@ def write_divided(
         The array and the arrays of its levels, ([channel,] z, y, x).
     levels : sequence of Level
         The levels.
-    boxes : iterable of Box
-        Whole shards of the array, at its far faces what there is of them.
+    box : Box
+        A whole shard of the array, at its far faces what there is of it.
     how : {"mean", "mode"}
         As for `reduced`.
+    voxels : ndarray, optional
+        The voxels of the shard, of the type of the array; read if not given.
     """
     divided = [level for level in levels if level.divided]
-    for box in boxes if divided else ():
+    if divided and voxels is None:
         voxels = np.asarray(arrays[0][_index(arrays[0], box)])
-        for array, level in zip(arrays[1:], divided, strict=False):
-            voxels = reduced(voxels, level.step, how)
-            array[_index(array, level.box(box))] = voxels
+    for array, level in zip(arrays[1:], divided, strict=False):
+        voxels = reduced(np.asarray(voxels), level.step, how)
+        array[_index(array, level.box(box))] = voxels
 
 
 def write_coarse(arrays: Sequence[Writable], levels: Sequence[Level], how: Reduction) -> None:
@@ -287,8 +292,7 @@ def _index(array: Writable, box: Box) -> tuple[slice, ...]:
     return (slice(None), *box.slices) if len(array.shape) > 3 else box.slices
 
 
-def shard_boxes(indices: Iterable[Shape], shard: Shape, grid: Grid) -> Iterator[Box]:
-    """Yield the voxels of shards by their place among the shards along z, y, x."""
-    for index in indices:
-        start = [i * n for i, n in zip(index, shard, strict=True)]
-        yield Box.sized(start, shard).intersection(grid.box)
+def shard_box(index: Shape, shard: Shape, grid: Grid) -> Box:
+    """Return the voxels of a shard by its place among the shards along z, y, x."""
+    start = [i * n for i, n in zip(index, shard, strict=True)]
+    return Box.sized(start, shard).intersection(grid.box)

@@ -22,7 +22,7 @@ import zarrs  # noqa: F401  (registers the codec pipeline)
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from parafovea.errors import StoreError
-from parafovea.geometry.grid import AXES, Box, Grid, shape3
+from parafovea.geometry.grid import AXES, Box, Grid, Shape, shape3
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
 from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
 from parafovea.storage.chunk_files import read_chunks
@@ -33,12 +33,13 @@ from parafovea.storage.ome_metadata import (
     labels_metadata,
 )
 from parafovea.storage.pyramids import (
+    Level,
     Reduction,
     level_grids,
     level_strides,
     levels_of,
     reduced,
-    shard_boxes,
+    shard_box,
     write_coarse,
     write_divided,
 )
@@ -349,15 +350,17 @@ def create(
     record = attributes if attributes is not None else {}
     with replacing(path) as partial:
         group = zarr.create_group(partial, zarr_format=3)
-        array = storing.array(group, 0, grid.shape, chunks, shards)
+        arrays = [storing.array(group, 0, grid.shape, chunks, shards)]
         above = levels_of(grid, shards or chunks) if levels else ()
-        arrays = [array]
         for number, level in enumerate(above, start=1):
             files = shard_shape(level.grid.shape, level.chunk, level.shard)
             arrays.append(storing.array(group, number, level.grid.shape, level.chunk, files))
-        yield array
-        if levels:
-            write_divided(arrays, above, _written(partial / "0", array, grid), levels)
+        if levels is None:
+            yield arrays[0]
+        else:
+            array = _Levelled(arrays, above, grid, levels)
+            yield array
+            array.complete(partial / "0")
             if PART not in record:
                 write_coarse(arrays, above, levels)
         if label_images:
@@ -393,12 +396,78 @@ class _Storing:
         return _new_array(group, level, shape, chunks, shards, names, self.dtype, self.codec)
 
 
-def _written(folder: Path, array: zarr.Array[Any], grid: Grid) -> Iterator[Box]:
-    """Return the voxels of each file of an array that is there, in z, y, x order."""
-    shard = shape3((array.shards or array.chunks)[-3:])
-    files = (file for file in (folder / "c").rglob("*") if file.is_file())
-    places = sorted(shape3([int(part) for part in file.parts[-3:]]) for file in files)
-    return shard_boxes(places, shard, grid)
+class _Levelled(zarr.Array[Any]):
+    """An array that writes the levels below its files.
+
+    Those of an image follow each file that is written as a whole, while its voxels are in memory;
+    labels are written several times, and theirs follow at the end.
+
+    Parameters
+    ----------
+    arrays : sequence of zarr.Array
+        The array and those of its levels.
+    levels : sequence of Level
+        The levels.
+    grid : Grid
+        Grid of the array.
+    how : {"mean", "mode"}
+        How voxels become those of the next level.
+    """
+
+    def __init__(
+        self, arrays: Sequence[zarr.Array[Any]], levels: Sequence[Level], grid: Grid, how: Reduction
+    ) -> None:
+        super().__init__(arrays[0].async_array)
+        self._arrays, self._levels, self._grid, self._how = arrays, levels, grid, how
+        self._files = shape3((arrays[0].shards or arrays[0].chunks)[-3:])
+        self._done: set[Shape] = set()
+        #: Files that were changed after their levels were written.
+        self._stale: set[Shape] = set()
+
+    def __setitem__(self, selection: Any, value: Any) -> None:
+        """Write a part of the array, and the levels below it if it is a whole file."""
+        super().__setitem__(selection, value)
+        if self._how != "mean":
+            return
+        box = self._box(selection)
+        first = shape3([a // n for a, n in zip(box.start, self._files, strict=True)])
+        whole = box == shard_box(first, self._files, self._grid)
+        if whole and np.shape(value) == (*self.shape[:-3], *box.shape):
+            voxels = np.asarray(value).astype(self.dtype, copy=False)
+            write_divided(self._arrays, self._levels, box, self._how, voxels)
+            self._done.add(first)
+            self._stale.discard(first)
+        elif self._done:
+            places = (
+                range(a // n, -(-b // n))
+                for a, b, n in zip(box.start, box.stop, self._files, strict=True)
+            )
+            changed = self._done.intersection(itertools.product(*places))
+            self._done -= changed
+            self._stale |= changed
+
+    def _box(self, selection: Any) -> Box:
+        """Return the voxels of a selection, of one that is no box those of the whole array."""
+        parts = selection if isinstance(selection, tuple) else (selection,)
+        if sum(part is Ellipsis for part in parts) == 1:
+            at = next(place for place, part in enumerate(parts) if part is Ellipsis)
+            missing = (slice(None),) * (self.ndim - len(parts) + 1)
+            parts = (*parts[:at], *missing, *parts[at + 1 :])
+        if len(parts) != self.ndim or not all(isinstance(part, slice) for part in parts):
+            return self._grid.box
+        spans = [part.indices(n) for part, n in zip(parts, self.shape, strict=True)]
+        if any(step != 1 for _, _, step in spans):
+            return self._grid.box
+        start, stop = (shape3([span[end] for span in spans[-3:]]) for end in (0, 1))
+        return Box(start, stop)
+
+    def complete(self, folder: Path) -> None:
+        """Write the levels below the files in the array's folder for which it is not done."""
+        files = (file for file in (folder / "c").rglob("*") if file.is_file())
+        there = {shape3([int(part) for part in file.parts[-3:]]) for file in files}
+        for index in sorted((there - self._done) | self._stale):
+            box = shard_box(index, self._files, self._grid)
+            write_divided(self._arrays, self._levels, box, self._how)
 
 
 def open_stored(path: Path) -> Stored:
