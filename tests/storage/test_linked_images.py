@@ -16,6 +16,7 @@ from yaozarrs import validate_zarr_store
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import Grid
+from parafovea.storage.class_colours import shown_classes
 from parafovea.storage.layout import disk_use, matching, remove
 from parafovea.storage.linked_images import link_image
 from parafovea.storage.store import LabelImage, create, open_stored
@@ -49,7 +50,7 @@ def sample(tmp_path: Path) -> Path:
             dtype=dtype,
             labels=True,
             levels="mode",
-            classes=classes,
+            shown=shown_classes(classes),
         ) as array:
             array[...] = CLASSES
     linked(folder)

@@ -12,6 +12,7 @@ from ome_zarr_models.v05 import Image, ImageLabel, Labels
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import Box, Grid
+from parafovea.storage.class_colours import shown_channels
 from parafovea.storage.store import (
     LabelImage,
     chunk_shape,
@@ -236,16 +237,13 @@ def test_viewers_are_told_names_and_colours_of_channels(
     tmp_path: Path, channels: list[str], colours: list[str], active: list[bool]
 ) -> None:
     path = tmp_path / "image.ome.zarr"
-    with create(path, GRID, dtype=np.float16, channels=channels, levels="mean"):
+    shown = shown_channels(channels)
+    with create(path, GRID, dtype=np.float16, channels=channels, levels="mean", shown=shown):
         pass
     omero = Image.from_zarr(zarr.open_group(path, mode="r")).ome_attributes.omero
     assert [each["label"] for each in omero["channels"]] == channels
     assert [each["color"] for each in omero["channels"]] == colours
     assert [each["active"] for each in omero["channels"]] == active
-    # features are not for viewers
-    with create(path, GRID, dtype=np.float16, channels=channels):
-        pass
-    assert "omero" not in zarr.open_group(path, mode="r").attrs["ome"]
 
 
 def test_an_image_holds_small_label_images_on_grids_of_their_own(tmp_path: Path) -> None:

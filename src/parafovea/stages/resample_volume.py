@@ -19,6 +19,7 @@ from parafovea.preprocess.source_statistics import Counts, SourceScan, Statistic
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Normalization
 from parafovea.storage.blocks import SCANNED_VOXELS, VOLUME_SHARD, divided
+from parafovea.storage.class_colours import shown_channels
 from parafovea.storage.parts import part_record
 from parafovea.storage.provenance import record
 from parafovea.storage.store import LabelImage, Stored, create
@@ -136,6 +137,7 @@ def resample_volume(
             attributes=attributes,
             label_images=labels,
             levels="mean",
+            shown=shown_channels(opened.source.bands) if opened.source.bands else (),
         ) as array:
             boxes = list(region.tiles(VOLUME_SHARD))
             for box in tracked(boxes, len(boxes), "boxes"):

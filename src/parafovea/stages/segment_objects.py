@@ -27,6 +27,7 @@ from parafovea.postprocess.segmentation.objects import (
 from parafovea.runtime.progress import tracked
 from parafovea.settings.postprocess import ClassSettings, Connectivity, Method, resolve_classes
 from parafovea.storage.blocks import CHUNK, LABEL_SHARD, SLAB_PLANES
+from parafovea.storage.class_colours import shown_classes
 from parafovea.storage.linked_images import link_image
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import (
@@ -141,7 +142,7 @@ def _labels(
         attributes=attributes,
         labels=True,
         levels="mode",
-        classes=names,
+        shown=shown_classes(names),
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from parafovea.storage.ome_metadata import Shown
+
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 
 #: Colour of the background in tables and charts.
@@ -35,6 +37,24 @@ BRIGHT = 0.3
 def true_colours(channels: Sequence[str]) -> dict[str, str]:
     """Return the colours of the bands that show an image as an eye would see it, if it has all."""
     return dict(TRUE_COLOURS) if set(TRUE_COLOURS) <= set(channels) else {}
+
+
+def shown_classes(names: Sequence[str]) -> tuple[Shown, ...]:
+    """Return how viewers show classes, the background first, in the colours of the reports."""
+    pairs = zip(names, class_colours(len(names)), strict=True)
+    return tuple(Shown(name, colour) for name, colour in pairs)
+
+
+def shown_channels(names: Sequence[str]) -> tuple[Shown, ...]:
+    """Return how viewers show channels of values from 0 to 1: classes, or the bands of an image."""
+    natural = true_colours(names)
+    if natural:
+        colours = class_colours(len(names))
+        return tuple(
+            Shown(name, natural.get(name, colour), BRIGHT, name in natural)
+            for name, colour in zip(names, colours, strict=True)
+        )
+    return shown_classes(names) if len(names) != 1 else (Shown(names[0], OKABE_ITO[0]),)
 
 
 def red_green_blue(colour: str) -> tuple[int, int, int]:

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from yaozarrs import v05
 
 from parafovea.geometry.grid import AXES, Grid
-from parafovea.storage.class_colours import (
-    BRIGHT,
-    OKABE_ITO,
-    class_colours,
-    red_green_blue,
-    true_colours,
-)
 
 VERSION = "0.5"
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How viewers show a channel, or a value of a label image.
+
+    Parameters
+    ----------
+    name : str
+        Name of the channel or class.
+    colour : str
+        Such as "#E69F00".
+    bright : float
+        Value of a channel that is as bright as can be shown; 0 is dark.
+    active : bool
+        Whether it is shown at first.
+    """
+
+    name: str
+    colour: str
+    bright: float = 1.0
+    active: bool = True
+
+
 def image_metadata(
-    name: str, levels: Sequence[Grid], channels: Sequence[str] | None, method: str | None
+    name: str,
+    levels: Sequence[Grid],
+    method: str | None,
+    *,
+    channels: bool = False,
+    shown: Sequence[Shown] = (),
 ) -> dict[str, Any]:
     """Return the attribute `ome` of an image.
 
@@ -30,35 +51,25 @@ def image_metadata(
         Name of the image.
     levels : sequence of Grid
         Grids of its arrays "0", "1", …, the finest first.
-    channels : sequence of str or None
-        Names of the channels, if the arrays are (channel, z, y, x). Those of a pyramid, which is
-        for viewers, are described with colours.
     method : str or None
         How a level was made from the one before.
+    channels : bool
+        Whether the arrays are (channel, z, y, x).
+    shown : sequence of Shown
+        How viewers show the channels.
     """
-    return _plain(
-        v05.Image(
-            multiscales=[_multiscale(name, levels, channels is not None, method)],
-            omero=None if channels is None or method is None else _shown(channels),
+    multiscale = _multiscale(name, levels, channels, method)
+    omero = [
+        v05.OmeroChannel(
+            label=each.name,
+            color=each.colour.removeprefix("#"),
+            window=v05.OmeroWindow(min=0, max=1, start=0, end=each.bright),
+            active=each.active,
         )
-    )
-
-
-def _shown(channels: Sequence[str]) -> v05.Omero:
-    """Return how viewers show channels of values from 0 to 1: with names, each in its colour."""
-    natural = true_colours(channels)
-    colours = class_colours(len(channels)) if len(channels) > 1 else OKABE_ITO[:1]
-    window = v05.OmeroWindow(min=0, max=1, start=0, end=BRIGHT if natural else 1)
-    return v05.Omero(
-        channels=[
-            v05.OmeroChannel(
-                label=name,
-                color=natural.get(name, colour).removeprefix("#"),
-                window=window,
-                active=name in natural or not natural,
-            )
-            for name, colour in zip(channels, colours, strict=True)
-        ]
+        for each in shown
+    ]
+    return _plain(
+        v05.Image(multiscales=[multiscale], omero=v05.Omero(channels=omero) if omero else None)
     )
 
 
@@ -66,8 +77,8 @@ def label_metadata(
     name: str,
     levels: Sequence[Grid],
     method: str | None,
-    classes: Sequence[str] = (),
     *,
+    shown: Sequence[Shown] = (),
     image: str | None = None,
 ) -> dict[str, Any]:
     """Return the attribute `ome` of a label image.
@@ -76,9 +87,9 @@ def label_metadata(
     ----------
     name, levels, method
         As for `image_metadata`.
-    classes : sequence of str
-        Names of the values from 0 on, which get the colours of the reports; the background is
-        transparent. Without names, viewers colour by value.
+    shown : sequence of Shown
+        How viewers show the values from 0 on; the background, 0, is transparent. Without these,
+        viewers colour by value.
     image : str, optional
         Path of the image that it belongs to, relative to its own.
     """
@@ -90,14 +101,14 @@ def label_metadata(
         }
     )
     ome = _plain(label)
-    if classes:
+    if shown:
         # the models of the library make the values floats, which readers refuse, and drop the names
         ome["image-label"]["colors"] = [
-            {"label-value": value, "rgba": [*red_green_blue(colour), 255 if value else 0]}
-            for value, colour in enumerate(class_colours(len(classes)))
+            {"label-value": value, "rgba": [*bytes.fromhex(each.colour[1:]), 255 if value else 0]}
+            for value, each in enumerate(shown)
         ]
         ome["image-label"]["properties"] = [
-            {"label-value": value, "class": each} for value, each in enumerate(classes)
+            {"label-value": value, "class": each.name} for value, each in enumerate(shown)
         ]
     return ome
 

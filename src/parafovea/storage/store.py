@@ -28,6 +28,7 @@ from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
 from parafovea.storage.chunk_files import read_chunks
 from parafovea.storage.ome_metadata import (
     WITHIN,
+    Shown,
     image_metadata,
     label_metadata,
     labels_metadata,
@@ -170,16 +171,16 @@ def _describe(
     *,
     labels: bool,
     levels: Reduction | None = None,
-    classes: Sequence[str] = (),
+    shown: Sequence[Shown] = (),
     image: str | None = None,
 ) -> None:
     """Write the metadata of a completed image."""
     name = _image_name(path)
     group.attrs.put(
         {
-            "ome": image_metadata(name, grids, channels, levels)
+            "ome": image_metadata(name, grids, levels, channels=channels is not None, shown=shown)
             if not labels
-            else label_metadata(name, grids, levels, classes, image=image),
+            else label_metadata(name, grids, levels, shown=shown, image=image),
             "parafovea": {
                 **record,
                 "grid": grids[0].to_dict(),
@@ -304,7 +305,7 @@ def create(
     labels: bool = False,
     label_images: Mapping[str, LabelImage] | None = None,
     levels: Reduction | None = None,
-    classes: Sequence[str] = (),
+    shown: Sequence[Shown] = (),
     codec: Literal["zstd", "lz4"] = "zstd",
 ) -> Iterator[zarr.Array[Any]]:
     """Create an OME-Zarr image and yield its array; the image appears when the block ends.
@@ -334,8 +335,8 @@ def create(
     levels : {"mean", "mode"}, optional
         How voxels become those of the coarser levels, which are written when the block ends; see
         `pyramids`. By default there are none. A part has those within its files alone.
-    classes : sequence of str
-        Names of the values of a label image, from 0 on, for viewers.
+    shown : sequence of Shown
+        How viewers show the channels, or the values of a label image from 0 on.
     codec : {"zstd", "lz4"}
         Compression: zstd is smaller, lz4 faster.
 
@@ -366,9 +367,7 @@ def create(
         if label_images:
             store_label_images(group, label_images, record)
         grids = (grid, *(level.grid for level in above))
-        _describe(
-            group, path, grids, channels, record, labels=labels, levels=levels, classes=classes
-        )
+        _describe(group, path, grids, channels, record, labels=labels, levels=levels, shown=shown)
 
 
 @dataclass(frozen=True)
