@@ -51,12 +51,16 @@ def link_image(path: Path, image: Path, labels: Mapping[str, Path]) -> None:
 def _levels(image: Path) -> int:
     """Return the number of levels of an image, or raise `StoreError`."""
     open_stored(image)
-    return len(list(zarr.open_group(image, mode="r").array_keys()))
+    return len(_attributes(image)["ome"]["multiscales"][0]["datasets"])
+
+
+def _attributes(image: Path) -> dict[str, Any]:
+    return dict(zarr.open_group(image, mode="r").attrs)
 
 
 def _link_levels(place: Path, image: Path, count: int) -> None:
     """Write an image whose arrays are links to the first levels of another one."""
-    attributes: dict[str, Any] = dict(zarr.open_group(image, mode="r").attrs)
+    attributes = _attributes(image)
     ome = attributes["ome"]
     (multiscale,) = ome["multiscales"]
     multiscale["datasets"] = multiscale["datasets"][:count]
