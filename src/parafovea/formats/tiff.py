@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 
 from parafovea.errors import SourceError
-from parafovea.formats.codestreams import check_codestream
+from parafovea.formats.codestreams import check_codestream, unwrapped_lerc
 from parafovea.formats.library_logs import no_complaints
 from parafovea.formats.location import Location
 from parafovea.formats.mapped_voxels import MappedVoxels
@@ -51,8 +51,14 @@ _PLANES = "ZIQT"
 #: TIFF compressions whose strips and tiles may need tables stored in the page.
 _JPEG = (6, 7, 33007, 34892)
 
-#: TIFF compressions whose strips and tiles are images with a header: JPEG, JPEG 2000 and PNG.
-_IMAGES = (7, 33003, 33004, 33005, 33007, 34712, 34892, 34933)
+_LERC = 34887
+
+#: TIFF compressions whose strips and tiles are images with a header: JPEG, JPEG 2000, LERC, PNG,
+#: JPEG XR, WebP and JPEG XL.
+_IMAGES = (
+    *(7, 33007, 34892, 33003, 33004, 33005, 34712, _LERC, 34933),
+    *(22610, 34934, 50001, 34927, 50002, 52546),
+)
 
 #: What tifffile logs about pages and voxels that are not there, before it goes on without them. A
 #: tag alone that it does not understand may be a private one.
@@ -487,7 +493,12 @@ def _segment(page: Any, number: int, size: int) -> bytes:
     data = bytes(page.parent.filehandle.read(count))
     if page.compression in _IMAGES:
         height, width = page.chunks[:2]
-        check_codestream(data, height, width)
+        if page.compression == _LERC:
+            data = unwrapped_lerc(data, page.dtype.itemsize * math.prod(page.chunks))
+        header = check_codestream(data, height, width, samples=page.samplesperpixel)
+        # of a JPEG image, a part of the header may be in the page
+        if header is None and page.compression not in _JPEG:
+            raise ValueError(f"strip or tile {number} of page {page.index} has no known header")
     return data
 
 
