@@ -51,7 +51,7 @@ def test_the_size_of_a_compressed_image_is_known_before_it_is_decoded(name):
     header = image_header(data)
     assert (header.height, header.width) == (40, 64)
     assert check_codestream(data, 40, 64) == check_codestream(data + b"\0", 40, 64) == header
-    if name in ("JPEG XR", "JPEG XL", "LERC"):
+    if name in ("JPEG XR", "JPEG XL"):
         with pytest.raises(ValueError, match="cut short"):
             image_header(data[:4])
     else:
