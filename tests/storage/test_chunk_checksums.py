@@ -1,4 +1,4 @@
-"""A store says which of its chunks has changed since it was written."""
+"""A store says which of its chunks has changed since it was written, or is not there any more."""
 
 from pathlib import Path
 
@@ -7,11 +7,12 @@ import pytest
 import zarr
 from zarr.codecs import BloscCodec
 
-from parafovea.errors import StoreError
+from parafovea.errors import SourceError, StoreError
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.symmetry import Symmetry
 from parafovea.storage import store
+from parafovea.storage.chunk_files import EVERY_FILE
 from parafovea.storage.store import LabelImage, Turned, create, open_stored
 
 GRID = Grid((48, 40, 40), (1, 1, 1))
@@ -101,3 +102,58 @@ def test_a_store_without_checksums_opens(tmp_path, monkeypatch):
     # the only one is that of the shards' own table
     assert (tmp_path / "a.ome.zarr/0/zarr.json").read_text().count("crc32c") == 1
     np.testing.assert_array_equal(open_stored(tmp_path / "a.ome.zarr").read(), VALUES)
+
+
+@pytest.mark.parametrize(
+    "values", [VALUES, np.zeros_like(VALUES), np.where(VALUES[:1] > 0, 0, VALUES)]
+)
+@pytest.mark.parametrize(
+    "options", [{"shard": (16, 40, 40)}, {"shard": None, "channels": ("one",)}]
+)
+def test_a_deleted_file_is_an_error_that_names_it_whatever_it_held(tmp_path, values, options):
+    path = tmp_path / "a.ome.zarr"
+    with create(path, GRID, dtype="f2", attributes={}, chunk=CHUNK, **options) as array:
+        if values.any():
+            array[...] = values if array.ndim == 3 else values[None]
+    np.testing.assert_array_equal(open_stored(path).read().squeeze(), values)
+    np.testing.assert_array_equal(np.asarray(zarr.open_array(path / "0")[:]).squeeze(), values)
+    source = open_source(str(path))
+    np.testing.assert_array_equal(source.read(source.grid.box), values)
+    files = sorted(file for file in (path / "0" / "c").rglob("*") if file.is_file())
+    assert len(files) == (3 if options["shard"] else 3 * 2 * 2)
+    for file in files:
+        whole = file.read_bytes()
+        file.unlink()
+        with pytest.raises(StoreError, match=f"{file} is missing: delete this result and run"):
+            open_stored(path).read()
+        key = str(file.relative_to(path / "0"))
+        with pytest.raises(SourceError, match=f"was written with all of them: {key} is missing"):
+            open_source(str(path))
+        with pytest.raises(SourceError, match=f"{file} is missing"):
+            source.read(source.grid.box)
+        file.write_bytes(whole)
+    for file in files:
+        file.unlink()
+    with pytest.raises(SourceError, match=r"holds 0 of .* was written with all of them"):
+        open_source(str(path))
+
+
+def test_a_job_that_writes_a_part_writes_no_files_of_others(tmp_path):
+    path, box = tmp_path / "a.ome.zarr", Box((16, 0, 0), (48, 40, 40))
+    with create(path, GRID, dtype="f2", chunk=CHUNK, shard=(16, 40, 40), box=box) as array:
+        array[16:32] = VALUES[16:32]
+    there = sorted(str(f.relative_to(path / "0")) for f in path.rglob("c/*/*/*"))
+    assert there == ["c/1/0/0", "c/2/0/0"]
+    np.testing.assert_array_equal(open_stored(path).read(Box((32, 0, 0), (48, 40, 40))), 0)
+    with pytest.raises(StoreError, match="c/0/0/0 is missing"):
+        open_stored(path).read()
+
+
+def test_results_of_earlier_versions_lack_the_files_of_their_empty_shards(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    with create(path, GRID, dtype="f2", chunk=CHUNK, shard=(16, 40, 40)) as array:
+        array[16:32] = VALUES[16:32]
+    del zarr.open_array(path / "0", mode="r+").attrs[EVERY_FILE]
+    (path / "0/c/0/0/0").unlink()
+    assert not open_stored(path).read()[:16].any()
+    assert open_source(str(path)).read(GRID.box)[16:32].any()

@@ -24,7 +24,7 @@ from parafovea.errors import StoreError
 from parafovea.geometry.grid import AXES, Box, Grid
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
 from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
-from parafovea.storage.chunk_files import read_chunks
+from parafovea.storage.chunk_files import read_chunks, write_absent_files
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
@@ -208,6 +208,7 @@ def _store_label_images(
         shape = image.grid.shape
         array = _new_array(own, shape, shape, None, AXES, dtype, "zstd")
         array[...] = image.values.astype(dtype)
+        write_absent_files(array)
         _describe(own, Path(name), image.grid, None, record, labels=True)
 
 
@@ -290,6 +291,7 @@ def create(
     labels: bool = False,
     label_images: Mapping[str, LabelImage] | None = None,
     codec: Literal["zstd", "lz4"] = "zstd",
+    box: Box | None = None,
 ) -> Iterator[zarr.Array[Any]]:
     """Create an OME-Zarr image and yield its array; the image appears when the block ends.
 
@@ -317,6 +319,8 @@ def create(
         caller may fill it until the block ends.
     codec : {"zstd", "lz4"}
         Compression: zstd is smaller, lz4 faster.
+    box : Box, optional
+        The voxels of whole shards that are written, if other jobs write the rest; by default all.
 
     Yields
     ------
@@ -334,7 +338,9 @@ def create(
     record = attributes if attributes is not None else {}
     with replacing(path) as partial:
         group = zarr.create_group(partial, zarr_format=3)
-        yield _new_array(group, shape, chunks, shards, names, dtype, codec)
+        array = _new_array(group, shape, chunks, shards, names, dtype, codec)
+        yield array
+        write_absent_files(array, box)
         if label_images:
             _store_label_images(group, label_images, record)
         _describe(group, path, grid, channels, record, labels=labels)
