@@ -62,7 +62,7 @@ def test_other_files_hidden_ones_and_folders_are_not_looked_at(folder):
     (folder / "notes.txt").write_text("not a tile")
     shutil.copy(folder / "tile_0.npz", folder / ".tile_9.npz.partial")
     shutil.copy(folder / "tile_0.npz", folder / ".tile_9.npz")
-    (folder / "more.npz").mkdir()
+    (folder / "more").mkdir()
     assert tile_census(folder) == before
 
 
