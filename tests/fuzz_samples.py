@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,4 +147,70 @@ FUZZED: dict[str, Writer] = {
     "png_deep": _png_deep,
     "metadata_json": _metadata(".json", json.dumps(_SAID)),
     "metadata_yaml": _metadata(".yaml", "spacing: [4, 1, 1]\nunit: millimeter\n"),
+}
+
+#: Ranges of bytes, from and to.
+Ranges = list[tuple[int, int]]
+
+
+def _whole(_: Path, data: bytes) -> Ranges:
+    return [(0, len(data))]
+
+
+def _after(mark: bytes) -> Callable[[Path, bytes], Ranges]:
+    return lambda _, data: [(data.index(mark) + len(mark), len(data))]
+
+
+def _members(path: Path, data: bytes) -> Ranges:
+    """Return where the contents of the members of an archive are."""
+    if not zipfile.is_zipfile(path):
+        return []
+    found = []
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            start = info.header_offset
+            lengths = (
+                int.from_bytes(data[start + at : start + at + 2], "little") for at in (26, 28)
+            )
+            start += 30 + sum(lengths)
+            found.append((start, start + info.compress_size))
+    return found
+
+
+def _hdf5_ranges(_: Path, data: bytes) -> Ranges:
+    with h5py.File(io.BytesIO(data), "r") as file:
+        dataset = file["group/raw"].id
+        infos = [dataset.get_chunk_info(k) for k in range(dataset.get_num_chunks())]
+    return [(info.byte_offset, info.byte_offset + info.size) for info in infos]
+
+
+def _strips(_: Path, data: bytes) -> Ranges:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return [
+            (start, start + size)
+            for page in file.pages
+            for start, size in zip(page.dataoffsets, page.databytecounts, strict=True)
+        ]
+
+
+def _shards(path: Path, data: bytes) -> Ranges:
+    return [(0, len(data))] if path.name != "zarr.json" else []
+
+
+#: Bytes of a file that a checksum of its format covers, by the name of the format. Whatever happens
+#: to them, the file gives the same voxels or none.
+COVERED: dict[str, Callable[[Path, bytes], Ranges]] = {
+    "ome_zarr": _shards,
+    "png": _whole,
+    "png_deep": _whole,
+    "png_slices": _whole,
+    "nifti": _whole,
+    "dicom_zip": _members,
+    "nrrd_gzip": _after(b"\n\n"),
+    "metaimage_zlib": _after(b"ElementDataFile = LOCAL\n"),
+    "hdf5_chunks": _hdf5_ranges,
+    "npz_tiles": _members,
+    "npz_deflated": _members,
+    "class_tiles": _members,
+    "tiff_deflate": _strips,
 }
