@@ -54,11 +54,19 @@ def _zarr_shards(folder: Path) -> FormatSample:
     return FormatSample(str(path))
 
 
-def _hdf5_chunks(folder: Path) -> FormatSample:
-    with h5py.File(folder / "file.h5", "w") as file:
-        chunked: dict[str, Any] = {"chunks": (2, 8, 8), "compression": "gzip", "shuffle": True}
-        file.create_dataset("group/raw", data=voxels(), fletcher32=True, **chunked)
-    return FormatSample(f"{folder}/file.h5:group/raw")
+def _hdf5_chunks(**filters: Any) -> Writer:
+    def write(folder: Path) -> FormatSample:
+        with h5py.File(folder / "file.h5", "w") as file:
+            file.create_dataset("group/raw", data=voxels(), chunks=(2, 8, 8), **filters)
+        return FormatSample(f"{folder}/file.h5:group/raw")
+
+    return write
+
+
+def _tiff_webp(folder: Path) -> FormatSample:
+    colours = np.stack([voxels()] * 3, -1)
+    tifffile.imwrite(folder / "a.tif", colours, photometric="rgb", compression="webp")
+    return FormatSample(str(folder / "a.tif"), f"{SPACING} channel=1")
 
 
 def _nifti_plain(folder: Path) -> FormatSample:
@@ -128,6 +136,10 @@ FUZZED: dict[str, Writer] = {
     "tiff_lzw_tiles": _stack("a.tif", compression="lzw", tile=(16, 16)),
     "tiff_jpeg": _stack("a.tif", compression="jpeg"),
     "tiff_zstd": _stack("a.tif", compression="zstd"),
+    "tiff_jpegxl": _stack("a.tif", compression="jpegxl"),
+    "tiff_jpeg2000": _stack("a.tif", compression="jpeg2000"),
+    "tiff_lerc": _stack("a.tif", compression="lerc"),
+    "tiff_webp": _tiff_webp,
     "tiff_big": _stack("a.tif", bigtiff=True, compression="packbits"),
     "tiff_ome": _stack("a.ome.tif", metadata={"axes": "ZYX", "PhysicalSizeX": 1.0}),
     "tiff_imagej": _stack(
@@ -136,7 +148,9 @@ FUZZED: dict[str, Writer] = {
     "tiff_palette": _palette,
     "zarr_2": _zarr_2,
     "zarr_shards": _zarr_shards,
-    "hdf5_chunks": _hdf5_chunks,
+    "hdf5_chunks": _hdf5_chunks(compression="gzip", shuffle=True, fletcher32=True),
+    "hdf5_szip": _hdf5_chunks(compression="szip"),
+    "hdf5_scale_offset": _hdf5_chunks(scaleoffset=0),
     "nifti_plain": _nifti_plain,
     "nifti_2": _nifti_2,
     "dicom_rle": _dicom_rle,

@@ -1,12 +1,13 @@
 """Compressed images within other files: their size is checked before they are decoded.
 
-The libraries allocate what the header of such an image states, fill what is missing of a JPEG or
-JPEG XR image with gray, and read pixels without a value as 0.
+The libraries allocate what the header of such an image states, fill what is missing of a JPEG with
+gray, and read pixels without a value as 0.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 
 from parafovea.formats.unpacking import unpacked
@@ -19,7 +20,7 @@ _SAMPLES = 4
 
 _JPEG, _PNG, _JPEG2000 = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\xff\x4f\xff\x51"
 _JPEGXL, _JPEGXL_BOXES = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
-_JPEGXR, _JPEGXR_CODES, _WEBP, _LERC = b"II\xbc", b"WMPHOTO\0", b"WEBP", b"Lerc2 "
+_WEBP, _LERC = b"WEBP", b"Lerc2 "
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
 
@@ -38,9 +39,6 @@ _JPEGXL_LENGTHS = ((9, 1), (13, 1), (18, 1), (30, 1))
 
 #: Ratios of width to height that JPEG XL has numbers for, from 1.
 _JPEGXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-
-#: Tags of JPEG XR: numbers of columns and rows; start and length of the image, and of its alpha.
-_JPEGXR_SIZE, _JPEGXR_PARTS = (0xBC80, 0xBC81), ((0xBCC0, 0xBCC1), (0xBCC2, 0xBCC3))
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def check_codestream(
     Parameters
     ----------
     data : bytes
-        A JPEG, JPEG-LS, JPEG 2000, JPEG XL, JPEG XR, LERC, PNG or WebP image.
+        A JPEG, JPEG-LS, JPEG 2000, JPEG XL, LERC, PNG or WebP image.
     height, width, samples : int
         Number of pixels that the file around it states, and samples of each.
 
@@ -84,6 +82,8 @@ def check_codestream(
     """
     if data.startswith(_JPEG) and data.rfind(_END) < data.rfind(_SCAN):
         raise ValueError("its JPEG image has no end: it is cut short")
+    if data.startswith(_PNG):
+        check_png(data)
     header = image_header(data)
     if header is None:
         return None
@@ -97,6 +97,25 @@ def check_codestream(
             f"its compressed image has {header.samples} samples a pixel, but {samples} are stated"
         )
     return header
+
+
+def check_png(data: bytes) -> None:
+    """Raise `ValueError` if a PNG image is cut short, or a checksum in it does not match.
+
+    Pillow does not compare the checksum of the last pixels.
+    """
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise ValueError(f"the checksum of the PNG chunk at byte {at} does not match")
+        if kind == b"IEND":
+            return
+        at = end
+    raise ValueError("the PNG image has no end: it is cut short")
 
 
 def unwrapped_lerc(data: bytes, size: int) -> bytes:
@@ -135,8 +154,6 @@ def image_header(data: bytes) -> ImageHeader | None:
         return _jpeg(data)
     if data.startswith((_JPEGXL, _JPEGXL_BOXES)):
         return _jpegxl(data)
-    if data.startswith(_JPEGXR):
-        return _jpegxr(data)
     if data.startswith(b"RIFF") and data[8:12] == _WEBP:
         return _webp(data)
     if data.startswith(_LERC):
@@ -233,39 +250,6 @@ def _jpegxl_start(data: bytes) -> int | None:
             return None
         at += size
     return None
-
-
-def _jpegxr(data: bytes) -> ImageHeader | None:
-    """Return the header of a JPEG XR image, all bytes of which are there."""
-    (at,) = struct.unpack_from("<I", data, 4) if len(data) >= 8 else (len(data),)
-    if at + 2 > len(data):
-        raise ValueError("its JPEG XR image is cut short")
-    (count,) = struct.unpack_from("<H", data, at)
-    if at + 2 + 12 * count > len(data):
-        raise ValueError("its JPEG XR image is cut short")
-    numbers: dict[int, int] = {}
-    for k in range(count):
-        tag, kind, _, number = struct.unpack_from("<HHII", data, at + 2 + 12 * k)
-        numbers[tag] = number & {1: 0xFF, 3: 0xFFFF}.get(kind, 0xFFFFFFFF)
-    if any(tag not in numbers for tag in (*_JPEGXR_SIZE, *_JPEGXR_PARTS[0])):
-        return None
-    for start, length in _JPEGXR_PARTS:
-        first, size = numbers.get(start, 0), numbers.get(length, 0)
-        # jxrlib writes where the alpha channel ends instead of its length
-        end = size if start != _JPEGXR_PARTS[0][0] and size > first else first + size
-        if end > len(data):
-            raise ValueError(f"its JPEG XR image is cut short: {len(data)} of {end} bytes")
-    width, height = (numbers[tag] for tag in _JPEGXR_SIZE)
-    inner = numbers[_JPEGXR_PARTS[0][0]]
-    if not data.startswith(_JPEGXR_CODES, inner) or inner + 20 > len(data):
-        return None
-    # one bit says whether both lengths, less one, have 16 or 32 bits
-    wide, high = struct.unpack_from(">HH" if data[inner + 10] & 0x80 else ">II", data, inner + 12)
-    if (high + 1, wide + 1) != (height, width):
-        raise ValueError(
-            f"its JPEG XR image is {high + 1} x {wide + 1} and {height} x {width} at once"
-        )
-    return ImageHeader(height, width)
 
 
 def _webp(data: bytes) -> ImageHeader | None:

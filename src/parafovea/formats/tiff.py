@@ -54,11 +54,15 @@ _JPEG = (6, 7, 33007, 34892)
 _LERC = 34887
 
 #: TIFF compressions whose strips and tiles are images with a header: JPEG, JPEG 2000, LERC, PNG,
-#: JPEG XR, WebP and JPEG XL.
+#: WebP and JPEG XL.
 _IMAGES = (
     *(7, 33007, 34892, 33003, 33004, 33005, 34712, _LERC, 34933),
-    *(22610, 34934, 50001, 34927, 50002, 52546),
+    *(50001, 34927, 50002, 52546),
 )
+
+#: JPEG XR, of which the decoder fills what is missing with gray, and ends the program at some
+#: damaged images.
+_JPEGXR = (22610, 34934)
 
 #: What tifffile logs about pages and voxels that are not there, before it goes on without them. A
 #: tag alone that it does not understand may be a private one.
@@ -145,6 +149,11 @@ def _stored(path: str, tiff: Any, series: Any, shape: tuple[int, ...]) -> Stored
         return stored
     numbers = [int(page.index) for page in series.pages]
     paged = PagedTiff(path, dtype, shape, numbers)
+    if any(page.keyframe.compression in _JPEGXR for page in series.pages):
+        raise SourceError(
+            f"{path} is compressed by JPEG XR, which is not supported, since damaged images cannot "
+            "be told from whole ones: write it again with another compression, such as zstd"
+        )
     for page in {id(page.keyframe): page.keyframe for page in series.pages}.values():
         piece = math.prod(page.chunks) if paged.reads_parts_of(page) else page.size
         if page.compression != tifffile.COMPRESSION.NONE:
@@ -448,6 +457,8 @@ class PagedTiff:
             if len(shape) == 2:
                 return pixels[:, :, 0]
             return pixels[(slice(None), slice(None), *index[2:])]
+        if page.size != math.prod(shape):
+            raise ValueError(f"page {page.index} has the shape {page.shape}, not {shape}")
         if page.compression in _IMAGES:
             for number in range(len(page.dataoffsets)):
                 _segment(page, number, size)

@@ -171,7 +171,9 @@ def _tiff_size(path: str) -> tuple[int, int] | None:
     try:
         with readable(path), tifffile.TiffFile(path) as file:
             page = file.pages.first
-            return page.imagelength, page.imagewidth
+            # a damaged tag may hold several numbers
+            size = page.imagelength, page.imagewidth
+            return size if all(isinstance(side, int) for side in size) else None
     except SourceError:
         return None
 
