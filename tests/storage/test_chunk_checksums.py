@@ -1,5 +1,6 @@
 """A store says which of its chunks has changed since it was written, or is not there any more."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,42 @@ def test_results_of_earlier_versions_lack_the_files_of_their_empty_shards(tmp_pa
     with create(path, GRID, dtype="f2", chunk=CHUNK, shard=(16, 40, 40)) as array:
         array[16:32] = VALUES[16:32]
     del zarr.open_array(path / "0", mode="r+").attrs[EVERY_FILE]
+    del zarr.open_group(path, mode="r+").attrs["parafovea_sha256"]
     (path / "0/c/0/0/0").unlink()
     assert not open_stored(path).read()[:16].any()
     assert open_source(str(path)).read(GRID.box)[16:32].any()
+
+
+def test_every_changed_number_or_word_of_the_metadata_is_found(tmp_path):
+    files = _written(tmp_path / "a.ome.zarr", shard=(16, 40, 40))
+    path = tmp_path / "a.ome.zarr"
+    array = (path / "0/zarr.json").read_text()
+    image = json.loads((path / "zarr.json").read_text())
+    own = json.dumps(image["attributes"]["parafovea"])
+    changed = [array.replace(word, new, 1) for word, new in (
+        ("48", "32"), ("40", "30"), ("float16", "int16"), ("little", "big"), ("true", "false"),
+        ('"shuffle": "shuffle"', '"shuffle": "noshuffle"'), ('"x"', '"y"'), ("0.0", "1.0"),
+    )]  # fmt: skip
+    for text in changed:
+        assert text != array
+        (path / "0/zarr.json").write_text(text)
+        with pytest.raises(StoreError, match=r"a\.ome\.zarr"):
+            open_stored(path)
+    (path / "0/zarr.json").write_text(array)
+    for word, new in (("48", "32"), ("1.0", "2.0"), ("nanometer", "micrometer"), ("null", '["a"]')):
+        assert word in own
+        image["attributes"]["parafovea"] = json.loads(own.replace(word, new, 1))
+        (path / "zarr.json").write_text(json.dumps(image))
+        with pytest.raises(
+            StoreError, match=r"a\.ome\.zarr/zarr\.json or .* is damaged .the checks"
+        ):
+            open_stored(path)
+    image["attributes"]["parafovea"] = json.loads(own)
+    # what a viewer adds changes nothing
+    image["attributes"]["ome"]["omero"] = {"channels": []}
+    (path / "zarr.json").write_text(json.dumps(image))
+    np.testing.assert_array_equal(open_stored(path).read(), VALUES)
+    (path / "zarr.json").write_text("[" * 100_000)
+    with pytest.raises(StoreError, match="is not a complete result"):
+        open_stored(path)
+    assert files

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +31,9 @@ from parafovea.storage.chunk_files import read_chunks, write_absent_files
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 OME_VERSION = "0.5"
+
+#: Attribute with a hash of the metadata: chunks have their own checksums.
+_DIGEST = "parafovea_sha256"
 
 #: With several threads, the chunks of a shard are stored in the order in which they finish, so
 #: that equal voxels would give different bytes.
@@ -183,16 +188,25 @@ def _describe(
     labels: bool,
 ) -> None:
     """Write the metadata of a completed image."""
+    own = {
+        **record,
+        "grid": grid.to_dict(),
+        "channels": None if channels is None else list(channels),
+    }
     group.attrs.put(
         {
             "ome": _ome_metadata(path.name.split(".")[0], grid, channels, labels),
-            "parafovea": {
-                **record,
-                "grid": grid.to_dict(),
-                "channels": None if channels is None else list(channels),
-            },
+            "parafovea": own,
+            _DIGEST: _digest(group, own),
         }
     )
+
+
+def _digest(group: zarr.Group, own: Mapping[str, Any]) -> str:
+    """Return a hash of an image's own attributes and of the metadata of its array."""
+    plain = json.dumps(json.loads(json.dumps(own)), sort_keys=True)
+    array = Path(str(group.store_path).removeprefix("file://"), "0", "zarr.json")
+    return hashlib.sha256(plain.encode() + array.read_bytes()).hexdigest()
 
 
 def _store_label_images(
@@ -362,18 +376,25 @@ def open_stored(path: Path) -> Stored:
     Raises
     ------
     StoreError
-        If it does not exist, or lacks the metadata that `create` writes.
+        If it does not exist, or its metadata are not those that `create` wrote.
     """
     try:
         group = zarr.open_group(path, mode="r")
         array = group["0"]
         attributes = dict(cast(dict[str, Any], group.attrs["parafovea"]))
+        # images of earlier versions have none
+        is_damaged = group.attrs.get(_DIGEST, digest := _digest(group, attributes)) != digest
         grid = Grid.from_dict(attributes.pop("grid"))
         channels = attributes.pop("channels")
-    except (FileNotFoundError, KeyError, ValueError, TypeError) as error:
+    except (FileNotFoundError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise StoreError(
             f"{path} is not a complete result of this workflow: delete it and run again"
         ) from error
     if not isinstance(array, zarr.Array):
         raise StoreError(f"{path}/0 is not an array: delete {path} and run again")
+    if is_damaged:
+        raise StoreError(
+            f"{path}/zarr.json or {path}/0/zarr.json is damaged (the checksum is invalid): delete "
+            f"{path} and run again"
+        )
     return Stored(array, grid, None if channels is None else tuple(channels), attributes)
