@@ -137,9 +137,11 @@ FUZZED: dict[str, Writer] = {
     "tiff_jpeg": _stack("a.tif", compression="jpeg"),
     "tiff_zstd": _stack("a.tif", compression="zstd"),
     "tiff_jpegxl": _stack("a.tif", compression="jpegxl"),
+    "tiff_jpegxr": _stack("a.tif", compression="jpegxr"),
     "tiff_jpeg2000": _stack("a.tif", compression="jpeg2000"),
     "tiff_lerc": _stack("a.tif", compression="lerc"),
     "tiff_webp": _tiff_webp,
+    "tiff_lzma": _stack("a.tif", compression="lzma"),
     "tiff_big": _stack("a.tif", bigtiff=True, compression="packbits"),
     "tiff_ome": _stack("a.ome.tif", metadata={"axes": "ZYX", "PhysicalSizeX": 1.0}),
     "tiff_imagej": _stack(
@@ -227,4 +229,5 @@ COVERED: dict[str, Callable[[Path, bytes], Ranges]] = {
     "npz_deflated": _members,
     "class_tiles": _members,
     "tiff_deflate": _strips,
+    "tiff_lzma": _strips,
 }

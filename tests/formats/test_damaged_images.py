@@ -12,7 +12,8 @@ import rasterio
 import tifffile
 from PIL import Image
 
-from parafovea.errors import SourceError
+from parafovea.errors import SourceError, describe
+from parafovea.formats import jpegxr
 from parafovea.formats.codestreams import (
     ImageHeader,
     check_codestream,
@@ -20,6 +21,7 @@ from parafovea.formats.codestreams import (
     unwrapped_lerc,
 )
 from parafovea.formats.geo.raster import open_raster
+from parafovea.formats.jpegxr import decode_jpegxr
 from parafovea.formats.metadata import SourceMetadata, TileOptions
 from parafovea.formats.opening import open_source
 from parafovea.runtime.library_logs import quiet_libraries
@@ -33,6 +35,7 @@ ENCODE = {
     "lossless JPEG": imagecodecs.ljpeg_encode,
     "JPEG 2000": imagecodecs.jpeg2k_encode,
     "JPEG XL": imagecodecs.jpegxl_encode,
+    "JPEG XR": imagecodecs.jpegxr_encode,
     "LERC": imagecodecs.lerc_encode,
     "PNG": imagecodecs.png_encode,
     "WebP": lambda image: imagecodecs.webp_encode(np.stack([image] * 3, -1), lossless=True),
@@ -51,7 +54,7 @@ def test_the_size_of_a_compressed_image_is_known_before_it_is_decoded(name):
     header = image_header(data)
     assert (header.height, header.width) == (40, 64)
     assert check_codestream(data, 40, 64) == check_codestream(data + b"\0", 40, 64) == header
-    if name == "JPEG XL":
+    if name in ("JPEG XL", "JPEG XR"):
         with pytest.raises(ValueError, match="cut short"):
             image_header(data[:4])
     else:
@@ -61,7 +64,7 @@ def test_the_size_of_a_compressed_image_is_known_before_it_is_decoded(name):
 @pytest.mark.parametrize("shape", [(1, 700), (700, 1), (72, 128), (40, 80), (333, 5000)])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("samples", [1, 3, 4])
-@pytest.mark.parametrize("name", ["jpegxl", "lerc"])
+@pytest.mark.parametrize("name", ["jpegxl", "jpegxr", "lerc"])
 def test_headers_hold_for_all_shapes_and_types(name, samples, dtype, shape):
     image = (np.random.default_rng(0).random((*shape, samples)) * 250).astype(dtype)
     image = image[..., 0] if samples == 1 else image
@@ -91,9 +94,9 @@ def test_a_lerc_image_that_unpacks_to_more_than_its_pixels_is_refused():
             unwrapped_lerc(wrap(bytes(10_000_000)), VALUES.size)
 
 
-@pytest.mark.parametrize("name", ["jpegxl", "lerc", "webp"])
+@pytest.mark.parametrize("name", ["jpegxl", "jpegxr", "lerc", "webp"])
 def test_a_tile_of_a_tiff_that_states_a_huge_image_is_refused(tmp_path, name):
-    compression = {"jpegxl": 50002, "lerc": 34887, "webp": 50001}[name]
+    compression = {"jpegxl": 50002, "lerc": 34887, "webp": 50001, "jpegxr": 22610}[name]
     huge = np.zeros((9000, 9000) + (3,) * (name == "webp"), np.uint8)
     data = getattr(imagecodecs, f"{name}_encode")(huge)
     tifffile.imwrite(
@@ -154,7 +157,7 @@ def _set_tags(path, **values):
 
 @pytest.mark.parametrize(
     "compression",
-    [*("jpeg", "jpeg2000", "jpegxl", "lerc", "png", "zlib", "zstd", "lzw", "lzma")],
+    [*("jpeg", "jpeg2000", "jpegxl", "jpegxr", "lerc", "png", "zlib", "zstd", "lzw", "lzma")],
 )
 @pytest.mark.parametrize("tile", [None, (32, 32)])
 def test_a_strip_or_tile_cut_short_is_refused(tmp_path, compression, tile):
@@ -310,10 +313,56 @@ def test_a_page_larger_than_the_others_is_not_decoded(tmp_path):
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("compression", [22610, 34934])
-def test_jpeg_xr_is_refused_by_name(tmp_path, compression):
-    tifffile.imwrite(tmp_path / "a.tif", VALUES, compression=compression, photometric="minisblack")
-    with pytest.raises(
-        SourceError, match=r"a\.tif is compressed by JPEG XR, which is not supported"
-    ):
-        open_source(str(tmp_path / "a.tif"), metadata=NM)
+def test_a_damaged_jpeg_xr_image_ends_its_decoder_alone(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, compression="jpegxr", photometric="minisblack")
+    expected = imagecodecs.jpegxr_decode(imagecodecs.jpegxr_encode(VALUES))
+    whole = (tmp_path / "a.tif").read_bytes()
+    np.testing.assert_array_equal(_read(tmp_path / "a.tif")[0], expected)
+    random = np.random.default_rng(0)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        start, count = tiff.pages.first.dataoffsets[0], tiff.pages.first.databytecounts[0]
+    refused = []
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for at in random.integers(start + 90, start + count, 3):
+            damaged[at] = random.integers(256)
+        (tmp_path / "a.tif").write_bytes(damaged)
+        try:
+            assert _read(tmp_path / "a.tif").shape == (1, 64, 64)
+        except SourceError as error:
+            refused.append(describe(error))
+    assert refused
+    assert all("a.tif" in text for text in refused)
+    (tmp_path / "a.tif").write_bytes(whole)
+    np.testing.assert_array_equal(_read(tmp_path / "a.tif")[0], expected)
+
+
+def test_the_decoder_of_jpeg_xr_starts_anew_after_it_was_ended(monkeypatch):
+    data = imagecodecs.jpegxr_encode(VALUES)
+    expected = imagecodecs.jpegxr_decode(data)
+    np.testing.assert_array_equal(decode_jpegxr(data), expected)
+    jpegxr._DECODER._process.kill()
+    with pytest.raises(ValueError, match="the decoder ended with -9"):
+        decode_jpegxr(data)
+    np.testing.assert_array_equal(decode_jpegxr(data), expected)
+    with pytest.raises(ValueError, match="its JPEG XR image is damaged"):
+        decode_jpegxr(b"no image")
+    np.testing.assert_array_equal(decode_jpegxr(data), expected)
+
+
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+def test_the_checksum_of_lzma_in_a_tiff_is_compared(tmp_path, tile):
+    tifffile.imwrite(
+        tmp_path / "a.tif", VALUES, compression="lzma", tile=tile, photometric="minisblack"
+    )
+    np.testing.assert_array_equal(_read(tmp_path / "a.tif")[0], VALUES)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        page = tiff.pages.first
+        start, count = page.dataoffsets[0], page.databytecounts[0]
+    whole = (tmp_path / "a.tif").read_bytes()
+    for at in range(start, start + count, 5):
+        damaged = bytearray(whole)
+        damaged[at] ^= 4
+        (tmp_path / "a.tif").write_bytes(damaged)
+        with pytest.raises(SourceError, match=r"a\.tif cannot be read"):
+            _read(tmp_path / "a.tif")

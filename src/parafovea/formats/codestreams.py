@@ -1,7 +1,7 @@
 """Compressed images within other files: their size is checked before they are decoded.
 
-The libraries allocate what the header of such an image states, fill what is missing of a JPEG with
-gray, and read pixels without a value as 0.
+The libraries allocate what the header of such an image states, fill what is missing of a JPEG or
+JPEG XR image with gray, and read pixels without a value as 0.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ _SPARE = 2**22
 _SAMPLES = 4
 
 _JPEG, _PNG, _JPEG2000 = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\xff\x4f\xff\x51"
+_JPEG2000_BOXES = b"\0\0\0\x0cjP  "
 _JPEGXL, _JPEGXL_BOXES = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
-_WEBP, _LERC = b"WEBP", b"Lerc2 "
+_JPEGXR, _JPEGXR_CODES, _WEBP, _LERC = b"II\xbc", b"WMPHOTO\0", b"WEBP", b"Lerc2 "
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
 
@@ -39,6 +40,10 @@ _JPEGXL_LENGTHS = ((9, 1), (13, 1), (18, 1), (30, 1))
 
 #: Ratios of width to height that JPEG XL has numbers for, from 1.
 _JPEGXL_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+
+#: Tags of JPEG XR: numbers of columns and rows; start and length of the image, and of its alpha.
+_JPEGXR_SIZE, _JPEGXR_PARTS = (0xBC80, 0xBC81), ((0xBCC0, 0xBCC1), (0xBCC2, 0xBCC3))
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def check_codestream(
     Parameters
     ----------
     data : bytes
-        A JPEG, JPEG-LS, JPEG 2000, JPEG XL, LERC, PNG or WebP image.
+        A JPEG, JPEG-LS, JPEG 2000, JPEG XL, JPEG XR, LERC, PNG or WebP image.
     height, width, samples : int
         Number of pixels that the file around it states, and samples of each.
 
@@ -84,6 +89,9 @@ def check_codestream(
         raise ValueError("its JPEG image has no end: it is cut short")
     if data.startswith(_PNG):
         check_png(data)
+    if data.startswith(_JPEG2000_BOXES) and _in_boxes(data, b"jp2c") is None:
+        # pydicom would look for it without end
+        raise ValueError("its JPEG 2000 image has no codestream")
     header = image_header(data)
     if header is None:
         return None
@@ -154,6 +162,8 @@ def image_header(data: bytes) -> ImageHeader | None:
         return _jpeg(data)
     if data.startswith((_JPEGXL, _JPEGXL_BOXES)):
         return _jpegxl(data)
+    if data.startswith(_JPEGXR):
+        return _jpegxr(data)
     if data.startswith(b"RIFF") and data[8:12] == _WEBP:
         return _webp(data)
     if data.startswith(_LERC):
@@ -213,9 +223,13 @@ class _Bits:
 
 def _jpegxl(data: bytes) -> ImageHeader | None:
     """Return the header of a JPEG XL image, which is one image and no animation."""
-    start = 0 if data.startswith(_JPEGXL) else _jpegxl_start(data)
-    if start is None:
-        return None
+    start = 0
+    if not data.startswith(_JPEGXL):
+        box = _in_boxes(data, b"jxlc", b"jxlp")
+        if box is None:
+            return None
+        # the parts of a codestream are numbered
+        start = box[0] + (4 if box[1] == b"jxlp" else 0)
     bits = _Bits(data[start + 2 : start + 2 + _JPEGXL_HEADER])
     height, width = bits.size()
     if bits.take(1):
@@ -235,21 +249,53 @@ def _jpegxl(data: bytes) -> ImageHeader | None:
     return ImageHeader(height, width, 1 + bits.choice(((0, 0), (0, 1), (4, 2), (12, 1))))
 
 
-def _jpegxl_start(data: bytes) -> int | None:
-    """Return the place of the codestream in a JPEG XL file of boxes."""
+def _in_boxes(data: bytes, *wanted: bytes) -> tuple[int, bytes] | None:
+    """Return where the content of the first wanted box of a file of boxes is, and its kind."""
     at = 0
     while at + 16 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
         header = 8
         if size == 1:
             header, size = 16, int.from_bytes(data[at + 8 : at + 16], "big")
-        if kind in (b"jxlc", b"jxlp"):
-            # the parts of a codestream are numbered
-            return at + header + (4 if kind == b"jxlp" else 0)
+        if kind in wanted:
+            return at + header, kind
         if size < header:
             return None
         at += size
     return None
+
+
+def _jpegxr(data: bytes) -> ImageHeader | None:
+    """Return the header of a JPEG XR image, all bytes of which are there."""
+    (at,) = struct.unpack_from("<I", data, 4) if len(data) >= 8 else (len(data),)
+    if at + 2 > len(data):
+        raise ValueError("its JPEG XR image is cut short")
+    (count,) = struct.unpack_from("<H", data, at)
+    if at + 2 + 12 * count > len(data):
+        raise ValueError("its JPEG XR image is cut short")
+    numbers: dict[int, int] = {}
+    for k in range(count):
+        tag, kind, _, number = struct.unpack_from("<HHII", data, at + 2 + 12 * k)
+        numbers[tag] = number & {1: 0xFF, 3: 0xFFFF}.get(kind, 0xFFFFFFFF)
+    if any(tag not in numbers for tag in (*_JPEGXR_SIZE, *_JPEGXR_PARTS[0])):
+        return None
+    for start, length in _JPEGXR_PARTS:
+        first, size = numbers.get(start, 0), numbers.get(length, 0)
+        # jxrlib writes where the alpha channel ends instead of its length
+        end = size if start != _JPEGXR_PARTS[0][0] and size > first else first + size
+        if end > len(data):
+            raise ValueError(f"its JPEG XR image is cut short: {len(data)} of {end} bytes")
+    width, height = (numbers[tag] for tag in _JPEGXR_SIZE)
+    inner = numbers[_JPEGXR_PARTS[0][0]]
+    if not data.startswith(_JPEGXR_CODES, inner) or inner + 20 > len(data):
+        return None
+    # one bit says whether both lengths, less one, have 16 or 32 bits
+    wide, high = struct.unpack_from(">HH" if data[inner + 10] & 0x80 else ">II", data, inner + 12)
+    if (high + 1, wide + 1) != (height, width):
+        raise ValueError(
+            f"its JPEG XR image is {high + 1} x {wide + 1} and {height} x {width} at once"
+        )
+    return ImageHeader(height, width)
 
 
 def _webp(data: bytes) -> ImageHeader | None:
