@@ -157,7 +157,8 @@ def _numbers(content: Any, kind: Any, dataset: h5py.Dataset) -> Array:
     buffer = np.zeros(count * max(kind.get_size(), native.get_size()), np.uint8)
     buffer[: len(content)] = np.frombuffer(content, np.uint8)
     h5py.h5t.convert(kind, native, count, buffer)
-    return buffer[: count * native.get_size()].view(dataset.dtype).reshape(dataset.chunks)
+    numbers: Array = buffer[: count * native.get_size()].view(dataset.dtype)
+    return numbers.reshape(dataset.chunks)
 
 
 def _unfiltered(content: Any, step: _Filter, element: int) -> Any:

@@ -96,7 +96,7 @@ def from_scale_offset(content: Any, values: Sequence[int], size: int) -> bytes:
         found = (numbers + least).astype(f"<u{width}").view(f"<{letter}{width}")
     if missing is not None:
         found[missing] = np.frombuffer(fills, found.dtype)
-    return found.astype(f"{'>' if order == _BIG else '<'}{letter}{width}").tobytes()
+    return bytes(found.astype(f"{'>' if order == _BIG else '<'}{letter}{width}").tobytes())
 
 
 def _unpacked_bits(content: Any, count: int, bits: int) -> Array:

@@ -141,7 +141,7 @@ def check_chunks(
     stated = array.metadata.encode_chunk_key((0,) * array.ndim)
     said = f"{chunks.found} of {chunks.total} chunks"
     if array.attrs.get(EVERY_FILE) and chunks.found < chunks.total:
-        lost = next(
+        gone = next(
             index
             for index in itertools.product(*map(range, _counts(array)))
             if index not in chunks.there
@@ -149,7 +149,7 @@ def check_chunks(
         )
         raise SourceError(
             f"{path} holds {said}, and was written with all of them: "
-            f"{array.metadata.encode_chunk_key(lost)} is missing, so make it again"
+            f"{array.metadata.encode_chunk_key(gone)} is missing, so make it again"
         )
     if not chunks.found and (chunks.strange or not sparse):
         other = (
