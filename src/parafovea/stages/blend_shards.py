@@ -144,6 +144,7 @@ def blend_shards(
         attributes=attributes,
         levels="mean",
         shown=shown_channels(channels),
+        box=region,
     ) as array:
         boxes = list(region.tiles(shape))
         for box in tracked(boxes, len(boxes), "boxes"):

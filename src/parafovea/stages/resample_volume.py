@@ -138,6 +138,7 @@ def resample_volume(
             label_images=labels,
             levels="mean",
             shown=shown_channels(opened.source.bands) if opened.source.bands else (),
+            box=region,
         ) as array:
             boxes = list(region.tiles(VOLUME_SHARD))
             for box in tracked(boxes, len(boxes), "boxes"):

@@ -159,7 +159,7 @@ def _arrays(stored: Stored, part: Path, box: Box) -> Iterator[tuple[int, zarr.Ar
 
 
 def _link_files(level: int, array: zarr.Array[Any], part: Path, target: Path, box: Box) -> None:
-    """Link the files of a part's box; a file of zeros alone does not exist."""
+    """Link the files of a part's box."""
     if not box.size:
         return
     pieces = [int(n) for n in array.shards or array.chunks]
@@ -171,7 +171,7 @@ def _link_files(level: int, array: zarr.Array[Any], part: Path, target: Path, bo
         name = f"{level}/{array.metadata.encode_chunk_key(place)}"
         source, link = part / name, target / name
         if not source.exists():
-            continue
+            raise StoreError(f"{source} is missing: delete {part} and run again")
         link.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source, link)

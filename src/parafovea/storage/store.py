@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import itertools
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +27,7 @@ from parafovea.errors import StoreError
 from parafovea.geometry.grid import AXES, Box, Grid, Shape, shape3
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
 from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
-from parafovea.storage.chunk_files import read_chunks
+from parafovea.storage.chunk_files import read_chunks, write_absent_files
 from parafovea.storage.ome_metadata import (
     WITHIN,
     Shown,
@@ -46,6 +48,9 @@ from parafovea.storage.pyramids import (
 )
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+
+#: Attribute with a hash of the metadata: chunks have their own checksums.
+_DIGEST = "parafovea_sha256"
 
 #: With several threads, the chunks of a shard are stored in the order in which they finish, so
 #: that equal voxels would give different bytes.
@@ -175,17 +180,19 @@ def _describe(
     image: str | None = None,
 ) -> None:
     """Write the metadata of a completed image."""
+    own = {
+        **record,
+        "grid": grids[0].to_dict(),
+        "channels": None if channels is None else list(channels),
+    }
     name = _image_name(path)
     group.attrs.put(
         {
             "ome": image_metadata(name, grids, levels, channels=channels is not None, shown=shown)
             if not labels
             else label_metadata(name, grids, levels, shown=shown, image=image),
-            "parafovea": {
-                **record,
-                "grid": grids[0].to_dict(),
-                "channels": None if channels is None else list(channels),
-            },
+            "parafovea": own,
+            _DIGEST: _digest(group, own),
         }
     )
 
@@ -199,7 +206,15 @@ def describe_again(group: zarr.Group, path: Path, record: Mapping[str, Any]) -> 
     stored, ome = (dict(cast(dict[str, Any], group.attrs[key])) for key in ("parafovea", "ome"))
     ome["multiscales"][0]["name"] = _image_name(path)
     placed = {key: stored[key] for key in ("grid", "channels")}
-    group.attrs.put({"ome": ome, "parafovea": {**record, **placed}})
+    own = {**record, **placed}
+    group.attrs.put({"ome": ome, "parafovea": own, _DIGEST: _digest(group, own)})
+
+
+def _digest(group: zarr.Group, own: Mapping[str, Any]) -> str:
+    """Return a hash of an image's own attributes and of the metadata of its array."""
+    plain = json.dumps(json.loads(json.dumps(own)), sort_keys=True)
+    array = Path(str(group.store_path).removeprefix("file://"), "0", "zarr.json")
+    return hashlib.sha256(plain.encode() + array.read_bytes()).hexdigest()
 
 
 def store_label_images(
@@ -220,7 +235,9 @@ def store_label_images(
             step = [k // b for b, k in zip(before, stride, strict=True)]
             values = reduced(values, step, "mode")
             shape = values.shape
-            _new_array(own, level, shape, shape, None, AXES, dtype, "zstd")[...] = values
+            array = _new_array(own, level, shape, shape, None, AXES, dtype, "zstd")
+            array[...] = values
+            write_absent_files(array)
         grids = level_grids(image.grid, count)
         _describe(own, Path(name), grids, None, record, labels=True, levels="mode", image=WITHIN)
 
@@ -307,6 +324,7 @@ def create(
     levels: Reduction | None = None,
     shown: Sequence[Shown] = (),
     codec: Literal["zstd", "lz4"] = "zstd",
+    box: Box | None = None,
 ) -> Iterator[zarr.Array[Any]]:
     """Create an OME-Zarr image and yield its array; the image appears when the block ends.
 
@@ -339,6 +357,8 @@ def create(
         How viewers show the channels, or the values of a label image from 0 on.
     codec : {"zstd", "lz4"}
         Compression: zstd is smaller, lz4 faster.
+    box : Box, optional
+        The voxels of whole shards that are written, if other jobs write the rest; by default all.
 
     Yields
     ------
@@ -359,15 +379,29 @@ def create(
         if levels is None:
             yield arrays[0]
         else:
-            array = _Levelled(arrays, above, grid, levels)
-            yield array
-            array.complete(partial / "0")
-            if PART not in record:
-                write_coarse(arrays, above, levels)
+            levelled = _Levelled(arrays, above, grid, levels)
+            yield levelled
+            levelled.complete(partial / "0")
+        write_absent_files(arrays[0], box)
+        for array, level in zip(arrays[1:], above, strict=True):
+            if level.divided:
+                write_absent_files(array, None if box is None else level.box(box))
+        if levels and PART not in record:
+            _write_coarse(arrays, above, levels)
         if label_images:
             store_label_images(group, label_images, record)
         grids = (grid, *(level.grid for level in above))
         _describe(group, path, grids, channels, record, labels=labels, levels=levels, shown=shown)
+
+
+def _write_coarse(
+    arrays: Sequence[zarr.Array[Any]], levels: Sequence[Level], how: Reduction
+) -> None:
+    """Write the levels without divided shards, all files of them."""
+    write_coarse(arrays, levels, how)
+    for array, level in zip(arrays[1:], levels, strict=True):
+        if not level.divided:
+            write_absent_files(array)
 
 
 @dataclass(frozen=True)
@@ -485,20 +519,27 @@ def open_stored(path: Path) -> Stored:
     Raises
     ------
     StoreError
-        If it does not exist, or lacks the metadata that `create` writes.
+        If it does not exist, or its metadata are not those that `create` wrote.
     """
     try:
         group = zarr.open_group(path, mode="r")
         array = group["0"]
         attributes = dict(cast(dict[str, Any], group.attrs["parafovea"]))
+        # images of earlier versions have none
+        is_damaged = group.attrs.get(_DIGEST, digest := _digest(group, attributes)) != digest
         grid = Grid.from_dict(attributes.pop("grid"))
         channels = attributes.pop("channels")
-    except (FileNotFoundError, KeyError, ValueError, TypeError) as error:
+    except (FileNotFoundError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise StoreError(
             f"{path} is not a complete result of this workflow: delete it and run again"
         ) from error
     if not isinstance(array, zarr.Array):
         raise StoreError(f"{path}/0 is not an array: delete {path} and run again")
+    if is_damaged:
+        raise StoreError(
+            f"{path}/zarr.json or {path}/0/zarr.json is damaged (the checksum is invalid): delete "
+            f"{path} and run again"
+        )
     return Stored(array, grid, None if channels is None else tuple(channels), attributes)
 
 
@@ -520,4 +561,4 @@ def finish_levels(path: Path) -> None:
         array = stored.array
         above = levels_of(stored.grid, shape3((array.shards or array.chunks)[-3:]))
         arrays = [cast(zarr.Array[Any], group[str(k)]) for k in range(len(above) + 1)]
-        write_coarse(arrays, above, how)
+        _write_coarse(arrays, above, how)
