@@ -18,12 +18,15 @@ from parafovea.formats.band_folder import band_files, band_folders
 from parafovea.formats.registry import (
     FORMATS,
     NPZ_SUFFIX,
+    REMOTE_MODULES,
     SLICE_SUFFIXES,
     Format,
     format_named,
     format_of_file,
     member_module,
+    remote_documents,
 )
+from parafovea.formats.remote.address import SCHEMES, RemoteFolder, is_address, scheme_of
 from parafovea.formats.slice_names import in_order
 from parafovea.formats.source import readable
 
@@ -45,15 +48,12 @@ _ENDINGS = sorted(
 _DATASET_ENDINGS = "|".join(
     re.escape(ending) for each in FORMATS if each.dataset for ending in each.suffixes
 )
-#: Schemes of one letter are drives of Windows.
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
-
 _DATASET = re.compile(rf"(?P<file>.+?(?:{_DATASET_ENDINGS}))(?::(?P<dataset>.*))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Location of a source on disk.
+    """Location of a source, on disk or at an address.
 
     Parameters
     ----------
@@ -127,13 +127,16 @@ def source_files(path: str, *, bands: bool = False) -> list[str]:
     list of str
         The file of `file.h5:dataset`, the sorted files that a pattern selects, a header and its
         voxel file, or the folder itself; for a Zarr folder also its metadata files, whose changes
-        do not update the folder's modification time.
+        do not update the folder's modification time. Of an address, the files in which its
+        metadata are remembered with their versions.
 
     Raises
     ------
     MissingSourceError, SourceError
         As `locate`.
     """
+    if is_address(path):
+        remote_documents().keep()
     return list(_located(path, bands).files)
 
 
@@ -154,7 +157,11 @@ def truth_files(path: str, *, bands: bool = False) -> list[str]:
     """
     if not path.lower().endswith(TABLE_SUFFIXES):
         return source_files(path, bands=bands)
-    _check_local(path)
+    _check_scheme(path)
+    if is_address(path):
+        raise SourceError(
+            _download(path, format_named("tiles")).replace("a file of the format tiles", "a table")
+        )
     _check_there(path)
     return [path]
 
@@ -179,7 +186,7 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
     if path is None or path.lower().endswith(TABLE_SUFFIXES):
         return ()
     place = Path(path)
-    if not place.is_dir() and not _is_pattern(path):
+    if not is_address(path) and not place.is_dir() and not _is_pattern(path):
         found = _format_by_name(path, bands)
         if found is not None:
             return _modules(found)
@@ -195,7 +202,8 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
         names = tuple(_names(place, tuple(found.members)))
         inner = () if names or found.folders is None else (found.folders,)
         return tuple(sorted({*_modules(found, *names), *inner}))
-    return _modules(found, *(location.slices if found.members else ()))
+    modules = _modules(found, *(location.slices if found.members else ()))
+    return tuple(sorted({*modules, *REMOTE_MODULES})) if is_address(path) else modules
 
 
 def _modules(found: Format, *members: str) -> tuple[str, ...]:
@@ -303,7 +311,9 @@ def _located(path: str, bands: bool) -> Location:
     place = Path(path)
     if not path.strip():
         raise MissingSourceError(f"the source is empty: give {KNOWN}")
-    _check_local(path)
+    _check_scheme(path)
+    if is_address(path):
+        return _locate_address(path)
     if place.is_dir():
         return _locate_folder(path, bands)
     if _is_pattern(path):
@@ -353,16 +363,52 @@ def _check_there(path: str) -> None:
     raise MissingSourceError(f"{path} does not exist: {fix}")
 
 
-def _check_local(path: str) -> None:
-    found = _ADDRESS.match(path)
-    if found is None:
+def _check_scheme(path: str) -> None:
+    scheme = scheme_of(path)
+    if scheme is None or scheme in SCHEMES:
         return
-    if found["scheme"].lower() == "file":
+    if scheme == "file":
         raise SourceError(f"{path} is an address: give the path alone, without file://")
     raise SourceError(
-        f"{path} is an address, but sources are local files and folders: download it (for example "
-        "with curl, aws s3 cp or gsutil cp), or mount it (for example with rclone mount), and give "
-        "its path here"
+        f"{path} is an address that cannot be read: those of {', '.join(SCHEMES)} can; download "
+        "it, or mount it (for example with rclone mount), and give its path here"
+    )
+
+
+def _locate_address(path: str) -> Location:
+    """Return the format of what is at an address, by its files of metadata."""
+    folder = RemoteFolder.of(path)
+    named = _DATASET.fullmatch(path)
+    file = format_of_file(RemoteFolder.of(named["file"] if named else path).name)
+    if file is not None and not file.markers:
+        raise SourceError(_download(named["file"] if named else path, file))
+    known = [each for each in FORMATS if each.markers]
+    # what the name says first, for fewer requests
+    known.sort(key=lambda each: not any(map(folder.name.lower().endswith, each.suffixes)))
+    for each in known:
+        if any((folder / name).is_file() for name in each.markers):
+            inner = each.light_function("metadata_files")
+            found = [] if inner is None else inner(folder)
+            return Location(
+                path, each.name, tuple(str(remote_documents().file(one)) for one in found)
+            )
+    markers = ", ".join(name for each in known for name in each.markers)
+    raise MissingSourceError(
+        f"{path} is no volume that can be read from an address: none of {markers} is there; give "
+        "the address of the folder of an OME-Zarr image or an array, or correct it"
+    )
+
+
+def _download(path: str, found: Format) -> str:
+    """Return how to get a file of a format that is only read from disk."""
+    scheme, name = scheme_of(path), RemoteFolder.of(path).name
+    command = {
+        "s3": f"aws s3 cp {path} data/{name}",
+        "gs": f"gcloud storage cp {path} data/{name}",
+    }.get(scheme or "", f"curl --fail --location --create-dirs --output data/{name} '{path}'")
+    return (
+        f"{path} is a file of the format {found.name}, which is read from disk alone: download it "
+        f"({command}), and give data/{name} here"
     )
 
 

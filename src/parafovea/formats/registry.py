@@ -38,6 +38,10 @@ IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".jp2", ".vrt")
 
 _HERE = __name__.rpartition(".")[0]
 
+#: Module of the metadata at addresses, and those that read what is there.
+REMOTE_DOCUMENTS = f"{_HERE}.remote.documents"
+REMOTE_MODULES = (REMOTE_DOCUMENTS, f"{_HERE}.zarr.remote_store")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
@@ -172,6 +176,11 @@ FORMATS = (
         light=f"{_HERE}.geo.companions",
     ),
 )
+
+
+def remote_documents() -> Any:
+    """Return the metadata at addresses of this process."""
+    return importlib.import_module(REMOTE_DOCUMENTS).DOCUMENTS
 
 
 def format_named(name: str) -> Format:

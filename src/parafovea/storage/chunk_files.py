@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +52,7 @@ def read_chunks(
                 raise
             except Exception as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
-                file = Path(str(array.store_path).removeprefix("file://")) / key
+                file = f"{str(array.store_path).removeprefix('file://').rstrip('/')}/{key}"
                 raise refused(f"{file} is damaged ({reason[:200]}): {advice}") from error
         raise
 
