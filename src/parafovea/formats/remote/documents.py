@@ -174,6 +174,9 @@ class Documents:
         if not STATE.is_dir() and not self._memo.is_dir():
             return
         file = self.file(place)
+        if known.size < 0 and file.exists():
+            # of a source that is gone, what its results were made from stays known
+            return
         partial = file.with_name(f".{file.name}.{os.getpid()}")
         # where it cannot be written, it is asked for again in the next process
         with contextlib.suppress(OSError):
