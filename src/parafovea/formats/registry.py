@@ -71,6 +71,8 @@ class Format:
         Whether a file holds several arrays, and an array is selected as `file.h5:name`.
     bands : str
         Whether it has several named bands: "never", "always", or "also".
+    levels : bool
+        Whether it has several levels of resolution, of which one is chosen.
     light : str, optional
         Module with further functions about a source that import no library.
     """
@@ -85,6 +87,7 @@ class Format:
     decisive: tuple[str, ...] | None = None
     dataset: bool = False
     bands: Literal["never", "always", "also"] = "never"
+    levels: bool = False
     light: str | None = None
 
     def load(self) -> ModuleType:
@@ -106,6 +109,7 @@ FORMATS = (
         meaning="an OME-Zarr or Zarr folder",
         suffixes=(".ome.zarr", ".zarr"),
         markers=ZARR_METADATA,
+        levels=True,
         light=f"{_HERE}.zarr.ome_zarr",
     ),
     Format(
