@@ -26,7 +26,7 @@ from parafovea.formats.registry import (
     member_module,
     remote_documents,
 )
-from parafovea.formats.remote.address import SCHEMES, RemoteFolder, is_address, scheme_of
+from parafovea.formats.remote.address import SCHEMES, Folder, RemoteFolder, is_address, scheme_of
 from parafovea.formats.slice_names import in_order
 from parafovea.formats.source import readable
 
@@ -386,7 +386,7 @@ def _locate_address(path: str) -> Location:
     # what the name says first, for fewer requests
     known.sort(key=lambda each: not any(map(folder.name.lower().endswith, each.suffixes)))
     for each in known:
-        if any((folder / name).is_file() for name in each.markers):
+        if _has_marker(folder, each):
             inner = each.light_function("metadata_files")
             found = [] if inner is None else inner(folder)
             return Location(
@@ -468,9 +468,14 @@ def _locate_folder(path: str, bands: bool) -> Location:
 
 
 def _marked(folder: Path) -> Format | None:
-    return next(
-        (each for each in FORMATS if any((folder / name).is_file() for name in each.markers)), None
-    )
+    return next((each for each in FORMATS if _has_marker(folder, each)), None)
+
+
+def _has_marker(folder: Folder, found: Format) -> bool:
+    if not any((folder / name).is_file() for name in found.markers):
+        return False
+    marks = found.light_function("marks") if found.markers else None
+    return marks is None or bool(marks(folder))
 
 
 def _is_within(folder: Path, found: Format) -> bool:

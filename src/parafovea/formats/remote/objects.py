@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from parafovea.errors import ConfigError, MissingSourceError, ParafoveaError, SourceError
 from parafovea.formats.remote.address import RefusedError, RemoteFolder
+from parafovea.formats.unpacking import LARGEST_PIECE, unpacked
 from parafovea.runtime.optional_packages import import_extra
 
 #: Requests after the first one, and seconds without an answer, by the environment.
@@ -66,6 +67,17 @@ class Piece:
     etag: str
     modified: str
     encoding: str
+
+    @property
+    def version(self) -> str:
+        """What tells it from other versions of the file."""
+        return f"{self.etag} {self.modified} {self.size}"
+
+    def plain(self) -> bytes:
+        """Return the bytes without the compression in which the server sends them."""
+        if self.encoding != "gzip":
+            return self.data
+        return unpacked("gzip", self.data, LARGEST_PIECE, exact=False)
 
 
 class NotModified(Exception):  # noqa: N818  (an answer and no error)

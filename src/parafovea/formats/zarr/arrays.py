@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ from parafovea.formats.stored_values import by_attributes
 from parafovea.formats.zarr import ome_zarr as ome_zarr
 from parafovea.formats.zarr.chunk_codecs import PIPELINE, check_codecs
 from parafovea.formats.zarr.missing_chunks import check_chunks, check_read
+from parafovea.formats.zarr.tracked_store import TrackedStore
+from parafovea.formats.zarr.translated_store import TranslatedStore
 from parafovea.storage.chunk_files import read_chunks
 
 logger = logging.getLogger(__name__)
@@ -127,6 +129,41 @@ def _level(
     return Source(path, view, grid, ignored=ignored, check=check)
 
 
+def open_blocks_level(
+    path: str,
+    image: ome_zarr.Image,
+    level: int,
+    arrays: Sequence[zarr.Array[Any]],
+    request: Request,
+) -> Source:
+    """Return a level of an image of another chunked format as a source.
+
+    Parameters
+    ----------
+    path : str
+        Source string as given by the user.
+    image : Image
+        Its axes and levels.
+    level : int
+        Index of the level.
+    arrays : sequence of zarr.Array
+        From `open_blocks`: that of the level, and of the next one if there is any.
+    request : Request
+        User metadata.
+
+    Raises
+    ------
+    SourceError
+        If it is no volume, or chunks are known to be lost.
+    """
+    array = arrays[0]
+    stored = _Chunked(array)
+    view, grid = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
+    coarser = arrays[1] if len(arrays) > 1 else None
+    check = _check_chunks(str(array.store_path.store), array, view, request, coarser=coarser)
+    return Source(path, view, grid, check=check)
+
+
 def _check_chunks(
     folder: str,
     array: zarr.Array[Any],
@@ -139,7 +176,8 @@ def _check_chunks(
     """Check which chunks are there; where they cannot be listed, return what does it later."""
     partial = request.labels and request.metadata.truth_complete is False
     store: Any = array.store_path.store
-    if is_address(folder):
+    chunks = store.blocks.listed(view.fixed) if isinstance(store, TranslatedStore) else None
+    if isinstance(store, TrackedStore) and chunks is None:
         if request.refuses_holes:
             store.refuses = _COMPLETE
 
@@ -163,6 +201,7 @@ def _check_chunks(
         partial=partial,
         sparse=sparse,
         coarser=coarser,
+        chunks=chunks,
     )
     return None
 

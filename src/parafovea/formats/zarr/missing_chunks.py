@@ -104,6 +104,7 @@ def check_chunks(
     partial: bool = False,
     sparse: bool = False,
     coarser: zarr.Array[Any] | None = None,
+    chunks: Chunks | None = None,
 ) -> None:
     """Log the number of missing chunks; refuse an array without chunks or with lost ones.
 
@@ -127,6 +128,8 @@ def check_chunks(
     coarser : zarr.Array, optional
         The next level of the image, of the same axes. Where it has values, a chunk that is missing
         was lost.
+    chunks : Chunks, optional
+        Its chunks, if they are not in files of the names that Zarr gives them.
 
     Raises
     ------
@@ -135,7 +138,7 @@ def check_chunks(
     """
     if not array.ndim or not math.prod(array.shape):
         return
-    chunks = chunks_of(array, Path(path), view.fixed)
+    chunks = chunks or chunks_of(array, Path(path), view.fixed)
     stated = array.metadata.encode_chunk_key((0,) * array.ndim)
     said = f"{chunks.found} of {chunks.total} chunks"
     if not chunks.found and (chunks.strange or not sparse):

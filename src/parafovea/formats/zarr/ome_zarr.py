@@ -344,8 +344,16 @@ def _unit_factors(image: Image) -> tuple[list[float | None], str | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
-    """An array of which only the header is known."""
+class Header:
+    """An array of which only the header is known.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Length of each axis.
+    dtype : dtype
+        Of an element.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -472,12 +480,12 @@ def attributes_of(folder: Folder) -> dict[str, Any]:
     return _read(folder / ".zattrs") if (folder / ".zattrs").is_file() else {}
 
 
-def _header(folder: Folder) -> _Header:
+def _header(folder: Folder) -> Header:
     if (folder / "zarr.json").is_file():
         facts = _read(folder / "zarr.json")
-        return _Header(tuple(facts["shape"]), np.dtype(facts["data_type"]))
+        return Header(tuple(facts["shape"]), np.dtype(facts["data_type"]))
     facts = _read(folder / ".zarray")
-    return _Header(tuple(facts["shape"]), np.dtype(facts["dtype"]))
+    return Header(tuple(facts["shape"]), np.dtype(facts["dtype"]))
 
 
 def _read(file: Folder) -> dict[str, Any]:
