@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 #: Answers in place of a file: a status, "cut" for half of the body, "slow", "loop" for a
 #: redirect to itself, "away" for one to `/moved`, and "whole" for an answer without its range.
@@ -31,12 +32,18 @@ class FolderServer:
         Returns the fault of a request by its path and how often that was asked for before, or None.
     asked : list of (str, str, int)
         Method, path and status of every answer.
+    authorized : list of str
+        The header Authorization of every request, "" without it.
+    encoding : callable
+        Returns the Content-Encoding of a file by its path.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.fault: Callable[[str, int], Fault | None] = lambda path, before: None
         self.asked: list[tuple[str, str, int]] = []
+        self.authorized: list[str] = []
+        self.encoding: Callable[[str], str] = lambda path: ""
         self.counts: Counter[str] = Counter()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -84,7 +91,8 @@ class FolderServer:
                     return
                 if fault == "slow":
                     time.sleep(1.0)
-                file = outer.folder / self.path.removeprefix("/moved").lstrip("/")
+                outer.authorized.append(self.headers.get("Authorization", ""))
+                file = outer.folder / unquote(self.path).removeprefix("/moved").lstrip("/")
                 if not file.is_file():
                     self.status(404)
                     return
@@ -93,6 +101,8 @@ class FolderServer:
                 etag = f'"{hashlib.md5(data + stamp).hexdigest()}"'  # noqa: S324
                 modified = self.date_time_string(int(file.stat().st_mtime))
                 facts = {"ETag": etag, "Last_Modified": modified, "Accept_Ranges": "bytes"}
+                if outer.encoding(self.path):
+                    facts["Content_Encoding"] = outer.encoding(self.path)
                 if self.headers.get("If-None-Match") == etag:
                     self.status(304, **facts)
                     return
@@ -125,7 +135,9 @@ class FolderServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the server."""
+        """End the server, if it runs."""
+        if not self._thread.is_alive():
+            return
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

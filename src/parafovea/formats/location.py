@@ -18,7 +18,7 @@ from parafovea.formats.band_folder import band_files, band_folders
 from parafovea.formats.registry import (
     FORMATS,
     NPZ_SUFFIX,
-    REMOTE_MODULES,
+    REMOTE,
     SLICE_SUFFIXES,
     Format,
     format_named,
@@ -159,9 +159,7 @@ def truth_files(path: str, *, bands: bool = False) -> list[str]:
         return source_files(path, bands=bands)
     _check_scheme(path)
     if is_address(path):
-        raise SourceError(
-            _download(path, format_named("tiles")).replace("a file of the format tiles", "a table")
-        )
+        raise SourceError(_download(path, "a table"))
     _check_there(path)
     return [path]
 
@@ -203,7 +201,7 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
         inner = () if names or found.folders is None else (found.folders,)
         return tuple(sorted({*_modules(found, *names), *inner}))
     modules = _modules(found, *(location.slices if found.members else ()))
-    return tuple(sorted({*modules, *REMOTE_MODULES})) if is_address(path) else modules
+    return tuple(sorted({*modules, *REMOTE.values()})) if is_address(path) else modules
 
 
 def _modules(found: Format, *members: str) -> tuple[str, ...]:
@@ -379,9 +377,15 @@ def _locate_address(path: str) -> Location:
     """Return the format of what is at an address, by its files of metadata."""
     folder = RemoteFolder.of(path)
     named = _DATASET.fullmatch(path)
+    if any(sign in path for sign in "*["):
+        raise SourceError(f"{path} is an address with a pattern, which selects local files alone")
+    if path.lower().endswith(TABLE_SUFFIXES):
+        raise SourceError(_download(path, "a table"))
     file = format_of_file(RemoteFolder.of(named["file"] if named else path).name)
     if file is not None and not file.markers:
-        raise SourceError(_download(named["file"] if named else path, file))
+        raise SourceError(
+            _download(named["file"] if named else path, f"a file of the format {file.name}")
+        )
     known = [each for each in FORMATS if each.markers]
     # what the name says first, for fewer requests
     known.sort(key=lambda each: not any(map(folder.name.lower().endswith, each.suffixes)))
@@ -399,7 +403,7 @@ def _locate_address(path: str) -> Location:
     )
 
 
-def _download(path: str, found: Format) -> str:
+def _download(path: str, what: str) -> str:
     """Return how to get a file of a format that is only read from disk."""
     scheme, name = scheme_of(path), RemoteFolder.of(path).name
     command = {
@@ -407,7 +411,7 @@ def _download(path: str, found: Format) -> str:
         "gs": f"gcloud storage cp {path} data/{name}",
     }.get(scheme or "", f"curl --fail --location --create-dirs --output data/{name} '{path}'")
     return (
-        f"{path} is a file of the format {found.name}, which is read from disk alone: download it "
+        f"{path} is an address of {what}, which is read from disk alone: download it "
         f"({command}), and give data/{name} here"
     )
 

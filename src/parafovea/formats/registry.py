@@ -38,9 +38,12 @@ IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".jp2", ".vrt")
 
 _HERE = __name__.rpartition(".")[0]
 
-#: Module of the metadata at addresses, and those that read what is there.
-REMOTE_DOCUMENTS = f"{_HERE}.remote.documents"
-REMOTE_MODULES = (REMOTE_DOCUMENTS, f"{_HERE}.zarr.remote_store")
+#: Modules that read what is at addresses; they are imported for these sources alone.
+REMOTE = {
+    "documents": f"{_HERE}.remote.documents",
+    "objects": f"{_HERE}.remote.objects",
+    "store": f"{_HERE}.zarr.remote_store",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,9 +203,14 @@ FORMATS = (
 )
 
 
+def remote_module(name: str) -> ModuleType:
+    """Return a module that reads what is at addresses, by its key in `REMOTE`."""
+    return importlib.import_module(REMOTE[name])
+
+
 def remote_documents() -> Any:
-    """Return the metadata at addresses of this process."""
-    return importlib.import_module(REMOTE_DOCUMENTS).DOCUMENTS
+    """Return the metadata at addresses of this process; see `formats.remote.documents`."""
+    return remote_module("documents").DOCUMENTS
 
 
 def format_named(name: str) -> Format:

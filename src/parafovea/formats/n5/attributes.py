@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,8 @@ FILE = "attributes.json"
 
 #: Most levels of a pyramid that are looked for by name, s0, s1 …
 _MOST_LEVELS = 20
+
+_LEVEL = re.compile(r"s[0-9]+")
 
 #: Axes without names.
 _DEFAULT = {2: ("x", "y"), 3: ("x", "y", "z")}
@@ -193,7 +196,8 @@ def _around(folder: Folder) -> tuple[Folder, dict[str, Any]] | None:
             attributes = attributes_of(group)
         except RefusedError:
             return None
-        if any(key in attributes for key in ("multiscales", "scales", *_RESOLUTION)):
+        is_level = _LEVEL.fullmatch(folder.name) and (group / "s0" / FILE).is_file()
+        if is_level or any(key in attributes for key in ("multiscales", "scales", *_RESOLUTION)):
             return group, attributes
     return None
 
@@ -233,7 +237,8 @@ def _listed(folder: Folder) -> str:
 
     if not isinstance(folder, Path):
         return ""
-    names = sorted(file.parent.relative_to(folder).as_posix() for file in folder.rglob(FILE))
+    files = (file for file in folder.rglob(FILE) if "dimensions" in attributes_of(file.parent))
+    names = sorted(file.parent.relative_to(folder).as_posix() for file in files)
     return f": {', '.join(names[:20])}" if names else ""
 
 
@@ -274,11 +279,11 @@ def _placed(group: Mapping[str, Any], levels: Sequence[tuple[str, Dataset]]) -> 
         places = []
         for (_, each), factor in zip(levels, factors, strict=True):
             own = _resolution(each.attributes, count)
-            scale = _scale(base, factors[0], factor, None if own is None else own[0])
+            scale = _scale(base, factor, None if own is None else own[0], count)
             # blocks of voxels begin at the same outer face
             shift = tuple(
                 (s - b) / 2 if a in "zyx" else 0.0
-                for a, s, b in zip(axes, scale, places[0][0] if places else scale, strict=True)
+                for a, s, b in zip(axes, scale, base or scale, strict=True)
             )
             places.append((scale, shift))
     made = [
@@ -384,19 +389,19 @@ def _factors(group: Mapping[str, Any], level: int, dataset: Dataset, count: int)
 
 
 def _scale(
-    base: _Numbers | None, first: _Numbers | None, factor: _Numbers | None, own: _Numbers | None
+    base: _Numbers | None, factor: _Numbers | None, own: _Numbers | None, count: int
 ) -> _Numbers:
     """Return the voxel size of a level.
 
     Some programs state that of the level itself in it, others that of the finest one.
     """
-    if base is None or first is None:
-        return (math.nan,) * len(own or factor or first or ())
+    if base is None:
+        return (math.nan,) * count
     if factor is None:
         if own is None:
             raise ValueError("a level states neither downsamplingFactors nor its pixelResolution")
         return own
-    meant = tuple(b * f / k for b, f, k in zip(base, factor, first, strict=True))
+    meant = tuple(b * f for b, f in zip(base, factor, strict=True))
     if own is None or np.allclose(own, meant, rtol=1e-3) or np.allclose(own, base, rtol=1e-3):
         return meant
     raise ValueError(f"a level states the resolution {own}, and by its factors it is {meant}")

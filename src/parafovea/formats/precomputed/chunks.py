@@ -15,6 +15,7 @@ from parafovea.formats.neighbours import inside
 from parafovea.formats.precomputed.compressed_labels import decode_labels
 from parafovea.formats.precomputed.info import Info, choose
 from parafovea.formats.precomputed.shards import Shards
+from parafovea.formats.remote.address import RemoteFolder
 from parafovea.formats.source import Request, Source
 from parafovea.formats.unpacking import LARGEST_PIECE, unpacked
 from parafovea.formats.zarr.arrays import open_blocks_level
@@ -120,7 +121,7 @@ class PrecomputedChunks(Blocks):
         if self._shards is not None:
             return await self._shards.read(index[:3])
         found = await super().read(index)
-        if found is None and not hasattr(self.folder, "root"):
+        if found is None and not isinstance(self.folder, RemoteFolder):
             found = await read_file(self.folder / f"{self.name(index)}.gz")
         return found
 

@@ -15,7 +15,7 @@ from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinat
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.neighbours import inside
-from parafovea.formats.registry import ZARR_METADATA
+from parafovea.formats.registry import ZARR_METADATA, remote_module
 from parafovea.formats.remote.address import (
     Folder,
     RemoteFolder,
@@ -30,7 +30,6 @@ from parafovea.formats.zarr import ome_zarr as ome_zarr
 from parafovea.formats.zarr.chunk_codecs import PIPELINE, check_codecs
 from parafovea.formats.zarr.missing_chunks import check_chunks, check_read
 from parafovea.formats.zarr.tracked_store import TrackedStore
-from parafovea.formats.zarr.translated_store import TranslatedStore
 from parafovea.storage.chunk_files import read_chunks
 
 logger = logging.getLogger(__name__)
@@ -176,7 +175,7 @@ def _check_chunks(
     """Check which chunks are there; where they cannot be listed, return what does it later."""
     partial = request.labels and request.metadata.truth_complete is False
     store: Any = array.store_path.store
-    chunks = store.blocks.listed(view.fixed) if isinstance(store, TranslatedStore) else None
+    chunks = store.listed(view.fixed) if isinstance(store, TrackedStore) else None
     if isinstance(store, TrackedStore) and chunks is None:
         if request.refuses_holes:
             store.refuses = _COMPLETE
@@ -270,9 +269,7 @@ def _store(path: str) -> Any:
     """Return what zarr opens: a folder, or a store of what is at an address."""
     if not is_address(path):
         return path
-    from parafovea.formats.zarr.remote_store import RemoteStore
-
-    return RemoteStore(RemoteFolder.of(path))
+    return remote_module("store").RemoteStore(RemoteFolder.of(path))
 
 
 class _Chunked:

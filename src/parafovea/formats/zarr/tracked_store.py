@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
 
 from parafovea.errors import SourceError
+from parafovea.formats.zarr.missing_chunks import Chunks
 
 Index = tuple[int, ...]
 
@@ -67,6 +68,16 @@ class TrackedStore(Store):
             self.there.setdefault(key, version)
         if (key in self.missing and key in self.there) or self.there.get(key, version) != version:
             raise SourceError(f"{name} changed while it was read: run again once it is complete")
+
+    def listed(self, fixed: Mapping[int, int]) -> Chunks | None:
+        """Return which chunks are there, None where this is not known before they are read.
+
+        Parameters
+        ----------
+        fixed : mapping of int to int
+            Index that is read along an axis; chunks elsewhere do not count.
+        """
+        return None
 
     async def get_partial_values(
         self, prototype: Any, key_ranges: Iterable[tuple[str, Any]]

@@ -18,8 +18,8 @@ import numpy as np
 import zarr
 
 from parafovea.errors import ParafoveaError, SourceError
+from parafovea.formats.registry import remote_module
 from parafovea.formats.remote.address import Folder, RemoteFolder
-from parafovea.formats.remote.objects import read_async
 from parafovea.formats.unpacking import LARGEST_PIECE, check_size
 from parafovea.formats.zarr.missing_chunks import Chunks
 from parafovea.formats.zarr.tracked_store import Index, TrackedStore, part_of
@@ -124,7 +124,7 @@ async def read_file(place: Folder, part: tuple[int, int] | None = None) -> tuple
         If it cannot be read, or ends within the part.
     """
     if isinstance(place, RemoteFolder):
-        piece = await read_async(place, part, most=2 * LARGEST_PIECE)
+        piece = await remote_module("objects").read_async(place, part, most=2 * LARGEST_PIECE)
         if piece is None:
             return None
         data, version = piece.plain(), piece.version
@@ -221,6 +221,10 @@ class TranslatedStore(TrackedStore):
         inside = tuple(slice(0, n) for n in blocks.covered(index))
         chunk[inside] = values[inside]
         return chunk.tobytes(order="F")
+
+    def listed(self, fixed: Mapping[int, int]) -> Chunks | None:
+        """Return which blocks are there, None where this is not known before they are read."""
+        return self.blocks.listed(fixed)
 
     async def exists(self, key: str) -> bool:
         """Return whether a key is that of the metadata."""
