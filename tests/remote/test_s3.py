@@ -9,9 +9,10 @@ import pytest
 from format_samples import WRITERS
 
 from parafovea.errors import SourceError
+from parafovea.formats.location import source_files
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
-from parafovea.formats.remote import objects
+from parafovea.formats.remote import documents, objects
 from parafovea.formats.remote.documents import DOCUMENTS
 
 
@@ -91,3 +92,24 @@ def test_an_unreachable_endpoint_is_an_error(monkeypatch):
     DOCUMENTS.forget()
     with pytest.raises(SourceError, match="cannot be reached"):
         open_source("s3://cells/a.zarr")
+
+
+def test_a_chunk_that_is_rewritten_in_place_is_noticed_by_planning(tmp_path, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.chdir(tmp_path)
+    sample = WRITERS["n5"](tmp_path)
+    upload(bucket, sample.path, "n5")
+
+    def planned():
+        DOCUMENTS.forget()
+        return [Path(file).read_bytes() for file in source_files("s3://cells/n5")]
+
+    before = planned()
+    assert planned() == before
+    body = bucket.get_object(Bucket="cells", Key="n5/0/0/0")["Body"].read()
+    bucket.put_object(Bucket="cells", Key="n5/0/0/0", Body=body + b"\0")
+    assert planned() != before
+    # of more files, the metadata alone are compared
+    monkeypatch.setattr(documents, "LISTED", 2)
+    assert planned() == before[:-1]

@@ -393,9 +393,10 @@ def _locate_address(path: str) -> Location:
         if _has_marker(folder, each):
             inner = each.light_function("metadata_files")
             found = [] if inner is None else inner(folder)
-            return Location(
-                path, each.name, tuple(str(remote_documents().file(one)) for one in found)
-            )
+            documents = remote_documents()
+            census = documents.census(folder)
+            files = [*map(documents.file, found), *([] if census is None else [census])]
+            return Location(path, each.name, tuple(map(str, files)))
     markers = ", ".join(name for each in known for name in each.markers)
     raise MissingSourceError(
         f"{path} is no volume that can be read from an address: none of {markers} is there; give "

@@ -271,10 +271,11 @@ def _placed(group: Mapping[str, Any], levels: Sequence[tuple[str, Dataset]]) -> 
             raise ValueError("the levels have different units")
         places = [(scale, translation) for scale, translation, _ in stated]
     else:
-        base, units = (
-            _resolution(first.attributes, count) or _resolution(group, count) or (None, None)
-        )
-        units = units or _units(first.attributes, count) or _units(group, count) or (None,) * count
+        size = _resolution(first.attributes, count) or _resolution(group, count)
+        base, own_units = (None, None) if size is None else size
+        others = _units(first.attributes, count) or _units(group, count)
+        unknown: _Units = (None,) * count
+        units = own_units or others or unknown
         factors = [_factors(group, k, each, count) for k, (_, each) in enumerate(levels)]
         places = []
         for (_, each), factor in zip(levels, factors, strict=True):

@@ -17,12 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from parafovea.formats.remote.address import RefusedError, RemoteFolder
-from parafovea.formats.remote.objects import NotModified, Piece, read
+from parafovea.formats.remote.objects import NotModified, Piece, listing, read
 from parafovea.formats.unpacking import LARGEST_EXTENSION, unpacked
 from parafovea.runtime.runs import STATE
 
 #: Where the workflow remembers metadata, beside Snakemake's own notes.
 MEMO = STATE / "parafovea" / "remote"
+
+#: Most files below a source whose versions are compared.
+LISTED = 1000
 
 #: Names of files of metadata, of all formats.
 NAMES = (
@@ -126,6 +129,34 @@ class Documents:
             return self.read(place) is not None
         except RefusedError:
             return False
+
+    def census(self, folder: RemoteFolder) -> Path | None:
+        """Return the file in which the versions of all files below a folder are remembered.
+
+        Returns
+        -------
+        Path or None
+            None where they cannot be listed, or are more than `LISTED`.
+
+        Raises
+        ------
+        SourceError
+            If the bucket cannot be reached.
+        """
+        # no file has this name, since patterns are no addresses
+        place = folder / "*"
+        if place not in self._seen:
+            remembered = self._remembered(place)
+            if remembered is None or not self._trusting:
+                listed = listing(folder, most=LISTED)
+                digest = hashlib.sha256("\n".join(listed or ()).encode()).hexdigest()
+                size = -1 if listed is None else len(listed)
+                found = _Known(str(place), digest, "", size, "")
+                if found != remembered:
+                    self._remember(place, found)
+                remembered = found
+            self._seen[place] = remembered
+        return None if self._seen[place].size < 0 else self.file(place)
 
     def forget(self) -> None:
         """Ask the server anew for what was read in this process."""

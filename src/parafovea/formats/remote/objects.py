@@ -146,6 +146,42 @@ async def read_async(
     return refusals.nothing
 
 
+def listing(folder: RemoteFolder, *, most: int) -> list[str] | None:
+    """Return the name, size and version of each file below a folder of a bucket.
+
+    Parameters
+    ----------
+    folder : RemoteFolder
+        Any; a server of http lists nothing.
+    most : int
+        Most files that are listed.
+
+    Returns
+    -------
+    list of str or None
+        Sorted; None where there are more, or they may not be listed.
+
+    Raises
+    ------
+    SourceError
+        If the bucket cannot be reached.
+    """
+    if folder.scheme not in ("s3", "gs"):
+        return None
+    obstore = import_extra("obstore", extra="remote")
+    found: list[str] = []
+    try:
+        with _Refusals(folder):
+            stream = obstore.list(store_of(folder.root), f"{folder.key}/", chunk_size=most)
+            for batch in stream:
+                found += [f"{each['path']} {each['size']} {each['e_tag']}" for each in batch]
+                if len(found) > most:
+                    return None
+    except RefusedError:
+        return None
+    return sorted(found)
+
+
 def _piece(result: Any, data: Any) -> Piece:
     meta = result.meta
     modified = meta["last_modified"]
