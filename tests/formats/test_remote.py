@@ -297,3 +297,30 @@ def test_the_addresses_of_neuroglancer_are_understood(server):
     assert not is_address("C://a.zarr")
     assert str(RemoteFolder.of("precomputed://gs://bucket/a/b/")) == "gs://bucket/a/b"
     np.testing.assert_array_equal(_read(f"zarr://{server.url}/a.zarr"), VOXELS)
+
+
+def test_google_cloud_storage(server, monkeypatch, tmp_path):
+    """Anonymous, by the interface of its emulators; files may be stored compressed."""
+    monkeypatch.setenv("GOOGLE_BASE_URL", server.url)
+    for name in objects.GS_CREDENTIALS:
+        monkeypatch.delenv(name, raising=False)
+    server.folder.rename(server.folder.with_name("bucket"))
+    server.folder = tmp_path
+    np.testing.assert_array_equal(_read("gs://bucket/a.zarr"), VOXELS)
+    assert set(server.authorized) == {""}
+    sample = WRITERS["precomputed"](tmp_path / "bucket")
+    values = open_source(sample.path).array[:, :, :]
+    for file in Path(sample.path, "4_1_1").iterdir():
+        file.write_bytes(gzip.compress(file.read_bytes()))
+    server.encoding = lambda path: "gzip" if "4_1_1" in path else ""
+    np.testing.assert_array_equal(_read("precomputed://gs://bucket/image", ""), values)
+    (tmp_path / "bucket/a.zarr/c/0/0/0").unlink()
+    assert not _read("gs://bucket/a.zarr")[:8, :16, :16].any()
+    server.fault = lambda path, before: 403 if "c%2F0%2F0%2F0" in path else None
+    with pytest.raises(SourceError, match=r"gs://bucket/a\.zarr/c/0/0/0 is refused"):
+        _read("gs://bucket/a.zarr")
+    # whether it may be listed or not
+    for status in (403, 404):
+        server.fault = lambda path, before, status=status: status if "?list" in path else None
+        DOCUMENTS.forget()
+        assert len(source_files("gs://bucket/a.zarr")) == 1

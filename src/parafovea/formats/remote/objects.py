@@ -177,9 +177,11 @@ def listing(folder: RemoteFolder, *, most: int) -> list[str] | None:
                 found += [f"{each['path']} {each['size']} {each['e_tag']}" for each in batch]
                 if len(found) > most:
                     return None
+            return sorted(found)
     except RefusedError:
-        return None
-    return sorted(found)
+        pass
+    # it may not be listed, or the server cannot
+    return None
 
 
 def _piece(result: Any, data: Any) -> Piece:
@@ -231,6 +233,7 @@ def store_of(root: str) -> Any:
         signed = any(os.environ.get(key) for key in S3_CREDENTIALS)
         return obstore.store.S3Store(name, skip_signature=not signed, **common)
     if scheme == "gs":
+        client["allow_http"] = os.environ.get("GOOGLE_BASE_URL", "").startswith("http://")
         # otherwise files that are stored compressed are sent without their length
         client["default_headers"] = {"Accept-Encoding": "gzip"}
         signed = any(os.environ.get(key) for key in GS_CREDENTIALS)
@@ -299,18 +302,24 @@ class _Refusals:
             return True
         if not isinstance(error, exceptions.BaseError | OSError | ValueError):
             return False
-        refused = isinstance(
-            error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError
-        )
-        kind_of = RefusedError if refused else SourceError
+        denied = exceptions.PermissionDeniedError | exceptions.UnauthenticatedError
+        code = _status(error)
+        if code == 404 and "list request" in str(error):
+            return True
+        is_refused = isinstance(error, denied) or code in (401, 403)
+        kind_of = RefusedError if is_refused else SourceError
         raise kind_of(f"{self._place} {_meaning(self._place, error)}") from error
+
+
+def _status(error: Exception) -> int:
+    """Return the status of an answer that is an error, 0 if there was no answer."""
+    found = _STATUS.search(str(error))
+    return int(found[1]) if found else 0
 
 
 def _meaning(place: RemoteFolder, error: Exception) -> str:
     """Return what is wrong with a file at an address, and what to do."""
-    text = str(error)
-    status = _STATUS.search(text)
-    code = int(status[1]) if status else 0
+    text, code = str(error), _status(error)
     # the library's own sentence, without what it adds for its developers
     reason = re.sub(r"\s+", " ", text.partition("\n")[0]).strip().rstrip(":")[:300]
     kind = type(error).__name__
