@@ -247,6 +247,27 @@ def test_headers_are_few_requests_once_and_then_ask_for_changes(server, tmp_path
     assert not server.asked
 
 
+def test_what_cannot_be_read_is_asked_for_once_and_not_by_the_planning_of_jobs(server, tmp_path):
+    (tmp_path / ".snakemake/parafovea/remote").mkdir(parents=True)
+    server.fault = lambda path, before: 500
+    place = RemoteFolder.of(f"{server.url}/a.zarr/zarr.json")
+    for _ in range(2):
+        with pytest.raises(SourceError, match="status 500"):
+            DOCUMENTS.read(place)
+    assert len(server.asked) == 3
+    planned = type(DOCUMENTS)(DOCUMENTS.file(place).parent)
+    planned.trust()
+    with pytest.raises(SourceError, match="status 500"):
+        planned.read(place)
+    assert len(server.asked) == 3
+    # until the next run can read it
+    server.fault = lambda path, before: None
+    DOCUMENTS.forget()
+    assert DOCUMENTS.read(place)
+    planned.forget()
+    assert planned.read(place)
+
+
 def test_what_a_source_was_made_from_changes_with_its_header(server, tmp_path):
     address = f"{server.url}/a.zarr"
     before = [Path(file).read_bytes() for file in source_files(address)]

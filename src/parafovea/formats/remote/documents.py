@@ -16,6 +16,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.remote.address import RefusedError, RemoteFolder
 from parafovea.formats.remote.objects import NotModified, Piece, listing, read
 from parafovea.formats.unpacking import LARGEST_EXTENSION, unpacked
@@ -78,12 +79,14 @@ class Documents:
     def __init__(self, memo: Path) -> None:
         self._memo = memo
         self._seen: dict[RemoteFolder, _Known] = {}
+        self._failed: dict[RemoteFolder, SourceError] = {}
         self._trusting = False
 
     def trust(self) -> None:
         """From now on, take what is remembered without asking the server whether it changed.
 
-        For the planning of a job: the run that it belongs to has asked.
+        For the planning of a job: the run that it belongs to has asked. What could not be read then
+        is the same error now.
         """
         self._trusting = True
 
@@ -96,11 +99,22 @@ class Documents:
             If it cannot be read, or is too large for metadata.
         """
         if place not in self._seen:
+            if place in self._failed:
+                raise type(self._failed[place])(*self._failed[place].args)
             remembered = self._remembered(place)
+            if self._trusting:
+                self._raise_remembered(place)
             if remembered is None or not self._trusting:
-                found = self._asked(place, remembered)
+                try:
+                    found = self._asked(place, remembered)
+                except SourceError as error:
+                    # not again with all retries in this process, nor by the planning of its jobs
+                    self._failed[place] = error
+                    self._remember_failure(place, error)
+                    raise
                 if found != remembered:
                     self._remember(place, found)
+                self._remember_failure(place, None)
                 remembered = found
             self._seen[place] = remembered
         return self._seen[place].data
@@ -161,6 +175,7 @@ class Documents:
     def forget(self) -> None:
         """Ask the server anew for what was read in this process."""
         self._seen.clear()
+        self._failed.clear()
 
     def keep(self) -> None:
         """Remember what was read so far and what will be, also in a folder without runs so far."""
@@ -200,6 +215,26 @@ class Documents:
         except (OSError, ValueError, TypeError):
             return None
         return known if known.address == str(place) else None
+
+    def _raise_remembered(self, place: RemoteFolder) -> None:
+        """Raise the error with which a file could not be read by the run of this job."""
+        try:
+            name, text = json.loads(self._failure(place).read_bytes())
+        except (OSError, ValueError):
+            return
+        kinds = {each.__name__: each for each in (RefusedError, MissingSourceError)}
+        raise kinds.get(name, SourceError)(text)
+
+    def _failure(self, place: RemoteFolder) -> Path:
+        return self.file(place).with_suffix(".failed")
+
+    def _remember_failure(self, place: RemoteFolder, error: SourceError | None) -> None:
+        file = self._failure(place)
+        with contextlib.suppress(OSError):
+            if error is None:
+                file.unlink(missing_ok=True)
+            elif file.parent.is_dir():
+                file.write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")
 
     def _remember(self, place: RemoteFolder, known: _Known) -> None:
         if not STATE.is_dir() and not self._memo.is_dir():
