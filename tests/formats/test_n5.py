@@ -98,6 +98,19 @@ CONVENTIONS = {
         {"pixelResolution": {"dimensions": [2, 2, 4], "unit": "nm"}},
         {"pixelResolution": {"dimensions": [4, 4, 8], "unit": "nm"}},
     ),
+    "OpenOrganelle, in the order of N5": (
+        {},
+        {
+            "transform": {
+                "axes": ["x", "y", "z"],
+                "scale": [2, 2, 4],
+                "translate": [0, 0, 0],
+                "units": ["nm", "nm", "nm"],
+                "order": "F",
+            }
+        },
+        _cosem([8, 4, 4], [2, 1, 1]),
+    ),
     "Neuroglancer": (
         {"resolution": [2, 2, 4], "units": ["nm", "nm", "nm"], "axes": ["x", "y", "z"]},
         {},
@@ -122,6 +135,32 @@ def test_levels_lie_where_their_writers_say(tmp_path, name):
             assert source.grid == grid, place
             np.testing.assert_array_equal(source.read(grid.box), voxels)
             assert source_grid(place, **words) == grid
+
+
+def test_groups_around_say_what_a_group_leaves_open(tmp_path):
+    """As those of the BigDataViewer, and the root attributes of the N5 viewer."""
+    path = tmp_path / "a.n5"
+    levels = {"s0": (VOXELS, {}), "s1": (COARSE, {})}
+    place = _written(path / "setup0/timepoint0", levels, {"multiScale": True})
+    (path / "setup0/attributes.json").write_text(
+        '{"downsamplingFactors": [[1, 1, 1], [2, 2, 2]], "dataType": "uint16"}'
+    )
+    root = {"pixelResolution": {"dimensions": [2, 2, 4], "unit": "nm"}, "axes": ["x", "y", "z"]}
+    (path / "setup0/timepoint0/attributes.json").write_text(json.dumps(root))
+    source = open_source(place, finer_than=(8, 4, 4), unit="nanometer")
+    assert source.grid == Grid(COARSE.shape, (8, 4, 4), (2, 1, 1))
+    assert open_source(f"{place}/s1").grid == source.grid
+    assert f"{path}/setup0/attributes.json" in source_files(place)
+
+
+def test_a_sheared_place_is_not_left_out(tmp_path):
+    words = {"affineTransform": [[1, -0.3, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]}
+    path = write_dataset(tmp_path / "a.n5", VOXELS, **words)
+    with pytest.raises(SourceError, match="affineTransform, which is not followed"):
+        open_source(str(path), metadata=SAID)
+    straight = {"affineTransform": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]}
+    path = write_dataset(tmp_path / "b.n5", VOXELS, **straight)
+    assert open_source(str(path), metadata=SAID).grid.shape == VOXELS.shape
 
 
 def test_a_group_without_attributes_is_known_by_its_first_level(tmp_path):

@@ -175,7 +175,7 @@ def choose(path: str, request: Request) -> Chosen:
                 f"{path} is a group of N5 without levels (s0, s1 …), not an array: give one of its "
                 f"datasets{_listed(folder)}"
             )
-        image = _image(path, attributes, levels)
+        image = _image(path, _inherited(folder, attributes), levels)
         spacings = level_spacings(path, image, request.metadata)
         level = choose_level(spacings, request.finer_than, request.unit)
         return Chosen(levels[level][1], image, level, folder)
@@ -185,8 +185,9 @@ def choose(path: str, request: Request) -> Chosen:
         levels = _levels(group, attributes)
         found = [k for k, (_, each) in enumerate(levels) if each.folder == folder]
         if found:
-            return Chosen(dataset, _image(path, attributes, levels), found[0], group)
-    return Chosen(dataset, _image(path, {}, [("", dataset)]), 0, folder)
+            image = _image(path, _inherited(group, attributes), levels)
+            return Chosen(dataset, image, found[0], group)
+    return Chosen(dataset, _image(path, _inherited(folder, {}), [("", dataset)]), 0, folder)
 
 
 def _around(folder: Folder) -> tuple[Folder, dict[str, Any]] | None:
@@ -200,6 +201,20 @@ def _around(folder: Folder) -> tuple[Folder, dict[str, Any]] | None:
         if is_level or any(key in attributes for key in ("multiscales", "scales", *_RESOLUTION)):
             return group, attributes
     return None
+
+
+def _inherited(folder: Folder, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of a group, with those of place that only groups around it state."""
+    found = dict(attributes)
+    if "multiscales" in attributes:
+        return found
+    for around in folders_around(folder, _AROUND):
+        try:
+            stated = attributes_of(around)
+        except RefusedError:
+            break
+        found = {key: stated[key] for key in _OF_PLACE if key in stated} | found
+    return found
 
 
 def _levels(folder: Folder, attributes: Mapping[str, Any]) -> list[tuple[str, Dataset]]:
@@ -244,6 +259,10 @@ def _listed(folder: Folder) -> str:
 
 _RESOLUTION = ("pixelResolution", "resolution")
 
+#: Attributes that hold for groups and datasets below, and how far up they are looked for.
+_OF_PLACE = (*_RESOLUTION, "axes", "units", "scales", "downsamplingFactors", "affineTransform")
+_AROUND = 2
+
 
 def _image(path: str, group: Mapping[str, Any], levels: Sequence[tuple[str, Dataset]]) -> Image:
     """Return the pyramid of datasets, by their attributes and those of their group."""
@@ -263,6 +282,9 @@ def _placed(group: Mapping[str, Any], levels: Sequence[tuple[str, Dataset]]) -> 
     first = levels[0][1]
     axes = _axes(group, levels)
     count = len(axes)
+    affine = first.attributes.get("affineTransform", group.get("affineTransform"))
+    if affine is not None and not np.array_equal(affine, np.eye(count + 1)[: len(affine)]):
+        raise ValueError("an affineTransform, which is not followed: resample the volume")
     transforms = [_transform(group, k, each) for k, (_, each) in enumerate(levels)]
     if all(transform is not None for transform in transforms):
         stated = [_by_transform(each, axes) for each in transforms if each is not None]
@@ -300,10 +322,14 @@ def _axes(group: Mapping[str, Any], levels: Sequence[tuple[str, Dataset]]) -> tu
     count = len(first.shape)
     transform = _transform(group, 0, first)
     if transform is not None:
-        # of numpy, z first
-        names = list(transform["axes"])[::-1]
+        # z first, unless it says otherwise
+        names = list(transform["axes"])
+        names = names if transform.get("order") == "F" else names[::-1]
     else:
-        names = list(first.attributes.get("axes") or group.get("axes") or _DEFAULT.get(count, ()))
+        around = group.get("axes")
+        # those of a group around may be of other datasets
+        around = around if around and len(around) == count else None
+        names = list(first.attributes.get("axes") or around or _DEFAULT.get(count, ()))
         if not names:
             raise ValueError(f"{count} axes, and nothing names them (axes)")
     letters = tuple(axis_letter(str(name)) for name in names)
@@ -378,8 +404,9 @@ def _units(attributes: Mapping[str, Any], count: int) -> _Units | None:
 def _factors(group: Mapping[str, Any], level: int, dataset: Dataset, count: int) -> _Numbers | None:
     """Return how many voxels of the finest level one of this level is along each axis."""
     stated = dataset.attributes.get("downsamplingFactors")
-    if stated is None and level < len(group.get("scales") or ()):
-        stated = group["scales"][level]
+    listed = group.get("scales") or group.get("downsamplingFactors") or ()
+    if stated is None and level < len(listed) and isinstance(listed[level], list):
+        stated = listed[level]
     if stated is None:
         return (1.0,) * count if level == 0 else None
     values = [*stated]
@@ -444,13 +471,20 @@ def metadata_files(folder: Folder) -> list[Folder]:
         attributes = attributes_of(folder)
         if "dimensions" in attributes:
             around = _around(folder)
-            found += [] if around is None else [around[0]]
-            attributes = {} if around is None else around[1]
-            folder = found[-1]
+            folder, attributes = (folder, {}) if around is None else around
         found += [each.folder for _, each in _levels(folder, attributes)]
+        if "multiscales" not in attributes:
+            found += folders_around(folder, _AROUND)
+        found.append(folder)
     except SourceError as error:
         if "cannot be" in str(error) or isinstance(error, RefusedError):
             raise
         # damage is reported when the volume is opened
-    places = [each / FILE for each in dict.fromkeys(found)]
-    return [place for place in places if place.is_file()]
+    return [each / FILE for each in dict.fromkeys(found) if _has_attributes(each)]
+
+
+def _has_attributes(folder: Folder) -> bool:
+    try:
+        return (folder / FILE).is_file()
+    except RefusedError:
+        return False
