@@ -34,6 +34,8 @@ class FolderServer:
         Method, path and status of every answer.
     authorized : list of str
         The header Authorization of every request, "" without it.
+    most_at_once : int
+        Most requests that were answered at the same time.
     encoding : callable
         Returns the Content-Encoding of a file by its path.
     """
@@ -45,6 +47,8 @@ class FolderServer:
         self.authorized: list[str] = []
         self.encoding: Callable[[str], str] = lambda path: ""
         self.counts: Counter[str] = Counter()
+        self.most_at_once = self._at_once = 0
+        self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -77,6 +81,16 @@ class FolderServer:
                 self.end_headers()
 
             def answer(self, *, body: bool) -> None:
+                with outer._lock:
+                    outer._at_once += 1
+                    outer.most_at_once = max(outer.most_at_once, outer._at_once)
+                try:
+                    self.answer_one(body=body)
+                finally:
+                    with outer._lock:
+                        outer._at_once -= 1
+
+            def answer_one(self, *, body: bool) -> None:
                 before = outer.counts[self.path]
                 outer.counts[self.path] += 1
                 fault = outer.fault(self.path, before)

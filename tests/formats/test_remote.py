@@ -14,7 +14,7 @@ from format_samples import WRITERS
 from remote_server import FolderServer, serving
 
 from parafovea.errors import MissingSourceError, SourceError
-from parafovea.formats.location import source_files
+from parafovea.formats.location import read_headers, source_files
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.remote import objects
@@ -132,6 +132,12 @@ def test_a_server_without_ranges_is_an_error_for_shards(server):
     source = open_source(f"{server.url}/shards.zarr", metadata=SAID)
     with pytest.raises(SourceError, match="knows no ranges"):
         source.read(Box((0, 0, 0), (4, 8, 8)))
+
+
+def test_of_a_region_only_its_chunks_are_read(server):
+    values = _read(f"{server.url}/a.zarr", f"{SAID} region=9:12,:8,20:")
+    np.testing.assert_array_equal(values, VOXELS[9:12, :8, 20:])
+    assert {path for path in server.paths() if "/c/" in path} == {"/a.zarr/c/1/0/1"}
 
 
 def test_a_redirect_is_followed(server):
@@ -266,6 +272,21 @@ def test_what_cannot_be_read_is_asked_for_once_and_not_by_the_planning_of_jobs(s
     assert DOCUMENTS.read(place)
     planned.forget()
     assert planned.read(place)
+
+
+def test_headers_of_several_sources_are_asked_for_side_by_side(server, tmp_path):
+    for name in "bcde":
+        shutil.copytree(server.folder / "a.zarr", server.folder / f"{name}.zarr")
+    addresses = [f"{server.url}/{name}.zarr" for name in "abcde"] + [f"{server.url}/none.zarr"]
+    server.fault = lambda path, before: "slow" if "zarr.json" in path else None
+    read_headers([*addresses, "a.tif"])
+    assert server.most_at_once > 2
+    server.asked.clear()
+    for address in addresses[:-1]:
+        assert source_files(address)
+    with pytest.raises(MissingSourceError):
+        source_files(addresses[-1])
+    assert not server.asked
 
 
 def test_what_a_source_was_made_from_changes_with_its_header(server, tmp_path):

@@ -5,15 +5,17 @@ The workflow uses this module while planning jobs, so it imports no format libra
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from parafovea.errors import MissingSourceError, SourceError
+from parafovea.errors import MissingSourceError, ParafoveaError, SourceError
 from parafovea.formats.band_folder import band_files, band_folders
 from parafovea.formats.registry import (
     FORMATS,
@@ -138,6 +140,28 @@ def source_files(path: str, *, bands: bool = False) -> list[str]:
     if is_address(path):
         remote_documents().keep()
     return list(_located(path, bands).files)
+
+
+def read_headers(paths: Iterable[str]) -> None:
+    """Read the metadata of all sources at addresses side by side, each of which waits for a server.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Source strings; only addresses are read. An error is raised when its source is located.
+    """
+    addresses = [path for path in dict.fromkeys(paths) if is_address(path)]
+    if not addresses:
+        return
+    remote_documents().keep()
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        for reading in [pool.submit(_located, path, False) for path in addresses]:
+            with contextlib.suppress(ParafoveaError):
+                reading.result()
+
+
+#: Most sources whose metadata are asked for at once.
+_SIDE_BY_SIDE = 16
 
 
 def truth_files(path: str, *, bands: bool = False) -> list[str]:
