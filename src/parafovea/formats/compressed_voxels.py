@@ -1,4 +1,9 @@
-"""Voxels in a gzip or zlib stream, of which any part is read in bounded memory."""
+"""Voxels in a gzip or zlib stream, of which any part is read in bounded memory.
+
+indexed_gzip 1.10 takes as long for the first pass over a scan and half as long for the next ones
+(0.5 instead of 1.0 s for 126 MB), but returns the voxels of a stream that is damaged or cut as if
+nothing were wrong, where `Inflated` compares the checksum.
+"""
 
 from __future__ import annotations
 
