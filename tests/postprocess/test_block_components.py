@@ -3,10 +3,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from label_blocks import EIGHTHS, divided, partitions, tiles
 
-from parafovea.geometry.grid import Box
 from parafovea.postprocess.segmentation.block_components import (
-    Block,
     Margin,
     scan_block,
     unite,
@@ -23,27 +22,7 @@ volumes = st.builds(
     st.sampled_from([0.0, 0.2, 0.45, 0.8, 1.0]),
     st.integers(1, 3),
 )
-tiles = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
-partitions = st.lists(
-    st.tuples(st.integers(0, 9), st.integers(0, 2), st.sampled_from([0.0, 0.3, 0.5, 0.7])),
-    max_size=7,
-)
 connectivities = st.sampled_from([6, 18, 26])
-
-
-def divided(shape, tile, cuts):
-    """Return blocks of whole tiles that partition a volume, cut in two again and again."""
-    files = [Box.whole([-(-n // t) for n, t in zip(shape, tile, strict=True)])]
-    for number, axis, share in cuts:
-        box = files.pop(number % len(files))
-        at = box.start[axis] + round(box.shape[axis] * share)
-        middle = [(*c[:axis], at, *c[axis + 1 :]) for c in (box.start, box.stop)]
-        files += [Box(box.start, middle[1]), Box(middle[0], box.stop)]
-    return [Block(box.scaled(tile).intersection(Box.whole(shape)), shape, tile) for box in files]
-
-
-#: Eight blocks, halved along each axis.
-EIGHTHS = [(0, 0, 0.5)] + [(0, 1, 0.5)] * 2 + [(0, 2, 0.5)] * 4
 
 
 def labelled(values, tile, cuts, connectivity):
@@ -77,7 +56,7 @@ def inside(block, read):
     return checked
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(volumes, tiles, partitions, connectivities)
 def test_components_are_those_of_the_whole_volume_in_scan_order(values, tile, cuts, connectivity):
     found, table = labelled(values, tile, cuts, connectivity)
@@ -89,7 +68,7 @@ def test_components_are_those_of_the_whole_volume_in_scan_order(values, tile, cu
     assert (np.diff(first) > 0).all()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(volumes, tiles, partitions)
 def test_the_table_measures_each_component(values, tile, cuts):
     found, table = labelled(values, tile, cuts, 26)

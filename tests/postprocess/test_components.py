@@ -4,17 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parafovea.postprocess.segmentation.components import find_components, label_slab, slabs
+from parafovea.postprocess.segmentation.components import ComponentScan, slabs
 
 
 def labelled(values, planes, connectivity):
     """Return the components of a whole array and their table, through slabs."""
-    boxes = slabs(values.shape, planes)
-    found = find_components(lambda box: values[box.slices], boxes, connectivity)
-    parts = [
-        found.lookup(i)[label_slab(values[box.slices], connectivity)[0]]
-        for i, box in enumerate(boxes)
-    ]
+    scan = ComponentScan(connectivity)
+    added = [scan.add(values[box.slices]) for box in slabs(values.shape, planes)]
+    found = scan.finish()
+    names = np.concatenate([[0], found.ids])
+    parts = [np.where(labels, names[labels + offset], 0) for labels, offset in added]
     return np.concatenate(parts), found.table
 
 

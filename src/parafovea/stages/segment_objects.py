@@ -17,12 +17,13 @@ from parafovea.postprocess.segmentation.label_images import (
     create_labels,
     create_pieces,
     label_record,
+    object_counts,
     open_prediction,
     write_object_table,
 )
 from parafovea.postprocess.segmentation.objects import (
     BlockIds,
-    number_objects,
+    number_pieces,
     number_wholes,
     split_wholes,
     warn_unsplit,
@@ -94,7 +95,7 @@ def segment_objects(
         def read(box: Box) -> Array:
             return np.asarray(class_array[box.slices])
 
-        for cleaning in steps.cleanings:
+        for cleaning in steps.cleanings.values():
             decided = Decided.of(cleaning, scan_block(cleaning, read, block))
             for tile, values in decided.cleaned(block, read):
                 class_array[tile.slices] = values
@@ -115,13 +116,12 @@ def segment_objects(
                 settings=steps.settings,
                 connectivity=connectivity,
             )
-            numbering = number_objects(wholes, pieces)
+            numbering = number_pieces(wholes, pieces)
             ids = BlockIds.of(rows[0], numbering, pieces, np.ones(len(pieces.row), np.int64))
             for tile, values in ids.numbered(
                 steps.objects, components, block, read, lambda _, box: piece_array[box.slices]
             ):
                 object_array[tile.slices] = values
-        attributes["objects"] = len(numbering.table)
-        attributes["unsplit_objects"] = wholes.unsplit
+        attributes |= object_counts(numbering.table, wholes.unsplit)
         write_object_table(table, numbering.table, names, grid)
     warn_unsplit(wholes.unsplit, objects)

@@ -73,10 +73,6 @@ class Components:
     offsets: tuple[int, ...]
     table: RegionTable
 
-    def lookup(self, slab: int) -> Array:
-        """Return the component of each label of a slab, 0 for 0: (labels + 1,) int64."""
-        return np.concatenate([[0], self.ids[self.offsets[slab] : self.offsets[slab + 1]]])
-
 
 class ComponentScan:
     """Incremental labelling of components over consecutive slabs.
@@ -137,24 +133,6 @@ class ComponentScan:
         rank = np.empty(count, np.int64)
         rank[order] = np.arange(1, count + 1)
         return Components(rank[group], tuple(self._offsets), united.take(order))
-
-
-def find_components(read: ReadSlab, boxes: Sequence[Box], connectivity: int) -> Components:
-    """Return the components of a volume that is read slab by slab.
-
-    Parameters
-    ----------
-    read : callable
-        Returns the (z, y, x) uint8 values of a slab; 0 is background.
-    boxes : sequence of Box
-        The slabs in z order; each spans the volume in y and x.
-    connectivity : {6, 18, 26}
-        Neighbours of a voxel.
-    """
-    scan = ComponentScan(connectivity)
-    for box in boxes:
-        scan.add(read(box))
-    return scan.finish()
 
 
 def _face_pairs(

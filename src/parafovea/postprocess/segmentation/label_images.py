@@ -75,8 +75,18 @@ def label_record(made: Mapping[str, Any], method: Method, steps: Steps) -> dict[
     )
 
 
+def class_names(labels: Stored) -> tuple[str, ...]:
+    """Return the names of all classes, the background first, from a record of labels."""
+    return tuple(labels.attributes["classes"])
+
+
 def write_object_table(path: Path, table: RegionTable, names: tuple[str, ...], grid: Grid) -> None:
     """Write the table of objects: see `objects_frame`."""
     frame = objects_frame(table, classes=names, grid=grid)
     with replacing(path) as partial:
         frame.to_csv(partial, sep="\t", index=False, float_format="%.9g", lineterminator="\n")
+
+
+def object_counts(table: RegionTable, unsplit: int) -> dict[str, int]:
+    """Return what the record of labels states of their objects."""
+    return {"objects": len(table), "unsplit_objects": unsplit}

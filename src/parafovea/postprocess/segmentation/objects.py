@@ -247,7 +247,7 @@ class Numbering:
     pieces: Array
 
 
-def number_objects(wholes: Wholes, pieces: Pieces) -> Numbering:
+def number_pieces(wholes: Wholes, pieces: Pieces) -> Numbering:
     """Return the ids of whole objects and of the pieces of those that are split."""
     is_split = np.zeros(len(wholes.table), bool)
     is_split[pieces.row] = True

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parafovea.postprocess.segmentation.block_components import Step
 from parafovea.postprocess.segmentation.clean import Cleaning, Holes, SmallComponents
 from parafovea.postprocess.segmentation.objects import Objects
 from parafovea.settings.postprocess import ClassSettings, resolve_classes
@@ -48,30 +49,27 @@ class Steps:
         return cls(tuple(names), resolve_classes(chosen, names), connectivity)
 
     @property
-    def small(self) -> SmallComponents:
-        """Removal of small components."""
-        return SmallComponents([s.min_voxels for s in self.settings], self.connectivity)
-
-    @property
-    def holes(self) -> Holes:
-        """Filling of holes."""
-        fills = [s.fill_holes for s in self.settings]
-        return Holes.around(fills, connectivity=self.connectivity)
-
-    @property
-    def cleanings(self) -> list[Cleaning[Any]]:
-        """The changes of classes that the settings ask for, in order."""
-        found: list[Cleaning[Any]] = []
+    def cleanings(self) -> dict[str, Cleaning[Any]]:
+        """The changes of classes that the settings ask for, by name, in order."""
+        found: dict[str, Cleaning[Any]] = {}
         if any(s.removes_small for s in self.settings):
-            found.append(self.small)
+            least = [s.min_voxels for s in self.settings]
+            found["small"] = SmallComponents(least, self.connectivity)
         if any(s.fill_holes for s in self.settings):
-            found.append(self.holes)
+            fills = [s.fill_holes for s in self.settings]
+            found["holes"] = Holes.around(fills, connectivity=self.connectivity)
         return found
 
     @property
     def objects(self) -> Objects:
         """Labelling of objects."""
         return Objects([s.instances for s in self.settings], self.connectivity)
+
+    def after(self, cleaning: str | None = None) -> Step[Any]:
+        """Return the first step, or the one after a cleaning."""
+        names = list(self.cleanings)
+        following = names if cleaning is None else names[names.index(cleaning) + 1 :]
+        return self.cleanings[following[0]] if following else self.objects
 
     @property
     def splits(self) -> bool:
