@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -6,6 +7,8 @@ import pytest
 import zarr
 from ome_zarr_models.v05.image import Image
 from ome_zarr_models.v05.image_label import ImageLabel
+from scipy import ndimage
+from segmented_blocks import segment_in_blocks
 
 from parafovea.errors import ConfigError, StoreError
 from parafovea.geometry.grid import Grid
@@ -118,11 +121,50 @@ def contents(folder):
     }
 
 
-@pytest.mark.parametrize("planes", [1, 5, 12])
-def test_results_do_not_depend_on_the_slabs(folder, planes):
-    run(folder, "whole", classes=CLEAN)
-    run(folder, "parts", classes=CLEAN, planes=planes)
-    assert contents(folder / "whole") == contents(folder / "parts")
+def blobs(shape, seed=3):
+    """Return touching blobs of two classes with holes and specks, larger than a file of labels."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.random(shape, dtype=np.float32), 3)
+    smooth = (smooth - smooth.mean()) / smooth.std() + 0.15 * rng.standard_normal(
+        shape, dtype=np.float32
+    )
+    return (smooth > 1).astype(np.uint8) + 2 * (smooth < -1).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Return a folder with the prediction of a volume of 2 x 2 x 2 files of labels."""
+    folder = tmp_path_factory.mktemp("large")
+    write_prediction(folder / "prediction.ome.zarr", blobs((70, 270, 300)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"mitochondrion": {"fill_holes": True}},
+        {"mitochondrion": {"min_voxels": 30}, "membrane": {"instances": False}},
+        {
+            "mitochondrion": {"min_voxels": 20, "fill_holes": True, "split_distance": 60},
+            "membrane": {"fill_holes": True, "split_distance": 90},
+        },
+    ],
+    ids=["plain", "holes", "small", "all"],
+)
+@pytest.mark.parametrize("connectivity", [6, 26])
+def test_one_block_and_many_give_the_same_bytes(large, tmp_path, settings, connectivity):
+    prediction = large / "prediction.ome.zarr"
+    options = {"connectivity": connectivity, "class_settings": settings}
+    whole = [tmp_path / "whole" / end for end in ("classes", "objects", "table.tsv")]
+    segment_objects(prediction, *whole, method="argmax", **options)
+    expected = contents(tmp_path / "whole")
+    assert len(pd.read_csv(whole[2], sep="\t")) > 50
+    for blocks in (3, 8, 11):
+        folder = tmp_path / str(blocks)
+        segment_in_blocks(prediction, folder, blocks, **options)
+        shutil.rmtree(folder / "blocks")
+        assert contents(folder) == expected
 
 
 def test_a_second_run_gives_the_same_bytes_and_leaves_nothing_behind(folder):
