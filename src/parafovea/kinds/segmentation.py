@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
-from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_truth
+from parafovea.chain.stage import Caption, Output, Stage, Wildcards, no_arguments, reads_truth
 from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE, THUMBNAIL
 from parafovea.chain.tile_stages import STAGES as TILE_STAGES
 from parafovea.chain.volume_stages import PREDICTION, VOLUME
+from parafovea.kinds import segmentation_blocks as blocks
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
 from parafovea.storage.blocks import SLAB_PLANES
@@ -33,6 +35,12 @@ def _check(recipe: Recipe) -> None:
             f"classes are {', '.join(recipe.classes)}, but a segmentation needs at least 2, the "
             "background first: name them, or set kind: detection"
         )
+
+
+def _segment_cost(work: Work, _: Rates) -> Cost:
+    """Return the cost of labelling a file, of the components of the volume, and of splitting."""
+    parts = [stage.cost(work, _) for stage in blocks.STAGES if stage.jobs(work.division)]
+    return Cost(max(part.memory for part in parts), sum(part.seconds for part in parts))
 
 
 def _slab_cost(work: Work, _: Rates) -> Cost:
@@ -81,6 +89,7 @@ def _rendering(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 segment_objects = Stage(
     name="segment_objects",
     step="postprocess",
+    blockwise=False,
     inputs={"prediction": PREDICTION},
     outputs={
         "classes": Output(CLASSES, folder=True),
@@ -88,9 +97,18 @@ segment_objects = Stage(
         "table": Output(OBJECT_TABLE),
     },
     arguments=_segmenting,
-    cost=_slab_cost,
+    cost=_segment_cost,
     stored=lambda work: LABELS * math.prod(work.predicted),
     stores="objects",
+)
+
+join_objects = replace(
+    segment_objects,
+    name="join_objects",
+    blockwise=True,
+    inputs=blocks.PARTS,
+    arguments=no_arguments,
+    cost=blocks.objects_join_cost,
 )
 
 measure_quality = Stage(
@@ -154,7 +172,13 @@ KIND = Kind(
         "report": "parafovea.settings.report:ReportSettings",
     },
     stages={
-        "volume": (segment_objects, measure_quality, render_report),
+        "volume": (
+            *blocks.STAGES,
+            join_objects,
+            segment_objects,
+            measure_quality,
+            render_report,
+        ),
         "tiles": TILE_STAGES,
     },
     results={"volume": layout.CLASSES, "tiles": layout.TILES},

@@ -9,7 +9,7 @@ from typing import Any
 from parafovea.postprocess.segmentation.block_components import Step
 from parafovea.postprocess.segmentation.clean import Cleaning, Holes, SmallComponents
 from parafovea.postprocess.segmentation.objects import Objects
-from parafovea.settings.postprocess import ClassSettings, resolve_classes
+from parafovea.settings.postprocess import ClassSettings, cleanings_of, resolve_classes
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,13 @@ class Steps:
     @property
     def cleanings(self) -> dict[str, Cleaning[Any]]:
         """The changes of classes that the settings ask for, by name, in order."""
-        found: dict[str, Cleaning[Any]] = {}
-        if any(s.removes_small for s in self.settings):
-            least = [s.min_voxels for s in self.settings]
-            found["small"] = SmallComponents(least, self.connectivity)
-        if any(s.fill_holes for s in self.settings):
-            fills = [s.fill_holes for s in self.settings]
-            found["holes"] = Holes.around(fills, connectivity=self.connectivity)
-        return found
+        made: dict[str, Cleaning[Any]] = {
+            "small": SmallComponents([s.min_voxels for s in self.settings], self.connectivity),
+            "holes": Holes.around(
+                [s.fill_holes for s in self.settings], connectivity=self.connectivity
+            ),
+        }
+        return {name: made[name] for name in cleanings_of(self.settings)}
 
     @property
     def objects(self) -> Objects:
