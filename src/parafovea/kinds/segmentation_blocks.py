@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.block_stages import block_jobs, join_cost, of_block, part, parts_of
+from parafovea.chain.cleaning import cleanings_of, splits_objects
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.division import Division
-from parafovea.chain.stage import Output, Paths, Stage, Wildcards
+from parafovea.chain.stage import Output, Paths, Place, Stage, Wildcards
 from parafovea.chain.volume_stages import PREDICTION
-from parafovea.settings.postprocess import PostprocessSettings
 from parafovea.storage import layout
 from parafovea.storage.blocks import LABEL_SHARD, PREDICTION_SHARD
 
@@ -67,13 +67,22 @@ PIECES, PIECE_TABLE = _path("pieces", "{block}.zarr"), _path("pieces", "{block}.
 OBJECT_PART = _path("objects", "{block}.zarr")
 
 
-def _settings(division: Division) -> PostprocessSettings:
-    return PostprocessSettings.model_validate(division.settings.get("postprocess", {}))
+def _plain_classes(division: Division) -> list[Any]:
+    """Return the settings of classes as plain values."""
+    return list(division.settings.get("postprocess", {}).get("classes", {}).values())
+
+
+def _cleanings(division: Division) -> tuple[str, ...]:
+    return cleanings_of(_plain_classes(division))
+
+
+def _splitting_wanted(division: Division) -> bool:
+    return splits_objects(_plain_classes(division))
 
 
 def _last(division: Division, before: str | None = None) -> str:
     """Return the state of the classes after all changes, or before one of them."""
-    states = [CLASSIFIED, *_settings(division).cleanings]
+    states = [CLASSIFIED, *_cleanings(division)]
     return states[-1] if before is None else states[states.index(before) - 1]
 
 
@@ -81,7 +90,7 @@ def _wanted(cleaning: str) -> Callable[[Division], Sequence[Wildcards]]:
     """Return the jobs of uniting blocks for a change of classes: one, if it is needed."""
 
     def jobs(division: Division) -> Sequence[Wildcards]:
-        return [{}] if cleaning in _settings(division).cleanings else []
+        return [{}] if cleaning in _cleanings(division) else []
 
     return jobs
 
@@ -90,17 +99,17 @@ def _wanted_blocks(cleaning: str) -> Callable[[Division], Sequence[Wildcards]]:
     """Return a job per block if a change of classes is needed."""
 
     def jobs(division: Division) -> Sequence[Wildcards]:
-        return block_jobs(division) if cleaning in _settings(division).cleanings else []
+        return block_jobs(division) if cleaning in _cleanings(division) else []
 
     return jobs
 
 
 def _unite_jobs(division: Division) -> Sequence[Wildcards]:
-    return [{}] if _settings(division).splits else []
+    return [{}] if _splitting_wanted(division) else []
 
 
 def _split_jobs(division: Division) -> Sequence[Wildcards]:
-    return block_jobs(division) if _settings(division).splits else []
+    return block_jobs(division) if _splitting_wanted(division) else []
 
 
 #: A function that returns the path of a state's file.
@@ -128,7 +137,7 @@ def _of_all(path: _Of, before: str | None = None) -> Callable[[Project, Wildcard
 
 
 def _splits(project: Project, wildcards: Wildcards) -> bool:
-    return _settings(project.division(wildcards["sample"])).splits
+    return _splitting_wanted(project.division(wildcards["sample"]))
 
 
 def _unsplit_surfaces(project: Project, wildcards: Wildcards) -> Paths:
@@ -362,7 +371,7 @@ STAGES = (
 )
 
 #: Inputs of the job that joins the parts of classes and objects.
-PARTS = {
+PARTS: dict[str, Place] = {
     "class_parts": _of_all(_classes),
     "object_parts": parts_of(OBJECT_PART),
     "pieces": _if_split(PIECES),

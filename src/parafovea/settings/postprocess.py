@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -12,8 +12,6 @@ from parafovea.settings.recipe import PositiveFloat, Strict
 
 Method = Literal["argmax", "threshold"]
 Connectivity = Literal[6, 18, 26]
-#: Changes of classes: removal of small components, filling of holes.
-Cleaning = Literal["small", "holes"]
 PeakMethod = Literal["local_maxima", "nms"]
 
 
@@ -38,11 +36,6 @@ class ClassSettings(Strict):
     )
     instances: bool = Field(True, description="Label the objects of this class individually.")
 
-    @property
-    def splits(self) -> bool:
-        """Whether objects of the class are split."""
-        return self.instances and self.split_distance is not None
-
 
 class PostprocessSettings(Strict):
     """Conversion of probabilities to classes and objects."""
@@ -58,24 +51,6 @@ class PostprocessSettings(Strict):
     classes: dict[str, ClassSettings] = Field(
         default_factory=dict, description="Settings by class name; other classes use the defaults."
     )
-
-    @property
-    def cleanings(self) -> tuple[Cleaning, ...]:
-        """The changes of classes that are needed: see `cleanings_of`."""
-        return cleanings_of(self.classes.values())
-
-    @property
-    def splits(self) -> bool:
-        """Whether objects are split."""
-        return any(each.splits for each in self.classes.values())
-
-
-def cleanings_of(settings: Iterable[ClassSettings]) -> tuple[Cleaning, ...]:
-    """Return the changes of classes that settings of classes ask for, in order."""
-    chosen = list(settings)
-    small = any(each.min_voxels > 1 for each in chosen)
-    holes = any(each.fill_holes for each in chosen)
-    return (*(("small",) if small else ()), *(("holes",) if holes else ()))
 
 
 class PeakSettings(Strict):

@@ -106,6 +106,10 @@ def segment_objects(
         with contextlib.ExitStack() as stack:
             stack.callback(discard, scratch)
             piece_array = stack.enter_context(create_pieces(scratch, grid))
+
+            def read_pieces(_: int, box: Box) -> Array:
+                return np.asarray(piece_array[box.slices])
+
             pieces = split_wholes(
                 wholes.table.take(wholes.split),
                 wholes.split,
@@ -118,9 +122,7 @@ def segment_objects(
             )
             numbering = number_pieces(wholes, pieces)
             ids = BlockIds.of(rows[0], numbering, pieces, np.ones(len(pieces.row), np.int64))
-            for tile, values in ids.numbered(
-                steps.objects, components, block, read, lambda _, box: piece_array[box.slices]
-            ):
+            for tile, values in ids.numbered(steps.objects, components, block, read, read_pieces):
                 object_array[tile.slices] = values
         attributes |= object_counts(numbering.table, wholes.unsplit)
         write_object_table(table, numbering.table, names, grid)

@@ -45,7 +45,7 @@ def block_file(folder: Path, block: int | str, ending: str = "npz") -> Path:
     return folder / f"{block}.{ending}"
 
 
-def save_arrays(path: Path, arrays: Arrays) -> None:
+def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Write arrays by name, whole or not at all."""
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)

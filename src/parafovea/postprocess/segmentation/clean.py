@@ -228,4 +228,4 @@ class Decided:
     def _changed(self, values: Array, place: int) -> Array:
         labels, _ = self.step.label(values)
         decided = self.classes[self.components.lookup(place)]
-        return self.step.changed(values, decided[labels])
+        return np.asarray(self.step.changed(values, decided[labels]))

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parafovea.chain.cleaning import cleanings_of
 from parafovea.postprocess.segmentation.block_components import Step
 from parafovea.postprocess.segmentation.clean import Cleaning, Holes, SmallComponents
 from parafovea.postprocess.segmentation.objects import Objects
-from parafovea.settings.postprocess import ClassSettings, cleanings_of, resolve_classes
+from parafovea.settings.postprocess import ClassSettings, resolve_classes
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Steps:
                 [s.fill_holes for s in self.settings], connectivity=self.connectivity
             ),
         }
-        return {name: made[name] for name in cleanings_of(self.settings)}
+        return {name: made[name] for name in cleanings_of(self._plain)}
 
     @property
     def objects(self) -> Objects:
@@ -71,6 +72,5 @@ class Steps:
         return self.cleanings[following[0]] if following else self.objects
 
     @property
-    def splits(self) -> bool:
-        """Whether objects are split."""
-        return any(s.splits for s in self.settings)
+    def _plain(self) -> list[dict[str, Any]]:
+        return [each.model_dump() for each in self.settings]
