@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from parafovea.postprocess.segmentation.block_files import ALL, block_file, loaded_arrays
-from parafovea.postprocess.segmentation.objects import warn_unsplit
+from parafovea.postprocess.segmentation.label_images import warn_unsplit
+from parafovea.storage.array_files import ALL, block_file, loaded_arrays
 from parafovea.storage.layout import OBJECT_TABLE
 from parafovea.storage.parts import join_parts
 from parafovea.storage.store import replacing

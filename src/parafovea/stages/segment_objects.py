@@ -19,15 +19,11 @@ from parafovea.postprocess.segmentation.label_images import (
     label_record,
     object_counts,
     open_prediction,
-    write_object_table,
-)
-from parafovea.postprocess.segmentation.objects import (
-    BlockIds,
-    number_pieces,
-    number_wholes,
-    split_wholes,
     warn_unsplit,
 )
+from parafovea.postprocess.segmentation.object_table import write_object_table
+from parafovea.postprocess.segmentation.objects import BlockIds, number_pieces, number_wholes
+from parafovea.postprocess.segmentation.split import split_wholes
 from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.runtime.progress import tracked
 from parafovea.settings.postprocess import ClassSettings, Connectivity, Method
@@ -124,6 +120,6 @@ def segment_objects(
             ids = BlockIds.of(rows[0], numbering, pieces, np.ones(len(pieces.row), np.int64))
             for tile, values in ids.numbered(steps.objects, components, block, read, read_pieces):
                 object_array[tile.slices] = values
-        attributes |= object_counts(numbering.table, wholes.unsplit)
+        attributes |= object_counts(len(numbering.table), wholes.unsplit)
         write_object_table(table, numbering.table, names, grid)
     warn_unsplit(wholes.unsplit, objects)

@@ -137,7 +137,7 @@ class Holes(Cleaning[HoleTable]):
 
     def foreground(self, values: Array) -> Array:
         """Return what is labelled, where not 0: (z, y, x) uint8."""
-        return (values == 0).view(np.uint8)
+        return np.asarray((values == 0).view(np.uint8))
 
     def measure(
         self, labels: Array, values: Array, count: int, box: Box, shape: Shape
