@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from parafovea.chain.cleaning import splits_objects
 from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.stages.classify_block import classify_block
 from parafovea.stages.clean_block import clean_block
@@ -62,7 +63,7 @@ def segment_in_blocks(
         state = cleaning
     surfaces = [scanned(state, block)[2] for block in numbers]
     ids, pieces = parts / "ids", parts / "pieces"
-    if steps.splits:
+    if splits_objects(class_settings.values()):
         wholes = parts / "wholes"
         tables = [pieces / f"{block}.npz" for block in numbers]
         unite_objects(prediction, surfaces, wholes, **settings)

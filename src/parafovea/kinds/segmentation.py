@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.block_stages import block_jobs, of_block, of_each, parts_of
 from parafovea.chain.cost import PLAIN, Cost, Rates
-from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_truth
+from parafovea.chain.stage import Caption, Output, Stage, Wildcards, no_arguments, reads_truth
 from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE, THUMBNAIL
 from parafovea.chain.tile_stages import STAGES as TILE_STAGES
 from parafovea.chain.volume_stages import PREDICTION, PROBABILITY, VOLUME
+from parafovea.kinds import segmentation_blocks as blocks
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
-from parafovea.storage.blocks import DRAWN_ROWS, SLAB_PLANES, VOLUME_SHARD
+from parafovea.storage.blocks import DRAWN_ROWS, VOLUME_SHARD
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 #: Bytes of a class index and of an object id.
 LABELS = 5
 
-#: Memory of the counts of a block of a segmentation, in bytes.
-COUNTED = 4e6
+#: Memory of the sums of a block of a segmentation, in bytes.
+COUNTED = 10e6
 
 #: Bytes of a voxel of a block that is measured, besides its probabilities.
 MEASURED = 40
@@ -46,10 +48,10 @@ def _check(recipe: Recipe) -> None:
         )
 
 
-def _slab_cost(work: Work, _: Rates) -> Cost:
-    """Return the cost of holding a slab with its classes, components and objects, or its truth."""
-    z, y, x = work.predicted
-    return Cost(PLAIN + 40 * min(z, SLAB_PLANES) * y * x, z * y * x / 3e6)
+def _segment_cost(work: Work, _: Rates) -> Cost:
+    """Return the cost of labelling a file, of the components of the volume, and of splitting."""
+    parts = [stage.cost(work, _) for stage in blocks.STAGES if stage.jobs(work.division)]
+    return Cost(max(part.memory for part in parts), sum(part.seconds for part in parts))
 
 
 def _counting_cost(work: Work, _: Rates) -> Cost:
@@ -60,10 +62,11 @@ def _counting_cost(work: Work, _: Rates) -> Cost:
 
 
 def _measure_cost(work: Work, rates: Rates) -> Cost:
-    """Return the cost of counting and, for several blocks, only of adding their counts."""
+    """Return the cost of counting and, for several blocks, only of uniting their counts."""
     if work.blocks == 1:
         return _counting_cost(work, rates)
-    return Cost(PLAIN + COUNTED * work.blocks, 0.05 * work.blocks)
+    components = math.prod(work.predicted) / blocks.VOXELS_PER_COMPONENT
+    return Cost(PLAIN + COUNTED + blocks.UNITED * components, 0.05 * work.blocks)
 
 
 def _report_cost(work: Work, _: Rates) -> Cost:
@@ -121,6 +124,7 @@ def _rendering(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 segment_objects = Stage(
     name="segment_objects",
     step="postprocess",
+    blockwise=False,
     inputs={"prediction": PREDICTION},
     outputs={
         "classes": Output(CLASSES, folder=True),
@@ -128,9 +132,18 @@ segment_objects = Stage(
         "table": Output(OBJECT_TABLE),
     },
     arguments=_segmenting,
-    cost=_slab_cost,
+    cost=_segment_cost,
     stored=lambda work: LABELS * math.prod(work.predicted),
     stores="objects",
+)
+
+join_objects = replace(
+    segment_objects,
+    name="join_objects",
+    blockwise=True,
+    inputs=blocks.PARTS,
+    arguments=no_arguments,
+    cost=blocks.objects_join_cost,
 )
 
 measure_quality_block = Stage(
@@ -212,7 +225,14 @@ KIND = Kind(
         "report": "parafovea.settings.report:ReportSettings",
     },
     stages={
-        "volume": (segment_objects, measure_quality_block, measure_quality, render_report),
+        "volume": (
+            *blocks.STAGES,
+            join_objects,
+            segment_objects,
+            measure_quality_block,
+            measure_quality,
+            render_report,
+        ),
         "tiles": TILE_STAGES,
     },
     results={"volume": layout.CLASSES, "tiles": layout.TILES},

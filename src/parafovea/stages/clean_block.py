@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parafovea.postprocess.segmentation.block_files import (
-    block_file,
-    label_blocks,
-    load_components,
-    loaded_arrays,
-)
+from parafovea.postprocess.segmentation.block_files import label_blocks, load_components
 from parafovea.postprocess.segmentation.clean import Decided
 from parafovea.postprocess.segmentation.label_images import class_names
 from parafovea.postprocess.segmentation.scanned_parts import part_attributes, write_scanned
 from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.settings.postprocess import ClassSettings, Connectivity
+from parafovea.storage.array_files import block_file, loaded_arrays
 from parafovea.storage.store import open_stored
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.postprocess.segmentation.block_components import unite
-from parafovea.postprocess.segmentation.block_files import block_file, load_surface, save_arrays
+from parafovea.postprocess.segmentation.block_files import load_surface
 from parafovea.postprocess.segmentation.label_images import open_prediction
 from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.settings.postprocess import ClassSettings, Connectivity
+from parafovea.storage.array_files import block_file, save_arrays
 from parafovea.storage.store import replacing
 
 

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from parafovea.postprocess.segmentation.block_files import ALL, block_file, loaded_arrays
-from parafovea.postprocess.segmentation.objects import warn_unsplit
+from parafovea.postprocess.segmentation.label_images import warn_unsplit
+from parafovea.storage.array_files import ALL, block_file, loaded_arrays
 from parafovea.storage.layout import OBJECT_TABLE
 from parafovea.storage.parts import join_parts
 from parafovea.storage.store import replacing
@@ -20,6 +20,8 @@ def join_objects(
     classes: Path,
     objects: Path,
     table: Path,
+    *,
+    pieces: Sequence[Path] = (),
 ) -> None:
     """Join the blocks of classes and objects without copying them.
 
@@ -31,6 +33,9 @@ def join_objects(
         Folder that `number_objects` wrote.
     classes, objects, table : Path
         Stores and table to write: see `segment_objects`.
+    pieces : sequence of Path
+        Stores of the pieces of split objects, which are in the ids already: inputs, so that
+        they are there until all objects have ids.
 
     Raises
     ------

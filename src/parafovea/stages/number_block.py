@@ -11,7 +11,6 @@ import numpy as np
 from parafovea.geometry.grid import Box
 from parafovea.postprocess.segmentation.block_files import (
     PartFolder,
-    block_file,
     label_blocks,
     load_components,
     load_ids,
@@ -21,6 +20,7 @@ from parafovea.postprocess.segmentation.scanned_parts import part_attributes
 from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.runtime.progress import tracked
 from parafovea.settings.postprocess import ClassSettings, Connectivity
+from parafovea.storage.array_files import block_file
 from parafovea.storage.parts import part_record
 from parafovea.storage.store import open_stored
 

@@ -10,20 +10,13 @@ import numpy as np
 
 from parafovea.postprocess.segmentation.block_components import unite
 from parafovea.postprocess.segmentation.block_files import (
-    ALL,
-    block_file,
     load_pieces,
     load_surface,
     load_wholes,
-    loaded_arrays,
-    save_arrays,
     save_ids,
 )
-from parafovea.postprocess.segmentation.label_images import (
-    object_counts,
-    open_prediction,
-    write_object_table,
-)
+from parafovea.postprocess.segmentation.label_images import object_counts, open_prediction
+from parafovea.postprocess.segmentation.object_table import write_object_table
 from parafovea.postprocess.segmentation.objects import (
     BlockIds,
     Pieces,
@@ -33,6 +26,7 @@ from parafovea.postprocess.segmentation.objects import (
 from parafovea.postprocess.segmentation.region_table import RegionTable
 from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.settings.postprocess import ClassSettings, Connectivity
+from parafovea.storage.array_files import ALL, block_file, loaded_arrays, save_arrays
 from parafovea.storage.layout import OBJECT_TABLE
 from parafovea.storage.store import replacing
 
@@ -88,7 +82,7 @@ def number_objects(
         for block, row in enumerate(rows, start=1):
             save_ids(block_file(partial, block), BlockIds.of(row, numbering, made, owner))
         write_object_table(partial / OBJECT_TABLE, numbering.table, names, source.grid)
-        counts = object_counts(numbering.table, found.unsplit)
+        counts = object_counts(len(numbering.table), found.unsplit)
         save_arrays(block_file(partial, ALL), {n: np.array(count) for n, count in counts.items()})
 
 

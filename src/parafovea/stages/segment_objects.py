@@ -19,15 +19,11 @@ from parafovea.postprocess.segmentation.label_images import (
     label_record,
     object_counts,
     open_prediction,
-    write_object_table,
-)
-from parafovea.postprocess.segmentation.objects import (
-    BlockIds,
-    number_pieces,
-    number_wholes,
-    split_wholes,
     warn_unsplit,
 )
+from parafovea.postprocess.segmentation.object_table import write_object_table
+from parafovea.postprocess.segmentation.objects import BlockIds, number_pieces, number_wholes
+from parafovea.postprocess.segmentation.split import split_wholes
 from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.runtime.progress import tracked
 from parafovea.settings.postprocess import ClassSettings, Connectivity, Method
@@ -106,6 +102,10 @@ def segment_objects(
         with contextlib.ExitStack() as stack:
             stack.callback(discard, scratch)
             piece_array = stack.enter_context(create_pieces(scratch, grid))
+
+            def read_pieces(_: int, box: Box) -> Array:
+                return np.asarray(piece_array[box.slices])
+
             pieces = split_wholes(
                 wholes.table.take(wholes.split),
                 wholes.split,
@@ -118,10 +118,8 @@ def segment_objects(
             )
             numbering = number_pieces(wholes, pieces)
             ids = BlockIds.of(rows[0], numbering, pieces, np.ones(len(pieces.row), np.int64))
-            for tile, values in ids.numbered(
-                steps.objects, components, block, read, lambda _, box: piece_array[box.slices]
-            ):
+            for tile, values in ids.numbered(steps.objects, components, block, read, read_pieces):
                 object_array[tile.slices] = values
-        attributes |= object_counts(numbering.table, wholes.unsplit)
+        attributes |= object_counts(len(numbering.table), wholes.unsplit)
         write_object_table(table, numbering.table, names, grid)
     warn_unsplit(wholes.unsplit, objects)

@@ -8,15 +8,15 @@ from typing import Any
 
 from parafovea.postprocess.segmentation.block_files import (
     PartFolder,
-    block_file,
     label_blocks,
     load_pieces,
     save_pieces,
 )
 from parafovea.postprocess.segmentation.label_images import create_pieces, open_prediction
-from parafovea.postprocess.segmentation.objects import split_wholes
+from parafovea.postprocess.segmentation.split import split_wholes
 from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.settings.postprocess import ClassSettings, Connectivity
+from parafovea.storage.array_files import block_file
 
 
 def split_block(

@@ -8,11 +8,8 @@ from typing import Any
 
 from parafovea.postprocess.segmentation.block_components import unite
 from parafovea.postprocess.segmentation.block_files import (
-    ALL,
-    block_file,
     label_blocks,
     load_surface,
-    save_arrays,
     save_pieces,
     save_wholes,
 )
@@ -20,6 +17,7 @@ from parafovea.postprocess.segmentation.label_images import open_prediction
 from parafovea.postprocess.segmentation.objects import Pieces, first_owner, number_wholes
 from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.settings.postprocess import ClassSettings, Connectivity
+from parafovea.storage.array_files import ALL, block_file, save_arrays
 from parafovea.storage.store import replacing
 
 

@@ -33,7 +33,7 @@ T = TypeVar("T", bound=Table)
 ReadClasses = Callable[[Box], Array]
 
 #: Directions towards the neighbours that come before a tile in scan order.
-_BEFORE = tuple(d for d in itertools.product((-1, 0, 1), repeat=3) if d < (0, 0, 0))
+_BEFORE = tuple(shape3(d) for d in itertools.product((-1, 0, 1), repeat=3) if d < (0, 0, 0))
 #: Axes along which two neighbouring voxels may differ.
 _ORDER = {6: 1, 18: 2, 26: 3}
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,15 +19,13 @@ from parafovea.postprocess.segmentation.block_components import (
 )
 from parafovea.postprocess.segmentation.objects import BlockIds, Pieces, Wholes
 from parafovea.postprocess.segmentation.region_table import RegionTable, Table
+from parafovea.storage.array_files import block_file, loaded_arrays, save_arrays
 from parafovea.storage.blocks import LABEL_SHARD, divided
-from parafovea.storage.store import Stored, open_stored, replacing
+from parafovea.storage.store import Stored, open_stored
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 T = TypeVar("T", bound=Table)
-
-#: Name of the file of all objects among those of the blocks.
-ALL = "all"
 
 #: Prefix of the columns of a table among other arrays.
 _COLUMN = "table."
@@ -38,34 +35,6 @@ def label_blocks(grid: Grid, blocks: int) -> list[Block]:
     """Return the blocks of the labels of a volume."""
     boxes = divided(grid.shape, LABEL_SHARD, blocks)
     return [Block(box, grid.shape, LABEL_SHARD) for box in boxes]
-
-
-def block_file(folder: Path, block: int | str, ending: str = "npz") -> Path:
-    """Return the path of a block's file in a folder; blocks are counted from 1."""
-    return folder / f"{block}.{ending}"
-
-
-def save_arrays(path: Path, arrays: Arrays) -> None:
-    """Write arrays by name, whole or not at all."""
-    with replacing(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-@contextlib.contextmanager
-def loaded_arrays(path: Path) -> Iterator[Arrays]:
-    """Yield the arrays that `save_arrays` wrote.
-
-    Raises
-    ------
-    StoreError
-        If the file is missing or damaged, or lacks an array that is asked for.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        yield arrays
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise StoreError(f"{path} is missing or damaged: delete it and run again") from error
 
 
 def save_components(path: Path, found: BlockComponents[Any], margin: Margin) -> None:

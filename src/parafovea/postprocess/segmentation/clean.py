@@ -137,7 +137,7 @@ class Holes(Cleaning[HoleTable]):
 
     def foreground(self, values: Array) -> Array:
         """Return what is labelled, where not 0: (z, y, x) uint8."""
-        return (values == 0).view(np.uint8)
+        return np.asarray((values == 0).view(np.uint8))
 
     def measure(
         self, labels: Array, values: Array, count: int, box: Box, shape: Shape
@@ -228,4 +228,4 @@ class Decided:
     def _changed(self, values: Array, place: int) -> Array:
         labels, _ = self.step.label(values)
         decided = self.classes[self.components.lookup(place)]
-        return self.step.changed(values, decided[labels])
+        return np.asarray(self.step.changed(values, decided[labels]))

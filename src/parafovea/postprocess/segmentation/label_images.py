@@ -1,24 +1,27 @@
-"""Stores of classes, objects and pieces of objects, and the table of objects."""
+"""Stores of classes, objects and pieces of objects, and their record."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import Grid, Shape
-from parafovea.postprocess.segmentation.objects import objects_frame
-from parafovea.postprocess.segmentation.region_table import RegionTable
-from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.settings.postprocess import Method
 from parafovea.storage.blocks import LABEL_SHARD
 from parafovea.storage.provenance import lineage, record
-from parafovea.storage.store import Stored, create, open_stored, replacing
+from parafovea.storage.store import Stored, create, open_stored
+
+if TYPE_CHECKING:
+    from parafovea.postprocess.segmentation.steps import Steps
+
+_LOG = logging.getLogger(__name__)
 
 #: Chunk of the pieces of split objects, a file each: they are written object by object.
 PIECE_CHUNK: Shape = (64, 128, 128)
@@ -80,13 +83,14 @@ def class_names(labels: Stored) -> tuple[str, ...]:
     return tuple(labels.attributes["classes"])
 
 
-def write_object_table(path: Path, table: RegionTable, names: tuple[str, ...], grid: Grid) -> None:
-    """Write the table of objects: see `objects_frame`."""
-    frame = objects_frame(table, classes=names, grid=grid)
-    with replacing(path) as partial:
-        frame.to_csv(partial, sep="\t", index=False, float_format="%.9g", lineterminator="\n")
-
-
-def object_counts(table: RegionTable, unsplit: int) -> dict[str, int]:
+def object_counts(objects: int, unsplit: int) -> dict[str, int]:
     """Return what the record of labels states of their objects."""
-    return {"objects": len(table), "unsplit_objects": unsplit}
+    return {"objects": objects, "unsplit_objects": unsplit}
+
+
+def warn_unsplit(count: int, where: object) -> None:
+    """Warn of objects that are not split."""
+    if count:
+        _LOG.warning(
+            "%d objects of %s were not split: their bounding boxes are too large", count, where
+        )

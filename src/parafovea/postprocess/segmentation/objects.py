@@ -1,42 +1,28 @@
-"""Labelling of objects in cleaned classes: components, splitting, consistent ids."""
+"""Objects in cleaned classes: their components and their ids, in blocks of a volume."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from parafovea.geometry.grid import AXES, Box, Grid, Shape, Vector, shape3
+from parafovea.geometry.grid import Box, Shape, Vector, shape3
 from parafovea.postprocess.segmentation.block_components import (
     Block,
     BlockComponents,
     ReadClasses,
     Step,
 )
-from parafovea.postprocess.segmentation.components import label_box
 from parafovea.postprocess.segmentation.region_table import RegionTable, measure_regions
-from parafovea.postprocess.segmentation.split import split_object
 from parafovea.settings.postprocess import ClassSettings
 
 Array = np.ndarray[Any, Any]
 
-_LOG = logging.getLogger(__name__)
-
 #: Maximum bounding box of an object that is split, in voxels; it takes about 3 GB of memory.
 LARGEST_SPLIT = 2**25
-
-
-class Voxels(Protocol):
-    """An array (z, y, x) that is read and written in parts, of NumPy or Zarr."""
-
-    def __getitem__(self, index: Any, /) -> Any: ...
-
-    def __setitem__(self, index: Any, value: Any, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -117,7 +103,7 @@ def number_wholes(
     rank[order] = np.arange(len(order))
     numbered = table.take(order)
     sides = numbered.stop - numbered.start
-    distances = [math.inf, *_split_distances(settings)]
+    distances = [math.inf, *split_distances(settings)]
     rows_splitting = np.flatnonzero(np.isfinite(distances)[numbered.value])
     wide = [
         row
@@ -129,7 +115,7 @@ def number_wholes(
     return [rank[each] for each in rows], found
 
 
-def _split_distances(settings: Sequence[ClassSettings]) -> list[float]:
+def split_distances(settings: Sequence[ClassSettings]) -> list[float]:
     """Return the distance of each class but the background; infinite for one that is not split."""
     return [math.inf if s.split_distance is None else s.split_distance for s in settings]
 
@@ -160,72 +146,6 @@ class Pieces:
 
     row: Array
     table: RegionTable
-
-
-def split_wholes(
-    table: RegionTable,
-    rows: Array,
-    read: ReadClasses,
-    target: Voxels,
-    *,
-    shape: Sequence[int],
-    spacing: Vector,
-    settings: Sequence[ClassSettings],
-    connectivity: int,
-) -> Pieces:
-    """Split objects, each within its own box.
-
-    Parameters
-    ----------
-    table : RegionTable
-        The objects to split.
-    rows : (n,) int64
-        Their rows in `Wholes.table`, increasing.
-    read : callable
-        Returns the classes of a box of the volume.
-    target : array (z, y, x) unsigned integer
-        Receives the number of the piece, from 1, of each voxel of an object that has several.
-    shape : sequence of int
-        Shape of the volume along z, y, x.
-    spacing : tuple of float
-        Distance between voxel centres along z, y, x.
-    settings : sequence of ClassSettings
-        Settings of every class except the background.
-    connectivity : {6, 18, 26}
-        Neighbours of a voxel.
-
-    Returns
-    -------
-    Pieces
-        Of the objects that have several.
-    """
-    owners, tables = [np.zeros(0, np.int64)], []
-    whole, distances = Box.whole(shape), [math.inf, *_split_distances(settings)]
-    for number, row in enumerate(rows):
-        value = int(table.value[number])
-        box = Box(shape3(table.start[number]), shape3(table.stop[number]))
-        wider = box.expanded((1, 1, 1)).intersection(whole)
-        # An object is connected within its own box.
-        labels, _ = label_box(read(wider) == value, connectivity)
-        first = np.unravel_index(int(table.first[number]), tuple(shape))
-        at = tuple(int(i) - start for i, start in zip(first, wider.start, strict=True))
-        mask = labels == labels[at]
-        pieces = split_object(
-            mask,
-            spacing=spacing,
-            distance=distances[value],
-            min_voxels=settings[value - 1].min_voxels,
-            connectivity=connectivity,
-        )
-        count = int(pieces.max())
-        if count < 2:
-            continue
-        there = np.asarray(target[wider.slices])
-        target[wider.slices] = np.where(mask, pieces, there).astype(there.dtype)
-        owners.append(np.full(count, row))
-        values = np.where(mask, value, 0)
-        tables.append(measure_regions(pieces, values, count=count, box=wider, shape=shape))
-    return Pieces(np.concatenate(owners), RegionTable.joined(tables))
 
 
 @dataclass(frozen=True)
@@ -351,42 +271,3 @@ class BlockIds:
                 piece = read_pieces(int(owner), tile)[where].astype(np.int64)
                 found[where] = self.pieces[self.base[lookup][labels[where]] + piece]
             yield tile, found
-
-
-def objects_frame(table: RegionTable, *, classes: Sequence[str], grid: Grid) -> pd.DataFrame:
-    """Return the table of objects that is stored with the labels.
-
-    Parameters
-    ----------
-    table : RegionTable
-        Row i describes object i + 1.
-    classes : sequence of str
-        Names of all classes, the background first.
-    grid : Grid
-        Grid of the volume.
-
-    Returns
-    -------
-    DataFrame
-        Columns id, class, voxels, volume (cubic `grid.unit`), centroid_z/y/x (world, `grid.unit`)
-        and z0, z1, y0, y1, x0, x1 (half-open bounding box, voxels); no rows without objects.
-    """
-    centroids = np.array(grid.origin) + table.centroids * np.array(grid.spacing)
-    columns: dict[str, Any] = {
-        "id": np.arange(1, len(table) + 1),
-        "class": [classes[i] for i in table.value],
-        "voxels": table.voxels,
-        "volume": table.voxels * grid.voxel_volume,
-    }
-    columns |= {f"centroid_{name}": centroids[:, axis] for axis, name in enumerate(AXES)}
-    for axis, name in enumerate(AXES):
-        columns |= {f"{name}0": table.start[:, axis], f"{name}1": table.stop[:, axis]}
-    return pd.DataFrame(columns)
-
-
-def warn_unsplit(count: int, where: object) -> None:
-    """Warn of objects that are not split."""
-    if count:
-        _LOG.warning(
-            "%d objects of %s were not split: their bounding boxes are too large", count, where
-        )

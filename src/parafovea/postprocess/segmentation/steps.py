@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parafovea.chain.cleaning import cleanings_of
 from parafovea.postprocess.segmentation.block_components import Step
 from parafovea.postprocess.segmentation.clean import Cleaning, Holes, SmallComponents
 from parafovea.postprocess.segmentation.objects import Objects
@@ -51,14 +52,13 @@ class Steps:
     @property
     def cleanings(self) -> dict[str, Cleaning[Any]]:
         """The changes of classes that the settings ask for, by name, in order."""
-        found: dict[str, Cleaning[Any]] = {}
-        if any(s.removes_small for s in self.settings):
-            least = [s.min_voxels for s in self.settings]
-            found["small"] = SmallComponents(least, self.connectivity)
-        if any(s.fill_holes for s in self.settings):
-            fills = [s.fill_holes for s in self.settings]
-            found["holes"] = Holes.around(fills, connectivity=self.connectivity)
-        return found
+        made: dict[str, Cleaning[Any]] = {
+            "small": SmallComponents([s.min_voxels for s in self.settings], self.connectivity),
+            "holes": Holes.around(
+                [s.fill_holes for s in self.settings], connectivity=self.connectivity
+            ),
+        }
+        return {name: made[name] for name in cleanings_of(self._plain)}
 
     @property
     def objects(self) -> Objects:
@@ -72,6 +72,5 @@ class Steps:
         return self.cleanings[following[0]] if following else self.objects
 
     @property
-    def splits(self) -> bool:
-        """Whether objects are split."""
-        return any(s.splits for s in self.settings)
+    def _plain(self) -> list[dict[str, Any]]:
+        return [each.model_dump() for each in self.settings]
