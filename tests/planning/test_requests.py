@@ -132,6 +132,7 @@ def test_short_jobs_ask_alike_while_they_are_planned_and_for_themselves_when_the
 ):
     large = "results/phantoms/cell_seed7.ome.zarr"
     project_folder.config["phantoms"] = {"cell": {"shape": [64, 40960, 40960]}}
+    project_folder.config["tasks"]["cell"]["blocks"] = 1
     project_folder.rows[1][2] = large
     planned, run = requests(), requests(planning=False)
     for stage in sorted({*SHORT} & {*SIZED}):
