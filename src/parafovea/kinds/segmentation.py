@@ -71,7 +71,7 @@ def _measure_cost(work: Work, rates: Rates) -> Cost:
 
 def _report_cost(work: Work, _: Rates) -> Cost:
     """Return the cost of reading a few planes, some rows of each array at a time."""
-    _, y, x = work.predicted
+    y, x = work.predicted[1:]
     classes = len(work.recipe.classes)
     memory = PLAIN + DRAWN * (classes + 2) * min(y, DRAWN_ROWS) * x
     return Cost(memory, 20 + (classes + 2) * y * x / 1e7)
