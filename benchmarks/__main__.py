@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from rich.console import Console
 
 from benchmarks import (
+    block_cost,
     context_cost,
     dag_scale,
     detection_speed,
@@ -58,6 +59,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         feature_reuse,
         dag_scale,
         large_volume,
+        block_cost,
         detection_speed,
         tile_speed,
     )

@@ -13,7 +13,14 @@ from lasting import lasting
 
 #: The node has as few cores as this machine, and every job takes one; results do not depend on
 #: who computes them where the threads are the same.
-THREADS = ("extract_features=1", "extract_context=1", "infer_shard=1", "predict_tiles=1")
+THREADS = (
+    "extract_features=1",
+    "extract_features_block=1",
+    "extract_context=1",
+    "extract_context_block=1",
+    "infer_shard=1",
+    "predict_tiles=1",
+)
 
 #: Written anew by every run, or left behind by a process that was killed.
 INCIDENTAL = ("logs", "benchmarks")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tiny_sample import BACKBONE, smooth_volume, store_volume
 
+from parafovea.backbones import filterbank
 from parafovea.errors import ModelError, StoreError
 from parafovea.geometry.grid import Vector
 from parafovea.settings.recipe import BackboneSpec
 from parafovea.stages.extract_features import extract_features
+from parafovea.stages.join_features import join_features
 from parafovea.storage.store import Stored, open_stored
 
 FILTERS = BackboneSpec.model_validate(BACKBONE)
@@ -75,3 +78,33 @@ def test_a_missing_volume_is_named(tmp_path: Path) -> None:
             backbone=FILTERS,
             dimensions=3,
         )
+
+
+@pytest.mark.parametrize("window", [None, (16, 32, 32)], ids=["registered", "concentric"])
+def test_blocks_of_features_are_joined_into_the_same_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: tuple[int, int, int] | None
+) -> None:
+    # tiles of the backbone as small as the volume needs to have several
+    monkeypatch.setattr(filterbank, "whole_tile", lambda tile, stride: (8, 16, 16))
+    volume = store_volume(tmp_path / "volume.ome.zarr", smooth_volume((40, 70, 50)))
+    arguments: dict[str, Any] = {
+        "spacing": (16, 16, 16),
+        "backbone": BACKBONE,
+        "dimensions": 3,
+        "concentric_window": window,
+    }
+    extract_features(volume, tmp_path / "one" / "features.zarr", **arguments)
+    parts = [tmp_path / "parts" / f"{block}.zarr" for block in range(1, 4)]
+    for block, part in enumerate(parts, start=1):
+        extract_features(volume, part, **arguments, block=block, blocks=3)
+    join_features(parts, tmp_path / "many" / "features.zarr")
+    one, many = (
+        {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        for folder in (tmp_path / "one", tmp_path / "many")
+    )
+    assert len(one) > 4
+    assert one == many

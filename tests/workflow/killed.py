@@ -176,6 +176,56 @@ def test_a_run_that_is_killed_ends_with_the_same_bytes(fresh, undisturbed, jobs,
     assert "Nothing to be done" in text
 
 
+#: Jobs of a run of a sample in blocks after which it is killed: in parts, and in a joining job.
+IN_BLOCKS = (6, 13, 24)
+
+
+@pytest.fixture(scope="module")
+def divided(make_runnable, tmp_path_factory):
+    """Return a project whose sample is in three blocks, and its results from a single block."""
+    folder = make_runnable(tmp_path_factory.mktemp("divided") / "project")
+    image = np.random.default_rng(1).integers(0, 256, (66, 260, 40), np.uint8)
+    for name, voxels in (("a", image), ("a_truth", (image > 200).astype(np.uint8))):
+        tifffile.imwrite(folder.path / f"data/{name}.tif", voxels, photometric="minisblack")
+    task = folder.config["tasks"]["cell"]
+    task["inference"] = {"shards": 2, "overlap": 0.0}
+    folder.write()
+    one = Path(shutil.copytree(folder.path, tmp_path_factory.mktemp("one") / "copy"))
+    assert finish(one)[0] == 0
+    task["blocks"] = 3
+    folder.write()
+    return SimpleNamespace(path=folder.path, contents=results_of(one))
+
+
+def results_of(folder):
+    """Return the contents of a sample's results, without records of what made them."""
+    return {
+        name: digest
+        for name, digest in contents(folder / "results").items()
+        if name.startswith("a/")
+        and not name.startswith(("a/shards/", "a/blocks/"))
+        and ".made" not in name
+    }
+
+
+@pytest.mark.parametrize("jobs", IN_BLOCKS)
+def test_a_sample_in_blocks_that_is_killed_ends_with_the_bytes_of_one_block(
+    divided, tmp_path, jobs
+):
+    folder = Path(shutil.copytree(divided.path, tmp_path / "copy"))
+    run = killed(folder, jobs, 1.0)
+    for process in group_members(run.pid):
+        process.wait(timeout=10)
+    status, text = finish(folder)
+    assert status == 0, text
+    assert results_of(folder) == divided.contents
+    assert leftovers(folder) == []
+    parts = [path for path in (folder / "results/a/blocks").rglob("*") if path.is_file()]
+    assert [path for path in parts if ".made" not in path.parts] == []
+    status, text = finish(folder, "--dry-run")
+    assert "Nothing to be done" in text
+
+
 #: A change for each stage: settings of the task, or of the model.
 CHANGES = {
     "resample_volume": {"model": {"normalization": {"low": 1.0}}},

@@ -78,3 +78,22 @@ def test_a_folder_as_a_source_cannot_be_shared_and_says_so(clones, snakemake):
     assert status == 1
     assert "config/samples.tsv:2: --cache cannot hash the content of data/a.zarr" in text
     assert "Traceback" not in text
+
+
+def test_blocks_of_features_are_shared_and_joined_to_the_same_voxels(
+    make_runnable, snakemake, planned, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    one = make_runnable(tmp_path / "one")
+    one.config["tasks"]["cell"]["blocks"] = 2
+    one.write()
+    two = shutil.copytree(one.path, tmp_path / "two")
+    target = "results/a/features.zarr"
+    for folder in (one.path, two):
+        status, text = snakemake(folder, target, "--cache")
+        assert status == 0, text
+        assert planned(folder, target) == {}
+    written = [log.stat().st_size > 0 for log in two.glob("results/logs/a/extract_*.log")]
+    assert written == [False, False]
+    assert (open_stored(two / target).read() == open_stored(one.path / target).read()).all()

@@ -135,7 +135,8 @@ def _joining_volume(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _scan_cost(work: Work, _: Rates) -> Cost:
-    memory = PLAIN + COUNTED + 24 * min(work.source.size, SCANNED_VOXELS)
+    page = work.source.shape[1] * work.source.shape[2]
+    memory = PLAIN + COUNTED + 24 * min(work.source.size, SCANNED_VOXELS) + 16 * page
     return Cost(memory, work.source.size / 3e7 / work.blocks)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ from parafovea.chain.stage import Stage, Wildcards
 from parafovea.config import Project
 from parafovea.config.stage_code import code_of
 from parafovea.errors import ParafoveaError
-from parafovea.planning.staleness import Staleness
+from parafovea.planning.staleness import Job, Staleness
 from parafovea.runtime.runs import readable_storage
 from parafovea.storage.layout import PAGE
 from parafovea.storage.provenance import Clock
 from parafovea.storage.records import forget_record, recorded
+from parafovea.storage.store import discard
 
 #: Called with the name of each stage at its start.
 Announce = Callable[[str], None]
@@ -110,6 +111,15 @@ def run_stages(
     return returned
 
 
+def _remove_parts(project: Project, jobs: Iterable[Job]) -> None:
+    """Remove parts of results, which have been joined, as the workflow does."""
+    for job in jobs:
+        outputs = job.stage.outputs_of(project)
+        for name, path in job.stage.output_paths(project, dict(job.wildcards)).items():
+            if outputs[name].part:
+                discard(Path(path))
+
+
 def run_sample(
     project: Project, sample: str, *, announce: Announce = silent, clock: Clock | None = None
 ) -> Path:
@@ -160,4 +170,5 @@ def run_chain(
             if owner != sample:
                 error.add_note(f"in sample {owner!r}, whose result {sample!r} needs")
             raise
+    _remove_parts(project, jobs)
     return Path(project.folder(sample)) / PAGE
