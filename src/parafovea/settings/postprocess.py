@@ -36,6 +36,16 @@ class ClassSettings(Strict):
     )
     instances: bool = Field(True, description="Label the objects of this class individually.")
 
+    @property
+    def removes_small(self) -> bool:
+        """Whether components of the class can be too small."""
+        return self.min_voxels > 1
+
+    @property
+    def splits(self) -> bool:
+        """Whether objects of the class are split."""
+        return self.instances and self.split_distance is not None
+
 
 class PostprocessSettings(Strict):
     """Conversion of probabilities to classes and objects."""

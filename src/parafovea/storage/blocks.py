@@ -16,9 +16,11 @@ VOLUME_SHARD: Shape = (64, 256, 256)
 #: Shard of the prediction: a file, which is blended at once.
 PREDICTION_SHARD: Shape = (64, 128, 128)
 
-#: Planes of a slab, and of a shard of labels: slabs are whole files.
+#: Shard of labels: a file, whose components are labelled at once.
+LABEL_SHARD: Shape = (64, 256, 256)
+
+#: Planes that are read at once where whole planes are needed.
 SLAB_PLANES = 32
-LABEL_SHARD: Shape = (SLAB_PLANES, 256, 256)
 
 #: Voxels whose statistics are computed at once.
 SCANNED_VOXELS = 2**24

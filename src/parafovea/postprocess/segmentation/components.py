@@ -19,7 +19,6 @@ from scipy.sparse.csgraph import connected_components
 from parafovea.geometry.grid import Box, shape3
 from parafovea.postprocess.segmentation.region_table import (
     RegionTable,
-    concatenated,
     measure_regions,
 )
 from parafovea.storage.blocks import SLAB_PLANES
@@ -34,8 +33,8 @@ def slabs(shape: Sequence[int], planes: int = SLAB_PLANES) -> list[Box]:
     return list(Box.whole(shape).tiles((planes, *shape3(shape)[1:])))
 
 
-def label_slab(values: Array, connectivity: int) -> tuple[Array, int]:
-    """Label the components of equal, non-zero values in one slab.
+def label_box(values: Array, connectivity: int) -> tuple[Array, int]:
+    """Label the components of equal, non-zero values in one box.
 
     Parameters
     ----------
@@ -102,18 +101,20 @@ class ComponentScan:
         Parameters
         ----------
         values : (z, y, x) uint8
-            See `label_slab`; the slab spans the volume in y and x.
+            See `label_box`; the slab spans the volume in y and x.
 
         Returns
         -------
         labels : (z, y, x) unsigned integer
-            See `label_slab`.
+            See `label_box`.
         offset : int
             Label k of this slab is entry ``offset + k - 1`` of `Components.ids`.
         """
-        labels, count = label_slab(values, self.connectivity)
+        labels, count = label_box(values, self.connectivity)
         offset = self._offsets[-1]
-        self._tables.append(measure_regions(labels, values, count=count, plane=self._planes))
+        box = Box.sized((self._planes, 0, 0), values.shape)
+        found = measure_regions(labels, values, count=count, box=box, shape=values.shape)
+        self._tables.append(found)
         if self._last is not None:
             before = self._offsets[-2]
             pairs = _face_pairs(*self._last, labels[0], values[0], self.connectivity)
@@ -131,7 +132,7 @@ class ComponentScan:
             (np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), (total, total)
         )
         count, group = connected_components(graph, directed=False) if total else (0, links[:, 0])
-        united = concatenated(self._tables).grouped(group, count)
+        united = RegionTable.joined(self._tables).grouped(group, count)
         order = np.argsort(united.first, kind="stable")
         rank = np.empty(count, np.int64)
         rank[order] = np.arange(1, count + 1)
