@@ -49,6 +49,7 @@ IMPORTED = {
     "number_block": "zarr scipy cc3d",
     "join_objects": "zarr",
     "measure_quality": "zarr scipy cc3d",
+    "measure_quality_block": "zarr scipy cc3d",
     "render_report": DRAWN,
     "detect_nodules": "zarr pandas scipy skimage cc3d nibabel",
     "measure_detections": "zarr pandas scipy cc3d",

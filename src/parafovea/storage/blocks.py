@@ -34,6 +34,9 @@ EXPORTED_SIDE = 1024
 #: Rows and columns of the blocks in which a mosaic is measured and drawn.
 MEASURED_SIDE = 256
 
+#: Rows of a plane that are read at once to be drawn.
+DRAWN_ROWS = 256
+
 #: Batches of tiles that are prefetched, and that may wait for more tiles of their size.
 BATCHES_AHEAD, BATCHES_WAITING = 2, 6
 
