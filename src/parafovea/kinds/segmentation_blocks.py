@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 #: Bytes of a voxel of a file of labels while it is labelled, and of a class while it is chosen.
 LABELLED, CHOSEN = 30, 16
 
+#: Bytes of a class and of the number of a piece, stored until objects and classes are joined.
+CLASS, PIECE = 1, 4
+
 #: Memory in bytes per component of a block, and per component in the job that unites all blocks.
 COMPONENT, UNITED = 250, 450
 
@@ -288,6 +291,7 @@ def _cleaning_stage(name: str, cleaning: str, decided: str) -> Stage:
         arguments=_cleaning(cleaning),
         jobs=_wanted_blocks(cleaning),
         cost=_clean_cost,
+        stored=lambda work: CLASS * math.prod(work.predicted),
     )
 
 
@@ -327,6 +331,7 @@ split_block = Stage(
     arguments=_splitting,
     jobs=_split_jobs,
     cost=_split_cost,
+    stored=lambda work: PIECE * math.prod(work.predicted),
 )
 
 number_objects = Stage(
