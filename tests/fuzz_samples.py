@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,11 +54,19 @@ def _zarr_shards(folder: Path) -> FormatSample:
     return FormatSample(str(path))
 
 
-def _hdf5_chunks(folder: Path) -> FormatSample:
-    with h5py.File(folder / "file.h5", "w") as file:
-        chunked: dict[str, Any] = {"chunks": (2, 8, 8), "compression": "gzip", "shuffle": True}
-        file.create_dataset("group/raw", data=voxels(), fletcher32=True, **chunked)
-    return FormatSample(f"{folder}/file.h5:group/raw")
+def _hdf5_chunks(**filters: Any) -> Writer:
+    def write(folder: Path) -> FormatSample:
+        with h5py.File(folder / "file.h5", "w") as file:
+            file.create_dataset("group/raw", data=voxels(), chunks=(2, 8, 8), **filters)
+        return FormatSample(f"{folder}/file.h5:group/raw")
+
+    return write
+
+
+def _tiff_webp(folder: Path) -> FormatSample:
+    colours = np.stack([voxels()] * 3, -1)
+    tifffile.imwrite(folder / "a.tif", colours, photometric="rgb", compression="webp")
+    return FormatSample(str(folder / "a.tif"), f"{SPACING} channel=1")
 
 
 def _nifti_plain(folder: Path) -> FormatSample:
@@ -126,6 +136,12 @@ FUZZED: dict[str, Writer] = {
     "tiff_lzw_tiles": _stack("a.tif", compression="lzw", tile=(16, 16)),
     "tiff_jpeg": _stack("a.tif", compression="jpeg"),
     "tiff_zstd": _stack("a.tif", compression="zstd"),
+    "tiff_jpegxl": _stack("a.tif", compression="jpegxl"),
+    "tiff_jpegxr": _stack("a.tif", compression="jpegxr"),
+    "tiff_jpeg2000": _stack("a.tif", compression="jpeg2000"),
+    "tiff_lerc": _stack("a.tif", compression="lerc"),
+    "tiff_webp": _tiff_webp,
+    "tiff_lzma": _stack("a.tif", compression="lzma"),
     "tiff_big": _stack("a.tif", bigtiff=True, compression="packbits"),
     "tiff_ome": _stack("a.ome.tif", metadata={"axes": "ZYX", "PhysicalSizeX": 1.0}),
     "tiff_imagej": _stack(
@@ -134,7 +150,9 @@ FUZZED: dict[str, Writer] = {
     "tiff_palette": _palette,
     "zarr_2": _zarr_2,
     "zarr_shards": _zarr_shards,
-    "hdf5_chunks": _hdf5_chunks,
+    "hdf5_chunks": _hdf5_chunks(compression="gzip", shuffle=True, fletcher32=True),
+    "hdf5_szip": _hdf5_chunks(compression="szip"),
+    "hdf5_scale_offset": _hdf5_chunks(scaleoffset=0),
     "nifti_plain": _nifti_plain,
     "nifti_2": _nifti_2,
     "dicom_rle": _dicom_rle,
@@ -145,4 +163,71 @@ FUZZED: dict[str, Writer] = {
     "png_deep": _png_deep,
     "metadata_json": _metadata(".json", json.dumps(_SAID)),
     "metadata_yaml": _metadata(".yaml", "spacing: [4, 1, 1]\nunit: millimeter\n"),
+}
+
+#: Ranges of bytes, from and to.
+Ranges = list[tuple[int, int]]
+
+
+def _whole(_: Path, data: bytes) -> Ranges:
+    return [(0, len(data))]
+
+
+def _after(mark: bytes) -> Callable[[Path, bytes], Ranges]:
+    return lambda _, data: [(data.index(mark) + len(mark), len(data))]
+
+
+def _members(path: Path, data: bytes) -> Ranges:
+    """Return where the contents of the members of an archive are."""
+    if not zipfile.is_zipfile(path):
+        return []
+    found = []
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            start = info.header_offset
+            lengths = (
+                int.from_bytes(data[start + at : start + at + 2], "little") for at in (26, 28)
+            )
+            start += 30 + sum(lengths)
+            found.append((start, start + info.compress_size))
+    return found
+
+
+def _hdf5_ranges(_: Path, data: bytes) -> Ranges:
+    with h5py.File(io.BytesIO(data), "r") as file:
+        dataset = file["group/raw"].id
+        infos = [dataset.get_chunk_info(k) for k in range(dataset.get_num_chunks())]
+    return [(info.byte_offset, info.byte_offset + info.size) for info in infos]
+
+
+def _strips(_: Path, data: bytes) -> Ranges:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return [
+            (start, start + size)
+            for page in file.pages
+            for start, size in zip(page.dataoffsets, page.databytecounts, strict=True)
+        ]
+
+
+def _shards(path: Path, data: bytes) -> Ranges:
+    return [(0, len(data))] if path.name != "zarr.json" else []
+
+
+#: Bytes of a file that a checksum of its format covers, by the name of the format. Whatever happens
+#: to them, the file gives the same voxels or none.
+COVERED: dict[str, Callable[[Path, bytes], Ranges]] = {
+    "ome_zarr": _shards,
+    "png": _whole,
+    "png_deep": _whole,
+    "png_slices": _whole,
+    "nifti": _whole,
+    "dicom_zip": _members,
+    "nrrd_gzip": _after(b"\n\n"),
+    "metaimage_zlib": _after(b"ElementDataFile = LOCAL\n"),
+    "hdf5_chunks": _hdf5_ranges,
+    "npz_tiles": _members,
+    "npz_deflated": _members,
+    "class_tiles": _members,
+    "tiff_deflate": _strips,
+    "tiff_lzma": _strips,
 }

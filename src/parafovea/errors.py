@@ -58,19 +58,7 @@ class TrainingError(ParafoveaError, ArithmeticError):
 
 
 class ScoreError(ParafoveaError, ArithmeticError):
-    """Features or scores of a network that are not finite.
-
-    Parameters
-    ----------
-    message : str
-        The message.
-    voxel : tuple of int, optional
-        Place z, y, x of the first of them, where it is known.
-    """
-
-    def __init__(self, message: str, voxel: tuple[int, int, int] | None = None) -> None:
-        super().__init__(message)
-        self.voxel = voxel
+    """Features or scores of a network that are not finite."""
 
 
 class MemoryLimitError(ParafoveaError, MemoryError):

@@ -1,5 +1,8 @@
 """Mutated files of every format: an error that names the file, or voxels; nothing else.
 
+Where checksums cover what was changed, and wherever a file was cut short, the voxels are those of
+the whole file.
+
 Not collected by `make test`: `make test-fuzz` runs it, for five minutes in all. What is tried
 follows from a seed. PARAFOVEA_FUZZ_SECONDS and PARAFOVEA_FUZZ_SEED take longer and try others.
 

@@ -1,5 +1,8 @@
 """Mutates small files of one format, and reads each in a child process within bounds.
 
+A file that was cut short, or changed where a checksum of its format covers it alone, gives the
+values of the whole file or none.
+
 Run as a program, `fuzzing.py FORMAT FOLDER SEED FIRST COUNT [END]` prints what went wrong as JSON;
 `fuzzed.py` calls it for each format, until the END of its time as a reading of the monotonic clock.
 A mutation follows from format, seed and number alone, so that one of them can be read again.
@@ -26,7 +29,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from format_samples import FormatSample
-from fuzz_samples import FUZZED
+from fuzz_samples import COVERED, FUZZED, Ranges
 
 from parafovea.errors import ParafoveaError, describe
 from parafovea.formats.location import format_modules, locate
@@ -130,8 +133,36 @@ def mutated(data: bytes, random: np.random.Generator) -> bytes:
     return data
 
 
-def read_everything(sample: FormatSample) -> None:
-    """Read a source as the workflow does: while it plans, and while it runs."""
+def has_to_read_the_same(data: bytes, changed: bytes, covered: Ranges) -> bool:
+    """Return whether a changed file gives the same voxels as the whole one if it gives any.
+
+    It does if it was cut short, or is changed where checksums cover it alone.
+    """
+    if data.startswith(changed):
+        return True
+    for start, stop in covered:
+        after = len(data) - stop
+        if (
+            len(changed) >= start + after
+            and changed[:start] == data[:start]
+            and changed[len(changed) - after :] == data[stop:]
+        ):
+            return True
+    if len(changed) != len(data):
+        return False
+    places = np.flatnonzero(np.frombuffer(data, "u1") != np.frombuffer(changed, "u1"))
+    return all(any(start <= place < stop for start, stop in covered) for place in places)
+
+
+def read_everything(sample: FormatSample) -> dict[str, np.ndarray[Any, Any]]:
+    """Read a source as the workflow does: while it plans, and while it runs.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The values that were read, by the box or tile.
+    """
+    found: dict[str, np.ndarray[Any, Any]] = {}
     metadata = parse_metadata(sample.metadata, folder=Path())
     unit = "meter" if sample.bands else "millimeter"
     words: dict[str, Any] = {"metadata": metadata, "bands": sample.bands, "unit": unit}
@@ -140,7 +171,7 @@ def read_everything(sample: FormatSample) -> None:
     for path in locate(sample.path, bands=bool(sample.bands)).files:
         Path(path).stat()
     if Path(sample.path).is_dir() and sample.bands:
-        _read_tiles(sample)
+        found |= _read_tiles(sample)
     if not sample.labels:
         grid = source_grid(sample.path, **words)
         settings = InferenceSettings()
@@ -152,8 +183,10 @@ def read_everything(sample: FormatSample) -> None:
         values = source.read(box)
         if values.shape[-3:] != box.shape or values.dtype.kind not in "uif":
             raise AssertionError(f"{values.dtype} {values.shape} of {box}")
+        found[str(box)] = values
     if source.check is not None:
         source.check()
+    return found
 
 
 _RECIPE = Recipe.model_validate(
@@ -177,18 +210,20 @@ def _boxes(box: Box) -> list[Box]:
     ]
 
 
-def _read_tiles(sample: FormatSample) -> None:
+def _read_tiles(sample: FormatSample) -> dict[str, np.ndarray[Any, Any]]:
     """Read the tiles of a folder one by one: a damaged one is an error of its own."""
     tile_census(sample.path)
+    found = {}
     for file in list_tiles(Path(sample.path)):
         try:
             with OpenedTile(file) as tile:
                 tile.digest()
                 key = tile.key(INPUT_KEYS)
                 tile.place(key)
-                tile.read(bands=sample.bands, key=key)
+                found[file.name] = tile.read(bands=sample.bands, key=key).values
         except ParafoveaError as error:
             _require_named(error, file.path.with_suffix(""))
+    return found
 
 
 def _require_named(error: ParafoveaError, path: Path) -> None:
@@ -215,6 +250,9 @@ class Fuzzer:
         self._sample = _written(name, self._folder)
         files = sorted(path for path in self._folder.rglob("*") if path.is_file())
         self._files = {path: path.read_bytes() for path in files}
+        ranges = COVERED.get(name, lambda *_: [])
+        self._covered = {path: ranges(path, data) for path, data in self._files.items()}
+        self._values: dict[str, np.ndarray[Any, Any]] = {}
 
     def restore(self) -> None:
         """Put back the whole files."""
@@ -246,7 +284,9 @@ class Fuzzer:
             _reset_peak()
             before = _peak()
             try:
-                read_everything(self._sample)
+                found = read_everything(self._sample)
+                if path.is_file():
+                    self._compare(path, found)
             except ParafoveaError as error:
                 if number == UNCHANGED:
                     raise
@@ -264,6 +304,14 @@ class Fuzzer:
         finally:
             self._write(path, self._files[path])
 
+    def _compare(self, path: Path, found: dict[str, np.ndarray[Any, Any]]) -> None:
+        """Raise `AssertionError` if a file that reads the same or not at all reads otherwise."""
+        if not has_to_read_the_same(self._files[path], path.read_bytes(), self._covered[path]):
+            return
+        for name, values in found.items():
+            if name not in self._values or not np.array_equal(values, self._values[name]):
+                raise AssertionError(f"other values of {name} than those of the whole file")
+
     def child(self, numbers: range, pipe: int) -> None:
         """Read mutated files one by one, and write what happens into a pipe, a line each."""
         limit = _addresses() + ADDRESSES
@@ -272,6 +320,7 @@ class Fuzzer:
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
+        self._values = read_everything(self._sample)
         for number in numbers:
             os.write(pipe, f"{number}\t\n".encode())
             # ends the process, whatever library it is in

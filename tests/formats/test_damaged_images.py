@@ -2,17 +2,26 @@
 
 import logging
 import struct
+import tracemalloc
 import zlib
 
 import imagecodecs
 import numpy as np
 import pytest
+import rasterio
 import tifffile
 from PIL import Image
 
-from parafovea.errors import SourceError
-from parafovea.formats.codestreams import check_codestream, image_size
+from parafovea.errors import SourceError, describe
+from parafovea.formats import jpegxr
+from parafovea.formats.codestreams import (
+    ImageHeader,
+    check_codestream,
+    image_header,
+    unwrapped_lerc,
+)
 from parafovea.formats.geo.raster import open_raster
+from parafovea.formats.jpegxr import decode_jpegxr
 from parafovea.formats.metadata import SourceMetadata, TileOptions
 from parafovea.formats.opening import open_source
 from parafovea.runtime.library_logs import quiet_libraries
@@ -25,7 +34,12 @@ ENCODE = {
     "JPEG-LS": imagecodecs.jpegls_encode,
     "lossless JPEG": imagecodecs.ljpeg_encode,
     "JPEG 2000": imagecodecs.jpeg2k_encode,
+    "JPEG XL": imagecodecs.jpegxl_encode,
+    "JPEG XR": imagecodecs.jpegxr_encode,
+    "LERC": imagecodecs.lerc_encode,
     "PNG": imagecodecs.png_encode,
+    "WebP": lambda image: imagecodecs.webp_encode(np.stack([image] * 3, -1), lossless=True),
+    "lossy WebP": lambda image: imagecodecs.webp_encode(np.stack([image] * 3, -1)),
 }
 
 
@@ -37,10 +51,81 @@ def _read(path):
 @pytest.mark.parametrize("name", ENCODE)
 def test_the_size_of_a_compressed_image_is_known_before_it_is_decoded(name):
     data = ENCODE[name](np.ascontiguousarray(VALUES[:40]))
-    assert image_size(data) == (40, 64)
-    check_codestream(data, 40, 64)
-    check_codestream(data + b"\0", 40, 64)
-    assert image_size(data[:8]) is None
+    header = image_header(data)
+    assert (header.height, header.width) == (40, 64)
+    assert check_codestream(data, 40, 64) == check_codestream(data + b"\0", 40, 64) == header
+    if name in ("JPEG XL", "JPEG XR"):
+        with pytest.raises(ValueError, match="cut short"):
+            image_header(data[:4])
+    else:
+        assert image_header(data[:4]) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 700), (700, 1), (72, 128), (40, 80), (333, 5000)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("samples", [1, 3, 4])
+@pytest.mark.parametrize("name", ["jpegxl", "jpegxr", "lerc"])
+def test_headers_hold_for_all_shapes_and_types(name, samples, dtype, shape):
+    image = (np.random.default_rng(0).random((*shape, samples)) * 250).astype(dtype)
+    image = image[..., 0] if samples == 1 else image
+    data = getattr(imagecodecs, f"{name}_encode")(image)
+    header = image_header(data)
+    assert (header.height, header.width) == shape
+    assert header == check_codestream(data, *shape)
+
+
+def test_a_moving_image_or_one_of_many_channels_is_refused():
+    moving = imagecodecs.jpegxl_encode(np.stack([VALUES] * 5))
+    with pytest.raises(ValueError, match="a preview or is an animation"):
+        check_codestream(moving, 64, 64)
+    deep = imagecodecs.lerc_encode(np.zeros((64, 64, 300), np.uint8))
+    assert image_header(deep) == ImageHeader(64, 64, 300)
+    with pytest.raises(ValueError, match="300 samples a pixel, but 3 are stated"):
+        check_codestream(deep, 64, 64, samples=3)
+    check_codestream(deep, 64, 64, samples=300)
+
+
+def test_a_lerc_image_that_unpacks_to_more_than_its_pixels_is_refused():
+    blob = imagecodecs.lerc_encode(VALUES)
+    for wrapped in (blob, zlib.compress(blob), imagecodecs.zstd_encode(blob)):
+        assert unwrapped_lerc(wrapped, VALUES.size) == blob
+    for wrap in (zlib.compress, imagecodecs.zstd_encode):
+        with pytest.raises(ValueError, match="to more than"):
+            unwrapped_lerc(wrap(bytes(10_000_000)), VALUES.size)
+
+
+@pytest.mark.parametrize("name", ["jpegxl", "jpegxr", "lerc", "webp"])
+def test_a_tile_of_a_tiff_that_states_a_huge_image_is_refused(tmp_path, name):
+    compression = {"jpegxl": 50002, "lerc": 34887, "webp": 50001, "jpegxr": 22610}[name]
+    huge = np.zeros((9000, 9000) + (3,) * (name == "webp"), np.uint8)
+    data = getattr(imagecodecs, f"{name}_encode")(huge)
+    tifffile.imwrite(
+        tmp_path / "a.tif", iter([data]), shape=(64, 64, *huge.shape[2:]), dtype=np.uint8,
+        tile=(64, 64), compression=compression,
+        photometric="rgb" if huge.ndim > 2 else "minisblack",
+    )  # fmt: skip
+    source = open_source(str(tmp_path / "a.tif"), metadata=NM.model_copy(update={"channel": 0}))
+    with pytest.raises(SourceError, match=r"a\.tif .*9000 x 9000, but 64 x 64 are stated"):
+        source.read(source.grid.box)
+
+
+def test_pixels_without_a_value_are_not_read_as_0(tmp_path):
+    # tifffile decodes them to 0, rasterio to NaN
+    values = VALUES.astype(np.float32)
+    with rasterio_writing(tmp_path / "a.tif", compress="LERC", max_z_error=0) as file:
+        file.write(values, 1)
+    np.testing.assert_array_equal(_read(tmp_path / "a.tif")[0], values)
+    values[7] = np.nan
+    with rasterio_writing(tmp_path / "a.tif", compress="LERC", max_z_error=0) as file:
+        file.write(values, 1)
+    with pytest.raises(SourceError, match="64 of the 64 x 64 pixels of its LERC image have no val"):
+        _read(tmp_path / "a.tif")
+
+
+def rasterio_writing(path, **words):
+    words |= {"height": 64, "width": 64, "count": 1, "dtype": np.float32, "driver": "GTiff"}
+    words |= {"blockysize": 64, "transform": rasterio.Affine(10, 0, 0, 0, -10, 0)}
+    return rasterio.open(path, "w", **words)
 
 
 @pytest.mark.parametrize(("at", "name"), [(b"\xff\xc0", "JPEG"), (b"\xff\xf7", "JPEG-LS")])
@@ -70,7 +155,10 @@ def _set_tags(path, **values):
     path.write_bytes(raw)
 
 
-@pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "png", "zlib", "zstd", "lzw"])
+@pytest.mark.parametrize(
+    "compression",
+    [*("jpeg", "jpeg2000", "jpegxl", "jpegxr", "lerc", "png", "zlib", "zstd", "lzw", "lzma")],
+)
 @pytest.mark.parametrize("tile", [None, (32, 32)])
 def test_a_strip_or_tile_cut_short_is_refused(tmp_path, compression, tile):
     path = tmp_path / "a.tif"
@@ -189,3 +277,92 @@ def test_a_png_with_fewer_pixels_than_it_states_is_refused(tmp_path):
         (tmp_path / "b.png").write_bytes(whole[:kept])
         with pytest.raises(SourceError, match=r"b\.png cannot be read"):
             _read(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_png_whose_checksum_does_not_match_is_refused(tmp_path, deep):
+    values = VALUES.astype(np.uint16) * 200 if deep else VALUES
+    Image.fromarray(values).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    np.testing.assert_array_equal(_read(tmp_path / "a.png")[0], values)
+    # what is cut off holds no pixels, but their checksum
+    pixels = whole.index(b"IDAT") + 4
+    changed = bytearray(whole)
+    changed[pixels + 20] ^= 1
+    for damaged in (changed, changed[:-16], whole[:-12], whole[:-16], whole[:-1]):
+        (tmp_path / "a.png").write_bytes(damaged)
+        with pytest.raises(SourceError, match=r"a\.png cannot be read"):
+            _read(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(whole + b"more")
+    np.testing.assert_array_equal(_read(tmp_path / "a.png")[0], values)
+
+
+def test_a_page_larger_than_the_others_is_not_decoded(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, np.stack([VALUES] * 3), compression="lzw", tile=(32, 32), photometric="minisblack"
+    )
+    assert _read(path).shape == (3, 64, 64)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        for name in ("ImageWidth", "ImageLength"):
+            tiff.pages[2].aspage().tags[name].overwrite(30_000)
+    tracemalloc.start()
+    with pytest.raises(SourceError, match=r"a\.tif"):
+        _read(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+
+
+def test_a_damaged_jpeg_xr_image_ends_its_decoder_alone(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, compression="jpegxr", photometric="minisblack")
+    expected = imagecodecs.jpegxr_decode(imagecodecs.jpegxr_encode(VALUES))
+    whole = (tmp_path / "a.tif").read_bytes()
+    np.testing.assert_array_equal(_read(tmp_path / "a.tif")[0], expected)
+    random = np.random.default_rng(0)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        start, count = tiff.pages.first.dataoffsets[0], tiff.pages.first.databytecounts[0]
+    refused = []
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for at in random.integers(start + 90, start + count, 3):
+            damaged[at] = random.integers(256)
+        (tmp_path / "a.tif").write_bytes(damaged)
+        try:
+            assert _read(tmp_path / "a.tif").shape == (1, 64, 64)
+        except SourceError as error:
+            refused.append(describe(error))
+    assert refused
+    assert all("a.tif" in text for text in refused)
+    (tmp_path / "a.tif").write_bytes(whole)
+    np.testing.assert_array_equal(_read(tmp_path / "a.tif")[0], expected)
+
+
+def test_the_decoder_of_jpeg_xr_starts_anew_after_it_was_ended(monkeypatch):
+    data = imagecodecs.jpegxr_encode(VALUES)
+    expected = imagecodecs.jpegxr_decode(data)
+    np.testing.assert_array_equal(decode_jpegxr(data), expected)
+    jpegxr._DECODER._process.kill()
+    with pytest.raises(ValueError, match="the decoder ended with -9"):
+        decode_jpegxr(data)
+    np.testing.assert_array_equal(decode_jpegxr(data), expected)
+    with pytest.raises(ValueError, match="its JPEG XR image is damaged"):
+        decode_jpegxr(b"no image")
+    np.testing.assert_array_equal(decode_jpegxr(data), expected)
+
+
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+def test_the_checksum_of_lzma_in_a_tiff_is_compared(tmp_path, tile):
+    tifffile.imwrite(
+        tmp_path / "a.tif", VALUES, compression="lzma", tile=tile, photometric="minisblack"
+    )
+    np.testing.assert_array_equal(_read(tmp_path / "a.tif")[0], VALUES)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        page = tiff.pages.first
+        start, count = page.dataoffsets[0], page.databytecounts[0]
+    whole = (tmp_path / "a.tif").read_bytes()
+    for at in range(start, start + count, 5):
+        damaged = bytearray(whole)
+        damaged[at] ^= 4
+        (tmp_path / "a.tif").write_bytes(damaged)
+        with pytest.raises(SourceError, match=r"a\.tif cannot be read"):
+            _read(tmp_path / "a.tif")

@@ -81,3 +81,17 @@ def test_an_image_of_another_size_than_its_header_says_is_refused(tmp_path):
     source = open_source(_write(tmp_path, JPEGLSLossless, encode))
     with pytest.raises(SourceError, match=r"0\.dcm"):
         source.read(source.grid.box)
+
+
+def test_a_jpeg_2000_image_whose_codestream_is_nowhere_is_refused(tmp_path):
+    # pydicom stays at a box without a length forever
+    def encode(plane):
+        data = imagecodecs.jpeg2k_encode(plane, reversible=True, codecformat="jp2")
+        at = data.index(b"jp2c")
+        return data[: at - 4] + b"\0\0\0\0jp2x" + data[at + 4 :]
+
+    source = open_source(_write(tmp_path, JPEG2000Lossless, encode))
+    with pytest.raises(
+        SourceError, match=r"0\.dcm cannot be read \(its JPEG 2000 image has no code"
+    ):
+        source.read(source.grid.box)

@@ -273,6 +273,15 @@ def test_a_truncated_slice_is_named_when_the_series_is_opened(tmp_path, kept, zi
         open_source(source)
 
 
+def test_the_last_slice_is_not_left_out_wherever_it_is_cut(tmp_path):
+    path = write_series(tmp_path, VOLUME)[-1]
+    whole = path.read_bytes()
+    for kept in range(0, len(whole), 7 if len(whole) > 2000 else 1):
+        path.write_bytes(whole[:kept])
+        with pytest.raises(SourceError, match=path.name):
+            open_source(str(tmp_path))
+
+
 def test_a_slice_that_is_cut_after_opening_is_named_when_it_is_read(tmp_path):
     path = write_series(tmp_path, VOLUME)[4]
     source = open_source(str(tmp_path))

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,21 @@ def test_an_unknown_format_lists_the_known_ones(tmp_path):
 )
 def test_the_stem_of_a_source_keeps_the_dots_of_a_uid(path, name):
     assert stem(path) == name
+
+
+def test_a_pipe_is_no_source_and_is_not_opened(tmp_path):
+    _touch(tmp_path / "raw", "1.tif", "2.tif")
+    for name in ("a.tif", "a.nii.gz", "a.h5", "a", "raw/3.tif"):
+        os.mkfifo(tmp_path / name)
+    for name in ("a.tif", "a.nii.gz", "a.h5:raw", "a"):
+        with pytest.raises(SourceError, match="is a pipe, a socket or a device: give"):
+            locate(f"{tmp_path}/{name}")
+    (tmp_path / "zero.nrrd").symlink_to("/dev/zero")
+    with pytest.raises(SourceError, match=r"zero\.nrrd is a pipe, a socket or a device"):
+        locate(str(tmp_path / "zero.nrrd"))
+    with pytest.raises(SourceError, match=r"raw/3\.tif is no file, although it is"):
+        locate(str(tmp_path / "raw"))
+    (tmp_path / "raw" / "3.tif").unlink()
+    (tmp_path / "raw" / "4.tif").mkdir()
+    with pytest.raises(SourceError, match=r"raw/4\.tif is no file"):
+        locate(str(tmp_path / "raw"))

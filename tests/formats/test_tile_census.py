@@ -52,8 +52,12 @@ def test_tiles_that_cannot_be_read_are_counted_apart(folder):
     (folder / "text.tif").write_text("no image")
     np.savez(folder / "objects.npz", opt_v1=np.array([{"a": 1}], dtype=object))
     np.savez(folder / "flat.npz", opt_v1=np.zeros(5))
+    tifffile.imwrite(folder / "several.tif", values(20, 30)[0], photometric="minisblack")
+    with tifffile.TiffFile(folder / "several.tif", mode="r+") as file:
+        # two heights
+        file.pages.first.tags["ImageLength"].overwrite((20, 20), dtype="H")
     census = tile_census(folder)
-    assert census.unread == 5
+    assert census.unread == 6
     assert sum(census.sizes.values()) == 3
 
 
@@ -62,7 +66,7 @@ def test_other_files_hidden_ones_and_folders_are_not_looked_at(folder):
     (folder / "notes.txt").write_text("not a tile")
     shutil.copy(folder / "tile_0.npz", folder / ".tile_9.npz.partial")
     shutil.copy(folder / "tile_0.npz", folder / ".tile_9.npz")
-    (folder / "more.npz").mkdir()
+    (folder / "more").mkdir()
     assert tile_census(folder) == before
 
 

@@ -163,7 +163,7 @@ def test_a_calibration_of_another_model_is_refused_with_both_hashes(calibration)
     [
         ('"method": "platt"', '"method": "spline"', "method: Input should be 'temperature'"),
         ('"slope": ', '"slope": -', "slope: Input should be greater than 0"),
-        ('"method": "platt"', '"method": "isotonic"', "parameters: .* score: Field required"),
+        ('"method": "platt"', '"method": "isotonic"', "parameters: score: Field required"),
         ('"intercept"', '"shift"', "intercept: Field required"),
         ("ab" * 32, "abc", "weights_sha256"),
         ('"method"', '"metod"', "is not a calibration"),

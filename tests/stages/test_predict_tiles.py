@@ -23,11 +23,13 @@ import torch
 from rasterio.transform import Affine
 from scipy import ndimage
 from tile_files import field, write_tif
-from tiny_sample import tiny_model, tiny_refinement
+from tiny_sample import random_network, tiny_model, tiny_refinement, tiny_spec
 
 from parafovea.errors import SourceError
 from parafovea.formats.geo import geotiff
 from parafovea.formats.tiles.npz import write_tile
+from parafovea.models.folder import save_model
+from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.collect_tiles import collect_tiles
@@ -779,3 +781,46 @@ def test_large_tiles_share_no_batch_and_small_ones_do(
     run(source, model, tmp_path / "apart")
     assert batches == [1] * 7
     assert archives(tmp_path / "apart") == archives(tmp_path / "together")
+
+
+@pytest.fixture(scope="module")
+def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model whose scores are finite for bright tiles alone."""
+    folder = tmp_path_factory.mktemp("model") / "overflowing"
+    spec = tiny_spec(tiny_refinement(context=False))
+    network = random_network(FusedUNet.from_spec(spec))
+    network.get_parameter("input_conv.bias").data.zero_()
+    for name in ("input_conv.weight", "enc1.0.weight"):
+        weights = network.get_parameter(name).data
+        weights.copy_(weights.abs() / weights.abs().max() * (1e38 if "enc1" in name else 1))
+    save_model(folder, spec, network, exact=True)
+    return folder
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_a_tile_whose_scores_are_not_finite_is_set_aside_and_the_others_finish(
+    tmp_path, overflowing, batch
+):
+    dark, bright = (np.full((4, 32, 32), value, np.float32) for value in (0.001, 0.9))
+    for number in range(6):
+        values = dark if number in (1, 4) else bright
+        write_tile(tmp_path / "in", f"t{number}", {"opt_v1": values}, {"month": 6})
+    out = tmp_path / "out"
+    # of an earlier run
+    write_tile(out / "tiles", "t4", {"opt_v1": dark}, {"month": 6})
+    counts = run(tmp_path / "in", overflowing, out, settings={"batch_size": batch})
+    assert (counts.predicted, counts.quarantined) == (4, 2)
+    bad = table(out / "quarantine.tsv")
+    assert [row["name"] for row in bad] == ["t1", "t4"]
+    for row in bad:
+        assert row["file"] == str(tmp_path / "in" / f"{row['name']}.npz")
+        assert row["reason"].startswith(f"{row['file']} cannot be predicted: ")
+        assert "scores of the window" in row["reason"]
+        assert "are not finite" in row["reason"]
+    good = [row["name"] for row in table(out / "tiles.tsv")]
+    assert good == ["t0", "t2", "t3", "t5"]
+    assert sorted(path.stem for path in (out / "tiles").glob("*.npz")) == good
+    again = run(tmp_path / "in", overflowing, out, settings={"batch_size": batch})
+    assert (again.predicted, again.finished, again.quarantined) == (0, 4, 2)
+    with pytest.raises(SourceError, match=r"t1\.npz cannot be predicted"):
+        run(tmp_path / "in", overflowing, out, strict=True, settings={"batch_size": batch})

@@ -1,5 +1,6 @@
-"""A store says which of its chunks has changed since it was written."""
+"""A store says which of its chunks has changed since it was written, or is not there any more."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import zarr
 from zarr.codecs import BloscCodec
 
-from parafovea.errors import StoreError
+from parafovea.errors import SourceError, StoreError
 from parafovea.formats.opening import open_source
 from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.symmetry import Symmetry
 from parafovea.storage import store
+from parafovea.storage.chunk_files import EVERY_FILE
 from parafovea.storage.store import LabelImage, Turned, create, open_stored
 
 GRID = Grid((48, 40, 40), (1, 1, 1))
@@ -101,3 +103,94 @@ def test_a_store_without_checksums_opens(tmp_path, monkeypatch):
     # the only one is that of the shards' own table
     assert (tmp_path / "a.ome.zarr/0/zarr.json").read_text().count("crc32c") == 1
     np.testing.assert_array_equal(open_stored(tmp_path / "a.ome.zarr").read(), VALUES)
+
+
+@pytest.mark.parametrize(
+    "values", [VALUES, np.zeros_like(VALUES), np.where(VALUES[:1] > 0, 0, VALUES)]
+)
+@pytest.mark.parametrize(
+    "options", [{"shard": (16, 40, 40)}, {"shard": None, "channels": ("one",)}]
+)
+def test_a_deleted_file_is_an_error_that_names_it_whatever_it_held(tmp_path, values, options):
+    path = tmp_path / "a.ome.zarr"
+    with create(path, GRID, dtype="f2", attributes={}, chunk=CHUNK, **options) as array:
+        if values.any():
+            array[...] = values if array.ndim == 3 else values[None]
+    np.testing.assert_array_equal(open_stored(path).read().squeeze(), values)
+    np.testing.assert_array_equal(np.asarray(zarr.open_array(path / "0")[:]).squeeze(), values)
+    source = open_source(str(path))
+    np.testing.assert_array_equal(source.read(source.grid.box), values)
+    files = sorted(file for file in (path / "0" / "c").rglob("*") if file.is_file())
+    assert len(files) == (3 if options["shard"] else 3 * 2 * 2)
+    for file in files:
+        whole = file.read_bytes()
+        file.unlink()
+        with pytest.raises(StoreError, match=f"{file} is missing: delete this result and run"):
+            open_stored(path).read()
+        key = str(file.relative_to(path / "0"))
+        with pytest.raises(SourceError, match=f"was written with all of them: {key} is missing"):
+            open_source(str(path))
+        with pytest.raises(SourceError, match=f"{file} is missing"):
+            source.read(source.grid.box)
+        file.write_bytes(whole)
+    for file in files:
+        file.unlink()
+    with pytest.raises(SourceError, match=r"holds 0 of .* was written with all of them"):
+        open_source(str(path))
+
+
+def test_a_job_that_writes_a_part_writes_no_files_of_others(tmp_path):
+    path, box = tmp_path / "a.ome.zarr", Box((16, 0, 0), (48, 40, 40))
+    with create(path, GRID, dtype="f2", chunk=CHUNK, shard=(16, 40, 40), box=box) as array:
+        array[16:32] = VALUES[16:32]
+    there = sorted(str(f.relative_to(path / "0")) for f in path.rglob("c/*/*/*"))
+    assert there == ["c/1/0/0", "c/2/0/0"]
+    np.testing.assert_array_equal(open_stored(path).read(Box((32, 0, 0), (48, 40, 40))), 0)
+    with pytest.raises(StoreError, match="c/0/0/0 is missing"):
+        open_stored(path).read()
+
+
+def test_results_of_earlier_versions_lack_the_files_of_their_empty_shards(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    with create(path, GRID, dtype="f2", chunk=CHUNK, shard=(16, 40, 40)) as array:
+        array[16:32] = VALUES[16:32]
+    del zarr.open_array(path / "0", mode="r+").attrs[EVERY_FILE]
+    del zarr.open_group(path, mode="r+").attrs["parafovea_sha256"]
+    (path / "0/c/0/0/0").unlink()
+    assert not open_stored(path).read()[:16].any()
+    assert open_source(str(path)).read(GRID.box)[16:32].any()
+
+
+def test_every_changed_number_or_word_of_the_metadata_is_found(tmp_path):
+    files = _written(tmp_path / "a.ome.zarr", shard=(16, 40, 40))
+    path = tmp_path / "a.ome.zarr"
+    array = (path / "0/zarr.json").read_text()
+    image = json.loads((path / "zarr.json").read_text())
+    own = json.dumps(image["attributes"]["parafovea"])
+    changed = [array.replace(word, new, 1) for word, new in (
+        ("48", "32"), ("40", "30"), ("float16", "int16"), ("little", "big"), ("true", "false"),
+        ('"shuffle": "shuffle"', '"shuffle": "noshuffle"'), ('"x"', '"y"'), ("0.0", "1.0"),
+    )]  # fmt: skip
+    for text in changed:
+        assert text != array
+        (path / "0/zarr.json").write_text(text)
+        with pytest.raises(StoreError, match=r"a\.ome\.zarr"):
+            open_stored(path)
+    (path / "0/zarr.json").write_text(array)
+    for word, new in (("48", "32"), ("1.0", "2.0"), ("nanometer", "micrometer"), ("null", '["a"]')):
+        assert word in own
+        image["attributes"]["parafovea"] = json.loads(own.replace(word, new, 1))
+        (path / "zarr.json").write_text(json.dumps(image))
+        with pytest.raises(
+            StoreError, match=r"a\.ome\.zarr/zarr\.json or .* is damaged .the checks"
+        ):
+            open_stored(path)
+    image["attributes"]["parafovea"] = json.loads(own)
+    # what a viewer adds changes nothing
+    image["attributes"]["ome"]["omero"] = {"channels": []}
+    (path / "zarr.json").write_text(json.dumps(image))
+    np.testing.assert_array_equal(open_stored(path).read(), VALUES)
+    (path / "zarr.json").write_text("[" * 100_000)
+    with pytest.raises(StoreError, match="is not a complete result"):
+        open_stored(path)
+    assert files

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from parafovea.kinds.stages import stages
-from parafovea.storage.fingerprint import code_fingerprint, imported_modules
+from parafovea.storage.fingerprint import code_fingerprint, file_fingerprint, imported_modules
 
 SCRIPT = "from pack.stage import run\nrun()\n"
 
@@ -212,3 +212,17 @@ def test_modules_are_read_once_and_not_imported():
     once, in_all, loaded = json.loads(done.stdout)
     assert once == in_all > 50
     assert set(loaded) == {"parafovea.storage", "parafovea.storage.fingerprint"}
+
+
+def test_a_single_file_counts_by_its_code(tmp_path):
+    file = tmp_path / "script.py"
+    assert file_fingerprint(file) == ""
+    file.write_text("import os\nx = os.sep\n")
+    before = file_fingerprint(file)
+    assert len(before) == 8
+    other = tmp_path / "other.py"
+    other.write_text('"""Docs."""\n\nimport os\n\nx = os.sep  # a comment\n')
+    assert file_fingerprint(other) == before
+    third = tmp_path / "third.py"
+    third.write_text("import os\nx = os.pathsep\n")
+    assert file_fingerprint(third) != before

@@ -29,7 +29,9 @@ def write(path: Path, box: Box | None = None, *, facts: Any = "same", dtype: str
     attributes: dict[str, Any] = {"stage": "test", "facts": facts}
     if box is not None:
         attributes |= part_record(box, own=box.size)
-    with create(path, GRID, dtype=dtype, chunk=CHUNK, shard=SHARD, attributes=attributes) as array:
+    with create(
+        path, GRID, dtype=dtype, chunk=CHUNK, shard=SHARD, attributes=attributes, box=box
+    ) as array:
         for each in (box or GRID.box).tiles(SHARD):
             array[each.slices] = VOXELS[each.slices]
     return path
@@ -91,6 +93,7 @@ def test_facts_of_parts_end_in_the_record_of_the_whole(tmp_path: Path) -> None:
         ("settings", "were made with different settings: delete both"),
         ("type", "were made with different settings: delete both"),
         ("whole", "is not a part of an image"),
+        ("file", r"0/c/1/0/0 is missing: delete"),
     ],
 )
 def test_parts_that_do_not_fit_together_are_refused(
@@ -104,6 +107,8 @@ def test_parts_that_do_not_fit_together_are_refused(
         made.append(made[0])
     elif change == "settings":
         write(made[1], box, facts="other")
+    elif change == "file":
+        (made[1] / "0/c/1/0/0").unlink()
     elif change == "type":
         write(made[1], box, dtype="u2")
     else:

@@ -14,8 +14,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tiny_checkpoint import WINDOW, upstream_content, upstream_weights, write_checkpoint
+from typer.testing import CliRunner
 
+from parafovea.cli.main import app
 from parafovea.errors import ModelError
+from parafovea.models.folder import finite_problem
 from parafovea.upstream.architecture import Facts, detect
 from parafovea.upstream.checkpoint import find_checkpoint, foreign_format, read_checkpoint
 
@@ -275,3 +278,24 @@ def test_an_array_that_a_config_repeats_is_written_out_a_few_times_only(tmp_path
     assert found["last"] == "here"
     assert sum(isinstance(item, list) for item in found["all"]) < 20
     assert found["all"][-1] == "array of (4000,)"
+
+
+@pytest.mark.parametrize("hidden", ["\n", "\t", "\x1b[2J", "\u202e", "\u2028", "\x00"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_layer_cannot_forge_lines_of_a_message_by_its_name(
+    tmp_path: Path, hidden: str, broken: bool
+) -> None:
+    weights = upstream_weights()
+    name = f"enc1{hidden}error everything is fine"
+    weights[name] = torch.full((3,), torch.nan if broken else 1.0)
+    path = write_checkpoint(tmp_path / "best.pkl", upstream_content(weights))
+    with pytest.raises(ModelError, match="has a layer with the control character") as caught:
+        read_checkpoint(path)
+    assert hidden not in str(caught.value)
+    problem = finite_problem({name: torch.tensor([torch.nan])})
+    assert hidden not in str(problem)
+    done = CliRunner().invoke(app, ["import-model", str(path), "-o", str(tmp_path / "model")])
+    assert done.exit_code == 1
+    (line,) = done.output.splitlines()
+    assert hidden not in line
+    assert not (tmp_path / "model").exists()

@@ -4,9 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from parafovea.runtime.writers import is_held, writing
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +84,84 @@ def test_the_workflow_is_a_module_of_another_one(project):
     status, text = snakemake("--dry-run", "--forceall", cwd=project)
     assert status == 0, text
     assert "parafovea_summarize_cohort" in text
+
+
+OWN_START = """
+onstart:
+    open("started", "a").write("x")
+
+"""
+
+WAITING = """
+rule first:
+    output:
+        "first.txt",
+    shell:
+        "touch begun; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
+"""
+
+
+@pytest.mark.parametrize("stated", ["before", "after", "never"])
+def test_the_other_workflow_holds_the_results_while_it_runs_rules_of_its_own(project, stated):
+    (project / "config" / "config.yaml").rename(project / "config" / "outer.yaml")
+    module = OUTER.replace("rule count", WAITING + "\n\nrule count") % (ROOT / "Snakefile")
+    parts = {"before": (OWN_START, module), "after": (module, OWN_START), "never": (module,)}
+    (project / "Snakefile").write_text("".join(parts[stated]))
+    assert snakemake("--dry-run", "first", cwd=project)[0] == 0
+    assert not (project / "results").exists()
+    assert not (project / "started").exists()
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "first"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    run = subprocess.Popen(command, cwd=project, env=environment, stderr=subprocess.PIPE, text=True)
+    while not (project / "begun").exists():
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.01)
+    assert is_held(project / "results")
+    assert (project / "started").exists() == (stated != "never")
+    (project / "go").touch()
+    _, text = run.communicate()
+    assert run.returncode == 0, text
+    assert not is_held(project / "results")
+    if stated != "never":
+        assert (project / "started").read_text() == "x"
+    # a command that writes there is found before anything runs
+    (project / "first.txt").unlink()
+    with writing(project / "results" / "a"):
+        status, text = snakemake("--cores", "1", "first", cwd=project)
+        assert status == 1
+        assert "Nothing was run. parafovea run, predict or phantom is writing to results/a" in text
+        assert not (project / "first.txt").exists()
+
+
+def _bomb(path):
+    rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    rows += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 12)]
+    path.write_text("\n".join(rows))
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda path: path.write_bytes(bytes(range(256)) * 9), "is not UTF-8 text (byte 128)"),
+        (lambda path: path.write_text("tasks: [1\n"), "is not YAML, line 2: did not find"),
+        (lambda path: path.write_text("tasks: 1\ntasks: 2\n"), "line 2: key 'tasks' is already"),
+        (lambda path: path.mkdir(), "is a folder, not a config: give the path of a file"),
+        (os.mkfifo, "is a device or a pipe, not a config: give the path of a file"),
+        (_bomb, "anchors repeat what they name to more than 100000 values"),
+    ],
+    ids=["binary", "damaged", "a key twice", "a folder", "a pipe", "a bomb"],
+)
+def test_a_config_that_cannot_be_read_is_one_sentence(project, write, said):
+    config = project / "config" / "config.yaml"
+    config.unlink()
+    write(config)
+    status, text = snakemake("-s", ROOT / "Snakefile", "--dry-run", cwd=project)
+    assert status == 1
+    (line,) = [line for line in text.splitlines() if "config.yaml" in line]
+    assert line.startswith("Nothing was run. config/config.yaml")
+    assert said in line
+    assert "Traceback" not in text
+    assert len(text.splitlines()) <= 2
 
 
 def test_results_lie_on_another_disk_and_the_workflow_starts_from_another_folder(project, tmp_path):

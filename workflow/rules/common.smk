@@ -11,6 +11,7 @@ from parafovea.chain.stage import CONSTRAINTS
 from parafovea.config.snakemake_options import require_one_configfile
 from parafovea.config.stage_code import code_of
 from parafovea.drivers.failed_run import OpenJob, conclude
+from parafovea.drivers.module_start import at_start
 from parafovea.errors import ParafoveaError, describe
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
@@ -117,6 +118,10 @@ def begin():
         sys.exit(f"Nothing was run. {describe(error)}")
     if not workflow.local_exec:
         RUN.goes_elsewhere()
+
+
+# As a module of another workflow, where only the onstart of that one runs.
+at_start(workflow, begin)
 
 
 def of_a_job(function):

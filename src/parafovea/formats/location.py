@@ -282,6 +282,16 @@ def files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[str]:
                 yield entry.name
 
 
+def no_files_named(folder: str | Path, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Yield the names of folders, pipes and devices in a folder that have these endings."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            named = name.lower().endswith(suffixes) and not name.startswith(".")
+            if named and not is_file_or_lost(entry):
+                yield name
+
+
 def is_file_or_lost(entry: os.DirEntry[str]) -> bool:
     """Return whether an entry of a folder is a file, or a link to nothing."""
     return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
@@ -341,8 +351,11 @@ def _is_pattern(path: str) -> bool:
 
 def _check_there(path: str) -> None:
     place = Path(path)
-    if place.exists():
+    if place.is_file() or place.is_dir():
         return
+    if place.exists():
+        # to open a pipe waits until somebody writes to it
+        raise SourceError(f"{path} is a pipe, a socket or a device: give the path of a file")
     fix = "correct the path"
     if place.is_symlink():
         fix = f"it is a link to {place.readlink()}, which is not there"
@@ -412,6 +425,11 @@ def _locate_folder(path: str, bands: bool) -> Location:
         inner = () if listed is None else tuple(listed(path))
         return Location(path, found.name, (path,), slices=inner)
     slices = [str(folder / name) for name in _members(path, found)]
+    for name in no_files_named(path, tuple(found.members)):
+        raise SourceError(
+            f"{folder / name} is no file, although it is named like the slices beside it: put the "
+            "slice there, or remove it"
+        )
     counts = Counter(_label(found, name) for name in slices)
     if len(counts) > 1:
         raise SourceError(

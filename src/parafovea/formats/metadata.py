@@ -31,6 +31,7 @@ from parafovea.formats.source import readable
 from parafovea.geometry.grid import METRES, Vector, checked_spacing, vector3
 from parafovea.runtime.documents import CONFIG_BYTES, json_values, read_text, yaml_values
 from parafovea.runtime.names import hidden_character
+from parafovea.runtime.validation import first_problem
 
 SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -193,15 +194,7 @@ class _Words(BaseModel):
             try:
                 super().__init__(**values)
             except ValidationError as error:
-                raise ConfigError(_first_problem(error)) from error
-
-
-def _first_problem(error: ValidationError) -> str:
-    """Return the message of the first invalid value; the validators here state the fix."""
-    problem = error.errors(include_url=False)[0]
-    reason = problem.get("ctx", {}).get("error")
-    where = ".".join(map(str, problem["loc"]))
-    return str(reason) if reason is not None else f"{where}: {problem['msg']}"
+                raise ConfigError(first_problem(error)) from error
 
 
 _BASELINE = re.compile(r"N?([0-9]{2})\.?([0-9]{2})", re.IGNORECASE)

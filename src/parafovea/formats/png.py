@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import imagecodecs
 import numpy as np
 from PIL.PngImagePlugin import PngImageFile
 
+from parafovea.formats.codestreams import check_png
 from parafovea.formats.location import Location
 from parafovea.formats.source import (
     Array,
@@ -119,8 +121,10 @@ class PngImage:
 
     def __getitem__(self, index: tuple[slice | int, ...]) -> Array:
         """Return the elements selected by slices and integers along y, x, channel."""
+        data = Path(self._path).read_bytes()
+        check_png(data)
         if self._is_deep:
-            pixels: Array = imagecodecs.png_decode(Path(self._path).read_bytes())
+            pixels: Array = imagecodecs.png_decode(data)
             return np.asarray(pixels.reshape(self.shape)[index])
-        with PngImageFile(self._path) as image:
+        with PngImageFile(io.BytesIO(data)) as image:
             return np.asarray(image, dtype=self.dtype).reshape(self.shape)[index]

@@ -17,7 +17,8 @@ import numpy as np
 import tifffile
 
 from parafovea.errors import SourceError
-from parafovea.formats.codestreams import check_codestream
+from parafovea.formats.codestreams import check_codestream, unwrapped_lerc
+from parafovea.formats.jpegxr import decode_jpegxr
 from parafovea.formats.library_logs import no_complaints
 from parafovea.formats.location import Location
 from parafovea.formats.mapped_voxels import MappedVoxels
@@ -40,7 +41,7 @@ from parafovea.formats.stored_values import (
     without_missing,
 )
 from parafovea.formats.tiff_chain import check_chain
-from parafovea.formats.unpacking import check_size
+from parafovea.formats.unpacking import check_size, unpacked
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,15 @@ _PLANES = "ZIQT"
 #: TIFF compressions whose strips and tiles may need tables stored in the page.
 _JPEG = (6, 7, 33007, 34892)
 
-#: TIFF compressions whose strips and tiles are images with a header: JPEG, JPEG 2000 and PNG.
-_IMAGES = (7, 33003, 33004, 33005, 33007, 34712, 34892, 34933)
+_LERC, _LZMA = 34887, 34925
+
+#: TIFF compressions whose strips and tiles are images with a header: JPEG, JPEG 2000, LERC, PNG,
+#: JPEG XR, WebP and JPEG XL.
+_JPEGXR = (22610, 34934)
+_IMAGES = (
+    *(7, 33007, 34892, 33003, 33004, 33005, 34712, _LERC, 34933),
+    *(*_JPEGXR, 50001, 34927, 50002, 52546),
+)
 
 #: What tifffile logs about pages and voxels that are not there, before it goes on without them. A
 #: tag alone that it does not understand may be a private one.
@@ -442,7 +450,11 @@ class PagedTiff:
             if len(shape) == 2:
                 return pixels[:, :, 0]
             return pixels[(slice(None), slice(None), *index[2:])]
-        if page.compression in _IMAGES:
+        if page.size != math.prod(shape):
+            raise ValueError(f"page {page.index} has the shape {page.shape}, not {shape}")
+        if page.compression in _JPEGXR:
+            raise ValueError("the samples of a pixel of its JPEG XR images do not lie together")
+        if page.compression in (*_IMAGES, _LZMA):
             for number in range(len(page.dataoffsets)):
                 _segment(page, number, size)
         return np.asarray(page.asarray().reshape(shape)[index])
@@ -485,9 +497,18 @@ def _segment(page: Any, number: int, size: int) -> bytes:
         raise EOFError(f"strip or tile {number} of page {page.index} is missing")
     page.parent.filehandle.seek(offset)
     data = bytes(page.parent.filehandle.read(count))
+    size_of_pixels = page.dtype.itemsize * math.prod(page.chunks)
+    if page.compression == _LZMA:
+        # imagecodecs stops before the checksum
+        unpacked("lzma", data, size_of_pixels, exact=False)
     if page.compression in _IMAGES:
         height, width = page.chunks[:2]
-        check_codestream(data, height, width)
+        if page.compression == _LERC:
+            data = unwrapped_lerc(data, size_of_pixels)
+        header = check_codestream(data, height, width, samples=page.samplesperpixel)
+        # of a JPEG image, a part of the header may be in the page
+        if header is None and page.compression not in _JPEG:
+            raise ValueError(f"strip or tile {number} of page {page.index} has no known header")
     return data
 
 
@@ -497,5 +518,21 @@ def _decode(page: Any, number: int, size: int) -> Array:
         words = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
     # reading the tables moves the pointer of the file
     data = _segment(page, number, size)
+    if page.compression in _JPEGXR:
+        return _of_page(decode_jpegxr(data), page, number)
     decoded, _, shape = page.decode(data, number, **words)
     return np.asarray(decoded)[0, : shape[1], : shape[2]]
+
+
+def _of_page(image: Array, page: Any, number: int) -> Array:
+    """Return an image as the rows, columns and samples of a strip or tile of a page."""
+    height, width = page.chunks[:2]
+    rows = height if page.is_tiled else min(height, page.shape[0] - number * height)
+    pixels = image.reshape(*image.shape[:2], -1)
+    samples = math.prod(page.shape[2:])
+    if pixels.shape[0] < rows or pixels.shape[1:] != (width, samples) or image.dtype != page.dtype:
+        raise ValueError(
+            f"strip or tile {number} of page {page.index} is {image.dtype} {image.shape}, not "
+            f"{page.dtype} {(rows, width, samples)}"
+        )
+    return pixels

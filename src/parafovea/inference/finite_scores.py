@@ -79,8 +79,7 @@ def require_finite_scores(
         f"{count} of {wrong[window].numel()} scores of the window {box} are not finite: output "
         f"{output} is {value} at voxel {voxel}, {_origin(network, inputs)}, in {name}: check the "
         "sample's values and the model's normalization, or use inference.precision: float32 if "
-        "the network overflows",
-        voxel,
+        "the network overflows"
     )
 
 

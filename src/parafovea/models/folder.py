@@ -122,7 +122,8 @@ def finite_problem(tensors: Mapping[str, Tensor]) -> str | None:
             continue
         wrong = int((~torch.isfinite(tensor)).sum())
         if wrong:
-            return f"{wrong} of {tensor.numel()} values of layer {name} are NaN or infinite"
+            named = shown(name, longest=60)
+            return f"{wrong} of {tensor.numel()} values of layer {named} are NaN or infinite"
     return None
 
 

@@ -7,9 +7,7 @@ times, so that it holds for results of any driver, after a copy, and after a job
 
 from __future__ import annotations
 
-import ast
 import functools
-import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +21,7 @@ from parafovea.config.stage_code import code_of
 from parafovea.kinds.reference import resolve
 from parafovea.kinds.stages import stages
 from parafovea.storage.contents import ABSENT, MEMO, Contents
+from parafovea.storage.fingerprint import file_fingerprint
 from parafovea.storage.records import Order, Record, arguments_digest, identity, read_record
 
 #: current: made from what is there now; missing: no output is there. Otherwise what has changed
@@ -208,7 +207,7 @@ class Staleness:
         """Return a hash of a stage's script, "" without one."""
         if stage.script not in self._digests:
             script = self._scripts and self._scripts / f"{stage.script}.py"
-            self._digests[stage.script] = _script_digest(script)
+            self._digests[stage.script] = file_fingerprint(script) if script else ""
         return self._digests[stage.script]
 
     def _record(self, place: str) -> Record | None:
@@ -298,14 +297,6 @@ def _flat(paths: Sequence[Paths] | Any) -> list[str]:
 
 def _joined(code: str, script: str) -> str:
     return f"{code}-{script}" if script else code
-
-
-def _script_digest(script: Path | None) -> str:
-    """Return a hash of a script without layout and comments, "" if there is none."""
-    if script is None or not script.is_file():
-        return ""
-    tree = ast.parse(script.read_bytes())
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:8]
 
 
 @functools.cache

@@ -140,6 +140,7 @@ def blend_shards(
         chunk=[math.gcd(n, c) for n, c in zip(shape, CHUNK, strict=True)],
         shard=shape,
         attributes=attributes,
+        box=region,
     ) as array:
         boxes = list(region.tiles(shape))
         for box in tracked(boxes, len(boxes), "boxes"):

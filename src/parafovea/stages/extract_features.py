@@ -121,6 +121,7 @@ def extract_features(
         shard=shard,
         codec="lz4",
         attributes=attributes,
+        box=region,
     ) as array:
         own = region.shifted(box_of_tokens.start)
         computed = token_blocks(view, model, device=device, margin=margin, region=own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.errors import ScoreError, SourceError
+from parafovea.errors import ScoreError, SourceError, describe
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.tiles.ledger import Row, finished_row, quarantined_row, write_share
 from parafovea.formats.tiles.results import BAND_FORM, CLASS_FORM, Maker, write_result
@@ -98,8 +98,9 @@ def predict_tiles(
 ) -> TileCounts:
     """Predict the tiles of a folder that are not finished.
 
-    Tiles of the same size share batches. A tile that cannot be read, or does not fit the model, is
-    listed with the reason and gets no result, and the others continue.
+    Tiles of the same size share batches. A tile that cannot be read, does not fit the model, or
+    whose scores are not finite, is listed with the reason and gets no result, and the others
+    continue.
 
     Parameters
     ----------
@@ -230,22 +231,22 @@ class _Run:
             engine=self._engine,
         )
 
-    def rows(self, files: Sequence[TileFile]) -> Iterator[Row]:
-        """Yield the row of each tile; all results are written when the iterator is exhausted."""
+    def rows(self, files: Sequence[TileFile]) -> list[Row]:
+        """Predict tiles, write their results, and return the row of each."""
         size = self._settings.batch_size
         held = max(1, HELD // max([1, *map(_bytes, files)]))
         batcher: Batcher[TileInput] = Batcher(size, most=min(BATCHES_WAITING * size, held))
         reads = prefetched(
             files, self._read, ahead=max(2, min(BATCHES_AHEAD * size, held)), threads=2
         )
+        found: dict[str, Row] = {}
         with BackgroundThread("writer") as writer:
             for read in tracked(reads, len(files), "tiles"):
                 if read.tile is None:
-                    self.counts.quarantined += 1
-                    _remove(self._folder, read.file.name)
-                    yield quarantined_row(read.file.name, read.file.path, read.reason)
+                    found[read.file.name] = self._quarantined(read.file, read.reason)
                     continue
-                yield finished_row(read.tile, self._folder, fingerprint=read.fingerprint)
+                row = finished_row(read.tile, self._folder, fingerprint=read.fingerprint)
+                found[read.file.name] = row
                 if read.finished:
                     self.counts.finished += 1
                     continue
@@ -253,18 +254,36 @@ class _Run:
                 # The surroundings of a tile must not depend on its batch.
                 kind = (shape, read.canvas is None)
                 fit = max(1, min(size, BATCH_PIXELS // math.prod(shape[1:])))
-                self._predict(batcher.add(kind, read, size=fit), writer)
+                found |= self._predict(batcher.add(kind, read, size=fit), writer)
             for batch in batcher.rest():
-                self._predict(batch, writer)
+                found |= self._predict(batch, writer)
+        return list(found.values())
 
-    def _predict(self, batch: list[TileInput], writer: BackgroundThread) -> None:
+    def _quarantined(self, file: TileFile, reason: str) -> Row:
+        self.counts.quarantined += 1
+        _remove(self._folder, file.name)
+        return quarantined_row(file.name, file.path, reason)
+
+    def _predict(self, batch: list[TileInput], writer: BackgroundThread) -> dict[str, Row]:
+        """Predict a batch; return the rows of tiles whose scores are not finite, by name."""
         if not batch:
-            return
+            return {}
+        try:
+            self._predict_together(batch, writer)
+        except ScoreError as error:
+            if len(batch) > 1:
+                failed = [self._predict([read], writer) for read in batch]
+                return {name: row for rows in failed for name, row in rows.items()}
+            file = batch[0].file
+            reason = f"{file.path} cannot be predicted: {describe(error)}"
+            return {file.name: self._quarantined(file, reason)}
+        return {}
+
+    def _predict_together(self, batch: list[TileInput], writer: BackgroundThread) -> None:
         started = time.perf_counter()
         tiles = [read.tile for read in batch if read.tile is not None]
         canvases = [read.canvas for read in batch if read.canvas is not None]
         results = self._results(
-            [tile.name for tile in tiles],
             np.stack([tile.values for tile in tiles]),
             {"month": [t.month for t in tiles], "biome": [t.biome for t in tiles]},
             np.stack(canvases) if canvases else None,
@@ -290,7 +309,6 @@ class _Run:
 
     def _results(
         self,
-        names: Sequence[str],
         images: NDArray[np.float32],
         conditions: Mapping[str, Sequence[int]],
         canvases: NDArray[np.float32] | None,
@@ -304,16 +322,11 @@ class _Run:
             found.clear()
             for first in range(0, len(images), execution.batch_size):
                 part = slice(first, first + execution.batch_size)
-                try:
-                    result = self._model(
-                        images[part],
-                        conditions={name: known[part] for name, known in conditions.items()},
-                        surroundings=None if canvases is None else canvases[part],
-                    )
-                except ScoreError as error:
-                    if error.voxel is not None:  # the images are the planes of a volume
-                        error.add_note(f"in tile {names[first + error.voxel[0]]}")
-                    raise
+                result = self._model(
+                    images[part],
+                    conditions={name: known[part] for name, known in conditions.items()},
+                    surroundings=None if canvases is None else canvases[part],
+                )
                 found.append(result)
 
         before = self._execution

@@ -135,6 +135,7 @@ def resample_volume(
             shard=VOLUME_SHARD,
             attributes=attributes,
             label_images=labels,
+            box=region,
         ) as array:
             boxes = list(region.tiles(VOLUME_SHARD))
             for box in tracked(boxes, len(boxes), "boxes"):

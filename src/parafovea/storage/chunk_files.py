@@ -1,4 +1,8 @@
-"""Reading of parts of a Zarr array, with errors that name the file of a damaged chunk."""
+"""Files of a Zarr array: errors name the one that is damaged or was lost.
+
+Zarr leaves out files that would hold only the fill value, and reads any file that is not there as
+that. An array of this workflow has all its files and says so, so that a lost one is an error.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,13 @@ import numpy as np
 import zarr
 
 from parafovea.errors import ParafoveaError
+from parafovea.geometry.grid import Box
+
+#: Attribute of an array that has all its files.
+EVERY_FILE = "parafovea_every_file"
+
+#: That of zarrs leaves out files of fill values, whatever it is asked for.
+_PYTHON = {"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}
 
 
 def read_chunks(
@@ -36,8 +47,13 @@ def read_chunks(
     Raises
     ------
     ParafoveaError
-        Of the given type, with the file of the first chunk within the part that is damaged.
+        Of the given type, with the file of the first chunk within the part that is damaged; of an
+        array that has all its files, with the first that is missing.
     """
+    if isinstance(array, zarr.Array) and array.attrs.get(EVERY_FILE):
+        for key, _ in _chunks(array, index):
+            if not (file := _folder(array) / key).is_file():
+                raise refused(f"{file} is missing: {advice}")
     try:
         return np.asarray(array[tuple(index)])
     except (MemoryError, ParafoveaError):
@@ -53,9 +69,34 @@ def read_chunks(
                 raise
             except Exception as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
-                file = Path(str(array.store_path).removeprefix("file://")) / key
+                file = _folder(array) / key
                 raise refused(f"{file} is damaged ({reason[:200]}): {advice}") from error
         raise
+
+
+def write_absent_files(array: zarr.Array[Any], box: Box | None = None) -> None:
+    """Write the files that were left out because they hold only the fill value.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        ([channel,] z, y, x), on disk; everything else was written. It then says that it has all
+        its files.
+    box : Box, optional
+        The voxels that were written, whole files of them, if others write the rest.
+    """
+    folder = _folder(array)
+    index = [slice(None)] * (array.ndim - 3) + [*(box or Box.whole(array.shape[-3:])).slices]
+    array.attrs[EVERY_FILE] = True
+    with zarr.config.set(_PYTHON):
+        plain = zarr.open_array(folder, mode="r+").with_config({"write_empty_chunks": True})
+        for key, part in _chunks(array, index):
+            if not (folder / key).is_file():
+                plain[part] = array.fill_value
+
+
+def _folder(array: zarr.Array[Any]) -> Path:
+    return Path(str(array.store_path).removeprefix("file://"))
 
 
 def _chunks(

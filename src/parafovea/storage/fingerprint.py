@@ -77,6 +77,17 @@ def code_fingerprint(
     return _hashed(frozenset(modules), root, packages)
 
 
+def file_fingerprint(file: Path) -> str:
+    """Return a hash of a Python file alone, without layout, comments and docstrings.
+
+    Returns
+    -------
+    str
+        8 hexadecimal digits; "" if there is no such file.
+    """
+    return _parsed(file).digest.hex()[:8] if file.is_file() else ""
+
+
 def imported_modules(
     modules: Iterable[str], *, root: Path = SOURCE, packages: tuple[str, ...] = PACKAGES
 ) -> tuple[str, ...]:
@@ -185,8 +196,10 @@ def _resolved(
 @functools.cache
 def _read(file: Path | None) -> _Code:
     """Return the content of a Python file, empty if it does not exist."""
-    if file is None:
-        return _Code()
+    return _Code() if file is None else _parsed(file)
+
+
+def _parsed(file: Path) -> _Code:
     tree = ast.parse(file.read_bytes())
     asked = [
         statement

@@ -144,7 +144,7 @@ def _require_partition(boxes: Sequence[Box], whole: Box, folder: Path) -> None:
 
 
 def _link_files(array: zarr.Array[Any], part: Path, target: Path, box: Box) -> None:
-    """Link the files of a part's box; a file of zeros alone does not exist."""
+    """Link the files of a part's box."""
     if not box.size:
         return
     pieces = [int(n) for n in array.shards or array.chunks]
@@ -156,7 +156,7 @@ def _link_files(array: zarr.Array[Any], part: Path, target: Path, box: Box) -> N
         name = f"0/{array.metadata.encode_chunk_key(place)}"
         source, link = part / name, target / name
         if not source.exists():
-            continue
+            raise StoreError(f"{source} is missing: delete {part} and run again")
         link.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source, link)

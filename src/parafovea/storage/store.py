@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +26,14 @@ from parafovea.errors import StoreError
 from parafovea.geometry.grid import AXES, Box, Grid
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
 from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
-from parafovea.storage.chunk_files import read_chunks
+from parafovea.storage.chunk_files import read_chunks, write_absent_files
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 OME_VERSION = "0.5"
+
+#: Attribute with a hash of the metadata: chunks have their own checksums.
+_DIGEST = "parafovea_sha256"
 
 #: With several threads, the chunks of a shard are stored in the order in which they finish, so
 #: that equal voxels would give different bytes.
@@ -183,14 +188,16 @@ def _describe(
     labels: bool,
 ) -> None:
     """Write the metadata of a completed image."""
+    own = {
+        **record,
+        "grid": grid.to_dict(),
+        "channels": None if channels is None else list(channels),
+    }
     group.attrs.put(
         {
             "ome": _ome_metadata(path.name.split(".")[0], grid, channels, labels),
-            "parafovea": {
-                **record,
-                "grid": grid.to_dict(),
-                "channels": None if channels is None else list(channels),
-            },
+            "parafovea": own,
+            _DIGEST: _digest(group, own),
         }
     )
 
@@ -201,6 +208,13 @@ def describe_again(group: zarr.Group, path: Path, record: Mapping[str, Any]) -> 
     grid, channels = Grid.from_dict(stored["grid"]), stored["channels"]
     labels = "image-label" in cast(dict[str, Any], group.attrs["ome"])
     _describe(group, path, grid, channels, record, labels=labels)
+
+
+def _digest(group: zarr.Group, own: Mapping[str, Any]) -> str:
+    """Return a hash of an image's own attributes and of the metadata of its array."""
+    plain = json.dumps(json.loads(json.dumps(own)), sort_keys=True)
+    array = Path(str(group.store_path).removeprefix("file://"), "0", "zarr.json")
+    return hashlib.sha256(plain.encode() + array.read_bytes()).hexdigest()
 
 
 def store_label_images(
@@ -216,6 +230,7 @@ def store_label_images(
         shape = image.grid.shape
         array = _new_array(own, shape, shape, None, AXES, dtype, "zstd")
         array[...] = image.values.astype(dtype)
+        write_absent_files(array)
         _describe(own, Path(name), image.grid, None, record, labels=True)
 
 
@@ -298,6 +313,7 @@ def create(
     labels: bool = False,
     label_images: Mapping[str, LabelImage] | None = None,
     codec: Literal["zstd", "lz4"] = "zstd",
+    box: Box | None = None,
 ) -> Iterator[zarr.Array[Any]]:
     """Create an OME-Zarr image and yield its array; the image appears when the block ends.
 
@@ -325,6 +341,8 @@ def create(
         caller may fill it until the block ends.
     codec : {"zstd", "lz4"}
         Compression: zstd is smaller, lz4 faster.
+    box : Box, optional
+        The voxels of whole shards that are written, if other jobs write the rest; by default all.
 
     Yields
     ------
@@ -342,7 +360,9 @@ def create(
     record = attributes if attributes is not None else {}
     with replacing(path) as partial:
         group = zarr.create_group(partial, zarr_format=3)
-        yield _new_array(group, shape, chunks, shards, names, dtype, codec)
+        array = _new_array(group, shape, chunks, shards, names, dtype, codec)
+        yield array
+        write_absent_files(array, box)
         if label_images:
             store_label_images(group, label_images, record)
         _describe(group, path, grid, channels, record, labels=labels)
@@ -364,18 +384,25 @@ def open_stored(path: Path) -> Stored:
     Raises
     ------
     StoreError
-        If it does not exist, or lacks the metadata that `create` writes.
+        If it does not exist, or its metadata are not those that `create` wrote.
     """
     try:
         group = zarr.open_group(path, mode="r")
         array = group["0"]
         attributes = dict(cast(dict[str, Any], group.attrs["parafovea"]))
+        # images of earlier versions have none
+        is_damaged = group.attrs.get(_DIGEST, digest := _digest(group, attributes)) != digest
         grid = Grid.from_dict(attributes.pop("grid"))
         channels = attributes.pop("channels")
-    except (FileNotFoundError, KeyError, ValueError, TypeError) as error:
+    except (FileNotFoundError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise StoreError(
             f"{path} is not a complete result of this workflow: delete it and run again"
         ) from error
     if not isinstance(array, zarr.Array):
         raise StoreError(f"{path}/0 is not an array: delete {path} and run again")
+    if is_damaged:
+        raise StoreError(
+            f"{path}/zarr.json or {path}/0/zarr.json is damaged (the checksum is invalid): delete "
+            f"{path} and run again"
+        )
     return Stored(array, grid, None if channels is None else tuple(channels), attributes)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from parafovea.errors import ModelError, quoted, shown
 from parafovea.models.folder import file_sha256, finite_problem
+from parafovea.runtime.names import hidden_character
 from parafovea.upstream.safe_pickle import Array, read_pickle
 
 #: Keys of the weights; a file may also be a bare dictionary of tensors.
@@ -224,12 +225,23 @@ def _weights(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
             if tensors and all(name.startswith(wrapper) for name in tensors):
                 tensors = {name.removeprefix(wrapper): t for name, t in tensors.items()}
         if tensors:
+            for name in tensors:
+                _check_name(path, name)
             return tensors
     keys = ", ".join(sorted(shown(key, longest=40) for key in content)[:12])
     raise ModelError(
         f"{path} has no weights under {', '.join(WEIGHT_KEYS)}, nor is it a dictionary of "
         f"tensors; its keys are {keys or 'none'}: give best.pkl or checkpoint_epoch_*.pkl"
     )
+
+
+def _check_name(path: Path, name: str) -> None:
+    hidden = hidden_character(name)
+    if hidden is not None:
+        raise ModelError(
+            f"{path} has a layer with the control character {hidden} in its name "
+            f"{quoted(name, longest=60)}: no network of this kind has one, copy the file again"
+        )
 
 
 def plain(value: Any) -> Any:

@@ -1,11 +1,15 @@
 """Which tiles are in a folder."""
 
+import os
+import socket
+
 import numpy as np
 import pytest
 from tile_files import field, write_npz, write_tif
 
 from parafovea.errors import MissingSourceError, SourceError, TileError
 from parafovea.formats.location import locate
+from parafovea.formats.tiles.census import tile_census
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.formats.tiles.reading import read_tile
 from parafovea.formats.tiles.tile_folder import list_tiles, unmatched_sidecars
@@ -36,8 +40,52 @@ def test_hidden_and_unfinished_files_are_no_tiles(tmp_path):
     write_npz(tmp_path, ".b", opt_v1=field())
     (tmp_path / ".c.npz.partial").write_bytes(b"")
     (tmp_path / "d.npz.partial").write_bytes(b"")
-    (tmp_path / "e.npz").mkdir()
+    (tmp_path / "e").mkdir()
     assert [tile.name for tile in list_tiles(tmp_path)] == ["a"]
+
+
+def test_what_has_the_ending_of_a_tile_but_is_no_file_is_an_invalid_tile(tmp_path):
+    write_npz(tmp_path, "a", opt_v1=field())
+    write_npz(tmp_path, "b", opt_v1=field())
+    write_npz(tmp_path, "g", {"month": 3}, opt_v1=field())
+    for name in ("b.json", "a.tif", "d.npz", "f.NPZ"):
+        (tmp_path / name).mkdir()
+    for name in ("e.npz", "e.json", "g.JSON"):
+        os.mkfifo(tmp_path / name)
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(tmp_path / "h.tif"))
+    for name in ("B02.tif", "B03.tif", "B04.tif"):
+        write_tif(tmp_path / "d.npz", field()[:1], name.removesuffix(".tif"), descriptions=("x",))
+    found = {tile.name: tile.problem for tile in list_tiles(tmp_path)}
+    # a folder with a file for each band is a folder as any other beside files
+    assert list(found) == ["a", "a.tif", "b", "e", "f", "g", "h"]
+    assert {name for name in found if not found[name]} == {"a", "g"}
+    assert (
+        found["b"] == f"{tmp_path}/b.json is a folder, not a file: put the file there, or remove it"
+    )
+    assert found["a.tif"].startswith(f"{tmp_path}/a.tif is a folder, not a file")
+    for name in ("e.npz", "h.tif"):
+        said = found[name.partition(".")[0]]
+        assert said.startswith(f"{tmp_path}/{name} is a pipe, a socket or a device, not a file")
+    with pytest.raises(TileError, match=r"e\.npz is a pipe"):
+        read_tile(next(tile for tile in list_tiles(tmp_path) if tile.name == "e"))
+    census = tile_census(tmp_path)
+    assert (census.count, census.unread) == (len(found), 4)
+    (tmp_path / "f.NPZ").rmdir()
+    assert tile_census(tmp_path).digest != census.digest
+
+
+def test_a_folder_of_nothing_but_folders_that_are_named_like_tiles_holds_none(tmp_path):
+    (tmp_path / "a.npz").mkdir()
+    with pytest.raises(SourceError, match="it holds 1 folder"):
+        list_tiles(tmp_path)
+    for name in ("B02.tif", "B03.tif", "B04.tif"):
+        (tmp_path / "b.tif").mkdir(exist_ok=True)
+        write_tif(tmp_path / "b.tif", field()[:1], name.removesuffix(".tif"), descriptions=("x",))
+    assert {tile.name: bool(tile.problem) for tile in list_tiles(tmp_path)} == {
+        "a": True,
+        "b.tif": False,
+    }
 
 
 def test_a_pattern_chooses_among_the_files(tmp_path):

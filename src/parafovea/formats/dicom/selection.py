@@ -69,6 +69,8 @@ _TAGS = tuple(
     )
 )
 _PIXELS = Tag("PixelData")
+#: Beginning of the names of all kinds of objects of the standard.
+_STANDARD = "1.2.840.10008."
 #: Transfer syntaxes with uncompressed pixels.
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
@@ -188,7 +190,10 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
         kind = UID(
             header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID") or ""
         )
-        if kind and not kind.name.endswith("Image Storage"):
+        # a standard object without a known name is one whose name was cut off
+        standard = kind.startswith(_STANDARD) or _STANDARD.startswith(kind)
+        is_cut = standard and kind.name == kind and not pixels
+        if kind and not kind.name.endswith("Image Storage") and not is_cut:
             return str(kind.name).removesuffix(" Storage")
         if not pixels:
             raise SourceError(

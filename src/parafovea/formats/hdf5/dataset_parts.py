@@ -12,9 +12,9 @@ from typing import Any
 import h5py
 
 from parafovea.errors import SourceError
+from parafovea.formats.hdf5.dataset_chunks import check_chunking
 from parafovea.formats.hdf5.dataset_files import files_of_part
 from parafovea.formats.neighbours import inside
-from parafovea.formats.unpacking import check_size
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,9 @@ def _inside(path: str, file: str, name: str) -> Path:
 
 
 def check_parts(path: str, dataset: h5py.Dataset, *, labels: bool = False, depth: int = 0) -> None:
-    """Raise `SourceError` if voxels are missing, since HDF5 reads them as the fill value.
+    """Raise `SourceError` if voxels are missing or packed in a way that is not supported.
+
+    HDF5 reads missing ones as the fill value.
 
     Parameters
     ----------
@@ -114,10 +116,9 @@ def check_parts(path: str, dataset: h5py.Dataset, *, labels: bool = False, depth
             raise SourceError(
                 f"{path} has its voxels in {part}, which is missing or too short: copy it again"
             )
+    check_chunking(path, dataset)
     total, found = 1, int(dataset.id.get_storage_size() > 0)
     if dataset.chunks is not None:
-        size = math.prod(dataset.chunks) * dataset.dtype.itemsize
-        check_size(path, size, f"each chunk {dataset.chunks} of {dataset.dtype}")
         pieces = zip(dataset.shape, dataset.chunks, strict=True)
         total = math.prod(-(-n // k) for n, k in pieces)
         found = int(dataset.id.get_num_chunks())

@@ -12,6 +12,7 @@ import numpy as np
 
 from parafovea.errors import SourceError
 from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinates_of
+from parafovea.formats.hdf5.dataset_chunks import check_chunking
 from parafovea.formats.hdf5.dataset_parts import (
     check_links,
     check_parts,
@@ -69,7 +70,7 @@ def open_volume(location: Location, request: Request) -> Source:
         labels_of_axes = _labels(found)
         scales = _scales(found)
         of_group = _axes_of_group(found)
-        beside = _coordinates(found)
+        beside = _coordinates(path, found)
         cut, imaris = _imaris(opened, found)
         check_parts(path, found, labels=request.refuses_holes)
     others = {
@@ -117,7 +118,13 @@ def _axes_of_group(dataset: h5py.Dataset) -> list[str] | None:
     return axes if str(dataset.name).rpartition("/")[2] == signal else None
 
 
-def _coordinates(dataset: h5py.Dataset) -> list[Coordinates | None]:
+def _checked(path: str, scale: h5py.Dataset) -> Array:
+    """Return the coordinates along an axis."""
+    check_chunking(path, scale)
+    return read_part(scale, (slice(None),))
+
+
+def _coordinates(path: str, dataset: h5py.Dataset) -> list[Coordinates | None]:
     """Return the coordinates of a dataset along its axes, from its scales or those of NeXus."""
     found: list[Coordinates | None] = []
     named = _axes_of_group(dataset) or []
@@ -126,10 +133,16 @@ def _coordinates(dataset: h5py.Dataset) -> list[Coordinates | None]:
         beside = [None] * dataset.ndim
     for dimension, length, other in zip(dataset.dims, dataset.shape, beside, strict=True):
         scale = dimension[0] if len(dimension) else other
-        if not isinstance(scale, h5py.Dataset) or scale.shape != (length,):
+        if (
+            not isinstance(scale, h5py.Dataset)
+            or scale.shape != (length,)
+            or scale.dtype.kind not in "iuf"
+            or scale.is_virtual
+            or scale.external
+        ):
             found.append(None)
         else:
-            found.append(coordinates_of(scale[...], dict(scale.attrs), length=length))
+            found.append(coordinates_of(_checked(path, scale), dict(scale.attrs), length=length))
     return found
 
 

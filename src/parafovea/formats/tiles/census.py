@@ -22,7 +22,7 @@ from parafovea.formats.location import files_named
 from parafovea.formats.registry import NPZ_SUFFIX, TIFF_SUFFIXES, TILE_SUFFIXES
 from parafovea.formats.source import readable
 from parafovea.formats.tiles.npz import CLASSES, INPUT_KEYS, read_npy_header
-from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX, without_mosaics
+from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX, no_files, without_mosaics
 
 #: Names of the arrays that are read as a tile, before any other with at least two axes.
 KEYS = (*INPUT_KEYS, CLASSES)
@@ -94,6 +94,9 @@ def tile_census(folder: str | Path) -> TileCensus:
             sizes[size] += 1
         elif not name.lower().endswith(SIDECAR_SUFFIX):
             unread += 1
+    for name in no_files(folder):
+        total.update(f"{name}\0no file\n".encode(errors="surrogatepass"))
+        unread += 1
     ordered = sorted(sizes.items(), key=lambda item: (-item[0][0] * item[0][1], item[0]))
     return TileCensus(dict(ordered), unread, total.hexdigest())
 
@@ -168,7 +171,9 @@ def _tiff_size(path: str) -> tuple[int, int] | None:
     try:
         with readable(path), tifffile.TiffFile(path) as file:
             page = file.pages.first
-            return page.imagelength, page.imagewidth
+            # a damaged tag may hold several numbers
+            size = page.imagelength, page.imagewidth
+            return size if all(isinstance(side, int) for side in size) else None
     except SourceError:
         return None
 

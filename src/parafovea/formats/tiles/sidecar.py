@@ -23,6 +23,7 @@ from parafovea.formats.tiles.tile import (
     readable_tile,
 )
 from parafovea.runtime.names import hidden_character
+from parafovea.runtime.validation import first_problem
 
 #: Default month and biome of a tile: June, and the code for an unknown biome.
 DEFAULT_MONTH = 6
@@ -232,7 +233,7 @@ def parse_sidecar(content: bytes | None, path: Path | None) -> Sidecar:
     try:
         said = _SidecarWords.model_validate(values)
     except ValidationError as error:
-        raise TileError(f"{path}: {_first_problem(error)}") from error
+        raise TileError(f"{path}: {_position_problem(error)}") from error
     stated = {"month": said.month, "biome": said.biome_code}
     return Sidecar(
         month=DEFAULT_MONTH if said.month is None else said.month,
@@ -245,12 +246,11 @@ def parse_sidecar(content: bytes | None, path: Path | None) -> Sidecar:
     )
 
 
-def _first_problem(error: ValidationError) -> str:
-    """Return the message of the first problem, with its fix."""
+def _position_problem(error: ValidationError) -> str:
+    """Return the message of the first problem of a position, with its fix."""
     problem = error.errors(include_url=False)[0]
-    reason = problem.get("ctx", {}).get("error")
-    if reason is not None:
-        return str(reason)
+    if "error" in problem.get("ctx", {}):
+        return first_problem(error)
     key, value = problem["loc"][-1], _shown(problem["input"])
     if problem["type"] == "missing":
         return f"position has no {key}: {_FIX}"

@@ -51,7 +51,8 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
     """Return the tiles of a folder, sorted by name.
 
     If the folder itself has no tile, its subfolders with one file per band are tiles. Other
-    subfolders, hidden files and files left by a killed writer (.partial) are ignored.
+    subfolders, hidden files and files left by a killed writer (.partial) are ignored. A folder, a
+    pipe or a device with the ending of a tile is one with a `problem`.
 
     Parameters
     ----------
@@ -90,6 +91,10 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
         for name in sorted(files, reverse=True)  # .json after .JSON: it wins
         if name.lower().endswith(SIDECAR_SUFFIX)
     }
+    strange = sorted(entry.name for entry in entries if entry.name not in files)
+    strange_sidecars = {
+        Path(name).stem: name for name in strange if name.lower().endswith(SIDECAR_SUFFIX)
+    }
     tiles: dict[str, TileFile] = {}
     for name in sorted(without_mosaics(files)):
         if not fnmatch.fnmatchcase(name, pattern):
@@ -97,6 +102,8 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
         sidecar = sidecars.get(Path(name).stem)
         parts = [part for part in (name, sidecar) if part in links]
         problems = [_name_problem(folder / name), *(_link_problem(folder, part) for part in parts)]
+        if sidecar is None and Path(name).stem in strange_sidecars:
+            problems.append(_kind_problem(folder / strange_sidecars[Path(name).stem]))
         tile = TileFile(
             printable(Path(name).stem),
             folder / name,
@@ -117,7 +124,32 @@ def list_tiles(folder: Path, *, pattern: str = "*") -> tuple[TileFile, ...]:
             f"No NPZ tiles found in {folder}{chosen}, and none that end in "
             f"{', '.join(IMAGE_SUFFIXES)}: {_content(others)}; correct the path{gdal_hint(others)}"
         )
+    for name in _no_files(folder, strange):
+        if fnmatch.fnmatchcase(name, pattern):
+            own = printable(Path(name).stem)
+            own = printable(name) if own in tiles else own
+            problem = _name_problem(folder / name) or _kind_problem(folder / name)
+            tiles[own] = TileFile(own, folder / name, None, problem)
     return tuple(tiles[name] for name in sorted(tiles))
+
+
+def no_files(folder: str | Path) -> tuple[str, ...]:
+    """Return the sorted names of what has the ending of a tile in a folder, but is no file."""
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if not _left_out(e.name) and not is_file_or_lost(e)]
+    return tuple(sorted(_no_files(Path(folder), names)))
+
+
+def _no_files(folder: Path, names: Iterable[str]) -> list[str]:
+    """Return those of some names that are not files that have the ending of a tile.
+
+    A folder with one file per band, or of such folders, may have any name.
+    """
+    return [
+        name
+        for name in without_mosaics(names)
+        if not band_files(folder / name) and next(band_folders(folder / name), None) is None
+    ]
 
 
 def without_mosaics(names: Iterable[str]) -> list[str]:
@@ -179,6 +211,11 @@ def _link_problem(folder: Path, name: str) -> str:
     if target.is_relative_to(folder.resolve()):
         return ""
     return f"{folder / name} is a link to {target}, outside its folder: copy the file there instead"
+
+
+def _kind_problem(path: Path) -> str:
+    kind = "a folder" if path.is_dir() else "a pipe, a socket or a device"
+    return f"{path} is {kind}, not a file: put the file there, or remove it"
 
 
 def _name_problem(path: Path) -> str:

@@ -104,7 +104,7 @@ def _level(
         )
     stored, ignored = by_attributes(_Chunked(array), attributes, folder, labels=request.labels)
     view, grid = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
-    # results of this workflow are moved into place when complete, and omit empty chunks
+    # results of earlier versions were moved into place when complete, and omit empty chunks
     sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
     coarser = None
     if level + 1 < len(image.levels):

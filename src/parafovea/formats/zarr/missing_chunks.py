@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -17,6 +18,7 @@ import zarr
 from parafovea.errors import SourceError
 from parafovea.formats.registry import ZARR_METADATA
 from parafovea.formats.source import VolumeView, readable
+from parafovea.storage.chunk_files import EVERY_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +140,17 @@ def check_chunks(
     chunks = chunks_of(array, Path(path), view.fixed)
     stated = array.metadata.encode_chunk_key((0,) * array.ndim)
     said = f"{chunks.found} of {chunks.total} chunks"
+    if array.attrs.get(EVERY_FILE) and chunks.found < chunks.total:
+        gone = next(
+            index
+            for index in itertools.product(*map(range, _counts(array)))
+            if index not in chunks.there
+            and all(index[axis] == at // _pieces(array)[axis] for axis, at in view.fixed.items())
+        )
+        raise SourceError(
+            f"{path} holds {said}, and was written with all of them: "
+            f"{array.metadata.encode_chunk_key(gone)} is missing, so make it again"
+        )
     if not chunks.found and (chunks.strange or not sparse):
         other = (
             ""

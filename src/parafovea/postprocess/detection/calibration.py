@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from parafovea.errors import CalibrationError
 from parafovea.runtime.documents import json_values, read_text
+from parafovea.runtime.validation import first_problem
 from parafovea.settings.recipe import Strict
 
 Array = np.ndarray[Any, Any]
@@ -155,7 +156,7 @@ class Calibration(Strict):
         try:
             return kind.model_validate(value)
         except ValidationError as error:
-            raise ValueError(_first_problem(error)) from error
+            raise ValueError(f"parameters: {first_problem(error)}") from error
 
     def apply(self, probability: Array) -> Array:
         """Return calibrated probabilities.
@@ -222,7 +223,7 @@ def read_calibration(path: Path, *, model_sha256: str | None = None) -> Calibrat
         calibration = Calibration.model_validate(values)
     except ValidationError as error:
         raise CalibrationError(
-            f"{path} is not a calibration ({_first_problem(error)}): write it with "
+            f"{path} is not a calibration ({first_problem(error)}): write it with "
             "`parafovea calibrate`"
         ) from error
     owner = calibration.model
@@ -232,12 +233,6 @@ def read_calibration(path: Path, *, model_sha256: str | None = None) -> Calibrat
             f"the scores come from weights {model_sha256}: fit a calibration to this model's scores"
         )
     return calibration
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def risk_category(score: float, limits: Mapping[str, float]) -> str:
