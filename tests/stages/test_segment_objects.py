@@ -10,9 +10,11 @@ from ome_zarr_models.v05.image_label import ImageLabel
 from scipy import ndimage
 from segmented_blocks import segment_in_blocks
 
-from parafovea.errors import ConfigError, StoreError
+from parafovea.errors import ConfigError, StoreError, VoxelError
 from parafovea.geometry.grid import Grid
 from parafovea.settings.postprocess import ClassSettings
+from parafovea.stages.classify_block import classify_block
+from parafovea.stages.decide_components import decide_components
 from parafovea.stages.segment_objects import segment_objects
 from parafovea.storage.store import create, open_stored
 
@@ -230,3 +232,27 @@ def test_an_object_too_large_to_split_stays_whole_and_is_counted(folder, monkeyp
     assert len(table) == 1
     assert objects.attributes["unsplit_objects"] == 1
     assert "were not split" in caplog.text
+
+
+def test_a_job_of_a_block_that_fails_leaves_nothing(tmp_path):
+    prediction = tmp_path / "prediction.ome.zarr"
+    with create(prediction, Grid((8, 300, 8), GRID.spacing), dtype=np.float16, channels=NAMES) as a:
+        a[:] = 0.5
+        a[0, 0, 299, 0] = np.nan
+    settings = {"method": "argmax", "connectivity": 26, "class_settings": {}, "blocks": 2}
+    outputs = [tmp_path / "blocks" / end for end in ("2.zarr", "2.npz", "surface.npz")]
+    with pytest.raises(VoxelError, match="NaN"):
+        classify_block(prediction, *outputs, block=2, **settings)
+    assert list((tmp_path / "blocks").iterdir()) == []
+    classify_block(prediction, *outputs, block=1, **settings)
+    assert all(path.exists() for path in outputs)
+
+
+def test_a_missing_or_damaged_file_between_jobs_is_named(folder):
+    settings = {"connectivity": 26, "class_settings": {"mitochondrion": {"min_voxels": 5}}}
+    prediction = folder / "prediction.ome.zarr"
+    surface = folder / "surface.npz"
+    surface.write_bytes(b"damaged")
+    with pytest.raises(StoreError, match=r"surface\.npz is missing or damaged"):
+        decide_components(prediction, [surface], folder / "decided", cleaning="small", **settings)
+    assert not (folder / "decided").exists()

@@ -48,9 +48,9 @@ def _check(recipe: Recipe) -> None:
         )
 
 
-def _segment_cost(work: Work, _: Rates) -> Cost:
-    """Return the cost of labelling a file, of the components of the volume, and of splitting."""
-    parts = [stage.cost(work, _) for stage in blocks.STAGES if stage.jobs(work.division)]
+def _segment_cost(work: Work, rates: Rates) -> Cost:
+    """Return the cost of the steps of a volume in blocks, all in one job."""
+    parts = [stage.cost(work, rates) for stage in blocks.STAGES if stage.jobs(work.division)]
     return Cost(max(part.memory for part in parts), sum(part.seconds for part in parts))
 
 

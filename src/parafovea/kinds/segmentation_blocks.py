@@ -29,17 +29,21 @@ if TYPE_CHECKING:
 #: Bytes of a voxel of a file of labels while it is labelled, and of a class while it is chosen.
 LABELLED, CHOSEN = 30, 16
 
-#: Memory in bytes per component, of a block and of the job that unites all blocks.
-COMPONENT, UNITED = 250, 600
+#: Bytes of a class and of the number of a piece, stored until objects and classes are joined.
+CLASS, PIECE = 1, 4
+
+#: Memory in bytes per component of a block, and per component in the job that unites all blocks.
+COMPONENT, UNITED = 250, 450
 
 #: Voxels per component that are assumed; a job with more is repeated with more memory.
 VOXELS_PER_COMPONENT = 1e6
 
-#: Memory of splitting the largest object, in bytes.
-SPLITTING = 3e9
+#: Memory of splitting the largest object, in bytes, and per voxel of a small volume.
+SPLITTING, SPLIT_VOXEL = 3e9, 100
 
-#: Seconds per voxel of classifying or numbering, of a change of classes, of splitting.
-CLASSIFYING, CLEANING, SPLIT = 1e-7, 1e-7, 1e-6
+#: Seconds per voxel and class of choosing classes, per voxel of labelling and writing them, of
+#: splitting, and per component of uniting them.
+CHOOSING, LABELLING, CUTTING, UNITING = 1e-8, 3e-8, 1e-6, 5e-6
 
 
 def _path(*parts: str) -> str:
@@ -215,31 +219,32 @@ def _tile_memory(work: Work) -> float:
 
 def _classify_cost(work: Work, _: Rates) -> Cost:
     """Return the cost of choosing the classes of a file, and of labelling it."""
-    chosen = CHOSEN * len(work.recipe.classes) * math.prod(PREDICTION_SHARD)
-    seconds = (CLASSIFYING + CLEANING) * _voxels(work)
-    return Cost(_tile_memory(work) + chosen, seconds)
+    classes = len(work.recipe.classes)
+    chosen = CHOSEN * classes * math.prod(PREDICTION_SHARD)
+    return Cost(_tile_memory(work) + chosen, (CHOOSING * classes + LABELLING) * _voxels(work))
 
 
-def _clean_cost(work: Work, _: Rates) -> Cost:
+def _label_cost(work: Work, _: Rates) -> Cost:
+    """Return the cost of labelling a file and of writing what follows."""
+    return Cost(_tile_memory(work), LABELLING * _voxels(work))
+
+
+def _clean_cost(work: Work, rates: Rates) -> Cost:
     """Return the cost of labelling a file before and after a change of its classes."""
-    return Cost(_tile_memory(work), 2 * CLEANING * _voxels(work))
-
-
-def _number_cost(work: Work, _: Rates) -> Cost:
-    """Return the cost of labelling a file and looking its ids up."""
-    return Cost(_tile_memory(work), CLASSIFYING * _voxels(work))
+    once = _label_cost(work, rates)
+    return Cost(once.memory, 2 * once.seconds)
 
 
 def _split_cost(work: Work, _: Rates) -> Cost:
     """Return the cost of splitting objects, one at a time."""
-    largest = min(SPLITTING, 100.0 * math.prod(work.predicted))
-    return Cost(PLAIN + largest, SPLIT * _voxels(work))
+    largest = min(SPLITTING, SPLIT_VOXEL * math.prod(work.predicted))
+    return Cost(PLAIN + largest, CUTTING * _voxels(work))
 
 
 def _unite_cost(work: Work, _: Rates) -> Cost:
     """Return the cost of holding the tables of all blocks."""
     components = math.prod(work.predicted) / VOXELS_PER_COMPONENT
-    return Cost(PLAIN + UNITED * components, 5e-6 * components + 0.02 * work.blocks)
+    return Cost(PLAIN + UNITED * components, UNITING * components + 0.02 * work.blocks)
 
 
 def objects_join_cost(work: Work, rates: Rates) -> Cost:
@@ -286,6 +291,7 @@ def _cleaning_stage(name: str, cleaning: str, decided: str) -> Stage:
         arguments=_cleaning(cleaning),
         jobs=_wanted_blocks(cleaning),
         cost=_clean_cost,
+        stored=lambda work: CLASS * math.prod(work.predicted),
     )
 
 
@@ -325,6 +331,7 @@ split_block = Stage(
     arguments=_splitting,
     jobs=_split_jobs,
     cost=_split_cost,
+    stored=lambda work: PIECE * math.prod(work.predicted),
 )
 
 number_objects = Stage(
@@ -354,7 +361,7 @@ number_block = Stage(
     outputs={"objects": part(OBJECT_PART)},
     arguments=_numbering,
     jobs=block_jobs,
-    cost=_number_cost,
+    cost=_label_cost,
 )
 
 #: In execution order, up to the parts of the objects.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,9 +38,16 @@ def loaded_arrays(path: Path) -> Iterator[Mapping[str, Array]]:
     StoreError
         If the file is missing or damaged, or lacks an array that is asked for.
     """
+    refused = f"{path} is missing or damaged: delete it and run again"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here, since NumPy leaves a damaged archive open
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise StoreError(refused) from error
+    try:
         yield arrays
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path} is missing or damaged: delete it and run again") from error
+    except KeyError as error:
+        raise StoreError(refused) from error

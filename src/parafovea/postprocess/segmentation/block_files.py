@@ -141,11 +141,13 @@ class PartFolder:
     folder : Path
         Holds `1.zarr`, `2.zarr` and so on; opened when they are first read.
     blocks : sequence of Block
-        The blocks.
+        The blocks, in the order of their numbers.
     """
 
     def __init__(self, folder: Path, blocks: list[Block]) -> None:
         self._folder, self._blocks = folder, blocks
+        self._starts = np.array([block.box.start for block in blocks])
+        self._stops = np.array([block.box.stop for block in blocks])
         self._opened: dict[int, Stored] = {}
 
     def part(self, number: int) -> Stored:
@@ -157,11 +159,10 @@ class PartFolder:
     def read(self, box: Box) -> Array:
         """Return the values of a box, which may extend over several parts."""
         found: Array | None = None
-        for number, block in enumerate(self._blocks, start=1):
-            shared = block.box.intersection(box)
-            if not shared.size:
-                continue
-            values = self.part(number).read(shared)
+        meets = (self._starts < np.minimum(self._stops, box.stop)) & (self._stops > box.start)
+        for place in np.flatnonzero(meets.all(axis=1)).tolist():
+            shared = self._blocks[place].box.intersection(box)
+            values = self.part(place + 1).read(shared)
             if shared == box:
                 return values
             if found is None:

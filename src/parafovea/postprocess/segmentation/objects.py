@@ -169,6 +169,9 @@ class Numbering:
 
 def number_pieces(wholes: Wholes, pieces: Pieces) -> Numbering:
     """Return the ids of whole objects and of the pieces of those that are split."""
+    if not len(pieces.row):
+        ids = np.arange(1, len(wholes.table) + 1, dtype=np.uint32)
+        return Numbering(wholes.table, ids, ids[:0])
     is_split = np.zeros(len(wholes.table), bool)
     is_split[pieces.row] = True
     kept = np.flatnonzero(~is_split)
