@@ -25,7 +25,7 @@ IGNORED_ID = 2**64 - 1
 _MARKS = 2**63
 
 #: Maximum number of truth voxels in memory if truth is finer than the prediction.
-LARGEST_READ = 2**25
+LARGEST_READ = 2**23
 #: From this ratio of truth voxels to prediction voxels on, the majority label is taken.
 _VOTING = 2.0
 #: Significant decimals of a voxel index; the rest are rounding errors of unit conversions.
@@ -174,7 +174,9 @@ class SampledTruth:
         """Return values as labels, or raise `SourceError`."""
         if self._background is not None:
             values = np.where(values == self._background, values.dtype.type(0), values)
-        wrong = (values < 0) | (values != np.floor(values))
+        wrong = values < 0
+        if values.dtype.kind == "f":
+            wrong |= values != np.floor(values)
         wrong |= values >= (_MARKS if self._classes is None else self._classes)
         ignored = np.zeros(0, bool)
         if wrong.any() or self._ignored is not None:

@@ -345,22 +345,24 @@ def _slab(shape: tuple[int, int, int]) -> tuple[int, int, int]:
 
 def _labels(mask: Source) -> _Labels:
     """Return the voxels of a mask as integers, since some programs write masks as floats."""
-    parts, unlabelled = [], []
+    grid, whole = mask.grid, mask.array.dtype
+    if np.issubdtype(whole, np.floating):
+        whole = np.dtype(np.int32)
+    values = np.empty(grid.shape, whole)
+    unlabelled = None if mask.ignored is None else np.empty(grid.shape, bool)
     with unchanged(mask.path) as check:
-        for box in mask.grid.box.tiles(_slab(mask.grid.shape)):
+        for box in grid.box.tiles(_slab(grid.shape)):
             part = mask.read(box)
-            if mask.ignored is not None:
-                unlabelled.append(part == mask.ignored)
-                part = np.where(unlabelled[-1], part.dtype.type(0), part)
+            if unlabelled is not None:
+                missing = part == mask.ignored
+                unlabelled[box.slices] = missing
+                part = np.where(missing, part.dtype.type(0), part)
             if mask.background is not None:
                 part = np.where(part == mask.background, part.dtype.type(0), part)
-            if np.issubdtype(part.dtype, np.floating):
-                whole = np.rint(part)
-                if not np.array_equal(whole, part):
-                    raise SourceError(
-                        f"{mask.path} holds fractions: a mask has whole numbers, 0 for background"
-                    )
-                part = whole.astype(np.int32)
-            parts.append(part)
+            if np.issubdtype(part.dtype, np.floating) and not np.array_equal(np.rint(part), part):
+                raise SourceError(
+                    f"{mask.path} holds fractions: a mask has whole numbers, 0 for background"
+                )
+            values[box.slices] = part
         check()
-    return _Labels(np.concatenate(parts), np.concatenate(unlabelled) if unlabelled else None)
+    return _Labels(values, unlabelled)
