@@ -57,7 +57,7 @@ def parts(tmp_path):
     boxes = [Box((0, 0, 0), (4, 4, 2)), Box((0, 0, 2), (4, 4, 2)), Box((0, 0, 2), (4, 4, 6))]
     grid = Grid(values.shape, (1.0, 1.0, 1.0))
     for number, box in enumerate(boxes, start=1):
-        with create(tmp_path / f"{number}.zarr", grid, dtype=np.uint32) as array:
+        with create(tmp_path / f"{number}.zarr", grid, dtype=np.uint32, sparse=True) as array:
             array[box.slices] = values[box.slices]
     blocks = [Block(box, values.shape, (4, 4, 2)) for box in boxes]
     return values, PartFolder(tmp_path, blocks)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from label_blocks import EIGHTHS, divided
 
+from parafovea.errors import StoreError
 from parafovea.geometry.grid import Box
 from parafovea.postprocess.segmentation.block_components import Margin, scan_block, unite
 from parafovea.postprocess.segmentation.objects import (
@@ -32,7 +33,7 @@ def touching_balls():
     return values
 
 
-def numbered(values, cuts, settings=SPLIT):
+def numbered(values, cuts, settings=SPLIT, *, lost=False):
     """Return the ids of all voxels, their table, and the blocks that split their objects."""
     step = Objects([s.instances for s in settings], 26)
     read = lambda box: values[box.slices]  # noqa: E731
@@ -55,6 +56,9 @@ def numbered(values, cuts, settings=SPLIT):
         )
         for number, array in arrays.items()
     ]
+    if lost:
+        for array in arrays.values():
+            array[:, :, 16:] = 0
     row = np.concatenate([np.zeros(0, np.int64), *(part.row for part in parts)])
     pieces = Pieces(row, RegionTable.joined(part.table for part in parts))
     owners = np.repeat(list(arrays), [len(part.row) for part in parts])
@@ -98,6 +102,11 @@ def test_an_object_is_split_by_the_block_of_its_first_voxel():
     voxel = Box.sized((int(z), int(y), int(x)), (1, 1, 1))
     holders = [n for n, b in enumerate(blocks, start=1) if b.box.intersection(voxel) == voxel]
     assert owner.tolist() == holders
+
+
+def test_pieces_that_were_lost_are_an_error():
+    with pytest.raises(StoreError, match=r"pieces of objects that block \d split"):
+        numbered(touching_balls(), EIGHTHS, lost=True)
 
 
 def test_classes_without_objects_have_no_ids():

@@ -74,6 +74,6 @@ def number_block(
 
     attributes = {**part_attributes(source), **part_record(own.box)}
     numbered = names.numbered(steps.objects, found, own, source.read, read_pieces)
-    with create_labels(objects, source.grid, np.uint32, attributes) as array:
+    with create_labels(objects, source.grid, np.uint32, attributes, own.box) as array:
         for tile, values in tracked(numbered, len(own.tiles), "boxes numbered"):
             array[tile.slices] = values

@@ -314,6 +314,7 @@ def create(
     label_images: Mapping[str, LabelImage] | None = None,
     codec: Literal["zstd", "lz4"] = "zstd",
     box: Box | None = None,
+    sparse: bool = False,
 ) -> Iterator[zarr.Array[Any]]:
     """Create an OME-Zarr image and yield its array; the image appears when the block ends.
 
@@ -343,6 +344,8 @@ def create(
         Compression: zstd is smaller, lz4 faster.
     box : Box, optional
         The voxels of whole shards that are written, if other jobs write the rest; by default all.
+    sparse : bool
+        Whether files of zeros alone are left out; a lost file is then not noticed.
 
     Yields
     ------
@@ -362,7 +365,8 @@ def create(
         group = zarr.create_group(partial, zarr_format=3)
         array = _new_array(group, shape, chunks, shards, names, dtype, codec)
         yield array
-        write_absent_files(array, box)
+        if not sparse:
+            write_absent_files(array, box)
         if label_images:
             store_label_images(group, label_images, record)
         _describe(group, path, grid, channels, record, labels=labels)

@@ -12,7 +12,7 @@ import numpy as np
 import zarr
 
 from parafovea.errors import StoreError
-from parafovea.geometry.grid import Grid, Shape
+from parafovea.geometry.grid import Box, Grid, Shape
 from parafovea.settings.postprocess import Method
 from parafovea.storage.blocks import LABEL_SHARD
 from parafovea.storage.provenance import lineage, record
@@ -42,15 +42,23 @@ def open_prediction(path: Path) -> tuple[Stored, tuple[str, ...]]:
 
 
 def create_labels(
-    path: Path, grid: Grid, dtype: np.typing.DTypeLike, attributes: dict[str, Any]
+    path: Path,
+    grid: Grid,
+    dtype: np.typing.DTypeLike,
+    attributes: dict[str, Any],
+    box: Box | None = None,
 ) -> contextlib.AbstractContextManager[zarr.Array[Any]]:
-    """Create a label image of whole tiles: see `create`."""
-    return create(path, grid, dtype=dtype, shard=LABEL_SHARD, attributes=attributes, labels=True)
+    """Create a label image of whole tiles, or the part of a box: see `create`."""
+    return create(
+        path, grid, dtype=dtype, shard=LABEL_SHARD, attributes=attributes, labels=True, box=box
+    )
 
 
 def create_pieces(path: Path, grid: Grid) -> contextlib.AbstractContextManager[zarr.Array[Any]]:
-    """Create an array of the pieces of split objects: see `create`."""
-    return create(path, grid, dtype=np.uint32, chunk=PIECE_CHUNK, shard=None, labels=True)
+    """Create an array of the pieces of split objects, with files where there are any."""
+    return create(
+        path, grid, dtype=np.uint32, chunk=PIECE_CHUNK, shard=None, labels=True, sparse=True
+    )
 
 
 def label_record(made: Mapping[str, Any], method: Method, steps: Steps) -> dict[str, Any]:

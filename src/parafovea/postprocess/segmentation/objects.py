@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from parafovea.errors import StoreError
 from parafovea.geometry.grid import Box, Shape, Vector, shape3
 from parafovea.postprocess.segmentation.block_components import (
     Block,
@@ -263,6 +264,11 @@ class BlockIds:
             A tile.
         ids : (z, y, x) uint32
             The ids of its objects; 0 is no object.
+
+        Raises
+        ------
+        StoreError
+            If a voxel of a split object has no piece.
         """
         for place, tile in enumerate(block.tiles):
             labels, _ = step.label(read(tile))
@@ -272,5 +278,10 @@ class BlockIds:
             for owner in np.unique(owners[owners > 0]):
                 where = (owners == owner)[labels]
                 piece = read_pieces(int(owner), tile)[where].astype(np.int64)
+                if not piece.all():
+                    raise StoreError(
+                        f"the pieces of objects that block {owner} split are not all there: delete "
+                        "the folder blocks of this sample and run again"
+                    )
                 found[where] = self.pieces[self.base[lookup][labels[where]] + piece]
             yield tile, found

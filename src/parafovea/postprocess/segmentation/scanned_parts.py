@@ -57,7 +57,7 @@ def write_scanned(
         Part, and files for later jobs, to write.
     """
     made = {**attributes, **part_record(block.box)}
-    with create_labels(classes, grid, np.uint8, made) as array:
+    with create_labels(classes, grid, np.uint8, made, block.box) as array:
         for tile, values in tracked(tiles, len(block.tiles), "boxes"):
             array[tile.slices] = values
 
