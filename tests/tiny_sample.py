@@ -84,7 +84,7 @@ def store_volume(
     """Write voxels as `resample_volume` does, 8 nm where no grid is given."""
     grid = grid or Grid(voxels.shape, (8, 8, 8))
     facts = record("resample_volume", source={"path": path.name, "sha256": sha256})
-    with create(path, grid, dtype=np.float16, attributes=facts) as array:
+    with create(path, grid, dtype=np.float16, attributes=facts, levels="mean") as array:
         array[:] = voxels
     return path
 

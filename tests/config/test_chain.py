@@ -1,14 +1,20 @@
 """Samples that take their source or truth from other samples."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from parafovea.config import read_project
 from parafovea.config.sample_links import band_problem
+from parafovea.config.sample_sizes import placed, read_level
 from parafovea.errors import ParafoveaError, describe
+from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.opening import source_grid
+from parafovea.geometry.grid import Grid
 from parafovea.kinds.stages import stages
+from parafovea.storage.store import create
 
 BANDS = ("B02", "B03", "B04", "B08")
 
@@ -81,6 +87,35 @@ def test_what_the_sheet_says_of_a_result_wins_over_the_result(chain):
     row(chain, "b")[4] = "spacing=32,32,32 unit=nm"
     grid = read(chain).grid("b")
     assert (grid.shape, grid.spacing) == ((20, 40, 36), (32, 32, 32))
+
+
+@pytest.mark.parametrize("spacing", [(4, 4, 4), (8, 8, 8), (16, 17, 15.9), (70, 40, 40)])
+@pytest.mark.parametrize("metadata", ["", "spacing=8,8,8 unit=nm"])
+def test_the_level_that_is_read_of_a_result_is_known_before_it_is_there(
+    tmp_path, spacing, metadata
+):
+    result = Grid((71, 145, 133), (8, 4, 4), (3, 2, 1))
+    path = tmp_path / "classes.ome.zarr"
+    with create(path, result, dtype=np.uint8, labels=True, levels="mode") as array:
+        array[...] = 1
+    recipe = SimpleNamespace(spacing=spacing, unit="nanometer")
+    said = parse_metadata(metadata, folder=tmp_path)
+    read = source_grid(str(path), metadata=said, finer_than=spacing, unit="nanometer")
+    assert read_level(result, placed(result, metadata), recipe) == read
+
+
+def test_a_coarser_sample_reads_a_level_of_a_large_result(chain):
+    chain.config["tasks"]["coarse"] = {"model": "models/coarse"}
+    spec = json.loads((chain.path / "models/cell/model.json").read_text())
+    (chain.path / "models/coarse").mkdir()
+    (chain.path / "models/coarse/model.json").write_text(json.dumps({**spec, "spacing": [32] * 3}))
+    (chain.path / "models/coarse/model.safetensors").touch()
+    row(chain, "b")[1] = "coarse"
+    chain.config["tasks"]["cell"]["inference"] = {"output_scale": 2}
+    project = read(chain)
+    stored = [n * 2 for n in project.grid("a").shape]
+    assert max(stored) > 64
+    assert project.grid("b").shape == tuple(-(-n // 2) for n in stored)
 
 
 def test_a_heatmap_has_the_voxels_of_its_scan(chain):

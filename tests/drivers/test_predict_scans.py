@@ -14,6 +14,7 @@ from parafovea.cli.main import app
 from parafovea.config import read_settings
 from parafovea.drivers import predict_scans
 from parafovea.drivers.predict_scans import Summary, project_of, scans_in
+from parafovea.storage.layout import matching
 from parafovea_phantoms import chest_phantom
 from parafovea_phantoms.phantom_files import write_volume
 
@@ -42,6 +43,14 @@ def project(project_folder, monkeypatch) -> Path:
 
 def predict(*arguments):
     return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+
+
+def test_links_to_intermediate_results_go_with_them(tmp_path):
+    for name in ("volume.ome.zarr", "classes.ome.zarr", "image.ome.zarr"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "image.ome.zarr" / "0").symlink_to("../volume.ome.zarr/0")
+    found = {path.name for path in matching(tmp_path, predict_scans.INTERMEDIATE)}
+    assert found == {"image.ome.zarr", "volume.ome.zarr"}
 
 
 def test_one_scan_gets_a_folder_of_results_and_nothing_else_stays(project, scan, monkeypatch):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from parafovea.report.palette import OKABE_ITO, class_colours, edges, error_codes, overlay
+from parafovea.report.palette import edges, error_codes, overlay
+from parafovea.storage.class_colours import OKABE_ITO, class_colours
 
 
 def test_class_colours_differ_for_many_classes_and_begin_with_okabe_ito():

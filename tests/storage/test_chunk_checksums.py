@@ -91,11 +91,11 @@ def test_zarr_reads_a_store_by_itself(tmp_path):
 
 
 def test_a_store_without_checksums_opens(tmp_path, monkeypatch):
-    def without(group, shape, chunks, shards, names, dtype, codec):
+    def without(group, level, shape, chunks, shards, names, dtype, codec):
         blosc = BloscCodec(cname=codec, clevel=1, shuffle="shuffle")
         return group.create_array(
-            "0", shape=shape, chunks=chunks, shards=shards, dtype=dtype, dimension_names=names,
-            compressors=blosc, fill_value=0,
+            str(level), shape=shape, chunks=chunks, shards=shards, dtype=dtype,
+            dimension_names=names, compressors=blosc, fill_value=0,
         )  # fmt: skip
 
     monkeypatch.setattr(store, "_new_array", without)

@@ -12,6 +12,7 @@ from ome_zarr_models.v05 import Image, ImageLabel, Labels
 
 from parafovea.errors import StoreError
 from parafovea.geometry.grid import Box, Grid
+from parafovea.storage.class_colours import shown_channels
 from parafovea.storage.store import (
     LabelImage,
     chunk_shape,
@@ -218,6 +219,31 @@ def test_labels_are_marked_for_viewers(tmp_path: Path) -> None:
     with create(path, GRID, dtype=np.uint32, labels=True):
         pass
     assert "image-label" in zarr.open_group(path, mode="r").attrs["ome"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "colours", "active"),
+    [
+        (["nodule"], ["E69F00"], [True]),
+        (["background", "nucleus"], ["8A8F98", "E69F00"], [True, True]),
+        (
+            ["B02", "B03", "B04", "B08"],
+            ["0000FF", "00FF00", "FF0000", "009E73"],
+            [True] * 3 + [False],
+        ),
+    ],
+)
+def test_viewers_are_told_names_and_colours_of_channels(
+    tmp_path: Path, channels: list[str], colours: list[str], active: list[bool]
+) -> None:
+    path = tmp_path / "image.ome.zarr"
+    shown = shown_channels(channels)
+    with create(path, GRID, dtype=np.float16, channels=channels, levels="mean", shown=shown):
+        pass
+    omero = Image.from_zarr(zarr.open_group(path, mode="r")).ome_attributes.omero
+    assert [each["label"] for each in omero["channels"]] == channels
+    assert [each["color"] for each in omero["channels"]] == colours
+    assert [each["active"] for each in omero["channels"]] == active
 
 
 def test_an_image_holds_small_label_images_on_grids_of_their_own(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
+import zarr
 
 from parafovea.config import read_project
 from parafovea.drivers.one_process import run_sample
+from parafovea.storage.store import open_stored
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -18,6 +21,8 @@ RESULTS = (
     "prediction.ome.zarr/zarr.json",
     "classes.ome.zarr/zarr.json",
     "objects.ome.zarr/zarr.json",
+    "image.ome.zarr/zarr.json",
+    "image.ome.zarr/labels/classes/zarr.json",
     "objects.tsv",
     "quality.json",
     "quality.tsv",
@@ -58,6 +63,19 @@ def test_a_broken_source_stops_its_sample_and_not_the_others(first_run):
     last = first_run.text[first_run.text.index("1 of 2 samples failed:") :]
     assert "b: data/b.tif is truncated" in last
     assert "Traceback" not in first_run.text
+
+
+def test_one_image_shows_the_classes_and_objects_over_the_volume(finished):
+    folder = finished.path / "results" / "a"
+    image = zarr.open_group(folder / "image.ome.zarr", mode="r")
+    assert image["labels"].attrs["ome"]["labels"] == ["classes", "objects"]
+    for inside, name in (
+        ("0", "volume"),
+        ("labels/classes/0", "classes"),
+        ("labels/objects/0", "objects"),
+    ):
+        stored = open_stored(folder / f"{name}.ome.zarr").read()
+        np.testing.assert_array_equal(image[inside][...], stored)
 
 
 def test_a_finished_project_has_nothing_to_run(finished, planned):

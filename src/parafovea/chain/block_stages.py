@@ -5,6 +5,7 @@ Each does the work of a stage in `volume_stages`, whose function it calls, on on
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.division import Division
 from parafovea.chain.stage import Output, Stage, Wildcards, nothing_stored, reads_source
 from parafovea.storage import layout
-from parafovea.storage.blocks import SCANNED_VOXELS
+from parafovea.storage.blocks import COARSE_SHARD, SCANNED_VOXELS
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Seconds that joining a part takes, and memory of joining in bytes per part.
 JOINED, JOINED_BYTES = 0.2, 2e4
+
+#: Values of the last divided level of a pyramid that become coarser ones, per second.
+LEVELLED = 1e8
 
 #: Memory of the counts of a pass over a source, in bytes.
 COUNTED = 10e6
@@ -93,6 +97,21 @@ def join_cost(work: Work, _: Rates) -> Cost:
     return Cost(PLAIN + JOINED_BYTES * work.blocks, JOINED * work.blocks)
 
 
+def joined_levels(voxels: int, channels: int) -> Cost:
+    """Return the cost of making the coarser levels of an array from its last divided one."""
+    held = channels * 8 * math.prod(COARSE_SHARD)
+    return Cost(6.0 * held, channels * voxels / 4**3 / LEVELLED)
+
+
+def _with_levels(joined: Cost, levels: Cost) -> Cost:
+    return Cost(joined.memory + levels.memory, joined.seconds + levels.seconds)
+
+
+def _join_prediction_cost(work: Work, rates: Rates) -> Cost:
+    levels = joined_levels(math.prod(work.predicted), len(work.recipe.classes))
+    return _with_levels(join_cost(work, rates), levels)
+
+
 def _earlier_scans(project: Project, wildcards: Wildcards) -> list[str]:
     return _scans(project, wildcards["sample"], int(wildcards["scan"]) - 1)
 
@@ -145,7 +164,8 @@ def _merge_cost(work: Work, _: Rates) -> Cost:
 
 
 def _join_volume_cost(work: Work, rates: Rates) -> Cost:
-    joined = join_cost(work, rates)
+    levels = joined_levels(work.volume.size, len(work.recipe.bands) or 1)
+    joined = _with_levels(join_cost(work, rates), levels)
     if not work.recipe.skips_empty:
         return joined
     found = whole.body_cost(work)
@@ -350,7 +370,7 @@ join_prediction = Stage(
     blockwise=True,
     inputs={"parts": parts_of(PREDICTION_PART)},
     outputs=whole.blend_shards.outputs,
-    cost=join_cost,
+    cost=_join_prediction_cost,
     stored=whole.blend_shards.stored,
     stores=whole.blend_shards.stores,
 )

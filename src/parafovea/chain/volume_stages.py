@@ -11,6 +11,7 @@ from parafovea.chain.cost import FREE, PLAIN, TORCH, Cost, Rates
 from parafovea.chain.stage import Output, Paths, Stage, Wildcards, reads_source
 from parafovea.storage import layout
 from parafovea.storage.blocks import PREDICTION_SHARD, SCANNED_VOXELS, VOLUME_SHARD
+from parafovea.storage.pyramids import voxels_in_levels
 
 if TYPE_CHECKING:
     from parafovea.chain.division import Division
@@ -100,7 +101,7 @@ def body_cost(work: Work) -> Cost:
 
 def volume_bytes(work: Work) -> int:
     """Return the bytes of the normalized volume; bands are stored in full precision."""
-    return (REFLECTANCE * len(work.recipe.bands) or HALF) * work.volume.size
+    return (REFLECTANCE * len(work.recipe.bands) or HALF) * voxels_in_levels(work.volume)
 
 
 resample_volume = Stage(
@@ -348,6 +349,6 @@ blend_shards = Stage(
     arguments=blending,
     blockwise=False,
     cost=blend_cost,
-    stored=lambda work: PROBABILITY * len(work.recipe.classes) * math.prod(work.predicted),
+    stored=lambda work: PROBABILITY * len(work.recipe.classes) * work.predicted_in_levels,
     stores="prediction",
 )

@@ -17,6 +17,7 @@ PACKAGES = (
     "monai",
     "zarr",
     "zarrs",
+    "yaozarrs",
     "numcodecs",
     "tifffile",
     "imagecodecs",
@@ -89,7 +90,10 @@ def _codecs() -> dict[str, str]:
     import imagecodecs
     import zarr
 
-    from parafovea.storage import store
+    from parafovea.storage import (
+        ome_metadata,
+        store,  # noqa: F401  (chooses the pipeline)
+    )
 
     available = [
         name
@@ -98,7 +102,7 @@ def _codecs() -> dict[str, str]:
     ]
     return {
         "zarr pipeline": str(zarr.config.get("codec_pipeline.path")),
-        "OME-Zarr written": store.OME_VERSION,
+        "OME-Zarr written": ome_metadata.VERSION,
         "imagecodecs": ", ".join(available) or "none",
     }
 

@@ -20,6 +20,7 @@ from parafovea.cli.terminal import (
     print_table,
     readable_errors,
 )
+from parafovea.cli.view import app as viewing_commands
 from parafovea.config import Project, config_files, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.messages import suggestion
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(prediction_commands)
 app.add_typer(detection_commands)
+app.add_typer(viewing_commands)
 
 Configs = Annotated[
     list[Path] | None,

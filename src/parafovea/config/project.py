@@ -20,6 +20,7 @@ from parafovea.config.sample_files import is_phantom, sample_files, stated_files
 from parafovea.config.sample_links import is_predicted, upstream
 from parafovea.config.sample_sizes import (
     placed,
+    read_level,
     result_grid,
     sample_grid,
     tile_grid,
@@ -275,7 +276,10 @@ class Project:
             )
         scales = self.task(other).inference.output_scales
         result = result_grid(self.grid(other), self.recipe(other), output_scale=scales)
-        return placed(result, sample.metadata).converted(self.recipe(sample.name).unit)
+        grid = placed(result, sample.metadata)
+        if self.kind(other).results["volume"].endswith(layout.PYRAMID):
+            grid = read_level(result, grid, self.recipe(sample.name))
+        return grid.converted(self.recipe(sample.name).unit)
 
     def _stored_grid(self, sample: str) -> Grid:
         """Return the grid of a sample's volume, which stands for a source that is gone."""

@@ -12,10 +12,12 @@ from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.opening import source_grid
 from parafovea.formats.region import region_box
 from parafovea.formats.source_placement import Stated, settle
+from parafovea.formats.zarr.ome_zarr import choose_level
 from parafovea.geometry.grid import Grid, Vector
 from parafovea.geometry.scale import check_scale
 from parafovea.kinds.kind import kind_named
 from parafovea.settings.recipe import Recipe
+from parafovea.storage.pyramids import level_strides
 
 
 def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: str) -> Grid:
@@ -110,6 +112,23 @@ def placed(grid: Grid, metadata: str) -> Grid:
 def _cut(grid: Grid, path: str, said: SourceMetadata) -> Grid:
     box = region_box(path, grid, grid, said)
     return grid if box is None else grid.crop(box)
+
+
+def read_level(result: Grid, placed_result: Grid, recipe: Recipe) -> Grid:
+    """Return the grid of the level of a result that a sample reads, as the format chooses it.
+
+    Parameters
+    ----------
+    result : Grid
+        Grid of a result that is stored as a pyramid.
+    placed_result : Grid
+        The same voxels where the sample's metadata place them.
+    recipe : Recipe
+        Recipe of the sample's model.
+    """
+    levels = [placed_result.coarsened(stride) for stride in level_strides(result)]
+    spacings = [level.spacing for level in levels]
+    return levels[choose_level((spacings, placed_result.unit), recipe.spacing, recipe.unit)]
 
 
 def tile_grid(sizes: Mapping[tuple[int, int], int], recipe: Recipe) -> Grid:

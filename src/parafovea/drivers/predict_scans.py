@@ -24,14 +24,22 @@ from parafovea.planning.work import work_of
 from parafovea.runtime.names import folder_problem, name_problem
 from parafovea.runtime.processes import in_processes
 from parafovea.runtime.progress import Observer, Steps, observed
-from parafovea.storage.layout import DETECTIONS, OBJECT_TABLE, SHARDS, VIEWS, matching, remove
+from parafovea.storage.layout import (
+    DETECTIONS,
+    IMAGE,
+    OBJECT_TABLE,
+    SHARDS,
+    VIEWS,
+    matching,
+    remove,
+)
 from parafovea.storage.provenance import Clock
 from parafovea.storage.store import replacing
 
 LOGGER = logging.getLogger(__name__)
 
-#: Intermediate results of a scan: those of the stages common to all volumes.
-INTERMEDIATE = tuple(pattern for stage in volume_chain.STAGES for pattern in stage.patterns)
+#: Intermediate results of a scan: those of the stages common to all volumes, and links to them.
+INTERMEDIATE = (*(pattern for stage in volume_chain.STAGES for pattern in stage.patterns), IMAGE)
 
 
 #: Stands for the sample sheet, which scans of the command line have none of.

@@ -125,15 +125,16 @@ segment_objects = Stage(
     name="segment_objects",
     step="postprocess",
     blockwise=False,
-    inputs={"prediction": PREDICTION},
+    inputs={"prediction": PREDICTION, "volume": VOLUME},
     outputs={
         "classes": Output(CLASSES, folder=True),
         "objects": Output(OBJECTS, folder=True),
         "table": Output(OBJECT_TABLE),
+        "image": Output(layout.in_sample(layout.IMAGE), folder=True),
     },
     arguments=_segmenting,
     cost=_segment_cost,
-    stored=lambda work: LABELS * math.prod(work.predicted),
+    stored=lambda work: LABELS * work.predicted_in_levels,
     stores="objects",
 )
 
@@ -141,7 +142,7 @@ join_objects = replace(
     segment_objects,
     name="join_objects",
     blockwise=True,
-    inputs=blocks.PARTS,
+    inputs={**blocks.PARTS, "volume": VOLUME},
     arguments=no_arguments,
     cost=blocks.objects_join_cost,
 )

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from parafovea.chain.division import Division
 from parafovea.config.project import Project
-from parafovea.geometry.grid import Grid, Shape
+from parafovea.geometry.grid import Grid, Shape, vector3
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import POOLED, planned_layout, shard_count, window_bytes
 from parafovea.kinds.kind import LayoutName, kind_named
@@ -21,6 +21,7 @@ from parafovea.runtime.documents import json_values, read_text
 from parafovea.settings.backbones import Dinov3Arguments, parse_arguments
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
+from parafovea.storage.pyramids import voxels_in_levels
 
 #: Bytes of a value of a refined tile and of a class index of a segmented tile.
 REFLECTANCE, CLASS = 4, 1
@@ -203,6 +204,13 @@ class Work:
             for n, scale in zip(self.volume.shape, self.inference.output_scales, strict=True)
         )
         return z, y, x
+
+    @cached_property
+    def predicted_in_levels(self) -> int:
+        """Voxels of the prediction in all levels of its pyramid."""
+        scales = self.inference.output_scales
+        spacing = [s / k for s, k in zip(self.volume.spacing, scales, strict=True)]
+        return voxels_in_levels(Grid(self.predicted, vector3(spacing), unit=self.volume.unit))
 
     @cached_property
     def layout(self) -> Layout:

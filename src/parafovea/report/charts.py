@@ -18,16 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from parafovea.quality.metric_registry import Description, describe
 from parafovea.report.canvas import PAGE_WIDTH, SMALL, Drawing, new_figure, save, short
-from parafovea.report.palette import (
-    FAILED,
-    INK,
-    MUTED,
-    PAPER_WHITE,
-    PASSED,
-    RULE,
-    UNLIMITED,
-    class_colours,
-)
+from parafovea.report.palette import FAILED, INK, MUTED, PAPER_WHITE, PASSED, RULE, UNLIMITED
 from parafovea.report.sample_results import Metric, Status
 from parafovea.report.units import (
     SYMBOLS,
@@ -37,6 +28,7 @@ from parafovea.report.units import (
     power_text,
     volume_text,
 )
+from parafovea.storage.class_colours import class_colours
 
 #: Colour, marker and label of each status.
 MARKS = {

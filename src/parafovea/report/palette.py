@@ -1,7 +1,7 @@
-"""Colours that are distinguishable with any colour vision.
+"""Colours of figures, distinguishable with any colour vision.
 
-The class colours are those of Okabe and Ito, "Color Universal Design" (2008), without black,
-which is common in images. The error colours come from Tol's "bright" scheme (2021).
+Those of classes are in `storage.class_colours`. The error colours come from Tol's "bright" scheme
+(2021).
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import to_hex, to_rgb
-
-OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+from matplotlib.colors import to_rgb
 
 #: Colours of figures that are those of the page around them, light or dark.
 INK, MUTED, RULE = "#1F2933", "#5B6673", "#D5DAE1"
@@ -19,29 +17,12 @@ INK, MUTED, RULE = "#1F2933", "#5B6673", "#D5DAE1"
 #: White where the page lies below, such as the rim of a dot; pure white stays white.
 PAPER_WHITE = "#FEFEFE"
 
-#: Colour of the background in tables and charts.
-BACKGROUND = "#8A8F98"
-
 PASSED, FAILED, UNLIMITED = "#009E73", "#D55E00", "#6B7280"
 
 #: Errors at a voxel: (label, colour); the index plus one is the code in `error_codes`.
 ERRORS = (("missed", "#EE3377"), ("extra", "#33BBEE"), ("other class", "#F0E442"))
 
 FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-
-
-def class_colours(count: int) -> tuple[str, ...]:
-    """Return a colour for each of `count` classes, the background first.
-
-    After seven foreground classes the colours repeat, darker each time.
-    """
-    colours = [BACKGROUND]
-    for index in range(count - 1):
-        turn, place = divmod(index, len(OKABE_ITO))
-        shade = 0.6**turn
-        red, green, blue = to_rgb(OKABE_ITO[place])
-        colours.append(to_hex((red * shade, green * shade, blue * shade)).upper())
-    return tuple(colours[:count])
 
 
 def edges(labels: np.ndarray) -> np.ndarray:

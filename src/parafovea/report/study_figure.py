@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from parafovea.report.canvas import PAPER, new_figure, save_forms, styled
-from parafovea.report.palette import INK, MUTED, class_colours
+from parafovea.report.palette import INK, MUTED
+from parafovea.storage.class_colours import class_colours
 
 #: Size in inches: two columns of a journal page.
 WIDTH, HEIGHT = 7.2, 3.2

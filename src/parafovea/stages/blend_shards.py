@@ -21,6 +21,7 @@ from parafovea.models.context_alignment import padded_share
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
 from parafovea.storage.blocks import CHUNK, divided, output_block
+from parafovea.storage.class_colours import shown_channels
 from parafovea.storage.parts import part_record
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import Stored, create, open_stored
@@ -132,14 +133,17 @@ def blend_shards(
             "padded_context": _padded_context(layout, made),
         },
     )
+    channels = opened[0].channels or ()
     with create(
         prediction,
         grid,
         dtype=dtype,
-        channels=opened[0].channels or (),
+        channels=channels,
         chunk=[math.gcd(n, c) for n, c in zip(shape, CHUNK, strict=True)],
         shard=shape,
         attributes=attributes,
+        levels="mean",
+        shown=shown_channels(channels),
         box=region,
     ) as array:
         boxes = list(region.tiles(shape))

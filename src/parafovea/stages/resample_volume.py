@@ -19,6 +19,7 @@ from parafovea.preprocess.source_statistics import Counts, SourceScan, Statistic
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Normalization
 from parafovea.storage.blocks import SCANNED_VOXELS, VOLUME_SHARD, divided
+from parafovea.storage.class_colours import shown_channels
 from parafovea.storage.parts import part_record
 from parafovea.storage.provenance import record
 from parafovea.storage.store import LabelImage, Stored, create
@@ -135,6 +136,8 @@ def resample_volume(
             shard=VOLUME_SHARD,
             attributes=attributes,
             label_images=labels,
+            levels="mean",
+            shown=shown_channels(opened.source.bands) if opened.source.bands else (),
             box=region,
         ) as array:
             boxes = list(region.tiles(VOLUME_SHARD))

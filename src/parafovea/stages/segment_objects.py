@@ -14,6 +14,7 @@ from parafovea.postprocess.segmentation.block_components import Block, scan_bloc
 from parafovea.postprocess.segmentation.classify import classified
 from parafovea.postprocess.segmentation.clean import Decided
 from parafovea.postprocess.segmentation.label_images import (
+    create_classes,
     create_labels,
     create_pieces,
     label_record,
@@ -28,6 +29,7 @@ from parafovea.postprocess.segmentation.steps import Steps
 from parafovea.runtime.progress import tracked
 from parafovea.settings.postprocess import ClassSettings, Connectivity, Method
 from parafovea.storage.blocks import LABEL_SHARD
+from parafovea.storage.linked_images import link_image
 from parafovea.storage.store import beside, discard
 
 Array = np.ndarray[Any, Any]
@@ -38,7 +40,9 @@ def segment_objects(
     classes: Path,
     objects: Path,
     table: Path,
+    image: Path | None = None,
     *,
+    volume: Path | None = None,
     method: Method,
     connectivity: Connectivity = 26,
     class_settings: Mapping[str, ClassSettings | Mapping[str, Any]],
@@ -59,6 +63,10 @@ def segment_objects(
         Store to write: (z, y, x) uint32 object ids, 1..n in scan order of their first voxels.
     table : Path
         Tab-separated table to write, with a line per object: see `objects_frame`.
+    image : Path, optional
+        Store to write: the volume with classes and objects as its labels, as links.
+    volume : Path, optional
+        Store of the sample's volume, for `image`.
     method : {"argmax", "threshold"}
         Choice of a voxel's class: see `classify`.
     connectivity : {6, 18, 26}
@@ -81,7 +89,7 @@ def segment_objects(
     attributes = label_record(source.attributes, method, steps)
     block = Block(grid.box, grid.shape, LABEL_SHARD)
     with (
-        create_labels(classes, grid, np.uint8, attributes) as class_array,
+        create_classes(classes, grid, names, attributes) as class_array,
         create_labels(objects, grid, np.uint32, attributes) as object_array,
     ):
         tiles = block.tiles
@@ -122,4 +130,6 @@ def segment_objects(
                 object_array[tile.slices] = values
         attributes |= object_counts(len(numbering.table), wholes.unsplit)
         write_object_table(table, numbering.table, names, grid)
+    if image is not None and volume is not None:
+        link_image(image, volume, {"classes": classes, "objects": objects})
     warn_unsplit(wholes.unsplit, objects)

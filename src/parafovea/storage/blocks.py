@@ -25,6 +25,9 @@ LABEL_SHARD: Shape = (64, 256, 256)
 #: Planes that are read at once where whole planes are needed.
 SLAB_PLANES = 32
 
+#: Shard of the coarser levels of a pyramid, at most: a file, whose eightfold is read at once.
+COARSE_SHARD: Shape = (32, 128, 128)
+
 #: Voxels whose statistics are computed at once.
 SCANNED_VOXELS = 2**24
 

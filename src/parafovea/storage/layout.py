@@ -9,8 +9,12 @@ from pathlib import Path
 
 from parafovea.errors import StoreError
 
+#: Ending of the results that are pyramids of levels.
+PYRAMID = ".ome.zarr"
+
 #: Results of a sample, relative to its folder.
 VOLUME = "volume.ome.zarr"
+IMAGE = "image.ome.zarr"
 FEATURES = "features.zarr"
 CONTEXT = "context.zarr"
 VIEWS = "views"
@@ -102,6 +106,11 @@ class SampleResults:
     def prediction(self) -> Path:
         """Probabilities, (class, z, y, x)."""
         return self.folder / PREDICTION
+
+    @property
+    def image(self) -> Path:
+        """The volume with the classes and objects as its labels, as links to their stores."""
+        return self.folder / IMAGE
 
     @property
     def classes(self) -> Path:

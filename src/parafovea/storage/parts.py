@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,18 @@ import numpy as np
 import zarr
 
 from parafovea.errors import StoreError
-from parafovea.geometry.grid import Box
+from parafovea.geometry.grid import Box, shape3
+from parafovea.storage.pyramids import levels_of
 from parafovea.storage.store import (
+    PART,
     LabelImage,
     Stored,
     describe_again,
+    finish_levels,
     open_stored,
     replacing,
     store_label_images,
 )
-
-#: Key of a part's own facts in its record.
-PART = "part_of"
 
 #: Files of Zarr's metadata.
 METADATA = "zarr.json"
@@ -91,11 +91,14 @@ def join_parts(
     _require_partition(boxes, opened[0].grid.box, parts[0].parent)
     with replacing(path) as partial:
         partial.mkdir()
-        for name in (METADATA, f"0/{METADATA}"):
-            (partial / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(parts[0] / name, partial / name)
+        for file in (parts[0] / METADATA, *sorted(parts[0].glob(f"*/{METADATA}"))):
+            copy = partial / file.relative_to(parts[0])
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy)
         for stored, part, box in zip(opened, parts, boxes, strict=True):
-            _link_files(stored.array, part, partial, box)
+            for level, each, own in _arrays(stored, part, box):
+                _link_files(level, each, part, partial, own)
+        finish_levels(partial)
         group = zarr.open_group(partial, mode="r+")
         record = {**first, **(described(facts) if described is not None else {})}
         if label_images is not None:
@@ -143,7 +146,19 @@ def _require_partition(boxes: Sequence[Box], whole: Box, folder: Path) -> None:
         )
 
 
-def _link_files(array: zarr.Array[Any], part: Path, target: Path, box: Box) -> None:
+def _arrays(stored: Stored, part: Path, box: Box) -> Iterator[tuple[int, zarr.Array[Any], Box]]:
+    """Yield the number of each level that a part has files of, its array and the part's box."""
+    array = stored.array
+    yield 0, array, box
+    group = zarr.open_group(part, mode="r")
+    pieces = shape3((array.shards or array.chunks)[-3:])
+    for number, level in enumerate(levels_of(stored.grid, pieces), start=1):
+        coarser = group.get(str(number))
+        if level.divided and isinstance(coarser, zarr.Array):
+            yield number, coarser, level.box(box)
+
+
+def _link_files(level: int, array: zarr.Array[Any], part: Path, target: Path, box: Box) -> None:
     """Link the files of a part's box."""
     if not box.size:
         return
@@ -153,7 +168,7 @@ def _link_files(array: zarr.Array[Any], part: Path, target: Path, box: Box) -> N
         range(a // n, -(-b // n)) for a, b, n in zip(box.start, box.stop, pieces[-3:], strict=True)
     ]
     for place in itertools.product(*channels, *spans):
-        name = f"0/{array.metadata.encode_chunk_key(place)}"
+        name = f"{level}/{array.metadata.encode_chunk_key(place)}"
         source, link = part / name, target / name
         if not source.exists():
             raise StoreError(f"{source} is missing: delete {part} and run again")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -23,14 +24,30 @@ import zarrs  # noqa: F401  (registers the codec pipeline)
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from parafovea.errors import StoreError
-from parafovea.geometry.grid import AXES, Box, Grid
+from parafovea.geometry.grid import AXES, Box, Grid, Shape, shape3
 from parafovea.geometry.symmetry import IDENTITY, Symmetry
 from parafovea.storage.blocks import CHUNK, VOLUME_SHARD
 from parafovea.storage.chunk_files import read_chunks, write_absent_files
+from parafovea.storage.ome_metadata import (
+    WITHIN,
+    Shown,
+    image_metadata,
+    label_metadata,
+    labels_metadata,
+)
+from parafovea.storage.pyramids import (
+    Level,
+    Reduction,
+    level_grids,
+    level_strides,
+    levels_of,
+    reduced,
+    shard_box,
+    write_coarse,
+    write_divided,
+)
 
 zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
-
-OME_VERSION = "0.5"
 
 #: Attribute with a hash of the metadata: chunks have their own checksums.
 _DIGEST = "parafovea_sha256"
@@ -38,6 +55,10 @@ _DIGEST = "parafovea_sha256"
 #: With several threads, the chunks of a shard are stored in the order in which they finish, so
 #: that equal voxels would give different bytes.
 _IN_ORDER = {"threading.max_workers": 1}
+
+
+#: Key of a part's own facts in its record; see `parts`.
+PART = "part_of"
 
 
 @dataclass(frozen=True)
@@ -146,68 +167,47 @@ def shard_shape(
     )
 
 
-def _ome_metadata(
-    name: str, grid: Grid, channels: Sequence[str] | None, labels: bool
-) -> dict[str, Any]:
-    axes: list[dict[str, str]] = [{"name": a, "type": "space", "unit": grid.unit} for a in AXES]
-    scale, translation = list(grid.spacing), list(grid.origin)
-    if channels is not None:
-        axes.insert(0, {"name": "c", "type": "channel"})
-        scale.insert(0, 1.0)
-        translation.insert(0, 0.0)
-    ome: dict[str, Any] = {
-        "version": OME_VERSION,
-        "multiscales": [
-            {
-                "name": name,
-                "axes": axes,
-                "datasets": [
-                    {
-                        "path": "0",
-                        "coordinateTransformations": [
-                            {"type": "scale", "scale": scale},
-                            {"type": "translation", "translation": translation},
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
-    if labels:
-        ome["image-label"] = {"version": OME_VERSION}
-    return ome
-
-
 def _describe(
     group: zarr.Group,
     path: Path,
-    grid: Grid,
+    grids: Sequence[Grid],
     channels: Sequence[str] | None,
     record: Mapping[str, Any],
     *,
     labels: bool,
+    levels: Reduction | None = None,
+    shown: Sequence[Shown] = (),
+    image: str | None = None,
 ) -> None:
     """Write the metadata of a completed image."""
     own = {
         **record,
-        "grid": grid.to_dict(),
+        "grid": grids[0].to_dict(),
         "channels": None if channels is None else list(channels),
     }
+    name = _image_name(path)
     group.attrs.put(
         {
-            "ome": _ome_metadata(path.name.split(".")[0], grid, channels, labels),
+            "ome": image_metadata(name, grids, levels, channels=channels is not None, shown=shown)
+            if not labels
+            else label_metadata(name, grids, levels, shown=shown, image=image),
             "parafovea": own,
             _DIGEST: _digest(group, own),
         }
     )
 
 
+def _image_name(path: Path) -> str:
+    return path.name.split(".")[0]
+
+
 def describe_again(group: zarr.Group, path: Path, record: Mapping[str, Any]) -> None:
     """Write the metadata of an image that `create` described, with another name and record."""
-    stored = dict(cast(dict[str, Any], group.attrs["parafovea"]))
-    grid, channels = Grid.from_dict(stored["grid"]), stored["channels"]
-    labels = "image-label" in cast(dict[str, Any], group.attrs["ome"])
-    _describe(group, path, grid, channels, record, labels=labels)
+    stored, ome = (dict(cast(dict[str, Any], group.attrs[key])) for key in ("parafovea", "ome"))
+    ome["multiscales"][0]["name"] = _image_name(path)
+    placed = {key: stored[key] for key in ("grid", "channels")}
+    own = {**record, **placed}
+    group.attrs.put({"ome": ome, "parafovea": own, _DIGEST: _digest(group, own)})
 
 
 def _digest(group: zarr.Group, own: Mapping[str, Any]) -> str:
@@ -220,22 +220,31 @@ def _digest(group: zarr.Group, own: Mapping[str, Any]) -> str:
 def store_label_images(
     group: zarr.Group, images: Mapping[str, LabelImage], record: Mapping[str, Any]
 ) -> None:
-    """Store label images in OME-Zarr's place for labels, each in a single file, with a record."""
+    """Store label images in OME-Zarr's place for labels, each level in one file, with a record."""
+    # OME-Zarr wants as many levels as those of the image
+    count = len(list(group.array_keys()))
     folder = group.create_group("labels")
-    folder.attrs.put({"ome": {"version": OME_VERSION, "labels": sorted(images)}})
+    folder.attrs.put({"ome": labels_metadata(sorted(images))})
     for name, image in images.items():
         own = folder.create_group(name)
         # OME-Zarr has no boolean labels
         dtype = np.dtype(np.uint8) if image.values.dtype == bool else image.values.dtype
-        shape = image.grid.shape
-        array = _new_array(own, shape, shape, None, AXES, dtype, "zstd")
-        array[...] = image.values.astype(dtype)
-        write_absent_files(array)
-        _describe(own, Path(name), image.grid, None, record, labels=True)
+        values = image.values.astype(dtype)
+        strides = level_strides(image.grid, count)
+        for level, (before, stride) in enumerate(itertools.pairwise((strides[0], *strides))):
+            step = [k // b for b, k in zip(before, stride, strict=True)]
+            values = reduced(values, step, "mode")
+            shape = values.shape
+            array = _new_array(own, level, shape, shape, None, AXES, dtype, "zstd")
+            array[...] = values
+            write_absent_files(array)
+        grids = level_grids(image.grid, count)
+        _describe(own, Path(name), grids, None, record, labels=True, levels="mode", image=WITHIN)
 
 
 def _new_array(
     group: zarr.Group,
+    level: int,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     shards: tuple[int, ...] | None,
@@ -245,7 +254,7 @@ def _new_array(
 ) -> zarr.Array[Any]:
     with zarr.config.set(_IN_ORDER):
         return group.create_array(
-            "0",
+            str(level),
             shape=shape,
             chunks=chunks,
             shards=shards,
@@ -312,6 +321,8 @@ def create(
     attributes: dict[str, Any] | None = None,
     labels: bool = False,
     label_images: Mapping[str, LabelImage] | None = None,
+    levels: Reduction | None = None,
+    shown: Sequence[Shown] = (),
     codec: Literal["zstd", "lz4"] = "zstd",
     box: Box | None = None,
     sparse: bool = False,
@@ -340,6 +351,11 @@ def create(
     label_images : mapping of str to LabelImage, optional
         Small label images to store within the image, by name, with the same attributes. The
         caller may fill it until the block ends.
+    levels : {"mean", "mode"}, optional
+        How voxels become those of the coarser levels, which are written when the block ends; see
+        `pyramids`. By default there are none. A part has those within its files alone.
+    shown : sequence of Shown
+        How viewers show the channels, or the values of a label image from 0 on.
     codec : {"zstd", "lz4"}
         Compression: zstd is smaller, lz4 faster.
     box : Box, optional
@@ -352,24 +368,143 @@ def create(
     zarr.Array
         Filled with zeros.
     """
-    chunks: tuple[int, ...] = chunk_shape(grid.shape, chunk)
+    storing = _Storing(channels, dtype, codec)
+    chunks = chunk_shape(grid.shape, chunk)
     shards = None if shard is None else shard_shape(grid.shape, chunks, shard)
-    shape: tuple[int, ...] = grid.shape
-    names: tuple[str, ...] = AXES
-    if channels is not None:
-        count = len(channels)
-        shape, chunks, names = (count, *shape), (count, *chunks), ("c", *AXES)
-        shards = None if shards is None else (count, *shards)
     record = attributes if attributes is not None else {}
     with replacing(path) as partial:
         group = zarr.create_group(partial, zarr_format=3)
-        array = _new_array(group, shape, chunks, shards, names, dtype, codec)
-        yield array
+        arrays = [storing.array(group, 0, grid.shape, chunks, shards)]
+        above = levels_of(grid, shards or chunks) if levels else ()
+        for number, level in enumerate(above, start=1):
+            files = shard_shape(level.grid.shape, level.chunk, level.shard)
+            arrays.append(storing.array(group, number, level.grid.shape, level.chunk, files))
+        if levels is None:
+            yield arrays[0]
+        else:
+            levelled = _Levelled(arrays, above, grid, levels)
+            yield levelled
+            levelled.complete(partial / "0")
         if not sparse:
-            write_absent_files(array, box)
+            write_absent_files(arrays[0], box)
+        for array, level in zip(arrays[1:], above, strict=True):
+            if level.divided:
+                write_absent_files(array, None if box is None else level.box(box))
+        if levels and PART not in record:
+            _write_coarse(arrays, above, levels)
         if label_images:
             store_label_images(group, label_images, record)
-        _describe(group, path, grid, channels, record, labels=labels)
+        grids = (grid, *(level.grid for level in above))
+        _describe(group, path, grids, channels, record, labels=labels, levels=levels, shown=shown)
+
+
+def _write_coarse(
+    arrays: Sequence[zarr.Array[Any]], levels: Sequence[Level], how: Reduction
+) -> None:
+    """Write the levels without divided shards, all files of them."""
+    write_coarse(arrays, levels, how)
+    for array, level in zip(arrays[1:], levels, strict=True):
+        if not level.divided:
+            write_absent_files(array)
+
+
+@dataclass(frozen=True)
+class _Storing:
+    """What the arrays of an image have in common."""
+
+    channels: Sequence[str] | None
+    dtype: np.typing.DTypeLike
+    codec: Literal["zstd", "lz4"]
+
+    def array(
+        self,
+        group: zarr.Group,
+        level: int,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...],
+        shards: tuple[int, ...] | None,
+    ) -> zarr.Array[Any]:
+        """Create the array of a level from its spatial shapes."""
+        names: tuple[str, ...] = AXES
+        if self.channels is not None:
+            count = len(self.channels)
+            shape, chunks, names = (count, *shape), (count, *chunks), ("c", *AXES)
+            shards = None if shards is None else (count, *shards)
+        return _new_array(group, level, shape, chunks, shards, names, self.dtype, self.codec)
+
+
+class _Levelled(zarr.Array[Any]):
+    """An array that writes the levels below its files.
+
+    Those of an image follow each file that is written as a whole, while its voxels are in memory;
+    labels are written several times, and theirs follow at the end.
+
+    Parameters
+    ----------
+    arrays : sequence of zarr.Array
+        The array and those of its levels.
+    levels : sequence of Level
+        The levels.
+    grid : Grid
+        Grid of the array.
+    how : {"mean", "mode"}
+        How voxels become those of the next level.
+    """
+
+    def __init__(
+        self, arrays: Sequence[zarr.Array[Any]], levels: Sequence[Level], grid: Grid, how: Reduction
+    ) -> None:
+        super().__init__(arrays[0].async_array)
+        self._arrays, self._levels, self._grid, self._how = arrays, levels, grid, how
+        self._files = shape3((arrays[0].shards or arrays[0].chunks)[-3:])
+        self._done: set[Shape] = set()
+        #: Files that were changed after their levels were written.
+        self._stale: set[Shape] = set()
+
+    def __setitem__(self, selection: Any, value: Any) -> None:
+        """Write a part of the array, and the levels below it if it is a whole file."""
+        super().__setitem__(selection, value)
+        if self._how != "mean":
+            return
+        box = self._box(selection)
+        first = shape3([a // n for a, n in zip(box.start, self._files, strict=True)])
+        whole = box == shard_box(first, self._files, self._grid)
+        if whole and np.shape(value) == (*self.shape[:-3], *box.shape):
+            voxels = np.asarray(value).astype(self.dtype, copy=False)
+            write_divided(self._arrays, self._levels, box, self._how, voxels)
+            self._done.add(first)
+            self._stale.discard(first)
+        elif self._done:
+            places = (
+                range(a // n, -(-b // n))
+                for a, b, n in zip(box.start, box.stop, self._files, strict=True)
+            )
+            changed = self._done.intersection(itertools.product(*places))
+            self._done -= changed
+            self._stale |= changed
+
+    def _box(self, selection: Any) -> Box:
+        """Return the voxels of a selection, of one that is no box those of the whole array."""
+        parts = selection if isinstance(selection, tuple) else (selection,)
+        if sum(part is Ellipsis for part in parts) == 1:
+            at = next(place for place, part in enumerate(parts) if part is Ellipsis)
+            missing = (slice(None),) * (self.ndim - len(parts) + 1)
+            parts = (*parts[:at], *missing, *parts[at + 1 :])
+        if len(parts) != self.ndim or not all(isinstance(part, slice) for part in parts):
+            return self._grid.box
+        spans = [part.indices(n) for part, n in zip(parts, self.shape, strict=True)]
+        if any(step != 1 for _, _, step in spans):
+            return self._grid.box
+        start, stop = (shape3([span[end] for span in spans[-3:]]) for end in (0, 1))
+        return Box(start, stop)
+
+    def complete(self, folder: Path) -> None:
+        """Write the levels below the files in the array's folder for which it is not done."""
+        files = (file for file in (folder / "c").rglob("*") if file.is_file())
+        there = {shape3([int(part) for part in file.parts[-3:]]) for file in files}
+        for index in sorted((there - self._done) | self._stale):
+            box = shard_box(index, self._files, self._grid)
+            write_divided(self._arrays, self._levels, box, self._how)
 
 
 def open_stored(path: Path) -> Stored:
@@ -410,3 +545,24 @@ def open_stored(path: Path) -> Stored:
             f"{path} and run again"
         )
     return Stored(array, grid, None if channels is None else tuple(channels), attributes)
+
+
+def finish_levels(path: Path) -> None:
+    """Write the coarser levels of an image whose levels with divided shards are complete.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of an image with all arrays and metadata that `create` writes, which was put
+        together from parts.
+    """
+    with zarr.config.set(_IN_ORDER):
+        group = zarr.open_group(path, mode="r+")
+        stored = open_stored(path)
+        how = cast(dict[str, Any], group.attrs["ome"])["multiscales"][0].get("type")
+        if how is None:
+            return
+        array = stored.array
+        above = levels_of(stored.grid, shape3((array.shards or array.chunks)[-3:]))
+        arrays = [cast(zarr.Array[Any], group[str(k)]) for k in range(len(above) + 1)]
+        _write_coarse(arrays, above, how)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from parafovea.errors import StoreError
 from parafovea.geometry.grid import Box, Grid, Shape
 from parafovea.settings.postprocess import Method
 from parafovea.storage.blocks import LABEL_SHARD
+from parafovea.storage.class_colours import shown_classes
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import Stored, create, open_stored
 
@@ -48,9 +49,39 @@ def create_labels(
     attributes: dict[str, Any],
     box: Box | None = None,
 ) -> contextlib.AbstractContextManager[zarr.Array[Any]]:
-    """Create a label image of whole tiles, or the part of a box: see `create`."""
+    """Create a pyramid of labels of whole tiles, or the part of a box: see `create`."""
     return create(
-        path, grid, dtype=dtype, shard=LABEL_SHARD, attributes=attributes, labels=True, box=box
+        path,
+        grid,
+        dtype=dtype,
+        shard=LABEL_SHARD,
+        attributes=attributes,
+        labels=True,
+        levels="mode",
+        box=box,
+    )
+
+
+def create_classes(
+    path: Path,
+    grid: Grid,
+    names: Sequence[str],
+    attributes: dict[str, Any],
+    box: Box | None = None,
+    *,
+    final: bool = True,
+) -> contextlib.AbstractContextManager[zarr.Array[Any]]:
+    """Create a label image of classes, or the part of a box: a pyramid if no step changes them."""
+    return create(
+        path,
+        grid,
+        dtype=np.uint8,
+        shard=LABEL_SHARD,
+        attributes=attributes,
+        labels=True,
+        levels="mode" if final else None,
+        shown=shown_classes(names),
+        box=box,
     )
 
 

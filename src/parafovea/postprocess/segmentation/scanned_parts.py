@@ -11,7 +11,7 @@ import numpy as np
 from parafovea.geometry.grid import Box, Grid
 from parafovea.postprocess.segmentation.block_components import Block, Margin, Step, scan_block
 from parafovea.postprocess.segmentation.block_files import save_components, save_surface
-from parafovea.postprocess.segmentation.label_images import create_labels
+from parafovea.postprocess.segmentation.label_images import create_classes
 from parafovea.postprocess.segmentation.objects import Objects
 from parafovea.runtime.progress import tracked
 from parafovea.storage.parts import PART, part_record
@@ -57,7 +57,9 @@ def write_scanned(
         Part, and files for later jobs, to write.
     """
     made = {**attributes, **part_record(block.box)}
-    with create_labels(classes, grid, np.uint8, made, block.box) as array:
+    is_final = isinstance(step, Objects)
+    names = attributes["classes"]
+    with create_classes(classes, grid, names, made, block.box, final=is_final) as array:
         for tile, values in tracked(tiles, len(block.tiles), "boxes"):
             array[tile.slices] = values
 
@@ -67,4 +69,4 @@ def write_scanned(
         found = scan_block(step, read, block, margin)
     save_components(components, found, margin)
     # every object has a number, so that the one who counts them has to know them all
-    save_surface(surface, found.surface(complete=isinstance(step, Objects)))
+    save_surface(surface, found.surface(complete=is_final))

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 
 from parafovea.postprocess.detection.detection_files import Detections
 from parafovea.report.canvas import Drawing, new_figure, save
-from parafovea.report.palette import INK, MUTED, OKABE_ITO, PAPER_WHITE
+from parafovea.report.palette import INK, MUTED, PAPER_WHITE
 from parafovea.report.units import counted
+from parafovea.storage.class_colours import OKABE_ITO
 
 #: Colour of the dots, distinct on light and dark pages.
 _DOT = "#2A86C4"

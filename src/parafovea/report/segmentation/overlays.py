@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from parafovea.report.canvas import PAGE_WIDTH, Drawing, new_figure, save, short
-from parafovea.report.palette import ERRORS, MUTED, class_colours, error_codes, overlay
+from parafovea.report.palette import ERRORS, MUTED, error_codes, overlay
 from parafovea.report.planes import (
     CAPTION,
     GAP,
@@ -25,6 +25,7 @@ from parafovea.report.planes import (
     read_nearest,
     show,
 )
+from parafovea.storage.class_colours import class_colours
 
 #: Height of a panel that holds a scale bar, in inches.
 LEAST_WITH_BAR = 0.3

@@ -12,7 +12,6 @@ import pandas as pd
 from parafovea.geometry.grid import Grid
 from parafovea.report.canvas import Drawing
 from parafovea.report.page import relative_address
-from parafovea.report.palette import class_colours
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
 from parafovea.report.sample_results import (
     Metric,
@@ -23,6 +22,7 @@ from parafovea.report.sample_results import (
     verdict,
 )
 from parafovea.report.units import equivalent_diameter, grid_facts, length_text, volume_text
+from parafovea.storage.class_colours import class_colours
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import open_stored
 

@@ -17,7 +17,6 @@ from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.formats.tiles.npz import UNKNOWN
 from parafovea.quality.tiles.tile_arrays import TileFiles, read_truth
 from parafovea.report.canvas import SMALL, Drawing, new_figure, save, short
-from parafovea.report.palette import class_colours
 from parafovea.report.tiles.panels import (
     NOTHING,
     Panel,
@@ -35,6 +34,7 @@ from parafovea.report.tiles.stretch import (
     stretch_words,
 )
 from parafovea.report.units import counted
+from parafovea.storage.class_colours import class_colours
 
 Array = np.ndarray[Any, Any]
 

@@ -18,7 +18,6 @@ from parafovea.formats.tiles.ledger import (
 )
 from parafovea.quality.tiles.tile_quality import read_tile_quality
 from parafovea.report.canvas import Drawing
-from parafovea.report.palette import class_colours
 from parafovea.report.provenance_rows import degraded_reasons, provenance_rows
 from parafovea.report.sample_results import read_metrics, read_quality, verdict
 from parafovea.report.segmentation.sample_view import (
@@ -37,6 +36,7 @@ from parafovea.report.tiles.tile_table import (
     worst_first,
 )
 from parafovea.report.units import counted
+from parafovea.storage.class_colours import class_colours
 from parafovea.storage.layout import SampleResults
 
 #: Maximum number of sizes and coordinate systems listed.

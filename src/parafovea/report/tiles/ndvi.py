@@ -18,11 +18,12 @@ from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.image_metrics import ndvi
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import PAGE_WIDTH, Drawing, new_figure, save
-from parafovea.report.palette import INK, MUTED, OKABE_ITO
+from parafovea.report.palette import INK, MUTED
 from parafovea.report.tiles.band_pictures import RefinedTile
 from parafovea.report.tiles.panels import no_panels
 from parafovea.report.units import counted, power_text
 from parafovea.runtime.progress import tracked
+from parafovea.storage.class_colours import OKABE_ITO
 
 Array = np.ndarray[Any, Any]
 

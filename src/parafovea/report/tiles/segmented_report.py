@@ -11,7 +11,6 @@ import pandas as pd
 from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import Drawing, short
-from parafovea.report.palette import class_colours
 from parafovea.report.sample_results import Metric
 from parafovea.report.tiles.class_pictures import Array, draw_confusion, draw_segmented, painted
 from parafovea.report.tiles.folder_view import TileView, view_results
@@ -19,6 +18,7 @@ from parafovea.report.tiles.map import draw_map
 from parafovea.report.tiles.tile_table import Column, ComparedLine
 from parafovea.report.units import number_text
 from parafovea.settings.report import TileReportSettings
+from parafovea.storage.class_colours import class_colours
 from parafovea.storage.layout import SampleResults
 
 #: Maximum number of classes with a column for IoU.

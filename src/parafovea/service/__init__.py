@@ -1,0 +1,1 @@
+"""What other programs ask of results over HTTP."""
