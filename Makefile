@@ -7,7 +7,7 @@ STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kill test-fuzz test-slurm test-openvino docs lint bench bench-quick clean
+.PHONY: help setup demo test test-kill test-fuzz test-slurm test-openvino test-remote docs lint bench bench-quick clean
 
 help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
@@ -32,7 +32,7 @@ demo: $(STAMP) ## Segment three phantom cells and print the path of the report.
 
 test: $(STAMP) ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
-	  --ignore tests/slurm
+	  --ignore tests/slurm --ignore tests/remote
 
 test-slurm: $(STAMP) ## Run the workflow, and inject faults, on a local Slurm; needs root.
 	@$(BIN)/python tests/slurm/cluster.py
@@ -43,6 +43,11 @@ test-openvino: $(STAMP) ## Run the tests of OpenVINO, an optional engine, instal
 	  --target $(VENV)/openvino --upgrade openvino==2026.4.1
 	PYTHONPATH=$(VENV)/openvino $(BIN)/python -m pytest -q \
 	  -k openvino tests/inference/test_engines.py tests/models/test_export.py
+
+test-remote: $(STAMP) ## Read sources from a local S3 server, and compare N5 and precomputed with TensorStore.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target $(VENV)/remote --upgrade -r envs/remote-tests.txt
+	PYTHONPATH=$(VENV)/remote $(BIN)/python -m pytest -q -n0 tests/remote
 
 test-kill: $(STAMP) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +68,44 @@ def _ome_zarr(folder: Path) -> FormatSample:
 def _zarr(folder: Path) -> FormatSample:
     zarr.create_array(folder / "array.zarr", data=voxels())
     return FormatSample(str(folder / "array.zarr"))
+
+
+def _n5(folder: Path) -> FormatSample:
+    path = folder / "image.n5"
+    image = voxels()
+    facts = {
+        "dimensions": SHAPE[::-1],
+        "blockSize": [16, 8, 4],
+        "dataType": "uint8",
+        "compression": {"type": "gzip"},
+    }
+    for row in (0, 1):
+        block = image[:, 8 * row : 8 * row + 8]
+        header = struct.pack(">HHIII", 0, 3, *block.shape[::-1])
+        (path / "0" / str(row)).mkdir(parents=True)
+        (path / "0" / str(row) / "0").write_bytes(header + gzip.compress(block.tobytes()))
+    (path / "attributes.json").write_text(json.dumps(facts))
+    return FormatSample(str(path))
+
+
+def _precomputed(folder: Path) -> FormatSample:
+    path = folder / "image"
+    image = voxels()
+    scale = {
+        "key": "4_1_1",
+        "size": SHAPE[::-1],
+        "resolution": [1e6, 1e6, 4e6],
+        "voxel_offset": [0, 0, 0],
+        "chunk_sizes": [[16, 8, 4]],
+        "encoding": "raw",
+    }
+    (path / "4_1_1").mkdir(parents=True)
+    for start in (0, 8):
+        block = image[:, start : start + 8]
+        (path / "4_1_1" / f"0-16_{start}-{start + 8}_0-4").write_bytes(block.tobytes())
+    facts = {"type": "image", "data_type": "uint8", "num_channels": 1, "scales": [scale]}
+    (path / "info").write_text(json.dumps(facts))
+    return FormatSample(str(path), "")
 
 
 def _tiff(folder: Path) -> FormatSample:
@@ -140,6 +181,8 @@ def _mosaic(folder: Path) -> FormatSample:
 WRITERS: dict[str, Callable[[Path], FormatSample]] = {
     "ome_zarr": _ome_zarr,
     "zarr": _zarr,
+    "n5": _n5,
+    "precomputed": _precomputed,
     "tiff": _tiff,
     "tiff_slices": _tiff_slices,
     "png_slices": _png_slices,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import zipfile
@@ -17,6 +18,7 @@ import tifffile
 import zarr
 from dicom_slices import write_series
 from format_samples import BANDS, SPACING, WRITERS, FormatSample, voxels
+from n5_files import write_dataset
 from numcodecs import Blosc
 from PIL import Image
 from pydicom import dcmread
@@ -107,6 +109,58 @@ def _npz_deflated(folder: Path) -> FormatSample:
     return FormatSample(str(folder), "", BANDS)
 
 
+def _n5_levels(folder: Path) -> FormatSample:
+    path = folder / "a.n5"
+    for number, spacing in enumerate(([4, 1, 1], [4, 2, 2])):
+        step = number + 1
+        transform = {"axes": ["z", "y", "x"], "scale": spacing, "units": ["mm"] * 3}
+        write_dataset(path / f"s{number}", voxels()[:, ::step, ::step], transform=transform)
+    (path / "attributes.json").write_text('{"axes": ["x", "y", "z"]}')
+    return FormatSample(str(path), "")
+
+
+def _compressed_labels(values: np.ndarray) -> bytes:
+    """Return labels (z, y, x) as one block with an index of 8 bits for each voxel."""
+    table, indices = np.unique(values, return_inverse=True)
+    words = [1, 2 + values.size // 4 | 8 << 24, 2]
+    return b"".join(
+        (
+            np.array(words, "<u4").tobytes(),
+            indices.astype(np.uint8).tobytes(),
+            table.astype("<u4").tobytes(),
+        )
+    )
+
+
+def _precomputed_shard(folder: Path) -> FormatSample:
+    """Write one shard with one chunk of compressed labels."""
+    values = voxels()
+    data = gzip.compress(_compressed_labels(values))
+    index = np.array([0, 0, len(data)], "<u8").tobytes()
+    place = np.array([len(data), len(data) + len(index)], "<u8").tobytes()
+    scale = {
+        "key": "a",
+        "size": values.shape[::-1],
+        "resolution": [1e6, 1e6, 4e6],
+        "chunk_sizes": [values.shape[::-1]],
+        "encoding": "compressed_segmentation",
+        "compressed_segmentation_block_size": values.shape[::-1],
+        "sharding": {
+            "@type": "neuroglancer_uint64_sharded_v1",
+            "preshift_bits": 0,
+            "hash": "identity",
+            "minishard_bits": 0,
+            "shard_bits": 0,
+            "data_encoding": "gzip",
+        },
+    }
+    facts = {"type": "segmentation", "data_type": "uint32", "num_channels": 1, "scales": [scale]}
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "0.shard").write_bytes(place + data + index)
+    (folder / "info").write_text(json.dumps(facts))
+    return FormatSample(str(folder), "")
+
+
 def _metadata(suffix: str, text: str) -> Writer:
     def write(folder: Path) -> FormatSample:
         tifffile.imwrite(folder / "stack.tif", voxels(), photometric="minisblack")
@@ -150,6 +204,8 @@ FUZZED: dict[str, Writer] = {
     "tiff_palette": _palette,
     "zarr_2": _zarr_2,
     "zarr_shards": _zarr_shards,
+    "n5_levels": _n5_levels,
+    "precomputed_shard": _precomputed_shard,
     "hdf5_chunks": _hdf5_chunks(compression="gzip", shuffle=True, fletcher32=True),
     "hdf5_szip": _hdf5_chunks(compression="szip"),
     "hdf5_scale_offset": _hdf5_chunks(scaleoffset=0),

@@ -76,7 +76,16 @@ def everything(project_folder: Any, recipe: Any, monkeypatch: pytest.MonkeyPatch
     (path / "tiles").mkdir()
     np.savez(path / "tiles/one.npz", opt_v1=np.zeros((4, 32, 32), np.float32))
     tasks["large"] = {**tasks["cell"], "blocks": 2}
-    for name, task in (("c", "learned"), ("d", "learned"), ("scan", "nodules"), ("e", "large")):
+    cleaned = {"min_voxels": 5, "fill_holes": True, "split_distance": 50}
+    postprocess = {"classes": {"mitochondrion": cleaned}}
+    tasks["cleaned"] = {**tasks["large"], "postprocess": postprocess}
+    for name, task in (
+        ("c", "learned"),
+        ("d", "learned"),
+        ("scan", "nodules"),
+        ("e", "large"),
+        ("f", "cleaned"),
+    ):
         project_folder.add(name, task=task)
     for name, source in (("mosaic", "data/a.tif"), ("fields", "tiles")):
         project_folder.rows.append([name, "optical", source, "", ""])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parafovea.formats import compressed_voxels as packed
-from parafovea.formats.compressed_voxels import Inflated
+from parafovea.formats.compressed_voxels import CompressedVoxels, Inflated
 
 DATA = np.random.default_rng(1).integers(0, 5, 400_000, np.uint8).tobytes()
 HEAD = b"a header"
@@ -60,3 +60,37 @@ def test_memory_is_bounded_by_what_is_asked_for(tmp_path, monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 2**20
+
+
+INDICES = [
+    (slice(2, 9), slice(3, 4), slice(1, 13)),
+    (slice(0, 11), 2, slice(5, 13)),
+    (4, slice(0, 7), slice(0, 13)),
+    (slice(1, 3), slice(2, 7), 12),
+    (3, 6, slice(2, 4)),
+]
+
+
+@pytest.mark.parametrize("index", INDICES)
+@pytest.mark.parametrize("held", [1, 400, 2**20])
+def test_a_part_is_the_same_however_many_planes_are_held(tmp_path, monkeypatch, index, held):
+    monkeypatch.setattr(packed, "HELD", held)
+    values = np.random.default_rng(2).integers(0, 2**15, (11, 7, 13)).astype("<i2")
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"header" + values.tobytes(order="F")))
+    stored = CompressedVoxels(str(path), 0, shape=values.shape, dtype=values.dtype, skipped=6)
+    np.testing.assert_array_equal(stored[index], values[index])
+
+
+def test_a_column_of_planes_takes_the_memory_of_a_few_planes(tmp_path, monkeypatch):
+    monkeypatch.setattr(packed, "STRIDE", 16 * 2**20)
+    monkeypatch.setattr(packed, "HELD", 4 * 2**20)
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(bytes(64 * 2**20), 1))
+    stored = CompressedVoxels(str(path), 0, shape=(1024, 1024, 64), dtype=np.dtype(np.uint8))
+    tracemalloc.start()
+    part = stored[0:256, 0:256, 0:64]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert part.shape == (256, 256, 64)
+    assert peak < 20 * 2**20

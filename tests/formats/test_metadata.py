@@ -107,7 +107,7 @@ def test_a_sidecar_is_found_from_the_folder_of_the_sheet(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("spaceing=1,1,1", "'spaceing' is not known: use spacing, unit, origin, channel, objects"),
+        ("spaceing=1,1,1", "'spaceing' is not known: use spacing, unit, origin, channel, region"),
         ("spacing=1,1", "three numbers"),
         ("spacing=1,a,1", "three numbers"),
         ("spacing=1,-1,1", "positive"),

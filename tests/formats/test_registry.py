@@ -25,6 +25,8 @@ HERE = "parafovea.formats."
 EXPECTED = {
     "ome_zarr": ("zarr", {"zarr.arrays", "zarr.ome_zarr"}),
     "zarr": ("zarr", {"zarr.arrays", "zarr.ome_zarr"}),
+    "n5": ("n5", {"n5.blocks", "n5.attributes"}),
+    "precomputed": ("precomputed", {"precomputed.chunks", "precomputed.info"}),
     "tiff": ("tiff", {"tiff"}),
     "tiff_slices": ("image_stack", {"image_stacks", "tiff"}),
     "png_slices": ("image_stack", {"image_stacks", "png"}),
@@ -41,11 +43,22 @@ EXPECTED = {
     "mosaic": ("mosaic", {"geo.mosaic", "geo.companions"}),
 }
 
+#: Formats of chunks.
+CHUNKED = {"ome_zarr", "zarr", "n5", "precomputed"}
+
 #: Modules of formats beside the registered ones, and who reads with them.
 BEHIND = {
-    "zarr": {"ome_zarr", "zarr"},
-    "zarr.chunk_codecs": {"ome_zarr", "zarr"},
-    "zarr.missing_chunks": {"ome_zarr", "zarr"},
+    "zarr": CHUNKED,
+    "zarr.arrays": CHUNKED,
+    "zarr.ome_zarr": CHUNKED,
+    "zarr.chunk_codecs": CHUNKED,
+    "zarr.missing_chunks": CHUNKED,
+    "zarr.tracked_store": CHUNKED,
+    "zarr.translated_store": {"n5", "precomputed"},
+    "n5": {"n5"},
+    "precomputed": {"precomputed"},
+    "precomputed.compressed_labels": {"precomputed"},
+    "precomputed.shards": {"precomputed"},
     "dicom.codecs": {"dicom", "dicom_zip"},
     "dicom.deflated": {"dicom", "dicom_zip"},
     "dicom.headers": {"dicom", "dicom_zip"},
@@ -325,9 +338,14 @@ def test_files_of_two_formats_in_a_folder_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("https://example.org/a.zarr", "is an address, but sources are local files.*download it"),
-        ("s3://bucket/*.tif", "is an address, .* or mount it"),
-        ("gs://bucket/table.csv", "is an address"),
+        ("ftp://example.org/a.zarr", "cannot be read: those of http, https, s3, gs can; download"),
+        ("https://example.org/a.tif", "curl --fail --location --create-dirs --output data/a.tif"),
+        ("s3://bucket/scans/a.nii.gz", "aws s3 cp s3://bucket/scans/a.nii.gz data/a.nii.gz"),
+        ("s3://bucket/*.tif", "is an address with a pattern"),
+        ("gs://bucket/table.csv", "gcloud storage cp gs://bucket/table.csv data/table.csv"),
+        ("https://me:word@example.org/a.zarr", "holds a user or a password.*netrc"),
+        ("https://example.org/a.zarr?key=1", "is followed by a query"),
+        ("https:///a.zarr", "names no host"),
         ("file:///data/a.tif", "give the path alone, without file://"),
         ("~/a.tif", "does not exist: ~ is not replaced in paths: write the whole path"),
         ("$DATA/a.tif", "does not exist: \\$DATA is not replaced in paths"),

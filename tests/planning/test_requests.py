@@ -62,7 +62,8 @@ def test_a_larger_sample_never_asks_for_less(stage, model):
 def test_memory_is_that_of_a_slab_and_not_of_the_volume(model):
     flat = replace(cube(512, model), source=Grid((512, 512, 512), (16, 16, 16)))
     deep = replace(flat, source=Grid((51200, 512, 512), (16, 16, 16)))
-    for stage in SIZED:
+    # a mask of findings is held as a whole; the scan of a body is of limited size
+    for stage in {*SIZED} - {"measure_detections"}:
         assert asked(stage, flat).mem_mb == asked(stage, deep).mem_mb, stage
 
 
@@ -130,7 +131,8 @@ def test_short_jobs_ask_alike_while_they_are_planned_and_for_themselves_when_the
     requests, project_folder
 ):
     large = "results/phantoms/cell_seed7.ome.zarr"
-    project_folder.config["phantoms"] = {"cell": {"shape": [64, 4096, 4096]}}
+    project_folder.config["phantoms"] = {"cell": {"shape": [64, 40960, 40960]}}
+    project_folder.config["tasks"]["cell"]["blocks"] = 1
     project_folder.rows[1][2] = large
     planned, run = requests(), requests(planning=False)
     for stage in sorted({*SHORT} & {*SIZED}):

@@ -5,7 +5,12 @@ import pytest
 from skimage import measure
 
 from parafovea.geometry.grid import Grid
-from parafovea.quality.segmentation.comparison import compare_with_truth
+from parafovea.quality.segmentation.comparison import (
+    Truth,
+    agreement_metrics,
+    count_agreement,
+    unite_counts,
+)
 from parafovea.quality.segmentation.overlap import confusion_matrix, overlap_metrics
 from parafovea.quality.truth_on_grid import SampledTruth
 from parafovea.storage.store import create, open_stored
@@ -74,12 +79,14 @@ def test_voxels_that_nobody_has_labelled_count_neither_way(tmp_path):
     scores = []
     for labels in (np.where(known, truth, 255), np.where(known, truth, found)):
         sampled = SampledTruth(_Volume(labels.astype(np.uint8), grid), grid, classes=3)
-        scores.append(
-            compare_with_truth(
-                **stores, truth=sampled, truth_objects=None, names=("none", "a", "b"),
-                instances=(1,), connectivity=26,
-            )
-        )  # fmt: skip
+        counts = count_agreement(
+            **stores,
+            part=grid.box,
+            truth=Truth(sampled, None, connectivity=26),
+            names=("none", "a", "b"),
+            instances=(1,),
+        )
+        scores.append(agreement_metrics(unite_counts([counts]), ("none", "a", "b"), (1,)))
     # all that is labelled is right, and a wrong voxel among it is wrong
     for each in scores:
         assert each["iou", "overall"] == 1

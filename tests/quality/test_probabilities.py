@@ -1,8 +1,13 @@
 import numpy as np
 import pytest
 
-from parafovea.geometry.grid import Grid
-from parafovea.quality.segmentation.uncertainty import profile_probabilities, seam_energy
+from parafovea.geometry.grid import Box, Grid
+from parafovea.quality.segmentation.uncertainty import (
+    ProbabilityProfile,
+    ProbabilitySums,
+    seam_energy,
+    sum_probabilities,
+)
 from parafovea.storage.store import Stored
 
 
@@ -16,32 +21,50 @@ def random_probabilities(shape=(3, 7, 9, 8)):
     return (values / values.sum(axis=0)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("planes", "rows"), [(7, 9), (1, 1), (3, 4), (32, 64)])
-def test_the_profile_does_not_depend_on_how_the_volume_is_read(planes, rows):
+def profile(values) -> ProbabilityProfile:
+    whole = stored(values)
+    return sum_probabilities(whole, whole.grid.box).profile(len(values))
+
+
+def test_the_profile_is_that_of_the_whole_array():
     values = random_probabilities()
-    got = profile_probabilities(stored(values), planes=planes, rows=rows)
+    got = profile(values)
     wide = values.astype(np.float64)
     for axis, steps in enumerate(got.steps):
         others = tuple(a for a in range(4) if a != axis + 1)
         expected = np.abs(np.diff(wide, axis=axis + 1)).mean(axis=others)
-        np.testing.assert_allclose(steps, expected, rtol=1e-5)
+        np.testing.assert_allclose(steps, expected, rtol=1e-6)
     entropy = -(wide * np.log(wide)).sum(axis=0).mean() / np.log(3)
-    assert got.entropy == pytest.approx(entropy, rel=1e-5)
+    assert got.entropy == pytest.approx(entropy, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("block", [(7, 9, 8), (1, 1, 1), (3, 4, 5), (64, 256, 256)])
+@pytest.mark.parametrize("part", [(7, 9, 8), (4, 9, 8), (2, 5, 3)])
+def test_sums_of_parts_are_exactly_those_of_the_whole(dtype, block, part):
+    whole = stored(random_probabilities().astype(dtype))
+    expected = sum_probabilities(whole, whole.grid.box)
+    sums = ProbabilitySums.zeros(whole.grid.shape)
+    for box in Box.whole(whole.grid.shape).tiles(part):
+        sums += sum_probabilities(whole, box, block=block)
+    assert (sums.entropy, sums.covered) == (expected.entropy, expected.covered)
+    for got, steps in zip(sums.steps, expected.steps, strict=True):
+        np.testing.assert_array_equal(got, steps)
 
 
 def test_entropy_is_one_for_ignorance_and_zero_for_certainty():
     even = np.full((4, 2, 3, 3), 0.25, np.float16)
     certain = np.zeros((4, 2, 3, 3), np.float16)
     certain[1] = 1
-    assert profile_probabilities(stored(even)).entropy == pytest.approx(1)
-    assert profile_probabilities(stored(certain)).entropy == 0
+    assert profile(even).entropy == pytest.approx(1)
+    assert profile(certain).entropy == 0
 
 
 def test_voxels_that_no_window_covers_do_not_count_as_certain():
     values = np.full((2, 2, 3, 3), 0.5, np.float32)
     values[:, 1] = 0
-    assert profile_probabilities(stored(values)).entropy == pytest.approx(1)
-    assert profile_probabilities(stored(np.zeros_like(values))).entropy is None
+    assert profile(values).entropy == pytest.approx(1)
+    assert profile(np.zeros_like(values)).entropy is None
 
 
 def test_a_step_at_window_faces_raises_the_seam_energy():

@@ -59,7 +59,7 @@ def test_large_plane_is_averaged_whatever_the_strips(height, width, strip, chann
     plane = Plane(grid, 0, 1, 16)
     down, right = plane.factors
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "STRIP", strip)
+        patch.setattr(module, "DRAWN_ROWS", strip)
         found = read_mean(Memory(values, grid), plane)
     assert max(found.shape[-2:]) <= 16
     flat = values[..., 1, :, :]
@@ -70,7 +70,7 @@ def test_large_plane_is_averaged_whatever_the_strips(height, width, strip, chann
 
 
 def test_reading_holds_a_strip_not_the_plane(monkeypatch):
-    monkeypatch.setattr(module, "STRIP", 8)
+    monkeypatch.setattr(module, "DRAWN_ROWS", 8)
     grid = Grid((2, 64, 10), (1, 1, 1))
     image = Memory(ramp(grid.shape), grid)
     read_mean(image, Plane(grid, 0, 1, 1000))

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -98,6 +99,21 @@ def test_a_table_and_masks_of_the_same_nodules_give_the_same_counts(folder, trut
     assert 0 <= abs(found["diameter_error_mm"]["signed"]) <= found["diameter_error_mm"]["overall"]
     assert found["diameter_error_mm"]["overall"] < 1.5
     assert table.loc["sensitivity", "value"] == "0.75"
+
+
+@pytest.mark.parametrize("truth", ["nodules.csv", "objects.nii.gz", "mask.nii.gz"])
+def test_nodules_outside_of_the_part_of_a_scan_are_not_missed(folder, tmp_path, truth):
+    part = Path(shutil.copytree(folder, tmp_path / "part"))
+    file = part / "prediction.ome.zarr" / "zarr.json"
+    facts = json.loads(file.read_text())
+    depth, height, width = CHEST.shape
+    # up to 12.8 mm: through one nodule, and below the one that was missed
+    region = [[0, 27], [0, height], [0, width]]
+    facts["attributes"]["parafovea"]["source"]["region"] = region
+    file.write_text(json.dumps(facts))
+    assert depth > 27
+    found = measure(part, truth)[0]["metrics"]
+    assert [found[name] for name in ("nodules", "found", "missed")] == [3, 3, 0]
 
 
 def test_the_record_says_which_detection_is_on_which_nodule(folder):

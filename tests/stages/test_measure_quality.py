@@ -10,6 +10,7 @@ from parafovea.geometry.grid import Grid
 from parafovea.settings.postprocess import ClassSettings
 from parafovea.settings.quality import Limit
 from parafovea.stages.measure_quality import measure_quality
+from parafovea.stages.measure_quality_block import measure_quality_block
 from parafovea.stages.segment_objects import segment_objects
 from parafovea.storage.store import create
 
@@ -204,3 +205,111 @@ def test_a_prediction_without_its_blending_is_refused(tmp_path):
     write(tmp_path, labels(), blending=None)
     with pytest.raises(StoreError, match="no complete record of its blending"):
         measure(tmp_path)
+
+
+#: Three files of labels along z and x, two files of volumes along z.
+LONG = Grid((70, 21, 530), (20.0, 10.0, 10.0))
+
+
+def blobs(shape, seed, density=0.35):
+    """Return classes in blobs, which touch across blocks in every direction."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.choice(3, [-(-n // 4) for n in shape], p=[1 - density, density * 0.8, density / 5])
+    full = coarse.repeat(4, axis=0).repeat(4, axis=1).repeat(4, axis=2)
+    return full[tuple(slice(0, n) for n in shape)].astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def long_sample(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("long")
+    classes = blobs(LONG.shape, 0)
+    noise = np.random.default_rng(1).random((3, *LONG.shape), np.float32)
+    values = np.stack([classes == k for k in range(3)]) + noise
+    values[:, 40:44, :, 250:260] = 0
+    values /= np.maximum(values.sum(axis=0), 1e-9)
+    blending = BLENDING | {"window": [32, 21, 64], "starts": [[0, 19, 38], [0], [0, 256, 466]]}
+    path = folder / "prediction.ome.zarr"
+    attributes = {"model": "m", "blending": blending}
+    with create(path, LONG, dtype=np.float16, channels=NAMES, attributes=attributes) as array:
+        array[:] = values
+    segment_objects(
+        path,
+        folder / "classes.ome.zarr",
+        folder / "objects.ome.zarr",
+        folder / "objects.tsv",
+        method="argmax",
+        connectivity=18,
+        class_settings={"membrane": ClassSettings(instances=False)},
+    )
+    return folder
+
+
+def true_classes(grid, seed=0):
+    """Return true classes on a grid, of which a few are wrong and a few unlabelled."""
+    rng = np.random.default_rng(seed)
+    classes = blobs(grid.shape, seed)
+    classes[rng.random(grid.shape) < 0.02] = 1
+    classes[:, 5:8, 255:300] = 255
+    return Volume(classes, grid)
+
+
+def true_ids(grid):
+    rng = np.random.default_rng(5)
+    ids = rng.integers(1, 2**40, (9, 6, 30)).astype(np.uint64).repeat(8, axis=0)
+    ids = ids.repeat(4, axis=1).repeat(18, axis=2)[tuple(slice(0, n) for n in grid.shape)]
+    ids[blobs(grid.shape, 0) != 1] = 0
+    return Volume(ids, grid)
+
+
+TRUTHS = {
+    "none": (None, None),
+    "classes": (true_classes(LONG), None),
+    "objects": (None, true_ids(LONG)),
+    "both": (true_classes(LONG), true_ids(LONG)),
+    "finer": (true_classes(LONG.resampled((10.0, 4.0, 10.0))), None),
+    "coarser": (true_classes(LONG.resampled((40.0, 10.0, 25.0))), None),
+    "shifted": (
+        true_classes(Grid((50, 21, 400), LONG.spacing, origin=(124.0, 3.0, 905.0))),
+        true_ids(Grid((50, 20, 400), LONG.spacing, origin=(124.0, 12.0, 905.0))),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_any_number_of_blocks_gives_the_same_bytes(long_sample, tmp_path, name):
+    truth, truth_objects = TRUTHS[name]
+    stores = [long_sample / f"{n}.ome.zarr" for n in ("prediction", "classes", "objects")]
+    given = truth and truth.write(tmp_path / "truth.ome.zarr")
+    ids = truth_objects and truth_objects.write(tmp_path / "ids.ome.zarr")
+    said = {"truth": given, "metadata": f"objects={ids}" if ids else ""}
+    limits = {"entropy": Limit(max=0.5)}
+    found = {}
+    for blocks in (1, 3, 8):
+        parts = [tmp_path / f"{blocks}_{block}.npz" for block in range(1, blocks + 1)]
+        for block, part in enumerate(parts, start=1):
+            measure_quality_block(*stores, part, **said, block=block, blocks=blocks)
+        outputs = tmp_path / f"{blocks}.json", tmp_path / f"{blocks}.tsv"
+        measure_quality(*stores, *outputs, parts=parts, **said, limits=limits)
+        found[blocks] = [path.read_bytes() for path in outputs]
+    outputs = tmp_path / "one.json", tmp_path / "one.tsv"
+    measure_quality(*stores, *outputs, **said, limits=limits)
+    assert found[1] == found[3] == found[8] == [path.read_bytes() for path in outputs]
+    metrics = json.loads(outputs[0].read_text())["metrics"]
+    assert 0 < metrics["entropy"] < 1
+    assert metrics["seam_energy"]["z"] > 0
+    assert (metrics["iou"]["mitochondrion"] is None) == (truth is None)
+    assert (metrics["arand"]["error"] is None) == (name == "none")
+
+
+def test_counts_that_are_missing_or_damaged_are_refused(long_sample, tmp_path):
+    stores = [long_sample / f"{n}.ome.zarr" for n in ("prediction", "classes", "objects")]
+    parts = [tmp_path / f"{block}.npz" for block in (1, 2)]
+    for block, part in enumerate(parts, start=1):
+        measure_quality_block(*stores, part, truth=None, block=block, blocks=2)
+    outputs = tmp_path / "quality.json", tmp_path / "quality.tsv"
+    with pytest.raises(StoreError, match=r"are of \d+ voxels, .* but the prediction has 779100"):
+        measure_quality(*stores, *outputs, parts=parts[:1], truth=None, limits={})
+    parts[1].write_bytes(parts[1].read_bytes()[:-30])
+    with pytest.raises(StoreError, match=r"2\.npz is missing or damaged"):
+        measure_quality(*stores, *outputs, parts=parts, truth=None, limits={})
+    assert not outputs[0].exists()

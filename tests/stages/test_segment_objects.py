@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -6,10 +7,14 @@ import pytest
 import zarr
 from ome_zarr_models.v05.image import Image
 from ome_zarr_models.v05.image_label import ImageLabel
+from scipy import ndimage
+from segmented_blocks import segment_in_blocks
 
-from parafovea.errors import ConfigError, StoreError
+from parafovea.errors import ConfigError, StoreError, VoxelError
 from parafovea.geometry.grid import Grid
 from parafovea.settings.postprocess import ClassSettings
+from parafovea.stages.classify_block import classify_block
+from parafovea.stages.decide_components import decide_components
 from parafovea.stages.segment_objects import segment_objects
 from parafovea.storage.store import create, open_stored
 
@@ -118,11 +123,52 @@ def contents(folder):
     }
 
 
-@pytest.mark.parametrize("planes", [1, 5, 12])
-def test_results_do_not_depend_on_the_slabs(folder, planes):
-    run(folder, "whole", classes=CLEAN)
-    run(folder, "parts", classes=CLEAN, planes=planes)
-    assert contents(folder / "whole") == contents(folder / "parts")
+def blobs(shape, seed=3):
+    """Return touching blobs of two classes with holes and specks, larger than a file of labels."""
+    rng = np.random.default_rng(seed)
+    smooth = ndimage.gaussian_filter(rng.random(shape, dtype=np.float32), 3)
+    smooth = (smooth - smooth.mean()) / smooth.std() + 0.15 * rng.standard_normal(
+        shape, dtype=np.float32
+    )
+    return (smooth > 1).astype(np.uint8) + 2 * (smooth < -1).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Return a folder with the prediction of a volume of 2 x 2 x 2 files of labels."""
+    folder = tmp_path_factory.mktemp("large")
+    write_prediction(folder / "prediction.ome.zarr", blobs((70, 270, 300)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("connectivity", "settings"),
+    [
+        (6, {}),
+        (26, {"mitochondrion": {"fill_holes": True}}),
+        (6, {"mitochondrion": {"min_voxels": 30}, "membrane": {"instances": False}}),
+        (
+            26,
+            {
+                "mitochondrion": {"min_voxels": 300, "fill_holes": True, "split_distance": 110},
+                "membrane": {"fill_holes": True, "instances": False},
+            },
+        ),
+    ],
+    ids=["plain", "holes", "small", "all"],
+)
+def test_one_block_and_many_give_the_same_bytes(large, tmp_path, connectivity, settings):
+    prediction = large / "prediction.ome.zarr"
+    options = {"connectivity": connectivity, "class_settings": settings}
+    whole = [tmp_path / "whole" / end for end in ("classes", "objects", "table.tsv")]
+    segment_objects(prediction, *whole, method="argmax", **options)
+    expected = contents(tmp_path / "whole")
+    assert len(pd.read_csv(whole[2], sep="\t")) > 50
+    for blocks in (3, 8, 11):
+        folder = tmp_path / str(blocks)
+        segment_in_blocks(prediction, folder, blocks, **options)
+        shutil.rmtree(folder / "blocks")
+        assert contents(folder) == expected
 
 
 def test_a_second_run_gives_the_same_bytes_and_leaves_nothing_behind(folder):
@@ -186,3 +232,27 @@ def test_an_object_too_large_to_split_stays_whole_and_is_counted(folder, monkeyp
     assert len(table) == 1
     assert objects.attributes["unsplit_objects"] == 1
     assert "were not split" in caplog.text
+
+
+def test_a_job_of_a_block_that_fails_leaves_nothing(tmp_path):
+    prediction = tmp_path / "prediction.ome.zarr"
+    with create(prediction, Grid((8, 300, 8), GRID.spacing), dtype=np.float16, channels=NAMES) as a:
+        a[:] = 0.5
+        a[0, 0, 299, 0] = np.nan
+    settings = {"method": "argmax", "connectivity": 26, "class_settings": {}, "blocks": 2}
+    outputs = [tmp_path / "blocks" / end for end in ("2.zarr", "2.npz", "surface.npz")]
+    with pytest.raises(VoxelError, match="NaN"):
+        classify_block(prediction, *outputs, block=2, **settings)
+    assert list((tmp_path / "blocks").iterdir()) == []
+    classify_block(prediction, *outputs, block=1, **settings)
+    assert all(path.exists() for path in outputs)
+
+
+def test_a_missing_or_damaged_file_between_jobs_is_named(folder):
+    settings = {"connectivity": 26, "class_settings": {"mitochondrion": {"min_voxels": 5}}}
+    prediction = folder / "prediction.ome.zarr"
+    surface = folder / "surface.npz"
+    surface.write_bytes(b"damaged")
+    with pytest.raises(StoreError, match=r"surface\.npz is missing or damaged"):
+        decide_components(prediction, [surface], folder / "decided", cleaning="small", **settings)
+    assert not (folder / "decided").exists()

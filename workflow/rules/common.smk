@@ -13,6 +13,7 @@ from parafovea.config.stage_code import code_of
 from parafovea.drivers.failed_run import OpenJob, conclude
 from parafovea.drivers.module_start import at_start
 from parafovea.errors import ParafoveaError, describe
+from parafovea.formats.registry import remote_documents
 from parafovea.kinds.stages import stages
 from parafovea.planning.requests import JobRequests
 from parafovea.planning.staleness import Staleness
@@ -39,6 +40,10 @@ quiet_libraries()
 
 # Whether features are in a cache shared between workflows: snakemake --cache.
 CACHED = workflow.workflow_settings.cache is not None
+
+# The run that a job belongs to has asked for the metadata of its sources at addresses.
+if not workflow.is_main_process:
+    remote_documents().trust()
 
 try:
     require_one_configfile(sys.argv[1:] if workflow.is_main_process else ())

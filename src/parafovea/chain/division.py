@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parafovea.settings.inference import InferenceSettings
@@ -32,12 +33,15 @@ class Division:
     passes : int
         Number of passes over the source in which its values are counted, if there are several
         blocks.
+    settings : mapping of str to mapping
+        The config blocks specific to its kind, as plain values.
     """
 
     recipe: Recipe
     inference: InferenceSettings
     blocks: int = 1
     passes: int = 1
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
 
     @property
     def context_blocks(self) -> int:

@@ -14,7 +14,7 @@ from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ModelError, ParafoveaError, describe
-from parafovea.formats.location import TABLE_SUFFIXES, files_named
+from parafovea.formats.location import TABLE_SUFFIXES, files_named, read_headers
 from parafovea.formats.metadata import (
     SOURCE_KEYS,
     meaningless_keys,
@@ -221,6 +221,8 @@ def absent_files(samples: Mapping[str, Sample], settings: Settings) -> dict[str,
     dict of str to str
         The first problem of each sample that has one, such as "source: a.tif does not exist: ...".
     """
+    named = ((sample.source, sample.truth) for sample in samples.values())
+    read_headers(path for paths in named for path in paths if path is not None)
     found = {name: _absent(sample, samples, settings) for name, sample in samples.items()}
     return {name: reason for name, reason in found.items() if reason is not None}
 

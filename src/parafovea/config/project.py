@@ -153,6 +153,7 @@ class Project:
                 self.inference(sample),
                 blocks,
                 1 if blocks == 1 else self._passes(sample),
+                {name: self.block(sample, name) for name in self.kind(sample).blocks},
             )
         return self._divisions[sample]
 

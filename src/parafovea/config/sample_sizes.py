@@ -8,8 +8,9 @@ from pathlib import Path
 from parafovea.config.checks import PHANTOM
 from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings
 from parafovea.config.sheet import Sample
-from parafovea.formats.metadata import parse_metadata
+from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.opening import source_grid
+from parafovea.formats.region import region_box
 from parafovea.formats.source_placement import Stated, settle
 from parafovea.formats.zarr.ome_zarr import choose_level
 from parafovea.geometry.grid import Grid, Vector
@@ -41,7 +42,9 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
     if sample.source.startswith(f"{results}/phantoms/"):
         found = PHANTOM.fullmatch(sample.source.rpartition("/")[2])
         if found is not None and found["kind"] in Phantoms.kinds():
-            return phantom_grid(phantoms.of(found["kind"])).converted(recipe.unit)
+            whole = phantom_grid(phantoms.of(found["kind"]))
+            said = parse_metadata(sample.metadata, folder=Path())
+            return _cut(whole, sample.source, said).converted(recipe.unit)
     grid = source_grid(
         sample.source,
         metadata=parse_metadata(sample.metadata, folder=Path()),
@@ -103,7 +106,12 @@ def placed(grid: Grid, metadata: str) -> Grid:
     """Return the grid of a result; a sample's metadata takes precedence."""
     said = parse_metadata(metadata, folder=Path())
     stated = Stated(grid.spacing, grid.unit, grid.origin)
-    return Grid(grid.shape, *settle("the result", stated, said))
+    return _cut(Grid(grid.shape, *settle("the result", stated, said)), "the result", said)
+
+
+def _cut(grid: Grid, path: str, said: SourceMetadata) -> Grid:
+    box = region_box(path, grid, grid, said)
+    return grid if box is None else grid.crop(box)
 
 
 def read_level(result: Grid, placed_result: Grid, recipe: Recipe) -> Grid:

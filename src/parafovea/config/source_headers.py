@@ -9,6 +9,7 @@ from parafovea.config.project import Project
 from parafovea.config.sample_files import is_phantom
 from parafovea.config.sources import referred
 from parafovea.errors import ConfigError, ParafoveaError, describe
+from parafovea.formats.covered_part import covered_part
 from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_raster, open_source
@@ -17,7 +18,6 @@ from parafovea.formats.source import Source
 from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import Grid
 from parafovea.quality.detections.tables import read_findings
-from parafovea.quality.truth_on_grid import covered_part
 
 
 def header_problems(project: Project, names: Iterable[str]) -> dict[str, str]:

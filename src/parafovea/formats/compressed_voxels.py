@@ -1,4 +1,9 @@
-"""Voxels in a gzip or zlib stream, of which any part is read in bounded memory."""
+"""Voxels in a gzip or zlib stream, of which any part is read in bounded memory.
+
+indexed_gzip 1.10 takes as long for the first pass over a scan and half as long for the next ones
+(0.5 instead of 1.0 s for 126 MB), but returns the voxels of a stream that is damaged or cut as if
+nothing were wrong, where `Inflated` compares the checksum.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,8 @@ from parafovea.formats.unpacking import GZIP_OR_ZLIB
 
 #: Bytes between the points at which decompression can resume; each uses about 40 kB of memory.
 STRIDE = 16 * 2**20
+#: Bytes that are held at once while a part of each plane is taken, or one plane if it is larger.
+HELD = 4 * STRIDE
 _INPUT = 2**18
 _OUTPUT = 2**20
 
@@ -23,7 +30,7 @@ _OUTPUT = 2**20
 class CompressedVoxels:
     """An array in a gzip or zlib stream, decompressed from the nearest checkpoint.
 
-    Only the requested planes of the slowest axis are held in memory.
+    Memory is bounded by a few planes of the slowest axis, or by what is asked for.
 
     Parameters
     ----------
@@ -66,12 +73,18 @@ class CompressedVoxels:
             axis -= 1
         part, plane = index[axis], math.prod(self.shape[:axis])
         start, stop = (part, part + 1) if isinstance(part, int) else (part.start, part.stop)
-        place = self._skipped + (first + start * plane) * self.dtype.itemsize
-        size = (stop - start) * plane * self.dtype.itemsize
-        values = np.frombuffer(self._stream.read(place, size), self.dtype)
-        planes = values.reshape((*self.shape[:axis], stop - start), order="F")
+        step = max(1, HELD // (plane * self.dtype.itemsize))
         inner: slice | int = 0 if isinstance(part, int) else slice(None)
-        return np.array(planes[(*index[:axis], inner)])
+        parts = []
+        for begin in range(start, stop, step):
+            count = min(step, stop - begin)
+            place = self._skipped + (first + begin * plane) * self.dtype.itemsize
+            read = self._stream.read(place, count * plane * self.dtype.itemsize)
+            values = np.frombuffer(read, self.dtype)
+            planes = values.reshape((*self.shape[:axis], count), order="F")
+            parts.append(np.array(planes[(*index[:axis], inner)]))
+        # a range of the slowest axis is the last one of the result
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
 
 
 @dataclass(frozen=True)

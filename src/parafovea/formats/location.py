@@ -5,25 +5,30 @@ The workflow uses this module while planning jobs, so it imports no format libra
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from parafovea.errors import MissingSourceError, SourceError
+from parafovea.errors import MissingSourceError, ParafoveaError, SourceError
 from parafovea.formats.band_folder import band_files, band_folders
 from parafovea.formats.registry import (
     FORMATS,
     NPZ_SUFFIX,
+    REMOTE,
     SLICE_SUFFIXES,
     Format,
     format_named,
     format_of_file,
     member_module,
+    remote_documents,
 )
+from parafovea.formats.remote.address import SCHEMES, Folder, RemoteFolder, is_address, scheme_of
 from parafovea.formats.slice_names import in_order
 from parafovea.formats.source import readable
 
@@ -45,15 +50,12 @@ _ENDINGS = sorted(
 _DATASET_ENDINGS = "|".join(
     re.escape(ending) for each in FORMATS if each.dataset for ending in each.suffixes
 )
-#: Schemes of one letter are drives of Windows.
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
-
 _DATASET = re.compile(rf"(?P<file>.+?(?:{_DATASET_ENDINGS}))(?::(?P<dataset>.*))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Location of a source on disk.
+    """Location of a source, on disk or at an address.
 
     Parameters
     ----------
@@ -127,14 +129,39 @@ def source_files(path: str, *, bands: bool = False) -> list[str]:
     list of str
         The file of `file.h5:dataset`, the sorted files that a pattern selects, a header and its
         voxel file, or the folder itself; for a Zarr folder also its metadata files, whose changes
-        do not update the folder's modification time.
+        do not update the folder's modification time. Of an address, the files in which its
+        metadata are remembered with their versions.
 
     Raises
     ------
     MissingSourceError, SourceError
         As `locate`.
     """
+    if is_address(path):
+        remote_documents().keep()
     return list(_located(path, bands).files)
+
+
+def read_headers(paths: Iterable[str]) -> None:
+    """Read the metadata of all sources at addresses side by side, each of which waits for a server.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Source strings; only addresses are read. An error is raised when its source is located.
+    """
+    addresses = [path for path in dict.fromkeys(paths) if is_address(path)]
+    if not addresses:
+        return
+    remote_documents().keep()
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        for reading in [pool.submit(_located, path, False) for path in addresses]:
+            with contextlib.suppress(ParafoveaError):
+                reading.result()
+
+
+#: Most sources whose metadata are asked for at once.
+_SIDE_BY_SIDE = 16
 
 
 def truth_files(path: str, *, bands: bool = False) -> list[str]:
@@ -154,7 +181,9 @@ def truth_files(path: str, *, bands: bool = False) -> list[str]:
     """
     if not path.lower().endswith(TABLE_SUFFIXES):
         return source_files(path, bands=bands)
-    _check_local(path)
+    _check_scheme(path)
+    if is_address(path):
+        raise SourceError(_download(path, "a table"))
     _check_there(path)
     return [path]
 
@@ -179,7 +208,7 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
     if path is None or path.lower().endswith(TABLE_SUFFIXES):
         return ()
     place = Path(path)
-    if not place.is_dir() and not _is_pattern(path):
+    if not is_address(path) and not place.is_dir() and not _is_pattern(path):
         found = _format_by_name(path, bands)
         if found is not None:
             return _modules(found)
@@ -195,7 +224,8 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
         names = tuple(_names(place, tuple(found.members)))
         inner = () if names or found.folders is None else (found.folders,)
         return tuple(sorted({*_modules(found, *names), *inner}))
-    return _modules(found, *(location.slices if found.members else ()))
+    modules = _modules(found, *(location.slices if found.members else ()))
+    return tuple(sorted({*modules, *REMOTE.values()})) if is_address(path) else modules
 
 
 def _modules(found: Format, *members: str) -> tuple[str, ...]:
@@ -313,7 +343,9 @@ def _located(path: str, bands: bool) -> Location:
     place = Path(path)
     if not path.strip():
         raise MissingSourceError(f"the source is empty: give {KNOWN}")
-    _check_local(path)
+    _check_scheme(path)
+    if is_address(path):
+        return _locate_address(path)
     if place.is_dir():
         return _locate_folder(path, bands)
     if _is_pattern(path):
@@ -366,16 +398,59 @@ def _check_there(path: str) -> None:
     raise MissingSourceError(f"{path} does not exist: {fix}")
 
 
-def _check_local(path: str) -> None:
-    found = _ADDRESS.match(path)
-    if found is None:
+def _check_scheme(path: str) -> None:
+    scheme = scheme_of(path)
+    if scheme is None or scheme in SCHEMES:
         return
-    if found["scheme"].lower() == "file":
+    if scheme == "file":
         raise SourceError(f"{path} is an address: give the path alone, without file://")
     raise SourceError(
-        f"{path} is an address, but sources are local files and folders: download it (for example "
-        "with curl, aws s3 cp or gsutil cp), or mount it (for example with rclone mount), and give "
-        "its path here"
+        f"{path} is an address that cannot be read: those of {', '.join(SCHEMES)} can; download "
+        "it, or mount it (for example with rclone mount), and give its path here"
+    )
+
+
+def _locate_address(path: str) -> Location:
+    """Return the format of what is at an address, by its files of metadata."""
+    folder = RemoteFolder.of(path)
+    named = _DATASET.fullmatch(path)
+    if any(sign in path for sign in "*["):
+        raise SourceError(f"{path} is an address with a pattern, which selects local files alone")
+    if path.lower().endswith(TABLE_SUFFIXES):
+        raise SourceError(_download(path, "a table"))
+    file = format_of_file(RemoteFolder.of(named["file"] if named else path).name)
+    if file is not None and not file.markers:
+        raise SourceError(
+            _download(named["file"] if named else path, f"a file of the format {file.name}")
+        )
+    known = [each for each in FORMATS if each.markers]
+    # what the name says first, for fewer requests
+    known.sort(key=lambda each: not any(map(folder.name.lower().endswith, each.suffixes)))
+    for each in known:
+        if _has_marker(folder, each):
+            inner = each.light_function("metadata_files")
+            found = [] if inner is None else inner(folder)
+            documents = remote_documents()
+            census = documents.census(folder)
+            files = [*map(documents.file, found), *([] if census is None else [census])]
+            return Location(path, each.name, tuple(map(str, files)))
+    markers = ", ".join(name for each in known for name in each.markers)
+    raise MissingSourceError(
+        f"{path} is no volume that can be read from an address: none of {markers} is there; give "
+        "the address of the folder of an OME-Zarr image or an array, or correct it"
+    )
+
+
+def _download(path: str, what: str) -> str:
+    """Return how to get a file of a format that is only read from disk."""
+    scheme, name = scheme_of(path), RemoteFolder.of(path).name
+    command = {
+        "s3": f"aws s3 cp {path} data/{name}",
+        "gs": f"gcloud storage cp {path} data/{name}",
+    }.get(scheme or "", f"curl --fail --location --create-dirs --output data/{name} '{path}'")
+    return (
+        f"{path} is an address of {what}, which is read from disk alone: download it "
+        f"({command}), and give data/{name} here"
     )
 
 
@@ -440,9 +515,14 @@ def _locate_folder(path: str, bands: bool) -> Location:
 
 
 def _marked(folder: Path) -> Format | None:
-    return next(
-        (each for each in FORMATS if any((folder / name).is_file() for name in each.markers)), None
-    )
+    return next((each for each in FORMATS if _has_marker(folder, each)), None)
+
+
+def _has_marker(folder: Folder, found: Format) -> bool:
+    if not any((folder / name).is_file() for name in found.markers):
+        return False
+    marks = found.light_function("marks") if found.markers else None
+    return marks is None or bool(marks(folder))
 
 
 def _is_within(folder: Path, found: Format) -> bool:

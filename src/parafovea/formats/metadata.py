@@ -173,6 +173,54 @@ def _flag(value: Any, info: ValidationInfo) -> bool | None:
     raise ValueError(f"{key} {value!r} is neither yes nor no: for example {key}=yes")
 
 
+#: From one number up to another along z, y, x; None for an end of the source.
+Ranges = tuple[
+    tuple[float | None, float | None],
+    tuple[float | None, float | None],
+    tuple[float | None, float | None],
+]
+
+
+def _ranges(value: Any, info: ValidationInfo) -> Ranges | None:
+    if value is None:
+        return None
+    key = info.field_name
+    problem = (
+        f"{key} {value!r} is not three parts from:to along z, y, x: for example "
+        f"{key}=0:64,128:256,128:256, where an end may be left out"
+    )
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or len(parts) != 3:
+        raise ValueError(problem)
+    found = []
+    for part in parts:
+        ends = part.split(":") if isinstance(part, str) else part
+        if not isinstance(ends, list | tuple) or len(ends) != 2:
+            raise ValueError(problem)
+        found.append((_end(ends[0], problem), _end(ends[1], problem)))
+    for name, (start, stop) in zip("zyx", found, strict=True):
+        if start is not None and stop is not None and start >= stop:
+            raise ValueError(
+                f"{key} takes {start:g} to {stop:g} along {name}, which is "
+                f"{'empty' if start == stop else 'reversed'}: write the lower end first"
+            )
+    z, y, x = found
+    return z, y, x
+
+
+def _end(value: Any, problem: str) -> float | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(problem)
+
+
 _Vector = Annotated[Vector | None, BeforeValidator(_vector)]
 _Whole = Annotated[int | None, BeforeValidator(_whole)]
 _Integer = Annotated[int | None, BeforeValidator(_integer)]
@@ -180,6 +228,7 @@ _Number = Annotated[float | None, BeforeValidator(_number)]
 _Numbers = Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)]
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
 _Word = Annotated[str | None, BeforeValidator(_word)]
+_Ranges = Annotated[Ranges | None, BeforeValidator(_ranges)]
 _Flag = Annotated[bool | None, BeforeValidator(_flag)]
 
 
@@ -389,6 +438,11 @@ class SourceMetadata(_Words):
         World position of the centre of voxel (0, 0, 0), in `unit`.
     channel : int, optional
         Index of the channel to read, from 0, if the source has several.
+    region : three pairs of int, optional
+        The part of the source that is the sample, from one voxel up to another along z, y, x; of a
+        pyramid, voxels of its finest level. A truth is cut alike, by its place.
+    roi : three pairs of float, optional
+        The same by positions in the world of the source, in its unit, or in `unit`.
     objects : str, optional
         Meaning of the values of a truth volume; used by the stages that compare with it.
     series : str, optional
@@ -421,6 +475,8 @@ class SourceMetadata(_Words):
     unit: _Word = None
     origin: _Vector = None
     channel: _Whole = None
+    region: _Ranges = None
+    roi: _Ranges = None
     objects: _Word = None
     series: _Word = None
     month: _Whole = None
@@ -480,6 +536,30 @@ class SourceMetadata(_Words):
         if number is not None and not low <= number <= high:
             raise ValueError(f"{info.field_name} {number} must lie in {low} to {high}")
         return number
+
+    @field_validator("region")
+    @classmethod
+    def _check_region(cls, region: Ranges | None) -> Ranges | None:
+        ends = [end for part in region or () for end in part if end is not None]
+        if any(end < 0 or end != int(end) for end in ends):
+            raise ValueError(
+                "region counts voxels, from 0 on: for example region=0:64,128:256,128:256; "
+                "positions in the world are roi="
+            )
+        return region
+
+    @model_validator(mode="after")
+    def _check_one_part(self) -> SourceMetadata:
+        if self.region is not None and self.roi is not None:
+            raise ValueError("region and roi are both given: keep one")
+        return self
+
+    @property
+    def uncut(self) -> SourceMetadata:
+        """The same words for the whole source."""
+        if self.region is None and self.roi is None:
+            return self
+        return self.model_copy(update={"region": None, "roi": None})
 
 
 #: Keys of the metadata column: those of volumes, then those of tiles.

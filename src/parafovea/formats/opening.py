@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from parafovea.errors import ConfigError
 from parafovea.formats.location import locate, stem
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
+from parafovea.formats.region import cut, region_box
 from parafovea.formats.registry import format_named
 from parafovea.formats.source import ReadableArray, Request, Source, readable
-from parafovea.geometry.grid import METRES, Grid, Vector
+from parafovea.geometry.grid import METRES, Box, Grid, Vector
 
 if TYPE_CHECKING:
     from typing import Any
@@ -42,7 +43,8 @@ def open_source(
         PNG slices, a NIfTI, NRRD or MetaImage file, a folder or .zip of a DICOM series, or a
         dataset as `file.h5:dataset`.
     metadata : SourceMetadata or str
-        User metadata; overrides the file. Text as in the sample sheet: "spacing=50,4,4".
+        User metadata; overrides the file. Text as in the sample sheet: "spacing=50,4,4". With a
+        `region` or `roi`, the source is that part.
     finer_than : tuple of float, optional
         For pyramids: read the coarsest level whose spacing is at most this along z, y, x; if no
         level is that fine, the finest one.
@@ -81,7 +83,8 @@ def open_source(
         location = locate(path, bands=bool(bands))
         source: Source = format_named(location.format).load().open_volume(location, request)
     array = ReadableArray(source.array, path)
-    return replace(source, array=array, series=source.series or metadata.series or stem(path))
+    named = replace(source, array=array, series=source.series or metadata.series or stem(path))
+    return cut(named, _part(path, named.grid, request, bool(bands)))
 
 
 def source_grid(
@@ -113,8 +116,20 @@ def source_grid(
         from_header = format_named(location.format).light_function("grid")
         grid: Grid | None = None if from_header is None else from_header(location, request)
     if grid is not None:
-        return grid
+        box = _part(path, grid, request, bool(bands))
+        return grid if box is None else grid.crop(box)
     return open_source(path, metadata=metadata, finer_than=finer_than, unit=unit, bands=bands).grid
+
+
+def _part(path: str, grid: Grid, request: Request, is_image: bool) -> Box | None:
+    """Return the voxels that the user takes from a source, None for all."""
+    said = request.metadata
+    if said.uncut is said:
+        return None
+    finest = grid
+    if request.finer_than is not None and format_named(locate(path, bands=is_image).format).levels:
+        finest = source_grid(path, metadata=said.uncut)
+    return region_box(path, grid, finest, said)
 
 
 def _request(

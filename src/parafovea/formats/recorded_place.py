@@ -26,10 +26,15 @@ def place_of(source: Source, metadata: SourceMetadata) -> dict[str, Any]:
     Returns
     -------
     dict
-        `grid` and `affine`; of a stack of slices its `gaps`. If the user's words move the source,
+        `grid` and `affine` of the whole source; `region`, the voxels of it that are the sample, if
+        these are not all; of a stack of slices its `gaps`. If the user's words move the source,
         and its file alone states a place, also `stated`: the `grid` and `affine` by the file alone,
         of the finest level, and `moved`, the grid by the words.
     """
+    if source.whole is not None and source.box is not None:
+        box = source.box
+        region = [list(ends) for ends in zip(box.start, box.stop, strict=True)]
+        return {**place_of(source.whole, metadata.uncut), "region": region}
     place: dict[str, Any] = {"grid": source.grid.to_dict(), "affine": _plain(source.affine)}
     if source.gaps is not None:
         place["gaps"] = [list(gap) for gap in source.gaps]

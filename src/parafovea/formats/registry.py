@@ -38,6 +38,13 @@ IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".jp2", ".vrt")
 
 _HERE = __name__.rpartition(".")[0]
 
+#: Modules that read what is at addresses; they are imported for these sources alone.
+REMOTE = {
+    "documents": f"{_HERE}.remote.documents",
+    "objects": f"{_HERE}.remote.objects",
+    "store": f"{_HERE}.zarr.remote_store",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
@@ -67,6 +74,8 @@ class Format:
         Whether a file holds several arrays, and an array is selected as `file.h5:name`.
     bands : str
         Whether it has several named bands: "never", "always", or "also".
+    levels : bool
+        Whether it has several levels of resolution, of which one is chosen.
     light : str, optional
         Module with further functions about a source that import no library.
     """
@@ -81,6 +90,7 @@ class Format:
     decisive: tuple[str, ...] | None = None
     dataset: bool = False
     bands: Literal["never", "always", "also"] = "never"
+    levels: bool = False
     light: str | None = None
 
     def load(self) -> ModuleType:
@@ -102,7 +112,26 @@ FORMATS = (
         meaning="an OME-Zarr or Zarr folder",
         suffixes=(".ome.zarr", ".zarr"),
         markers=ZARR_METADATA,
+        levels=True,
         light=f"{_HERE}.zarr.ome_zarr",
+    ),
+    Format(
+        name="n5",
+        module=f"{_HERE}.n5.blocks",
+        meaning="an N5 dataset or group",
+        suffixes=(".n5",),
+        markers=("attributes.json", "s0/attributes.json"),
+        levels=True,
+        light=f"{_HERE}.n5.attributes",
+    ),
+    Format(
+        name="precomputed",
+        module=f"{_HERE}.precomputed.chunks",
+        meaning="a Neuroglancer precomputed volume",
+        suffixes=(".precomputed",),
+        markers=("info",),
+        levels=True,
+        light=f"{_HERE}.precomputed.info",
     ),
     Format(
         name="tiff",
@@ -172,6 +201,16 @@ FORMATS = (
         light=f"{_HERE}.geo.companions",
     ),
 )
+
+
+def remote_module(name: str) -> ModuleType:
+    """Return a module that reads what is at addresses, by its key in `REMOTE`."""
+    return importlib.import_module(REMOTE[name])
+
+
+def remote_documents() -> Any:
+    """Return the metadata at addresses of this process; see `formats.remote.documents`."""
+    return remote_module("documents").DOCUMENTS
 
 
 def format_named(name: str) -> Format:

@@ -96,6 +96,10 @@ class Source:
     check : callable, optional
         Raises `SourceError` if the voxels read cannot be right as a whole; called after all voxels
         have been read.
+    whole : Source, optional
+        The whole source, if this is a part of one, which is its `box`.
+    box : Box, optional
+        Voxels of the whole.
     """
 
     path: str
@@ -112,6 +116,8 @@ class Source:
     background: int | None = None
     gaps: tuple[tuple[int, int], ...] | None = None
     placed_by_user: bool = False
+    whole: Source | None = field(default=None, compare=False, repr=False)
+    box: Box | None = None
 
     def __post_init__(self) -> None:
         for name in (self.series, *self.bands, *self.planes):

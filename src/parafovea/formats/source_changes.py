@@ -10,6 +10,8 @@ from pathlib import Path
 
 from parafovea.errors import ParafoveaError, SourceError
 from parafovea.formats.location import locate
+from parafovea.formats.registry import remote_documents
+from parafovea.formats.remote.address import is_address
 
 
 @contextlib.contextmanager
@@ -51,12 +53,16 @@ def unchanged(*paths: str, bands: bool = False) -> Iterator[Callable[[], None]]:
 
 
 def _state(path: str, bands: bool) -> str | None:
-    """Return a hash of the sizes and modification times of a source's files, or None without any.
+    """Return what tells versions of a source's files apart, or None without any files.
 
     A folder is represented by the entries and times of all folders in it, since programs that
-    write chunks rename them into place.
+    write chunks rename them into place. Of an address, the server says the versions of the files of
+    metadata; those of chunks are compared where they are read.
     """
     try:
+        if is_address(path):
+            remote_documents().forget()
+            return "\n".join(map(remote_documents().version, locate(path, bands=bands).files))
         location = locate(path, bands=bands)
         digest = hashlib.sha256()
         for name in dict.fromkeys((*location.files, *location.slices)):

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from parafovea.errors import SourceError, SpacingError
+from parafovea.formats.covered_part import covered_part, overlapping
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.opening import open_source
+from parafovea.formats.region import cut
 from parafovea.formats.source import Array, LazyArray, Source
 from parafovea.formats.turned_array import TurnedArray
-from parafovea.geometry.grid import AXES, Grid, shape3, vector3
+from parafovea.geometry.grid import AXES, Box, Grid, shape3, vector3
 
 #: Tolerated rotation of a truth against its source, in voxels over its whole length.
 _TURN = 0.5
@@ -66,7 +68,41 @@ def open_truth(
         error.add_note(_WORDS)
         raise
     _check_slices(truth, like or {})
-    return truth if like is None else _of_same_voxels(turned_like(truth, like), like)
+    return (
+        truth if like is None else cut_like(_of_same_voxels(turned_like(truth, like), like), like)
+    )
+
+
+def cut_like(truth: Source, like: Mapping[str, Any]) -> Source:
+    """Return the part of a truth that lies where its sample does, if that is a part of its source.
+
+    Parameters
+    ----------
+    truth : Source
+        The truth in the world of the source's grid.
+    like : mapping
+        From `place_of`.
+
+    Raises
+    ------
+    SourceError
+        If it does not cover the source, or states no place of its own, or lies beside the part.
+    """
+    region = like.get("region")
+    if region is None:
+        return truth
+    whole = Grid.from_dict(dict(like["grid"]))
+    there = truth.grid.converted(whole.unit)
+    covered_part(truth.path, there, whole)
+    starts, stops = zip(*region, strict=True)
+    chosen = Box(shape3(starts), shape3(stops))
+    box = overlapping(there, whole.crop(chosen))
+    if not box.size:
+        raise SourceError(
+            f"truth {truth.path} lies beside the part {chosen} of its source that is the "
+            "sample: give a truth of that part, or correct its place"
+        )
+    return truth if box == truth.grid.box else cut(truth, box)
 
 
 def _check_slices(truth: Source, like: Mapping[str, Any]) -> None:
@@ -204,7 +240,9 @@ def open_truth_objects(
     except SourceError as error:
         error.add_note(_WORDS.replace("a truth", "true objects"))
         raise
-    return objects if like is None else _of_same_voxels(turned_like(objects, like), like)
+    if like is None:
+        return objects
+    return cut_like(_of_same_voxels(turned_like(objects, like), like), like)
 
 
 def followed(truth: Source, like: Mapping[str, Any]) -> Source:

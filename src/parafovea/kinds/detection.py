@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from parafovea.config.project import Project
     from parafovea.planning.work import Work
 
-#: Bytes per voxel of a heatmap in NIfTI.
-HEAT = 4
+#: Bytes per voxel of a heatmap in NIfTI, and of a mask of findings in memory.
+HEAT, MASK = 4, 8
 
 DETECTIONS = layout.in_sample(layout.DETECTIONS)
 
@@ -35,8 +35,9 @@ def _detect_cost(work: Work, _: Rates) -> Cost:
 
 
 def _measure_cost(work: Work, _: Rates) -> Cost:
-    """Return the cost of reading tables, or a mask once, and the heatmap on its voxels."""
-    return Cost(PLAIN + 40 * SLAB_PLANES * _page(work), 5 + work.source.size / 1e7)
+    """Return the cost of reading tables, or of holding a mask with its components."""
+    memory = PLAIN + 40 * SLAB_PLANES * _page(work) + MASK * work.source.size
+    return Cost(memory, 5 + work.source.size / 1e7)
 
 
 def _render_cost(work: Work, _: Rates) -> Cost:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from parafovea.chain.division import Division
 from parafovea.config.project import Project
@@ -174,6 +174,8 @@ class Work:
         Number of blocks of its arrays.
     passes : int
         Number of passes over the source in which its values are counted; see `Division`.
+    settings : mapping of str to mapping
+        The config blocks specific to its kind, as plain values.
     """
 
     source: Grid
@@ -181,6 +183,7 @@ class Work:
     inference: InferenceSettings
     blocks: int = 1
     passes: int = 1
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     layout_name: ClassVar[LayoutName] = "volume"
 
     @property
@@ -228,7 +231,7 @@ class Work:
     def division(self) -> Division:
         """Into how many jobs its stages are divided."""
         inference = self.inference.model_copy(update={"shards": self.shards})
-        return Division(self.recipe, inference, self.blocks, self.passes)
+        return Division(self.recipe, inference, self.blocks, self.passes, self.settings)
 
     @property
     def extent(self) -> str:
@@ -293,7 +296,14 @@ def work_of(project: Project, sample: str) -> Work | TileWork:
     if project.layout(sample) == "tiles":
         return TileWork(project.tile_sizes(sample), recipe, inference)
     division = project.division(sample)
-    return Work(project.grid(sample), recipe, inference, division.blocks, division.passes)
+    return Work(
+        project.grid(sample),
+        recipe,
+        inference,
+        division.blocks,
+        division.passes,
+        division.settings,
+    )
 
 
 def _backbone_memory(backbone: BackboneSpec) -> float:

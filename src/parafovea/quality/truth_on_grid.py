@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from parafovea.errors import SourceError
+from parafovea.formats.covered_part import covered_part
 from parafovea.formats.truth import check_upright
-from parafovea.geometry.grid import AXES, Box, Grid, shape3
+from parafovea.geometry.grid import Box, Grid, shape3
 
 Array = np.ndarray[Any, Any]
 
@@ -25,7 +25,7 @@ IGNORED_ID = 2**64 - 1
 _MARKS = 2**63
 
 #: Maximum number of truth voxels in memory if truth is finer than the prediction.
-LARGEST_READ = 2**25
+LARGEST_READ = 2**23
 #: From this ratio of truth voxels to prediction voxels on, the majority label is taken.
 _VOTING = 2.0
 #: Significant decimals of a voxel index; the rest are rounding errors of unit conversions.
@@ -174,7 +174,9 @@ class SampledTruth:
         """Return values as labels, or raise `SourceError`."""
         if self._background is not None:
             values = np.where(values == self._background, values.dtype.type(0), values)
-        wrong = (values < 0) | (values != np.floor(values))
+        wrong = values < 0
+        if values.dtype.kind == "f":
+            wrong |= values != np.floor(values)
         wrong |= values >= (_MARKS if self._classes is None else self._classes)
         ignored = np.zeros(0, bool)
         if wrong.any() or self._ignored is not None:
@@ -204,58 +206,6 @@ class SampledTruth:
             (np.uint64, IGNORED_ID) if self._classes is None else (np.uint8, IGNORED)
         )
         return np.where(ignored, kind(mark_of_kind), np.where(ignored, 0, values).astype(kind))
-
-
-def covered_part(path: str, truth: Grid, grid: Grid) -> Box:
-    """Return the voxels of a prediction that a truth covers, both in one unit, or raise an error.
-
-    A truth whose first corner is that of the prediction and that is smaller is refused: mostly its
-    spacing is wrong. One that begins elsewhere within states where it lies.
-    """
-    is_smaller, is_placed = False, False
-    for axis in range(3):
-        tolerance = max(truth.spacing[axis], grid.spacing[axis]) * (1 + 1e-6)
-        low = _low_face(truth, axis) - _low_face(grid, axis)
-        high = low + truth.extent[axis] - grid.extent[axis]
-        # by a wrong spacing alone, the faces of the first voxels differ by less than half of one
-        is_placed |= low > 0.51 * tolerance
-        if low < -tolerance or high > tolerance:
-            return _refused(path, truth, grid)
-        is_smaller |= abs(low) > tolerance or abs(high) > tolerance
-    if not is_smaller:
-        return grid.box
-    if not is_placed:
-        return _refused(path, truth, grid)
-    start, stop = [0, 0, 0], [*grid.shape]
-    for axis in range(3):
-        first = (truth.origin[axis] - grid.origin[axis]) / grid.spacing[axis]
-        half = truth.spacing[axis] / grid.spacing[axis] / 2
-        # voxels whose centres lie within the truth
-        start[axis] = max(0, math.ceil(round(first - half, _DIGITS)))
-        end = first - half + truth.extent[axis] / grid.spacing[axis]
-        stop[axis] = min(grid.shape[axis], math.ceil(round(end, _DIGITS)))
-    return Box(shape3(start), shape3(stop))
-
-
-def _refused(path: str, truth: Grid, grid: Grid) -> Box:
-    faces = []
-    for axis in range(3):
-        tolerance = max(truth.spacing[axis], grid.spacing[axis]) * (1 + 1e-6)
-        low = _low_face(truth, axis) - _low_face(grid, axis)
-        high = low + truth.extent[axis] - grid.extent[axis]
-        if abs(low) > tolerance or abs(high) > tolerance:
-            faces.append(AXES[axis])
-    raise SourceError(
-        f"truth {path} does not cover the same region as the prediction along "
-        f"{', '.join(faces)}: the truth is {truth} from {truth.origin}, the prediction {grid} "
-        f"from {grid.origin}: give a truth volume of the same region, or correct "
-        "the spacing in the metadata column of the sample sheet; state the place of a truth of a "
-        "part by truth_origin="
-    )
-
-
-def _low_face(grid: Grid, axis: int) -> float:
-    return grid.origin[axis] - grid.spacing[axis] / 2
 
 
 def _sampling(truth: Grid, grid: Grid, axis: int) -> _Axis:

@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 
 from parafovea.geometry.grid import AXES, Box, Grid
 from parafovea.report.units import length_text, scale_bar
+from parafovea.storage.blocks import DRAWN_ROWS
 
 #: Margin, gap between panels and height of a text line, in inches.
 MARGIN, GAP, CAPTION = 0.12, 0.1, 0.27
@@ -74,9 +75,6 @@ def _scale_bar(axes: Axes, plane: Plane) -> None:
 
 #: Minimum aspect ratio (height over width) of an XZ plane to be shown.
 FLATTEST = 0.02
-
-#: Rows of voxels read at once.
-STRIP = 256
 
 
 class Voxels(Protocol):
@@ -198,7 +196,7 @@ def read_mean(voxels: Voxels, plane: Plane) -> np.ndarray:
     """
     down, right = plane.factors
     height, width = (plane.grid.shape[a] for a in plane.axes)
-    step = down * max(1, STRIP // down)
+    step = down * max(1, DRAWN_ROWS // down)
     strips = []
     for first in range(0, height, step):
         rows = (first, min(height, first + step))
@@ -242,7 +240,7 @@ def read_nearest(voxels: Voxels, plane: Plane) -> np.ndarray:
     at, left = int(index[plane.axis][0]), int(columns[0])
     strips, first = [], 0
     while first < len(rows):
-        last = int(np.searchsorted(rows, rows[first] + STRIP))
+        last = int(np.searchsorted(rows, rows[first] + DRAWN_ROWS))
         top = int(rows[first])
         box = plane.box((top, int(rows[last - 1]) + 1), (left, int(columns[-1]) + 1), at)
         flat = np.take(voxels.read(box), 0, axis=plane.axis)

@@ -18,7 +18,7 @@ from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
-from parafovea.formats.truth import followed, open_truth, open_truth_objects, turned_like
+from parafovea.formats.truth import cut_like, followed, open_truth, open_truth_objects, turned_like
 from parafovea.geometry.resample import resample_box
 from parafovea.geometry.scan_space import LPS_TO_RAS, ScanSpace
 from parafovea.postprocess.detection.detection_files import (
@@ -210,7 +210,7 @@ def _nodules(
     known = None
     if truth.lower().endswith(TABLE_SUFFIXES):
         path = Path(truth)
-        findings = scan_findings(path, series)
+        findings = _within_region(scan_findings(path, series), scan, like)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         facts: dict[str, Any] = {"table": path.name, "series": series, "sha256": digest}
     else:
@@ -227,6 +227,19 @@ def _nodules(
     inside = ((index >= -1) & (index <= np.asarray(scan.grid.shape))).all(axis=1)
     check_inside(truth, findings, np.asarray(inside))
     return score_scan(candidates, findings, known=known), facts
+
+
+def _within_region(
+    findings: pd.DataFrame, scan: ScanSpace, like: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return the findings whose centres lie in the part of the scan that is the sample."""
+    region = like.get("region")
+    if region is None:
+        return findings
+    index = scan.voxel_of_world(findings[list(COORDINATES)].to_numpy(float).reshape(-1, 3))
+    start, stop = np.array(region, float).T
+    inside = ((index >= start - 0.5) & (index < stop - 0.5)).all(axis=1)
+    return findings[np.asarray(inside)].reset_index(drop=True)
 
 
 def _lesions(
@@ -274,6 +287,8 @@ def _opened_mask(truth: str, metadata: str, *, like: Mapping[str, Any]) -> Sourc
     mask = open_truth_objects(metadata) or open_truth(truth, metadata=metadata)
     if mask is None:
         raise SourceError(f"{truth} is not a truth: give a table or a mask")
+    if like.get("region") is not None:
+        return cut_like(turned_like(mask, like), like)
     return followed(mask, like)
 
 
@@ -330,22 +345,24 @@ def _slab(shape: tuple[int, int, int]) -> tuple[int, int, int]:
 
 def _labels(mask: Source) -> _Labels:
     """Return the voxels of a mask as integers, since some programs write masks as floats."""
-    parts, unlabelled = [], []
+    grid, whole = mask.grid, mask.array.dtype
+    if np.issubdtype(whole, np.floating):
+        whole = np.dtype(np.int32)
+    values = np.empty(grid.shape, whole)
+    unlabelled = None if mask.ignored is None else np.empty(grid.shape, bool)
     with unchanged(mask.path) as check:
-        for box in mask.grid.box.tiles(_slab(mask.grid.shape)):
+        for box in grid.box.tiles(_slab(grid.shape)):
             part = mask.read(box)
-            if mask.ignored is not None:
-                unlabelled.append(part == mask.ignored)
-                part = np.where(unlabelled[-1], part.dtype.type(0), part)
+            if unlabelled is not None:
+                missing = part == mask.ignored
+                unlabelled[box.slices] = missing
+                part = np.where(missing, part.dtype.type(0), part)
             if mask.background is not None:
                 part = np.where(part == mask.background, part.dtype.type(0), part)
-            if np.issubdtype(part.dtype, np.floating):
-                whole = np.rint(part)
-                if not np.array_equal(whole, part):
-                    raise SourceError(
-                        f"{mask.path} holds fractions: a mask has whole numbers, 0 for background"
-                    )
-                part = whole.astype(np.int32)
-            parts.append(part)
+            if np.issubdtype(part.dtype, np.floating) and not np.array_equal(np.rint(part), part):
+                raise SourceError(
+                    f"{mask.path} holds fractions: a mask has whole numbers, 0 for background"
+                )
+            values[box.slices] = part
         check()
-    return _Labels(np.concatenate(parts), np.concatenate(unlabelled) if unlabelled else None)
+    return _Labels(values, unlabelled)

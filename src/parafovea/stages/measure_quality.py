@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import StoreError
-from parafovea.formats.source_changes import unchanged
-from parafovea.formats.truth import open_truth, open_truth_objects
 from parafovea.geometry.grid import AXES
 from parafovea.quality import metrics
 from parafovea.quality.metrics import Value
@@ -18,13 +16,15 @@ from parafovea.quality.quality_files import (
     quality_json,
     quality_table,
 )
-from parafovea.quality.segmentation.comparison import compare_with_truth
+from parafovea.quality.segmentation.comparison import agreement_metrics
+from parafovea.quality.segmentation.part_counts import PartCounts, unite_parts
 from parafovea.quality.segmentation.segmentation_metrics import segmentation_paths
-from parafovea.quality.segmentation.uncertainty import profile_probabilities, seam_energy
-from parafovea.quality.truth_on_grid import SampledTruth, TruthSource
+from parafovea.quality.segmentation.segmented_sample import SegmentedSample
+from parafovea.quality.segmentation.uncertainty import ProbabilityProfile, seam_energy
+from parafovea.quality.truth_on_grid import TruthSource
 from parafovea.settings.quality import Limit
 from parafovea.storage.provenance import lineage, record
-from parafovea.storage.store import Stored, open_stored, replacing
+from parafovea.storage.store import Stored, replacing
 
 
 def measure_quality(
@@ -34,13 +34,14 @@ def measure_quality(
     quality: Path,
     table: Path,
     *,
+    parts: Sequence[Path] = (),
     truth: str | None,
     metadata: str = "",
     limits: Mapping[str, Limit | Mapping[str, Any]],
 ) -> None:
     """Compute the metrics of a sample and write them as JSON and as a table.
 
-    Memory is bounded by a slab of planes.
+    Memory is bounded by the blocks in which the results are read, and by the tables.
 
     Parameters
     ----------
@@ -53,6 +54,9 @@ def measure_quality(
         `provenance`. Undefined values are null.
     table : Path
         TSV to write: columns metric, value, minimum, maximum, passed; undefined values are empty.
+    parts : sequence of Path
+        What `measure_quality_block` counted in the blocks of the sample. Without any, everything is
+        counted here.
     truth : str or None
         Path of the true class indices, as in the sample sheet.
     metadata : str
@@ -70,85 +74,63 @@ def measure_quality(
     StoreError
         If a result of an earlier stage is missing or incomplete.
     """
-    probabilities, class_store, object_store = map(open_stored, (prediction, classes, objects))
-    names = probabilities.channels or ()
-    connectivity, instances = _segmentation(object_store, names, objects)
-    counted = [names[index] for index in instances]
-    paths = segmentation_paths(names, counted)
+    sample = SegmentedSample.open(prediction, classes, objects, truth=truth, metadata=metadata)
+    probabilities, names, instances = sample.prediction, sample.names, sample.instances
+    paths = segmentation_paths(names, [names[index] for index in instances])
     ranges = {name: Limit.model_validate(each) for name, each in limits.items()}
     metrics.check_limits(ranges, paths)
-    for stored, path in ((class_store, classes), (object_store, objects)):
-        if stored.grid != probabilities.grid:
-            raise StoreError(
-                f"{path} has the grid {stored.grid}, but {prediction} {probabilities.grid}: "
-                "run segment_objects again"
-            )
+    measured = _coverage(probabilities, prediction)
     grid = probabilities.grid
-    marks = _intrinsic_metrics(probabilities, prediction) | memory_metrics(probabilities.attributes)
-    like = probabilities.attributes.get("source")
-    labels = open_truth(truth, metadata=metadata, like=like)
-    true_objects = open_truth_objects(metadata, like=like)
-    with unchanged(*[each.path for each in (labels, true_objects) if each is not None]) as check:
-        measured = marks | compare_with_truth(
-            class_store,
-            object_store,
-            truth=None if labels is None else SampledTruth(labels, grid, classes=len(names)),
-            truth_objects=None if true_objects is None else SampledTruth(true_objects, grid),
-            names=names,
-            instances=instances,
-            connectivity=connectivity,
-        )
-        check()
+    found = (
+        unite_parts(map(PartCounts.load, parts), grid.box, parts[0].parent)
+        if parts
+        else unite_parts([sample.count(grid.box)], grid.box, quality.parent)
+    )
+    measured |= _intrinsic_metrics(probabilities, found.probabilities.profile(len(names)))
+    if found.truth is not None:
+        measured |= agreement_metrics(found.truth, names, instances)
     values = {path: measured.get(path) for path in paths}
     judged = metrics.judge(values, ranges)
     provenance = record(
         "measure_quality",
-        **lineage(object_store.attributes),
-        postprocess=object_store.attributes["postprocess"],
+        **lineage(sample.objects.attributes),
+        postprocess=sample.objects.attributes["postprocess"],
         blending=probabilities.attributes["blending"],
         execution=probabilities.attributes.get("execution"),
         grid=grid.to_dict(),
-        truth=_grid_record(labels),
-        truth_objects=_grid_record(true_objects),
+        truth=_grid_record(sample.truth),
+        truth_objects=_grid_record(sample.true_objects),
     )
     with replacing(quality) as json_path, replacing(table) as tsv_path:
         json_path.write_text(quality_json(values, judged, provenance), encoding="utf-8")
         tsv_path.write_text(quality_table(judged), encoding="utf-8")
 
 
-def _segmentation(objects: Stored, names: Sequence[str], path: Path) -> tuple[int, tuple[int, ...]]:
-    """Return the connectivity of objects and the indices of the classes that have objects."""
-    try:
-        settings = objects.attributes["postprocess"]
-        choices = settings["classes"]
-        instances = tuple(i for i, n in enumerate(names) if i and choices[n]["instances"])
-        return int(settings["connectivity"]), instances
-    except KeyError as error:
+def _coverage(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
+    """Return the metrics in the record of a prediction."""
+    attributes = prediction.attributes
+    missing = {"window", "starts"} - attributes.get("blending", {}).keys()
+    if missing:
         raise StoreError(
-            f"{path} has no complete record of the objects of {', '.join(names)} ({error} is "
-            "missing): run segment_objects again"
-        ) from error
+            f"{path} has no complete record of its blending ({', '.join(sorted(missing))} missing):"
+            " run blend_shards again"
+        )
+    return coverage_metrics(attributes, path) | memory_metrics(attributes)
 
 
-def _intrinsic_metrics(prediction: Stored, path: Path) -> dict[metrics.Path, Value]:
-    """Return the metrics that do not need truth."""
-    try:
-        blending = prediction.attributes["blending"]
-        window, starts = blending["window"], blending["starts"]
-        scale = blending.get("output_scale", (1, 1, 1))
-    except KeyError as error:
-        raise StoreError(
-            f"{path} has no complete record of its blending ({error} is missing): "
-            "run blend_shards again"
-        ) from error
-    profile = profile_probabilities(prediction)
+def _intrinsic_metrics(
+    prediction: Stored, profile: ProbabilityProfile
+) -> dict[metrics.Path, Value]:
+    """Return the metrics of the probabilities, which do not need truth."""
+    blending = prediction.attributes["blending"]
+    window, starts = blending["window"], blending["starts"]
+    scale = blending.get("output_scale", (1, 1, 1))
     energies = {
         axis: seam_energy(profile.steps[i], starts[i], window[i], scale=scale[i])
         for i, axis in enumerate(AXES)
     }
     defined = [energy for energy in energies.values() if energy is not None]
     return {
-        **coverage_metrics(prediction.attributes, path),
         # The worst axis, so that a seam across one axis is not averaged out.
         ("seam_energy", metrics.OVERALL): max(defined, default=None),
         **{("seam_energy", axis): energy for axis, energy in energies.items()},

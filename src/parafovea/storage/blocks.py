@@ -19,9 +19,11 @@ VOLUME_SHARD: Shape = (64, 256, 256)
 #: Shard of the prediction: a file, which is blended at once.
 PREDICTION_SHARD: Shape = (64, 128, 128)
 
-#: Planes of a slab, and of a shard of labels: slabs are whole files.
+#: Shard of labels: a file, whose components are labelled at once.
+LABEL_SHARD: Shape = (64, 256, 256)
+
+#: Planes that are read at once where whole planes are needed.
 SLAB_PLANES = 32
-LABEL_SHARD: Shape = (SLAB_PLANES, 256, 256)
 
 #: Shard of the coarser levels of a pyramid, at most: a file, whose eightfold is read at once.
 COARSE_SHARD: Shape = (32, 128, 128)
@@ -34,6 +36,9 @@ EXPORTED_SIDE = 1024
 
 #: Rows and columns of the blocks in which a mosaic is measured and drawn.
 MEASURED_SIDE = 256
+
+#: Rows of a plane that are read at once to be drawn.
+DRAWN_ROWS = 256
 
 #: Batches of tiles that are prefetched, and that may wait for more tiles of their size.
 BATCHES_AHEAD, BATCHES_WAITING = 2, 6

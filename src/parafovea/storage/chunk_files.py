@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.storage import LocalStore
 
 from parafovea.errors import ParafoveaError
 from parafovea.geometry.grid import Box
@@ -50,7 +51,7 @@ def read_chunks(
         Of the given type, with the file of the first chunk within the part that is damaged; of an
         array that has all its files, with the first that is missing.
     """
-    if isinstance(array, zarr.Array) and array.attrs.get(EVERY_FILE):
+    if isinstance(array, zarr.Array) and array.attrs.get(EVERY_FILE) and _is_on_disk(array):
         for key, _ in _chunks(array, index):
             if not (file := _folder(array) / key).is_file():
                 raise refused(f"{file} is missing: {advice}")
@@ -69,7 +70,7 @@ def read_chunks(
                 raise
             except Exception as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
-                file = _folder(array) / key
+                file = f"{str(array.store_path).removeprefix('file://').rstrip('/')}/{key}"
                 raise refused(f"{file} is damaged ({reason[:200]}): {advice}") from error
         raise
 
@@ -93,6 +94,11 @@ def write_absent_files(array: zarr.Array[Any], box: Box | None = None) -> None:
         for key, part in _chunks(array, index):
             if not (folder / key).is_file():
                 plain[part] = array.fill_value
+
+
+def _is_on_disk(array: zarr.Array[Any]) -> bool:
+    """Return whether an array is in a folder: at an address, its store refuses missing files."""
+    return isinstance(array.store_path.store, LocalStore)
 
 
 def _folder(array: zarr.Array[Any]) -> Path:

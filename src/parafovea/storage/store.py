@@ -325,6 +325,7 @@ def create(
     shown: Sequence[Shown] = (),
     codec: Literal["zstd", "lz4"] = "zstd",
     box: Box | None = None,
+    sparse: bool = False,
 ) -> Iterator[zarr.Array[Any]]:
     """Create an OME-Zarr image and yield its array; the image appears when the block ends.
 
@@ -359,6 +360,8 @@ def create(
         Compression: zstd is smaller, lz4 faster.
     box : Box, optional
         The voxels of whole shards that are written, if other jobs write the rest; by default all.
+    sparse : bool
+        Whether files of zeros alone are left out; a lost file is then not noticed.
 
     Yields
     ------
@@ -382,7 +385,8 @@ def create(
             levelled = _Levelled(arrays, above, grid, levels)
             yield levelled
             levelled.complete(partial / "0")
-        write_absent_files(arrays[0], box)
+        if not sparse:
+            write_absent_files(arrays[0], box)
         for array, level in zip(arrays[1:], above, strict=True):
             if level.divided:
                 write_absent_files(array, None if box is None else level.box(box))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,22 @@ from parafovea.formats.coordinates import Coordinates, by_coordinates, coordinat
 from parafovea.formats.location import Location
 from parafovea.formats.named_axes import chosen_axes, stated_names
 from parafovea.formats.neighbours import inside
-from parafovea.formats.registry import ZARR_METADATA
+from parafovea.formats.registry import ZARR_METADATA, remote_module
+from parafovea.formats.remote.address import (
+    Folder,
+    RemoteFolder,
+    folder_of,
+    folders_around,
+    is_address,
+)
 from parafovea.formats.source import Request, Source, VolumeView, readable
 from parafovea.formats.source_placement import place, stated_by_attributes
 from parafovea.formats.stored_values import by_attributes
 from parafovea.formats.zarr import ome_zarr as ome_zarr
 from parafovea.formats.zarr.chunk_codecs import PIPELINE, check_codecs
-from parafovea.formats.zarr.missing_chunks import check_chunks
-from parafovea.storage.chunk_files import read_chunks
+from parafovea.formats.zarr.missing_chunks import check_chunks, check_read
+from parafovea.formats.zarr.tracked_store import TrackedStore
+from parafovea.storage.chunk_files import EVERY_FILE, read_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +81,12 @@ def open_volume(location: Location, request: Request) -> Source:
     stored, ignored = by_attributes(_Chunked(node), attributes, path, labels=request.labels)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
     check_codecs(path, node)
-    _check_chunks(path, node, view, request)
+    check = _check_chunks(path, node, view, request)
     beside = _coordinates(path, node, attributes)
     along = [None if axis is None else beside[axis] for axis in axes]
     stated = by_coordinates(path, along, stated, metadata)
-    return Source(path, view, place(path, view.shape, stated, metadata), ignored=ignored)
+    grid = place(path, view.shape, stated, metadata)
+    return Source(path, view, grid, ignored=ignored, check=check)
 
 
 def _level(
@@ -105,19 +113,54 @@ def _level(
     stored, ignored = by_attributes(_Chunked(array), attributes, folder, labels=request.labels)
     view, grid = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
     # results of earlier versions were moved into place when complete, and omit empty chunks
-    sparse = "parafovea" in ome_zarr.attributes_of(Path(folder).parent)
+    sparse = "parafovea" in ome_zarr.attributes_of(folder_of(folder).parent)
     coarser = None
     if level + 1 < len(image.levels):
-        beside = Path(folder.rstrip("/").removesuffix(image.levels[level].path.rstrip("/")))
-        next_level = inside(beside, image.levels[level + 1].path)
-        is_there = next_level is not None and next_level.is_dir()
+        around = folder_of(folder.rstrip("/").removesuffix(image.levels[level].path.rstrip("/")))
+        next_level = inside(around, image.levels[level + 1].path)
+        is_there = next_level is not None and _is_node(next_level)
         node = open_node(str(next_level)) if is_there else None
         if isinstance(node, zarr.Array):
             check_codecs(str(next_level), node)
             coarser = node
     check_codecs(folder, array)
-    _check_chunks(folder, array, view, request, sparse=sparse, coarser=coarser)
-    return Source(path, view, grid, ignored=ignored)
+    check = _check_chunks(folder, array, view, request, sparse=sparse, coarser=coarser)
+    return Source(path, view, grid, ignored=ignored, check=check)
+
+
+def open_blocks_level(
+    path: str,
+    image: ome_zarr.Image,
+    level: int,
+    arrays: Sequence[zarr.Array[Any]],
+    request: Request,
+) -> Source:
+    """Return a level of an image of another chunked format as a source.
+
+    Parameters
+    ----------
+    path : str
+        Source string as given by the user.
+    image : Image
+        Its axes and levels.
+    level : int
+        Index of the level.
+    arrays : sequence of zarr.Array
+        From `open_blocks`: that of the level, and of the next one if there is any.
+    request : Request
+        User metadata.
+
+    Raises
+    ------
+    SourceError
+        If it is no volume, or chunks are known to be lost.
+    """
+    array = arrays[0]
+    stored = _Chunked(array)
+    view, grid = ome_zarr.open_level(path, image, level, stored, metadata=request.metadata)
+    coarser = arrays[1] if len(arrays) > 1 else None
+    check = _check_chunks(str(array.store_path.store), array, view, request, coarser=coarser)
+    return Source(path, view, grid, check=check)
 
 
 def _check_chunks(
@@ -128,8 +171,29 @@ def _check_chunks(
     *,
     sparse: bool = False,
     coarser: zarr.Array[Any] | None = None,
-) -> None:
+) -> Callable[[], None] | None:
+    """Check which chunks are there; where they cannot be listed, return what does it later."""
     partial = request.labels and request.metadata.truth_complete is False
+    store: Any = array.store_path.store
+    chunks = store.listed(view.fixed) if isinstance(store, TrackedStore) else None
+    if isinstance(store, TrackedStore) and chunks is None:
+        if array.attrs.get(EVERY_FILE):
+            store.refuses = "the array was written with all of its files, so make it again"
+        elif request.refuses_holes:
+            store.refuses = _COMPLETE
+
+        def check() -> None:
+            check_read(
+                folder,
+                array,
+                view,
+                there=store.indices(store.there),
+                missing=store.indices(store.missing),
+                sparse=sparse,
+                coarser=coarser,
+            )
+
+        return check
     check_chunks(
         folder,
         array,
@@ -138,7 +202,17 @@ def _check_chunks(
         partial=partial,
         sparse=sparse,
         coarser=coarser,
+        chunks=chunks,
     )
+    return None
+
+
+#: Why no chunk of a truth at an address may be missing.
+_COMPLETE = (
+    "a server does not say whether it was left out as empty or is lost; if the missing chunks of "
+    "this truth are known to be empty, write truth_complete=yes in the metadata column of its line "
+    "in the sample sheet, otherwise download the truth"
+)
 
 
 def _attributes(array: zarr.Array[Any]) -> dict[str, Any]:
@@ -163,10 +237,10 @@ def _coordinates(
         return [None] * array.ndim
     found: list[Coordinates | None] = []
     for name, length in zip(names, array.shape, strict=True):
-        folder = Path(path).parent / str(name)
+        folder = folder_of(path).parent / str(name)
         is_beside = bool(name) and folder.name == name
-        there = any((folder / each).is_file() for each in ("zarr.json", ".zarray"))
-        node = open_node(str(folder)) if is_beside and there else None
+        there = is_beside and any((folder / each).is_file() for each in ("zarr.json", ".zarray"))
+        node = open_node(str(folder)) if there else None
         if not isinstance(node, zarr.Array) or node.shape != (length,):
             found.append(None)
         else:
@@ -190,7 +264,14 @@ def open_node(path: str) -> zarr.Array[Any] | zarr.Group:
         zarr.config.set({"codec_pipeline.path": PIPELINE}),
     ):
         warnings.simplefilter("ignore", UserWarning)
-        return zarr.open(path, mode="r")
+        return zarr.open(_store(path), mode="r")
+
+
+def _store(path: str) -> Any:
+    """Return what zarr opens: a folder, or a store of what is at an address."""
+    if not is_address(path):
+        return path
+    return remote_module("store").RemoteStore(RemoteFolder.of(path))
 
 
 class _Chunked:
@@ -213,7 +294,7 @@ class _Chunked:
 
 
 def _array(path: str) -> zarr.Array[Any]:
-    if not Path(path).is_dir():
+    if not _is_node(folder_of(path)):
         raise SourceError(
             f"{path} is named by the OME-Zarr metadata of its image, but does not exist: "
             "copy the image again"
@@ -226,26 +307,38 @@ def _array(path: str) -> zarr.Array[Any]:
     return node
 
 
+def _is_node(folder: Folder) -> bool:
+    """Return whether there is a folder; at an address, one that holds metadata."""
+    if isinstance(folder, RemoteFolder):
+        return any((folder / name).is_file() for name in ZARR_METADATA)
+    return folder.is_dir()
+
+
 def _image_around(path: str) -> tuple[ome_zarr.Image, int] | None:
     """Return the OME image that contains an array as a level, and its index, if there is one."""
-    folder = Path(path)
-    for parent in list(folder.parents)[: ome_zarr.DEPTH]:
-        if not any((parent / name).is_file() for name in ZARR_METADATA):
-            continue
+    folder = folder_of(path)
+    for parent in folders_around(folder, ome_zarr.DEPTH):
         try:
+            if not any((parent / name).is_file() for name in ZARR_METADATA):
+                continue
             image = ome_zarr.image_of(dict(open_node(str(parent)).attrs), str(parent))
         except SourceError as error:
             # damage around a plain array does not affect it
             logger.warning("%s is read as a plain array: %s", path, error)
             continue
         names = [] if image is None else [level.path for level in image.levels]
-        name = folder.relative_to(parent).as_posix()
+        name = ome_zarr.relative(folder, parent)
         if image is not None and name in names:
             return image, names.index(name)
     return None
 
 
 def _no_image(path: str, group: zarr.Group) -> str:
+    if is_address(path):
+        return (
+            f"{path} is a Zarr group without OME-Zarr metadata, not an array: give the address of "
+            "an array in it"
+        )
     with readable(path), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         members = sorted(group.members(max_depth=2))

@@ -106,6 +106,7 @@ def check_chunks(
     partial: bool = False,
     sparse: bool = False,
     coarser: zarr.Array[Any] | None = None,
+    chunks: Chunks | None = None,
 ) -> None:
     """Log the number of missing chunks; refuse an array without chunks or with lost ones.
 
@@ -129,6 +130,8 @@ def check_chunks(
     coarser : zarr.Array, optional
         The next level of the image, of the same axes. Where it has values, a chunk that is missing
         was lost.
+    chunks : Chunks, optional
+        Its chunks, if they are not in files of the names that Zarr gives them.
 
     Raises
     ------
@@ -137,7 +140,7 @@ def check_chunks(
     """
     if not array.ndim or not math.prod(array.shape):
         return
-    chunks = chunks_of(array, Path(path), view.fixed)
+    chunks = chunks or chunks_of(array, Path(path), view.fixed)
     stated = array.metadata.encode_chunk_key((0,) * array.ndim)
     said = f"{chunks.found} of {chunks.total} chunks"
     if array.attrs.get(EVERY_FILE) and chunks.found < chunks.total:
@@ -176,14 +179,7 @@ def check_chunks(
             "array again"
         )
     if coarser is not None and coarser.ndim == array.ndim:
-        with readable(path):
-            lost = _shown_by(array, coarser, chunks.there, view)
-        if lost is not None:
-            raise SourceError(
-                f"{path} holds {said}. One that is missing, "
-                f"{array.metadata.encode_chunk_key(lost)}, has values in the next level of the "
-                "image, so it was lost: copy the image again"
-            )
+        _check_shown(path, array, coarser, _absent(array, chunks.there, view), view, said)
     if partial:
         raise SourceError(
             f"truth {path} holds {said}, and truth_complete=no says that the others are not empty: "
@@ -221,10 +217,56 @@ _ADVICE = (
 )
 
 
-def _shown_by(
-    array: zarr.Array[Any], coarser: zarr.Array[Any], there: set[Index], view: VolumeView
-) -> Index | None:
-    """Return a missing chunk in whose middle the next level has values, or None."""
+def check_read(
+    path: str,
+    array: zarr.Array[Any],
+    view: VolumeView,
+    *,
+    there: set[Index],
+    missing: set[Index],
+    sparse: bool,
+    coarser: zarr.Array[Any] | None,
+) -> None:
+    """Check the chunks that were missing while an array was read whose chunks cannot be listed.
+
+    Parameters
+    ----------
+    path, array, view, sparse, coarser
+        As for `check_chunks`.
+    there, missing : set of tuple of int
+        Indices of the chunks that were read, and of those that do not exist.
+
+    Raises
+    ------
+    SourceError
+        If all were missing, or one is known to be lost.
+    """
+    if not missing:
+        return
+    said = f"{len(there)} of the {len(there) + len(missing)} chunks that were read"
+    if not there and not sparse:
+        raise SourceError(
+            f"{path} holds none of the {len(missing)} chunks that were read, such as "
+            f"{array.metadata.encode_chunk_key(min(missing))}: all of it would read as "
+            f"{array.fill_value}; correct the address, or copy the array again"
+        )
+    if array.fill_value is None:
+        raise SourceError(
+            f"{path} holds {said}, and its metadata state no fill value for the others: copy the "
+            "array again"
+        )
+    if coarser is not None and coarser.ndim == array.ndim:
+        _check_shown(path, array, coarser, sorted(missing), view, said)
+    logger.warning(
+        "%s holds %s; the others read as %s, since they were left out as empty or are lost",
+        path,
+        said,
+        array.fill_value,
+    )
+
+
+def _absent(array: zarr.Array[Any], there: set[Index], view: VolumeView) -> list[Index]:
+    """Return the chunks that are missing among those that are read, in order."""
     pieces, counts = _pieces(array), _counts(array)
     is_missing = np.ones(counts, bool)
     is_missing[tuple(np.array(sorted(there), int).reshape(-1, array.ndim).T)] = False
@@ -232,8 +274,35 @@ def _shown_by(
         read = np.arange(counts[axis]) == position // pieces[axis]
         is_missing &= read.reshape([-1 if a == axis else 1 for a in range(array.ndim)])
     missing = np.flatnonzero(is_missing)
-    for flat in missing[:: -(-len(missing) // _LOOKED_AT) or 1]:
-        chunk = tuple(int(i) for i in np.unravel_index(flat, counts))
+    looked_at = missing[:: -(-len(missing) // _LOOKED_AT) or 1]
+    return [tuple(int(i) for i in np.unravel_index(flat, counts)) for flat in looked_at]
+
+
+def _check_shown(
+    path: str,
+    array: zarr.Array[Any],
+    coarser: zarr.Array[Any],
+    missing: list[Index],
+    view: VolumeView,
+    said: str,
+) -> None:
+    """Raise `SourceError` if the next level has values where a chunk is missing."""
+    with readable(path):
+        lost = _shown_by(array, coarser, missing, view)
+    if lost is not None:
+        raise SourceError(
+            f"{path} holds {said}. One that is missing, "
+            f"{array.metadata.encode_chunk_key(lost)}, has values in the next level of the "
+            "image, so it was lost: copy the image again"
+        )
+
+
+def _shown_by(
+    array: zarr.Array[Any], coarser: zarr.Array[Any], missing: list[Index], view: VolumeView
+) -> Index | None:
+    """Return a missing chunk in whose middle the next level has values, or None."""
+    pieces = _pieces(array)
+    for chunk in missing[:: -(-len(missing) // _LOOKED_AT) or 1]:
         part: list[slice | int] = []
         for axis, (i, k, n, m) in enumerate(
             zip(chunk, pieces, array.shape, coarser.shape, strict=True)

@@ -6,11 +6,12 @@ than planning a hundred samples.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,13 @@ from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.named_axes import axis_letter
 from parafovea.formats.neighbours import inside
 from parafovea.formats.registry import ZARR_METADATA
+from parafovea.formats.remote.address import (
+    Folder,
+    RefusedError,
+    RemoteFolder,
+    folder_of,
+    folders_around,
+)
 from parafovea.formats.source import (
     Request,
     StoredArray,
@@ -162,7 +170,7 @@ def _transform(
     return scale, translation
 
 
-def level_folder(path: str, image: Image, level: int) -> Path:
+def level_folder(path: str, image: Image, level: int) -> Folder:
     """Return the folder of a level.
 
     Parameters
@@ -180,13 +188,20 @@ def level_folder(path: str, image: Image, level: int) -> Path:
         If it is outside of the image's folder.
     """
     name = image.levels[level].path
-    there = inside(Path(path), name)
+    there = inside(folder_of(path), name)
     if there is None:
         raise SourceError(
             f"{path} has its level {level} in {name!r}, outside of its folder: put it into the "
             "folder of the image, and name it relative to that"
         )
     return there
+
+
+def relative(folder: Folder, parent: Folder) -> str:
+    """Return the name of a folder relative to one around it, with forward slashes."""
+    if isinstance(folder, RemoteFolder):
+        return posixpath.relpath(str(folder), str(parent))
+    return folder.relative_to(str(parent)).as_posix()
 
 
 def level_spacings(path: str, image: Image, metadata: SourceMetadata) -> tuple[list[Vector], str]:
@@ -329,8 +344,16 @@ def _unit_factors(image: Image) -> tuple[list[float | None], str | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
-    """An array of which only the header is known."""
+class Header:
+    """An array of which only the header is known.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Length of each axis.
+    dtype : dtype
+        Of an element.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -355,7 +378,7 @@ def grid(location: Location, request: Request) -> Grid | None:
         If the metadata are damaged.
     """
     path, metadata = location.path, request.metadata
-    folder = Path(path)
+    folder = folder_of(path)
     with readable(path):
         image = image_of(attributes_of(folder), path)
         if image is None:
@@ -386,26 +409,56 @@ def files(path: str) -> list[str]:
         Those of the node, of the enclosing images, and of the levels that it names; and the folders
         of arrays beside it that hold coordinates along its axes.
     """
-    folder = Path(path)
-    found = [folder]
-    for parent in list(folder.parents)[:DEPTH]:
-        # metadata of images that enclose an array
-        if any((parent / name).is_file() for name in _METADATA):
-            found.append(parent)
+    return [str(each) for each in metadata_files(folder_of(path))]
+
+
+def metadata_files(folder: Folder) -> list[Folder]:
+    """Return the metadata files of an array or image on disk or at an address; see `files`."""
+    found: list[Folder] = [folder]
     try:
-        image = image_of(attributes_of(folder), path)
-    except (ParafoveaError, OSError, ValueError):
+        image = image_of(attributes_of(folder), str(folder))
+    except (ParafoveaError, OSError, ValueError) as error:
+        if isinstance(folder, RemoteFolder) and isinstance(error, ParafoveaError):
+            raise
         # damage is reported when the image is opened
         image = None
+    if image is None or not isinstance(folder, RemoteFolder):
+        # metadata of images that enclose an array
+        found += folders_around(folder, DEPTH)
     if image is not None:
         inner = (inside(folder, level.path) for level in image.levels)
         # one outside is refused when the image is opened
         found += [each for each in inner if each is not None]
-    names = [str(each / name) for each in found for name in _METADATA if (each / name).is_file()]
-    return names + [str(each) for each in _coordinates(folder)]
+    beside = _coordinates(folder)
+    if isinstance(folder, RemoteFolder):
+        found += beside
+        beside = []
+    around = set(found[1 : 1 + DEPTH]) if image is None else set()
+    names: list[Folder] = []
+    for each in found:
+        there = (each / name for name in _METADATA if _is_file(each / name, each in around))
+        # at an address, not more is asked for than a file of format version 3
+        names += itertools.islice(there, _asked_for(each, each in around))
+    return names + beside
 
 
-def _coordinates(folder: Path) -> list[Path]:
+def _asked_for(folder: Folder, is_around: bool) -> int | None:
+    """Return how many metadata files of a folder are looked for, None for all."""
+    is_remote = isinstance(folder, RemoteFolder)
+    return 1 if is_remote and _is_file(folder / ZARR_METADATA[0], is_around) else None
+
+
+def _is_file(place: Folder, is_around: bool) -> bool:
+    """Return whether there is a file; around the source, one that is refused is none."""
+    try:
+        return place.is_file()
+    except RefusedError:
+        if is_around:
+            return False
+        raise
+
+
+def _coordinates(folder: Folder) -> list[Folder]:
     """Return the folders beside an array that are named like its dimensions."""
     try:
         names = attributes_of(folder).get("_ARRAY_DIMENSIONS")
@@ -413,27 +466,29 @@ def _coordinates(folder: Path) -> list[Path]:
             names = _read(folder / "zarr.json").get("dimension_names")
     except (ParafoveaError, OSError, ValueError):
         return []
-    names = [name for name in names or () if isinstance(name, str) and Path(name).name == name]
+    names = [
+        name for name in names or () if isinstance(name, str) and posixpath.basename(name) == name
+    ]
     beside = [folder.parent / name for name in names if name]
     return [each for each in beside if any((each / name).is_file() for name in _METADATA)]
 
 
-def attributes_of(folder: Path) -> dict[str, Any]:
+def attributes_of(folder: Folder) -> dict[str, Any]:
     """Return the attributes of a group of format version 3 or 2."""
     if (folder / "zarr.json").is_file():
         return dict(_read(folder / "zarr.json").get("attributes") or {})
     return _read(folder / ".zattrs") if (folder / ".zattrs").is_file() else {}
 
 
-def _header(folder: Path) -> _Header:
+def _header(folder: Folder) -> Header:
     if (folder / "zarr.json").is_file():
         facts = _read(folder / "zarr.json")
-        return _Header(tuple(facts["shape"]), np.dtype(facts["data_type"]))
+        return Header(tuple(facts["shape"]), np.dtype(facts["data_type"]))
     facts = _read(folder / ".zarray")
-    return _Header(tuple(facts["shape"]), np.dtype(facts["dtype"]))
+    return Header(tuple(facts["shape"]), np.dtype(facts["dtype"]))
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Folder) -> dict[str, Any]:
     with file.open("rb") as opened:
         facts = json.loads(read_at_most(opened, LARGEST_EXTENSION, str(file)))
     if not isinstance(facts, dict):

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 
 from parafovea.errors import VoxelError
-from parafovea.settings.postprocess import Method
+from parafovea.geometry.grid import Box
+from parafovea.settings.postprocess import ClassSettings, Method
+from parafovea.storage.blocks import PREDICTION_SHARD
+from parafovea.storage.store import Stored
 
 Array = np.ndarray[Any, Any]
 
@@ -50,3 +53,38 @@ def classify(probabilities: Array, *, method: Method, thresholds: Sequence[float
     classes = candidates.argmax(axis=0).astype(np.uint8) + np.uint8(1)
     classes[candidates.max(axis=0) < 0] = 0
     return np.asarray(classes)
+
+
+def classified(
+    prediction: Stored, box: Box, method: Method, settings: Sequence[ClassSettings]
+) -> Array:
+    """Return the class of every voxel of a box of a prediction.
+
+    Parameters
+    ----------
+    prediction : Stored
+        (class, z, y, x) probabilities.
+    box : Box
+        Within the prediction's grid.
+    method : {"argmax", "threshold"}
+        See `classify`.
+    settings : sequence of ClassSettings
+        Settings of every class except the background.
+
+    Returns
+    -------
+    (z, y, x) uint8
+        Class indices.
+
+    Raises
+    ------
+    VoxelError
+        If a probability is NaN.
+    """
+    classes = np.empty(box.shape, np.uint8)
+    thresholds = [s.threshold for s in settings]
+    # In parts, since the probabilities of all classes take many times the memory.
+    for part in box.tiles(PREDICTION_SHARD):
+        found = classify(prediction.read(part), method=method, thresholds=thresholds)
+        classes[part.relative_to(box.start).slices] = found
+    return classes

@@ -1,24 +1,23 @@
-"""Labelling of objects in cleaned classes: components, splitting, consistent ids."""
+"""Objects in cleaned classes: their components and their ids, in blocks of a volume."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-import fastremap
 import numpy as np
-import pandas as pd
 
-from parafovea.geometry.grid import AXES, Box, Grid, Vector, shape3
-from parafovea.postprocess.segmentation.components import ReadSlab, find_components, label_slab
-from parafovea.postprocess.segmentation.region_table import (
-    RegionTable,
-    concatenated,
-    measure_regions,
+from parafovea.errors import StoreError
+from parafovea.geometry.grid import Box, Shape, Vector, shape3
+from parafovea.postprocess.segmentation.block_components import (
+    Block,
+    BlockComponents,
+    ReadClasses,
+    Step,
 )
-from parafovea.postprocess.segmentation.split import split_object
+from parafovea.postprocess.segmentation.region_table import RegionTable, measure_regions
 from parafovea.settings.postprocess import ClassSettings
 
 Array = np.ndarray[Any, Any]
@@ -27,191 +26,262 @@ Array = np.ndarray[Any, Any]
 LARGEST_SPLIT = 2**25
 
 
-class Voxels(Protocol):
-    """An array (z, y, x) that is read and written in parts, of NumPy or Zarr."""
+@dataclass(frozen=True)
+class Objects(Step[RegionTable]):
+    """Labelling of the objects of classes with `instances`.
 
-    def __getitem__(self, index: Any, /) -> Any: ...
+    Parameters
+    ----------
+    instances : sequence of bool
+        Whether a class has objects, for every class except the background.
+    connectivity : {6, 18, 26}
+        Neighbours of a voxel.
+    """
 
-    def __setitem__(self, index: Any, value: Any, /) -> None: ...
+    instances: Sequence[bool]
+    connectivity: int
+    table: type[RegionTable] = RegionTable
+
+    def foreground(self, values: Array) -> Array:
+        """Return what is labelled, where not 0: (z, y, x) uint8."""
+        counted = np.zeros(256, np.uint8)
+        counted[1 : len(self.instances) + 1] = self.instances
+        return values * counted[values]
+
+    def measure(
+        self, labels: Array, values: Array, count: int, box: Box, shape: Shape
+    ) -> RegionTable:
+        """Return the measurements of a box."""
+        return measure_regions(labels, values, count=count, box=box, shape=shape)
 
 
 @dataclass(frozen=True)
-class Numbering:
-    """The objects of a volume.
+class Wholes:
+    """The objects of a volume before any is split, numbered in scan order.
 
     Parameters
     ----------
     table : RegionTable
         Row i describes object i + 1.
+    split : (n,) int64
+        Rows of the objects to split, increasing.
     unsplit : int
         Number of objects that are not split because their bounding box is too large.
     """
 
     table: RegionTable
-    unsplit: int = 0
+    split: Array
+    unsplit: int
 
 
-def number_objects(
-    read: ReadSlab,
-    boxes: Sequence[Box],
-    target: Voxels,
+def number_wholes(
+    rows: Sequence[Array],
+    table: RegionTable,
     *,
-    settings: Sequence[ClassSettings],
-    connectivity: int,
-) -> Numbering:
-    """Write the connected components of each class, numbered in scan order.
-
-    Parameters
-    ----------
-    read : callable
-        Returns the (z, y, x) uint8 class indices of a slab.
-    boxes : sequence of Box
-        The slabs in z order; each spans the volume in y and x.
-    target : array (z, y, x) uint32
-        Receives the ids 1..n, numbered by the objects' first voxels; 0 is no object.
-    settings : sequence of ClassSettings
-        Settings of every class except the background; classes without `instances` have no objects.
-    connectivity : {6, 18, 26}
-        Neighbours of a voxel.
-    """
-    counted = np.array([False, *(s.instances for s in settings)])
-
-    def read_counted(box: Box) -> Array:
-        classes = read(box)
-        return np.where(counted[classes], classes, 0).astype(np.uint8)
-
-    found = find_components(read_counted, boxes, connectivity)
-    for index, box in enumerate(boxes):
-        labels, _ = label_slab(read_counted(box), connectivity)
-        target[box.slices] = found.lookup(index).astype(np.uint32)[labels]
-    return Numbering(found.table)
-
-
-def split_objects(
-    ids: Voxels,
-    numbering: Numbering,
-    *,
-    shape: Sequence[int],
     spacing: Vector,
     settings: Sequence[ClassSettings],
-    connectivity: int,
-) -> Numbering:
-    """Split touching objects of classes with `split_distance`; new pieces get ids above all others.
+) -> tuple[list[Array], Wholes]:
+    """Return the numbers of united components in scan order, and which of them to split.
 
     Parameters
     ----------
-    ids : array (z, y, x) uint32
-        Objects; the box of one object is read and written at a time.
-    numbering : Numbering
-        The objects in `ids`.
-    shape : sequence of int
-        Shape of the volume along z, y, x.
+    rows, table
+        As `unite` returns them.
     spacing : tuple of float
         Distance between voxel centres along z, y, x.
     settings : sequence of ClassSettings
         Settings of every class except the background.
-    connectivity : {6, 18, 26}
-        Neighbours of a voxel.
 
     Returns
     -------
-    Numbering
-        The given table, which is outdated for split objects, and the number of objects that are
-        too large to be split.
+    rows : list of (n,) int64
+        Of each block, the row of `Wholes.table` for each of its components.
+    wholes : Wholes
+        The objects.
     """
-    table = numbering.table
-    highest, unsplit = len(table), 0
-    for row in range(len(table)):
-        choice = settings[int(table.value[row]) - 1]
-        box = Box(shape3(table.start[row]), shape3(table.stop[row]))
-        reach = math.hypot(*(n * s for n, s in zip(box.shape, spacing, strict=True)))
-        if choice.split_distance is None or reach < choice.split_distance:
-            continue
-        if box.size > LARGEST_SPLIT:
-            unsplit += 1
-            continue
-        wider = box.expanded((1, 1, 1)).intersection(Box.whole(shape))
-        around = np.asarray(ids[wider.slices])
-        pieces = split_object(
-            around == row + 1,
-            spacing=spacing,
-            distance=choice.split_distance,
-            min_voxels=choice.min_voxels,
-            connectivity=connectivity,
-        )
-        extra = int(pieces.max()) - 1
-        if extra > 0:
-            # The first piece keeps the object's id.
-            ids[wider.slices] = np.where(pieces > 1, highest - 1 + pieces, around).astype(np.uint32)
-            highest += extra
-    return Numbering(table, unsplit)
+    order = np.argsort(table.first, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    numbered = table.take(order)
+    sides = numbered.stop - numbered.start
+    distances = [math.inf, *split_distances(settings)]
+    rows_splitting = np.flatnonzero(np.isfinite(distances)[numbered.value])
+    wide = [
+        row
+        for row in rows_splitting.tolist()
+        if math.hypot(*(sides[row] * spacing)) >= distances[numbered.value[row]]
+    ]
+    fits = [row for row in wide if sides[row].prod() <= LARGEST_SPLIT]
+    found = Wholes(numbered, np.array(fits, np.int64), len(wide) - len(fits))
+    return [rank[each] for each in rows], found
 
 
-def renumber_objects(
-    ids: Voxels, read_classes: ReadSlab, boxes: Sequence[Box], target: Voxels
-) -> RegionTable:
-    """Write objects with ids 1..n in z, y, x order of their first voxels.
+def split_distances(settings: Sequence[ClassSettings]) -> list[float]:
+    """Return the distance of each class but the background; infinite for one that is not split."""
+    return [math.inf if s.split_distance is None else s.split_distance for s in settings]
+
+
+def first_owner(table: RegionTable, blocks: Sequence[Block]) -> Array:
+    """Return the number of the block, from 1, that holds each object's first voxel: (n,) int64."""
+    shape, tile = blocks[0].shape, np.array(blocks[0].tile)
+    lattice = np.zeros([-(-n // t) for n, t in zip(shape, tile, strict=True)], np.int64)
+    for number, block in enumerate(blocks, start=1):
+        start, stop = np.array(block.box.start) // tile, -(-np.array(block.box.stop) // tile)
+        if block.box.size:
+            lattice[Box(shape3(start), shape3(stop)).slices] = number
+    place = np.unravel_index(table.first, shape)
+    return np.asarray(lattice[tuple(p // t for p, t in zip(place, tile, strict=True))])
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of split objects.
 
     Parameters
     ----------
-    ids : array (z, y, x) uint32
-        Objects with any ids; 0 is background.
-    read_classes : callable
-        Returns the (z, y, x) uint8 class indices of a slab.
-    boxes : sequence of Box
-        The slabs in z order; each spans the volume in y and x.
-    target : array (z, y, x) uint32
-        Receives the ids.
-
-    Returns
-    -------
-    RegionTable
-        Row i describes object i + 1.
+    row : (n,) int64
+        Row of the object of each piece, increasing; its pieces 1, 2, ... are in order.
+    table : RegionTable
+        Of the pieces.
     """
-    tables, members = [], [np.zeros(0, np.int64)]
-    for box in boxes:
-        labels, known = fastremap.renumber(np.asarray(ids[box.slices]), preserve_zero=True)
-        names = {int(new): int(old) for old, new in known.items() if new != 0}
-        members.append(np.array([names[i + 1] for i in range(len(names))], np.int64))
-        tables.append(
-            measure_regions(labels, read_classes(box), count=len(names), plane=box.start[0])
-        )
-    present, group = np.unique(np.concatenate(members), return_inverse=True)
-    united = concatenated(tables).grouped(group, len(present))
-    order = np.argsort(united.first, kind="stable")
-    lookup = np.zeros(int(present.max(initial=0)) + 1, np.uint32)
-    lookup[present[order]] = np.arange(1, len(present) + 1)
-    for box in boxes:
-        target[box.slices] = lookup[np.asarray(ids[box.slices])]
-    return united.take(order)
+
+    row: Array
+    table: RegionTable
 
 
-def objects_frame(table: RegionTable, *, classes: Sequence[str], grid: Grid) -> pd.DataFrame:
-    """Return the table of objects that is stored with the labels.
+@dataclass(frozen=True)
+class Numbering:
+    """The ids of all objects, 1..n in scan order of their first voxels.
 
     Parameters
     ----------
     table : RegionTable
         Row i describes object i + 1.
-    classes : sequence of str
-        Names of all classes, the background first.
-    grid : Grid
-        Grid of the volume.
-
-    Returns
-    -------
-    DataFrame
-        Columns id, class, voxels, volume (cubic `grid.unit`), centroid_z/y/x (world, `grid.unit`)
-        and z0, z1, y0, y1, x0, x1 (half-open bounding box, voxels); no rows without objects.
+    wholes : (m,) uint32
+        Id of each whole object; 0 for one that is split.
+    pieces : (k,) uint32
+        Id of each piece.
     """
-    centroids = np.array(grid.origin) + table.centroids * np.array(grid.spacing)
-    columns: dict[str, Any] = {
-        "id": np.arange(1, len(table) + 1),
-        "class": [classes[i] for i in table.value],
-        "voxels": table.voxels,
-        "volume": table.voxels * grid.voxel_volume,
-    }
-    columns |= {f"centroid_{name}": centroids[:, axis] for axis, name in enumerate(AXES)}
-    for axis, name in enumerate(AXES):
-        columns |= {f"{name}0": table.start[:, axis], f"{name}1": table.stop[:, axis]}
-    return pd.DataFrame(columns)
+
+    table: RegionTable
+    wholes: Array
+    pieces: Array
+
+
+def number_pieces(wholes: Wholes, pieces: Pieces) -> Numbering:
+    """Return the ids of whole objects and of the pieces of those that are split."""
+    if not len(pieces.row):
+        ids = np.arange(1, len(wholes.table) + 1, dtype=np.uint32)
+        return Numbering(wholes.table, ids, ids[:0])
+    is_split = np.zeros(len(wholes.table), bool)
+    is_split[pieces.row] = True
+    kept = np.flatnonzero(~is_split)
+    table = RegionTable.joined([wholes.table.take(kept), pieces.table])
+    order = np.argsort(table.first, kind="stable")
+    ids = np.empty(len(order), np.uint32)
+    ids[order] = np.arange(1, len(order) + 1)
+    of_wholes = np.zeros(len(wholes.table), np.uint32)
+    of_wholes[kept] = ids[: len(kept)]
+    return Numbering(table.take(order), of_wholes, ids[len(kept) :])
+
+
+@dataclass(frozen=True)
+class BlockIds:
+    """The ids of a block's objects.
+
+    Parameters
+    ----------
+    ids : (n + 1,) uint32
+        Id of each component of the block, from entry 1; 0 for one that is split.
+    owner : (n + 1,) int64
+        Of a component that is split, the number of the block that split it, from 1; otherwise 0.
+    base : (n + 1,) int64
+        Of a component that is split, the entry of `pieces` before that of its first piece.
+    pieces : (k,) uint32
+        Ids of pieces, with an unused entry at the start.
+    """
+
+    ids: Array
+    owner: Array
+    base: Array
+    pieces: Array
+
+    @classmethod
+    def of(cls, rows: Array, numbering: Numbering, pieces: Pieces, owner: Array) -> BlockIds:
+        """Return the ids of a block.
+
+        Parameters
+        ----------
+        rows : (n,) int64
+            Row of the whole object of each component of the block.
+        numbering : Numbering
+            The ids of all objects.
+        pieces : Pieces
+            Those of all objects.
+        owner : (k,) int64
+            Number of the block that made each piece.
+        """
+        ids = numbering.wholes[rows]
+        first = np.searchsorted(pieces.row, rows)
+        last = np.searchsorted(pieces.row, rows, side="right")
+        counts = last - first
+        split = np.flatnonzero(counts)
+        taken = np.concatenate(
+            [np.zeros(0, np.int64), *(np.arange(first[i], last[i]) for i in split)]
+        )
+        owners, base = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
+        owners[split] = owner[first[split]]
+        base[split] = np.cumsum([0, *counts[split][:-1]]) if len(split) else []
+        return cls(
+            ids=np.concatenate([[0], ids]).astype(np.uint32),
+            owner=np.concatenate([[0], owners]),
+            base=np.concatenate([[0], base]),
+            pieces=np.concatenate([[0], numbering.pieces[taken]]).astype(np.uint32),
+        )
+
+    def numbered(
+        self,
+        step: Objects,
+        components: BlockComponents[RegionTable],
+        block: Block,
+        read: ReadClasses,
+        read_pieces: Callable[[int, Box], Array],
+    ) -> Iterator[tuple[Box, Array]]:
+        """Yield the tiles of a block with the ids of their objects.
+
+        Parameters
+        ----------
+        step, components, block
+            The scan for objects.
+        read : callable
+            Returns the classes of a box within the block.
+        read_pieces : callable
+            Returns what `split_wholes` wrote: takes the number of the block that split, and a box.
+
+        Yields
+        ------
+        box : Box
+            A tile.
+        ids : (z, y, x) uint32
+            The ids of its objects; 0 is no object.
+
+        Raises
+        ------
+        StoreError
+            If a voxel of a split object has no piece.
+        """
+        for place, tile in enumerate(block.tiles):
+            labels, _ = step.label(read(tile))
+            lookup = components.lookup(place)
+            found = self.ids[lookup][labels]
+            owners = self.owner[lookup]
+            for owner in np.unique(owners[owners > 0]):
+                where = (owners == owner)[labels]
+                piece = read_pieces(int(owner), tile)[where].astype(np.int64)
+                if not piece.all():
+                    raise StoreError(
+                        f"the pieces of objects that block {owner} split are not all there: delete "
+                        "the folder blocks of this sample and run again"
+                    )
+                found[where] = self.pieces[self.base[lookup][labels[where]] + piece]
+            yield tile, found

@@ -1,22 +1,96 @@
-"""Measurements of labelled regions that add up exactly over any division into slabs."""
+"""Measurements of components that merge exactly over any division of a volume into boxes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 import cc3d
 import numpy as np
 
+from parafovea.geometry.grid import Box
+
 Array = np.ndarray[Any, Any]
 
-_FAR = np.iinfo(np.int64).max
+_FAR = int(np.iinfo(np.int64).max)
+
+
+def column(
+    merge: np.ufunc, neutral: int, *, axes: int = 0, dtype: type = np.int64
+) -> dict[str, Any]:
+    """Return the metadata of the field of a `Table` that holds a column.
+
+    Parameters
+    ----------
+    merge : ufunc
+        Merges two values of a column; associative and commutative.
+    neutral : int
+        The value that changes no other one.
+    axes : int
+        Values per row, for a column (n, axes); 0 for a column (n,).
+    dtype : type
+        Data type of the column.
+    """
+    return {"merge": merge, "neutral": neutral, "axes": axes, "dtype": dtype}
 
 
 @dataclass(frozen=True)
-class RegionTable:
-    """One row per region; counts and sums are integers, so the order of addition does not matter.
+class Table:
+    """One row per component; the rows of a component's parts merge in any order."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(next(iter(self.columns().values())))
+
+    def columns(self) -> dict[str, Array]:
+        """Return the columns by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Array]) -> Self:
+        """Return the table with these columns, of which others are ignored."""
+        return cls(**{each.name: columns[each.name] for each in fields(cls)})
+
+    @classmethod
+    def neutral(cls, count: int = 0) -> Self:
+        """Return a table of components without voxels."""
+        made = {}
+        for each in fields(cls):
+            shape = (count, each.metadata["axes"]) if each.metadata["axes"] else (count,)
+            made[each.name] = np.full(shape, each.metadata["neutral"], each.metadata["dtype"])
+        return cls(**made)
+
+    @classmethod
+    def joined(cls, tables: Iterable[Self]) -> Self:
+        """Return the rows of all tables, in order."""
+        parts = [cls.neutral(), *tables]
+        names = [each.name for each in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(t, name) for t in parts]) for name in names})
+
+    def take(self, rows: Array) -> Self:
+        """Return the table of the given rows, in the given order."""
+        return type(self)(**{name: values[rows] for name, values in self.columns().items()})
+
+    def grouped(self, group: Array, count: int) -> Self:
+        """Return the table of merged rows.
+
+        Parameters
+        ----------
+        group : (n,) int64
+            Row of the result that each row is merged into, from 0.
+        count : int
+            Number of rows of the result.
+        """
+        merged = type(self).neutral(count)
+        for each in fields(self):
+            each.metadata["merge"].at(getattr(merged, each.name), group, getattr(self, each.name))
+        return merged
+
+
+@dataclass(frozen=True)
+class RegionTable(Table):
+    """Measurements of objects.
 
     Parameters
     ----------
@@ -32,91 +106,36 @@ class RegionTable:
         Half-open bounding box along z, y, x, in voxels.
     """
 
-    value: Array
-    voxels: Array
-    first: Array
-    sums: Array
-    start: Array
-    stop: Array
-
-    def __len__(self) -> int:
-        """Return the number of regions."""
-        return len(self.voxels)
+    value: Array = field(metadata=column(np.maximum, 0))
+    voxels: Array = field(metadata=column(np.add, 0))
+    first: Array = field(metadata=column(np.minimum, _FAR))
+    sums: Array = field(metadata=column(np.add, 0, axes=3))
+    start: Array = field(metadata=column(np.minimum, _FAR, axes=3))
+    stop: Array = field(metadata=column(np.maximum, 0, axes=3))
 
     @property
     def centroids(self) -> Array:
         """Mean voxel index of each region: (n, 3) float64 along z, y, x."""
         return np.asarray(self.sums / np.maximum(self.voxels, 1)[:, None])
 
-    def take(self, rows: Array) -> RegionTable:
-        """Return the table of the given rows, in the given order."""
-        return RegionTable(
-            self.value[rows],
-            self.voxels[rows],
-            self.first[rows],
-            self.sums[rows],
-            self.start[rows],
-            self.stop[rows],
-        )
 
-    def grouped(self, group: Array, count: int) -> RegionTable:
-        """Return the table of merged regions.
-
-        Parameters
-        ----------
-        group : (n,) int64
-            Row of the result that each row is merged into, from 0.
-        count : int
-            Number of rows of the result; each must have a member.
-        """
-        table = empty_table(count)
-        table.value[group] = self.value
-        np.add.at(table.voxels, group, self.voxels)
-        np.minimum.at(table.first, group, self.first)
-        np.add.at(table.sums, group, self.sums)
-        np.minimum.at(table.start, group, self.start)
-        np.maximum.at(table.stop, group, self.stop)
-        return table
-
-
-def empty_table(count: int = 0) -> RegionTable:
-    """Return a table of `count` regions without voxels, to accumulate into."""
-    return RegionTable(
-        value=np.zeros(count, np.int64),
-        voxels=np.zeros(count, np.int64),
-        first=np.full(count, _FAR),
-        sums=np.zeros((count, 3), np.int64),
-        start=np.full((count, 3), _FAR),
-        stop=np.zeros((count, 3), np.int64),
-    )
-
-
-def concatenated(tables: Sequence[RegionTable]) -> RegionTable:
-    """Return the concatenation of tables."""
-    parts = [empty_table(), *tables]
-    return RegionTable(
-        np.concatenate([t.value for t in parts]),
-        np.concatenate([t.voxels for t in parts]),
-        np.concatenate([t.first for t in parts]),
-        np.concatenate([t.sums for t in parts]),
-        np.concatenate([t.start for t in parts]),
-        np.concatenate([t.stop for t in parts]),
-    )
-
-
-def measure_regions(labels: Array, values: Array, *, count: int, plane: int) -> RegionTable:
-    """Measure the regions of one slab.
+def measure_regions(
+    labels: Array, values: Array, *, count: int, box: Box, shape: Sequence[int]
+) -> RegionTable:
+    """Measure the regions of a box of a volume.
 
     Parameters
     ----------
     labels : (z, y, x) unsigned integer
-        Regions 1 to `count`, each present; 0 is background. The slab spans the volume in y and x.
+        Regions 1 to `count`, each present; 0 is background.
     values : (z, y, x) integer
         Class of every voxel, constant within a region.
     count : int
         Number of regions.
-    plane : int
-        Index of the slab's first plane in the volume.
+    box : Box
+        Where the labels lie in the volume.
+    shape : sequence of int
+        Shape of the volume along z, y, x.
 
     Returns
     -------
@@ -124,26 +143,42 @@ def measure_regions(labels: Array, values: Array, *, count: int, plane: int) -> 
         Row i is region i + 1; indices and positions are those of the volume.
     """
     if count == 0:
-        return empty_table()
+        return RegionTable.neutral()
     measured = cc3d.statistics(labels, no_slice_conversion=True)
     voxels = measured["voxel_counts"][1 : count + 1].astype(np.int64)
     boxes = measured["bounding_boxes"][1 : count + 1].astype(np.int64)
     # The library divides an exact sum by the count; rounding recovers the exact sum.
     sums = np.rint(measured["centroids"][1 : count + 1] * voxels[:, None]).astype(np.int64)
-    offset = np.array([plane, 0, 0])
-    first = _first_positions(labels, count)
-    area = labels.shape[1] * labels.shape[2]
+    offset = np.array(box.start)
+    first = first_voxels(labels, count)
     return RegionTable(
         value=values.reshape(-1)[first].astype(np.int64),
         voxels=voxels,
-        first=first + plane * area,
+        first=positions(first, box, shape),
         sums=sums + voxels[:, None] * offset,
         start=boxes[:, 0::2] + offset,
         stop=boxes[:, 1::2] + 1 + offset,
     )
 
 
-def _first_positions(labels: Array, count: int) -> Array:
+def count_voxels(labels: Array, count: int) -> Array:
+    """Return the number of voxels of each label from 1 to `count`: (count,) int64."""
+    if count == 0:
+        return np.zeros(0, np.int64)
+    measured = cc3d.statistics(labels, no_slice_conversion=True)
+    return np.asarray(measured["voxel_counts"][1 : count + 1].astype(np.int64))
+
+
+def first_voxels(labels: Array, count: int) -> Array:
+    """Return the index of the first voxel of each label in the flat array: (count,) int64.
+
+    Parameters
+    ----------
+    labels : (z, y, x) unsigned integer
+        Labels 1 to `count`, each present; 0 is background.
+    count : int
+        Number of labels.
+    """
     # Written backwards, so that the first voxel of a label is written last.
     area = labels.shape[1] * labels.shape[2]
     backwards = np.arange(area)[::-1]
@@ -151,3 +186,10 @@ def _first_positions(labels: Array, count: int) -> Array:
     for z in reversed(range(len(labels))):
         first[labels[z].reshape(-1)[::-1]] = backwards + z * area
     return first[1:]
+
+
+def positions(indices: Array, box: Box, shape: Sequence[int]) -> Array:
+    """Return positions in z, y, x scan order of a volume, of indices in a flat box: (n,) int64."""
+    z, y, x = np.unravel_index(indices, box.shape)
+    inside = ((z + box.start[0]) * shape[1] + y + box.start[1]) * shape[2] + x + box.start[2]
+    return np.asarray(inside, dtype=np.int64)

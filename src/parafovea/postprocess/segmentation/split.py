@@ -6,17 +6,98 @@ then merged over the saddles between them, the highest saddle first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import ndimage
 from skimage.morphology import local_maxima
 from skimage.segmentation import watershed
 
+from parafovea.geometry.grid import Box, Vector, shape3
 from parafovea.postprocess.basins import STEPS, BasinSets, Saddles, basin_saddles
+from parafovea.postprocess.segmentation.block_components import ReadClasses
+from parafovea.postprocess.segmentation.components import label_box
+from parafovea.postprocess.segmentation.objects import Pieces, split_distances
+from parafovea.postprocess.segmentation.region_table import RegionTable, measure_regions
+from parafovea.settings.postprocess import ClassSettings
 
 Array = np.ndarray[Any, Any]
+
+
+class Voxels(Protocol):
+    """An array (z, y, x) that is read and written in parts, of NumPy or Zarr."""
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+    def __setitem__(self, index: Any, value: Any, /) -> None: ...
+
+
+def split_wholes(
+    table: RegionTable,
+    rows: Array,
+    read: ReadClasses,
+    target: Voxels,
+    *,
+    shape: Sequence[int],
+    spacing: Vector,
+    settings: Sequence[ClassSettings],
+    connectivity: int,
+) -> Pieces:
+    """Split objects, each within its own box.
+
+    Parameters
+    ----------
+    table : RegionTable
+        The objects to split.
+    rows : (n,) int64
+        Their rows in `Wholes.table`, increasing.
+    read : callable
+        Returns the classes of a box of the volume.
+    target : array (z, y, x) unsigned integer
+        Receives the number of the piece, from 1, of each voxel of an object that has several.
+    shape : sequence of int
+        Shape of the volume along z, y, x.
+    spacing : tuple of float
+        Distance between voxel centres along z, y, x.
+    settings : sequence of ClassSettings
+        Settings of every class except the background.
+    connectivity : {6, 18, 26}
+        Neighbours of a voxel.
+
+    Returns
+    -------
+    Pieces
+        Of the objects that have several.
+    """
+    owners, tables = [np.zeros(0, np.int64)], []
+    whole, distances = Box.whole(shape), [math.inf, *split_distances(settings)]
+    for number, row in enumerate(rows):
+        value = int(table.value[number])
+        box = Box(shape3(table.start[number]), shape3(table.stop[number]))
+        wider = box.expanded((1, 1, 1)).intersection(whole)
+        # An object is connected within its own box.
+        labels, _ = label_box(read(wider) == value, connectivity)
+        first = np.unravel_index(int(table.first[number]), tuple(shape))
+        at = tuple(int(i) - start for i, start in zip(first, wider.start, strict=True))
+        mask = labels == labels[at]
+        pieces = split_object(
+            mask,
+            spacing=spacing,
+            distance=distances[value],
+            min_voxels=settings[value - 1].min_voxels,
+            connectivity=connectivity,
+        )
+        count = int(pieces.max())
+        if count < 2:
+            continue
+        there = np.asarray(target[wider.slices])
+        target[wider.slices] = np.where(mask, pieces, there).astype(there.dtype)
+        owners.append(np.full(count, row))
+        values = np.where(mask, value, 0)
+        tables.append(measure_regions(pieces, values, count=count, box=wider, shape=shape))
+    return Pieces(np.concatenate(owners), RegionTable.joined(tables))
 
 
 def split_object(

@@ -1,4 +1,4 @@
-"""Sparse contingency tables of label pairs, accumulated slab by slab."""
+"""Sparse contingency tables of label pairs, accumulated block by block."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+
+#: Rows that a tally collects before it adds them up, at least.
+_WAITING = 2**16
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,26 @@ def united(parts: Sequence[Pairs]) -> Pairs:
     first, second, count = first[order], second[order], count[order]
     new = np.concatenate([[True], (first[1:] != first[:-1]) | (second[1:] != second[:-1])])
     return Pairs(first[new], second[new], np.add.reduceat(count, np.flatnonzero(new)))
+
+
+class PairTally:
+    """Sum of many small tables, in a few times the memory of the result."""
+
+    def __init__(self) -> None:
+        self._parts = [united([])]
+        self._waiting = 0
+
+    def add(self, pairs: Pairs) -> None:
+        """Add a table."""
+        self._parts.append(pairs)
+        self._waiting += len(pairs)
+        if self._waiting > max(_WAITING, len(self._parts[0])):
+            self.total()
+
+    def total(self) -> Pairs:
+        """Return the sum of the tables so far."""
+        self._parts, self._waiting = [united(self._parts)], 0
+        return self._parts[0]
 
 
 def totals(labels: Array, count: Array) -> tuple[Array, Array, Array]:

@@ -58,9 +58,9 @@ def compare_partitions(pairs: Pairs) -> PartitionScores:
     _, true_sizes, true_of = totals(counted.first, counted.count)
     found_names, found_sizes, found_of = totals(counted.second, counted.count)
     total = int(counted.count.sum())
-    joint = counted.count / total
-    split = -float(np.sum(joint * np.log2(counted.count / true_sizes[true_of])))
-    merge = -float(np.sum(joint * np.log2(counted.count / found_sizes[found_of])))
+    # Sums are exact before they are rounded, so that the order of the objects does not matter.
+    split = -math.fsum(counted.count * np.log2(counted.count / true_sizes[true_of])) / total
+    merge = -math.fsum(counted.count * np.log2(counted.count / found_sizes[found_of])) / total
     together = _ordered_pairs(counted.count[counted.second > 0])
     in_true, in_found = _ordered_pairs(true_sizes), _ordered_pairs(found_sizes[found_names > 0])
     score = _ratio(2 * together, in_true + in_found)
@@ -77,7 +77,7 @@ def compare_partitions(pairs: Pairs) -> PartitionScores:
 def _ordered_pairs(sizes: Array) -> float:
     # In float64, since the square of a large object's size overflows int64.
     values = sizes.astype(np.float64)
-    return float(np.sum(values * (values - 1)))
+    return math.fsum(values * (values - 1))
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 from scipy.special import entr
 
-from parafovea.geometry.grid import Box
+from parafovea.geometry.grid import Box, Shape
+from parafovea.storage.blocks import VOLUME_SHARD
 from parafovea.storage.store import Stored
 
 Array = np.ndarray[Any, Any]
+
+
+#: Probabilities are added in units of 2**-24, so that sums are integers and do not depend on the
+#: order of addition. It is the resolution of float16 near 0, and of float32 near 1.
+_UNITS = 2.0**24
 
 
 @dataclass(frozen=True)
@@ -34,49 +40,98 @@ class ProbabilityProfile:
     steps: tuple[Array, Array, Array]
 
 
-def profile_probabilities(
-    prediction: Stored, *, planes: int = 32, rows: int = 64
-) -> ProbabilityProfile:
-    """Return the statistics of a prediction, read once in bars of planes and rows.
+@dataclass(frozen=True)
+class ProbabilitySums:
+    """Integer sums over a part of a prediction; sums of parts add up to those of the whole.
+
+    Parameters
+    ----------
+    entropy : int
+        Sum of the entropies of the voxels, in 2**-24 nat.
+    covered : int
+        Number of voxels with a probability other than 0.
+    steps : tuple of (n,) int64
+        For z, y and x: entry i is the sum over the part of the absolute differences of the
+        probabilities between planes i and i + 1 of the whole prediction, in 2**-24.
+    """
+
+    entropy: int
+    covered: int
+    steps: tuple[Array, Array, Array]
+
+    @classmethod
+    def zeros(cls, shape: Shape) -> ProbabilitySums:
+        """Return the sums over no voxels of a prediction of this shape (z, y, x)."""
+        z, y, x = (np.zeros(n - 1, np.int64) for n in shape)
+        return cls(0, 0, (z, y, x))
+
+    def __add__(self, other: ProbabilitySums) -> ProbabilitySums:
+        """Return the sums over two disjoint parts of one prediction."""
+        z, y, x = (a + b for a, b in zip(self.steps, other.steps, strict=True))
+        return ProbabilitySums(
+            self.entropy + other.entropy, self.covered + other.covered, (z, y, x)
+        )
+
+    def profile(self, classes: int) -> ProbabilityProfile:
+        """Return the statistics of a whole prediction of a number of classes."""
+        shape = [len(steps) + 1 for steps in self.steps]
+        areas = (shape[1] * shape[2], shape[0] * shape[2], shape[0] * shape[1])
+        z, y, x = (s / (_UNITS * classes * a) for s, a in zip(self.steps, areas, strict=True))
+        most = self.covered * math.log(classes)
+        return ProbabilityProfile(self.entropy / _UNITS / most if most else None, (z, y, x))
+
+
+def sum_probabilities(
+    prediction: Stored, part: Box, *, block: Shape = VOLUME_SHARD
+) -> ProbabilitySums:
+    """Return the sums over a part of a prediction, which is read block by block.
+
+    A step between two planes belongs to the part that holds the second. Memory is bounded by a
+    block and the voxels before it.
 
     Parameters
     ----------
     prediction : Stored
         (class, z, y, x) probabilities.
-    planes, rows : int
-        Voxels of a bar along z and y; it spans the volume along x.
+    part : Box
+        Box within the prediction.
+    block : tuple of int
+        Voxels that are read at once along z, y, x; the sums do not depend on it.
     """
-    depth, height, width = shape = prediction.grid.shape
-    classes = len(prediction.channels or ())
-    sums = [np.zeros(n - 1) for n in shape]
-    entropy, covered = 0.0, 0
-    plane_before = np.zeros((classes, height, width), np.float32)
-    row_before = np.zeros((classes, planes, width), np.float32)
-    for bar in Box.whole(shape).tiles((planes, rows, width)):
-        values = prediction.read(bar).astype(np.float32)
-        entropy += float(entr(np.maximum(values, 0)).sum(dtype=np.float64))
-        covered += int(np.count_nonzero(values.any(axis=0)))
-        (z0, y0, _), (z1, y1, _) = bar.start, bar.stop
-        if z0:
-            sums[0][z0 - 1] += _step(plane_before[:, y0:y1], values[:, 0])
-        if y0:
-            sums[1][y0 - 1] += _step(row_before[:, : z1 - z0], values[:, :, 0])
-        for axis, begin in ((0, z0), (1, y0), (2, 0)):
-            inner = np.abs(np.diff(values, axis=axis + 1))
-            others = tuple(a for a in range(4) if a != axis + 1)
-            sums[axis][begin : begin + inner.shape[axis + 1]] += inner.sum(
+    sums = ProbabilitySums.zeros(prediction.grid.shape)
+    for box in part.tiles(block):
+        sums += _block_sums(prediction, box)
+    return sums
+
+
+def _block_sums(prediction: Stored, box: Box) -> ProbabilitySums:
+    before = box.expanded((1, 1, 1)).intersection(prediction.grid.box)
+    with_planes_before = prediction.read(Box(before.start, box.stop))
+    halo = [a - b for a, b in zip(box.start, before.start, strict=True)]
+    own = tuple(slice(n, None) for n in halo)
+    sums = ProbabilitySums.zeros(prediction.grid.shape)
+    entropy, covered = 0, np.zeros(box.shape, bool)
+    for stored in with_planes_before:
+        # one class at a time, which takes less memory
+        values = stored.astype(np.float32)
+        covered |= values[own] != 0
+        entropy += int(_in_units(entr(np.maximum(values[own], 0))).sum(dtype=np.float64))
+        values = _in_units(values)
+        for axis in range(3):
+            others = tuple(a for a in range(3) if a != axis)
+            inner = tuple(slice(None) if a == axis else own[a] for a in range(3))
+            steps = np.diff(values[inner], axis=axis)
+            np.abs(steps, out=steps)
+            first = before.start[axis]
+            sums.steps[axis][first : first + steps.shape[axis]] += steps.sum(
                 axis=others, dtype=np.float64
-            )
-        plane_before[:, y0:y1] = values[:, -1]
-        row_before[:, : z1 - z0] = values[:, :, -1]
-    areas = (height * width, depth * width, depth * height)
-    z, y, x = (s / (classes * area) for s, area in zip(sums, areas, strict=True))
-    mean = entropy / (covered * math.log(classes)) if covered else None
-    return ProbabilityProfile(mean, (z, y, x))
+            ).astype(np.int64)
+    return ProbabilitySums(entropy, int(np.count_nonzero(covered)), sums.steps)
 
 
-def _step(before: Array, after: Array) -> float:
-    return float(np.abs(after - before).sum(dtype=np.float64))
+def _in_units(values: Array) -> Array:
+    """Return whole numbers, float32: their differences, and their sums in float64, are exact."""
+    return np.asarray(np.rint(values * np.float32(_UNITS)))
 
 
 def seam_energy(

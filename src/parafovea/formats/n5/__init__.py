@@ -1,0 +1,1 @@
+"""N5 volumes: single datasets and pyramids of them."""

@@ -1,0 +1,1 @@
+"""Sources by address: http, https, s3 and gs."""
