@@ -70,8 +70,8 @@ def read_chunks(
                 raise
             except Exception as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
-                file = f"{str(array.store_path).removeprefix('file://').rstrip('/')}/{key}"
-                raise refused(f"{file} is damaged ({reason[:200]}): {advice}") from error
+                place = str(array.store_path).removeprefix("file://").rstrip("/")
+                raise refused(f"{place}/{key} is damaged ({reason[:200]}): {advice}") from error
         raise
 
 

@@ -14,8 +14,8 @@ from parafovea.postprocess.segmentation.block_files import save_components, save
 from parafovea.postprocess.segmentation.label_images import create_classes
 from parafovea.postprocess.segmentation.objects import Objects
 from parafovea.runtime.progress import tracked
-from parafovea.storage.parts import PART, part_record
-from parafovea.storage.store import Stored
+from parafovea.storage.parts import part_record
+from parafovea.storage.store import PART, Stored
 
 Array = np.ndarray[Any, Any]
 
