@@ -206,7 +206,10 @@ def test_results_are_dictionaries_as_in_the_file(example, made):
     assert loaded.facts["scan_id"] == "patient_001"
 
 
-def test_coordinates_are_those_of_the_patient_only_for_a_scan_with_its_place(example, caplog):
+def test_coordinates_are_those_of_the_patient_only_for_a_scan_with_its_place(
+    folder, example, caplog, monkeypatch
+):
+    monkeypatch.chdir(folder)
     pipeline, scan, spacing, results = example
     with caplog.at_level(logging.WARNING):
         plain = pipeline.predict(np.array(scan), spacing)
@@ -659,6 +662,19 @@ def test_what_the_guide_asks_for_and_is_not_here_is_refused(example, folder, mad
     for error, message, call in calls:
         with pytest.raises(error, match=message):
             call()
+
+
+def test_a_heatmap_that_lies_elsewhere_is_refused(example, made, tmp_path):
+    _, scan, spacing, _ = example
+    image = nibabel.load(made / "heatmap.nii.gz")
+    moved = image.affine.copy()
+    moved[0, 3] += 20
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), moved), tmp_path / "moved.nii.gz")
+    found = load_detections(made / "detections.json")
+    with pytest.raises(GridError, match=r"the heatmap lies 20\.0 mm from the scan"):
+        visualize_detections(
+            scan, found, spacing, tmp_path / "a.png", heatmap=tmp_path / "moved.nii.gz"
+        )
 
 
 def test_a_config_of_the_guide_and_one_of_the_workflow_exclude_each_other(folder, monkeypatch):
