@@ -127,13 +127,14 @@ def _checked_scores(scores: Any, stack: NDArray[np.float32], most: float) -> NDA
 
 @contextlib.contextmanager
 def _evaluating(model: Any, device: str) -> Iterator[None]:
-    """Put a network on a device in evaluation mode, and back into training mode if it was."""
+    """Put a network on a device in evaluation mode, and each part back into its mode."""
     if not isinstance(model, torch.nn.Module):
         yield
         return
-    training = model.training
+    modes = [(part, part.training) for part in model.modules()]
     model.to(device).eval()
     try:
         yield
     finally:
-        model.train(training)
+        for part, training in modes:
+            part.training = training
