@@ -66,11 +66,18 @@ def imports(package: Path) -> Iterator[tuple[str, str, str]]:
 
 def test_every_room_stands_in_the_list_once_and_nothing_else_does() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
-    assert sorted(rooms()) == sorted({*folders, "errors"})
+    assert sorted(rooms()) == sorted({*folders, "errors", "compat"})
 
 
 def test_no_module_lies_loose_in_the_package() -> None:
-    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "errors.py"}
+    loose = {path.name for path in PACKAGE.glob("*.py")}
+    assert loose == {"__init__.py", "compat.py", "errors.py"}
+
+
+def test_the_names_of_the_guide_may_import_from_all_rooms_and_none_imports_them() -> None:
+    assert rooms()[0] == "compat"
+    assert [place for place, _, target in imports(PACKAGE) if room_of(target) == "compat"] == []
+    assert {room for _, room, target in imports(PACKAGE) if room_of(target) == "guide"} == {"guide"}
 
 
 def test_no_room_imports_a_room_above_it() -> None:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from parafovea.cli.terminal import console, errors, readable_errors
-from parafovea.config import config_files, read_settings
+from parafovea.config import Settings, config_files, read_settings
 from parafovea.config.sources import is_tile_folder
 from parafovea.errors import ConfigError
 from parafovea.formats.location import holds_bands
@@ -67,13 +67,25 @@ def predict(
             help="Config file overriding config/config.yaml, if that exists; may be repeated.",
         ),
     ] = None,
+    guide_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--guide-config",
+            help="Config of the lung nodule inference guide, instead of --config.",
+        ),
+    ] = None,
 ) -> None:
     """Predict a scan, all scans of a folder, or a folder of tiles, without a sample sheet."""
     with readable_errors(output or "results"):
         given = scan if input_dir is None else str(input_dir)
         if given is None or (scan is not None and input_dir is not None):
             raise ConfigError("give one scan, or --input-dir with a folder of scans or tiles")
-        settings = read_settings(*config_files(config or []))
+        if guide_config is None:
+            settings = read_settings(*config_files(config or []))
+        elif config:
+            raise ConfigError("--guide-config replaces --config: give one of them")
+        else:
+            settings, device = _guide_settings(guide_config, task, device)
         chosen = settings.tasks.get(task)
         images = chosen is not None and kind_named(chosen.kind).images_are_tiles
         tiles = chosen is not None and is_tile_folder(
@@ -139,6 +151,22 @@ def predict(
             console.print(f"The report is {escape(str(page))}", highlight=False)
     if summary["failed"]:
         raise typer.Exit(1)
+
+
+def _guide_settings(file: Path, task: str, device: str | None) -> tuple[Settings, str | None]:
+    """Return the settings and the device of a config of the guide, and print what it cannot say."""
+    from parafovea.config.guide_config import read_guide_config
+    from parafovea.runtime.devices import device_or_cpu
+
+    guide = read_guide_config(file, task=task)
+    notes = list(guide.notes)
+    if device is None and guide.device is not None:
+        device = device_or_cpu(guide.device)
+        if device != guide.device:
+            notes.append(f"device {guide.device} is not available here: computing on the CPU")
+    for note in notes:
+        errors.print(f"[yellow]note[/] {escape(f'{file}: {note}')}", highlight=False)
+    return guide.settings, device
 
 
 def _print_summary(summary: Mapping[str, Any]) -> None:

@@ -203,7 +203,7 @@ def _explain(item: Any, path: tuple[Key, ...], model: type[BaseModel]) -> str:
         if isinstance(path[-1], int):
             return " is missing: the list needs a value for each of z, y, x"
         return " is missing: add it"
-    if item["loc"][-1] == "[key]":
+    if item["loc"][-1:] == ("[key]",):
         return f": the name {quoted(value)} is not text: put it in double quotes"
     if fault == "too_short":
         return f" must hold at least {item['ctx']['min_length']}"

@@ -38,6 +38,19 @@ def choose_device() -> torch.device:
     return torch.device(wanted)
 
 
+def device_or_cpu(wanted: str) -> str:
+    """Return a device, or the CPU if it is a GPU and torch finds none on this machine.
+
+    For devices named by a config that comes from another machine; the caller says which it is.
+
+    Parameters
+    ----------
+    wanted : str
+        "cpu", "cuda" or "cuda:1".
+    """
+    return "cpu" if wanted.startswith("cuda") and not torch.cuda.is_available() else wanted
+
+
 def computes_bfloat16(device: torch.device) -> bool:
     """Return whether a device computes bfloat16 natively, and therefore faster."""
     if device.type == "cuda":

@@ -126,7 +126,7 @@ def detect_nodules(
             scan_id=sample,
             model=str(made.get("name") or "unknown"),
             timestamp=stated_time() if clock is None else clock.timestamp,
-            metadata=_metadata(scan.grid),
+            metadata=scan_metadata(scan.grid),
             detections=found,
             summary=summarize(
                 found,
@@ -233,7 +233,8 @@ def open_scan(source: str, *, metadata: str, grid: Grid) -> Source:
     )
 
 
-def _metadata(grid: Grid) -> ScanMetadata:
+def scan_metadata(grid: Grid) -> ScanMetadata:
+    """Return spacing in millimetres and shape of a scan along x, y, z, as in the files."""
     z, y, x = vector3([rounded_length(s) for s in grid.converted("millimeter").spacing])
     depth, height, width = grid.shape
     return ScanMetadata(spacing=(x, y, z), shape=(width, height, depth))

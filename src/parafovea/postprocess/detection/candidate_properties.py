@@ -224,7 +224,7 @@ def tissue_mask(values: Array, region: Array, around: Array, *, spacing: Vector)
         no lung is near, or nothing but lung.
     """
     capped = np.clip(values, AIR, TISSUE).astype(np.float64)
-    level = _border(capped[around])
+    level = tissue_border(capped[around])
     if level is None:
         return region
     limit, upper = level
@@ -246,7 +246,7 @@ def tissue_mask(values: Array, region: Array, around: Array, *, spacing: Vector)
     return nodule
 
 
-def _border(values: Array) -> tuple[float, float] | None:
+def tissue_border(values: Array) -> tuple[float, float] | None:
     """Return HU half way between lung and tissue, and as much above the tissue.
 
     None where the values are not of lung and tissue. The halves are found by iterated means, as in

@@ -79,9 +79,10 @@ def _traces(view: DetectedScan, masks: BodyMasks, threshold: float) -> list[dict
     traces = [_mesh(mask_surface(masks.body, space), _BODY)]
     if masks.lungs is not None:
         traces.append(_mesh(mask_surface(masks.lungs, space), _LUNGS))
-    heat = heatmap_surface(view.heatmap, threshold, space)
-    if len(heat):
-        traces.append(_mesh(heat, _HEAT))
+    if view.heatmap is not None:
+        heat = heatmap_surface(view.heatmap, threshold, space)
+        if len(heat):
+            traces.append(_mesh(heat, _HEAT))
     found = view.detections.detections
     if found:
         centres = np.array([d.coordinates for d in found])

@@ -56,8 +56,8 @@ class DetectedScan:
     ----------
     scan : Volume
         The scan in HU.
-    heatmap : Volume
-        Values in [0, 1], in the world of the scan's grid.
+    heatmap : Volume or None
+        Values in [0, 1], in the world of the scan's grid; without it, nothing is overlaid.
     affine : (4, 4) float64 or None
         From the scan's voxel (x, y, z) to RAS millimetres.
     detections : Detections
@@ -65,7 +65,7 @@ class DetectedScan:
     """
 
     scan: Volume
-    heatmap: Volume
+    heatmap: Volume | None
     affine: Array | None
     detections: Detections
 
@@ -166,7 +166,7 @@ def detections_figure(
             _scale(axes)
             if row == 0 and axial.letters:
                 _letters(axes, axial.letters)
-    _colours(figure, colormap, overlay_alpha)
+    _colours(figure, None if view.heatmap is None else colormap, overlay_alpha)
     return figure
 
 
@@ -176,7 +176,7 @@ def best_slice(view: DetectedScan, colormap: str, alpha: float) -> Array:
     Returns
     -------
     (row, column, 3) float32
-        Red, green and blue in [0, 1], in the lung window with the heatmap overlaid.
+        Red, green and blue in [0, 1], in the lung window with the heatmap, if any, overlaid.
     """
     axial = view.axial
     index = choose_slices(axial, view.indices(), 1)[0]
@@ -199,6 +199,8 @@ def _pictures(
     grey = axial.read(view.scan.read, index).astype(np.float32)
     low = WINDOW[0] - WINDOW[1] / 2
     grey = np.clip((grey - low) / WINDOW[1], 0, 1)
+    if view.heatmap is None:
+        return grey, np.zeros((*grey.shape, 4), np.float32)
     grid = view.heatmap.grid.converted("millimeter")
     heat = resample_box(view.heatmap.read, grid, axial.grid, axial.box(index))
     heat = np.clip(axial.picture(heat), 0, 1)
@@ -297,8 +299,14 @@ def _letters(axes: Axes, letters: str) -> None:
         )
 
 
-def _colours(figure: Figure, colormap: str, alpha: float) -> None:
+def _colours(figure: Figure, colormap: str | None, alpha: float) -> None:
+    """Write the window of the slices, beside the colours of the heatmap if there is one."""
     width, height = figure.get_size_inches()
+    level = f"{WINDOW[0]:g}".replace("-", "\N{MINUS SIGN}")
+    window = f"lung window, level {level}, width {WINDOW[1]:g} HU"
+    if colormap is None:
+        figure.text(2 * _EDGE / width, 0.37 / height, window, color=INK, size=SMALL)
+        return
     axes = figure.add_axes((2 * _EDGE / width, 0.36 / height, 1.6 / width, 0.12 / height))
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[None]
     grey = np.full((*ramp.shape, 3), 0.25, np.float32)
@@ -308,18 +316,20 @@ def _colours(figure: Figure, colormap: str, alpha: float) -> None:
     axes.set_xticks([0, 0.5, 1])
     axes.set_yticks([])
     axes.tick_params(length=2, labelsize=SMALL, pad=1)
-    level = f"{WINDOW[0]:g}".replace("-", "\N{MINUS SIGN}")
-    words = f"heatmap    ·    lung window, level {level}, width {WINDOW[1]:g} HU"
+    words = f"heatmap    ·    {window}"
     figure.text((2 * _EDGE + 1.8) / width, 0.37 / height, words, color=INK, size=SMALL)
 
 
 def _caption(view: DetectedScan, count: int) -> str:
     found = view.detections.detections
+    heat = view.heatmap is not None
     if not found:
-        return "No detections. Axial slices, evenly spaced, in the lung window with the heatmap."
+        words = " with the heatmap" if heat else ""
+        return f"No detections. Axial slices, evenly spaced, in the lung window{words}."
+    overlaid = ", with the heatmap overlaid" if heat else ""
     text = (
         f"Axial slices through the {min(count, len(found))} most confident of {len(found)} "
-        "detections, in the lung window, with the heatmap overlaid; magnified below. A circle is "
+        f"detections, in the lung window{overlaid}; magnified below. A circle is "
         "the intersection of the slice with a detection's sphere; its label is id: confidence, "
         "diameter."
     )

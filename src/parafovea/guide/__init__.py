@@ -1,0 +1,1 @@
+"""The functions of the nodule inference guide; `parafovea.compat` names them."""
