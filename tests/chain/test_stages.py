@@ -245,7 +245,7 @@ def test_blocks_end_in_the_results_that_one_block_has() -> None:
                     output.path
                     for stage in sample_stages(kind, layout, blocks=blocks)
                     for output in stage.outputs.values()
-                    if not output.part
+                    if output.kept
                 }
                 for blocks in (1, 2)
             )

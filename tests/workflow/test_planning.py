@@ -92,8 +92,8 @@ def test_a_chest_is_made_as_a_scan_with_its_truth_by_one_job(plan, project_folde
         f"{phantom}_truth.nii.gz",
         f"objects={phantom}_objects.nii.gz",
     ]
-    # at the voxels of a cell's model, a chest is more windows than anybody could plan
-    project_folder.config["tasks"]["cell"]["inference"] = {"shards": 1}
+    # at the voxels of a cell's model, a chest is more windows and blocks than anybody could plan
+    project_folder.config["tasks"]["cell"] |= {"inference": {"shards": 1}, "blocks": 1}
     jobs = plan()
     assert jobs["make_scan"] == 1
     assert "make_phantom" not in jobs

@@ -41,7 +41,7 @@ from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.tiles.census import TileCensus, tile_census
 from parafovea.geometry.grid import Grid
-from parafovea.inference.block_shards import shards_of_block
+from parafovea.inference.block_shards import BlockShards
 from parafovea.inference.window_plan import planned_layout, shard_count
 from parafovea.kinds.kind import Kind, LayoutName, kind_named
 from parafovea.kinds.stages import sample_stages
@@ -83,6 +83,9 @@ class Project:
     _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
     _unread: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _failures: dict[str, str | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _shards: dict[str, BlockShards] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _divisions: dict[str, Division] = field(
@@ -177,14 +180,12 @@ class Project:
 
     def shards_of_block(self, sample: str, block: int) -> list[int]:
         """Return the numbers of the shards that have sums of a block of the prediction."""
-        recipe = self.recipe(sample)
-        return shards_of_block(
-            self.grid(sample).resampled(recipe.spacing),
-            recipe,
-            self.inference(sample),
-            block=block,
-            blocks=self.blocks(sample),
-        )
+        if sample not in self._shards:
+            recipe, division = self.recipe(sample), self.division(sample)
+            volume = self.grid(sample).resampled(recipe.spacing)
+            found = BlockShards(volume, recipe, division.inference, blocks=division.blocks)
+            self._shards[sample] = found
+        return self._shards[sample].of(block)
 
     def _passes(self, sample: str) -> int:
         """Return the passes over a sample's source; see `source_statistics.passes_of`."""

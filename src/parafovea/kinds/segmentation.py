@@ -153,7 +153,8 @@ measure_quality_block = Stage(
     blockwise=True,
     inputs={"prediction": PREDICTION, "classes": CLASSES, "objects": OBJECTS},
     waits=_truth_files,
-    outputs={"counts": Output(QUALITY_COUNTS, part=True)},
+    # small, and kept as features are, so that another limit counts nothing again
+    outputs={"counts": Output(QUALITY_COUNTS, temporary=True)},
     arguments=_counting,
     reads=reads_truth,
     jobs=block_jobs,
