@@ -160,6 +160,8 @@ use rule blend_shards as blend_shards_block with:
         "<benchmarks>/{sample}/blend_shards_block_{block}.tsv"
     wildcard_constraints:
         sample=samples_of("blend_shards_block"),
+    # sums of shards that are blended can go
+    priority: 10
     resources:
         **resources("blend_shards_block"),
     params:

@@ -13,7 +13,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from parafovea.chain.block_stages import block_jobs, join_cost, of_block, part, parts_of
+from parafovea.chain.block_stages import (
+    block_jobs,
+    join_cost,
+    joined_levels,
+    of_block,
+    part,
+    parts_of,
+)
 from parafovea.chain.cleaning import cleanings_of, splits_objects
 from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.division import Division
@@ -248,9 +255,9 @@ def _unite_cost(work: Work, _: Rates) -> Cost:
 
 
 def objects_join_cost(work: Work, rates: Rates) -> Cost:
-    """Return the cost of linking the files of classes and objects."""
-    joined = join_cost(work, rates)
-    return Cost(joined.memory, 2 * joined.seconds)
+    """Return the cost of linking the files of classes and objects, and of their coarse levels."""
+    joined, levels = join_cost(work, rates), joined_levels(math.prod(work.predicted), 2)
+    return Cost(joined.memory + levels.memory, 2 * joined.seconds + levels.seconds)
 
 
 def _scanned(state: str) -> dict[str, Output]:
