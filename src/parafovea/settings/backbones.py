@@ -93,17 +93,18 @@ class Compatibility(Arguments):
     oversampling: Count = Field(1, description="Voxels of the source per voxel of the result.")
 
 
-class Dinov3Arguments(Arguments):
-    """Arguments of `dinov3`: tokens of a vision transformer applied to planes."""
+class HuggingfaceArguments(Arguments):
+    """Arguments of `huggingface`, and of `dinov3`: tokens of a vision model applied to planes."""
 
     weights: str = Field(min_length=1, description="Local folder, or name on the hub.")
     planes: Literal["xy", "xy+xz+yz"] = Field(
         "xy", description="Orientation of the planes; tokens of several are averaged."
     )
-    stride: int = Field(
-        16,
+    stride: int | None = Field(
+        None,
         ge=1,
-        description="Voxels per token in a plane; below the patch size, planes are upsampled.",
+        description="Voxels per token in a plane, by default the patch size; below it, planes are "
+        "upsampled.",
     )
     plane_step: int = Field(
         1, ge=1, description="Only for xy: slices per token along z; the middle one is used."
@@ -117,9 +118,17 @@ class Dinov3Arguments(Arguments):
         None, ge=0, description="Margin on every side of a tile in pixels; default four tokens."
     )
     batch_size: int = Field(8, ge=1, description="Planes per pass; does not change the result.")
-    colours: tuple[str, str, str] = Field(
+    layers: tuple[int, ...] = Field(
+        (),
+        description="Blocks of a transformer, or stages of a ConvNeXt, whose tokens are "
+        "concatenated: from 1, or from -1 backwards; the last one by default. Tokens of a "
+        "transformer pass its last normalization.",
+    )
+    colours: tuple[str, ...] = Field(
         ("B04", "B03", "B02"),
-        description="For an input with bands: the bands used as red, green and blue.",
+        min_length=1,
+        description="For an input with bands: the bands used as the network's channels, which are "
+        "mostly red, green and blue.",
     )
     gain: float = Field(
         3.0, gt=0, description="For an input with bands: factor from reflectance to colour."
@@ -128,68 +137,123 @@ class Dinov3Arguments(Arguments):
         None, description="Plane sampling of DINOv3UNet3D checkpoints; imported models only."
     )
 
-    def colour_indices(self, bands: Sequence[str]) -> tuple[int, ...]:
-        """Return the indices of the red, green and blue bands; empty for an input without bands.
+    def colour_indices(self, bands: Sequence[str], *, count: int) -> tuple[int, ...]:
+        """Return the indices of the bands used as colours; empty for an input without bands.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Names of the input's channels.
+        count : int
+            Channels of the network.
 
         Raises
         ------
         ModelError
-            If the input lacks one of these bands.
+            If the input lacks one of these bands, or they are not as many as the channels.
         """
         if not bands:
+            if count not in (1, 3):
+                raise ModelError(
+                    f"backbone huggingface: the network takes {count} channels, but the input has "
+                    "one unnamed channel: use weights with 1 or 3 channels, or an input with bands"
+                )
             return ()
         missing = [name for name in self.colours if name not in bands]
         if missing:
             raise ModelError(
-                f"backbone dinov3 uses {', '.join(self.colours)} as red, green and blue, but the "
-                f"input has the bands {', '.join(bands)}: name three of them in the argument "
-                "`colours`"
+                f"backbone huggingface uses {', '.join(self.colours)} as colours, but the input "
+                f"has the bands {', '.join(bands)}: name {count} of them in the argument `colours`"
+            )
+        if len(self.colours) != count:
+            raise ModelError(
+                f"backbone huggingface: the network takes {count} channels, but colours names "
+                f"{', '.join(self.colours)}: name {count} of {', '.join(bands)}"
             )
         return tuple(list(bands).index(name) for name in self.colours)
 
-    @property
-    def margin_pixels(self) -> int:
-        """Margin on every side of a tile in pixels, before upsampling."""
-        return 4 * self.stride if self.overlap is None else self.overlap
+    def voxels_per_token(self, patch: int) -> int:
+        """Return the voxels per token in a plane, for patches of `patch` pixels.
+
+        Raises
+        ------
+        ModelError
+            If that is more than a patch, or does not divide tile or overlap.
+        """
+        if self.stride is None:
+            reason = self._uneven(patch)
+            if reason is not None:
+                raise ModelError(f"backbone huggingface: {reason}")
+            return patch
+        if self.stride > patch:
+            raise ModelError(
+                f"backbone huggingface: stride {self.stride} is coarser than the patch of {patch} "
+                f"pixels: use a stride of at most {patch}, or coarser voxels"
+            )
+        return self.stride
+
+    def strides(self, patch: int) -> Shape:
+        """Return the voxels per token along z, y, x, for patches of `patch` pixels."""
+        stride = self.voxels_per_token(patch)
+        return (self.plane_step if self.planes == "xy" else stride, stride, stride)
+
+    def margin_pixels(self, patch: int) -> int:
+        """Return the margin on every side of a tile in pixels, before upsampling."""
+        return 4 * self.voxels_per_token(patch) if self.overlap is None else self.overlap
 
     def tile_pixels(self, patch: int) -> int:
         """Return the side of a tile in pixels, for patches of `patch` pixels."""
-        return self.stride * max(1, 512 // patch) if self.tile is None else self.tile
+        stride = self.voxels_per_token(patch)
+        return stride * max(1, 512 // patch) if self.tile is None else self.tile
+
+    def _uneven(self, stride: int) -> str | None:
+        """Return why tile or overlap are not whole tokens."""
+        for name in ("tile", "overlap"):
+            value = getattr(self, name)
+            if value is not None and value % stride:
+                return f"{name} {value} must be a multiple of stride {stride}"
+        return None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for name in ("tile", "overlap"):
-            value = getattr(self, name)
-            if value is not None and value % self.stride:
-                raise ValueError(f"{name} {value} must be a multiple of stride {self.stride}")
+        reason = None if self.stride is None else self._uneven(self.stride)
+        if reason is not None:
+            raise ValueError(reason)
         if self.compatibility is not None:
             self._check_compatible(self.compatibility)
         if self.planes != "xy" and self.plane_step != 1:
+            stride = "one" if self.stride is None else self.stride
             raise ValueError(
                 f"plane_step {self.plane_step} applies to planes xy only, since {self.planes} has "
-                f"stride {self.stride} along every axis: remove it"
+                f"stride {stride} along every axis: remove it"
             )
         return self
 
     def _check_compatible(self, compatibility: Compatibility) -> None:
-        given = [n for n in ("tile", "overlap", "plane_step") if n in self.model_fields_set]
+        given = [
+            name
+            for name in ("tile", "overlap", "plane_step", "layers")
+            if name in self.model_fields_set
+        ]
         if given:
             raise ValueError(
                 f"{' and '.join(given)} cannot be set in compatibility mode, where a tile is a "
                 "window: remove them"
             )
-        if any(n % self.stride for n in compatibility.window):
-            raise ValueError(
-                f"window {compatibility.window} must be a multiple of stride {self.stride}"
-            )
+        stride = 16 if self.stride is None else self.stride
+        if any(n % stride for n in compatibility.window):
+            raise ValueError(f"window {compatibility.window} must be a multiple of stride {stride}")
 
 
-BackboneArguments = RawArguments | FilterbankArguments | Dinov3Arguments
+BackboneArguments = RawArguments | FilterbankArguments | HuggingfaceArguments
 
-_ARGUMENTS: dict[str, type[RawArguments] | type[FilterbankArguments] | type[Dinov3Arguments]] = {
+_ARGUMENTS: dict[
+    str, type[RawArguments] | type[FilterbankArguments] | type[HuggingfaceArguments]
+] = {
     "raw": RawArguments,
     "filterbank": FilterbankArguments,
-    "dinov3": Dinov3Arguments,
+    "huggingface": HuggingfaceArguments,
+    "dinov3": HuggingfaceArguments,
 }
 
 
@@ -205,7 +269,7 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
 
     Returns
     -------
-    RawArguments, FilterbankArguments or Dinov3Arguments
+    RawArguments, FilterbankArguments or HuggingfaceArguments
         The arguments with defaults filled in.
 
     Raises
@@ -215,12 +279,12 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
     """
     if dimensions not in (2, 3):
         raise ModelError(f"backbone {spec.name}: dimensions {dimensions} must be 2 or 3")
-    if spec.revision is not None and spec.name != "dinov3":
-        raise ModelError(
-            f"backbone {spec.name}: revision {spec.revision!r} cannot be set, since only dinov3 "
-            "has weights: remove it"
-        )
     kind = _ARGUMENTS[spec.name]
+    if spec.revision is not None and kind is not HuggingfaceArguments:
+        raise ModelError(
+            f"backbone {spec.name}: revision {spec.revision!r} cannot be set, since only "
+            "huggingface has weights of the hub: remove it"
+        )
     unknown = sorted(set(spec.arguments) - set(kind.model_fields))
     if unknown:
         raise ModelError(
@@ -231,7 +295,7 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
         arguments = kind.model_validate(spec.arguments)
     except ValidationError as error:
         raise ModelError(f"backbone {spec.name}: {_reasons(error)}") from error
-    _check_dimensions(arguments, dimensions)
+    _check_dimensions(spec.name, arguments, dimensions)
     return arguments
 
 
@@ -242,12 +306,11 @@ def _strides(stride: int | Shape, dimensions: int) -> Shape:
     return stride
 
 
-def _check_dimensions(arguments: BackboneArguments, dimensions: int) -> None:
+def _check_dimensions(name: str, arguments: BackboneArguments, dimensions: int) -> None:
     """Raise `ModelError` if arguments mix slices that must stay independent."""
     if dimensions == 3:
         return
-    if not isinstance(arguments, Dinov3Arguments):
-        name = "raw" if isinstance(arguments, RawArguments) else "filterbank"
+    if not isinstance(arguments, HuggingfaceArguments):
         if arguments.strides(2)[0] != 1:
             raise ModelError(
                 f"backbone {name}: stride {arguments.strides(2)} must be 1 along z, "
@@ -255,12 +318,12 @@ def _check_dimensions(arguments: BackboneArguments, dimensions: int) -> None:
             )
     elif arguments.planes != "xy":
         raise ModelError(
-            f"backbone dinov3: planes {arguments.planes} need a network of 3 dimensions, "
+            f"backbone {name}: planes {arguments.planes} need a network of 3 dimensions, "
             "not 2: use planes xy"
         )
     elif arguments.plane_step != 1:
         raise ModelError(
-            f"backbone dinov3: plane_step {arguments.plane_step} must be 1, "
+            f"backbone {name}: plane_step {arguments.plane_step} must be 1, "
             "since the network has 2 dimensions"
         )
 
