@@ -184,6 +184,15 @@ def test_steps_that_choose_pixels_and_assumed_statistics_are_said(tmp_path, capl
     assert "does not state image_mean and image_std" in caplog.text
 
 
+def test_statistics_that_are_guessed_are_said_and_those_that_are_usual_are_not(folders, caplog):
+    opened(folders["dinov2"])
+    opened(folders["dinov3_vit"])
+    assert not caplog.records
+    opened(folders["siglip"])
+    assert "no preprocessor_config.json" in caplog.text
+    assert "(0.5, 0.5, 0.5)" in caplog.text
+
+
 def test_grey_networks_take_one_channel_and_others_need_as_many_bands(tmp_path):
     grey = saved_model(tmp_path / "grey", "dinov2", num_channels=1)
     assert opened(grey)(torch.rand(1, 28, 28)).shape == (32, 1, 2, 2)

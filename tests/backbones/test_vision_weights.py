@@ -55,6 +55,12 @@ def test_weights_of_the_hub_are_identified_by_their_commit(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     found = json.loads(load("owner/name", revision).fingerprint)
     assert (found["weights"], found["revision"]) == ("owner/name", commit)
+    assert "statistics" not in found
+    card = {"image_mean": [0.43, 0.411, 0.296], "image_std": [0.213, 0.156, 0.143]}
+    place = cached / "snapshots" / commit / "preprocessor_config.json"
+    place.write_text(json.dumps(card))
+    found = json.loads(load("owner/name", revision).fingerprint)
+    assert found["statistics"] == [card["image_mean"], card["image_std"]]
 
 
 @pytest.mark.parametrize("name", ["nowhere/at/all", "/nowhere", "./nowhere", "nowhere"])
@@ -141,6 +147,23 @@ def test_another_architecture_is_refused_with_those_allowed(copy, kind):
         more = {"spacing": (1.0, 1.0, 1.0)} if ask is load_backbone else {}
         with pytest.raises(ModelError, match=r"of type .* not 'dinov2' or .* or 'siglip'"):
             ask(spec, dimensions=3, **more)
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"hidden_act": "someone/activation"}, "someone/activation"),
+        ({"num_attention_heads": 3}, "num_attention_heads"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers 1000000000"),
+        ({"patch_size": 0}, "patch_size 0"),
+        ({"num_channels": "three"}, "num_channels 'three'"),
+        ({"layer_norm_eps": "small"}, "layer_norm_eps"),
+        ({"hidden_size": True}, "hidden_size True"),
+    ],
+)
+def test_sizes_that_cannot_be_are_named(copy, changes, part):
+    configure(copy, **changes)
+    assert_refused(copy, "config.json", part, "download it again")
 
 
 def test_patches_and_images_that_are_no_squares_are_refused(copy):

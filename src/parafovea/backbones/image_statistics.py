@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+#: Families without statistics that all of their weights share.
+VARIED = ("vit", "siglip")
+
 #: Value of an image of 8 bits that stands for 1 here.
 WHITE = 255.0
 
@@ -48,7 +51,7 @@ class ImageStatistics:
 
 def default_statistics(family: str, colours: int) -> ImageStatistics:
     """Return what a family's processors use where nothing is stated."""
-    if family in ("vit", "siglip"):
+    if family in VARIED:
         return ImageStatistics((0.5,) * colours, (0.5,) * colours)
     if colours == 3:
         return ImageStatistics(IMAGENET_MEAN, IMAGENET_STD)

@@ -21,6 +21,9 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
 #: Families whose positions are learned on a square of patches.
 SQUARE = ("dinov2", "dinov2_with_registers", "vit", "siglip")
 
+#: Largest size that a configuration may state, and most blocks of a transformer or a stage.
+MOST, MOST_BLOCKS = 1 << 16, 1 << 10
+
 #: Pixels per token after the first stage of a ConvNeXt; each further stage doubles them.
 STEM = 4
 
@@ -146,7 +149,7 @@ def vision_config(
     colours = _count(merged, "num_channels", where, default=3)
     if family == "dinov3_convnext":
         return _convnext(merged, colours, own, where)
-    depth = _count(merged, "num_hidden_layers", where, default=12, least=0)
+    depth = _count(merged, "num_hidden_layers", where, default=12, least=0, most=MOST_BLOCKS)
     width = _count(merged, "hidden_size", where)
     if width % _count(merged, "num_attention_heads", where, default=1):
         raise ModelError(
@@ -155,7 +158,11 @@ def vision_config(
         )
     patch = _square(merged, "patch_size", where)
     if family in SQUARE:
-        _square({"image_size": 224, **merged}, "image_size", where)
+        side = _square({"image_size": 224, **merged}, "image_size", where)
+        if side < patch:
+            raise ModelError(
+                f"{where}: image_size {side} is smaller than patch_size {patch}: download it again"
+            )
     registers = 0
     if family in ("dinov2_with_registers", "dinov3_vit"):
         registers = _count(merged, "num_register_tokens", where, default=0, least=0)
@@ -183,7 +190,7 @@ def _convnext(
     merged: Mapping[str, Any], colours: int, own: Mapping[str, Any], where: str
 ) -> VisionConfig:
     widths = _counts(merged, "hidden_sizes", where)
-    depths = _counts(merged, "depths", where)
+    depths = _counts(merged, "depths", where, most=MOST_BLOCKS)
     if len(widths) != len(depths):
         raise ModelError(
             f"{where}: hidden_sizes {list(widths)} and depths {list(depths)} have different "
@@ -200,19 +207,27 @@ def _convnext(
 
 
 def _count(
-    values: Mapping[str, Any], name: str, where: str, *, default: int | None = None, least: int = 1
+    values: Mapping[str, Any],
+    name: str,
+    where: str,
+    *,
+    default: int | None = None,
+    least: int = 1,
+    most: int = MOST,
 ) -> int:
     """Return a whole number of a configuration."""
     value = values.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 1 << 16:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ModelError(
-            f"{where}: {name} {shown(repr(value))} is not a number from {least} to {1 << 16}: "
+            f"{where}: {name} {shown(repr(value))} is not a number from {least} to {most}: "
             "download it again"
         )
     return value
 
 
-def _counts(values: Mapping[str, Any], name: str, where: str) -> tuple[int, ...]:
+def _counts(
+    values: Mapping[str, Any], name: str, where: str, *, most: int = MOST
+) -> tuple[int, ...]:
     """Return a list of whole numbers of a configuration."""
     found = values.get(name)
     if not isinstance(found, list | tuple) or not 1 <= len(found) <= 16:
@@ -220,7 +235,7 @@ def _counts(values: Mapping[str, Any], name: str, where: str) -> tuple[int, ...]
             f"{where}: {name} {shown(repr(found))} is not a list of 1 to 16 numbers: download it "
             "again"
         )
-    return tuple(_count({name: value}, name, where) for value in found)
+    return tuple(_count({name: value}, name, where, most=most) for value in found)
 
 
 def _square(values: Mapping[str, Any], name: str, where: str) -> int:

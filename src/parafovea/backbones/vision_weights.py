@@ -35,6 +35,7 @@ from transformers.utils import cached_file, extract_commit_hash
 from transformers.utils import logging as transformers_logging
 
 from parafovea.backbones.image_statistics import (
+    VARIED,
     ImageStatistics,
     default_statistics,
     stated_statistics,
@@ -138,8 +139,9 @@ def load_vision(
             )
     except OSError as error:
         raise _missing(weights, revision, _without_safetensors(weights)) from error
-    except (SafetensorError, RuntimeError, ValueError) as error:
-        raise _damaged(weights, shown(str(error).splitlines()[0])) from error
+    except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
+        reason = shown(" ".join(str(error).split()), longest=200)
+        raise _damaged(weights, reason or type(error).__name__) from error
     _require_fit(weights, report)
     _require_finite(weights, network)
     network.eval().requires_grad_(False)
@@ -200,14 +202,16 @@ def _statistics(weights: str, revision: str | None, config: VisionConfig) -> Ima
                 continue
         return stated_statistics(values, where, family=config.family, colours=config.colours)
     usual = default_statistics(config.family, config.colours)
-    logger.info(
-        "weights %s have no %s: images are normalized by mean %s and deviation %s, as usual for %s",
-        weights,
-        _CARDS[0],
-        usual.mean,
-        usual.std,
-        config.family,
-    )
+    if config.family in VARIED:
+        logger.warning(
+            "weights %s have no %s, and models of type %s were trained in several ways: mean %s "
+            "and deviation %s assumed",
+            weights,
+            _CARDS[0],
+            config.family,
+            usual.mean,
+            usual.std,
+        )
     return usual
 
 
