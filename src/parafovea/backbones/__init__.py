@@ -13,6 +13,7 @@ from parafovea.geometry.grid import Vector
 from parafovea.settings.backbones import (
     FilterbankArguments,
     HuggingfaceArguments,
+    PrithviArguments,
     RawArguments,
     parse_arguments,
 )
@@ -69,6 +70,10 @@ def load_backbone(
 
         bank = Filterbank(arguments, spacing=spacing, dimensions=dimensions, device=device)
         return _bandwise(bank, bands, dimensions)
+    if isinstance(arguments, PrithviArguments):
+        from parafovea.backbones.prithvi import Prithvi
+
+        return Prithvi(arguments, bands=bands, device=device)
     from parafovea.backbones.huggingface import Huggingface
     from parafovea.backbones.vision_weights import load_vision
 
@@ -129,4 +134,6 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str
             arguments.weights, revision=spec.revision, families=families(spec, arguments)
         )
         return config.channels(arguments.layers)
+    if isinstance(arguments, PrithviArguments):
+        return arguments.architecture.width * len(arguments.levels)
     return len(arguments.channels(dimensions)) * max(1, len(bands))

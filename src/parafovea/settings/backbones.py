@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -245,15 +246,156 @@ class HuggingfaceArguments(Arguments):
             raise ValueError(f"window {compatibility.window} must be a multiple of stride {stride}")
 
 
-BackboneArguments = RawArguments | FilterbankArguments | HuggingfaceArguments
+@dataclass(frozen=True)
+class PrithviVariant:
+    """One of the published encoders of Prithvi-EO.
 
-_ARGUMENTS: dict[
-    str, type[RawArguments] | type[FilterbankArguments] | type[HuggingfaceArguments]
-] = {
+    Attributes
+    ----------
+    width, depth, heads, patch : int
+        Features per token, blocks, heads, pixels per token.
+    coordinates : bool
+        Whether it knows date and place.
+    first : bool
+        Whether it is of version 1, with statistics of its own.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    patch: int = 16
+    coordinates: bool = False
+    first: bool = False
+
+
+#: The published variants, by name.
+PRITHVI = {
+    "v1_100": PrithviVariant(768, 12, 12, first=True),
+    "v2_tiny_tl": PrithviVariant(192, 12, 3, coordinates=True),
+    "v2_100_tl": PrithviVariant(768, 12, 12, coordinates=True),
+    "v2_300": PrithviVariant(1024, 24, 16),
+    "v2_300_tl": PrithviVariant(1024, 24, 16, coordinates=True),
+    "v2_600": PrithviVariant(1280, 32, 16, patch=14),
+    "v2_600_tl": PrithviVariant(1280, 32, 16, patch=14, coordinates=True),
+}
+
+#: Sentinel-2's names of the bands of Prithvi-EO, in its order.
+PRITHVI_BANDS = ("B02", "B03", "B04", "B8A", "B11", "B12")
+
+#: Side of the images that Prithvi-EO was trained on, in pixels.
+PRITHVI_IMAGE = 224
+
+
+Year = Annotated[int, Field(ge=1900, le=2200)]
+Day = Annotated[int, Field(ge=1, le=366)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+
+
+class PrithviArguments(Arguments):
+    """Arguments of `prithvi`: tokens of a Prithvi-EO encoder for images with bands."""
+
+    weights: str = Field(min_length=1, description="File of the weights, .safetensors or .pt.")
+    variant: Literal[
+        "v1_100", "v2_tiny_tl", "v2_100_tl", "v2_300", "v2_300_tl", "v2_600", "v2_600_tl"
+    ] = Field(description="Which of the published encoders.")
+    stride: int | None = Field(
+        None,
+        ge=1,
+        description="Pixels per token, by default the patch; below it, images are upsampled.",
+    )
+    tile: int | None = Field(
+        None,
+        ge=1,
+        description="Side of a tile in pixels, without overlap; by default 224 upsampled with it.",
+    )
+    overlap: int | None = Field(
+        None, ge=0, description="Margin on every side of a tile in pixels; default two tokens."
+    )
+    batch_size: int = Field(8, ge=1, description="Images per pass; does not change the result.")
+    layers: tuple[int, ...] = Field(
+        (),
+        description="Blocks whose tokens are concatenated, from 1, or from -1 backwards; the last "
+        "one by default.",
+    )
+    date: tuple[Year, Day] | None = Field(
+        None, description="Year and day of the year, for variants that end in tl."
+    )
+    place: tuple[Latitude, Longitude] | None = Field(
+        None, description="Latitude and longitude, for variants that end in tl."
+    )
+    place_order: Literal["latitude_longitude", "longitude_latitude"] = Field(
+        "latitude_longitude",
+        description="Order in which the encoder is given the place: its own, or that of scripts in "
+        "use.",
+    )
+
+    @property
+    def architecture(self) -> PrithviVariant:
+        """The variant."""
+        return PRITHVI[self.variant]
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Blocks whose tokens are concatenated, from 1."""
+        depth = self.architecture.depth
+        return tuple(n + depth + 1 if n < 0 else n for n in self.layers) or (depth,)
+
+    @property
+    def pixels_per_token(self) -> int:
+        """Pixels per token."""
+        return self.architecture.patch if self.stride is None else self.stride
+
+    @property
+    def margin_pixels(self) -> int:
+        """Margin on every side of a tile in pixels, before upsampling."""
+        return 2 * self.pixels_per_token if self.overlap is None else self.overlap
+
+    @property
+    def tile_pixels(self) -> int:
+        """Side of a tile in pixels, before upsampling."""
+        if self.tile is not None:
+            return self.tile
+        whole = PRITHVI_IMAGE // self.architecture.patch * self.pixels_per_token
+        return max(self.pixels_per_token, whole - 2 * self.margin_pixels)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        variant, stride = self.architecture, self.pixels_per_token
+        if stride > variant.patch:
+            raise ValueError(
+                f"stride {stride} is coarser than the patch of {variant.patch} pixels: use a "
+                f"stride of at most {variant.patch}, or coarser pixels"
+            )
+        for name in ("tile", "overlap"):
+            value = getattr(self, name)
+            if value is not None and value % stride:
+                raise ValueError(f"{name} {value} must be a multiple of stride {stride}")
+        if len(set(self.levels)) != len(self.levels) or not all(
+            1 <= n <= variant.depth for n in self.levels
+        ):
+            raise ValueError(
+                f"layers {list(self.layers)} must be different ones of the {variant.depth} blocks: "
+                f"1 to {variant.depth}, or -1 to -{variant.depth} from the end"
+            )
+        given = [n for n in ("date", "place") if getattr(self, n) is not None]
+        if given and not variant.coordinates:
+            known = ", ".join(name for name, each in PRITHVI.items() if each.coordinates)
+            raise ValueError(
+                f"{' and '.join(given)} cannot be given to {self.variant}, which knows neither: "
+                f"use {known}, or remove them"
+            )
+        return self
+
+
+BackboneArguments = RawArguments | FilterbankArguments | HuggingfaceArguments | PrithviArguments
+
+_ARGUMENTS: dict[str, type[BackboneArguments]] = {
     "raw": RawArguments,
     "filterbank": FilterbankArguments,
     "huggingface": HuggingfaceArguments,
     "dinov3": HuggingfaceArguments,
+    "prithvi": PrithviArguments,
 }
 
 
@@ -269,7 +411,7 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
 
     Returns
     -------
-    RawArguments, FilterbankArguments or HuggingfaceArguments
+    RawArguments, FilterbankArguments, HuggingfaceArguments or PrithviArguments
         The arguments with defaults filled in.
 
     Raises
@@ -308,7 +450,7 @@ def _strides(stride: int | Shape, dimensions: int) -> Shape:
 
 def _check_dimensions(name: str, arguments: BackboneArguments, dimensions: int) -> None:
     """Raise `ModelError` if arguments mix slices that must stay independent."""
-    if dimensions == 3:
+    if dimensions == 3 or isinstance(arguments, PrithviArguments):
         return
     if not isinstance(arguments, HuggingfaceArguments):
         if arguments.strides(2)[0] != 1:
