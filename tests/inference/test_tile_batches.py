@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_prithvi import weights_of
 from tiny_sample import infer, tiny_inputs, tiny_model, tiny_refinement
 
 from parafovea.errors import ModelError
@@ -63,6 +64,25 @@ def test_images_become_what_the_stages_of_a_volume_make_of_them(
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, atol=2e-5)
     assert np.abs(found - images).max() > 0.05
+
+
+def test_a_model_on_prithvi_tokens_refines_images_told_month_and_biome(tmp_path: Path) -> None:
+    weights = tmp_path / "prithvi.pt"
+    torch.save(weights_of("v2_tiny_tl"), weights)
+    arguments = {"weights": str(weights), "variant": "v2_tiny_tl", "stride": 8}
+    recipe = tiny_refinement(context=False, backbone={"name": "prithvi", "arguments": arguments})
+    inputs = tiny_inputs(tmp_path / "images", SHAPE, recipe)
+    assert open_stored(inputs.features).array.shape == (192, 3, 5, 7)
+    model = tiny_model(tmp_path / "model", recipe, input_channels=192 + 4)
+    settings = InferenceSettings(precision="float32", window=(1, 48, 64))
+    infer(inputs, model, tmp_path / "1.zarr", shard=1, settings=settings)
+    blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.zarr")
+    wanted = np.moveaxis(open_stored(tmp_path / "prediction.zarr").read(), 1, 0)
+    images, known = images_of(inputs)
+    found = loaded(model)(images, conditions=known)
+    np.testing.assert_allclose(found, wanted, atol=2e-5)
+    other = loaded(model)(images, conditions={**known, "month": [7, 8, 9]})
+    assert np.abs(other - found).max() > 1e-3
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8])

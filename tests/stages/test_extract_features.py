@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny_sample import BACKBONE, smooth_volume, store_volume
+from tiny_vit import saved_model
 
 from parafovea.backbones import filterbank
 from parafovea.errors import ModelError, StoreError
@@ -50,6 +51,20 @@ def test_features_say_what_made_them_and_how_large_they_are(tmp_path: Path) -> N
     size = stored.array.nbytes / (20 * 30 * 26)
     assert facts["bytes_per_voxel"] == pytest.approx(size, abs=1e-3)
     assert stored.attributes["volume"]["source"]["sha256"] == "5" * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "token"), [("dinov2", 64, 14), ("dinov3_convnext", 40, 4)]
+)
+def test_tokens_of_a_vision_model_lie_on_a_grid_of_any_patch(
+    tmp_path: Path, name: str, channels: int, token: int
+) -> None:
+    folder = saved_model(tmp_path / "vision", name)
+    arguments = {"weights": str(folder), "planes": "xy+xz+yz", "layers": [1, -1]}
+    local = extracted(tmp_path, backbone=BackboneSpec(name="huggingface", arguments=arguments))
+    assert local.grid.spacing == (8 * token,) * 3
+    assert local.array.shape == (channels, *(-(-n // token) for n in (20, 30, 26)))
+    assert local.read().std(axis=(1, 2, 3)).min() > 0
 
 
 def test_extracting_twice_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from parafovea.backbones.vision_config import FAMILIES
 from parafovea.geometry.grid import Vector
 from parafovea.settings.backbones import (
-    Dinov3Arguments,
     FilterbankArguments,
+    HuggingfaceArguments,
+    PrithviArguments,
     RawArguments,
     parse_arguments,
 )
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from parafovea.backbones.backbone import Backbone
     from parafovea.settings.recipe import BackboneSpec
 
-__all__ = ["feature_channels", "load_backbone"]
+__all__ = ["families", "feature_channels", "load_backbone"]
 
 
 def load_backbone(
@@ -45,7 +47,7 @@ def load_backbone(
         Torch device to compute on.
     bands : sequence of str
         Names of the input's channels; empty for one unnamed channel. Filters are applied to each
-        band; a transformer uses the bands in its argument `colours`.
+        band; a vision model uses the bands in its argument `colours`.
 
     Returns
     -------
@@ -68,30 +70,29 @@ def load_backbone(
 
         bank = Filterbank(arguments, spacing=spacing, dimensions=dimensions, device=device)
         return _bandwise(bank, bands, dimensions)
-    from parafovea.backbones.dinov3 import Dinov3
-    from parafovea.backbones.vit_weights import image_statistics, load_vit
+    if isinstance(arguments, PrithviArguments):
+        from parafovea.backbones.prithvi import Prithvi
 
-    network, identity = load_vit(arguments.weights, revision=spec.revision)
+        return Prithvi(arguments, bands=bands, device=device)
+    from parafovea.backbones.huggingface import Huggingface
+    from parafovea.backbones.vision_weights import load_vision
+
+    model = load_vision(
+        arguments.weights, revision=spec.revision, families=families(spec, arguments)
+    )
     if arguments.compatibility is not None:
         from parafovea.backbones.upstream_dinov3 import CompatibleDinov3
 
-        return CompatibleDinov3(
-            network,
-            arguments,
-            arguments.compatibility,
-            identity=identity,
-            statistics=image_statistics(arguments.weights),
-            device=device,
-        )
-    colours = arguments.colour_indices(bands)
-    return Dinov3(
-        network,
-        arguments,
-        identity=identity,
-        device=device,
-        colours=colours,
-        statistics=image_statistics(arguments.weights) if colours else None,
-    )
+        return CompatibleDinov3(model, arguments, arguments.compatibility, device=device)
+    colours = arguments.colour_indices(bands, count=model.config.colours)
+    return Huggingface(model, arguments, device=device, colours=colours)
+
+
+def families(spec: BackboneSpec, arguments: HuggingfaceArguments) -> tuple[str, ...]:
+    """Return the families of vision models that a backbone takes."""
+    if spec.name == "dinov3" or arguments.compatibility is not None:
+        return ("dinov3_vit",)
+    return tuple(FAMILIES)
 
 
 def _bandwise(backbone: Backbone, bands: Sequence[str], dimensions: int) -> Backbone:
@@ -126,8 +127,13 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str
         If an argument is unknown or invalid, or the configuration of the weights is missing.
     """
     arguments = parse_arguments(spec, dimensions=dimensions)
-    if isinstance(arguments, Dinov3Arguments):
-        from parafovea.backbones.vit_weights import hidden_size
+    if isinstance(arguments, HuggingfaceArguments):
+        from parafovea.backbones.vision_weights import read_config
 
-        return hidden_size(arguments.weights, revision=spec.revision)
+        config = read_config(
+            arguments.weights, revision=spec.revision, families=families(spec, arguments)
+        )
+        return config.channels(arguments.layers)
+    if isinstance(arguments, PrithviArguments):
+        return arguments.architecture.width * len(arguments.levels)
     return len(arguments.channels(dimensions)) * max(1, len(bands))

@@ -7,7 +7,6 @@ this mode exists only to reproduce DINOv3UNet3D checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -17,16 +16,14 @@ from numpy.typing import NDArray
 from skimage.transform import resize
 
 from parafovea.backbones.backbone import fingerprint_of, token_shape
-from parafovea.backbones.dinov3 import ACROSS, patch_tokens
-from parafovea.backbones.vit_weights import IMAGENET_MEAN, IMAGENET_STD
+from parafovea.backbones.huggingface import ACROSS, channel_names, patch_tokens
+from parafovea.backbones.vision_weights import VisionModel
 from parafovea.geometry.grid import Box, Shape, shape3
 from parafovea.geometry.resample import read_reflected_array
-from parafovea.settings.backbones import Compatibility, Dinov3Arguments
+from parafovea.settings.backbones import Compatibility, HuggingfaceArguments
 
 #: Windows with more planes than this per plane of the result are downsampled across the planes.
 THINNED_BEYOND = 2.0
-
-Statistics = tuple[Sequence[float], Sequence[float]]
 
 
 class CompatibleDinov3:
@@ -34,16 +31,12 @@ class CompatibleDinov3:
 
     Parameters
     ----------
-    network : torch.nn.Module
-        A `transformers.DINOv3ViTModel` in evaluation mode; moved to `device`.
-    arguments : Dinov3Arguments
+    model : VisionModel
+        A DINOv3 transformer with its configuration and statistics; moved to `device`.
+    arguments : HuggingfaceArguments
         Planes, stride (voxels averaged into a stored token), batch size, compatibility.
     compatibility : Compatibility
         Size of a slice and of the window.
-    identity : dict of str
-        Identity of the weights, for the fingerprint.
-    statistics : tuple
-        Mean and standard deviation of red, green and blue, which normalize images.
     device : str
         Device to compute on; bfloat16 autocast on CUDA, float32 elsewhere.
     """
@@ -52,36 +45,34 @@ class CompatibleDinov3:
 
     def __init__(
         self,
-        network: torch.nn.Module,
-        arguments: Dinov3Arguments,
+        model: VisionModel,
+        arguments: HuggingfaceArguments,
         compatibility: Compatibility,
         *,
-        identity: dict[str, str],
-        statistics: Statistics = (IMAGENET_MEAN, IMAGENET_STD),
         device: str = "cpu",
     ) -> None:
-        config: Any = network.config
         self._device = torch.device(device)
-        self._network = network.to(self._device)
+        self._model = model
+        model.network.to(self._device)
+        self._levels = (model.config.last,)
         self._planes = tuple(arguments.planes.split("+"))
         self._batch = arguments.batch_size
         self._slice = compatibility.slice_size
-        self._statistics = statistics
-        self.channels = tuple(f"dinov3_{i:04d}" for i in range(int(config.hidden_size)))
-        self.stride: Shape = (arguments.stride,) * 3
+        self.channels = channel_names(model, self._levels)
+        self.stride: Shape = (arguments.voxels_per_token(model.config.multiple),) * 3
         self.tile: Shape = compatibility.window
         self.fingerprint = fingerprint_of(
             "dinov3",
-            **identity,
+            **model.identity,
             arguments={"planes": arguments.planes, "stride": self.stride},
             compatibility=compatibility.model_dump(mode="json"),
-            statistics=[list(part) for part in statistics],
+            statistics=[list(model.statistics.mean), list(model.statistics.std)],
         )
 
     def to(self, device: str) -> Self:
         """Move the network to another device and return this backbone."""
         self._device = torch.device(device)
-        self._network.to(self._device)
+        self._model.network.to(self._device)
         return self
 
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
@@ -156,8 +147,7 @@ class CompatibleDinov3:
     def _tokens(self, planes: NDArray[Any]) -> torch.Tensor:
         images = np.stack([_eight_bit(_square(plane, self._slice)) for plane in planes])
         grey = torch.from_numpy(images).to(self._device, torch.float32)[:, None] / 255
-        mean, std = self._statistics
-        return patch_tokens(self._network, grey, mean=mean, std=std)
+        return patch_tokens(self._model, grey, levels=self._levels)
 
 
 def _planes(window: NDArray[Any], axis: int, count: int) -> NDArray[Any]:

@@ -82,6 +82,9 @@ def weight_files(backbone: BackboneSpec) -> list[str]:
         identified by name and revision.
     """
     folder = Path(str(backbone.arguments.get("weights", ""))).expanduser()
+    if "weights" in backbone.arguments and folder.is_file():
+        beside = folder.with_name("config.json")
+        return sorted(map(str, [folder, beside] if beside.is_file() else [folder]))
     if "weights" not in backbone.arguments or not folder.is_dir():
         return []
     return sorted(str(file) for p in ("*.json", "*.safetensors") for file in folder.glob(p))

@@ -270,7 +270,7 @@ def load_inference_model(
 def _with_weights(spec: ModelSpec, weights: str) -> ModelSpec:
     values = spec.model_dump()
     for part in (values, values["context"]):
-        if part is not None and part["backbone"]["name"] == "dinov3":
+        if part is not None and part["backbone"]["name"] in ("dinov3", "huggingface"):
             part["backbone"]["arguments"] = {**part["backbone"]["arguments"], "weights": weights}
     return ModelSpec.model_validate(values)
 

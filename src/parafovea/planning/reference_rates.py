@@ -2,7 +2,7 @@
 
 The cost of a stage is part of its declaration in `parafovea.chain` and `parafovea.kinds`. Rates of
 features and of the network can be measured (`planning.measure`); other rates are rounded from runs
-on two CPU cores; those of `dinov3` and of detections are estimates.
+on two CPU cores; those of vision models and of detections are estimates.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def reference_rates(recipe: Recipe) -> Rates:
 
 def _seen(backbone: BackboneSpec) -> float:
     """Return the seconds that a backbone takes per voxel."""
-    return {"raw": 5e-8, "filterbank": 4e-7, "dinov3": 1e-5}[backbone.name]
+    return {"raw": 5e-8, "filterbank": 4e-7}.get(backbone.name, 1e-5)
 
 
 def width_factor(base_channels: int) -> float:

@@ -9,8 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from parafovea.backbones.vision_config import VisionConfig, vision_config
 from parafovea.chain.division import Division
 from parafovea.config.project import Project
+from parafovea.errors import ParafoveaError
 from parafovea.geometry.grid import Grid, Shape, vector3
 from parafovea.geometry.windows import Layout
 from parafovea.inference.window_plan import POOLED, planned_layout, shard_count, window_bytes
@@ -18,7 +20,7 @@ from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.runtime.documents import json_values, read_text
-from parafovea.settings.backbones import Dinov3Arguments, parse_arguments
+from parafovea.settings.backbones import HuggingfaceArguments, PrithviArguments, parse_arguments
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.storage.pyramids import voxels_in_levels
@@ -26,8 +28,9 @@ from parafovea.storage.pyramids import voxels_in_levels
 #: Bytes of a value of a refined tile and of a class index of a segmented tile.
 REFLECTANCE, CLASS = 4, 1
 
-#: Features per token of the largest published DINOv3, assumed if the weights are not local.
-WIDEST = 4096
+#: Features per token of the largest published DINOv3, and pixels of a patch of most vision models,
+#: assumed if the weights are not local.
+WIDEST, PATCH = 4096, 16
 
 #: Memory of the libraries and the weights of a transformer on a machine with a GPU, in bytes.
 TRANSFORMER = 6e9
@@ -148,10 +151,17 @@ class ViewWork:
     def values(self, dimensions: int) -> int:
         """Return the number of features of all tokens, for a network of 2 or 3 dimensions."""
         arguments = parse_arguments(self.backbone, dimensions=dimensions)
-        if isinstance(arguments, Dinov3Arguments):
-            channels = _width(arguments)
-            step = arguments.plane_step if arguments.planes == "xy" else arguments.stride
-            stride = (step, arguments.stride, arguments.stride)
+        if isinstance(arguments, HuggingfaceArguments):
+            config = _config(arguments)
+            if config is None:
+                channels = WIDEST * max(1, len(arguments.layers))
+                stride = arguments.strides(max(PATCH, arguments.stride or 1))
+            else:
+                channels = config.channels(arguments.layers)
+                stride = arguments.strides(config.patch(arguments.layers))
+        elif isinstance(arguments, PrithviArguments):
+            channels = arguments.architecture.width * len(arguments.levels)
+            stride = (1, arguments.pixels_per_token, arguments.pixels_per_token)
         else:
             channels = len(arguments.channels(dimensions))
             stride = arguments.strides(dimensions)
@@ -307,7 +317,7 @@ def work_of(project: Project, sample: str) -> Work | TileWork:
 
 
 def _backbone_memory(backbone: BackboneSpec) -> float:
-    return TRANSFORMER if backbone.name == "dinov3" else 0.0
+    return TRANSFORMER if "weights" in backbone.arguments else 0.0
 
 
 def _window_bytes(window: Shape, recipe: Recipe) -> int:
@@ -316,10 +326,10 @@ def _window_bytes(window: Shape, recipe: Recipe) -> int:
     )
 
 
-def _width(arguments: Dinov3Arguments) -> int:
-    """Return the features per token of a transformer, `WIDEST` if unknown."""
-    config = Path(arguments.weights) / "config.json"
+def _config(arguments: HuggingfaceArguments) -> VisionConfig | None:
+    """Return what the configuration of a vision model describes; None if it is not local."""
+    path = Path(arguments.weights).expanduser() / "config.json"
     try:
-        return int(json_values(read_text(config, "a configuration"), config)["hidden_size"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return WIDEST
+        return vision_config(json_values(read_text(path, "a configuration"), path), str(path))
+    except (OSError, ParafoveaError):
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -93,17 +94,18 @@ class Compatibility(Arguments):
     oversampling: Count = Field(1, description="Voxels of the source per voxel of the result.")
 
 
-class Dinov3Arguments(Arguments):
-    """Arguments of `dinov3`: tokens of a vision transformer applied to planes."""
+class HuggingfaceArguments(Arguments):
+    """Arguments of `huggingface`, and of `dinov3`: tokens of a vision model applied to planes."""
 
     weights: str = Field(min_length=1, description="Local folder, or name on the hub.")
     planes: Literal["xy", "xy+xz+yz"] = Field(
         "xy", description="Orientation of the planes; tokens of several are averaged."
     )
-    stride: int = Field(
-        16,
+    stride: int | None = Field(
+        None,
         ge=1,
-        description="Voxels per token in a plane; below the patch size, planes are upsampled.",
+        description="Voxels per token in a plane, by default the patch size; below it, planes are "
+        "upsampled.",
     )
     plane_step: int = Field(
         1, ge=1, description="Only for xy: slices per token along z; the middle one is used."
@@ -117,9 +119,17 @@ class Dinov3Arguments(Arguments):
         None, ge=0, description="Margin on every side of a tile in pixels; default four tokens."
     )
     batch_size: int = Field(8, ge=1, description="Planes per pass; does not change the result.")
-    colours: tuple[str, str, str] = Field(
+    layers: tuple[int, ...] = Field(
+        (),
+        description="Blocks of a transformer, or stages of a ConvNeXt, whose tokens are "
+        "concatenated: from 1, or from -1 backwards; the last one by default. Tokens of a "
+        "transformer pass its last normalization.",
+    )
+    colours: tuple[str, ...] = Field(
         ("B04", "B03", "B02"),
-        description="For an input with bands: the bands used as red, green and blue.",
+        min_length=1,
+        description="For an input with bands: the bands used as the network's channels, which are "
+        "mostly red, green and blue.",
     )
     gain: float = Field(
         3.0, gt=0, description="For an input with bands: factor from reflectance to colour."
@@ -128,68 +138,264 @@ class Dinov3Arguments(Arguments):
         None, description="Plane sampling of DINOv3UNet3D checkpoints; imported models only."
     )
 
-    def colour_indices(self, bands: Sequence[str]) -> tuple[int, ...]:
-        """Return the indices of the red, green and blue bands; empty for an input without bands.
+    def colour_indices(self, bands: Sequence[str], *, count: int) -> tuple[int, ...]:
+        """Return the indices of the bands used as colours; empty for an input without bands.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Names of the input's channels.
+        count : int
+            Channels of the network.
 
         Raises
         ------
         ModelError
-            If the input lacks one of these bands.
+            If the input lacks one of these bands, or they are not as many as the channels.
         """
         if not bands:
+            if count not in (1, 3):
+                raise ModelError(
+                    f"backbone huggingface: the network takes {count} channels, but the input has "
+                    "one unnamed channel: use weights with 1 or 3 channels, or an input with bands"
+                )
             return ()
         missing = [name for name in self.colours if name not in bands]
         if missing:
             raise ModelError(
-                f"backbone dinov3 uses {', '.join(self.colours)} as red, green and blue, but the "
-                f"input has the bands {', '.join(bands)}: name three of them in the argument "
-                "`colours`"
+                f"backbone huggingface uses {', '.join(self.colours)} as colours, but the input "
+                f"has the bands {', '.join(bands)}: name {count} of them in the argument `colours`"
+            )
+        if len(self.colours) != count:
+            raise ModelError(
+                f"backbone huggingface: the network takes {count} channels, but colours names "
+                f"{', '.join(self.colours)}: name {count} of {', '.join(bands)}"
             )
         return tuple(list(bands).index(name) for name in self.colours)
 
-    @property
-    def margin_pixels(self) -> int:
-        """Margin on every side of a tile in pixels, before upsampling."""
-        return 4 * self.stride if self.overlap is None else self.overlap
+    def voxels_per_token(self, patch: int) -> int:
+        """Return the voxels per token in a plane, for patches of `patch` pixels.
+
+        Raises
+        ------
+        ModelError
+            If that is more than a patch, or does not divide tile or overlap.
+        """
+        if self.stride is None:
+            reason = self._uneven(patch)
+            if reason is not None:
+                raise ModelError(f"backbone huggingface: {reason}")
+            return patch
+        if self.stride > patch:
+            raise ModelError(
+                f"backbone huggingface: stride {self.stride} is coarser than the patch of {patch} "
+                f"pixels: use a stride of at most {patch}, or coarser voxels"
+            )
+        return self.stride
+
+    def strides(self, patch: int) -> Shape:
+        """Return the voxels per token along z, y, x, for patches of `patch` pixels."""
+        stride = self.voxels_per_token(patch)
+        return (self.plane_step if self.planes == "xy" else stride, stride, stride)
+
+    def margin_pixels(self, patch: int) -> int:
+        """Return the margin on every side of a tile in pixels, before upsampling."""
+        return 4 * self.voxels_per_token(patch) if self.overlap is None else self.overlap
 
     def tile_pixels(self, patch: int) -> int:
         """Return the side of a tile in pixels, for patches of `patch` pixels."""
-        return self.stride * max(1, 512 // patch) if self.tile is None else self.tile
+        stride = self.voxels_per_token(patch)
+        return stride * max(1, 512 // patch) if self.tile is None else self.tile
+
+    def _uneven(self, stride: int) -> str | None:
+        """Return why tile or overlap are not whole tokens."""
+        for name in ("tile", "overlap"):
+            value = getattr(self, name)
+            if value is not None and value % stride:
+                return f"{name} {value} must be a multiple of stride {stride}"
+        return None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for name in ("tile", "overlap"):
-            value = getattr(self, name)
-            if value is not None and value % self.stride:
-                raise ValueError(f"{name} {value} must be a multiple of stride {self.stride}")
+        reason = None if self.stride is None else self._uneven(self.stride)
+        if reason is not None:
+            raise ValueError(reason)
         if self.compatibility is not None:
             self._check_compatible(self.compatibility)
         if self.planes != "xy" and self.plane_step != 1:
+            stride = "one" if self.stride is None else self.stride
             raise ValueError(
                 f"plane_step {self.plane_step} applies to planes xy only, since {self.planes} has "
-                f"stride {self.stride} along every axis: remove it"
+                f"stride {stride} along every axis: remove it"
             )
         return self
 
     def _check_compatible(self, compatibility: Compatibility) -> None:
-        given = [n for n in ("tile", "overlap", "plane_step") if n in self.model_fields_set]
+        given = [
+            name
+            for name in ("tile", "overlap", "plane_step", "layers")
+            if name in self.model_fields_set
+        ]
         if given:
             raise ValueError(
                 f"{' and '.join(given)} cannot be set in compatibility mode, where a tile is a "
                 "window: remove them"
             )
-        if any(n % self.stride for n in compatibility.window):
+        stride = 16 if self.stride is None else self.stride
+        if any(n % stride for n in compatibility.window):
+            raise ValueError(f"window {compatibility.window} must be a multiple of stride {stride}")
+
+
+@dataclass(frozen=True)
+class PrithviVariant:
+    """One of the published encoders of Prithvi-EO.
+
+    Attributes
+    ----------
+    width, depth, heads, patch : int
+        Features per token, blocks, heads, pixels per token.
+    coordinates : bool
+        Whether it knows date and place.
+    first : bool
+        Whether it is of version 1, with statistics of its own.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    patch: int = 16
+    coordinates: bool = False
+    first: bool = False
+
+
+#: The published variants, by name.
+PRITHVI = {
+    "v1_100": PrithviVariant(768, 12, 12, first=True),
+    "v2_tiny_tl": PrithviVariant(192, 12, 3, coordinates=True),
+    "v2_100_tl": PrithviVariant(768, 12, 12, coordinates=True),
+    "v2_300": PrithviVariant(1024, 24, 16),
+    "v2_300_tl": PrithviVariant(1024, 24, 16, coordinates=True),
+    "v2_600": PrithviVariant(1280, 32, 16, patch=14),
+    "v2_600_tl": PrithviVariant(1280, 32, 16, patch=14, coordinates=True),
+}
+
+#: Sentinel-2's names of the bands of Prithvi-EO, in its order.
+PRITHVI_BANDS = ("B02", "B03", "B04", "B8A", "B11", "B12")
+
+#: Side of the images that Prithvi-EO was trained on, in pixels.
+PRITHVI_IMAGE = 224
+
+
+Year = Annotated[int, Field(ge=1900, le=2200)]
+Day = Annotated[int, Field(ge=1, le=366)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+
+
+class PrithviArguments(Arguments):
+    """Arguments of `prithvi`: tokens of a Prithvi-EO encoder for images with bands."""
+
+    weights: str = Field(min_length=1, description="File of the weights, .safetensors or .pt.")
+    variant: Literal[
+        "v1_100", "v2_tiny_tl", "v2_100_tl", "v2_300", "v2_300_tl", "v2_600", "v2_600_tl"
+    ] = Field(description="Which of the published encoders.")
+    stride: int | None = Field(
+        None,
+        ge=1,
+        description="Pixels per token, by default the patch; below it, images are upsampled.",
+    )
+    tile: int | None = Field(
+        None,
+        ge=1,
+        description="Side of a tile in pixels, without overlap; by default 224 upsampled with it.",
+    )
+    overlap: int | None = Field(
+        None, ge=0, description="Margin on every side of a tile in pixels; default two tokens."
+    )
+    batch_size: int = Field(8, ge=1, description="Images per pass; does not change the result.")
+    layers: tuple[int, ...] = Field(
+        (),
+        description="Blocks whose tokens are concatenated, from 1, or from -1 backwards; the last "
+        "one by default.",
+    )
+    date: tuple[Year, Day] | None = Field(
+        None, description="Year and day of the year, for variants that end in tl."
+    )
+    place: tuple[Latitude, Longitude] | None = Field(
+        None, description="Latitude and longitude, for variants that end in tl."
+    )
+    place_order: Literal["latitude_longitude", "longitude_latitude"] = Field(
+        "latitude_longitude",
+        description="Order in which the encoder is given the place: its own, or that of scripts in "
+        "use.",
+    )
+
+    @property
+    def architecture(self) -> PrithviVariant:
+        """The variant."""
+        return PRITHVI[self.variant]
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Blocks whose tokens are concatenated, from 1."""
+        depth = self.architecture.depth
+        return tuple(n + depth + 1 if n < 0 else n for n in self.layers) or (depth,)
+
+    @property
+    def pixels_per_token(self) -> int:
+        """Pixels per token."""
+        return self.architecture.patch if self.stride is None else self.stride
+
+    @property
+    def margin_pixels(self) -> int:
+        """Margin on every side of a tile in pixels, before upsampling."""
+        return 2 * self.pixels_per_token if self.overlap is None else self.overlap
+
+    @property
+    def tile_pixels(self) -> int:
+        """Side of a tile in pixels, before upsampling."""
+        if self.tile is not None:
+            return self.tile
+        whole = PRITHVI_IMAGE // self.architecture.patch * self.pixels_per_token
+        return max(self.pixels_per_token, whole - 2 * self.margin_pixels)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        variant, stride = self.architecture, self.pixels_per_token
+        if stride > variant.patch:
             raise ValueError(
-                f"window {compatibility.window} must be a multiple of stride {self.stride}"
+                f"stride {stride} is coarser than the patch of {variant.patch} pixels: use a "
+                f"stride of at most {variant.patch}, or coarser pixels"
             )
+        for name in ("tile", "overlap"):
+            value = getattr(self, name)
+            if value is not None and value % stride:
+                raise ValueError(f"{name} {value} must be a multiple of stride {stride}")
+        if len(set(self.levels)) != len(self.levels) or not all(
+            1 <= n <= variant.depth for n in self.levels
+        ):
+            raise ValueError(
+                f"layers {list(self.layers)} must be different ones of the {variant.depth} blocks: "
+                f"1 to {variant.depth}, or -1 to -{variant.depth} from the end"
+            )
+        given = [n for n in ("date", "place") if getattr(self, n) is not None]
+        if given and not variant.coordinates:
+            known = ", ".join(name for name, each in PRITHVI.items() if each.coordinates)
+            raise ValueError(
+                f"{' and '.join(given)} cannot be given to {self.variant}, which knows neither: "
+                f"use {known}, or remove them"
+            )
+        return self
 
 
-BackboneArguments = RawArguments | FilterbankArguments | Dinov3Arguments
+BackboneArguments = RawArguments | FilterbankArguments | HuggingfaceArguments | PrithviArguments
 
-_ARGUMENTS: dict[str, type[RawArguments] | type[FilterbankArguments] | type[Dinov3Arguments]] = {
+_ARGUMENTS: dict[str, type[BackboneArguments]] = {
     "raw": RawArguments,
     "filterbank": FilterbankArguments,
-    "dinov3": Dinov3Arguments,
+    "huggingface": HuggingfaceArguments,
+    "dinov3": HuggingfaceArguments,
+    "prithvi": PrithviArguments,
 }
 
 
@@ -205,7 +411,7 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
 
     Returns
     -------
-    RawArguments, FilterbankArguments or Dinov3Arguments
+    RawArguments, FilterbankArguments, HuggingfaceArguments or PrithviArguments
         The arguments with defaults filled in.
 
     Raises
@@ -215,12 +421,12 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
     """
     if dimensions not in (2, 3):
         raise ModelError(f"backbone {spec.name}: dimensions {dimensions} must be 2 or 3")
-    if spec.revision is not None and spec.name != "dinov3":
-        raise ModelError(
-            f"backbone {spec.name}: revision {spec.revision!r} cannot be set, since only dinov3 "
-            "has weights: remove it"
-        )
     kind = _ARGUMENTS[spec.name]
+    if spec.revision is not None and kind is not HuggingfaceArguments:
+        raise ModelError(
+            f"backbone {spec.name}: revision {spec.revision!r} cannot be set, since only "
+            "huggingface has weights of the hub: remove it"
+        )
     unknown = sorted(set(spec.arguments) - set(kind.model_fields))
     if unknown:
         raise ModelError(
@@ -231,7 +437,7 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
         arguments = kind.model_validate(spec.arguments)
     except ValidationError as error:
         raise ModelError(f"backbone {spec.name}: {_reasons(error)}") from error
-    _check_dimensions(arguments, dimensions)
+    _check_dimensions(spec.name, arguments, dimensions)
     return arguments
 
 
@@ -242,12 +448,11 @@ def _strides(stride: int | Shape, dimensions: int) -> Shape:
     return stride
 
 
-def _check_dimensions(arguments: BackboneArguments, dimensions: int) -> None:
+def _check_dimensions(name: str, arguments: BackboneArguments, dimensions: int) -> None:
     """Raise `ModelError` if arguments mix slices that must stay independent."""
-    if dimensions == 3:
+    if dimensions == 3 or isinstance(arguments, PrithviArguments):
         return
-    if not isinstance(arguments, Dinov3Arguments):
-        name = "raw" if isinstance(arguments, RawArguments) else "filterbank"
+    if not isinstance(arguments, HuggingfaceArguments):
         if arguments.strides(2)[0] != 1:
             raise ModelError(
                 f"backbone {name}: stride {arguments.strides(2)} must be 1 along z, "
@@ -255,12 +460,12 @@ def _check_dimensions(arguments: BackboneArguments, dimensions: int) -> None:
             )
     elif arguments.planes != "xy":
         raise ModelError(
-            f"backbone dinov3: planes {arguments.planes} need a network of 3 dimensions, "
+            f"backbone {name}: planes {arguments.planes} need a network of 3 dimensions, "
             "not 2: use planes xy"
         )
     elif arguments.plane_step != 1:
         raise ModelError(
-            f"backbone dinov3: plane_step {arguments.plane_step} must be 1, "
+            f"backbone {name}: plane_step {arguments.plane_step} must be 1, "
             "since the network has 2 dimensions"
         )
 

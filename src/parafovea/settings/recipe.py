@@ -112,8 +112,10 @@ class Normalization(Strict):
 class BackboneSpec(Strict):
     """A feature extractor: its name, revision and arguments."""
 
-    name: Literal["raw", "filterbank", "dinov3"] = "filterbank"
-    revision: str | None = Field(None, description="Revision on the hub, for dinov3.")
+    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi"] = Field(
+        "filterbank", description="dinov3: huggingface, for a DINOv3 transformer."
+    )
+    revision: str | None = Field(None, description="Revision on the hub, for huggingface.")
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the backbone, by name."
     )

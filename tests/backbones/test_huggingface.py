@@ -7,7 +7,7 @@ import torch
 from transformers import DINOv3ViTModel
 
 from parafovea.backbones import feature_channels, load_backbone
-from parafovea.backbones.dinov3 import IMAGENET_MEAN, IMAGENET_STD
+from parafovea.backbones.image_statistics import IMAGENET_MEAN, IMAGENET_STD
 from parafovea.errors import GridError, ModelError
 from parafovea.settings.recipe import BackboneSpec
 
