@@ -119,6 +119,7 @@ def test_full_sizes_are_the_ones_that_limits_were_set_for():
         "features": (128, 160, 160),
         "dag": {100: 3, 1000: 3, 10_000: 1},
         "volume": ((1024, 100, 0), 20),
+        "blocks": ((1024, 1024, 1024), 64, (16, 8192, 8192), 16, 100, 0, 45),
         "detection": (
             ((300, 512, 512), 300),
             {

@@ -33,7 +33,7 @@ def bytes_of(folder: Path) -> dict[str, str]:
         if path.is_file()
         and not {".made", ".made.json"} & set(path.parts)
         and path.name not in NAMED
-        and "shards" not in path.parts
+        and not {"shards", "blocks"} & set(path.parts)
     }
 
 

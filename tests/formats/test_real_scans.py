@@ -15,7 +15,7 @@ from parafovea.geometry.grid import Box
 from parafovea.geometry.resample import resample_box
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.preprocess.hounsfield import check_hounsfield
-from parafovea.preprocess.normalization import scan
+from parafovea.preprocess.source_statistics import scan
 
 ROOT = Path(os.environ.get("PARAFOVEA_REAL_DATA", ".")) / "ct"
 pytestmark = [

@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from chest_scan import Nodule, ellipsoid, heat
 from test_detect_nodules import AFFINE, CHEST, LOCAL, NODULES, run, world, write_inputs
 
@@ -25,7 +26,7 @@ from parafovea.quality.detections.lesions import components, detection_map, scor
 from parafovea.settings.quality import Limit
 from parafovea.stages.detect_nodules import write_detections
 from parafovea.stages.measure_detections import measure_detections
-from parafovea.storage.store import create
+from parafovea.storage.store import create, describe_again, open_stored
 
 BLENDING = {
     "window": [32, 32, 32],
@@ -104,13 +105,16 @@ def test_a_table_and_masks_of_the_same_nodules_give_the_same_counts(folder, trut
 @pytest.mark.parametrize("truth", ["nodules.csv", "objects.nii.gz", "mask.nii.gz"])
 def test_nodules_outside_of_the_part_of_a_scan_are_not_missed(folder, tmp_path, truth):
     part = Path(shutil.copytree(folder, tmp_path / "part"))
-    file = part / "prediction.ome.zarr" / "zarr.json"
-    facts = json.loads(file.read_text())
+    group = zarr.open_group(part / "prediction.ome.zarr", mode="r+")
+    facts = open_stored(part / "prediction.ome.zarr").attributes
     depth, height, width = CHEST.shape
     # up to 12.8 mm: through one nodule, and below the one that was missed
     region = [[0, 27], [0, height], [0, width]]
-    facts["attributes"]["parafovea"]["source"]["region"] = region
-    file.write_text(json.dumps(facts))
+    describe_again(
+        group,
+        part / "prediction.ome.zarr",
+        {**facts, "source": {**facts["source"], "region": region}},
+    )
     assert depth > 27
     found = measure(part, truth)[0]["metrics"]
     assert [found[name] for name in ("nodules", "found", "missed")] == [3, 3, 0]

@@ -62,7 +62,8 @@ def test_the_size_of_a_mosaic_is_known_before_its_jobs(place, monkeypatch):
     (found,) = forecasts(project, project.predicted, {})
     assert [each.stage.name for each in found.stages] == list(STAGES)
     stored = {each.stage.name: each.disk for each in found.stages}
-    assert stored["resample_volume"] == 4 * 4 * 140 * 160
+    # with two levels, each of half the side
+    assert stored["resample_volume"] == 4 * 4 * (140 * 160 + 70 * 80 + 35 * 40)
     requests = JobRequests(project, planning=True)
     for stage in ("export_mosaic", "measure_tiles", "render_tiles"):
         assert requests.of(stage, {"sample": "iowa"}, 1).mem_mb < 3000
