@@ -42,7 +42,10 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_link_of_the_command_shows_the_voxels_until_it_is_stopped(results, ending) -> None:
-    command = [sys.executable, "-c", "from parafovea.cli.main import app; app()", "view"]
+    # where the tests run in the background of a script, SIGINT is ignored by all they start
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}; from parafovea.cli.main import app; app()"
+    command = [sys.executable, "-c", code, "view"]
     with subprocess.Popen(
         [*command, str(results), "--port", "0"],
         stdout=subprocess.PIPE,
