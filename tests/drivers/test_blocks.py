@@ -13,7 +13,7 @@ import tifffile
 from tiny_sample import smooth_volume
 
 from parafovea.config import read_project
-from parafovea.drivers.one_process import run_chain
+from parafovea.drivers.one_process import run_chain, run_sample
 from parafovea.kinds.stages import stages
 from parafovea.planning.staleness import Staleness
 from parafovea.storage.store import open_stored
@@ -89,3 +89,17 @@ def test_results_are_the_same_bytes_in_one_block_and_in_several(
     stored = open_stored(folder.path / "results/in_5/volume.ome.zarr")
     assert stored.grid.shape == SHAPE
     assert stored.read().astype(np.float32).std() > 0.1
+
+
+def test_a_run_of_all_stages_leaves_no_parts(
+    make_runnable: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_runnable(tmp_path / "project")
+    monkeypatch.chdir(folder.path)
+    folder.config["tasks"]["cell"]["blocks"] = 2
+    folder.write()
+    page = run_sample(read_project(folder.path / "config/config.yaml"), "a")
+    left = {path.parent.name for path in (page.parent / "blocks").rglob("*") if path.is_file()}
+    # the counts of quality are kept, as features are
+    assert left == {"quality"}
+    assert open_stored(page.parent / "prediction.ome.zarr").grid.shape == (20, 40, 36)

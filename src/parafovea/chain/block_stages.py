@@ -186,15 +186,11 @@ scan_block = Stage(
 )
 
 
-def _counts(project: Project, wildcards: Wildcards) -> list[str]:
-    return parts_of(COUNTS)(project, wildcards)
-
-
 merge_scan = Stage(
     name="merge_scan",
     step="resample",
     blockwise=True,
-    inputs={"parts": _counts},
+    inputs={"parts": parts_of(COUNTS)},
     outputs={"counts": Output(ALL_COUNTS, part=True)},
     jobs=_merge_jobs,
     cost=_merge_cost,

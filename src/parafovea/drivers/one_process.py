@@ -102,12 +102,15 @@ def run_stages(
     """
     project.require(sample)
     returned: dict[str, Any] = {}
+    done: list[Job] = []
     for stage in project.stages(sample):
         jobs = project.jobs(stage, sample)
         if jobs:
             announce(stage.name)
         for wildcards in jobs:
             returned[stage.name] = run_stage(project, stage, wildcards, clock=clock)
+            done.append(Job.of(stage, wildcards))
+    _remove_parts(project, done)
     return returned
 
 

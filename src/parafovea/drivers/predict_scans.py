@@ -25,6 +25,7 @@ from parafovea.runtime.names import folder_problem, name_problem
 from parafovea.runtime.processes import in_processes
 from parafovea.runtime.progress import Observer, Steps, observed
 from parafovea.storage.layout import (
+    BLOCKS,
     DETECTIONS,
     IMAGE,
     OBJECT_TABLE,
@@ -38,8 +39,13 @@ from parafovea.storage.store import replacing
 
 LOGGER = logging.getLogger(__name__)
 
-#: Intermediate results of a scan: those of the stages common to all volumes, and links to them.
-INTERMEDIATE = (*(pattern for stage in volume_chain.STAGES for pattern in stage.patterns), IMAGE)
+#: Intermediate results of a scan: those of the stages common to all volumes, links to them, and
+#: what is left of blocks.
+INTERMEDIATE = (
+    *dict.fromkeys(pattern for stage in volume_chain.STAGES for pattern in stage.patterns),
+    IMAGE,
+    BLOCKS,
+)
 
 
 #: Stands for the sample sheet, which scans of the command line have none of.

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parafovea.errors import StoreError, VoxelError
+from parafovea.errors import VoxelError
 from parafovea.geometry.grid import Box, Grid, Shape
 from parafovea.geometry.resample import ReadBox
+from parafovea.storage.array_files import loaded_arrays
 from parafovea.storage.blocks import SCANNED_VOXELS
 
 #: Bins of the histogram of floating-point sources; integers of up to 16 bits are counted exactly.
@@ -262,23 +263,20 @@ class Counts:
         Raises
         ------
         StoreError
-            If the file is damaged.
+            If the file is missing or damaged.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                hashes = [bytes(row) for row in file["digests"]]
-                prefixes = [tuple(int(n) for n in row) for row in file["prefixes"]]
-                low, high = file["extremes"]
-                return cls(
-                    dict(zip(file["slabs"].tolist(), hashes, strict=True)),
-                    file["histogram"],
-                    dict(zip(prefixes, file["order"], strict=True)),
-                    int(file["nonfinite"]),
-                    float(low),
-                    float(high),
-                )
-        except Exception as error:
-            raise StoreError(f"{path} is damaged: delete it and run again") from error
+        with loaded_arrays(path) as arrays:
+            hashes = [bytes(row) for row in arrays["digests"]]
+            prefixes = [tuple(int(n) for n in row) for row in arrays["prefixes"]]
+            low, high = arrays["extremes"]
+            return cls(
+                dict(zip(arrays["slabs"].tolist(), hashes, strict=True)),
+                arrays["histogram"],
+                dict(zip(prefixes, arrays["order"], strict=True)),
+                int(arrays["nonfinite"]),
+                float(low),
+                float(high),
+            )
 
 
 class SourceScan:
