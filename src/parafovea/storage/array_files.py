@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from parafovea.errors import StoreError
-from parafovea.storage.store import replacing
 
 Array = np.ndarray[Any, Any]
 
@@ -25,6 +24,9 @@ def block_file(folder: Path, block: int | str, ending: str = "npz") -> Path:
 
 def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Write arrays by name, whole or not at all."""
+    # loads zarr, which planning does not need
+    from parafovea.storage.store import replacing
+
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)
 
