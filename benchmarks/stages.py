@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parafovea.inference.sample_inputs import ModelInputs
+from parafovea.settings.field_types import SpacingTuple
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.postprocess import ClassSettings
-from parafovea.settings.recipe import BackboneSpec, Recipe, SpacingTuple
+from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.settings.training import TrainingSettings
 from parafovea.storage.layout import SampleResults
 

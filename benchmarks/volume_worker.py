@@ -19,8 +19,9 @@ from benchmarks.memory_worker import peak_bytes
 from parafovea.geometry.grid import Grid, Vector
 from parafovea.inference.sample_inputs import ModelInputs
 from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.postprocess import ClassSettings
-from parafovea.settings.recipe import BackboneSpec, ContextSpec, NetworkSpec, Recipe
+from parafovea.settings.recipe import BackboneSpec, ContextSpec, Recipe
 from parafovea.settings.training import TrainingSettings
 
 
@@ -49,7 +50,7 @@ RECIPE = Recipe(
     unit=UNIT,
     backbone=_FILTERS,
     context=ContextSpec(spacing=(32.0, 32.0, 32.0), backbone=_FILTERS),
-    network=NetworkSpec(base_channels=4, max_channels=8),
+    network=FusedUNetSpec(base_channels=4, max_channels=8),
     classes=("background", "ball"),
     window=(32, 32, 32),
 )

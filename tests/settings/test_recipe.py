@@ -10,8 +10,6 @@ import pytest
 from pydantic import ValidationError
 from tiny_sample import tiny_recipe
 
-from parafovea.settings.recipe import check_window
-
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -42,8 +40,9 @@ def test_impossible_recipes_are_refused(changes: dict[str, Any], message: str) -
     [((1, 40, 32), "must be a multiple of 16 along y, x$"), ((16, 32, 32), "must be 1 along z")],
 )
 def test_windows_of_flat_networks_are_one_slice(window: tuple[int, int, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        check_window(window, 2)
+    problem = FusedUNetSpec(dimensions=2).window_problem(window, window)
+    assert problem is not None
+    assert re.search(message, problem)
 
 
 def test_objects_and_activation_follow_from_the_kind() -> None:

@@ -66,7 +66,7 @@ from pydantic import Field
 from parafovea.quality.metrics import judge
 from parafovea.quality.quality_files import quality_json, quality_table
 from parafovea.settings.quality import Limit
-from parafovea.settings.recipe import Strict
+from parafovea.settings.field_types import Strict
 from parafovea.storage.provenance import record
 from parafovea.storage.store import open_stored
 

@@ -231,6 +231,10 @@ def _extraction(
     return of_one
 
 
+def _feature_jobs(division: Division) -> Sequence[Wildcards]:
+    return block_jobs(division) if division.recipe.uses_features else []
+
+
 def _context_jobs(division: Division) -> Sequence[Wildcards]:
     if division.recipe.context is None:
         return []
@@ -258,7 +262,7 @@ extract_features_block = replace(
     blockwise=True,
     outputs={"features": part(FEATURES_PART)},
     arguments=_extraction(whole.local_view, context=False),
-    jobs=block_jobs,
+    jobs=_feature_jobs,
     cost=of_each(whole.features_cost),
     stored=nothing_stored,
     stores="",
@@ -270,6 +274,7 @@ join_features = Stage(
     blockwise=True,
     inputs={"parts": parts_of(FEATURES_PART)},
     outputs=whole.extract_features.outputs,
+    jobs=whole.local_jobs,
     cost=join_cost,
     stored=whole.extract_features.stored,
     stores=whole.extract_features.stores,

@@ -48,7 +48,8 @@ def model_files(project: Project, wildcards: Wildcards) -> list[str]:
     folder = project.task(wildcards["sample"]).model
     if folder in project.trained:
         return [folder]
-    return [f"{folder}/model.json", f"{folder}/model.safetensors"]
+    recipe = project.recipe(wildcards["sample"])
+    return [f"{folder}/model.json", *(f"{folder}/{name}" for name in recipe.network_files)]
 
 
 def resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
@@ -165,8 +166,15 @@ def wide_weights(project: Project, wildcards: Wildcards) -> list[str]:
     return project.weight_files(wildcards["sample"], context=True)
 
 
+def local_jobs(division: Division) -> Sequence[Wildcards]:
+    """Return the wildcards of one job if the model uses features."""
+    return [{}] if division.recipe.uses_features else []
+
+
 def views(division: Division) -> Sequence[Wildcards]:
-    """Return the wildcards of a job per augmented view."""
+    """Return the wildcards of a job per augmented view if the model uses features."""
+    if not division.recipe.uses_features:
+        return []
     return [{"augmentation": view} for view in division.inference.tta]
 
 
@@ -205,6 +213,7 @@ extract_features = Stage(
     outputs={"features": Output(FEATURES, folder=True, temporary=True)},
     arguments=local_view,
     device="gpu",
+    jobs=local_jobs,
     blockwise=False,
     cost=features_cost,
     stored=lambda work: HALF * work.local_tokens,
@@ -243,6 +252,13 @@ extract_view_context = replace(
 )
 
 
+def _feature_store(project: Project, wildcards: Wildcards) -> Paths:
+    sample = wildcards["sample"]
+    if not project.recipe(sample).uses_features:
+        return None
+    return f"{project.folder(sample)}/{layout.FEATURES}"
+
+
 def _context_store(project: Project, wildcards: Wildcards) -> Paths:
     sample = wildcards["sample"]
     if project.recipe(sample).context is None:
@@ -257,6 +273,8 @@ def _view_stores(name: str, project: Project, wildcards: Wildcards) -> list[str]
 
 
 def _view_features(project: Project, wildcards: Wildcards) -> Paths:
+    if not project.recipe(wildcards["sample"]).uses_features:
+        return None
     return _view_stores(layout.FEATURES, project, wildcards)
 
 
@@ -307,7 +325,7 @@ infer_shard = Stage(
     step="infer",
     inputs={
         "volume": VOLUME,
-        "features": FEATURES,
+        "features": _feature_store,
         "context": _context_store,
         "view_features": _view_features,
         "view_contexts": _view_contexts,

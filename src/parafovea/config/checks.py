@@ -27,7 +27,7 @@ from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
 from parafovea.models.model_json import require_replaceable
 from parafovea.settings.inference import check_stride
-from parafovea.settings.recipe import Recipe, check_window
+from parafovea.settings.recipe import Recipe
 
 PHANTOM = re.compile(r"(?P<kind>[a-z]+)_seed(?P<seed>\d+)(?P<part>(?:_[a-z]+)?(?:\.[a-z.]+)?)")
 
@@ -359,7 +359,7 @@ def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
     found: Problems = []
     window = inference.window or recipe.window
     try:
-        check_window(window, recipe.network.dimensions)
+        recipe.check_window(window)
     except ValueError as error:
         found.append(((*path, "window"), str(error)))
     if inference.stride is not None:

@@ -18,6 +18,13 @@ from parafovea.config.messages import problems
 from parafovea.config.schema import Settings
 from parafovea.errors import ConfigError
 from parafovea.geometry.symmetry import check_views
+from parafovea.settings.field_types import (
+    PositiveFloat,
+    PositiveInt,
+    ShapeTuple,
+    SpacingTuple,
+    Strict,
+)
 from parafovea.settings.inference import BlendingMode, Mode, check_stride
 from parafovea.settings.postprocess import (
     ConfidenceFilterSettings,
@@ -25,7 +32,6 @@ from parafovea.settings.postprocess import (
     PeakSettings,
     SizeFilterSettings,
 )
-from parafovea.settings.recipe import PositiveFloat, PositiveInt, ShapeTuple, SpacingTuple, Strict
 from parafovea.settings.report import VisualizationSettings
 
 #: The guide's names of the importance maps.

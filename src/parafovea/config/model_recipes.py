@@ -10,8 +10,6 @@ from parafovea.errors import ModelError
 from parafovea.models.model_json import read_spec, require_cacheable
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
-WEIGHTS = "model.safetensors"
-
 
 def trained_models(tasks: Mapping[str, Task]) -> dict[str, str]:
     """Return the name of the task that trains each model folder.
@@ -92,9 +90,10 @@ def weight_files(backbone: BackboneSpec) -> list[str]:
 
 def _stored_recipe(folder: Path) -> Recipe:
     spec = read_spec(folder)
-    if not (folder / WEIGHTS).is_file():
+    missing = [name for name in spec.network_files if not (folder / name).is_file()]
+    if missing:
         raise ModelError(
-            f"model folder {folder} has no {WEIGHTS}: give the folder of a complete model, or add "
-            "a `training` block to the task, which creates it"
+            f"model folder {folder} has no {missing[0]}: give the folder of a complete model, or "
+            "add a `training` block to the task, which creates it"
         )
     return spec

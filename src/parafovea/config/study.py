@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from parafovea.errors import quoted
-from parafovea.settings.recipe import PositiveInt, Strict
+from parafovea.settings.field_types import PositiveInt, Strict
 from parafovea.settings.training import TrainingSettings
 
 Fusion = Literal["attention", "concat", "none"]

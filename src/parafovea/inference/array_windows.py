@@ -18,13 +18,15 @@ from parafovea.geometry.grid import Box, Grid, Vector
 from parafovea.geometry.windows import Layout
 from parafovea.inference.array_inputs import ArrayOnGrid, check_context
 from parafovea.inference.blending import normalized
-from parafovea.inference.predictor import Predictor
+from parafovea.inference.execution import Execution
 from parafovea.inference.sample_inputs import RegionReader, check_channels
 from parafovea.inference.window_loop import weighed
+from parafovea.inference.window_predictors import Network, choose_computation, window_predictor
 from parafovea.models.model_json import require_cacheable
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.preprocess.normalization import percentiles_of, value_map
 from parafovea.preprocess.source_statistics import scan
+from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, ModelSpec
 
 
@@ -81,13 +83,13 @@ def _overlapping(layout: Layout) -> bool:
 
 
 class CachedModel:
-    """A model of this package with its backbones.
+    """A model with its backbones, if it uses features.
 
     Parameters
     ----------
     spec : ModelSpec
         Description of the model.
-    network : FusedUNet
+    network : FusedUNet or ImageNetwork
         Its network.
     source : str
         Origin of the model, for messages.
@@ -101,24 +103,33 @@ class CachedModel:
     """
 
     def __init__(
-        self, spec: ModelSpec, network: FusedUNet, *, source: str, device: torch.device
+        self, spec: ModelSpec, network: Network, *, source: str, device: torch.device
     ) -> None:
         require_cacheable(spec, source)
         self.spec = spec
         self.source = source
         self.device = device
-        self.local = self._backbone(spec.backbone, spec.spacing)
+        self.local: Backbone | None = None
+        if spec.uses_features:
+            self.local = self._backbone(spec.backbone, spec.spacing)
         self.wide: Backbone | None = None
         if spec.context is not None:
             self.wide = self._backbone(spec.context.backbone, spec.context.spacing)
         check_channels(
             spec,
-            features=len(self.local.channels),
+            features=0 if self.local is None else len(self.local.channels),
             context=0 if self.wide is None else len(self.wide.channels),
             source=source,
         )
-        self.predictor = Predictor(
-            network, device=device, dtype=torch.float32, activation=spec.activation
+        settings = InferenceSettings(precision="float32", batch_size=1)
+        if isinstance(network, FusedUNet):
+            settings = settings.model_copy(update={"engine": "torch"})
+        self.predictor = window_predictor(
+            network,
+            spec,
+            choose_computation(network, settings, device),
+            Execution(device, 1),
+            settings,
         )
 
     def _backbone(self, spec: BackboneSpec, spacing: Vector) -> Backbone:
@@ -162,7 +173,9 @@ class CachedVolume:
         # Half precision, as in the workflow's normalized volumes.
         voxels = ArrayOnGrid(normalize(volume).astype(np.float16), self.grid)
         self._seconds: dict[str, float] = {}
-        local = self._tokens(voxels, model.local, "local_features_s")
+        local: ArrayOnGrid | None = None
+        if model.local is not None:
+            local = self._tokens(voxels, model.local, "local_features_s")
         wide: ArrayOnGrid | None = None
         if context is not None and model.wide is not None:
             grid = check_context(context, self.grid, spec, model.source)
@@ -171,7 +184,12 @@ class CachedVolume:
             values = ArrayOnGrid(normalize(context).astype(np.float16), grid)
             wide = self._tokens(values, model.wide, "context_features_s")
         self._regions = RegionReader(
-            voxels, local, wide, raw_input=spec.raw_input, zoom=spec.context_ratio
+            voxels,
+            local,
+            wide,
+            raw_input=spec.raw_input,
+            zoom=spec.context_ratio,
+            margin=spec.margin,
         )
 
     def _tokens(self, voxels: ArrayOnGrid, backbone: Backbone, name: str) -> ArrayOnGrid:

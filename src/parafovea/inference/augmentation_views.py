@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from parafovea.errors import ScoreError
 from parafovea.geometry.grid import Box
-from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import RegionInputs, SampleInputs
+from parafovea.inference.window_loop import PredictsWindows
 
 
 class AugmentedInputs:
@@ -48,13 +48,13 @@ class AugmentedPredictor:
 
     Parameters
     ----------
-    predictor : Predictor
+    predictor : Predictor or ImagePredictor
         Predictor of windows of the view.
     inputs : AugmentedInputs
         Reader of the regions that the predictor is called with.
     """
 
-    def __init__(self, predictor: Predictor, inputs: AugmentedInputs) -> None:
+    def __init__(self, predictor: PredictsWindows, inputs: AugmentedInputs) -> None:
         self.batch_size = predictor.batch_size
         self._predictor = predictor
         self._inputs = inputs

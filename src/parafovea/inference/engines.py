@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,7 @@ from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.runtime.devices import computes_bfloat16
 from parafovea.runtime.optional_packages import import_openvino, is_installed, older_torch_allowed
-from parafovea.settings.inference import EngineChoice
-
-EngineName = Literal["torch", "openvino"]
+from parafovea.settings.inference import EngineChoice, EngineName
 
 Guides = Sequence[Tensor] | None
 
@@ -52,7 +50,7 @@ def choose_engine(
 
     Parameters
     ----------
-    engine : {"auto", "torch", "openvino"}
+    engine : {"auto", "torch", "openvino", "onnxruntime"}
         The setting.
     device : torch.device
         Device of the network; OpenVINO is used on CPUs only.
@@ -62,8 +60,13 @@ def choose_engine(
     Raises
     ------
     ConfigError
-        If OpenVINO is requested on a device other than a CPU.
+        If OpenVINO is requested on a device other than a CPU, or onnxruntime, which runs imported
+        networks only.
     """
+    if engine == "onnxruntime":
+        raise ConfigError(
+            "engine: onnxruntime runs imported ONNX networks, not the FusedUNet: use engine: auto"
+        )
     if engine == "openvino" and device.type != "cpu":
         raise ConfigError(
             f"engine: openvino runs on CPUs, but this job runs on {device}: use engine: auto, or "

@@ -7,7 +7,7 @@ infinite score would become a certain prediction.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -42,9 +42,8 @@ def require_finite_scores(
     scores: Tensor,
     boxes: Sequence[Box],
     *,
-    network: InferenceUNet,
-    inputs: Inputs,
     precision: torch.dtype,
+    origin: Callable[[], str] | None = None,
 ) -> None:
     """Raise `ScoreError` if scores are not finite.
 
@@ -54,17 +53,15 @@ def require_finite_scores(
         (window, output, z, y, x) float32.
     boxes : sequence of Box
         The windows, as boxes of the volume.
-    network : InferenceUNet
-        The prepared network, which is run again to find the layer.
-    inputs : tuple
-        Its inputs, as from `Predictor.assemble`.
     precision : torch.dtype
         Precision of the network.
+    origin : callable, optional
+        Returns where such scores begin.
 
     Raises
     ------
     ScoreError
-        With the window, the voxel, the value, and the first layer whose result is not finite.
+        With the window, the voxel and the value, and where it comes from.
     """
     if all_finite(scores):
         return
@@ -75,9 +72,10 @@ def require_finite_scores(
     value = float(scores[window, output, z, y, x])
     name = str(precision).removeprefix("torch.")
     count = int(wrong[window].sum())
+    where = "" if origin is None else f" {origin()},"
     raise ScoreError(
         f"{count} of {wrong[window].numel()} scores of the window {box} are not finite: output "
-        f"{output} is {value} at voxel {voxel}, {_origin(network, inputs)}, in {name}: check the "
+        f"{output} is {value} at voxel {voxel},{where} in {name}: check the "
         "sample's values and the model's normalization, or use inference.precision: float32 if "
         "the network overflows"
     )
@@ -94,8 +92,16 @@ def require_finite_layers(network: InferenceUNet, precision: torch.dtype) -> Non
         )
 
 
-def _origin(network: InferenceUNet, inputs: Inputs) -> str:
-    """Return where values that are not finite begin."""
+def first_layer(network: InferenceUNet, inputs: Inputs) -> str:
+    """Return where values that are not finite begin, by running a prepared network again.
+
+    Parameters
+    ----------
+    network : InferenceUNet
+        The prepared network.
+    inputs : tuple
+        Its inputs, as from `Predictor.assemble`.
+    """
     features, guides, conditions = inputs
     named = {
         "the projected features": [features],

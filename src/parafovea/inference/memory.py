@@ -30,12 +30,7 @@ def require_memory(
     spec: ModelSpec, window: Shape, dtype: torch.dtype, device: torch.device
 ) -> None:
     """Raise `MemoryLimitError` if a whole volume as one window does not fit a device."""
-    needed = window_bytes(
-        window,
-        base_channels=spec.network.base_channels,
-        classes=len(spec.classes),
-        itemsize=dtype.itemsize,
-    )
+    needed = window_bytes(window, spec, dtype.itemsize)
     free = free_bytes(device)
     if needed > free:
         raise MemoryLimitError(

@@ -12,15 +12,20 @@ from torch import Tensor
 
 from parafovea.geometry.grid import Box
 from parafovea.geometry.resample import AxisWeights
-from parafovea.inference.engines import EngineName, make_engine
-from parafovea.inference.finite_scores import require_finite_layers, require_finite_scores
+from parafovea.inference.engines import make_engine
+from parafovea.inference.finite_scores import (
+    first_layer,
+    require_finite_layers,
+    require_finite_scores,
+)
 from parafovea.inference.sample_inputs import RegionInputs
 from parafovea.models.activation import activated
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.models.networks.inference_unet import InferenceUNet
 from parafovea.models.token_sampling import Weights, project, project_local
 from parafovea.runtime.devices import keep_buffers
-from parafovea.settings.recipe import Activation
+from parafovea.settings.inference import EngineName
+from parafovea.settings.networks import Activation
 
 
 class _Parts(NamedTuple):
@@ -123,7 +128,10 @@ class Predictor:
         if self.flat:
             scores = scores.unsqueeze(2)
         require_finite_scores(
-            scores, boxes, network=self.network, inputs=inputs, precision=self.dtype
+            scores,
+            boxes,
+            precision=self.dtype,
+            origin=lambda: first_layer(self.network, inputs),
         )
         values = activated(scores, self.activation, self._bands(region, boxes))
         result: NDArray[np.float32] = values.contiguous().cpu().numpy()
@@ -167,10 +175,11 @@ class Predictor:
 
     def _together(self, region: RegionInputs, boxes: Sequence[Box]) -> bool:
         """Return whether windows are whole planes, independently of other windows."""
-        if not (self.flat and self._filled) or region.features.sampler.zoom is not None:
+        features = region.tokens
+        if not (self.flat and self._filled) or features.sampler.zoom is not None:
             return False
-        _, y, x = region.features.sampler.local.shape
-        blocks = [block for block in (region.features, region.context) if block is not None]
+        _, y, x = features.sampler.local.shape
+        blocks = [block for block in (features, region.context) if block is not None]
         return all(
             max(box.start[1:]) <= 0
             and box.stop[1] >= y
@@ -235,7 +244,7 @@ class Predictor:
 def _single(region: RegionInputs, box: Box) -> _Parts:
     """Return the parts of one window."""
     context = None if region.context is None else region.context.window(box)
-    return _Parts(region.features.window(box), region.raw_window(box), context)
+    return _Parts(region.tokens.window(box), region.raw_window(box), context)
 
 
 def _stacked(region: RegionInputs, boxes: Sequence[Box]) -> _Parts:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import ModelError
-from parafovea.geometry.grid import METRES, Box, Grid, Vector
+from parafovea.geometry.grid import METRES, Box, Grid, Shape, Vector
 from parafovea.geometry.resample import read_reflected, reflected_indices
 from parafovea.geometry.symmetry import Symmetry, require_fit
 from parafovea.models.conditioning import encoded_conditions
@@ -27,8 +27,8 @@ class ModelInputs:
     ----------
     volume : Path
         Normalized volume on the local grid.
-    features : Path
-        Local features on their token grid.
+    features : Path or None
+        Local features on their token grid, if the model uses features.
     context : Path or None
         Context features on their token grid.
     augmentation : str
@@ -36,7 +36,7 @@ class ModelInputs:
     """
 
     volume: Path
-    features: Path
+    features: Path | None = None
     context: Path | None = None
     augmentation: str = ""
 
@@ -81,7 +81,7 @@ class RegionInputs:
     raw : ndarray or None
         ([band,] z, y, x), the region's voxels if the network takes them: float16, for bands
         float32.
-    features : TokenBlock
+    features : TokenBlock or None
         Local features.
     context : TokenBlock or None
         Context features.
@@ -91,9 +91,16 @@ class RegionInputs:
 
     box: Box
     raw: NDArray[Any] | None
-    features: TokenBlock
-    context: TokenBlock | None
+    features: TokenBlock | None = None
+    context: TokenBlock | None = None
     conditions: NDArray[np.float32] | None = None
+
+    @property
+    def tokens(self) -> TokenBlock:
+        """The local features, of a network that takes them."""
+        if self.features is None:
+            raise AssertionError("a region with features")
+        return self.features
 
     def raw_window(self, box: Box) -> NDArray[Any] | None:
         """Return the voxels of a window inside the region."""
@@ -127,44 +134,52 @@ class RegionReader:
     ----------
     volume : OnGrid
         Normalized voxels on the local grid.
-    features, context : OnGrid
-        Tokens of the two views; None without context.
+    features, context : OnGrid or None
+        Tokens of the two views; None for a network that does not take them.
     raw_input : bool
-        Whether the network takes the voxels besides the features.
+        Whether the network takes the voxels.
     zoom : tuple of float, optional
         Ratio of context spacing to local spacing, for concentric context.
     conditions : ndarray, optional
         (z, channel) float32, conditions of each plane.
+    margin : tuple of int
+        Voxels along z, y, x around a window that the network takes besides it.
     """
 
     def __init__(
         self,
         volume: OnGrid,
-        features: OnGrid,
-        context: OnGrid | None,
+        features: OnGrid | None = None,
+        context: OnGrid | None = None,
         *,
         raw_input: bool,
         zoom: Vector | None = None,
         conditions: NDArray[np.float32] | None = None,
+        margin: Shape = (0, 0, 0),
     ) -> None:
         self._volume = volume
         self._raw_input = raw_input
         self._conditions = conditions
-        self._local = features, TokenSampler(volume.grid, features.grid)
+        self._margin = margin
+        self._local = None
+        if features is not None:
+            self._local = features, TokenSampler(volume.grid, features.grid)
         self._wide = None
         if context is not None:
             self._wide = context, TokenSampler(volume.grid, context.grid, zoom=zoom)
 
     def read(self, box: Box) -> RegionInputs:
         """Read the inputs of the windows in a region, which may extend beyond the volume."""
+        box = box.expanded(self._margin)
         raw, known = None, None
         if self._raw_input:
             raw = read_reflected(self._volume.read, self._volume.grid, box)
         if self._conditions is not None:
             planes = reflected_indices(box.start[0], box.stop[0], len(self._conditions))
             known = self._conditions[planes]
+        local = None if self._local is None else _token_block(*self._local, box)
         context = None if self._wide is None else _token_block(*self._wide, box)
-        return RegionInputs(box, raw, _token_block(*self._local, box), context, known)
+        return RegionInputs(box, raw, local, context, known)
 
 
 def check_channels(spec: ModelSpec, *, features: int, context: int, source: str) -> None:
@@ -180,6 +195,8 @@ def check_channels(spec: ModelSpec, *, features: int, context: int, source: str)
         Name of the model, for the message.
     """
     raw = spec.channels if spec.raw_input else 0
+    if not spec.uses_features:
+        return
     wide = spec.backbone if spec.context is None else spec.context.backbone
     for what, found, wanted, backbone in (
         ("local input", features + raw, spec.input_channels, spec.backbone),
@@ -221,12 +238,16 @@ class SampleInputs:
             self._check_augmentation(inputs.augmentation, recipe)
             self.volume = Turned.of(self.volume, self.symmetry)
         self._augmentation = inputs.augmentation
-        self.features = open_stored(inputs.features)
+        self.features = None if inputs.features is None else open_stored(inputs.features)
         self.context = None if inputs.context is None else open_stored(inputs.context)
         self.raw_input = recipe.raw_input
         self._unit = recipe.unit
         _check_view(self.volume, inputs.volume, recipe)
-        self._check_features(self.features, inputs.features, recipe.backbone, recipe.spacing)
+        if (self.features is not None) != recipe.uses_features:
+            has, takes = ("no ", "") if self.features is None else ("", "no ")
+            raise ModelError(f"the sample has {has}features, but the model takes {takes}features")
+        if self.features is not None and inputs.features is not None:
+            self._check_features(self.features, inputs.features, recipe.backbone, recipe.spacing)
         if (self.context is None) != (recipe.context is None):
             has, needs = ("no ", "a ") if self.context is None else ("a ", "no ")
             raise ModelError(f"the sample has {has}context, but the model takes {needs}context")
@@ -241,6 +262,7 @@ class SampleInputs:
             raw_input=recipe.raw_input,
             zoom=recipe.context_ratio,
             conditions=_conditions(self.volume, inputs.volume, recipe),
+            margin=recipe.margin,
         )
 
     def _check_augmentation(self, name: str, recipe: Recipe) -> None:
@@ -286,7 +308,12 @@ class SampleInputs:
     def input_channels(self) -> int:
         """Number of channels of the local input, including raw voxels."""
         raw = len(self.volume.channels or ("",)) if self.raw_input else 0
-        return len(self.features.channels or ()) + raw
+        return self.feature_channels + raw
+
+    @property
+    def feature_channels(self) -> int:
+        """Number of channels of the local features; 0 without features."""
+        return 0 if self.features is None else len(self.features.channels or ())
 
     @property
     def context_channels(self) -> int:
@@ -305,15 +332,15 @@ def _token_block(tokens: OnGrid, sampler: TokenSampler, box: Box) -> TokenBlock:
 
 def _conditions(volume: Stored, path: Path, recipe: Recipe) -> NDArray[np.float32] | None:
     """Return the conditions of each plane, (z, channel), if the model takes them."""
-    if not recipe.network.conditions:
+    if not recipe.conditions:
         return None
     known = volume.attributes.get("conditions")
     if known is None:
         raise ModelError(
-            f"{path} has no {' and '.join(recipe.network.conditions)}, which the model takes: run "
+            f"{path} has no {' and '.join(recipe.conditions)}, which the model takes: run "
             "resample_volume again with the model's settings"
         )
-    return encoded_conditions(recipe.network.conditions, known)
+    return encoded_conditions(recipe.conditions, known)
 
 
 def _check_view(volume: Stored, path: Path, recipe: Recipe) -> None:

@@ -15,19 +15,18 @@ from parafovea.errors import GridError
 from parafovea.geometry.grid import Box
 from parafovea.geometry.windows import Layout
 from parafovea.inference.blending import window_weights
-from parafovea.inference.engines import EngineName
 from parafovea.inference.execution import Execution
 from parafovea.inference.sample_inputs import SampleInputs, check_channels
 from parafovea.inference.sums import TILE, TileSums, aligned
 from parafovea.inference.window_loop import columns, weighed
 from parafovea.inference.window_plan import (
-    POOLED,
     Wanted,
     planned_layout,
     shard_count,
     wanted_count,
 )
-from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.inference import EngineName, InferenceSettings
+from parafovea.settings.networks import POOLED
 from parafovea.settings.recipe import ModelSpec, Overrides
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import create
@@ -89,7 +88,7 @@ class Shard:
         ModelError
             If the channels of the inputs do not match the model.
         """
-        channels = len(inputs.features.channels or ())
+        channels = inputs.feature_channels
         check_channels(spec, features=channels, context=inputs.context_channels, source=spec.name)
         layout = planned_layout(inputs.grid.shape, spec, settings)
         count = shard_count(layout, settings)
@@ -181,7 +180,7 @@ def open_sums(
         }
     carried = {
         **lineage(inputs.volume.attributes),
-        "features": inputs.features.attributes["features"],
+        "features": None if inputs.features is None else inputs.features.attributes["features"],
         "context": context,
         "model": {
             "name": shard.spec.name,

@@ -20,50 +20,21 @@ from parafovea.backbones.views import View, token_array
 from parafovea.errors import ModelError
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.resample import read_reflected_array, resample_box
-from parafovea.geometry.windows import Layout
 from parafovea.inference.array_inputs import ArrayOnGrid
 from parafovea.inference.array_windows import blended
 from parafovea.inference.blending import window_weights
-from parafovea.inference.engines import EngineName
 from parafovea.inference.execution import Execution
-from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import RegionReader, check_channels
 from parafovea.inference.window_loop import predict_region, windows_in_order
-from parafovea.inference.window_plan import POOLED, planned_layout
+from parafovea.inference.window_plan import tile_layout
+from parafovea.inference.window_predictors import Computation, Network, window_predictor
 from parafovea.kinds import kind_named
 from parafovea.models.conditioning import encoded_conditions
-from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.preprocess.normalization import fixed_value_map
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, ContextSpec, ModelSpec
 
-#: Maximum side in pixels of an image that is one window, if the settings state no window.
-LARGEST_WINDOW = 512
-
 Images = NDArray[np.float32]
-
-
-def tile_layout(
-    count: int, height: int, width: int, *, spec: ModelSpec, settings: InferenceSettings
-) -> Layout:
-    """Return the windows of a batch of images: one each unless they are too large.
-
-    Parameters
-    ----------
-    count, height, width : int
-        Number of images, and their size in pixels.
-    spec : ModelSpec
-        The model.
-    settings : InferenceSettings
-        Mode, window, overlap or stride; by default, images up to `LARGEST_WINDOW` are one window.
-    """
-    if settings.window is None and settings.mode == "sliding_window":
-        y, x = (min(-(-n // POOLED) * POOLED, LARGEST_WINDOW) for n in (height, width))
-        settings = settings.model_copy(update={"window": (1, y, x)})
-        if settings.stride is not None:
-            limits = zip(settings.stride, (1, y, x), strict=True)
-            settings = settings.model_copy(update={"stride": shape3([min(p) for p in limits])})
-    return planned_layout((count, height, width), spec, settings)
 
 
 class TileModel:
@@ -73,16 +44,14 @@ class TileModel:
     ----------
     spec : ModelSpec
         A two-dimensional model with bands.
-    network : FusedUNet
+    network : FusedUNet or ImageNetwork
         Its network.
     settings : InferenceSettings
         Windows and blending.
     execution : Execution
         Device, and number of windows per call of the network.
-    dtype : torch.dtype
-        Data type of its convolutions.
-    engine : {"torch", "openvino"}
-        Engine that runs the network.
+    computation : Computation
+        Engine and precision of the network.
 
     Raises
     ------
@@ -94,38 +63,28 @@ class TileModel:
     def __init__(
         self,
         spec: ModelSpec,
-        network: FusedUNet,
+        network: Network,
         *,
         settings: InferenceSettings,
         execution: Execution,
-        dtype: torch.dtype,
-        engine: EngineName = "torch",
+        computation: Computation,
     ) -> None:
         require_images(spec)
         self.spec = spec
         self.settings = settings
         self.device = execution.device
         self._values = fixed_value_map(spec.normalization)
-        self._local = self._backbone(spec.backbone, spec.spacing)
+        self._local = self._backbone(spec.backbone, spec.spacing) if spec.uses_features else None
         self._wide = None
         if spec.context is not None:
             self._wide = self._backbone(spec.context.backbone, spec.context.spacing)
         check_channels(
             spec,
-            features=len(self._local.channels),
+            features=0 if self._local is None else len(self._local.channels),
             context=0 if self._wide is None else len(self._wide.channels),
             source=spec.name,
         )
-        self.predictor = Predictor(
-            network,
-            device=execution.device,
-            dtype=dtype,
-            batch_size=execution.batch_size,
-            engine=engine,
-            compiled=settings.compile,
-            activation=spec.activation,
-            base=spec.base,
-        )
+        self.predictor = window_predictor(network, spec, computation, execution, settings)
 
     def _backbone(self, spec: BackboneSpec, spacing: tuple[float, float, float]) -> Backbone:
         return load_backbone(
@@ -166,17 +125,24 @@ class TileModel:
         """
         stack = self._values(np.moveaxis(images, 0, 1))
         grid = Grid(shape3(stack.shape[1:]), self.spec.spacing, unit=self.spec.unit)
-        layout = tile_layout(*grid.shape, spec=self.spec, settings=self.settings)
+        layout = tile_layout(*grid.shape, recipe=self.spec, settings=self.settings)
         pixels = ArrayOnGrid(stack, grid)
-        features = _tokens(View(pixels, grid), self._local, self.device)
+        features = None
+        if self._local is not None:
+            features = _tokens(View(pixels, grid), self._local, self.device)
         context = None
         if self._wide is not None and self.spec.context is not None:
             context = self._context(self.spec.context, self._wide, grid, stack, surroundings)
         known = None
-        if self.spec.network.conditions:
-            known = encoded_conditions(self.spec.network.conditions, conditions)
+        if self.spec.conditions:
+            known = encoded_conditions(self.spec.conditions, conditions)
         regions = RegionReader(
-            pixels, features, context, raw_input=self.spec.raw_input, conditions=known
+            pixels,
+            features,
+            context,
+            raw_input=self.spec.raw_input,
+            conditions=known,
+            margin=self.spec.margin,
         )
         region = regions.read(reduce(Box.union, layout.windows()))
         weights = window_weights(self.settings, layout.window)

@@ -20,10 +20,12 @@ from parafovea.inference.array_windows import CachedModel, blended
 from parafovea.inference.blending import fixed_weights, importance_map
 from parafovea.inference.upstream_windows import UpstreamModel
 from parafovea.inference.window_loop import windows_in_order
-from parafovea.models.folder import load_model
+from parafovea.inference.window_predictors import Network
+from parafovea.models.loading import load_network
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.runtime.devices import choose_device
 from parafovea.settings.inference import BlendingMode
+from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.recipe import ModelSpec
 from parafovea.upstream.importing import open_upstream
 
@@ -45,7 +47,7 @@ class VolumeInference:
     ----------
     spec : ModelSpec
         Description of the model.
-    network : FusedUNet
+    network : FusedUNet or ImageNetwork
         Its network.
     source : str
         Origin of the model, for messages.
@@ -71,7 +73,7 @@ class VolumeInference:
     def __init__(
         self,
         spec: ModelSpec,
-        network: FusedUNet,
+        network: Network,
         *,
         source: str,
         device: torch.device,
@@ -88,10 +90,11 @@ class VolumeInference:
         self.model_config = describe_model(spec)
         upstream = spec.training.get("upstream", {})
         self.training_config: dict[str, Any] = upstream.get("training_config", spec.training)
-        compatible = bool(spec.backbone.arguments.get("compatibility"))
-        model = UpstreamModel if compatible else CachedModel
         self._open: Callable[[NDArray[Any], NDArray[Any] | None], OpenedVolume]
-        self._open = model(spec, network, source=source, device=device)
+        if isinstance(network, FusedUNet) and spec.backbone.arguments.get("compatibility"):
+            self._open = UpstreamModel(spec, network, source=source, device=device)
+        else:
+            self._open = CachedModel(spec, network, source=source, device=device)
 
     def predict(
         self,
@@ -151,7 +154,7 @@ class VolumeInference:
         shown = {name: round(value, 3) for name, value in self.timing.items()}
         logger.info("Feature extraction timing%s: %s", how, shown)
         labels: NDArray[Any] = probabilities
-        if self.spec.activation == "softmax":
+        if self.spec.yields_classes:
             labels = probabilities.argmax(axis=0)
         return (labels, probabilities) if return_probabilities else labels
 
@@ -189,6 +192,18 @@ def describe_model(spec: ModelSpec) -> dict[str, Any]:
     spec : ModelSpec
         Description of the model; the checkpoint's own entries come first in the result.
     """
+    if not isinstance(spec.network, FusedUNetSpec):
+        return {
+            "model_type": spec.network.type,
+            "num_classes": len(spec.classes),
+            "input_size": spec.window,
+            "input_channels": spec.input_channels,
+            "learn_upsampling": False,
+            "use_orthogonal_planes": False,
+            "use_half_precision": False,
+            "use_context_fusion": False,
+            "output_type": "labels",
+        }
     upstream = spec.training.get("upstream", {})
     arguments = spec.backbone.arguments
     compatibility = arguments.get("compatibility") or {}
@@ -250,7 +265,7 @@ def load_inference_model(
     """
     where = Path(path)
     if (where / "model.json").is_file():
-        spec, network = load_model(where)
+        spec, network = load_network(where)
         if spec.bands:
             raise ModelError(
                 f"{where} takes images with the bands {', '.join(spec.bands)}, not volumes of one "

@@ -8,15 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import GridError
-from parafovea.geometry.grid import Box, Grid, Shape
+from parafovea.geometry.grid import Box, Grid, Shape, shape3
 from parafovea.geometry.windows import Layout
 from parafovea.preprocess.coarse_view import CoarseArray
 from parafovea.settings.inference import InferenceSettings
-from parafovea.settings.recipe import Recipe, check_window
+from parafovea.settings.networks import FusedUNetSpec
+from parafovea.settings.recipe import Recipe
 from parafovea.storage.blocks import CHUNK
 
-#: Voxels along an axis that the network's four poolings reduce to one.
-POOLED = 16
+#: Bytes per voxel of a window that a network takes whose memory was not measured.
+UNMEASURED = 2000.0
+
+#: Maximum side in pixels of an image that is one window, if the settings state no window.
+LARGEST_TILE = 512
 
 #: Windows along y and x of a column, which is processed along z.
 COLUMN = (2, 2)
@@ -44,20 +48,102 @@ def planned_layout(shape: Shape, recipe: Recipe, settings: InferenceSettings) ->
     ------
     GridError
         If the window does not fit the network, or the stride does not fit the window.
+
+    Notes
+    -----
+    The windows are those of the output: without the margin at which a network has none.
     """
-    flat = recipe.network.dimensions == 2
     if settings.mode == "whole_volume":
-        z, y, x = (-(-n // POOLED) * POOLED for n in shape)
-        window = (1 if flat else z, y, x)
+        window = output_window(whole_window(shape, recipe), recipe)
         return Layout.strided(shape, window, stride=window)
-    window = settings.window or recipe.window
+    taken = settings.window or recipe.window
     try:
-        check_window(window, recipe.network.dimensions)
+        recipe.check_window(taken)
     except ValueError as error:
         raise GridError(f"inference.window: {error}") from error
+    window = output_window(taken, recipe)
     if settings.stride is not None:
         return Layout.strided(shape, window, stride=settings.stride)
     return Layout.regular(shape, window, overlap=settings.overlap or 0.0)
+
+
+def tile_layout(
+    count: int, height: int, width: int, *, recipe: Recipe, settings: InferenceSettings
+) -> Layout:
+    """Return the windows of a batch of images: one each unless they are too large.
+
+    Parameters
+    ----------
+    count, height, width : int
+        Number of images, and their size in pixels.
+    recipe : Recipe
+        Recipe of the model.
+    settings : InferenceSettings
+        Mode, window, overlap or stride; by default, images up to `LARGEST_TILE` are one window,
+        unless the network takes windows of one size only.
+    """
+    shape = (count, height, width)
+    if settings.window is not None or settings.mode == "whole_volume":
+        return planned_layout(shape, recipe, settings)
+    if not isinstance(recipe.network, FusedUNetSpec) and recipe.network.fixed_window:
+        taken = recipe.window
+    else:
+        taken = whole_window((1, min(height, LARGEST_TILE), min(width, LARGEST_TILE)), recipe)
+    settings = settings.model_copy(update={"window": taken})
+    if settings.stride is not None:
+        limits = zip(settings.stride, output_window(taken, recipe), strict=True)
+        settings = settings.model_copy(update={"stride": shape3([min(p) for p in limits])})
+    return planned_layout(shape, recipe, settings)
+
+
+def output_window(taken: Shape, recipe: Recipe) -> Shape:
+    """Return the voxels of a window for which a network that takes `taken` voxels has results."""
+    z, y, x = (n - 2 * margin for n, margin in zip(taken, recipe.margin, strict=True))
+    return z, y, x
+
+
+def whole_window(shape: Shape, recipe: Recipe) -> Shape:
+    """Return the smallest window of which a network has results for all voxels of a volume.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Voxels of the volume along z, y, x; planes are independent for a network of 2 dimensions.
+    recipe : Recipe
+        Recipe of the model.
+
+    Raises
+    ------
+    GridError
+        If the network takes windows of one size only.
+    """
+    network = recipe.network
+    covered = (1 if network.dimensions == 2 else shape[0], *shape[1:])
+    if isinstance(network, FusedUNetSpec):
+        strides: Shape = (1, 1, 1)
+    elif network.fixed_window:
+        raise GridError(
+            f"the network takes windows of {recipe.window} only, and cannot take a whole volume of "
+            f"{shape}: set inference.mode: sliding_window"
+        )
+    else:
+        strides = network.stride
+    z, y, x = (
+        _whole_side(*each)
+        for each in zip(covered, network.multiple_of, recipe.margin, strides, strict=True)
+    )
+    return z, y, x
+
+
+def _whole_side(covered: int, multiple: int, margin: int, stride: int) -> int:
+    side = -(-(covered + 2 * margin) // multiple) * multiple
+    for tried in range(side, side + multiple * stride, multiple):
+        if (tried - 2 * margin) % stride == 0:
+            return tried
+    raise GridError(
+        f"no multiple of {multiple} voxels less {margin} at each border is a multiple of the "
+        f"output's stride {stride}: set inference.mode: sliding_window"
+    )
 
 
 def group_shape(window: Shape) -> Shape:
@@ -85,28 +171,32 @@ def shard_count(layout: Layout, settings: InferenceSettings) -> int:
     return min(max(1, wanted), MOST_SHARDS)
 
 
-def window_bytes(window: Shape, *, base_channels: int, classes: int, itemsize: int = 4) -> int:
+def window_bytes(window: Shape, recipe: Recipe, itemsize: int = 4) -> int:
     """Return the approximate peak memory of the prediction of a window in bytes.
 
-    The first decoder level is the widest: with its input, its output and what it convolves, the
-    peak was measured at 7.2 to 9.9 maps of `base_channels` at full resolution, the network's
-    input included (96³ voxels on a CPU, in float32 and bfloat16); ten are counted. Beside them
-    are the window's logits, probabilities and fixed-point sums, and its weights.
+    That of a network of another project was measured by its import. In a FusedUNet, the first
+    decoder level is the widest: with its input, its output and what it convolves, the peak was
+    measured at 7.2 to 9.9 maps of `base_channels` at full resolution, the network's input included
+    (96³ voxels on a CPU, in float32 and bfloat16); ten are counted. Beside them are the window's
+    logits, probabilities and fixed-point sums, and its weights.
 
     Parameters
     ----------
     window : tuple of int
         Voxels along z, y, x.
-    base_channels : int
-        Channels of the network's first level.
-    classes : int
-        Number of classes, including a background.
+    recipe : Recipe
+        Recipe of the model.
     itemsize : int
         Bytes per number in the convolutions.
     """
-    maps = 10 * base_channels * itemsize
+    classes = len(recipe.classes)
+    if isinstance(recipe.network, FusedUNetSpec):
+        maps = 10.0 * recipe.network.base_channels * itemsize
+    else:
+        known = recipe.network.window_bytes
+        maps = UNMEASURED if known is None else known / math.prod(recipe.window)
     results = classes * (itemsize + 2 * 4 + 2 * 8) + 2 * 8
-    return math.prod(window) * (maps + results)
+    return math.ceil(math.prod(window) * (maps + results))
 
 
 def wanted_windows(layout: Layout, part: Box, wanted: Wanted = None) -> list[Box]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from parafovea.settings.recipe import Activation
+from parafovea.settings.networks import Activation
 
 
 def activated(scores: Tensor, activation: Activation, base: Tensor | None = None) -> Tensor:
@@ -14,9 +14,10 @@ def activated(scores: Tensor, activation: Activation, base: Tensor | None = None
     ----------
     scores : Tensor
         (N, class, [z,] y, x), of a float type.
-    activation : {"softmax", "sigmoid", "residual"}
+    activation : {"softmax", "sigmoid", "none", "residual"}
         `Recipe.activation`: "softmax" for exclusive classes, "sigmoid" for independent ones,
-        "residual" adds the scores to `base` and clips the sum to [0, 1].
+        "none" for scores that are probabilities already, "residual" adds the scores to `base` and
+        clips the sum to [0, 1].
     base : Tensor, optional
         The input's own bands, in the shape of `scores`; for "residual".
 
@@ -29,4 +30,6 @@ def activated(scores: Tensor, activation: Activation, base: Tensor | None = None
         if base is None:
             raise ValueError("activation residual needs the bands that it is added to: pass `base`")
         return (base + scores).clamp(0, 1)
+    if activation == "none":
+        return scores
     return scores.softmax(dim=1) if activation == "softmax" else scores.sigmoid()

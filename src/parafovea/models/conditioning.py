@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from parafovea.settings.recipe import Condition
+from parafovea.settings.networks import Condition
 
 BIOMES = 16
 HARMONICS = 2

@@ -27,7 +27,8 @@ from parafovea.runtime.optional_packages import (
     import_openvino,
     older_torch_allowed,
 )
-from parafovea.settings.recipe import Activation, ModelSpec
+from parafovea.settings.networks import Activation
+from parafovea.settings.recipe import ModelSpec
 from parafovea.storage.store import replacing
 
 #: Name of the metadata: an extra file in a TorchScript archive, a section in OpenVINO's.
@@ -260,9 +261,9 @@ def export_model(folder: Path, output: Path, *, form: FormatName) -> float:
     """
     _check_output(output, form)
     spec, network = load_model(folder)
-    if spec.network.conditions:
+    if spec.conditions:
         raise ModelError(
-            f"{folder} takes the conditions {', '.join(spec.network.conditions)}, which exported "
+            f"{folder} takes the conditions {', '.join(spec.conditions)}, which exported "
             "networks do not support: run it in the workflow or with parafovea run"
         )
     standalone = StandaloneUNet(network, spec.activation, spec.base).eval().requires_grad_(False)

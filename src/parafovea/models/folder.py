@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from parafovea.errors import ModelError, shown
 from parafovea.models.model_json import read_spec, require_replaceable
 from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.recipe import ModelSpec
 from parafovea.storage.store import replacing
 
@@ -46,10 +47,15 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
     Raises
     ------
     ModelError
-        If a file is missing or damaged, the hash differs, or the weights do not fit the
-        architecture.
+        If a file is missing or damaged, the hash differs, the weights do not fit the architecture,
+        or the network is not a FusedUNet.
     """
     spec = read_spec(folder)
+    if not isinstance(spec.network, FusedUNetSpec):
+        raise ModelError(
+            f"{folder} has a network of type {spec.network.type}, not a FusedUNet, which is needed "
+            "here: use it in the workflow or with parafovea predict"
+        )
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise ModelError(f"{weights} is missing: copy both files of the model folder")
@@ -79,14 +85,14 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
     return spec, network.eval()
 
 
-def layer_problem(tensors: Mapping[str, Tensor], network: FusedUNet) -> str | None:
+def layer_problem(tensors: Mapping[str, Tensor], network: nn.Module) -> str | None:
     """Return how tensors differ from the layers of a network; None if they match.
 
     Parameters
     ----------
     tensors : mapping of str to Tensor
         Tensors by layer name; `num_batches_tracked` is optional.
-    network : FusedUNet
+    network : nn.Module
         The network; may be on the device "meta".
 
     Returns
@@ -127,12 +133,12 @@ def finite_problem(tensors: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def fill(network: FusedUNet, tensors: Mapping[str, Tensor]) -> None:
+def fill(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Assign tensors to a network on the device "meta", without copying them.
 
     Parameters
     ----------
-    network : FusedUNet
+    network : nn.Module
         Network on the device "meta".
     tensors : mapping of str to Tensor
         float32 tensors by name; `num_batches_tracked` is optional.

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from parafovea.errors import ModelError, shown
 from parafovea.runtime.documents import json_values, read_text
+from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.recipe import ModelSpec, Recipe
 
 #: Most characters of a reason, and most reasons, in a message.
@@ -79,6 +80,8 @@ def require_cacheable(recipe: Recipe, model: str) -> None:
     model : str
         Folder of the model, for the message.
     """
+    if not isinstance(recipe.network, FusedUNetSpec):
+        return
     network, arguments = recipe.network, recipe.backbone.arguments
     oversampling = (arguments.get("compatibility") or {}).get("oversampling", 1)
     if network.learned_upsampling is not None:

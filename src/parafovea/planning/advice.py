@@ -11,11 +11,11 @@ from parafovea.chain.cost import Rates
 from parafovea.chain.volume_stages import extract_features, infer_shard, resample_volume
 from parafovea.geometry.grid import Shape, shape3
 from parafovea.geometry.windows import Layout
-from parafovea.inference.window_plan import POOLED
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import TileWork, Work
 from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.networks import POOLED, ImageNetworkSpec
 
 #: A better window is suggested if it saves this share of computing or of reading.
 SAVING, READ_SAVING = 0.2, 0.5
@@ -55,12 +55,14 @@ def advice(work: Work | TileWork, rates: Rates | None = None) -> Iterator[str]:
 
 def _on_window(work: Work) -> Iterator[str]:
     settings = work.inference
-    if settings.mode != "sliding_window":
+    network = work.recipe.network
+    fixed = isinstance(network, ImageNetworkSpec) and (network.fixed_window or any(network.margin))
+    if settings.mode != "sliding_window" or fixed:
         return
     layout = work.layout
     present = amplification(layout, 1)
     largest = work.recipe.window if work.recipe.context_ratio is not None else None
-    found = _better(layout, _share(layout, settings), work.recipe.network.dimensions, largest)
+    found = _better(layout, _share(layout, settings), network.multiple_of, largest)
     if found is None:
         return
     window, better = found
@@ -84,14 +86,14 @@ def _share(layout: Layout, settings: InferenceSettings) -> tuple[float, float, f
 def _better(
     layout: Layout,
     share: tuple[float, float, float],
-    dimensions: int,
+    multiple_of: Shape,
     largest: Shape | None,
 ) -> tuple[Shape, Amplification] | None:
     """Return the most efficient window, None if the current one is about as good."""
     present = amplification(layout, 1)
     size = math.prod(layout.window)
     best: tuple[float, Shape, Amplification] | None = None
-    for window in _candidates(layout.window, dimensions, largest):
+    for window in _candidates(layout.window, multiple_of, largest):
         if not VOXELS[0] <= math.prod(window) / size <= VOXELS[1]:
             continue
         stride = shape3([max(1, round(w * s)) for w, s in zip(window, share, strict=True)])
@@ -109,16 +111,17 @@ def _better(
     return (window, tried) if (saves or reads_less) and not worse else None
 
 
-def _candidates(window: Shape, dimensions: int, largest: Shape | None) -> Iterator[Shape]:
+def _candidates(window: Shape, multiple_of: Shape, largest: Shape | None) -> Iterator[Shape]:
     """Yield the windows that fit the network, with sides close to the current window's."""
     axes = []
-    for axis, side in enumerate(window):
-        if axis == 0 and dimensions == 2:
+    for axis, (side, multiple) in enumerate(zip(window, multiple_of, strict=True)):
+        if side == 1:
             axes.append([1])
             continue
+        step = math.lcm(multiple, POOLED)
         most = SIDES[1] * side if largest is None else largest[axis]
-        first = max(1, math.ceil(SIDES[0] * side / POOLED))
-        axes.append([POOLED * n for n in range(first, int(most) // POOLED + 1)])
+        first = max(1, math.ceil(SIDES[0] * side / step))
+        axes.append([step * n for n in range(first, int(most) // step + 1)])
     yield from itertools.product(axes[0], axes[1], axes[2])
 
 

@@ -111,7 +111,7 @@ def _seconds(
     """Return the seconds of features, context and inference for a volume of noise."""
     inputs = ModelInputs(
         folder / "volume.ome.zarr",
-        folder / "features.zarr",
+        folder / "features.zarr" if spec.uses_features else None,
         None if spec.context is None else folder / "context.zarr",
     )
     folder.mkdir()
@@ -123,17 +123,22 @@ def _seconds(
     dimensions = spec.network.dimensions
     window = None if spec.context_ratio is None else spec.window
     context = spec.context
-    seconds = [
-        _timed(
-            lambda: extract_features(
-                inputs.volume,
-                inputs.features,
-                spacing=spec.spacing,
-                backbone=spec.backbone,
-                dimensions=dimensions,
+    seconds = []
+    if inputs.features is not None:
+        features = inputs.features
+        seconds.append(
+            _timed(
+                lambda: extract_features(
+                    inputs.volume,
+                    features,
+                    spacing=spec.spacing,
+                    backbone=spec.backbone,
+                    dimensions=dimensions,
+                )
             )
         )
-    ]
+    else:
+        seconds.append(0.0)
     if inputs.context is not None and context is not None:
         output = inputs.context
         seconds.append(
@@ -164,8 +169,8 @@ def _seconds(
             )
         )
     )
-    features, wide, network = seconds
-    return features, wide, network
+    local, wide, network = seconds
+    return local, wide, network
 
 
 def _timed(work: Callable[[], None]) -> float:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from parafovea.chain.cost import Rates
 from parafovea.errors import ConfigError
 from parafovea.runtime.documents import json_values, read_text
-from parafovea.settings.recipe import PositiveFloat
+from parafovea.settings.field_types import PositiveFloat
 from parafovea.storage.store import replacing
 
 

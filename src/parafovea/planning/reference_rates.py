@@ -7,10 +7,16 @@ on two CPU cores; those of vision models and of detections are estimates.
 
 from __future__ import annotations
 
+import math
+
 from parafovea.chain.cost import Cost, Rates
 from parafovea.chain.stage import Stage
 from parafovea.planning.work import TileWork, Work
+from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.recipe import BackboneSpec, Recipe
+
+#: Seconds per voxel of a network that was not measured.
+UNMEASURED = 1e-6
 
 
 def reference_rates(recipe: Recipe) -> Rates:
@@ -19,13 +25,21 @@ def reference_rates(recipe: Recipe) -> Rates:
     return Rates(
         features=_seen(recipe.backbone),
         context=_seen(wide),
-        network=4e-7 * width_factor(recipe.network.base_channels),
+        network=_network(recipe),
     )
+
+
+def _network(recipe: Recipe) -> float:
+    """Return the seconds that a network takes per voxel of a window."""
+    if isinstance(recipe.network, FusedUNetSpec):
+        return 4e-7 * width_factor(recipe.network.base_channels)
+    known = recipe.network.window_seconds
+    return UNMEASURED if known is None else known / math.prod(recipe.window)
 
 
 def _seen(backbone: BackboneSpec) -> float:
     """Return the seconds that a backbone takes per voxel."""
-    return {"raw": 5e-8, "filterbank": 4e-7}.get(backbone.name, 1e-5)
+    return {"none": 0.0, "raw": 5e-8, "filterbank": 4e-7}.get(backbone.name, 1e-5)
 
 
 def width_factor(base_channels: int) -> float:

@@ -15,7 +15,7 @@ from parafovea.config.project import Project
 from parafovea.errors import ParafoveaError
 from parafovea.geometry.grid import Grid, Shape, vector3
 from parafovea.geometry.windows import Layout
-from parafovea.inference.window_plan import POOLED, planned_layout, shard_count, window_bytes
+from parafovea.inference.window_plan import planned_layout, shard_count, tile_layout, window_bytes
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
@@ -67,14 +67,22 @@ class TileWork:
 
     @property
     def computed(self) -> int:
-        """Pixels that the network computes: sides of tiles are padded to multiples of 16."""
-        return sum(count * _whole(y) * _whole(x) for (y, x), count in self.sizes.items())
+        """Pixels that the network computes in its windows, with what pads them."""
+        return sum(
+            count * math.prod(layout.lattice.shape) * math.prod(layout.window)
+            for (y, x), count in self.sizes.items()
+            for layout in (self._layout(y, x),)
+        )
 
     @property
     def largest(self) -> tuple[int, int]:
         """Height and width of the largest tile, as the network computes it."""
-        y, x = max(self.sizes, key=math.prod, default=(POOLED, POOLED))
-        return _whole(y), _whole(x)
+        y, x = max(self.sizes, key=math.prod, default=(1, 1))
+        _, height, width = self._layout(y, x).window
+        return max(height, y), max(width, x)
+
+    def _layout(self, height: int, width: int) -> Layout:
+        return tile_layout(1, height, width, recipe=self.recipe, settings=self.inference)
 
     @property
     def windows(self) -> int:
@@ -99,8 +107,8 @@ class TileWork:
 
     @property
     def window_bytes(self) -> int:
-        """Peak memory of the prediction of the largest tile in bytes."""
-        return _window_bytes((1, *self.largest), self.recipe)
+        """Peak memory of the prediction of a window of the largest tile in bytes."""
+        return window_bytes(self._layout(*self.largest).window, self.recipe)
 
     @property
     def result_bytes(self) -> int:
@@ -122,10 +130,6 @@ class TileWork:
     def extent(self) -> str:
         """Number of tiles and of their pixels as text."""
         return f"{self.count:,} tiles, {self.pixels / 1e6:.3g} Mpx"
-
-
-def _whole(side: int) -> int:
-    return -(-side // POOLED) * POOLED
 
 
 @dataclass(frozen=True)
@@ -268,7 +272,9 @@ class Work:
 
     @property
     def local_tokens(self) -> int:
-        """Number of values of the local features."""
+        """Number of values of the local features, 0 for a model without features."""
+        if not self.recipe.uses_features:
+            return 0
         return self.local.values(self.recipe.network.dimensions)
 
     @property
@@ -285,7 +291,7 @@ class Work:
     @property
     def window_bytes(self) -> int:
         """Peak memory of the prediction of a window in bytes."""
-        return _window_bytes(self.layout.window, self.recipe)
+        return window_bytes(self.layout.window, self.recipe)
 
     @property
     def summed_voxels(self) -> int:
@@ -318,12 +324,6 @@ def work_of(project: Project, sample: str) -> Work | TileWork:
 
 def _backbone_memory(backbone: BackboneSpec) -> float:
     return TRANSFORMER if "weights" in backbone.arguments else 0.0
-
-
-def _window_bytes(window: Shape, recipe: Recipe) -> int:
-    return window_bytes(
-        window, base_channels=recipe.network.base_channels, classes=len(recipe.classes)
-    )
 
 
 def _config(arguments: HuggingfaceArguments) -> VisionConfig | None:

@@ -9,12 +9,13 @@ from pydantic import Field, field_validator, model_validator
 
 from parafovea.geometry.grid import Vector
 from parafovea.geometry.symmetry import check_views
-from parafovea.settings.recipe import PositiveFloat, PositiveInt, ShapeTuple, Strict
+from parafovea.settings.field_types import PositiveFloat, PositiveInt, ShapeTuple, Strict
 
 BlendingMode = Literal["gaussian", "gaussian_radial", "bump", "bump_wu", "linear", "constant"]
 Mode = Literal["sliding_window", "whole_volume"]
 Precision = Literal["auto", "float32", "bfloat16"]
-EngineChoice = Literal["auto", "torch", "openvino"]
+EngineName = Literal["torch", "openvino", "onnxruntime"]
+EngineChoice = Literal["auto"] | EngineName
 
 
 ScaleFactor = Annotated[float, Field(ge=1 / 16, le=16)]
@@ -81,7 +82,8 @@ class InferenceSettings(Strict):
     engine: EngineChoice = Field(
         "auto",
         description="Inference engine. auto: openvino on a CPU without bfloat16 if it is "
-        "installed (`parafovea[openvino]`), otherwise torch, which was faster in bfloat16.",
+        "installed (`parafovea[openvino]`), otherwise torch, which was faster in bfloat16; an ONNX "
+        "network runs by onnxruntime (`parafovea[onnx]`) or openvino.",
     )
     compile: bool = Field(
         False,
@@ -160,12 +162,12 @@ class InferenceSettings(Strict):
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:
-        if self.compile and self.engine == "openvino":
+        if self.compile and self.engine not in ("auto", "torch"):
             raise ValueError(
-                "compile: true applies to engine torch only, since openvino always compiles: set "
+                f"compile: true applies to engine torch only, not to {self.engine}: set "
                 "engine: torch, or compile: false"
             )
-        if not self.do_eval and (self.compile or self.engine == "openvino"):
+        if not self.do_eval and (self.compile or self.engine not in ("auto", "torch")):
             raise ValueError(
                 "do_eval: false requires engine torch without compilation: set engine: torch and "
                 "compile: false"

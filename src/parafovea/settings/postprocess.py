@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from parafovea.errors import ConfigError
-from parafovea.settings.recipe import PositiveFloat, Strict
+from parafovea.settings.field_types import PositiveFloat, Strict
 
 Method = Literal["argmax", "threshold"]
 Connectivity = Literal[6, 18, 26]

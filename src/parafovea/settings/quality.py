@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from parafovea.settings.recipe import Strict
+from parafovea.settings.field_types import Strict
 
 
 class Limit(Strict):

@@ -7,61 +7,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
 
 from parafovea.errors import shown
-from parafovea.geometry.grid import LARGEST_SHAPE, LARGEST_SPACING, METRES, SMALLEST_SPACING
+from parafovea.geometry.grid import METRES, Shape
 from parafovea.kinds import Kind, kind_named, kinds
 from parafovea.runtime.names import name_problem
+from parafovea.settings.field_types import (
+    MOST_CHANNELS,
+    Channels,
+    ShapeTuple,
+    SpacingTuple,
+    Strict,
+)
+from parafovea.settings.networks import (
+    NETWORK_FILES,
+    Activation,
+    AnyNetworkSpec,
+    Condition,
+    FusedUNetSpec,
+    ImageNetworkSpec,
+)
 
-#: Most channels of a network's first level, and of its inputs.
-MOST_CHANNELS = 1 << 16
-
-PositiveFloat = Annotated[float, Field(gt=0)]
-
-
-def _countable(number: int) -> int:
-    if number > LARGEST_SHAPE:
-        raise ValueError(f"a count must be at most {LARGEST_SHAPE}")
-    return number
-
-
-PositiveInt = Annotated[int, Field(ge=1), AfterValidator(_countable)]
-
-
-def _channels(number: int) -> int:
-    if number > MOST_CHANNELS:
-        raise ValueError(f"a network has at most {MOST_CHANNELS} channels")
-    return number
-
-
-Channels = Annotated[PositiveInt, AfterValidator(_channels)]
-
-
-def _voxel_size(size: float) -> float:
-    if not SMALLEST_SPACING <= size <= LARGEST_SPACING:
-        raise ValueError(
-            f"a voxel size must be from {SMALLEST_SPACING:g} to {LARGEST_SPACING:g}: use another "
-            "unit"
-        )
-    return size
-
-
-VoxelSize = Annotated[PositiveFloat, AfterValidator(_voxel_size)]
-SpacingTuple = tuple[VoxelSize, VoxelSize, VoxelSize]
-ShapeTuple = tuple[PositiveInt, PositiveInt, PositiveInt]
-
-
-Activation = Literal["softmax", "sigmoid", "residual"]
-Condition = Literal["month", "biome"]
 Alignment = Literal["registered", "concentric"]
 
 
@@ -80,12 +48,6 @@ KindName = Annotated[str, AfterValidator(_known_kind), Field(json_schema_extra=_
 
 #: The kind of a task or of a model that names none.
 DEFAULT_KIND = next(iter(kinds()))
-
-
-class Strict(BaseModel):
-    """Base of settings: immutable; unknown keys and numbers that are not finite are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Normalization(Strict):
@@ -112,8 +74,10 @@ class Normalization(Strict):
 class BackboneSpec(Strict):
     """A feature extractor: its name, revision and arguments."""
 
-    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi"] = Field(
-        "filterbank", description="dinov3: huggingface, for a DINOv3 transformer."
+    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi", "none"] = Field(
+        "filterbank",
+        description="dinov3: huggingface, for a DINOv3 transformer; none: no features, for "
+        "imported networks that take the voxels alone.",
     )
     revision: str | None = Field(None, description="Revision on the hub, for huggingface.")
     arguments: dict[str, Any] = Field(
@@ -131,28 +95,6 @@ class ContextSpec(Strict):
         "the window's centre and number of voxels at its own spacing (imported models).",
     )
     backbone: BackboneSpec = BackboneSpec()
-
-
-class NetworkSpec(Strict):
-    """The FusedUNet's architecture."""
-
-    dimensions: Literal[2, 3] = Field(3, description="2: every z slice is independent.")
-    base_channels: Channels = 16
-    max_channels: Channels | None = Field(
-        None, description="Channels double at each level up to this maximum; unlimited when null."
-    )
-    fusion: Literal["attention", "concat", "none"] = "attention"
-    learned_upsampling: Literal[2, 4, 8] | None = Field(
-        None, description="Factor of learned upsampling; imported models only."
-    )
-    output: Literal["labels", "affinities", "affinities_lsds"] = Field(
-        "labels", description="Meaning of the scores; only imported models have other than labels."
-    )
-    conditions: tuple[Condition, ...] = Field(
-        (),
-        description="Metadata of a tile or mosaic (`month`, `biome`) that scale and shift the "
-        "channels of every encoder level (FiLM). 2 dimensions only.",
-    )
 
 
 class Overrides(Strict):
@@ -196,7 +138,7 @@ class Recipe(Strict):
     )
     backbone: BackboneSpec = BackboneSpec()
     context: ContextSpec | None = None
-    network: NetworkSpec = NetworkSpec()
+    network: AnyNetworkSpec = FusedUNetSpec()
     classes: tuple[str, ...] = Field(
         min_length=1,
         description="; ".join(f"{each.name}: {each.classes}" for each in kinds().values()) + ".",
@@ -223,29 +165,94 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
-        check_window(self.window, self.network.dimensions)
-        if self.network.output != "labels" and not self.exclusive:
-            raise ValueError(
-                f"a {self.kind} cannot output {self.network.output}: set network.output: labels"
-            )
+        self.check_window(self.window)
         self._task.check_recipe(self)
-        if self.network.conditions and self.network.dimensions != 2:
-            raise ValueError(
-                f"conditions ({', '.join(self.network.conditions)}) are for tiles and mosaics, "
-                "which have 2 dimensions: set network.dimensions: 2, or remove them"
-            )
-        if (self.context is None) != (self.network.fusion == "none"):
-            raise ValueError(
-                f"fusion is {self.network.fusion!r}, but context is "
-                f"{'missing' if self.context is None else 'given'}: give a context for attention "
-                "and concat, and none for fusion none"
-            )
+        if isinstance(self.network, FusedUNetSpec):
+            self._check_fused(self.network)
+        else:
+            self._check_image_network(self.network)
         if self.context_ratio is not None and min(self.context_ratio) < 1:
             raise ValueError(
                 "concentric context must not be finer than the local view, but the ratio of their "
                 f"spacings is {self.context_ratio} along z, y, x: use a coarser context"
             )
         return self
+
+    def _check_fused(self, network: FusedUNetSpec) -> None:
+        views = (self.backbone,) if self.context is None else (self.backbone, self.context.backbone)
+        if any(backbone.name == "none" for backbone in views):
+            raise ValueError("a FusedUNet takes features: give a backbone other than none")
+        if network.output != "labels" and not self.exclusive:
+            raise ValueError(
+                f"a {self.kind} cannot output {network.output}: set network.output: labels"
+            )
+        if network.conditions and network.dimensions != 2:
+            raise ValueError(
+                f"conditions ({', '.join(network.conditions)}) are for tiles and mosaics, "
+                "which have 2 dimensions: set network.dimensions: 2, or remove them"
+            )
+        if (self.context is None) != (network.fusion == "none"):
+            raise ValueError(
+                f"fusion is {network.fusion!r}, but context is "
+                f"{'missing' if self.context is None else 'given'}: give a context for attention "
+                "and concat, and none for fusion none"
+            )
+
+    def _check_image_network(self, network: ImageNetworkSpec) -> None:
+        if self.uses_features or self.context is not None or not self.raw_input:
+            raise ValueError(
+                f"a network of type {network.type} takes the voxels alone: give no context, and "
+                "set backbone.name: none and raw_input: true"
+            )
+        if network.complement and not self.exclusive:
+            raise ValueError(f"complement is for a background class, which a {self.kind} lacks")
+        wanted = len(self.classes) - network.complement
+        if len(network.selected) != wanted:
+            raise ValueError(
+                f"the output has {len(network.selected)} channels, but {wanted} "
+                f"of the classes ({', '.join(self.classes)}) have one each: name as many classes, "
+                "or say which channels are theirs"
+            )
+        for name in ("mean", "deviation"):
+            given = len(getattr(network, name))
+            if given not in (0, 1, self.channels):
+                raise ValueError(
+                    f"{name} has {given} numbers, but the input has {self.channels} channels: give "
+                    "one number, or one per channel"
+                )
+
+    def check_window(self, window: tuple[int, ...]) -> None:
+        """Raise `ValueError` if the network does not take a window, of voxels along z, y, x."""
+        problem = self.network.window_problem(window, self.window)
+        if problem is not None:
+            raise ValueError(problem)
+
+    @property
+    def uses_features(self) -> bool:
+        """Whether the network takes features beside the voxels."""
+        return self.backbone.name != "none"
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Metadata of a plane that the network takes."""
+        return self.network.conditions
+
+    @property
+    def fused(self) -> FusedUNetSpec:
+        """The architecture of a FusedUNet."""
+        if not isinstance(self.network, FusedUNetSpec):
+            raise AssertionError("a FusedUNet")
+        return self.network
+
+    @property
+    def margin(self) -> Shape:
+        """Voxels along z, y, x at each border of a window for which there is no output."""
+        return (0, 0, 0) if isinstance(self.network, FusedUNetSpec) else self.network.margin
+
+    @property
+    def network_files(self) -> tuple[str, ...]:
+        """Names of the files of the network in a model folder, its weights first."""
+        return (NETWORK_FILES[self.network.type], *sorted(self.network.files))
 
     @property
     def _task(self) -> Kind:
@@ -261,7 +268,15 @@ class Recipe(Strict):
         """Activation of the scores: softmax if every voxel has exactly one class."""
         if self._task.residual and self.residual:
             return "residual"
-        return "softmax" if self.exclusive and self.network.output == "labels" else "sigmoid"
+        if not isinstance(self.network, FusedUNetSpec):
+            return self.network.activation
+        return "softmax" if self.yields_classes else "sigmoid"
+
+    @property
+    def yields_classes(self) -> bool:
+        """Whether the results are the probabilities of exclusive classes, which add up to 1."""
+        labels = not isinstance(self.network, FusedUNetSpec) or self.network.output == "labels"
+        return self.exclusive and labels
 
     @property
     def output_bands(self) -> tuple[str, ...]:
@@ -304,6 +319,12 @@ class Recipe(Strict):
         return z, y, x
 
 
+class TrainingRecipe(Recipe):
+    """A recipe that can be trained: its network is a FusedUNet."""
+
+    network: FusedUNetSpec = FusedUNetSpec()
+
+
 class ModelSpec(Recipe):
     """The content of `model.json`: a recipe, and the result of training."""
 
@@ -325,14 +346,3 @@ class ModelSpec(Recipe):
         if problem is not None:
             raise ValueError(problem)
         return name
-
-
-def check_window(window: tuple[int, ...], dimensions: int) -> None:
-    """Raise `ValueError` if a window does not fit the four poolings of the network."""
-    pooled = window if dimensions == 3 else window[1:]
-    if any(n % 16 for n in pooled):
-        raise ValueError(
-            f"window {window} must be a multiple of 16 along {'z, y, x'[-3 * dimensions + 2 :]}"
-        )
-    if dimensions == 2 and window[0] != 1:
-        raise ValueError(f"window {window} must be 1 along z, since the network has 2 dimensions")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from parafovea.settings.recipe import PositiveInt, Strict
+from parafovea.settings.field_types import PositiveInt, Strict
 
 #: Sequential colormaps. Without matplotlib, since the workflow imports this module to plan jobs.
 COLORMAPS = ("hot", "inferno", "magma", "plasma", "viridis", "cividis", "jet", "turbo", "afmhot")

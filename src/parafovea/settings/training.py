@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from parafovea.kinds import kind_named
-from parafovea.settings.recipe import PositiveFloat, PositiveInt, Recipe, Strict
+from parafovea.settings.field_types import PositiveFloat, PositiveInt, Strict
+from parafovea.settings.recipe import TrainingRecipe
 
 
 class AugmentationSettings(Strict):
@@ -34,7 +35,7 @@ class AugmentationSettings(Strict):
 class TrainingSettings(Strict):
     """Training data and schedule of a model."""
 
-    recipe: Recipe = Field(description="Everything about the model except its weights.")
+    recipe: TrainingRecipe = Field(description="Everything about the model except its weights.")
     samples: tuple[str, ...] = Field(
         min_length=1, description="Training samples, by their name in the sheet."
     )

@@ -11,21 +11,20 @@ from typing import Any
 
 from parafovea.errors import ModelError
 from parafovea.inference.augmentation_views import AugmentedInputs, AugmentedPredictor
-from parafovea.inference.engines import choose_engine
 from parafovea.inference.execution import Execution
 from parafovea.inference.memory import require_memory, run_within_memory
-from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.inference.shard import Shard, open_sums
 from parafovea.inference.window_loop import predicted
 from parafovea.inference.window_plan import windows_with_body
-from parafovea.models.folder import load_model
+from parafovea.inference.window_predictors import choose_computation, window_predictor
+from parafovea.models.loading import load_network
 from parafovea.models.model_json import require_cacheable
 from parafovea.preprocess.body_masks import stored_volume_body
-from parafovea.runtime.devices import choose_device, choose_dtype
+from parafovea.runtime.devices import choose_device
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
-from parafovea.settings.recipe import Overrides
+from parafovea.settings.recipe import Overrides, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ _NONE: Mapping[str, Any] = {}
 
 def infer_shard(
     volume: Path,
-    features: Path,
+    features: Path | None = None,
     context: Path | None = None,
     *,
     sums: Path,
@@ -53,8 +52,10 @@ def infer_shard(
 
     Parameters
     ----------
-    volume, features : Path
-        The sample's normalized volume, and its local features.
+    volume : Path
+        The sample's normalized volume.
+    features : Path or None
+        Its local features, if the model uses features.
     context : Path or None
         Its context features, if the model uses context.
     sums : Path
@@ -90,13 +91,13 @@ def infer_shard(
     settings = InferenceSettings.model_validate(settings)
     overrides = Overrides.model_validate(overrides)
     folder = Path(model)
-    spec, network = load_model(folder)
+    spec, network = load_network(folder)
     require_cacheable(spec, str(folder))
     recipe = spec.model_copy(update=overrides.given)
     opened = SampleInputs(ModelInputs(volume, features, context), recipe)
     augmented = [
         AugmentedInputs(SampleInputs(view, recipe))
-        for view in _views(volume, view_features, view_contexts, settings.tta)
+        for view in _views(volume, view_features, view_contexts, recipe, settings.tta)
     ]
     share = Shard.of(opened, spec, settings, number=shard)
     if spec.skips_empty and settings.skip_empty:
@@ -105,12 +106,11 @@ def infer_shard(
         empty = share.part.size - share.count
         logger.info("%d of %d windows without body are skipped", empty, share.part.size)
     device = choose_device()
-    dtype = choose_dtype(settings.precision, device)
+    computation = choose_computation(network, settings, device)
+    engine, dtype = computation
     # At most the windows of all shards together, so that it is the same for each shard.
     batch_size = min(settings.batch_size, share.layout.lattice.size)
     count = share.count * settings.views
-    by_torch = settings.compile or not settings.do_eval
-    engine = choose_engine(settings.engine, device, compiled=by_torch)
     facts = (count, share.layout.window, device, dtype, engine)
     logger.info("%d windows of %s on %s, %s, by %s", *facts)
     if not settings.do_eval:
@@ -122,17 +122,7 @@ def infer_shard(
         require_memory(spec, share.layout.window, dtype, device)
 
     def compute(execution: Execution) -> None:
-        predictor = Predictor(
-            network,
-            device=execution.device,
-            dtype=dtype,
-            batch_size=execution.batch_size,
-            batch_statistics=not settings.do_eval,
-            engine=engine,
-            compiled=settings.compile,
-            activation=spec.activation,
-            base=spec.base,
-        )
+        predictor = window_predictor(network, spec, computation, execution, settings)
         windows = chain(
             predicted(share.inputs, predictor, share.layout, share.part, share.wanted),
             *(
@@ -162,10 +152,15 @@ def infer_shard(
 
 
 def _views(
-    volume: Path, features: Sequence[Path], contexts: Sequence[Path], names: Sequence[str]
+    volume: Path,
+    features: Sequence[Path],
+    contexts: Sequence[Path],
+    recipe: Recipe,
+    names: Sequence[str],
 ) -> list[ModelInputs]:
     """Return the inputs of each augmented view."""
-    if len(features) != len(names) or len(contexts) not in (0, len(names)):
+    wanted = len(names) if recipe.uses_features else 0
+    if len(features) != wanted or len(contexts) not in (0, wanted):
         raise ModelError(
             f"features of {len(features)} and context of {len(contexts)} augmented views are "
             f"given, but inference.tta is {list(names)}: run extract_features for each view"

@@ -23,14 +23,14 @@ from parafovea.formats.tiles.tile_folder import (
     list_tiles,
     unmatched_sidecars,
 )
-from parafovea.inference.engines import choose_engine
 from parafovea.inference.execution import Execution
 from parafovea.inference.memory import run_within_memory
 from parafovea.inference.prefetch import BackgroundThread, Batcher, prefetched
 from parafovea.inference.tile_batches import TileModel
 from parafovea.inference.tile_inputs import TileInput, TileReader
-from parafovea.models.folder import load_model
-from parafovea.runtime.devices import choose_device, choose_dtype
+from parafovea.inference.window_predictors import choose_computation
+from parafovea.models.loading import load_network
+from parafovea.runtime.devices import choose_device
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
@@ -181,23 +181,23 @@ class _Run:
         code: str,
     ) -> None:
         self.counts = TileCounts()
-        self._spec, self._network = load_model(model)
+        self._spec, self._network = load_network(model)
         self._folder = folder
         self._settings = settings
         device = choose_device()
-        self._dtype = choose_dtype(settings.precision, device)
-        self._engine = choose_engine(settings.engine, device, compiled=settings.compile)
+        self._computation = choose_computation(self._network, settings, device)
+        self._dtype = self._computation.dtype
         self._execution = Execution(device, settings.batch_size)
         self._model = self._on(self._execution)
         self._maker = Maker(
             kind=self._spec.kind,
             # with a softmax output, a pixel belongs to exactly one class
-            form=CLASS_FORM if self._spec.activation == "softmax" else BAND_FORM,
+            form=CLASS_FORM if self._spec.yields_classes else BAND_FORM,
             model=str(model),
             weights_sha256=self._spec.weights_sha256,
             classes=self._spec.classes,
             settings={
-                **_recorded(settings, self._spec, str(self._dtype), self._engine),
+                **_recorded(settings, self._spec, str(self._dtype), self._computation.engine),
                 "code": code,
             },
             device=str(device),
@@ -227,8 +227,7 @@ class _Run:
             self._network,
             settings=self._settings,
             execution=execution,
-            dtype=self._dtype,
-            engine=self._engine,
+            computation=self._computation,
         )
 
     def rows(self, files: Sequence[TileFile]) -> list[Row]:

@@ -32,7 +32,7 @@ from parafovea.report.detections.lesion_tables import lesion_rows, write_lesions
 from parafovea.report.page import relative_address, write_page
 from parafovea.report.sample_results import read_quality
 from parafovea.report.segmentation.sample_view import SampleView
-from parafovea.settings.recipe import Strict
+from parafovea.settings.field_types import Strict
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing

@@ -95,7 +95,7 @@ class FusionTask(L.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             if window.places is not None:
                 return self._warped_inputs(region, window.places, draw)
-            tokens, weights = region.features.window(window.box)
+            tokens, weights = region.tokens.window(window.box)
             raw = region.raw_window(window.box)
             voxels = None if raw is None else self._channels(_with_bands(raw), draw)
             local = project_local(self.network, self._channels(tokens, draw), weights, voxels)
@@ -116,7 +116,7 @@ class FusionTask(L.LightningModule):
         if region.raw is not None:
             voxels = self._channels(_with_bands(region.raw), draw)
             parts.append(interpolate_at(voxels, places - np.asarray(region.box.start)))
-        parts.append(self._tokens_at(region.features, places, draw))
+        parts.append(self._tokens_at(region.tokens, places, draw))
         local = project_at(self.network.input_conv, torch.cat(parts))
         if region.context is None:
             return local, None
@@ -149,7 +149,7 @@ class FusionTask(L.LightningModule):
 
     def _conditions(self, windows: Sequence[TrainingWindow]) -> Tensor | None:
         """Return the conditions of each window's plane, (N, channel), if the network takes them."""
-        if not self.spec.network.conditions:
+        if not self.spec.conditions:
             return None
         return self._moved(np.stack([w.region.condition(w.box) for w in windows]))
 

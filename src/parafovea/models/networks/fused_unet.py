@@ -13,7 +13,8 @@ from parafovea.models.conditioning import Modulation, condition_channels
 from parafovea.models.networks.fusion import Fusion, fusion_block
 from parafovea.models.networks.layers import batch_norm, conv
 from parafovea.models.networks.layers import learned_upsampling as upsampling_layers
-from parafovea.settings.recipe import Condition, ModelSpec
+from parafovea.settings.networks import Condition
+from parafovea.settings.recipe import ModelSpec
 
 LEVELS = 4
 
@@ -127,13 +128,13 @@ class FusedUNet(nn.Module):
         return cls(
             spec.input_channels,
             len(spec.classes),
-            base_channels=spec.network.base_channels,
+            base_channels=spec.fused.base_channels,
             context_channels=spec.context_channels,
-            max_channels=spec.network.max_channels,
-            fusion=spec.network.fusion,
+            max_channels=spec.fused.max_channels,
+            fusion=spec.fused.fusion,
             dimensions=spec.network.dimensions,
-            learned_upsampling=spec.network.learned_upsampling,
-            conditions=spec.network.conditions,
+            learned_upsampling=spec.fused.learned_upsampling,
+            conditions=spec.fused.conditions,
         )
 
     def forward(

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from parafovea.errors import CalibrationError
 from parafovea.runtime.documents import json_values, read_text
 from parafovea.runtime.validation import first_problem
-from parafovea.settings.recipe import Strict
+from parafovea.settings.field_types import Strict
 
 Array = np.ndarray[Any, Any]
 
