@@ -149,22 +149,24 @@ def _resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 def _joining_volume(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     given = whole.resampling(project, wildcards)
-    names = ("source", "metadata", "spacing", "unit", "find_body")
+    names = ("source", "metadata", "spacing", "unit", "channels", "find_body")
     return {name: given[name] for name in names}
 
 
 def _scan_cost(work: Work, _: Rates) -> Cost:
     page = work.source.shape[1] * work.source.shape[2]
-    memory = PLAIN + COUNTED + 24 * min(work.source.size, SCANNED_VOXELS) + 16 * page
-    return Cost(memory, work.source.size / 3e7 / work.blocks)
+    counted = COUNTED * work.recipe.channels
+    memory = PLAIN + counted + 24 * min(work.source.size, SCANNED_VOXELS) + 16 * page
+    return Cost(memory, work.recipe.channels * work.source.size / 3e7 / work.blocks)
 
 
 def _merge_cost(work: Work, _: Rates) -> Cost:
-    return Cost(PLAIN + COUNTED, 0.02 * work.blocks)
+    channels = work.recipe.channels
+    return Cost(PLAIN + COUNTED * channels, 0.02 * channels * work.blocks)
 
 
 def _join_volume_cost(work: Work, rates: Rates) -> Cost:
-    levels = joined_levels(work.volume.size, len(work.recipe.bands) or 1)
+    levels = joined_levels(work.volume.size, work.recipe.channels)
     joined = _with_levels(join_cost(work, rates), levels)
     if not work.recipe.skips_empty:
         return joined

@@ -132,13 +132,13 @@ def reads_nothing(project: Project, wildcards: Wildcards) -> Sequence[Read]:
 def reads_source(project: Project, wildcards: Wildcards) -> Sequence[Read]:
     """Return a sample's source."""
     sample = wildcards["sample"]
-    return ((project.source(sample), bool(project.recipe(sample).bands)),)
+    return ((project.source(sample), project.recipe(sample).is_image),)
 
 
 def reads_truth(project: Project, wildcards: Wildcards) -> Sequence[Read]:
     """Return a sample's truth and the truth of its objects."""
     sample = wildcards["sample"]
-    bands = bool(project.recipe(sample).bands)
+    bands = project.recipe(sample).is_image
     return ((project.truth(sample), bands), (project.true_objects(sample), False))
 
 

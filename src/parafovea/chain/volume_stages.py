@@ -70,7 +70,8 @@ def resampling_of(recipe: Recipe) -> dict[str, Any]:
         "spacing": list(recipe.spacing),
         "unit": recipe.unit,
         "normalization": recipe.normalization.model_dump(mode="json"),
-        "bands": list(recipe.bands),
+        "bands": list(recipe.image_bands),
+        "channels": list(recipe.volume_channels),
         "check_hounsfield": recipe.is_ct,
         "find_body": recipe.skips_empty,
     }
@@ -86,13 +87,15 @@ def resample_cost(work: Work, _: Rates) -> Cost:
     page = work.source.shape[1] * work.source.shape[2]
     voxels = 2 * work.source.size + work.volume.size
     bands = work.recipe.channels
-    if work.recipe.bands:
+    if work.recipe.is_image:
         # parts of the plane, for a mosaic
         return Cost(PLAIN + SCANNED_BANDS + 24 * bands * behind, bands * voxels / 3e7)
+    # channels are read one after the other; those of a block of the result are written together
     held = min(work.source.size, max(behind, SCANNED_VOXELS))
+    written = HALF * (bands - 1) * math.prod(VOLUME_SHARD)
     seen = body_cost(work) if work.recipe.skips_empty and work.blocks == 1 else FREE
-    memory = max(24 * held + 16 * page, seen.memory)
-    return Cost(PLAIN + memory, voxels / 3e7 + seen.seconds)
+    memory = max(24 * held + 16 * page + 2 * written, seen.memory)
+    return Cost(PLAIN + memory, bands * voxels / 3e7 + seen.seconds)
 
 
 def body_cost(work: Work) -> Cost:
@@ -102,7 +105,8 @@ def body_cost(work: Work) -> Cost:
 
 def volume_bytes(work: Work) -> int:
     """Return the bytes of the normalized volume; bands are stored in full precision."""
-    return (REFLECTANCE * len(work.recipe.bands) or HALF) * voxels_in_levels(work.volume)
+    size = REFLECTANCE if work.recipe.is_image else HALF
+    return size * work.recipe.channels * voxels_in_levels(work.volume)
 
 
 resample_volume = Stage(

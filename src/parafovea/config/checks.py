@@ -14,6 +14,7 @@ from parafovea.config.schema import Phantoms, Settings, Task
 from parafovea.config.sheet import Sample
 from parafovea.config.sources import referred, source_layout
 from parafovea.errors import GridError, ModelError, ParafoveaError, describe
+from parafovea.formats.channel_files import paths_of
 from parafovea.formats.location import TABLE_SUFFIXES, files_named, read_headers
 from parafovea.formats.metadata import (
     SOURCE_KEYS,
@@ -83,8 +84,7 @@ def _path_problems(sample: Sample, settings: Settings) -> list[str]:
         if sidecar_path(sample.metadata, folder=Path()) is not None:
             return []
         return [f"sample {sample.name!r}: {describe(error)}"]
-    wrong = []
-    own = os.path.normpath(f"{settings.results}/{sample.name}")
+    wrong: list[str] = []
     task = settings.tasks.get(sample.task)
     if task is not None and sample.truth and sample.truth.lower().endswith(TABLE_SUFFIXES):
         blocks = [task.block(name) for name in kind_named(task.kind).blocks]
@@ -101,18 +101,39 @@ def _path_problems(sample: Sample, settings: Settings) -> list[str]:
                     "source or a truth, but not objects: give a path"
                 )
             continue
-        if path is not None and _lies_in(path, own):
+        several = () if path is None else paths_of(path)
+        if what != "source" and len(several) > 1:
             wrong.append(
-                f"{what} of sample {sample.name!r}: {path} lies in {own}, where the results of "
-                "this sample go: name another folder of results, or move it"
+                f"{what} {path!r} of sample {sample.name!r} names {len(several)} files, but only a "
+                "source has one file a channel: give one path"
             )
-        if path is not None and is_phantom(path, settings.results):
-            match = PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2])
-            if match is None or match["part"] not in _parts(match["kind"]):
+            continue
+        for each in several:
+            wrong += _one_path_problems(what, each, sample, settings)
+            if len(several) > 1 and each.startswith("@"):
                 wrong.append(
-                    f"{what} {path!r} of sample {sample.name!r} is not a phantom that the "
-                    f"workflow makes: {settings.results}/phantoms can hold {_made(match)}"
+                    f"source of sample {sample.name!r} has {each!r} as one of its files, but "
+                    "another sample's result can only be the whole source: give the path of a file"
                 )
+    return wrong
+
+
+def _one_path_problems(what: str, path: str, sample: Sample, settings: Settings) -> list[str]:
+    """Return what cannot be right with a path of a sample, whatever the files."""
+    wrong = []
+    own = os.path.normpath(f"{settings.results}/{sample.name}")
+    if _lies_in(path, own):
+        wrong.append(
+            f"{what} of sample {sample.name!r}: {path} lies in {own}, where the results of "
+            "this sample go: name another folder of results, or move it"
+        )
+    if is_phantom(path, settings.results):
+        match = PHANTOM.fullmatch(path.rstrip("/").rpartition("/")[2])
+        if match is None or match["part"] not in _parts(match["kind"]):
+            wrong.append(
+                f"{what} {path!r} of sample {sample.name!r} is not a phantom that the "
+                f"workflow makes: {settings.results}/phantoms can hold {_made(match)}"
+            )
     return wrong
 
 
@@ -177,7 +198,10 @@ def word_problems(
     for sample in samples.values():
         if any(name in absent for name in (sample.name, *upstream(sample.name, samples))):
             continue
-        form = "mosaic" if recipes[sample.task].bands else "volume"
+        recipe = recipes[sample.task]
+        form = "mosaic" if recipe.is_image else "volume"
+        if recipe.volume_channels:
+            form = "volume of channels"
         if source_layout(sample, samples, settings) == "tiles":
             form = "folder of tiles"
         said = parse_metadata(sample.metadata, folder=Path())

@@ -37,8 +37,10 @@ from parafovea.config.sources import (
 )
 from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError, GridError, ParafoveaError, SourceError, describe
+from parafovea.formats.channel_files import paths_of
+from parafovea.formats.channels import open_input
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
-from parafovea.formats.opening import open_source, source_grid
+from parafovea.formats.opening import source_grid
 from parafovea.formats.tiles.census import TileCensus, tile_census
 from parafovea.geometry.grid import Grid
 from parafovea.inference.block_shards import BlockShards
@@ -190,21 +192,24 @@ class Project:
     def _passes(self, sample: str) -> int:
         """Return the passes over a sample's source; see `source_statistics.passes_of`."""
         entry, recipe = self.samples[sample], self.recipe(sample)
-        if is_phantom(entry.source, self.settings.results):
-            return passes_of(np.dtype(np.int16))
+        paths = paths_of(entry.source)
+        made = [path for path in paths if is_phantom(path, self.settings.results)]
+        if made:
+            return passes_of(np.dtype(np.int16) if len(made) == len(paths) else None)
         if referred(entry.source) is not None:
             return passes_of(np.dtype(np.float32))
         try:
-            opened = open_source(
+            opened = open_input(
                 entry.source,
+                bands=recipe.image_bands,
+                channels=recipe.volume_channels,
                 metadata=parse_metadata(entry.metadata, folder=Path()),
                 finer_than=recipe.spacing,
                 unit=recipe.unit,
-                bands=recipe.bands,
             )
         except ParafoveaError:
             return passes_of(None)
-        return passes_of(np.dtype(opened.array.dtype))
+        return max(passes_of(np.dtype(each.source.array.dtype)) for each in opened)
 
     def running(self, stage: Stage) -> tuple[str, ...]:
         """Return the predicted samples that a stage applies to."""

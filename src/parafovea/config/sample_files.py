@@ -17,6 +17,7 @@ from parafovea.config.sources import (
     tile_folder_problem,
 )
 from parafovea.errors import ParafoveaError, SourceError
+from parafovea.formats.channel_files import paths_of
 from parafovea.formats.location import holds_bands, source_files, truth_files
 from parafovea.formats.metadata import parse_metadata, sidecar_path
 
@@ -79,7 +80,7 @@ def stated_files(sample: Sample, samples: Mapping[str, Sample], settings: Settin
         try:
             found[what] = source_paths(path, sample, samples, settings, table=what == "truth")
         except ParafoveaError:
-            found[what] = [] if path is None else [path]
+            found[what] = [] if path is None else [*paths_of(path)]
     return found
 
 
@@ -109,6 +110,10 @@ def source_paths(
     """
     if path is None:
         return []
+    several = paths_of(path)
+    if len(several) > 1:
+        found = (source_paths(each, sample, samples, settings, table=table) for each in several)
+        return list(dict.fromkeys(name for names in found for name in names))
     other = referred(path)
     if other is not None:
         return [result_of(samples[other], samples, settings).file]

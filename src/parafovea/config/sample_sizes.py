@@ -8,8 +8,8 @@ from pathlib import Path
 from parafovea.config.checks import PHANTOM
 from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings
 from parafovea.config.sheet import Sample
+from parafovea.formats.channels import input_grid
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
-from parafovea.formats.opening import source_grid
 from parafovea.formats.region import region_box
 from parafovea.formats.source_placement import Stated, settle
 from parafovea.formats.zarr.ome_zarr import choose_level
@@ -39,18 +39,24 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
     SourceError
         If the source cannot be opened, or is of another scale than the model.
     """
-    if sample.source.startswith(f"{results}/phantoms/"):
-        found = PHANTOM.fullmatch(sample.source.rpartition("/")[2])
-        if found is not None and found["kind"] in Phantoms.kinds():
-            whole = phantom_grid(phantoms.of(found["kind"]))
-            said = parse_metadata(sample.metadata, folder=Path())
-            return _cut(whole, sample.source, said).converted(recipe.unit)
-    grid = source_grid(
+    said = parse_metadata(sample.metadata, folder=Path())
+
+    def of_phantom(path: str) -> Grid | None:
+        if not path.startswith(f"{results}/phantoms/"):
+            return None
+        found = PHANTOM.fullmatch(path.rpartition("/")[2])
+        if found is None or found["kind"] not in Phantoms.kinds():
+            return None
+        return _cut(phantom_grid(phantoms.of(found["kind"])), path, said)
+
+    grid = input_grid(
         sample.source,
-        metadata=parse_metadata(sample.metadata, folder=Path()),
+        bands=recipe.image_bands,
+        channels=recipe.volume_channels,
+        metadata=said,
         finer_than=recipe.spacing,
         unit=recipe.unit,
-        bands=recipe.bands,
+        known=of_phantom,
     )
     check_scale(
         sample.source,
@@ -58,7 +64,7 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
         spacing=recipe.spacing,
         unit=recipe.unit,
         scan=recipe.is_ct,
-        image=bool(recipe.bands),
+        image=recipe.is_image,
     )
     return grid.converted(recipe.unit)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from parafovea.chain.division import MOST_BLOCKS
 from parafovea.config.messages import MOST_PROBLEMS, suggestion
 from parafovea.errors import ConfigError, quoted
+from parafovea.formats.channel_files import with_paths
 from parafovea.runtime.documents import read_bytes
 from parafovea.runtime.names import folder_problem, hidden_character
 from parafovea.settings.inference import MOST_SHARDS
@@ -55,7 +56,8 @@ class Sample:
     task : str
         Key of the task in the config.
     source : str
-        Path of the volume, or a glob pattern, or `file.h5:dataset`.
+        Path of the volume, or a glob pattern, or `file.h5:dataset`; several with `;` between them
+        for a volume of one file a channel.
     truth : str or None
         Path of the truth, such as class indices.
     metadata : str
@@ -266,4 +268,4 @@ def _sample(header: list[str], cells: list[str], number: int) -> tuple[Sample | 
 
 def _plain(path: str) -> str:
     """Return a path in the spelling that Snakemake looks for: without ./ before and / behind."""
-    return re.sub(r"^(?:\./+)+", "", path).rstrip("/") or path
+    return with_paths(path, lambda each: re.sub(r"^(?:\./+)+", "", each).rstrip("/") or each)

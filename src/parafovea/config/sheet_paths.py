@@ -8,6 +8,7 @@ import re
 from parafovea.config.project import Project
 from parafovea.config.sheet import Sample
 from parafovea.errors import ConfigError
+from parafovea.formats.channel_files import with_paths
 
 #: How sheets name phantoms, which are made in the folder of the results, wherever that is.
 PHANTOMS = "results/phantoms/"
@@ -39,7 +40,7 @@ def with_phantoms(sample: Sample, results: str) -> Sample:
 
     return dataclasses.replace(
         sample,
-        source=moved(sample.source),
+        source=with_paths(sample.source, moved),
         truth=None if sample.truth is None else moved(sample.truth),
         metadata=_OBJECTS.sub(lambda m: f'objects="{placed(m[1] or m[2])}"', sample.metadata),
     )

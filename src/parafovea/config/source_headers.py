@@ -9,10 +9,12 @@ from parafovea.config.project import Project
 from parafovea.config.sample_files import is_phantom
 from parafovea.config.sources import referred
 from parafovea.errors import ConfigError, ParafoveaError, describe
+from parafovea.formats.channel_files import paths_of
+from parafovea.formats.channels import open_input
 from parafovea.formats.covered_part import covered_part
 from parafovea.formats.location import TABLE_SUFFIXES
 from parafovea.formats.metadata import parse_metadata
-from parafovea.formats.opening import open_raster, open_source
+from parafovea.formats.opening import open_raster
 from parafovea.formats.recorded_place import place_of
 from parafovea.formats.source import Source
 from parafovea.formats.truth import open_truth, open_truth_objects
@@ -76,23 +78,25 @@ def _check_files(project: Project, name: str) -> None:
     if project.layout(name) == "tiles":
         return
     said = parse_metadata(sample.metadata, folder=Path())
-    source: Source | None = None
+    source, taken = None, said
     if _is_file(project, sample.source):
-        source = open_source(
+        first = open_input(
             sample.source,
+            bands=recipe.image_bands,
+            channels=recipe.volume_channels,
             metadata=said,
             finer_than=recipe.spacing,
             unit=recipe.unit,
-            bands=recipe.bands,
-        )
+        )[0]
+        source, taken = first.source, first.metadata
     truth = sample.truth if _is_file(project, sample.truth) else None
-    if recipe.bands:
+    if recipe.is_image:
         if truth is not None and project.kind(name).banded:
             open_raster(truth, bands=recipe.bands, options=said.tiles)
         return
     like = None
     if source is not None and not recipe.is_ct:
-        like = place_of(source, said)
+        like = place_of(source, taken)
     if _is_file(project, said.objects):
         open_truth_objects(sample.metadata, like=like)
     if truth is None:
@@ -114,5 +118,5 @@ def _is_file(project: Project, path: str | None) -> bool:
     return (
         path is not None
         and referred(path) is None
-        and not is_phantom(path, project.settings.results)
+        and not any(is_phantom(each, project.settings.results) for each in paths_of(path))
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import Sample
 from parafovea.errors import SourceError
+from parafovea.formats.channel_files import SEPARATOR
 from parafovea.formats.location import files_named, holds_bands, holds_tiles
 from parafovea.formats.registry import TILE_SUFFIXES, ZARR_METADATA
 from parafovea.kinds.kind import Kind, LayoutName, kind_named
@@ -49,7 +50,9 @@ def referred(path: str | None) -> str | None:
     path : str or None
         A source or a truth, as in the sheet.
     """
-    return path[1:].strip() if path is not None and path.startswith("@") else None
+    if path is None or not path.startswith("@") or SEPARATOR in path:
+        return None
+    return path[1:].strip()
 
 
 def references(sample: Sample) -> tuple[str, ...]:

@@ -11,7 +11,15 @@ from parafovea.errors import SourceError
 from parafovea.formats.location import Location
 from parafovea.formats.registry import member_reader
 from parafovea.formats.slice_names import counted_twice, gaps
-from parafovea.formats.source import Array, LazyArray, Request, Slices, Source, bounded
+from parafovea.formats.source import (
+    Array,
+    LazyArray,
+    Request,
+    Slices,
+    Source,
+    bounded,
+    channel_count,
+)
 from parafovea.formats.source_placement import Stated, place
 
 logger = logging.getLogger(__name__)
@@ -54,7 +62,13 @@ def open_volume(location: Location, request: Request) -> Source:
                 "remove it from the slices or correct it"
             )
     stack = SliceStack(planes)
-    return Source(path, stack, place(path, stack.shape, Stated(), request.metadata), gaps=missing)
+    return Source(
+        path,
+        stack,
+        place(path, stack.shape, Stated(), request.metadata),
+        channel_names=("",) * min(channel_count(plane) for plane in planes),
+        gaps=missing,
+    )
 
 
 class SliceStack:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from parafovea.errors import MissingSourceError, ParafoveaError, SourceError
 from parafovea.formats.band_folder import band_files, band_folders
+from parafovea.formats.channel_files import is_several, paths_of
 from parafovea.formats.registry import (
     FORMATS,
     NPZ_SUFFIX,
@@ -130,16 +131,17 @@ def source_files(path: str, *, bands: bool = False) -> list[str]:
         The file of `file.h5:dataset`, the sorted files that a pattern selects, a header and its
         voxel file, or the folder itself; for a Zarr folder also its metadata files, whose changes
         do not update the folder's modification time. Of an address, the files in which its
-        metadata are remembered with their versions.
+        metadata are remembered with their versions. Of one source a channel, those of all.
 
     Raises
     ------
     MissingSourceError, SourceError
         As `locate`.
     """
-    if is_address(path):
+    if any(map(is_address, paths_of(path))):
         remote_documents().keep()
-    return list(_located(path, bands).files)
+    found = (name for each in paths_of(path) for name in _located(each, bands).files)
+    return list(dict.fromkeys(found))
 
 
 def read_headers(paths: Iterable[str]) -> None:
@@ -150,7 +152,8 @@ def read_headers(paths: Iterable[str]) -> None:
     paths : iterable of str
         Source strings; only addresses are read. An error is raised when its source is located.
     """
-    addresses = [path for path in dict.fromkeys(paths) if is_address(path)]
+    every = (each for path in paths for each in paths_of(path))
+    addresses = [path for path in dict.fromkeys(every) if is_address(path)]
     if not addresses:
         return
     remote_documents().keep()
@@ -207,6 +210,9 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
     """
     if path is None or path.lower().endswith(TABLE_SUFFIXES):
         return ()
+    if is_several(path):
+        found_modules = (format_modules(each, bands=bands) for each in paths_of(path))
+        return tuple(sorted({name for each in found_modules for name in each}))
     place = Path(path)
     if not is_address(path) and not place.is_dir() and not _is_pattern(path):
         found = _format_by_name(path, bands)
@@ -241,8 +247,10 @@ def stem(path: str) -> str:
     Parameters
     ----------
     path : str
-        As for `locate`; need not exist. Other dots are kept, since UIDs contain many.
+        As for `locate`, of one source a channel the first; need not exist. Other dots are kept,
+        since UIDs contain many.
     """
+    path = paths_of(path)[0]
     named = _DATASET.fullmatch(path)
     name = Path(path if named is None else named["file"]).name
     for ending in _ENDINGS:
@@ -343,6 +351,11 @@ def _located(path: str, bands: bool) -> Location:
     place = Path(path)
     if not path.strip():
         raise MissingSourceError(f"the source is empty: give {KNOWN}")
+    if is_several(path):
+        raise SourceError(
+            f"{path} names {len(paths_of(path))} files, one a channel, which a model of as many "
+            "`bands` takes: give one file, or another model"
+        )
     _check_scheme(path)
     if is_address(path):
         return _locate_address(path)

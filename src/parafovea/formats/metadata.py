@@ -571,6 +571,10 @@ KEYS = (*(key for key in SourceMetadata.model_fields if key != "tiles"), *_TILE_
 _IMAGE_KEYS = ("month", "biome", *_TILE_KEYS)
 SOURCE_KEYS = {
     "volume": tuple(key for key in KEYS if key not in _IMAGE_KEYS),
+    "volume of channels": (
+        *(key for key in KEYS if key not in (*_IMAGE_KEYS, "channel")),
+        "bands",
+    ),
     "mosaic": tuple(key for key in _IMAGE_KEYS if key != "key"),
     "folder of tiles": _IMAGE_KEYS,
 }

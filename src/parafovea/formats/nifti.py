@@ -47,7 +47,8 @@ def open_volume(location: Location, request: Request) -> Source:
     Parameters
     ----------
     location : Location
-        A file with two, three or four axes; the fourth is the channel.
+        A file with two, three or four axes; the fourth is the channel, or the fifth after a fourth
+        of length 1, as ITK writes vectors.
     request : Request
         User metadata. A user spacing changes the grid and, relative to the first voxel, the affine.
 
@@ -75,14 +76,19 @@ def open_volume(location: Location, request: Request) -> Source:
         zooms = _stored_zooms(path, header, packed=packed)
         unit = _unit(header)
         forms = _forms(header, unit)
-    if not shape or len(shape) < 2 or any(n != 1 for n in shape[4:]):
+    if len(shape) < 2 or sum(n != 1 for n in shape[3:5]) > 1 or any(n != 1 for n in shape[5:]):
         raise SourceError(
             f"{path} has the shape {shape} along x, y, z: give a file of one volume, or of "
             "channels along a fourth axis"
         )
     axes = (2 if len(shape) > 2 else None, 1, 0)
     check_shape(path, [1 if a is None else shape[a] for a in axes])
-    fixed = {3: pick_channel(path, shape[3], metadata.channel)} if len(shape) > 3 else {}
+    fixed = {}
+    if len(shape) > 3:
+        along = 3 if shape[4:5] in ((), (1,)) else 4
+        if along == 3 and shape[3] > 1 and request.channels:
+            _check_channels(path, header)
+        fixed = {along: pick_channel(path, shape[along], metadata.channel)}
     dtype = voxel_dtype(np.dtype(stored.dtype), path)
     if (stored.slope, stored.inter) != (1.0, 0.0):
         dtype = np.result_type(dtype, np.float32)
@@ -135,6 +141,23 @@ _SPARE = 2**20
 
 #: Header classes, by the header size at the beginning of the file.
 _HEADERS = {348: nibabel.Nifti1Header, 540: nibabel.Nifti2Header}
+
+
+def _check_channels(path: str, header: Any) -> None:
+    """Raise `SourceError` if the fourth axis is one of time: its steps are stated, or an offset.
+
+    ITK writes steps of 1 second for any fourth axis, so that these say nothing.
+    """
+    codes = {8: "second", 16: "millisecond", 24: "microsecond"}
+    unit = codes.get(int(header["xyzt_units"]) & 56)
+    step, begin = float(header["pixdim"][4]), float(header["toffset"])
+    if unit is None or (step in (0.0, 1.0) and unit == "second" and begin == 0.0):
+        return
+    raise SourceError(
+        f"{path} is a time series by its header (steps of {step:g} {unit} along the fourth axis), "
+        "not a volume of channels: save its channels along an axis without a unit of time, or one "
+        "file a channel"
+    )
 
 
 def _is_gzip(path: str) -> bool:

@@ -12,7 +12,7 @@ from parafovea.formats.location import locate, stem
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.region import cut, region_box
 from parafovea.formats.registry import format_named
-from parafovea.formats.source import ReadableArray, Request, Source, readable
+from parafovea.formats.source import ReadableArray, Request, Source, channel_count, readable
 from parafovea.geometry.grid import METRES, Box, Grid, Vector
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def open_source(
     bands: tuple[str, ...] = (),
     truth: bool = False,
     labels: bool = False,
+    channels: bool = False,
 ) -> Source:
     """Open a volume of any known format, without reading its voxels.
 
@@ -58,6 +59,9 @@ def open_source(
     labels : bool
         Whether the voxels are class indices or object ids: palettes are then ignored, and no
         voxel may be missing.
+    channels : bool
+        Whether the file is one of channels, of which the one in `metadata` is read; see
+        `parafovea.formats.channels`. A series in time is then refused.
 
     Returns
     -------
@@ -78,12 +82,16 @@ def open_source(
     path = str(path)
     if isinstance(metadata, str):
         metadata = parse_metadata(metadata, folder=Path())
-    request = _request(metadata, finer_than, unit, bands, truth, labels)
+    request = _request(metadata, finer_than, unit, bands, truth, labels, channels)
     with readable(path):
         location = locate(path, bands=bool(bands))
         source: Source = format_named(location.format).load().open_volume(location, request)
-    array = ReadableArray(source.array, path)
-    named = replace(source, array=array, series=source.series or metadata.series or stem(path))
+    named = replace(
+        source,
+        array=ReadableArray(source.array, path),
+        series=source.series or metadata.series or stem(path),
+        channel_names=source.channel_names or ("",) * channel_count(source.array),
+    )
     return cut(named, _part(path, named.grid, request, bool(bands)))
 
 
@@ -139,10 +147,11 @@ def _request(
     bands: Sequence[str],
     truth: bool = False,
     labels: bool = False,
+    channels: bool = False,
 ) -> Request:
     if unit is not None and unit not in METRES:
         raise ConfigError(f"unit {unit!r} is not known: use one of {', '.join(METRES)}")
-    return Request(metadata, finer_than, unit, tuple(bands), truth, labels)
+    return Request(metadata, finer_than, unit, tuple(bands), truth, labels, channels)
 
 
 def open_raster(path: str, *, bands: Sequence[str], options: TileOptions) -> Raster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -77,6 +78,8 @@ class Source:
         formats that have one.
     bands : tuple of str
         Names of the channels if the array has a leading band axis, (band, z, y, x).
+    channel_names : tuple of str
+        Names of all channels of the file, of which `array` is one; "" for one without a name.
     conditions : mapping of str to tuple of int, optional
         The `month` and the `biome` of each plane, for images that have them.
     planes : tuple of str
@@ -108,6 +111,7 @@ class Source:
     affine: Array | None = field(default=None, compare=False)
     series: str = ""
     bands: tuple[str, ...] = ()
+    channel_names: tuple[str, ...] = ()
     conditions: Mapping[str, tuple[int, ...]] | None = None
     planes: tuple[str, ...] = ()
     positions: tuple[Position | None, ...] = ()
@@ -120,7 +124,7 @@ class Source:
     box: Box | None = None
 
     def __post_init__(self) -> None:
-        for name in (self.series, *self.bands, *self.planes):
+        for name in (self.series, *self.bands, *self.channel_names, *self.planes):
             hidden = hidden_character(name)
             if hidden is not None:
                 raise SourceError(
@@ -175,6 +179,8 @@ class Request:
     labels : bool
         Whether the voxels are class indices or object ids: they are then not changed by a palette
         or by the photometric interpretation (white is 0).
+    channels : bool
+        Whether the file is one of channels, of which the one in `metadata` is read.
     """
 
     metadata: SourceMetadata
@@ -183,6 +189,7 @@ class Request:
     bands: tuple[str, ...] = ()
     truth: bool = False
     labels: bool = False
+    channels: bool = False
 
     @property
     def refuses_holes(self) -> bool:
@@ -333,6 +340,11 @@ class VolumeView:
         z, y, x = (1 if a is None else int(stored.shape[a]) for a in axes)
         self.shape = (z, y, x)
 
+    @property
+    def channels(self) -> int:
+        """Number of elements along the stored axes other than z, y, x: the channels."""
+        return math.prod(int(self._stored.shape[axis]) for axis in self.fixed)
+
     def __getitem__(self, index: Slices) -> Array:
         """Return the voxels of three slices of step 1, (z, y, x)."""
         wanted = bounded(index, self.shape)
@@ -358,6 +370,11 @@ class VolumeView:
                     "it may be truncated, copy it again"
                 )
         return np.ascontiguousarray(full, dtype=self.dtype)
+
+
+def channel_count(array: LazyArray) -> int:
+    """Return the number of channels that an array was chosen from."""
+    return array.channels if isinstance(array, VolumeView) else 1
 
 
 def bounded(index: Slices, shape: tuple[int, int, int]) -> Slices:

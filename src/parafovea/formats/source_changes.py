@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from parafovea.errors import ParafoveaError, SourceError
+from parafovea.formats.channel_files import paths_of
 from parafovea.formats.location import locate
 from parafovea.formats.registry import remote_documents
 from parafovea.formats.remote.address import is_address
@@ -21,7 +22,7 @@ def unchanged(*paths: str, bands: bool = False) -> Iterator[Callable[[], None]]:
     Parameters
     ----------
     *paths : str
-        Source strings as in the sample sheet.
+        Source strings as in the sample sheet; each file of one source a channel is watched.
     bands : bool
         Whether they are images with bands.
 
@@ -35,7 +36,7 @@ def unchanged(*paths: str, bands: bool = False) -> Iterator[Callable[[], None]]:
     SourceError
         From the function or the block, if a source has changed since the block began.
     """
-    before = {path: _state(path, bands) for path in paths}
+    before = {each: _state(each, bands) for path in paths for each in paths_of(path)}
 
     def check() -> None:
         for path, state in before.items():

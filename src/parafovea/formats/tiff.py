@@ -91,9 +91,10 @@ def open_volume(location: Location, request: Request) -> Source:
         If the file is damaged, or is not a single volume.
     """
     path = location.path
-    view, stated, ignored = _volume(path, request.metadata.channel, labels=request.labels)
+    view, stated, ignored, names = _volume(path, request.metadata.channel, labels=request.labels)
     grid = place(path, view.shape, stated, request.metadata)
-    return Source(path, view, grid, ignored=ignored)
+    named = names if len(names) == view.channels else ("",) * view.channels
+    return Source(path, view, grid, channel_names=named, ignored=ignored)
 
 
 def open_plane(path: str, *, channel: int | None, labels: bool = False) -> VolumeView:
@@ -103,8 +104,8 @@ def open_plane(path: str, *, channel: int | None, labels: bool = False) -> Volum
 
 def _volume(
     path: str, channel: int | None, *, labels: bool
-) -> tuple[VolumeView, Stated, int | None]:
-    """Return the volume (z, y, x) in a TIFF file, its position, and its ignored label, if any."""
+) -> tuple[VolumeView, Stated, int | None, tuple[str, ...]]:
+    """Return the volume (z, y, x) in a TIFF file, its position, ignored label and channels."""
     with readable(path):
         check_chain(path)
     with readable(path), no_complaints(path, "tifffile", _ABSENT), tifffile.TiffFile(path) as tiff:
@@ -128,9 +129,10 @@ def _volume(
         axes, fixed = _choose_axes(path, letters, shape, channel)
         stored, ignored = _values(path, tiff, _stored(path, tiff, series, shape), labels=labels)
         stated = _stated(path, tiff)
+        names = _channel_names(tiff)
     view = VolumeView(stored, path, axes=axes, fixed=fixed)
     check_shape(path, view.shape)
-    return view, stated, ignored
+    return view, stated, ignored, names
 
 
 def _stored(path: str, tiff: Any, series: Any, shape: tuple[int, ...]) -> StoredArray:
@@ -293,9 +295,23 @@ def _stated(path: str, tiff: Any) -> Stated:
     return Stated()
 
 
-def _stated_by_ome(xml: str) -> Stated:
+def _pixels_of_ome(xml: str) -> dict[str, Any]:
     image = tifffile.xml2dict(xml)["OME"].get("Image", {})
-    pixels = (image[0] if isinstance(image, list) else image).get("Pixels", {})
+    pixels: dict[str, Any] = (image[0] if isinstance(image, list) else image).get("Pixels", {})
+    return pixels
+
+
+def _channel_names(tiff: Any) -> tuple[str, ...]:
+    """Return the names of the channels in OME metadata; empty without any."""
+    if not (tiff.is_ome and tiff.ome_metadata):
+        return ()
+    found = _pixels_of_ome(tiff.ome_metadata).get("Channel", [])
+    channels = found if isinstance(found, list) else [found]
+    return tuple(str(each.get("Name", "")) for each in channels if isinstance(each, dict))
+
+
+def _stated_by_ome(xml: str) -> Stated:
+    pixels = _pixels_of_ome(xml)
     # The schema's default unit is the micrometre.
     units = [str(pixels.get(f"PhysicalSize{name}Unit", "µm")) for name in "ZYX"]
     return stated_by_axis([_number(pixels.get(f"PhysicalSize{name}")) for name in "ZYX"], units)

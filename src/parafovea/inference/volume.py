@@ -268,8 +268,8 @@ def load_inference_model(
         spec, network = load_network(where)
         if spec.bands:
             raise ModelError(
-                f"{where} takes images with the bands {', '.join(spec.bands)}, not volumes of one "
-                "channel: use it for tiles or a GeoTIFF in a sample sheet"
+                f"{where} takes the channels {', '.join(spec.bands)}, not arrays of one channel: "
+                "use it with a sample sheet or parafovea predict"
             )
         if weights is not None:
             spec = _with_weights(spec, weights)

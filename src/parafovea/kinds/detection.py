@@ -49,12 +49,17 @@ def _scan(project: Project, sample: str) -> dict[str, Any]:
     return {"source": project.source(sample), "metadata": project.samples[sample].metadata}
 
 
+def _channels(project: Project, sample: str) -> list[str]:
+    return list(project.recipe(sample).volume_channels)
+
+
 def _detecting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     sample = wildcards["sample"]
     triage = project.block(sample, "triage")
     return {
         "sample": sample,
         **_scan(project, sample),
+        "channels": _channels(project, sample),
         "settings": project.block(sample, "detection"),
         "calibration": triage["calibration"],
         "limits": triage["limits"],
@@ -87,6 +92,7 @@ def _rendering(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     return {
         "sample": sample,
         **_scan(project, sample),
+        "channels": _channels(project, sample),
         "settings": project.block(sample, "visualization"),
         "detection": project.block(sample, "detection"),
         "triage": project.block(sample, "triage"),

@@ -142,10 +142,13 @@ class ViewWork:
         Grid of the backbone's input.
     backbone : BackboneSpec
         The backbone.
+    channels : int
+        Number of channels of its input.
     """
 
     grid: Grid
     backbone: BackboneSpec
+    channels: int = 1
 
     @property
     def backbone_memory(self) -> float:
@@ -167,7 +170,8 @@ class ViewWork:
             channels = arguments.architecture.width * len(arguments.levels)
             stride = (1, arguments.pixels_per_token, arguments.pixels_per_token)
         else:
-            channels = len(arguments.channels(dimensions))
+            # a filter sees each channel of its input by itself
+            channels = len(arguments.channels(dimensions)) * self.channels
             stride = arguments.strides(dimensions)
         return channels * self.grid.coarsened(stride).size
 
@@ -255,7 +259,7 @@ class Work:
     @cached_property
     def local(self) -> ViewWork:
         """The local view."""
-        return ViewWork(self.volume, self.recipe.backbone)
+        return ViewWork(self.volume, self.recipe.backbone, self.recipe.channels)
 
     @cached_property
     def wide(self) -> ViewWork | None:
@@ -263,7 +267,8 @@ class Work:
         context = self.recipe.context
         if context is None:
             return None
-        return ViewWork(self.volume.resampled(context.spacing), context.backbone)
+        grid = self.volume.resampled(context.spacing)
+        return ViewWork(grid, context.backbone, self.recipe.channels)
 
     @property
     def coarse_voxels(self) -> int:

@@ -68,7 +68,7 @@ def volume_body(volume: Stored) -> CoarseArray:
     Parameters
     ----------
     volume : Stored
-        (z, y, x) float16, normalized.
+        ([channel,] z, y, x) float16, normalized; of several channels, the first is taken.
 
     Returns
     -------
@@ -80,6 +80,7 @@ def volume_body(volume: Stored) -> CoarseArray:
     VoxelError
         If no voxel is denser than air.
     """
+    volume = volume.first_channel
     facts = volume.attributes.get("normalization", {})
     zero, one = float(facts.get("zero", 0.0)), float(facts.get("one", 1.0))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -238,45 +238,64 @@ class Counts:
             max(self.high, other.high),
         )
 
-    def save(self, path: Path) -> None:
-        """Write the counts to a .npz."""
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the counts as arrays by name, for a file."""
         numbers = sorted(self.digests)
         hashes = b"".join(self.digests[number] for number in numbers)
         prefixes = sorted(self.order)
         depth = len(prefixes[0]) if prefixes else 0
-        with path.open("wb") as file:
-            np.savez_compressed(
-                file,
-                slabs=np.array(numbers, np.int64),
-                digests=np.frombuffer(hashes, np.uint8).reshape(len(numbers), 32),
-                histogram=self.histogram,
-                prefixes=np.array(prefixes, np.int64).reshape(len(prefixes), depth),
-                order=np.array([self.order[p] for p in prefixes], np.int64).reshape(-1, BINS),
-                nonfinite=np.int64(self.nonfinite),
-                extremes=np.array([self.low, self.high], np.float64),
-            )
+        return {
+            "slabs": np.array(numbers, np.int64),
+            "digests": np.frombuffer(hashes, np.uint8).reshape(len(numbers), 32),
+            "histogram": self.histogram,
+            "prefixes": np.array(prefixes, np.int64).reshape(len(prefixes), depth),
+            "order": np.array([self.order[p] for p in prefixes], np.int64).reshape(-1, BINS),
+            "nonfinite": np.array(self.nonfinite, np.int64),
+            "extremes": np.array([self.low, self.high], np.float64),
+        }
 
     @classmethod
-    def load(cls, path: Path) -> Counts:
-        """Read the counts that `save` wrote.
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Counts:
+        """Return the counts that `arrays` returned."""
+        hashes = [bytes(row) for row in arrays["digests"]]
+        prefixes = [tuple(int(n) for n in row) for row in arrays["prefixes"]]
+        low, high = arrays["extremes"]
+        return cls(
+            dict(zip(arrays["slabs"].tolist(), hashes, strict=True)),
+            arrays["histogram"],
+            dict(zip(prefixes, arrays["order"], strict=True)),
+            int(arrays["nonfinite"]),
+            float(low),
+            float(high),
+        )
 
-        Raises
-        ------
-        StoreError
-            If the file is missing or damaged.
-        """
-        with loaded_arrays(path) as arrays:
-            hashes = [bytes(row) for row in arrays["digests"]]
-            prefixes = [tuple(int(n) for n in row) for row in arrays["prefixes"]]
-            low, high = arrays["extremes"]
-            return cls(
-                dict(zip(arrays["slabs"].tolist(), hashes, strict=True)),
-                arrays["histogram"],
-                dict(zip(prefixes, arrays["order"], strict=True)),
-                int(arrays["nonfinite"]),
-                float(low),
-                float(high),
-            )
+
+def save_counts(path: Path, channels: Sequence[Counts]) -> None:
+    """Write the counts of each channel of a source to a .npz."""
+    named = {
+        f"{number}.{name}": values
+        for number, counts in enumerate(channels)
+        for name, values in counts.arrays().items()
+    }
+    with path.open("wb") as file:
+        np.savez_compressed(file, **named)  # type: ignore[arg-type]
+
+
+def load_counts(path: Path) -> list[Counts]:
+    """Read the counts of each channel that `save_counts` wrote.
+
+    Raises
+    ------
+    StoreError
+        If the file is missing or damaged.
+    """
+    with loaded_arrays(path) as arrays:
+        count = max(1, sum(key.endswith(".slabs") for key in arrays))
+        names = Counts().arrays()
+        return [
+            Counts.of_arrays({name: arrays[f"{number}.{name}"] for name in names})
+            for number in range(count)
+        ]
 
 
 class SourceScan:

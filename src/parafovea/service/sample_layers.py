@@ -56,7 +56,9 @@ def sample_layers(results: SampleResults, server: ResultsServer) -> list[Layer]:
                 kind="labels" if labels else "image",
                 colours=_class_colours(found, place, results)
                 if labels
-                else _channel_colours(channels, segmented=segmented),
+                else _channel_colours(
+                    channels, segmented=segmented and place == results.prediction
+                ),
                 channels=None if channels is None else len(channels),
                 range=(0.0, BRIGHT if true_colours(channels or ()) else 1.0),
                 # over the image, what was decided covers less than what it was decided from
@@ -80,7 +82,7 @@ def _stores(results: SampleResults) -> tuple[Path, ...]:
 def _channel_colours(
     channels: Sequence[str] | None, *, segmented: bool
 ) -> tuple[tuple[int, str], ...]:
-    """Return the colours of an image's channels; the background of a segmentation has none."""
+    """Return the colours of an image's channels; the background of probabilities has none."""
     if channels is None:
         return ()
     if natural := true_colours(channels):

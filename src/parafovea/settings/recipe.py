@@ -122,7 +122,10 @@ class Recipe(Strict):
         description="; ".join(f"{each.name}: {each.scores}" for each in kinds().values()) + ".",
     )
     bands: tuple[str, ...] = Field(
-        (), description="Names of the input's channels, such as B02; empty for one unnamed channel."
+        (),
+        description="Names of the input's channels: of an image of the ground, whose unit is "
+        "meter, its bands, such as B02; of a volume such as T1 and FLAIR. Empty for one unnamed "
+        "channel.",
     )
     residual: bool = Field(
         True,
@@ -292,6 +295,25 @@ class Recipe(Strict):
     def channels(self) -> int:
         """Number of input channels: its bands, or one unnamed channel."""
         return max(1, len(self.bands))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether its input is an image of the ground, whose bands are reflectances.
+
+        Bands in a unit of a metre or more are those of an image; in a smaller unit they are the
+        channels of a volume. Kinds whose output has bands take images alone.
+        """
+        return bool(self.bands) and (METRES[self.unit] >= 1 or self._task.banded)
+
+    @property
+    def image_bands(self) -> tuple[str, ...]:
+        """Names of the bands that are read from an image; empty for a volume."""
+        return self.bands if self.is_image else ()
+
+    @property
+    def volume_channels(self) -> tuple[str, ...]:
+        """Names of the channels of a volume; empty for one unnamed channel, and for an image."""
+        return () if self.is_image else self.bands
 
     @property
     def base(self) -> tuple[int, ...]:

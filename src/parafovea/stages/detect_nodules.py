@@ -10,9 +10,9 @@ from typing import Any, cast, get_args
 import pandas as pd
 
 from parafovea.errors import CalibrationError
+from parafovea.formats.channels import open_input
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.nifti import write_heatmap
-from parafovea.formats.opening import open_source
 from parafovea.formats.source import Source
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import Grid, vector3
@@ -54,6 +54,7 @@ def detect_nodules(
     sample: str,
     source: str,
     metadata: str = "",
+    channels: Sequence[str] = (),
     settings: DetectionSettings | Mapping[str, Any],
     calibration: str | Path | None,
     limits: Mapping[str, float],
@@ -81,6 +82,8 @@ def detect_nodules(
         The scan in HU, as in the sample sheet.
     metadata : str
         The sheet's `metadata` of the sample.
+    channels : sequence of str
+        Names of the scan's channels, of which the first is measured; empty for one unnamed channel.
     settings : mapping
         Fields of `DetectionSettings`.
     calibration : str or None
@@ -120,7 +123,7 @@ def detect_nodules(
         known = None if owned is None else str(owned)
         score = triage_score(read_calibration(Path(calibration), model_sha256=known), limits)
     with unchanged(source) as check:
-        scan = open_scan(source, metadata=metadata, grid=heat.grid)
+        scan = open_scan(source, metadata=metadata, grid=heat.grid, channels=channels)
         found, outside = _found(heat, scan, masks, chosen, score)
         document = Detections(
             scan_id=sample,
@@ -223,14 +226,15 @@ def write_detections(document: Detections, detections: Path, table: Path) -> Non
         csv_path.write_text(detections_csv(document), encoding="utf-8", newline="\n")
 
 
-def open_scan(source: str, *, metadata: str, grid: Grid) -> Source:
-    """Open the scan of which a heatmap on this grid was predicted."""
-    return open_source(
+def open_scan(source: str, *, metadata: str, grid: Grid, channels: Sequence[str] = ()) -> Source:
+    """Open the scan of a heatmap on this grid, of several channels the first."""
+    return open_input(
         source,
+        channels=channels,
         metadata=parse_metadata(metadata, folder=Path()),
         finer_than=grid.spacing,
         unit=grid.unit,
-    )
+    )[0].source
 
 
 def scan_metadata(grid: Grid) -> ScanMetadata:

@@ -21,6 +21,7 @@ def join_volume(
     metadata: str = "",
     spacing: Sequence[float],
     unit: str,
+    channels: Sequence[str] = (),
     find_body: bool = False,
 ) -> None:
     """Join the blocks of a volume without copying them.
@@ -31,10 +32,10 @@ def join_volume(
         All blocks of the volume.
     volume : Path
         OME-Zarr to write: see `resample_volume`.
-    source, metadata, spacing, unit
+    source, metadata, spacing, unit, channels
         As for `resample_volume`.
     find_body : bool
-        Whether to find body and lungs of a CT and store them within the volume.
+        Whether to find body and lungs of a CT, the first channel, and store them within the volume.
 
     Raises
     ------
@@ -46,7 +47,12 @@ def join_volume(
         return
     with unchanged(source) as check:
         opened = ModelInput.open(
-            source, metadata=metadata, spacing=vector3(spacing), unit=unit, is_ct=True
+            source,
+            metadata=metadata,
+            spacing=vector3(spacing),
+            unit=unit,
+            channels=channels,
+            is_ct=True,
         )
         view = coarse_view(opened.source.read, opened.grid)
         masks = BodyMasks.of(view, affine=opened.source.affine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from parafovea.preprocess.source_statistics import Counts, merged
+from parafovea.preprocess.source_statistics import load_counts, merged, save_counts
 from parafovea.storage.store import replacing
 
 
@@ -17,13 +17,14 @@ def merge_scan(parts: Sequence[Path], counts: Path) -> None:
     parts : sequence of Path
         Counts of its blocks, as `scan_block` wrote them.
     counts : Path
-        .npz to write: see `Counts`.
+        .npz to write: see `save_counts`.
 
     Raises
     ------
     StoreError
         If a part is damaged.
     """
-    found = merged(Counts.load(path) for path in parts)
+    by_channel = zip(*(load_counts(path) for path in parts), strict=True)
+    found = [merged(tables) for tables in by_channel]
     with replacing(counts) as partial:
-        found.save(partial)
+        save_counts(partial, found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def render_detections(
     sample: str,
     source: str,
     metadata: str = "",
+    channels: Sequence[str] = (),
     settings: VisualizationSettings | Mapping[str, Any],
     detection: DetectionSettings | Mapping[str, Any],
     triage: Mapping[str, Any],
@@ -70,6 +71,8 @@ def render_detections(
         The scan, as in the sample sheet.
     metadata : str
         The sheet's `metadata` of the sample.
+    channels : sequence of str
+        Names of the scan's channels, the first of which is drawn; empty for one unnamed channel.
     settings : mapping
         Fields of `VisualizationSettings`.
     detection : mapping
@@ -91,8 +94,9 @@ def render_detections(
     chosen = DetectionSettings.model_validate(detection)
     document = load_detections(detections)
     heatmap = open_heatmap(prediction)
-    scan = open_scan(source, metadata=metadata, grid=heatmap.grid)
-    view = DetectedScan(Volume(scan.read, scan.grid), heatmap, scan.affine, document)
+    scan = open_scan(source, metadata=metadata, grid=heatmap.grid, channels=channels)
+    shown = channels[0] if channels else ""
+    view = DetectedScan(Volume(scan.read, scan.grid), heatmap, scan.affine, document, shown)
     least = chosen.confidence_filter.min_confidence
     with styled():
         with replacing(visualization) as path:

@@ -116,7 +116,7 @@ def _draw(
     shown = None if labels is None else ShownTruth(labels, volume.grid, len(classes))
     slices, max_pixels = settings.slices, settings.max_pixels
     planes = choose_planes(volume.grid, slices, max_pixels)
-    views = read_planes(planes, volume, open_stored(results.classes), shown)
+    views = read_planes(planes, volume.first_channel, open_stored(results.classes), shown)
     flat = choose_planes(prediction.grid, slices, max_pixels)
     middle = flat[sum(plane.axis == 0 for plane in flat) // 2]
     objects = read_objects(results.object_table)
@@ -126,7 +126,13 @@ def _draw(
     write_thumbnail(picture, thumbnail, extent=small.plane.extent)
     with styled():
         return (
-            draw_overlays(views, classes, overlays, alpha=settings.overlay_alpha),
+            draw_overlays(
+                views,
+                classes,
+                overlays,
+                alpha=settings.overlay_alpha,
+                channels=volume.channels or (),
+            ),
             draw_probabilities(prediction, middle, classes, probabilities),
             draw_sizes(objects, classes, prediction.grid.unit, sizes),
         )

@@ -8,18 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import vector3
 from parafovea.preprocess.body_masks import BodyMasks, label_images, volume_body
 from parafovea.preprocess.coarse_view import StreamedView, coarse_view
 from parafovea.preprocess.hounsfield import check_hounsfield as require_hounsfield
-from parafovea.preprocess.model_input import ModelInput
+from parafovea.preprocess.model_input import ModelInput, naming_channel
 from parafovea.preprocess.normalization import NonFinite, percentiles_of, value_map
-from parafovea.preprocess.source_statistics import Counts, SourceScan, Statistics, scan
+from parafovea.preprocess.source_statistics import SourceScan, Statistics, load_counts, scan
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Normalization
 from parafovea.storage.blocks import SCANNED_VOXELS, VOLUME_SHARD, divided
-from parafovea.storage.class_colours import shown_channels
+from parafovea.storage.class_colours import shown_channels, shown_volume
 from parafovea.storage.parts import part_record
 from parafovea.storage.provenance import record
 from parafovea.storage.store import LabelImage, Stored, create
@@ -39,6 +41,7 @@ def resample_volume(
     normalization: Normalization | Mapping[str, Any],
     nonfinite: NonFinite = "error",
     bands: Sequence[str] = (),
+    channels: Sequence[str] = (),
     check_hounsfield: bool = False,
     find_body: bool = False,
     block: int | None = None,
@@ -49,7 +52,7 @@ def resample_volume(
     Parameters
     ----------
     volume : Path
-        OME-Zarr to write: ([band,] z, y, x), in [0, 1] if the normalization clips; float32 if
+        OME-Zarr to write: ([channel,] z, y, x), in [0, 1] if the normalization clips; float32 if
         there are bands, since reflectance has steps of 1e-4, otherwise float16.
     scans : sequence of Path
         Counts of each pass over the source, as `merge_scan` wrote them; without any, the source
@@ -69,13 +72,16 @@ def resample_volume(
     nonfinite : "error" or float
         Error for NaN and infinite voxels, or the source value to replace them by.
     bands : sequence of str
-        Names of the model's input channels; empty for a single-channel volume.
+        Names of the bands that are read from an image; empty for a volume.
+    channels : sequence of str
+        Names of the channels of a volume, each of which is normalized by its own voxels; empty for
+        one unnamed channel.
     check_hounsfield : bool
         Whether to check that the source is a CT in Hounsfield units, so that a wrong file fails
-        here in seconds instead of after inference.
+        here in seconds instead of after inference; of several channels the first.
     find_body : bool
-        Whether to find body and lungs of a CT and store them within the volume; see `body_masks`.
-        Of a part, `join_volume` finds them.
+        Whether to find body and lungs of a CT, the first channel, and store them within the volume;
+        see `body_masks`. Of a part, `join_volume` finds them.
     block : int or None
         Number of the block to write, from 1: the result is then a part, which `join_volume` joins
         with the others. None for the whole.
@@ -87,7 +93,8 @@ def resample_volume(
     SourceError
         If the source cannot be read or is invalid, or is not a CT although required.
     VoxelError
-        If body and lungs are to be found and no voxel is denser than air.
+        If body and lungs are to be found and no voxel is denser than air, or voxels cannot be
+        normalized; names the channel.
     """
     normalization = Normalization.model_validate(normalization)
     with unchanged(source, bands=bool(bands)) as check:
@@ -98,29 +105,42 @@ def resample_volume(
             spacing=vector3(spacing),
             unit=unit,
             bands=bands,
+            channels=channels,
             is_ct=check_hounsfield,
         )
         logger.info("%s: %s", source, opened.grid)
         view = _streamed(opened) if find_body and block is None else None
         statistics = _statistics(opened, normalization, scans, view)
-        values = value_map(statistics, normalization, nonfinite=nonfinite)
-        values.check_half(statistics)
+        values = []
+        for (name, _), found_values in zip(opened.by_channel, statistics, strict=True):
+            with naming_channel(name):
+                values.append(value_map(found_values, normalization, nonfinite=nonfinite))
+                values[-1].check_half(found_values)
         if check_hounsfield:
-            require_hounsfield(source, statistics)
+            require_hounsfield(opened.source.path, statistics[0])
         masks = None
         if find_body and block is None:
             found = coarse_view(opened.source.read, opened.grid) if view is None else view.view
             masks = BodyMasks.of(found, affine=opened.source.affine)
         target = opened.target
-        logger.info("to %s; %g becomes 0 and %g becomes 1", target, values.low, values.high)
+        for (name, _), each in zip(opened.by_channel, values, strict=True):
+            found_in = f" of {name}" if name else ""
+            logger.info("to %s; %g%s becomes 0, %g 1", target, each.low, found_in, each.high)
+        maps = [
+            {"zero": each.low, "one": each.high, "replaced_voxels": seen.nonfinite}
+            for each, seen in zip(values, statistics, strict=True)
+        ]
+        named = [
+            {"name": name, **facts}
+            for (name, _), facts in zip(opened.by_channel, maps, strict=True)
+        ]
         attributes = record(
             "resample_volume",
             source=opened.record(statistics),
             normalization={
                 **normalization.model_dump(),
-                "zero": values.low,
-                "one": values.high,
-                "replaced_voxels": statistics.nonfinite,
+                **maps[0],
+                **({"channels": named} if channels else {}),
             },
             **opened.conditions(),
         )
@@ -132,19 +152,20 @@ def resample_volume(
             volume,
             target,
             dtype=opened.stored,
-            channels=opened.source.bands or None,
+            channels=opened.names or None,
             shard=VOLUME_SHARD,
             attributes=attributes,
             label_images=labels,
             levels="mean",
-            shown=shown_channels(opened.source.bands) if opened.source.bands else (),
+            shown=shown_volume(channels) if channels else shown_channels(opened.source.bands),
             box=region,
         ) as array:
             boxes = list(region.tiles(VOLUME_SHARD))
             for box in tracked(boxes, len(boxes), "boxes"):
                 array[(..., *box.slices)] = opened.normalized(box, values)
             if masks is not None:
-                labels |= label_images(masks, volume_body(Stored(array, target, None, attributes)))
+                made = Stored(array, target, opened.names or None, attributes)
+                labels |= label_images(masks, volume_body(made))
             check()
 
 
@@ -159,23 +180,32 @@ def _statistics(
     normalization: Normalization,
     scans: Sequence[Path],
     view: StreamedView | None,
-) -> Statistics:
-    """Return the statistics of the source: those of its scan, or of reading it now."""
+) -> list[Statistics]:
+    """Return the statistics of each channel: those of its scan, or of reading it now."""
     percentiles, count = percentiles_of(normalization), len(opened.source.bands)
-    if scans:
-        passes = SourceScan(opened.dtype, opened.grid.shape, bands=count, percentiles=percentiles)
-        for path in scans:
-            if not passes.is_complete:
-                passes.keep(Counts.load(path))
-        return passes.statistics()
-    found = scan(
-        opened.source.read,
-        opened.grid,
-        opened.dtype,
-        bands=count,
-        seen=None if view is None else view.add,
-        percentiles=percentiles,
-    )
-    if opened.source.check is not None:
-        opened.source.check()
+    earlier = [load_counts(path) for path in scans]
+    found = []
+    for number, (name, source) in enumerate(opened.by_channel):
+        dtype = np.dtype(source.array.dtype)
+        with naming_channel(name):
+            if scans:
+                passes = SourceScan(dtype, opened.grid.shape, bands=count, percentiles=percentiles)
+                for tables in earlier:
+                    if not passes.is_complete:
+                        passes.keep(tables[number])
+                found.append(passes.statistics())
+                continue
+            found.append(
+                scan(
+                    source.read,
+                    opened.grid,
+                    dtype,
+                    bands=count,
+                    # of several channels, the first shows the body
+                    seen=None if view is None or number else view.add,
+                    percentiles=percentiles,
+                )
+            )
+    if not scans:
+        opened.check()
     return found

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import vector3
-from parafovea.preprocess.model_input import ModelInput
+from parafovea.preprocess.model_input import ModelInput, naming_channel
 from parafovea.preprocess.normalization import percentiles_of
-from parafovea.preprocess.source_statistics import Counts, SourceScan, slabs_of
+from parafovea.preprocess.source_statistics import SourceScan, load_counts, save_counts, slabs_of
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Normalization
 from parafovea.storage.blocks import share_of
@@ -28,6 +30,7 @@ def scan_block(
     unit: str,
     normalization: Normalization | Mapping[str, Any],
     bands: Sequence[str] = (),
+    channels: Sequence[str] = (),
     check_hounsfield: bool = False,
     block: int,
     blocks: int,
@@ -37,10 +40,10 @@ def scan_block(
     Parameters
     ----------
     counts : Path
-        .npz to write: see `Counts`. Empty if the passes so far are enough.
+        .npz to write: see `save_counts`. Empty if the passes so far are enough.
     scans : sequence of Path
         Counts of each earlier pass over the whole source, as `merge_scan` wrote them.
-    source, metadata, folder, spacing, unit, normalization, bands, check_hounsfield
+    source, metadata, folder, spacing, unit, normalization, bands, channels, check_hounsfield
         As for `resample_volume`.
     block, blocks : int
         Number of the share, from 1, and number of shares.
@@ -58,25 +61,29 @@ def scan_block(
             spacing=vector3(spacing),
             unit=unit,
             bands=bands,
+            channels=channels,
             is_ct=check_hounsfield,
         )
         count = len(opened.source.bands)
-        passes = SourceScan(
-            opened.dtype,
-            opened.grid.shape,
-            bands=count,
-            percentiles=percentiles_of(Normalization.model_validate(normalization)),
-        )
-        for path in scans:
-            passes.keep(Counts.load(path))
-        found = passes.begin()
-        if not passes.is_complete:
-            slabs = slabs_of(opened.grid.shape, count)
-            numbers = share_of(len(slabs), block, blocks)
-            for number in tracked(numbers, len(numbers), "slabs"):
-                passes.count(found, number, opened.source.read(slabs[number]))
-        if opened.source.check is not None:
-            opened.source.check()
+        percentiles = percentiles_of(Normalization.model_validate(normalization))
+        shape = opened.grid.shape
+        slabs = slabs_of(shape, count)
+        numbers = share_of(len(slabs), block, blocks)
+        earlier = [load_counts(path) for path in scans]
+        found, reads = [], []
+        for channel, (name, each) in enumerate(opened.by_channel):
+            dtype = np.dtype(each.array.dtype)
+            passes = SourceScan(dtype, shape, bands=count, percentiles=percentiles)
+            with naming_channel(name):
+                for tables in earlier:
+                    if not passes.is_complete:
+                        passes.keep(tables[channel])
+            found.append(passes.begin())
+            if not passes.is_complete:
+                reads += [(passes, found[-1], each, number) for number in numbers]
+        for passes, table, each, number in tracked(reads, len(reads), "slabs"):
+            passes.count(table, number, each.read(slabs[number]))
+        opened.check()
         check()
     with replacing(counts) as partial:
-        found.save(partial)
+        save_counts(partial, found)

@@ -57,6 +57,12 @@ def shown_channels(names: Sequence[str]) -> tuple[Shown, ...]:
     return shown_classes(names) if len(names) != 1 else (Shown(names[0], OKABE_ITO[0]),)
 
 
+def shown_volume(names: Sequence[str]) -> tuple[Shown, ...]:
+    """Return how viewers show the channels of a volume, whose values are from 0 to 1."""
+    count = len(OKABE_ITO)
+    return tuple(Shown(name, OKABE_ITO[number % count]) for number, name in enumerate(names))
+
+
 def red_green_blue(colour: str) -> tuple[int, int, int]:
     """Return the parts of a colour such as "#E69F00", each from 0 to 255."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))

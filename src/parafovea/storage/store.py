@@ -99,6 +99,13 @@ class Stored:
         """
         return self._stored((box or self.grid.box).slices, channels)
 
+    @property
+    def first_channel(self) -> Stored:
+        """The first channel as an array (z, y, x); the array itself if it has no channels."""
+        if self.channels is None:
+            return self
+        return FirstChannel(self.array, self.grid, None, self.attributes, self)
+
     def _stored(
         self, slices: tuple[slice, slice, slice], channels: slice | None
     ) -> np.ndarray[Any, Any]:
@@ -127,6 +134,25 @@ class LabelImage:
 def label_image_path(image: Path, name: str) -> Path:
     """Return the path of a label image within an image; open it with `open_stored`."""
     return image / "labels" / name
+
+
+@dataclass(frozen=True)
+class FirstChannel(Stored):
+    """The first channel of a stored array (channel, z, y, x), as (z, y, x).
+
+    Parameters
+    ----------
+    whole : Stored
+        With all channels.
+    """
+
+    whole: Stored | None = None
+
+    def read(self, box: Box | None = None, channels: slice | None = None) -> np.ndarray[Any, Any]:
+        """Return the voxels (z, y, x) of a box inside the array (by default all)."""
+        assert self.whole is not None  # noqa: S101  (without a default, it could not be last)
+        first: np.ndarray[Any, Any] = self.whole.read(box, slice(0, 1))[0]
+        return first
 
 
 @dataclass(frozen=True)

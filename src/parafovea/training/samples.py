@@ -128,7 +128,7 @@ def _truth_source(
     sample: TrainingSample, recipe: Recipe, like: Mapping[str, Any] | None = None
 ) -> Source:
     """Open the truth of a sample; images with bands are opened on the model's pixels."""
-    if not recipe.bands:
+    if not recipe.is_image:
         found = open_truth(sample.truth, metadata=sample.metadata, folder=sample.folder, like=like)
         assert found is not None  # noqa: S101  (a sample to learn from has a truth)
         return found

@@ -125,7 +125,8 @@ def _level(
             coarser = node
     check_codecs(folder, array)
     check = _check_chunks(folder, array, view, request, sparse=sparse, coarser=coarser)
-    return Source(path, view, grid, ignored=ignored, check=check)
+    names = ome_zarr.channel_names(image, view)
+    return Source(path, view, grid, channel_names=names, ignored=ignored, check=check)
 
 
 def open_blocks_level(

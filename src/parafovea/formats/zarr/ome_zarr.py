@@ -76,11 +76,14 @@ class Image:
         Unit of each axis, as spelled in the file.
     levels : tuple of Level
         Levels, finest first.
+    labels : tuple of str
+        Labels of the channels, as viewers show them; empty without any.
     """
 
     axes: tuple[str, ...]
     units: tuple[str | None, ...]
     levels: tuple[Level, ...]
+    labels: tuple[str, ...] = ()
 
     def along(self, values: Sequence[float], default: float) -> Vector:
         """Return the numbers of the axes z, y, x, with the default for missing axes."""
@@ -100,7 +103,7 @@ def image_of(attributes: Mapping[str, Any], path: str) -> Image | None:
     if not holder.get("multiscales"):
         return None
     try:
-        return _parse(holder["multiscales"][0])
+        return _parse(holder["multiscales"][0], _labels(holder.get("omero")))
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"{path} has OME-Zarr metadata that do not follow their version, 0.1 to 0.5 "
@@ -108,7 +111,15 @@ def image_of(attributes: Mapping[str, Any], path: str) -> Image | None:
         ) from error
 
 
-def _parse(multiscale: Mapping[str, Any]) -> Image:
+def _labels(omero: Any) -> tuple[str, ...]:
+    """Return the labels of the channels; what viewers are told besides is of no concern here."""
+    channels = omero.get("channels") if isinstance(omero, Mapping) else None
+    if not isinstance(channels, list) or not all(isinstance(each, Mapping) for each in channels):
+        return ()
+    return tuple(str(each.get("label") or "") for each in channels)
+
+
+def _parse(multiscale: Mapping[str, Any], labels: tuple[str, ...]) -> Image:
     version = str(multiscale.get("version", "0.4"))
     # Images of 0.1 and 0.2 have these unnamed axes; scales were introduced in 0.4.
     stated = multiscale.get("axes", _FIRST_AXES if version in ("0.1", "0.2") else None)
@@ -132,7 +143,7 @@ def _parse(multiscale: Mapping[str, Any]) -> Image:
     if not levels:
         raise ValueError("no datasets")
     units = tuple(None if a.get("unit") is None else str(a["unit"]) for a in axes)
-    return Image(names, units, tuple(levels))
+    return Image(names, units, tuple(levels), labels)
 
 
 def _letter(axis: Mapping[str, Any]) -> str:
@@ -303,6 +314,20 @@ def open_level(
     view = VolumeView(array, path, axes=axes, fixed=fixed)
     shape = check_shape(path, view.shape)
     return view, Grid(shape, *_settle_level(path, image, level, metadata))
+
+
+def channel_names(image: Image, view: VolumeView) -> tuple[str, ...]:
+    """Return the names of an image's channels, "" for one without a label.
+
+    Parameters
+    ----------
+    image : Image
+        Metadata of the image.
+    view : VolumeView
+        One channel of a level; labels of another number of channels are none.
+    """
+    unnamed = ("",) * view.channels
+    return image.labels if len(image.labels) == len(unnamed) else unnamed
 
 
 def _settle_level(

@@ -62,12 +62,15 @@ class DetectedScan:
         From the scan's voxel (x, y, z) to RAS millimetres.
     detections : Detections
         Detections to draw.
+    channel : str
+        Name of the channel that is drawn, of a scan that has several.
     """
 
     scan: Volume
     heatmap: Volume | None
     affine: Array | None
     detections: Detections
+    channel: str = ""
 
     @property
     def axial(self) -> AxialSlices:
@@ -325,7 +328,8 @@ def _caption(view: DetectedScan, count: int) -> str:
     heat = view.heatmap is not None
     if not found:
         words = " with the heatmap" if heat else ""
-        return f"No detections. Axial slices, evenly spaced, in the lung window{words}."
+        text = f"No detections. Axial slices, evenly spaced, in the lung window{words}."
+        return text + _drawn_channel(view)
     overlaid = ", with the heatmap overlaid" if heat else ""
     text = (
         f"Axial slices through the {min(count, len(found))} most confident of {len(found)} "
@@ -335,4 +339,8 @@ def _caption(view: DetectedScan, count: int) -> str:
     )
     if view.axial.letters:
         text += " R, L, A, P: the patient's right, left, front and back."
-    return text
+    return text + _drawn_channel(view)
+
+
+def _drawn_channel(view: DetectedScan) -> str:
+    return f" The scan is the channel {short(view.channel)}." if view.channel else ""

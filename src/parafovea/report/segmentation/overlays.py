@@ -89,7 +89,12 @@ def read_planes(
 
 
 def draw_overlays(
-    views: Sequence[DrawnPlane], classes: Sequence[str], path: Path, *, alpha: float
+    views: Sequence[DrawnPlane],
+    classes: Sequence[str],
+    path: Path,
+    *,
+    alpha: float,
+    channels: Sequence[str] = (),
 ) -> Drawing:
     """Draw a row for each plane: image, prediction and, if given, truth and errors.
 
@@ -103,6 +108,8 @@ def draw_overlays(
         PNG file to write.
     alpha : float
         Opacity of the class colours, in [0, 1].
+    channels : sequence of str
+        Names of the channels of the volume, of which the first is drawn; empty for an unnamed one.
 
     Returns
     -------
@@ -137,7 +144,8 @@ def draw_overlays(
             show(axes, picture, view.plane, bar=height >= LEAST_WITH_BAR)
         top -= height + GAP
     _legends(figure, classes, colours, with_truth=with_truth)
-    return save(figure, Drawing(path, "Overlays", _overlay_caption(views, classes, alpha)))
+    caption = _overlay_caption(views, classes, alpha, channels)
+    return save(figure, Drawing(path, "Overlays", caption))
 
 
 def overlaid(view: DrawnPlane, classes: Sequence[str], *, alpha: float) -> np.ndarray:
@@ -203,7 +211,9 @@ def _legends(
         )
 
 
-def _overlay_caption(views: Sequence[DrawnPlane], classes: Sequence[str], alpha: float) -> str:
+def _overlay_caption(
+    views: Sequence[DrawnPlane], classes: Sequence[str], alpha: float, channels: Sequence[str]
+) -> str:
     flat = [v.plane for v in views if v.plane.axis == 0]
     indices, depth = ", ".join(str(plane.index) for plane in flat), flat[0].grid.shape[0]
     if depth == 1:
@@ -218,6 +228,9 @@ def _overlay_caption(views: Sequence[DrawnPlane], classes: Sequence[str], alpha:
     if len(flat) < len(views):
         text += f"; below, the XZ plane at y = {views[-1].plane.index}, in its true proportions"
     text += ". All planes share one grey range."
+    if channels:
+        others = f", the first of {', '.join(map(short, channels))}" if len(channels) > 1 else ""
+        text += f" The image is the channel {short(channels[0])}{others}."
     if len(classes) > 1:
         names = ", ".join(short(name) for name in classes[1:])
         text += f" Colours show the class of each pixel, at {alpha:.0%} opacity ({names})."
