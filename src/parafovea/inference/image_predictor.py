@@ -117,7 +117,8 @@ class ImagePredictor:
             taken = taken.squeeze(2)
         missing = self._passed - len(taken)
         filled = torch.cat([taken, taken.new_zeros(missing, *taken.shape[1:])])
-        found = self._network.selected(self._run(filled))[: len(taken)].float()
+        returned = self._run(self._network.ordered(filled).contiguous())
+        found = self._network.selected(returned)[: len(taken)].float()
         return found.unsqueeze(2) if flat else found
 
     def _on_voxels(self, scores: Tensor, shape: Sequence[int]) -> Tensor:

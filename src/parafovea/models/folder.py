@@ -115,8 +115,9 @@ def layer_problem(tensors: Mapping[str, Tensor], network: nn.Module) -> str | No
             channels = f"{found[1]} channels, not {needed[1]}" if found[1:2] != needed[1:2] else ""
             takes = f" (it takes {channels})" if channels and len(found) > 1 < len(needed) else ""
             return f"layer {name} has the shape {found}, but must have {needed}{takes}"
-        if not tensors[name].is_floating_point() and not name.endswith("batches_tracked"):
-            return f"layer {name} has the type {tensors[name].dtype}, not real numbers"
+        if tensors[name].is_floating_point() != wanted[name].is_floating_point():
+            real = "real" if wanted[name].is_floating_point() else "whole"
+            return f"layer {name} has the type {tensors[name].dtype}, not {real} numbers"
     return None
 
 

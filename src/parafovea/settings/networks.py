@@ -88,6 +88,11 @@ class ImageNetworkSpec(Strict):
         "torch.export; monai: a network of MONAI by its class name and arguments."
     )
     dimensions: Literal[2, 3] = Field(description="2: every z slice is independent.")
+    axes: Literal["zyx", "xyz"] = Field(
+        "zyx",
+        description="Order of the spatial axes of input and output; xyz: that of NIfTI files as "
+        "nibabel and MONAI read them (of 2 dimensions x, y).",
+    )
     architecture: str = Field("", description="monai: name of the class.")
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="monai: arguments of the class, by name."

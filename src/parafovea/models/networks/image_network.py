@@ -13,8 +13,8 @@ from parafovea.errors import ConfigError, ModelError, shown
 from parafovea.settings.inference import EngineChoice, EngineName
 from parafovea.settings.networks import ImageNetworkSpec
 
-#: Runs a network on (window, channel, [z,] y, x) float32 of its device, and returns its output: a
-#: tensor, several, or a mapping of them.
+#: Runs a network on (window, channel, [z,] y, x) float32 of its device, the spatial axes in the order
+#: that the network takes, and returns its output: a tensor, several, or a mapping of them.
 Runner = Callable[[Tensor], Any]
 
 
@@ -63,6 +63,18 @@ class ImageNetwork(ABC):
             Engine, from `choose_engine`.
         """
 
+    def ordered(self, values: Tensor) -> Tensor:
+        """Return an input or an output with its spatial axes in the order of the other side.
+
+        Parameters
+        ----------
+        values : Tensor
+            (window, channel, [z,] y, x) for the network, or what it returned.
+        """
+        if self.spec.axes == "zyx":
+            return values
+        return values.permute(0, 1, *range(values.ndim - 1, 1, -1))
+
     def selected(self, output: Any) -> Tensor:
         """Return the chosen output of a runner, (window, channel, [z,] y, x).
 
@@ -80,7 +92,7 @@ class ImageNetwork(ABC):
                 f"{axes} axes, (window, channel, {'z, ' if axes == 5 else ''}y, x), and "
                 f"{spec.output_channels} channels: import the network again"
             )
-        return found
+        return self.ordered(found)
 
 
 class ModuleNetwork(ImageNetwork):

@@ -72,7 +72,9 @@ def import_network(path: Path, output: Path, *, reader: Reader, stated: Stated) 
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parafovea-import-")))
         found = reader(path, stated, scratch)
-        return _written(found, path, output, scratch, stated.over(found.stated))
+        # of a class and its arguments, the reader has made what MONAI has now
+        options = stated.model_copy(update={"architecture": None, "arguments": None})
+        return _written(found, path, output, scratch, options.over(found.stated))
 
 
 def _written(found: Found, path: Path, output: Path, scratch: Path, known: Stated) -> Imported:

@@ -77,6 +77,7 @@ class Prober:
         cpu = torch.device("cpu")
         engine = network.choose_engine("auto", cpu)
         self._run = network.runner(cpu, network.precision(torch.float32, engine), engine)
+        self._ordered = network.ordered
         self._flat = network.spec.dimensions == 2
         self._channels, self._entry, self._source = input_channels, entry, source
 
@@ -92,7 +93,8 @@ class Prober:
         generator = torch.Generator().manual_seed(0)
         noise = torch.rand((count, self._channels, *sides), generator=generator)
         with torch.inference_mode():
-            returned = self._called(lambda: self._run(noise), tuple(noise.shape))
+            taken = self._ordered(noise).contiguous()
+            returned = self._called(lambda: self._run(taken), tuple(taken.shape))
         found = chosen_entry(returned, self._entry, self._source)
         axes = "(window, channel, y, x)" if self._flat else "(window, channel, z, y, x)"
         if found.ndim != noise.ndim or found.shape[0] != count:
@@ -101,7 +103,7 @@ class Prober:
                 f"{tuple(noise.shape)}, but scores of voxels are {axes}: choose another output "
                 "with --entry"
             )
-        return found.float()
+        return self._ordered(found).float()
 
     def probe(
         self,
