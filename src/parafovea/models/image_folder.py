@@ -22,6 +22,7 @@ MODULES: Mapping[str, str] = {
     "torchscript": "torchscript_network",
     "exported": "exported_network",
     "monai": "monai_network",
+    "pivot": "pivot_network",
 }
 
 

@@ -28,6 +28,7 @@ POOLED = 16
 NETWORK_FILES: Mapping[str, str] = {
     "fused_unet": "model.safetensors",
     "monai": "model.safetensors",
+    "pivot": "model.safetensors",
     "onnx": "network.onnx",
     "torchscript": "network.torchscript",
     "exported": "network.pt2",
@@ -83,9 +84,10 @@ class ImageNetworkSpec(Strict):
     Its input is (window, channel, [z,] y, x) float32.
     """
 
-    type: Literal["onnx", "torchscript", "exported", "monai"] = Field(
+    type: Literal["onnx", "torchscript", "exported", "monai", "pivot"] = Field(
         description="onnx: an ONNX graph; torchscript, exported: a graph of torch.jit or "
-        "torch.export; monai: a network of MONAI by its class name and arguments."
+        "torch.export; monai: a network of MONAI by its class name and arguments; pivot: one of "
+        "PIVOT, whose architecture follows from its weights."
     )
     dimensions: Literal[2, 3] = Field(description="2: every z slice is independent.")
     axes: Literal["zyx", "xyz"] = Field(

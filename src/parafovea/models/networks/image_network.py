@@ -13,8 +13,8 @@ from parafovea.errors import ConfigError, ModelError, shown
 from parafovea.settings.inference import EngineChoice, EngineName
 from parafovea.settings.networks import ImageNetworkSpec
 
-#: Runs a network on (window, channel, [z,] y, x) float32 of its device, the spatial axes in the order
-#: that the network takes, and returns its output: a tensor, several, or a mapping of them.
+#: Runs a network on (window, channel, [z,] y, x) float32 of its device, the spatial axes in its own
+#: order, and returns its output: a tensor, several, or a mapping of them.
 Runner = Callable[[Tensor], Any]
 
 

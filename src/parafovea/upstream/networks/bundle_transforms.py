@@ -214,8 +214,8 @@ class Preprocessing:
 
     def _refuse(self, place: str, why: str) -> None:
         raise ModelError(
-            f"{self.source}: {place} {why}, which a recipe cannot say: state what the network takes "
-            "with --low and --high, --percentiles or --zscore"
+            f"{self.source}: {place} {why}, which a recipe cannot say: state what the network "
+            "takes with --low and --high, --percentiles or --zscore"
         )
 
 

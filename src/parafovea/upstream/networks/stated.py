@@ -13,7 +13,7 @@ from parafovea.settings.field_types import PositiveFloat, ShapeTuple, SpacingTup
 from parafovea.settings.networks import Margin
 from parafovea.settings.recipe import KindName, Normalization
 
-NetworkType = Literal["onnx", "torchscript", "exported", "monai"]
+NetworkType = Literal["onnx", "torchscript", "exported", "monai", "pivot"]
 
 
 class Stated(Strict):
@@ -60,7 +60,7 @@ class Found:
 
     Parameters
     ----------
-    type : {"onnx", "torchscript", "exported", "monai"}
+    type : {"onnx", "torchscript", "exported", "monai", "pivot"}
         Type of the network in the model folder.
     files : mapping of str to Path
         Files of the model folder, by their name in it.
