@@ -33,7 +33,9 @@ PERCENTS = (0, 0.5, 3, 25, 50, 99.5, 100)
 
 def scanned(volume: np.ndarray[Any, Any]) -> Statistics:
     grid = Grid(volume.shape, (1, 1, 1))
-    return scan(lambda box: volume[box.slices], grid, volume.dtype, percentiles=PERCENTS)
+    return scan(
+        lambda box: volume[box.slices], grid, volume.dtype, percentiles=PERCENTS, spread=True
+    )
 
 
 def drawn(dtype: str) -> Any:
@@ -275,3 +277,48 @@ def test_passes_counted_in_parts_give_the_same_statistics(tmp_path, monkeypatch,
     assert found.percentiles(*asked) == whole.percentiles(*asked)
     assert (found.minimum, found.maximum) == (whole.minimum, whole.maximum)
     np.testing.assert_array_equal(found.counts, whole.counts)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "f2", "f4", "f8"])
+@pytest.mark.parametrize("nonzero", [False, True])
+def test_zscore_is_that_of_numpy_in_any_division(monkeypatch, tmp_path, dtype, nonzero):
+    monkeypatch.setattr(source_statistics, "SCANNED_VOXELS", 100)
+    generator = np.random.default_rng(3)
+    volume = generator.normal(60, 15, (9, 8, 7)).astype(dtype)
+    volume[generator.random(volume.shape) < 0.3] = 0
+    chosen = volume[volume != 0] if nonzero else volume
+    whole = scanned(volume)
+    mean, deviation = whole.spread(nonzero=nonzero)
+    assert mean == pytest.approx(chosen.mean(dtype=np.float64), rel=1e-12)
+    assert deviation == pytest.approx(chosen.std(dtype=np.float64), rel=1e-12)
+    slabs = slabs_of(volume.shape)
+    assert len(slabs) > 3
+    passes = SourceScan(volume.dtype, volume.shape, percentiles=PERCENTS, spread=True)
+    while not passes.is_complete:
+        tables = []
+        for block in (3, 1, 2):
+            counts = passes.begin()
+            for number in share_of(len(slabs), block, 3):
+                passes.count(counts, number, volume[slabs[number].slices])
+            save_counts(tmp_path / "counts.npz", [counts])
+            tables += load_counts(tmp_path / "counts.npz")
+        passes.keep(merged(tables))
+    assert passes.statistics().spread(nonzero=nonzero) == (mean, deviation)
+    values = value_map(whole, Normalization(method="zscore", nonzero=nonzero))(volume)
+    wanted = (volume.astype(np.float64) - mean) / deviation
+    np.testing.assert_allclose(values, np.where(nonzero & (volume == 0), 0, wanted), atol=1e-5)
+
+
+def test_zscore_needs_contrast():
+    volume = np.zeros((2, 3, 4), np.float32)
+    with pytest.raises(VoxelError, match="voxels other than 0 have the deviation 0"):
+        value_map(scanned(volume), Normalization(method="zscore", nonzero=True))
+    volume[0] = 5
+    with pytest.raises(VoxelError, match="no contrast"):
+        value_map(scanned(volume), Normalization(method="zscore", nonzero=True))
+    assert value_map(scanned(volume), Normalization(method="zscore")).low == 2.5
+
+
+def test_nonzero_is_for_zscore_alone():
+    with pytest.raises(ValueError, match="nonzero is for the method zscore, not window"):
+        Normalization(method="window", low=0, high=1, nonzero=True)

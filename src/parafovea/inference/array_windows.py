@@ -24,7 +24,7 @@ from parafovea.inference.window_loop import weighed
 from parafovea.inference.window_predictors import Network, choose_computation, window_predictor
 from parafovea.models.model_json import require_cacheable
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.preprocess.normalization import percentiles_of, value_map
+from parafovea.preprocess.normalization import is_spread, percentiles_of, value_map
 from parafovea.preprocess.source_statistics import scan
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, ModelSpec
@@ -167,7 +167,8 @@ class CachedVolume:
         self.grid = Grid(volume.shape, spec.spacing, unit=spec.unit)
         stored = ArrayOnGrid(volume, self.grid)
         asked = percentiles_of(spec.normalization)
-        statistics = scan(stored.read, self.grid, volume.dtype, percentiles=asked)
+        spread = is_spread(spec.normalization)
+        statistics = scan(stored.read, self.grid, volume.dtype, percentiles=asked, spread=spread)
         normalize = value_map(statistics, spec.normalization)
         normalize.check_half(statistics)
         # Half precision, as in the workflow's normalized volumes.

@@ -229,8 +229,8 @@ def require_images(spec: ModelSpec) -> None:
         raise ModelError(f"{spec.name} has 3 dimensions, but tiles are images: train one with 2")
     if spec.context is not None and spec.context.alignment != "registered":
         raise ModelError(f"{spec.name} has concentric context, which tiles cannot give")
-    if spec.normalization.method == "percentile":
+    if spec.normalization.method in ("percentile", "zscore"):
         raise ModelError(
-            f"{spec.name} normalizes by percentiles of a whole sample, so that a tile would depend "
-            "on the others: train it with normalization.method: none or window"
+            f"{spec.name} normalizes by the {spec.normalization.method} of a whole sample, so that "
+            "a tile would depend on the others: give normalization.method: none or window"
         )

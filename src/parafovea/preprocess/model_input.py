@@ -155,7 +155,7 @@ class ModelInput:
 
     def _normalized(self, box: Box, source: Source, values: ValueMap) -> NDArray[Any]:
         # the offset is subtracted before conversion to float32, in which voxels are resampled
-        wide = is_wide(np.dtype(source.array.dtype))
+        wide = is_wide(np.dtype(source.array.dtype)) and not values.keep_zero
 
         def read(part: Box) -> NDArray[Any]:
             found = values.finite(source.read(part))

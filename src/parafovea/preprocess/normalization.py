@@ -28,6 +28,8 @@ class ValueMap:
         Clip results to [0, 1].
     fill : float or None
         Source value that replaces NaN and infinity.
+    keep_zero : bool
+        Source values of 0 become 0, whatever `low` is.
 
     Raises
     ------
@@ -39,6 +41,7 @@ class ValueMap:
     high: float = 1.0
     clip: bool = False
     fill: float | None = None
+    keep_zero: bool = False
 
     def __post_init__(self) -> None:
         with np.errstate(over="ignore"):
@@ -78,7 +81,10 @@ class ValueMap:
             shifted = self.above_low(values)
         else:
             shifted = np.asarray(values, dtype=np.float32) - np.float32(self.low)
-        return self.of_shifted(shifted)
+        scaled = self.of_shifted(shifted)
+        if self.keep_zero:
+            scaled[np.asarray(values) == 0] = 0
+        return scaled
 
     def above_low(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return how far values lie above `low`, float32: no level is lost in a large offset."""
@@ -95,6 +101,11 @@ def percentiles_of(normalization: Normalization) -> tuple[float, ...]:
     """Return the percentiles that a normalization asks for; none for a fixed one."""
     is_asked = normalization.method == "percentile"
     return (normalization.low, normalization.high) if is_asked else ()
+
+
+def is_spread(normalization: Normalization) -> bool:
+    """Return whether a normalization asks for mean and deviation."""
+    return normalization.method == "zscore"
 
 
 def is_wide(dtype: np.dtype[Any]) -> bool:
@@ -119,7 +130,8 @@ def value_map(
     Raises
     ------
     VoxelError
-        If there are non-finite voxels and `nonfinite` is "error", or the percentiles are equal.
+        If there are non-finite voxels and `nonfinite` is "error", or the percentiles are equal, or
+        all voxels.
     """
     total = int(statistics.counts.sum()) + statistics.nonfinite
     if statistics.nonfinite and nonfinite == "error":
@@ -129,6 +141,8 @@ def value_map(
             "input.nonfinite of the task to the source value that replaces them"
         )
     fill = None if nonfinite == "error" else float(nonfinite)
+    if normalization.method == "zscore":
+        return _standardized(statistics, nonzero=normalization.nonzero, fill=fill)
     if normalization.method != "percentile":
         return fixed_value_map(normalization, fill=fill)
     low, high = statistics.percentiles(normalization.low, normalization.high)
@@ -140,6 +154,19 @@ def value_map(
             "model's normalization with method: window"
         )
     return ValueMap(low, high, normalization.clip, fill)
+
+
+def _standardized(statistics: Statistics, *, nonzero: bool, fill: float | None) -> ValueMap:
+    """Return the map of the mean to 0 and of the deviation to 1."""
+    mean, deviation = statistics.spread(nonzero=nonzero)
+    if not deviation > 0:
+        named = "voxels other than 0" if nonzero else "voxels"
+        raise VoxelError(
+            f"the volume has no contrast: its {named} have the deviation {deviation:g} (range "
+            f"{statistics.minimum:g} to {statistics.maximum:g}): check the file, or override the "
+            "model's normalization with method: window"
+        )
+    return ValueMap(mean, mean + deviation, clip=False, fill=fill, keep_zero=nonzero)
 
 
 def fixed_value_map(normalization: Normalization, *, fill: float | None = None) -> ValueMap:

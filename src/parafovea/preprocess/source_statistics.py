@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,8 @@ class Statistics:
         in any format.
     order : OrderStatistics, optional
         The exact values by rank, where the bins are wider than a value.
+    moments : tuple of Moments, optional
+        Those of each slab, where the bins are wider than a value and they were asked for.
     """
 
     edges: NDArray[np.float64]
@@ -57,6 +59,7 @@ class Statistics:
     nonfinite: int
     sha256: str
     order: OrderStatistics | None = field(default=None, compare=False)
+    moments: tuple[Moments, ...] = field(default=(), compare=False)
 
     @property
     def minimum(self) -> float:
@@ -90,6 +93,73 @@ class Statistics:
             float(below) + (float(above) - float(below)) * float(rank - np.floor(rank))
             for below, above, rank in pairs
         )
+
+    def spread(self, *, nonzero: bool = False) -> tuple[float, float]:
+        """Return mean and deviation of the voxels, the deviation of all and not of a sample.
+
+        Those of a type that is not counted one by one must have been asked for before the scan.
+
+        Parameters
+        ----------
+        nonzero : bool
+            Leave voxels of exactly 0 out.
+
+        Returns
+        -------
+        mean, deviation : float
+            0 and 0 without a voxel.
+        """
+        if self.order is None:
+            bins = np.flatnonzero(self.counts)
+            pairs = [(int(self.edges[n]), int(self.counts[n])) for n in bins]
+            pairs = [(value, count) for value, count in pairs if value or not nonzero]
+            total = sum(count for _, count in pairs)
+            first = sum(value * count for value, count in pairs)
+            second = sum(value * value * count for value, count in pairs)
+            # whole numbers, so that nothing is lost before the division
+            squared = (total * second - first * first) / (total * total or 1)
+            return first / (total or 1), math.sqrt(squared)
+        parts = [each.of(nonzero=nonzero) for each in self.moments]
+        total = sum(count for count, _, _ in parts) or 1
+        mean = math.fsum(count * mean for count, mean, _ in parts) / total
+        squares = math.fsum(squares + count * (part - mean) ** 2 for count, part, squares in parts)
+        return mean, math.sqrt(squares / total)
+
+
+class Moments(NamedTuple):
+    """Counts, means and sums of squared differences from these means, of finite voxels of a slab.
+
+    Parameters
+    ----------
+    count, mean, squares : float
+        Of all voxels.
+    count_nonzero, mean_nonzero, squares_nonzero : float
+        Of those that are not 0.
+    """
+
+    count: float
+    mean: float
+    squares: float
+    count_nonzero: float
+    mean_nonzero: float
+    squares_nonzero: float
+
+    @classmethod
+    def measured(cls, finite: NDArray[Any]) -> Moments:
+        """Return the moments of finite values, (n,)."""
+        values = finite.astype(np.float64)
+        return cls(*_moments(values), *_moments(values[values != 0]))
+
+    def of(self, *, nonzero: bool) -> tuple[float, float, float]:
+        """Return count, mean and sum of squares, of all voxels or of those that are not 0."""
+        if nonzero:
+            return self.count_nonzero, self.mean_nonzero, self.squares_nonzero
+        return self.count, self.mean, self.squares
+
+
+def _moments(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    mean = float(values.mean()) if values.size else 0.0
+    return float(values.size), mean, float(np.square(values - mean).sum())
 
 
 class OrderStatistics:
@@ -218,6 +288,8 @@ class Counts:
         Number of NaN and infinite voxels.
     low, high : float
         Smallest and largest finite value, inf and -inf without one.
+    moments : dict of int to Moments
+        Those of each slab by its number, in the first pass, where they were asked for.
     """
 
     digests: dict[int, bytes] = field(default_factory=dict)
@@ -226,6 +298,7 @@ class Counts:
     nonfinite: int = 0
     low: float = math.inf
     high: float = -math.inf
+    moments: dict[int, Moments] = field(default_factory=dict)
 
     def added(self, other: Counts) -> Counts:
         """Return the counts of the slabs of both, which have none in common."""
@@ -236,6 +309,7 @@ class Counts:
             self.nonfinite + other.nonfinite,
             min(self.low, other.low),
             max(self.high, other.high),
+            self.moments | other.moments,
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -252,6 +326,9 @@ class Counts:
             "order": np.array([self.order[p] for p in prefixes], np.int64).reshape(-1, BINS),
             "nonfinite": np.array(self.nonfinite, np.int64),
             "extremes": np.array([self.low, self.high], np.float64),
+            "moments": np.array(
+                [self.moments[n] for n in numbers if n in self.moments], np.float64
+            ).reshape(-1, len(Moments._fields)),
         }
 
     @classmethod
@@ -267,6 +344,10 @@ class Counts:
             int(arrays["nonfinite"]),
             float(low),
             float(high),
+            {
+                number: Moments(*map(float, row))
+                for number, row in zip(arrays["slabs"].tolist(), arrays["moments"], strict=False)
+            },
         )
 
 
@@ -315,6 +396,8 @@ class SourceScan:
         Number of bands of the source; 0 for a single unnamed channel.
     percentiles : sequence of float
         Those that will be asked for.
+    spread : bool
+        Whether mean and deviation will be asked for.
     """
 
     def __init__(
@@ -324,11 +407,13 @@ class SourceScan:
         *,
         bands: int = 0,
         percentiles: Sequence[float] = (),
+        spread: bool = False,
     ) -> None:
         self._dtype = dtype
         self._shape = shape
         self._bands = bands
         self._percentiles = percentiles
+        self._spread = spread
         self._exact = is_exact(dtype)
         self._order = OrderStatistics(_counted(dtype))
         self._passes: list[Counts] = []
@@ -370,6 +455,8 @@ class SourceScan:
         finite = slab[np.isfinite(slab)]
         if not self._passes:
             counts.nonfinite += slab.size - finite.size
+            if self._spread:
+                counts.moments[number] = Moments.measured(finite)
             if finite.size:
                 counts.low = min(counts.low, float(finite.min()))
                 counts.high = max(counts.high, float(finite.max()))
@@ -402,7 +489,10 @@ class SourceScan:
             return Statistics(edges, first.histogram, 0, digest.hexdigest())
         edges = first.low + self._width * np.arange(BINS, dtype=np.float64)
         histogram = self._passes[1].histogram
-        return Statistics(edges, histogram, first.nonfinite, digest.hexdigest(), self._order)
+        moments = tuple(first.moments[number] for number in sorted(first.moments))
+        return Statistics(
+            edges, histogram, first.nonfinite, digest.hexdigest(), self._order, moments
+        )
 
     @property
     def _offset(self) -> int:
@@ -426,6 +516,7 @@ def scan(
     bands: int = 0,
     seen: Callable[[Box, NDArray[Any]], None] | None = None,
     percentiles: Sequence[float] = (),
+    spread: bool = False,
 ) -> Statistics:
     """Stream over a source and return the statistics of its voxels.
 
@@ -435,7 +526,7 @@ def scan(
         Returns the voxels ([band,] z, y, x) of a box.
     grid : Grid
         Grid of the source.
-    dtype, bands, percentiles
+    dtype, bands, percentiles, spread
         As for `SourceScan`.
     seen : callable, optional
         Called with every box of the first pass and its voxels, in z, y, x order; without bands a
@@ -446,7 +537,7 @@ def scan(
     VoxelError
         If no voxel is finite.
     """
-    passes = SourceScan(dtype, grid.shape, bands=bands, percentiles=percentiles)
+    passes = SourceScan(dtype, grid.shape, bands=bands, percentiles=percentiles, spread=spread)
     slabs = slabs_of(grid.shape, bands)
     watch = seen
     while not passes.is_complete:

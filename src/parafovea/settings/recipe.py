@@ -53,18 +53,25 @@ DEFAULT_KIND = next(iter(kinds()))
 class Normalization(Strict):
     """Mapping from source values to the network's input, one for the whole sample."""
 
-    method: Literal["percentile", "window", "none"] = Field(
+    method: Literal["percentile", "window", "zscore", "none"] = Field(
         "percentile",
         description="percentile: `low` and `high` are percentiles of the sample's voxels; "
-        "window: they are source values; none: values are unchanged.",
+        "window: they are source values; zscore: the mean of the sample's voxels becomes 0, and "
+        "their deviation 1; none: values are unchanged.",
     )
     low: float = Field(0.5, description="Maps to 0.")
     high: float = Field(99.5, description="Maps to 1.")
-    clip: bool = Field(True, description="Clip values to [0, 1].")
+    clip: bool = Field(True, description="Clip values to [0, 1]; not those of zscore.")
+    nonzero: bool = Field(
+        False,
+        description="zscore: voxels of exactly 0 are left out of mean and deviation, and stay 0.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Normalization:
-        if self.method != "none" and self.low >= self.high:
+        if self.nonzero and self.method != "zscore":
+            raise ValueError(f"nonzero is for the method zscore, not {self.method}: remove it")
+        if self.method in ("percentile", "window") and self.low >= self.high:
             raise ValueError(f"low ({self.low}) must be smaller than high ({self.high})")
         if self.method == "percentile" and not (self.low >= 0 and self.high <= 100):
             raise ValueError(f"percentiles {self.low} and {self.high} must be between 0 and 100")

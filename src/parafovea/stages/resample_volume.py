@@ -16,7 +16,7 @@ from parafovea.preprocess.body_masks import BodyMasks, label_images, volume_body
 from parafovea.preprocess.coarse_view import StreamedView, coarse_view
 from parafovea.preprocess.hounsfield import check_hounsfield as require_hounsfield
 from parafovea.preprocess.model_input import ModelInput, naming_channel
-from parafovea.preprocess.normalization import NonFinite, percentiles_of, value_map
+from parafovea.preprocess.normalization import NonFinite, is_spread, percentiles_of, value_map
 from parafovea.preprocess.source_statistics import SourceScan, Statistics, load_counts, scan
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Normalization
@@ -182,14 +182,21 @@ def _statistics(
     view: StreamedView | None,
 ) -> list[Statistics]:
     """Return the statistics of each channel: those of its scan, or of reading it now."""
-    percentiles, count = percentiles_of(normalization), len(opened.source.bands)
+    percentiles, spread = percentiles_of(normalization), is_spread(normalization)
+    count = len(opened.source.bands)
     earlier = [load_counts(path) for path in scans]
     found = []
     for number, (name, source) in enumerate(opened.by_channel):
         dtype = np.dtype(source.array.dtype)
         with naming_channel(name):
             if scans:
-                passes = SourceScan(dtype, opened.grid.shape, bands=count, percentiles=percentiles)
+                passes = SourceScan(
+                    dtype,
+                    opened.grid.shape,
+                    bands=count,
+                    percentiles=percentiles,
+                    spread=spread,
+                )
                 for tables in earlier:
                     if not passes.is_complete:
                         passes.keep(tables[number])
@@ -204,6 +211,7 @@ def _statistics(
                     # of several channels, the first shows the body
                     seen=None if view is None or number else view.add,
                     percentiles=percentiles,
+                    spread=spread,
                 )
             )
     if not scans:

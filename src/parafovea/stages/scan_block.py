@@ -11,7 +11,7 @@ import numpy as np
 from parafovea.formats.source_changes import unchanged
 from parafovea.geometry.grid import vector3
 from parafovea.preprocess.model_input import ModelInput, naming_channel
-from parafovea.preprocess.normalization import percentiles_of
+from parafovea.preprocess.normalization import is_spread, percentiles_of
 from parafovea.preprocess.source_statistics import SourceScan, load_counts, save_counts, slabs_of
 from parafovea.runtime.progress import tracked
 from parafovea.settings.recipe import Normalization
@@ -65,7 +65,8 @@ def scan_block(
             is_ct=check_hounsfield,
         )
         count = len(opened.source.bands)
-        percentiles = percentiles_of(Normalization.model_validate(normalization))
+        wanted = Normalization.model_validate(normalization)
+        percentiles, spread = percentiles_of(wanted), is_spread(wanted)
         shape = opened.grid.shape
         slabs = slabs_of(shape, count)
         numbers = share_of(len(slabs), block, blocks)
@@ -73,7 +74,7 @@ def scan_block(
         found, reads = [], []
         for channel, (name, each) in enumerate(opened.by_channel):
             dtype = np.dtype(each.array.dtype)
-            passes = SourceScan(dtype, shape, bands=count, percentiles=percentiles)
+            passes = SourceScan(dtype, shape, bands=count, percentiles=percentiles, spread=spread)
             with naming_channel(name):
                 for tables in earlier:
                     if not passes.is_complete:
