@@ -151,8 +151,9 @@ def _is_operator(text: str) -> bool:
     if found is None:
         return text in SIZES
     packet = getattr(torch.ops.aten, found.group(1), None)
-    known = isinstance(packet, torch._ops.OpOverloadPacket) and found.group(2) in packet.overloads()
-    return known and found.group(1) not in REFUSED
+    if not isinstance(packet, torch._ops.OpOverloadPacket) or found.group(1) in REFUSED:
+        return False
+    return isinstance(getattr(packet, found.group(2), None), torch._ops.OpOverload)
 
 
 def _is_structure(text: str) -> bool:

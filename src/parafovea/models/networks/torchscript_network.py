@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit._fuser import optimized_execution
 
 from parafovea.models.networks.image_network import GraphNetwork, Runner
 from parafovea.models.networks.torchscript_archive import open_torchscript
@@ -28,7 +29,7 @@ class TorchScriptNetwork(GraphNetwork):
         module = self.module.to(device)
 
         def run(images: Tensor) -> Any:
-            with older_torch_allowed(), torch.jit.optimized_execution(False):  # type: ignore[no-untyped-call]
+            with older_torch_allowed(), optimized_execution(False):
                 return module(images)
 
         return run
