@@ -28,9 +28,9 @@ from parafovea.formats.tiles.reading import read_tile
 from parafovea.formats.tiles.results import BAND_FORM, Maker, write_result
 from parafovea.formats.tiles.tile import Tile
 from parafovea.formats.tiles.tile_folder import list_tiles
-from parafovea.inference.engines import choose_engine
 from parafovea.inference.execution import Execution
 from parafovea.inference.tile_batches import TileModel
+from parafovea.inference.window_predictors import choose_computation
 from parafovea.models.folder import load_model
 from parafovea.runtime.devices import choose_dtype
 from parafovea.settings.inference import InferenceSettings
@@ -98,8 +98,7 @@ def tile_model(folder: Path, *, batch: int) -> TileModel:
         network,
         settings=SETTINGS,
         execution=Execution(CPU, batch),
-        dtype=choose_dtype(SETTINGS.precision, CPU),
-        engine=choose_engine(SETTINGS.engine, CPU),
+        computation=choose_computation(network, SETTINGS, CPU),
     )
 
 

@@ -28,6 +28,7 @@ from parafovea.errors import ModelError, ScoreError, VoxelError
 from parafovea.inference.execution import Execution
 from parafovea.inference.finite_scores import all_finite
 from parafovea.inference.tile_batches import TileModel
+from parafovea.inference.window_predictors import Computation
 from parafovea.models.folder import load_model, save_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.runtime.optional_packages import is_installed
@@ -126,7 +127,7 @@ def test_tiles_in_memory_name_the_image(tmp_path: Path) -> None:
     spec, network = load_model(overflowing(tmp_path / "model", recipe))
     model = TileModel(
         spec, network, settings=InferenceSettings(), execution=Execution(CPU, 2),
-        dtype=torch.float32,
+        computation=Computation("torch", torch.float32),
     )  # fmt: skip
     images = np.random.default_rng(0).random((2, 4, 32, 32), np.float32)
     with pytest.raises(ScoreError, match=r"at voxel \(0, 0, 0\), from layer enc2\.0"):

@@ -13,7 +13,7 @@ import torch
 from tiny_sample import infer, tiny_inputs, tiny_model, tiny_recipe
 
 from parafovea.errors import MemoryLimitError
-from parafovea.inference import memory
+from parafovea.inference import memory, window_predictors
 from parafovea.inference.execution import Execution, summary
 from parafovea.inference.memory import is_out_of_memory, next_execution, run_within_memory
 from parafovea.inference.predictor import Predictor
@@ -127,7 +127,7 @@ def test_what_does_not_fit_a_device_at_all_is_computed_on_the_cpu_in_the_same_pr
                 raise_as_cuda_does()
             super().__init__(network, device=device, **others)
 
-    monkeypatch.setattr(stage, "Predictor", Elsewhere)
+    monkeypatch.setattr(window_predictors, "Predictor", Elsewhere)
     monkeypatch.setattr(stage, "choose_device", lambda: CUDA)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     settings = InferenceSettings(batch_size=2, precision="bfloat16")

@@ -13,7 +13,9 @@ from tiny_sample import infer, tiny_inputs, tiny_model, tiny_refinement
 from parafovea.errors import ModelError
 from parafovea.inference.execution import Execution
 from parafovea.inference.sample_inputs import ModelInputs
-from parafovea.inference.tile_batches import TileModel, tile_layout
+from parafovea.inference.tile_batches import TileModel
+from parafovea.inference.window_plan import tile_layout
+from parafovea.inference.window_predictors import Computation
 from parafovea.models.folder import load_model
 from parafovea.settings.inference import InferenceSettings
 from parafovea.stages.blend_shards import blend_shards
@@ -41,7 +43,7 @@ def loaded(model: Path, *, batch: int = 2, **settings: object) -> TileModel:
         network,
         settings=chosen,
         execution=Execution(CPU, batch),
-        dtype=torch.float32,
+        computation=Computation("torch", torch.float32),
     )
 
 
@@ -159,8 +161,8 @@ def _context_tokens(ready: TileModel, images: np.ndarray, canvas: np.ndarray | N
 def test_large_images_are_cut_into_windows(model: Path) -> None:
     spec, _ = load_model(model)
     settings = InferenceSettings()
-    assert tile_layout(2, 120, 100, spec=spec, settings=settings).window == (1, 128, 112)
-    large = tile_layout(2, 1200, 300, spec=spec, settings=settings)
+    assert tile_layout(2, 120, 100, recipe=spec, settings=settings).window == (1, 128, 112)
+    large = tile_layout(2, 1200, 300, recipe=spec, settings=settings)
     assert large.window == (1, 512, 304)
     assert large.lattice.shape == (2, 4, 1)
 

@@ -17,7 +17,7 @@ from parafovea.models.model_json import read_spec
 from parafovea.planning.requests import JobRequests, Request, request, training_request
 from parafovea.planning.work import Work
 from parafovea.settings.inference import InferenceSettings
-from parafovea.settings.recipe import ModelSpec, Recipe
+from parafovea.settings.recipe import ModelSpec, Recipe, TrainingRecipe
 from parafovea.settings.training import TrainingSettings
 
 ROOT = Path(__file__).parents[2]
@@ -77,13 +77,13 @@ def test_shards_share_the_time_and_views_multiply_it(model):
 
 
 def test_a_whole_volume_needs_the_memory_of_one_window_as_large(model):
-    needed = window_bytes((256, 256, 256), base_channels=16, classes=4)
+    needed = window_bytes((256, 256, 256), model)
     given = asked("infer_shard", cube(256, model, mode="whole_volume")).mem_mb
     assert given > needed / 1e6
 
 
 def test_training_grows_with_its_batch_and_its_steps(model):
-    recipe = Recipe(**{name: getattr(model, name) for name in Recipe.model_fields})
+    recipe = TrainingRecipe(**{name: getattr(model, name) for name in Recipe.model_fields})
     facts = {"recipe": recipe, "samples": ["a"], "validation": ["b"]}
     small, large = (
         training_request(TrainingSettings(**facts, batch_size=size, steps=size * 500))

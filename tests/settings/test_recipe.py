@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from tiny_sample import tiny_recipe
+
+from parafovea.settings.networks import FusedUNetSpec
 
 
 @pytest.mark.parametrize(

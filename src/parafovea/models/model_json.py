@@ -5,13 +5,14 @@ Without torch, since the workflow imports this module when it plans jobs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from parafovea.errors import ModelError, shown
 from parafovea.runtime.documents import json_values, read_text
-from parafovea.settings.networks import FusedUNetSpec
+from parafovea.settings.networks import NETWORK_TAGS, FusedUNetSpec
 from parafovea.settings.recipe import ModelSpec, Recipe
 
 #: Most characters of a reason, and most reasons, in a message.
@@ -63,11 +64,16 @@ def read_spec(folder: Path) -> ModelSpec:
         return ModelSpec.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{shown('.'.join(str(part) for part in problem['loc'])) or 'model'}: "
+            f"{shown(field_path(problem['loc'])) or 'model'}: "
             f"{shown(problem['msg'], longest=LONGEST_REASON)}"
             for problem in error.errors()[:MOST_PROBLEMS]
         )
         raise ModelError(f"{card} is not a valid description of a model: {problems}") from error
+
+
+def field_path(parts: Iterable[str | int]) -> str:
+    """Return the path of a field in a description, without the tags of a choice of networks."""
+    return ".".join(str(part) for part in parts if part not in NETWORK_TAGS)
 
 
 def require_cacheable(recipe: Recipe, model: str) -> None:

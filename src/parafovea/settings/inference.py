@@ -15,7 +15,7 @@ BlendingMode = Literal["gaussian", "gaussian_radial", "bump", "bump_wu", "linear
 Mode = Literal["sliding_window", "whole_volume"]
 Precision = Literal["auto", "float32", "bfloat16"]
 EngineName = Literal["torch", "openvino", "onnxruntime"]
-EngineChoice = Literal["auto"] | EngineName
+EngineChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
 
 
 ScaleFactor = Annotated[float, Field(ge=1 / 16, le=16)]

@@ -39,7 +39,9 @@ Margin = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
 class FusedUNetSpec(Strict):
     """The FusedUNet's architecture."""
 
-    type: Literal["fused_unet"] = "fused_unet"
+    type: Literal["fused_unet"] = Field(
+        "fused_unet", description="Networks of other projects are imported, not trained."
+    )
     dimensions: Literal[2, 3] = Field(3, description="2: every z slice is independent.")
     base_channels: Channels = 16
     max_channels: Channels | None = Field(
@@ -196,6 +198,10 @@ def _flat_problem(window: tuple[int, ...], dimensions: int) -> str | None:
     if dimensions == 2 and window[0] != 1:
         return f"window {window} must be 1 along z, since the network has 2 dimensions"
     return None
+
+
+#: Tags of the two descriptions, which appear in the paths of errors.
+NETWORK_TAGS = ("fused_unet", "image")
 
 
 def _tag(value: Any) -> str:

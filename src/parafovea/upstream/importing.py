@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from parafovea.errors import ModelError, shown
 from parafovea.geometry.grid import Vector
 from parafovea.models.folder import fill, finite_problem, is_exact_in_half, save_model
+from parafovea.models.model_json import field_path
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import ModelSpec
 from parafovea.upstream.architecture import Facts, detect
@@ -88,8 +89,7 @@ def open_upstream(
         spec = ModelSpec.model_validate(values)
     except ValidationError as error:
         reasons = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {shown(problem['msg'])}"
-            for problem in error.errors()
+            f"{field_path(problem['loc'])}: {shown(problem['msg'])}" for problem in error.errors()
         )
         raise ModelError(f"{file} cannot be imported: {reasons}; correct its config") from error
     network = facts.network()

@@ -16,6 +16,7 @@ from parafovea.geometry.grid import Shape, shape3
 from parafovea.kinds import kind_named
 from parafovea.models.folder import file_sha256
 from parafovea.models.image_folder import load_image_network, save_image_network
+from parafovea.models.model_json import field_path
 from parafovea.runtime.bounded_memory import bounded_memory
 from parafovea.settings.networks import NETWORK_FILES, ImageNetworkSpec
 from parafovea.settings.recipe import DEFAULT_KIND, ModelSpec
@@ -235,7 +236,7 @@ def _validated(values: dict[str, Any], source: str) -> ModelSpec:
         return ModelSpec.model_validate(values)
     except ValidationError as error:
         reasons = "; ".join(
-            f"{shown('.'.join(map(str, problem['loc']))) or 'model'}: {shown(problem['msg'])}"
+            f"{shown(field_path(problem['loc'])) or 'model'}: {shown(problem['msg'])}"
             for problem in error.errors()
         )
         raise ModelError(f"{source} cannot be imported: {reasons}") from error
