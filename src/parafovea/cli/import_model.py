@@ -26,6 +26,9 @@ READERS: Mapping[str, tuple[str, str]] = {
     "onnx": ("onnx_file", "read_onnx"),
     "exported": ("exported_program", "read_exported"),
     "torchscript": ("torchscript_file", "read_torchscript"),
+    "bundle": ("monai_bundle", "read_monai_bundle"),
+    "safetensors": ("monai_class", "read_monai_class"),
+    "pivot": ("pivot", "read_pivot"),
 }
 
 #: Options of checkpoints of DINOv3UNet3D alone, and those that they share with other networks.
@@ -44,7 +47,8 @@ def import_model(
     file: Annotated[
         Path,
         typer.Argument(
-            help="ONNX file, file of torch.export or TorchScript; or a DINOv3UNet3D checkpoint, "
+            help="ONNX file, file of torch.export or TorchScript; weights of a network of MONAI, "
+            "or a bundle of it; a checkpoint of PIVOT or PyTorch Connectomics; or of DINOv3UNet3D, "
             "best.pkl, checkpoint_epoch_*.pkl, or the folder of its run."
         ),
     ],
@@ -94,6 +98,13 @@ def import_model(
         tuple[float, float] | None,
         typer.Option(help="Percentiles of the sample's voxels that map to 0 and 1."),
     ] = None,
+    zscore: Annotated[
+        Literal["all", "nonzero"] | None,
+        typer.Option(
+            help="The mean of the sample's voxels maps to 0 and their deviation to 1; nonzero: of "
+            "those that are not 0, which stay 0."
+        ),
+    ] = None,
     no_normalization: Annotated[
         bool, typer.Option("--no-normalization", help="Source values are left as they are.")
     ] = False,
@@ -141,6 +152,22 @@ def import_model(
     fixed_window: Annotated[
         bool | None, typer.Option(help="The network takes no other window.")
     ] = None,
+    axes: Annotated[
+        Literal["zyx", "xyz"] | None,
+        typer.Option(help="Order of the spatial axes that the network takes; xyz: as NIfTI files."),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="Class of MONAI, such as UNet, whose weights the file holds."),
+    ] = None,
+    arguments: Annotated[
+        str | None,
+        typer.Option(help="Its arguments as JSON, such as '{\"spatial_dims\": 3, …}'."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="PyTorch Connectomics: the YAML that the training saved."),
+    ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Open TorchScript, which is code: you trust its source.")
     ] = False,
@@ -180,18 +207,27 @@ def import_model(
         "stride": stride,
         "multiple_of": multiple_of,
         "fixed_window": fixed_window,
+        "axes": axes,
+        "architecture": network,
     }
     checkpoint = {"weights": weights, "context_spacing": context_spacing}
     with readable_errors(output):
-        given["normalization"] = _normalization(low, high, clip, percentiles, no_normalization)
+        given["normalization"] = _normalization(
+            low, high, clip, percentiles, zscore, no_normalization
+        )
+        given["arguments"] = None if arguments is None else _arguments(arguments)
         named = {name: value for name, value in given.items() if value is not None}
         # loads torch, which takes seconds
-        from parafovea.upstream.networks.file_kinds import file_kind
+        from parafovea.upstream.networks.file_kinds import checkpoint_kind, file_kind
 
-        found = file_kind(file)
-        if found in READERS:
+        found: str = file_kind(file)
+        if found == "checkpoint":
+            found = "safetensors" if network is not None else checkpoint_kind(file)
+        if config is not None or found == "connectomics":
+            found = "connectomics"
+        if found in READERS or found == "connectomics":
             _refuse([name for name, value in checkpoint.items() if value is not None], found, file)
-            _import_network(file, output, _reader(found), _stated(named, trust))
+            _import_network(file, output, _reader(found, file, config), _stated(named, trust))
         else:
             _refuse([name for name in named if name not in SHARED_OPTIONS], found, file)
             _import_checkpoint(file, output, spacing, classes, checkpoint)
@@ -202,15 +238,19 @@ def _normalization(
     high: float | None,
     clip: bool,
     percentiles: tuple[float, float] | None,
+    zscore: str | None,
     none: bool,
 ) -> dict[str, Any] | None:
     """Return the normalization that the options state, None if they state none."""
     if (low is None) != (high is None):
         raise ConfigError("--low and --high are the two ends of one window: give both")
-    if (low is not None) + (percentiles is not None) + none > 1:
+    if (low is not None) + (percentiles is not None) + (zscore is not None) + none > 1:
         raise ConfigError(
-            "--low and --high, --percentiles and --no-normalization exclude each other: give one"
+            "--low and --high, --percentiles, --zscore and --no-normalization exclude each other: "
+            "give one"
         )
+    if zscore is not None:
+        return {"method": "zscore", "nonzero": zscore == "nonzero"}
     if none:
         return {"method": "none"}
     if percentiles is not None:
@@ -225,11 +265,29 @@ def _normalization(
 
 def _refuse(options: list[str], kind: str, file: Path) -> None:
     if options:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in options)
-        what = "a network" if kind in READERS else "a checkpoint, which states that of DINOv3UNet3D"
+        called = {"architecture": "network", "channels": "channel"}
+        names = ", ".join(f"--{called.get(name, name).replace('_', '-')}" for name in options)
+        if kind in ("checkpoint", "run"):
+            raise ConfigError(
+                f"{file} is taken for a checkpoint of DINOv3UNet3D ({kind}), to which {names} does "
+                "not apply: leave it out; or, for weights of a network of MONAI, name its class "
+                "with --network"
+            )
         raise ConfigError(
-            f"{file} is {what} ({kind}), to which {names} does not apply: leave it out"
+            f"{file} is a network ({kind}), to which {names} does not apply: leave it out"
         )
+
+
+def _arguments(text: str) -> Any:
+    from parafovea.runtime.documents import json_values
+
+    found = json_values(text, "--arguments", fix="give one object, in single quotes of the shell")
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"--arguments is {shown(text)}, not the arguments of a class by name: give "
+            "'{\"spatial_dims\": 3, …}'"
+        )
+    return found
 
 
 def _stated(named: dict[str, Any], trust: bool) -> Stated:
@@ -248,9 +306,18 @@ def _stated(named: dict[str, Any], trust: bool) -> Stated:
         raise ConfigError(f"the options of the import do not fit: {reasons}") from error
 
 
-def _reader(kind: str) -> Reader:
+def _reader(kind: str, file: Path, config: Path | None) -> Reader:
     import importlib
 
+    if kind == "connectomics":
+        if config is None:
+            raise ConfigError(
+                f"{file} is a checkpoint of PyTorch Connectomics, which does not state its "
+                "network: give the YAML that the training saved beside it with --config"
+            )
+        from parafovea.upstream.networks.connectomics import connectomics_reader
+
+        return connectomics_reader(config)
     module, name = READERS[kind]
     reader: Reader = getattr(importlib.import_module(f"parafovea.upstream.networks.{module}"), name)
     return reader

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from parafovea.errors import ModelError
 
-FileKind = Literal["onnx", "exported", "torchscript", "checkpoint", "safetensors", "bundle", "run"]
+FileKind = Literal[
+    "onnx",
+    "exported",
+    "torchscript",
+    "checkpoint",
+    "pivot",
+    "connectomics",
+    "safetensors",
+    "bundle",
+    "run",
+]
+
+#: Bytes in the pickle of a checkpoint of other projects: the name of a layer of PIVOT, and a key of
+#: PyTorch Connectomics.
+MARKS: Mapping[FileKind, bytes] = {
+    "pivot": b"backbone.encoders.0.conv.double_conv.",
+    "connectomics": b"pytc_metadata",
+}
+
+#: Most bytes of a pickle in which they are looked for.
+SEARCHED = 1 << 26
 
 #: Bytes with which a pickle of protocol 2 to 5 begins.
 PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
@@ -56,6 +77,25 @@ def file_kind(path: Path) -> FileKind:
         f"{path} is of no known kind: give an ONNX file, a file of torch.export or TorchScript, "
         "weights as safetensors or by torch.save, a bundle of MONAI, or a checkpoint"
     )
+
+
+def checkpoint_kind(path: Path) -> FileKind:
+    """Return the project of a file of `torch.save`: pivot, connectomics, or checkpoint.
+
+    Parameters
+    ----------
+    path : Path
+        A file of the kind checkpoint; only the bytes of its names are looked at.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            name = next(each for each in archive.namelist() if each.endswith("data.pkl"))
+            with archive.open(name) as file:
+                start = file.read(SEARCHED)
+    else:
+        with path.open("rb") as file:
+            start = file.read(SEARCHED)
+    return next((kind for kind, mark in MARKS.items() if mark in start), "checkpoint")
 
 
 def _zip_kind(path: Path) -> FileKind:

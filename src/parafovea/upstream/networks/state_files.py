@@ -13,7 +13,7 @@ from torch import Tensor
 
 from parafovea.errors import ModelError, describe, shown
 from parafovea.models.folder import file_sha256
-from parafovea.upstream.checkpoint import foreign_format
+from parafovea.upstream.networks.file_kinds import file_kind
 from parafovea.upstream.safe_pickle import read_pickle
 
 #: Keys of the weights in a checkpoint, the first that it has; a file may also be a bare dictionary.
@@ -95,9 +95,8 @@ def read_state_file(path: Path) -> StateFile:
         If the file is missing or damaged, holds something other than tensors and plain data, or has
         no weights.
     """
-    if not path.is_file():
-        raise ModelError(f"{path} is not a file: give the file of the weights")
-    if path.suffix.lower() == ".safetensors":
+    kind = file_kind(path)
+    if kind == "safetensors":
         try:
             return StateFile(path, file_sha256(path), load_file(path))
         except (SafetensorError, OSError) as error:
@@ -105,12 +104,10 @@ def read_state_file(path: Path) -> StateFile:
                 f"{path} is not a readable safetensors file ({shown(describe(error))}): copy it "
                 "again"
             ) from error
-    found = foreign_format(path)
-    if found is not None:
-        fix = (
-            "name it .safetensors" if "safetensors" in found else "save the network's state_dict()"
+    if kind != "checkpoint":
+        raise ModelError(
+            f"{path} is of the kind {kind}, not a file of weights: save the network's state_dict()"
         )
-        raise ModelError(f"{path} is {found}, not a dictionary of weights: {fix}")
     content = read_pickle(path)
     if not isinstance(content, Mapping):
         raise ModelError(
