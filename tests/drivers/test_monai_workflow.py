@@ -182,9 +182,7 @@ def test_a_detector_gives_heatmaps_of_a_scan(folder):
     scan = chest(Grid(SCAN, SCAN_SPACING, origin, "millimeter")).astype(np.int16)
     write_nifti(folder / "data/ct.nii.gz", scan, SCAN_SPACING)
     settings = {**EXACT, "skip_empty": False}
-    project = project_of(
-        folder, {"ct": "data/ct.nii.gz"}, kind="detection", inference=settings
-    )
+    project = project_of(folder, {"ct": "data/ct.nii.gz"}, kind="detection", inference=settings)
     run_sample(project, "ct")
     found = open_stored(folder / "results/ct/prediction.ome.zarr").read()
     values = ((scan + np.float32(1024)) / 2048).astype(np.float16)[None]

@@ -125,7 +125,7 @@ class BundleConfig:
             return self._literal(value, key, fix)
         if value.startswith(("@", "%")):
             raise ModelError(
-                f"{self.path}: {shown(key)} is {shown(value)}, in no known form: {fix}"
+                f"{self.path}: {shown(key)} is {shown(value)}, a reference in no known form: {fix}"
             )
         return value
 
