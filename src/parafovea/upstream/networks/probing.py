@@ -242,7 +242,7 @@ class Prober:
             text = " ".join(describe(error).split())
             raise ModelError(
                 f"{self._source} does not take an input of the shape {tuple(shape)}: "
-                f"{shown(text, longest=300)}"
+                f"{shown(text, longest=500)}"
             ) from error
 
 
