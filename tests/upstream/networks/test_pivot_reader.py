@@ -18,6 +18,7 @@ from parafovea.upstream.networks.importing import Imported, import_network
 from parafovea.upstream.networks.pivot import read_pivot
 from parafovea.upstream.networks.stated import Stated
 
+ENCODER = "backbone.encoders.1.conv.double_conv"
 HEADS = {"segmentation": 1, "center": 1, "size": 3, "triage": 2}
 
 
@@ -32,12 +33,11 @@ def weights(depth: int = 2, features: int = 4, *, deepest_first: bool = True) ->
     def double(name: str, taken: int, given: int) -> None:
         for number, channels in ((0, taken), (3, given)):
             draw(f"{name}.double_conv.{number}.weight", given, channels, 3, 3, 3)
+            norm = f"{name}.double_conv.{number + 1}"
             for part in ("weight", "bias", "running_mean"):
-                draw(f"{name}.double_conv.{number + 1}.{part}", given)
-            state[f"{name}.double_conv.{number + 1}.running_var"] = (
-                torch.rand(given, generator=generator) + 0.5
-            )
-            state[f"{name}.double_conv.{number + 1}.num_batches_tracked"] = torch.tensor(9)
+                draw(f"{norm}.{part}", given)
+            state[f"{norm}.running_var"] = torch.rand(given, generator=generator) + 0.5
+            state[f"{norm}.num_batches_tracked"] = torch.tensor(9)
 
     widths = [features * 2**n for n in range(depth + 1)]
     for level in range(depth):
@@ -45,11 +45,10 @@ def weights(depth: int = 2, features: int = 4, *, deepest_first: bool = True) ->
     double("backbone.bottleneck.conv", widths[-2], widths[-1])
     for level in range(depth):
         place = depth - 1 - level if deepest_first else level
-        draw(
-            f"backbone.decoders.{place}.upsample.weight", widths[level + 1], widths[level], 2, 2, 2
-        )
-        draw(f"backbone.decoders.{place}.upsample.bias", widths[level])
-        double(f"backbone.decoders.{place}.conv", 2 * widths[level], widths[level])
+        name, width = f"backbone.decoders.{place}", widths[level]
+        draw(f"{name}.upsample.weight", widths[level + 1], width, 2, 2, 2)
+        draw(f"{name}.upsample.bias", width)
+        double(f"{name}.conv", 2 * width, width)
     draw("backbone.output_conv.weight", 6, features, 1, 1, 1)
     draw("backbone.output_conv.bias", 6)
     for name, channels in HEADS.items():
@@ -160,9 +159,7 @@ def changed(**changes: Any) -> dict[str, Tensor]:
     [
         (changed(**{"backbone.output_conv.weight": None}), "no network of PIVOT .*output_conv"),
         (
-            changed(
-                **{"backbone.encoders.1.conv.double_conv.0.weight": torch.zeros(8, 5, 3, 3, 3)}
-            ),
+            changed(**{f"{ENCODER}.0.weight": torch.zeros(8, 5, 3, 3, 3)}),
             r"layer backbone.encoders.1.* \(8, 5, 3, 3, 3\), but must have \(8, 4, 3, 3, 3\)",
         ),
         (
