@@ -11,7 +11,7 @@ import imageio.v3 as iio
 import nibabel
 import numpy as np
 import pytest
-import SimpleITK as sitk
+import SimpleITK
 import tifffile
 import zarr
 
@@ -46,9 +46,9 @@ def nifti_vectors(folder: Path) -> Path:
 
 def itk(folder: Path, name: str) -> Path:
     """Write the channels as the vector of each voxel by ITK."""
-    image = sitk.GetImageFromArray(np.moveaxis(VALUES, 0, -1), isVector=True)
+    image = SimpleITK.GetImageFromArray(np.moveaxis(VALUES, 0, -1), isVector=True)
     image.SetSpacing(SPACING[::-1])
-    sitk.WriteImage(image, folder / name)
+    SimpleITK.WriteImage(image, folder / name)
     return folder / name
 
 
@@ -144,10 +144,10 @@ def one_file_each(folder: Path) -> str:
 def named_files(folder: Path) -> str:
     """Name three files of several formats, in another order than the model."""
     one_file_each(folder)
-    image = sitk.GetImageFromArray(VALUES[2])
+    image = SimpleITK.GetImageFromArray(VALUES[2])
     image.SetSpacing(SPACING[::-1])
     image.SetDirection(np.diag([-1.0, -1.0, 1.0]).ravel())  # RAS, as the others
-    sitk.WriteImage(image, folder / "T2.mha")
+    SimpleITK.WriteImage(image, folder / "T2.mha")
     return f"T2={folder}/T2.mha; FLAIR = {folder}/FLAIR.nii.gz;T1={folder}/T1.nii.gz"
 
 
