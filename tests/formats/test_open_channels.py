@@ -14,10 +14,12 @@ import pytest
 import SimpleITK
 import tifffile
 import zarr
+from remote_server import serving
 
 from parafovea.errors import ConfigError, MissingSourceError, SourceError
 from parafovea.formats.channel_files import channel_files, with_paths
 from parafovea.formats.channels import input_grid, open_channels, open_input
+from parafovea.formats.location import source_files
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.source import Source
 
@@ -228,6 +230,33 @@ def test_a_position_that_one_file_alone_states_is_an_error(tmp_path: Path) -> No
 def test_several_files_are_no_volume_of_one_channel(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="names 3 files, one a channel"):
         open_input(one_file_each(tmp_path))
+
+
+def test_a_section_of_two_stains_has_one_plane(tmp_path: Path) -> None:
+    metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 1}
+    path = tmp_path / "section.ome.tif"
+    tifffile.imwrite(path, VALUES[:2, 0], metadata={**metadata, "Channel": {"Name": ["H", "E"]}})
+    found = open_channels(str(path), ("E", "H"))
+    np.testing.assert_array_equal([read(each.source)[0] for each in found], VALUES[[1, 0], 0])
+
+
+def test_channels_at_addresses_are_read_and_their_metadata_are_files_of_the_source(
+    tmp_path: Path,
+) -> None:
+    for number in range(2):
+        group = zarr.create_group(tmp_path / f"{number}.zarr", zarr_format=3)
+        group.create_array("0", data=VALUES[number])
+        scale = {"type": "scale", "scale": [*SPACING]}
+        axes = [{"name": a, "type": "space", "unit": "millimeter"} for a in "zyx"]
+        datasets = [{"path": "0", "coordinateTransformations": [scale]}]
+        image = {"axes": axes, "datasets": datasets}
+        group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
+    with serving(tmp_path) as server:
+        path = f"T1={server.url}/0.zarr;FLAIR={server.url}/1.zarr"
+        found = open_channels(path, NAMES[:2])
+        np.testing.assert_array_equal([read(each.source) for each in found], VALUES[:2])
+        files = source_files(path)
+    assert len(files) == len({*files}) >= 4
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
