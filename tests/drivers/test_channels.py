@@ -417,6 +417,24 @@ def test_every_path_of_a_sheet_is_checked_by_itself(
         read_project(trained / "paths.yaml")
 
 
+def test_phantoms_are_channels_before_they_are_made(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    del config["tasks"]["lesions"]["training"]
+    config |= {"samples": "phantoms.tsv", "results": "elsewhere"}
+    config["phantoms"] = {"chest": {"shape": [40, 50, 60], "spacing": [2, 2, 2]}}
+    (trained / "phantoms.yaml").write_text(yaml.safe_dump(config))
+    source = "T1=results/phantoms/chest_seed1.nii.gz;FLAIR=results/phantoms/chest_seed2.nii.gz"
+    (trained / "phantoms.tsv").write_text(f"sample\ttask\tsource\nchests\tlesions\t{source}\n")
+    project = read_project(trained / "phantoms.yaml")
+    made = [f"elsewhere/phantoms/chest_seed{seed}.nii.gz" for seed in (1, 2)]
+    assert project.files("chests")["source"] == made
+    assert project.source("chests") == f"T1={made[0]};FLAIR={made[1]}"
+    assert project.grid("chests").shape == (40, 50, 60)
+
+
 def test_the_first_channel_of_a_detection_shows_the_body(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

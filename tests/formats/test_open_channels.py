@@ -190,9 +190,12 @@ def test_the_user_names_the_channels_of_a_file_that_does_not(tmp_path: Path) -> 
     np.testing.assert_array_equal(read(found[0].source), VALUES[1])
 
 
-def test_channels_of_other_names_count_by_their_order(tmp_path: Path) -> None:
-    path = str(ome_zarr(tmp_path, labels=("a", "b", "c")))
+def test_channels_of_other_names_count_by_their_order(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(ome_zarr(tmp_path, labels=("T1w", "FLAIR", "T2w")))
     found = open_channels(path, NAMES)
+    assert "T1w, FLAIR, T2w, which are taken by their order as T1, FLAIR, T2" in caplog.text
     np.testing.assert_array_equal([read(each.source) for each in found], VALUES)
 
 
@@ -211,6 +214,12 @@ def test_channels_that_a_file_lacks_are_named(
     metadata = parse_metadata(said, folder=tmp_path)
     with pytest.raises((SourceError, ConfigError), match=message):
         open_channels(str(ome_zarr(tmp_path)), names, metadata=metadata)
+
+
+def test_an_order_that_a_name_contradicts_is_an_error(tmp_path: Path) -> None:
+    path = str(ome_zarr(tmp_path, labels=("FLAIR", "T1w", "T2")))
+    with pytest.raises(SourceError, match=r"3 channels \(FLAIR, T1w, T2\), but the model takes 3"):
+        open_channels(path, NAMES)
 
 
 def test_a_file_of_several_channels_is_not_the_file_of_one(tmp_path: Path) -> None:
