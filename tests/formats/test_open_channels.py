@@ -289,6 +289,11 @@ def test_what_exists_is_one_file_whatever_its_name(
     ]
 
 
+def test_many_long_paths_are_no_error() -> None:
+    paths = [f"{'folder' * 40}/{number}.nii" for number in range(30)]
+    assert [each.path for each in channel_files(";".join(paths))] == paths
+
+
 def test_each_path_is_changed_by_itself() -> None:
     assert with_paths("a;T2= b", str.upper) == "A;T2=B"
     assert with_paths("a", str.upper) == "A"
