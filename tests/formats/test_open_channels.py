@@ -216,6 +216,13 @@ def test_channels_that_a_file_lacks_are_named(
         open_channels(str(ome_zarr(tmp_path)), names, metadata=metadata)
 
 
+def test_names_of_a_file_reach_no_terminal_unchanged(tmp_path: Path) -> None:
+    path = str(ome_zarr(tmp_path, labels=("T1", "\x1b[31mFLAIR", "T2")))
+    with pytest.raises(SourceError) as raised:
+        open_channels(path, ("PD",))
+    assert "\x1b" not in str(raised.value)
+
+
 def test_an_order_that_a_name_contradicts_is_an_error(tmp_path: Path) -> None:
     path = str(ome_zarr(tmp_path, labels=("FLAIR", "T1w", "T2")))
     with pytest.raises(SourceError, match=r"3 channels \(FLAIR, T1w, T2\), but the model takes 3"):

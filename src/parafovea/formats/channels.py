@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parafovea.errors import ConfigError, SourceError
+from parafovea.errors import ConfigError, SourceError, shown
 from parafovea.formats.bands import canonical
 from parafovea.formats.channel_files import ChannelFile, channel_files
 from parafovea.formats.metadata import SourceMetadata
@@ -248,11 +248,11 @@ def _indices(
                 logger.warning(
                     "%s names its channels %s, which are taken by their order as %s",
                     path,
-                    ", ".join(own),
+                    shown(", ".join(own)),
                     ", ".join(names),
                 )
             return tuple(range(len(own)))
-    listed = ", ".join(name or "?" for name in (own if given is None else given))
+    listed = shown(", ".join(name or "?" for name in (own if given is None else given)))
     raise SourceError(
         f"{path} has {count} ({listed}), but the model takes {len(names)} ({', '.join(names)}): "
         "name the channels of the file, all of them in its order, with bands= in the metadata "
