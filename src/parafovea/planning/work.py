@@ -20,7 +20,7 @@ from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.runtime.documents import json_values, read_text
-from parafovea.settings.backbones import HuggingfaceArguments, PrithviArguments, parse_arguments
+from parafovea.settings.backbones import EncoderArguments, HuggingfaceArguments, parse_arguments
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.storage.pyramids import voxels_in_levels
@@ -159,8 +159,8 @@ class ViewWork:
             else:
                 channels = config.channels(arguments.layers)
                 stride = arguments.strides(config.patch(arguments.layers))
-        elif isinstance(arguments, PrithviArguments):
-            channels = arguments.architecture.width * len(arguments.levels)
+        elif isinstance(arguments, EncoderArguments):
+            channels = arguments.features
             stride = (1, arguments.pixels_per_token, arguments.pixels_per_token)
         else:
             channels = len(arguments.channels(dimensions))

@@ -112,7 +112,7 @@ class Normalization(Strict):
 class BackboneSpec(Strict):
     """A feature extractor: its name, revision and arguments."""
 
-    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi"] = Field(
+    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi", "terramind"] = Field(
         "filterbank", description="dinov3: huggingface, for a DINOv3 transformer."
     )
     revision: str | None = Field(None, description="Revision on the hub, for huggingface.")
