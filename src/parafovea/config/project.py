@@ -197,7 +197,7 @@ class Project:
         try:
             opened = open_source(
                 entry.source,
-                metadata=parse_metadata(entry.metadata, folder=Path()),
+                metadata=parse_metadata(entry.metadata, folder=Path()).for_input(recipe.ranges),
                 finer_than=recipe.spacing,
                 unit=recipe.unit,
                 bands=recipe.bands,

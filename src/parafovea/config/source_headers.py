@@ -75,7 +75,7 @@ def _check_files(project: Project, name: str) -> None:
     sample, recipe = project.samples[name], project.recipe(name)
     if project.layout(name) == "tiles":
         return
-    said = parse_metadata(sample.metadata, folder=Path())
+    said = parse_metadata(sample.metadata, folder=Path()).for_input(recipe.ranges)
     source: Source | None = None
     if _is_file(project, sample.source):
         source = open_source(

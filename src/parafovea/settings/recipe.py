@@ -21,6 +21,7 @@ from parafovea.errors import shown
 from parafovea.geometry.grid import LARGEST_SHAPE, LARGEST_SPACING, METRES, SMALLEST_SPACING
 from parafovea.kinds import Kind, kind_named, kinds
 from parafovea.runtime.names import name_problem
+from parafovea.settings.quantities import Range
 
 #: Most channels of a network's first level, and of its inputs.
 MOST_CHANNELS = 1 << 16
@@ -277,6 +278,13 @@ class Recipe(Strict):
     def channels(self) -> int:
         """Number of input channels: its bands, or one unnamed channel."""
         return max(1, len(self.bands))
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Decibels or metres at 0 and at 1 of the input, for bands of which a backbone says it."""
+        from parafovea.settings.backbones import input_ranges
+
+        return input_ranges(self)
 
     @property
     def base(self) -> tuple[int, ...]:
