@@ -13,6 +13,7 @@ import numpy as np
 from parafovea.chain.cohort_stages import READ
 from parafovea.chain.division import Division, blocks_of
 from parafovea.chain.stage import Stage
+from parafovea.chain.training_stages import LEARNED
 from parafovea.chain.volume_chain import STAGES as VOLUME_STAGES
 from parafovea.config.messages import suggestion
 from parafovea.config.model_recipes import trained_models, weight_files
@@ -142,6 +143,16 @@ class Project:
         """Return the stages of a sample in execution order."""
         blocks = self.blocks(sample)
         return sample_stages(self.kind(sample), self.layout(sample), blocks=blocks)
+
+    def applies(self, stage: Stage, sample: str) -> bool:
+        """Return whether a sample has jobs of a stage: to be predicted, or to be learned from."""
+        return stage in self.stages(sample) or (sample in self._learned and stage in LEARNED)
+
+    @property
+    def _learned(self) -> frozenset[str]:
+        """Samples that models learn from, or are chosen by."""
+        each = (self.training(model) for model in self.trained)
+        return frozenset(name for one in each for name in one.samples + one.validation)
 
     def jobs(self, stage: Stage, sample: str) -> list[dict[str, str]]:
         """Return the wildcards of each job of a stage for a sample."""

@@ -112,6 +112,10 @@ class TileWork:
         """Return the folder itself; a mosaic is divided into tiles here."""
         return self
 
+    def stacked(self, grid: Grid) -> Work:
+        """Return the folder as the volume that a model learns from, on the grid of its tiles."""
+        return Work(grid, self.recipe, self.inference)
+
     @property
     def division(self) -> Division:
         """Into how many jobs its stages are divided."""
