@@ -285,7 +285,7 @@ class Terramind(ImageEncoder):
 
     def encoded(self, images: torch.Tensor) -> torch.Tensor:
         """Return the tokens of normalized images; see `ImageEncoder.encoded`."""
-        parts = images.split(self._counts, dim=1)
+        parts = torch.split(images, self._counts, dim=1)
         tokens: torch.Tensor = self._network(parts, levels=self._levels)
         return tokens
 

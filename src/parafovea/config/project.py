@@ -144,15 +144,20 @@ class Project:
         blocks = self.blocks(sample)
         return sample_stages(self.kind(sample), self.layout(sample), blocks=blocks)
 
-    def applies(self, stage: Stage, sample: str) -> bool:
-        """Return whether a sample has jobs of a stage: to be predicted, or to be learned from."""
-        return stage in self.stages(sample) or (sample in self._learned and stage in LEARNED)
+    def makers(self, sample: str) -> tuple[Stage, ...]:
+        """Return the stages that make any of a sample's results.
 
-    @property
-    def _learned(self) -> frozenset[str]:
-        """Samples that models learn from, or are chosen by."""
+        Tiles that a model learns from are stacked to a volume, beside their own stages.
+        """
+        found = self.stages(sample)
+        return (*found, *LEARNED) if sample in self._learned_tiles else found
+
+    @cached_property
+    def _learned_tiles(self) -> frozenset[str]:
+        """Folders of tiles that models learn from, or are chosen by."""
         each = (self.training(model) for model in self.trained)
-        return frozenset(name for one in each for name in one.samples + one.validation)
+        names = {name for one in each for name in one.samples + one.validation}
+        return frozenset(name for name in names if self.layout(name) == "tiles")
 
     def jobs(self, stage: Stage, sample: str) -> list[dict[str, str]]:
         """Return the wildcards of each job of a stage for a sample."""

@@ -132,15 +132,16 @@ class Conversion:
         Name of the band.
     form : str or tuple of float
         What its numbers are.
-    target : tuple of float
-        The quantity at 0 and at 1 of the model's input.
+    target : tuple of float or None
+        The quantity at 0 and at 1 of the model's input; None if the model does not state it, so
+        that nothing can be read.
     scaled : bool
         Whether scale and offset of the file, or of the user, apply before.
     """
 
     band: str
     form: Form
-    target: Range
+    target: Range | None
     scaled: bool = True
 
     def __call__(
@@ -168,6 +169,12 @@ class Conversion:
         SourceError
             Raised as `refused` if the numbers cannot be what they are said to be.
         """
+        if self.target is None:
+            raise refused(
+                f"{path}: the sample sheet states what the numbers of {self.band} are, but the "
+                "model does not state its range, so that they are read as they are: remove "
+                f"{'elevation=' if self.band == ELEVATION else 'radar='} from the metadata column"
+            )
         lowest, highest = float(known.min()), float(known.max())
         holds = f"{path}: band {self.band} holds {lowest:g} to {highest:g}"
         word = "elevation" if self.band == ELEVATION else "radar"
@@ -242,19 +249,14 @@ def conversions(
     Raises
     ------
     SourceError
-        Raised as `refused` if the model needs to know what numbers are, and nothing states it; or
-        if it is stated for a model that does not.
+        Raised as `refused` if the model needs to know what numbers are, and nothing states it.
     """
     found: list[Conversion | None] = []
     for number, band in enumerate(bands):
         if band not in ranges:
-            if band in given:
-                raise refused(
-                    f"{path}: the sample sheet states what the numbers of {band} are, but the "
-                    "model does not state its range, so that they are read as they are: remove "
-                    f"{'elevation=' if band == ELEVATION else 'radar='} from the metadata column"
-                )
-            found.append(None)
+            # headers are opened for their sizes, too, where no model is known
+            stated = given.get(band)
+            found.append(None if stated is None else Conversion(band, stated, None, scaled))
             continue
         form = given.get(band)
         if form is None:

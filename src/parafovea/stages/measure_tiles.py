@@ -91,8 +91,8 @@ def measure_tiles(
         If a table or a tile of `predict_tiles` is missing or damaged.
     """
     chosen = tile_measures(measures, classes=classes, bands=bands)
-    ranges = QualitySettings.model_validate({"limits": limits}).limits
-    metrics.check_limits(ranges, chosen.folder_paths)
+    allowed = QualitySettings.model_validate({"limits": limits}).limits
+    metrics.check_limits(allowed, chosen.folder_paths)
     entries, aside = read_ledger(ledger), read_quarantine(quarantine)
     files = TileFiles.of(bands, chosen.outputs, truth=truth, metadata=metadata, ranges=ranges)
     scorer = chosen.scorer(files)
@@ -130,7 +130,7 @@ def measure_tiles(
             )
         totals = scorer.totals(_counts(entries, len(aside), judged_tiles, len(problems)))
         values = {path: totals[path] for path in chosen.folder_paths}
-        judged = metrics.judge(values, ranges)
+        judged = metrics.judge(values, allowed)
         provenance = record(
             "measure_tiles",
             source={"path": source},
