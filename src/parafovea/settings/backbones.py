@@ -263,6 +263,11 @@ class EncoderVariant:
     heads: int
     patch: int = 16
 
+    @property
+    def parameters(self) -> int:
+        """Weights of its blocks, which are nearly all."""
+        return 12 * self.depth * self.width**2
+
 
 @dataclass(frozen=True)
 class PrithviVariant(EncoderVariant):
@@ -359,6 +364,11 @@ class EncoderArguments(Arguments):
         """Blocks whose tokens are concatenated, from 1."""
         depth = self.architecture.depth
         return tuple(n + depth + 1 if n < 0 else n for n in self.layers) or (depth,)
+
+    @property
+    def images(self) -> int:
+        """Images whose tokens pass through the blocks together, at each place."""
+        return 1
 
     @property
     def features(self) -> int:
@@ -473,6 +483,11 @@ class TerramindArguments(EncoderArguments):
         """The size."""
         return TERRAMIND[self.size]
 
+    @property
+    def images(self) -> int:
+        """One a modality."""
+        return len(self.modalities)
+
     @model_validator(mode="after")
     def _stated(self) -> Self:
         named = self.modalities
@@ -527,6 +542,9 @@ _ARGUMENTS: dict[str, type[BackboneArguments]] = {
     "prithvi": PrithviArguments,
     "terramind": TerramindArguments,
 }
+
+#: Names of the backbones that are encoders of images with bands.
+ENCODERS = tuple(name for name, kind in _ARGUMENTS.items() if issubclass(kind, EncoderArguments))
 
 
 def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments:
