@@ -18,6 +18,7 @@ from tiny_terramind import terramind_weights
 from parafovea.config import read_project
 from parafovea.config.source_headers import header_problems
 from parafovea.drivers.one_process import run_chain
+from parafovea.errors import ParafoveaError, describe
 from parafovea.formats.tiles.ledger import read_ledger
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.models.folder import load_model
@@ -192,3 +193,30 @@ def test_recipes_that_learn_from_tiles_are_planned(planned, tmp_path, name):
     jobs = planned(tmp_path, task["model"])
     stages = ("train_model", "resample_volume", "extract_features", "extract_context")
     assert [jobs[stage] for stage in stages] == [1, count, count, count]
+
+
+@pytest.mark.parametrize(
+    ("task", "keys", "value", "part"),
+    [
+        ("radar", ("backbone", "arguments", "ranges"), {}, "S1GRD needs ranges of VV, VH"),
+        ("radar", ("backbone", "arguments", "size"), "huge", "argument size 'huge'"),
+        ("refine", ("backbone", "arguments", "variant"), "v3", "argument variant 'v3'"),
+    ],
+)
+def test_arguments_that_cannot_be_stop_the_config_with_their_key(
+    place, tmp_path, monkeypatch, task, keys, value, part
+):
+    monkeypatch.chdir(place)
+    settings = yaml.safe_load((place / "config/config.yaml").read_text())
+    found = settings["tasks"][task]["training"]["recipe"]
+    for key in keys[:-1]:
+        found = found[key]
+    found[keys[-1]] = value
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    with pytest.raises(ParafoveaError) as caught:
+        read_project(path)
+    said = describe(caught.value)
+    assert f"tasks.{task}.training.recipe.backbone.arguments: backbone" in said
+    assert part in said
+    assert "\n" not in said

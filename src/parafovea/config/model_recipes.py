@@ -69,7 +69,7 @@ def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
 
 
 def require_encoders(recipe: Recipe) -> None:
-    """Raise `ModelError` if a model's encoder of images lacks its file, or reflectance as such.
+    """Raise `ModelError` if the file of weights of a model's encoder of images is not there.
 
     Parameters
     ----------
@@ -81,12 +81,6 @@ def require_encoders(recipe: Recipe) -> None:
         arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
         if not isinstance(arguments, EncoderArguments):
             continue
-        if recipe.normalization.method != "none":
-            raise ModelError(
-                f"backbone {spec.name} takes reflectance, but normalization.method is "
-                f"{recipe.normalization.method}, which changes it: set normalization: "
-                "{method: none}"
-            )
         if not Path(arguments.weights).expanduser().is_file():
             raise ModelError(
                 f"backbone {spec.name}: file {arguments.weights} does not exist: download the "

@@ -589,6 +589,25 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
     return arguments
 
 
+def check_backbone(spec: BackboneSpec, recipe: Recipe) -> None:
+    """Raise `ModelError` if arguments of a model's backbone are invalid, or do not fit the model.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        The backbone of its local view or of its context.
+    recipe : Recipe
+        The model.
+    """
+    arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
+    method = recipe.normalization.method
+    if isinstance(arguments, EncoderArguments) and method != "none":
+        raise ModelError(
+            f"backbone {spec.name} takes reflectance, but normalization.method is {method}, which "
+            "changes it: set normalization: {method: none}"
+        )
+
+
 def input_ranges(recipe: Recipe) -> dict[str, Range]:
     """Return what 0 and 1 of a model's input are, for its bands that are no reflectance.
 
