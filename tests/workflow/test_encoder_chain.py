@@ -170,6 +170,25 @@ def test_decibels_and_power_are_the_same_radar_to_every_stage(place, monkeypatch
     assert tile.std() > 0.01
 
 
+def test_other_weights_of_an_encoder_predict_its_tiles_again(place, monkeypatch):
+    monkeypatch.chdir(place)
+    project = read_project(place / "config/config.yaml")
+    run_chain(project, "flight", Staleness(project))
+    result = place / "results/encoder_chain/flight/tiles/a.npz"
+    first = result.read_bytes()
+    path = place / "weights/TerraMind_v1_base.pt"
+    kept = path.read_bytes()
+    # the trained model stays as it is: only what it stands on is replaced
+    monkeypatch.setattr(type(project), "trained", property(lambda self: {}))
+    torch.save(terramind_weights("tiny", seed=1), path)
+    run_chain(project, "flight", Staleness(project))
+    second = result.read_bytes()
+    path.write_bytes(kept)
+    run_chain(project, "flight", Staleness(project))
+    assert second != first
+    assert result.read_bytes() == first
+
+
 def test_weights_that_are_not_there_are_said_before_any_job(place, monkeypatch):
     monkeypatch.chdir(place)
     project = read_project(place / "config/config.yaml")

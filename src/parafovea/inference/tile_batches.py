@@ -134,6 +134,12 @@ class TileModel:
         )
 
     @property
+    def backbones(self) -> tuple[str, ...]:
+        """Fingerprints of its backbones, their weights included."""
+        wide = () if self._wide is None else (self._wide.fingerprint,)
+        return (self._local.fingerprint, *wide)
+
+    @property
     def margin(self) -> int:
         """Pixels around an image that affect its context features; 0 without context."""
         if self._wide is None or self.spec.context is None:
