@@ -64,6 +64,12 @@ def resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     }
 
 
+def ranges_of(recipe: Recipe) -> dict[str, Any]:
+    """Return the argument `ranges` of stages that read bands, if the model states any."""
+    ranges = {band: list(limits) for band, limits in recipe.ranges.items()}
+    return {"ranges": ranges} if ranges else {}
+
+
 def resampling_of(recipe: Recipe, *, bands: bool = False) -> dict[str, Any]:
     """Return the arguments of `resample_volume` that depend on the model.
 
@@ -80,6 +86,7 @@ def resampling_of(recipe: Recipe, *, bands: bool = False) -> dict[str, Any]:
         "normalization": recipe.normalization.model_dump(mode="json"),
         "bands": list(recipe.bands) if bands else [],
         "channels": [] if bands else list(recipe.bands),
+        **ranges_of(recipe),
         "check_hounsfield": recipe.is_ct,
         "find_body": recipe.skips_empty,
     }

@@ -18,6 +18,7 @@ from parafovea.formats.channel_files import paths_of
 from parafovea.formats.location import TABLE_SUFFIXES, files_named, read_headers
 from parafovea.formats.metadata import (
     SOURCE_KEYS,
+    SourceMetadata,
     meaningless_keys,
     parse_metadata,
     sidecar_path,
@@ -27,6 +28,7 @@ from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
 from parafovea.models.model_json import require_replaceable
+from parafovea.settings.backbones import check_backbone
 from parafovea.settings.inference import check_stride
 from parafovea.settings.recipe import Recipe
 
@@ -209,6 +211,9 @@ def word_problems(
         if not keys and said.tiles.key is not None and not _holds_arrays(sample, settings):
             keys, form = ("key",), "folder of images"
             allowed = tuple(key for key in allowed if key != "key")
+        problem = _needless(said, recipes[sample.task])
+        if problem and not keys:
+            found.append(f"{sheet}:{sample.line}: metadata of sample {sample.name!r}: {problem}")
         if keys:
             one = len(keys) == 1
             found.append(
@@ -217,6 +222,26 @@ def word_problems(
                 f"{', '.join(allowed)}: remove {'it' if one else 'them'}"
             )
     return found
+
+
+def _needless(said: SourceMetadata, recipe: Recipe) -> str:
+    """Return why it is of no use to state what numbers of a band are; "" if it is of use."""
+    stated = (("radar", said.tiles.radar), ("elevation", said.tiles.elevation))
+    given = {key: forms for key, forms in stated if forms}
+    if not given:
+        return ""
+    try:
+        ranges = recipe.ranges
+    except ModelError:  # a problem of the task, and named there
+        return ""
+    for key, forms in given.items():
+        if not any(band in ranges for band in forms):
+            return (
+                f"{key}= states what the numbers of bands are, but the model does not state the "
+                f"range of {', '.join(forms)} in its input (ranges of its backbone), so that they "
+                "are read as they are: remove it"
+            )
+    return ""
 
 
 def _holds_arrays(sample: Sample, settings: Settings) -> bool:
@@ -332,6 +357,7 @@ def task_problems(
             }
             problems = problems or _result_problems(name, settings, recipes[name], types)
             problems += _window_problems(name, settings, recipes[name])
+            problems += _backbone_problems(name, settings, recipes[name])
         for path, text in problems:
             keys = ".".join(str(key) for key in path)
             found.append(f"{locate(files, path)}: {keys}: {text}")
@@ -398,6 +424,28 @@ def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
                     require_fit(view, seen.spacing, dimensions=recipe.network.dimensions)
         except GridError as error:
             found.append(((*path, "tta", index), str(error)))
+    return found
+
+
+def _backbone_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
+    """Return the arguments of backbones that are invalid, or do not fit the rest of the recipe."""
+    trained = settings.tasks[name].training is not None
+    found: Problems = []
+    for view, part in (((), recipe), (("context",), recipe.context)):
+        if part is None:
+            continue
+        path: tuple[str | int, ...] = ("tasks", name, "model")
+        if trained:
+            path = ("tasks", name, "training", "recipe", *view, "backbone", "arguments")
+        try:
+            check_backbone(part.backbone, recipe)
+        except ModelError as error:
+            found.append((path, str(error)))
+    if not found:
+        try:
+            _ = recipe.ranges
+        except ModelError as error:
+            found.append((path, str(error)))
     return found
 
 

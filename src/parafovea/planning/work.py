@@ -20,7 +20,12 @@ from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.runtime.documents import json_values, read_text
-from parafovea.settings.backbones import HuggingfaceArguments, PrithviArguments, parse_arguments
+from parafovea.settings.backbones import (
+    ENCODERS,
+    EncoderArguments,
+    HuggingfaceArguments,
+    parse_arguments,
+)
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.storage.pyramids import voxels_in_levels
@@ -34,6 +39,10 @@ WIDEST, PATCH = 4096, 16
 
 #: Memory of the libraries and the weights of a transformer on a machine with a GPU, in bytes.
 TRANSFORMER = 6e9
+
+#: Memory of the libraries alone on such a machine, and copies of a token that an encoder of images
+#: holds at once.
+LIBRARIES, COPIES = 4e9, 16
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,10 @@ class TileWork:
         """Return the folder itself; a mosaic is divided into tiles here."""
         return self
 
+    def stacked(self, grid: Grid) -> Work:
+        """Return the folder as the volume that a model learns from, on the grid of its tiles."""
+        return Work(grid, self.recipe, self.inference)
+
     @property
     def division(self) -> Division:
         """Into how many jobs its stages are divided."""
@@ -166,8 +179,8 @@ class ViewWork:
             else:
                 channels = config.channels(arguments.layers)
                 stride = arguments.strides(config.patch(arguments.layers))
-        elif isinstance(arguments, PrithviArguments):
-            channels = arguments.architecture.width * len(arguments.levels)
+        elif isinstance(arguments, EncoderArguments):
+            channels = arguments.features
             stride = (1, arguments.pixels_per_token, arguments.pixels_per_token)
         else:
             # a filter sees each channel of its input by itself
@@ -328,7 +341,23 @@ def work_of(project: Project, sample: str) -> Work | TileWork:
 
 
 def _backbone_memory(backbone: BackboneSpec) -> float:
-    return TRANSFORMER if "weights" in backbone.arguments else 0.0
+    if "weights" not in backbone.arguments:
+        return 0.0
+    if backbone.name in ENCODERS:
+        arguments = parse_arguments(backbone, dimensions=2)
+        if isinstance(arguments, EncoderArguments):
+            return LIBRARIES + _encoder_memory(arguments)
+    return TRANSFORMER
+
+
+def _encoder_memory(arguments: EncoderArguments) -> float:
+    """Return the bytes of an encoder's file, which is read whole, and of the tokens of a pass."""
+    encoder = arguments.architecture
+    path = Path(arguments.weights).expanduser()
+    weights = max(4 * encoder.parameters, path.stat().st_size if path.is_file() else 0)
+    side = (arguments.tile_pixels + 2 * arguments.margin_pixels) // arguments.pixels_per_token
+    tokens = arguments.batch_size * side**2 * arguments.images
+    return weights + 4 * COPIES * encoder.width * tokens
 
 
 def _config(arguments: HuggingfaceArguments) -> VisionConfig | None:

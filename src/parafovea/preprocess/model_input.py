@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from parafovea.geometry.resample import resample_box
 from parafovea.geometry.scale import check_scale
 from parafovea.preprocess.normalization import ValueMap, is_wide
 from parafovea.preprocess.source_statistics import Statistics
+from parafovea.settings.quantities import Range
 
 
 @contextlib.contextmanager
@@ -73,6 +74,7 @@ class ModelInput:
         unit: str,
         bands: Sequence[str] = (),
         channels: Sequence[str] = (),
+        ranges: Mapping[str, Range] | None = None,
         is_ct: bool = False,
     ) -> ModelInput:
         """Open a source.
@@ -93,6 +95,8 @@ class ModelInput:
             Names of the bands that are read from an image; empty for a volume.
         channels : sequence of str
             Names of the channels of a volume; empty for one unnamed channel.
+        ranges : mapping, optional
+            What 0 and 1 of the model's input are, for bands that are no reflectance.
         is_ct : bool
             Whether it has to be a CT.
 
@@ -101,7 +105,7 @@ class ModelInput:
         SourceError
             If the source cannot be read, is invalid, or of another scale than the model.
         """
-        said = parse_metadata(metadata, folder=folder)
+        said = parse_metadata(metadata, folder=folder).for_input(ranges)
         found = open_input(
             path, bands=bands, channels=channels, metadata=said, finer_than=spacing, unit=unit
         )

@@ -29,6 +29,7 @@ from parafovea.settings.networks import (
     FusedUNetSpec,
     ImageNetworkSpec,
 )
+from parafovea.settings.quantities import Range
 
 Alignment = Literal["registered", "concentric"]
 
@@ -81,10 +82,12 @@ class Normalization(Strict):
 class BackboneSpec(Strict):
     """A feature extractor: its name, revision and arguments."""
 
-    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi", "none"] = Field(
-        "filterbank",
-        description="dinov3: huggingface, for a DINOv3 transformer; none: no features, for "
-        "imported networks that take the voxels alone.",
+    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi", "terramind", "none"] = (
+        Field(
+            "filterbank",
+            description="dinov3: huggingface, for a DINOv3 transformer; none: no features, for "
+            "imported networks that take the voxels alone.",
+        )
     )
     revision: str | None = Field(None, description="Revision on the hub, for huggingface.")
     arguments: dict[str, Any] = Field(
@@ -189,8 +192,8 @@ class Recipe(Strict):
         return self
 
     def _check_fused(self, network: FusedUNetSpec) -> None:
-        views = (self.backbone,) if self.context is None else (self.backbone, self.context.backbone)
-        if any(backbone.name == "none" for backbone in views):
+        wide = None if self.context is None else self.context.backbone.name
+        if "none" in (self.backbone.name, wide):
             raise ValueError("a FusedUNet takes features: give a backbone other than none")
         if network.output != "labels" and not self.exclusive:
             raise ValueError(
@@ -241,6 +244,12 @@ class Recipe(Strict):
     def uses_features(self) -> bool:
         """Whether the network takes features beside the voxels."""
         return self.backbone.name != "none"
+
+    @property
+    def backbones(self) -> tuple[BackboneSpec, ...]:
+        """The backbones of the local and of the context view that compute features."""
+        wide = () if self.context is None else (self.context.backbone,)
+        return (*((self.backbone,) if self.uses_features else ()), *wide)
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -321,6 +330,13 @@ class Recipe(Strict):
     def volume_channels(self) -> tuple[str, ...]:
         """Names of the channels of a volume; empty for one unnamed channel, and for an image."""
         return () if self.is_image else self.bands
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Decibels or metres at 0 and at 1 of the input, for bands of which a backbone says it."""
+        from parafovea.settings.backbones import input_ranges
+
+        return input_ranges(self)
 
     @property
     def base(self) -> tuple[int, ...]:

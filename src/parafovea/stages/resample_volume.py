@@ -19,6 +19,7 @@ from parafovea.preprocess.model_input import ModelInput, naming_channel
 from parafovea.preprocess.normalization import NonFinite, is_spread, percentiles_of, value_map
 from parafovea.preprocess.source_statistics import SourceScan, Statistics, load_counts, scan
 from parafovea.runtime.progress import tracked
+from parafovea.settings.quantities import Range
 from parafovea.settings.recipe import Normalization
 from parafovea.storage.blocks import SCANNED_VOXELS, VOLUME_SHARD, divided
 from parafovea.storage.class_colours import shown_channels, shown_volume
@@ -42,6 +43,7 @@ def resample_volume(
     nonfinite: NonFinite = "error",
     bands: Sequence[str] = (),
     channels: Sequence[str] = (),
+    ranges: Mapping[str, Range] | None = None,
     check_hounsfield: bool = False,
     find_body: bool = False,
     block: int | None = None,
@@ -76,6 +78,8 @@ def resample_volume(
     channels : sequence of str
         Names of the channels of a volume, each of which is normalized by its own voxels; empty for
         one unnamed channel.
+    ranges : mapping, optional
+        What 0 and 1 of the model's input are, for bands that are no reflectance.
     check_hounsfield : bool
         Whether to check that the source is a CT in Hounsfield units, so that a wrong file fails
         here in seconds instead of after inference; of several channels the first.
@@ -106,6 +110,7 @@ def resample_volume(
             unit=unit,
             bands=bands,
             channels=channels,
+            ranges=ranges,
             is_ct=check_hounsfield,
         )
         logger.info("%s: %s", source, opened.grid)

@@ -14,6 +14,7 @@ from parafovea.preprocess.model_input import ModelInput, naming_channel
 from parafovea.preprocess.normalization import is_spread, percentiles_of
 from parafovea.preprocess.source_statistics import SourceScan, load_counts, save_counts, slabs_of
 from parafovea.runtime.progress import tracked
+from parafovea.settings.quantities import Range
 from parafovea.settings.recipe import Normalization
 from parafovea.storage.blocks import share_of
 from parafovea.storage.store import replacing
@@ -31,6 +32,7 @@ def scan_block(
     normalization: Normalization | Mapping[str, Any],
     bands: Sequence[str] = (),
     channels: Sequence[str] = (),
+    ranges: Mapping[str, Range] | None = None,
     check_hounsfield: bool = False,
     block: int,
     blocks: int,
@@ -43,7 +45,9 @@ def scan_block(
         .npz to write: see `save_counts`. Empty if the passes so far are enough.
     scans : sequence of Path
         Counts of each earlier pass over the whole source, as `merge_scan` wrote them.
-    source, metadata, folder, spacing, unit, normalization, bands, channels, check_hounsfield
+    source, metadata, folder, spacing, unit, normalization
+        As for `resample_volume`.
+    bands, channels, ranges, check_hounsfield
         As for `resample_volume`.
     block, blocks : int
         Number of the share, from 1, and number of shares.
@@ -62,6 +66,7 @@ def scan_block(
             unit=unit,
             bands=bands,
             channels=channels,
+            ranges=ranges,
             is_ct=check_hounsfield,
         )
         count = len(opened.source.bands)
