@@ -33,6 +33,28 @@ def shallow(monkeypatch):
         monkeypatch.setitem(PRITHVI, name, dataclasses.replace(variant, depth=DEPTH))
 
 
+#: Width, depth, heads, patch of the published variants.
+PUBLISHED = {
+    "v1_100": (768, 12, 12, 16),
+    "v2_tiny_tl": (192, 12, 3, 16),
+    "v2_100_tl": (768, 12, 12, 16),
+    "v2_300": (1024, 24, 16, 16),
+    "v2_300_tl": (1024, 24, 16, 16),
+    "v2_600": (1280, 32, 16, 14),
+    "v2_600_tl": (1280, 32, 16, 14),
+}
+
+
+def test_variants_are_the_published_ones(monkeypatch):
+    monkeypatch.undo()
+    found = {name: (v.width, v.depth, v.heads, v.patch) for name, v in PRITHVI.items()}
+    assert found == PUBLISHED
+    assert {name for name, v in PRITHVI.items() if v.coordinates} == {
+        name for name in PUBLISHED if name.endswith("_tl")
+    }
+    assert [name for name, v in PRITHVI.items() if v.first] == ["v1_100"]
+
+
 def saved(folder, name, **changes):
     path = folder / f"{name}.pt"
     torch.save({**weights_of(name), **changes}, path)

@@ -68,7 +68,9 @@ def test_images_become_what_the_stages_of_a_volume_make_of_them(
     assert np.abs(found - images).max() > 0.05
 
 
-def test_a_model_on_prithvi_tokens_refines_images_told_month_and_biome(tmp_path: Path) -> None:
+def test_a_model_on_prithvi_tokens_refines_images_told_month_and_biome(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     weights = tmp_path / "prithvi.pt"
     torch.save(weights_of("v2_tiny_tl"), weights)
     arguments = {"weights": str(weights), "variant": "v2_tiny_tl", "stride": 8}
@@ -81,9 +83,20 @@ def test_a_model_on_prithvi_tokens_refines_images_told_month_and_biome(tmp_path:
     blend_shards([tmp_path / "1.zarr"], tmp_path / "prediction.zarr")
     wanted = np.moveaxis(open_stored(tmp_path / "prediction.zarr").read(), 1, 0)
     images, known = images_of(inputs)
-    found = loaded(model)(images, conditions=known)
+    network = loaded(model)
+    with caplog.at_level("INFO", "parafovea"):
+        found = network(images, conditions=known)
+        network(images, conditions=known)
+    assert not [r for r in caplog.records if "mirrored" in r.getMessage()]  # 5 x 7 tokens
+    with caplog.at_level("INFO", "parafovea"):
+        for _ in range(2):
+            network(images[..., :39, :50], conditions=known)
+    assert [r.getMessage() for r in caplog.records if "mirrored" in r.getMessage()] == [
+        "(3, 39, 50) voxels along z, y, x are mirrored at their end to (3, 40, 56), which are "
+        "whole tokens of (1, 8, 8); nothing is cut off"
+    ]
     np.testing.assert_allclose(found, wanted, atol=2e-5)
-    other = loaded(model)(images, conditions={**known, "month": [7, 8, 9]})
+    other = network(images, conditions={**known, "month": [7, 8, 9]})
     assert np.abs(other - found).max() > 1e-3
 
 

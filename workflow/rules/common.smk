@@ -237,7 +237,7 @@ def samples_of(name):
     if not workflow.is_main_process:
         return CONSTRAINTS["sample"]
     names = [
-        sample for sample in PROJECT.samples if STAGES[name] in PROJECT.stages(sample)
+        sample for sample in PROJECT.samples if STAGES[name] in PROJECT.makers(sample)
     ]
     if len(names) == len(PROJECT.samples):
         return CONSTRAINTS["sample"]

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from parafovea.backbones.vision_config import FAMILIES
 from parafovea.geometry.grid import Vector
 from parafovea.settings.backbones import (
+    EncoderArguments,
     FilterbankArguments,
     HuggingfaceArguments,
     PrithviArguments,
     RawArguments,
+    TerramindArguments,
     parse_arguments,
 )
 
@@ -74,6 +76,10 @@ def load_backbone(
         from parafovea.backbones.prithvi import Prithvi
 
         return Prithvi(arguments, bands=bands, device=device)
+    if isinstance(arguments, TerramindArguments):
+        from parafovea.backbones.terramind import Terramind
+
+        return Terramind(arguments, bands=bands, device=device)
     from parafovea.backbones.huggingface import Huggingface
     from parafovea.backbones.vision_weights import load_vision
 
@@ -134,6 +140,6 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str
             arguments.weights, revision=spec.revision, families=families(spec, arguments)
         )
         return config.channels(arguments.layers)
-    if isinstance(arguments, PrithviArguments):
-        return arguments.architecture.width * len(arguments.levels)
+    if isinstance(arguments, EncoderArguments):
+        return arguments.features
     return len(arguments.channels(dimensions)) * max(1, len(bands))

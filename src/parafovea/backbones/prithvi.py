@@ -6,28 +6,22 @@ positions are sine and cosine, with the time and the place of an image added as 
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import pickle
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from parafovea.backbones.backbone import fingerprint_of, token_shape
+from parafovea.backbones.encoder_weights import Tensors, fill_network, read_tensors
+from parafovea.backbones.image_encoder import ImageEncoder, columns_of, joined_levels
 from parafovea.errors import ModelError, shown
-from parafovea.geometry.grid import Shape
 from parafovea.runtime.documents import json_values, read_text
 from parafovea.settings.backbones import (
+    ENCODER_IMAGE,
     PRITHVI_BANDS,
-    PRITHVI_IMAGE,
     PrithviArguments,
     PrithviVariant,
 )
@@ -147,8 +141,7 @@ class PrithviEncoder(nn.Module):
             states = block(states)
             if number in levels:
                 found[number] = self.norm(states)[:, 1:].float()
-        joined = torch.cat([found[level] for level in levels], dim=2)
-        return joined.transpose(1, 2).reshape(len(images), -1, rows, columns)
+        return joined_levels(found, levels).transpose(1, 2).reshape(len(images), -1, rows, columns)
 
 
 def positions(variant: PrithviVariant, rows: int, columns: int) -> torch.Tensor:
@@ -157,7 +150,7 @@ def positions(variant: PrithviVariant, rows: int, columns: int) -> torch.Tensor:
     Of the width, 6/16 stand for columns, 6/16 for rows and 4/16 for the frame, the first and only
     one. Other sizes than those of the training are interpolated from it.
     """
-    side, unit = PRITHVI_IMAGE // variant.patch, variant.width // 16
+    side, unit = ENCODER_IMAGE // variant.patch, variant.width // 16
     along = sine_cosine(6 * unit, torch.arange(side))
     across = along[None].expand(side, -1, -1)
     frame = sine_cosine(4 * unit, torch.zeros(1))[None].expand(side, side, -1)
@@ -183,10 +176,8 @@ def _pair(width: int, values: Sequence[float]) -> torch.Tensor:
     return torch.cat([sine_cosine(half, first), sine_cosine(width - half, second)], dim=1)
 
 
-class Prithvi:
-    """Backbone `prithvi`; see `Backbone` for its attributes.
-
-    Every z slice is an image of its own. A token depends on the whole tile that contains it.
+class Prithvi(ImageEncoder):
+    """Backbone `prithvi`.
 
     Parameters
     ----------
@@ -214,67 +205,30 @@ class Prithvi:
         path = Path(arguments.weights).expanduser()
         mean, std = _stated(path, arguments) or STATISTICS[variant.first]
         self._mean, self._std = ([part[n] for n in places] for part in (mean, std))
-        self._device = torch.device(device)
-        self._network = _loaded(path, arguments, places).to(self._device)
-        self.channels = tuple(
-            f"prithvi_{i:04d}" if level == variant.depth else f"prithvi_{level}_{i:04d}"
-            for level in arguments.levels
-            for i in range(variant.width)
-        )
-        stride, margin, tile = (
-            arguments.pixels_per_token,
-            arguments.margin_pixels,
-            arguments.tile_pixels,
-        )
-        self.stride: Shape = (1, stride, stride)
-        self.halo: Shape = (0, margin, margin)
-        self.tile: Shape = (arguments.batch_size, tile, tile)
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        settings = arguments.model_dump(mode="json", exclude={"weights", "batch_size"})
-        self.fingerprint = fingerprint_of(
+        super().__init__(
             "prithvi",
-            sha256=digest,
-            arguments={**settings, "layers": arguments.levels, "tile": tile, "overlap": margin},
+            arguments,
+            _loaded(path, arguments, places),
+            device=device,
             bands=[[bands[n], name] for n, name in zip(self._taken, names, strict=True)],
             statistics=[self._mean, self._std],
         )
 
-    def to(self, device: str) -> Self:
-        """Move the network to another device and return this backbone."""
-        self._device = torch.device(device)
-        self._network.to(self._device)
-        return self
+    def normalized(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images as the encoder takes them; see `ImageEncoder.normalized`."""
+        numbers = images[:, self._taken] * REFLECTANCE
+        return (numbers - columns_of(self._mean, images)) / columns_of(self._std, images)
 
-    @torch.inference_mode()
-    def __call__(self, block: torch.Tensor) -> torch.Tensor:
-        """Return the encoder's tokens of a block (band, z, y, x); see `Backbone.__call__`."""
-        shape = token_shape(block.shape[-3:], stride=self.stride, halo=self.halo)
-        images = block[self._taken].to(self._device, torch.float32).movedim(1, 0)
-        mean, std = (images.new_tensor(v).view(1, -1, 1, 1) for v in (self._mean, self._std))
-        images = (images * REFLECTANCE - mean) / std
-        patch, stride = self._arguments.architecture.patch, self.stride[1]
-        if patch != stride:
-            sides = [n // stride * patch for n in images.shape[2:]]
-            images = F.interpolate(images, size=sides, mode="bilinear", align_corners=False)
-        place = self._arguments.place
-        if place is not None and self._arguments.place_order == "longitude_latitude":
+    def encoded(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the tokens of normalized images; see `ImageEncoder.encoded`."""
+        said = self._arguments
+        place = said.place
+        if place is not None and said.place_order == "longitude_latitude":
             place = (place[1], place[0])
-        margin = self.halo[1] // stride
-        found = torch.empty((len(self.channels), *shape), device=self._device)
-        size = self._arguments.batch_size
-        cuda = self._device.type == "cuda"
-        for start in range(0, shape[0], size):
-            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=cuda):
-                tokens = self._network(
-                    images[start : start + size],
-                    levels=self._arguments.levels,
-                    date=self._arguments.date,
-                    place=place,
-                )
-            inner = tokens[..., margin : margin + shape[1], margin : margin + shape[2]]
-            found[:, start : start + size] = inner.movedim(0, 1)
-        return found
+        tokens: torch.Tensor = self._network(
+            images, levels=said.levels, date=said.date, place=place
+        )
+        return tokens
 
 
 def _matched(bands: Sequence[str]) -> tuple[list[int], list[str]]:
@@ -356,76 +310,28 @@ def _stated(
 
 def _loaded(path: Path, arguments: PrithviArguments, places: Sequence[int]) -> PrithviEncoder:
     """Return the encoder with the weights of a file, for some of its bands."""
-    variant = arguments.architecture
-    tensors = _tensors(path)
+    variant, name = arguments.architecture, "patch_embed.proj.weight"
     with torch.device("meta"):
         network = PrithviEncoder(variant, len(places))
-    chosen: dict[str, torch.Tensor] = {}
-    for name, empty in network.state_dict().items():
-        wanted = tuple(empty.shape)
-        if name == "patch_embed.proj.weight":
-            wanted = (wanted[0], len(PRITHVI_BANDS), *wanted[2:])
-        if name not in tensors:
-            raise _unfit(path, arguments, f"tensor {name} is missing")
-        values = tensors.pop(name)
-        if tuple(values.shape) != wanted:
-            raise _unfit(
-                path,
-                arguments,
-                f"{name} is {tuple(values.shape)} in the file, {wanted} in the variant",
-            )
-        values = values.float()
-        wrong = int((~torch.isfinite(values)).sum())
-        if wrong:
-            raise _unfit(
-                path, arguments, f"{wrong} of {values.numel()} numbers of {name} are not finite"
-            )
-        if name == "patch_embed.proj.weight":
-            values = values[:, list(places)].contiguous()
-        chosen[name] = values
-    extra = sorted(n for n in tensors if n.startswith("blocks."))
-    if extra:
-        raise _unfit(path, arguments, f"{extra[0]} is of a block that the variant does not have")
-    network.load_state_dict(chosen, assign=True)
-    return network.eval().requires_grad_(False)
+    fill_network(
+        network,
+        _tensors(path),
+        shapes={name: (variant.width, len(PRITHVI_BANDS), 1, variant.patch, variant.patch)},
+        chosen={name: lambda values: values[:, list(places)]},
+        blocks="blocks.",
+        what="variant",
+        unfit=lambda reason: _unfit(path, arguments, reason),
+    )
+    return network
 
 
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
+def _tensors(path: Path) -> Tensors:
     """Return the encoder's tensors of a file, under the names of this module."""
-    if not path.is_file():
-        raise ModelError(
-            f"backbone prithvi: file {path} does not exist: download the weights, such as "
-            "Prithvi_EO_V2_300M_TL.pt, from https://huggingface.co/ibm-nasa-geospatial, and set "
-            "the argument `weights` to that file"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of pickles that are refused in the next moment
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        SafetensorError,
-        RuntimeError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        OSError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise ModelError(
-            f"backbone prithvi: {path} cannot be read as tensors alone, and nothing else in it is "
-            f"run: {shown(' '.join(str(error).split()), longest=200)}: download it again"
-        ) from error
-    if not isinstance(content, dict) or not all(
-        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()
-    ):
-        raise ModelError(
-            f"backbone prithvi: {path} is not a dictionary of tensors: use the published weights"
-        )
+    content = read_tensors(
+        path,
+        backbone="prithvi",
+        source="such as Prithvi_EO_V2_300M_TL.pt, from https://huggingface.co/ibm-nasa-geospatial",
+    )
     if any("lora_" in name or "prithvi_refiner" in name for name in content):
         raise ModelError(
             f"backbone prithvi: {path} is a refined copy (LoRA), not an encoder: its head takes "

@@ -7,6 +7,7 @@ so that tokens do not depend on how the volume is cut.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from parafovea.backbones.backbone import Backbone
 from parafovea.errors import ScoreError
 from parafovea.geometry.grid import Box, Grid, Shape
 from parafovea.geometry.resample import read_reflected, resample_box
+
+logger = logging.getLogger(__name__)
 
 NO_MARGIN = (0, 0, 0)
 
@@ -80,6 +83,28 @@ def token_box(view: View, backbone: Backbone, *, margin: Shape = NO_MARGIN) -> B
     """
     grid = view.grid.coarsened(backbone.stride)
     return grid.box.expanded([-(-m // s) for m, s in zip(margin, backbone.stride, strict=True)])
+
+
+def log_padding(grid: Grid, backbone: Backbone) -> None:
+    """Log to which size a view is mirrored if it is not a whole number of tokens.
+
+    Parameters
+    ----------
+    grid : Grid
+        Grid of the view.
+    backbone : Backbone
+        Feature extractor.
+    """
+    terms = zip(grid.shape, backbone.stride, strict=True)
+    whole = tuple(-(-n // k) * k for n, k in terms)
+    if whole != grid.shape:
+        logger.info(
+            "%s voxels along z, y, x are mirrored at their end to %s, which are whole tokens of "
+            "%s; nothing is cut off",
+            grid.shape,
+            whole,
+            backbone.stride,
+        )
 
 
 def token_blocks(

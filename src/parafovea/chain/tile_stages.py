@@ -16,7 +16,7 @@ from parafovea.chain.stage import (
     reads_both,
     reads_source,
 )
-from parafovea.chain.volume_stages import inference_settings, model_files, shard_jobs
+from parafovea.chain.volume_stages import inference_settings, model_files, ranges_of, shard_jobs
 from parafovea.storage import layout
 from parafovea.storage.blocks import BATCHES_AHEAD, BATCHES_WAITING, MEASURED_SIDE
 
@@ -169,6 +169,7 @@ def _judging(project: Project, sample: str) -> dict[str, Any]:
         "measures": project.kind(sample).tile_measures,
         "classes": list(recipe.classes),
         "bands": list(recipe.bands),
+        **ranges_of(recipe),
         "metadata": project.samples[sample].metadata,
     }
 

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.stage import Output, Paths, Read, Stage, Wildcards
+from parafovea.chain.volume_stages import extract_context, extract_features, resample_volume
 from parafovea.storage import layout
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
+
+#: Stages of what a model learns from. Tiles are stacked to a volume for them.
+LEARNED = (resample_volume, extract_features, extract_context)
 
 
 def _samples(project: Project, wildcards: Wildcards) -> tuple[str, ...]:

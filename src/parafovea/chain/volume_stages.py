@@ -64,6 +64,12 @@ def resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     }
 
 
+def ranges_of(recipe: Recipe) -> dict[str, Any]:
+    """Return the argument `ranges` of stages that read bands, if the model states any."""
+    ranges = {band: list(limits) for band, limits in recipe.ranges.items()}
+    return {"ranges": ranges} if ranges else {}
+
+
 def resampling_of(recipe: Recipe) -> dict[str, Any]:
     """Return the arguments of `resample_volume` that depend on the model."""
     return {
@@ -71,6 +77,7 @@ def resampling_of(recipe: Recipe) -> dict[str, Any]:
         "unit": recipe.unit,
         "normalization": recipe.normalization.model_dump(mode="json"),
         "bands": list(recipe.bands),
+        **ranges_of(recipe),
         "check_hounsfield": recipe.is_ct,
         "find_body": recipe.skips_empty,
     }

@@ -17,6 +17,7 @@ from parafovea.errors import GridError, ModelError, ParafoveaError, describe
 from parafovea.formats.location import TABLE_SUFFIXES, files_named, read_headers
 from parafovea.formats.metadata import (
     SOURCE_KEYS,
+    SourceMetadata,
     meaningless_keys,
     parse_metadata,
     sidecar_path,
@@ -185,6 +186,9 @@ def word_problems(
         if not keys and said.tiles.key is not None and not _holds_arrays(sample, settings):
             keys, form = ("key",), "folder of images"
             allowed = tuple(key for key in allowed if key != "key")
+        problem = _needless(said, recipes[sample.task])
+        if problem and not keys:
+            found.append(f"{sheet}:{sample.line}: metadata of sample {sample.name!r}: {problem}")
         if keys:
             one = len(keys) == 1
             found.append(
@@ -193,6 +197,19 @@ def word_problems(
                 f"{', '.join(allowed)}: remove {'it' if one else 'them'}"
             )
     return found
+
+
+def _needless(said: SourceMetadata, recipe: Recipe) -> str:
+    """Return why it is of no use to state what numbers of a band are; "" if it is of use."""
+    stated = (("radar", said.tiles.radar), ("elevation", said.tiles.elevation))
+    for key, forms in stated:
+        if forms and not any(band in recipe.ranges for band in forms):
+            return (
+                f"{key}= states what the numbers of bands are, but the model does not state the "
+                f"range of {', '.join(forms)} in its input (ranges of its backbone), so that they "
+                "are read as they are: remove it"
+            )
+    return ""
 
 
 def _holds_arrays(sample: Sample, settings: Settings) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from parafovea.config.schema import Task
 from parafovea.errors import ModelError
 from parafovea.models.model_json import read_spec, require_cacheable
+from parafovea.settings.backbones import EncoderArguments, parse_arguments
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
 
@@ -63,6 +64,32 @@ def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
             "reproduces imported models: leave the argument `compatibility` out"
         )
     return recipe.model_copy(update=task.overrides.given)
+
+
+def require_encoders(recipe: Recipe) -> None:
+    """Raise `ModelError` if a model's encoder of images lacks its file, or reflectance as such.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The model, whose backbones `prithvi` and `terramind` are looked at.
+    """
+    specs = [recipe.backbone, *([] if recipe.context is None else [recipe.context.backbone])]
+    for spec in specs:
+        arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
+        if not isinstance(arguments, EncoderArguments):
+            continue
+        if recipe.normalization.method != "none":
+            raise ModelError(
+                f"backbone {spec.name} takes reflectance, but normalization.method is "
+                f"{recipe.normalization.method}, which changes it: set normalization: "
+                "{method: none}"
+            )
+        if not Path(arguments.weights).expanduser().is_file():
+            raise ModelError(
+                f"backbone {spec.name}: file {arguments.weights} does not exist: download the "
+                "weights (docs/backbones.md), and set the argument `weights` to that file"
+            )
 
 
 def weight_files(backbone: BackboneSpec) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from parafovea.chain.cohort_stages import READ
 from parafovea.chain.division import Division, blocks_of
 from parafovea.chain.stage import Stage
+from parafovea.chain.training_stages import LEARNED
 from parafovea.chain.volume_chain import STAGES as VOLUME_STAGES
 from parafovea.config.messages import suggestion
 from parafovea.config.model_recipes import trained_models, weight_files
@@ -143,6 +144,21 @@ class Project:
         blocks = self.blocks(sample)
         return sample_stages(self.kind(sample), self.layout(sample), blocks=blocks)
 
+    def makers(self, sample: str) -> tuple[Stage, ...]:
+        """Return the stages that make any of a sample's results.
+
+        Tiles that a model learns from are stacked to a volume, beside their own stages.
+        """
+        found = self.stages(sample)
+        return (*found, *LEARNED) if sample in self._learned_tiles else found
+
+    @cached_property
+    def _learned_tiles(self) -> frozenset[str]:
+        """Folders of tiles that models learn from, or are chosen by."""
+        each = (self.training(model) for model in self.trained)
+        names = {name for one in each for name in one.samples + one.validation}
+        return frozenset(name for name in names if self.layout(name) == "tiles")
+
     def jobs(self, stage: Stage, sample: str) -> list[dict[str, str]]:
         """Return the wildcards of each job of a stage for a sample."""
         return [{"sample": sample, **job} for job in stage.jobs(self.division(sample))]
@@ -197,7 +213,7 @@ class Project:
         try:
             opened = open_source(
                 entry.source,
-                metadata=parse_metadata(entry.metadata, folder=Path()),
+                metadata=parse_metadata(entry.metadata, folder=Path()).for_input(recipe.ranges),
                 finer_than=recipe.spacing,
                 unit=recipe.unit,
                 bands=recipe.bands,

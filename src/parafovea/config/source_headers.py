@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from parafovea.config.model_recipes import require_encoders
 from parafovea.config.project import Project
 from parafovea.config.sample_files import is_phantom
 from parafovea.config.sources import referred
@@ -73,9 +74,10 @@ def check_headers(project: Project, names: tuple[str, ...]) -> None:
 def _check_files(project: Project, name: str) -> None:
     """Raise the error of a sample's source, truth or true objects, by their headers."""
     sample, recipe = project.samples[name], project.recipe(name)
+    require_encoders(recipe)
     if project.layout(name) == "tiles":
         return
-    said = parse_metadata(sample.metadata, folder=Path())
+    said = parse_metadata(sample.metadata, folder=Path()).for_input(recipe.ranges)
     source: Source | None = None
     if _is_file(project, sample.source):
         source = open_source(

@@ -12,7 +12,7 @@ import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from pydantic import (
     BaseModel,
@@ -26,12 +26,14 @@ from pydantic import (
 
 from parafovea.errors import ConfigError, MissingSourceError, quoted
 from parafovea.formats.bands import canonical
+from parafovea.formats.quantity_bands import Form, elevation_forms, radar_forms
 from parafovea.formats.reflectance import DN_OFFSET, DN_SCALE
 from parafovea.formats.source import readable
 from parafovea.geometry.grid import METRES, Vector, checked_spacing, vector3
 from parafovea.runtime.documents import CONFIG_BYTES, json_values, read_text, yaml_values
 from parafovea.runtime.names import hidden_character
 from parafovea.runtime.validation import first_problem
+from parafovea.settings.quantities import Range
 
 SIDECAR_SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -221,6 +223,14 @@ def _end(value: Any, problem: str) -> float | None:
     raise ValueError(problem)
 
 
+def _radar(value: Any) -> dict[str, Form] | None:
+    return None if value is None else radar_forms(value)
+
+
+def _elevation(value: Any) -> dict[str, Form] | None:
+    return None if value is None else elevation_forms(value)
+
+
 _Vector = Annotated[Vector | None, BeforeValidator(_vector)]
 _Whole = Annotated[int | None, BeforeValidator(_whole)]
 _Integer = Annotated[int | None, BeforeValidator(_integer)]
@@ -229,6 +239,8 @@ _Numbers = Annotated[tuple[float, ...] | None, BeforeValidator(_numbers)]
 _Names = Annotated[tuple[str, ...] | None, BeforeValidator(_names)]
 _Word = Annotated[str | None, BeforeValidator(_word)]
 _Ranges = Annotated[Ranges | None, BeforeValidator(_ranges)]
+_Radar = Annotated[dict[str, Form] | None, BeforeValidator(_radar)]
+_Elevation = Annotated[dict[str, Form] | None, BeforeValidator(_elevation)]
 _Flag = Annotated[bool | None, BeforeValidator(_flag)]
 
 
@@ -244,6 +256,14 @@ class _Words(BaseModel):
                 super().__init__(**values)
             except ValidationError as error:
                 raise ConfigError(first_problem(error)) from error
+
+
+class _Quantities(TypedDict):
+    """Arguments of `quantity_bands.conversions` that are the same for a whole sample."""
+
+    ranges: Mapping[str, Range]
+    given: Mapping[str, Form]
+    scaled: bool
 
 
 _BASELINE = re.compile(r"N?([0-9]{2})\.?([0-9]{2})", re.IGNORECASE)
@@ -267,6 +287,11 @@ class TileOptions(_Words):
         own value, and also 0 if there is a baseline: see `missing`.
     key : str, optional
         Name of the array to read from an NPZ file.
+    radar, elevation : mapping, optional
+        What the numbers of radar and elevation bands are, by band: see
+        `parafovea.formats.quantity_bands`.
+    ranges : mapping
+        What 0 and 1 of the model's input are, for such bands; of the model, not of the sheet.
 
     Raises
     ------
@@ -280,6 +305,19 @@ class TileOptions(_Words):
     baseline: _Word = None
     nodata: _Numbers = None
     key: _Word = None
+    radar: _Radar = None
+    elevation: _Elevation = None
+    ranges: dict[str, Range] = {}
+
+    @property
+    def quantities(self) -> _Quantities:
+        """How bands that are no reflectance are converted; arguments of `conversions`."""
+        return {
+            "ranges": self.ranges,
+            "given": {**(self.radar or {}), **(self.elevation or {})},
+            # a baseline is of Sentinel-2's bands alone
+            "scaled": self.baseline is None,
+        }
 
     def missing(self, stated: float | None = None) -> tuple[float, ...]:
         """Return the numbers that mark missing values.
@@ -554,6 +592,19 @@ class SourceMetadata(_Words):
             raise ValueError("region and roi are both given: keep one")
         return self
 
+    def for_input(self, ranges: Mapping[str, Range] | None) -> SourceMetadata:
+        """Return the same words for a model, which states what 0 and 1 of its input are.
+
+        Parameters
+        ----------
+        ranges : mapping, optional
+            Decibels or metres by band, for bands that are no reflectance.
+        """
+        if not ranges:
+            return self
+        limits = {band: (float(low), float(high)) for band, (low, high) in ranges.items()}
+        return self.model_copy(update={"tiles": self.tiles.model_copy(update={"ranges": limits})})
+
     @property
     def uncut(self) -> SourceMetadata:
         """The same words for the whole source."""
@@ -563,7 +614,7 @@ class SourceMetadata(_Words):
 
 
 #: Keys of the metadata column: those of volumes, then those of tiles.
-_TILE_KEYS = tuple(TileOptions.model_fields)
+_TILE_KEYS = tuple(key for key in TileOptions.model_fields if key != "ranges")
 KEYS = (*(key for key in SourceMetadata.model_fields if key != "tiles"), *_TILE_KEYS)
 
 

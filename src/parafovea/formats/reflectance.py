@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parafovea.errors import SourceError
+from parafovea.formats.quantity_bands import Conversion
 
 logger = logging.getLogger(__name__)
 
@@ -131,6 +132,7 @@ def to_reflectance(
     *,
     scale: Sequence[float] | None,
     offset: Sequence[float] | None,
+    conversions: Sequence[Conversion | None] = (),
     refused: type[SourceError] = SourceError,
 ) -> Reflectance:
     """Return the reflectance of an image or of a window of one.
@@ -149,14 +151,20 @@ def to_reflectance(
         Used in error messages.
     scale, offset : sequence of float, optional
         One number per band: reflectance = stored * scale + offset.
+    conversions : sequence of Conversion or None
+        One per band, for those that are no reflectance but a quantity in the range that the model
+        states; empty if all are reflectance.
     refused : type
         Exception class to raise.
 
     Raises
     ------
     SourceError
-        Raised as `refused` if valid values are NaN, infinite, or cannot be reflectance.
+        Raised as `refused` if valid values are NaN, infinite, or cannot be reflectance, or the
+        quantity that they are said to be.
     """
+    if any(conversions):
+        return _converted(stored, valid, path, scale, offset, conversions, refused)
     inside = slice(None) if valid is None else valid
     known = stored[:, inside]
     if known.dtype.kind not in "uif":
@@ -193,6 +201,55 @@ def to_reflectance(
     return Reflectance(values, clipped, high)
 
 
+def _converted(
+    stored: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    path: str,
+    scale: Sequence[float] | None,
+    offset: Sequence[float] | None,
+    conversions: Sequence[Conversion | None],
+    refused: type[SourceError],
+) -> Reflectance:
+    """Return the values of an image in which some bands are no reflectance."""
+    inside = slice(None) if valid is None else valid
+    values = np.zeros(stored.shape, np.float32)
+    clipped = np.zeros(stored.shape[1:], np.uint8)
+    highest = 0.0
+    rest = optical_bands(conversions)
+    if rest:
+        factors, added = (
+            None if each is None else [each[n] for n in rest] for each in (scale, offset)
+        )
+        found = to_reflectance(
+            stored[rest], valid, path, scale=factors, offset=added, refused=refused
+        )
+        values[rest], highest = found.values, found.highest
+        if found.clipped is not None:
+            clipped += found.clipped
+    for number, conversion in enumerate(conversions):
+        if conversion is None or not stored[number][inside].size:
+            continue
+        band = stored[number].astype(np.float32)
+        if scale is not None and offset is not None and conversion.scaled:
+            band = band * np.float32(scale[number]) + np.float32(offset[number])
+        known = band[inside]
+        _check_finite(known, path, refused)
+        if valid is not None:
+            band = np.where(valid, band, known[0])
+        mapped = conversion(band, known, path, refused)
+        outside = (mapped < -TOLERANCE) | (mapped > 1 + TOLERANCE)
+        clipped += outside if valid is None else outside & valid
+        values[number] = np.clip(mapped, 0, 1)
+    if valid is not None:
+        values[:, ~valid] = 0
+    return Reflectance(values, clipped if clipped.any() else None, highest)
+
+
+def optical_bands(conversions: Sequence[Conversion | None]) -> list[int]:
+    """Return the indices of the bands that are reflectance."""
+    return [number for number, each in enumerate(conversions) if each is None]
+
+
 @dataclass
 class ScaleTally:
     """Statistics of an image's numbers under its scale, accumulated over windows.
@@ -205,12 +262,16 @@ class ScaleTally:
         One number per band: reflectance = stored * scale + offset.
     refused : type
         Exception class to raise.
+    conversions : sequence of Conversion or None
+        As for `to_reflectance`: of bands that are no reflectance, measured values are counted only.
     """
 
     path: str
     scale: Sequence[float] | None
     offset: Sequence[float] | None
     refused: type[SourceError] = SourceError
+    conversions: Sequence[Conversion | None] = ()
+    _optical: list[int] | None = None
     _measured: int = 0
     _pixels: int = 0
     _blank: int = 0
@@ -219,6 +280,14 @@ class ScaleTally:
     _highs: NDArray[np.float64] | None = None
     _highest: float = -math.inf
     _dtype: np.dtype[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if any(self.conversions):
+            self._optical = optical_bands(self.conversions)
+            self.scale, self.offset = (
+                [each[n] for n in self._optical] if each and self._optical else None
+                for each in (self.scale, self.offset)
+            )
 
     def add(
         self, stored: NDArray[Any], valid: NDArray[np.bool_] | None, found: Reflectance
@@ -229,6 +298,10 @@ class ScaleTally:
         if not known.size:
             return
         self._measured += known.size
+        if self._optical is not None:
+            known = known[self._optical]
+        if not known.size:
+            return
         self._pixels += known.size // len(known)
         self._blank += int((known == 0).all(axis=0).sum())
         by_band = known.reshape(len(known), -1)
@@ -254,6 +327,8 @@ class ScaleTally:
                 f"{self.path} has no valid pixel, all are nodata: remove it, or correct nodata= in "
                 "the metadata column of the sample sheet"
             )
+        if self._lows is None:  # no band is reflectance
+            return
         if self._highest <= 0 and self._range == (0, 0):
             raise self.refused(
                 f"{self.path} is 0 in all pixels and bands, which is not a measurement: remove it"
@@ -311,8 +386,9 @@ class ScaleTally:
         if self._pixels > 1 and self._lows is not None and self._highs is not None:
             still = np.flatnonzero(self._lows == self._highs)
             if still.size and self._range != (0, 0):
+                number = still[0] if self._optical is None else self._optical[still[0]]
                 found.append(
-                    f"band {still[0] + 1} of those that are read has the same number in all "
+                    f"band {number + 1} of those that are read has the same number in all "
                     "pixels, as where a file was not complete"
                 )
         return tuple(found)

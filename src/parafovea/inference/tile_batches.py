@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from parafovea.backbones import load_backbone
 from parafovea.backbones.backbone import Backbone
-from parafovea.backbones.views import View, token_array
+from parafovea.backbones.views import View, log_padding, token_array
 from parafovea.errors import ModelError
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.resample import read_reflected_array, resample_box
@@ -74,6 +74,7 @@ class TileModel:
         self.settings = settings
         self.device = execution.device
         self._values = fixed_value_map(spec.normalization)
+        self._padded: set[tuple[int, ...]] = set()
         self._local = self._backbone(spec.backbone, spec.spacing) if spec.uses_features else None
         self._wide = None
         if spec.context is not None:
@@ -125,6 +126,9 @@ class TileModel:
         """
         stack = self._values(np.moveaxis(images, 0, 1))
         grid = Grid(shape3(stack.shape[1:]), self.spec.spacing, unit=self.spec.unit)
+        if self._local is not None and grid.shape[1:] not in self._padded:  # said once a size
+            self._padded.add(grid.shape[1:])
+            log_padding(grid, self._local)
         layout = tile_layout(*grid.shape, recipe=self.spec, settings=self.settings)
         pixels = ArrayOnGrid(stack, grid)
         features = None

@@ -100,11 +100,12 @@ class TileReader:
         overwrite: bool,
     ) -> None:
         self._spec = spec
+        metadata = metadata.for_input(spec.ranges)
         self._options = metadata.tiles
         self._given: dict[str, Any] = {"month": metadata.month, "biome": metadata.biome}
         # results made with other metadata are not finished; by default, tiles are read as stated
         said = {
-            **metadata.tiles.model_dump(exclude_none=True),
+            **metadata.tiles.model_dump(exclude_none=True, exclude_defaults=True),
             **{name: value for name, value in self._given.items() if value is not None},
         }
         self._said = [json.dumps(said, sort_keys=True)] if said else []

@@ -8,7 +8,13 @@ from parafovea.chain.cost import PLAIN, Cost, Rates
 from parafovea.chain.stage import Output, Stage, Wildcards, reads_source
 from parafovea.chain.tile_stages import LEDGER, QUARANTINE, measure_tiles, render_tiles
 from parafovea.chain.tile_stages import STAGES as TILE_STAGES
-from parafovea.chain.volume_stages import PREDICTION, REFLECTANCE, VOLUME, source_waits
+from parafovea.chain.volume_stages import (
+    PREDICTION,
+    REFLECTANCE,
+    VOLUME,
+    ranges_of,
+    source_waits,
+)
 from parafovea.kinds.kind import Kind
 from parafovea.storage import layout
 from parafovea.storage.blocks import EXPORTED_SIDE
@@ -39,7 +45,11 @@ def _check(recipe: Recipe) -> None:
 
 def _exporting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     sample = wildcards["sample"]
-    return {"source": project.source(sample), "metadata": project.samples[sample].metadata}
+    return {
+        "source": project.source(sample),
+        "metadata": project.samples[sample].metadata,
+        **ranges_of(project.recipe(sample)),
+    }
 
 
 def _export_cost(work: Work, _: Rates) -> Cost:

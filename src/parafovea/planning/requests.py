@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from parafovea.chain.cost import PLAIN, TORCH
 from parafovea.chain.stage import Stage
+from parafovea.chain.training_stages import LEARNED
 from parafovea.chain.volume_stages import infer_shard
 from parafovea.config import Project
 from parafovea.config.sample_sizes import phantom_grid
@@ -153,9 +154,16 @@ class JobRequests:
             self._known[key] = (
                 largest_request(stage, self._works_of(stage), attempt)
                 if largest
-                else request(stage, self.work(sample), attempt)
+                else request(stage, self._work_in(stage, sample), attempt)
             )
         return self._known[key]
+
+    def _work_in(self, stage: Stage, sample: str) -> Work | TileWork:
+        """Return the size of a sample in a stage, for which tiles may be stacked to a volume."""
+        work = self.work(sample)
+        if stage in LEARNED and isinstance(work, TileWork):
+            return work.stacked(self._project.grid(sample))
+        return work
 
     def _works_of(self, stage: Stage) -> list[Work | TileWork]:
         """Return the sizes of the samples with jobs of a stage; one that fails has no size."""

@@ -282,7 +282,7 @@ class Staleness:
             return None
         sample, _, rest = inside.partition("/")
         if sample in project.samples:
-            names = tuple(stage.name for stage in project.stages(sample))
+            names = tuple(stage.name for stage in project.makers(sample))
             found = _of_sample(names, rest)
             return found and Job.of(stages()[found[0]], {"sample": sample, **found[1]})
         found = _of_others(inside)

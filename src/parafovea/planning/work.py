@@ -20,7 +20,7 @@ from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.runtime.documents import json_values, read_text
-from parafovea.settings.backbones import HuggingfaceArguments, PrithviArguments, parse_arguments
+from parafovea.settings.backbones import EncoderArguments, HuggingfaceArguments, parse_arguments
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.storage.pyramids import voxels_in_levels
@@ -120,6 +120,10 @@ class TileWork:
         """Return the folder itself; a mosaic is divided into tiles here."""
         return self
 
+    def stacked(self, grid: Grid) -> Work:
+        """Return the folder as the volume that a model learns from, on the grid of its tiles."""
+        return Work(grid, self.recipe, self.inference)
+
     @property
     def division(self) -> Division:
         """Into how many jobs its stages are divided."""
@@ -163,8 +167,8 @@ class ViewWork:
             else:
                 channels = config.channels(arguments.layers)
                 stride = arguments.strides(config.patch(arguments.layers))
-        elif isinstance(arguments, PrithviArguments):
-            channels = arguments.architecture.width * len(arguments.levels)
+        elif isinstance(arguments, EncoderArguments):
+            channels = arguments.features
             stride = (1, arguments.pixels_per_token, arguments.pixels_per_token)
         else:
             channels = len(arguments.channels(dimensions))

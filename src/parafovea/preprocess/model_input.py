@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from parafovea.geometry.resample import resample_box
 from parafovea.geometry.scale import check_scale
 from parafovea.preprocess.normalization import ValueMap, is_wide
 from parafovea.preprocess.source_statistics import Statistics
+from parafovea.settings.quantities import Range
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class ModelInput:
         spacing: Vector,
         unit: str,
         bands: Sequence[str] = (),
+        ranges: Mapping[str, Range] | None = None,
         is_ct: bool = False,
     ) -> ModelInput:
         """Open a source.
@@ -73,6 +75,8 @@ class ModelInput:
             Unit of `spacing`.
         bands : sequence of str
             Names of the model's input channels; empty for a single-channel volume.
+        ranges : mapping, optional
+            What 0 and 1 of the model's input are, for bands that are no reflectance.
         is_ct : bool
             Whether it has to be a CT.
 
@@ -81,7 +85,7 @@ class ModelInput:
         SourceError
             If the source cannot be read, is invalid, or of another scale than the model.
         """
-        said = parse_metadata(metadata, folder=folder)
+        said = parse_metadata(metadata, folder=folder).for_input(ranges)
         opened = open_source(path, metadata=said, finer_than=spacing, unit=unit, bands=tuple(bands))
         check_scale(path, opened.grid, spacing=spacing, unit=unit, scan=is_ct, image=bool(bands))
         grid = opened.grid.converted(unit)

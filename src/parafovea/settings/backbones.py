@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
@@ -10,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from parafovea.errors import ModelError
 from parafovea.geometry.grid import Shape
-from parafovea.settings.recipe import BackboneSpec
+from parafovea.settings.quantities import QUANTITIES, Range, check_range
+from parafovea.settings.recipe import BackboneSpec, Recipe
 
 Stride = Annotated[int, Field(ge=1)]
 StrideArgument = Stride | tuple[Stride, Stride, Stride]
@@ -247,23 +249,33 @@ class HuggingfaceArguments(Arguments):
 
 
 @dataclass(frozen=True)
-class PrithviVariant:
-    """One of the published encoders of Prithvi-EO.
+class EncoderVariant:
+    """A published encoder of images with bands.
 
     Attributes
     ----------
     width, depth, heads, patch : int
         Features per token, blocks, heads, pixels per token.
-    coordinates : bool
-        Whether it knows date and place.
-    first : bool
-        Whether it is of version 1, with statistics of its own.
     """
 
     width: int
     depth: int
     heads: int
     patch: int = 16
+
+
+@dataclass(frozen=True)
+class PrithviVariant(EncoderVariant):
+    """One of the published encoders of Prithvi-EO.
+
+    Attributes
+    ----------
+    coordinates : bool
+        Whether it knows date and place.
+    first : bool
+        Whether it is of version 1, with statistics of its own.
+    """
+
     coordinates: bool = False
     first: bool = False
 
@@ -282,23 +294,41 @@ PRITHVI = {
 #: Sentinel-2's names of the bands of Prithvi-EO, in its order.
 PRITHVI_BANDS = ("B02", "B03", "B04", "B8A", "B11", "B12")
 
-#: Side of the images that Prithvi-EO was trained on, in pixels.
-PRITHVI_IMAGE = 224
+#: The published sizes of TerraMind, by name.
+TERRAMIND = {
+    "tiny": EncoderVariant(192, 12, 3),
+    "small": EncoderVariant(384, 12, 6),
+    "base": EncoderVariant(768, 12, 12),
+    "large": EncoderVariant(1024, 24, 16),
+}
+
+#: Bands of each modality of TerraMind, in its order.
+TERRAMIND_BANDS = {
+    "S2L2A": (
+        *("B01", "B02", "B03", "B04", "B05", "B06"),
+        *("B07", "B08", "B8A", "B09", "B11", "B12"),
+    ),
+    "S2L1C": (
+        *("B01", "B02", "B03", "B04", "B05", "B06", "B07"),
+        *("B08", "B8A", "B09", "B10", "B11", "B12"),
+    ),
+    "RGB": ("B04", "B03", "B02"),
+    "S1GRD": ("VV", "VH"),
+    "S1RTC": ("VV", "VH"),
+    "DEM": ("DEM",),
+}
+
+#: Modalities of the same bands, which the names of bands do not tell apart.
+TERRAMIND_ALIKE = (("S2L2A", "S2L1C"), ("S1GRD", "S1RTC"))
+
+#: Side of the images that the encoders were trained on, in pixels.
+ENCODER_IMAGE = 224
 
 
-Year = Annotated[int, Field(ge=1900, le=2200)]
-Day = Annotated[int, Field(ge=1, le=366)]
-Latitude = Annotated[float, Field(ge=-90, le=90)]
-Longitude = Annotated[float, Field(ge=-180, le=180)]
-
-
-class PrithviArguments(Arguments):
-    """Arguments of `prithvi`: tokens of a Prithvi-EO encoder for images with bands."""
+class EncoderArguments(Arguments):
+    """Arguments that the encoders of images with bands share."""
 
     weights: str = Field(min_length=1, description="File of the weights, .safetensors or .pt.")
-    variant: Literal[
-        "v1_100", "v2_tiny_tl", "v2_100_tl", "v2_300", "v2_300_tl", "v2_600", "v2_600_tl"
-    ] = Field(description="Which of the published encoders.")
     stride: int | None = Field(
         None,
         ge=1,
@@ -318,28 +348,22 @@ class PrithviArguments(Arguments):
         description="Blocks whose tokens are concatenated, from 1, or from -1 backwards; the last "
         "one by default.",
     )
-    date: tuple[Year, Day] | None = Field(
-        None, description="Year and day of the year, for variants that end in tl."
-    )
-    place: tuple[Latitude, Longitude] | None = Field(
-        None, description="Latitude and longitude, for variants that end in tl."
-    )
-    place_order: Literal["latitude_longitude", "longitude_latitude"] = Field(
-        "latitude_longitude",
-        description="Order in which the encoder is given the place: its own, or that of scripts in "
-        "use.",
-    )
 
     @property
-    def architecture(self) -> PrithviVariant:
-        """The variant."""
-        return PRITHVI[self.variant]
+    @abstractmethod
+    def architecture(self) -> EncoderVariant:
+        """Width, depth, heads and patch."""
 
     @property
     def levels(self) -> tuple[int, ...]:
         """Blocks whose tokens are concatenated, from 1."""
         depth = self.architecture.depth
         return tuple(n + depth + 1 if n < 0 else n for n in self.layers) or (depth,)
+
+    @property
+    def features(self) -> int:
+        """Features per token, of all its blocks together."""
+        return self.architecture.width * len(self.levels)
 
     @property
     def pixels_per_token(self) -> int:
@@ -356,11 +380,11 @@ class PrithviArguments(Arguments):
         """Side of a tile in pixels, before upsampling."""
         if self.tile is not None:
             return self.tile
-        whole = PRITHVI_IMAGE // self.architecture.patch * self.pixels_per_token
+        whole = ENCODER_IMAGE // self.architecture.patch * self.pixels_per_token
         return max(self.pixels_per_token, whole - 2 * self.margin_pixels)
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _whole_tokens(self) -> Self:
         variant, stride = self.architecture, self.pixels_per_token
         if stride > variant.patch:
             raise ValueError(
@@ -378,8 +402,42 @@ class PrithviArguments(Arguments):
                 f"layers {list(self.layers)} must be different ones of the {variant.depth} blocks: "
                 f"1 to {variant.depth}, or -1 to -{variant.depth} from the end"
             )
+        return self
+
+
+Year = Annotated[int, Field(ge=1900, le=2200)]
+Day = Annotated[int, Field(ge=1, le=366)]
+Latitude = Annotated[float, Field(ge=-90, le=90)]
+Longitude = Annotated[float, Field(ge=-180, le=180)]
+
+
+class PrithviArguments(EncoderArguments):
+    """Arguments of `prithvi`: tokens of a Prithvi-EO encoder for images with bands."""
+
+    variant: Literal[
+        "v1_100", "v2_tiny_tl", "v2_100_tl", "v2_300", "v2_300_tl", "v2_600", "v2_600_tl"
+    ] = Field(description="Which of the published encoders.")
+    date: tuple[Year, Day] | None = Field(
+        None, description="Year and day of the year, for variants that end in tl."
+    )
+    place: tuple[Latitude, Longitude] | None = Field(
+        None, description="Latitude and longitude, for variants that end in tl."
+    )
+    place_order: Literal["latitude_longitude", "longitude_latitude"] = Field(
+        "latitude_longitude",
+        description="Order in which the encoder is given the place: its own, or that of scripts in "
+        "use.",
+    )
+
+    @property
+    def architecture(self) -> PrithviVariant:
+        """The variant."""
+        return PRITHVI[self.variant]
+
+    @model_validator(mode="after")
+    def _knows_coordinates(self) -> Self:
         given = [n for n in ("date", "place") if getattr(self, n) is not None]
-        if given and not variant.coordinates:
+        if given and not self.architecture.coordinates:
             known = ", ".join(name for name, each in PRITHVI.items() if each.coordinates)
             raise ValueError(
                 f"{' and '.join(given)} cannot be given to {self.variant}, which knows neither: "
@@ -388,7 +446,78 @@ class PrithviArguments(Arguments):
         return self
 
 
-BackboneArguments = RawArguments | FilterbankArguments | HuggingfaceArguments | PrithviArguments
+Modality = Literal["S2L2A", "S2L1C", "RGB", "S1GRD", "S1RTC", "DEM"]
+
+
+class TerramindArguments(EncoderArguments):
+    """Arguments of `terramind`: tokens of a TerraMind encoder for images of one or more sensors."""
+
+    size: Literal["tiny", "small", "base", "large"] = Field(
+        description="Which of the published encoders."
+    )
+    modalities: tuple[Modality, ...] = Field(
+        min_length=1,
+        description="What the bands are of; tokens of several are averaged at each place.",
+    )
+    ranges: dict[str, Range] = Field(
+        default_factory=dict,
+        description="What 0 and 1 of the input are, by band: decibels of VV and VH, metres of DEM. "
+        "Sources are converted to it.",
+    )
+    white: float | None = Field(
+        None, gt=0, le=10, description="For RGB: the reflectance that is 255 in its images."
+    )
+
+    @property
+    def architecture(self) -> EncoderVariant:
+        """The size."""
+        return TERRAMIND[self.size]
+
+    @model_validator(mode="after")
+    def _stated(self) -> Self:
+        named = self.modalities
+        if len(set(named)) != len(named):
+            raise ValueError(f"modalities {', '.join(named)} must be unique")
+        for pair in TERRAMIND_ALIKE:
+            if set(pair) <= set(named):
+                raise ValueError(
+                    f"modalities {' and '.join(pair)} have the same bands, which cannot be of "
+                    "both: keep the one that the images are of"
+                )
+        measured = {band for name in named for band in TERRAMIND_BANDS[name] if band in QUANTITIES}
+        other = sorted(set(self.ranges) - measured)
+        if other:
+            raise ValueError(
+                f"ranges of {', '.join(other)}, but modalities {', '.join(named)} have "
+                f"{'no such band' if measured else 'reflectances alone'}: remove them"
+            )
+        for name in named:
+            missing = [b for b in TERRAMIND_BANDS[name] if b in QUANTITIES and b not in self.ranges]
+            if missing:
+                band = missing[0]
+                raise ValueError(
+                    f"modality {name} needs ranges of {', '.join(missing)}: the "
+                    f"{QUANTITIES[band].unit} that are 0 and 1 in the input of the model, such as "
+                    f"{{{band}: {list(QUANTITIES[band].example)}}}"
+                )
+        for band, limits in self.ranges.items():
+            check_range(band, limits)
+        if ("RGB" in named) != (self.white is not None):
+            raise ValueError(
+                "white is for modality RGB alone: remove it"
+                if self.white is not None
+                else "modality RGB needs white, the reflectance that is 255 in its images"
+            )
+        return self
+
+
+BackboneArguments = (
+    RawArguments
+    | FilterbankArguments
+    | HuggingfaceArguments
+    | PrithviArguments
+    | TerramindArguments
+)
 
 _ARGUMENTS: dict[str, type[BackboneArguments]] = {
     "raw": RawArguments,
@@ -396,6 +525,7 @@ _ARGUMENTS: dict[str, type[BackboneArguments]] = {
     "huggingface": HuggingfaceArguments,
     "dinov3": HuggingfaceArguments,
     "prithvi": PrithviArguments,
+    "terramind": TerramindArguments,
 }
 
 
@@ -411,7 +541,7 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
 
     Returns
     -------
-    RawArguments, FilterbankArguments, HuggingfaceArguments or PrithviArguments
+    RawArguments, FilterbankArguments, HuggingfaceArguments, PrithviArguments, TerramindArguments
         The arguments with defaults filled in.
 
     Raises
@@ -441,6 +571,41 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
     return arguments
 
 
+def input_ranges(recipe: Recipe) -> dict[str, Range]:
+    """Return what 0 and 1 of a model's input are, for its bands that are no reflectance.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The model, whose backbones state it.
+
+    Returns
+    -------
+    dict
+        Decibels or metres, by band; empty for bands of which no backbone states it.
+
+    Raises
+    ------
+    ModelError
+        If the arguments of a backbone are invalid, or its local and its context view disagree.
+    """
+    specs = [recipe.backbone, *([] if recipe.context is None else [recipe.context.backbone])]
+    found: dict[str, Range] = {}
+    for spec in specs:
+        if _ARGUMENTS[spec.name] is not TerramindArguments:
+            continue
+        arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
+        if not isinstance(arguments, TerramindArguments):
+            continue
+        for band, limits in arguments.ranges.items():
+            if found.setdefault(band, limits) != limits:
+                raise ModelError(
+                    f"backbone {spec.name}: the range of {band} is {list(found[band])} in the "
+                    f"local view and {list(limits)} in that of the context: state the same in both"
+                )
+    return found
+
+
 def _strides(stride: int | Shape, dimensions: int) -> Shape:
     """Return a stride along z, y, x; a single number is 1 along z if slices are independent."""
     if isinstance(stride, int):
@@ -450,7 +615,7 @@ def _strides(stride: int | Shape, dimensions: int) -> Shape:
 
 def _check_dimensions(name: str, arguments: BackboneArguments, dimensions: int) -> None:
     """Raise `ModelError` if arguments mix slices that must stay independent."""
-    if dimensions == 3 or isinstance(arguments, PrithviArguments):
+    if dimensions == 3 or isinstance(arguments, EncoderArguments):
         return
     if not isinstance(arguments, HuggingfaceArguments):
         if arguments.strides(2)[0] != 1:

@@ -29,6 +29,7 @@ from parafovea.settings.networks import (
     FusedUNetSpec,
     ImageNetworkSpec,
 )
+from parafovea.settings.quantities import Range
 
 Alignment = Literal["registered", "concentric"]
 
@@ -74,10 +75,12 @@ class Normalization(Strict):
 class BackboneSpec(Strict):
     """A feature extractor: its name, revision and arguments."""
 
-    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi", "none"] = Field(
-        "filterbank",
-        description="dinov3: huggingface, for a DINOv3 transformer; none: no features, for "
-        "imported networks that take the voxels alone.",
+    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi", "terramind", "none"] = (
+        Field(
+            "filterbank",
+            description="dinov3: huggingface, for a DINOv3 transformer; none: no features, for "
+            "imported networks that take the voxels alone.",
+        )
     )
     revision: str | None = Field(None, description="Revision on the hub, for huggingface.")
     arguments: dict[str, Any] = Field(
@@ -292,6 +295,13 @@ class Recipe(Strict):
     def channels(self) -> int:
         """Number of input channels: its bands, or one unnamed channel."""
         return max(1, len(self.bands))
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Decibels or metres at 0 and at 1 of the input, for bands of which a backbone says it."""
+        from parafovea.settings.backbones import input_ranges
+
+        return input_ranges(self)
 
     @property
     def base(self) -> tuple[int, ...]:

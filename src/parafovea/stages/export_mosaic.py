@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from parafovea.geometry.grid import Box, Grid
 from parafovea.geometry.resample import resample_box
 from parafovea.quality.tiles.mosaic_blocks import MosaicBlocks
 from parafovea.runtime.progress import tracked
+from parafovea.settings.quantities import Range
 from parafovea.storage.blocks import EXPORTED_SIDE
 from parafovea.storage.provenance import lineage, record
 from parafovea.storage.store import Stored, open_stored
@@ -43,6 +44,7 @@ def export_mosaic(
     *,
     source: str,
     metadata: str = "",
+    ranges: Mapping[str, Range] | None = None,
 ) -> None:
     """Write the refined bands of a mosaic on its own pixel grid, block by block.
 
@@ -66,6 +68,8 @@ def export_mosaic(
         a warning from one percent of the mosaic.
     metadata : str
         The sheet's `metadata` of the sample.
+    ranges : mapping, optional
+        What 0 and 1 of the model's input are, for bands that are no reflectance.
 
     Raises
     ------
@@ -74,7 +78,7 @@ def export_mosaic(
     StoreError
         If volume or prediction are missing, or were not made from this source.
     """
-    said = parse_metadata(metadata, folder=Path())
+    said = parse_metadata(metadata, folder=Path()).for_input(ranges)
     with unchanged(source, bands=True) as check:
         refined = _RefinedMosaic(source, open_stored(volume), open_stored(prediction), said)
         raster = refined.raster

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from parafovea.backbones import load_backbone
-from parafovea.backbones.views import NO_MARGIN, View, block_shape, token_blocks, token_box
+from parafovea.backbones.views import (
+    NO_MARGIN,
+    View,
+    block_shape,
+    log_padding,
+    token_blocks,
+    token_box,
+)
 from parafovea.geometry.grid import shape3, vector3
 from parafovea.geometry.symmetry import Symmetry, require_fit
 from parafovea.models.context_alignment import context_margin
@@ -87,6 +94,7 @@ def extract_features(
         bands=source.channels or (),
     )
     view = View(source, source.grid.resampled(spacing))
+    log_padding(view.grid, model)
     margin = NO_MARGIN
     if window is not None:
         margin = context_margin(source.grid, spacing, window)

@@ -20,6 +20,7 @@ from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.quality.tiles.tile_quality import TileQualityWriter
 from parafovea.runtime.progress import tracked
 from parafovea.settings.quality import QualitySettings
+from parafovea.settings.quantities import Range
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
 
@@ -41,6 +42,7 @@ def measure_tiles(
     measures: Reference,
     classes: Sequence[str],
     bands: Sequence[str],
+    ranges: Mapping[str, Range] | None = None,
     metadata: str = "",
     limits: Mapping[str, Any],
 ) -> None:
@@ -71,6 +73,8 @@ def measure_tiles(
         All class names of the model, background first, or the bands of its output.
     bands : sequence of str
         Bands of the model's input.
+    ranges : mapping, optional
+        What 0 and 1 of the model's input are, for bands that are no reflectance.
     metadata : str
         The sheet's `metadata` of the sample.
     limits : mapping
@@ -87,10 +91,10 @@ def measure_tiles(
         If a table or a tile of `predict_tiles` is missing or damaged.
     """
     chosen = tile_measures(measures, classes=classes, bands=bands)
-    ranges = QualitySettings.model_validate({"limits": limits}).limits
-    metrics.check_limits(ranges, chosen.folder_paths)
+    allowed = QualitySettings.model_validate({"limits": limits}).limits
+    metrics.check_limits(allowed, chosen.folder_paths)
     entries, aside = read_ledger(ledger), read_quarantine(quarantine)
-    files = TileFiles.of(bands, chosen.outputs, truth=truth, metadata=metadata)
+    files = TileFiles.of(bands, chosen.outputs, truth=truth, metadata=metadata, ranges=ranges)
     scorer = chosen.scorer(files)
     judged_tiles = 0
     problems: dict[str, str] = {}
@@ -126,7 +130,7 @@ def measure_tiles(
             )
         totals = scorer.totals(_counts(entries, len(aside), judged_tiles, len(problems)))
         values = {path: totals[path] for path in chosen.folder_paths}
-        judged = metrics.judge(values, ranges)
+        judged = metrics.judge(values, allowed)
         provenance = record(
             "measure_tiles",
             source={"path": source},

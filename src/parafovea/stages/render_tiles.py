@@ -18,6 +18,7 @@ from parafovea.report.thumbnail import write_thumbnail
 from parafovea.report.tiles.folder_view import view_tiles
 from parafovea.report.tiles.tile_report import TileReport
 from parafovea.report.tiles.tile_table import worst_first
+from parafovea.settings.quantities import Range
 from parafovea.settings.report import TileReportSettings
 from parafovea.storage.store import replacing
 
@@ -37,6 +38,7 @@ def render_tiles(
     measures: Reference,
     classes: Sequence[str],
     bands: Sequence[str],
+    ranges: Mapping[str, Range] | None = None,
     metadata: str = "",
     settings: TileReportSettings | Mapping[str, Any],
     title: str | None = None,
@@ -59,7 +61,7 @@ def render_tiles(
         Name of the sample.
     truth : str or None
         Folder with the truth of some or all tiles; for a mosaic, a GeoTIFF on the same pixels.
-    measures, classes, bands, metadata
+    measures, classes, bands, ranges, metadata
         As for `measure_tiles`.
     settings : mapping
         Fields of `TileReportSettings`, which limit what is drawn.
@@ -77,7 +79,7 @@ def render_tiles(
     own = tile_measures(measures, classes=classes, bands=bands)
     report: type[TileReport] = resolve(own.report)
     drawer = report(classes)
-    files = TileFiles.of(bands, own.outputs, truth=truth, metadata=metadata)
+    files = TileFiles.of(bands, own.outputs, truth=truth, metadata=metadata, ranges=ranges)
     entries, scores = read_ledger(ledger), read_tile_quality(tiles)
     worst = worst_first(entries, scores, drawer.error(scores))[: chosen.tiles]
     with replacing(figures) as partial, replacing(thumbnail) as small:

@@ -17,6 +17,7 @@ from parafovea.preprocess.model_input import ModelInput
 from parafovea.preprocess.normalization import NonFinite, percentiles_of, value_map
 from parafovea.preprocess.source_statistics import Counts, SourceScan, Statistics, scan
 from parafovea.runtime.progress import tracked
+from parafovea.settings.quantities import Range
 from parafovea.settings.recipe import Normalization
 from parafovea.storage.blocks import SCANNED_VOXELS, VOLUME_SHARD, divided
 from parafovea.storage.class_colours import shown_channels
@@ -39,6 +40,7 @@ def resample_volume(
     normalization: Normalization | Mapping[str, Any],
     nonfinite: NonFinite = "error",
     bands: Sequence[str] = (),
+    ranges: Mapping[str, Range] | None = None,
     check_hounsfield: bool = False,
     find_body: bool = False,
     block: int | None = None,
@@ -70,6 +72,8 @@ def resample_volume(
         Error for NaN and infinite voxels, or the source value to replace them by.
     bands : sequence of str
         Names of the model's input channels; empty for a single-channel volume.
+    ranges : mapping, optional
+        What 0 and 1 of the model's input are, for bands that are no reflectance.
     check_hounsfield : bool
         Whether to check that the source is a CT in Hounsfield units, so that a wrong file fails
         here in seconds instead of after inference.
@@ -98,6 +102,7 @@ def resample_volume(
             spacing=vector3(spacing),
             unit=unit,
             bands=bands,
+            ranges=ranges,
             is_ct=check_hounsfield,
         )
         logger.info("%s: %s", source, opened.grid)

@@ -12,6 +12,7 @@ from parafovea.preprocess.model_input import ModelInput
 from parafovea.preprocess.normalization import percentiles_of
 from parafovea.preprocess.source_statistics import Counts, SourceScan, slabs_of
 from parafovea.runtime.progress import tracked
+from parafovea.settings.quantities import Range
 from parafovea.settings.recipe import Normalization
 from parafovea.storage.blocks import share_of
 from parafovea.storage.store import replacing
@@ -28,6 +29,7 @@ def scan_block(
     unit: str,
     normalization: Normalization | Mapping[str, Any],
     bands: Sequence[str] = (),
+    ranges: Mapping[str, Range] | None = None,
     check_hounsfield: bool = False,
     block: int,
     blocks: int,
@@ -40,7 +42,7 @@ def scan_block(
         .npz to write: see `Counts`. Empty if the passes so far are enough.
     scans : sequence of Path
         Counts of each earlier pass over the whole source, as `merge_scan` wrote them.
-    source, metadata, folder, spacing, unit, normalization, bands, check_hounsfield
+    source, metadata, folder, spacing, unit, normalization, bands, ranges, check_hounsfield
         As for `resample_volume`.
     block, blocks : int
         Number of the share, from 1, and number of shares.
@@ -58,6 +60,7 @@ def scan_block(
             spacing=vector3(spacing),
             unit=unit,
             bands=bands,
+            ranges=ranges,
             is_ct=check_hounsfield,
         )
         count = len(opened.source.bands)

@@ -130,6 +130,7 @@ class Content:
             stored, valid = read_window(dataset, chosen, None, nodata=meant.nodata, masks=masks)
             stated = any(dataset.nodatavals[band] is not None for band in chosen)
             notes = doubts(dataset, options)
+            units = tuple(dataset.units[band] for band in chosen)
         return StoredTile(
             stored,
             valid,
@@ -138,6 +139,7 @@ class Content:
             position=position,
             nodata_stated=stated,
             notes=notes,
+            units=units,
         )
 
     @contextlib.contextmanager

@@ -30,6 +30,7 @@ from parafovea.formats.geo.geotiff import (
 )
 from parafovea.formats.ground import ground_sides
 from parafovea.formats.metadata import TileOptions
+from parafovea.formats.quantity_bands import Conversion, conversions
 from parafovea.formats.reflectance import (
     Reflectance,
     ScaleTally,
@@ -75,6 +76,8 @@ class Raster:
         Indices in the file, from 0, of bands that are 0 where nothing was measured.
     scale, offset : tuple of float or None
         One number per band of `bands`: reflectance = number * scale + offset.
+    conversions : tuple of Conversion or None
+        One per band of `bands`, for those that are no reflectance; empty if all are.
     block : tuple of int
         Rows and columns of a block stored in the file.
     notes : tuple of str
@@ -94,6 +97,7 @@ class Raster:
     masks: tuple[int, ...]
     scale: tuple[float, ...] | None
     offset: tuple[float, ...] | None
+    conversions: tuple[Conversion | None, ...]
     block: tuple[int, int]
     notes: tuple[str, ...]
     _open: _Handle = field(repr=False, compare=False)
@@ -145,7 +149,14 @@ class Raster:
             Tally to which the window is added.
         """
         stored, valid = self._stored(rows, cols)
-        found = to_reflectance(stored, valid, self.path, scale=self.scale, offset=self.offset)
+        found = to_reflectance(
+            stored,
+            valid,
+            self.path,
+            scale=self.scale,
+            offset=self.offset,
+            conversions=self.conversions,
+        )
         if tally is not None:
             tally.add(stored, valid, found)
         return found, valid
@@ -159,7 +170,7 @@ class Raster:
 
     def tally(self) -> ScaleTally:
         """Return a tally for windows of this image, to check its scale as a whole."""
-        return ScaleTally(self.path, self.scale, self.offset)
+        return ScaleTally(self.path, self.scale, self.offset, conversions=self.conversions)
 
     def close(self) -> None:
         """Close the file; it is reopened on the next read."""
@@ -280,6 +291,13 @@ def open_raster(
             masks=mask_bands(dataset, options.bands),
             scale=meant.scale,
             offset=meant.offset,
+            conversions=conversions(
+                path,
+                bands,
+                **options.quantities,
+                metadata={},
+                units=tuple(dataset.units[index] for index in indices),
+            ),
             block=(int(rows), int(columns)),
             notes=doubts(dataset, options),
             _open=_Handle(path, cache),

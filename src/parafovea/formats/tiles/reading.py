@@ -21,6 +21,7 @@ from parafovea.errors import TileError
 from parafovea.formats.bands import OPTICAL
 from parafovea.formats.ground import difference
 from parafovea.formats.metadata import TileOptions
+from parafovea.formats.quantity_bands import conversions
 from parafovea.formats.reflectance import (
     ScaleTally,
     fill,
@@ -184,7 +185,7 @@ class OpenedTile:
                 stored = _own(lambda chosen: self._read(bands, key, chosen), options)
             else:
                 stored = self._read(bands, key, options)
-            values, clipped, doubts = _reflectance(file.path, stored)
+            values, clipped, doubts = _reflectance(file.path, stored, bands, options, sidecar)
             _check_position(file.path, sidecar.position, stored.position)
         position = sidecar.position or stored.position
         return Tile(
@@ -394,20 +395,33 @@ def _check_position(path: Path, stated: Position | None, found: Position | None)
 
 
 def _reflectance(
-    path: Path, stored: StoredTile
+    path: Path,
+    stored: StoredTile,
+    bands: Sequence[str],
+    options: TileOptions,
+    sidecar: Sidecar,
 ) -> tuple[NDArray[np.float32], int, tuple[str, ...]]:
     """Return reflectance (band, y, x) with gaps filled, the number of clipped values, and notes."""
     if stored.valid is not None and not stored.valid.any():
         raise TileError(f"{path} has no valid pixel, all are nodata: remove it from the folder")
+    chosen = conversions(
+        str(path),
+        bands,
+        **options.quantities,
+        metadata=sidecar.metadata,
+        units=stored.units,
+        refused=TileError,
+    )
     found = to_reflectance(
         stored.numbers,
         stored.valid,
         str(path),
         scale=stored.scale,
         offset=stored.offset,
+        conversions=chosen,
         refused=TileError,
     )
-    tally = ScaleTally(str(path), stored.scale, stored.offset, TileError)
+    tally = ScaleTally(str(path), stored.scale, stored.offset, TileError, chosen)
     tally.add(stored.numbers, stored.valid, found)
     tally.check()
     clipped = 0 if found.clipped is None else int(found.clipped.sum())

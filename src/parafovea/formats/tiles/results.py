@@ -20,6 +20,9 @@ from parafovea.storage.provenance import current_time, stated_time
 #: Array of refined bands.
 REFINED = "opt_v2"
 
+#: Keys of the input's metadata that say what its bands hold, and nothing of refined ones.
+OF_BANDS = ("radar", "elevation", "decibels")
+
 #: Keys of the input's metadata that are moved to `processing.earlier` in a result.
 EARLIER = ("stage", "timestamp", "processing")
 
@@ -162,8 +165,9 @@ def write_result(
     # the names of the input's bands, if stated, are not those of the result
     named = "bands" in tile.metadata and maker.form is BAND_FORM
     earlier = {key: tile.metadata[key] for key in EARLIER if key in tile.metadata}
+    refined = maker.form is BAND_FORM
     metadata: dict[str, Any] = {
-        **tile.metadata,
+        **{k: v for k, v in tile.metadata.items() if not (refined and k in OF_BANDS)},
         **({"bands": list(maker.classes)} if named else {}),
         **({} if tile.position is None else {"position": asdict(tile.position)}),
         "month": tile.month,

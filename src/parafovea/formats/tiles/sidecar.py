@@ -24,6 +24,7 @@ from parafovea.formats.tiles.tile import (
 )
 from parafovea.runtime.names import hidden_character
 from parafovea.runtime.validation import first_problem
+from parafovea.settings.quantities import QUANTITIES
 
 #: Default month and biome of a tile: June, and the code for an unknown biome.
 DEFAULT_MONTH = 6
@@ -112,7 +113,8 @@ def _bands(value: object) -> tuple[str, ...] | None:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         return None
     names = tuple(canonical(name) for name in value)
-    known = all(is_named(name) or is_mask(name) for name in names) and len(set(names)) == len(names)
+    named = (is_named(name) or is_mask(name) or name in QUANTITIES for name in names)
+    known = all(named) and len(set(names)) == len(names)
     return names if names and known else None
 
 

@@ -116,6 +116,8 @@ class StoredTile:
         Whether the file itself states a nodata number.
     notes : tuple of str
         As for `Tile`.
+    units : tuple of str or None
+        Unit of each band in the file's header; empty for formats that have none.
     """
 
     numbers: NDArray[Any]
@@ -125,6 +127,7 @@ class StoredTile:
     position: Position | None = None
     nodata_stated: bool = False
     notes: tuple[str, ...] = ()
+    units: tuple[str | None, ...] = ()
 
 
 class TileContent(Protocol):

@@ -34,6 +34,7 @@ from parafovea.formats.tiles.reading import OpenedTile
 from parafovea.formats.tiles.results import REFINED
 from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX, TileFile
 from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
+from parafovea.settings.quantities import Range
 
 if TYPE_CHECKING:
     from parafovea.formats.geo.raster import Raster
@@ -88,7 +89,13 @@ class TileFiles:
 
     @classmethod
     def of(
-        cls, bands: Sequence[str], outputs: Sequence[str], *, truth: str | None, metadata: str
+        cls,
+        bands: Sequence[str],
+        outputs: Sequence[str],
+        *,
+        truth: str | None,
+        metadata: str,
+        ranges: Mapping[str, Range] | None = None,
     ) -> TileFiles:
         """Return a reader for the tiles of a sample, from its sheet and its model.
 
@@ -98,6 +105,8 @@ class TileFiles:
             As for the class.
         truth, metadata
             As in the sheet.
+        ranges : mapping, optional
+            What 0 and 1 of the model's input are, for bands that are no reflectance.
 
         Raises
         ------
@@ -109,7 +118,7 @@ class TileFiles:
         return cls(
             bands=tuple(bands),
             outputs=tuple(outputs),
-            options=parse_metadata(metadata, folder=Path()).tiles,
+            options=parse_metadata(metadata, folder=Path()).for_input(ranges).tiles,
             truth=None if truth is None else Path(truth),
         )
 
