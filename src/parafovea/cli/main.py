@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from parafovea import __version__
 from parafovea.cli.detections import app as detection_commands
+from parafovea.cli.import_model import app as import_commands
 from parafovea.cli.predict import app as prediction_commands
 from parafovea.cli.terminal import (
     console,
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(prediction_commands)
 app.add_typer(detection_commands)
 app.add_typer(viewing_commands)
+app.add_typer(import_commands)
 
 Configs = Annotated[
     list[Path] | None,
@@ -368,52 +370,6 @@ def _masks(texts: list[str]) -> dict[str, str]:
             raise ConfigError(f"class {name!r} is given twice: keep one")
         masks[name] = path
     return masks
-
-
-@app.command()
-def import_model(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="best.pkl, checkpoint_epoch_*.pkl, or the folder of a run.")
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Model folder to write: resources/models/NAME.")
-    ],
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Folder or name of the DINOv3 weights; default: from the file."),
-    ] = None,
-    spacing: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option(help="Voxel size along z y x in nanometer; default: from the file."),
-    ] = None,
-    context_spacing: Annotated[
-        tuple[float, float, float] | None,
-        typer.Option(help="Voxel size of the context along z y x in nanometer."),
-    ] = None,
-    name: Annotated[
-        list[str] | None,
-        typer.Option("-c", "--class", help="Class name, the background first; may be repeated."),
-    ] = None,
-) -> None:
-    """Convert a DINOv3UNet3D checkpoint to a model folder without executing its code."""
-    with readable_errors(output):
-        # loads torch, which takes seconds
-        from parafovea.models.model_json import read_spec
-        from parafovea.upstream.importing import import_model as import_checkpoint
-
-        notes = import_checkpoint(
-            checkpoint,
-            output,
-            weights=weights,
-            spacing=spacing,
-            context_spacing=context_spacing,
-            classes=name or (),
-        )
-        origin = read_spec(output).training["upstream"]
-    for note in notes:
-        console.print(f"[yellow]note[/] {escape(note)}", highlight=False)
-    text = f"{output} is written from {origin['file']}, SHA-256 {origin['sha256']}."
-    console.print(escape(text), highlight=False)
 
 
 @app.command()

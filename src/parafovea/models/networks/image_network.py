@@ -126,6 +126,14 @@ class ModuleNetwork(ImageNetwork):
         return run
 
 
+class GraphNetwork(ModuleNetwork):
+    """A graph that torch runs, in the types that it was saved with."""
+
+    def precision(self, dtype: torch.dtype, engine: EngineName) -> torch.dtype:
+        """Return float32; see `ImageNetwork.precision`."""
+        return torch.float32
+
+
 def chosen_entry(output: Any, entry: int | str, name: str) -> Tensor:
     """Return one of the outputs of a network.
 

@@ -17,13 +17,12 @@ from parafovea.kinds import kind_named
 from parafovea.models.folder import file_sha256
 from parafovea.models.image_folder import load_image_network, save_image_network
 from parafovea.models.model_json import field_path
+from parafovea.runtime.bounded_memory import bounded_memory
 from parafovea.settings.networks import NETWORK_FILES, ImageNetworkSpec
 from parafovea.settings.recipe import DEFAULT_KIND, ModelSpec
 from parafovea.upstream.networks.probing import Probe, Prober
 from parafovea.upstream.networks.stated import Found, Stated
-
-#: Windows of a network for which neither its file nor an option states one.
-WINDOWS: dict[int, Shape] = {2: (1, 256, 256), 3: (64, 64, 64)}
+from parafovea.upstream.networks.windows import WINDOWS
 
 #: Reads a file, with what the options state and a folder for temporary files.
 Reader = Callable[[Path, Stated, Path], Found]
@@ -71,6 +70,7 @@ def import_network(path: Path, output: Path, *, reader: Reader, stated: Stated) 
         default.
     """
     with ExitStack() as stack:
+        stack.enter_context(bounded_memory())
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parafovea-import-")))
         found = reader(path, stated, scratch)
         return _written(found, path, output, scratch, stated.over(found.stated))
@@ -166,6 +166,7 @@ def _probed(
         input_channels=values["input_channels"],
         entry=basis["entry"],
         source=source,
+        fixed_batch=known.fixed_batch,
     )
     return prober.probe(
         values["window"],

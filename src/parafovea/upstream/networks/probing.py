@@ -69,25 +69,36 @@ class Prober:
         Which of its outputs.
     source : str
         Its file, for messages.
+    fixed_batch : int or None
+        The number of windows that it takes at a time, if that is known.
     """
 
     def __init__(
-        self, network: ImageNetwork, *, input_channels: int, entry: int | str, source: str
+        self,
+        network: ImageNetwork,
+        *,
+        input_channels: int,
+        entry: int | str,
+        source: str,
+        fixed_batch: int | None = None,
     ) -> None:
         cpu = torch.device("cpu")
         engine = network.choose_engine("auto", cpu)
         self._run = network.runner(cpu, network.precision(torch.float32, engine), engine)
         self._flat = network.spec.dimensions == 2
         self._channels, self._entry, self._source = input_channels, entry, source
+        self._fixed_batch = fixed_batch
 
-    def output(self, window: Shape, *, count: int = 1) -> Tensor:
+    def output(self, window: Shape, *, count: int | None = None) -> Tensor:
         """Return the output for noise, (window, channel, [z,] y, x).
 
         Raises
         ------
         ModelError
-            If the network does not run, or its output has another number of axes.
+            If the network does not run, or its output has another number of axes, or is not of
+            finite numbers.
         """
+        count = count or self._fixed_batch or 1
         sides = window[1:] if self._flat else window
         generator = torch.Generator().manual_seed(0)
         noise = torch.rand((count, self._channels, *sides), generator=generator)
@@ -101,7 +112,14 @@ class Prober:
                 f"{tuple(noise.shape)}, but scores of voxels are {axes}: choose another output "
                 "with --entry"
             )
-        return found.float()
+        values = found.float()
+        wrong = int((~torch.isfinite(values)).sum())
+        if wrong:
+            raise ModelError(
+                f"{self._source} gives {wrong} of {values.numel()} values that are NaN or infinite "
+                "for noise from 0 to 1: export another checkpoint of the training"
+            )
+        return values
 
     def probe(
         self,
@@ -150,7 +168,7 @@ class Prober:
             stride=stride,
             multiple_of=multiple_of,
             fixed_window=fixed,
-            fixed_batch=not self._takes(window, count=2),
+            fixed_batch=self._fixed_batch is None and not self._takes(window, count=2),
             bounded=bounded,
             complete=whole and output.shape[1] > 1,
             window_bytes=_rounded(memory),
@@ -161,7 +179,7 @@ class Prober:
         found = tuple(output.shape[2:])
         return shape3((1, *found)) if self._flat else shape3(found)
 
-    def _takes(self, window: Shape, *, count: int = 1) -> bool:
+    def _takes(self, window: Shape, *, count: int) -> bool:
         try:
             self.output(window, count=count)
         except ModelError:

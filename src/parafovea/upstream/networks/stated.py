@@ -17,8 +17,12 @@ NetworkType = Literal["onnx", "torchscript", "exported", "monai"]
 
 
 class Stated(Strict):
-    """Statements about a network, the fields of its recipe; None for what is not stated."""
+    """Statements about a network, the fields of its recipe; None for what is not stated.
 
+    Beside them is `trust`: whether the source of a file that is code is trusted.
+    """
+
+    trust: bool = False
     kind: KindName | None = None
     classes: tuple[str, ...] | None = None
     bands: tuple[str, ...] | None = None
@@ -45,7 +49,7 @@ class Stated(Strict):
     @property
     def given(self) -> dict[str, Any]:
         """The statements by name."""
-        named = {name: getattr(self, name) for name in type(self).model_fields}
+        named = {name: getattr(self, name) for name in type(self).model_fields if name != "trust"}
         return {name: value for name, value in named.items() if value is not None}
 
     def over(self, other: Stated) -> Stated:
