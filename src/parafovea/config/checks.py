@@ -432,7 +432,7 @@ def _backbone_problems(name: str, settings: Settings, recipe: Recipe) -> Problem
     trained = settings.tasks[name].training is not None
     found: Problems = []
     for view, part in (((), recipe), (("context",), recipe.context)):
-        if part is None:
+        if part is None or part.backbone not in recipe.backbones:
             continue
         path: tuple[str | int, ...] = ("tasks", name, "model")
         if trained:

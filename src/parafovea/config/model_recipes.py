@@ -8,7 +8,8 @@ from pathlib import Path
 from parafovea.config.schema import Task
 from parafovea.errors import ModelError
 from parafovea.models.model_json import read_spec, require_cacheable
-from parafovea.settings.backbones import EncoderArguments, parse_arguments
+from parafovea.settings.backbone_folder import DESCRIPTION, read_description
+from parafovea.settings.backbones import EncoderArguments, NetworkArguments, parse_arguments
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
 
@@ -72,10 +73,12 @@ def require_encoders(recipe: Recipe) -> None:
     Parameters
     ----------
     recipe : Recipe
-        The model, whose backbones `prithvi` and `terramind` are looked at.
+        The model, whose backbones `prithvi`, `terramind` and `network` are looked at.
     """
     for spec in recipe.backbones:
         arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
+        if isinstance(arguments, NetworkArguments):
+            arguments.band_indices(recipe.bands)
         if not isinstance(arguments, EncoderArguments):
             continue
         if not Path(arguments.weights).expanduser().is_file():
@@ -105,6 +108,8 @@ def weight_files(backbone: BackboneSpec) -> list[str]:
         return sorted(map(str, [folder, beside] if beside.is_file() else [folder]))
     if "weights" not in backbone.arguments or not folder.is_dir():
         return []
+    if backbone.name == "network":
+        return sorted(map(str, (folder / DESCRIPTION, folder / read_description(folder).graph)))
     return sorted(str(file) for p in ("*.json", "*.safetensors") for file in folder.glob(p))
 
 

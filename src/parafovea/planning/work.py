@@ -24,6 +24,7 @@ from parafovea.settings.backbones import (
     ENCODERS,
     EncoderArguments,
     HuggingfaceArguments,
+    NetworkArguments,
     parse_arguments,
 )
 from parafovea.settings.inference import InferenceSettings
@@ -182,6 +183,9 @@ class ViewWork:
         elif isinstance(arguments, EncoderArguments):
             channels = arguments.features
             stride = (1, arguments.pixels_per_token, arguments.pixels_per_token)
+        elif isinstance(arguments, NetworkArguments):
+            channels = arguments.description.features
+            stride = arguments.strides(dimensions)
         else:
             # a filter sees each channel of its input by itself
             channels = len(arguments.channels(dimensions)) * self.channels
@@ -347,6 +351,10 @@ def _backbone_memory(backbone: BackboneSpec) -> float:
         arguments = parse_arguments(backbone, dimensions=2)
         if isinstance(arguments, EncoderArguments):
             return LIBRARIES + _encoder_memory(arguments)
+    if backbone.name == "network":
+        known = parse_arguments(backbone, dimensions=3)
+        if isinstance(known, NetworkArguments):
+            return known.memory
     return TRANSFORMER
 
 

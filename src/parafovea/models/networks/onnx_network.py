@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,26 @@ class _Session:
 def _text(error: Exception) -> str:
     """Return a message of ONNX Runtime without its numbers and places of its own source."""
     return _PLACE.sub("", _NUMBERS.sub("", " ".join(describe(error).split())))
+
+
+def onnx_session(path: Path, device: torch.device) -> Callable[[Tensor], dict[str, Any]]:
+    """Return a function that runs an ONNX graph, of which outputs have names.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which was checked.
+    device : torch.device
+        Where it runs, if ONNX Runtime has a provider for it; on the CPU otherwise.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime cannot open the graph.
+    MissingExtraError
+        If it is not installed.
+    """
+    return _Session(path, device, str(path))
 
 
 def load(folder: Path, spec: ModelSpec) -> OnnxNetwork:
