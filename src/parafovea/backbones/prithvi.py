@@ -25,6 +25,7 @@ from parafovea.backbones.backbone import fingerprint_of, token_shape
 from parafovea.errors import ModelError, shown
 from parafovea.geometry.grid import Shape
 from parafovea.runtime.documents import json_values, read_text
+from parafovea.runtime.kept_objects import kept
 from parafovea.settings.backbones import (
     PRITHVI_BANDS,
     PRITHVI_IMAGE,
@@ -215,7 +216,12 @@ class Prithvi:
         mean, std = _stated(path, arguments) or STATISTICS[variant.first]
         self._mean, self._std = ([part[n] for n in places] for part in (mean, std))
         self._device = torch.device(device)
-        self._network = _loaded(path, arguments, places).to(self._device)
+        network = kept(
+            ("prithvi", arguments.model_dump_json(), tuple(places)),
+            path,
+            lambda: _loaded(path, arguments, places),
+        )
+        self._network = network.to(self._device)
         self.channels = tuple(
             f"prithvi_{i:04d}" if level == variant.depth else f"prithvi_{level}_{i:04d}"
             for level in arguments.levels

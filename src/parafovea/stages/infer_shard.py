@@ -23,6 +23,7 @@ from parafovea.models.folder import load_model
 from parafovea.models.model_json import require_cacheable
 from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.runtime.devices import choose_device, choose_dtype
+from parafovea.runtime.kept_objects import kept
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Overrides
@@ -90,7 +91,7 @@ def infer_shard(
     settings = InferenceSettings.model_validate(settings)
     overrides = Overrides.model_validate(overrides)
     folder = Path(model)
-    spec, network = load_model(folder)
+    spec, network = kept("model", folder, lambda: load_model(folder))
     require_cacheable(spec, str(folder))
     recipe = spec.model_copy(update=overrides.given)
     opened = SampleInputs(ModelInputs(volume, features, context), recipe)

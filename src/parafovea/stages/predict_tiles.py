@@ -31,6 +31,7 @@ from parafovea.inference.tile_batches import TileModel
 from parafovea.inference.tile_inputs import TileInput, TileReader
 from parafovea.models.folder import load_model
 from parafovea.runtime.devices import choose_device, choose_dtype
+from parafovea.runtime.kept_objects import kept
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
@@ -181,7 +182,7 @@ class _Run:
         code: str,
     ) -> None:
         self.counts = TileCounts()
-        self._spec, self._network = load_model(model)
+        self._spec, self._network = kept("model", model, lambda: load_model(model))
         self._folder = folder
         self._settings = settings
         device = choose_device()
