@@ -25,12 +25,14 @@ def write(output: Path, *, seconds: float = 0.0, text: str = "done") -> None:
 def describe_process(output: Path, *, seconds: float = 0.0) -> None:
     """Write which devices this process sees, and which process it is."""
     time.sleep(seconds)
+    import ray
+
     facts = {
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "device": os.environ.get(DEVICE_VARIABLE),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "process": os.getpid(),
-        "node": os.environ.get("RAY_NODE_ID", ""),
+        "node": ray.get_runtime_context().get_node_id(),
         "folder": str(Path.cwd()),
     }
     output.write_text(json.dumps(facts))

@@ -3,133 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-# of the cluster's processes, when they are started
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_memory_monitor_refresh_ms"] = "100"
-os.environ["RAY_health_check_period_ms"] = "500"
-os.environ["RAY_health_check_timeout_ms"] = "1000"
-os.environ["RAY_health_check_failure_threshold"] = "3"
-# jobs of these tests are modules of this folder
+# jobs of these tests are modules of this folder, and of none of the nodes' own
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, (os.environ.get("PYTHONPATH"), str(Path(__file__).parent)))
 )
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 pytest.importorskip("ray")
 
 from ray.cluster_utils import Cluster as RayCluster
+from small_cluster import NODE, SmallRun, new_cluster
 
 from parafovea.drivers.ray.cluster import Cluster, connected
-from parafovea.drivers.ray.schedule import Schedule
-from parafovea.drivers.ray.staff import staff_of
-from parafovea.drivers.ray.work import Finished, RunProgress, WorkItem
-from parafovea.drivers.ray.worker import Workplace
-from parafovea.drivers.stage_call import StageCall
-
-#: What each node has. Devices are pretended: Ray counts them, and shows their numbers.
-NODE = {"num_cpus": 2, "num_gpus": 1, "memory": 8e9, "object_store_memory": 100e6}
-
-
-def new_cluster(**head: Any) -> RayCluster:
-    """Start a cluster of one node, on ports that are free."""
-    return RayCluster(
-        initialize_head=True, head_node_args={**NODE, "include_dashboard": False, **head}
-    )
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[RayCluster]:
-    """Yield a cluster of two nodes with two CPUs and a GPU each."""
-    cluster = new_cluster()
+    """Yield a cluster of two nodes with two CPUs each, and two GPUs and one."""
+    cluster = new_cluster(num_gpus=2)
     cluster.add_node(**NODE)
     yield cluster
     cluster.shutdown()
-
-
-@dataclass
-class SmallRun:
-    """A run of small jobs in a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        Where each job writes a file of its own name.
-    """
-
-    folder: Path
-    items: list[WorkItem] = field(default_factory=list)
-    ends: dict[str, Finished] = field(default_factory=dict)
-    steps: list[RunProgress] = field(default_factory=list)
-    watch: Callable[[RunProgress], None] = lambda progress: None
-
-    def add(
-        self,
-        name: str,
-        function: str,
-        *,
-        owner: str = "",
-        on_gpu: bool = False,
-        needs: tuple[int, ...] = (),
-        memory: float = 500e6,
-        **arguments: Any,
-    ) -> int:
-        """Add a job of `cluster_jobs`, and return its position."""
-        output = self.folder / name
-        call = StageCall(
-            module="cluster_jobs",
-            function=function,
-            arguments={"output": output, **arguments},
-            outputs=(output,),
-        )
-        self.items.append(
-            WorkItem(
-                name=name,
-                owner=owner or name,
-                stage=function,
-                on_gpu=on_gpu,
-                needs=frozenset(needs),
-                memory=lambda attempt: memory * 2 ** (attempt - 1),
-                call=lambda: call,
-            )
-        )
-        return len(self.items) - 1
-
-    def run(self, cluster: Cluster, *, num_gpus: int | None = None) -> dict[str, str | None]:
-        """Run the jobs; return why each owner failed, None for those that did not."""
-
-        def look(progress: RunProgress) -> None:
-            self.steps.append(progress)
-            self.watch(progress)
-
-        def end(done: Finished) -> None:
-            self.ends[done.owner] = done
-
-        staff = staff_of(
-            cluster.nodes(),
-            num_gpus=num_gpus,
-            gpu_jobs=sum(item.on_gpu for item in self.items),
-            memory=500e6,
-        )
-        Schedule(
-            cluster,
-            staff,
-            self.items,
-            workplace=Workplace(folder=str(self.folder)),
-            threads=1,
-            finished=end,
-            progress=look,
-        ).run()
-        return {owner: done.error for owner, done in self.ends.items()}
-
-    def text(self, name: str) -> str:
-        """Return what a job wrote."""
-        return (self.folder / name).read_text()
 
 
 @pytest.fixture

@@ -149,6 +149,8 @@ def connected(address: str = "auto") -> Iterator[Cluster]:
     if ray.is_initialized():
         yield Cluster(ray.get_runtime_context().gcs_address)
         return
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or address
     _require_address(address)
     try:
         ray.init(
@@ -217,8 +219,7 @@ def _require_address(address: str) -> None:
 
 
 def _none(address: str, error: BaseException | None) -> ClusterError:
-    named = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
-    where = f"at {named}" if named else "on this machine"
+    where = "on this machine" if address in ("auto", "local") else f"at {address}"
     reason = ""
     if error is not None and "Could not find any running Ray instance" not in str(error):
         reason = f" ({' '.join(str(error).split())[:300]})"
