@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
+# Ray, an optional engine, lies apart; its processes start in other folders.
+RAY := $(CURDIR)/$(VENV)/ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kill test-fuzz test-slurm test-openvino test-remote docs lint bench bench-quick clean
+.PHONY: help setup demo test test-kill test-fuzz test-slurm test-openvino test-remote test-ray docs lint bench bench-quick clean
 
 help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
@@ -32,7 +34,7 @@ demo: $(STAMP) ## Segment three phantom cells and print the path of the report.
 
 test: $(STAMP) ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
-	  --ignore tests/slurm --ignore tests/remote
+	  --ignore tests/slurm --ignore tests/remote --ignore tests/ray_cluster
 
 test-slurm: $(STAMP) ## Run the workflow, and inject faults, on a local Slurm; needs root.
 	@$(BIN)/python tests/slurm/cluster.py
@@ -48,6 +50,15 @@ test-remote: $(STAMP) ## Read sources from a local S3 server, and compare N5 and
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --target $(VENV)/remote --upgrade -r envs/remote-tests.txt
 	PYTHONPATH=$(VENV)/remote $(BIN)/python -m pytest -q -n0 tests/remote
+
+test-ray: $(RAY)/.parafovea-installed ## Run scans, and inject faults, on Ray clusters of this machine.
+	OMP_NUM_THREADS=1 PYTHONPATH=$(RAY) $(BIN)/python -m pytest -q -n0 -p no:cacheprovider \
+	  tests/ray_cluster
+
+$(RAY)/.parafovea-installed: $(STAMP) envs/ray-tests.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target $(RAY) --upgrade -r envs/ray-tests.txt
+	touch $@
 
 test-kill: $(STAMP) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py
@@ -66,11 +77,11 @@ lint: $(STAMP) ## Check style and types of the package, the scripts and the rule
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/train_cell.yaml
 
-bench: $(STAMP) ## Measure speed and memory; see benchmarks/README.md.
-	$(BIN)/python -m benchmarks
+bench: $(RAY)/.parafovea-installed ## Measure speed and memory; see benchmarks/README.md.
+	PYTHONPATH=$(RAY) $(BIN)/python -m benchmarks
 
 bench-quick: $(STAMP) ## Run every benchmark once at its smallest size, without timing.
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --quick
+	OMP_NUM_THREADS=1 PYTHONPATH=$(RAY) $(BIN)/python -m benchmarks --quick
 
 clean: ## Remove all results and caches, but not .venv.
 	test ! -d results || find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

@@ -27,6 +27,7 @@ from benchmarks import (
     machine,
     memory_growth,
     peer_comparison,
+    ray_cost,
     tile_speed,
 )
 from benchmarks.samples import TILE_MODEL, Bench, Sized, read_fused_spec
@@ -62,6 +63,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         block_cost,
         detection_speed,
         tile_speed,
+        ray_cost,
     )
 }
 

@@ -7,6 +7,7 @@ open_source : open a volume of any format as a lazy array on a `Grid`.
 open_result : open an array, a table or a JSON file that the workflow wrote.
 load_model : read a model folder: its description and its network.
 predict : run all stages for one scan or folder of tiles, without a sample sheet.
+distributed_inference : run all stages for scans on a Ray cluster.
 load_inference_model : predict NumPy arrays with a model folder or a checkpoint.
 Grid, Box : where voxels are, and a part of their index space.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from parafovea.drivers.prediction import predict
+    from parafovea.drivers.ray.distributed import distributed_inference
     from parafovea.formats.opening import open_source
     from parafovea.geometry.grid import Box, Grid
     from parafovea.inference.volume import load_inference_model
@@ -27,6 +29,7 @@ __all__ = [
     "Box",
     "Grid",
     "__version__",
+    "distributed_inference",
     "load_inference_model",
     "load_model",
     "open_result",
@@ -39,6 +42,7 @@ __version__ = version("parafovea")
 _MODULES = {
     "Box": "geometry.grid",
     "Grid": "geometry.grid",
+    "distributed_inference": "drivers.ray.distributed",
     "load_inference_model": "inference.volume",
     "load_model": "models.folder",
     "open_result": "storage.result_files",

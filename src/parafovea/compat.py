@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parafovea.drivers.ray.distributed import distributed_inference
     from parafovea.guide.candidate_steps import (
         calibrate_scores,
         detect_peaks,
@@ -38,6 +39,7 @@ __all__ = [
     "batch_inference",
     "calibrate_scores",
     "detect_peaks",
+    "distributed_inference",
     "extract_properties",
     "generate_report",
     "load_detections",
@@ -51,28 +53,29 @@ __all__ = [
 ]
 
 _MODULES = {
-    "DetectionList": "detection_list",
-    "InferencePipeline": "pipeline",
-    "batch_inference": "pipeline",
-    "calibrate_scores": "candidate_steps",
-    "detect_peaks": "candidate_steps",
-    "extract_properties": "candidate_steps",
-    "generate_report": "figures",
-    "load_detections": "detection_list",
-    "load_scan": "placed_scans",
-    "non_maximum_suppression": "candidate_steps",
-    "optimize_model": "torchscript",
-    "plot_confidence_distribution": "figures",
-    "render_3d_volume": "figures",
-    "sliding_window_inference": "torch_windows",
-    "visualize_detections": "figures",
+    "DetectionList": "guide.detection_list",
+    "InferencePipeline": "guide.pipeline",
+    "batch_inference": "guide.pipeline",
+    "calibrate_scores": "guide.candidate_steps",
+    "detect_peaks": "guide.candidate_steps",
+    "distributed_inference": "drivers.ray.distributed",
+    "extract_properties": "guide.candidate_steps",
+    "generate_report": "guide.figures",
+    "load_detections": "guide.detection_list",
+    "load_scan": "guide.placed_scans",
+    "non_maximum_suppression": "guide.candidate_steps",
+    "optimize_model": "guide.torchscript",
+    "plot_confidence_distribution": "guide.figures",
+    "render_3d_volume": "guide.figures",
+    "sliding_window_inference": "guide.torch_windows",
+    "visualize_detections": "guide.figures",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a name when it is first used."""
     if name in _MODULES:
-        return getattr(importlib.import_module(f"parafovea.guide.{_MODULES[name]}"), name)
+        return getattr(importlib.import_module(f"parafovea.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

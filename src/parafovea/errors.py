@@ -69,6 +69,10 @@ class MissingExtraError(ParafoveaError, ImportError):
     """An optional package that a choice needs and that is not installed."""
 
 
+class ClusterError(ParafoveaError, ConnectionError):
+    """A cluster that is not there, has gone away, or has less than is asked of it."""
+
+
 class StoreError(ParafoveaError, OSError):
     """A result of an earlier stage that is missing or damaged."""
 

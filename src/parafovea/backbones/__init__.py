@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from parafovea.backbones.vision_config import FAMILIES
 from parafovea.geometry.grid import Vector
+from parafovea.runtime.kept_objects import kept
 from parafovea.settings.backbones import (
     EncoderArguments,
     FilterbankArguments,
@@ -88,8 +89,11 @@ def load_backbone(
     from parafovea.backbones.huggingface import Huggingface
     from parafovea.backbones.vision_weights import load_vision
 
-    model = load_vision(
-        arguments.weights, revision=spec.revision, families=families(spec, arguments)
+    allowed = families(spec, arguments)
+    model = kept(
+        ("vision", allowed),
+        arguments.weights,
+        lambda: load_vision(arguments.weights, revision=spec.revision, families=allowed),
     )
     if arguments.compatibility is not None:
         from parafovea.backbones.upstream_dinov3 import CompatibleDinov3

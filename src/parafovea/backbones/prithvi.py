@@ -19,6 +19,7 @@ from parafovea.backbones.encoder_weights import Tensors, fill_network, read_tens
 from parafovea.backbones.image_encoder import ImageEncoder, columns_of, joined_levels
 from parafovea.errors import ModelError, shown
 from parafovea.runtime.documents import json_values, read_text
+from parafovea.runtime.kept_objects import kept
 from parafovea.settings.backbones import (
     ENCODER_IMAGE,
     PRITHVI_BANDS,
@@ -205,10 +206,15 @@ class Prithvi(ImageEncoder):
         path = Path(arguments.weights).expanduser()
         mean, std = _stated(path, arguments) or STATISTICS[variant.first]
         self._mean, self._std = ([part[n] for n in places] for part in (mean, std))
+        network = kept(
+            ("prithvi", arguments.model_dump_json(), tuple(places)),
+            path,
+            lambda: _loaded(path, arguments, places),
+        )
         super().__init__(
             "prithvi",
             arguments,
-            _loaded(path, arguments, places),
+            network,
             device=device,
             bands=[[bands[n], name] for n, name in zip(self._taken, names, strict=True)],
             statistics=[self._mean, self._std],

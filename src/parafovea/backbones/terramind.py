@@ -18,6 +18,7 @@ from torch import nn
 from parafovea.backbones.encoder_weights import fill_network, read_tensors
 from parafovea.backbones.image_encoder import ImageEncoder, columns_of, joined_levels
 from parafovea.errors import ModelError
+from parafovea.runtime.kept_objects import kept
 from parafovea.settings.backbones import (
     ENCODER_IMAGE,
     TERRAMIND_BANDS,
@@ -269,10 +270,16 @@ class Terramind(ImageEncoder):
         self._indices = [n for each in taken for n in each.indices]
         self._offset = [number for each in taken for number in each.offset]
         self._scale = [number for each in taken for number in each.scale]
+        path = Path(arguments.weights).expanduser()
+        network = kept(
+            ("terramind", arguments.model_dump_json(), tuple(bands)),
+            path,
+            lambda: _loaded(path, arguments, taken),
+        )
         super().__init__(
             "terramind",
             arguments,
-            _loaded(Path(arguments.weights).expanduser(), arguments, taken),
+            network,
             device=device,
             bands=[[each.modality, [bands[n] for n in each.indices]] for each in taken],
             statistics=[self._offset, self._scale],

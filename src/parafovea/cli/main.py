@@ -11,6 +11,14 @@ from rich.markup import escape
 
 from parafovea import __version__
 from parafovea.cli.detections import app as detection_commands
+from parafovea.cli.engines import (
+    Address,
+    Engine,
+    NumGpus,
+    RayOptions,
+    cluster_bar,
+    ray_options,
+)
 from parafovea.cli.import_backbone import app as backbone_commands
 from parafovea.cli.import_model import app as import_commands
 from parafovea.cli.predict import app as prediction_commands
@@ -170,30 +178,82 @@ def plan(
 
 @app.command()
 def run(
-    sample: Annotated[str, typer.Option(help="Name of the sample in the sheet.")],
+    sample: Annotated[
+        list[str] | None,
+        typer.Option(help="Sample in the sheet; with --engine ray may be repeated. Default: all."),
+    ] = None,
+    engine: Engine = "local",
+    address: Address = None,
+    num_gpus: NumGpus = None,
     config: Configs = None,
     snakefile: Snakefile = DEFAULT_SNAKEFILE,
 ) -> None:
-    """Run the stages of a sample and of its dependencies here, without snakemake.
+    """Run the stages of samples and of their dependencies, without snakemake.
 
-    Results that are current are kept.
+    Results that are current are kept. In this process one sample runs, on Ray one, some or all.
     """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    names = tuple(sample or ())
+    with readable_errors():
+        on_ray = ray_options(engine, address, num_gpus)
+        if on_ray is None and len(names) != 1:
+            raise ConfigError(
+                f"{len(names) or 'no'} samples are named, but one runs at a time in this process: "
+                "give one with --sample, use snakemake, or --engine ray"
+            )
+        project = _project(config)
+        for name in names:
+            project.require(name)
+        if on_ray is not None:
+            failed = _run_on_ray(project, names, on_ray, snakefile)
+        else:
+            failed = False
+            _run_here(project, names[0], snakefile)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run_here(project: Project, name: str, snakefile: Path) -> None:
+    """Run a sample in this process, and print where its report is."""
     from parafovea.config.source_headers import check_headers
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    with readable_errors():
-        project = _project(config)
-        project.require(sample)
-        check_headers(project, (sample,))
-        # loads torch, which takes seconds: only for an existing sample
-        from parafovea.drivers.one_process import run_chain
-        from parafovea.planning.staleness import Staleness
+    check_headers(project, (name,))
+    # loads torch, which takes seconds: only for an existing sample
+    from parafovea.drivers.one_process import run_chain
+    from parafovea.planning.staleness import Staleness
 
-        staleness = Staleness(project, scripts=snakefile.parent / "scripts")
-        chain = (*project.upstream(sample), sample)
-        with writing(*(Path(project.folder(name)) for name in chain)):
-            page = run_chain(project, sample, staleness)
+    staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+    chain = (*project.upstream(name), name)
+    with writing(*(Path(project.folder(each)) for each in chain)):
+        page = run_chain(project, name, staleness)
     console.print(f"The report is {escape(str(page))}", highlight=False)
+
+
+def _run_on_ray(
+    project: Project, names: tuple[str, ...], options: RayOptions, snakefile: Path
+) -> bool:
+    """Run samples on a Ray cluster, print where the reports are, and return whether any failed."""
+    from parafovea.drivers.ray.samples import run_samples
+    from parafovea.planning.staleness import Staleness
+
+    staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+    chain = [each for name in names for each in (*project.upstream(name), name)]
+    folders = [Path(project.folder(each)) for each in dict.fromkeys(chain)]
+    with (
+        options.cluster() as cluster,
+        writing(*(folders or [Path(project.settings.results)])),
+        cluster_bar() as show,
+    ):
+        done = run_samples(
+            cluster, project, staleness, names, num_gpus=options.num_gpus, progress=show
+        )
+    for name, reason in done.failed.items():
+        errors.print(f"[bold red]error[/] {escape(f'{name}: {reason}')}", highlight=False)
+    for page in done.pages:
+        console.print(f"The report is {escape(str(page))}", highlight=False)
+    if done.outcome:
+        console.print(escape(done.outcome), highlight=False)
+    return bool(done.failed)
 
 
 @app.command()

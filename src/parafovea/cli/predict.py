@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from parafovea.cli.engines import Address, Engine, NumGpus, cluster_bar, ray_options
 from parafovea.cli.terminal import console, errors, readable_errors
 from parafovea.config import Settings, config_files, read_settings
 from parafovea.config.sources import is_tile_folder
@@ -56,6 +58,9 @@ def predict(
         bool, typer.Option("--overwrite", help="Predict finished tiles again.")
     ] = False,
     num_workers: Annotated[int, typer.Option(min=1, help="Scans in parallel.")] = 1,
+    engine: Engine = "local",
+    address: Address = None,
+    num_gpus: NumGpus = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep volumes, features and predictions.")
     ] = False,
@@ -80,6 +85,13 @@ def predict(
         given = scan if input_dir is None else str(input_dir)
         if given is None or (scan is not None and input_dir is not None):
             raise ConfigError("give one scan, or --input-dir with a folder of scans or tiles")
+        on_ray = ray_options(engine, address, num_gpus)
+        if on_ray is not None and num_workers > 1:
+            raise ConfigError("--num-workers is of --engine local: Ray takes what its cluster has")
+        if on_ray is not None and device not in (None, "cpu"):
+            raise ConfigError(
+                f"--device {device} is of this machine: with --engine ray, use --num-gpus"
+            )
         if guide_config is None:
             settings = read_settings(*config_files(config or []))
         elif config:
@@ -116,7 +128,9 @@ def predict(
                 errors.print(f"[yellow]warning[/] {escape(text + ', '.join(found.left_out))}")
         if overwrite and not tiles:
             raise ConfigError(f"--overwrite is for tiles, but {given} is not a folder of tiles")
-        with on_device(device):
+        with contextlib.ExitStack() as held:
+            held.enter_context(on_device(device))
+            cluster = None if on_ray is None else held.enter_context(on_ray.cluster())
             project = project_of(
                 settings,
                 scans,
@@ -126,11 +140,15 @@ def predict(
                 batch_size=batch_size,
                 full_precision=no_amp,
                 overwrite=overwrite,
+                divided=cluster is not None,
             )
-            with writing(place if alone else results):
-                if tiles:
-                    _predict_tiles(project, place)
-                    return
+            held.enter_context(writing(place if alone else results))
+            if tiles:
+                _predict_tiles(project, place, cluster, num_gpus)
+                return
+            if cluster is not None:
+                done = _run_on_ray(project, cluster, num_gpus, keep=keep)
+            else:
                 done = _run(project, keep=keep, workers=min(num_workers, max(1, len(scans))))
         done += unfit
         counted = kind_named(settings.tasks[task].kind).counted
@@ -181,19 +199,28 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list | dict)
 
 
-def _predict_tiles(project, folder: Path) -> None:  # type: ignore[no-untyped-def]
+def _predict_tiles(project, folder: Path, cluster, num_gpus: int | None) -> None:  # type: ignore[no-untyped-def]
     """Predict a folder of tiles with a progress bar, and print the summary."""
     from parafovea.drivers.predict_scans import write_summary
-    from parafovea.drivers.predict_tile_folder import predict_folder
 
-    with _bars() as progress:
-        bar = progress.add_task(folder.name, total=1.0)
+    if cluster is None:
+        from parafovea.drivers.predict_tile_folder import predict_folder
 
-        def observer(stage: str, share: float) -> None:
-            progress.update(bar, completed=share, description=f"{folder.name} {stage}")
+        with _bars() as progress:
+            bar = progress.add_task(folder.name, total=1.0)
 
-        page, summary = predict_folder(project, folder.name, observer=observer)
-        progress.update(bar, completed=1.0, description=folder.name)
+            def observer(stage: str, share: float) -> None:
+                progress.update(bar, completed=share, description=f"{folder.name} {stage}")
+
+            page, summary = predict_folder(project, folder.name, observer=observer)
+            progress.update(bar, completed=1.0, description=folder.name)
+    else:
+        from parafovea.drivers.ray.scans import predict_folder as predict_on_ray
+
+        with cluster_bar() as show:
+            page, summary = predict_on_ray(
+                cluster, project, folder.name, num_gpus=num_gpus, progress=show
+            )
     write_summary(folder / "summary.json", asdict(summary))
     for text in summary.fallbacks:
         errors.print(f"[yellow]warning[/] {escape(text)}", highlight=False)
@@ -241,3 +268,11 @@ def _run(project, *, keep: bool, workers: int):  # type: ignore[no-untyped-def]
                 done.append(result)
                 progress.advance(bar)
     return done
+
+
+def _run_on_ray(project, cluster, num_gpus: int | None, *, keep: bool):  # type: ignore[no-untyped-def]
+    """Return the outcome of each scan on a Ray cluster, with a progress bar."""
+    from parafovea.drivers.ray.scans import predict_scans
+
+    with cluster_bar() as show:
+        return predict_scans(cluster, project, num_gpus=num_gpus, keep=keep, progress=show)

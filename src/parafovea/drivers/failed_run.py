@@ -81,7 +81,7 @@ def conclude(project: Project, jobs: Sequence[OpenJob], *, since: float) -> str:
     words = [f"{len(lines)} of {len(project.samples)} samples failed:", *lines] if lines else []
     if failed:
         summarized = all(job.stage != summarize_cohort.name for job in jobs)
-        words.append(_report(project, failed, written=summarized))
+        words.append(report_of_others(project, failed, written=summarized))
     return "\n".join([*words, f"The logs are in {project.settings.results}/logs."])
 
 
@@ -116,8 +116,18 @@ def failed_samples(project: Project, jobs: Sequence[OpenJob], *, since: float) -
     return {name: found[name] for name in project.samples if name in found}
 
 
-def _report(project: Project, failed: Mapping[str, str], *, written: bool) -> str:
-    """Write the report of the samples that did not fail, unless it is, and return where it is."""
+def report_of_others(project: Project, failed: Mapping[str, str], *, written: bool) -> str:
+    """Write the report of the samples that did not fail, unless it is, and return where it is.
+
+    Parameters
+    ----------
+    project : Project
+        The project that was run.
+    failed : mapping of str to str
+        Samples without a current result, with the reasons.
+    written : bool
+        Whether the run wrote the report of all samples itself.
+    """
     finished = [name for name in project.predicted if name not in failed]
     if not finished:
         return "No sample is finished, so there is no report."

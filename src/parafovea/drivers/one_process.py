@@ -8,13 +8,12 @@ from typing import Any
 
 from parafovea.chain.stage import Stage, Wildcards
 from parafovea.config import Project
-from parafovea.config.stage_code import code_of
+from parafovea.drivers.open_jobs import open_jobs
+from parafovea.drivers.stage_call import stage_call
 from parafovea.errors import ParafoveaError
 from parafovea.planning.staleness import Job, Staleness
-from parafovea.runtime.runs import readable_storage
 from parafovea.storage.layout import PAGE
 from parafovea.storage.provenance import Clock
-from parafovea.storage.records import forget_record, recorded
 from parafovea.storage.store import discard
 
 #: Called with the name of each stage at its start.
@@ -54,20 +53,7 @@ def run_stage(
     StoreError
         If the disk is full or refuses an output.
     """
-    call: dict[str, Any] = {
-        name: Path(paths) if isinstance(paths, str) else [Path(path) for path in paths or ()]
-        for name, paths in stage.input_paths(project, wildcards).items()
-    }
-    outputs = {n: Path(path) for n, path in stage.output_paths(project, wildcards).items()}
-    call |= outputs
-    call |= stage.arguments(project, wildcards)
-    if stage.clock:
-        call["clock"] = clock
-    if stage.states_code:
-        call["code"] = code_of(stage, project, wildcards)
-    with readable_storage(*outputs.values()):
-        forget_record(stage.record(project, wildcards))
-        return stage.load()(**call)
+    return stage_call(project, stage, wildcards, clock=clock).run()
 
 
 def run_stages(
@@ -128,11 +114,11 @@ def run_stages(
             announce(stage.name)
         for wildcards in jobs:
             run(stage, wildcards)
-    _remove_parts(project, done)
+    remove_parts(project, done)
     return returned
 
 
-def _remove_parts(project: Project, jobs: Iterable[Job]) -> None:
+def remove_parts(project: Project, jobs: Iterable[Job]) -> None:
     """Remove parts of results, which have been joined, as the workflow does."""
     for job in jobs:
         outputs = job.stage.outputs_of(project)
@@ -174,22 +160,20 @@ def run_chain(
         As `run_stages`; a note names the sample if it is another one.
     """
     project.require(sample)
-    jobs = staleness.jobs(sample)
+    found = open_jobs(staleness, sample)
     announced: tuple[str, str] | None = None
-    for job, status in staleness.statuses(jobs).items():
-        if status in ("done", "removed"):
-            continue
+    for job in found.needs:
         wildcards = dict(job.wildcards)
         owner = wildcards.get("sample", "")
         if announced != (owner, job.stage.name):
             announced = (owner, job.stage.name)
             announce(job.stage.name)
+        order = staleness.order(job.stage, wildcards)
         try:
-            with recorded(staleness.order(job.stage, wildcards), staleness.contents):
-                run_stage(project, job.stage, wildcards)
+            stage_call(project, job.stage, wildcards, order=order).run(staleness.contents)
         except ParafoveaError as error:
             if owner != sample:
                 error.add_note(f"in sample {owner!r}, whose result {sample!r} needs")
             raise
-    _remove_parts(project, jobs)
+    remove_parts(project, found.all)
     return Path(project.folder(sample)) / PAGE

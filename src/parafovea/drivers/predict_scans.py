@@ -248,6 +248,7 @@ def project_of(
     batch_size: int | None = None,
     full_precision: bool = False,
     overwrite: bool = False,
+    divided: bool = False,
 ) -> Project:
     """Return a checked project of scans without a sheet.
 
@@ -269,6 +270,8 @@ def project_of(
         Compute in float32, regardless of the task's setting.
     overwrite : bool
         Predict finished tiles again, regardless of the task's setting.
+    divided : bool
+        Share windows and tiles among as many jobs as the task says, instead of one a scan.
 
     Raises
     ------
@@ -284,7 +287,9 @@ def project_of(
             f"task {task!r} is not in the config: tasks are {', '.join(settings.tasks)}"
         )
     chosen = settings.tasks[task].model_copy(update={"training": None})
-    inference = chosen.inference.model_copy(update={"shards": 1})
+    inference = chosen.inference
+    if not divided:
+        inference = inference.model_copy(update={"shards": 1})
     if batch_size is not None:
         inference = inference.model_copy(update={"batch_size": batch_size})
     if full_precision:
@@ -344,7 +349,7 @@ def predict_scan(
         steps = Steps(_expected(project, scan), observer)
         with observed(steps.within):
             run_sample(project, scan, announce=steps.begin, clock=clock)
-        found = _found(project, scan)
+        found = found_in(project, scan)
     except ParafoveaError as error:
         reason = without_sheet(describe(error))
         return ScanResult(scan, time.perf_counter() - start, None, reason)
@@ -354,7 +359,7 @@ def predict_scan(
         return ScanResult(scan, time.perf_counter() - start, None, reason)
     finally:
         if not keep:
-            _forget(folder)
+            forget_intermediate(folder)
     return ScanResult(scan, time.perf_counter() - start, found)
 
 
@@ -381,7 +386,7 @@ def _expected(project: Project, scan: str) -> dict[str, float]:
     return {stage.name: cost(stage, work).seconds for stage in project.stages(scan)}
 
 
-def _found(project: Project, scan: str) -> int:
+def found_in(project: Project, scan: str) -> int:
     """Return the number of detections or objects of a scan."""
     count = project.kind(scan).count
     return 0 if count is None else int(resolve(count)(Path(project.folder(scan))))
@@ -398,8 +403,8 @@ def count_objects(folder: Path) -> int:
     return len((folder / OBJECT_TABLE).read_text(encoding="utf-8").splitlines()) - 1
 
 
-def _forget(folder: Path) -> None:
-    """Remove intermediate results and empty folders."""
+def forget_intermediate(folder: Path) -> None:
+    """Remove the intermediate results of a scan, and folders that are empty then."""
     if not folder.is_dir():
         return
     for removal in remove(matching(folder, INTERMEDIATE)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,34 @@ class TileSummary:
     cpu_fallbacks: int
     fallbacks: list[str]
     quarantined: dict[str, str]
+
+    @classmethod
+    def of(cls, folder: Path, counts: Sequence[TileCounts], seconds: float) -> TileSummary:
+        """Return the summary of a folder of tiles.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of its results.
+        counts : sequence of TileCounts
+            Of the shares that were predicted in this run.
+        seconds : float
+            Duration from the first tile to the last.
+        """
+        predicted = sum(each.predicted for each in counts)
+        reasons = _reasons(folder / QUARANTINE)
+        done = len(read_ledger(folder / LEDGER))
+        return cls(
+            num_tiles=done + len(reasons),
+            num_out=done,
+            num_finished_before=done - predicted,
+            num_quarantined=len(reasons),
+            tiles_per_second=round(predicted / seconds if seconds else 0.0, 2),
+            seconds=round(seconds, 2),
+            cpu_fallbacks=sum(each.cpu_fallbacks for each in counts),
+            fallbacks=[text for each in counts for text in each.fallbacks],
+            quarantined=reasons,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +169,8 @@ def predict_folder(
         raise type(error)(without_sheet(describe(error))) from error
     counts: TileCounts = returned[predict_tiles.name]
     folder = Path(project.folder(sample))
-    page = folder / PAGE
     _remove_shares(folder / SHARDS)
-    reasons = _reasons(folder / QUARANTINE)
-    done = counts.predicted + counts.finished
-    return page, TileSummary(
-        num_tiles=done + counts.quarantined,
-        num_out=done,
-        num_finished_before=counts.finished,
-        num_quarantined=counts.quarantined,
-        tiles_per_second=round(counts.tiles_per_second, 2),
-        seconds=round(counts.seconds, 2),
-        cpu_fallbacks=counts.cpu_fallbacks,
-        fallbacks=list(counts.fallbacks),
-        quarantined=reasons,
-    )
+    return folder / PAGE, TileSummary.of(folder, [counts], counts.seconds)
 
 
 @contextlib.contextmanager

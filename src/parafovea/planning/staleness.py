@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,11 @@ State = Literal[
 Status = Literal["done", "removed", "stale", "missing"]
 
 _WILDCARD = re.compile(r"{([a-z]+)(?:,([^}]*))?}")
+
+
+def none_passes(path: str) -> bool:
+    """Return False: the run removes no results."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -142,13 +147,18 @@ class Staleness:
                 self._follow(self._made_by(path), found)
             found[job] = None
 
-    def statuses(self, jobs: Sequence[Job]) -> dict[Job, Status]:
+    def statuses(
+        self, jobs: Sequence[Job], *, passing: Callable[[str], bool] = none_passes
+    ) -> dict[Job, Status]:
         """Return the status of jobs, of which a run would execute the stale and missing ones.
 
         Parameters
         ----------
         jobs : sequence of Job
             In execution order, with all jobs that they depend on.
+        passing : callable
+            Takes the path of an output; returns whether the run removes it after use, besides those
+            that the stages themselves declare as temporary.
         """
         found: dict[Job, Status] = {}
         needed: set[str] = set()
@@ -156,7 +166,10 @@ class Staleness:
             outputs = job.stage.outputs_of(self._project)
             paths = job.stage.output_paths(self._project, dict(job.wildcards))
             missing = {name for name, path in paths.items() if not os.path.exists(path)}  # noqa: PTH110
-            asked = any(outputs[name].kept or paths[name] in needed for name in missing)
+            asked = any(
+                paths[name] in needed or (outputs[name].kept and not passing(paths[name]))
+                for name in missing
+            )
             state = self._state(job)
             if state not in ("current", "missing"):
                 found[job] = "stale"

@@ -22,6 +22,7 @@ from parafovea.models.loading import load_network
 from parafovea.models.model_json import require_cacheable
 from parafovea.preprocess.body_masks import stored_volume_body
 from parafovea.runtime.devices import choose_device
+from parafovea.runtime.kept_objects import kept
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Overrides, Recipe
@@ -91,7 +92,7 @@ def infer_shard(
     settings = InferenceSettings.model_validate(settings)
     overrides = Overrides.model_validate(overrides)
     folder = Path(model)
-    spec, network = load_network(folder)
+    spec, network = kept("model", folder, lambda: load_network(folder))
     require_cacheable(spec, str(folder))
     recipe = spec.model_copy(update=overrides.given)
     opened = SampleInputs(ModelInputs(volume, features, context), recipe)

@@ -32,6 +32,7 @@ from parafovea.inference.tile_inputs import TileInput, TileReader
 from parafovea.inference.window_predictors import choose_computation
 from parafovea.models.loading import load_network
 from parafovea.runtime.devices import choose_device
+from parafovea.runtime.kept_objects import kept
 from parafovea.runtime.progress import tracked
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import ModelSpec
@@ -182,7 +183,7 @@ class _Run:
         code: str,
     ) -> None:
         self.counts = TileCounts()
-        self._spec, self._network = load_network(model)
+        self._spec, self._network = kept("model", model, lambda: load_network(model))
         self._folder = folder
         self._settings = settings
         device = choose_device()
