@@ -87,6 +87,14 @@ def doctor() -> None:
 
 
 @app.command()
+def licences() -> None:
+    """List the packages that are needed and installed, with their licences."""
+    from parafovea.cli.licences import installed_licences
+
+    print_table([["package", "version", "licence"], *map(list, installed_licences())])
+
+
+@app.command()
 def check(config: Configs = None) -> None:
     """Check config, sheet, models and the headers of all files, and list the inputs."""
     from parafovea.config.source_headers import header_problems
