@@ -8,6 +8,7 @@ open_result : open an array, a table or a JSON file that the workflow wrote.
 load_model : read a model folder: its description and its network.
 predict : run all stages for one scan or folder of tiles, without a sample sheet.
 load_inference_model : predict NumPy arrays with a model folder or a checkpoint.
+snakefile : path of the workflow, for a `module` of another Snakemake workflow.
 Grid, Box : where voxels are, and a part of their index space.
 """
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from parafovea.geometry.grid import Box, Grid
     from parafovea.inference.volume import load_inference_model
     from parafovea.models.folder import load_model
+    from parafovea.runtime.shipped_files import snakefile
     from parafovea.storage.result_files import open_result
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "open_result",
     "open_source",
     "predict",
+    "snakefile",
 ]
 
 __version__ = version("parafovea")
@@ -44,6 +47,7 @@ _MODULES = {
     "open_result": "storage.result_files",
     "open_source": "formats.opening",
     "predict": "drivers.prediction",
+    "snakefile": "runtime.shipped_files",
 }
 
 

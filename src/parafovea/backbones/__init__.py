@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from parafovea.backbones.vision_config import FAMILIES
 from parafovea.geometry.grid import Vector
+from parafovea.runtime.optional_packages import extras_named
 from parafovea.settings.backbones import (
     FilterbankArguments,
     HuggingfaceArguments,
@@ -58,6 +59,8 @@ def load_backbone(
     ------
     ModelError
         If an argument is unknown or invalid, or weights are missing or damaged.
+    MissingExtraError
+        If a vision model is named and the packages for it are not installed.
     """
     arguments = parse_arguments(spec, dimensions=dimensions)
     if isinstance(arguments, RawArguments):
@@ -74,8 +77,9 @@ def load_backbone(
         from parafovea.backbones.prithvi import Prithvi
 
         return Prithvi(arguments, bands=bands, device=device)
-    from parafovea.backbones.huggingface import Huggingface
-    from parafovea.backbones.vision_weights import load_vision
+    with extras_named():
+        from parafovea.backbones.huggingface import Huggingface
+        from parafovea.backbones.vision_weights import load_vision
 
     model = load_vision(
         arguments.weights, revision=spec.revision, families=families(spec, arguments)
@@ -128,7 +132,8 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str
     """
     arguments = parse_arguments(spec, dimensions=dimensions)
     if isinstance(arguments, HuggingfaceArguments):
-        from parafovea.backbones.vision_weights import read_config
+        with extras_named():
+            from parafovea.backbones.vision_weights import read_config
 
         config = read_config(
             arguments.weights, revision=spec.revision, families=families(spec, arguments)

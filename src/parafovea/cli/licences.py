@@ -52,14 +52,16 @@ def licence(distribution: metadata.Distribution) -> str:
         An installed package.
     """
     fields = distribution.metadata
-    stated = fields.get("License-Expression")
+    stated, text = (
+        next(iter(fields.get_all(name) or ()), "").strip()
+        for name in ("License-Expression", "License")
+    )
     classified = [
         each.rpartition(" :: ")[2]
         for each in fields.get_all("Classifier") or ()
         if each.startswith("License :: ") and each.count(" :: ") > 1
     ]
-    text = (fields.get("License") or "").strip()
-    found: str = stated or ", ".join(classified) or next(iter(text.splitlines()), "not stated")
+    found = stated or ", ".join(classified) or next(iter(text.splitlines()), "not stated")
     return found if len(found) <= LONGEST else f"{found[: LONGEST - 1]}…"
 
 

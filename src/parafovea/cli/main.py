@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from parafovea import __version__
 from parafovea.cli.detections import app as detection_commands
+from parafovea.cli.new_project import app as project_commands
 from parafovea.cli.predict import app as prediction_commands
 from parafovea.cli.terminal import (
     console,
@@ -23,16 +24,19 @@ from parafovea.cli.terminal import (
 from parafovea.cli.view import app as viewing_commands
 from parafovea.config import Project, config_files, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
+from parafovea.config.extras import require_packages
 from parafovea.config.messages import suggestion
 from parafovea.errors import ConfigError
 from parafovea.kinds.stages import removable, steps
 from parafovea.runtime.runs import at_work
+from parafovea.runtime.shipped_files import shipped
 from parafovea.runtime.writers import WAIT, is_held, writing
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(project_commands)
 app.add_typer(prediction_commands)
 app.add_typer(detection_commands)
 app.add_typer(viewing_commands)
@@ -46,13 +50,18 @@ Configs = Annotated[
     ),
 ]
 
-Snakefile = Annotated[Path, typer.Option("--snakefile", help="The workflow's Snakefile.")]
-
-DEFAULT_SNAKEFILE = Path("Snakefile")
+Snakefile = Annotated[
+    Path | None,
+    typer.Option("--snakefile", help="Snakefile of another copy of the workflow's repository."),
+]
 
 
 def _project(configs: list[Path] | None) -> Project:
     return read_project(*config_files(configs or []))
+
+
+def _scripts(snakefile: Path | None) -> Path:
+    return shipped("scripts") if snakefile is None else snakefile.parent / "scripts"
 
 
 def _print_version(wanted: bool) -> None:
@@ -101,6 +110,7 @@ def check(config: Configs = None) -> None:
 
     with readable_errors():
         project = _project(config)
+        require_packages(project)
         failed = header_problems(project, followed(tuple(project.samples), "Reading headers"))
     for name, sample in project.samples.items():
         if name in failed:
@@ -176,7 +186,7 @@ def plan(
 def run(
     sample: Annotated[str, typer.Option(help="Name of the sample in the sheet.")],
     config: Configs = None,
-    snakefile: Snakefile = DEFAULT_SNAKEFILE,
+    snakefile: Snakefile = None,
 ) -> None:
     """Run the stages of a sample and of its dependencies here, without snakemake.
 
@@ -188,12 +198,13 @@ def run(
     with readable_errors():
         project = _project(config)
         project.require(sample)
+        require_packages(project, (*project.upstream(sample), sample))
         check_headers(project, (sample,))
         # loads torch, which takes seconds: only for an existing sample
         from parafovea.drivers.one_process import run_chain
         from parafovea.planning.staleness import Staleness
 
-        staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+        staleness = Staleness(project, scripts=_scripts(snakefile))
         chain = (*project.upstream(sample), sample)
         with writing(*(Path(project.folder(name)) for name in chain)):
             page = run_chain(project, sample, staleness)
@@ -201,7 +212,7 @@ def run(
 
 
 @app.command()
-def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> None:
+def status(config: Configs = None, snakefile: Snakefile = None) -> None:
     """Show which results of each sample are current, stale or missing, and its disk usage."""
     from parafovea.drivers.status import job_status, other_status, reasons, sample_status
     from parafovea.planning.staleness import Staleness
@@ -209,7 +220,7 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
 
     with readable_errors():
         project = _project(config)
-        staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+        staleness = Staleness(project, scripts=_scripts(snakefile))
         found = job_status(staleness)
     samples = sample_status(project, found)
     rows = [["sample", *steps(), "disk"]]

@@ -18,11 +18,11 @@ from parafovea.geometry.windows import Layout
 from parafovea.inference.array_inputs import OpenedVolume, checked_volume
 from parafovea.inference.array_windows import CachedModel, blended
 from parafovea.inference.blending import fixed_weights, importance_map
-from parafovea.inference.upstream_windows import UpstreamModel
 from parafovea.inference.window_loop import windows_in_order
 from parafovea.models.folder import load_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.runtime.devices import choose_device
+from parafovea.runtime.optional_packages import extras_named
 from parafovea.settings.inference import BlendingMode
 from parafovea.settings.recipe import ModelSpec
 from parafovea.upstream.importing import open_upstream
@@ -89,9 +89,15 @@ class VolumeInference:
         upstream = spec.training.get("upstream", {})
         self.training_config: dict[str, Any] = upstream.get("training_config", spec.training)
         compatible = bool(spec.backbone.arguments.get("compatibility"))
-        model = UpstreamModel if compatible else CachedModel
         self._open: Callable[[NDArray[Any], NDArray[Any] | None], OpenedVolume]
-        self._open = model(spec, network, source=source, device=device)
+        if compatible:
+            # an extra, which other models do without
+            with extras_named():
+                from parafovea.inference.upstream_windows import UpstreamModel
+
+            self._open = UpstreamModel(spec, network, source=source, device=device)
+        else:
+            self._open = CachedModel(spec, network, source=source, device=device)
 
     def predict(
         self,

@@ -152,6 +152,7 @@ render_detections = Stage(
     },
     arguments=_rendering,
     reads=reads_source,
+    extra="report3d",
     cost=_render_cost,
 )
 
