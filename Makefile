@@ -1,88 +1,105 @@
 # Everything runs in .venv, which is created and updated automatically.
 PYTHON ?= python3
 CORES ?= 2
+# torch for the processor; TORCH=cuda for NVIDIA GPUs, 5 GB more.
+TORCH ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.parafovea-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries 2
+RUN := $(VENV)/.parafovea-run
+DEV := $(VENV)/.parafovea-dev
 TEST_WORKERS ?= 2
 # Ray, an optional engine, lies apart; its processes start in other folders.
 RAY := $(CURDIR)/$(VENV)/ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kill test-fuzz test-slurm test-openvino test-remote test-ray docs lint bench bench-quick clean
+.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray docs lint lock bench bench-quick clean
 
 help: ## List the targets.
-	@echo "make TARGET [CORES=2] [PYTHON=python3]"
+	@echo "make TARGET [CORES=2] [PYTHON=python3] [TORCH=cpu]"
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: $(STAMP) ## Install everything into .venv.
+setup: $(RUN) ## Install what runs need into .venv; EXTRAS=train,dicom adds extras.
+ifneq ($(EXTRAS),)
+	sed '/^ /d; s/ *\\$$//' envs/dev.txt > $(VENV)/versions.txt
+	$(PIP) --no-build-isolation --constraint $(VENV)/versions.txt --editable '.[$(EXTRAS)]'
+endif
 
-$(STAMP): pyproject.toml envs/requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "parafovea needs Python 3.11 or later, and $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
+$(RUN): pyproject.toml envs/run.txt envs/torch-$(TORCH).txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+	  echo "parafovea needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$($(PYTHON) --version 2>&1):" \
 	    "use another one with make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  --no-build-isolation -e .
+	$(PIP) --no-deps --no-compile --require-hashes --requirement envs/torch-$(TORCH).txt \
+	  $(if $(filter cpu,$(TORCH)),--index-url https://download.pytorch.org/whl/cpu)
+	$(PIP) --no-deps --no-compile --require-hashes --requirement envs/run.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: $(STAMP) ## Segment three phantom cells and print the path of the report.
+$(DEV): $(RUN) envs/dev.txt
+	$(PIP) --no-deps --require-hashes --requirement envs/dev.txt
+	touch $@
+
+demo: $(RUN) ## Segment three phantom cells and print the path of the report.
 	$(BIN)/parafovea check
 	$(BIN)/snakemake --cores $(CORES)
 	@echo "Open $(CURDIR)/results/report.html"
 
-test: $(STAMP) ## Run all tests.
+test: $(DEV) ## Run all tests; installs what they need.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
-	  --ignore tests/slurm --ignore tests/remote --ignore tests/ray_cluster
+	  --ignore tests/slurm --ignore tests/remote --ignore tests/ray_cluster --ignore tests/package
 
-test-slurm: $(STAMP) ## Run the workflow, and inject faults, on a local Slurm; needs root.
+test-package: $(DEV) ## Build the wheel and run it in an empty environment.
+	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/package
+
+test-slurm: $(DEV) ## Run the workflow, and inject faults, on a local Slurm; needs root.
 	@$(BIN)/python tests/slurm/cluster.py
 	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/slurm
 
-test-openvino: $(STAMP) ## Run the tests of OpenVINO, an optional engine, installed separately.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  --target $(VENV)/openvino --upgrade openvino==2026.4.1
+test-openvino: $(DEV) ## Run the tests of OpenVINO, an optional engine, installed separately.
+	$(PIP) --no-deps --target $(VENV)/openvino --upgrade openvino==2026.4.1
 	PYTHONPATH=$(VENV)/openvino $(BIN)/python -m pytest -q \
 	  -k openvino tests/inference/test_engines.py tests/models/test_export.py
 
-test-remote: $(STAMP) ## Read sources from a local S3 server, and compare N5 and precomputed with TensorStore.
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  --target $(VENV)/remote --upgrade -r envs/remote-tests.txt
+test-remote: $(DEV) ## Read sources from a local S3 server, and compare N5 and precomputed with TensorStore.
+	$(PIP) --no-deps --target $(VENV)/remote --upgrade --requirement envs/remote-tests.txt
 	PYTHONPATH=$(VENV)/remote $(BIN)/python -m pytest -q -n0 tests/remote
 
 test-ray: $(RAY)/.parafovea-installed ## Run scans, and inject faults, on Ray clusters of this machine.
 	OMP_NUM_THREADS=1 PYTHONPATH=$(RAY) $(BIN)/python -m pytest -q -n0 -p no:cacheprovider \
 	  tests/ray_cluster
 
-$(RAY)/.parafovea-installed: $(STAMP) envs/ray-tests.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  --target $(RAY) --upgrade -r envs/ray-tests.txt
+$(RAY)/.parafovea-installed: $(DEV) envs/ray-tests.txt
+	$(PIP) --no-deps --target $(RAY) --upgrade --requirement envs/ray-tests.txt
 	touch $@
 
-test-kill: $(STAMP) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
+test-kill: $(DEV) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py
 
-test-fuzz: $(STAMP) ## Read mutated files of every format for five minutes.
+test-fuzz: $(DEV) ## Read mutated files of every format for five minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) -p no:cacheprovider \
 	  tests/formats/fuzzed.py
 
-docs: $(STAMP) ## Regenerate the tables of docs/metrics.md, and of docs/caching.md from snakemake's answers.
+docs: $(DEV) ## Regenerate the tables of docs/metrics.md, and of docs/caching.md from snakemake's answers.
 	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/quality/test_metric_registry.py tests/workflow/test_caching.py -k page
 
-lint: $(STAMP) ## Check style and types of the package, the scripts and the rules.
+lint: $(DEV) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/train_cell.yaml
 
+lock: $(DEV) ## Resolve the dependencies and write envs/*.txt; UPGRADE="NAME ..." updates packages.
+	$(PIP) uv
+	$(BIN)/python envs/lock.py $(UPGRADE)
+
 bench: $(RAY)/.parafovea-installed ## Measure speed and memory; see benchmarks/README.md.
 	PYTHONPATH=$(RAY) $(BIN)/python -m benchmarks
 
-bench-quick: $(STAMP) ## Run every benchmark once at its smallest size, without timing.
+bench-quick: $(DEV) ## Run every benchmark once at its smallest size, without timing.
 	OMP_NUM_THREADS=1 PYTHONPATH=$(RAY) $(BIN)/python -m benchmarks --quick
 
 clean: ## Remove all results and caches, but not .venv.
 	test ! -d results || find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
-	rm -rf .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis

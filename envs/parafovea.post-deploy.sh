@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs in the root of the repository, where snakemake was called.
+# Snakemake runs this in the new environment. The workflow sets PARAFOVEA_SOURCE to its repository;
+# where it came with the installed package, the same version is taken from the package index.
 set -euo pipefail
-python -m pip install --requirement envs/requirements.txt
-python -m pip install --no-deps --no-build-isolation .
+python -m pip install --no-deps "${PARAFOVEA_SOURCE:-parafovea==0.1.0}"

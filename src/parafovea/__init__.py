@@ -9,6 +9,7 @@ load_model : read a model folder: its description and its network.
 predict : run all stages for one scan or folder of tiles, without a sample sheet.
 distributed_inference : run all stages for scans on a Ray cluster.
 load_inference_model : predict NumPy arrays with a model folder or a checkpoint.
+snakefile : path of the workflow, for a `module` of another Snakemake workflow.
 Grid, Box : where voxels are, and a part of their index space.
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from parafovea.geometry.grid import Box, Grid
     from parafovea.inference.volume import load_inference_model
     from parafovea.models.folder import load_model
+    from parafovea.runtime.shipped_files import snakefile
     from parafovea.storage.result_files import open_result
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "open_result",
     "open_source",
     "predict",
+    "snakefile",
 ]
 
 __version__ = version("parafovea")
@@ -48,6 +51,7 @@ _MODULES = {
     "open_result": "storage.result_files",
     "open_source": "formats.opening",
     "predict": "drivers.prediction",
+    "snakefile": "runtime.shipped_files",
 }
 
 

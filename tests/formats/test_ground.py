@@ -7,6 +7,7 @@ import pytest
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
+from parafovea.formats import ground
 from parafovea.formats.geo.geotiff import crs_name
 from parafovea.formats.ground import difference, ground_sides, position_sides, same_crs
 from parafovea.formats.tiles.tile import Position
@@ -124,3 +125,19 @@ def test_the_name_of_a_system_is_never_opened_as_a_file_or_an_address(tmp_path, 
 )  # fmt: skip
 def test_a_system_is_known_by_its_code_or_its_text(name):
     assert position_sides(Position(name, 5e5, 5e6, 10.0), 8, 8) is not None
+
+
+@pytest.mark.parametrize("code", [32601, 32633, 32660, 32701, 32756])
+@pytest.mark.parametrize("x", [99e3, 101e3, 5e5, 899e3, 901e3, 5e6])
+@pytest.mark.parametrize("y", [-5.0, 0.0, 4e6, 9.3e6, 1e7])
+def test_utm_is_measured_without_the_library_as_with_it(code, x, y):
+    sides = position_sides(Position(f"EPSG:{code}", x, y, 10.0), 2, 2)
+    assert sides == ground_sides(CRS.from_epsg(code), x + 10, y - 10, 10.0, 10.0)
+
+
+def test_tiles_in_utm_need_no_library(monkeypatch):
+    monkeypatch.setattr(ground, "_parsed", None)
+    assert position_sides(Position("EPSG:32633", 5e5, 5e6, 10.0), 8, 8) == (10.0, 10.0)
+    place = Position("EPSG:32761", 2e6, 2e6, 10.0)  # around the pole, which is no zone
+    with pytest.raises(TypeError):
+        position_sides(place, 8, 8)

@@ -1,6 +1,7 @@
 import functools
 import gc
 import inspect
+import os
 import re
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from parafovea import config as parafovea_config
 from parafovea.chain.stage import CONSTRAINTS
+from parafovea.config.extras import require_packages
 from parafovea.config.snakemake_options import require_one_configfile
 from parafovea.config.stage_code import code_of
 from parafovea.drivers.failed_run import OpenJob, conclude
@@ -19,6 +21,7 @@ from parafovea.planning.requests import JobRequests
 from parafovea.planning.staleness import Staleness
 from parafovea.runtime.library_logs import quiet_libraries
 from parafovea.runtime.runs import Run
+from parafovea.runtime.shipped_files import repository, shipped
 from parafovea.runtime.slurm import require_slurm
 from parafovea.runtime.writers import share_results
 from parafovea.storage.changes import ChangeMark
@@ -51,6 +54,7 @@ try:
     if CACHED:
         PROJECT.require_hashable()
     if workflow.is_main_process:
+        require_packages(PROJECT)
         PROJECT.require_any()
 except ParafoveaError as error:
     sys.exit(f"Nothing was run. {describe(error)}")
@@ -85,8 +89,14 @@ wildcard_constraints:
 
 STAGES = stages()
 
-# Above the folder of this file.
+# Above the folder of this file; those of the package where this file came from a server.
 SCRIPTS = Path(str(workflow.current_basedir)).parents[1] / "scripts"
+if not SCRIPTS.is_dir():
+    SCRIPTS = shipped("scripts")
+
+# For envs/parafovea.post-deploy.sh.
+if repository() is not None:
+    os.environ["PARAFOVEA_SOURCE"] = str(repository())
 
 STALENESS = Staleness(
     PROJECT,

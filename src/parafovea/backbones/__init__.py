@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from parafovea.backbones.vision_config import FAMILIES
 from parafovea.geometry.grid import Vector
 from parafovea.runtime.kept_objects import kept
+from parafovea.runtime.optional_packages import extras_named
 from parafovea.settings.backbones import (
     EncoderArguments,
     FilterbankArguments,
@@ -62,6 +63,8 @@ def load_backbone(
     ------
     ModelError
         If an argument is unknown or invalid, or weights are missing or damaged.
+    MissingExtraError
+        If a vision model is named and the packages for it are not installed.
     """
     arguments = parse_arguments(spec, dimensions=dimensions)
     if isinstance(arguments, RawArguments):
@@ -86,8 +89,9 @@ def load_backbone(
         from parafovea.backbones.network import NetworkFeatures
 
         return NetworkFeatures(arguments, bands=bands, device=device)
-    from parafovea.backbones.huggingface import Huggingface
-    from parafovea.backbones.vision_weights import load_vision
+    with extras_named():
+        from parafovea.backbones.huggingface import Huggingface
+        from parafovea.backbones.vision_weights import load_vision
 
     allowed = families(spec, arguments)
     model = kept(
@@ -143,7 +147,8 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str
     """
     arguments = parse_arguments(spec, dimensions=dimensions)
     if isinstance(arguments, HuggingfaceArguments):
-        from parafovea.backbones.vision_weights import read_config
+        with extras_named():
+            from parafovea.backbones.vision_weights import read_config
 
         config = read_config(
             arguments.weights, revision=spec.revision, families=families(spec, arguments)

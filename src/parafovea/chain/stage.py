@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from parafovea.chain.cost import FREE, Cost, Rates
+from parafovea.runtime.optional_packages import extras_named
 from parafovea.storage.layout import COHORT, PHANTOMS, STUDY, TRAINING, record_place
 
 if TYPE_CHECKING:
@@ -201,6 +202,8 @@ class Stage:
         stage's code.
     references : tuple of str
         Names of the arguments that refer to code, which is part of the stage's code, too.
+    extra : str
+        Extra of parafovea with packages that its module imports; "" if the core is enough.
     device : {"cpu", "gpu"}
         Device of its jobs.
     jobs : callable
@@ -237,6 +240,7 @@ class Stage:
     content: Callable[[Project, Wildcards], str] = no_content
     reads: Callable[[Project, Wildcards], Sequence[Read]] = reads_nothing
     references: tuple[str, ...] = ()
+    extra: str = ""
     device: Literal["cpu", "gpu"] = "cpu"
     jobs: Callable[[Division], Sequence[Wildcards]] = one_job
     blockwise: bool | None = None
@@ -272,8 +276,16 @@ class Stage:
         return tuple(_pattern(path) for path in own)
 
     def load(self) -> Callable[..., Any]:
-        """Import the stage's module and return its function."""
-        found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.script)
+        """Import the stage's module and return its function.
+
+        Raises
+        ------
+        MissingExtraError
+            If an optional package that it needs is not installed.
+        """
+        with extras_named():
+            module = importlib.import_module(self.module)
+        found: Callable[..., Any] = getattr(module, self.script)
         return found
 
     def input_paths(self, project: Project, wildcards: Wildcards) -> dict[str, Paths]:

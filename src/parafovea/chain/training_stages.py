@@ -80,5 +80,6 @@ train_model = Stage(
     arguments=_training,
     reads=_reads,
     references=("objective",),
+    extra="train",
     device="gpu",
 )

@@ -21,6 +21,7 @@ from parafovea.cli.engines import (
 )
 from parafovea.cli.import_backbone import app as backbone_commands
 from parafovea.cli.import_model import app as import_commands
+from parafovea.cli.new_project import app as project_commands
 from parafovea.cli.predict import app as prediction_commands
 from parafovea.cli.terminal import (
     console,
@@ -33,16 +34,19 @@ from parafovea.cli.terminal import (
 from parafovea.cli.view import app as viewing_commands
 from parafovea.config import Project, config_files, read_project
 from parafovea.config.documentation import schema_text, table_text, with_table
+from parafovea.config.extras import require_packages
 from parafovea.config.messages import suggestion
 from parafovea.errors import ConfigError
 from parafovea.kinds.stages import removable, steps
 from parafovea.runtime.runs import at_work
+from parafovea.runtime.shipped_files import shipped
 from parafovea.runtime.writers import WAIT, is_held, writing
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(project_commands)
 app.add_typer(prediction_commands)
 app.add_typer(detection_commands)
 app.add_typer(viewing_commands)
@@ -58,13 +62,18 @@ Configs = Annotated[
     ),
 ]
 
-Snakefile = Annotated[Path, typer.Option("--snakefile", help="The workflow's Snakefile.")]
-
-DEFAULT_SNAKEFILE = Path("Snakefile")
+Snakefile = Annotated[
+    Path | None,
+    typer.Option("--snakefile", help="Snakefile of another copy of the workflow's repository."),
+]
 
 
 def _project(configs: list[Path] | None) -> Project:
     return read_project(*config_files(configs or []))
+
+
+def _scripts(snakefile: Path | None) -> Path:
+    return shipped("scripts") if snakefile is None else snakefile.parent / "scripts"
 
 
 def _print_version(wanted: bool) -> None:
@@ -99,12 +108,21 @@ def doctor() -> None:
 
 
 @app.command()
+def licences() -> None:
+    """List the packages that are needed and installed, with their licences."""
+    from parafovea.cli.licences import installed_licences
+
+    print_table([["package", "version", "licence"], *map(list, installed_licences())])
+
+
+@app.command()
 def check(config: Configs = None) -> None:
     """Check config, sheet, models and the headers of all files, and list the inputs."""
     from parafovea.config.source_headers import header_problems
 
     with readable_errors():
         project = _project(config)
+        require_packages(project)
         failed = header_problems(project, followed(tuple(project.samples), "Reading headers"))
     for name, sample in project.samples.items():
         if name in failed:
@@ -186,7 +204,7 @@ def run(
     address: Address = None,
     num_gpus: NumGpus = None,
     config: Configs = None,
-    snakefile: Snakefile = DEFAULT_SNAKEFILE,
+    snakefile: Snakefile = None,
 ) -> None:
     """Run the stages of samples and of their dependencies, without snakemake.
 
@@ -213,16 +231,17 @@ def run(
         raise typer.Exit(1)
 
 
-def _run_here(project: Project, name: str, snakefile: Path) -> None:
+def _run_here(project: Project, name: str, snakefile: Path | None) -> None:
     """Run a sample in this process, and print where its report is."""
     from parafovea.config.source_headers import check_headers
 
+    require_packages(project, (*project.upstream(name), name))
     check_headers(project, (name,))
     # loads torch, which takes seconds: only for an existing sample
     from parafovea.drivers.one_process import run_chain
     from parafovea.planning.staleness import Staleness
 
-    staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+    staleness = Staleness(project, scripts=_scripts(snakefile))
     chain = (*project.upstream(name), name)
     with writing(*(Path(project.folder(each)) for each in chain)):
         page = run_chain(project, name, staleness)
@@ -230,13 +249,13 @@ def _run_here(project: Project, name: str, snakefile: Path) -> None:
 
 
 def _run_on_ray(
-    project: Project, names: tuple[str, ...], options: RayOptions, snakefile: Path
+    project: Project, names: tuple[str, ...], options: RayOptions, snakefile: Path | None
 ) -> bool:
     """Run samples on a Ray cluster, print where the reports are, and return whether any failed."""
     from parafovea.drivers.ray.samples import run_samples
     from parafovea.planning.staleness import Staleness
 
-    staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+    staleness = Staleness(project, scripts=_scripts(snakefile))
     chain = [each for name in names for each in (*project.upstream(name), name)]
     folders = [Path(project.folder(each)) for each in dict.fromkeys(chain)]
     with (
@@ -257,7 +276,7 @@ def _run_on_ray(
 
 
 @app.command()
-def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> None:
+def status(config: Configs = None, snakefile: Snakefile = None) -> None:
     """Show which results of each sample are current, stale or missing, and its disk usage."""
     from parafovea.drivers.status import job_status, other_status, reasons, sample_status
     from parafovea.planning.staleness import Staleness
@@ -265,7 +284,7 @@ def status(config: Configs = None, snakefile: Snakefile = DEFAULT_SNAKEFILE) -> 
 
     with readable_errors():
         project = _project(config)
-        staleness = Staleness(project, scripts=snakefile.parent / "scripts")
+        staleness = Staleness(project, scripts=_scripts(snakefile))
         found = job_status(staleness)
     samples = sample_status(project, found)
     rows = [["sample", *steps(), "disk"]]

@@ -15,6 +15,7 @@ from rich.progress import track
 
 from parafovea.errors import ParafoveaError, describe, escaped, shown
 from parafovea.runtime.library_logs import quiet_libraries
+from parafovea.runtime.optional_packages import extras_named
 from parafovea.runtime.runs import readable_storage
 
 
@@ -62,7 +63,10 @@ def readable_errors(*outputs: str | Path | None) -> Iterator[None]:
     """
     quiet_libraries()
     try:
-        with readable_storage(*(output for output in outputs if output is not None)):
+        with (
+            readable_storage(*(output for output in outputs if output is not None)),
+            extras_named(),
+        ):
             yield
     except ParafoveaError as error:
         errors.print(f"[bold red]error[/] {escape(describe(error))}", highlight=False)

@@ -24,6 +24,7 @@ from parafovea.config.sheet_paths import require_plain_paths, with_phantoms
 from parafovea.config.study import StudySettings
 from parafovea.errors import ConfigError, ModelError
 from parafovea.runtime.documents import CONFIG_BYTES, read_text, yaml_values
+from parafovea.runtime.shipped_files import shipped
 from parafovea.settings.recipe import Recipe
 
 #: Config file of a repository, relative to its root.
@@ -137,18 +138,20 @@ def checked_settings(values: Mapping[str, Any], *, files: Sequence[Origin] = ())
 
 
 def _with_models(settings: Settings, files: Sequence[Origin]) -> Settings:
-    """Return the settings with the model folders that lie in the repository of a config file.
+    """Return the settings with the model folders that lie elsewhere.
 
     A model that is neither in this folder nor trained here is looked for in the folder above the
-    one of the config file, so that `--config REPOSITORY/config/config.yaml` works anywhere.
+    one of the config file, so that `--config REPOSITORY/config/config.yaml` works anywhere, and
+    then among the files that come with the package.
     """
     trained = trained_models(settings.tasks)
     tasks = dict(settings.tasks)
     roots = [file.absolute().parent.parent for file in files if isinstance(file, Path)]
+    places = [*roots[::-1], shipped(".")]
     for name, task in settings.tasks.items():
         if task.model in trained or Path(task.model).exists():
             continue
-        found = next((root for root in roots[::-1] if (root / task.model).is_dir()), None)
+        found = next((place for place in places if (place / task.model).is_dir()), None)
         if found is not None:
             tasks[name] = task.model_copy(update={"model": str(found / task.model)})
     return settings.model_copy(update={"tasks": tasks})

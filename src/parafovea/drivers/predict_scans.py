@@ -14,6 +14,7 @@ from typing import Any
 
 from parafovea.chain import volume_chain
 from parafovea.config import Project, Sample, Settings, assembled
+from parafovea.config.extras import require_packages
 from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe, shown
 from parafovea.formats.location import holds_tiles, locate, source_files, stem
@@ -281,6 +282,8 @@ def project_of(
         If a scan does not exist.
     ModelError
         If the task's model is incomplete.
+    MissingExtraError
+        If packages are not installed that it needs.
     """
     if task not in settings.tasks:
         raise ConfigError(
@@ -313,6 +316,7 @@ def project_of(
         raise ConfigError(without_sheet(str(error))) from error
     if project.absent:
         raise SourceError(without_sheet("\n  ".join(project.absent.values())))
+    require_packages(project)
     return project
 
 

@@ -26,6 +26,11 @@ DISTORTED = 0.02
 #: Tolerance for equal positions, as a fraction of a pixel.
 APART = 0.1
 
+#: UTM on WGS 84, the system of Sentinel-2, and the bounds of x and y in which it distorts lengths
+#: by less than `DISTORTED`.
+_UTM = re.compile(r"EPSG:32[67](?:0[1-9]|[1-5][0-9]|60)$", re.IGNORECASE)
+_UTM_X, _UTM_Y = (1e5, 9e5), (0.0, 1e7)
+
 _UNIT = re.compile(r'UNIT\["[^"]*",([0-9.eE+-]+)')
 
 #: How a coordinate system is written: a code, a URN, a PROJ text, WKT or PROJJSON. GDAL would take
@@ -120,11 +125,16 @@ def position_sides(position: Position, height: int, width: int) -> tuple[float, 
     tuple of float or None
         None if PROJ does not know the coordinate system.
     """
-    crs, side = _parsed(position.crs), position.pixel_size
-    if crs is None:
-        return None
+    side = position.pixel_size
     x, y = position.x + side * width / 2, position.y - side * height / 2
-    return ground_sides(crs, x, y, side, side)
+    if _UTM.match(position.crs) and _between(_UTM_X, x) and _between(_UTM_Y, y):
+        return side, side  # as below, without PROJ
+    crs = _parsed(position.crs)
+    return None if crs is None else ground_sides(crs, x, y, side, side)
+
+
+def _between(bounds: tuple[float, float], value: float) -> bool:
+    return bounds[0] <= value <= bounds[1]
 
 
 def same_crs(first: str | None, second: str | None) -> bool:

@@ -29,6 +29,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from parafovea.runtime.optional_packages import extras_named
+
 ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 TIFF_SUFFIXES = (".tif", ".tiff")
 NPZ_SUFFIX = ".npz"
@@ -43,6 +45,13 @@ REMOTE = {
     "documents": f"{_HERE}.remote.documents",
     "objects": f"{_HERE}.remote.objects",
     "store": f"{_HERE}.zarr.remote_store",
+}
+
+#: Extras of parafovea with the libraries of formats, by the beginning of their modules' names.
+EXTRAS = {
+    f"{_HERE}.dicom.": "dicom",
+    f"{_HERE}.geo.": "optical",
+    f"{_HERE}.remote.": "remote",
 }
 
 
@@ -94,15 +103,20 @@ class Format:
     light: str | None = None
 
     def load(self) -> ModuleType:
-        """Return the module that opens a source."""
-        return importlib.import_module(self.module)
+        """Return the module that opens a source; of an extra that is missing, raise its error."""
+        return _imported(self.module)
 
     def light_function(self, name: str) -> Callable[..., Any] | None:
         """Return a function of the light module, or None if it has none of this name."""
         if self.light is None:
             return None
-        found: Callable[..., Any] | None = getattr(importlib.import_module(self.light), name, None)
+        found: Callable[..., Any] | None = getattr(_imported(self.light), name, None)
         return found
+
+
+def _imported(module: str) -> ModuleType:
+    with extras_named():
+        return importlib.import_module(module)
 
 
 FORMATS = (
@@ -203,9 +217,14 @@ FORMATS = (
 )
 
 
+def extra_of(module: str) -> str | None:
+    """Return the extra of parafovea that a module of a format needs, None if it needs none."""
+    return next((extra for begin, extra in EXTRAS.items() if module.startswith(begin)), None)
+
+
 def remote_module(name: str) -> ModuleType:
     """Return a module that reads what is at addresses, by its key in `REMOTE`."""
-    return importlib.import_module(REMOTE[name])
+    return _imported(REMOTE[name])
 
 
 def remote_documents() -> Any:
@@ -280,4 +299,4 @@ def member_module(format_name: str, file: str | Path) -> str:
 
 def member_reader(format_name: str, file: str | Path) -> ModuleType:
     """Return the module that reads one file of a folder; see `member_module`."""
-    return importlib.import_module(member_module(format_name, file))
+    return _imported(member_module(format_name, file))

@@ -13,6 +13,7 @@ import numpy as np
 from parafovea.errors import GridError, ParafoveaError, SourceError, describe, quoted, shown
 from parafovea.geometry.grid import Box, Grid, Vector
 from parafovea.runtime.names import hidden_character
+from parafovea.runtime.optional_packages import missing_extra
 
 if TYPE_CHECKING:
     from parafovea.formats.metadata import SourceMetadata
@@ -222,6 +223,8 @@ def readable(path: str) -> Iterator[None]:
     SourceError
         For any exception but a `ParafoveaError`, which gets a note about the file unless it names
         it, and a request to stop, such as `KeyboardInterrupt`.
+    MissingExtraError
+        If an optional package is not installed, which is no error of the file.
     """
     try:
         yield
@@ -237,6 +240,10 @@ def readable(path: str) -> Iterator[None]:
             "it may be damaged, copy or write it again; if they are right, it needs more memory"
         ) from error
     except BaseException as error:
+        missing = missing_extra(error) if isinstance(error, ImportError) else None
+        if missing is not None:
+            missing.add_note(f"in {path}")
+            raise missing from error
         raise SourceError(
             f"{path} cannot be read ({_reason(error)}): it may be truncated or damaged, copy or "
             "write it again"

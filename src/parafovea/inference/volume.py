@@ -18,12 +18,12 @@ from parafovea.geometry.windows import Layout
 from parafovea.inference.array_inputs import OpenedVolume, checked_volume
 from parafovea.inference.array_windows import CachedModel, blended
 from parafovea.inference.blending import fixed_weights, importance_map
-from parafovea.inference.upstream_windows import UpstreamModel
 from parafovea.inference.window_loop import windows_in_order
 from parafovea.inference.window_predictors import Network
 from parafovea.models.loading import load_network
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.runtime.devices import choose_device
+from parafovea.runtime.optional_packages import extras_named
 from parafovea.settings.inference import BlendingMode
 from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.recipe import ModelSpec
@@ -92,6 +92,10 @@ class VolumeInference:
         self.training_config: dict[str, Any] = upstream.get("training_config", spec.training)
         self._open: Callable[[NDArray[Any], NDArray[Any] | None], OpenedVolume]
         if isinstance(network, FusedUNet) and spec.backbone.arguments.get("compatibility"):
+            # an extra, which other models do without
+            with extras_named():
+                from parafovea.inference.upstream_windows import UpstreamModel
+
             self._open = UpstreamModel(spec, network, source=source, device=device)
         else:
             self._open = CachedModel(spec, network, source=source, device=device)

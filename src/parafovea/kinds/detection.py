@@ -158,6 +158,7 @@ render_detections = Stage(
     },
     arguments=_rendering,
     reads=reads_source,
+    extra="report3d",
     cost=_render_cost,
 )
 

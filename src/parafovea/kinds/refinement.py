@@ -76,6 +76,7 @@ export_mosaic = Stage(
     },
     arguments=_exporting,
     reads=reads_source,
+    extra="optical",
     cost=_export_cost,
     stored=_stored,
 )

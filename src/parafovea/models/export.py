@@ -103,7 +103,7 @@ class OnnxFormat:
     """One ONNX file with metadata as properties, and named inputs and output."""
 
     def __init__(self) -> None:
-        import_extra("onnxscript", extra="onnx")
+        import_extra("onnxscript")
         self._runtime = import_onnxruntime()
 
     def write(

@@ -7,11 +7,29 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, cast
 
 from parafovea.errors import MissingExtraError
+
+#: Packages that only some tasks need, each with the extra of parafovea that installs it.
+EXTRAS: Mapping[str, str] = {
+    "huggingface_hub": "dinov3",
+    "lightning": "train",
+    "mmh3": "remote",
+    "monai": "train",
+    "obstore": "remote",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "openvino": "openvino",
+    "plotly": "report3d",
+    "pydicom": "dicom",
+    "rasterio": "optical",
+    "ray": "ray",
+    "transformers": "dinov3",
+}
 
 
 def is_installed(package: str) -> bool:
@@ -19,15 +37,75 @@ def is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def import_extra(package: str, *, extra: str) -> Any:
+def require_extras(needs: Mapping[str, str]) -> None:
+    """Make sure that all packages of some extras are installed.
+
+    Parameters
+    ----------
+    needs : mapping of str to str
+        What needs an extra, such as "task 'cell' trains a model", by the name of the extra.
+
+    Raises
+    ------
+    MissingExtraError
+        One for all extras, with the command that installs what is missing.
+    """
+    found = {
+        extra: [name for name in EXTRAS if EXTRAS[name] == extra and not is_installed(name)]
+        for extra in needs
+    }
+    missing = {extra: packages for extra, packages in found.items() if packages}
+    if missing:
+        lines = [f"{needs[extra]} ({', '.join(missing[extra])})" for extra in missing]
+        raise MissingExtraError(
+            f"packages are not installed that this needs: {'; '.join(lines)}: "
+            f"run {_command(sorted(missing))}"
+        )
+
+
+def missing_extra(error: ImportError) -> MissingExtraError | None:
+    """Return the error to raise for one of Python, None if no optional package is missing.
+
+    Parameters
+    ----------
+    error : ImportError
+        Such as `ModuleNotFoundError` of a package in `EXTRAS`.
+    """
+    package = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or package not in EXTRAS:
+        return None
+    return MissingExtraError(f"{package} is not installed: run {_command([EXTRAS[package]])}")
+
+
+def _command(extras: Sequence[str]) -> str:
+    return f'`pip install "parafovea[{",".join(extras)}]"`'
+
+
+@contextlib.contextmanager
+def extras_named() -> Iterator[None]:
+    """Turn the error of a missing optional package into one that says how to install it.
+
+    Raises
+    ------
+    MissingExtraError
+        If a package in `EXTRAS` is not installed; any other error is left as it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        found = missing_extra(error)
+        if found is None:
+            raise
+        raise found from error
+
+
+def import_extra(package: str) -> Any:
     """Import an optional package.
 
     Parameters
     ----------
     package : str
-        Import name of the package.
-    extra : str
-        The extra of parafovea that installs it.
+        Import name of the package, one of `EXTRAS`.
 
     Returns
     -------
@@ -39,12 +117,8 @@ def import_extra(package: str, *, extra: str) -> Any:
     MissingExtraError
         If it is not installed.
     """
-    try:
+    with extras_named():
         return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f'{error.name} is not installed: run `pip install "parafovea[{extra}]"`'
-        ) from error
 
 
 def import_openvino() -> Any:
@@ -60,7 +134,7 @@ def import_openvino() -> Any:
     """
     modules = cast(dict[str, ModuleType | None], sys.modules)
     modules.setdefault("openvino_telemetry", None)
-    return import_extra("openvino", extra="openvino")
+    return import_extra("openvino")
 
 
 def import_onnxruntime() -> Any:
@@ -71,7 +145,7 @@ def import_onnxruntime() -> Any:
     MissingExtraError
         If ONNX Runtime is not installed.
     """
-    runtime = import_extra("onnxruntime", extra="onnx")
+    runtime = import_extra("onnxruntime")
     runtime.disable_telemetry_events()
     return runtime
 

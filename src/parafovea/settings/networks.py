@@ -184,6 +184,11 @@ class ImageNetworkSpec(Strict):
         return self
 
     @property
+    def extra(self) -> str:
+        """The extra of parafovea with what runs the network, "" for none."""
+        return {"onnx": "onnx", "monai": "train"}.get(self.type, "")
+
+    @property
     def selected(self) -> tuple[int, ...]:
         """The channels of the output in the order of the classes, without a complement."""
         return self.channels or tuple(range(self.output_channels))

@@ -94,6 +94,11 @@ class BackboneSpec(Strict):
         default_factory=dict, description="Arguments of the backbone, by name."
     )
 
+    @property
+    def extra(self) -> str:
+        """Extra of parafovea with the packages that it needs; "" if the core is enough."""
+        return "dinov3" if self.name in ("huggingface", "dinov3") else ""
+
 
 class ContextSpec(Strict):
     """The context view: coarser voxels, with its own backbone."""

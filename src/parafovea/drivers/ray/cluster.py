@@ -125,7 +125,7 @@ def import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # the devices of a process that asks for no GPU are stated with each job
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    return import_extra("ray", extra="ray")
+    return import_extra("ray")
 
 
 @contextlib.contextmanager

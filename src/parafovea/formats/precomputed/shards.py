@@ -132,7 +132,7 @@ class Shards:
         """Return the shard of a chunk, and the part of it."""
         key = chunk >> self._preshift
         if self._hash != "identity":
-            mmh3 = import_extra("mmh3", extra="remote")
+            mmh3 = import_extra("mmh3")
             key = mmh3.hash64(struct.pack("<Q", key), 0, x64arch=False, signed=False)[0]
         minishard = key & ((1 << self._minishard) - 1)
         return key >> self._minishard & ((1 << self._shard) - 1), minishard

@@ -108,7 +108,7 @@ def read(place: RemoteFolder, *, most: int, known: str = "") -> Piece | None:
     SourceError
         If it cannot be read, or is larger.
     """
-    obstore = import_extra("obstore", extra="remote")
+    obstore = import_extra("obstore")
     with _Refusals(place) as refusals:
         options = {"if_none_match": known} if known else None
         result = obstore.get(store_of(place.root), place.key, options=options)
@@ -135,7 +135,7 @@ async def read_async(
     most : int
         Most bytes of what is asked for.
     """
-    obstore = import_extra("obstore", extra="remote")
+    obstore = import_extra("obstore")
     with _Refusals(place) as refusals:
         options = None if part is None else {"range": part}
         result = await obstore.get_async(store_of(place.root), place.key, options=options)
@@ -168,7 +168,7 @@ def listing(folder: RemoteFolder, *, most: int) -> list[str] | None:
     """
     if folder.scheme not in ("s3", "gs"):
         return None
-    obstore = import_extra("obstore", extra="remote")
+    obstore = import_extra("obstore")
     found: list[str] = []
     try:
         with _Refusals(folder):
@@ -209,7 +209,7 @@ def store_of(root: str) -> Any:
     ConfigError
         If a variable of the environment makes no sense.
     """
-    obstore = import_extra("obstore", extra="remote")
+    obstore = import_extra("obstore")
     retries, timeout = _setting(RETRIES, _RETRIES, 0), _setting(TIMEOUT, _TIMEOUT, 1)
     retry = {
         "max_retries": retries,

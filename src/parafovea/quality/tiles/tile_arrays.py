@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from parafovea.errors import MissingSourceError, ModelError, SourceError, StoreError, TileError
 from parafovea.formats.band_folder import band_folders
 from parafovea.formats.bands import OPTICAL
-from parafovea.formats.geo.raster import Raster, open_raster
 from parafovea.formats.ground import require_same_place
 from parafovea.formats.location import holds_bands
 from parafovea.formats.metadata import TileOptions, parse_metadata
@@ -34,6 +33,7 @@ from parafovea.formats.tiles.reading import OpenedTile
 from parafovea.formats.tiles.results import REFINED
 from parafovea.formats.tiles.tile_folder import SIDECAR_SUFFIX, TileFile
 from parafovea.quality.tiles.mosaic_blocks import require_same_pixels
+from parafovea.runtime.optional_packages import extras_named
 from parafovea.settings.quantities import Range
 
 if TYPE_CHECKING:
@@ -285,6 +285,10 @@ class TileFiles:
         key = (what, str(path))
         if key not in self._rasters:
             truth = what == "truth"
+            # tiles in NPZ files do without the library
+            with extras_named():
+                from parafovea.formats.geo.raster import open_raster
+
             self._rasters[key] = open_raster(str(path), bands=bands, options=options, truth=truth)
         return self._rasters[key]
 

@@ -17,6 +17,7 @@ from parafovea.report.detections.scan_view import time_text
 from parafovea.report.detections.slices import DetectedScan
 from parafovea.report.detections.surfaces import Surface, heatmap_surface, mask_surface, spheres
 from parafovea.report.page import write_page
+from parafovea.runtime.optional_packages import extras_named
 
 Array = np.ndarray[Any, Any]
 
@@ -61,7 +62,9 @@ def write_scene(view: DetectedScan, masks: BodyMasks, path: Path, *, threshold: 
 @cache
 def _plotly() -> Markup:
     """Return plotly.js from the plotly package."""
-    file = resources.files("plotly") / "package_data" / "plotly.min.js"
+    with extras_named():
+        package = resources.files("plotly")
+    file = package / "package_data" / "plotly.min.js"
     # Code of an installed package, not user input.
     return Markup(file.read_text(encoding="utf-8"))  # noqa: S704
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parafovea.formats.geo.geotiff import mosaic_record
+from parafovea.formats.opening import mosaic_record
 from parafovea.formats.tiles.ledger import (
     QuarantinedTile,
     TileEntry,

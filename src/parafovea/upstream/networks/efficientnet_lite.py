@@ -180,7 +180,7 @@ def export_architecture(path: Path, architecture: str, folder: Path) -> Path:
     network = load_efficientnet_lite0(path)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     for package in ("onnx", "onnxscript"):
-        import_extra(package, extra="onnx")
+        import_extra(package)
     written = folder / f"{architecture}.onnx"
     sides = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     with warnings.catch_warnings():

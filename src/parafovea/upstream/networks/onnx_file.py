@@ -53,7 +53,7 @@ def read_onnx(path: Path, stated: Stated, scratch: Path) -> Found:
     MissingExtraError
         If onnx is not installed.
     """
-    onnx = import_extra("onnx", extra="onnx")
+    onnx = import_extra("onnx")
     model = _parsed(onnx, path)
     _check_versions(onnx, model, path)
     _check_operators(onnx, model, path)

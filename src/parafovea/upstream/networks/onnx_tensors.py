@@ -32,7 +32,7 @@ class OnnxTensors:
     """
 
     def __init__(self, path: Path) -> None:
-        self._onnx = import_extra("onnx", extra="onnx")
+        self._onnx = import_extra("onnx")
         self._path = path
         self._model = self._onnx.load_model(str(path))
         self._types: dict[str, tuple[torch.dtype, int]] = {}

@@ -1,0 +1,43 @@
+"""Files of the workflow that come with the package: rules, scripts, profiles, models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+#: Where the wheel has them; see hatch_build.py.
+_WHEEL = Path(__file__).parents[1] / "shipped"
+
+#: The repository, which an editable installation reads.
+_REPOSITORY = Path(__file__).parents[3]
+
+
+def shipped(name: str) -> Path:
+    """Return where a file or folder of the workflow lies, whatever folder this runs in.
+
+    Parameters
+    ----------
+    name : str
+        Path in the repository, such as "workflow/Snakefile" or "resources/models".
+
+    Returns
+    -------
+    Path
+        In the installed package, or in the repository of an editable installation.
+    """
+    return (_WHEEL if _WHEEL.is_dir() else _REPOSITORY) / name
+
+
+def repository() -> Path | None:
+    """Return the repository that this package is read from, None for an installed wheel."""
+    return _REPOSITORY if (_REPOSITORY / "pyproject.toml").is_file() else None
+
+
+def snakefile() -> str:
+    """Return the path of the workflow's Snakefile, for a `module` of another workflow.
+
+    Returns
+    -------
+    str
+        Absolute path, in the installed package or in the repository.
+    """
+    return str(shipped("workflow/Snakefile"))
