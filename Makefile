@@ -13,7 +13,7 @@ TEST_WORKERS ?= 2
 RAY := $(CURDIR)/$(VENV)/ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray docs lint lock bench bench-quick clean
+.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks docs lint lock bench bench-quick clean
 
 help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3] [TORCH=cpu]"
@@ -47,7 +47,8 @@ demo: $(RUN) ## Segment three phantom cells and print the path of the report.
 
 test: $(DEV) ## Run all tests; installs what they need.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
-	  --ignore tests/slurm --ignore tests/remote --ignore tests/ray_cluster --ignore tests/package
+	  --ignore tests/slurm --ignore tests/remote --ignore tests/ray_cluster --ignore tests/package \
+	  --ignore tests/networks
 
 test-package: $(DEV) ## Build the wheel and run it in an empty environment.
 	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/package
@@ -72,6 +73,11 @@ test-ray: $(RAY)/.parafovea-installed ## Run scans, and inject faults, on Ray cl
 $(RAY)/.parafovea-installed: $(DEV) envs/ray-tests.txt
 	$(PIP) --no-deps --target $(RAY) --upgrade --requirement envs/ray-tests.txt
 	touch $@
+
+test-networks: $(DEV) ## Import real networks of other projects, installed separately, and compare with their own answers.
+	$(PIP) --no-deps --target $(VENV)/networks --upgrade \
+	  ukis-csmask==1.0.0 deepbet==1.0.2 openvino==2026.4.1
+	PYTHONPATH=$(VENV)/networks $(BIN)/python -m pytest -q -n0 tests/networks
 
 test-kill: $(DEV) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py
