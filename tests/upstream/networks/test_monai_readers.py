@@ -237,7 +237,7 @@ def test_a_bundle_states_network_voxels_values_and_window(tmp_path, as_yaml):
     assert spec.classes == ("background", "spleen")
     assert spec.training["upstream"]["bundle"] == "bundle"
     notes = " ".join(done.notes)
-    assert "turns scans to the axes RAS" in notes
+    assert spec.network.orientation == "RAS"
     assert "overlap 0.25: set inference.overlap" in notes
     assert "mode gaussian: set inference.blending" in notes
 

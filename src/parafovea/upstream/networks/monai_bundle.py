@@ -67,11 +67,14 @@ def read_monai_bundle(path: Path, stated: Stated, scratch: Path) -> Found:
     if stated.spacing is not None:
         # a voxel size that has to be evaluated is not needed
         steps.spacing = stated.spacing[::-1]
+    steps.orientation = stated.orientation
     where = "preprocessing" if config.raw("preprocessing#transforms") else "dataset#transform"
     steps.take(config, where)
     known: dict[str, Any] = {"axes": "xyz", **steps.network}
     if bands and channels != 1:
         known["bands"] = bands
+    if steps.orientation is not None:
+        known["orientation"] = steps.orientation
     if steps.normalization is not None:
         known["normalization"] = steps.normalization
     if steps.spacing is not None:
