@@ -8,6 +8,7 @@ from typing import Any
 
 from parafovea.errors import ModelError, shown
 from parafovea.kinds import kind_named
+from parafovea.models.networks.monai_network import require_known
 from parafovea.runtime.names import name_problem
 from parafovea.settings.recipe import DEFAULT_KIND
 from parafovea.upstream.networks.bundle_config import (
@@ -55,6 +56,7 @@ def read_monai_bundle(path: Path, stated: Stated, scratch: Path) -> Found:
             "with --network CLASS and --arguments JSON instead of the folder"
         )
     architecture = class_named(stated.architecture or component_name(config.raw(key)))
+    require_known(architecture, source)
     arguments = _arguments(config, key, stated)
     described = _described(path)
     bands = stated.bands or described.get("bands")
@@ -131,15 +133,13 @@ def _arguments(config: BundleConfig, key: str, stated: Stated) -> dict[str, Any]
 
 def _window(config: BundleConfig, stated: Stated, notes: list[str]) -> dict[str, Any]:
     """Return the window of the bundle; says how it blends windows."""
-    overlap, mode = config.raw("inferer#overlap"), config.raw("inferer#mode")
-    for name, value, setting in (
-        ("overlap", overlap, "overlap"),
-        ("mode", mode, "blending"),
-    ):
+    for name, setting in (("overlap", "overlap"), ("mode", "blending")):
+        value = config.raw(f"inferer#{name}")
         if value is not None:
-            found = config.value(f"inferer#{name}", f"set inference.{setting} of the task")
+            if not _is_expression(value):
+                value = config.value(f"inferer#{name}", "")
             notes.append(
-                f"the bundle's windows have the {name} {shown(found)}: set inference.{setting} of "
+                f"the bundle's windows have the {name} {shown(value)}: set inference.{setting} of "
                 "the task to it"
             )
     if stated.window is not None or config.raw("inferer#roi_size") is None:
@@ -154,6 +154,10 @@ def _window(config: BundleConfig, stated: Stated, notes: list[str]) -> dict[str,
             "--window Z Y X"
         )
     return {"window": (1,) * (3 - len(sides)) + tuple(sides[::-1])}
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("$")
 
 
 def _meaning(
