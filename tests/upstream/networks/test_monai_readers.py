@@ -386,7 +386,17 @@ def test_configs_that_cannot_be_taken_are_one_error(tmp_path, case):
 
 def test_bundles_that_are_not_whole_say_what_is_missing(tmp_path):
     path = bundle(tmp_path, config_of(SPACING, RANGE))
-    (path / "models/model.pt").unlink()
+    weights = path / "models/model.pt"
+    # a single file may have any name
+    weights.rename(path / "models/tuned.pt")
+    assert imported(path).spec.training["upstream"]["file"] == "tuned.pt"
+    (path / "models/other.pt").touch()
+    with pytest.raises(
+        ModelError, match=r"has other\.pt, tuned\.pt, of which none is called model"
+    ):
+        imported(path)
+    for each in (path / "models").iterdir():
+        each.unlink()
     with pytest.raises(ModelError, match=r"none of model.safetensors, .*large_files.yml"):
         imported(path)
     config = path / "configs/inference.json"

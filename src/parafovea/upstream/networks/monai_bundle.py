@@ -23,7 +23,7 @@ from parafovea.upstream.networks.monai_weights import class_named, monai_found
 from parafovea.upstream.networks.state_files import read_state_file
 from parafovea.upstream.networks.stated import Found, Stated
 
-#: Weights in `models`, the first that exists.
+#: Weights in `models`, the first that exists; or a single file with one of these endings.
 WEIGHTS = ("model.safetensors", "model.pt", "model.pth")
 
 #: Keys of the network, of which the first that is a component is taken.
@@ -114,9 +114,16 @@ def _weights(path: Path) -> Path:
     for name in WEIGHTS:
         if (folder / name).is_file():
             return folder / name
+    endings = {Path(name).suffix for name in WEIGHTS}
+    others = sorted(each for each in folder.glob("*") if each.suffix in endings)
+    if len(others) == 1:
+        return others[0]
+    has = f"has {shown(', '.join(each.name for each in others))}, of which none is called" * bool(
+        others
+    )
     raise ModelError(
-        f"{folder} has none of {', '.join(WEIGHTS)}: download the weights of the bundle (its "
-        "large_files.yml says from where), and put the ones to import there"
+        f"{folder} {has or 'has none of'} {', '.join(WEIGHTS)}: download the weights of the bundle "
+        "(its large_files.yml says from where), and call those to import so"
     )
 
 
