@@ -391,9 +391,7 @@ def test_bundles_that_are_not_whole_say_what_is_missing(tmp_path):
     weights.rename(path / "models/tuned.pt")
     assert imported(path).spec.training["upstream"]["file"] == "tuned.pt"
     (path / "models/other.pt").touch()
-    with pytest.raises(
-        ModelError, match=r"has other\.pt, tuned\.pt, of which none is called model"
-    ):
+    with pytest.raises(ModelError, match=r"has other\.pt, tuned\.pt, of which none is"):
         imported(path)
     for each in (path / "models").iterdir():
         each.unlink()
