@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,26 @@ import numpy as np
 import pytest
 import yaml
 import zarr
+from chest_scan import chest
 from test_blocks import bytes_of
-from tiny_sample import smooth_volume
+from tiny_sample import random_network, smooth_volume
+from typer.testing import CliRunner
 
 from parafovea.chain.block_stages import join_volume
+from parafovea.cli.main import app
 from parafovea.config import read_project
 from parafovea.config.source_headers import check_headers
 from parafovea.drivers.one_process import run_chain, run_sample
+from parafovea.errors import ConfigError, SourceError
+from parafovea.formats.source_changes import unchanged
+from parafovea.geometry.grid import Grid
+from parafovea.models.folder import save_model
+from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.planning.staleness import Staleness
 from parafovea.planning.work import work_of
-from parafovea.storage.store import open_stored
+from parafovea.settings.recipe import ModelSpec
+from parafovea.stages.resample_volume import resample_volume
+from parafovea.storage.store import label_image_path, open_stored
 
 SHAPE = (40, 48, 36)
 SPACING = (2.0, 1.0, 1.5)
@@ -328,11 +337,160 @@ def test_what_does_not_fit_is_one_error_of_the_sample(
 
 
 def test_a_change_of_any_file_makes_the_volume_anew(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, make_runnable: Callable[[Path], Any]
+    trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(trained)
-    project = read_project(trained / "config.yaml")
-    files = project.files("two_files")["source"]
-    assert files == ["data/t1.nii.gz", "data/flair.nii.gz"]
-    status = Staleness(project).statuses(Staleness(project).jobs("two_files"))
-    assert set(status.values()) <= {"done", "removed"}
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    del config["tasks"]["lesions"]["training"]
+    config["samples"] = "changed.tsv"
+    (trained / "changed.yaml").write_text(yaml.safe_dump(config))
+    for number, values in enumerate(voxels()):
+        write_nifti(trained / f"data/changed_{number}.nii.gz", values)
+    source = "data/changed_0.nii.gz;data/changed_1.nii.gz"
+    (trained / "changed.tsv").write_text(f"sample\ttask\tsource\nchanged\tlesions\t{source}\n")
+
+    def stale() -> set[str]:
+        staleness = Staleness(read_project(trained / "changed.yaml"))
+        found = staleness.statuses(staleness.jobs("changed"))
+        return {job.stage.name for job, status in found.items() if status not in DONE}
+
+    project = read_project(trained / "changed.yaml")
+    assert project.files("changed")["source"] == source.split(";")
+    run_chain(project, "changed", Staleness(project))
+    assert stale() == set()
+    write_nifti(trained / "data/changed_1.nii.gz", voxels()[1] + 1)
+    assert "resample_volume" in stale()
+
+
+#: Status of a job that need not run again.
+DONE = ("done", "removed")
+
+
+def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    first, other = (write_nifti(tmp_path / f"{n}.nii", v) for n, v in enumerate(voxels()))
+    with (
+        pytest.raises(SourceError, match=r"1\.nii changed or disappeared while it was read"),
+        unchanged(f"{first};{other}") as check,
+    ):
+        other.unlink()
+        check()
+
+
+def test_one_scan_of_several_files_is_predicted_without_a_sheet(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    arguments = ["predict", "data/t1.nii.gz;data/flair.nii.gz", "--task", "lesions", "--keep"]
+    done = CliRunner().invoke(app, [*arguments, "--config", "config.yaml", "-o", "out/alone"])
+    assert done.exit_code == 0, done.output
+    wanted = chunks(trained / "results/two_files/prediction.ome.zarr")
+    assert chunks(trained / "out/alone/prediction.ome.zarr") == wanted
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["data/t1.nii.gz;@two"], "has '@two' as one of its files, but another sample's result"),
+        (["results/one/a.nii;data/t1.nii.gz"], "results/one/a.nii lies in results/one"),
+        (
+            ["data/t1.nii.gz", "data/t1.nii.gz;data/flair.nii.gz"],
+            "truth .* names 2 files, but only a source has one file a channel",
+        ),
+        (
+            ["results/phantoms/chest_seed1.nii.gz;results/phantoms/chest_seed1.mha"],
+            "'results/phantoms/chest_seed1.mha' of sample 'one' is not a phantom",
+        ),
+    ],
+)
+def test_every_path_of_a_sheet_is_checked_by_itself(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, row: list[str], message: str
+) -> None:
+    monkeypatch.chdir(trained)
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    del config["tasks"]["lesions"]["training"]
+    config["samples"] = "paths.tsv"
+    (trained / "paths.yaml").write_text(yaml.safe_dump(config))
+    lines = ["sample\ttask\tsource\ttruth", "\t".join(["one", "lesions", *row])]
+    lines.append("two\tlesions\tdata/both.nii.gz")
+    (trained / "paths.tsv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ConfigError, match=f"paths.tsv:2: .*{message}"):
+        read_project(trained / "paths.yaml")
+
+
+def test_phantoms_are_channels_before_they_are_made(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    del config["tasks"]["lesions"]["training"]
+    config |= {"samples": "phantoms.tsv", "results": "elsewhere"}
+    config["phantoms"] = {"chest": {"shape": [40, 50, 60], "spacing": [2, 2, 2]}}
+    (trained / "phantoms.yaml").write_text(yaml.safe_dump(config))
+    source = "T1=results/phantoms/chest_seed1.nii.gz;FLAIR=results/phantoms/chest_seed2.nii.gz"
+    (trained / "phantoms.tsv").write_text(f"sample\ttask\tsource\nchests\tlesions\t{source}\n")
+    project = read_project(trained / "phantoms.yaml")
+    made = [f"elsewhere/phantoms/chest_seed{seed}.nii.gz" for seed in (1, 2)]
+    assert project.files("chests")["source"] == made
+    assert project.source("chests") == f"T1={made[0]};FLAIR={made[1]}"
+    assert project.grid("chests").shape == (40, 50, 60)
+
+
+def test_the_first_channel_of_a_detection_shows_the_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grid = Grid((40, 52, 68), (6.0, 4.0, 4.0), (-120.0, -104.0, -136.0), "millimeter")
+    hu = chest(grid).astype(np.int16)
+    uptake = np.random.default_rng(0).gamma(2.0, 1.0, grid.shape).astype(np.float32)
+    for name, values in (("ct", hu), ("pet", uptake)):
+        affine = np.diag([*grid.spacing[::-1], 1.0])
+        nibabel.save(nibabel.Nifti1Image(values.T, affine), f"{name}.nii.gz")
+    recipe = {
+        "kind": "detection",
+        "unit": "millimeter",
+        "bands": ["CT", "PET"],
+        "spacing": grid.spacing,
+        "normalization": {"method": "window", "low": -1000, "high": 400},
+        "backbone": {"name": "raw"},
+        "network": {"base_channels": 4, "max_channels": 8, "fusion": "none"},
+        "classes": ["nodule"],
+        "window": [16, 32, 32],
+    }
+    numbers = {"name": "petct", "input_channels": 4, "weights_sha256": "0" * 64}
+    spec = ModelSpec.model_validate({**recipe, **numbers})
+    save_model(tmp_path / "petct", spec, random_network(FusedUNet.from_spec(spec)))
+    task = {"model": "petct", "kind": "detection", "inference": {"precision": "float32"}}
+    found = {}
+    for blocks in (1, 2):
+        config = {"tasks": {"nodules": {**task, "blocks": blocks}}, "samples": "samples.tsv"}
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        name = f"in_{blocks}"
+        (tmp_path / "samples.tsv").write_text(
+            f"sample\ttask\tsource\n{name}\tnodules\tct.nii.gz;pet.nii.gz\n"
+        )
+        run_sample(read_project(tmp_path / "config.yaml"), name)
+        found[blocks] = chunks(tmp_path / "results" / name / "volume.ome.zarr")
+    assert found[2] == found[1]
+    own = resampled_alone(tmp_path / "ct.nii.gz", tmp_path / "alone.ome.zarr", spec)
+    volume = tmp_path / "results/in_1/volume.ome.zarr"
+    for mask in ("body", "lungs", "volume_body"):
+        there = open_stored(label_image_path(volume, mask)).read()
+        np.testing.assert_array_equal(there, open_stored(label_image_path(own, mask)).read())
+        assert there.any()
+    np.testing.assert_array_equal(open_stored(volume).read()[0], open_stored(own).read())
+    page = (tmp_path / "results/in_1/report.html").read_text()
+    assert "The scan is the channel CT." in page
+
+
+def resampled_alone(source: Path, volume: Path, recipe: ModelSpec) -> Path:
+    """Write the volume of a scan of one channel, with its body."""
+    resample_volume(
+        volume,
+        source=str(source),
+        spacing=recipe.spacing,
+        unit=recipe.unit,
+        normalization=recipe.normalization,
+        check_hounsfield=True,
+        find_body=True,
+    )
+    return volume

@@ -41,6 +41,16 @@ def stored(path: Path, dtype: str = "f2", channels: tuple[str, ...] | None = Non
         pass
 
 
+def test_the_channels_of_a_volume_have_colours_of_their_own_beside_classes(results, server) -> None:
+    stored(results.volume, channels=("T1", "FLAIR"))
+    stored(results.prediction, channels=NAMES)
+    stored(results.classes, "u1")
+    image, prediction, _ = sample_layers(results, server)
+    assert image.colours == ((0, OKABE_ITO[0]), (1, OKABE_ITO[1]))
+    # the background of a prediction has no colour
+    assert [channel for channel, _ in prediction.colours] == [1, 2]
+
+
 def test_a_segmentation_shows_its_image_and_labels_and_holds_the_prediction_ready(
     results, server
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tiny_sample import tiny_recipe
+from tiny_sample import tiny_recipe, tiny_refinement
 
 from parafovea.settings.networks import FusedUNetSpec
 
@@ -55,6 +55,25 @@ def test_objects_and_activation_follow_from_the_kind() -> None:
     assert (segmentation.objects, segmentation.activation) == (("dark", "bright"), "softmax")
     affinities = tiny_recipe(network={"output": "affinities"})
     assert affinities.activation == "sigmoid"
+
+
+@pytest.mark.parametrize(
+    ("unit", "image"), [("nanometer", False), ("millimeter", False), ("meter", True)]
+)
+def test_bands_are_channels_of_a_volume_unless_the_unit_is_that_of_the_ground(
+    unit: str, image: bool
+) -> None:
+    names = ("T1", "FLAIR")
+    recipe = tiny_recipe(bands=names, unit=unit)
+    assert recipe.is_image == image
+    assert recipe.channels == 2
+    assert recipe.image_bands == (names if image else ())
+    assert recipe.volume_channels == (() if image else names)
+    assert not tiny_recipe(unit=unit).is_image
+
+
+def test_a_refinement_takes_images_in_any_unit() -> None:
+    assert tiny_refinement(unit="centimeter").is_image
 
 
 def test_reading_a_spec_does_not_import_torch() -> None:

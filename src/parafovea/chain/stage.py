@@ -132,14 +132,14 @@ def reads_nothing(project: Project, wildcards: Wildcards) -> Sequence[Read]:
 def reads_source(project: Project, wildcards: Wildcards) -> Sequence[Read]:
     """Return a sample's source."""
     sample = wildcards["sample"]
-    return ((project.source(sample), project.recipe(sample).is_image),)
+    return ((project.source(sample), project.reads_bands(sample)),)
 
 
 def reads_truth(project: Project, wildcards: Wildcards) -> Sequence[Read]:
     """Return a sample's truth and the truth of its objects."""
     sample = wildcards["sample"]
-    bands = project.recipe(sample).is_image
-    return ((project.truth(sample), bands), (project.true_objects(sample), False))
+    truth = (project.truth(sample), project.reads_bands(sample))
+    return (truth, (project.true_objects(sample), False))
 
 
 def reads_both(project: Project, wildcards: Wildcards) -> Sequence[Read]:

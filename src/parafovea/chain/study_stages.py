@@ -27,9 +27,10 @@ def _source(project: Project, wildcards: Wildcards) -> list[str]:
 
 
 def _resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
+    recipe = project.studied.training.recipe
     return {
         "source": _phantom(project, wildcards),
-        **volume_stages.resampling_of(project.studied.training.recipe),
+        **volume_stages.resampling_of(recipe, bands=recipe.is_image),
     }
 
 

@@ -44,7 +44,7 @@ def _truths(project: Project, wildcards: Wildcards) -> list[str]:
 
 def _reads(project: Project, wildcards: Wildcards) -> Sequence[Read]:
     samples = _samples(project, wildcards)
-    return [(project.truth(each), project.recipe(each).is_image) for each in samples]
+    return [(project.truth(each), project.reads_bands(each)) for each in samples]
 
 
 def _training(project: Project, wildcards: Wildcards) -> dict[str, Any]:

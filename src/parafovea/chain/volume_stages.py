@@ -59,19 +59,27 @@ def resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     return {
         "source": project.source(sample),
         "metadata": project.samples[sample].metadata,
-        **resampling_of(recipe),
+        **resampling_of(recipe, bands=project.reads_bands(sample)),
         "nonfinite": project.task(sample).input.nonfinite,
     }
 
 
-def resampling_of(recipe: Recipe) -> dict[str, Any]:
-    """Return the arguments of `resample_volume` that depend on the model."""
+def resampling_of(recipe: Recipe, *, bands: bool = False) -> dict[str, Any]:
+    """Return the arguments of `resample_volume` that depend on the model.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Recipe of the model.
+    bands : bool
+        Whether the source is an image with bands, and not a volume with channels.
+    """
     return {
         "spacing": list(recipe.spacing),
         "unit": recipe.unit,
         "normalization": recipe.normalization.model_dump(mode="json"),
-        "bands": list(recipe.image_bands),
-        "channels": list(recipe.volume_channels),
+        "bands": list(recipe.bands) if bands else [],
+        "channels": [] if bands else list(recipe.bands),
         "check_hounsfield": recipe.is_ct,
         "find_body": recipe.skips_empty,
     }

@@ -122,6 +122,11 @@ class Project:
         """Return the recipe of the model of a sample's task."""
         return self.recipes[self.samples[sample].task]
 
+    def reads_bands(self, sample: str) -> bool:
+        """Return whether a sample is an image: by its model's unit, or as a folder of tiles."""
+        recipe = self.recipe(sample)
+        return recipe.is_image or (bool(recipe.bands) and self.layout(sample) == "tiles")
+
     def kind(self, sample: str) -> Kind:
         """Return the kind of a sample's task."""
         return kind_named(self.task(sample).kind)

@@ -102,14 +102,32 @@ def run_stages(
     """
     project.require(sample)
     returned: dict[str, Any] = {}
-    done: list[Job] = []
-    for stage in project.stages(sample):
-        jobs = project.jobs(stage, sample)
+    stages = [(stage, project.jobs(stage, sample)) for stage in project.stages(sample)]
+    makers = {
+        path: (stage, job)
+        for stage, jobs in stages
+        for job in jobs
+        for path in stage.output_paths(project, job).values()
+    }
+    done: dict[Job, None] = {}
+
+    def run(stage: Stage, wildcards: dict[str, str]) -> None:
+        """Run a job, before it those of later stages that it needs: a pass needs the one before."""
+        job = Job.of(stage, wildcards)
+        if job in done:
+            return
+        done[job] = None
+        for paths in stage.input_paths(project, wildcards).values():
+            for path in (paths,) if isinstance(paths, str) else paths or ():
+                if path in makers:
+                    run(*makers[path])
+        returned[stage.name] = run_stage(project, stage, wildcards, clock=clock)
+
+    for stage, jobs in stages:
         if jobs:
             announce(stage.name)
         for wildcards in jobs:
-            returned[stage.name] = run_stage(project, stage, wildcards, clock=clock)
-            done.append(Job.of(stage, wildcards))
+            run(stage, wildcards)
     _remove_parts(project, done)
     return returned
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from parafovea.errors import ConfigError, SourceError
+from parafovea.errors import ConfigError, SourceError, shown
 from parafovea.formats.bands import canonical
 from parafovea.formats.channel_files import ChannelFile, channel_files
 from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.opening import open_source, source_grid
 from parafovea.formats.source import Source
 from parafovea.geometry.grid import Grid, Vector
+
+logger = logging.getLogger(__name__)
 
 #: Tolerated distance between the voxels of two files, in voxels: positions were rounded when they
 #: were stored, those of an orientation by a quaternion.
@@ -238,8 +241,18 @@ def _indices(
     if all(there.count(name) == 1 for name in wanted) and len({*wanted}) == len(wanted):
         return tuple(there.index(name) for name in wanted)
     if given is None and len(own) == len(names):
-        return tuple(range(len(own)))
-    listed = ", ".join(name or "?" for name in (own if given is None else given))
+        # a name that both have, but at another place, contradicts the order
+        misplaced = any(a in wanted and a != b for a, b in zip(there, wanted, strict=True))
+        if not misplaced:
+            if any(a and a != b for a, b in zip(there, wanted, strict=True)):
+                logger.warning(
+                    "%s names its channels %s, which are taken by their order as %s",
+                    path,
+                    shown(", ".join(own)),
+                    ", ".join(names),
+                )
+            return tuple(range(len(own)))
+    listed = shown(", ".join(name or "?" for name in (own if given is None else given)))
     raise SourceError(
         f"{path} has {count} ({listed}), but the model takes {len(names)} ({', '.join(names)}): "
         "name the channels of the file, all of them in its order, with bands= in the metadata "

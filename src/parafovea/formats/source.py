@@ -79,7 +79,8 @@ class Source:
     bands : tuple of str
         Names of the channels if the array has a leading band axis, (band, z, y, x).
     channel_names : tuple of str
-        Names of all channels of the file, of which `array` is one; "" for one without a name.
+        Names of all channels of the file, of which `array` is one, as they stand there; "" for one
+        without a name.
     conditions : mapping of str to tuple of int, optional
         The `month` and the `biome` of each plane, for images that have them.
     planes : tuple of str
@@ -124,7 +125,7 @@ class Source:
     box: Box | None = None
 
     def __post_init__(self) -> None:
-        for name in (self.series, *self.bands, *self.channel_names, *self.planes):
+        for name in (self.series, *self.bands, *self.planes):
             hidden = hidden_character(name)
             if hidden is not None:
                 raise SourceError(

@@ -79,8 +79,8 @@ class RegionInputs:
     box : Box
         The region in voxels of the local grid; may extend beyond the volume.
     raw : ndarray or None
-        ([band,] z, y, x), the region's voxels if the network takes them: float16, for bands
-        float32.
+        ([channel,] z, y, x), the region's voxels if the network takes them: float16, for bands of
+        an image float32.
     features : TokenBlock or None
         Local features.
     context : TokenBlock or None

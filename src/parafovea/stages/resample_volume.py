@@ -140,6 +140,7 @@ def resample_volume(
             normalization={
                 **normalization.model_dump(),
                 **maps[0],
+                "replaced_voxels": sum(found_values.nonfinite for found_values in statistics),
                 **({"channels": named} if channels else {}),
             },
             **opened.conditions(),

@@ -128,7 +128,9 @@ def _truth_source(
     sample: TrainingSample, recipe: Recipe, like: Mapping[str, Any] | None = None
 ) -> Source:
     """Open the truth of a sample; images with bands are opened on the model's pixels."""
-    if not recipe.is_image:
+    # tiles are the planes of their volume, whatever the unit of the model
+    are_tiles = bool(recipe.bands) and "planes" in (like or {})
+    if not (recipe.is_image or are_tiles):
         found = open_truth(sample.truth, metadata=sample.metadata, folder=sample.folder, like=like)
         assert found is not None  # noqa: S101  (a sample to learn from has a truth)
         return found
