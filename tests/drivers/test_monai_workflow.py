@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 from parafovea.cli.main import app
 from parafovea.config import read_project
 from parafovea.drivers.one_process import run_chain, run_sample
+from parafovea.errors import GridError
 from parafovea.geometry.grid import Grid
 from parafovea.planning.staleness import Staleness
 from parafovea.storage.store import open_stored
@@ -204,6 +205,7 @@ def write_bundle(path: Path, network: nn.Module, arguments: dict[str, Any]) -> P
             "_target_": "Compose",
             "transforms": [
                 {"_target_": "LoadImaged", "keys": "image"},
+                {"_target_": "Orientationd", "keys": "image", "axcodes": "LAS"},
                 {"_target_": "Spacingd", "keys": "image", "pixdim": [1.0, 1.0, 1.0]},
                 {
                     "_target_": "NormalizeIntensityd",
@@ -262,7 +264,21 @@ def test_a_bundle_of_two_sequences_predicts_as_monai_does_in_any_number_of_block
     half = np.asarray(normal).astype(np.float16)
     np.testing.assert_allclose(volume.transpose(0, 3, 2, 1), half, atol=2e-3)
     assert not volume[:, (sequences[0] == 0)].any()
-    exact = volume.transpose(0, 3, 2, 1)
+    # and the bundle turns x, which points to the right in these files
+    exact = volume.transpose(0, 3, 2, 1)[:, ::-1]
     wanted = monai_windows(exact, (16, 16, 8), lambda x: network(x).softmax(1))
     found = open_stored(folder / "results/in_3/prediction.ome.zarr").read()
-    np.testing.assert_allclose(found.transpose(0, 3, 2, 1), wanted, atol=1e-5)
+    np.testing.assert_allclose(found.transpose(0, 3, 2, 1)[:, ::-1], wanted, atol=1e-5)
+
+
+def test_a_scan_whose_axes_have_another_order_is_refused(folder):
+    network, arguments = seeded()
+    import_unet(folder, network, arguments, axes="xyz", orientation="RAS")
+    image = nibabel.load(folder / "data/a.nii.gz")
+    affine = np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
+    turned = nibabel.Nifti1Image(np.asarray(image.dataobj), affine)
+    turned.header.set_xyzt_units("mm")
+    nibabel.save(turned, folder / "data/a.nii.gz")
+    project = project_of(folder, {"a": "data/a.nii.gz"}, inference=EXACT)
+    with pytest.raises(GridError, match="x, y, z of the scan point to AIR, but the network takes"):
+        run_sample(project, "a")

@@ -52,7 +52,11 @@ def test_a_network_of_another_project_takes_the_voxels_alone() -> None:
         ({"dimensions": 2, "stride": (2, 1, 1)}, {"window": (1, 64, 64)}, "planes are independent"),
         ({"architecture": "UNet"}, {}, "`architecture` is the class of a network of type monai"),
         ({"type": "monai"}, {}, "`architecture` is the class of a network of type monai"),
-        ({"type": "pickle"}, {}, "Input should be 'onnx', 'torchscript', 'exported', 'monai' or 'pivot'"),
+        (
+            {"type": "pickle"},
+            {},
+            "Input should be 'onnx', 'torchscript', 'exported', 'monai' or 'pivot'",
+        ),
         ({"files": {"w.bin": "abc"}}, {}, "should match pattern"),
         (
             {"complement": True, "output_channels": 1},

@@ -155,6 +155,13 @@ def import_model(
         Literal["zyx", "xyz"] | None,
         typer.Option(help="Order of the spatial axes that the network takes; xyz: as NIfTI files."),
     ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the axes x, y, z of scans point to that the network takes, such as RAS; "
+            "none: as the files have them."
+        ),
+    ] = None,
     network: Annotated[
         str | None,
         typer.Option(help="Class of MONAI, such as UNet, whose weights the file holds."),
@@ -207,6 +214,7 @@ def import_model(
         "multiple_of": multiple_of,
         "fixed_window": fixed_window,
         "axes": axes,
+        "orientation": "" if orientation == "none" else orientation,
         "architecture": network,
     }
     checkpoint = {"weights": weights, "context_spacing": context_spacing}

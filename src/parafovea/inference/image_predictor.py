@@ -43,6 +43,8 @@ class ImagePredictor:
         Windows per forward pass, unless the network takes a fixed number.
     engine : str
         Engine of the network.
+    flipped : sequence of int
+        Axes z, y, x, by number, along which the network sees windows the other way.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class ImagePredictor:
         dtype: torch.dtype,
         batch_size: int = 1,
         engine: EngineName = "torch",
+        flipped: Sequence[int] = (),
     ) -> None:
         self.batch_size = batch_size
         self._network, self._spec = network, spec
         self._device, self._dtype = device, dtype
+        self._flipped = [2 + axis for axis in flipped]
         self._passed = network.spec.fixed_batch or batch_size
         self._run = network.runner(device, dtype, engine)
         self._mean = self._per_channel(network.spec.mean or (0.0,))
@@ -111,7 +115,7 @@ class ImagePredictor:
 
     def _scores(self, images: Tensor) -> Tensor:
         """Return the output for at most a full batch, (window, channel, z, y, x) float32."""
-        taken = (images - self._mean) / self._deviation
+        taken = ((images - self._mean) / self._deviation).flip(self._flipped)
         flat = self._network.spec.dimensions == 2
         if flat:
             taken = taken.squeeze(2)
@@ -119,7 +123,7 @@ class ImagePredictor:
         filled = torch.cat([taken, taken.new_zeros(missing, *taken.shape[1:])])
         returned = self._run(self._network.ordered(filled).contiguous())
         found = self._network.selected(returned)[: len(taken)].float()
-        return found.unsqueeze(2) if flat else found
+        return (found.unsqueeze(2) if flat else found).flip(self._flipped)
 
     def _on_voxels(self, scores: Tensor, shape: Sequence[int]) -> Tensor:
         """Return scores at the voxels of the windows, interpolated from a coarser output."""

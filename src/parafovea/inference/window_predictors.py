@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -69,6 +70,8 @@ def window_predictor(
     computation: Computation,
     execution: Execution,
     settings: InferenceSettings,
+    *,
+    flipped: Sequence[int] = (),
 ) -> Predictor | ImagePredictor:
     """Return a predictor of windows.
 
@@ -84,6 +87,8 @@ def window_predictor(
         Device and batch size.
     settings : InferenceSettings
         Whether to compile, and whether to normalize by the statistics of each batch.
+    flipped : sequence of int
+        Axes along which an `ImageNetwork` sees windows the other way: see `ImagePredictor`.
     """
     if not isinstance(network, FusedUNet):
         return ImagePredictor(
@@ -93,6 +98,7 @@ def window_predictor(
             dtype=computation.dtype,
             batch_size=execution.batch_size,
             engine=computation.engine,
+            flipped=flipped,
         )
     return Predictor(
         network,

@@ -120,27 +120,27 @@ class Statistics:
             squared = (total * second - first * first) / (total * total or 1)
             return first / (total or 1), math.sqrt(squared)
         parts = [each.of(nonzero=nonzero) for each in self.moments]
-        total = sum(count for count, _, _ in parts) or 1
-        mean = math.fsum(count * mean for count, mean, _ in parts) / total
-        squares = math.fsum(squares + count * (part - mean) ** 2 for count, part, squares in parts)
-        return mean, math.sqrt(squares / total)
+        voxels = math.fsum(size for size, _, _ in parts) or 1.0
+        mean = math.fsum(size * part for size, part, _ in parts) / voxels
+        squares = math.fsum(own + size * (part - mean) ** 2 for size, part, own in parts)
+        return mean, math.sqrt(squares / voxels)
 
 
 class Moments(NamedTuple):
-    """Counts, means and sums of squared differences from these means, of finite voxels of a slab.
+    """Numbers, means and sums of squared differences from these means, of finite voxels of a slab.
 
     Parameters
     ----------
-    count, mean, squares : float
+    voxels, mean, squares : float
         Of all voxels.
-    count_nonzero, mean_nonzero, squares_nonzero : float
+    voxels_nonzero, mean_nonzero, squares_nonzero : float
         Of those that are not 0.
     """
 
-    count: float
+    voxels: float
     mean: float
     squares: float
-    count_nonzero: float
+    voxels_nonzero: float
     mean_nonzero: float
     squares_nonzero: float
 
@@ -151,10 +151,10 @@ class Moments(NamedTuple):
         return cls(*_moments(values), *_moments(values[values != 0]))
 
     def of(self, *, nonzero: bool) -> tuple[float, float, float]:
-        """Return count, mean and sum of squares, of all voxels or of those that are not 0."""
+        """Return number, mean and sum of squares, of all voxels or of those that are not 0."""
         if nonzero:
-            return self.count_nonzero, self.mean_nonzero, self.squares_nonzero
-        return self.count, self.mean, self.squares
+            return self.voxels_nonzero, self.mean_nonzero, self.squares_nonzero
+        return self.voxels, self.mean, self.squares
 
 
 def _moments(values: NDArray[np.float64]) -> tuple[float, float, float]:

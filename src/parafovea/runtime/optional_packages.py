@@ -15,6 +15,7 @@ from parafovea.errors import MissingExtraError
 
 #: Packages that only some tasks need, each with the extra of parafovea that installs it.
 EXTRAS: Mapping[str, str] = {
+    "einops": "train",
     "huggingface_hub": "dinov3",
     "lightning": "train",
     "mmh3": "remote",

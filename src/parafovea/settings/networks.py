@@ -109,6 +109,11 @@ class ImageNetworkSpec(Strict):
         description="Order of the spatial axes of input and output; xyz: that of NIfTI files as "
         "nibabel and MONAI read them (of 2 dimensions x, y).",
     )
+    orientation: Annotated[str, Field(pattern="^([RL][AP][SI])?$")] = Field(
+        "",
+        description="Where the axes x, y, z of a scan point to that the network takes, such as "
+        "RAS; as the file has them when empty.",
+    )
     architecture: str = Field("", description="monai: name of the class.")
     arguments: dict[str, Any] = Field(
         default_factory=dict, description="monai: arguments of the class, by name."

@@ -14,6 +14,7 @@ from parafovea.inference.augmentation_views import AugmentedInputs, AugmentedPre
 from parafovea.inference.execution import Execution
 from parafovea.inference.memory import require_memory, run_within_memory
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
+from parafovea.inference.scan_orientation import flipped_axes
 from parafovea.inference.shard import Shard, open_sums
 from parafovea.inference.window_loop import predicted
 from parafovea.inference.window_plan import windows_with_body
@@ -100,6 +101,7 @@ def infer_shard(
         AugmentedInputs(SampleInputs(view, recipe))
         for view in _views(volume, view_features, view_contexts, recipe, settings.tta)
     ]
+    flipped = flipped_axes(opened.volume, recipe)
     share = Shard.of(opened, spec, settings, number=shard)
     if spec.skips_empty and settings.skip_empty:
         body = stored_volume_body(volume)
@@ -123,7 +125,9 @@ def infer_shard(
         require_memory(spec, share.layout.window, dtype, device)
 
     def compute(execution: Execution) -> None:
-        predictor = window_predictor(network, spec, computation, execution, settings)
+        predictor = window_predictor(
+            network, spec, computation, execution, settings, flipped=flipped
+        )
         windows = chain(
             predicted(share.inputs, predictor, share.layout, share.part, share.wanted),
             *(

@@ -237,7 +237,7 @@ def test_a_bundle_states_network_voxels_values_and_window(tmp_path, as_yaml):
     assert spec.classes == ("background", "spleen")
     assert spec.training["upstream"]["bundle"] == "bundle"
     notes = " ".join(done.notes)
-    assert "turns scans to the axes RAS" in notes
+    assert spec.network.orientation == "RAS"
     assert "overlap 0.25: set inference.overlap" in notes
     assert "mode gaussian: set inference.blending" in notes
 
@@ -386,7 +386,15 @@ def test_configs_that_cannot_be_taken_are_one_error(tmp_path, case):
 
 def test_bundles_that_are_not_whole_say_what_is_missing(tmp_path):
     path = bundle(tmp_path, config_of(SPACING, RANGE))
-    (path / "models/model.pt").unlink()
+    weights = path / "models/model.pt"
+    # a single file may have any name
+    weights.rename(path / "models/tuned.pt")
+    assert imported(path).spec.training["upstream"]["file"] == "tuned.pt"
+    (path / "models/other.pt").touch()
+    with pytest.raises(ModelError, match=r"has other\.pt, tuned\.pt, of which none is"):
+        imported(path)
+    for each in (path / "models").iterdir():
+        each.unlink()
     with pytest.raises(ModelError, match=r"none of model.safetensors, .*large_files.yml"):
         imported(path)
     config = path / "configs/inference.json"

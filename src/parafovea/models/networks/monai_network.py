@@ -54,6 +54,15 @@ MOST_ARGUMENT, MOST_ITEMS = 1 << 16, 1 << 10
 UNUSED = (".norm_cross_attn.", ".cross_attn.")
 
 
+def require_known(architecture: str, source: str) -> None:
+    """Raise `ModelError` if a class that `source` names is not one of `ARCHITECTURES`."""
+    if architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"{source}: the network {shown(architecture)!r} is not one of MONAI's that predict "
+            f"voxels: {', '.join(ARCHITECTURES)}"
+        )
+
+
 def build(architecture: str, arguments: Mapping[str, Any], *, source: str) -> nn.Module:
     """Return a network of MONAI with weights on the device "meta".
 
@@ -71,11 +80,7 @@ def build(architecture: str, arguments: Mapping[str, Any], *, source: str) -> nn
     ModelError
         If the class is not one of the list, does not take the arguments, or would be too large.
     """
-    if architecture not in ARCHITECTURES:
-        raise ModelError(
-            f"{source}: the network {shown(architecture)!r} is not one of MONAI's that predict "
-            f"voxels: {', '.join(ARCHITECTURES)}"
-        )
+    require_known(architecture, source)
     refused = [name for name in REFUSED if arguments.get(name)]
     if refused:
         raise ModelError(

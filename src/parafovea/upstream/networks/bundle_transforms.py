@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,8 @@ class Preprocessing:
         Voxel size along x, y, z.
     normalization : Normalization or None
         How values are normalized before `scale` and `shift`.
+    orientation : str or None
+        Where the axes x, y, z point to.
     scale, shift : float
         What normalized values are multiplied by, and what is added then.
     notes : list of str
@@ -54,12 +57,13 @@ class Preprocessing:
     stated_values: bool = False
     spacing: tuple[float, ...] | None = None
     normalization: Normalization | None = None
+    orientation: str | None = None
     scale: float = 1.0
     shift: float = 0.0
     notes: list[str] = field(default_factory=list)
 
     def take(self, config: BundleConfig, key: str) -> None:
-        """Take all steps of a `Compose` in a config; a spacing that is known already is kept.
+        """Take all steps of a `Compose` in a config; a known spacing or orientation is kept.
 
         Raises
         ------
@@ -67,6 +71,7 @@ class Preprocessing:
             If a step cannot be expressed, or has to be evaluated.
         """
         steps = config.raw(f"{key}#transforms")
+        known = {"Spacing": self.spacing, "Orientation": self.orientation}
         for number in range(len(steps) if isinstance(steps, list) else 0):
             place = f"{key}#transforms#{number}"
             name = component_name(config.raw(place))
@@ -76,7 +81,7 @@ class Preprocessing:
             step = _STEPS.get(plain)
             if step is None:
                 self._unknown(name, place)
-            elif plain == "Spacing" and self.spacing is not None:
+            elif known.get(plain) is not None:
                 continue
             elif plain not in _OF_VALUES or not self.stated_values:
                 fix = "state the normalization with --low and --high, --percentiles or --zscore"
@@ -120,11 +125,13 @@ class Preprocessing:
 
     def _orientation(self, step: Mapping[str, Any], place: str) -> None:
         codes = step.get("axcodes")
-        self.notes.append(
-            f"the bundle turns scans to the axes {shown(codes)}, and voxels are taken here in the "
-            "order of their file: give files that are stored so (nibabel.as_closest_canonical for "
-            "RAS)"
-        )
+        if not isinstance(codes, str) or re.fullmatch("[RL][AP][SI]", codes) is None:
+            raise ModelError(
+                f"{self.source}: {place} turns scans to the axes {shown(codes)}, and only "
+                "directions are changed here, not the order of axes: prepare the files, and state "
+                "--orientation none"
+            )
+        self.orientation = codes
 
     def _crop(self, step: Mapping[str, Any], place: str) -> None:
         self.notes.append("the bundle crops scans to their foreground, and windows cover all here")

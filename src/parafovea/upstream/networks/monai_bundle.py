@@ -8,6 +8,7 @@ from typing import Any
 
 from parafovea.errors import ModelError, shown
 from parafovea.kinds import kind_named
+from parafovea.models.networks.monai_network import require_known
 from parafovea.runtime.names import name_problem
 from parafovea.settings.recipe import DEFAULT_KIND
 from parafovea.upstream.networks.bundle_config import (
@@ -22,7 +23,7 @@ from parafovea.upstream.networks.monai_weights import class_named, monai_found
 from parafovea.upstream.networks.state_files import read_state_file
 from parafovea.upstream.networks.stated import Found, Stated
 
-#: Weights in `models`, the first that exists.
+#: Weights in `models`, the first that exists; or a single file with one of these endings.
 WEIGHTS = ("model.safetensors", "model.pt", "model.pth")
 
 #: Keys of the network, of which the first that is a component is taken.
@@ -55,6 +56,7 @@ def read_monai_bundle(path: Path, stated: Stated, scratch: Path) -> Found:
             "with --network CLASS and --arguments JSON instead of the folder"
         )
     architecture = class_named(stated.architecture or component_name(config.raw(key)))
+    require_known(architecture, source)
     arguments = _arguments(config, key, stated)
     described = _described(path)
     bands = stated.bands or described.get("bands")
@@ -67,11 +69,14 @@ def read_monai_bundle(path: Path, stated: Stated, scratch: Path) -> Found:
     if stated.spacing is not None:
         # a voxel size that has to be evaluated is not needed
         steps.spacing = stated.spacing[::-1]
+    steps.orientation = stated.orientation
     where = "preprocessing" if config.raw("preprocessing#transforms") else "dataset#transform"
     steps.take(config, where)
     known: dict[str, Any] = {"axes": "xyz", **steps.network}
     if bands and channels != 1:
         known["bands"] = bands
+    if steps.orientation is not None:
+        known["orientation"] = steps.orientation
     if steps.normalization is not None:
         known["normalization"] = steps.normalization
     if steps.spacing is not None:
@@ -109,9 +114,16 @@ def _weights(path: Path) -> Path:
     for name in WEIGHTS:
         if (folder / name).is_file():
             return folder / name
+    endings = {Path(name).suffix for name in WEIGHTS}
+    others = sorted(each for each in folder.glob("*") if each.suffix in endings)
+    if len(others) == 1:
+        return others[0]
+    has = f"has {shown(', '.join(each.name for each in others))}, of which none is called" * bool(
+        others
+    )
     raise ModelError(
-        f"{folder} has none of {', '.join(WEIGHTS)}: download the weights of the bundle (its "
-        "large_files.yml says from where), and put the ones to import there"
+        f"{folder} {has or 'has none of'} {', '.join(WEIGHTS)}: download the weights of the bundle "
+        "(its large_files.yml says from where), and call those to import so"
     )
 
 
@@ -128,15 +140,13 @@ def _arguments(config: BundleConfig, key: str, stated: Stated) -> dict[str, Any]
 
 def _window(config: BundleConfig, stated: Stated, notes: list[str]) -> dict[str, Any]:
     """Return the window of the bundle; says how it blends windows."""
-    overlap, mode = config.raw("inferer#overlap"), config.raw("inferer#mode")
-    for name, value, setting in (
-        ("overlap", overlap, "overlap"),
-        ("mode", mode, "blending"),
-    ):
+    for name, setting in (("overlap", "overlap"), ("mode", "blending")):
+        value = config.raw(f"inferer#{name}")
         if value is not None:
-            found = config.value(f"inferer#{name}", f"set inference.{setting} of the task")
+            if not _is_expression(value):
+                value = config.value(f"inferer#{name}", "")
             notes.append(
-                f"the bundle's windows have the {name} {shown(found)}: set inference.{setting} of "
+                f"the bundle's windows have the {name} {shown(value)}: set inference.{setting} of "
                 "the task to it"
             )
     if stated.window is not None or config.raw("inferer#roi_size") is None:
@@ -151,6 +161,10 @@ def _window(config: BundleConfig, stated: Stated, notes: list[str]) -> dict[str,
             "--window Z Y X"
         )
     return {"window": (1,) * (3 - len(sides)) + tuple(sides[::-1])}
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("$")
 
 
 def _meaning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 import time
@@ -257,6 +258,10 @@ def _rounded(number: float) -> int:
 def _peak(*, reset: bool = False) -> int:
     """Return the peak memory of this process in bytes; where it can be, since a reset to now."""
     if reset and sys.platform == "linux":
+        # memory that was freed, and is kept for later, would be used without being counted
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
         Path("/proc/self/clear_refs").write_text("5")
     if sys.platform == "linux":
         for line in Path("/proc/self/status").read_text().splitlines():

@@ -33,6 +33,7 @@ class Stated(Strict):
     residual: bool | None = None
     dimensions: Literal[2, 3] | None = None
     axes: Literal["zyx", "xyz"] | None = None
+    orientation: str | None = None
     architecture: str | None = None
     arguments: dict[str, Any] | None = None
     multiple_of: ShapeTuple | None = None
