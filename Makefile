@@ -32,6 +32,8 @@ $(RUN): pyproject.toml envs/run.txt envs/torch-$(TORCH).txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --no-deps --no-compile --require-hashes --requirement envs/torch-$(TORCH).txt \
 	  $(if $(filter cpu,$(TORCH)),--index-url https://download.pytorch.org/whl/cpu)
+	@# its own tests in C++, 0.13 GB
+	rm -rf $(VENV)/lib/python3*/site-packages/torch/test $(VENV)/lib/python3*/site-packages/torch/bin/test_*
 	$(PIP) --no-deps --no-compile --require-hashes --requirement envs/run.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
