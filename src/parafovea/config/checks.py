@@ -28,7 +28,7 @@ from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
 from parafovea.models.model_json import require_replaceable
-from parafovea.settings.backbones import check_backbone
+from parafovea.settings.backbones import ENCODERS, check_backbone
 from parafovea.settings.inference import check_stride
 from parafovea.settings.recipe import Recipe
 
@@ -434,6 +434,9 @@ def _backbone_problems(name: str, settings: Settings, recipe: Recipe) -> Problem
     for view, part in (((), recipe), (("context",), recipe.context)):
         if part is None or part.backbone not in recipe.backbones:
             continue
+        # what a model folder says of other backbones is read where they are loaded
+        if not (trained or part.backbone.name in (*ENCODERS, "network")):
+            continue
         path: tuple[str | int, ...] = ("tasks", name, "model")
         if trained:
             path = ("tasks", name, "training", "recipe", *view, "backbone", "arguments")
@@ -443,9 +446,9 @@ def _backbone_problems(name: str, settings: Settings, recipe: Recipe) -> Problem
             found.append((path, str(error)))
     if not found:
         try:
-            _ = recipe.ranges
+            recipe.ranges  # noqa: B018  (raises where both views disagree)
         except ModelError as error:
-            found.append((path, str(error)))
+            found.append((("tasks", name, "model"), str(error)))
     return found
 
 
