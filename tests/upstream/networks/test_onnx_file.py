@@ -215,6 +215,15 @@ def test_external_data_by_a_link(tmp_path: Path, place: str) -> None:
     refused(saved(inner, external(model(), location)), "which is a link: copy the file itself")
 
 
+def test_a_folder_that_is_reached_by_a_link_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/w.bin").write_bytes(data_bytes())
+    saved(tmp_path / "real", external(model(), "w.bin"))
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    done = imported(tmp_path / "link/network.onnx")
+    assert set(done.spec.network.files) == {"w.bin"}
+
+
 def test_external_data_that_is_missing_or_short(tmp_path: Path) -> None:
     path = saved(tmp_path, external(model(), "w.bin"))
     refused(path, r"w\.bin', which is missing: copy that file as well")
