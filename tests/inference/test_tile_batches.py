@@ -184,7 +184,10 @@ def test_large_images_are_cut_into_windows(model: Path) -> None:
     ("changes", "message"),
     [
         ({"kind": "detection", "classes": ("ship",)}, "takes volumes, not tiles"),
-        ({"kind": "segmentation", "normalization": {"method": "percentile"}}, "percentiles"),
+        (
+            {"kind": "segmentation", "normalization": {"method": "percentile"}},
+            "percentile of a whole sample",
+        ),
     ],
 )
 def test_models_that_cannot_take_tiles_say_so(changes: dict, message: str, tmp_path: Path) -> None:
