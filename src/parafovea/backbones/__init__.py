@@ -14,6 +14,7 @@ from parafovea.settings.backbones import (
     EncoderArguments,
     FilterbankArguments,
     HuggingfaceArguments,
+    NetworkArguments,
     PrithviArguments,
     RawArguments,
     TerramindArguments,
@@ -49,7 +50,7 @@ def load_backbone(
         Torch device to compute on.
     bands : sequence of str
         Names of the input's channels; empty for one unnamed channel. Filters are applied to each
-        band; a vision model uses the bands in its argument `colours`.
+        band; a vision model uses the bands in its argument `colours`, a network those in `bands`.
 
     Returns
     -------
@@ -80,6 +81,10 @@ def load_backbone(
         from parafovea.backbones.terramind import Terramind
 
         return Terramind(arguments, bands=bands, device=device)
+    if isinstance(arguments, NetworkArguments):
+        from parafovea.backbones.network import NetworkFeatures
+
+        return NetworkFeatures(arguments, bands=bands, device=device)
     from parafovea.backbones.huggingface import Huggingface
     from parafovea.backbones.vision_weights import load_vision
 
@@ -142,4 +147,6 @@ def feature_channels(spec: BackboneSpec, *, dimensions: int, bands: Sequence[str
         return config.channels(arguments.layers)
     if isinstance(arguments, EncoderArguments):
         return arguments.features
+    if isinstance(arguments, NetworkArguments):
+        return arguments.description.features
     return len(arguments.channels(dimensions)) * max(1, len(bands))

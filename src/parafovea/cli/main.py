@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from parafovea import __version__
 from parafovea.cli.detections import app as detection_commands
+from parafovea.cli.import_backbone import app as backbone_commands
 from parafovea.cli.import_model import app as import_commands
 from parafovea.cli.predict import app as prediction_commands
 from parafovea.cli.terminal import (
@@ -38,6 +39,7 @@ app.add_typer(prediction_commands)
 app.add_typer(detection_commands)
 app.add_typer(viewing_commands)
 app.add_typer(import_commands)
+app.add_typer(backbone_commands)
 
 Configs = Annotated[
     list[Path] | None,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parafovea.errors import ModelError
 from parafovea.geometry.grid import Shape
+from parafovea.settings.backbone_folder import BackboneDescription, read_description
 from parafovea.settings.quantities import QUANTITIES, Range, check_range
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
@@ -511,12 +513,117 @@ class TerramindArguments(EncoderArguments):
         return self
 
 
+class NetworkArguments(Arguments):
+    """Arguments of `network`: one tensor of an imported network, as features."""
+
+    weights: str = Field(min_length=1, description="Folder written by `parafovea import-backbone`.")
+    planes: Literal["xy", "xy+xz+yz"] = Field(
+        "xy",
+        description="For a network of planes: their orientation; tokens of several are averaged.",
+    )
+    plane_step: int = Field(
+        1,
+        ge=1,
+        description="For a network of planes, only for xy: slices per token along z; the middle "
+        "one is used.",
+    )
+    bands: tuple[str, ...] = Field(
+        (),
+        description="For an input with bands: those that are the network's channels, in its "
+        "order; by default those that the import stated.",
+    )
+    gain: float | None = Field(
+        None,
+        gt=0,
+        description="Factor from the input to the network's, clipped to 0 to 1; by default that of "
+        "the import.",
+    )
+    tile: int | None = Field(
+        None,
+        ge=1,
+        description="Side of a tile in voxels, without overlap; does not change the result, and "
+        "cannot be set where the import found a fixed one.",
+    )
+    batch_size: int = Field(8, ge=1, description="Planes per pass; does not change the result.")
+
+    @property
+    def description(self) -> BackboneDescription:
+        """What the import found.
+
+        Raises
+        ------
+        ModelError
+            If the folder is incomplete.
+        """
+        return read_description(Path(self.weights).expanduser())
+
+    def strides(self, dimensions: int) -> Shape:
+        """Return the voxels per token along z, y, x."""
+        found = self.description
+        if found.dimensions == 3:
+            return found.stride
+        side = found.stride[1]
+        return (self.plane_step if self.planes == "xy" else side, side, side)
+
+    def band_indices(self, bands: Sequence[str]) -> tuple[int, ...]:
+        """Return the indices of the bands that are the channels; empty for one unnamed channel.
+
+        Parameters
+        ----------
+        bands : sequence of str
+            Names of the input's channels.
+
+        Raises
+        ------
+        ModelError
+            If the input lacks one of them, or they are not as many as the channels.
+        """
+        found = self.description
+        wanted = self.bands or found.bands
+        if not bands:
+            if wanted and found.input_channels > 1:
+                raise ModelError(
+                    f"backbone network: {self.weights} takes {', '.join(wanted)}, but the input "
+                    "has one unnamed channel: use an input with these bands"
+                )
+            return ()
+        if not wanted:
+            raise ModelError(
+                f"backbone network: the input has the bands {', '.join(bands)}, but nothing says "
+                f"which are the {found.input_channels} channels of {self.weights}: name them in "
+                "the argument `bands`"
+            )
+        missing = [name for name in wanted if name not in bands]
+        if missing or len(wanted) != found.input_channels:
+            reason = (
+                f"{', '.join(missing)} is not among them"
+                if missing
+                else f"the network takes {found.input_channels} channels"
+            )
+            raise ModelError(
+                f"backbone network takes the bands {', '.join(wanted)} of an input with "
+                f"{', '.join(bands)}, but {reason}: name {found.input_channels} of them in the "
+                "argument `bands`"
+            )
+        return tuple(list(bands).index(name) for name in wanted)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.planes != "xy" and self.plane_step != 1:
+            raise ValueError(
+                f"plane_step {self.plane_step} applies to planes xy only, since {self.planes} has "
+                "the same stride along every axis: remove it"
+            )
+        return self
+
+
 BackboneArguments = (
     RawArguments
     | FilterbankArguments
     | HuggingfaceArguments
     | PrithviArguments
     | TerramindArguments
+    | NetworkArguments
 )
 
 _ARGUMENTS: dict[str, type[BackboneArguments]] = {
@@ -526,6 +633,7 @@ _ARGUMENTS: dict[str, type[BackboneArguments]] = {
     "dinov3": HuggingfaceArguments,
     "prithvi": PrithviArguments,
     "terramind": TerramindArguments,
+    "network": NetworkArguments,
 }
 
 
@@ -541,7 +649,7 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
 
     Returns
     -------
-    RawArguments, FilterbankArguments, HuggingfaceArguments, PrithviArguments, TerramindArguments
+    BackboneArguments
         The arguments with defaults filled in.
 
     Raises
@@ -615,6 +723,9 @@ def _strides(stride: int | Shape, dimensions: int) -> Shape:
 
 def _check_dimensions(name: str, arguments: BackboneArguments, dimensions: int) -> None:
     """Raise `ModelError` if arguments mix slices that must stay independent."""
+    if isinstance(arguments, NetworkArguments):
+        _check_network(arguments, dimensions)
+        return
     if dimensions == 3 or isinstance(arguments, EncoderArguments):
         return
     if not isinstance(arguments, HuggingfaceArguments):
@@ -633,6 +744,37 @@ def _check_dimensions(name: str, arguments: BackboneArguments, dimensions: int) 
             f"backbone {name}: plane_step {arguments.plane_step} must be 1, "
             "since the network has 2 dimensions"
         )
+
+
+def _check_network(arguments: NetworkArguments, dimensions: int) -> None:
+    found = arguments.description
+    if found.dimensions == 3:
+        given = {"planes", "plane_step"} & arguments.model_fields_set
+        if given:
+            raise ModelError(
+                f"backbone network: {' and '.join(sorted(given))} cannot be set, since "
+                f"{arguments.weights} takes volumes, not planes: remove it"
+            )
+        if dimensions == 2:
+            raise ModelError(
+                f"backbone network: {arguments.weights} takes volumes, but the network of the "
+                "model has 2 dimensions: use a backbone of planes"
+            )
+    elif dimensions == 2 and (arguments.planes != "xy" or arguments.plane_step != 1):
+        raise ModelError(
+            f"backbone network: planes {arguments.planes} of step {arguments.plane_step} need a "
+            "network of 3 dimensions, not 2: use planes xy and plane_step 1"
+        )
+    if arguments.tile is None:
+        return
+    period = max(found.period)
+    if found.reach is None or found.fixed_window:
+        raise ModelError(
+            f"backbone network: tile {arguments.tile} cannot be set, since {arguments.weights} "
+            f"has windows of {found.window} voxels: remove it"
+        )
+    if arguments.tile % period:
+        raise ModelError(f"backbone network: tile {arguments.tile} must be a multiple of {period}")
 
 
 def _reasons(error: ValidationError) -> str:

@@ -75,12 +75,12 @@ class Normalization(Strict):
 class BackboneSpec(Strict):
     """A feature extractor: its name, revision and arguments."""
 
-    name: Literal["raw", "filterbank", "huggingface", "dinov3", "prithvi", "terramind", "none"] = (
-        Field(
-            "filterbank",
-            description="dinov3: huggingface, for a DINOv3 transformer; none: no features, for "
-            "imported networks that take the voxels alone.",
-        )
+    name: Literal[
+        "raw", "filterbank", "huggingface", "dinov3", "prithvi", "terramind", "network", "none"
+    ] = Field(
+        "filterbank",
+        description="dinov3: huggingface, for a DINOv3 transformer; none: no features, for "
+        "imported networks that take the voxels alone.",
     )
     revision: str | None = Field(None, description="Revision on the hub, for huggingface.")
     arguments: dict[str, Any] = Field(

@@ -39,6 +39,8 @@ from parafovea.upstream.pickle_machine import (
 
 #: Magic number of `torch.save` files before version 1.6, which introduced zip files.
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+#: Version of the format of these files.
+TORCH_VERSION = 1001
 
 _DAMAGE = (
     EOFError,
@@ -253,11 +255,6 @@ def read_pickle(path: Path) -> Any:
         raise ModelError(
             f"{path} is not a readable checkpoint ({reason}): copy the complete file again"
         ) from error
-    if type(content) is int and content == TORCH_MAGIC:
-        raise ModelError(
-            f"{path} was written by torch before version 1.6: load it there and save it with "
-            "pickle.dump, or with torch.save of a newer version"
-        )
     return content
 
 
@@ -270,9 +267,16 @@ def _content(file: io.BufferedReader, size: int) -> Any:
     if file.read(4) == b"PK\x03\x04":
         raise zipfile.BadZipFile("a zip file that is cut short: its end is missing")
     file.seek(0)
-    rebuilder = _Rebuilder(budget)
+    rebuilder, bounded = _Rebuilder(budget), BoundedFile(file, size)
     machine = PickleMachine(named=rebuilder.named, external=_no_external, budget=budget)
-    return machine.run(BoundedFile(file, size))
+    content = machine.run(bounded)
+    if type(content) is int and content == TORCH_MAGIC:
+        return _Sequence(bounded, budget).content()
+    return content
+
+
+def _no_name(module: str, name: str) -> Any:
+    unknown_name(module, name)
 
 
 def _no_external(pid: Any) -> Any:
@@ -328,6 +332,62 @@ class _Archive:
             exceeds(shown(name), facts.file_size, "bytes", self._left)
         self._left -= facts.file_size
         return self._archive.read(facts)
+
+
+class _Sequence:
+    """What `torch.save` wrote before version 1.6: pickles in a row, and then the storages.
+
+    Parameters
+    ----------
+    file : BoundedFile
+        The file, behind its magic number.
+    budget : Budget
+        What is charged.
+    """
+
+    def __init__(self, file: BoundedFile, budget: Budget) -> None:
+        self._file, self._budget = file, budget
+        self._left = budget.size
+        self._storages: dict[str, tuple[torch.dtype, int, Storage]] = {}
+
+    def content(self) -> Any:
+        """Return what the third of the pickles describes."""
+        version, system = (self._run(_no_name, _no_external) for _ in range(2))
+        if version != TORCH_VERSION or not isinstance(system, dict):
+            refuse(f"the version {shown(version)} of torch.save")
+        found = self._run(_Rebuilder(self._budget).named, self._storage)
+        keys = self._run(_no_name, _no_external)
+        names = list(map(str, keys)) if isinstance(keys, list) else []
+        if sorted(names) != sorted(self._storages):
+            refuse(f"storages {shown(sorted(self._storages))} of which {shown(keys)} are stored")
+        big = system.get("little_endian") is False
+        for name in names:
+            dtype, count, storage = self._storages[name]
+            stored = int.from_bytes(self._file.read(8), "big" if big else "little")
+            if stored != count:
+                exceeds(f"storage {shown(name)}", count, "elements", stored)
+            raw = self._file.read(count * dtype.itemsize)
+            # its views were made before
+            storage.values.copy_(elements_of(raw, dtype, count, 0, big_endian=big).values)
+        return found
+
+    def _run(self, named: Callable[[str, str], Any], external: Callable[[Any], Any]) -> Any:
+        return PickleMachine(named=named, external=external, budget=self._budget).run(self._file)
+
+    def _storage(self, pid: Any) -> Storage:
+        dtype, count, key = storage_facts(pid)
+        if len(pid) > 5 and pid[5] is not None:
+            refuse("a storage that is a part of another")
+        known = self._storages.get(key)
+        if known is None:
+            size = count * dtype.itemsize
+            if size > self._left:
+                exceeds(f"storage {shown(key)}", size, "bytes", self._left)
+            self._left -= size
+            known = self._storages[key] = dtype, count, Storage(torch.zeros(count, dtype=dtype), {})
+        if known[:2] != (dtype, count):
+            refuse(f"storage {shown(key)} as {known[1]} {known[0]} and as {count} {dtype}")
+        return known[2]
 
 
 class _Rebuilder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,26 @@ class _Session:
 
 def _text(error: Exception) -> str:
     return " ".join(describe(error).split())
+
+
+def onnx_session(path: Path, device: torch.device) -> Callable[[Tensor], dict[str, Any]]:
+    """Return a function that runs an ONNX graph, of which outputs have names.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which was checked.
+    device : torch.device
+        Where it runs, if ONNX Runtime has a provider for it; on the CPU otherwise.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime cannot open the graph.
+    MissingExtraError
+        If it is not installed.
+    """
+    return _Session(path, device)
 
 
 def load(folder: Path, spec: ModelSpec) -> OnnxNetwork:

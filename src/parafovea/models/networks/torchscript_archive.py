@@ -47,8 +47,8 @@ _HIDDEN = re.compile(r"getattr\s*\([^\n]*\\")
 MOST_TEXT = 64 << 20
 
 
-def open_torchscript(path: Path) -> ScriptModule:
-    """Return the module of a TorchScript file, in evaluation mode, on the CPU.
+def open_torchscript(path: Path, *, device: torch.device | str = "cpu") -> ScriptModule:
+    """Return the module of a TorchScript file, in evaluation mode, on a device.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def open_torchscript(path: Path) -> ScriptModule:
     _check_texts(path)
     try:
         with older_torch_allowed():
-            module: ScriptModule = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+            module: ScriptModule = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
     # each kind of damage has an exception of its own
     except Exception as error:
         text = " ".join(describe(error).split())
