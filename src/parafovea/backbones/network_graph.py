@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from parafovea.errors import ModelError, describe, shown
 from parafovea.models.folder import file_sha256
 from parafovea.settings.backbone_folder import BackboneDescription
+
+Result = TypeVar("Result")
 
 #: Images (image, channel, [z,] y, x) float32 to the tensor (image, feature, [z,] y, x).
 Graph = Callable[[Tensor], Tensor]
@@ -81,8 +84,8 @@ def open_folder(folder: Path, description: BackboneDescription, device: torch.de
     return open_graph(path, description.type, device)
 
 
-def computed(graph: Graph, images: Tensor, source: str) -> Tensor:
-    """Return the tensor of a graph for images; see `Graph`.
+def computed(graph: Callable[[Tensor], Result], images: Tensor, source: str) -> Result:
+    """Return what a graph gives for images; see `Graph`.
 
     Raises
     ------

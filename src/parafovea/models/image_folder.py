@@ -54,7 +54,7 @@ def load_image_network(folder: Path, spec: ModelSpec) -> ImageNetwork:
 
 def check_file(path: Path, sha256: str) -> None:
     """Raise `ModelError` if a file of a model folder is missing or has another hash."""
-    if path.parent.joinpath(path.name) != path or not path.is_file():
+    if not path.is_file():
         raise ModelError(f"{path} is missing: copy all files of the model folder")
     found = file_sha256(path)
     if found != sha256:
@@ -95,6 +95,7 @@ def save_image_network(folder: Path, spec: ModelSpec, files: Mapping[str, Path])
         partial.mkdir()
         hashes = {}
         for name, path in files.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, partial / name)
             hashes[name] = file_sha256(partial / name)
         further = {name: sha256 for name, sha256 in hashes.items() if name != main}

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, NonNegativeInt, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, NonNegativeInt, Tag, model_validator
 
+from parafovea.errors import shown
 from parafovea.settings.field_types import (
     Channels,
     PositiveFloat,
@@ -34,6 +35,17 @@ NETWORK_FILES: Mapping[str, str] = {
 }
 
 Margin = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
+
+
+def _inside(name: str) -> str:
+    parts = name.split("/")
+    if "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{shown(name)!r} is not the name of a file in the model folder")
+    return name
+
+
+#: Name of a file in a model folder, with slashes where it lies in a folder within.
+FileName = Annotated[str, AfterValidator(_inside)]
 
 
 class FusedUNetSpec(Strict):
@@ -131,7 +143,7 @@ class ImageNetworkSpec(Strict):
     stride: ShapeTuple = Field(
         (1, 1, 1), description="Voxels along z, y, x for each voxel of the output."
     )
-    files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
+    files: dict[FileName, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = Field(
         default_factory=dict, description="SHA-256 of further files of the network, by name."
     )
     window_bytes: PositiveInt | None = Field(

@@ -240,6 +240,12 @@ def _checked_entry(name: str, value: Any, key: str) -> Any:
     return _checked(value, name if not name.isdigit() else key)
 
 
+def _trains(node: Mapping[str, Any]) -> bool:
+    """Return whether a normalization or dropout works as in training."""
+    named = {each["name"]: each["arg"] for each in node["inputs"]}
+    return any(named.get(name, {}).get("as_bool") is True for name in ("train", "training"))
+
+
 def _never(text: str) -> bool:
     return False
 
@@ -347,7 +353,7 @@ class Program:
         Raises
         ------
         ModelError
-            If it takes another number of arrays, or changes its own weights.
+            If it takes another number of arrays, or is in training.
         """
         module = self.graph["graph_module"]
         signature = module["signature"]
@@ -360,10 +366,11 @@ class Program:
                 f"{self.path} takes {len(taken)} inputs, but must take one array, the voxels of "
                 "windows: export it with one input"
             )
-        if any("user_output" not in spec for spec in signature["output_specs"]):
+        mutates = any("user_output" not in spec for spec in signature["output_specs"])
+        if mutates or any(map(_trains, module["graph"]["nodes"])):
             raise ModelError(
-                f"{self.path} changes its own weights as it runs: call eval() of the network "
-                "before it is exported"
+                f"{self.path} is a network in training, of which results change from run to run: "
+                "call eval() of the network before it is exported"
             )
         values: dict[str, Any] = module["graph"]["tensor_values"][names[0]]
         return names[0], values

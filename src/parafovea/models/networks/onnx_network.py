@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ EXHAUSTED = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+
+_NUMBERS = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PLACE = re.compile(r"/\S+\.(?:h|cc|cpp):\d+ [^(]*\([^)]*\) ")
 
 
 class OnnxNetwork(ImageNetwork):
@@ -99,19 +103,19 @@ class OnnxNetwork(ImageNetwork):
                 return core.read_model(self._path)
 
             return openvino_runner(read, dtype, name=self.name)
-        return _Session(self._path, device)
+        return _Session(self._path, device, self.name)
 
 
 class _Session:
     """A session of ONNX Runtime, as a runner."""
 
-    def __init__(self, path: Path, device: torch.device) -> None:
+    def __init__(self, path: Path, device: torch.device, name: str) -> None:
         runtime = import_onnxruntime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
-        # warnings of single operators would reach the terminal
-        options.log_severity_level = 3
+        # what goes wrong is raised as well; its log would reach the terminal
+        options.log_severity_level = 4
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.type == "cuda" and CUDA in runtime.get_available_providers():
             providers.insert(0, (CUDA, {"device_id": device.index or 0}))
@@ -124,7 +128,7 @@ class _Session:
             ) from error
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
-        self._device = device
+        self._device, self._name = device, name
 
     def __call__(self, images: Tensor) -> dict[str, Any]:
         """Return the outputs by name."""
@@ -134,7 +138,10 @@ class _Session:
         except Exception as error:
             if any(text in str(error) for text in EXHAUSTED):
                 raise MemoryError(_text(error)) from error
-            raise
+            raise ModelError(
+                f"onnxruntime cannot run {self._name} on an input of the shape "
+                f"{tuple(images.shape)}: {shown(_text(error), longest=400)}"
+            ) from error
         return {
             name: self._tensor(values) for name, values in zip(self._outputs, found, strict=True)
         }
@@ -147,7 +154,8 @@ class _Session:
 
 
 def _text(error: Exception) -> str:
-    return " ".join(describe(error).split())
+    """Return a message of ONNX Runtime without its numbers and places of its own source."""
+    return _PLACE.sub("", _NUMBERS.sub("", " ".join(describe(error).split())))
 
 
 def onnx_session(path: Path, device: torch.device) -> Callable[[Tensor], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -153,7 +154,12 @@ def _probed(
     folder = scratch / "probed"
     folder.mkdir()
     for name, each in found.files.items():
-        (folder / name).symlink_to(each.resolve())
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        # engines refuse data to which a symbolic link leads out of the folder
+        try:
+            (folder / name).hardlink_to(each.resolve())
+        except OSError:
+            shutil.copyfile(each, folder / name)
     # the output is not known yet: any number of channels describes a network that can be loaded
     provisional = {**basis, "output_channels": 2, "channels": (), "complement": False}
     names = ("background", "foreground")

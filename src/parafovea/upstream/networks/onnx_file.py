@@ -61,8 +61,8 @@ def read_onnx(path: Path, stated: Stated, scratch: Path) -> Found:
     data = _external_files(onnx, tensors, path)
     for where, tensor in tensors:
         _check_tensor(onnx, where, tensor, path)
-    _check_standard(onnx, model, path)
     sides, facts = _input(onnx, model, stated, path)
+    _check_standard(onnx, model, path)
     _check_results(onnx, model, sides, stated, path)
     operators = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     origin = {

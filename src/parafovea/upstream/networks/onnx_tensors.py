@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from parafovea.backbones.network_graph import computed
 from parafovea.errors import ModelError, shown
+from parafovea.models.networks.onnx_network import onnx_session
 from parafovea.runtime.optional_packages import import_extra
 from parafovea.upstream.networks.onnx_file import MAIN
+
+#: Tensors that are computed at a time, which bounds the memory that they take.
+AT_ONCE = 200
 
 
 class OnnxTensors:
@@ -31,32 +39,35 @@ class OnnxTensors:
         Parameters
         ----------
         sides : sequence of int
-            Shape of the input; numbers that the graph fixes take precedence.
+            Shape of the input.
+
+        Raises
+        ------
+        ModelError
+            If the graph does not take this shape.
         """
-        onnx = self._onnx
-        sized = onnx.ModelProto()
-        sized.CopyFrom(self._model)
-        for axis, side in zip(self._input(sized).type.tensor_type.shape.dim, sides, strict=True):
-            if not axis.HasField("dim_value") or axis.dim_value < 1:
-                axis.dim_value = side
-        # shapes that the file states are of its own sizes
-        del sized.graph.value_info[:]
-        inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True)
-        known = {
-            value.name: value.type.tensor_type
-            for value in (*inferred.graph.value_info, *inferred.graph.output)
-        }
+        names = [name for node in self._model.graph.node for name in filter(None, node.output)]
+        noise = torch.rand(tuple(sides), generator=torch.Generator().manual_seed(0))
         found: dict[str, tuple[int | None, ...]] = {}
-        for node in self._model.graph.node:
-            for name in filter(None, node.output):
-                array = known.get(name)
-                if array is None or array.elem_type != onnx.TensorProto.FLOAT:
-                    continue
-                found[name] = tuple(
-                    axis.dim_value if axis.HasField("dim_value") else None
-                    for axis in array.shape.dim
-                )
+        with tempfile.TemporaryDirectory() as folder:
+            for start in range(0, len(names), AT_ONCE):
+                # sizes that depend on values, such as those of a padding, are known by running it
+                for name, values in self._run(names[start : start + AT_ONCE], noise, Path(folder)):
+                    if isinstance(values, torch.Tensor) and values.dtype == torch.float32:
+                        found[name] = tuple(values.shape)
         return found
+
+    def _run(self, names: Sequence[str], noise: torch.Tensor, folder: Path) -> Any:
+        """Return names and values of some tensors for an input."""
+        onnx = self._onnx
+        part = onnx.ModelProto()
+        part.CopyFrom(self._model)
+        part.graph.ClearField("output")
+        part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        path = folder / MAIN
+        onnx.save_model(part, str(path), save_as_external_data=part.ByteSize() >= 2**31)
+        session = onnx_session(path, torch.device("cpu"))
+        return computed(session, noise, str(self._path)).items()
 
     def cut(self, name: str, folder: Path) -> Path:
         """Write the part of the graph that computes a tensor, its only output.
@@ -112,10 +123,6 @@ class OnnxTensors:
         onnx.save_model(part, str(path))
         onnx.checker.check_model(str(path))
         return path
-
-    def _input(self, model: Any) -> Any:
-        weights = {tensor.name for tensor in model.graph.initializer}
-        return next(each for each in model.graph.input if each.name not in weights)
 
 
 def _read(onnx: Any, node: Any) -> Iterator[str]:

@@ -190,6 +190,7 @@ class Prober:
         self, window: Shape, sides: Shape, multiple_of: Shape | None
     ) -> tuple[Shape, Shape] | None:
         """Return the smallest step by which a window may grow, and the output's sides then."""
+        flat = int(self._flat)
         steps = [(n, n, n) for n in STEPS] if multiple_of is None else [multiple_of]
         for step in steps:
             step = shape3((1, *step[1:])) if self._flat else step
@@ -199,9 +200,8 @@ class Prober:
                 found = self._sides(self.output(grown))
             except ModelError:
                 continue
-            if all(b > a for a, b in list(zip(sides, found, strict=True))[-2:]) and all(
-                n % s == 0 for n, s in zip(window, step, strict=True)
-            ):
+            grows = zip(step, sides, found, window, strict=True)
+            if all(b > a and s % (b - a) == 0 == n % s for s, a, b, n in list(grows)[flat:]):
                 return step, found
         return None
 
@@ -242,7 +242,7 @@ class Prober:
             text = " ".join(describe(error).split())
             raise ModelError(
                 f"{self._source} does not take an input of the shape {tuple(shape)}: "
-                f"{shown(text, longest=300)}"
+                f"{shown(text, longest=500)}"
             ) from error
 
 
