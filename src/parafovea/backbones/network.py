@@ -13,10 +13,8 @@ from parafovea.backbones.backbone import fingerprint_of, token_shape
 from parafovea.backbones.network_graph import computed, open_folder
 from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Shape, shape3
+from parafovea.geometry.resample import reflected_indices
 from parafovea.settings.backbones import NetworkArguments
-
-#: Usual side of a tile without overlap, in voxels, by the dimensions of the network.
-TILES = {2: 512, 3: 64}
 
 #: The axis across each plane.
 ACROSS = {"xy": 0, "xz": 1, "yz": 2}
@@ -167,18 +165,12 @@ class NetworkFeatures:
         return halo
 
     def _tile(self) -> Shape:
-        facts, arguments = self._facts, self._arguments
-        sides = []
-        for axis in range(3):
-            side = arguments.tile or TILES[facts.dimensions]
-            period = facts.period[axis]
-            fixed = facts.reach is None or facts.fixed_window
-            sides.append(facts.block[axis] if fixed else max(1, side // period) * period)
+        sides = self._arguments.block
         if not self._planes:
-            return shape3(sides)
+            return sides
         if len(self._planes) > 1:
             return (min(sides[1:]),) * 3
-        return arguments.plane_step * arguments.batch_size, sides[1], sides[2]
+        return self._arguments.plane_step * self._arguments.batch_size, sides[1], sides[2]
 
 
 def _mirrored(images: Tensor, axis: int, size: int) -> Tensor:
@@ -186,5 +178,5 @@ def _mirrored(images: Tensor, axis: int, size: int) -> Tensor:
     count = images.shape[axis]
     if count >= size:
         return images.narrow(axis, 0, size)
-    places = torch.arange(size, device=images.device) % (2 * count)
-    return images.index_select(axis, torch.minimum(places, 2 * count - 1 - places))
+    places = torch.from_numpy(reflected_indices(0, size, count)).to(images.device)
+    return images.index_select(axis, places)

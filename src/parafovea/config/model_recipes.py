@@ -8,7 +8,8 @@ from pathlib import Path
 from parafovea.config.schema import Task
 from parafovea.errors import ModelError
 from parafovea.models.model_json import read_spec, require_cacheable
-from parafovea.settings.backbones import EncoderArguments, parse_arguments
+from parafovea.settings.backbone_folder import DESCRIPTION, read_description
+from parafovea.settings.backbones import EncoderArguments, NetworkArguments, parse_arguments
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
 
@@ -72,12 +73,16 @@ def require_encoders(recipe: Recipe) -> None:
     Parameters
     ----------
     recipe : Recipe
-        The model, whose backbones `prithvi` and `terramind` are looked at.
+        The model, whose backbones `prithvi`, `terramind` and `network` are looked at.
     """
     specs = [recipe.backbone, *([] if recipe.context is None else [recipe.context.backbone])]
     for spec in specs:
         arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
-        if not isinstance(arguments, EncoderArguments):
+        if isinstance(arguments, NetworkArguments):
+            arguments.band_indices(recipe.bands)
+            if not arguments.description.bands:
+                continue
+        elif not isinstance(arguments, EncoderArguments):
             continue
         if recipe.normalization.method != "none":
             raise ModelError(
@@ -85,6 +90,8 @@ def require_encoders(recipe: Recipe) -> None:
                 f"{recipe.normalization.method}, which changes it: set normalization: "
                 "{method: none}"
             )
+        if isinstance(arguments, NetworkArguments):
+            continue
         if not Path(arguments.weights).expanduser().is_file():
             raise ModelError(
                 f"backbone {spec.name}: file {arguments.weights} does not exist: download the "
@@ -112,6 +119,8 @@ def weight_files(backbone: BackboneSpec) -> list[str]:
         return sorted(map(str, [folder, beside] if beside.is_file() else [folder]))
     if "weights" not in backbone.arguments or not folder.is_dir():
         return []
+    if backbone.name == "network":
+        return sorted(map(str, (folder / DESCRIPTION, folder / read_description(folder).graph)))
     return sorted(str(file) for p in ("*.json", "*.safetensors") for file in folder.glob(p))
 
 

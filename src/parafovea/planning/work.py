@@ -20,7 +20,12 @@ from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.runtime.documents import json_values, read_text
-from parafovea.settings.backbones import EncoderArguments, HuggingfaceArguments, parse_arguments
+from parafovea.settings.backbones import (
+    EncoderArguments,
+    HuggingfaceArguments,
+    NetworkArguments,
+    parse_arguments,
+)
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.storage.pyramids import voxels_in_levels
@@ -170,6 +175,9 @@ class ViewWork:
         elif isinstance(arguments, EncoderArguments):
             channels = arguments.features
             stride = (1, arguments.pixels_per_token, arguments.pixels_per_token)
+        elif isinstance(arguments, NetworkArguments):
+            channels = arguments.description.features
+            stride = arguments.strides(dimensions)
         else:
             channels = len(arguments.channels(dimensions))
             stride = arguments.strides(dimensions)
@@ -327,6 +335,10 @@ def work_of(project: Project, sample: str) -> Work | TileWork:
 
 
 def _backbone_memory(backbone: BackboneSpec) -> float:
+    if backbone.name == "network":
+        arguments = parse_arguments(backbone, dimensions=3)
+        if isinstance(arguments, NetworkArguments):
+            return arguments.memory
     return TRANSFORMER if "weights" in backbone.arguments else 0.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from parafovea.errors import ModelError
-from parafovea.geometry.grid import Shape
+from parafovea.geometry.grid import Shape, shape3
 from parafovea.settings.backbone_folder import BackboneDescription, read_description
 from parafovea.settings.quantities import QUANTITIES, Range, check_range
 from parafovea.settings.recipe import BackboneSpec, Recipe
@@ -513,6 +514,10 @@ class TerramindArguments(EncoderArguments):
         return self
 
 
+#: Usual side of a block of a network without margins, in voxels, by its dimensions.
+NETWORK_TILES = {2: 512, 3: 64}
+
+
 class NetworkArguments(Arguments):
     """Arguments of `network`: one tensor of an imported network, as features."""
 
@@ -556,6 +561,24 @@ class NetworkArguments(Arguments):
             If the folder is incomplete.
         """
         return read_description(Path(self.weights).expanduser())
+
+    @property
+    def block(self) -> Shape:
+        """Voxels along z, y, x of a block that the network takes at a time, without halo."""
+        found = self.description
+        if found.reach is None or found.fixed_window:
+            return shape3(found.block)
+        side = self.tile or NETWORK_TILES[found.dimensions]
+        return shape3([p if p > side else side // p * p for p in found.period])
+
+    @property
+    def memory(self) -> float:
+        """About how many bytes the network takes with its largest windows."""
+        found = self.description
+        window = found.window_of(self.block if found.dimensions == 3 else (1, *self.block[1:]))
+        share = math.prod(window) / math.prod(found.window)
+        size = found.fixed_batch or (self.batch_size if found.dimensions == 2 else 1)
+        return 3 * found.graph_bytes + size * share * found.window_bytes
 
     def strides(self, dimensions: int) -> Shape:
         """Return the voxels per token along z, y, x."""
@@ -760,6 +783,11 @@ def _check_network(arguments: NetworkArguments, dimensions: int) -> None:
                 f"backbone network: {arguments.weights} takes volumes, but the network of the "
                 "model has 2 dimensions: use a backbone of planes"
             )
+    elif arguments.planes != "xy" and found.stride[1] != found.stride[2]:
+        raise ModelError(
+            f"backbone network: planes {arguments.planes} need the same stride along both axes of "
+            f"a plane, but {arguments.weights} has {found.stride}: use planes xy"
+        )
     elif dimensions == 2 and (arguments.planes != "xy" or arguments.plane_step != 1):
         raise ModelError(
             f"backbone network: planes {arguments.planes} of step {arguments.plane_step} need a "

@@ -175,7 +175,7 @@ def onnx_session(path: Path, device: torch.device) -> Callable[[Tensor], dict[st
     MissingExtraError
         If it is not installed.
     """
-    return _Session(path, device)
+    return _Session(path, device, str(path))
 
 
 def load(folder: Path, spec: ModelSpec) -> OnnxNetwork:

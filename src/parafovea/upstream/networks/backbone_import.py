@@ -163,6 +163,7 @@ def import_backbone(
             channels=network.channels,
             name=source,
             count=network.batch,
+            half=network.tensors.is_half(feature),
         )
         with bounded_memory():
             layout = finder.layout(
@@ -248,6 +249,9 @@ def _facts(network: _Network) -> list[TensorFacts]:
         if len(shape) == len(network.input_shape) and all(sides):
             terms = zip(network.sides, sides, strict=True)
             stride = tuple(round(taken / (given or 1), 3) for taken, given in terms)
+            # a mean over all of it, or a padded one
+            if max(sides) == 1 or min(stride) < 1:
+                stride = None
         listed.append(TensorFacts(name, shape, stride))
     return listed
 

@@ -15,6 +15,9 @@ from parafovea.models.networks.onnx_network import onnx_session
 from parafovea.runtime.optional_packages import import_extra
 from parafovea.upstream.networks.onnx_file import MAIN
 
+#: Types of tensors that may be features, by their names in ONNX.
+FLOATS = {torch.float32: "FLOAT", torch.float16: "FLOAT16"}
+
 #: Tensors that are computed at a time, which bounds the memory that they take.
 AT_ONCE = 200
 
@@ -32,6 +35,7 @@ class OnnxTensors:
         self._onnx = import_extra("onnx", extra="onnx")
         self._path = path
         self._model = self._onnx.load_model(str(path))
+        self._types: dict[str, tuple[torch.dtype, int]] = {}
 
     def shapes(self, sides: Sequence[int]) -> dict[str, tuple[int | None, ...]]:
         """Return the shapes of all float tensors, in the order in which they are computed.
@@ -53,8 +57,9 @@ class OnnxTensors:
             for start in range(0, len(names), AT_ONCE):
                 # sizes that depend on values, such as those of a padding, are known by running it
                 for name, values in self._run(names[start : start + AT_ONCE], noise, Path(folder)):
-                    if isinstance(values, torch.Tensor) and values.dtype == torch.float32:
+                    if isinstance(values, torch.Tensor) and values.dtype in FLOATS:
                         found[name] = tuple(values.shape)
+                        self._types[name] = values.dtype, values.ndim
         return found
 
     def _run(self, names: Sequence[str], noise: torch.Tensor, folder: Path) -> Any:
@@ -69,13 +74,17 @@ class OnnxTensors:
         session = onnx_session(path, torch.device("cpu"))
         return computed(session, noise, str(self._path)).items()
 
+    def is_half(self, name: str) -> bool:
+        """Return whether a tensor of `shapes` has half precision."""
+        return self._types[name][0] == torch.float16
+
     def cut(self, name: str, folder: Path) -> Path:
         """Write the part of the graph that computes a tensor, its only output.
 
         Parameters
         ----------
         name : str
-            The tensor.
+            One of the tensors of `shapes`, which was called before.
         folder : Path
             Folder of the file.
 
@@ -110,9 +119,9 @@ class OnnxTensors:
         inputs = [each for each in graph.input if each.name not in weights]
         part.graph.ClearField("input")
         part.graph.input.extend(inputs)
-        part.graph.output.append(
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        )
+        dtype, axes = self._types[name]
+        kind = getattr(onnx.TensorProto, FLOATS[dtype])
+        part.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, [None] * axes))
         size = part.ByteSize()
         if size >= 2**31:
             raise ModelError(

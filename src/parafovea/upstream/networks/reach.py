@@ -17,8 +17,8 @@ from torch import Tensor
 from parafovea.errors import ModelError
 from parafovea.geometry.grid import Shape, shape3
 
-#: Change of a token, in deviations of its feature, that counts.
-TOLERANCE = 1e-5
+#: Change of a token, in deviations of its feature, that counts: in single and half precision.
+TOLERANCE, HALF_TOLERANCE = 1e-5, 5e-3
 
 #: Growth of a window in voxels by which the stride is found, the first one that the network takes.
 GROWTH = (64, 128, 32, 96, 256)
@@ -59,11 +59,20 @@ class LayoutFinder:
         The tensor, for messages.
     count : int
         Images at a time that it takes.
+    half : bool
+        Whether the tensor has half precision.
     """
 
     def __init__(
-        self, run: Callable[[Tensor], Tensor], *, channels: int, name: str, count: int = 1
+        self,
+        run: Callable[[Tensor], Tensor],
+        *,
+        channels: int,
+        name: str,
+        count: int = 1,
+        half: bool = False,
     ) -> None:
+        self._tolerance = HALF_TOLERANCE if half else TOLERANCE
         self._run, self._channels, self._name, self._count = run, channels, name, count
 
     def layout(
@@ -227,7 +236,7 @@ class LayoutFinder:
                 width = same.shape[2 + other]
                 same = same.narrow(2 + other, width // 4, max(1, width // 2))
                 moved = moved.narrow(2 + other, width // 4, max(1, width // 2))
-            if bool(((same - moved).abs() <= TOLERANCE * _deviation(first)).all()):
+            if bool(((same - moved).abs() <= self._tolerance * _deviation(first)).all()):
                 return period
             period *= 2
         return None
@@ -256,7 +265,7 @@ class LayoutFinder:
         images = self._noise(window).clone()
         index = [slice(None)] * (2 + axis) + [where]
         images[tuple(index)] = 3 * self._noise(window, seed=1)[tuple(index)] + 1
-        difference = (self._output(images) - base).abs() > TOLERANCE * _deviation(base)
+        difference = (self._output(images) - base).abs() > self._tolerance * _deviation(base)
         others = [n for n in range(difference.ndim) if n != 2 + axis]
         return difference.amax(dim=others)
 

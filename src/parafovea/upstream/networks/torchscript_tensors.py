@@ -81,8 +81,12 @@ class TorchScriptTensors:
         return {
             name: tuple(tensor.shape)
             for name, tensor in zip(names, tensors, strict=True)
-            if tensor.is_floating_point()
+            if tensor.dtype == torch.float32
         }
+
+    def is_half(self, name: str) -> bool:
+        """Return False: tensors of half precision are not listed."""
+        return False
 
     def cut(self, name: str, folder: Path) -> Path:
         """Write the part of the program that computes a tensor, its only output.
