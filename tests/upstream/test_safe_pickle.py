@@ -177,3 +177,44 @@ def test_a_damaged_file_is_one_readable_error(tmp_path: Path, content: bytes) ->
         ModelError, match=r"best\.pkl is not a readable checkpoint .*copy the complete file"
     ):
         read_pickle(path)
+
+
+def old_file(folder: Path, content: Any) -> Path:
+    path = folder / "old.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+def test_a_file_of_torch_before_1_6_comes_out_as_it_was(tmp_path: Path) -> None:
+    base = torch.arange(24.0).reshape(4, 6)
+    content = OrderedDict(
+        a=base, view=base[1:, ::2], count=torch.tensor(7), half=base.half(), none=torch.zeros(0, 3)
+    )
+    found = read_pickle(old_file(tmp_path, content))
+    assert found.keys() == content.keys()
+    for name, tensor in content.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+    assert found["a"].untyped_storage().data_ptr() == found["view"].untyped_storage().data_ptr()
+
+
+def test_an_old_file_that_calls_functions_is_refused_by_name_and_not_run(tmp_path: Path) -> None:
+    trace = tmp_path / "executed"
+    path = old_file(tmp_path, {"a": Call(os.system, f"touch {trace}")})
+    with pytest.raises(ModelError, match=r"old\.pth: the file requests posix\.system"):
+        read_pickle(path)
+    assert not trace.exists()
+
+
+def test_an_old_file_that_is_cut_short_or_lies_is_refused(tmp_path: Path) -> None:
+    path = old_file(tmp_path, {"a": torch.arange(100.0), "b": torch.arange(50.0)})
+    whole = path.read_bytes()
+    for size in (len(whole) - 1, len(whole) - 200, len(whole) // 2, 20):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ModelError):
+            read_pickle(path)
+    # the count of a storage lies before its elements
+    place = whole.rindex((50).to_bytes(8, "little"))
+    path.write_bytes(whole[:place] + (60).to_bytes(8, "little") + whole[place + 8 :])
+    with pytest.raises(ModelError, match="elements"):
+        read_pickle(path)
