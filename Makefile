@@ -7,7 +7,7 @@ STAMP := $(VENV)/.parafovea-installed
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kill test-fuzz test-slurm test-openvino test-remote docs lint bench bench-quick clean
+.PHONY: help setup demo test test-kill test-fuzz test-slurm test-openvino test-remote test-networks docs lint bench bench-quick clean
 
 help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3]"
@@ -32,7 +32,7 @@ demo: $(STAMP) ## Segment three phantom cells and print the path of the report.
 
 test: $(STAMP) ## Run all tests.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
-	  --ignore tests/slurm --ignore tests/remote
+	  --ignore tests/slurm --ignore tests/remote --ignore tests/networks
 
 test-slurm: $(STAMP) ## Run the workflow, and inject faults, on a local Slurm; needs root.
 	@$(BIN)/python tests/slurm/cluster.py
@@ -48,6 +48,11 @@ test-remote: $(STAMP) ## Read sources from a local S3 server, and compare N5 and
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --target $(VENV)/remote --upgrade -r envs/remote-tests.txt
 	PYTHONPATH=$(VENV)/remote $(BIN)/python -m pytest -q -n0 tests/remote
+
+test-networks: $(STAMP) ## Import real networks of other projects, installed separately, and compare with their own answers.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --target $(VENV)/networks --upgrade ukis-csmask==1.0.0 deepbet==1.0.2 openvino==2026.4.1
+	PYTHONPATH=$(VENV)/networks $(BIN)/python -m pytest -q -n0 tests/networks
 
 test-kill: $(STAMP) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py

@@ -1,4 +1,4 @@
-"""The network of ukis-csmask in a project: a folder of tiles and a mosaic with clouds and shadows."""
+"""The network of ukis-csmask in a project: tiles and a mosaic with clouds and shadows."""
 
 from __future__ import annotations
 
