@@ -9,11 +9,12 @@ from tiny_networks import Encoder, saved_encoder, saved_script, seeded
 
 from parafovea.backbones import feature_channels, load_backbone
 from parafovea.backbones.views import View, token_array
-from parafovea.config.model_recipes import require_encoders, weight_files
+from parafovea.config.model_recipes import weight_files
 from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Grid
 from parafovea.inference.array_inputs import ArrayOnGrid
 from parafovea.planning.work import ViewWork
+from parafovea.settings.backbones import check_backbone
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.upstream.networks.backbone_import import (
     BackboneOptions,
@@ -278,7 +279,7 @@ def test_reflectance_has_to_reach_a_network_of_bands_as_it_is(folders):
         "window": (1, 32, 32),
     }
     recipe = Recipe.model_validate(values)
-    require_encoders(recipe)
+    check_backbone(recipe.backbone, recipe)
     other = Recipe.model_validate(
         {
             **values,
@@ -288,4 +289,4 @@ def test_reflectance_has_to_reach_a_network_of_bands_as_it_is(folders):
         }
     )
     with pytest.raises(ModelError, match="takes reflectance"):
-        require_encoders(other)
+        check_backbone(other.backbone, other)

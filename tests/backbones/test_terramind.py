@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import math
+import os
 import pickle
 
 import numpy as np
@@ -370,7 +371,27 @@ def test_features_are_counted_without_the_weights(tmp_path):
     grid = Grid(shape=(1, 32, 40), spacing=(1.0, 10.0, 10.0), unit="meter")
     view = ViewWork(grid, spec)
     assert view.values(2) == 2048 * 2 * 3
-    assert view.backbone_memory > 1e9
     path = saved(tmp_path)
     named = BackboneSpec(name="terramind", arguments=arguments_of(path, "S1GRD"))
     assert weight_files(named) == [str(path)]
+
+
+def test_memory_follows_from_the_weights_and_the_tokens_of_a_pass(monkeypatch, tmp_path):
+    monkeypatch.undo()
+    grid = Grid(shape=(1, 32, 40), spacing=(1.0, 10.0, 10.0), unit="meter")
+
+    def memory(size="base", modalities=("S1GRD",), weights="w.pt", **more):
+        stated = arguments_of(weights, *modalities, size=size, **more)
+        return ViewWork(grid, BackboneSpec(name="terramind", arguments=stated)).backbone_memory
+
+    sizes = [memory(size) for size in PUBLISHED]
+    assert sizes == sorted(sizes)
+    # published: 86 million weights of the base, 303 million of the large encoder, 4 bytes each
+    assert 0.8e9 < memory("large") - memory("base") < 1.1e9
+    assert memory(batch_size=16) > memory()
+    assert memory(modalities=("S1GRD", "DEM")) > memory()
+    assert memory(tile=512) > memory()
+    file = tmp_path / "w.pt"
+    file.write_bytes(b"0")
+    os.truncate(file, 3 * 10**9)
+    assert memory(weights=file) > 7e9

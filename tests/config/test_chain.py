@@ -291,6 +291,9 @@ def test_refined_bands_fit_the_next_model_of_the_same_bands(refinement):
         ("d", "channel=0", "channel has no meaning for a folder of tiles, which takes month"),
         ("e", "key=image", "key has no meaning for a folder of images, which takes month"),
         ("d", "truth_ignore=255", "truth_ignore has no meaning for a folder of tiles"),
+        ("d", "radar=decibels", "radar= states what the numbers of bands are, but the model does"),
+        ("a", "elevation=meters", "elevation= states what the numbers of bands are, but the model"),
+        ("b", "channel=3 radar=power", "radar has no meaning for a volume"),
         ("d", "words.json", "origin has no meaning for a folder of tiles"),
     ],
 )

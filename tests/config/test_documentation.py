@@ -34,7 +34,7 @@ def test_every_key_of_the_default_config_stands_in_the_table():
     walk(yaml.safe_load((CONFIG / "config.yaml").read_text()))
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "train_cell.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "train_cell.yaml", "encoder_chain.yaml"])
 def test_the_configs_that_come_along_fit_the_schema(name):
     schema = yaml.safe_load(schema_text())
     jsonschema.validate(yaml.safe_load((CONFIG / name).read_text()), schema)

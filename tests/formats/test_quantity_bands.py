@@ -9,6 +9,7 @@ from rasterio.transform import Affine
 from tile_files import write_npz
 
 from parafovea.errors import ConfigError, SourceError, TileError
+from parafovea.formats.band_folder import band_files
 from parafovea.formats.metadata import parse_metadata
 from parafovea.formats.opening import open_source
 from parafovea.formats.quantity_bands import elevation_forms, radar_forms
@@ -238,3 +239,22 @@ def test_the_unit_in_a_geotiff_states_it_for_tiles_and_mosaics(tmp_path):
     said = parse_metadata("radar=power", folder=Path()).for_input(RANGES)
     found = open_source(plain, metadata=said, bands=PAIR).array[:, :, :]
     np.testing.assert_allclose(found[:, 0], wanted(levels), atol=2e-5)
+
+
+def test_a_folder_with_a_file_for_each_polarization_is_one_image(tmp_path):
+    levels = decibels()
+    both = write_radar(tmp_path / "both.tif", levels)
+    folder = tmp_path / "scene"
+    folder.mkdir()
+    with rasterio.open(both) as image:
+        profile = {**image.profile, "count": 1}
+        for index, name in enumerate(PAIR, 1):
+            with rasterio.open(folder / f"iw-{name.lower()}.rtc.tiff", "w", **profile) as one:
+                one.write(image.read(index), 1)
+                one.units = ("dB",)
+    said = parse_metadata("", folder=Path()).for_input(RANGES)
+    found = open_source(folder, metadata=said, bands=PAIR).array[:, :, :]
+    np.testing.assert_allclose(found[:, 0], wanted(levels), atol=2e-5)
+    assert band_files(folder).keys() == set(PAIR)
+    (folder / "iw-vh.rtc.tiff").unlink()
+    assert band_files(folder) == {}

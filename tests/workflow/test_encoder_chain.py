@@ -18,6 +18,7 @@ from tiny_terramind import terramind_weights
 from parafovea.config import read_project
 from parafovea.config.source_headers import header_problems
 from parafovea.drivers.one_process import run_chain
+from parafovea.errors import ParafoveaError, describe
 from parafovea.formats.tiles.ledger import read_ledger
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.models.folder import load_model
@@ -169,6 +170,25 @@ def test_decibels_and_power_are_the_same_radar_to_every_stage(place, monkeypatch
     assert tile.std() > 0.01
 
 
+def test_other_weights_of_an_encoder_predict_its_tiles_again(place, monkeypatch):
+    monkeypatch.chdir(place)
+    project = read_project(place / "config/config.yaml")
+    run_chain(project, "flight", Staleness(project))
+    result = place / "results/encoder_chain/flight/tiles/a.npz"
+    first = result.read_bytes()
+    path = place / "weights/TerraMind_v1_base.pt"
+    kept = path.read_bytes()
+    # the trained model stays as it is: only what it stands on is replaced
+    monkeypatch.setattr(type(project), "trained", property(lambda self: {}))
+    torch.save(terramind_weights("tiny", seed=1), path)
+    run_chain(project, "flight", Staleness(project))
+    second = result.read_bytes()
+    path.write_bytes(kept)
+    run_chain(project, "flight", Staleness(project))
+    assert second != first
+    assert result.read_bytes() == first
+
+
 def test_weights_that_are_not_there_are_said_before_any_job(place, monkeypatch):
     monkeypatch.chdir(place)
     project = read_project(place / "config/config.yaml")
@@ -192,3 +212,30 @@ def test_recipes_that_learn_from_tiles_are_planned(planned, tmp_path, name):
     jobs = planned(tmp_path, task["model"])
     stages = ("train_model", "resample_volume", "extract_features", "extract_context")
     assert [jobs[stage] for stage in stages] == [1, count, count, count]
+
+
+@pytest.mark.parametrize(
+    ("task", "keys", "value", "part"),
+    [
+        ("radar", ("backbone", "arguments", "ranges"), {}, "S1GRD needs ranges of VV, VH"),
+        ("radar", ("backbone", "arguments", "size"), "huge", "argument size 'huge'"),
+        ("refine", ("backbone", "arguments", "variant"), "v3", "argument variant 'v3'"),
+    ],
+)
+def test_arguments_that_cannot_be_stop_the_config_with_their_key(
+    place, tmp_path, monkeypatch, task, keys, value, part
+):
+    monkeypatch.chdir(place)
+    settings = yaml.safe_load((place / "config/config.yaml").read_text())
+    found = settings["tasks"][task]["training"]["recipe"]
+    for key in keys[:-1]:
+        found = found[key]
+    found[keys[-1]] = value
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    with pytest.raises(ParafoveaError) as caught:
+        read_project(path)
+    said = describe(caught.value)
+    assert f"tasks.{task}.training.recipe.backbone.arguments: backbone" in said
+    assert part in said
+    assert "\n" not in said

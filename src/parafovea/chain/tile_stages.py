@@ -57,6 +57,8 @@ def _waits(project: Project, wildcards: Wildcards) -> list[str]:
         *tile_waits(project, sample, "source"),
         *files["metadata"],
         *model_files(project, wildcards),
+        *project.weight_files(sample),
+        *project.weight_files(sample, context=True),
     ]
 
 

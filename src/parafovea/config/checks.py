@@ -27,6 +27,7 @@ from parafovea.geometry.symmetry import require_fit
 from parafovea.kinds.kind import LayoutName, kind_named
 from parafovea.kinds.reference import resolve
 from parafovea.models.model_json import require_replaceable
+from parafovea.settings.backbones import check_backbone
 from parafovea.settings.inference import check_stride
 from parafovea.settings.recipe import Recipe
 
@@ -202,8 +203,15 @@ def word_problems(
 def _needless(said: SourceMetadata, recipe: Recipe) -> str:
     """Return why it is of no use to state what numbers of a band are; "" if it is of use."""
     stated = (("radar", said.tiles.radar), ("elevation", said.tiles.elevation))
-    for key, forms in stated:
-        if forms and not any(band in recipe.ranges for band in forms):
+    given = {key: forms for key, forms in stated if forms}
+    if not given:
+        return ""
+    try:
+        ranges = recipe.ranges
+    except ModelError:  # a problem of the task, and named there
+        return ""
+    for key, forms in given.items():
+        if not any(band in ranges for band in forms):
             return (
                 f"{key}= states what the numbers of bands are, but the model does not state the "
                 f"range of {', '.join(forms)} in its input (ranges of its backbone), so that they "
@@ -325,6 +333,7 @@ def task_problems(
             }
             problems = problems or _result_problems(name, settings, recipes[name], types)
             problems += _window_problems(name, settings, recipes[name])
+            problems += _backbone_problems(name, settings, recipes[name])
         for path, text in problems:
             keys = ".".join(str(key) for key in path)
             found.append(f"{locate(files, path)}: {keys}: {text}")
@@ -391,6 +400,28 @@ def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
                     require_fit(view, seen.spacing, dimensions=recipe.network.dimensions)
         except GridError as error:
             found.append(((*path, "tta", index), str(error)))
+    return found
+
+
+def _backbone_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
+    """Return the arguments of backbones that are invalid, or do not fit the rest of the recipe."""
+    trained = settings.tasks[name].training is not None
+    found: Problems = []
+    for view, part in (((), recipe), (("context",), recipe.context)):
+        if part is None:
+            continue
+        path: tuple[str | int, ...] = ("tasks", name, "model")
+        if trained:
+            path = ("tasks", name, "training", "recipe", *view, "backbone", "arguments")
+        try:
+            check_backbone(part.backbone, recipe)
+        except ModelError as error:
+            found.append((path, str(error)))
+    if not found:
+        try:
+            _ = recipe.ranges
+        except ModelError as error:
+            found.append((path, str(error)))
     return found
 
 

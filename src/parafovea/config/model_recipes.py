@@ -9,7 +9,7 @@ from parafovea.config.schema import Task
 from parafovea.errors import ModelError
 from parafovea.models.model_json import read_spec, require_cacheable
 from parafovea.settings.backbone_folder import DESCRIPTION, read_description
-from parafovea.settings.backbones import EncoderArguments, NetworkArguments, parse_arguments
+from parafovea.settings.backbones import EncoderArguments, parse_arguments
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
 
@@ -68,29 +68,17 @@ def task_recipe(task: Task, tasks: Mapping[str, Task]) -> Recipe:
 
 
 def require_encoders(recipe: Recipe) -> None:
-    """Raise `ModelError` if a model's encoder of images lacks its file, or reflectance as such.
+    """Raise `ModelError` if the file of weights of a model's encoder of images is not there.
 
     Parameters
     ----------
     recipe : Recipe
-        The model, whose backbones `prithvi`, `terramind` and `network` are looked at.
+        The model, whose backbones `prithvi` and `terramind` are looked at.
     """
     specs = [recipe.backbone, *([] if recipe.context is None else [recipe.context.backbone])]
     for spec in specs:
         arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
-        if isinstance(arguments, NetworkArguments):
-            arguments.band_indices(recipe.bands)
-            if not arguments.description.bands:
-                continue
-        elif not isinstance(arguments, EncoderArguments):
-            continue
-        if recipe.normalization.method != "none":
-            raise ModelError(
-                f"backbone {spec.name} takes reflectance, but normalization.method is "
-                f"{recipe.normalization.method}, which changes it: set normalization: "
-                "{method: none}"
-            )
-        if isinstance(arguments, NetworkArguments):
+        if not isinstance(arguments, EncoderArguments):
             continue
         if not Path(arguments.weights).expanduser().is_file():
             raise ModelError(

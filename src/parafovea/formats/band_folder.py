@@ -1,7 +1,8 @@
 """Folders with one file per band, recognized by the names of the files; no file is opened.
 
 Products of Sentinel-2 and data sets made of them are stored like this: `B02.tif`, `B8A.tif`,
-`T33UUP_20240701T101559_B02_10m.jp2`.
+`T33UUP_20240701T101559_B02_10m.jp2`. So are the polarizations of a radar: `VV.tif`,
+`iw-vh.rtc.tiff`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from parafovea.formats.bands import canonical
+from parafovea.settings.quantities import RADAR
 
 #: Endings of the files of bands.
 SUFFIXES = (".tif", ".tiff", ".jp2")
 
-#: Bands that every such folder has: the visible ones at 10 m.
+#: Bands that every such folder of an optical image has: the visible ones at 10 m.
 VISIBLE = frozenset(("B02", "B03", "B04"))
 
 #: Files beside the bands of a product of Sentinel-2: pictures, masks, and what was retrieved.
 EXTRAS = frozenset(("TCI", "PVI", "AOT", "WVP", "SCL", "CLD", "SNW", "DEM", "QA10", "QA20", "QA60"))
 
-_BAND = re.compile(r"B(?:0?[1-9]|1[0-2]|8A)", re.IGNORECASE)
+_BAND = re.compile(rf"B(?:0?[1-9]|1[0-2]|8A)|{'|'.join(RADAR)}", re.IGNORECASE)
 _RESOLUTION = re.compile(r"[126]0m", re.IGNORECASE)
 
 
@@ -39,7 +41,8 @@ def band_files(folder: str | Path) -> Mapping[str, Path]:
     mapping of str to Path
         By the usual name of the band, sorted. Empty if the folder is not of this kind: all of its
         images have names that differ in a band of Sentinel-2 alone (and its resolution), no band
-        occurs twice, and the visible bands are among them.
+        occurs twice, and the visible bands are among them; or they differ in the polarization of a
+        radar, of which there are several.
     """
     try:
         with os.scandir(folder) as entries:
@@ -98,4 +101,5 @@ def bands_of(names: Iterable[str]) -> dict[str, str]:
             return {}
         found[band] = name
         places.add(tuple(word for word in kept if word != marked[0]))
-    return found if len(places) == 1 and found.keys() >= VISIBLE else {}
+    is_radar = len(found) > 1 and found.keys() <= set(RADAR)
+    return found if len(places) == 1 and (is_radar or found.keys() >= VISIBLE) else {}

@@ -93,6 +93,12 @@ class TileModel:
         )
 
     @property
+    def backbones(self) -> tuple[str, ...]:
+        """Fingerprints of its backbones, their weights included."""
+        views = (self._local, self._wide)
+        return tuple(view.fingerprint for view in views if view is not None)
+
+    @property
     def margin(self) -> int:
         """Pixels around an image that affect its context features; 0 without context."""
         if self._wide is None or self.spec.context is None:

@@ -21,6 +21,7 @@ from parafovea.planning.amplification import Amplification, amplification
 from parafovea.preprocess.coarse_view import view_grid
 from parafovea.runtime.documents import json_values, read_text
 from parafovea.settings.backbones import (
+    ENCODERS,
     EncoderArguments,
     HuggingfaceArguments,
     NetworkArguments,
@@ -39,6 +40,10 @@ WIDEST, PATCH = 4096, 16
 
 #: Memory of the libraries and the weights of a transformer on a machine with a GPU, in bytes.
 TRANSFORMER = 6e9
+
+#: Memory of the libraries alone on such a machine, and copies of a token that an encoder of images
+#: holds at once.
+LIBRARIES, COPIES = 4e9, 16
 
 
 @dataclass(frozen=True)
@@ -335,11 +340,27 @@ def work_of(project: Project, sample: str) -> Work | TileWork:
 
 
 def _backbone_memory(backbone: BackboneSpec) -> float:
+    if "weights" not in backbone.arguments:
+        return 0.0
+    if backbone.name in ENCODERS:
+        arguments = parse_arguments(backbone, dimensions=2)
+        if isinstance(arguments, EncoderArguments):
+            return LIBRARIES + _encoder_memory(arguments)
     if backbone.name == "network":
-        arguments = parse_arguments(backbone, dimensions=3)
-        if isinstance(arguments, NetworkArguments):
-            return arguments.memory
-    return TRANSFORMER if "weights" in backbone.arguments else 0.0
+        network = parse_arguments(backbone, dimensions=3)
+        if isinstance(network, NetworkArguments):
+            return LIBRARIES + network.memory
+    return TRANSFORMER
+
+
+def _encoder_memory(arguments: EncoderArguments) -> float:
+    """Return the bytes of an encoder's file, which is read whole, and of the tokens of a pass."""
+    encoder = arguments.architecture
+    path = Path(arguments.weights).expanduser()
+    weights = max(4 * encoder.parameters, path.stat().st_size if path.is_file() else 0)
+    side = (arguments.tile_pixels + 2 * arguments.margin_pixels) // arguments.pixels_per_token
+    tokens = arguments.batch_size * side**2 * arguments.images
+    return weights + 4 * COPIES * encoder.width * tokens
 
 
 def _config(arguments: HuggingfaceArguments) -> VisionConfig | None:

@@ -266,6 +266,11 @@ class EncoderVariant:
     heads: int
     patch: int = 16
 
+    @property
+    def parameters(self) -> int:
+        """Weights of its blocks, which are nearly all."""
+        return 12 * self.depth * self.width**2
+
 
 @dataclass(frozen=True)
 class PrithviVariant(EncoderVariant):
@@ -362,6 +367,11 @@ class EncoderArguments(Arguments):
         """Blocks whose tokens are concatenated, from 1."""
         depth = self.architecture.depth
         return tuple(n + depth + 1 if n < 0 else n for n in self.layers) or (depth,)
+
+    @property
+    def images(self) -> int:
+        """Images whose tokens pass through the blocks together, at each place."""
+        return 1
 
     @property
     def features(self) -> int:
@@ -475,6 +485,11 @@ class TerramindArguments(EncoderArguments):
     def architecture(self) -> EncoderVariant:
         """The size."""
         return TERRAMIND[self.size]
+
+    @property
+    def images(self) -> int:
+        """One a modality."""
+        return len(self.modalities)
 
     @model_validator(mode="after")
     def _stated(self) -> Self:
@@ -659,6 +674,9 @@ _ARGUMENTS: dict[str, type[BackboneArguments]] = {
     "network": NetworkArguments,
 }
 
+#: Names of the backbones that are encoders of images with bands.
+ENCODERS = tuple(name for name, kind in _ARGUMENTS.items() if issubclass(kind, EncoderArguments))
+
 
 def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments:
     """Return the validated arguments of a backbone.
@@ -700,6 +718,30 @@ def parse_arguments(spec: BackboneSpec, *, dimensions: int) -> BackboneArguments
         raise ModelError(f"backbone {spec.name}: {_reasons(error)}") from error
     _check_dimensions(spec.name, arguments, dimensions)
     return arguments
+
+
+def check_backbone(spec: BackboneSpec, recipe: Recipe) -> None:
+    """Raise `ModelError` if arguments of a model's backbone are invalid, or do not fit the model.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        The backbone of its local view or of its context.
+    recipe : Recipe
+        The model.
+    """
+    arguments = parse_arguments(spec, dimensions=recipe.network.dimensions)
+    method = recipe.normalization.method
+    reflectance = isinstance(arguments, EncoderArguments)
+    if isinstance(arguments, NetworkArguments):
+        arguments.band_indices(recipe.bands)
+        # its statistics are of these bands as they are
+        reflectance = bool(arguments.description.bands)
+    if reflectance and method != "none":
+        raise ModelError(
+            f"backbone {spec.name} takes reflectance, but normalization.method is {method}, which "
+            "changes it: set normalization: {method: none}"
+        )
 
 
 def input_ranges(recipe: Recipe) -> dict[str, Range]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import time
@@ -198,6 +199,9 @@ class _Run:
             classes=self._spec.classes,
             settings={
                 **_recorded(settings, self._spec, str(self._dtype), self._computation.engine),
+                "backbones": [
+                    hashlib.sha256(each.encode()).hexdigest() for each in self._model.backbones
+                ],
                 "code": code,
             },
             device=str(device),

@@ -119,7 +119,7 @@ class BandFiles:
 _OF_BANDS = frozenset(
     (
         *("nodatavals", "scales", "offsets", "colorinterp", "mask_flag_enums"),
-        *("dtypes", "block_shapes"),
+        *("dtypes", "block_shapes", "units"),
     )
 )
 
