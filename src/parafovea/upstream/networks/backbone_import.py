@@ -243,7 +243,12 @@ def _open(path: Path, options: BackboneOptions, scratch: Path) -> _Network:
 
 def _facts(network: _Network) -> list[TensorFacts]:
     listed = []
-    for name, shape in network.tensors.shapes(network.input_shape).items():
+    try:
+        with bounded_memory():
+            shapes = network.tensors.shapes(network.input_shape)
+    except ModelError as error:
+        raise ModelError(f"{error}; --window names a size that the network takes") from error
+    for name, shape in shapes.items():
         sides = shape[2:]
         stride = None
         if len(shape) == len(network.input_shape) and all(sides):

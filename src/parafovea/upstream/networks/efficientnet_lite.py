@@ -53,7 +53,8 @@ class PaddedConv(nn.Conv2d):
         """Return the filtered images."""
         if self.after:
             images = F.pad(images, (self.before, self.after, self.before, self.after))
-        return super().forward(images)
+        found: Tensor = super().forward(images)
+        return found
 
 
 class InvertedResidual(nn.Module):
