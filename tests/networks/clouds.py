@@ -10,7 +10,6 @@ import numpy as np
 import yaml
 from mosaic_sample import write_mosaic
 from numpy.typing import NDArray
-from scipy import ndimage
 from typer.testing import CliRunner
 
 from parafovea.cli.main import app
@@ -28,17 +27,26 @@ SIDE = 256
 Image = NDArray[np.float32]
 
 
+def _fractal(random: np.random.Generator, side: int, slope: float) -> NDArray[np.float64]:
+    """Return (y, x) noise whose power falls with a power of its frequency."""
+    rows, columns = np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side), indexing="ij")
+    frequency = np.hypot(rows, columns)
+    frequency[0, 0] = np.inf
+    spectrum = np.fft.fft2(random.normal(size=(side, side))) * frequency ** (-slope / 2)
+    found = np.fft.ifft2(spectrum).real
+    return found / found.std()
+
+
 def phantom_scene(side: int = 512, seed: int = 3) -> Image:
-    """Return (4, y, x) reflectance of fields under bright clouds with dark shadows."""
+    """Return (4, y, x) reflectance of land under bright clouds with their dark shadows."""
     random = np.random.default_rng(seed)
-    fields = ndimage.zoom(random.random((side // 32, side // 32)), 32, order=0)
-    texture = 0.01 * random.normal(size=(4, side, side))
-    ground = np.array([0.05, 0.08, 0.07, 0.3])[:, None, None] * (0.7 + 0.6 * fields) + texture
-    smooth = ndimage.gaussian_filter(random.normal(size=(side, side)), 24)
-    clouds = np.clip((smooth / smooth.std() - 0.6) * 2, 0, 1)
-    shadows = np.clip(np.roll(clouds, (40, 30), (0, 1)) - clouds, 0, 1)
-    lit = ground * (1 - 0.75 * shadows) * (1 - clouds) + clouds * 0.7
-    return np.clip(lit, 0.005, 1).astype(np.float32)
+    land = 1 + 0.25 * _fractal(random, side, 2.2)
+    ground = np.clip(np.array([0.07, 0.09, 0.09, 0.27])[:, None, None] * land, 0.01, 1)
+    clouds = np.clip((_fractal(random, side, 3.6) - 0.3) * 1.5, 0, 1)
+    shadows = np.roll(clouds, (25, 20), (0, 1))
+    lit = ground * (1 - 0.7 * shadows) * (1 - clouds) + 0.75 * clouds
+    noise = 0.003 * random.normal(size=lit.shape)
+    return np.clip(lit + noise, 0.005, 1).astype(np.float32)
 
 
 def import_command(package: Path, level: str, output: Path) -> list[str]:

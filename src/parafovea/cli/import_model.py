@@ -28,8 +28,7 @@ READERS: Mapping[str, tuple[str, str]] = {
     "torchscript": ("torchscript_file", "read_torchscript"),
 }
 
-#: Options of checkpoints of DINOv3UNet3D alone, and those that they share with other networks.
-CHECKPOINT_OPTIONS = ("weights", "context_spacing")
+#: Options of networks that apply to checkpoints of DINOv3UNet3D as well.
 SHARED_OPTIONS = ("classes", "spacing")
 
 

@@ -257,6 +257,32 @@ def test_weights_that_are_not_numbers(tmp_path: Path) -> None:
     refused(path, "1 of 2 values of layer weight are NaN")
 
 
+def test_constants_are_kept_and_devices_become_the_cpu(tmp_path: Path) -> None:
+    class Constants(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("weight", torch.tensor(2.0), persistent=False)
+
+        def forward(self, images: Tensor) -> Tensor:
+            ramp = torch.arange(8, device=images.device) + torch.tensor([0.5])
+            return torch.cat([images * self.weight, images + ramp], 1)
+
+    network = Constants().eval()
+    path = write_exported(tmp_path / "a.pt2", network, SHAPE, free=None)
+
+    def elsewhere(content: bytes) -> bytes:
+        assert b'"cpu"' in content
+        return content.replace(b'"type": "cpu", "index": null', b'"type": "cuda", "index": 0')
+
+    other = changed(path, tmp_path / "static.pt2", {GRAPH: elsewhere})
+    done = imported(other)
+    loaded = load_image_network(tmp_path / "written", done.spec)
+    images = torch.rand(SHAPE)
+    cpu = torch.device("cpu")
+    found = loaded.runner(cpu, torch.float32, "torch")(images)
+    torch.testing.assert_close(found, network(images))
+
+
 def test_two_inputs_are_refused(tmp_path: Path) -> None:
     class Two(nn.Module):
         def forward(self, images: Tensor, more: Tensor) -> Tensor:

@@ -215,6 +215,15 @@ def test_external_data_by_a_link(tmp_path: Path, place: str) -> None:
     refused(saved(inner, external(model(), location)), "which is a link: copy the file itself")
 
 
+def test_a_folder_that_is_reached_by_a_link_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/w.bin").write_bytes(data_bytes())
+    saved(tmp_path / "real", external(model(), "w.bin"))
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    done = imported(tmp_path / "link/network.onnx")
+    assert set(done.spec.network.files) == {"w.bin"}
+
+
 def test_external_data_that_is_missing_or_short(tmp_path: Path) -> None:
     path = saved(tmp_path, external(model(), "w.bin"))
     refused(path, r"w\.bin', which is missing: copy that file as well")
@@ -301,6 +310,25 @@ def test_results_larger_than_the_machine_are_refused_before_they_are_made(
     }[operator]
     made = model(graph([node], initializers=[huge, scales], shape=(1, 1, 1, 1, 1)))
     refused(saved(tmp_path, made), "the result scores of the graph has the shape", window=(1, 1, 1))
+
+
+def test_a_size_that_the_graph_computes_fails_alone(tmp_path: Path) -> None:
+    """The number of a result's values is known only as the graph runs: 4 TiB."""
+    nodes = [
+        helper.make_node("ReduceMax", ["images"], ["most"], keepdims=0),
+        helper.make_node("Add", ["most", "large"], ["many"]),
+        helper.make_node("Cast", ["many"], ["count"], to=onnx.TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["count", "first"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["zero"], keepdims=0),
+        helper.make_node("Add", ["images", "zero"], ["scores"]),
+    ]
+    stored = [
+        weights(float(1 << 40), "large"),
+        onnx.numpy_helper.from_array(np.array([0], np.int64), "first"),
+    ]
+    path = saved(tmp_path, model(graph(nodes, initializers=stored)))
+    refused(path, r"does not take an input of the shape .*(memory|alloc|exception)")
 
 
 def test_a_weight_that_declares_more_than_is_there(tmp_path: Path) -> None:

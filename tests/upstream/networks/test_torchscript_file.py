@@ -195,6 +195,15 @@ def test_weights_that_repeat_few_numbers_without_end(tmp_path: Path) -> None:
     refused(scripted(tmp_path / "a.pt", Wide()), "but declares weights of 4398046511104")
 
 
+def test_a_network_that_takes_more_memory_than_there_is(tmp_path: Path) -> None:
+    class Filling(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images + torch.zeros(1 << 35, dtype=torch.float32)[:1]
+
+    text = r"does not take an input of the shape \(1, 1, 8, 8, 8\): .*(memory|alloc)"
+    refused(scripted(tmp_path / "a.pt", Filling()), text)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", bytes(1000)])
 def test_other_bytes_are_no_torchscript(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.pt"

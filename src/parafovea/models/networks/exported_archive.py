@@ -63,7 +63,7 @@ SIZES = frozenset(
         )
     }
     | {f"math.{name}" for name in ("ceil", "floor", "sqrt", "trunc")}
-    | {f"torch.sym_{name}" for name in ("float", "int", "ite", "max", "min", "not", "sqrt")}
+    | {f"torch.sym_{name}" for name in ("float", "int", "ite", "max", "min", "not", "sqrt", "sum")}
 )
 
 #: Operators of torch that reach files.
@@ -214,7 +214,7 @@ def _checked(value: Any, key: str) -> Any:
     Places of code, and names of files of the machine, are left out; devices become the CPU.
     """
     if isinstance(value, dict):
-        if key == "device":
+        if key in ("device", "as_device"):
             return {"type": "cpu", "index": None}
         return {name: _checked_entry(name, inner, key) for name, inner in value.items()}
     if isinstance(value, list):

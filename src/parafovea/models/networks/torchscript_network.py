@@ -30,9 +30,21 @@ class TorchScriptNetwork(GraphNetwork):
 
         def run(images: Tensor) -> Any:
             with older_torch_allowed(), optimized_execution(False):
-                return module(images)
+                try:
+                    return module(images)
+                except RuntimeError as error:
+                    raise _plain(error) from error
 
         return run
+
+
+def _plain(error: RuntimeError) -> Exception:
+    """Return an error without the program's text, which comes before its reason.
+
+    The interpreter passes on lack of memory of a GPU as any other error.
+    """
+    reason = str(error).rpartition("RuntimeError: ")[2].strip()
+    return MemoryError(reason) if "CUDA out of memory" in reason else RuntimeError(reason)
 
 
 def load(folder: Path, spec: ModelSpec) -> TorchScriptNetwork:

@@ -212,7 +212,7 @@ def _external(tensor: Any) -> dict[str, str]:
 def _external_files(onnx: Any, tensors: list[tuple[str, Any]], path: Path) -> dict[str, Path]:
     """Return the files of external data, by their name relative to the file's folder."""
     found: dict[str, Path] = {}
-    folder = path.resolve().parent
+    folder = path.parent.resolve()
     for where, tensor in tensors:
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             continue
@@ -270,7 +270,7 @@ def _check_tensor(onnx: Any, where: str, tensor: Any, path: Path) -> None:
     if not (dtype.kind == "f" or "float" in dtype.name):
         return
     try:
-        values = onnx.numpy_helper.to_array(tensor, base_dir=str(path.resolve().parent))
+        values = onnx.numpy_helper.to_array(tensor, base_dir=str(path.parent.resolve()))
     except (ValueError, TypeError, OSError, onnx.checker.ValidationError) as error:
         raise ModelError(f"{path}: {where} cannot be read: {shown(_text(error))}") from error
     wrong = int(np.isnan(values.astype(np.float32, copy=False)).sum())
