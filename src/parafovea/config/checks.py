@@ -409,7 +409,7 @@ def _backbone_problems(name: str, settings: Settings, recipe: Recipe) -> Problem
     found: Problems = []
     for view, part in (((), recipe), (("context",), recipe.context)):
         # what a model folder says of other backbones is read where they are loaded
-        if part is None or not (trained or part.backbone.name in ENCODERS):
+        if part is None or not (trained or part.backbone.name in (*ENCODERS, "network")):
             continue
         path: tuple[str | int, ...] = ("tasks", name, "model")
         if trained:
