@@ -9,8 +9,9 @@ from tiny_networks import Encoder, saved_encoder, saved_script, seeded
 
 from parafovea.backbones import feature_channels, load_backbone
 from parafovea.backbones.views import View, token_array
+from parafovea.config import read_project
 from parafovea.config.model_recipes import weight_files
-from parafovea.errors import GridError, ModelError
+from parafovea.errors import ConfigError, GridError, ModelError
 from parafovea.geometry.grid import Grid
 from parafovea.inference.array_inputs import ArrayOnGrid
 from parafovea.planning.work import ViewWork
@@ -290,3 +291,19 @@ def test_reflectance_has_to_reach_a_network_of_bands_as_it_is(folders):
     )
     with pytest.raises(ModelError, match="takes reflectance"):
         check_backbone(other.backbone, other)
+
+
+@pytest.mark.parametrize("view", ["backbone", "context"])
+def test_a_folder_that_is_not_there_is_one_error_of_the_config(
+    project_folder, monkeypatch, tmp_path, view
+):
+    monkeypatch.chdir(project_folder.path)
+    card = project_folder.path / "models/cell/model.json"
+    values = json.loads(card.read_text())
+    (values if view == "backbone" else values["context"])["backbone"] = {
+        "name": "network",
+        "arguments": {"weights": str(tmp_path / "missing")},
+    }
+    card.write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match=r"backbone network: .*missing has no backbone\.json"):
+        read_project(project_folder.path / "config/config.yaml")

@@ -115,6 +115,22 @@ def test_a_network_of_one_size_is_looked_at_there_alone():
     assert (found.stride, found.before, found.after) == ((1, 2, 2), (0, 1, 1), (0, 0, 0))
 
 
+class Multiple(nn.Module):
+    """Takes sides that are multiples of a number alone, as a network of many levels does."""
+
+    def forward(self, images):
+        if any(side % 28 for side in images.shape[2:]):
+            raise ModelError("takes multiples of 28")
+        return images
+
+
+def test_windows_grow_by_what_the_network_takes():
+    found = layout(Multiple(), conv(1, 2, 3, stride=2, padding=1), sides=(56, 56))
+    assert not found.fixed_window
+    assert (found.stride, found.before) == ((1, 2, 2), (0, 1, 1))
+    assert found.period == (1, 56, 56)
+
+
 def test_a_tensor_whose_size_does_not_follow_the_window_is_refused():
     with pytest.raises(ModelError, match=r"no whole number of voxels per token"):
         layout(nn.AdaptiveAvgPool2d(8))

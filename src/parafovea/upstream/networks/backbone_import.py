@@ -207,8 +207,9 @@ def _open(path: Path, options: BackboneOptions, scratch: Path) -> _Network:
     else:
         known = ", ".join(ARCHITECTURES)
         raise ModelError(
-            f"{path} is no network but a file of kind {kind}: give an ONNX or TorchScript file, "
-            f"such as torch.onnx.export writes, or --architecture ({known}) for its weights"
+            f"{path} is of kind {kind}, which cannot be cut at a tensor: give an ONNX or "
+            f"TorchScript file, such as torch.onnx.export writes, or --architecture ({known}) "
+            "for its weights"
         )
     if found.input_channels is not None and channels != found.input_channels:
         raise ModelError(
@@ -243,12 +244,17 @@ def _open(path: Path, options: BackboneOptions, scratch: Path) -> _Network:
 
 def _facts(network: _Network) -> list[TensorFacts]:
     listed = []
-    for name, shape in network.tensors.shapes(network.input_shape).items():
-        sides = shape[2:]
+    try:
+        with bounded_memory():
+            shapes = network.tensors.shapes(network.input_shape)
+    except ModelError as error:
+        raise ModelError(f"{error}; --window names a size that the network takes") from error
+    for name, shape in shapes.items():
+        sides = [side or 0 for side in shape[2:]]
         stride = None
         if len(shape) == len(network.input_shape) and all(sides):
             terms = zip(network.sides, sides, strict=True)
-            stride = tuple(round(taken / (given or 1), 3) for taken, given in terms)
+            stride = tuple(round(taken / given, 3) for taken, given in terms)
             # a mean over all of it, or a padded one
             if max(sides) == 1 or min(stride) < 1:
                 stride = None

@@ -53,7 +53,8 @@ class PaddedConv(nn.Conv2d):
         """Return the filtered images."""
         if self.after:
             images = F.pad(images, (self.before, self.after, self.before, self.after))
-        return super().forward(images)
+        found: Tensor = super().forward(images)
+        return found
 
 
 class InvertedResidual(nn.Module):
@@ -77,8 +78,8 @@ class InvertedResidual(nn.Module):
         if self.expanded:
             seen = F.relu6(self._bn0(self._expand_conv(seen)))
         seen = F.relu6(self._bn1(self._depthwise_conv(seen)))
-        seen = self._bn2(self._project_conv(seen))
-        return seen + images if self.residual else seen
+        found: Tensor = self._bn2(self._project_conv(seen))
+        return found + images if self.residual else found
 
 
 class EfficientNetLite0(nn.Module):

@@ -128,7 +128,9 @@ class LayoutFinder:
                 offsets[axis] = int((after - before) / 2)
                 befores.append(max(0, before + offsets[axis]))
                 afters.append(max(0, after - offsets[axis]))
-                periods[axis] = period
+                growth = None if fixed else self._growth(window, tokens, axis, steps[axis], period)
+                fixed = fixed or growth is None
+                periods[axis] = growth or period
         z, y, x = _whole(offsets, 0)
         return Layout(
             window=shape3(_whole(window, 1)),
@@ -164,22 +166,39 @@ class LayoutFinder:
             )
         return found[:1]
 
+    def _tokens(self, sides: list[int]) -> list[int] | None:
+        """Return the tokens of a window along each axis, None for one that is refused."""
+        try:
+            return list(self._output(self._noise(sides)).shape[2:])
+        except ModelError:
+            return None
+
+    def _growth(
+        self, window: list[int], tokens: list[int], axis: int, step: int, period: int
+    ) -> int | None:
+        """Return the multiple of a period by which windows may grow, None if there is none."""
+        doubled = [period << n for n in range(9) if period << n <= max(256, window[axis])]
+        whole = [window[axis]] if window[axis] % period == 0 else []
+        for growth in (*doubled, *whole):
+            wider = [n + growth * (axis == place) for place, n in enumerate(window)]
+            wanted = [n + growth // step * (axis == place) for place, n in enumerate(tokens)]
+            if self._tokens(wider) == wanted:
+                return growth
+        return None
+
     def _strides(
         self, window: list[int], tokens: list[int], fixed: bool, stated: Sequence[int] | None
     ) -> tuple[list[int], bool]:
         """Return the voxels per token along each axis, and whether other windows are refused."""
         grown: list[int] | None = None
-        growth = 0
-        for growth in () if fixed else GROWTH:
-            try:
-                output = self._output(self._noise([side + growth for side in window]))
-            except ModelError:
-                continue
-            grown = list(output.shape[2:])
-            break
+        growth = window
+        for growth in () if fixed else (*([n] * len(window) for n in GROWTH), window):
+            grown = self._tokens([side + n for side, n in zip(window, growth, strict=True)])
+            if grown is not None:
+                break
         found = []
         for axis, (side, count) in enumerate(zip(window, tokens, strict=True)):
-            more, over = (side, count) if grown is None else (growth, grown[axis] - count)
+            more, over = (side, count) if grown is None else (growth[axis], grown[axis] - count)
             if stated is not None:
                 found.append(stated[axis])
                 right = grown is None or over * stated[axis] == more
