@@ -172,3 +172,11 @@ def test_a_cluster_without_gpus_for_the_rest_of_the_work_is_given_up(monkeypatch
             small_run.run(connection)
     finally:
         cluster.shutdown()
+
+
+def test_jobs_at_work_that_all_wait_for_one_that_comes_last_let_it_begin(connection, small_run):
+    for number in range(12):
+        small_run.add(f"waiting_{number}", "write", needs=(12,))
+    small_run.add("last", "write")
+    assert set(small_run.run(connection).values()) == {None}
+    assert small_run.text("waiting_0") == "done"

@@ -28,6 +28,7 @@ PACKAGES = (
     "connected-components-3d",
     "pydantic",
     "openvino",
+    "ray",
     "onnx",
     "onnxscript",
     "onnxruntime",

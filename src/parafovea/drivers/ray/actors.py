@@ -39,7 +39,7 @@ class Member:
 
 
 class Actors:
-    """The actors of a run.
+    """The actors of a run; `started` says whether any has been at work.
 
     Parameters
     ----------
@@ -74,17 +74,18 @@ class Actors:
             scheduling_strategy="SPREAD",
         )
         self.members: list[Member] = []
+        self.started = False
         self._dead_starts = 0
 
-    def start(self) -> Any:
-        """Start an actor, and return the reference of its station."""
+    def start(self) -> tuple[Any, Member]:
+        """Start an actor, and return the reference of its station, and the actor."""
         member = Member(self._class.remote(self._workplace))
         self.members.append(member)
         return member.handle.station.remote(), member
 
     def begin(self, member: Member, station: Station) -> None:
         """Note that an actor has started."""
-        member.station = station
+        member.station, self.started = station, True
         gpu = f"GPU {station.visible}" if station.visible else "the CPU"
         logger.info("an actor on %s of %s, process %d", gpu, station.node, station.process)
 

@@ -31,8 +31,8 @@ ATTEMPTS = 3
 #: cluster without GPUs or CPUs for the rest of the work is given up.
 LOOK, GRACE, STALLED = 1.0, 30.0, 120.0
 
-#: Seconds between two counts of the nodes.
-COUNT = 5.0
+#: Seconds between two counts of the nodes, and until a run says that it waits for its actors.
+COUNT, WAITS = 5.0, 60.0
 
 #: What an actor's death says if it was killed for lack of memory.
 LOW_MEMORY = "low on memory"
@@ -120,6 +120,7 @@ class Schedule:
         self._values: dict[str, dict[str, list[Any]]] = {}
         self._settled: set[str] = set()
         self._start = self._counted = self._supplied = time.monotonic()
+        self._told = False
 
     def run(self) -> None:
         """Run all items.
@@ -140,18 +141,26 @@ class Schedule:
                 self._submit()
                 self._wait()
             self._actors.end()
-        except ClusterError:
-            # nobody is there any more to be asked to stop
-            raise
+        except self._ray.exceptions.RayError as error:
+            raise ClusterError(
+                f"the Ray cluster at {self._cluster.address} failed ({_line(error)}): run the same "
+                "command again; what is finished is kept"
+            ) from error
         except BaseException:
-            self._cancel()
+            # without a head, nobody is there to be asked to stop
+            if self._cluster.has_head():
+                self._cancel()
             raise
 
     def _submit(self) -> None:
         """Start what is ready and fits, first items first."""
         most = self._staff.slots + 2 * self._staff.actors
         # more scans at work would be more intermediate results on the disk, and finish no sooner
-        while self._coming and len(self._began) - len(self._settled) < most:
+        while self._coming and (
+            len(self._began) - len(self._settled) < most
+            # those at work wait for others
+            or not (self._flights or any(self._ready.values()))
+        ):
             self._admit(self._coming.pop())
         while (number := self._next()) is not None:
             member = self._actors.idle() if self._items[number].on_gpu else None
@@ -406,6 +415,12 @@ class Schedule:
         waits = any(i.on_gpu and n not in self._ended for n, i in enumerate(self._items))
         if cpus and (gpus or not self._staff.on_gpus or not waits):
             self._supplied = now
+        if waits and not self._told and not self._actors.started and now - self._start > WAITS:
+            self._told = True
+            logger.warning(
+                "no actor has started yet: %s of the cluster may be in use by others",
+                "the GPUs" if self._staff.on_gpus else "the memory",
+            )
         if now - self._supplied > STALLED:
             what = "CPU" if not cpus else "GPU"
             raise ClusterError(
