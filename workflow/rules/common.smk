@@ -1,7 +1,6 @@
 import functools
 import gc
 import inspect
-import os
 import re
 import sys
 import time
@@ -21,7 +20,7 @@ from parafovea.planning.requests import JobRequests
 from parafovea.planning.staleness import Staleness
 from parafovea.runtime.library_logs import quiet_libraries
 from parafovea.runtime.runs import Run
-from parafovea.runtime.shipped_files import repository, shipped
+from parafovea.runtime.shipped_files import announce_source, shipped
 from parafovea.runtime.slurm import require_slurm
 from parafovea.runtime.writers import share_results
 from parafovea.storage.changes import ChangeMark
@@ -95,8 +94,7 @@ if not SCRIPTS.is_dir():
     SCRIPTS = shipped("scripts")
 
 # For envs/parafovea.post-deploy.sh.
-if repository() is not None:
-    os.environ["PARAFOVEA_SOURCE"] = str(repository())
+announce_source()
 
 STALENESS = Staleness(
     PROJECT,

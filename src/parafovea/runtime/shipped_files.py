@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 #: Where the wheel has them; see hatch_build.py.
@@ -27,9 +28,14 @@ def shipped(name: str) -> Path:
     return (_WHEEL if _WHEEL.is_dir() else _REPOSITORY) / name
 
 
-def repository() -> Path | None:
-    """Return the repository that this package is read from, None for an installed wheel."""
-    return _REPOSITORY if (_REPOSITORY / "pyproject.toml").is_file() else None
+def announce_source() -> None:
+    """Tell the programs that this process starts where the package can be installed from.
+
+    Sets `PARAFOVEA_SOURCE`, which envs/parafovea.post-deploy.sh reads, to the repository that this
+    package is read from. Of an installed wheel there is none, and nothing is set.
+    """
+    if (_REPOSITORY / "pyproject.toml").is_file():
+        os.environ["PARAFOVEA_SOURCE"] = str(_REPOSITORY)
 
 
 def snakefile() -> str:
