@@ -115,8 +115,12 @@ def killed_once(titles: tuple[str, ...], stop: threading.Event) -> set[str]:
     """Kill the first process whose title begins as one that is given; return those titles."""
     killed: set[str] = set()
     while not stop.is_set() and len(killed) < len(titles):
-        for process in psutil.process_iter(["cmdline"]):
-            line = " ".join(process.info["cmdline"] or ())
+        # of the clusters that these tests started, and of no other
+        for process in psutil.Process().children(recursive=True):
+            try:
+                line = " ".join(process.cmdline())
+            except psutil.Error:
+                continue
             found = [title for title in titles if line.startswith(title)]
             if found and not killed.intersection(found):
                 process.kill()
