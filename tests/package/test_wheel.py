@@ -40,6 +40,7 @@ tasks:
       validation: [other]
       recipe:
         spacing: [16, 16, 16]
+        context: {spacing: [64, 64, 64]}
         window: [16, 32, 32]
         classes: [background, mitochondrion, nucleus, membrane]
 """
