@@ -40,6 +40,7 @@ tasks:
       validation: [other]
       recipe:
         spacing: [16, 16, 16]
+        context: {spacing: [64, 64, 64]}
         window: [16, 32, 32]
         classes: [background, mitochondrion, nucleus, membrane]
 """
@@ -135,7 +136,7 @@ def test_the_workflow_of_the_wheel_runs_a_sample_of_each_kind(project, binaries)
     text = done(binaries / "parafovea", "check", folder=project)
     assert "3 samples OK" in text
     done(binaries / "snakemake", "--cores", "2", folder=project)
-    for name in ("report.html", "cell/objects.tsv", "chest/scene.html", "land/tiles.tsv"):
+    for name in ("report.html", "cell/objects.tsv", "chest/3d_rendering.html", "land/tiles.tsv"):
         assert (project / "results" / name).is_file()
     ran = call(binaries / "snakemake", "--dry-run", folder=project)
     assert "Nothing to be done" in ran.stdout + ran.stderr
