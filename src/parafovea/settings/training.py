@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from parafovea.kinds import kind_named
 from parafovea.settings.field_types import PositiveFloat, PositiveInt, Strict
-from parafovea.settings.recipe import TrainingRecipe
+from parafovea.settings.recipe import Recipe, TrainingRecipe
 
 
 class AugmentationSettings(Strict):
@@ -57,6 +57,14 @@ class TrainingSettings(Strict):
     validate_every: PositiveInt = Field(100, description="Steps between validations.")
     augmentation: AugmentationSettings = AugmentationSettings()
     seed: int = Field(0, ge=0, description="Seed of the initial weights and all random choices.")
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _by_values(cls, recipe: Any) -> Any:
+        """Take the recipe of a model by its values; a network that cannot be trained is refused."""
+        if not isinstance(recipe, Recipe) or isinstance(recipe, TrainingRecipe):
+            return recipe
+        return recipe.model_dump(include=set(Recipe.model_fields))
 
     @model_validator(mode="after")
     def _trainable(self) -> TrainingSettings:
