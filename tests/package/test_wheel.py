@@ -158,7 +158,7 @@ def test_a_missing_extra_is_one_error_with_the_pip_command(project, binaries):
         ran = call(binaries / command[0], *command[1:], folder=project)
         text = ran.stdout + ran.stderr
         assert ran.returncode == 1, text
-        assert "task 'cell' trains models/new (lightning, monai)" in text
+        assert "task 'cell' trains models/new (einops, lightning, monai)" in text
         assert text.count('run `pip install "parafovea[train]"`') == 1
         assert "Traceback" not in text
     # and pip finds the extra of what is installed, without an index that has parafovea
