@@ -45,7 +45,7 @@ def test_a_task_that_trains_needs_its_extra(core, recipe):
         "training": {"recipe": recipe, "samples": ["a"], "validation": ["b"], "steps": 2},
     }
     text = needed(core)
-    assert "task 'cell' trains models/new (lightning, monai)" in text
+    assert "task 'cell' trains models/new (einops, lightning, monai)" in text
     assert text.endswith('run `pip install "parafovea[train]"`')
 
 

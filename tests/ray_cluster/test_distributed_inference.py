@@ -33,6 +33,7 @@ from parafovea.drivers.ray.distributed import settings_of
 from parafovea.errors import ConfigError, ModelError
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.planning.staleness import Staleness
+from parafovea.runtime.shipped_files import shipped
 from parafovea.storage.layout import RECORD, RECORDS
 from parafovea_phantoms import chest_phantom
 from parafovea_phantoms.phantom_files import write_volume
@@ -281,9 +282,9 @@ def test_a_volume_in_blocks_and_shards_and_a_bad_sample_of_the_sheet(
     # what Ray made is current for a run in one process, and has its bytes
     again: list[str] = []
     project = read_project(config)
-    run_chain(project, "a", Staleness(project, scripts=Path("scripts")), announce=again.append)
+    run_chain(project, "a", Staleness(project, scripts=shipped("scripts")), announce=again.append)
     assert again == []
     shutil.move("results", "by_ray")
-    run_chain(project, "a", Staleness(project, scripts=Path("scripts")), announce=again.append)
+    run_chain(project, "a", Staleness(project, scripts=shipped("scripts")), announce=again.append)
     assert {"resample_volume_block", "infer_shard", "join_objects"} <= set(again)
     assert contents(Path("results/a")) == made

@@ -116,6 +116,15 @@ def test_without_gpus_actors_compute_on_the_cpus(connection, small_run):
     assert {(each["visible"], each["device"]) for each in facts} == {("", "cpu")}
 
 
+@pytest.fixture
+def interruptible():
+    """Take interrupts, which a shell that runs the tests in the background ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_cancels_all_jobs_and_leaves_nothing_half_written(connection, small_run):
     small_run.add("actor", "write", on_gpu=True, seconds=90)
     small_run.add("task", "write", seconds=90)

@@ -87,8 +87,8 @@ def test_a_kept_model_gives_the_same_sums_and_a_changed_one_its_own(
     loads: list[Path] = []
     from parafovea.stages import infer_shard as stage
 
-    load = stage.load_model
-    monkeypatch.setattr(stage, "load_model", lambda folder: loads.append(folder) or load(folder))
+    load = stage.load_network
+    monkeypatch.setattr(stage, "load_network", lambda folder: loads.append(folder) or load(folder))
     settings = {"shards": 1, "precision": "float32"}
 
     def sums(name: str) -> torch.Tensor:

@@ -161,7 +161,7 @@ def test_the_locks_hold_what_pyproject_asks_for_in_one_version():
     for text in wanted:
         requirement = Requirement(text)
         name = canonicalize_name(requirement.name)
-        if name not in ("parafovea", "openvino"):
+        if name not in ("parafovea", "openvino", "ray"):
             assert requirement.specifier.contains(held[name]), text
     cuda = [name for name in locks["dev"] if re.match("torch$|triton|nvidia|cuda", name)]
     assert cuda == []
