@@ -7,7 +7,7 @@ run.txt : what ``make demo`` and other runs on volumes and tiles need.
 dev.txt : this, all extras but OpenVINO and Ray, and what tests and ``make lint`` need.
 torch-cuda.txt : torch for NVIDIA GPUs, and the libraries that only it needs.
 
-parafovea.yaml : the packages of all extras but OpenVINO and Ray, for conda and for containers of it.
+parafovea.yaml : the packages of all extras but OpenVINO and Ray, for conda and containers.
 
 torch-cpu.txt, torch without CUDA, is written by hand, since its wheels are not on PyPI.
 """
@@ -46,7 +46,7 @@ dependencies:
 #: Lines above each lock.
 HEADS = {
     "run.txt": "What runs need, as tested, for Python 3.11 to 3.13; torch is in torch-cpu.txt.",
-    "dev.txt": "What runs, all extras but OpenVINO and Ray, tests and linters need; torch is beside it.",
+    "dev.txt": "What runs, all extras but OpenVINO and Ray, tests, linters need; torch is beside it.",
     "torch-cuda.txt": "torch for NVIDIA GPUs, instead of torch-cpu.txt.",
 }
 
