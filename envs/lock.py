@@ -46,7 +46,7 @@ dependencies:
 #: Lines above each lock.
 HEADS = {
     "run.txt": "What runs need, as tested, for Python 3.11 to 3.13; torch is in torch-cpu.txt.",
-    "dev.txt": "What runs, all extras but OpenVINO and Ray, tests, linters need; torch is beside it.",
+    "dev.txt": "What runs, extras but OpenVINO and Ray, tests, linters need; torch is beside it.",
     "torch-cuda.txt": "torch for NVIDIA GPUs, instead of torch-cpu.txt.",
 }
 
