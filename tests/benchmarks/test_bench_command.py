@@ -128,6 +128,7 @@ def test_full_sizes_are_the_ones_that_limits_were_set_for():
             },
         ),
         "tiles": ({120: 120, 256: 32}, (100, 1000, 5000)),
+        "ray": ((100, 120, 150), (3.0, 2.5, 2.5), 2, 10),
     }
 
 

@@ -75,7 +75,13 @@ def test_what_options_say_is_not_assumed(unet: Path, tmp_path: Path) -> None:
     card = json.loads((output / "model.json").read_text())
     network = card["network"]
     assert card["classes"] == ["background", "cell"]
-    assert card["normalization"] == {"method": "window", "low": 10, "high": 200, "clip": False}
+    assert card["normalization"] == {
+        "method": "window",
+        "low": 10,
+        "high": 200,
+        "clip": False,
+        "nonzero": False,
+    }
     assert (network["channels"], network["entry"]) == ([0, 2], "scores")
     assert (network["mean"], network["deviation"]) == ([0.5], [0.25])
 

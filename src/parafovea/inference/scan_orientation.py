@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import nibabel
 import numpy as np
 
 from parafovea.errors import GridError
@@ -40,6 +39,9 @@ def flipped_axes(volume: Stored, recipe: Recipe) -> tuple[int, ...]:
     affine = volume.attributes.get("source", {}).get("affine")
     if not wanted or affine is None:
         return ()
+    # few networks state an orientation
+    import nibabel
+
     found = "".join(nibabel.aff2axcodes(np.asarray(affine, dtype=np.float64)))
     if [_axis(code) for code in found] != [_axis(code) for code in wanted]:
         raise GridError(
