@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -119,6 +120,17 @@ class Cancelled(BaseException):
     """The run is cancelled: raised between the steps of a job, which removes what it wrote."""
 
 
+def _take_interrupts() -> None:
+    """Let a task be cancelled, also on a node that was started with interrupts ignored.
+
+    Ray cancels a task by an interrupt of its main thread; a shell starts what runs in the
+    background, such as a node, without.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run_call(call: StageCall, workplace: Workplace, *, returns: bool = False) -> Outcome:
     """Make the call of a job, and return what became of it.
 
@@ -132,6 +144,7 @@ def run_call(call: StageCall, workplace: Workplace, *, returns: bool = False) ->
         Whether what the stage returns is part of the outcome.
     """
     start = time.monotonic()
+    _take_interrupts()
     quiet_libraries()
     warned = _Warnings()
     logger = logging.getLogger("parafovea")
