@@ -54,7 +54,7 @@ LOADED = ["torch", "zarr", "zarrs", "scipy.ndimage", "pandas", "cc3d"]
 
 
 class Measured(NamedTuple):
-    """A run: seconds of all jobs, the largest peak in bytes with its stage, number of jobs."""
+    """A run: processor time of all jobs, the largest peak in bytes with its stage, their number."""
 
     seconds: float
     peak: int
@@ -63,12 +63,12 @@ class Measured(NamedTuple):
 
 
 def job(config: Path, name: str, wildcards: dict[str, str], result: Path) -> None:
-    """Run one job of a project, and write its seconds and peak memory."""
+    """Run one job of a project, and write its processor time and peak memory."""
     os.chdir(config.parent)
     project = read_project(config)
-    start = time.perf_counter()
+    start = time.process_time()
     run_stage(project, stages()[name], wildcards)
-    result.write_text(f"{time.perf_counter() - start} {peak_bytes()}")
+    result.write_text(f"{time.process_time() - start} {peak_bytes()}")
 
 
 def configured(folder: Path, shape: Shape, blocks: int) -> Path:
@@ -155,7 +155,7 @@ def compared(folder: Path, shape: Shape, blocks: int) -> list[Row]:
         ),
         Row(
             NAME,
-            f"time of all jobs over {size} voxels in {blocks} blocks, over one block",
+            f"processor time of all jobs over {size} voxels in {blocks} blocks, over one block",
             several.seconds / one.seconds,
             unit="x",
             limit=Limit("at most", LIMIT_TIME),
