@@ -92,10 +92,13 @@ def test_a_chest_is_made_as_a_scan_with_its_truth_by_one_job(plan, project_folde
         f"{phantom}_truth.nii.gz",
         f"objects={phantom}_objects.nii.gz",
     ]
-    # at the voxels of a cell's model, a chest is more windows and blocks than anybody could plan
-    project_folder.config["tasks"]["cell"] |= {"inference": {"shards": 1}, "blocks": 1}
+    project_folder.rows[0][2:] = [f"{phantom.replace('5', '6')}.nii.gz", "", ""]
+    file = project_folder.path / "models/cell/model.json"
+    spec = json.loads(file.read_text())
+    spec |= {"spacing": [3] * 3, "unit": "millimeter", "context": {"spacing": [12] * 3}}
+    file.write_text(json.dumps(spec))
     jobs = plan()
-    assert jobs["make_scan"] == 1
+    assert jobs["make_scan"] == 2
     assert "make_phantom" not in jobs
 
 
