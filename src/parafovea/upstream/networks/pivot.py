@@ -9,6 +9,7 @@ from typing import Any
 from safetensors.torch import save_file
 
 from parafovea.errors import ModelError, shown
+from parafovea.kinds import Kind, kind_named
 from parafovea.models.networks.pivot_network import HEADS, PivotShape, build
 from parafovea.settings.networks import NETWORK_FILES
 from parafovea.settings.recipe import DEFAULT_KIND
@@ -17,16 +18,6 @@ from parafovea.upstream.networks.stated import Found, Stated
 
 #: A name that layers have without the prefixes of a training module.
 NAMES = ("backbone.output_conv.weight",)
-
-#: The head that a task of a kind takes, with its classes.
-OUTPUTS: Mapping[str, dict[str, Any]] = {
-    "detection": {"entry": "center", "classes": ("nodule",)},
-    "segmentation": {
-        "entry": "segmentation",
-        "classes": ("background", "nodule"),
-        "complement": True,
-    },
-}
 
 #: Preprocessing of the guide: millimetres, and Hounsfield units that become 0 and 1.
 GUIDE: dict[str, Any] = {
@@ -73,7 +64,7 @@ def read_pivot(path: Path, stated: Stated, scratch: Path) -> Found:
     target = scratch / NETWORK_FILES["pivot"]
     save_file(kept, target)
     kind = stated.kind or ("detection" if "center" in shape.heads else DEFAULT_KIND)
-    output = OUTPUTS.get(kind, {})
+    output = _output(kind_named(kind))
     entry = stated.entry if stated.entry is not None else output.get("entry", HEADS[0])
     if entry not in shape.heads and not isinstance(entry, int):
         raise ModelError(
@@ -101,6 +92,14 @@ def read_pivot(path: Path, stated: Stated, scratch: Path) -> Found:
         file.origin,
         (*notes, *file.notes),
     )
+
+
+def _output(kind: Kind) -> dict[str, Any]:
+    """Return the head that a task of a kind takes, with its classes."""
+    if kind.exclusive:
+        classes = ("background", "nodule")
+        return {"entry": "segmentation", "classes": classes, "complement": True}
+    return {} if kind.banded else {"entry": "center", "classes": ("nodule",)}
 
 
 def _require_same(path: Path, file: StateFile, shape: PivotShape) -> None:
