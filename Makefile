@@ -1,7 +1,7 @@
 # Everything runs in .venv, which is created and updated automatically.
 PYTHON ?= python3
 CORES ?= 2
-# torch for the processor; TORCH=cuda for NVIDIA GPUs, 5 GB more.
+# torch for the processor; TORCH=cuda for NVIDIA GPUs, which is several GB more.
 TORCH ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
