@@ -6,6 +6,7 @@ import hashlib
 import re
 import subprocess
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import yaml
@@ -17,6 +18,14 @@ def test_the_root_snakefile_includes_that_of_the_catalog_and_states_no_rule():
     text = (ROOT / "Snakefile").read_text(encoding="utf-8")
     assert text.startswith('include: "workflow/Snakefile"\n')
     assert not re.search(r"^(rule|checkpoint|use rule|module|configfile)\b", text, flags=re.M)
+
+
+def test_no_two_test_modules_share_a_name_which_pytest_imports_them_by():
+    modules = [path for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    folders = defaultdict(list)
+    for path in modules:
+        folders[path.name].append(path.parent.relative_to(ROOT))
+    assert {name: where for name, where in folders.items() if len(where) > 1} == {}
 
 
 def test_everything_that_the_catalog_wants_is_there():
