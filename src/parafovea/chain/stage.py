@@ -34,9 +34,9 @@ CONSTRAINTS: Mapping[str, str] = {
     "augmentation": "[a-z0-9_+]+",
     "kind": "[a-z]+",
     "seed": r"\d+",
-    "phantom": r"[a-z]+_seed\d+",
-    "ratio": r"\d+",
-    "variant": r"[a-z]+\d*",
+    "member": "[A-Za-z0-9_-][A-Za-z0-9._-]*",
+    "view": "[a-z0-9]+",
+    "variant": "[a-z][a-z0-9]*(?:_context)?",
 }
 
 #: One path, several, or none.

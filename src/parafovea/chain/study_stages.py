@@ -1,41 +1,71 @@
-"""Stages of the context study: models that differ only in their context, and their scores."""
+"""Stages of a study: models that differ in one respect, and their scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parafovea.chain import training_stages, volume_stages
-from parafovea.chain.stage import Caption, Output, Paths, Read, Stage, Wildcards
+from parafovea.chain.stage import Caption, Output, Paths, Place, Read, Stage, Wildcards
 from parafovea.storage import layout
 
 if TYPE_CHECKING:
     from parafovea.config.project import Project
+    from parafovea.config.study import Variant
+    from parafovea.settings.recipe import TrainingRecipe
 
-SAMPLE = f"{layout.STUDY}/{{phantom}}"
+#: The members of a study that a stage reads.
+Members = Callable[["Project"], Sequence[str]]
+
+MEMBER = f"{layout.STUDY}/{{member}}"
 MODEL = f"{layout.STUDY}/models/{{variant}}_seed{{seed}}"
 SCORES = f"{layout.STUDY}/scores/{{variant}}_seed{{seed}}.tsv"
 
 
-def _phantom(project: Project, wildcards: Wildcards) -> str:
-    return f"{project.settings.results}/{layout.PHANTOMS}/{wildcards['phantom']}.ome.zarr"
+class Member(NamedTuple):
+    """A sample that a study learns from or is scored on: a phantom, or a line of the sheet."""
+
+    source: str
+    truth: str
+    metadata: str
+    bands: bool
+    waits: Sequence[str]
+    truth_waits: Sequence[str]
 
 
-def _source(project: Project, wildcards: Wildcards) -> list[str]:
-    return [_phantom(project, wildcards)]
+def _member(project: Project, name: str) -> Member:
+    if project.studied.on_phantoms:
+        source = f"{project.settings.results}/{layout.PHANTOMS}/{name}.ome.zarr"
+        truth = f"{project.settings.results}/{layout.PHANTOMS}/{name}_truth.ome.zarr"
+        return Member(source, truth, "", False, [source], [truth])
+    files = project.files(name)
+    return Member(
+        project.source(name),
+        project.truth(name) or "",
+        project.samples[name].metadata,
+        project.reads_bands(name),
+        volume_stages.source_waits(project, {"sample": name}),
+        files["truth"],
+    )
+
+
+def _source(project: Project, wildcards: Wildcards) -> Sequence[str]:
+    return _member(project, wildcards["member"]).waits
 
 
 def _resampling(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    recipe = project.studied.training.recipe
-    return {
-        "source": _phantom(project, wildcards),
-        **volume_stages.resampling_of(recipe, bands=recipe.is_image),
+    member = _member(project, wildcards["member"])
+    arguments = {
+        "source": member.source,
+        **volume_stages.resampling_of(project.studied.training.recipe, bands=member.bands),
     }
+    return {**arguments, "metadata": member.metadata} if member.metadata else arguments
 
 
 def _reads(project: Project, wildcards: Wildcards) -> Sequence[Read]:
-    return [(_phantom(project, wildcards), False)]
+    member = _member(project, wildcards["member"])
+    return [(member.source, member.bands)]
 
 
 resample_study_volume = replace(
@@ -44,15 +74,27 @@ resample_study_volume = replace(
     function="resample_volume",
     step="",
     waits=_source,
-    outputs={"volume": Output(f"{SAMPLE}/{layout.VOLUME}", folder=True)},
+    outputs={"volume": Output(f"{MEMBER}/{layout.VOLUME}", folder=True)},
     sized_by="study",
     arguments=_resampling,
     reads=_reads,
 )
 
 
+def _local_recipe(project: Project, wildcards: Wildcards) -> TrainingRecipe:
+    return project.studied.recipe_of_view(wildcards["view"])
+
+
+def _wide_recipe(project: Project, wildcards: Wildcards) -> TrainingRecipe:
+    return project.studied.recipe_of_view(wildcards["view"], context=True)
+
+
 def _features(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    return volume_stages.extraction_of(project.studied.training.recipe)
+    return volume_stages.extraction_of(_local_recipe(project, wildcards))
+
+
+def _weights(project: Project, wildcards: Wildcards) -> list[str]:
+    return project.weights_of(_local_recipe(project, wildcards).backbone)
 
 
 extract_study_features = replace(
@@ -60,22 +102,20 @@ extract_study_features = replace(
     name="extract_study_features",
     function="extract_features",
     step="",
-    inputs={"volume": f"{SAMPLE}/{layout.VOLUME}"},
-    waits=lambda project, wildcards: project.weights_of(project.studied.training.recipe.backbone),
-    outputs={"features": Output(f"{SAMPLE}/{layout.FEATURES}", folder=True, temporary=True)},
+    inputs={"volume": f"{MEMBER}/{layout.VOLUME}"},
+    waits=_weights,
+    outputs={"features": Output(f"{MEMBER}/features_{{view}}.zarr", folder=True, temporary=True)},
     sized_by="study",
     arguments=_features,
 )
 
 
 def _context(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    study = project.studied
-    arguments = volume_stages.extraction_of(study.training.recipe, context=True)
-    return {**arguments, "spacing": list(study.context_spacing(int(wildcards["ratio"])))}
+    return volume_stages.extraction_of(_wide_recipe(project, wildcards), context=True)
 
 
 def _context_weights(project: Project, wildcards: Wildcards) -> list[str]:
-    context = project.studied.training.recipe.context
+    context = _wide_recipe(project, wildcards).context
     return [] if context is None else project.weights_of(context.backbone)
 
 
@@ -83,54 +123,78 @@ extract_study_context = replace(
     extract_study_features,
     name="extract_study_context",
     waits=_context_weights,
-    outputs={"features": Output(f"{SAMPLE}/context_{{ratio}}.zarr", folder=True, temporary=True)},
+    outputs={"features": Output(f"{MEMBER}/context_{{view}}.zarr", folder=True, temporary=True)},
     arguments=_context,
 )
 
 
-def _facts(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    seed = int(wildcards["seed"])
-    plan: dict[str, Any] = project.studied.plan(
-        wildcards["variant"], seed, project.settings.results
-    )
-    return plan
+def _variant(project: Project, wildcards: Wildcards) -> Variant:
+    return project.studied.variant(wildcards["variant"])
 
 
-def _files(part: str, name: str) -> Any:
-    """Return the place of the stores of one group of the study's samples."""
-
-    def place(project: Project, wildcards: Wildcards) -> Paths:
-        paths: Paths = _facts(project, wildcards)[part][name]
-        return paths
-
-    return place
+def _learned(project: Project) -> Sequence[str]:
+    training = project.studied.training
+    return (*training.samples, *training.validation)
 
 
-def _truths(part: str) -> Any:
+def _tested(project: Project) -> Sequence[str]:
+    return project.studied.test
+
+
+def _stores(members: Members) -> dict[str, Place]:
+    """Return the inputs of a stage that reads the stores of some members for one model."""
+
+    def volumes(project: Project, wildcards: Wildcards) -> Paths:
+        return _places(project, members, layout.VOLUME)
+
+    def features(project: Project, wildcards: Wildcards) -> Paths:
+        view = _variant(project, wildcards).features
+        return _places(project, members, f"features_{view}.zarr")
+
+    def contexts(project: Project, wildcards: Wildcards) -> Paths:
+        view = _variant(project, wildcards).context
+        return _places(project, members, f"context_{view}.zarr") if view else None
+
+    return {"volumes": volumes, "features": features, "contexts": contexts}
+
+
+def _places(project: Project, members: Members, name: str) -> list[str]:
+    folder = f"{project.settings.results}/{layout.STUDY}"
+    return [f"{folder}/{member}/{name}" for member in members(project)]
+
+
+def _truths(members: Members) -> Callable[[Project, Wildcards], list[str]]:
     def waits(project: Project, wildcards: Wildcards) -> list[str]:
-        files: list[str] = _facts(project, wildcards)[part]["truths"]
-        return files
+        return [file for name in members(project) for file in _member(project, name).truth_waits]
 
     return waits
 
 
-def _truth_reads(part: str) -> Any:
+def _truth_reads(members: Members) -> Callable[[Project, Wildcards], Sequence[Read]]:
     def reads(project: Project, wildcards: Wildcards) -> Sequence[Read]:
-        return [(truth, False) for truth in _facts(project, wildcards)[part]["truths"]]
+        known = [_member(project, name) for name in members(project)]
+        return [(member.truth, member.bands) for member in known]
 
     return reads
 
 
+def _samples(project: Project, members: Members) -> list[dict[str, str]]:
+    return [
+        {"name": name, "truth": member.truth, "metadata": member.metadata}
+        for name, member in ((name, _member(project, name)) for name in members(project))
+    ]
+
+
 def _training(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    facts = _facts(project, wildcards)
-    name = f"{wildcards['variant']}_seed{wildcards['seed']}"
-    recipe = project.studied.training.recipe
+    study, variant = project.studied, _variant(project, wildcards)
+    name = f"{variant.name}_seed{wildcards['seed']}"
+    settings = study.training_of(variant, int(wildcards["seed"]))
     return {
         "name": name,
         "checkpoints": f"{project.settings.results}/{layout.TRAINING}/study_{name}",
-        "settings": facts["settings"],
-        "samples": facts["training"]["samples"],
-        "objective": project.kind_of_recipe(recipe).objective,
+        "settings": settings.model_dump(mode="json"),
+        "samples": _samples(project, _learned),
+        "objective": project.kind_of_recipe(variant.recipe).objective,
     }
 
 
@@ -138,32 +202,28 @@ train_study_model = replace(
     training_stages.train_model,
     name="train_study_model",
     function="train_model",
-    inputs={name: _files("training", name) for name in ("volumes", "features", "contexts")},
-    waits=_truths("training"),
-    reads=_truth_reads("training"),
+    inputs=_stores(_learned),
+    waits=_truths(_learned),
+    reads=_truth_reads(_learned),
     outputs={"model": Output(MODEL, folder=True)},
     arguments=_training,
 )
 
 
 def _scoring(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    facts = _facts(project, wildcards)
-    recipe = project.studied.training.recipe
+    variant = _variant(project, wildcards)
     return {
-        "samples": facts["test"]["samples"],
-        "facts": facts["facts"],
-        "objective": project.kind_of_recipe(recipe).objective,
+        "samples": _samples(project, _tested),
+        "facts": {**variant.facts, "seed": int(wildcards["seed"])},
+        "objective": project.kind_of_recipe(variant.recipe).objective,
     }
 
 
 score_model = Stage(
     name="score_model",
-    inputs={
-        "model": MODEL,
-        **{name: _files("test", name) for name in ("volumes", "features", "contexts")},
-    },
-    waits=_truths("test"),
-    reads=_truth_reads("test"),
+    inputs={"model": MODEL, **_stores(_tested)},
+    waits=_truths(_tested),
+    reads=_truth_reads(_tested),
     outputs={"scores": Output(SCORES)},
     sized_by="study",
     arguments=_scoring,
@@ -175,31 +235,40 @@ score_model = Stage(
 def _all_scores(project: Project, wildcards: Wildcards) -> Paths:
     study = project.studied
     return [
-        f"{project.settings.results}/{SCORES.format(variant=variant, seed=seed)}"
+        f"{project.settings.results}/{SCORES.format(variant=variant.name, seed=seed)}"
         for variant in study.variants
         for seed in study.seeds
     ]
 
 
+def _drawn(name: str, content: str) -> dict[str, Output]:
+    """Return the table and the figure of a study."""
+    table, figure = (Caption(name, "Figures", text) for text in (f"{content}, means", content))
+    return {
+        "table": Output(f"{layout.PAPER_FIGURES}/{name}.tsv", caption=table),
+        **{
+            suffix: Output(f"{layout.PAPER_FIGURES}/{name}.{suffix}", caption=figure)
+            for suffix in ("svg", "pdf", "png")
+        },
+    }
+
+
 def _plotting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
-    return {"ratio": project.studied.ratio}
+    return project.studied.drawing
 
-
-_CAPTION = Caption("context_study", "Figures", "context study")
 
 plot_context_study = Stage(
     name="plot_context_study",
     inputs={"scores": _all_scores},
-    outputs={
-        "table": Output(
-            f"{layout.STUDY_FIGURE}.tsv",
-            caption=Caption("context_study", "Figures", "context study, means and spread"),
-        ),
-        **{
-            suffix: Output(f"{layout.STUDY_FIGURE}.{suffix}", caption=_CAPTION)
-            for suffix in ("svg", "pdf", "png")
-        },
-    },
+    outputs=_drawn("context_study", "context study"),
+    sized_by="cohort",
+    arguments=_plotting,
+)
+
+plot_feature_study = Stage(
+    name="plot_feature_study",
+    inputs={"scores": _all_scores},
+    outputs=_drawn("feature_study", "feature study"),
     sized_by="cohort",
     arguments=_plotting,
 )
@@ -211,4 +280,5 @@ STAGES = (
     train_study_model,
     score_model,
     plot_context_study,
+    plot_feature_study,
 )

@@ -14,6 +14,8 @@ from parafovea.config.checks import (
     task_problems,
     word_problems,
 )
+from parafovea.config.context_study import ContextStudySettings
+from parafovea.config.feature_study import FeatureStudySettings
 from parafovea.config.messages import Origin, problems
 from parafovea.config.model_recipes import task_recipe, trained_models
 from parafovea.config.project import Project
@@ -74,7 +76,7 @@ def read_document(file: Path) -> dict[str, Any]:
 
 
 def read_study(file: Path) -> StudySettings:
-    """Read and check the config file of the context study.
+    """Read and check the config file of a study: of features where it names some, or of context.
 
     Raises
     ------
@@ -82,10 +84,21 @@ def read_study(file: Path) -> StudySettings:
         If the file does not exist or is not YAML, or a key or a value is invalid.
     """
     values = read_document(file)
+    study = FeatureStudySettings if "features" in values else ContextStudySettings
     try:
-        return StudySettings.model_validate(values)
+        return study.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n  ".join(problems(error, StudySettings, values, [file]))) from error
+        raise ConfigError("\n  ".join(problems(error, study, values, [file]))) from error
+
+
+def _study(settings: Settings, samples: Mapping[str, Sample]) -> StudySettings | None:
+    """Return the study of a config, checked against the sheet; None without one."""
+    if settings.study is None:
+        return None
+    study = read_study(Path(settings.study))
+    if found := study.problems(samples):
+        raise ConfigError("\n  ".join(f"{settings.study}: {problem}" for problem in found))
+    return study
 
 
 def load_project(values: Mapping[str, Any], *, files: Sequence[Origin] = ()) -> Project:
@@ -205,8 +218,7 @@ def assembled(
     found += word_problems(sheet, samples, settings, recipes, absent=absent)
     if found:
         raise ConfigError("\n  ".join(found))
-    study = None if settings.study is None else read_study(Path(settings.study))
-    return Project(settings, samples, recipes, study, absent)
+    return Project(settings, samples, recipes, _study(settings, samples), absent)
 
 
 def read_project(*files: Path) -> Project:

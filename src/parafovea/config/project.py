@@ -73,7 +73,7 @@ class Project:
     recipes : mapping of str to Recipe
         Recipe of the model of each used task, with overrides, by task.
     study : StudySettings or None
-        The context study, if the config names one.
+        The study, if the config names one.
     absent : mapping of str to str
         Samples whose files are missing or of no known format, with the reasons.
     """
@@ -546,7 +546,7 @@ class Project:
 
     @property
     def studied(self) -> StudySettings:
-        """The context study; `KeyError` if the config names none."""
+        """The study; `KeyError` if the config names none."""
         if self.study is None:
             raise KeyError("study")
         return self.study

@@ -212,7 +212,9 @@ class Settings(Strict):
     )
     phantoms: Phantoms = Phantoms()
     study: NonEmpty | None = Field(
-        None, description="Config file of the context study, drawn by the target `figures`."
+        None,
+        description="Config file of a study of context or of features, drawn by the target "
+        "`figures`.",
     )
     tasks: dict[str, TaskOfAnyKind] = Field(
         min_length=1, description="Tasks by name, as used in the sheet."

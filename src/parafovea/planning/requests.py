@@ -120,7 +120,7 @@ class JobRequests:
             Name of the stage.
         wildcards : mapping of str to str
             Wildcards of the rule: a `sample`, the `kind` of a phantom, a `model` to train, or
-            those of the context study.
+            those of the study.
         attempt : int
             Number of the attempt, from 1.
 
@@ -139,7 +139,7 @@ class JobRequests:
         if stage.sized_by == "phantom":
             recipe = next(iter(project.recipes.values()))
             return request(stage, _phantom(project.phantom(wildcards["kind"]), recipe), attempt)
-        return self._of_study(stage, attempt)
+        return self._of_study(stage, wildcards, attempt)
 
     def work(self, sample: str) -> Work | TileWork:
         """Return the size of a sample."""
@@ -176,14 +176,25 @@ class JobRequests:
             return study.training_of(study.variant(wildcards["variant"]), int(wildcards["seed"]))
         return self._project.training(wildcards["model"])
 
-    def _of_study(self, stage: Stage, attempt: int) -> Request:
-        """Return the request of a job of the context study, whose phantoms all have one size."""
+    def _of_study(self, stage: Stage, wildcards: Mapping[str, str], attempt: int) -> Request:
+        """Return the request of a job of the study."""
         study = self._project.studied
-        work = _phantom(self._project.phantom("cell"), study.training.recipe)
-        if stage.name != "score_model":
-            return request(stage, work, attempt)
-        each = request(infer_shard, work, attempt)
-        return Request(each.mem_mb, each.runtime * len(study.test))
+        recipe: Recipe = study.training.recipe
+        if "variant" in wildcards:
+            recipe = study.variant(wildcards["variant"]).recipe
+        elif "view" in wildcards:
+            wide = stage.name == "extract_study_context"
+            recipe = study.recipe_of_view(wildcards["view"], context=wide)
+        if "member" in wildcards:
+            return request(stage, self._member(wildcards["member"], recipe), attempt)
+        each = [request(infer_shard, self._member(name, recipe), attempt) for name in study.test]
+        return Request(max(r.mem_mb for r in each), sum(r.runtime for r in each))
+
+    def _member(self, name: str, recipe: Recipe) -> Work:
+        """Return the size of a study's sample, a phantom or one of the sheet."""
+        if self._project.studied.on_phantoms:
+            return _phantom(self._project.phantom("cell"), recipe)
+        return Work(self._project.grid(name).converted(recipe.unit), recipe, InferenceSettings())
 
 
 def _phantom(phantom: PhantomSettings | LandscapeSettings, recipe: Recipe) -> Work:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from parafovea.report.study_figure import draw_study, study_table
+from parafovea.report.context_study_figure import draw_study, overlaps, study_table
 from parafovea.storage.store import replacing
 
 
@@ -20,15 +20,17 @@ def plot_context_study(
     Parameters
     ----------
     scores : sequence of Path
-        TSV files of `score_model`, one per model, with the columns fusion, ratio and seed.
+        TSV files of `score_model`, one per model, with the columns fusion, ratio, seed, metric and
+        value.
     table : Path
-        TSV to write: see `parafovea.report.study_figure.study_table`.
+        TSV to write: see `parafovea.report.context_study_figure.study_table`.
     svg, pdf, png : Path
         Figures to write.
     ratio : int
         Ratio of context spacing to local spacing at which fusions are compared.
     """
     lines = pd.concat([pd.read_csv(path, sep="\t") for path in scores], ignore_index=True)
+    lines = overlaps(lines)
     with ExitStack() as stack:
         drawn = {stack.enter_context(replacing(path)): path.suffix for path in (svg, pdf, png)}
         draw_study(lines, drawn, ratio=ratio)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from parafovea.errors import ModelError
 from parafovea.kinds.reference import resolve
 from parafovea.models.model_json import read_spec
 from parafovea.settings.inference import InferenceSettings
@@ -21,8 +20,6 @@ from parafovea.training.samples import OpenSample, training_samples
 
 #: Windows per forward pass: the small windows of a study are efficient only in batches.
 BATCH = 16
-
-METRICS = ("iou", "precision", "recall")
 
 
 def score_model(
@@ -36,7 +33,7 @@ def score_model(
     facts: Mapping[str, str | int],
     objective: str,
 ) -> None:
-    """Predict volumes and write the scores of each class over all volumes.
+    """Predict volumes and write the scores of a model over all of them.
 
     Parameters
     ----------
@@ -45,8 +42,8 @@ def score_model(
     volumes, features, contexts : sequence of Path
         Volumes, features and, if the model uses context, context features of the samples.
     scores : Path
-        TSV to write, with a line for each class except the background: `facts`, class, iou,
-        precision, recall.
+        TSV to write, with a line for each score of the objective: `facts`, metric, value; empty
+        where it is not defined.
     samples : sequence of mapping
         `name`, `truth` and `metadata` of each volume.
     facts : mapping
@@ -57,7 +54,7 @@ def score_model(
     Raises
     ------
     ModelError
-        If the model does not fit the inputs, or does not predict classes.
+        If the model does not fit the inputs.
     SourceError
         If a truth cannot be read or does not fit its volume.
     """
@@ -85,11 +82,6 @@ def score_model(
             shutil.rmtree(sums)
             predictions.append(open_stored(prediction))
         found = learned(spec, truths).volume_scores(predictions)
-    if not {f"iou.{name}" for name in spec.objects} <= found.keys():
-        raise ModelError(f"{model} does not predict classes: use a segmentation model")
-    rows = [
-        {**facts, "class": name, **{m: found[f"{m}.{name}"] for m in METRICS}}
-        for name in spec.objects
-    ]
+    rows = [{**facts, "metric": name, "value": value} for name, value in found.items()]
     with replacing(scores) as partial:
         pd.DataFrame(rows).to_csv(partial, sep="\t", index=False, float_format="%.6f")

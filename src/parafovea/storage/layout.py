@@ -51,7 +51,7 @@ PHANTOMS = "phantoms"
 TRAINING = "training"
 COHORT = "cohort"
 STUDY = "study"
-STUDY_FIGURE = "figures/context_study"
+PAPER_FIGURES = "figures"
 
 
 def record_place(output: str, *, folder: bool) -> str:

@@ -106,7 +106,12 @@ def ndvi(tile: Array) -> Array:
         In [-1, 1]; 0 where both bands are 0. Rouse et al., "Monitoring vegetation systems in the
         Great Plains with ERTS" (1974).
     """
-    red, nir = np.asarray(tile[RED], float), np.asarray(tile[NIR], float)
+    return vegetation_index(tile[RED], tile[NIR])
+
+
+def vegetation_index(red: Array, near_infrared: Array) -> Array:
+    """Return `ndvi` of two bands of equal shape, as float64."""
+    red, nir = np.asarray(red, float), np.asarray(near_infrared, float)
     return np.asarray((nir - red) / (nir + red + EPSILON))
 
 

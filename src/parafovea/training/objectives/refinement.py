@@ -15,13 +15,16 @@ from parafovea.formats import Source
 from parafovea.inference.sample_inputs import SampleInputs
 from parafovea.models.activation import activated
 from parafovea.models.networks.fused_unet import FusedUNet
-from parafovea.quality.tiles.image_metrics import psnr_of
+from parafovea.quality.tiles.image_metrics import psnr_of, vegetation_index
 from parafovea.settings.recipe import ModelSpec, Recipe
 from parafovea.storage.store import Stored
 from parafovea.training.band_truth import BandTruth
 from parafovea.training.losses import RefinementLoss
 from parafovea.training.objectives.objective import Scores
 from parafovea.training.training_truth import TrainingWindow
+
+#: Bands of the NDVI: red and near infrared.
+VEGETATION = ("B04", "B08")
 
 #: Rows of planes compared at once.
 SLAB = 16
@@ -108,15 +111,27 @@ class RefinementObjective:
         return found if math.isnan(before) else {**found, "psnr.input": psnr(before / count)}
 
     def volume_scores(self, predictions: Sequence[Stored]) -> Scores:
-        """Return the PSNR and RMSE over all blended predictions, and the RMSE by band."""
+        """Return the PSNR and RMSE over all blended predictions, and the RMSE by band.
+
+        With B04 and B08 among the bands, also the RMSE of the NDVI, ndvi_rmse.
+        """
         squares, counts = np.zeros(self._bands), np.zeros(self._bands)
+        names = self._spec.classes
+        pair = [names.index(each) for each in VEGETATION if each in names]
+        index = np.zeros(2)
         for stored, truth in zip(predictions, self._truths, strict=True):
             for box in stored.grid.box.tiles((SLAB, *stored.grid.shape[1:])):
-                wrong = stored.read(box).astype(np.float64) - truth.read(box)
+                image, known = stored.read(box).astype(np.float64), truth.read(box)
+                wrong = image - known
                 squares += np.nansum(wrong**2, axis=(1, 2, 3))
                 counts += np.isfinite(wrong).sum(axis=(1, 2, 3))
+                if len(pair) == len(VEGETATION):
+                    off = vegetation_index(*image[pair]) - vegetation_index(*known[pair])
+                    index += np.nansum(off**2), np.isfinite(off).sum()
         mse = float(squares.sum() / counts.sum())
         found: Scores = {"psnr": psnr(mse), "rmse": math.sqrt(mse)}
+        if index[1]:
+            found["ndvi_rmse"] = math.sqrt(index[0] / index[1])
         for name, root in zip(self._spec.classes, np.sqrt(squares / counts), strict=True):
             found[f"rmse.{name}"] = float(root)
         return found

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from parafovea.report.study_figure import draw_study, study_table
+from parafovea.report.context_study_figure import draw_study, study_table
 from parafovea.stages.plot_context_study import plot_context_study
 
 MODELS = [("none", 1), ("concat", 4), ("attention", 2), ("attention", 4), ("attention", 8)]
@@ -60,11 +60,17 @@ def test_the_stage_joins_the_scores_of_all_models(tmp_path: Path) -> None:
     paths = []
     for (fusion, ratio), lines in scores().groupby(["fusion", "ratio"]):
         paths.append(tmp_path / f"{fusion}{ratio}.tsv")
-        lines.to_csv(paths[-1], sep="\t", index=False)
+        measured = lines.assign(metric="iou." + lines["class"], value=lines["iou"])
+        other = measured.assign(metric="precision." + lines["class"], value=0.5)
+        columns = ["fusion", "ratio", "seed", "metric", "value"]
+        pd.concat([measured, other])[columns].to_csv(paths[-1], sep="\t", index=False)
     figures = [tmp_path / f"study.{kind}" for kind in ("svg", "pdf", "png")]
     plot_context_study(paths, tmp_path / "study.tsv", *figures, ratio=4)
     table = pd.read_csv(tmp_path / "study.tsv", sep="\t")
     assert len(table) == len(MODELS) * len(CLASSES)
+    expected = study_table(scores()).set_index(["fusion", "ratio", "class"])["iou_mean"]
+    found = table.set_index(["fusion", "ratio", "class"])["iou_mean"]
+    assert (found - expected).abs().max() <= 5.1e-5
     assert figures[0].read_text().startswith("<?xml")
     assert figures[1].read_bytes().startswith(b"%PDF")
     assert figures[2].read_bytes().startswith(b"\x89PNG")

@@ -1,5 +1,5 @@
-# The context study: models that differ only in their context, trained and scored alike.
-# The target is `figures`; config/study.yaml defines the comparison.
+# A study: models that differ in one respect, trained and scored alike.
+# The target is `figures`; the file that `study` names defines the comparison.
 
 
 use rule resample_volume as resample_study_volume with:
@@ -8,15 +8,15 @@ use rule resample_volume as resample_study_volume with:
     output:
         **outputs("resample_study_volume"),
     log:
-        "<logs>/study/{phantom}/resample_volume.log",
+        "<logs>/study/{member}/resample_volume.log",
     benchmark:
-        "<benchmarks>/study/{phantom}/resample_volume.tsv"
+        "<benchmarks>/study/{member}/resample_volume.tsv"
     resources:
         **resources("resample_study_volume"),
     params:
         arguments=arguments("resample_study_volume"),
     message:
-        "Study: resampling and normalizing {wildcards.phantom}"
+        "Study: resampling and normalizing {wildcards.member}"
 
 
 use rule extract_features as extract_study_features with:
@@ -25,14 +25,14 @@ use rule extract_features as extract_study_features with:
     output:
         **outputs("extract_study_features"),
     log:
-        "<logs>/study/{phantom}/extract_features.log",
+        "<logs>/study/{member}/extract_features_{view}.log",
     cache: CACHED
     resources:
         **resources("extract_study_features"),
     params:
         arguments=arguments("extract_study_features"),
     message:
-        "Study: extracting local features of {wildcards.phantom}"
+        "Study: extracting features {wildcards.view} of {wildcards.member}"
 
 
 use rule extract_features as extract_study_context with:
@@ -41,14 +41,14 @@ use rule extract_features as extract_study_context with:
     output:
         **outputs("extract_study_context"),
     log:
-        "<logs>/study/{phantom}/extract_context_{ratio}.log",
+        "<logs>/study/{member}/extract_context_{view}.log",
     cache: CACHED
     resources:
         **resources("extract_study_context"),
     params:
         arguments=arguments("extract_study_context"),
     message:
-        "Study: extracting context features of {wildcards.phantom}, {wildcards.ratio} times coarser"
+        "Study: extracting context features {wildcards.view} of {wildcards.member}"
 
 
 use rule train_model as train_study_model with:
@@ -111,6 +111,27 @@ rule plot_context_study:
         "../../scripts/plot_context_study.py"
 
 
+rule plot_feature_study:
+    input:
+        unpack(inputs("plot_feature_study")),
+    output:
+        **outputs("plot_feature_study"),
+    log:
+        "<logs>/study/plot_feature_study.log",
+    benchmark:
+        "<benchmarks>/study/plot_feature_study.tsv"
+    conda:
+        "../../envs/parafovea.yaml"
+    resources:
+        **resources("plot_feature_study"),
+    params:
+        arguments=arguments("plot_feature_study"),
+    message:
+        "Drawing the feature study"
+    script:
+        "../../scripts/plot_feature_study.py"
+
+
 rule figures:
     input:
-        rules.plot_context_study.output,
+        getattr(rules, PROJECT.studied.drawn_by).output,

@@ -34,6 +34,20 @@ FUSIONS = {"none": "no context", "concat": "concatenation", "attention": "attent
 FUSION_COLOURS = {"none": "#8A8F98", "concat": "#E69F00", "attention": "#0072B2"}
 
 
+def overlaps(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores that are the IoU of a class, with the columns class and iou.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        A row for each model and score: fusion, ratio, seed, metric, value.
+    """
+    chosen = scores[scores["metric"].str.startswith("iou.")]
+    names = chosen["metric"].str.removeprefix("iou.")
+    facts = chosen.drop(columns=["metric", "value"])
+    return facts.assign(**{"class": names, "iou": chosen["value"]}).reset_index(drop=True)
+
+
 def study_table(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the mean and spread over seeds.
 
