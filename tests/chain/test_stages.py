@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from parafovea.config import Project, read_project
+from parafovea.config.loading import read_study
 from parafovea.kinds import kinds
 from parafovea.kinds.stages import sample_stages, stages
 
@@ -26,12 +28,13 @@ JOBS: dict[str, dict[str, str]] = {
     "train_model": {"model": "models/new"},
     "summarize_cohort": {},
     "report_failures": {},
-    "resample_study_volume": {"phantom": "cell_seed201"},
-    "extract_study_features": {"phantom": "cell_seed201"},
-    "extract_study_context": {"phantom": "cell_seed201", "ratio": "4"},
+    "resample_study_volume": {"member": "cell_seed201"},
+    "extract_study_features": {"member": "cell_seed201", "view": "local"},
+    "extract_study_context": {"member": "cell_seed201", "view": "4"},
     "train_study_model": {"variant": "attention4", "seed": "0"},
     "score_model": {"variant": "none", "seed": "0"},
     "plot_context_study": {},
+    "plot_feature_study": {},
 }
 
 
@@ -98,12 +101,14 @@ def everything(project_folder: Any, recipe: Any, monkeypatch: pytest.MonkeyPatch
 def calls(everything: Project) -> list[tuple[str, dict[str, Any]]]:
     """Return the calls of all stages' functions in the project that has every stage."""
     found = []
+    features = replace(everything, study=read_study(ROOT / "config/study_em_features.yaml"))
     for name, job in [*jobs_of(everything), *JOBS.items()]:
         stage = stages()[name]
+        project = features if name == "plot_feature_study" else everything
         call = {
-            **stage.input_paths(everything, job),
-            **stage.output_paths(everything, job),
-            **stage.arguments(everything, job),
+            **stage.input_paths(project, job),
+            **stage.output_paths(project, job),
+            **stage.arguments(project, job),
             **({"clock": None} if stage.clock else {}),
             **({"code": ""} if stage.states_code else {}),
             # the rule states it

@@ -64,6 +64,7 @@ IMPORTED = {
     "train_model": "torch lightning zarr pandas matplotlib scipy",
     "score_model": "torch zarr pandas scipy",
     "plot_context_study": "zarr pandas matplotlib",
+    "plot_feature_study": "zarr pandas matplotlib",
 }
 
 

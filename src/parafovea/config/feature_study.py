@@ -52,9 +52,7 @@ class FeatureStudySettings(StudySettings):
         found = []
         for name in self.members:
             if name not in samples:
-                found.append(
-                    f"sample {quoted(name)} is not in the sheet: add its line, or name one"
-                )
+                found.append(f"sample {quoted(name)} is not in the sheet: add its line")
             elif samples[name].truth is None:
                 found.append(f"sample {name!r} has no truth: a study learns from it or scores it")
         for variant in self.variants:
