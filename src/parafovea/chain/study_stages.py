@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain import training_stages, volume_stages
+from parafovea.chain.cohort_stages import paper_figures
 from parafovea.chain.stage import Caption, Output, Paths, Read, Stage, Wildcards
 from parafovea.storage import layout
 
@@ -189,7 +190,7 @@ _CAPTION = Caption("context_study", "Figures", "context study")
 
 plot_context_study = Stage(
     name="plot_context_study",
-    inputs={"scores": _all_scores},
+    inputs={"scores": _all_scores, "style": paper_figures},
     outputs={
         "table": Output(
             f"{layout.STUDY_FIGURE}.tsv",

@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from parafovea import __version__
-from parafovea.cli.licences import installed_licences, licence
+from parafovea.runtime.licences import installed_licences, licence
 from parafovea.cli.main import app
 
 ROOT = Path(__file__).parents[2]
