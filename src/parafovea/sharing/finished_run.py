@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from parafovea.chain.stage import Output
 from parafovea.config import Project
-from parafovea.drivers.status import job_status, reasons
+from parafovea.drivers.status import reasons
 from parafovea.errors import StoreError
 from parafovea.planning.staleness import Job, Staleness, Status
 from parafovea.storage.records import Order, Record, read_record
@@ -63,8 +63,10 @@ def job_words(job: Job) -> str:
     return ", ".join([*words, *(f"{name} {value}" for name, value in values.items())])
 
 
-def finished_jobs(project: Project, staleness: Staleness) -> tuple[FinishedJob, ...]:
-    """Return all jobs of a run, in execution order.
+def finished_jobs(
+    project: Project, staleness: Staleness, samples: Sequence[str] = ()
+) -> tuple[FinishedJob, ...]:
+    """Return all jobs of a run, or those of some samples, in execution order.
 
     Parameters
     ----------
@@ -72,19 +74,22 @@ def finished_jobs(project: Project, staleness: Staleness) -> tuple[FinishedJob, 
         The checked config and sheet.
     staleness : Staleness
         Comparison of its results with what a run would make.
+    samples : sequence of str
+        Names in the sheet; by default all, and the report of all.
 
     Raises
     ------
     StoreError
         If a result is missing or stale, or a sample cannot be run, with the command to type.
     """
-    if project.failed:
-        lines = "\n  ".join(project.failure_lines())
+    failed = {name: why for name, why in project.failed.items() if name in (samples or [name])}
+    if failed:
+        lines = "\n  ".join(project.failure_lines(failed))
         raise StoreError(
             "the run is not finished, since it cannot be for each sample: mend or remove these "
             f"lines of the sheet, and run `snakemake --cores 2`\n  {lines}"
         )
-    found = job_status(staleness)
+    found = staleness.statuses(staleness.jobs(*samples))
     if not found:
         raise StoreError("there is no sample that is predicted: add a line to the sheet")
     _require_finished(staleness, found)

@@ -484,7 +484,7 @@ class _Builder:
         return self._entities[path]
 
     def _reference(self, path: Path, *, hashed: bool, follow: bool = False) -> Any:
-        """Add a file or folder that is not in the crate, with its checksum or those of its files."""
+        """Add a file or folder outside the crate, with its checksum or those of its files."""
         name = self._inside(path)
         entity = self._context(f"#{quote(name)}", "CreativeWork", name=name)
         size = disk_use(path) if path.is_dir() else path.stat().st_size

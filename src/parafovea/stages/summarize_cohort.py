@@ -115,8 +115,8 @@ def summarize_cohort(
     tiles : Path, optional
         TSV to write, with a line for each tile of any folder.
     style : Path, optional
-        Style file of figures for papers, for the FROC; by default that of the project, or the one that
-        comes with parafovea.
+        Style file of figures for papers, for the FROC; by default that of the project, or the one
+        that comes with parafovea.
     samples : mapping of str to mapping
         The fields of `CohortSample` by name, in the order of the sheet.
     title : str
