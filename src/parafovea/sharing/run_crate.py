@@ -44,10 +44,11 @@ METADATA = "ro-crate-metadata.json"
 #: Version of RO-Crate on which the profile builds.
 VERSION = "1.1"
 
-#: Profiles that the crate conforms to, besides those of RO-Crate and Workflow RO-Crate.
+#: Profiles that the crate conforms to, with their names and versions.
 PROFILES: Mapping[str, tuple[str, str]] = {
     "https://w3id.org/ro/wfrun/process/0.5": ("Process Run Crate", "0.5"),
     "https://w3id.org/ro/wfrun/workflow/0.5": ("Workflow Run Crate", "0.5"),
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": ("Workflow RO-Crate", "1.0"),
 }
 
 #: Terms that RO-Crate 1.1 does not define, of the profile's own vocabulary.
@@ -78,7 +79,21 @@ DOCUMENTS: Mapping[str, str] = {
 #: How each file of code is described.
 CODE: Mapping[str, str] = {".py": "text/x-python", ".smk": "text/x-snakemake"}
 
+#: Profile of a workflow in Bioschemas.
+BIOSCHEMAS = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
+
 MIT = "https://spdx.org/licenses/MIT"
+
+README = f"""\
+# A run of Parafovea
+
+A Workflow Run RO-Crate, written by `parafovea crate` {__version__}: {METADATA} describes the
+workflow, its settings, models and inputs, each job, and the results. Results that are documents
+are in `results`, of arrays there are the checksums in `checksums`. `config` holds the settings,
+`workflow` and `scripts` the code, `records.json` what each result was made from.
+"""
+
+PYTHON = "https://www.python.org/"
 
 #: The time of every file in a ZIP archive, the earliest that it can state.
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -229,6 +244,7 @@ class _Builder:
         actions = [self._describe_job(each) for each in self._jobs]
         self._describe_addresses()
         self._describe_records()
+        self._describe_itself()
         made = [
             path for each in self._jobs for path, output in each.outputs.values() if output.kept
         ]
@@ -312,6 +328,7 @@ class _Builder:
         main["name"] = "Parafovea"
         main["description"] = "Segmentation, detection and refinement with local and wider context."
         main["version"] = __version__
+        main["conformsTo"] = {"@id": BIOSCHEMAS}
         main["license"] = licence
         files = sorted(
             path
@@ -323,10 +340,11 @@ class _Builder:
         for path in files:
             name = path.relative_to(root).as_posix()
             code = path.suffix in CODE
-            entity = self._crate.add_file(path, name)
+            # rules are parts of the workflow; a script is what its job runs
+            kind = {"@type": ["File", "SoftwareSourceCode"] if path.suffix == ".py" else "File"}
+            entity = self._crate.add_file(path, name, properties=kind)
             self._complete(entity, path, {**CODE, **DOCUMENTS}[path.suffix])
             if code:
-                entity["@type"] = ["File", "SoftwareSourceCode"]
                 entity["license"] = licence
             entity["name"] = name
             main.append_to("hasPart", entity)
@@ -336,12 +354,13 @@ class _Builder:
         """Add the packages that are installed, of which those of the run are not recorded."""
         packages = [("Python", platform.python_version(), "PSF-2.0"), *installed_licences()]
         for name, version, licence in packages:
+            address = f"https://pypi.org/project/{quote(name)}/{quote(version)}/"
             entity = self._context(
-                f"#software-{quote(name)}",
+                PYTHON if name == "Python" else address,
                 "SoftwareApplication",
                 name=name,
-                version=version,
                 softwareVersion=version,
+                url=PYTHON if name == "Python" else address,
                 description=f"As installed where this crate was written; licence: {licence}.",
             )
             workflow.append_to("softwareRequirements", entity)
@@ -429,6 +448,12 @@ class _Builder:
         text = json.dumps(records, indent=1, sort_keys=True) + "\n"
         entity = self._text("records.json", text, "application/json")
         entity["name"] = "Records of what each result was made from"
+
+    def _describe_itself(self) -> None:
+        """Add a README."""
+        entity = self._text("README.md", README, "text/markdown")
+        entity["name"] = "README.md"
+        entity["about"] = self._crate.root_dataset
 
     def _result(self, path: str, kept: bool) -> Any:
         if path not in self._entities:
@@ -535,7 +560,7 @@ class _Builder:
         entity["sha256"] = hashlib.sha256(content).hexdigest()
         return entity
 
-    def _context(self, identifier: str, kind: str, **properties: Any) -> Any:
+    def _context(self, identifier: str, kind: str, /, **properties: Any) -> Any:
         from rocrate.model.contextentity import ContextEntity
 
         found = self._crate.get(identifier)
@@ -554,7 +579,7 @@ class _Builder:
         )
         parameter["workExample"] = value
         value["exampleOfWork"] = parameter
-        workflow.append_to(way, parameter)
+        workflow.append_to(way, parameter, compact=True)
 
     def _action(
         self,
@@ -566,7 +591,8 @@ class _Builder:
         action = self._context(identifier, "CreateAction")
         for name, value in properties.items():
             if value:
-                action[name] = value
+                # one value stands alone, not in a list
+                action[name] = value[0] if isinstance(value, list) and len(value) == 1 else value
         for name, time in zip(("startTime", "endTime"), times, strict=True):
             if time is not None:
                 action[name] = time.isoformat()

@@ -6,6 +6,7 @@ tile. Files are not copied; the catalog points at them by relative addresses.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -142,7 +143,7 @@ class Place:
         corners = [(0, 0), (0, rows), (columns, rows), (columns, 0), (0, 0)]
         a, b, c, d, e, f = self.transform
         ring = []
-        for (column, row), (column_after, row_after) in zip(corners, corners[1:], strict=False):
+        for (column, row), (column_after, row_after) in itertools.pairwise(corners):
             for step in steps:
                 x = column + step * (column_after - column)
                 y = row + step * (row_after - row)
@@ -216,7 +217,8 @@ def write_catalog(
             ]
             catalog.add_child(_collection(project, task, own[0], items, licence))
             count += len(items)
-        catalog.normalize_hrefs(str(partial), strategy=_Layout())
+        # the slash says that this is a folder, in spite of the dots in its name
+        catalog.normalize_hrefs(f"{partial.absolute()}/")
         catalog.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)
     return count
 
@@ -233,16 +235,6 @@ def _chosen(project: Project, samples: Sequence[str]) -> tuple[str, ...]:
     if not grounds:
         raise ConfigError("no sample is an image of the ground, such as a folder of tiles")
     return tuple(dict.fromkeys(samples)) or tuple(grounds)
-
-
-class _Layout:
-    """Where pystac puts items: a folder each, in the folder of their collection."""
-
-    def __new__(cls) -> Any:
-        """Return a strategy of pystac."""
-        from pystac.layout import TemplateLayoutStrategy
-
-        return TemplateLayoutStrategy(item_template="${collection}/${id}")
 
 
 def _collection(
