@@ -27,8 +27,14 @@ OLDER = {
     "output": "https://bioschemas.org/ComputationalWorkflow#output",
 }
 
-#: Recommendations that a run does not meet: scripts have no address, and results no publisher.
-OPEN = {"The Application SHOULD have a url", "The `publisher` property of a `Root Data Entity`"}
+#: Recommendations that a run does not meet: scripts have no address, authors no affiliation,
+#: results no publisher. The last one is of a shape of the validator itself, not of an entity.
+OPEN = (
+    "The Application SHOULD have a url",
+    "The author SHOULD have",
+    "The `publisher` property of a `Root Data Entity`",
+    "The SoftwareApplication id SHOULD be an absolute URI",
+)
 
 
 @pytest.fixture
@@ -63,7 +69,7 @@ def issues(crate: Path) -> list[list[str]]:
 def test_it_meets_all_requirements_and_recommendations_of_the_profile(crate):
     found = issues(crate)
     assert [each for each in found if each[1] == "REQUIRED"] == []
-    others = [each for each in found if not each[2].startswith(tuple(OPEN))]
+    others = [each for each in found if not each[2].startswith(OPEN)]
     assert {each[2] for each in others} == set()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from recorded_results import compared, make_everything
 from typer.testing import CliRunner
 
 from parafovea.cli.main import app
+from parafovea.report.crate_link import crate_words
 from parafovea.runtime.shipped_files import shipped
 
 PROFILES = {
@@ -215,6 +217,20 @@ def test_by_default_it_lies_where_the_report_looks_for_it(finished):
     assert set(compared(scripts=shipped("scripts")).statuses(compared().jobs()).values()) == {
         "done"
     }
+
+
+def test_the_report_links_the_crate_and_the_copy_in_it_is_the_same(finished):
+    page = Path("results/report.html")
+    page.write_text(f"<main>{crate_words(there=False)}</main>")
+    run("--output", "elsewhere")
+    assert "<code>parafovea crate</code>" in page.read_text()
+    run()
+    (address,) = re.findall('href="(.*?)"', page.read_text())
+    assert (page.parent / address).is_file()
+    assert Path("results/cohort/crate/results/report.html").read_bytes() == page.read_bytes()
+    before = files("results/cohort/crate")
+    run()
+    assert files("results/cohort/crate") == before
 
 
 def test_licence_and_author_are_those_stated(finished):

@@ -69,11 +69,12 @@ def crate(
     snakefile: Snakefile = None,
 ) -> None:
     """Write a Workflow Run RO-Crate of a finished run: inputs, models, settings, results."""
-    from parafovea.sharing.run_crate import PLACE, Statement, write_crate
+    from parafovea.sharing.run_crate import Statement, write_crate
+    from parafovea.storage.layout import CRATE
 
     with readable_errors(output):
         project, staleness = _finished(config, snakefile)
-        place = output or Path(project.settings.results, PLACE)
+        place = output or Path(project.settings.results, CRATE)
         count = write_crate(
             project,
             staleness,
@@ -81,6 +82,7 @@ def crate(
             configs=config_files(config or []),
             statement=Statement(licence, author, orcid),
             copy_arrays=copy_arrays,
+            linked=output is None,
         )
     console.print(f"{escape(str(place))} describes {count} files and facts.", highlight=False)
 

@@ -26,18 +26,16 @@ from parafovea.config import Project
 from parafovea.errors import ConfigError, StoreError
 from parafovea.formats.remote.address import is_address
 from parafovea.planning.staleness import Staleness
+from parafovea.report.crate_link import with_crate
 from parafovea.runtime.licences import installed_licences
 from parafovea.runtime.optional_packages import import_extra
 from parafovea.runtime.shipped_files import shipped
 from parafovea.sharing.checksums import LIST, file_sha256, folder_checksums
 from parafovea.sharing.finished_run import FinishedJob, finished_jobs
 from parafovea.storage.contents import COMPARED
-from parafovea.storage.layout import COHORT, PAGE, disk_use
+from parafovea.storage.layout import PAGE, disk_use
 from parafovea.storage.records import read_record
 from parafovea.storage.store import replacing
-
-#: Where the crate of a run lies, relative to the results folder; the report looks for it there.
-PLACE = f"{COHORT}/crate"
 
 METADATA = "ro-crate-metadata.json"
 
@@ -126,6 +124,7 @@ def write_crate(
     configs: Sequence[Path],
     statement: Statement | None = None,
     copy_arrays: bool = False,
+    linked: bool = False,
 ) -> int:
     """Write the crate of a finished run.
 
@@ -145,6 +144,8 @@ def write_crate(
         Licence of the results, and author.
     copy_arrays : bool
         Whether arrays are copied, too, instead of described by their checksums.
+    linked : bool
+        Whether the report of all samples gets a link to the crate, for one at `layout.CRATE`.
 
     Returns
     -------
@@ -164,7 +165,9 @@ def write_crate(
     archive = output.suffix.lower() == ".zip"
     _require_place(output, archive=archive)
     jobs = finished_jobs(project, staleness)
-    builder = _Builder(project, jobs, statement or Statement(), copy_arrays=copy_arrays)
+    report = Path(project.settings.results, PAGE)
+    page = with_crate(report.read_text(encoding="utf-8")) if linked and report.is_file() else None
+    builder = _Builder(project, jobs, statement or Statement(), copy_arrays=copy_arrays, page=page)
     crate = builder.build(configs)
     with replacing(output) as partial:
         if archive:
@@ -174,6 +177,9 @@ def write_crate(
         else:
             crate.write(partial)
         _require_unchanged(jobs)
+    if page is not None:
+        with replacing(report) as partial:
+            partial.write_text(page, encoding="utf-8", newline="\n")
     return len(list(crate.get_entities()))
 
 
@@ -225,11 +231,13 @@ class _Builder:
         statement: Statement,
         *,
         copy_arrays: bool,
+        page: str | None,
     ) -> None:
         from rocrate.rocrate import ROCrate
 
         self._project, self._jobs, self._statement = project, jobs, statement
         self._copy_arrays = copy_arrays
+        self._page = page
         self._crate = ROCrate(gen_preview=True, version=VERSION)
         self._crate.metadata.extra_terms.update(TERMS)
         self._entities: dict[str, Any] = {}
@@ -346,6 +354,7 @@ class _Builder:
             self._complete(entity, path, {**CODE, **DOCUMENTS}[path.suffix])
             if code:
                 entity["license"] = licence
+                entity["version"] = __version__
             entity["name"] = name
             main.append_to("hasPart", entity)
         return main
@@ -487,6 +496,10 @@ class _Builder:
         return entity
 
     def _copy(self, file: Path) -> Any:
+        if self._page is not None and file == Path(self._project.settings.results, PAGE):
+            entity = self._text(self._inside(file), self._page, DOCUMENTS[file.suffix])
+            entity["name"] = self._inside(file)
+            return entity
         entity = self._crate.add_file(file, self._inside(file))
         self._complete(entity, file, DOCUMENTS.get(file.suffix, "application/octet-stream"))
         entity["name"] = self._inside(file)

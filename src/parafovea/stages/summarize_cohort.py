@@ -27,6 +27,7 @@ from parafovea.report.cohort import (
     named,
     summary_line,
 )
+from parafovea.report.crate_link import PREVIEW, crate_words
 from parafovea.report.detections.froc_plot import froc_drawing, write_froc
 from parafovea.report.detections.lesion_tables import lesion_rows, write_lesions
 from parafovea.report.page import relative_address, write_page
@@ -179,6 +180,7 @@ def summarize_cohort(
         chart=chart,
         curves=curves,
         lesions=lesions,
+        crate=crate_words(there=(html.parent / PREVIEW).is_file()),
         tables={
             path.name: relative_address(path, html)
             for path in (quality, objects, detections, tiles)

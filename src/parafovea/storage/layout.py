@@ -52,6 +52,7 @@ TRAINING = "training"
 COHORT = "cohort"
 STUDY = "study"
 STUDY_FIGURE = "figures/context_study"
+CRATE = f"{COHORT}/crate"
 
 
 def record_place(output: str, *, folder: bool) -> str:
