@@ -57,8 +57,8 @@ def test_a_copy_of_the_style_gives_the_same_bytes_and_a_change_others(tmp_path):
 
 def test_the_style_may_set_the_size_of_figures(tmp_path):
     style = tmp_path / "own.mplstyle"
-    style.write_text(SHIPPED.read_text() + "figure.figsize: 3.5, 2.5\n")
-    for name, file, size in (("a", SHIPPED, (WIDTH, HEIGHT)), ("b", style, (3.5, 2.5))):
+    style.write_text(SHIPPED.read_text() + "figure.figsize: 5.0, 3.0\n")
+    for name, file, size in (("a", SHIPPED, (WIDTH, HEIGHT)), ("b", style, (5.0, 3.0))):
         svg = drawn(tmp_path / name, file)[0].decode()
         width, height = (f"{72 * side:g}pt" for side in size)
         assert f'width="{width}" height="{height}"' in svg

@@ -210,12 +210,12 @@ def write_catalog(
     with replacing(output) as partial:
         for task in dict.fromkeys(project.samples[name].task for name in chosen):
             own = [name for name in chosen if project.samples[name].task == task]
-            items = [
-                item
-                for name in own
-                for item in _Images(project, name, jobs, partial / task).items()
-            ]
-            catalog.add_child(_collection(project, task, own[0], items, licence))
+            images = [_Images(project, name, jobs, partial / task) for name in own]
+            items = [item for each in images for item in each.items()]
+            collection = _collection(project, task, own[0], items, licence)
+            for each in images:
+                each.add_reports(collection)
+            catalog.add_child(collection)
             count += len(items)
         # the slash says that this is a folder, in spite of the dots in its name
         catalog.normalize_hrefs(f"{partial.absolute()}/")
@@ -322,7 +322,6 @@ class _Images:
         if self._results.thumbnail.is_file():
             picture = self._asset(self._results.thumbnail, "image/jpeg", ["thumbnail"])
             item.add_asset("thumbnail", picture)
-        self._add_reports(item)
         return item
 
     def _tile(self, entry: TileEntry) -> Any:
@@ -348,7 +347,6 @@ class _Images:
         if self._draw(entry.output, preview):
             # its address is relative to the item, beside which it lies
             item.add_asset("preview", self._asset(preview, "image/png", ["overview"]))
-        self._add_reports(item)
         return item
 
     def _item(self, name: str, place: Place | None, date: str) -> Any:
@@ -388,22 +386,32 @@ class _Images:
             stac_extensions=extensions,
         )
 
-    def _add_reports(self, item: Any) -> None:
+    def add_reports(self, collection: Any) -> None:
+        """Add quality and report of the sample, which are those of all its tiles together."""
         for name, file, form in (
             ("quality", self._results.quality, "application/json"),
             ("report", self._results.page, "text/html"),
         ):
             if file.is_file():
-                item.add_asset(name, self._asset(file, form, ["metadata"]))
+                asset = self._asset(file, form, ["metadata"], folder=self._folder)
+                collection.add_asset(f"{self._sample}_{name}", asset)
 
-    def _asset(self, file: Path, form: str, roles: Sequence[str], *, bands: bool = False) -> Any:
-        """Return an asset; its address is relative to the item, a folder of the collection."""
+    def _asset(
+        self,
+        file: Path,
+        form: str,
+        roles: Sequence[str],
+        *,
+        bands: bool = False,
+        folder: Path | None = None,
+    ) -> Any:
+        """Return an asset with its address relative to a folder, by default that of an item."""
         import pystac
 
-        # items lie two folders below the catalog
-        item = self._folder / "item"
+        # items are folders in that of their collection
+        start = folder or self._folder / "item"
         beside = file.is_relative_to(self._folder)
-        address = file.name if beside else os.path.relpath(file.absolute(), item.absolute())
+        address = file.name if beside else os.path.relpath(file.absolute(), start.absolute())
         fields: dict[str, Any] = {}
         if file.is_file():
             fields["file:size"] = file.stat().st_size
