@@ -77,7 +77,7 @@ def test_it_states_the_workflow_the_run_and_the_profiles(finished):
     assert entities[workflow["programmingLanguage"]["@id"]]["name"] == "Snakemake"
     action = entities["#run"]
     assert action["instrument"]["@id"] == workflow["@id"]
-    assert {"config/config.yaml", "config/samples.tsv", "models/models/cell/model.json"} <= ids(
+    assert {"config/config.yaml", "config/samples.tsv", "models/cell/model.json"} <= ids(
         action["object"]
     )
     assert {"results/report.html", "results/a/quality.json", "results/b/objects.tsv"} <= ids(

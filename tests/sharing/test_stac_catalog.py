@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 from pystac import STACObjectType
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
+from rasterio.transform import Affine
 from rasterio.warp import transform, transform_bounds
 from recorded_results import make_everything
+from tile_files import write_tif
 from typer.testing import CliRunner
 
 from parafovea.cli.main import app
@@ -225,3 +227,32 @@ def test_a_missing_package_is_one_error_with_the_command(landscape, monkeypatch)
     found = run("--output", "stac")
     assert found.exit_code == 1
     assert 'pip install "parafovea[optical]"' in found.output
+
+
+def test_a_mosaic_becomes_an_item_with_the_place_of_its_raster(project_folder, monkeypatch):
+    monkeypatch.chdir(project_folder.path)
+    project_folder.config["tasks"] = {
+        "land": {"kind": "refinement", "model": "resources/models/optical"}
+    }
+    values = np.random.default_rng(0).uniform(0.05, 0.6, (4, 64, 96)).astype(np.float32)
+    turn = Affine(9e-5, 0, -3.9, 0, -9e-5, 40.1)
+    write_tif(project_folder.path / "data", values, "m", crs="EPSG:4326", transform=turn)
+    project_folder.rows[:] = [["m", "land", "data/m.tif", "", ""]]
+    project_folder.write()
+    make_everything(scripts=shipped("scripts"))
+    Path("results/m/refined.tif").unlink()
+    write_tif(Path("results/m"), values, "refined", crs="EPSG:4326", transform=turn)
+    found = run("m", "--output", "stac")
+    assert found.exit_code == 0, found.output
+    (item,) = require_valid(Path("stac"))
+    assert item["id"] == "m"
+    assert item["properties"]["proj:code"] == "EPSG:4326"
+    assert item["properties"]["proj:shape"] == [64, 96]
+    np.testing.assert_allclose(
+        item["bbox"], [-3.9, 40.1 - 64 * 9e-5, -3.9 + 96 * 9e-5, 40.1], atol=1e-9
+    )
+    asset = item["assets"]["refined"]
+    content = Path("results/m/refined.tif").read_bytes()
+    assert asset["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+    assert "cloud-optimized" in asset["type"]
+    assert item["properties"]["datetime"] is None

@@ -109,8 +109,9 @@ def paper_style(file: Path) -> dict[str, Any]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             # fail_on_error is about values; keys and lines are only logged
-            found = rc_params_from_file(file, fail_on_error=True, use_default_template=False)
-            with matplotlib.style.context(dict(found)):
+            stated = rc_params_from_file(file, fail_on_error=True, use_default_template=False)
+            found: dict[str, Any] = {str(name): value for name, value in stated.items()}
+            with matplotlib.style.context(found):
                 pass
     except (OSError, ValueError) as error:
         raise _wrong_style(file, error) from error

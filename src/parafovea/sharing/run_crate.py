@@ -12,7 +12,6 @@ import io
 import json
 import platform
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from parafovea.sharing.finished_run import FinishedJob, finished_jobs
 from parafovea.storage.contents import COMPARED
 from parafovea.storage.layout import PAGE, disk_use
 from parafovea.storage.records import read_record
-from parafovea.storage.store import replacing
+from parafovea.storage.store import beside, discard, replacing
 
 METADATA = "ro-crate-metadata.json"
 
@@ -171,9 +170,12 @@ def write_crate(
     crate = builder.build(configs)
     with replacing(output) as partial:
         if archive:
-            with tempfile.TemporaryDirectory(dir=partial.parent, prefix=".crate-") as folder:
+            folder = beside(output, "folder")
+            try:
                 crate.write(folder)
-                _zip(Path(folder), partial)
+                _zip(folder, partial)
+            finally:
+                discard(folder)
         else:
             crate.write(partial)
         _require_unchanged(jobs)
@@ -241,6 +243,7 @@ class _Builder:
         self._crate = ROCrate(gen_preview=True, version=VERSION)
         self._crate.metadata.extra_terms.update(TERMS)
         self._entities: dict[str, Any] = {}
+        self._models = _named_models(project)
 
     def build(self, configs: Sequence[Path]) -> Any:
         """Return the crate, which is not written yet."""
@@ -396,14 +399,13 @@ class _Builder:
     def _describe_models(self) -> list[Any]:
         """Add the description of each model; its weights are among the inputs."""
         found = []
-        folders = {self._project.settings.tasks[name].model for name in self._project.recipes}
-        for folder in sorted(folders):
-            path = Path(folder, "model.json")
+        for folder, name in self._models.items():
+            path = folder / "model.json"
             if not path.is_file():
                 continue
-            entity = self._crate.add_file(path, f"models/{_placed(folder)}/model.json")
+            entity = self._crate.add_file(path, f"{name}/model.json")
             self._complete(entity, path, "application/json")
-            entity["name"] = f"model {folder}"
+            entity["name"] = f"model {name.partition('/')[2]}"
             entity["description"] = "Recipe of the model, with the hashes of its files."
             self._entities[path.as_posix()] = entity
             found.append(entity)
@@ -558,6 +560,9 @@ class _Builder:
         results = Path(self._project.settings.results)
         if path.is_relative_to(results):
             return f"results/{path.relative_to(results).as_posix()}"
+        for folder, name in self._models.items():
+            if path.is_relative_to(folder):
+                return f"{name}/{path.relative_to(folder).as_posix()}"
         return _placed(path.as_posix())
 
     def _complete(self, entity: Any, path: Path, form: str) -> None:
@@ -613,6 +618,16 @@ class _Builder:
         if self._statement.author:
             action["agent"] = self._crate.root_dataset["author"]
         return action
+
+
+def _named_models(project: Project) -> dict[Path, str]:
+    """Return the folder of each model with its place in a crate, wherever it lies on this disk."""
+    found: dict[Path, str] = {}
+    for folder in sorted({project.settings.tasks[name].model for name in project.recipes}):
+        name = f"models/{Path(folder).name}"
+        taken = [each for each in found.values() if each.partition("~")[0] == name]
+        found[Path(folder)] = f"{name}~{len(taken) + 1}" if taken else name
+    return found
 
 
 def _placed(path: str) -> str:
