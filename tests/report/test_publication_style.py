@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pandas as pd
 import pytest
+from recorded_results import compared, make_everything
 
 from parafovea.config import read_project
 from parafovea.errors import ConfigError
@@ -106,3 +109,31 @@ def test_stages_with_figures_for_papers_depend_on_the_style(monkeypatch):
         if stage.inputs.get("style") and stage.input_paths(project, {}).get("style") == PUBLICATION
     }
     assert found == {"plot_context_study", "summarize_cohort"}
+
+
+def test_a_change_of_the_style_makes_the_figures_for_papers_stale_and_nothing_else(
+    project_folder, monkeypatch
+):
+    monkeypatch.chdir(project_folder.path)
+    project_folder.config["tasks"] = {
+        "nodules": {"kind": "detection", "model": "resources/models/nodule"}
+    }
+    scan = nibabel.Nifti1Image(np.zeros((24, 20, 12), np.int16), np.diag([3.2, 3.2, 6, 1]))
+    scan.header.set_xyzt_units("mm")
+    Path("data").mkdir(exist_ok=True)
+    nibabel.save(scan, "data/scan.nii.gz")
+    project_folder.rows[:] = [["scan", "nodules", "data/scan.nii.gz", "", ""]]
+    project_folder.write()
+    style = Path(PUBLICATION)
+    style.write_text(SHIPPED.read_text())
+    make_everything()
+    style.write_text(SHIPPED.read_text() + "font.size: 7\n")
+    staleness = compared()
+    found = staleness.statuses(staleness.jobs())
+    assert {job.stage.name for job, status in found.items() if status != "done"} == {
+        "summarize_cohort"
+    }
+    # without a file of its own the project takes the shipped one, of the same content as before
+    style.unlink()
+    staleness = compared()
+    assert set(staleness.statuses(staleness.jobs()).values()) == {"done"}

@@ -24,7 +24,7 @@ from parafovea import __version__
 from parafovea.config import Project
 from parafovea.errors import ConfigError
 from parafovea.formats.nifti import write_nifti
-from parafovea.geometry.grid import Box, Grid
+from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.planning.staleness import Staleness
 from parafovea.sharing.checksums import file_sha256
@@ -265,9 +265,9 @@ def _nearest(
         world = target.origin[axis] + index * target.spacing[axis]
         nearest = np.rint((world - grid.origin[axis]) / grid.spacing[axis]).astype(np.int64)
         places.append(np.clip(nearest, 0, grid.shape[axis] - 1))
-    first = [int(each.min()) for each in places]
-    last = [int(each.max()) + 1 for each in places]
-    values = read(Box(tuple(first), tuple(last)))
+    first = shape3([int(each.min()) for each in places])
+    last = shape3([int(each.max()) + 1 for each in places])
+    values = read(Box(first, last))
     return values[np.ix_(*(each - start for each, start in zip(places, first, strict=True)))]
 
 
