@@ -10,11 +10,14 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from recorded_results import compared, make_everything
 from typer.testing import CliRunner
 
 from parafovea.cli.main import app
+from parafovea.formats.tiles.ledger import write_share
+from parafovea.formats.tiles.npz import write_tile
 from parafovea.report.crate_link import crate_words
 from parafovea.runtime.shipped_files import shipped
 
@@ -260,3 +263,34 @@ def test_a_missing_package_is_one_error_with_the_command(finished, monkeypatch):
     found = run("--output", "crate")
     assert found.exit_code == 1
     assert 'pip install "parafovea[crate]"' in found.output
+
+
+def test_tiles_are_results_by_their_checksums_and_figures_are_copied(project_folder, monkeypatch):
+    folder = project_folder.path
+    monkeypatch.chdir(folder)
+    project_folder.config["tasks"] = {
+        "land": {"kind": "refinement", "model": "resources/models/optical"}
+    }
+    for place, key in (("tiles", "opt_v1"), ("results/s/tiles", "opt_v2")):
+        values = np.full((4, 32, 32), 0.5, np.float32)
+        write_tile(folder / place, "one", {key: values}, {"month": 6, "biome_code": 3})
+    project_folder.rows[:] = [["s", "land", "tiles", "", ""]]
+    project_folder.write()
+    make_everything(scripts=shipped("scripts"))
+    write_share(
+        Path("results/s/shards/1.tsv"), [{"name": "one", "output": "results/s/tiles/one.npz"}]
+    )
+    for name in ("map.png", ".snakemake_timestamp"):
+        Path("results/s/figures", name).touch()
+    found = run("--output", "crate")
+    assert found.exit_code == 0, found.output
+    entities = graph("crate")
+    job = entities["#job-predict_tiles-s-1"]
+    assert "#results/s/tiles" in ids(job["result"]) & ids(entities["#run"]["result"])
+    assert {"#tiles", "models/optical/model.json"} <= ids(job["object"])
+    listed = Path("crate/checksums/tiles.sha256").read_text()
+    assert f"{sha256('tiles/one.npz')}  one.npz" in listed.splitlines()
+    assert Path("crate/results/s/figures/map.png").is_file()
+    assert not Path("crate/results/s/figures/.snakemake_timestamp").exists()
+    objects = entities["#run"]["object"]
+    assert len(objects) == len(ids(objects))

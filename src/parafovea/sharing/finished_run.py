@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from parafovea.chain.stage import Output
+from parafovea.chain.stage import Output, filled
 from parafovea.config import Project
 from parafovea.drivers.status import reasons
 from parafovea.errors import StoreError
@@ -33,7 +33,7 @@ class FinishedJob:
     order : Order
         What it is made from.
     outputs : mapping of str to (str, Output)
-        Path and declaration of each output that is there, by name.
+        Path and declaration of each output that is there, by name, and of what is written beside.
     record : Record or None
         What it was made from; None if it went together with its result.
     ended : datetime or None
@@ -117,6 +117,10 @@ def _finished(project: Project, staleness: Staleness, job: Job) -> FinishedJob:
         for name, path in job.stage.output_paths(project, wildcards).items()
         if Path(path).exists()
     }
+    for pattern in job.stage.beside:
+        path = filled(pattern, project, wildcards)
+        if Path(path).exists():
+            outputs[pattern] = (path, Output(pattern, folder=Path(path).is_dir()))
     order = staleness.order(job.stage, wildcards)
     record = read_record(order.place)
     ended = None

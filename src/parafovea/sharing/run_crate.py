@@ -31,7 +31,7 @@ from parafovea.runtime.optional_packages import import_extra
 from parafovea.runtime.shipped_files import shipped
 from parafovea.sharing.checksums import LIST, file_sha256, folder_checksums
 from parafovea.sharing.finished_run import FinishedJob, finished_jobs
-from parafovea.storage.contents import COMPARED
+from parafovea.storage.contents import COMPARED, STAMPS
 from parafovea.storage.layout import PAGE, disk_use
 from parafovea.storage.records import read_record
 from parafovea.storage.store import beside, discard, replacing
@@ -269,7 +269,7 @@ class _Builder:
             name="Run of the workflow",
             description=self._run_words(),
             instrument=workflow,
-            object=[*settings, *models, *inputs],
+            object=[*settings, *models, *(each for each in inputs if each not in models)],
             result=results,
             times=self._interval(),
         )
@@ -482,7 +482,9 @@ class _Builder:
 
     def _folder(self, folder: Path, *, kept: bool) -> Any:
         """Add a folder of results: with its files if all are documents, else by reference."""
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = sorted(
+            path for path in folder.rglob("*") if path.is_file() and path.name not in STAMPS
+        )
         array = ".zarr" in folder.suffixes
         documents = not array and all(file.suffix in DOCUMENTS for file in files)
         if not kept or not (documents or self._copy_arrays):
