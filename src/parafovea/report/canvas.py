@@ -137,8 +137,10 @@ class _Complaints(logging.Handler):
 
 
 def _wrong_style(file: Path, reason: object) -> ConfigError:
+    # after the line in question, matplotlib recommends a template of its own
+    words = " ".join(str(reason).partition("You probably need")[0].split())
     return ConfigError(
-        f"{file} is not a style of matplotlib ({shown(' '.join(str(reason).split()))}): mend "
+        f"{file} is not a style of matplotlib ({shown(words)}): mend "
         "the line, or remove the file, and the style that comes with parafovea is taken"
     )
 
