@@ -13,7 +13,7 @@ TEST_WORKERS ?= 2
 RAY := $(CURDIR)/$(VENV)/ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks docs lint lock bench bench-quick clean
+.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks test-crate docs lint lock bench bench-quick clean
 
 help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3] [TORCH=cpu]"
@@ -50,7 +50,7 @@ demo: $(RUN) ## Segment three phantom cells and print the path of the report.
 test: $(DEV) ## Run all tests; installs what they need.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
 	  --ignore tests/slurm --ignore tests/remote --ignore tests/ray_cluster --ignore tests/package \
-	  --ignore tests/networks
+	  --ignore tests/networks --ignore tests/crate
 
 test-package: $(DEV) ## Build the wheel and run it in an empty environment.
 	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/package
@@ -67,6 +67,10 @@ test-openvino: $(DEV) ## Run the tests of OpenVINO, an optional engine, installe
 test-remote: $(DEV) ## Read sources from a local S3 server, and compare N5 and precomputed with TensorStore.
 	$(PIP) --no-deps --target $(VENV)/remote --upgrade --requirement envs/remote-tests.txt
 	PYTHONPATH=$(VENV)/remote $(BIN)/python -m pytest -q -n0 tests/remote
+
+test-crate: $(DEV) ## Validate run crates with rocrate-validator, installed separately.
+	$(PIP) --no-deps --target $(VENV)/crate --upgrade --requirement envs/crate-tests.txt
+	PARAFOVEA_CRATE_VALIDATOR=$(CURDIR)/$(VENV)/crate $(BIN)/python -m pytest -q -n0 tests/crate
 
 test-ray: $(RAY)/.parafovea-installed ## Run scans, and inject faults, on Ray clusters of this machine.
 	OMP_NUM_THREADS=1 PYTHONPATH=$(RAY) $(BIN)/python -m pytest -q -n0 -p no:cacheprovider \

@@ -136,7 +136,7 @@ def test_utm_is_measured_without_the_library_as_with_it(code, x, y):
 
 
 def test_tiles_in_utm_need_no_library(monkeypatch):
-    monkeypatch.setattr(ground, "_parsed", None)
+    monkeypatch.setattr(ground, "crs_of", None)
     assert position_sides(Position("EPSG:32633", 5e5, 5e6, 10.0), 8, 8) == (10.0, 10.0)
     place = Position("EPSG:32761", 2e6, 2e6, 10.0)  # around the pole, which is no zone
     with pytest.raises(TypeError):

@@ -6,6 +6,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined, Undefined
 
 from parafovea.config import read_project
+from parafovea.kinds.stages import stages
 from parafovea.settings.postprocess import DetectionSettings
 from parafovea.settings.quality import Limit
 from parafovea.settings.report import ReportSettings, TileReportSettings
@@ -36,8 +37,8 @@ def test_every_caption_renders_and_names_its_subject(path):
         "detection": DetectionSettings().model_dump(),
     }
     text = rendered(path.name, **params)
-    of_all = {"cohort.rst", "context_study.rst", "feature_study.rst", "workflow.rst"}
-    assert ("cell_7" in text) != (path.name in of_all)
+    of_all = {"context_study.rst", "feature_study.rst", "froc.rst", "workflow.rst"}
+    assert ("cell_7" in text) != (path.name in of_all or path.name.startswith("cohort"))
 
 
 def test_captions_find_the_arguments_that_their_stages_have(monkeypatch):
@@ -83,3 +84,20 @@ def test_cohort_caption_prints_the_limits_of_every_task():
     assert "at most 1.25" in text
     assert "no limits" in text
     assert "None" not in text
+
+
+#: Results that are pictures, tables or pages, but no results of their own: parts of a page, and the
+#: truth of phantoms.
+PARTS = {"thumbnail", "truth"}
+
+
+@pytest.mark.parametrize("name", sorted(stages()))
+def test_each_result_that_a_report_can_show_has_a_caption_that_exists(name):
+    shown = (".csv", ".html", ".pdf", ".png", ".svg", ".tsv")
+    stage = stages()[name]
+    for key, output in stage.outputs.items():
+        if output.caption is not None:
+            assert (FOLDER / f"{output.caption.name}.rst").is_file()
+        elif output.path.endswith(shown) and output.kept and "{shard}" not in output.path:
+            own = output.path.startswith(("{sample}/", "cohort/", "figures/", "report"))
+            assert not own or key in PARTS, f"{key} of {name} has no caption"

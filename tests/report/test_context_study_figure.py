@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 
 from parafovea.report.context_study_figure import draw_study, study_table
+from parafovea.runtime.shipped_files import PUBLICATION, shipped
 from parafovea.stages.plot_context_study import plot_context_study
+
+STYLE = shipped(PUBLICATION)
 
 MODELS = [("none", 1), ("concat", 4), ("attention", 2), ("attention", 4), ("attention", 8)]
 CLASSES = ("mitochondrion", "nucleus", "membrane")
@@ -43,7 +46,7 @@ def test_figures_are_the_same_bytes_when_drawn_again(tmp_path: Path) -> None:
     written = []
     for turn in ("first", "second"):
         files = {tmp_path / f"{turn}{suffix}": suffix for suffix in (".svg", ".pdf", ".png")}
-        draw_study(scores(), files, ratio=4)
+        draw_study(scores(), files, ratio=4, style=STYLE)
         written.append([path.read_bytes() for path in files])
     assert written[0] == written[1]
     assert all(len(content) > 5000 for content in written[0])
@@ -51,8 +54,8 @@ def test_figures_are_the_same_bytes_when_drawn_again(tmp_path: Path) -> None:
 
 def test_other_scores_give_another_figure(tmp_path: Path) -> None:
     files = [tmp_path / "a.svg", tmp_path / "b.svg"]
-    draw_study(scores(), {files[0]: ".svg"}, ratio=4)
-    draw_study(scores().assign(iou=0.5), {files[1]: ".svg"}, ratio=4)
+    draw_study(scores(), {files[0]: ".svg"}, ratio=4, style=STYLE)
+    draw_study(scores().assign(iou=0.5), {files[1]: ".svg"}, ratio=4, style=STYLE)
     assert files[0].read_bytes() != files[1].read_bytes()
 
 
@@ -65,7 +68,7 @@ def test_the_stage_joins_the_scores_of_all_models(tmp_path: Path) -> None:
         columns = ["fusion", "ratio", "seed", "metric", "value"]
         pd.concat([measured, other])[columns].to_csv(paths[-1], sep="\t", index=False)
     figures = [tmp_path / f"study.{kind}" for kind in ("svg", "pdf", "png")]
-    plot_context_study(paths, tmp_path / "study.tsv", *figures, ratio=4)
+    plot_context_study(paths, STYLE, tmp_path / "study.tsv", *figures, ratio=4)
     table = pd.read_csv(tmp_path / "study.tsv", sep="\t")
     assert len(table) == len(MODELS) * len(CLASSES)
     expected = study_table(scores()).set_index(["fusion", "ratio", "class"])["iou_mean"]

@@ -10,7 +10,10 @@ import pytest
 
 from parafovea.errors import ConfigError
 from parafovea.report.feature_study_figure import draw_features, feature_table, label
+from parafovea.runtime.shipped_files import PUBLICATION, shipped
 from parafovea.stages.plot_feature_study import plot_feature_study
+
+STYLE = shipped(PUBLICATION)
 
 FEATURES = ("raw", "filterbank", "pretrained")
 CONTEXTS = ("none", "attention")
@@ -51,7 +54,7 @@ def test_the_stage_writes_the_same_bytes_again_and_reads_none_as_a_word(tmp_path
     written = []
     for turn in ("first", "second"):
         outputs = [tmp_path / f"{turn}.{kind}" for kind in ("tsv", "svg", "pdf", "png")]
-        plot_feature_study(paths, *outputs, metrics=["psnr", "ndvi_rmse"])
+        plot_feature_study(paths, STYLE, *outputs, metrics=["psnr", "ndvi_rmse"])
         written.append([path.read_bytes() for path in outputs])
     assert written[0] == written[1]
     assert set(pd.read_csv(tmp_path / "first.tsv", sep="\t")["context"]) == {"none", "attention"}
@@ -63,7 +66,7 @@ def test_a_score_that_the_models_do_not_have_is_refused_with_those_they_have(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(ConfigError, match=r"no score 'iou\.water': choose among psnr, ndvi_rmse"):
-        draw_features(scores(), {tmp_path / "a.svg": ".svg"}, metrics=["iou.water"])
+        draw_features(scores(), {tmp_path / "a.svg": ".svg"}, metrics=["iou.water"], style=STYLE)
     assert not (tmp_path / "a.svg").exists()
 
 

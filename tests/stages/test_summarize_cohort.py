@@ -12,6 +12,7 @@ from PIL import Image
 from report_results import CLASSES, OBJECTS, render_sample, write_results
 
 from parafovea.errors import ConfigError, StoreError
+from parafovea.report.crate_link import PREVIEW, with_crate
 from parafovea.stages.summarize_cohort import CohortSample, summarize_cohort
 
 HEADER = "metric\tvalue\tminimum\tmaximum\tpassed\n"
@@ -147,6 +148,18 @@ def test_the_page_needs_nothing_but_the_files_that_lie_beside_it(cohort):
     files = [a for a in addresses(text) if not a.startswith(("data:image/", "#"))]
     assert all((cohort.outputs.html.parent / unquote(name)).is_file() for name in files)
     assert {"quality.tsv", "objects.tsv"} <= set(files)
+
+
+def test_the_page_links_a_crate_that_is_there_and_else_names_the_command(cohort):
+    text = summarize(cohort)
+    assert "<code>parafovea crate</code>" in text
+    assert PREVIEW not in addresses(text)
+    preview = cohort.outputs.html.parent / PREVIEW
+    preview.parent.mkdir(parents=True)
+    preview.touch()
+    linked = summarize(cohort)
+    assert PREVIEW in addresses(linked)
+    assert with_crate(text) == linked
 
 
 def test_a_sample_that_failed_has_a_row_with_its_reason_and_stops_no_other(cohort):

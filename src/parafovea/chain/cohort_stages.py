@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from parafovea.chain.stage import Caption, Output, Stage, Wildcards
+from parafovea.chain.stage import Caption, Output, Paths, Stage, Wildcards
+from parafovea.runtime.shipped_files import publication_style
 from parafovea.storage import layout
 
 if TYPE_CHECKING:
@@ -26,6 +27,16 @@ def _results(project: Project, wildcards: Wildcards) -> list[str]:
         for name in READ
         if name in project.result_names(sample)
     ]
+
+
+def paper_figures(project: Project, wildcards: Wildcards) -> Paths:
+    """Return the style file of figures for papers."""
+    return publication_style()
+
+
+def _froc_style(project: Project, wildcards: Wildcards) -> Paths:
+    """Return the style file, if the report has a figure that is for papers as well."""
+    return publication_style() if _has_detections(project) else None
 
 
 def cohort_arguments(project: Project, failed: Mapping[str, str]) -> dict[str, Any]:
@@ -74,20 +85,44 @@ def _has_tiles(project: Project) -> bool:
 
 summarize_cohort = Stage(
     name="summarize_cohort",
+    inputs={"style": _froc_style},
     waits=_results,
     outputs={
         "quality": Output(
             f"{layout.COHORT}/quality.tsv",
             caption=Caption("cohort", "Cohort", "metrics of all samples"),
         ),
-        "objects": Output(f"{layout.COHORT}/objects.tsv"),
-        "detections": Output(f"{layout.COHORT}/detections.csv", made=_has_detections),
-        "froc": Output(f"{layout.COHORT}/froc", folder=True, made=_has_detections),
-        "tiles": Output(f"{layout.COHORT}/tiles.tsv", made=_has_tiles),
+        "objects": Output(
+            f"{layout.COHORT}/objects.tsv",
+            caption=Caption("cohort_objects", "Cohort", "objects of all samples"),
+        ),
+        "detections": Output(
+            f"{layout.COHORT}/detections.csv",
+            caption=Caption("cohort_detections", "Cohort", "detections of all scans"),
+            made=_has_detections,
+        ),
+        "froc": Output(
+            f"{layout.COHORT}/froc",
+            folder=True,
+            caption=Caption(
+                "froc",
+                "Cohort",
+                "{file} of {task}",
+                patterns=("{task}/{file}.svg", "{task}/{file}.tsv"),
+            ),
+            made=_has_detections,
+        ),
+        "tiles": Output(
+            f"{layout.COHORT}/tiles.tsv",
+            caption=Caption("cohort_tiles", "Cohort", "metrics of the tiles of all folders"),
+            made=_has_tiles,
+        ),
         "figure": Output(
             f"{layout.COHORT}/quality.png", caption=Caption("cohort", "Cohort", "headline metrics")
         ),
-        "html": Output(layout.PAGE),
+        "html": Output(
+            layout.PAGE, caption=Caption("cohort_page", "Reports", "report of all samples")
+        ),
     },
     sized_by="cohort",
     arguments=_samples,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parafovea.chain import training_stages, volume_stages
+from parafovea.chain.cohort_stages import paper_figures
 from parafovea.chain.stage import Caption, Output, Paths, Place, Read, Stage, Wildcards
 from parafovea.storage import layout
 
@@ -259,7 +260,7 @@ def _plotting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
 
 plot_context_study = Stage(
     name="plot_context_study",
-    inputs={"scores": _all_scores},
+    inputs={"scores": _all_scores, "style": paper_figures},
     outputs=_drawn("context_study", "context study"),
     sized_by="cohort",
     arguments=_plotting,
@@ -267,7 +268,7 @@ plot_context_study = Stage(
 
 plot_feature_study = Stage(
     name="plot_feature_study",
-    inputs={"scores": _all_scores},
+    inputs={"scores": _all_scores, "style": paper_figures},
     outputs=_drawn("feature_study", "feature study"),
     sized_by="cohort",
     arguments=_plotting,

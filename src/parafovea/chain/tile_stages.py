@@ -140,7 +140,7 @@ collect_tiles = Stage(
     step="tiles",
     inputs={"ledgers": _shares},
     outputs={
-        "tiles": Output(LEDGER),
+        "tiles": Output(LEDGER, caption=Caption("ledger", "Tiles", "finished tiles")),
         "quarantine": Output(
             QUARANTINE, caption=Caption("quarantine", "Tiles", "tiles that cannot be used")
         ),
@@ -204,7 +204,9 @@ measure_tiles = Stage(
     outputs={
         "quality": Output(QUALITY),
         "table": Output(QUALITY_TABLE, caption=Caption("quality", "Quality", "metrics")),
-        "tiles": Output(TILE_QUALITY),
+        "tiles": Output(
+            TILE_QUALITY, caption=Caption("tile_quality", "Quality", "metrics of each tile")
+        ),
     },
     arguments=_measuring,
     content=_truth_content,
@@ -242,7 +244,7 @@ render_tiles = Stage(
     },
     waits=_judging_waits,
     outputs={
-        "html": Output(PAGE),
+        "html": Output(PAGE, caption=Caption("page", "Reports", "report of the sample")),
         "thumbnail": Output(THUMBNAIL),
         "figures": Output(
             FIGURES,

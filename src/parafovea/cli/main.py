@@ -23,6 +23,7 @@ from parafovea.cli.import_backbone import app as backbone_commands
 from parafovea.cli.import_model import app as import_commands
 from parafovea.cli.new_project import app as project_commands
 from parafovea.cli.predict import app as prediction_commands
+from parafovea.cli.share import app as sharing_commands
 from parafovea.cli.terminal import (
     console,
     errors,
@@ -38,9 +39,8 @@ from parafovea.config.extras import require_packages
 from parafovea.config.messages import suggestion
 from parafovea.errors import ConfigError
 from parafovea.kinds.stages import removable, steps
-from parafovea.runtime.runs import at_work
 from parafovea.runtime.shipped_files import shipped
-from parafovea.runtime.writers import WAIT, is_held, writing
+from parafovea.runtime.writers import writing
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -52,6 +52,7 @@ app.add_typer(detection_commands)
 app.add_typer(viewing_commands)
 app.add_typer(import_commands)
 app.add_typer(backbone_commands)
+app.add_typer(sharing_commands)
 
 Configs = Annotated[
     list[Path] | None,
@@ -110,7 +111,7 @@ def doctor() -> None:
 @app.command()
 def licences() -> None:
     """List the packages that are needed and installed, with their licences."""
-    from parafovea.cli.licences import installed_licences
+    from parafovea.runtime.licences import installed_licences
 
     print_table([["package", "version", "licence"], *map(list, installed_licences())])
 
@@ -316,6 +317,7 @@ def clean(
     config: Configs = None,
 ) -> None:
     """Remove the results of steps, for all or some samples, and report the freed space."""
+    from parafovea.drivers.idle import require_idle
     from parafovea.storage.layout import bytes_text, matching, remove
 
     with readable_errors():
@@ -330,7 +332,7 @@ def clean(
         patterns = [pattern for name in stage for pattern in known[name]]
         samples = [project.require(name).name for name in sample or project.samples]
         if not dry_run:
-            _require_rest(project, samples)
+            require_idle(project, samples)
         freed = count = 0
         for name in dict.fromkeys(samples):
             folder = Path(project.folder(name))
@@ -342,16 +344,6 @@ def clean(
     verb = "would be removed" if dry_run else "removed"
     would = "would be freed" if dry_run else "freed"
     console.print(f"{count} results {verb}, {bytes_text(freed)} {would}.", highlight=False)
-
-
-def _require_rest(project: Project, samples: list[str]) -> None:
-    """Raise `ConfigError` if something writes the results of samples."""
-    for name in samples:
-        folder = project.folder(name)
-        if is_held(Path(folder)):
-            raise ConfigError(f"parafovea run or predict is writing to {folder}: {WAIT}")
-    if at_work() or is_held(Path(project.settings.results)):
-        raise ConfigError(f"the workflow is running in this folder: {WAIT}")
 
 
 @app.command()

@@ -21,6 +21,7 @@ COPIED = (
     "config/config.yaml",
     "config/config.schema.json",
     "config/README.md",
+    "config/publication.mplstyle",
     "profiles/default/config.yaml",
     "slurm/profile.yaml",
 )

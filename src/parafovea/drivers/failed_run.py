@@ -137,10 +137,11 @@ def report_of_others(project: Project, failed: Mapping[str, str], *, written: bo
     if written:
         return place
     paths = {n: Path(path) for n, path in summarize_cohort.output_paths(project, {}).items()}
+    read = {n: Path(str(each)) for n, each in summarize_cohort.input_paths(project, {}).items()}
     # without a record, the next run knows that the report is not the whole one
     forget_record(summarize_cohort.record(project, {}))
     try:
-        summarize_cohort.load()(**paths, **cohort_arguments(project, failed))
+        summarize_cohort.load()(**read, **paths, **cohort_arguments(project, failed))
     except (ParafoveaError, OSError) as error:
         return f"The report of the other samples could not be written: {describe(error)}"
     return place

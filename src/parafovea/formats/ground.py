@@ -129,7 +129,7 @@ def position_sides(position: Position, height: int, width: int) -> tuple[float, 
     x, y = position.x + side * width / 2, position.y - side * height / 2
     if _UTM.match(position.crs) and _between(_UTM_X, x) and _between(_UTM_Y, y):
         return side, side  # as below, without PROJ
-    crs = _parsed(position.crs)
+    crs = crs_of(position.crs)
     return None if crs is None else ground_sides(crs, x, y, side, side)
 
 
@@ -141,7 +141,7 @@ def same_crs(first: str | None, second: str | None) -> bool:
     """Return whether two names, codes or WKT strings denote the same coordinate system."""
     if first == second or first is None or second is None:
         return first == second
-    one, other = _parsed(first), _parsed(second)
+    one, other = crs_of(first), crs_of(second)
     return one is not None and other is not None and coincide(one, other)
 
 
@@ -163,7 +163,7 @@ def _same_points(first: str, second: str) -> bool:
     from rasterio.errors import RasterioError
     from rasterio.warp import transform
 
-    one, other = _parsed(first), _parsed(second)
+    one, other = crs_of(first), crs_of(second)
     if one is None or other is None or one.is_geographic != other.is_geographic:
         return False
     points = GEOGRAPHIC_POINTS if one.is_geographic else PROJECTED_POINTS
@@ -253,7 +253,7 @@ def difference(first: Position, second: Position, *, pixels: bool = True) -> str
 
 
 @functools.lru_cache(256)
-def _parsed(text: str) -> Any:
+def crs_of(text: str) -> Any:
     """Return the rasterio CRS described by a text, or None if PROJ does not know it."""
     # the import takes half a second, and tiles without a position do not need it
     import rasterio

@@ -106,7 +106,10 @@ detect_nodules = Stage(
     waits=_detection_waits,
     outputs={
         "detections": Output(DETECTIONS),
-        "table": Output(layout.in_sample(layout.DETECTION_TABLE)),
+        "table": Output(
+            layout.in_sample(layout.DETECTION_TABLE),
+            caption=Caption("detection_table", "Detection", "table of the detections"),
+        ),
         "heatmap": Output(layout.in_sample(layout.HEATMAP)),
     },
     arguments=_detecting,
@@ -143,7 +146,7 @@ render_detections = Stage(
     },
     waits=source_waits,
     outputs={
-        "html": Output(PAGE),
+        "html": Output(PAGE, caption=Caption("page", "Reports", "report of the sample")),
         "thumbnail": Output(THUMBNAIL),
         "visualization": Output(
             layout.in_sample(layout.VISUALIZATION),
@@ -153,8 +156,14 @@ render_detections = Stage(
             layout.in_sample(layout.CONFIDENCES),
             caption=Caption("detections", "Detection", "confidences"),
         ),
-        "pdf": Output(layout.in_sample(layout.DOCUMENT)),
-        "scene": Output(layout.in_sample(layout.SCENE)),
+        "pdf": Output(
+            layout.in_sample(layout.DOCUMENT),
+            caption=Caption("document", "Detection", "report to print"),
+        ),
+        "scene": Output(
+            layout.in_sample(layout.SCENE),
+            caption=Caption("scene", "Detection", "detections in 3D"),
+        ),
     },
     arguments=_rendering,
     reads=reads_source,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
-from parafovea.chain.stage import Output, Stage, Wildcards, reads_source
+from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_source
 from parafovea.chain.tile_stages import LEDGER, QUARANTINE, measure_tiles, render_tiles
 from parafovea.chain.tile_stages import STAGES as TILE_STAGES
 from parafovea.chain.volume_stages import (
@@ -71,8 +71,10 @@ export_mosaic = Stage(
     waits=source_waits,
     outputs={
         "mosaic": Output(layout.in_sample(layout.REFINED)),
-        "tiles": Output(LEDGER),
-        "quarantine": Output(QUARANTINE),
+        "tiles": Output(LEDGER, caption=Caption("ledger", "Tiles", "blocks of the mosaic")),
+        "quarantine": Output(
+            QUARANTINE, caption=Caption("quarantine", "Tiles", "tiles that cannot be used")
+        ),
     },
     arguments=_exporting,
     reads=reads_source,

@@ -129,7 +129,9 @@ segment_objects = Stage(
     outputs={
         "classes": Output(CLASSES, folder=True),
         "objects": Output(OBJECTS, folder=True),
-        "table": Output(OBJECT_TABLE),
+        "table": Output(
+            OBJECT_TABLE, caption=Caption("objects", "Segmentation", "table of the objects")
+        ),
         "image": Output(layout.in_sample(layout.IMAGE), folder=True),
     },
     arguments=_segmenting,
@@ -195,7 +197,7 @@ render_report = Stage(
     },
     waits=_truth_files,
     outputs={
-        "html": Output(PAGE),
+        "html": Output(PAGE, caption=Caption("page", "Reports", "report of the sample")),
         "thumbnail": Output(THUMBNAIL),
         **{
             name: Output(

@@ -6,15 +6,19 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib.style
+from matplotlib import rc_params_from_file
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from parafovea.errors import ConfigError, shown
 from parafovea.report.inline_svg import inline_svg
 from parafovea.report.palette import INK, MUTED, PAPER_WHITE, RULE
 
@@ -48,8 +52,8 @@ STYLE: dict[str, Any] = {
     "figure.constrained_layout.h_pad": 0.1,
 }
 
-#: Additional style of figures for a paper, on pure white.
-PAPER: dict[str, Any] = {"axes.facecolor": "white", "pdf.fonttype": 42}
+#: What no style file changes: with another salt, or none, equal figures have other bytes.
+FIXED: dict[str, Any] = {"svg.hashsalt": STYLE["svg.hashsalt"]}
 
 #: Metadata of each format that would differ between runs.
 _DATED = {".svg": "Date", ".pdf": "CreationDate", ".png": "Software"}
@@ -84,8 +88,71 @@ def styled(*more: dict[str, Any]) -> Iterator[None]:
         yield
 
 
+def paper_style(file: Path) -> dict[str, Any]:
+    """Return the style of figures for papers, to apply on top of the common one.
+
+    Parameters
+    ----------
+    file : Path
+        A style file of matplotlib, such as config/publication.mplstyle.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be read, or has a key or a value that matplotlib does not know.
+    """
+    complaints = _Complaints()
+    logger = logging.getLogger("matplotlib")
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(complaints)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            # fail_on_error is about values; keys and lines are only logged
+            stated = rc_params_from_file(file, fail_on_error=True, use_default_template=False)
+            found: dict[str, Any] = {str(name): value for name, value in stated.items()}
+            with matplotlib.style.context(found):
+                pass
+    except (OSError, ValueError) as error:
+        raise _wrong_style(file, error) from error
+    finally:
+        logger.removeHandler(complaints)
+        logger.propagate = propagates
+    words = [*complaints.words, *(str(each.message) for each in caught)]
+    if words:
+        raise _wrong_style(file, words[0])
+    return {**found, **FIXED}
+
+
+class _Complaints(logging.Handler):
+    """What matplotlib logs of a style file, for an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.words: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message of a record."""
+        self.words.append(record.getMessage())
+
+
+def _wrong_style(file: Path, reason: object) -> ConfigError:
+    # after the line in question, matplotlib recommends a template of its own
+    words = " ".join(str(reason).partition("You probably need")[0].split())
+    return ConfigError(
+        f"{file} is not a style of matplotlib ({shown(words)}): mend "
+        "the line, or remove the file, and the style that comes with parafovea is taken"
+    )
+
+
 def new_figure(width: float, height: float, **options: Any) -> Figure:
-    """Return an empty figure of a size in inches, independent of any display."""
+    """Return an empty figure of a size in inches, independent of any display.
+
+    A size that the style sets comes first.
+    """
+    own = list(matplotlib.rcParams["figure.figsize"])
+    if own != list(matplotlib.rcParamsDefault["figure.figsize"]):
+        width, height = own
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", **options)
     FigureCanvasAgg(figure)
     return figure
@@ -134,7 +201,7 @@ def on_page(drawing: Drawing, svg: str) -> Drawing:
 
 
 def save_forms(figure: Figure, files: Mapping[Path, str]) -> None:
-    """Write a figure in several formats; reproducible for figures drawn in the style `PAPER`.
+    """Write a figure in several formats; reproducible for figures drawn in a `paper_style`.
 
     Parameters
     ----------

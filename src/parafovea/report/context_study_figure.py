@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from parafovea.report.canvas import PAPER, new_figure, save_forms, styled
+from parafovea.report.canvas import new_figure, paper_style, save_forms, styled
 from parafovea.report.palette import INK, MUTED
 from parafovea.storage.class_colours import class_colours
 
@@ -71,7 +71,7 @@ def study_table(scores: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int) -> None:
+def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int, style: Path) -> None:
     """Draw IoU by fusion, and by context spacing, with a dot for each seed.
 
     Parameters
@@ -82,9 +82,11 @@ def draw_study(scores: pd.DataFrame, files: Mapping[Path, str], *, ratio: int) -
         Files to write with their formats: .svg, .pdf or .png. Equal scores give equal bytes.
     ratio : int
         Ratio of context spacing to local spacing at which fusions are compared.
+    style : Path
+        Style file of figures for papers.
     """
     classes = list(dict.fromkeys(scores["class"]))
-    with styled(PAPER):
+    with styled(paper_style(style)):
         figure = new_figure(WIDTH, HEIGHT, layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         _fusions(left, scores, classes, ratio)

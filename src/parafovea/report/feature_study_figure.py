@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from parafovea.errors import ConfigError
-from parafovea.report.canvas import PAPER, new_figure, save_forms, styled
+from parafovea.report.canvas import new_figure, paper_style, save_forms, styled
 from parafovea.report.palette import INK
 
 #: Size of a panel in inches, and of what is around the panels.
@@ -57,7 +57,7 @@ def feature_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_features(
-    scores: pd.DataFrame, files: Mapping[Path, str], *, metrics: Sequence[str]
+    scores: pd.DataFrame, files: Mapping[Path, str], *, metrics: Sequence[str], style: Path
 ) -> None:
     """Draw a panel for each metric: scores by features and context, with a dot for each seed.
 
@@ -69,11 +69,13 @@ def draw_features(
         Files to write with their formats: .svg, .pdf or .png. Equal scores give equal bytes.
     metrics : sequence of str
         Scores to draw.
+    style : Path
+        Style file of figures for papers.
 
     Raises
     ------
     ConfigError
-        If the models do not have one of the scores.
+        If the models do not have one of the scores, or the style is invalid.
     """
     known = list(dict.fromkeys(scores["metric"]))
     if missing := [name for name in metrics if name not in known]:
@@ -82,7 +84,7 @@ def draw_features(
             f"{', '.join(known)}"
         )
     names = list(dict.fromkeys(scores["features"]))
-    with styled(PAPER):
+    with styled(paper_style(style)):
         figure = new_figure(max(3.6, PANEL * len(metrics)), HEIGHT, layout="constrained")
         panels = figure.subplots(1, len(metrics), squeeze=False)[0]
         for axes, metric in zip(panels, metrics, strict=True):

@@ -27,8 +27,10 @@ EXTRAS: Mapping[str, str] = {
     "openvino": "openvino",
     "plotly": "report3d",
     "pydicom": "dicom",
+    "pystac": "optical",
     "rasterio": "optical",
     "ray": "ray",
+    "rocrate": "crate",
     "transformers": "dinov3",
 }
 

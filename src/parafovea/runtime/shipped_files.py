@@ -8,6 +8,9 @@ from pathlib import Path
 #: Where the wheel has them; see hatch_build.py.
 _WHEEL = Path(__file__).parents[1] / "shipped"
 
+#: Style of figures for papers, in the folder of a project.
+PUBLICATION = "config/publication.mplstyle"
+
 #: The repository, which an editable installation reads.
 _REPOSITORY = Path(__file__).parents[3]
 
@@ -26,6 +29,11 @@ def shipped(name: str) -> Path:
         In the installed package, or in the repository of an editable installation.
     """
     return (_WHEEL if _WHEEL.is_dir() else _REPOSITORY) / name
+
+
+def publication_style() -> str:
+    """Return the style file of figures for papers: that of this folder, else the shipped one."""
+    return PUBLICATION if Path(PUBLICATION).is_file() else str(shipped(PUBLICATION))
 
 
 def announce_source() -> None:

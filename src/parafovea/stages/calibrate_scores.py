@@ -11,6 +11,7 @@ from parafovea.models.model_json import read_spec
 from parafovea.postprocess.detection.calibration import Calibration, Method, Owner, calibration_text
 from parafovea.quality.detections.reliability import calibrate
 from parafovea.quality.detections.tables import read_scores
+from parafovea.runtime.shipped_files import publication_style
 from parafovea.storage.store import replacing
 
 PLOTS = (".png", ".svg", ".pdf")
@@ -78,7 +79,8 @@ def calibrate_file(
                 from parafovea.report.detections.reliability_plot import draw_reliability
 
                 drawn = stack.enter_context(replacing(plot))
-                draw_reliability(calibration, scores, labels, {drawn: plot.suffix})
+                style = Path(publication_style())
+                draw_reliability(calibration, scores, labels, {drawn: plot.suffix}, style=style)
             partial = stack.enter_context(replacing(output))
             partial.write_text(calibration_text(calibration), encoding="utf-8")
     except OSError as error:

@@ -19,6 +19,7 @@ from parafovea.quality.detections.tables import (
     read_findings,
     read_series,
 )
+from parafovea.runtime.shipped_files import publication_style
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
 
@@ -127,7 +128,7 @@ def _write(score: DetectionScore, output: Path, facts: Mapping[str, object]) -> 
             stack.enter_context(replacing(output / f"froc{suffix}")): suffix
             for suffix in (".svg", ".png")
         }
-        draw_froc(score, figures)
+        draw_froc(score, figures, style=Path(publication_style()))
         for name, table in tables.items():
             partial = stack.enter_context(replacing(output / f"{name}.tsv"))
             table.to_csv(partial, sep="\t", index=False, float_format=DIGITS)

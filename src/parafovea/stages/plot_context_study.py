@@ -13,7 +13,14 @@ from parafovea.storage.store import replacing
 
 
 def plot_context_study(
-    scores: Sequence[Path], table: Path, svg: Path, pdf: Path, png: Path, *, ratio: int
+    scores: Sequence[Path],
+    style: Path,
+    table: Path,
+    svg: Path,
+    pdf: Path,
+    png: Path,
+    *,
+    ratio: int,
 ) -> None:
     """Write the mean and spread over seeds as a table and as a figure.
 
@@ -22,6 +29,8 @@ def plot_context_study(
     scores : sequence of Path
         TSV files of `score_model`, one per model, with the columns fusion, ratio, seed, metric and
         value.
+    style : Path
+        Style file of figures for papers.
     table : Path
         TSV to write: see `parafovea.report.context_study_figure.study_table`.
     svg, pdf, png : Path
@@ -33,6 +42,6 @@ def plot_context_study(
     lines = overlaps(lines)
     with ExitStack() as stack:
         drawn = {stack.enter_context(replacing(path)): path.suffix for path in (svg, pdf, png)}
-        draw_study(lines, drawn, ratio=ratio)
+        draw_study(lines, drawn, ratio=ratio, style=style)
         partial = stack.enter_context(replacing(table))
         study_table(lines).to_csv(partial, sep="\t", index=False, float_format="%.4f")

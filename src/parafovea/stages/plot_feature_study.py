@@ -13,7 +13,14 @@ from parafovea.storage.store import replacing
 
 
 def plot_feature_study(
-    scores: Sequence[Path], table: Path, svg: Path, pdf: Path, png: Path, *, metrics: Sequence[str]
+    scores: Sequence[Path],
+    style: Path,
+    table: Path,
+    svg: Path,
+    pdf: Path,
+    png: Path,
+    *,
+    metrics: Sequence[str],
 ) -> None:
     """Write the mean and spread over seeds as a table and as a figure.
 
@@ -22,6 +29,8 @@ def plot_feature_study(
     scores : sequence of Path
         TSV files of `score_model`, one per model, with the columns features, context, seed, metric
         and value.
+    style : Path
+        Style file of figures for papers.
     table : Path
         TSV to write: see `parafovea.report.feature_study_figure.feature_table`.
     svg, pdf, png : Path
@@ -32,11 +41,11 @@ def plot_feature_study(
     Raises
     ------
     ConfigError
-        If the models do not have one of the metrics.
+        If the models do not have one of the metrics, or the style is invalid.
     """
     lines = pd.concat([pd.read_csv(path, sep="\t") for path in scores], ignore_index=True)
     with ExitStack() as stack:
         drawn = {stack.enter_context(replacing(path)): path.suffix for path in (svg, pdf, png)}
-        draw_features(lines, drawn, metrics=metrics)
+        draw_features(lines, drawn, metrics=metrics, style=style)
         partial = stack.enter_context(replacing(table))
         feature_table(lines).to_csv(partial, sep="\t", index=False, float_format="%.4f")

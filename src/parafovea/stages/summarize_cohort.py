@@ -27,11 +27,13 @@ from parafovea.report.cohort import (
     named,
     summary_line,
 )
+from parafovea.report.crate_link import PREVIEW, crate_words
 from parafovea.report.detections.froc_plot import froc_drawing, write_froc
 from parafovea.report.detections.lesion_tables import lesion_rows, write_lesions
 from parafovea.report.page import relative_address, write_page
 from parafovea.report.sample_results import read_quality
 from parafovea.report.segmentation.sample_view import SampleView
+from parafovea.runtime.shipped_files import publication_style
 from parafovea.settings.field_types import Strict
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.provenance import record
@@ -80,6 +82,7 @@ def summarize_cohort(
     detections: Path | None = None,
     froc: Path | None = None,
     tiles: Path | None = None,
+    style: Path | None = None,
     *,
     samples: Mapping[str, CohortSample | Mapping[str, Any]],
     title: str = "Parafovea report",
@@ -112,6 +115,9 @@ def summarize_cohort(
         and summary.json. Without it, the page has neither.
     tiles : Path, optional
         TSV to write, with a line for each tile of any folder.
+    style : Path, optional
+        Style file of figures for papers, for the FROC; by default that of the project, or the one
+        that comes with parafovea.
     samples : mapping of str to mapping
         The fields of `CohortSample` by name, in the order of the sheet.
     title : str
@@ -154,7 +160,8 @@ def summarize_cohort(
     curves, lesions = [], []
     if froc is not None:
         cases = _lesion_scores(scans, results)
-        curves = _write_scores(scores, cases, froc, seed=seed)
+        drawn_in = style or Path(publication_style())
+        curves = _write_scores(scores, cases, froc, seed=seed, style=drawn_in)
         lesions = [(task, lesion_rows(score)) for task, score in cases.items()]
     groups = index_groups(rows, headline)
     with styled(), replacing(figure) as path:
@@ -173,6 +180,7 @@ def summarize_cohort(
         chart=chart,
         curves=curves,
         lesions=lesions,
+        crate=crate_words(there=(html.parent / PREVIEW).is_file()),
         tables={
             path.name: relative_address(path, html)
             for path in (quality, objects, detections, tiles)
@@ -252,6 +260,7 @@ def _write_scores(
     folder: Path,
     *,
     seed: int,
+    style: Path,
 ) -> list[Curve]:
     with replacing(folder) as partial:
         partial.mkdir()
@@ -264,7 +273,8 @@ def _write_scores(
             own = partial / task
             own.mkdir()
             scans = list(score.matching.series)
-            write_froc(score, own, record("summarize_cohort", task=task, scans=scans, seed=seed))
+            made = record("summarize_cohort", task=task, scans=scans, seed=seed)
+            write_froc(score, own, made, style=style)
     return [
         Curve(
             froc_drawing(folder / task / "froc.png", task, score), score.points.to_dict("records")

@@ -66,7 +66,7 @@ class Contents:
             `ABSENT` if nothing exists there. A source larger than `COMPARED` is identified by the
             names, sizes and modification times of its files.
         """
-        found = list(_files(str(path)))
+        found = list(content_files(str(path)))
         if not found:
             return ABSENT if not os.path.isdir(path) else _hashed("empty")  # noqa: PTH112
         place = os.path.abspath(path)  # noqa: PTH100  (links stay)
@@ -119,7 +119,7 @@ class Contents:
             os.close(file)
 
 
-def _files(path: str) -> Iterator[tuple[str, os.stat_result]]:
+def content_files(path: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the files of a folder by their names in it, sorted; of a file, itself as "".
 
     Links are followed, but not into a folder that holds them. Sockets and pipes are no content.

@@ -52,6 +52,7 @@ TRAINING = "training"
 COHORT = "cohort"
 STUDY = "study"
 PAPER_FIGURES = "figures"
+CRATE = f"{COHORT}/crate"
 
 
 def record_place(output: str, *, folder: bool) -> str:

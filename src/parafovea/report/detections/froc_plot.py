@@ -14,10 +14,10 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from parafovea.quality.detections.detector_score import DetectionScore
 from parafovea.quality.detections.froc import OPERATING_POINTS
 from parafovea.report.canvas import (
-    PAPER,
     Drawing,
     new_figure,
     on_page,
+    paper_style,
     save_forms,
     styled,
     svg_text,
@@ -34,7 +34,7 @@ COLOUR = "#1F7FBF"
 TICKS = ("1/8", "1/4", "1/2", "1", "2", "4", "8")
 
 
-def draw_froc(score: DetectionScore, files: Mapping[Path, str]) -> None:
+def draw_froc(score: DetectionScore, files: Mapping[Path, str], *, style: Path) -> None:
     """Draw the curve with its operating points and the band of its interval.
 
     Parameters
@@ -43,8 +43,10 @@ def draw_froc(score: DetectionScore, files: Mapping[Path, str]) -> None:
         Score to draw.
     files : mapping of Path to str
         Files to write with their formats: .svg, .pdf or .png. Equal scores give equal bytes.
+    style : Path
+        Style file of figures for papers.
     """
-    with styled(PAPER):
+    with styled(paper_style(style)):
         save_forms(froc_figure(score), files)
 
 
@@ -119,9 +121,11 @@ def summary_text(score: DetectionScore, provenance: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=2, allow_nan=False) + "\n"
 
 
-def write_froc(score: DetectionScore, folder: Path, provenance: Mapping[str, Any]) -> None:
+def write_froc(
+    score: DetectionScore, folder: Path, provenance: Mapping[str, Any], *, style: Path
+) -> None:
     """Write froc.tsv, summary.json, froc.svg and froc.png into an existing folder."""
-    draw_froc(score, {folder / f"froc{suffix}": suffix for suffix in (".svg", ".png")})
+    draw_froc(score, {folder / f"froc{suffix}": suffix for suffix in (".svg", ".png")}, style=style)
     table = curve_table(score)
     table.to_csv(folder / "froc.tsv", sep="\t", index=False, float_format=DIGITS)
     text = summary_text(score, provenance)

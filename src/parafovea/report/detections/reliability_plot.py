@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from parafovea.postprocess.detection.calibration import Calibration
 from parafovea.quality.detections.reliability import Reliability, reliability
-from parafovea.report.canvas import PAPER, new_figure, save_forms, styled
+from parafovea.report.canvas import new_figure, paper_style, save_forms, styled
 from parafovea.report.palette import MUTED, RULE
 
 Array = np.ndarray[Any, Any]
@@ -24,7 +24,12 @@ BEFORE, AFTER = "#E69F00", "#0072B2"
 
 
 def draw_reliability(
-    calibration: Calibration, probability: Array, label: Array, files: Mapping[Path, str]
+    calibration: Calibration,
+    probability: Array,
+    label: Array,
+    files: Mapping[Path, str],
+    *,
+    style: Path,
 ) -> None:
     """Draw the share of true candidates over their mean score, and the number of candidates.
 
@@ -38,6 +43,8 @@ def draw_reliability(
         1 true, 0 false.
     files : mapping of Path to str
         Files to write with their formats: .svg, .pdf or .png. Equal scores give equal bytes.
+    style : Path
+        Style file of figures for papers.
     """
     after = calibration.apply(probability)
     held_out = calibration.fit.held_out.ece
@@ -45,7 +52,7 @@ def draw_reliability(
         ("before", BEFORE, reliability(probability, label), ""),
         (calibration.method, AFTER, reliability(after, label), f" (held out {held_out:.3f})"),
     )
-    with styled(PAPER):
+    with styled(paper_style(style)):
         figure = new_figure(WIDTH, HEIGHT, layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
         upper.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8, linestyle="--")

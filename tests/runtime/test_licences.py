@@ -12,8 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from parafovea import __version__
-from parafovea.cli.licences import installed_licences, licence
 from parafovea.cli.main import app
+from parafovea.runtime.licences import installed_licences, licence
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
