@@ -75,6 +75,35 @@ class Page:
             clickCount=0 if kind == "mouseMoved" else 1,
         )
 
+    async def press(self, key: str) -> None:
+        """Press and release a key in the focused element: "Enter" or "Tab"."""
+        code = {"Enter": 13, "Tab": 9}[key]
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            await self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                **(text if kind == "keyDown" else {}),
+            )
+
+    async def prefer(self, scheme: str) -> None:
+        """Let the system prefer a colour scheme: "light" or "dark"."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        await self.call("Emulation.setEmulatedMedia", features=[feature])
+
+    async def resize(self, width: int, height: int) -> None:
+        """Give the window another size, in CSS pixels."""
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
 
 @contextlib.asynccontextmanager
 async def opened(page: Path, profile: Path) -> AsyncIterator[Page]:

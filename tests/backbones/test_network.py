@@ -1,13 +1,15 @@
 """The backbone `network`: tokens of an imported tensor, whatever the blocks in which it is read."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from tiny_networks import Encoder, saved_encoder, saved_script, seeded
 
-from parafovea.backbones import feature_channels, load_backbone
+from parafovea.backbones import feature_channels, load_backbone, network
+from parafovea.backbones.network_graph import open_folder
 from parafovea.backbones.views import View, token_array
 from parafovea.config import read_project
 from parafovea.config.model_recipes import weight_files
@@ -15,6 +17,7 @@ from parafovea.errors import ConfigError, GridError, ModelError
 from parafovea.geometry.grid import Grid
 from parafovea.inference.array_inputs import ArrayOnGrid
 from parafovea.planning.work import ViewWork
+from parafovea.runtime.kept_objects import keep_objects
 from parafovea.settings.backbones import check_backbone
 from parafovea.settings.recipe import BackboneSpec, Recipe
 from parafovea.upstream.networks.backbone_import import (
@@ -234,6 +237,35 @@ def test_a_changed_graph_is_refused(folders, tmp_path):
         file.write(b"\0")
     with pytest.raises(ModelError, match="the file was changed or belongs to another one"):
         opened(tmp_path)
+
+
+def test_a_process_keeps_the_graph_between_jobs_until_its_folder_changes(
+    folders, tmp_path, monkeypatch
+):
+    opens = []
+
+    def counted(folder, *arguments):
+        opens.append(folder)
+        return open_folder(folder, *arguments)
+
+    monkeypatch.setattr(network, "open_folder", counted)
+    place = tmp_path / "plain"
+    shutil.copytree(folders("plain"), place)
+    voxels = noise(1, 12, 12)
+    once = tokens_of(opened(place), voxels)
+    opened(place)
+    assert len(opens) == 2
+    keep_objects()
+    try:
+        for _ in range(3):
+            assert np.array_equal(tokens_of(opened(place), voxels), once)
+        assert len(opens) == 3
+        with (place / "features.onnx").open("ab") as file:
+            file.write(b"\0")
+        with pytest.raises(ModelError, match="the file was changed or belongs to another one"):
+            opened(place)
+    finally:
+        keep_objects(False)
 
 
 def test_an_incomplete_folder_is_refused(folders, tmp_path):

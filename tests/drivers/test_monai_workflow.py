@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 from parafovea.cli.main import app
 from parafovea.config import read_project
+from parafovea.config.source_headers import header_problems
 from parafovea.drivers.one_process import run_chain, run_sample
 from parafovea.errors import GridError
 from parafovea.geometry.grid import Grid
@@ -280,5 +281,13 @@ def test_a_scan_whose_axes_have_another_order_is_refused(folder):
     turned.header.set_xyzt_units("mm")
     nibabel.save(turned, folder / "data/a.nii.gz")
     project = project_of(folder, {"a": "data/a.nii.gz"}, inference=EXACT)
+    reason = "data/a.nii.gz: the axes x, y, z of the scan point to AIR, but the network takes RAS"
+    assert reason in project.failed["a"]
+    assert reason in header_problems(project, ("a",))["a"]
     with pytest.raises(GridError, match="x, y, z of the scan point to AIR, but the network takes"):
         run_sample(project, "a")
+    # one whose axes point the other way is turned
+    mirrored = nibabel.Nifti1Image(np.asarray(turned.dataobj), np.diag([-1, 1, -1, 1.0]))
+    mirrored.header.set_xyzt_units("mm")
+    nibabel.save(mirrored, folder / "data/b.nii.gz")
+    assert project_of(folder, {"b": "data/b.nii.gz"}, inference=EXACT).failed == {}

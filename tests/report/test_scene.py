@@ -37,7 +37,7 @@ def figure_of(page):
 def test_the_page_needs_nothing_else_is_small_and_is_the_same_every_time(page, tmp_path):
     assert page.stat().st_size < 15e6
     text = page.read_text(encoding="utf-8")
-    without_library = re.sub(r"<script>.*?</script>", "", text, count=1, flags=re.DOTALL)
+    without_library = re.sub(r"<script>.*?</script>", "", text, count=2, flags=re.DOTALL)
     assert not re.search(r"(src|href)\s*=|https?://", without_library)
     assert "patient &lt;1&gt;" in text
     assert "<1>" not in without_library
@@ -104,6 +104,57 @@ def test_the_scene_is_turned_and_a_sphere_is_clicked_in_a_browser(page, tmp_path
             break
 
 
+#: Where the corners of the scene's box are drawn, in [-1, 1] if seen, and the size of a millimetre.
+CORNERS = """(() => {
+  const scene = document.getElementById('view')._fullLayout.scene._scene;
+  const camera = scene.glplot.cameraParams;
+  const ranges = ['xaxis', 'yaxis', 'zaxis'].map((name) => scene.fullSceneLayout[name].range);
+  return [0, 1, 2, 3, 4, 5, 6, 7].map((corner) => {
+    const place = ranges.map((range, axis) => range[(corner >> axis) & 1] * scene.dataScale[axis]);
+    let at = [...place, 1];
+    for (const matrix of [camera.model, camera.view, camera.projection]) {
+      at = [0, 1, 2, 3].map((row) => at.reduce((sum, v, i) => sum + v * matrix[4 * i + row], 0));
+    }
+    return [at[0] / at[3], at[1] / at[3]];
+  });
+})()"""
+FILLED = """(() => {
+  const view = document.getElementById('view');
+  const drawn = document.querySelector('#scene canvas').getBoundingClientRect();
+  return Math.abs(drawn.width - view.clientWidth) < 2
+    && Math.abs(drawn.height - view.clientHeight) < 2;
+})()"""
+SCALES = """(() => {
+  const scene = document.getElementById('view')._fullLayout.scene._scene;
+  const model = scene.glplot.cameraParams.model;
+  return [...scene.dataScale].map((scale, axis) => scale * model[5 * axis]);
+})()"""
+INK = "document.getElementById('view')._fullLayout.scene.xaxis.title.font.color"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_all_of_the_scene_is_seen_in_its_proportions_in_any_window_and_scheme(page, tmp_path):
+    async def drive():
+        async with opened(page, tmp_path / "profile") as browser:
+            await browser.until("document.body?.dataset.state === 'ready'")
+            for size in ((400, 900), (1600, 500), (320, 500), (1100, 750)):
+                await browser.resize(*size)
+                seen = f"{CORNERS}.flat().every((value) => Math.abs(value) < 1)"
+                await browser.until(f"innerWidth === {size[0]} && {FILLED} && {seen}", 20)
+                page_width = await browser.ask("document.documentElement.scrollWidth")
+                assert page_width <= size[0]
+                # not lost in the distance either
+                assert np.ptp(await browser.ask(CORNERS), axis=0).max() > 0.8
+                scales = await browser.ask(SCALES)
+                assert scales == pytest.approx([scales[0]] * 3)
+            for scheme, ink in (("dark", "rgb(228, 232, 237)"), ("light", "rgb(31, 41, 51)")):
+                await browser.prefer(scheme)
+                await browser.until(f"{INK} === '{ink}'", 20)
+            assert browser.problems == []
+
+    asyncio.run(drive())
+
+
 async def _spheres(browser):
     """Return where the spheres are seen in the window, once the scene, which turns on, is still."""
     last, found = [], []
@@ -122,7 +173,7 @@ async def _seen(browser):
         pixels = np.asarray(image.convert("RGB")).astype(int)
     red = pixels[..., 0] - pixels[..., 2] > 100
     # the legend and the scale of colours lie outside
-    red[:, :200], red[:, 600:], red[:150] = False, False, False
+    red[:, :200], red[:, 700:], red[:150], red[480:] = False, False, False, False
     labels, count = ndimage.label(ndimage.binary_opening(red, iterations=2))
     middles = ndimage.center_of_mass(red, labels, range(1, count + 1))
     return sorted((float(x), float(y)) for y, x in middles)

@@ -2,8 +2,10 @@ import shutil
 
 import numpy as np
 import pytest
+from browser import CHROMIUM
 from chest_scan import heat
 from page_figures import assert_readable
+from page_schemes import assert_readable_in_both_schemes
 from test_detect_nodules import LOCAL, NODULES, run, write_inputs
 
 from parafovea.errors import StoreError
@@ -64,3 +66,9 @@ def test_a_damaged_file_of_detections_stops_it_before_anything_is_written(folder
 def test_an_unknown_colormap_is_refused_with_the_choices():
     with pytest.raises(ValueError, match=r"unknown colormap 'rainbow': use one of hot, "):
         VisualizationSettings(colormap="rainbow")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_the_page_is_readable_in_the_light_and_in_the_dark_scheme(folder, tmp_path):
+    render(folder, "shown")
+    assert_readable_in_both_schemes(folder / "shown" / "e.html", tmp_path / "profile")

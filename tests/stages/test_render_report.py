@@ -1,3 +1,5 @@
+import asyncio
+import base64
 import hashlib
 import re
 import shutil
@@ -5,7 +7,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, opened
 from page_figures import assert_readable
+from page_schemes import assert_readable_in_both_schemes
 from PIL import Image
 from report_results import METRICS, OBJECTS, Truth, render_sample, write_results
 
@@ -70,7 +74,12 @@ def test_page_needs_no_other_file_and_is_well_formed(results):
     assert set(files) == {"objects.tsv", "quality.tsv"}
     assert all(a[1:] in page.ids for a in page.addresses if a.startswith("#"))
     assert len(set(page.ids)) == len(page.ids)
-    assert not page.tags & {"script", "link", "iframe"}
+    assert not page.tags & {"link", "iframe"}
+    # that of the page, which it names by its hash
+    assert text.count("<script") == 1
+    script = text.partition("<script>")[2].partition("</script>")[0].encode()
+    digest = base64.b64encode(hashlib.sha256(script).digest()).decode()
+    assert f"script-src 'sha256-{digest}'\"" in text
     assert text.count("<style") == 1
 
 
@@ -105,7 +114,8 @@ def test_names_from_files_are_escaped(tmp_path):
     results = write_results(tmp_path / "s", classes=classes, objects=objects, metrics=metrics)
     text = render(results, sample=bad, title=f"{bad}'\"")
     page = Page(text)
-    assert "script" not in page.tags
+    assert text.count("<script") == 1
+    assert "img" not in page.tags
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "&lt;b&gt;" in text
     assert all(a.startswith(("data:image/png", "#")) or a.endswith(".tsv") for a in page.addresses)
@@ -192,3 +202,47 @@ def test_damaged_result_is_one_readable_error_and_leaves_nothing(results, spoil,
     assert "again" in str(caught.value)
     assert not list(results.figures.iterdir())
     assert not (results.folder / "report.html").exists()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_the_page_is_readable_in_the_light_and_in_the_dark_scheme(results, tmp_path):
+    render(results)
+    assert_readable_in_both_schemes(results.page, tmp_path / "profile")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_tables_are_sorted_by_mouse_and_keyboard(tmp_path):
+    # texts are powers of ten from a million, and centroids in nm and µm
+    volumes = [20, 3_000, 1_100_000, 500_000, 9_000]
+    lines = [f"{i}\tnucleus\t{v // 4}\t{v}\t{i * 400}\t1\t1" for i, v in enumerate(volumes, 1)]
+    header = OBJECTS.splitlines()[0].removesuffix("\tz0\tz1")
+    results = write_results(tmp_path / "cell", objects="\n".join([header, *lines, ""]))
+    render(results)
+    rows = "[...document.querySelectorAll('#objects tbody tr')]"
+    ids = f"{rows}.map((row) => Number(row.cells[0].textContent))"
+    head = "[...document.querySelectorAll('#objects th')]"
+    named = f"{head}.find((each) => each.textContent.startsWith('{{}}'))"
+    states = f"{head}.map((each) => each.getAttribute('aria-sort') ?? '')"
+
+    async def drive():
+        async with opened(results.page, tmp_path / "profile") as browser:
+            await browser.until("document.querySelector('#objects th button')?.type === 'button'")
+            found = [await browser.ask(ids)]
+            for name in ("volume", "centroid", "id"):
+                await browser.ask(named.format(name) + ".querySelector('button').focus()")
+                await browser.press("Enter")
+                found.append(await browser.ask(ids))
+            await browser.ask(named.format("id") + ".querySelector('button').click()")
+            found.append(await browser.ask(ids))
+            assert await browser.ask(states) == ["descending", "", "", "", "", ""]
+            # the keyboard goes from heading to heading
+            await browser.press("Tab")
+            assert await browser.ask("document.activeElement.textContent") == "class"
+            # the provenance has no headings, and a table of one row no order
+            assert await browser.ask("document.querySelectorAll('#provenance button').length") == 0
+            assert browser.problems == []
+            return found
+
+    by_volume, *rest = asyncio.run(drive())
+    assert by_volume == [3, 4, 5, 2, 1]
+    assert rest == [[1, 2, 5, 4, 3], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [5, 4, 3, 2, 1]]

@@ -8,11 +8,15 @@ from urllib.parse import unquote
 import pandas as pd
 import pytest
 from browser import CHROMIUM, opened
+from page_schemes import assert_readable_in_both_schemes
 from PIL import Image
 from report_results import CLASSES, OBJECTS, render_sample, write_results
 
 from parafovea.errors import ConfigError, StoreError
+from parafovea.report.cohort import IndexGroup, IndexRow
 from parafovea.report.crate_link import PREVIEW, with_crate
+from parafovea.report.sample_results import Metric, verdict
+from parafovea.report.segmentation.sample_view import SampleView
 from parafovea.stages.summarize_cohort import CohortSample, summarize_cohort
 
 HEADER = "metric\tvalue\tminimum\tmaximum\tpassed\n"
@@ -127,13 +131,15 @@ def test_page_begins_with_how_many_samples_meet_every_limit_and_which_limits_are
 def test_a_sample_is_one_row_that_leads_to_its_page_with_a_small_picture(cohort):
     text = summarize(cohort)
     rows = index_rows(text)
-    assert list(rows) == ["good", "bad", "scan"]
+    assert sorted(rows) == ["bad", "good", "scan"]
     page = cohort.outputs.html.parent
     for name, row in rows.items():
-        (address,) = {a for a in addresses(row) if not a.startswith("data:")}
-        assert not address.startswith(("/", "file:", "http"))
-        assert (page / unquote(address)).samefile(cohort.root / name / "report.html")
-        assert row.count('<img loading="lazy"') == row.count("data:image/jpeg;base64,") == 1
+        found = {unquote(address) for address in addresses(row)}
+        assert not any(address.startswith(("/", "file:", "http", "data:")) for address in found)
+        files = sorted((page / address).resolve() for address in found)
+        folder = cohort.root.resolve() / name
+        assert files == [folder / "report.html", folder / "thumbnail.jpg"]
+        assert row.count('<img loading="lazy"') == 1
     assert len(re.findall("<tr", text)) < 3 + 10
     assert len(text) < 200_000
     assert 'data-state="passed"' in rows["good"]
@@ -196,13 +202,148 @@ def test_a_sample_of_an_older_run_without_a_picture_has_a_row(cohort):
     assert "<img" not in index_rows(summarize(cohort))["good"]
 
 
-def test_many_samples_stay_a_small_page(cohort):
-    folder = cohort.samples["good"].folder
-    cohort.samples = {f"s{i:03}": volume("em", folder) for i in range(100)}
-    text = summarize(cohort)
-    assert len(index_rows(text)) == 100
-    assert len(re.findall("<tr", text)) < 110
-    assert len(text) < 100 * 8_000
+def test_the_worst_samples_come_first(cohort, tmp_path):
+    failed = {"folder": tmp_path / "none", "failure": "the disk is full"}
+    cohort.samples["lost"] = cohort.samples["good"].model_copy(update=failed)
+    worse = tmp_path / "worse"
+    shutil.copytree(cohort.samples["good"].folder, worse)
+    (worse / "quality.tsv").write_text(GOOD.replace("0.9\t0.7", "0.8\t0.7"))
+    cohort.samples["worse"] = volume("em", worse)
+    assert list(index_rows(summarize(cohort))) == ["lost", "bad", "worse", "good", "scan"]
+    table = pd.read_csv(cohort.outputs.quality, sep="\t")
+    assert list(table["sample"]) == ["good", "bad", "scan", "lost", "worse"]
+    # the number of false positives is better where it is lower
+    rows = [IndexRow(n, "t", "detection", view_of(n, wrong)) for n, wrong in (("a", 1), ("b", 9))]
+    group = IndexGroup("detection", tuple(rows), ("false_positives",))
+    assert [row.sample for row in group.worst_first] == ["b", "a"]
+
+
+def view_of(sample, false_positives):
+    """Return a sample with one metric."""
+    metrics = (Metric("false_positives", false_positives, None, None, None),)
+    return SampleView(sample, "t", sample, (), {}, verdict(metrics), metrics, (), (), 0, {}, ())
+
+
+@pytest.fixture(scope="module")
+def large(rendered, tmp_path_factory):
+    """Return an index of 1,000 samples, made of three, and the names of the samples."""
+    outputs = outputs_in(tmp_path_factory.mktemp("large") / "a_folder_of_results")
+    folders = [rendered / name for name in ("good", "bad", "scan")]
+    samples = {
+        f"patient_{i:04}_follow_up_scan": volume(f"task_{i % 2}", folders[i % 3])
+        for i in range(1000)
+    }
+    summarize_cohort(**vars(outputs), samples=samples)
+    return outputs.html, list(samples)
+
+
+def test_an_index_of_1000_samples_is_below_3_megabytes(large):
+    index, names = large
+    assert sorted(index_rows(index.read_text(encoding="utf-8"))) == names
+    assert index.stat().st_size < 3e6
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_1000_samples_are_searched_and_sorted_in_a_browser(large, tmp_path):
+    index, names = large
+    shown = (
+        "[...document.querySelectorAll('table.index tbody tr')].filter((row) => !row.hidden)"
+        ".map((row) => row.querySelector('th').textContent.trim())"
+    )
+    head = "[...document.querySelectorAll('table.index th button')]"
+
+    async def drive():
+        async with opened(index, tmp_path / "profile") as browser:
+            await browser.until("document.getElementById('controls')?.hidden === false")
+            await browser.ask(f"{head}.find((each) => each.textContent === 'sample').focus()")
+            await browser.press("Enter")
+            rising = await browser.ask(shown)
+            await browser.press("Enter")
+            falling = await browser.ask(shown)
+            await browser.ask(
+                "(() => { const field = document.getElementById('search'); field.value = '_099';"
+                " field.dispatchEvent(new Event('input', { bubbles: true })); })()"
+            )
+            found = await browser.ask(shown)
+            count = await browser.ask("document.getElementById('count').textContent")
+            await browser.ask("document.querySelector('button[type=reset]').click()")
+            await browser.until("document.getElementById('count').textContent === ''")
+            assert browser.problems == []
+            return rising, falling, found, count, await browser.ask(shown)
+
+    rising, falling, found, count, reset = asyncio.run(drive())
+    assert rising == names
+    assert falling == names[::-1]
+    assert found == [f"patient_099{i}_follow_up_scan" for i in range(9, -1, -1)]
+    assert count == "10 of 1000 samples"
+    assert reset == list(index_rows(index.read_text(encoding="utf-8")))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_the_index_is_readable_in_the_light_and_in_the_dark_scheme(cohort, tmp_path):
+    summarize(cohort)
+    assert_readable_in_both_schemes(cohort.outputs.html, tmp_path / "profile")
+
+
+@pytest.fixture
+def alone(cohort, tmp_path, caplog):
+    """Return the index with all pages in it, in a folder where nothing lies beside it."""
+    cohort.samples['scan\'s "2"'] = cohort.samples.pop("scan")
+    with caplog.at_level("INFO"):
+        summarize(cohort, embed=True)
+    path = tmp_path / "alone" / "report.html"
+    path.parent.mkdir()
+    shutil.copy(cohort.outputs.html, path)
+    return path
+
+
+def test_one_file_holds_all_pages_and_says_its_size(cohort, alone, caplog):
+    text = alone.read_text(encoding="utf-8")
+    pages = [each.folder / "report.html" for each in cohort.samples.values()]
+    assert text.count("<iframe") == 3
+    assert alone.stat().st_size > sum(page.stat().st_size for page in pages)
+    size = f"{alone.stat().st_size / 1e6:.1f} MB"
+    assert f"This file of {size} holds the pages of all samples" in text
+    assert size in " ".join(each.getMessage() for each in caplog.get_records("setup"))
+    outside = re.sub(r"srcdoc='.*?'", "", text, flags=re.DOTALL)
+    found = [a for a in addresses(outside) if not a.startswith(("data:image/jpeg", "#"))]
+    # only tables are outside
+    assert set(found) == {"quality.tsv", "objects.tsv"}
+    inner = [entities.unescape(each) for each in re.findall(r"srcdoc='(.*?)'", text, re.DOTALL)]
+    for page, held in zip(pages, inner, strict=True):
+        links = re.findall(r'<a target="_top" href="(.*?)"', held)
+        assert links
+        assert all((cohort.outputs.html.parent / unquote(link)).is_file() for link in links)
+        assert re.sub(r'<a target="_top" href="[^"]*/', '<a href="', held) == page.read_text()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_a_page_inside_the_index_is_opened_sorted_and_left_in_a_browser(alone, tmp_path):
+    frame = "[...document.querySelectorAll('iframe')].find((each) => each.checkVisibility())"
+    inner = f"{frame}?.contentDocument"
+
+    async def drive():
+        async with opened(alone, tmp_path / "profile") as browser:
+            await browser.prefer("dark")
+            await browser.until("document.getElementById('controls')?.hidden === false")
+            assert await browser.ask(f"{frame} === undefined")
+            await browser.ask("document.querySelector('tr[data-state=passed] td.number').click()")
+            await browser.until(f"{inner}?.querySelector('#scheme')?.id === 'scheme'")
+            first = f"{inner}.querySelector('#objects tbody tr').cells[0].textContent"
+            before = await browser.ask(first)
+            head = f"{inner}.querySelector('#objects th[aria-sort] button')"
+            await browser.ask(f"{head}.click()")
+            after = await browser.ask(first)
+            back = f"getComputedStyle({inner}.body).backgroundColor"
+            dark = await browser.ask(f"{back} === getComputedStyle(document.body).backgroundColor")
+            await browser.ask(f"{inner}.querySelector('nav a[href=\"#objects\"]').click()")
+            await browser.until(f"{frame}.contentWindow.scrollY > 0 && {inner}?.title === 'good'")
+            await browser.ask("document.querySelector('.inside:target a').click()")
+            await browser.until(f"{frame} === undefined")
+            assert browser.problems == []
+            return before, after, dark
+
+    assert asyncio.run(drive()) == ("3", "2", True)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
@@ -251,16 +392,16 @@ def test_samples_are_searched_filtered_sorted_and_opened_in_a_browser(cohort, tm
     found, count, problems = asyncio.run(drive())
     assert problems == []
     assert count == ""
-    assert found["all"] == "good,bad,scan,lost"
+    assert found["all"] == "lost,bad,good,scan"
     assert found["search", "MITO 0.5"] == "bad"
     assert found["search", "disk full"] == "lost"
-    assert found["search", ""] == found["by-state", ""] == "good,bad,scan,lost"
+    assert found["search", ""] == found["by-state", ""] == found["all"]
     assert found["by-state", "failed"] == "bad"
     assert found["by-state", "stopped"] == "lost"
     assert found["by-task", "nodules"] == "scan"
     # samples without a value come last in both orders
-    assert found["rising"] == "bad,good,scan,lost"
-    assert found["falling"] == "good,bad,scan,lost"
+    assert found["rising"] == "bad,good,lost,scan"
+    assert found["falling"] == "good,bad,lost,scan"
 
 
 def test_rerun_in_another_folder_gives_the_same_bytes(cohort, tmp_path):
@@ -278,7 +419,7 @@ def test_names_are_escaped(cohort):
     bad = "<script>alert(1)</script>"
     cohort.samples = {bad: volume(bad, cohort.samples["bad"].folder)}
     text = summarize(cohort, title=bad)
-    assert text.count("<script") == 1
+    assert text.count("<script>") == text.count("<script") == 2
     assert "&lt;script&gt;" in text
     assert "0 of 1 sample meets every limit" in text
 

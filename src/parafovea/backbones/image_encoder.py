@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +12,7 @@ from torch import nn
 
 from parafovea.backbones.backbone import fingerprint_of, token_shape
 from parafovea.geometry.grid import Shape
+from parafovea.models.folder import file_sha256
 from parafovea.settings.backbones import EncoderArguments
 
 
@@ -61,12 +61,10 @@ class ImageEncoder:
         self.stride: Shape = (1, stride, stride)
         self.halo: Shape = (0, margin, margin)
         self.tile: Shape = (arguments.batch_size, tile, tile)
-        with Path(arguments.weights).expanduser().open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
         settings = arguments.model_dump(mode="json", exclude={"weights", "batch_size"})
         self.fingerprint = fingerprint_of(
             name,
-            sha256=digest,
+            sha256=file_sha256(Path(arguments.weights).expanduser()),
             arguments={**settings, "layers": arguments.levels, "tile": tile, "overlap": margin},
             **facts,
         )

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from parafovea.backbones.backbone import fingerprint_of, token_shape
-from parafovea.backbones.network_graph import computed, open_folder
+from parafovea.backbones.network_graph import Graph, computed, open_folder
 from parafovea.errors import GridError, ModelError
 from parafovea.geometry.grid import Shape, shape3
 from parafovea.geometry.resample import reflected_indices
+from parafovea.runtime.kept_objects import kept
 from parafovea.settings.backbones import NetworkArguments
 
 #: The axis across each plane.
@@ -63,7 +64,7 @@ class NetworkFeatures:
         self.halo: Shape = self._spread(facts.halo)
         self.tile: Shape = self._tile()
         self._device = torch.device(device)
-        self._graph = open_folder(self._folder, facts, self._device)
+        self._graph = self._opened()
         self.fingerprint = fingerprint_of(
             "network",
             sha256=facts.sha256,
@@ -79,8 +80,15 @@ class NetworkFeatures:
     def to(self, device: str) -> Self:
         """Open the graph on another device and return this backbone."""
         self._device = torch.device(device)
-        self._graph = open_folder(self._folder, self._facts, self._device)
+        self._graph = self._opened()
         return self
+
+    def _opened(self) -> Graph:
+        return kept(
+            ("network", str(self._device)),
+            self._folder,
+            lambda: open_folder(self._folder, self._facts, self._device),
+        )
 
     @torch.inference_mode()
     def __call__(self, block: Tensor) -> Tensor:

@@ -67,7 +67,8 @@ def cohort_arguments(project: Project, failed: Mapping[str, str]) -> dict[str, A
                 **({"failure": failed[sample]} if sample in failed else {}),
             }
             for sample in project.predicted
-        }
+        },
+        "embed": project.settings.report.embed,
     }
 
 

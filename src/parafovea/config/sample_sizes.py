@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from parafovea.config.checks import PHANTOM
+from parafovea.config.sample_files import is_phantom
 from parafovea.config.schema import LandscapeSettings, Phantoms, PhantomSettings
 from parafovea.config.sheet import Sample
-from parafovea.formats.channels import input_grid
+from parafovea.errors import GridError, SourceError
+from parafovea.formats.channels import input_grid, open_input
 from parafovea.formats.metadata import SourceMetadata, parse_metadata
 from parafovea.formats.region import region_box
 from parafovea.formats.source_placement import Stated, settle
 from parafovea.formats.zarr.ome_zarr import choose_level
 from parafovea.geometry.grid import Grid, Vector
 from parafovea.geometry.scale import check_scale
+from parafovea.geometry.scan_orientation import axis_flips
 from parafovea.kinds.kind import kind_named
 from parafovea.settings.recipe import Recipe
 from parafovea.storage.pyramids import level_strides
@@ -37,7 +40,8 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
     Raises
     ------
     SourceError
-        If the source cannot be opened, or is of another scale than the model.
+        If the source cannot be opened, is of another scale than the model, or has its axes in
+        another order than the model's network takes.
     """
     said = parse_metadata(sample.metadata, folder=Path())
 
@@ -66,7 +70,27 @@ def sample_grid(sample: Sample, recipe: Recipe, *, phantoms: Phantoms, results: 
         scan=recipe.is_ct,
         image=recipe.is_image,
     )
+    if recipe.orientation and not is_phantom(sample.source, results):
+        _check_orientation(sample.source, recipe, said)
     return grid.converted(recipe.unit)
+
+
+def _check_orientation(path: str, recipe: Recipe, said: SourceMetadata) -> None:
+    """Raise `SourceError` if the axes of a scan are in another order than its network takes."""
+    source = open_input(
+        path,
+        bands=recipe.image_bands,
+        channels=recipe.volume_channels,
+        metadata=said,
+        finer_than=recipe.spacing,
+        unit=recipe.unit,
+    )[0].source
+    if source.affine is None:
+        return
+    try:
+        axis_flips(source.affine, recipe.orientation)
+    except GridError as error:
+        raise SourceError(f"{path}: {error}") from error
 
 
 def unknown_grid(recipe: Recipe) -> Grid:

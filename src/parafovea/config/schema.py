@@ -17,7 +17,7 @@ from parafovea.settings.field_types import PositiveInt, ShapeTuple, SpacingTuple
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.quality import QualitySettings
 from parafovea.settings.recipe import KindName, Overrides
-from parafovea.settings.report import TileReportSettings
+from parafovea.settings.report import CohortReportSettings, TileReportSettings
 from parafovea.settings.training import TrainingSettings
 
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -210,6 +210,7 @@ class Settings(Strict):
     keep_features: bool = Field(
         True, description="Keep features and shards; false deletes them after use."
     )
+    report: CohortReportSettings = CohortReportSettings()
     phantoms: Phantoms = Phantoms()
     study: NonEmpty | None = Field(
         None,

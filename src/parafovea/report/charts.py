@@ -202,7 +202,7 @@ def draw_metrics(groups: Sequence[PanelGroup], path: Path) -> Drawing:
     figure.legend(handles=_keys(statuses), loc="outside upper left", ncols=4, handletextpad=0.4)
     where = "" if all(group.by_sample for group in shown) else ", in the row of its task"
     caption = (
-        f"Each dot is a sample{where}. A dark tick is the limit of its row, as set in the config; "
+        f"Each dot is a sample{where}. A tick is the limit of its row, as set in the config; "
         "the shaded side misses it. Undefined values are omitted."
     )
     return save(figure, Drawing(path, "Metrics over samples", caption))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
+from markupsafe import Markup
 
 from parafovea.errors import StoreError
 from parafovea.postprocess.detection.detection_files import CSV_COLUMNS, load_detections_table
+from parafovea.quality.metric_registry import describe
 from parafovea.report.charts import PanelGroup, Point
 from parafovea.report.sample_results import Metric, Status
 from parafovea.report.segmentation.sample_view import SampleView
@@ -78,8 +81,10 @@ class IndexRow:
         Address of its page, relative to the index; "" if it has none.
     links : mapping of str to str
         Addresses of further documents by name.
-    thumbnail : Path or None
-        Its JPEG file.
+    thumbnail : str
+        Address of its small picture, or the picture itself; "" if it has none.
+    content : Markup or None
+        Its page, if the index holds it; `page` then leads to it.
     """
 
     sample: str
@@ -89,7 +94,8 @@ class IndexRow:
     failure: str = ""
     page: str = ""
     links: Mapping[str, str] | None = None
-    thumbnail: Path | None = None
+    thumbnail: str = ""
+    content: Markup | None = None
 
     @property
     def state(self) -> Status | Literal["stopped"]:
@@ -120,6 +126,33 @@ class IndexGroup:
     kind: str
     rows: tuple[IndexRow, ...]
     metrics: tuple[str, ...]
+
+    @property
+    def worst_first(self) -> tuple[IndexRow, ...]:
+        """The rows as the index lists them.
+
+        Samples that failed come first, then those that miss limits of the config, most of them
+        first, those with limits that are not judged, degraded results, and the others. Equal ones
+        are in the order of the first metric in which they differ and that can be better or worse,
+        samples without a value last.
+        """
+        names = [name for name in self.metrics if describe(name).better]
+
+        def ascending(view: SampleView, name: str) -> float:
+            metric = view.metric(name)
+            if metric is None or metric.value is None:
+                return math.inf
+            return metric.value if describe(name).better == "higher" else -metric.value
+
+        def rank(row: IndexRow) -> tuple[Any, ...]:
+            view = row.view
+            if view is None:
+                return (0,)
+            state = {"failed": 1, "undefined": 2}.get(view.verdict.status, 3)
+            share = view.verdict.met / view.verdict.limits if view.verdict.limits else 1.0
+            return (state, share, not view.degraded, *(ascending(view, name) for name in names))
+
+        return tuple(sorted(self.rows, key=rank))
 
     @property
     def views(self) -> tuple[SampleView, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from parafovea.errors import StoreError
 from parafovea.quality.metric_registry import describe
 from parafovea.report.units import counted, metric_text, number_text
 from parafovea.storage.store import replacing
+
+#: A link to a file beside a page; values are escaped, so that there are no other quotes.
+_RELATIVE_LINK = re.compile(r'<a href="([^"#:]+)"')
 
 
 def data_uri(path: Path) -> str:
@@ -34,6 +39,31 @@ def script_hash(name: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode('ascii')}"
 
 
+def page_inside(page: Path, index: Path) -> Markup:
+    """Return a page as the value, in single quotes, of an attribute `srcdoc` of another page.
+
+    Parameters
+    ----------
+    page : Path
+        A page of `write_page`.
+    index : Path
+        The page that will hold it. Relative links of the inner page then start at the folder of
+        this one, and open in its window.
+
+    Raises
+    ------
+    StoreError
+        If the page is missing.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{page} cannot be read ({error}): run its stage again") from error
+    folder = relative_address(page.parent, index)
+    text = _RELATIVE_LINK.sub(rf'<a target="_top" href="{folder}/\1"', text)
+    return Markup(text.replace("&", "&amp;").replace("'", "&#39;"))  # noqa: S704
+
+
 @cache
 def _environment() -> Environment:
     # Names of samples and classes are untrusted: everything is escaped.
@@ -45,7 +75,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["data_uri"] = data_uri
     environment.filters["number"] = number_text
     environment.filters["counted"] = counted
     environment.filters["metric_text"] = metric_text
@@ -68,6 +97,11 @@ def write_page(path: Path, template: str, **values: Any) -> None:
     **values
         Values of the template; texts are escaped.
     """
-    text = _environment().get_template(template).render(**values)
+    text = page_text(template, **values)
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def page_text(template: str, **values: Any) -> str:
+    """Return the text of a page, as `write_page` writes it."""
+    return _environment().get_template(template).render(**values)

@@ -356,6 +356,11 @@ class Recipe(Strict):
         return self.classes[1:] if self.exclusive else self.classes
 
     @property
+    def orientation(self) -> str:
+        """Where the axes x, y, z of a scan point to that its network takes; "" for any."""
+        return self.network.orientation if isinstance(self.network, ImageNetworkSpec) else ""
+
+    @property
     def is_ct(self) -> bool:
         """Whether its volumes are CT scans, in Hounsfield units: bodies, in millimetres."""
         return self.skips_empty and self.unit == "millimeter"

@@ -55,3 +55,13 @@ class VisualizationSettings(Strict):
         if value not in COLORMAPS:
             raise ValueError(f"unknown colormap {value!r}: use one of {', '.join(COLORMAPS)}")
         return value
+
+
+class CohortReportSettings(Strict):
+    """The report of all samples."""
+
+    embed: bool = Field(
+        False,
+        description="Put the pages of all samples into the report of all samples, as one file to "
+        "pass on; otherwise it links to them. It is as large as all pages together.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,13 @@ from parafovea.report.cohort import (
 from parafovea.report.crate_link import PREVIEW, crate_words
 from parafovea.report.detections.froc_plot import froc_drawing, write_froc
 from parafovea.report.detections.lesion_tables import lesion_rows, write_lesions
-from parafovea.report.page import relative_address, write_page
+from parafovea.report.page import (
+    data_uri,
+    page_inside,
+    page_text,
+    relative_address,
+    write_page,
+)
 from parafovea.report.sample_results import read_quality
 from parafovea.report.segmentation.sample_view import SampleView
 from parafovea.runtime.shipped_files import publication_style
@@ -38,6 +45,8 @@ from parafovea.settings.field_types import Strict
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.provenance import record
 from parafovea.storage.store import replacing
+
+logger = logging.getLogger(__name__)
 
 
 class CohortSample(Strict):
@@ -87,6 +96,7 @@ def summarize_cohort(
     samples: Mapping[str, CohortSample | Mapping[str, Any]],
     title: str = "Parafovea report",
     headline: Sequence[str] = (),
+    embed: bool = False,
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> None:
@@ -124,6 +134,8 @@ def summarize_cohort(
         Heading of the page.
     headline : sequence of str
         Metrics with a column and a panel; by default those with limits, then common ones.
+    embed : bool
+        Whether the index holds the pages and small pictures of the samples, as a single file.
     bootstrap, seed : int
         Number of bootstrap samples of scans for the interval of a FROC, and their seed.
 
@@ -137,7 +149,10 @@ def summarize_cohort(
     if not samples:
         raise ConfigError("the cohort has no samples: add a line to config/samples.tsv")
     every = {name: CohortSample.model_validate(each) for name, each in samples.items()}
-    rows = [_row(name, sample, html) for name, sample in every.items()]
+    rows = [
+        _row(name, sample, html, place=f"page-{number}" if embed else "")
+        for number, (name, sample) in enumerate(every.items(), start=1)
+    ]
     _check_headline(headline, metric_names(row.view for row in rows if row.view is not None))
     chosen = {name: sample for name, sample in every.items() if not sample.failure}
     results = {name: SampleResults(sample.folder) for name, sample in chosen.items()}
@@ -167,9 +182,8 @@ def summarize_cohort(
     with styled(), replacing(figure) as path:
         chart = draw_metrics([group.panels for group in groups], path)
     degraded = [row.sample for row in rows if row.view is not None and row.view.degraded]
-    write_page(
+    _write_index(
         html,
-        "cohort.html.jinja",
         title=title,
         rows=rows,
         groups=groups,
@@ -189,23 +203,38 @@ def summarize_cohort(
     )
 
 
-def _row(name: str, sample: CohortSample, html: Path) -> IndexRow:
+def _write_index(html: Path, *, rows: Sequence[IndexRow], **values: Any) -> None:
+    size = ""
+    if any(row.content for row in rows):
+        text = page_text("cohort.html.jinja", rows=rows, size=size, **values)
+        size = f"{len(text.encode()) / 1e6:.1f} MB"
+        logger.info("%s holds the pages of all samples: %s", html, size)
+    write_page(html, "cohort.html.jinja", rows=rows, size=size, **values)
+
+
+def _row(name: str, sample: CohortSample, html: Path, *, place: str) -> IndexRow:
+    """Return the row of a sample; with a `place`, the index holds its page under this id."""
     results = SampleResults(sample.folder)
-    view = None if sample.failure else _view(name, sample, results)
+    if sample.failure:
+        return IndexRow(name, sample.task, sample.kind, None, sample.failure)
+    view = _view(name, sample, results)
+    thumbnail = ""
+    if results.thumbnail.is_file():
+        thumbnail = (
+            data_uri(results.thumbnail) if place else relative_address(results.thumbnail, html)
+        )
     return IndexRow(
         sample=name,
         task=sample.task,
         kind=sample.kind,
         view=view,
-        failure=sample.failure,
-        page="" if view is None else relative_address(results.page, html),
-        links={}
-        if view is None
-        else {
+        page=f"#{place}" if place else relative_address(results.page, html),
+        links={
             words: relative_address(sample.folder / file, html)
             for words, file in view.links.items()
         },
-        thumbnail=results.thumbnail if view and results.thumbnail.is_file() else None,
+        thumbnail=thumbnail,
+        content=page_inside(results.page, html) if place else None,
     )
 
 

@@ -28,6 +28,9 @@ _AROUND, _ALONG = 16, 9
 _BODY, _LUNGS = ("body", "#C9A58B", 0.10), ("lungs", "#56B4E9", 0.16)
 _HEAT = ("heatmap", "#E69F00", 0.35)
 
+#: Colours of confidences from 0 to 1.
+_CONFIDENCES = ("#F0E442", "#E69F00", "#D55E00")
+
 
 def write_scene(view: DetectedScan, masks: BodyMasks, path: Path, *, threshold: float) -> None:
     """Write a self-contained page that shows a scan in 3D.
@@ -51,6 +54,7 @@ def write_scene(view: DetectedScan, masks: BodyMasks, path: Path, *, threshold: 
         document=document,
         time=time_text(document.timestamp),
         threshold=threshold,
+        colours=_CONFIDENCES,
         plotly=_plotly(),
         figure=_script_json(figure),
         detections=_script_json(
@@ -94,13 +98,17 @@ def _traces(view: DetectedScan, masks: BodyMasks, threshold: float) -> list[dict
         shown = np.repeat([d.confidence for d in found], _AROUND * _ALONG)
         traces.append(
             {
-                **_mesh(balls, ("detections", "#D55E00", 1.0)),
+                **_mesh(balls, ("detections", _CONFIDENCES[-1], 1.0)),
                 "lighting": {"ambient": 0.85, "diffuse": 0.4},
                 "intensity": _typed(shown.astype(np.float32)),
                 "cmin": 0,
                 "cmax": 1,
-                "colorscale": [[0, "#F0E442"], [0.5, "#E69F00"], [1, "#D55E00"]],
-                "colorbar": {"title": {"text": "confidence"}, "len": 0.5, "thickness": 12},
+                "colorscale": [
+                    [number / (len(_CONFIDENCES) - 1), colour]
+                    for number, colour in enumerate(_CONFIDENCES)
+                ],
+                # the page shows the scale, below the scene
+                "showscale": False,
             }
         )
     return traces

@@ -55,7 +55,21 @@ class SegmentationResults:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRow:
-    """An object as a row of the report: texts with units."""
+    """An object as a row of the report: texts with units, and what they are sorted by.
+
+    Parameters
+    ----------
+    id : int
+        Id in the files.
+    name, colour : str
+        Its class.
+    voxels, volume, diameter, centroid : str
+        Texts.
+    size : float
+        Volume in the cubic unit of the grid.
+    centroid_z : float
+        In the unit of the grid.
+    """
 
     id: int
     name: str
@@ -64,6 +78,8 @@ class ObjectRow:
     volume: str
     diameter: str
     centroid: str
+    size: float
+    centroid_z: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +288,8 @@ def _largest(objects: pd.DataFrame, classes: Sequence[str], grid: Grid) -> tuple
             centroid=", ".join(
                 length_text(float(row[f"centroid_{axis}"]), grid.unit) for axis in "zyx"
             ),
+            size=float(row["volume"]),
+            centroid_z=float(row["centroid_z"]),
         )
         for row in top.to_dict("records")
     )

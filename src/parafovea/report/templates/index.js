@@ -22,37 +22,15 @@
       shown === rows.length ? "" : `${shown} of ${rows.length} samples`;
   }
 
-  function key(row, column, numeric) {
-    const cell = row.cells[column];
-    if (!numeric) return cell.textContent;
-    const value = cell && cell.dataset.value;
-    return value === undefined ? NaN : Number(value);
+  // The rows in the order of the page, none hidden.
+  function reset() {
+    for (const head of document.querySelectorAll("table.index th")) head.removeAttribute("aria-sort");
+    for (const group of groups) {
+      group.querySelector("tbody").append(...rows.filter((row) => group.contains(row)));
+    }
+    filter();
   }
 
-  function sort(head, column) {
-    const rising = head.getAttribute("aria-sort") !== "ascending";
-    const numeric = head.dataset.sort === "number";
-    const body = head.closest("table").tBodies[0];
-    for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", rising ? "ascending" : "descending");
-    const sign = rising ? 1 : -1;
-    const keyed = [...body.rows].map((row) => [key(row, column, numeric), row]);
-    keyed.sort(([a], [b]) => {
-      if (!numeric) return sign * a.localeCompare(b, undefined, { numeric: true });
-      // samples without a value come last in both orders
-      if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b);
-      return sign * (a - b);
-    });
-    body.append(...keyed.map(([, row]) => row));
-  }
-
-  for (const head of document.querySelectorAll("table.index th[data-sort]")) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
-    button.addEventListener("click", () => sort(head, head.cellIndex));
-  }
   for (const row of rows) {
     const link = row.querySelector("th a");
     if (!link) continue;
@@ -62,7 +40,7 @@
     });
   }
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(filter));
+  form.addEventListener("reset", () => setTimeout(reset));
   form.addEventListener("input", filter);
   form.hidden = false;
   filter();

@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from parafovea.errors import ModelError, shown
-from parafovea.geometry.grid import Shape, shape3
 from parafovea.kinds import kind_named
 from parafovea.models.folder import file_sha256
 from parafovea.models.image_folder import load_image_network, save_image_network
@@ -23,7 +22,7 @@ from parafovea.settings.networks import NETWORK_FILES, ImageNetworkSpec
 from parafovea.settings.recipe import DEFAULT_KIND, ModelSpec
 from parafovea.upstream.networks.probing import Probe, Prober
 from parafovea.upstream.networks.stated import Found, Stated
-from parafovea.upstream.networks.windows import WINDOWS
+from parafovea.upstream.networks.windows import window_of
 
 #: Reads a file, with what the options state and a folder for temporary files.
 Reader = Callable[[Path, Stated, Path], Found]
@@ -90,9 +89,8 @@ def _written(found: Found, path: Path, output: Path, scratch: Path, known: State
     dimensions = known.dimensions or (None if known.window is None else 3 - (known.window[0] == 1))
     if dimensions is None:
         raise ModelError(f"{source} does not state its dimensions: give --dimensions 2 or 3")
-    window = known.window
-    if window is None:
-        window = _assumed_window(dimensions, known.multiple_of)
+    window = window_of(known, dimensions)
+    if known.window is None:
         assumed.append(f"windows of {window} voxels along z, y, x (--window)")
     bands = known.bands or ()
     if found.input_channels is not None and found.input_channels != max(1, len(bands)):
@@ -135,13 +133,6 @@ def _written(found: Found, path: Path, output: Path, scratch: Path, known: State
     values["training"] = {"upstream": {**found.origin, "assumed": assumed}}
     spec = _validated(values, source)
     return Imported(save_image_network(output, spec, found.files), tuple(assumed), found.notes)
-
-
-def _assumed_window(dimensions: int, multiple_of: Shape | None) -> Shape:
-    window = WINDOWS[dimensions]
-    if multiple_of is None:
-        return window
-    return shape3([-(-n // m) * m for n, m in zip(window, multiple_of, strict=True)])
 
 
 def _probed(

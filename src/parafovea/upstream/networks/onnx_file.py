@@ -16,7 +16,7 @@ from parafovea.models.folder import CARD, file_sha256
 from parafovea.runtime.optional_packages import import_extra
 from parafovea.settings.networks import NETWORK_FILES
 from parafovea.upstream.networks.stated import Found, Stated
-from parafovea.upstream.networks.windows import WINDOWS
+from parafovea.upstream.networks.windows import window_of
 
 #: The oldest operators and the oldest form of a file that the engines run.
 OLDEST_OPSET, OLDEST_IR = 7, 3
@@ -362,7 +362,7 @@ def _input(
     fixed = [side for side in sides[2:] if side is not None]
     if not fixed:
         return sides, facts
-    default = stated.window or WINDOWS[dimensions]
+    default = window_of(stated, dimensions)
     window = tuple(side or other for side, other in zip(spatial, default, strict=True))
     if stated.window is not None and window != stated.window:
         raise ModelError(
@@ -389,7 +389,7 @@ def _check_results(
 ) -> None:
     """Raise `ModelError` if a result of the graph would be larger than this machine's memory."""
     dimensions = len(sides) - 2
-    window = (stated.window or WINDOWS[dimensions])[-dimensions:]
+    window = window_of(stated, dimensions)[-dimensions:]
     wanted = [1, len(stated.bands or ()) or 1, *window]
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
