@@ -115,6 +115,7 @@ def project(tmp_path_factory) -> Path:
         "landscape": {"tiles": [4], "sizes": [64]},
     }
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (folder / "resources").symlink_to(ROOT / "resources")
     here = Path.cwd()
     os.chdir(folder)
     try:
