@@ -13,7 +13,7 @@ TEST_WORKERS ?= 2
 RAY := $(CURDIR)/$(VENV)/ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks test-crate docs lint lock bench bench-quick clean
+.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks test-crate docs tables diagrams lint lock bench bench-quick clean
 
 help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3] [TORCH=cpu]"
@@ -93,8 +93,16 @@ test-fuzz: $(DEV) ## Read mutated files of every format for five minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) -p no:cacheprovider \
 	  tests/formats/fuzzed.py
 
-docs: $(DEV) ## Regenerate the tables of docs/metrics.md, and of docs/caching.md from snakemake's answers.
+docs: $(DEV) ## Build the documentation site in site/, offline; any warning is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "Open $(CURDIR)/site/index.html"
+
+tables: $(DEV) ## Regenerate the tables of docs/metrics.md, and of docs/caching.md from snakemake's answers.
 	PARAFOVEA_WRITE_DOCS=1 $(BIN)/python -m pytest -q -n0 tests/quality/test_metric_registry.py tests/workflow/test_caching.py -k page
+
+diagrams: $(DEV) ## Draw the diagrams of docs/ for the site, after an edit of their text.
+	$(PIP) --no-deps --target $(VENV)/diagrams --upgrade merman==0.9.2
+	PYTHONPATH=$(VENV)/diagrams $(BIN)/python docs/hooks/diagrams.py docs
 
 lint: $(DEV) ## Check style and types of the package, the scripts and the rules.
 	$(BIN)/ruff check .
@@ -115,4 +123,4 @@ bench-quick: $(DEV) ## Run every benchmark once at its smallest size, without ti
 
 clean: ## Remove all results and caches, but not .venv.
 	test ! -d results || find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
-	rm -rf dist .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist site .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis

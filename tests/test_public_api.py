@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_sample import tiny_model, tiny_recipe
 
 import parafovea
 from parafovea import Box, Grid, load_model, open_result, open_source, predict
@@ -22,6 +23,11 @@ def test_every_public_name_is_there_and_documented():
         assert name in parafovea.__doc__
     with pytest.raises(AttributeError, match="nothing"):
         _ = parafovea.nothing
+
+
+def test_paths_are_texts_or_paths(tmp_path):
+    folder = tiny_model(tmp_path / "model", tiny_recipe())
+    assert load_model(str(folder))[0] == load_model(folder)[0]
 
 
 def test_a_name_is_imported_when_it_is_used():

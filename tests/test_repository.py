@@ -52,7 +52,7 @@ def test_the_steps_on_github_are_targets_of_make_and_commands_that_it_installs()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.M))
     flow = yaml.safe_load((ROOT / ".github/workflows/main.yml").read_text(encoding="utf-8"))
     runs = [step["run"] for job in flow["jobs"].values() for step in job["steps"] if "run" in step]
-    assert {"make lint", "make demo CORES=4", "make test-package"} <= set(runs)
+    assert {"make lint", "make docs", "make demo CORES=4", "make test-package"} <= set(runs)
     for command in runs:
         program, target, *_ = command.split()
         if program == "make":
@@ -73,7 +73,7 @@ def test_every_path_that_a_github_workflow_uploads_is_made_by_one_of_its_steps()
         if "upload-artifact" in step.get("uses", "")
         for path in step["with"]["path"].split()
     ]
-    assert paths == ["dist", "results/report.html", "results/snakemake.html"]
+    assert paths == ["site", "dist", "results/report.html", "results/snakemake.html"]
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
@@ -102,7 +102,7 @@ def test_the_containerfile_installs_the_locks_by_its_argument_and_runs_the_comma
             subprocess.run(["sh", "-n", "-c", text], check=True)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (extras,) = re.findall(r"\.\[([a-z0-9,]+)\]", installed)
-    every = set(project["optional-dependencies"]) - {"dev", "openvino", "ray"}
+    every = set(project["optional-dependencies"]) - {"dev", "docs", "openvino", "ray"}
     assert set(extras.split(",")) == every
 
 

@@ -17,7 +17,7 @@ CLASSES = ("background", "mito.chondrion", "{}")
 BANDS = ("B02", "B03", "B04", "B08")
 
 PAGE = Path(__file__).parents[2] / "docs/metrics.md"
-BEGIN, END = "<!-- metrics: written by `make docs` -->", "<!-- end of metrics -->"
+BEGIN, END = "<!-- metrics: written by `make tables` -->", "<!-- end of metrics -->"
 
 
 def written():
@@ -77,4 +77,4 @@ def test_the_page_lists_them_all():
     wanted = f"{before}{BEGIN}\n\n{registry_table()}\n{END}{after}"
     if os.environ.get("PARAFOVEA_WRITE_DOCS"):
         PAGE.write_text(wanted, encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == wanted, "run make docs"
+    assert PAGE.read_text(encoding="utf-8") == wanted, "run make tables"

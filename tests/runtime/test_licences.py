@@ -88,7 +88,9 @@ def test_licence_authors_and_version_are_the_same_in_every_file():
     assert cited["version"] == PROJECT["version"] == __version__
     assert cited["license"] == PROJECT["license"] == "MIT"
     assert {each["SPDX-License-Identifier"] for each in reuse} == {"MIT"}
-    assert all(author in each["SPDX-FileCopyrightText"] for each in reuse)
+    # files of others name their authors
+    (own,) = [each for each in reuse if each["path"] == "**"]
+    assert author in own["SPDX-FileCopyrightText"]
 
 
 def test_every_model_that_is_shipped_is_in_the_notice_with_what_it_was_trained_by():

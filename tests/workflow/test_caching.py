@@ -1,6 +1,6 @@
 """What a change runs again: each line is made, asked of snakemake, and compared with the docs.
 
-`make docs` writes the tables of docs/caching.md anew from what snakemake answered.
+`make tables` writes the tables of docs/caching.md anew from what snakemake answered.
 """
 
 import json
@@ -370,7 +370,7 @@ def test_the_page_holds_what_snakemake_answers(asked):
     ):
         rows = [f"| {head} | runs again |", "|---|---|"]
         rows += [f"| {change.what} | {_text(asked(change))} |" for change in changes]
-        begin, end = f"<!-- {name}: written by `make docs` -->", f"<!-- end of {name} -->"
+        begin, end = f"<!-- {name}: written by `make tables` -->", f"<!-- end of {name} -->"
         before, found, rest = written.partition(begin)
         _, ended, after = rest.partition(end)
         assert found, begin
@@ -379,7 +379,7 @@ def test_the_page_holds_what_snakemake_answers(asked):
     if os.environ.get("PARAFOVEA_WRITE_DOCS"):
         PAGE.write_text(written, encoding="utf-8")
         page = written
-    assert page == written, "docs/caching.md is not what snakemake answers: run `make docs`"
+    assert page == written, "docs/caching.md is not what snakemake answers: run `make tables`"
 
 
 def _text(rules):

@@ -29,12 +29,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
+def load_model(folder: str | Path) -> tuple[ModelSpec, FusedUNet]:
     """Read a model folder and return its description and its network, ready to predict.
 
     Parameters
     ----------
-    folder : Path
+    folder : str or Path
         The model folder.
 
     Returns
@@ -50,6 +50,7 @@ def load_model(folder: Path) -> tuple[ModelSpec, FusedUNet]:
         If a file is missing or damaged, the hash differs, the weights do not fit the architecture,
         or the network is not a FusedUNet.
     """
+    folder = Path(folder)
     spec = read_spec(folder)
     if not isinstance(spec.network, FusedUNetSpec):
         raise ModelError(
