@@ -142,7 +142,7 @@ def nifti_header(shape: tuple[int, int, int], spacing: float) -> bytes:
 
 
 def test_headers_that_promise_too_much_fail_without_the_memory(server, tmp_path):
-    """A bomb of zeros that is as large as it says, and few voxels of many metres."""
+    # voxels that are not there, and few of them that are metres large
     most = (32000, 32000, 32000)
     (tmp_path / "promise.nii.gz").write_bytes(gzip.compress(nifti_header(most, 1)))
     voxels = np.zeros(16**3, np.int16).tobytes()
@@ -155,7 +155,6 @@ def test_headers_that_promise_too_much_fail_without_the_memory(server, tmp_path)
         assert "the uploaded file" in state["error"]
         assert name.partition(".")[0] not in state["error"]
         assert str(server.folder) not in state["error"]
-    assert "crop it" in state["error"]
     assert worker.is_running()
     assert worker.memory_info().rss - before < 2**29
 
