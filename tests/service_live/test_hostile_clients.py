@@ -165,12 +165,12 @@ def test_names_and_fields_of_patients_are_neither_logged_nor_in_errors(server, t
     state = server.finished(server.submit(tmp_path / f"{name}.nii.gz"))
     assert state["status"] == "failed"
     assert "MUSTERMANN" not in json.dumps(state)
-    answer = httpx.post(
-        f"{server.url}/api/v1/inference",
-        files={"file": (f"{name}.exe", b"x"), "task": (None, name)},
-    )
-    assert answer.status_code == 415
-    assert "MUSTERMANN" not in answer.text
+    for file, task, code in ((f"{name}.exe", "nodules", 415), ("a.nii", name, 422)):
+        answer = httpx.post(
+            f"{server.url}/api/v1/inference", files={"file": (file, b"x")}, data={"task": task}
+        )
+        assert answer.status_code == code
+        assert "MUSTERMANN" not in answer.text
     assert "MUSTERMANN" not in server.log.read_text()
 
 
