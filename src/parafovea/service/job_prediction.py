@@ -1,0 +1,189 @@
+"""The prediction of one job: the stages and the results of `parafovea predict`.
+
+Whatever goes wrong is told to the client without names: those of its files and folders, which may
+be those of patients, are replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+
+from parafovea.config import Project, Settings
+from parafovea.config.sources import is_tile_folder
+from parafovea.drivers.predict_scans import predict_scan, project_of, write_summary
+from parafovea.drivers.predict_tile_folder import MosaicSummary, predict_folder
+from parafovea.errors import ParafoveaError, SourceError, StoreError, describe
+from parafovea.formats.location import stem
+from parafovea.kinds import kind_named
+from parafovea.runtime.progress import Observer
+from parafovea.service.job_queue import Job
+from parafovea.service.offered_models import job_settings
+from parafovea.service.refusal import Refusal
+from parafovea.service.service_settings import ServiceSettings
+from parafovea.service.spool import Spool
+from parafovea.service.upload_files import Archive
+
+#: Shorter names of scans are left in messages: they say nothing, and may be words of them.
+SHORTEST_NAME = 4
+
+#: Stands for names in messages.
+_FILE = "the uploaded file"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job.
+
+    Parameters
+    ----------
+    found : int or None
+        Number of detections or objects.
+    error : str or None
+        Why it failed, without names.
+    """
+
+    found: int | None = None
+    error: str | None = None
+
+
+#: Predicts a job, and calls the observer as it goes on.
+Predict = Callable[[Job, Observer], Outcome]
+
+
+class JobPrediction:
+    """Prediction of jobs with the settings of a service.
+
+    Parameters
+    ----------
+    settings : Settings
+        The config.
+    service : ServiceSettings
+        Limits.
+    spool : Spool
+        Where the jobs are.
+    """
+
+    def __init__(self, settings: Settings, service: ServiceSettings, spool: Spool) -> None:
+        self._settings = settings
+        self._service = service
+        self._spool = spool
+
+    def __call__(self, job: Job, observer: Observer) -> Outcome:
+        """Predict a job; its results go to the folder of its attempt.
+
+        Parameters
+        ----------
+        job : Job
+            As it was claimed.
+        observer : callable
+            Called with the stage and the share of the work that is done.
+        """
+        try:
+            with self._working_folder(job):
+                return Outcome(self._predicted(job, observer))
+        except Refusal as refusal:
+            return Outcome(error=refusal.detail)
+        except ParafoveaError as error:
+            return Outcome(error=self._without_names(describe(error), job))
+        except MemoryError:
+            return Outcome(error=f"{_FILE} needs more memory than there is: make it smaller")
+
+    def _predicted(self, job: Job, observer: Observer) -> int | None:
+        config = self._spool.config(job.id)
+        settings = job_settings(self._settings, job.task, config if config.is_file() else None)
+        source = self._source(job, settings.settings)
+        place = self._spool.attempt(job.id, job.attempt) / stem(source)
+        project = project_of(
+            settings.settings, {place.name: source}, task=job.task, results=place.parent
+        )
+        self._check_voxels(project, place.name, source)
+        kind = kind_named(settings.settings.tasks[job.task].kind)
+        if project.layout(place.name) == "tiles":
+            _, summary = predict_folder(project, place.name, observer=observer)
+            write_summary(place / "summary.json", asdict(summary))
+            return None
+        result = predict_scan(project, place.name, observer=observer)
+        if result.error is not None:
+            raise ParafoveaError(result.error)
+        if not kind.counted:
+            write_summary(place / "summary.json", asdict(MosaicSummary.of(result, place)))
+            return None
+        return result.found
+
+    @contextlib.contextmanager
+    def _working_folder(self, job: Job) -> Iterator[None]:
+        """Work in a folder with links to the upload and to what lies in the service's own folder.
+
+        So paths of the config are found, and results state the name of the scan and no path of
+        this machine, as if `parafovea predict` had been run beside it.
+        """
+        here = Path().absolute()
+        folder = self._spool.working(job.id, job.attempt)
+        folder.mkdir(mode=0o700)
+        (folder / job.source).symlink_to(self._spool.upload(job.id) / job.source)
+        for place in here.iterdir():
+            link = folder / place.name
+            if (
+                not place.name.startswith(".")
+                and place != self._spool.root
+                and not link.is_symlink()
+            ):
+                link.symlink_to(place)
+        with contextlib.chdir(folder):
+            yield
+
+    def _source(self, job: Job, settings: Settings) -> str:
+        """Return the scan of a job, or the folder of its tiles, which are unpacked."""
+        upload = Path(job.source)
+        if upload.suffix.lower() != ".zip":
+            return str(upload)
+        kind = kind_named(settings.tasks[job.task].kind)
+        archive = Archive.opened(upload, max_unpacked=self._service.max_unpacked)
+        if "tiles" not in kind.stages or not archive.holds_tiles(images=kind.images_are_tiles):
+            return str(upload)
+        needed = sum(archive.members.values()) + self._service.min_free
+        if needed > self._spool.free():
+            raise StoreError(
+                "the disk of the service is almost full: delete results, or try again later"
+            )
+        folder = Path(stem(job.source))
+        if folder.is_symlink():
+            folder.unlink()
+        archive.unpack(folder)
+        if not is_tile_folder(str(folder), images=kind.images_are_tiles, results=settings.results):
+            raise SourceError("the archive holds no folder of tiles: zip NPZ or GeoTIFF tiles")
+        return str(folder)
+
+    def _check_voxels(self, project: Project, name: str, source: str) -> None:
+        """Refuse what the header of a source promises before anything is made of it."""
+        most = self._service.max_voxels
+        if project.layout(name) == "tiles":
+            counts = [n * height * width for (height, width), n in project.tile_sizes(name).items()]
+            voxels = sum(counts)
+        else:
+            unread = project.unread(name)
+            if unread is not None:
+                raise SourceError(unread)
+            grid, recipe = project.grid(name), project.recipe(name)
+            extent = zip(grid.shape, grid.spacing, recipe.spacing, strict=True)
+            resampled = prod(max(1.0, n * own / wanted) for n, own, wanted in extent)
+            voxels = max(prod(grid.shape), int(min(resampled, 2**62)))
+        if voxels > most:
+            raise SourceError(
+                f"{source} has {voxels} voxels at the spacing of the file or of the model, and at "
+                f"most {most} are predicted here: crop it"
+            )
+
+    def _without_names(self, text: str, job: Job) -> str:
+        """Return a message without the names of the client's files and of folders here."""
+        name = stem(job.source)
+        text = re.sub(rf"{re.escape(str(self._spool.root))}\S*", _FILE, text)
+        text = text.replace(job.source, _FILE)
+        if len(name) >= SHORTEST_NAME:
+            text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", _FILE, text)
+        return text
