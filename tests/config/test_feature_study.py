@@ -92,6 +92,16 @@ def test_a_backbone_that_is_not_there_is_named_once(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in problem
 
 
+def test_features_that_do_not_fit_the_recipe_are_named() -> None:
+    content = yaml.safe_load((CONFIG / SHIPPED[1]).read_text())
+    choice = {"backbone": {"name": "raw"}, "raw_input": False}
+    study = FeatureStudySettings.model_validate({**content, "features": {"bands": choice}})
+    (problem,) = study.problems(sheet("train", "watch", "test"))
+    assert problem.startswith("features.bands: ")
+    assert "a residual is added to the input: set raw_input: true" in problem
+    assert "pydantic" not in problem
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

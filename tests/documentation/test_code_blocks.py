@@ -44,7 +44,9 @@ PAGES = (
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 BLOCKS = [block for page in PAGES for block in code_blocks(page)]
-LANGUAGES = {"bash", "json", "mermaid", "python", "snakemake", "text", "tsv", "yaml"}
+LANGUAGES = {
+    *("bash", "ini", "json", "mermaid", "nginx", "python", "snakemake", "text", "tsv", "yaml")
+}
 
 #: Programs and commands that no test runs here, by how their words begin.
 NOT_RUN = {
@@ -57,7 +59,15 @@ NOT_RUN = {
     ("squeue",): "needs Slurm",
     ("ray",): "needs a Ray cluster",
     ("napari",): "opens a window",
+    ("curl",): "needs a running service",
+    ("openssl",): "makes a key",
+    ("rocrate-validator",): "is installed apart, by make test-crate",
+    ("uvicorn",): "serves until Ctrl-C",
     ("parafovea", "view"): "serves until Ctrl-C",
+    ("parafovea", "serve"): "serves until Ctrl-C",
+    ("parafovea", "crate"): "needs the results of all samples, as in tests/sharing",
+    ("parafovea", "stac"): "needs the results of all samples, as in tests/sharing",
+    ("parafovea", "export-bids"): "needs the results of all samples, as in tests/sharing",
     ("parafovea", "import-model"): "reads a network that is not part of the repository",
     ("parafovea", "import-backbone"): "reads a network that is not part of the repository",
     ("parafovea", "merge-masks"): "reads masks that are not part of the repository",

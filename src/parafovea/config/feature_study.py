@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from parafovea.config.sheet import Sample
 from parafovea.config.study import StudySettings, Variant
 from parafovea.errors import ModelError, quoted
 from parafovea.settings.backbones import check_backbone
 from parafovea.settings.field_types import Strict
-from parafovea.settings.recipe import BackboneSpec
+from parafovea.settings.recipe import BackboneSpec, TrainingRecipe
 
 FeatureName = Annotated[str, Field(pattern="^[a-z][a-z0-9]*$", max_length=40)]
 
@@ -57,10 +57,14 @@ class FeatureStudySettings(StudySettings):
                 found.append(f"sample {name!r} has no truth: a study learns from it or scores it")
         for variant in self.variants:
             try:
-                for backbone in variant.recipe.backbones:
-                    check_backbone(backbone, variant.recipe)
+                recipe = TrainingRecipe.model_validate(variant.recipe.model_dump())
+                for backbone in recipe.backbones:
+                    check_backbone(backbone, recipe)
             except ModelError as error:
                 found.append(f"features.{variant.features}: {error}")
+            except ValidationError as error:
+                reasons = (each["msg"].removeprefix("Value error, ") for each in error.errors())
+                found.append(f"features.{variant.features}: {'; '.join(reasons)}")
         return list(dict.fromkeys(found))
 
     @property
