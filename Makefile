@@ -88,7 +88,7 @@ test-networks: $(DEV) ## Import real networks of other projects, installed separ
 
 test-service: $(DEV) ## Start the service, kill it, and let hostile and many clients at it; fuzz its interface.
 	$(PIP) --no-deps --target $(VENV)/service --upgrade --requirement envs/service-tests.txt
-	OMP_NUM_THREADS=1 PYTHONPATH=$(VENV)/service $(BIN)/python -m pytest -q -n0 -p no:cacheprovider \
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(VENV)/service $(BIN)/python -m pytest -q -n0 -p no:cacheprovider \
 	  -p no:schemathesis tests/service_live
 
 test-kill: $(DEV) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.

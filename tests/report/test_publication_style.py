@@ -8,13 +8,13 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-from parafovea.report.study_figure import HEIGHT, WIDTH, draw_study
 from recorded_results import compared, make_everything
 
 from parafovea.config import read_project
 from parafovea.errors import ConfigError
 from parafovea.kinds.stages import stages
 from parafovea.report.canvas import STYLE, paper_style
+from parafovea.report.context_study_figure import HEIGHT, WIDTH, draw_study
 from parafovea.runtime.shipped_files import PUBLICATION, publication_style, shipped
 
 SHIPPED = shipped(PUBLICATION)
@@ -108,7 +108,7 @@ def test_stages_with_figures_for_papers_depend_on_the_style(monkeypatch):
         for name, stage in stages().items()
         if stage.inputs.get("style") and stage.input_paths(project, {}).get("style") == PUBLICATION
     }
-    assert found == {"plot_context_study", "summarize_cohort"}
+    assert found == {"plot_context_study", "plot_feature_study", "summarize_cohort"}
 
 
 def test_a_change_of_the_style_makes_the_figures_for_papers_stale_and_nothing_else(

@@ -52,13 +52,16 @@ def test_scores_are_those_of_both_volumes_together(tmp_path: Path) -> None:
         truth.append(tifffile.imread(sample.truth).ravel())
     classes, wanted = np.concatenate(found), np.concatenate(truth)
     table = pd.read_csv(tmp_path / "scores.tsv", sep="\t")
-    assert list(table.columns) == [*FACTS, "class", "iou", "precision", "recall"]
-    assert table["class"].tolist() == ["dark", "bright"]
+    assert list(table.columns) == [*FACTS, "metric", "value"]
     assert (table["seed"] == 7).all()
-    for index, iou in enumerate(table["iou"], start=1):
+    scores = dict(zip(table["metric"], table["value"], strict=True))
+    assert {"iou.dark", "iou.bright", "precision.dark", "recall.bright"} <= set(scores)
+    # neither of the background nor of all classes together
+    assert {name.partition(".")[2] for name in scores} == {"dark", "bright"}
+    for index, name in enumerate(("dark", "bright"), start=1):
         both = ((classes == index) & (wanted == index)).sum()
         either = ((classes == index) | (wanted == index)).sum()
-        assert iou == pytest.approx(both / either, abs=1e-6)
+        assert scores[f"iou.{name}"] == pytest.approx(both / either, abs=1e-6)
 
 
 def test_features_of_another_view_are_refused_and_nothing_is_written(tmp_path: Path) -> None:

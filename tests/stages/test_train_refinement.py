@@ -98,6 +98,7 @@ def test_a_refinement_learns_what_the_month_did(trained: Path) -> None:
     assert card["input_channels"] == 4 + 8
     assert set(card["training"]["validation_scores"]) == {
         "psnr",
+        "ndvi_rmse",
         "rmse",
         *(f"rmse.{band}" for band in BANDS),
     }

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.stage import Caption, Output, Paths, Stage, Wildcards
-from parafovea.runtime.shipped_files import publication_style
 from parafovea.storage import layout
 
 if TYPE_CHECKING:
@@ -31,12 +30,15 @@ def _results(project: Project, wildcards: Wildcards) -> list[str]:
 
 def paper_figures(project: Project, wildcards: Wildcards) -> Paths:
     """Return the style file of figures for papers."""
+    # imported here, since it is no part of the code of the stages
+    from parafovea.runtime.shipped_files import publication_style
+
     return publication_style()
 
 
 def _froc_style(project: Project, wildcards: Wildcards) -> Paths:
     """Return the style file, if the report has a figure that is for papers as well."""
-    return publication_style() if _has_detections(project) else None
+    return paper_figures(project, wildcards) if _has_detections(project) else None
 
 
 def cohort_arguments(project: Project, failed: Mapping[str, str]) -> dict[str, Any]:

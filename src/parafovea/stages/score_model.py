@@ -42,8 +42,8 @@ def score_model(
     volumes, features, contexts : sequence of Path
         Volumes, features and, if the model uses context, context features of the samples.
     scores : Path
-        TSV to write, with a line for each score of the objective: `facts`, metric, value; empty
-        where it is not defined.
+        TSV to write, with a line for each score of the objective, except those of the background
+        and of all classes together: `facts`, metric, value; empty where it is not defined.
     samples : sequence of mapping
         `name`, `truth` and `metadata` of each volume.
     facts : mapping
@@ -82,6 +82,10 @@ def score_model(
             shutil.rmtree(sums)
             predictions.append(open_stored(prediction))
         found = learned(spec, truths).volume_scores(predictions)
-    rows = [{**facts, "metric": name, "value": value} for name, value in found.items()]
+    rows = [
+        {**facts, "metric": name, "value": value}
+        for name, value in found.items()
+        if name.partition(".")[2] in ("", *spec.objects)
+    ]
     with replacing(scores) as partial:
         pd.DataFrame(rows).to_csv(partial, sep="\t", index=False, float_format="%.6f")
