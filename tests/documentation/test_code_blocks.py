@@ -203,12 +203,8 @@ def test_commands_have_programs_options_targets_and_files_that_exist(block):
             assert program in SHELL_WORDS or excuse(block, [program, *words]), program
 
 
-@of("bash")
-def test_commands_run_in_a_project_of_small_phantoms(block, project, monkeypatch):
-    chosen = [words for words in commands(block) if not excuse(block, words)]
-    if all(words[0] in SHELL_WORDS for words in chosen):
-        pytest.skip("; ".join(sorted({excuse(block, words) or "" for words in commands(block)})))
-    monkeypatch.chdir(project)
+def run(chosen: Sequence[Sequence[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run commands one after the other, where the ones before left off."""
     for program, *words in chosen:
         if program == "parafovea":
             invoked(Path.cwd(), *words)
@@ -216,6 +212,15 @@ def test_commands_run_in_a_project_of_small_phantoms(block, project, monkeypatch
             planned(Path.cwd(), *(word for word in words if word != "--dry-run"))
         elif program == "cd":
             monkeypatch.chdir(words[0])
+
+
+@of("bash")
+def test_commands_run_in_a_project_of_small_phantoms(block, project, monkeypatch):
+    chosen = [words for words in commands(block) if not excuse(block, words)]
+    if all(words[0] in SHELL_WORDS for words in chosen):
+        pytest.skip("; ".join(sorted({excuse(block, words) or "" for words in commands(block)})))
+    monkeypatch.chdir(project)
+    run(chosen, monkeypatch)
 
 
 def imported(tree: ast.AST) -> set[tuple[str, str]]:
@@ -244,6 +249,11 @@ def test_python_runs_on_results_of_small_phantoms(block, project, monkeypatch):
     if block.reason:
         pytest.skip(block.reason)
     monkeypatch.chdir(project)
+    # what a page shows in Python are the results of its commands, which may have run elsewhere
+    for before in BLOCKS:
+        if (before.page, before.language) == (block.page, "bash") and before.line < block.line:
+            run([each for each in commands(before) if not excuse(before, each)], monkeypatch)
+            monkeypatch.chdir(project)
     exec(compile(block.text, name(block), "exec"), {"__name__": "__main__"})  # noqa: S102
 
 
