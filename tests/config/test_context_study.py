@@ -20,6 +20,12 @@ def values(**changes: Any) -> dict[str, Any]:
     return {**yaml.safe_load(SHIPPED.read_text()), **changes}
 
 
+def detection() -> dict[str, Any]:
+    training: dict[str, Any] = values()["training"]
+    recipe = {**training["recipe"], "kind": "detection", "classes": ["nodule"]}
+    return {**training, "recipe": recipe}
+
+
 def test_the_shipped_study_compares_fusions_at_one_spacing_and_spacings_of_one_fusion() -> None:
     study = read_study(SHIPPED)
     names = ["none", "concat4", "attention2", "attention4", "attention8"]
@@ -55,6 +61,7 @@ def test_recipes_of_all_variants_are_valid_recipes() -> None:
     ("changes", "expected"),
     [
         ({"ratio": 3}, "ratio 3 must be one of ratios"),
+        ({"training": detection()}, "IoU of classes, which a detection does not predict"),
         ({"test": ["cell_seed201"]}, "cell_seed201 cannot be used for both training and test"),
         ({"test": ["../cell"]}, "is not a phantom"),
         ({"ratios": [1]}, "greater than or equal to 2"),

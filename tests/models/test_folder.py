@@ -16,8 +16,9 @@ from tiny_sample import random_network, tiny_model, tiny_recipe, tiny_spec
 
 from parafovea.errors import ModelError
 from parafovea.models import folder as model_folder
-from parafovea.models.folder import CARD, WEIGHTS, file_sha256, load_model, save_model
+from parafovea.models.folder import CARD, WEIGHTS, load_model, save_model
 from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.runtime.file_hash import file_sha256
 
 
 @pytest.fixture

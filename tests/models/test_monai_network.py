@@ -14,11 +14,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from parafovea.errors import ModelError
-from parafovea.models.folder import file_sha256
 from parafovea.models.loading import load_network
 from parafovea.models.networks import monai_network
 from parafovea.models.networks.image_network import ImageNetwork
 from parafovea.models.networks.monai_network import ARCHITECTURES, build
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.upstream.networks.importing import Imported, import_network
 from parafovea.upstream.networks.monai_class import read_monai_class
 from parafovea.upstream.networks.stated import Stated

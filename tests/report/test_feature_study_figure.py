@@ -42,7 +42,7 @@ def test_the_table_holds_means_spread_and_gain_over_the_first_features_without_c
     assert row["seeds"] == 3
     assert row["mean"] == pytest.approx(own.mean())
     assert row["sd"] == pytest.approx(np.std(own, ddof=1))
-    assert (row["least"], row["most"]) == (own.min(), own.max())
+    assert (row["min"], row["max"]) == (own.min(), own.max())
     assert row["gain"] == pytest.approx(own.mean() - base.mean())
 
 

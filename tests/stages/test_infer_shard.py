@@ -18,8 +18,9 @@ from parafovea.geometry.windows import Layout
 from parafovea.inference.predictor import Predictor
 from parafovea.inference.sample_inputs import ModelInputs, SampleInputs
 from parafovea.inference.window_plan import windows_with_body
-from parafovea.models.folder import file_sha256, load_model
+from parafovea.models.folder import load_model
 from parafovea.preprocess.body_masks import stored_volume_body
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.recipe import Recipe
 from parafovea.stages.blend_shards import blend_shards

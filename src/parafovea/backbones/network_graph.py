@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from parafovea.errors import ModelError, describe, shown
-from parafovea.models.folder import file_sha256
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.settings.backbone_folder import BackboneDescription
 
 Result = TypeVar("Result")

@@ -23,6 +23,7 @@ from parafovea.cli.import_backbone import app as backbone_commands
 from parafovea.cli.import_model import app as import_commands
 from parafovea.cli.new_project import app as project_commands
 from parafovea.cli.predict import app as prediction_commands
+from parafovea.cli.project_options import Configs, Snakefile, project_of_configs, scripts_of
 from parafovea.cli.serve import app as service_commands
 from parafovea.cli.share import app as sharing_commands
 from parafovea.cli.terminal import (
@@ -34,13 +35,12 @@ from parafovea.cli.terminal import (
     readable_errors,
 )
 from parafovea.cli.view import app as viewing_commands
-from parafovea.config import Project, config_files, read_project
+from parafovea.config import Project
 from parafovea.config.documentation import schema_text, table_text, with_table
 from parafovea.config.extras import require_packages
 from parafovea.config.messages import suggestion
 from parafovea.errors import ConfigError
 from parafovea.kinds.stages import removable, steps
-from parafovea.runtime.shipped_files import shipped
 from parafovea.runtime.writers import writing
 
 app = typer.Typer(
@@ -55,28 +55,6 @@ app.add_typer(service_commands)
 app.add_typer(import_commands)
 app.add_typer(backbone_commands)
 app.add_typer(sharing_commands)
-
-Configs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--config",
-        "--configfile",
-        help="Config file overriding config/config.yaml, if that exists; may be repeated.",
-    ),
-]
-
-Snakefile = Annotated[
-    Path | None,
-    typer.Option("--snakefile", help="Snakefile of another copy of the workflow's repository."),
-]
-
-
-def _project(configs: list[Path] | None) -> Project:
-    return read_project(*config_files(configs or []))
-
-
-def _scripts(snakefile: Path | None) -> Path:
-    return shipped("scripts") if snakefile is None else snakefile.parent / "scripts"
 
 
 def _print_version(wanted: bool) -> None:
@@ -124,7 +102,7 @@ def check(config: Configs = None) -> None:
     from parafovea.config.source_headers import header_problems
 
     with readable_errors():
-        project = _project(config)
+        project = project_of_configs(config)
         require_packages(project)
         failed = header_problems(project, followed(tuple(project.samples), "Reading headers"))
     for name, sample in project.samples.items():
@@ -192,7 +170,7 @@ def plan(
     from parafovea.cli.plan_command import print_plan
 
     with readable_errors(output):
-        project = _project(config)
+        project = project_of_configs(config)
         names = tuple(project.require(name).name for name in sample or project.predicted)
         print_plan(project, names, measure=measure, output=output)
 
@@ -222,7 +200,7 @@ def run(
                 f"{len(names) or 'no'} samples are named, but one runs at a time in this process: "
                 "give one with --sample, use snakemake, or --engine ray"
             )
-        project = _project(config)
+        project = project_of_configs(config)
         for name in names:
             project.require(name)
         if on_ray is not None:
@@ -244,7 +222,7 @@ def _run_here(project: Project, name: str, snakefile: Path | None) -> None:
     from parafovea.drivers.one_process import run_chain
     from parafovea.planning.staleness import Staleness
 
-    staleness = Staleness(project, scripts=_scripts(snakefile))
+    staleness = Staleness(project, scripts=scripts_of(snakefile))
     chain = (*project.upstream(name), name)
     with writing(*(Path(project.folder(each)) for each in chain)):
         page = run_chain(project, name, staleness)
@@ -258,7 +236,7 @@ def _run_on_ray(
     from parafovea.drivers.ray.samples import run_samples
     from parafovea.planning.staleness import Staleness
 
-    staleness = Staleness(project, scripts=_scripts(snakefile))
+    staleness = Staleness(project, scripts=scripts_of(snakefile))
     chain = [each for name in names for each in (*project.upstream(name), name)]
     folders = [Path(project.folder(each)) for each in dict.fromkeys(chain)]
     with (
@@ -286,8 +264,8 @@ def status(config: Configs = None, snakefile: Snakefile = None) -> None:
     from parafovea.storage.layout import bytes_text, disk_use
 
     with readable_errors():
-        project = _project(config)
-        staleness = Staleness(project, scripts=_scripts(snakefile))
+        project = project_of_configs(config)
+        staleness = Staleness(project, scripts=scripts_of(snakefile))
         found = job_status(staleness)
     samples = sample_status(project, found)
     rows = [["sample", *steps(), "disk"]]
@@ -323,7 +301,7 @@ def clean(
     from parafovea.storage.layout import bytes_text, matching, remove
 
     with readable_errors():
-        project = _project(config)
+        project = project_of_configs(config)
         known = removable()
         for name in stage:
             if name not in known:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from parafovea.cli.engines import Address, Engine, NumGpus, cluster_bar, ray_options
+from parafovea.cli.project_options import Configs
 from parafovea.cli.terminal import console, errors, readable_errors
 from parafovea.config import Settings, config_files, read_settings
 from parafovea.config.sources import is_tile_folder
@@ -64,14 +65,7 @@ def predict(
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep volumes, features and predictions.")
     ] = False,
-    config: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--config",
-            "--configfile",
-            help="Config file overriding config/config.yaml, if that exists; may be repeated.",
-        ),
-    ] = None,
+    config: Configs = None,
     guide_config: Annotated[
         Path | None,
         typer.Option(

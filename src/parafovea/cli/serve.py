@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from parafovea.cli.project_options import Configs
 from parafovea.cli.terminal import console, readable_errors
 from parafovea.errors import ConfigError
 
@@ -53,14 +54,7 @@ def serve(
     keep_gb: Annotated[
         float | None, typer.Option(min=0, help="Most GB of all results; default: 10.7.")
     ] = None,
-    config: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--config",
-            "--configfile",
-            help="Config file overriding config/config.yaml, if that exists; may be repeated.",
-        ),
-    ] = None,
+    config: Configs = None,
 ) -> None:
     """Take scans over HTTP, predict them one after the other, and give the results.
 

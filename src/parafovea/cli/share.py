@@ -8,29 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from parafovea.cli.project_options import Configs, Snakefile, project_of_configs, scripts_of
 from parafovea.cli.terminal import console, readable_errors
-from parafovea.config import Project, config_files, read_project
-from parafovea.runtime.shipped_files import shipped
+from parafovea.config import Project, config_files
 
 if TYPE_CHECKING:
     from parafovea.planning.staleness import Staleness
 
 app = typer.Typer()
-
-Configs = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--config",
-        "--configfile",
-        help="Config file overriding config/config.yaml, if that exists; may be repeated.",
-    ),
-]
-
-
-Snakefile = Annotated[
-    Path | None,
-    typer.Option("--snakefile", help="Snakefile of another copy of the workflow's repository."),
-]
 
 Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder to write.")]
 
@@ -40,10 +25,9 @@ def _finished(config: list[Path] | None, snakefile: Path | None) -> tuple[Projec
     from parafovea.drivers.idle import require_idle
     from parafovea.planning.staleness import Staleness
 
-    project = read_project(*config_files(config or []))
+    project = project_of_configs(config)
     require_idle(project, project.samples)
-    scripts = shipped("scripts") if snakefile is None else snakefile.parent / "scripts"
-    return project, Staleness(project, scripts=scripts)
+    return project, Staleness(project, scripts=scripts_of(snakefile))
 
 
 @app.command()

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import typer
 from rich.markup import escape
 
+from parafovea.cli.project_options import Configs, project_of_configs
 from parafovea.cli.terminal import console, errors, readable_errors
-from parafovea.config import config_files, read_project
 from parafovea.errors import ConfigError
 from parafovea.service.neuroglancer import VIEWER, link
 
@@ -38,14 +38,7 @@ def view(
         list[str] | None,
         typer.Option(help="Origin of another page that may read the results; may be repeated."),
     ] = None,
-    config: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--config",
-            "--configfile",
-            help="Config file overriding config/config.yaml, if that exists; may be repeated.",
-        ),
-    ] = None,
+    config: Configs = None,
 ) -> None:
     """Serve a sample's results to viewers on this machine until Ctrl-C, read only.
 
@@ -84,7 +77,7 @@ def _folder(sample: str, config: list[Path] | None) -> Path:
         if not folder.is_dir():
             raise ConfigError(f"{folder} is not a folder: give a folder of results, or a sample")
         return folder.absolute()
-    project = read_project(*config_files(config or []))
+    project = project_of_configs(config)
     project.require(sample)
     if project.layout(sample) == "tiles":
         raise ConfigError(

@@ -30,6 +30,11 @@ class ContextStudySettings(StudySettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if not self.training.recipe.exclusive:
+            raise ValueError(
+                f"the study compares the IoU of classes, which a {self.training.recipe.kind} does "
+                "not predict: set training.recipe.kind: segmentation"
+            )
         if self.ratio not in self.ratios:
             raise ValueError(f"ratio {self.ratio} must be one of ratios {self.ratios}")
         for name in self.members:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +14,13 @@ from torch import Tensor, nn
 from parafovea.errors import ModelError, shown
 from parafovea.models.model_json import read_spec, require_replaceable
 from parafovea.models.networks.fused_unet import FusedUNet
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.recipe import ModelSpec
 from parafovea.storage.store import replacing
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 hash of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_model(folder: str | Path) -> tuple[ModelSpec, FusedUNet]:

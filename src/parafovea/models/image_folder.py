@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from parafovea.errors import ModelError
-from parafovea.models.folder import CARD, file_sha256
+from parafovea.models.folder import CARD
 from parafovea.models.model_json import require_replaceable
 from parafovea.models.networks.image_network import ImageNetwork
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.settings.networks import NETWORK_FILES, ImageNetworkSpec
 from parafovea.settings.recipe import ModelSpec
 from parafovea.storage.store import replacing

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from parafovea.report.canvas import new_figure, paper_style, save_forms, styled
 from parafovea.report.palette import INK, MUTED
+from parafovea.report.study_scores import over_seeds
 from parafovea.storage.class_colours import class_colours
 
 #: Size in inches: two columns of a journal page.
@@ -62,10 +63,8 @@ def study_table(scores: pd.DataFrame) -> pd.DataFrame:
         A row for each fusion, ratio and class: seeds, iou_mean, iou_sd (sample standard deviation;
         NaN for one seed), iou_min, iou_max, gain (iou_mean minus that without context).
     """
-    groups = scores.groupby(["fusion", "ratio", "class"], sort=False)["iou"]
-    table = groups.agg(
-        seeds="count", iou_mean="mean", iou_sd="std", iou_min="min", iou_max="max"
-    ).reset_index()
+    table = over_seeds(scores, ["fusion", "ratio", "class"], "iou")
+    table = table.rename(columns={each: f"iou_{each}" for each in ("mean", "sd", "min", "max")})
     without = table[table["fusion"] == "none"].set_index("class")["iou_mean"]
     table["gain"] = table["iou_mean"] - table["class"].map(without)
     return table

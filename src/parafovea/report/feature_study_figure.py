@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from parafovea.errors import ConfigError
 from parafovea.report.canvas import new_figure, paper_style, save_forms, styled
 from parafovea.report.palette import INK
+from parafovea.report.study_scores import over_seeds
 
 #: Size of a panel in inches, and of what is around the panels.
 PANEL, HEIGHT = 2.9, 3.2
@@ -44,12 +45,10 @@ def feature_table(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each kind of features, context and metric, in their order: seeds, mean, sd
-        (sample standard deviation; NaN for one seed), least, most, and gain: mean minus that of
-        the first features without context.
+        A row for each kind of features, context and metric: see `over_seeds`; and gain: mean minus
+        that of the first features without context.
     """
-    groups = scores.groupby(["features", "context", "metric"], sort=False)["value"]
-    table = groups.agg(seeds="count", mean="mean", sd="std", least="min", most="max").reset_index()
+    table = over_seeds(scores, ["features", "context", "metric"], "value")
     first = table[table["features"] == table["features"].iloc[0]]
     base = first[first["context"] == WITHOUT].set_index("metric")["mean"]
     table["gain"] = table["mean"] - table["metric"].map(base)

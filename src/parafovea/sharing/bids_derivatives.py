@@ -27,8 +27,8 @@ from parafovea.formats.nifti import write_nifti
 from parafovea.geometry.grid import Box, Grid, shape3
 from parafovea.geometry.scan_space import ScanSpace
 from parafovea.planning.staleness import Staleness
-from parafovea.sharing.checksums import file_sha256
-from parafovea.sharing.finished_run import finished_jobs
+from parafovea.runtime.file_hash import file_sha256
+from parafovea.sharing.finished_run import chosen_samples, finished_jobs
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import open_stored, replacing
 
@@ -150,17 +150,13 @@ def write_derivatives(
 
 
 def _scans(project: Project, samples: Sequence[str]) -> tuple[str, ...]:
-    """Return the samples that are volumes in millimetres, or those named."""
-    scans = [name for name in project.predicted if project.recipe(name).unit == "millimeter"]
-    for name in samples:
-        if project.require(name).name not in scans:
-            raise ConfigError(
-                f"sample {name!r} is no predicted scan, since its model does not count in "
-                f"millimetres: name some of {', '.join(scans) or 'none, since there are none'}"
-            )
-    if not scans:
-        raise ConfigError("no sample is a scan: no model of the config counts in millimetres")
-    return tuple(dict.fromkeys(samples)) or tuple(scans)
+    return chosen_samples(
+        project,
+        samples,
+        lambda recipe: recipe.unit == "millimeter",
+        what="scan",
+        why="since its model does not count in millimetres",
+    )
 
 
 def _subjects(samples: Sequence[str]) -> dict[str, Subject]:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.storage.contents import STAMPS, content_files
 
 #: Ending of the list of a folder.
 LIST = ".sha256"
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

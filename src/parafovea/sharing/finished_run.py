@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,8 +11,9 @@ from pathlib import Path
 from parafovea.chain.stage import Output, filled
 from parafovea.config import Project
 from parafovea.drivers.status import reasons
-from parafovea.errors import StoreError
+from parafovea.errors import ConfigError, StoreError
 from parafovea.planning.staleness import Job, Staleness, Status
+from parafovea.settings.recipe import Recipe
 from parafovea.storage.records import Order, Record, read_record
 
 #: Most jobs that an error names.
@@ -20,6 +21,39 @@ MOST = 5
 
 #: Most seconds between the end of a job and the file in which Snakemake notes how long it took.
 NOTED = 300
+
+
+def chosen_samples(
+    project: Project, samples: Sequence[str], able: Callable[[Recipe], bool], *, what: str, why: str
+) -> tuple[str, ...]:
+    """Return the predicted samples of some kind, or those of them that are named.
+
+    Parameters
+    ----------
+    project : Project
+        The checked project.
+    samples : sequence of str
+        Names in the sheet; all of the kind if empty.
+    able : callable
+        Whether a sample is of the kind, by the recipe of its model.
+    what, why : str
+        The kind in words, such as "scan", and why another sample is none.
+
+    Raises
+    ------
+    ConfigError
+        If a named sample is not of the kind, or none is.
+    """
+    found = [name for name in project.predicted if able(project.recipe(name))]
+    for name in samples:
+        if project.require(name).name not in found:
+            raise ConfigError(
+                f"sample {name!r} is no predicted {what}, {why}: name some of "
+                f"{', '.join(found) or 'none, since there are none'}"
+            )
+    if not found:
+        raise ConfigError(f"no predicted sample of the sheet is of the kind {what}")
+    return tuple(dict.fromkeys(samples)) or tuple(found)
 
 
 @dataclass(frozen=True)

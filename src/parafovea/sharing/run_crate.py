@@ -26,10 +26,11 @@ from parafovea.errors import ConfigError, StoreError
 from parafovea.formats.remote.address import is_address
 from parafovea.planning.staleness import Staleness
 from parafovea.report.crate_link import with_crate
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.runtime.licences import installed_licences
 from parafovea.runtime.optional_packages import import_extra
 from parafovea.runtime.shipped_files import shipped
-from parafovea.sharing.checksums import LIST, file_sha256, folder_checksums
+from parafovea.sharing.checksums import LIST, folder_checksums
 from parafovea.sharing.finished_run import FinishedJob, finished_jobs
 from parafovea.storage.contents import COMPARED, STAMPS
 from parafovea.storage.layout import PAGE, disk_use

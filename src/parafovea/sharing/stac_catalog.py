@@ -31,9 +31,9 @@ from parafovea.formats.tiles.sidecar import read_sidecar
 from parafovea.planning.staleness import Staleness
 from parafovea.report.tiles.class_pictures import painted
 from parafovea.report.tiles.stretch import COLOURS, natural, stretch_of
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.runtime.optional_packages import import_extra
-from parafovea.sharing.checksums import file_sha256
-from parafovea.sharing.finished_run import FinishedJob, finished_jobs
+from parafovea.sharing.finished_run import FinishedJob, chosen_samples, finished_jobs
 from parafovea.storage.class_colours import class_colours
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import replacing
@@ -224,17 +224,13 @@ def write_catalog(
 
 
 def _chosen(project: Project, samples: Sequence[str]) -> tuple[str, ...]:
-    """Return the samples that are images of the ground, or those named."""
-    grounds = [name for name in project.predicted if project.recipe(name).is_image]
-    for name in samples:
-        if project.require(name).name not in grounds:
-            raise ConfigError(
-                f"sample {name!r} is no predicted image of the ground, so that it has no place on "
-                f"it: name some of {', '.join(grounds) or 'none, since there are none'}"
-            )
-    if not grounds:
-        raise ConfigError("no sample is an image of the ground, such as a folder of tiles")
-    return tuple(dict.fromkeys(samples)) or tuple(grounds)
+    return chosen_samples(
+        project,
+        samples,
+        lambda recipe: recipe.is_image,
+        what="image of the ground",
+        why="since its model does not read bands of such an image",
+    )
 
 
 def _collection(

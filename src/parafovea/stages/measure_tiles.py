@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from parafovea.quality.quality_files import quality_json, quality_table
 from parafovea.quality.tiles.measures import TileRow, TileScorer, tile_measures
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.quality.tiles.tile_quality import TileQualityWriter
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.runtime.progress import tracked
 from parafovea.settings.quality import QualitySettings
 from parafovea.settings.quantities import Range
@@ -137,7 +137,7 @@ def measure_tiles(
             truth=truth,
             kind=chosen.kind,
             classes=list(classes),
-            tables={path.name: _sha256(path) for path in (ledger, quarantine)},
+            tables={path.name: file_sha256(path) for path in (ledger, quarantine)},
         )
         details = scorer.details() | ({"truth_invalid": problems} if problems else {})
         text = quality_json(values, judged, provenance, **details)
@@ -180,7 +180,3 @@ def _counts(
         "clipped": sum(entry.clipped for entry in entries) / measured if measured else None,
     }
     return {("tiles", name): count for name, count in counts.items()}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

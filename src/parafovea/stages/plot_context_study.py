@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from parafovea.report.context_study_figure import draw_study, overlaps, study_table
-from parafovea.storage.store import replacing
+from parafovea.report.study_scores import read_scores, write_study
 
 
 def plot_context_study(
@@ -38,10 +35,9 @@ def plot_context_study(
     ratio : int
         Ratio of context spacing to local spacing at which fusions are compared.
     """
-    lines = pd.concat([pd.read_csv(path, sep="\t") for path in scores], ignore_index=True)
-    lines = overlaps(lines)
-    with ExitStack() as stack:
-        drawn = {stack.enter_context(replacing(path)): path.suffix for path in (svg, pdf, png)}
-        draw_study(lines, drawn, ratio=ratio, style=style)
-        partial = stack.enter_context(replacing(table))
-        study_table(lines).to_csv(partial, sep="\t", index=False, float_format="%.4f")
+    lines = overlaps(read_scores(scores))
+
+    def draw(files: Mapping[Path, str]) -> None:
+        draw_study(lines, files, ratio=ratio, style=style)
+
+    write_study(study_table(lines), table, (svg, pdf, png), draw)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from parafovea.report.feature_study_figure import draw_features, feature_table
-from parafovea.storage.store import replacing
+from parafovea.report.study_scores import read_scores, write_study
 
 
 def plot_feature_study(
@@ -43,9 +40,9 @@ def plot_feature_study(
     ConfigError
         If the models do not have one of the metrics, or the style is invalid.
     """
-    lines = pd.concat([pd.read_csv(path, sep="\t") for path in scores], ignore_index=True)
-    with ExitStack() as stack:
-        drawn = {stack.enter_context(replacing(path)): path.suffix for path in (svg, pdf, png)}
-        draw_features(lines, drawn, metrics=metrics, style=style)
-        partial = stack.enter_context(replacing(table))
-        feature_table(lines).to_csv(partial, sep="\t", index=False, float_format="%.4f")
+    lines = read_scores(scores)
+
+    def draw(files: Mapping[Path, str]) -> None:
+        draw_features(lines, files, metrics=metrics, style=style)
+
+    write_study(feature_table(lines), table, (svg, pdf, png), draw)

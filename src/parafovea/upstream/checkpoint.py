@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from parafovea.errors import ModelError, quoted, shown
-from parafovea.models.folder import file_sha256, finite_problem
+from parafovea.models.folder import finite_problem
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.runtime.names import hidden_character
 from parafovea.upstream.safe_pickle import Array, read_pickle
 

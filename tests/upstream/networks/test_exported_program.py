@@ -16,9 +16,9 @@ from graph_files import write_exported
 from torch import Tensor, nn
 
 from parafovea.errors import ModelError
-from parafovea.models.folder import file_sha256
 from parafovea.models.image_folder import load_image_network
 from parafovea.models.networks.exported_archive import _is_size
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.upstream.networks.exported_program import read_exported
 from parafovea.upstream.networks.importing import import_network
 from parafovea.upstream.networks.stated import Stated

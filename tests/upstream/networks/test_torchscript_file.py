@@ -122,7 +122,7 @@ def test_a_network_that_reads_files_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_model_folder_is_checked_as_well(tmp_path: Path) -> None:
-    from parafovea.models.folder import file_sha256
+    from parafovea.runtime.file_hash import file_sha256
 
     done = imported(write_torchscript(tmp_path / "a.pt", nn.Conv3d(1, 2, 1), SHAPE))
     target = tmp_path / "written_by_the_network"

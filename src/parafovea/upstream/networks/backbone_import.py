@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from parafovea.backbones.network_graph import computed, open_graph
 from parafovea.errors import ModelError, shown
-from parafovea.models.folder import file_sha256
 from parafovea.runtime.bounded_memory import bounded_memory
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.settings.backbone_folder import DESCRIPTION, GRAPHS, BackboneDescription
 from parafovea.storage.store import replacing
 from parafovea.upstream.networks.efficientnet_lite import ARCHITECTURES, export_architecture

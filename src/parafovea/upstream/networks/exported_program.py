@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.errors import ModelError, shown
-from parafovea.models.folder import file_sha256
 from parafovea.models.networks.exported_archive import cleaned_program
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.settings.networks import NETWORK_FILES
 from parafovea.upstream.networks.stated import Found, Stated
 

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from parafovea.errors import ModelError, shown
 from parafovea.kinds import kind_named
-from parafovea.models.folder import file_sha256
 from parafovea.models.image_folder import load_image_network, save_image_network
 from parafovea.models.model_json import field_path
 from parafovea.runtime.bounded_memory import bounded_memory
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.settings.networks import NETWORK_FILES, ImageNetworkSpec
 from parafovea.settings.recipe import DEFAULT_KIND, ModelSpec
 from parafovea.upstream.networks.probing import Probe, Prober

@@ -12,7 +12,8 @@ import numpy as np
 import psutil
 
 from parafovea.errors import ModelError, describe, shown
-from parafovea.models.folder import CARD, file_sha256
+from parafovea.models.folder import CARD
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.runtime.optional_packages import import_extra
 from parafovea.settings.networks import NETWORK_FILES
 from parafovea.upstream.networks.stated import Found, Stated

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from parafovea.errors import ModelError, describe, shown
-from parafovea.models.folder import file_sha256
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.upstream.networks.file_kinds import file_kind
 from parafovea.upstream.safe_pickle import read_pickle
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from parafovea.errors import ModelError
-from parafovea.models.folder import file_sha256
 from parafovea.models.networks.torchscript_archive import open_torchscript
+from parafovea.runtime.file_hash import file_sha256
 from parafovea.settings.networks import NETWORK_FILES
 from parafovea.upstream.networks.stated import Found, Stated
 
