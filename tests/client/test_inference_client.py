@@ -7,18 +7,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+from package_names import IMPORTED
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-
-#: Import names that differ from those in the index.
-IMPORTED = {
-    "connected-components-3d": "cc3d",
-    "pillow": "PIL",
-    "pynrrd": "nrrd",
-    "pyyaml": "yaml",
-    "scikit-image": "skimage",
-}
 
 
 def test_the_client_needs_no_package_but_those_of_its_extra():

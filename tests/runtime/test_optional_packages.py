@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from package_names import IMPORTED
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -30,15 +31,6 @@ from parafovea.settings.recipe import BackboneSpec
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL = PROJECT["optional-dependencies"]
-
-#: Import names of packages that have another name in the index.
-IMPORTED = {
-    "connected-components-3d": "cc3d",
-    "pillow": "PIL",
-    "pynrrd": "nrrd",
-    "pyyaml": "yaml",
-    "scikit-image": "skimage",
-}
 
 
 def _names(requirements: list[str]) -> set[str]:

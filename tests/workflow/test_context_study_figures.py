@@ -1,11 +1,10 @@
 """The target `figures`: a small study, from phantoms to the paper figure, twice the same."""
 
-import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
+from study_figures import drawn_twice
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("context_study")]
 
@@ -50,20 +49,9 @@ def test_every_model_is_trained_and_scored_and_features_are_shared(folder, plann
 
 
 def test_the_figure_comes_out_and_comes_out_the_same_again(folder, snakemake):
-    status, text = snakemake(folder, "figures")
-    assert status == 0, text
-    assert "The results are in results" in text
-    assert "report.html" not in text
-    figures = folder / "results/figures"
-    first = {path.name: path.read_bytes() for path in figures.glob("[!.]*")}
-    assert set(first) == {f"context_study.{kind}" for kind in ("tsv", "svg", "pdf", "png")}
-    table = pd.read_csv(figures / "context_study.tsv", sep="\t")
+    table = drawn_twice(folder, snakemake, "context_study")
     assert table["fusion"].unique().tolist() == ["none", "concat", "attention"]
     assert table["class"].nunique() == 3
-    shutil.rmtree(figures)
-    status, text = snakemake(folder, "figures")
-    assert status == 0, text
-    assert {path.name: path.read_bytes() for path in figures.glob("[!.]*")} == first
 
 
 def test_a_wrong_study_stops_before_any_job(folder, snakemake):

@@ -1,12 +1,10 @@
 """The target `figures` of a feature study: samples of the sheet, twice the same figure."""
 
-import shutil
-
 import numpy as np
-import pandas as pd
 import pytest
 import tifffile
 import yaml
+from study_figures import drawn_twice
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("feature_study")]
 
@@ -77,19 +75,10 @@ def test_the_figure_comes_out_and_comes_out_the_same_again(folder, snakemake):
     study = yaml.safe_load(file.read_text())
     del study["features"]["filters"]
     file.write_text(yaml.safe_dump(study))
-    status, text = snakemake(folder, "figures")
-    assert status == 0, text
-    figures = folder / "results/figures"
-    first = {path.name: path.read_bytes() for path in figures.glob("[!.]*")}
-    assert set(first) == {f"feature_study.{kind}" for kind in ("tsv", "svg", "pdf", "png")}
-    table = pd.read_csv(figures / "feature_study.tsv", sep="\t")
+    table = drawn_twice(folder, snakemake, "feature_study")
     assert table["features"].unique().tolist() == ["raw"]
     assert set(table["context"]) == {"none", "attention"}
     assert "iou.disc" in set(table["metric"])
-    shutil.rmtree(figures)
-    status, text = snakemake(folder, "figures")
-    assert status == 0, text
-    assert {path.name: path.read_bytes() for path in figures.glob("[!.]*")} == first
 
 
 def test_a_member_that_is_not_in_the_sheet_stops_before_any_job(folder, snakemake):
