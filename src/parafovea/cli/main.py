@@ -22,6 +22,7 @@ from parafovea.cli.engines import (
 from parafovea.cli.import_backbone import app as backbone_commands
 from parafovea.cli.import_model import app as import_commands
 from parafovea.cli.new_project import app as project_commands
+from parafovea.cli.pacs import app as archive_commands
 from parafovea.cli.predict import app as prediction_commands
 from parafovea.cli.project_options import Configs, Snakefile, project_of_configs, scripts_of
 from parafovea.cli.serve import app as service_commands
@@ -52,6 +53,7 @@ app.add_typer(prediction_commands)
 app.add_typer(detection_commands)
 app.add_typer(viewing_commands)
 app.add_typer(service_commands)
+app.add_typer(archive_commands, name="pacs")
 app.add_typer(import_commands)
 app.add_typer(backbone_commands)
 app.add_typer(sharing_commands)

@@ -143,7 +143,7 @@ def predict(
             if cluster is not None:
                 done = _run_on_ray(project, cluster, num_gpus, keep=keep)
             else:
-                done = _run(project, keep=keep, workers=min(num_workers, max(1, len(scans))))
+                done = run_scans(project, keep=keep, workers=min(num_workers, max(1, len(scans))))
         done += unfit
         counted = kind_named(settings.tasks[task].kind).counted
         summary = Summary.of(done, counted).values()
@@ -240,7 +240,7 @@ def _bars() -> Progress:
     )
 
 
-def _run(project, *, keep: bool, workers: int):  # type: ignore[no-untyped-def]
+def run_scans(project, *, keep: bool, workers: int):  # type: ignore[no-untyped-def]
     """Return the outcome of each scan, with a progress bar."""
     from parafovea.drivers.predict_scans import predict_scan, predict_scans
 

@@ -15,6 +15,7 @@ from parafovea.kinds.reference import resolve
 from parafovea.runtime.names import folder_problem, hidden_character, same_folder
 from parafovea.settings.field_types import PositiveInt, ShapeTuple, SpacingTuple, Strict
 from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.pacs import PacsSettings
 from parafovea.settings.quality import QualitySettings
 from parafovea.settings.recipe import KindName, Overrides
 from parafovea.settings.report import CohortReportSettings, TileReportSettings
@@ -216,6 +217,9 @@ class Settings(Strict):
         None,
         description="Config file of a study of context or of features, drawn by the target "
         "`figures`.",
+    )
+    pacs: PacsSettings = Field(
+        PacsSettings(), description="Exchange with picture archives, of `parafovea pacs`."
     )
     tasks: dict[str, TaskOfAnyKind] = Field(
         min_length=1, description="Tasks by name, as used in the sheet."

@@ -72,6 +72,10 @@ class Spool:
         """Return the config that came with a job; there need be none."""
         return self.job(job) / "config.yaml"
 
+    def dicom_wanted(self, job: str) -> Path:
+        """Return the file that says of a job that its results are wanted as DICOM objects too."""
+        return self.job(job) / "dicom-output"
+
     def attempt(self, job: str, number: int) -> Path:
         """Return the folder of the results of one attempt."""
         return self.job(job) / f"{_ATTEMPT}{number}"

@@ -1,0 +1,306 @@
+"""The commands `parafovea pacs …`: series from picture archives, and results back to them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from parafovea.cli.project_options import Configs
+from parafovea.cli.terminal import console, errors, print_table, readable_errors
+from parafovea.config import Settings, config_files, read_settings
+from parafovea.errors import ConfigError, ParafoveaError, describe
+from parafovea.runtime.library_logs import quiet_libraries
+from parafovea.runtime.writers import writing
+
+if TYPE_CHECKING:
+    from parafovea.drivers.predict_scans import ScanResult
+    from parafovea.pacs.archive import Archive
+    from parafovea.pacs.retrieved_series import SeriesEntry
+
+app = typer.Typer(no_args_is_help=True, help="Receive scans from picture archives, store results.")
+
+Spooled = Annotated[
+    Path | None, typer.Option("--spool", help="Folder of the queue and the jobs; default: spool.")
+]
+From = Annotated[
+    str | None, typer.Option("--from", help="Peer of the config; default: the only one.")
+]
+
+#: Bytes of the disk that a retrieval leaves free.
+MIN_FREE = 2**30
+
+
+@app.command()
+def listen(
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes; default: one, or one a device.")
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="Device of a worker, such as cuda:0; may be repeated."),
+    ] = None,
+    spool: Spooled = None,
+    keep_hours: Annotated[
+        float | None, typer.Option(min=0.01, help="Age of results to remove; default: 72.")
+    ] = None,
+    keep_gb: Annotated[
+        float | None, typer.Option(min=0, help="Most GB of all results; default: 10.7.")
+    ] = None,
+    config: Configs = None,
+) -> None:
+    """Receive series by C-STORE, predict each when it is complete, and store the results.
+
+    Who may send, and where results go, stands in the config under `pacs`.
+    """
+    with readable_errors():
+        _log_own_words()
+        from parafovea.pacs.listening import Listening
+        from parafovea.service.service_settings import ServiceSettings
+
+        given: dict[str, Any] = {
+            "workers": len(device) if device and workers is None else workers,
+            "devices": tuple(device) if device else None,
+            "spool": spool,
+            "keep_seconds": None if keep_hours is None else 3600 * keep_hours,
+            "keep_bytes": None if keep_gb is None else round(1e9 * keep_gb),
+            "config": tuple(config) if config else None,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        service = ServiceSettings.from_environment().model_copy(update=changes)
+        settings = read_settings(*config_files(list(service.config)))
+        listening = Listening(settings, service)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, listening.stop)
+        pacs = settings.pacs
+        console.print(
+            f"Listening as {escape(pacs.ae_title)} at {escape(pacs.host)}:{pacs.port}",
+            highlight=False,
+        )
+        listening.run()
+
+
+def _log_own_words() -> None:
+    """Log what the receiver and the workers say; libraries may quote what peers send."""
+    quiet_libraries()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+    for name in ("parafovea.pacs", "parafovea.service"):
+        log = logging.getLogger(name)
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+@app.command()
+def status(
+    spool: Spooled = None,
+    most: Annotated[int, typer.Option(min=1, help="Most series to list, the newest.")] = 50,
+) -> None:
+    """List received series: their jobs, whether their results are stored, and if not, why."""
+    with readable_errors():
+        from parafovea.pacs.listening import ledger_path
+        from parafovea.pacs.series_ledger import SeriesLedger
+        from parafovea.service.service_settings import ServiceSettings
+        from parafovea.service.spool import Spool
+
+        place = spool or ServiceSettings.from_environment().spool
+        path = ledger_path(Spool(place)) if place.is_dir() else None
+        if path is None or not path.is_file():
+            raise ConfigError(f"{place} is not the folder of parafovea pacs listen: give --spool")
+        with SeriesLedger(path) as ledger:
+            records = ledger.records(most=most)
+    rows = [["received", "from", "to", "series", "objects", "state", "reason"]]
+    for each in records:
+        received = datetime.fromtimestamp(each.received).strftime("%Y-%m-%d %H:%M:%S")
+        count, reason = str(len(each.instances)), each.error if each.state != "stored" else None
+        rows.append(
+            [received, each.peer, each.target, each.series, count, each.state, reason or ""]
+        )
+    print_table(rows)
+
+
+@app.command()
+def echo(
+    peer: Annotated[str | None, typer.Argument(help="Peer of the config; default: all.")] = None,
+    config: Configs = None,
+) -> None:
+    """Ask peers whether they are there, by C-ECHO, or over DICOMweb."""
+    with readable_errors():
+        from parafovea.pacs.archives import source_archive
+
+        settings = _with_peers(read_settings(*config_files(config or [])))
+        failed = False
+        for name in [peer] if peer else settings.pacs.peers:
+            found = settings.pacs.peers.get(name)
+            if found is not None and found.port is None and found.dicomweb is None:
+                console.print(f"{escape(name)} only sends", highlight=False)
+                continue
+            try:
+                with contextlib.closing(source_archive(settings.pacs, name)) as archive:
+                    archive.echo()
+            except ConfigError:
+                raise
+            except ParafoveaError as error:
+                failed = True
+                errors.print(f"[bold red]error[/] {escape(describe(error))}", highlight=False)
+            else:
+                console.print(f"{escape(name)} answers", highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _with_peers(settings: Settings) -> Settings:
+    if not settings.pacs.peers:
+        raise ConfigError("the config names no peers: add them under pacs.peers")
+    return settings
+
+
+@app.command()
+def pull(
+    study: Annotated[str, typer.Argument(help="StudyInstanceUID.")],
+    peer: From = None,
+    series: Annotated[
+        str | None, typer.Option(help="SeriesInstanceUID; default: all of pacs.modalities.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Task; default: pacs.task.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Results folder; each series has one in it.")
+    ] = Path("results"),
+    store: Annotated[
+        bool, typer.Option("--store", help="Store the results in the archive, or in pacs.store_to.")
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the slices, volumes, features and predictions.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:1; default: a GPU if available.")
+    ] = None,
+    config: Configs = None,
+) -> None:
+    """Retrieve the series of a study, predict them, and store the results if asked to."""
+    with readable_errors(output):
+        from parafovea.pacs.archives import source_archive, target_archive
+        from parafovea.pacs.pulling import chosen_series, require_uid
+
+        settings = _with_peers(read_settings(*config_files(config or [])))
+        pacs = settings.pacs
+        name = peer or _only_peer(settings)
+        require_uid(study, "the study")
+        only = None if series is None else require_uid(series, "--series")
+        with contextlib.ExitStack() as held:
+            archive = held.enter_context(contextlib.closing(source_archive(pacs, name)))
+            target = None
+            if store:
+                # an address that is missing is found before hours of work
+                found = target_archive(pacs, pacs.target(name))
+                target = held.enter_context(contextlib.closing(found))
+            entries = chosen_series(archive, study, only=only, settings=pacs)
+            output.mkdir(parents=True, exist_ok=True)
+            held.enter_context(writing(output))
+            slices = held.enter_context(_slices_folder(output, keep=keep))
+            scans = _retrieved(settings, archive, study, entries, slices)
+            done = _predicted(
+                settings, scans, task=task or pacs.task, output=output, keep=keep, device=device
+            )
+            failed = [each for each in done if each.error is not None]
+            for each in failed:
+                text = f"series {each.scan}: {each.error}"
+                errors.print(f"[bold red]error[/] {escape(text)}", highlight=False)
+            for each in done:
+                if each.error is None:
+                    _print_result(output / each.scan, each, target, pacs.target(name))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _only_peer(settings: Settings) -> str:
+    able = [name for name, p in settings.pacs.peers.items() if p.port or p.dicomweb]
+    if len(able) != 1:
+        raise ConfigError(f"choose a peer with --from: {', '.join(able) or 'none can be asked'}")
+    return able[0]
+
+
+@contextlib.contextmanager
+def _slices_folder(output: Path, *, keep: bool) -> Iterator[Path]:
+    """Yield a folder for slices, which is removed at the end unless they are kept."""
+    if keep:
+        folder = output / "slices"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        yield folder
+    else:
+        with tempfile.TemporaryDirectory(prefix=".slices-", dir=output) as name:
+            yield Path(name)
+
+
+def _retrieved(
+    settings: Settings, archive: Archive, study: str, entries: list[SeriesEntry], folder: Path
+) -> dict[str, str]:
+    """Return the folder of the slices of each series, with a progress bar."""
+    from parafovea.pacs.pulling import retrieve_series
+
+    scans = {}
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+    ) as progress:
+        for entry in entries:
+            bar = progress.add_task(entry.series, total=entry.instances)
+            place = retrieve_series(
+                archive,
+                study,
+                entry,
+                folder / entry.series,
+                settings=settings.pacs,
+                min_free=MIN_FREE,
+                progress=lambda entry, count, bar=bar: progress.update(bar, completed=count),
+            )
+            scans[entry.series] = str(place)
+    return scans
+
+
+def _predicted(
+    settings: Settings,
+    scans: dict[str, str],
+    *,
+    task: str,
+    output: Path,
+    keep: bool,
+    device: str | None,
+) -> list[ScanResult]:
+    """Return the outcome of each series, with a progress bar."""
+    from parafovea.cli.predict import run_scans
+    from parafovea.drivers.predict_scans import project_of
+    from parafovea.drivers.predict_tile_folder import on_device
+
+    with on_device(device):
+        project = project_of(settings, scans, task=task, results=output)
+        return run_scans(project, keep=keep, workers=1)
+
+
+def _print_result(folder: Path, result: ScanResult, target: Archive | None, name: str) -> None:
+    from parafovea.pacs.result_storing import dicom_results
+
+    console.print(f"series {result.scan}: {result.found} found", highlight=False)
+    console.print(f"The report is {escape(str(folder / 'report.html'))}", highlight=False)
+    if target is None:
+        return
+    objects = dicom_results(folder)
+    for path in objects:
+        target.store(path)
+    console.print(f"{len(objects)} results are stored at {escape(name)}", highlight=False)

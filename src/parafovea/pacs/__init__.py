@@ -1,0 +1,1 @@
+"""Exchange with picture archives: series in, results as DICOM objects back."""

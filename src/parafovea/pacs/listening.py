@@ -1,0 +1,142 @@
+"""Series that archives send, predicted and stored back: the receiver and all around it."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import ipaddress
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from parafovea.config import Settings
+from parafovea.errors import ConfigError
+from parafovea.pacs.archives import target_archive
+from parafovea.pacs.receiver import Receiver
+from parafovea.pacs.result_storing import ResultStoring
+from parafovea.pacs.series_intake import SeriesIntake
+from parafovea.pacs.series_ledger import SeriesLedger
+from parafovea.service.job_queue import JobQueue
+from parafovea.service.service_settings import ServiceSettings
+from parafovea.service.spool import Spool
+from parafovea.service.worker_processes import WorkerProcesses
+
+LOGGER = logging.getLogger("parafovea.pacs")
+
+#: Seconds between two looks at series that may be complete, and at records that may be forgotten.
+LOOK, FORGET = 0.25, 600.0
+
+
+def ledger_path(spool: Spool) -> Path:
+    """Return the database of what was received."""
+    return spool.root / "pacs.sqlite3"
+
+
+class Listening:
+    """A receiver, its queue, its workers, and what stores their results.
+
+    Parameters
+    ----------
+    settings : Settings
+        The config, with peers in `pacs`.
+    service : ServiceSettings
+        Spool, workers, and how long results are kept.
+
+    Raises
+    ------
+    ConfigError
+        If no peer may send, the task is unknown, the address cannot be listened at, or another
+        process has the spool.
+    """
+
+    def __init__(self, settings: Settings, service: ServiceSettings) -> None:
+        pacs = settings.pacs
+        if pacs.task not in settings.tasks:
+            raise ConfigError(
+                f"task {pacs.task!r} of pacs.task is not in the config: tasks are "
+                f"{', '.join(settings.tasks)}"
+            )
+        _require_address(pacs.host)
+        for name, peer in pacs.peers.items():
+            if peer.addresses:
+                # a missing variable is found now
+                target_archive(pacs, pacs.target(name)).close()
+        self._settings = pacs
+        self._spool = Spool(service.spool)
+        self._lock = self._locked(service.spool)
+        self._queue = JobQueue(self._spool.database)
+        self._ledger = SeriesLedger(ledger_path(self._spool))
+        self._intake = SeriesIntake(
+            pacs,
+            self._spool,
+            self._queue,
+            self._ledger,
+            min_free=service.min_free,
+            max_queued=service.max_queued,
+        )
+        self._storing = ResultStoring(
+            self._ledger,
+            self._queue,
+            self._spool,
+            functools.partial(target_archive, pacs),
+            give_up=pacs.give_up_seconds,
+        )
+        self._workers = WorkerProcesses(service, self._spool, self._queue)
+        self._receiver = Receiver(pacs, self._intake)
+        self._stop = threading.Event()
+
+    def _locked(self, folder: Path) -> int:
+        file = os.open(self._spool.root / "pacs.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise ConfigError(
+                f"another parafovea pacs listen has the folder {folder}: choose another one with "
+                "--spool"
+            ) from None
+        return file
+
+    def stop(self, *_: Any) -> None:
+        """End `run`; may be called by a signal."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Receive, predict and store until `stop` is called."""
+        threads = [
+            threading.Thread(target=self._receiver.serve, name="receiver", daemon=True),
+            threading.Thread(target=self._storing.run, args=(self._stop,), name="storing"),
+        ]
+        self._workers.start()
+        for thread in threads:
+            thread.start()
+        try:
+            rounds = 0
+            while not self._stop.wait(LOOK):
+                self._intake.admit_complete()
+                if rounds % int(FORGET / LOOK) == 0:
+                    self._ledger.forget(self._queue.ids())
+                rounds += 1
+                for thread in threads:
+                    if not thread.is_alive():
+                        raise ConfigError(f"the {thread.name} has ended: see the log")
+        finally:
+            self._stop.set()
+            self._receiver.stop()
+            self._workers.stop()
+            for thread in threads:
+                thread.join()
+            self._ledger.close()
+            self._queue.close()
+            os.close(self._lock)
+
+
+def _require_address(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ConfigError(
+            f"pacs.host {host!r} is no IP address: write that of this machine, or 0.0.0.0"
+        ) from None
