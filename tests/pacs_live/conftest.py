@@ -76,5 +76,13 @@ def peers(archive: Orthanc) -> dict[str, dict[str, object]]:
             "user_variable": "PACS_USER",
             "password_variable": "PACS_PASSWORD",
             "store": "dimse",
-        }
+        },
+        # a scanner, whose results are stored by STOW-RS
+        "scanner": {
+            "ae_title": "SCANNER",
+            "addresses": ["127.0.0.1"],
+            "dicomweb": archive.root,
+            "user_variable": "PACS_USER",
+            "password_variable": "PACS_PASSWORD",
+        },
     }

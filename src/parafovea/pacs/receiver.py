@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Mapping
+from socketserver import BaseServer
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -211,7 +212,9 @@ class Receiver:
         """Listen no longer, and end the associations that there are."""
         for association in self._server.active_associations:
             association.abort()
-        self._server.shutdown()
+        # that of pynetdicom expects a server that its own thread runs
+        BaseServer.shutdown(self._server)
+        self._server.server_close()
 
     def _requested(self, event: Any) -> None:
         """Refuse an AE title that comes from the address of another peer."""
