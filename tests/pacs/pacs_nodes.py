@@ -98,6 +98,7 @@ def associated(
 ) -> Any:
     """Return an association of a sender, established or not."""
     entity = AE(ae_title=calling)
+    entity.dimse_timeout = 5
     for abstract, transfer in contexts:
         entity.add_requested_context(abstract, transfer)
     return entity.associate(

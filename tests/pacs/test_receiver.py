@@ -21,6 +21,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import Verification
 
 from parafovea.errors import ConfigError
@@ -125,9 +127,9 @@ def test_an_object_that_is_not_what_was_announced_is_refused():
     with receiving(settings, intake):
         association = associated(settings, [(CTImageStorage, ExplicitVRLittleEndian)])
         # the command names one instance, the data another
-        from pynetdicom.dimse_primitives import C_STORE
-        from pynetdicom.dsutils import encode
-
+        association._reactor_checkpoint.clear()
+        while not association._is_paused:
+            time.sleep(0.01)
         request = C_STORE()
         request.MessageID, request.Priority = 1, 2
         request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = CTImageStorage, "1.2.3"
@@ -135,6 +137,7 @@ def test_an_object_that_is_not_what_was_announced_is_refused():
         request.DataSet = io.BytesIO(encode(other, is_implicit_vr=False, is_little_endian=True))
         association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
         _, answer = association.dimse.get_msg(block=True)
+        association._reactor_checkpoint.set()
         association.release()
     assert answer.Status == 0xA900
     assert intake.taken == {}
