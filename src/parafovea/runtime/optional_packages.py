@@ -16,8 +16,10 @@ from parafovea.errors import MissingExtraError
 #: Packages that only some tasks need, each with the extras of parafovea that install it; the first
 #: is the one to name where it is missing.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "dicomweb_client": ("pacs",),
     "einops": ("train",),
     "fastapi": ("serve",),
+    "highdicom": ("pacs",),
     "httpx": ("client",),
     "huggingface_hub": ("dinov3",),
     "lightning": ("train",),
@@ -29,7 +31,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "onnxscript": ("onnx",),
     "openvino": ("openvino",),
     "plotly": ("report3d",),
-    "pydicom": ("dicom",),
+    "pydicom": ("dicom", "pacs"),
+    "pynetdicom": ("pacs",),
     "pystac": ("optical",),
     "python_multipart": ("serve",),
     "rasterio": ("optical",),
