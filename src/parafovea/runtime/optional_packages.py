@@ -16,11 +16,10 @@ from parafovea.errors import MissingExtraError
 #: Packages that only some tasks need, each with the extras of parafovea that install it; the first
 #: is the one to name where it is missing.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
-    "dicomweb_client": ("pacs",),
     "einops": ("train",),
     "fastapi": ("serve",),
     "highdicom": ("pacs",),
-    "httpx": ("client",),
+    "httpx": ("client", "pacs"),
     "huggingface_hub": ("dinov3",),
     "lightning": ("train",),
     "mmh3": ("remote",),

@@ -144,6 +144,8 @@ def complete(found: Dataset, source: SourceSeries, description: str) -> None:
     for name in ("InstanceCreation", "Content", "Series"):
         setattr(found, f"{name}Date", source.date)
         setattr(found, f"{name}Time", source.time)
+    for item in found.get("ContributingEquipmentSequence", ()):
+        item.ContributionDateTime = source.date + source.time
     for name in ("StudyDescription", "PatientAge", "PatientSize", "PatientWeight"):
         if name in source.common:
             found[name] = source.common[name]

@@ -131,6 +131,9 @@ def _refer(found: Any, source: SourceSeries, temporary: Mapping[str, int]) -> No
     for group in found.PerFrameFunctionalGroupsSequence:
         for derivation in group.get("DerivationImageSequence", ()):
             for item in derivation.SourceImageSequence:
+                if item.ReferencedSOPInstanceUID not in temporary:
+                    # frames of several segments share the item of their slice
+                    continue
                 header = source.stack.slices[temporary[item.ReferencedSOPInstanceUID]]
                 item.ReferencedSOPInstanceUID = header.instance
                 if header.frames > 1:
