@@ -35,6 +35,8 @@ class Division:
         blocks.
     settings : mapping of str to mapping
         The config blocks specific to its kind, as plain values.
+    dicom_output : bool
+        Whether its results are written as DICOM objects, too.
     """
 
     recipe: Recipe
@@ -42,6 +44,7 @@ class Division:
     blocks: int = 1
     passes: int = 1
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    dicom_output: bool = False
 
     @property
     def context_blocks(self) -> int:

@@ -58,6 +58,13 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Predict finished tiles again.")
     ] = False,
+    dicom_output: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-output",
+            help="Also write DICOM objects of a DICOM series: segmentation.dcm, measurements.dcm.",
+        ),
+    ] = False,
     num_workers: Annotated[int, typer.Option(min=1, help="Scans in parallel.")] = 1,
     engine: Engine = "local",
     address: Address = None,
@@ -122,6 +129,10 @@ def predict(
                 errors.print(f"[yellow]warning[/] {escape(text + ', '.join(found.left_out))}")
         if overwrite and not tiles:
             raise ConfigError(f"--overwrite is for tiles, but {given} is not a folder of tiles")
+        if dicom_output and tiles:
+            raise ConfigError(
+                f"--dicom-output is for DICOM series, but {given} holds tiles: leave it out"
+            )
         with contextlib.ExitStack() as held:
             held.enter_context(on_device(device))
             cluster = None if on_ray is None else held.enter_context(on_ray.cluster())
@@ -135,6 +146,7 @@ def predict(
                 full_precision=no_amp,
                 overwrite=overwrite,
                 divided=cluster is not None,
+                dicom_output=dicom_output,
             )
             held.enter_context(writing(place if alone else results))
             if tiles:

@@ -61,7 +61,8 @@ def _needs(
         # of what cannot be read, the stages are not known
         if name not in project.absent:
             for stage in project.stages(name):
-                yield stage.extra, f"sample {name!r} has the stage {stage.name}"
+                if project.jobs(stage, name):
+                    yield stage.extra, f"sample {name!r} has the stage {stage.name}"
 
 
 def _formats(project: Project, name: str) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from parafovea.chain.division import Division, blocks_of
 from parafovea.chain.stage import Stage
 from parafovea.chain.training_stages import LEARNED
 from parafovea.chain.volume_chain import STAGES as VOLUME_STAGES
+from parafovea.config.dicom_output import output_problem
 from parafovea.config.messages import suggestion
 from parafovea.config.model_recipes import trained_models, weight_files
 from parafovea.config.sample_files import is_phantom, sample_files, stated_files
@@ -86,6 +87,9 @@ class Project:
     _grids: dict[str, Grid] = field(default_factory=dict, init=False, repr=False, compare=False)
     _unread: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _failures: dict[str, str | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _outputs: dict[str, str | None] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _shards: dict[str, BlockShards] = field(
@@ -180,6 +184,7 @@ class Project:
                 blocks,
                 1 if blocks == 1 else self._passes(sample),
                 {name: self.block(sample, name) for name in self.kind(sample).blocks},
+                self.task(sample).dicom_output,
             )
         return self._divisions[sample]
 
@@ -352,7 +357,22 @@ class Project:
         for other in references(self.samples[sample]):
             if self.failure(other) is not None:
                 return f"it needs the result of {other!r}, which cannot be run"
-        return self.absent.get(sample) or self.unread(sample)
+        return self.absent.get(sample) or self.unread(sample) or self.output_failure(sample)
+
+    def output_failure(self, sample: str) -> str | None:
+        """Return why results cannot be DICOM objects where the task asks for them, else None."""
+        if not self.task(sample).dicom_output:
+            return None
+        if sample not in self._outputs:
+            entry = self.samples[sample]
+            self._outputs[sample] = (
+                f"dicom_output is for DICOM series, but its source is {entry.source}: give a "
+                "series, or set dicom_output: false"
+                if referred(entry.source) is not None
+                or is_phantom(entry.source, self.settings.results)
+                else output_problem(entry.source, entry.metadata)
+            )
+        return self._outputs[sample]
 
     def _model_failure(self, sample: str) -> str | None:
         """Return why the model of a sample cannot be trained, if it is trained here."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
 
+from parafovea.chain.dicom_stage import export_dicom
 from parafovea.chain.division import MOST_BLOCKS
 from parafovea.errors import quoted
 from parafovea.geometry.grid import METRES
@@ -157,6 +158,11 @@ class Task(Strict):
         2e9,
         description="For `blocks: auto`: maximum number of voxels of a block, on the model's grid.",
     )
+    dicom_output: bool = Field(
+        False,
+        description="Also write the results of a DICOM series as DICOM objects in its study: a "
+        "segmentation and a report of measurements (`segmentation.dcm`, `measurements.dcm`).",
+    )
     quality: QualitySettings = QualitySettings()
     tile_report: TileReportSettings = TileReportSettings()
     training: TrainingSettings | None = Field(
@@ -175,6 +181,15 @@ class Task(Strict):
     def block(self, name: str) -> Any:
         """Return the settings of a block, including blocks specific to a kind."""
         return getattr(self, name)
+
+    @model_validator(mode="after")
+    def _dicom_output_of_its_kind(self) -> Task:
+        kind = kind_named(self.kind)
+        if self.dicom_output and export_dicom not in kind.stages.get("volume", ()):
+            raise ValueError(
+                f"dicom_output does not apply to a task of kind {self.kind}: remove it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _blocks_of_its_kind(self) -> Task:

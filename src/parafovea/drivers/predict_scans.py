@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from parafovea.chain import volume_chain
+from parafovea.chain.dicom_stage import export_dicom
 from parafovea.config import Project, Sample, Settings, assembled
 from parafovea.config.extras import require_packages
 from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe, shown
 from parafovea.formats.location import holds_tiles, locate, source_files, stem
 from parafovea.formats.registry import format_of_file
+from parafovea.kinds import kind_named
 from parafovea.kinds.reference import resolve
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
@@ -250,6 +252,7 @@ def project_of(
     full_precision: bool = False,
     overwrite: bool = False,
     divided: bool = False,
+    dicom_output: bool = False,
 ) -> Project:
     """Return a checked project of scans without a sheet.
 
@@ -273,6 +276,8 @@ def project_of(
         Predict finished tiles again, regardless of the task's setting.
     divided : bool
         Share windows and tiles among as many jobs as the task says, instead of one a scan.
+    dicom_output : bool
+        Also write DICOM objects, regardless of the task's setting.
 
     Raises
     ------
@@ -298,6 +303,13 @@ def project_of(
     if full_precision:
         inference = inference.model_copy(update={"precision": "float32"})
     changes: dict[str, Any] = {"inference": inference}
+    if dicom_output:
+        if export_dicom not in kind_named(chosen.kind).stages.get("volume", ()):
+            raise ConfigError(
+                f"task {task!r} is of kind {chosen.kind}, whose results are not written as DICOM "
+                "objects: leave --dicom-output out"
+            )
+        changes["dicom_output"] = True
     if overwrite:
         changes["tiles"] = chosen.tiles.model_copy(update={"overwrite": True})
     for name in scans:
@@ -349,6 +361,9 @@ def predict_scan(
     """
     start, clock = time.perf_counter(), Clock.started()
     folder = Path(project.folder(scan))
+    unfit = project.output_failure(scan)
+    if unfit is not None:
+        return ScanResult(scan, time.perf_counter() - start, None, without_sheet(unfit))
     try:
         steps = Steps(_expected(project, scan), observer)
         with observed(steps.within):

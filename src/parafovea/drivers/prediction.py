@@ -28,6 +28,7 @@ def predict(
     batch_size: int | None = None,
     full_precision: bool = False,
     overwrite: bool = False,
+    dicom_output: bool = False,
     keep: bool = False,
     progress: Progress | None = None,
 ) -> ScanResult | TileSummary:
@@ -53,6 +54,8 @@ def predict(
         Compute in float32.
     overwrite : bool
         Predict finished tiles again.
+    dicom_output : bool
+        Also write the results of a DICOM series as DICOM objects.
     keep : bool
         Keep the volume, its features and its prediction.
     progress : callable, optional
@@ -86,6 +89,7 @@ def predict(
             batch_size=batch_size,
             full_precision=full_precision,
             overwrite=overwrite,
+            dicom_output=dicom_output,
         )
         with writing(place):
             if tiles:

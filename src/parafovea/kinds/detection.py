@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.cost import PLAIN, Cost, Rates
+from parafovea.chain.dicom_stage import export_dicom
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards, reads_both, reads_source
 from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE, THUMBNAIL
 from parafovea.chain.volume_stages import PREDICTION, VOLUME, source_waits
@@ -182,7 +183,7 @@ KIND = Kind(
         "scoring": "parafovea.settings.quality:ScoringSettings",
         "visualization": "parafovea.settings.report:VisualizationSettings",
     },
-    stages={"volume": (detect_nodules, measure_detections, render_detections)},
+    stages={"volume": (detect_nodules, export_dicom, measure_detections, render_detections)},
     results={"volume": layout.HEATMAP},
     on_source_grid=True,
     metrics="parafovea.quality.kind_metrics:detection_metrics",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from parafovea.chain.block_stages import block_jobs, of_block, of_each, parts_of
 from parafovea.chain.cost import PLAIN, Cost, Rates
+from parafovea.chain.dicom_stage import export_dicom
 from parafovea.chain.stage import Caption, Output, Stage, Wildcards, no_arguments, reads_truth
 from parafovea.chain.tile_stages import PAGE, QUALITY, QUALITY_TABLE, THUMBNAIL
 from parafovea.chain.tile_stages import STAGES as TILE_STAGES
@@ -233,6 +234,7 @@ KIND = Kind(
             *blocks.STAGES,
             join_objects,
             segment_objects,
+            export_dicom,
             measure_quality_block,
             measure_quality,
             render_report,

@@ -211,6 +211,8 @@ class Work:
         Number of passes over the source in which its values are counted; see `Division`.
     settings : mapping of str to mapping
         The config blocks specific to its kind, as plain values.
+    dicom_output : bool
+        Whether its results are written as DICOM objects, too.
     """
 
     source: Grid
@@ -219,6 +221,7 @@ class Work:
     blocks: int = 1
     passes: int = 1
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    dicom_output: bool = False
     layout_name: ClassVar[LayoutName] = "volume"
 
     @property
@@ -266,7 +269,9 @@ class Work:
     def division(self) -> Division:
         """Into how many jobs its stages are divided."""
         inference = self.inference.model_copy(update={"shards": self.shards})
-        return Division(self.recipe, inference, self.blocks, self.passes, self.settings)
+        return Division(
+            self.recipe, inference, self.blocks, self.passes, self.settings, self.dicom_output
+        )
 
     @property
     def extent(self) -> str:
@@ -341,6 +346,7 @@ def work_of(project: Project, sample: str) -> Work | TileWork:
         division.blocks,
         division.passes,
         division.settings,
+        division.dicom_output,
     )
 
 

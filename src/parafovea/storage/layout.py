@@ -27,6 +27,8 @@ OBJECT_TABLE = "objects.tsv"
 DETECTIONS = "detections.json"
 DETECTION_TABLE = "detections.csv"
 HEATMAP = "heatmap.nii.gz"
+SEGMENTATION_OBJECT = "segmentation.dcm"
+MEASUREMENT_REPORT = "measurements.dcm"
 REFINED = "refined.tif"
 TILES = "tiles"
 LEDGER = "tiles.tsv"
@@ -142,6 +144,16 @@ class SampleResults:
     def heatmap(self) -> Path:
         """The heatmap on the scan's grid."""
         return self.folder / HEATMAP
+
+    @property
+    def segmentation_object(self) -> Path:
+        """The regions of detections or classes, as a DICOM segmentation."""
+        return self.folder / SEGMENTATION_OBJECT
+
+    @property
+    def measurement_report(self) -> Path:
+        """Their measurements, as a DICOM structured report."""
+        return self.folder / MEASUREMENT_REPORT
 
     @property
     def refined(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydicom.pixels import get_decoder
@@ -12,6 +12,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from parafovea.errors import SourceError
 from parafovea.formats.dicom import codecs
+from parafovea.formats.dicom.frames import PER_FRAME, frame_elements, has_frames
 from parafovea.formats.source import readable
 from parafovea.formats.unpacking import LARGEST_SLICE, check_size
 
@@ -26,16 +27,24 @@ DARKEST_AIR = -1024.0
 
 @dataclass(frozen=True, slots=True)
 class SliceHeader:
-    """Header of one slice.
+    """Header of one slice: a file, or a frame of one.
 
     Parameters
     ----------
     name : str
         Name of the file in its folder or archive.
     label : str
-        Name of the file in messages.
+        Name of the file in messages, with the number of the frame.
+    frame, frames : int
+        Index of the frame in its file, and their number; 0 and 1 for a file of one slice.
+    volume : tuple of (str, str)
+        Names and values of the elements that tell the volumes of a file with frames apart.
+    pixels_at : int
+        Position of the pixel data in the file.
     series, modality : str
         SeriesInstanceUID and Modality.
+    study, frame_of_reference, instance, instance_class : str
+        StudyInstanceUID, FrameOfReferenceUID, SOPInstanceUID and SOPClassUID; "" if missing.
     shape : tuple of int
         Rows and columns.
     position : tuple of float
@@ -53,8 +62,8 @@ class SliceHeader:
         Which of RescaleSlope and RescaleIntercept the header has.
     rescale_type : str
         Unit of rescaled values, such as HU; "" if it is not stated.
-    bits, high_bit : int
-        Number of bits used in a stored value, and position of the highest one.
+    allocated, bits, high_bit : int
+        Number of bits of a stored value, number of those used, and position of the highest one.
     signed : bool
         Whether stored values are signed.
     padding : tuple of int or None
@@ -65,8 +74,16 @@ class SliceHeader:
 
     name: str
     label: str
+    frame: int
+    frames: int
+    volume: tuple[tuple[str, str], ...]
+    pixels_at: int
     series: str
     modality: str
+    study: str
+    frame_of_reference: str
+    instance: str
+    instance_class: str
     shape: tuple[int, int]
     position: Point
     row: Point
@@ -77,6 +94,7 @@ class SliceHeader:
     intercept: float
     rescale_stated: frozenset[str]
     rescale_type: str
+    allocated: int
     bits: int
     high_bit: int
     signed: bool
@@ -114,6 +132,8 @@ class ImageHeader:
         As for `SliceHeader`.
     header : pydicom.FileDataset
         The elements that were read.
+    pixels_at : int
+        Position of the pixel data in the file.
     pixel_bytes : int or None
         Bytes of pixel data in the file; None if they are compressed.
     """
@@ -121,27 +141,52 @@ class ImageHeader:
     name: str
     label: str
     header: Any
+    pixels_at: int
     pixel_bytes: int | None
 
     @property
     def series(self) -> str:
         """SeriesInstanceUID; empty if missing."""
-        return str(self.header.get("SeriesInstanceUID", "")).strip()
+        return self._uid("SeriesInstanceUID")
 
-    def described(self) -> SliceHeader:
-        """Return the validated slice, or raise `SourceError`."""
-        header = self.header
+    @property
+    def frames(self) -> int:
+        """Number of frames; 1 unless it is stated."""
+        return int(self.header.get("NumberOfFrames") or 1)
+
+    def described(self) -> list[SliceHeader]:
+        """Return the validated slices, one for each frame, or raise `SourceError`."""
         self._check_kind()
+        self._check_pixels()
+        if not has_frames(self.header):
+            return [self._slice(0, ())]
+        with readable(self.label):
+            return [
+                replace(self, label=self._frame_label(k), header=elements)._slice(
+                    k, elements.volume
+                )
+                for k, elements in enumerate(frame_elements(self.label, self.header))
+            ]
+
+    def _frame_label(self, frame: int) -> str:
+        return self.label if self.frames == 1 else f"{self.label} (frame {frame + 1})"
+
+    def _check_pixels(self) -> None:
+        """Raise `SourceError` if the file lacks bytes, or a frame of it would be too large."""
         rows, columns = (int(self._required(key)) for key in ("Rows", "Columns"))
-        bits = int(self._required("BitsAllocated"))
-        needed = rows * columns * bits // 8
-        check_size(self.label, needed, f"the image of {rows} x {columns}", LARGEST_SLICE)
+        plane = rows * columns * int(self._required("BitsAllocated")) // 8
+        check_size(self.label, plane, f"the image of {rows} x {columns}", LARGEST_SLICE)
+        needed = self.frames * plane
         if self.pixel_bytes is not None and self.pixel_bytes < needed:
             raise SourceError(
                 f"{self.label} is truncated: it holds {self.pixel_bytes} of {needed} bytes of "
                 "pixels: copy it again"
             )
+
+    def _slice(self, frame: int, volume: tuple[tuple[str, str], ...]) -> SliceHeader:
+        header = self.header
         with readable(self.label):
+            bits = int(self._required("BitsAllocated"))
             stored = int(header.get("BitsStored", bits))
             signed = bool(header.get("PixelRepresentation", 0))
             orientation = self._numbers("ImageOrientationPatient", 6)
@@ -154,9 +199,17 @@ class ImageHeader:
             return SliceHeader(
                 name=self.name,
                 label=self.label,
+                frame=frame,
+                frames=self.frames,
+                volume=volume,
+                pixels_at=self.pixels_at,
                 series=self.series,
                 modality=str(header.get("Modality", "")),
-                shape=(rows, columns),
+                study=self._uid("StudyInstanceUID"),
+                frame_of_reference=self._uid("FrameOfReferenceUID"),
+                instance=self._uid("SOPInstanceUID"),
+                instance_class=self._uid("SOPClassUID"),
+                shape=(int(self._required("Rows")), int(self._required("Columns"))),
                 position=_point(self._numbers("ImagePositionPatient", 3)),
                 row=_point(orientation[:3]),
                 column=_point(orientation[3:]),
@@ -170,6 +223,7 @@ class ImageHeader:
                     if header.get(key) not in (None, "")
                 ),
                 rescale_type=str(header.get("RescaleType") or "").strip(),
+                allocated=bits,
                 bits=stored,
                 high_bit=self._high_bit(bits, stored),
                 signed=signed,
@@ -177,10 +231,12 @@ class ImageHeader:
                 syntax=transfer_syntax(header),
             )
 
+    def _uid(self, key: str) -> str:
+        return str(self.header.get(key) or "").strip()
+
     def _check_kind(self) -> None:
         header = self.header
         samples = int(header.get("SamplesPerPixel") or 1)
-        frames = int(header.get("NumberOfFrames") or 1)
         if samples != 1 or "PALETTE" in str(header.get("PhotometricInterpretation", "")):
             raise SourceError(
                 f"{self.label} is a colour image ({header.get('PhotometricInterpretation')}), not "
@@ -191,10 +247,11 @@ class ImageHeader:
                 f"{self.label} states that its smallest value is white (MONOCHROME1), which ITK "
                 "inverts and other programs do not: export the series as MONOCHROME2"
             )
-        if frames != 1:
+        if self.frames != 1 and not has_frames(header):
             raise SourceError(
-                f"{self.label} has {frames} frames in one file, but one file per slice is "
-                "expected: export the series as single slices, or convert it to NIfTI"
+                f"{self.label} has {self.frames} frames in one file and does not state where each "
+                f"of them lies ({PER_FRAME}): export the series as single slices or as an enhanced "
+                "image, or convert it to NIfTI"
             )
         if "ModalityLUTSequence" in header:
             raise SourceError(

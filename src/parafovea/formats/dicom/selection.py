@@ -28,6 +28,7 @@ from pydicom.uid import (
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.dicom.contents import GZIP, SUFFIXES, Contents, is_packed_dicom
 from parafovea.formats.dicom.deflated import inflated
+from parafovea.formats.dicom.frames import PER_FRAME, SHARED
 from parafovea.formats.dicom.headers import ImageHeader, SliceHeader, transfer_syntax
 from parafovea.formats.source import readable
 from parafovea.formats.unpacking import LARGEST_EXTENSION
@@ -38,14 +39,16 @@ _LOG = logging.getLogger(__name__)
 # each slice would not be useful.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-#: The only header elements that are read. They include no name, id, date or description of a
-#: patient.
+#: The only header elements that are read. They include no name, id or date of a patient.
 _TAGS = tuple(
     Tag(name)
     for name in (
         "SOPClassUID",
+        "SOPInstanceUID",
         "Modality",
+        "StudyInstanceUID",
         "SeriesInstanceUID",
+        "FrameOfReferenceUID",
         "SliceThickness",
         "SpacingBetweenSlices",
         "ImagePositionPatient",
@@ -66,6 +69,8 @@ _TAGS = tuple(
         "RescaleSlope",
         "RescaleType",
         "ModalityLUTSequence",
+        SHARED,
+        PER_FRAME,
     )
 )
 _PIXELS = Tag("PixelData")
@@ -123,7 +128,8 @@ def read_headers(contents: Contents, *, series: str | None = None) -> list[Slice
     left_out = [*others, *["file that is not DICOM"] * len(foreign), *contents.left_out]
     if left_out:
         _log_once(f"{contents.path}: {len(left_out)} left out: {_counts(left_out)}")
-    return [image.described() for image in _chosen(contents.path, images, series)]
+    chosen = _chosen(contents.path, images, series)
+    return [each for image in chosen for each in image.described()]
 
 
 @lru_cache(maxsize=256)
@@ -200,12 +206,12 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
                 f"{label} has no pixels: it is not an image, or it is truncated; remove it or "
                 "copy it again"
             )
-        held = None
+        held, at = None, file.tell() + pixels[1]
         if unpacked is not None:
             header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         elif transfer_syntax(header) in _PLAIN:
-            held = min(pixels[0], contents.sizes[name] - file.tell() - pixels[1])
-        return ImageHeader(name, label, header, held)
+            held = min(pixels[0], contents.sizes[name] - at)
+        return ImageHeader(name, label, header, at, held)
 
 
 def _chosen(

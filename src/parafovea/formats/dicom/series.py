@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.encaps import generate_frames
-from pydicom.pixels import pixel_array
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -27,6 +28,7 @@ from parafovea.formats.dicom.headers import SliceHeader
 from parafovea.formats.dicom.selection import read_headers
 from parafovea.formats.dicom.stacking import stack
 from parafovea.formats.location import Location
+from parafovea.formats.metadata import SourceMetadata
 from parafovea.formats.source import (
     Array,
     Request,
@@ -53,7 +55,7 @@ KEPT_BYTES = 64 * 2**20
 
 
 def open_volume(location: Location, request: Request) -> Source:
-    """Open a series of DICOM slices, one per file.
+    """Open a series of DICOM slices: one per file, or frames of enhanced images.
 
     Parameters
     ----------
@@ -61,8 +63,8 @@ def open_volume(location: Location, request: Request) -> Source:
         A folder, searched recursively, or a .zip of one. Objects that are not images, such as
         RTSTRUCT, are skipped.
     request : Request
-        The user's `series` selects one of several. A user spacing changes the grid and, relative
-        to the first slice, the affine.
+        The user's `series` selects one of several, see also `slices_of`. A user spacing changes
+        the grid and, relative to the first slice, the affine.
 
     Returns
     -------
@@ -81,17 +83,70 @@ def open_volume(location: Location, request: Request) -> Source:
         decoded, or if there are several series and none is selected.
     """
     path, metadata = location.path, request.metadata
-    zipped = path.lower().endswith(".zip")
-    contents: Contents = ZipContents(path) if zipped else FolderContents(path)
-    pick_channel(path, 1, metadata.channel)
+    contents = contents_of(path)
     with readable(path):
-        found = stack(path, read_headers(contents, series=metadata.series))
+        slices, volumes = slices_of(contents, metadata)
+        found = stack(path, slices)
     array = DicomVolume(contents, found.slices)
     stated = Stated(found.spacing, "millimeter")
     grid = place(path, array.shape, stated, metadata)
     affine = found.affine(grid.converted("millimeter").spacing)
     affine = placed_affine(path, affine, grid, stated, metadata)
-    return Source(path, array, grid, affine=affine, series=found.slices[0].series)
+    return Source(
+        path,
+        array,
+        grid,
+        affine=affine,
+        series=found.slices[0].series,
+        channel_names=("",) * volumes,
+    )
+
+
+def contents_of(path: str) -> Contents:
+    """Return the files of a folder or archive."""
+    return ZipContents(path) if path.lower().endswith(".zip") else FolderContents(path)
+
+
+def slices_of(contents: Contents, metadata: SourceMetadata) -> tuple[list[SliceHeader], int]:
+    """Return the slices that the user's metadata select, and the number of volumes in the series.
+
+    Parameters
+    ----------
+    contents : Contents
+        A folder or an archive.
+    metadata : SourceMetadata
+        Its `series` selects one of several, and its `channel` one of the volumes that the frames of
+        a series form: stacks, points in time, kinds of frames.
+
+    Raises
+    ------
+    SourceError
+        As `read_headers`, and if there are several volumes and none is selected.
+    """
+    slices = read_headers(contents, series=metadata.series)
+    volumes: dict[tuple[tuple[str, str], ...], list[SliceHeader]] = {}
+    for each in slices:
+        volumes.setdefault(each.volume, []).append(each)
+    if len(volumes) > 1 and metadata.channel is None:
+        listed = "; ".join(
+            f"channel={k} for {_volume_name(volume, volumes)} ({len(found)} frames)"
+            for k, (volume, found) in enumerate(volumes.items())
+        )
+        raise SourceError(
+            f"{contents.path} holds {len(volumes)} volumes in its frames: write one of {listed} in "
+            "the metadata column of its line in the sample sheet"
+        )
+    chosen = pick_channel(contents.path, len(volumes), metadata.channel)
+    return list(volumes.values())[chosen], len(volumes)
+
+
+def _volume_name(
+    volume: tuple[tuple[str, str], ...], volumes: Iterable[tuple[tuple[str, str], ...]]
+) -> str:
+    """Return what tells a volume from the others."""
+    common = set.intersection(*map(set, volumes))
+    own = [f"{name} {value}" for name, value in volume if (name, value) not in common]
+    return ", ".join(own) or "the frames without these"
 
 
 class DicomVolume:
@@ -122,24 +177,35 @@ class DicomVolume:
             readable(self._contents.path),
             self._contents.opened() as open_file,
         ):
-            for row, k in enumerate(range(z.start, z.stop)):
-                out[row] = self._plane(open_file, k)[y, x]
+            for k, plane in self._planes(open_file, range(z.start, z.stop)):
+                out[k - z.start] = plane[y, x]
         return out
 
-    def _plane(self, open_file: OpenFile, k: int) -> Array:
-        plane = self._kept.get(k)
-        if plane is None:
-            plane = self._decoded(open_file, self._slices[k])
-            while len(self._kept) >= self._keep:
-                self._kept.popitem(last=False)
-            self._kept[k] = plane
+    def _planes(self, open_file: OpenFile, wanted: range) -> Iterator[tuple[int, Array]]:
+        """Yield slices with their index, in any order: the frames of a file in that of the file."""
+        frames: dict[str, list[int]] = {}
+        for k in wanted:
+            header, plane = self._slices[k], self._kept.get(k)
+            if plane is None and header.frames > 1:
+                frames.setdefault(header.name, []).append(k)
+                continue
+            yield k, self._keeping(k, self._decoded(open_file, header)) if plane is None else plane
+        for name, those in frames.items():
+            by_frame = {self._slices[k].frame: k for k in those}
+            with open_file(name) as file:
+                for frame, stored in _decoded_frames(file, [self._slices[k] for k in those]):
+                    k = by_frame[frame]
+                    with readable(self._slices[k].label):
+                        yield k, self._keeping(k, self._values(stored, self._slices[k]))
+
+    def _keeping(self, k: int, plane: Array) -> Array:
+        while len(self._kept) >= self._keep:
+            self._kept.popitem(last=False)
+        self._kept[k] = plane
         return plane
 
     def _decoded(self, open_file: OpenFile, header: SliceHeader) -> Array:
-        with (
-            readable(header.label),
-            open_file(header.name) as file,
-        ):
+        with readable(header.label), open_file(header.name) as file:
             plain, syntax = file, header.syntax
             if syntax == DeflatedExplicitVRLittleEndian:
                 limit = 8 * math.prod(header.shape) + LARGEST_EXTENSION
@@ -151,23 +217,74 @@ class DicomVolume:
             stored: Array = pixel_array(
                 plain, raw=True, transfer_syntax_uid=syntax, correct_unused_bits=False
             )
-            if stored.shape != header.shape:
-                raise SourceError(
-                    f"{header.label} gave {stored.shape} pixels instead of {header.shape}: "
-                    "copy it again"
-                )
-            values = _without_unused_bits(stored, header)
-            if (header.slope, header.intercept) == (1.0, 0.0):
-                scaled = values.astype(self.dtype)
-            else:
-                scaled = (values * np.float64(header.slope) + header.intercept).astype(self.dtype)
-            if header.air is not None and header.padding is not None:
-                low, high = header.padding
-                outside = (values >= low) & (values <= high)
-                if values is not stored:
-                    outside |= (stored >= low) & (stored <= high)
-                scaled[outside] = header.air
-            return scaled
+            return self._values(stored, header)
+
+    def _values(self, stored: Array, header: SliceHeader) -> Array:
+        """Return the values of a decoded slice, rescaled, with air outside of the image."""
+        if stored.shape != header.shape:
+            raise SourceError(
+                f"{header.label} gave {stored.shape} pixels instead of {header.shape}: "
+                "copy it again"
+            )
+        values = _without_unused_bits(stored, header)
+        if (header.slope, header.intercept) == (1.0, 0.0):
+            scaled = values.astype(self.dtype)
+        else:
+            scaled = (values * np.float64(header.slope) + header.intercept).astype(self.dtype)
+        if header.air is not None and header.padding is not None:
+            low, high = header.padding
+            outside = (values >= low) & (values <= high)
+            if values is not stored:
+                outside |= (stored >= low) & (stored <= high)
+            scaled[outside] = header.air
+        return scaled
+
+
+def _decoded_frames(file: BinaryIO, wanted: list[SliceHeader]) -> Iterator[tuple[int, Array]]:
+    """Yield frames of a file with their index, as stored, in the order of the file.
+
+    The file is read once from its beginning, since a member of an archive cannot be read backwards.
+    """
+    first = wanted[0]
+    plain, syntax = file, first.syntax
+    if syntax == DeflatedExplicitVRLittleEndian:
+        limit = 8 * first.frames * math.prod(first.shape) + LARGEST_EXTENSION
+        plain, syntax = inflated(file, limit, whole=True) or file, ExplicitVRLittleEndian
+    decoder = get_decoder(UID(syntax))
+    options: dict[str, Any] = {
+        "rows": first.shape[0],
+        "columns": first.shape[1],
+        "samples_per_pixel": 1,
+        "number_of_frames": 1,
+        "photometric_interpretation": "MONOCHROME2",
+        "pixel_representation": int(first.signed),
+        "bits_allocated": first.allocated,
+        "bits_stored": first.bits,
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OW" if first.allocated > 8 else "OB",
+    }
+    for frame, data in _frame_bytes(plain, wanted):
+        yield (
+            frame,
+            decoder.as_array(data, raw=True, correct_unused_bits=False, **options)[0],
+        )
+
+
+def _frame_bytes(file: BinaryIO, wanted: list[SliceHeader]) -> Iterator[tuple[int, bytes]]:
+    """Yield the bytes of frames with their index, each as the pixel data of a file of one slice."""
+    first, frames = wanted[0], {each.frame for each in wanted}
+    file.seek(first.pixels_at)
+    if not UID(first.syntax).is_encapsulated:
+        size = math.prod(first.shape) * first.allocated // 8
+        for frame in sorted(frames):
+            file.seek(first.pixels_at + frame * size)
+            yield frame, file.read(size)
+        return
+    found = generate_frames(file, number_of_frames=first.frames)
+    for frame, data in zip(range(max(frames) + 1), found, strict=False):
+        if frame in frames:
+            check_codestream(data, *first.shape)
+            yield frame, encapsulate([data])
 
 
 def _check_compressed(file: BinaryIO, header: SliceHeader) -> None:

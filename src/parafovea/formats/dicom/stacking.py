@@ -124,9 +124,11 @@ def _check_in_line(path: str, slices: Sequence[SliceHeader], directions: Floats)
     tilt = float(np.linalg.norm(drift))
     steady = sideways - np.arange(len(slices))[:, None] * drift
     if tilt * (len(slices) - 1) > allowed[-1] and _is_line(steady, allowed):
+        angle = np.degrees(np.arctan2(tilt, np.median(np.diff(along))))
         raise SourceError(
             f"{path} has slices that shift sideways by {tilt:.3g} mm from one to the next, as "
-            "with a tilted gantry: resample it to a straight volume first, as dcm2niix does"
+            f"with a gantry that is tilted by {angle:.3g} degrees: resample it to a straight "
+            "volume first, as dcm2niix does"
         )
     # the median is used, so that a few slices out of line do not shift the line
     beside = np.linalg.norm(sideways - np.median(sideways, axis=0), axis=1)
