@@ -63,7 +63,9 @@ def test_an_echo_is_answered_and_the_syntaxes_of_slices_are_those_that_are_read(
             ],
         )
         assert association.send_c_echo().Status == 0
-        accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in association.accepted_contexts}
+        accepted = {
+            (c.abstract_syntax, c.transfer_syntax[0]) for c in association.accepted_contexts
+        }
         association.release()
     assert (CTImageStorage, JPEGLSLossless) in accepted
     assert (CTImageStorage, video) not in accepted
@@ -88,9 +90,7 @@ def test_a_connection_from_an_unknown_address_is_closed_before_anything_is_read(
     with receiving(settings, Kept()):
         with socket.create_connection(("127.0.0.1", settings.port), timeout=5) as stranger:
             assert stranger.recv(1) == b""
-        known = associated(
-            settings, [(CTImageStorage, ExplicitVRLittleEndian)], source="127.0.0.2"
-        )
+        known = associated(settings, [(CTImageStorage, ExplicitVRLittleEndian)], source="127.0.0.2")
         assert known.is_established
         known.release()
 
@@ -99,9 +99,7 @@ def test_the_title_of_one_peer_from_the_address_of_another_is_refused():
     second = {**PEERS["scanner"], "ae_title": "SECOND", "addresses": ["127.0.0.2"]}
     settings = pacs_settings(peers={**PEERS, "second": second})
     with receiving(settings, Kept()):
-        found = associated(
-            settings, [(CTImageStorage, ExplicitVRLittleEndian)], calling="SECOND"
-        )
+        found = associated(settings, [(CTImageStorage, ExplicitVRLittleEndian)], calling="SECOND")
         assert found.is_rejected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 
@@ -211,9 +212,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moment", range(8))
-def test_killed_between_a_complete_series_and_its_job_it_becomes_one_job(
-    desk, moment, monkeypatch
-):
+def test_killed_between_a_complete_series_and_its_job_it_becomes_one_job(desk, moment, monkeypatch):
     slices = planes(2)
     desk.take(*slices)
     calls = iter(range(100))
@@ -233,10 +232,8 @@ def test_killed_between_a_complete_series_and_its_job_it_becomes_one_job(
         patch.setattr(f"{module}.shutil.rmtree", dying(_module("shutil").rmtree))
         patch.setattr(desk.ledger, "add", dying(desk.ledger.add))
         patch.setattr(desk.queue, "submit", dying(desk.queue.submit))
-        try:
+        with contextlib.suppress(Killed):
             desk.finish()
-        except Killed:
-            pass
     desk.open()
     desk.finish()
     (job,) = desk.queue.jobs()

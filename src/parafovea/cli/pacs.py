@@ -289,7 +289,7 @@ def _predicted(
     from parafovea.drivers.predict_tile_folder import on_device
 
     with on_device(device):
-        project = project_of(settings, scans, task=task, results=output)
+        project = project_of(settings, scans, task=task, results=output, dicom_output=True)
         return run_scans(project, keep=keep, workers=1)
 
 

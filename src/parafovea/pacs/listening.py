@@ -11,8 +11,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from parafovea.chain.dicom_stage import export_dicom
 from parafovea.config import Settings
 from parafovea.errors import ConfigError
+from parafovea.kinds import kind_named
 from parafovea.pacs.archives import target_archive
 from parafovea.pacs.receiver import Receiver
 from parafovea.pacs.result_storing import ResultStoring
@@ -57,6 +59,12 @@ class Listening:
             raise ConfigError(
                 f"task {pacs.task!r} of pacs.task is not in the config: tasks are "
                 f"{', '.join(settings.tasks)}"
+            )
+        kind = settings.tasks[pacs.task].kind
+        if export_dicom not in kind_named(kind).stages.get("volume", ()):
+            raise ConfigError(
+                f"pacs.task {pacs.task!r} is of kind {kind}, whose results are not written as "
+                "DICOM objects: choose another task"
             )
         _require_address(pacs.host)
         for name, peer in pacs.peers.items():

@@ -99,7 +99,11 @@ class JobPrediction:
         source = self._source(job, settings.settings)
         place = self._spool.attempt(job.id, job.attempt) / stem(source)
         project = project_of(
-            settings.settings, {place.name: source}, task=job.task, results=place.parent
+            settings.settings,
+            {place.name: source},
+            task=job.task,
+            results=place.parent,
+            dicom_output=self._spool.dicom_wanted(job.id).is_file(),
         )
         self._check_voxels(project, place.name, source)
         kind = kind_named(settings.settings.tasks[job.task].kind)
