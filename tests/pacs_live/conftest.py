@@ -16,9 +16,6 @@ from live_server import free_port, make_project
 from orthanc import PASSWORD, USER, Orthanc, obstacle
 from orthanc import TITLE as ARCHIVE
 
-#: Port at which a study is received that is pulled by C-MOVE.
-MOVE_PORT = free_port()
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave the tests out, with the reason, where no archive can be started."""
@@ -46,7 +43,7 @@ def archive(port: int) -> Iterator[Orthanc]:
     """Yield a running archive that knows the listener."""
     modalities = {
         "parafovea": (TITLE, "127.0.0.1", port),
-        "puller": ("PULLER", "127.0.0.1", MOVE_PORT),
+        "puller": ("PULLER", "127.0.0.1", free_port()),
     }
     found = Orthanc(free_port(), free_port(), modalities).start()
     yield found
@@ -57,11 +54,21 @@ def archive(port: int) -> Iterator[Orthanc]:
 def listener(archive: Orthanc, pacs_project: Path, port: int) -> Iterator[Listener]:
     """Yield a running listener: the archive gets results by C-STORE, a scanner's by STOW-RS."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PACS_USER", USER)
-        patch.setenv("PACS_PASSWORD", PASSWORD)
+        _set_credentials(patch)
         found = Listener(pacs_project, port, peers=peers(archive))
         yield found.start()
         found.stop()
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables that the config names."""
+    _set_credentials(monkeypatch)
+
+
+def _set_credentials(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("PACS_USER", USER)
+    patch.setenv("PACS_PASSWORD", PASSWORD)
 
 
 def peers(archive: Orthanc) -> dict[str, dict[str, object]]:

@@ -54,10 +54,20 @@ class Orthanc:
         Ports of HTTP and of DICOM.
     modalities : mapping of str to tuple
         AE title, host and port of those that it knows, by name.
+    title : str
+        Its own AE title.
     """
 
-    def __init__(self, web: int, dicom: int, modalities: dict[str, tuple[str, str, int]]) -> None:
-        self.web, self.dicom = web, dicom
+    def __init__(
+        self,
+        web: int,
+        dicom: int,
+        modalities: dict[str, tuple[str, str, int]],
+        *,
+        title: str = TITLE,
+    ) -> None:
+        self.web, self.dicom, self.known = web, dicom, modalities
+        self.process: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="parafovea-orthanc-"))
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{web}", auth=(USER, PASSWORD), timeout=60
@@ -72,9 +82,11 @@ class Orthanc:
             "AuthenticationEnabled": True,
             "RegisteredUsers": {USER: PASSWORD},
             "DicomPort": dicom,
-            "DicomAet": TITLE,
+            "DicomAet": title,
             "DicomModalities": {name: list(each) for name, each in modalities.items()},
             "DicomAlwaysAllowStore": True,
+            "DicomAlwaysAllowFind": True,
+            "DicomAlwaysAllowGet": True,
             "DicomAssociationCloseDelay": 0,
             "DicomThreadsCount": 2,
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "StudiesMetadata": "Full"},
@@ -110,15 +122,11 @@ class Orthanc:
                 time.sleep(0.1)
         raise AssertionError((self.folder / "orthanc.log").read_text())
 
-    def end(self) -> None:
-        """End the process; what it stored stays."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(60)
-
     def stop(self) -> None:
         """End it, and remove what it stored."""
-        self.end()
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
         self.client.close()
         shutil.rmtree(self.folder)
 
@@ -143,11 +151,6 @@ class Orthanc:
         answer = self.client.get(f"/instances/{instance}/file")
         answer.raise_for_status()
         return answer.content
-
-    def forget(self) -> None:
-        """Remove all studies."""
-        for each in self.get("/studies"):
-            self.client.delete(f"/studies/{each}").raise_for_status()
 
     def send(self, study: str, modality: str) -> dict[str, Any]:
         """Send a study to a modality by C-STORE, as its rules of forwarding would."""
