@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from parafovea.cli.project_options import Configs
 from parafovea.cli.terminal import console, errors, print_table, readable_errors
@@ -261,6 +268,10 @@ def _retrieved(
     ) as progress:
         for entry in entries:
             bar = progress.add_task(entry.series, total=entry.instances)
+
+            def show(entry: SeriesEntry, count: int, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=count)
+
             place = retrieve_series(
                 archive,
                 study,
@@ -268,7 +279,7 @@ def _retrieved(
                 folder / entry.series,
                 settings=settings.pacs,
                 min_free=MIN_FREE,
-                progress=lambda entry, count, bar=bar: progress.update(bar, completed=count),
+                progress=show,
             )
             scans[entry.series] = str(place)
     return scans

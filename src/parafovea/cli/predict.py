@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -21,6 +21,10 @@ from parafovea.errors import ConfigError
 from parafovea.formats.location import holds_bands
 from parafovea.kinds import kind_named
 from parafovea.runtime.writers import writing
+
+if TYPE_CHECKING:
+    from parafovea.config import Project
+    from parafovea.drivers.predict_scans import ScanResult
 
 app = typer.Typer()
 
@@ -252,7 +256,7 @@ def _bars() -> Progress:
     )
 
 
-def run_scans(project, *, keep: bool, workers: int):  # type: ignore[no-untyped-def]
+def run_scans(project: Project, *, keep: bool, workers: int) -> list[ScanResult]:
     """Return the outcome of each scan, with a progress bar."""
     from parafovea.drivers.predict_scans import predict_scan, predict_scans
 

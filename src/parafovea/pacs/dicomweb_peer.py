@@ -93,7 +93,7 @@ class DicomwebPeer:
             ) from error
         except httpx.TransportError as error:
             raise ArchiveError(
-                f"peer {self._name} cannot be reached, or broke off ({type(error).__name__}): "
+                f"peer {self._name} cannot be reached, or breaks off ({type(error).__name__}): "
                 "check its dicomweb"
             ) from error
 

@@ -131,7 +131,7 @@ class DimsePeer:
         query.Modality = ""
         query.NumberOfSeriesRelatedInstances = ""
         model = StudyRootQueryRetrieveInformationModelFind
-        found = []
+        found: list[SeriesEntry] = []
         with self._association((model, None)) as association:
             self._accepted(association, model, "C-FIND of studies")
             status = None
