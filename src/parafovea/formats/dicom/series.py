@@ -20,7 +20,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from parafovea.errors import SourceError
+from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.codestreams import check_codestream
 from parafovea.formats.dicom.contents import Contents, FolderContents, OpenFile, ZipContents
 from parafovea.formats.dicom.deflated import inflated
@@ -89,7 +89,12 @@ def open_volume(location: Location, request: Request) -> Source:
         found = stack(path, slices)
     array = DicomVolume(contents, found.slices)
     stated = Stated(found.spacing, "millimeter")
-    grid = place(path, array.shape, stated, metadata)
+    try:
+        grid = place(path, array.shape, stated, metadata)
+    except SpacingError as error:
+        if None in found.spacing[1:]:
+            error.add_note(f"{found.slices[0].label} has no valid PixelSpacing")
+        raise
     affine = found.affine(grid.converted("millimeter").spacing)
     affine = placed_affine(path, affine, grid, stated, metadata)
     return Source(
