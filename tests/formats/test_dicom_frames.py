@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 
 from parafovea.errors import SourceError
+from parafovea.formats.location import format_modules, locate
 from parafovea.formats.opening import open_source
 
 VOLUME = np.random.default_rng(7).integers(-1024, 2000, (9, 12, 14)).astype(np.int16)
@@ -116,6 +117,18 @@ def test_a_box_of_an_archive_reads_its_frames_alone(tmp_path):
     source = open_source(str(tmp_path / "scan.zip"))
     assert np.array_equal(source.array[3:7, 2:9, 1:5], VOLUME[3:7, 2:9, 1:5])
     assert np.array_equal(source.array[0:9, 0:12, 0:14], VOLUME)
+
+
+@pytest.mark.parametrize("name", ["scan.dcm", "IM0001"])
+def test_one_file_is_a_source_by_itself_if_it_has_frames(tmp_path, name):
+    save(enhanced_dataset(VOLUME, order=MIXED), tmp_path / name)
+    save(enhanced_dataset(VOLUME + 1, number=2), tmp_path / "other.dcm")
+    assert np.array_equal(read(tmp_path / name)[1], VOLUME)
+    assert locate(str(tmp_path / name)).files == (str(tmp_path / name),)
+    assert "parafovea.formats.dicom.series" in format_modules(str(tmp_path / name))
+    save(slice_dataset(VOLUME[0], (0, 0, 0)), tmp_path / "slice.dcm")
+    with pytest.raises(SourceError, match="one DICOM file: give the folder of its series"):
+        read(tmp_path / "slice.dcm")
 
 
 def test_parts_of_a_concatenation_are_one_volume(tmp_path):
