@@ -27,7 +27,19 @@ RUN = ("report3d", "slurm")
 OLDEST = "3.11"
 
 #: Extras in parafovea.yaml.
-ALL = (*RUN, "train", "dinov3", "optical", "dicom", "remote", "serve", "client", "onnx", "crate")
+ALL = (
+    *RUN,
+    "train",
+    "dinov3",
+    "optical",
+    "dicom",
+    "pacs",
+    "remote",
+    "serve",
+    "client",
+    "onnx",
+    "crate",
+)
 
 #: parafovea.yaml above its packages.
 CONDA = """\

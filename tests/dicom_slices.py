@@ -8,6 +8,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
     CTImageStorage,
+    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -119,3 +120,86 @@ def write_structures(path: Path) -> None:
     dataset.SeriesInstanceUID = f"{SERIES}.78"
     dataset.PatientName = PATIENT["PatientName"]
     save(dataset, path)
+
+
+def enhanced_dataset(
+    volume: np.ndarray,
+    *,
+    order: Sequence[int] | None = None,
+    directions: np.ndarray = AXIAL,
+    spacing: Sequence[float] = (2.5, 0.7, 0.8),
+    origin: Sequence[float] = (-100.0, -80.0, 30.0),
+    rescale: Sequence[tuple[float, float]] | None = None,
+    shared: bool = True,
+    stacks: Sequence[tuple[str, int]] | None = None,
+    number: int = 1,
+    **elements: Any,
+) -> FileDataset:
+    """Return an enhanced CT whose frames are the planes of a volume (z, y, x).
+
+    Parameters
+    ----------
+    volume : ndarray
+        int16 or uint16.
+    order : sequence of int, optional
+        Planes in the order of the frames.
+    rescale : sequence of (float, float), optional
+        Slope and intercept of each plane; by default 1 and 0 of all.
+    shared : bool
+        Whether orientation, spacing and a common rescaling are stated once, or for each frame.
+    stacks : sequence of (str, int), optional
+        StackID and TemporalPositionIndex of each plane; planes of several start at the origin.
+    number : int
+        End of the SOPInstanceUID.
+    """
+    order = range(len(volume)) if order is None else order
+    dataset = slice_dataset(volume[0], origin, directions=directions, **elements)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    dataset.SOPInstanceUID = f"{SERIES}.5.{number}"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        delattr(dataset, name)
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        delattr(dataset, name)
+    orientation, measures = Dataset(), Dataset()
+    orientation.ImageOrientationPatient = [f"{v:.10g}" for v in directions[:, :2].T.ravel()]
+    measures.PixelSpacing = list(spacing[1:])
+    measures.SliceThickness = spacing[0]
+    common = {"PlaneOrientationSequence": [orientation], "PixelMeasuresSequence": [measures]}
+
+    def scaled(plane: int) -> list[Dataset]:
+        slope, intercept = (1, 0) if rescale is None else rescale[plane]
+        found = Dataset()
+        found.RescaleSlope, found.RescaleIntercept = str(slope), str(intercept)
+        found.RescaleType = "HU"
+        return [found]
+
+    if rescale is None:
+        common["PixelValueTransformationSequence"] = scaled(0)
+    groups, counts = [], {}
+    for plane in order:
+        group, content, place = Dataset(), Dataset(), Dataset()
+        stack = ("1", 1) if stacks is None else stacks[plane]
+        content.StackID, content.TemporalPositionIndex = stack
+        k = plane if stacks is None else counts.setdefault(stack, 0)
+        counts[stack] = k + 1
+        content.InStackPositionNumber = k + 1
+        position = np.asarray(origin) + k * spacing[0] * directions[:, 2]
+        place.ImagePositionPatient = [f"{v:.10g}" for v in position]
+        group.FrameContentSequence, group.PlanePositionSequence = [content], [place]
+        if rescale is not None:
+            group.PixelValueTransformationSequence = scaled(plane)
+        groups.append(group)
+    whole = Dataset()
+    if shared:
+        for name, value in common.items():
+            setattr(whole, name, value)
+    else:
+        for group in groups:
+            for name, value in common.items():
+                setattr(group, name, value)
+    dataset.SharedFunctionalGroupsSequence = [whole]
+    dataset.PerFrameFunctionalGroupsSequence = groups
+    dataset.NumberOfFrames = len(order)
+    dataset.PixelData = np.ascontiguousarray(volume[list(order)]).tobytes()
+    return dataset

@@ -298,6 +298,7 @@ def test_a_slice_that_is_cut_after_opening_is_named_when_it_is_read(tmp_path):
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "are not perpendicular unit vectors"),
         ({"ImagePositionPatient": [1, 2]}, "not 3 finite numbers"),
         ({"RescaleSlope": "0"}, "RescaleSlope 0"),
+        ({"RescaleSlope": None, "RescaleIntercept": None}, "neither RescaleSlope nor"),
         ({"NumberOfFrames": 3}, "3 frames"),
         ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, r"colour image \(RGB\)"),
         ({"PhotometricInterpretation": "MONOCHROME1"}, r"smallest value is white \(MONOCHROME1\)"),

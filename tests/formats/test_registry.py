@@ -61,6 +61,7 @@ BEHIND = {
     "precomputed.shards": {"precomputed"},
     "dicom.codecs": {"dicom", "dicom_zip"},
     "dicom.deflated": {"dicom", "dicom_zip"},
+    "dicom.frames": {"dicom", "dicom_zip"},
     "dicom.headers": {"dicom", "dicom_zip"},
     "dicom.selection": {"dicom", "dicom_zip"},
     "dicom.stacking": {"dicom", "dicom_zip"},
@@ -88,6 +89,7 @@ BEHIND = {
 #: Formats that a stage writes, or reads from results, whatever the source of its sample is.
 WRITTEN = {
     "detect_nodules": {"nifti"},
+    "export_dicom": {"dicom.series", "dicom.contents"},
     "render_detections": {"nifti"},
     "predict_tiles": {"tiles.npz"},
     "measure_tiles": {"tiles.npz"},

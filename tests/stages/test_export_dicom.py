@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from chest_scan import Nodule, chest, heat
-from dicom_slices import AXIAL, OBLIQUE, PATIENT, write_series
+from dicom_slices import AXIAL, OBLIQUE, PATIENT, enhanced_dataset, save, write_series
 from pydicom.sr.codedict import codes
 
 from parafovea.errors import SourceError, StoreError
@@ -60,7 +60,7 @@ ORIENTATIONS = {
 }
 
 
-def predicted(folder, directions=AXIAL, *, found=NODULES, local=1.6, series=None, **elements):
+def predicted(folder, directions=AXIAL, *, found=NODULES, series=None, metadata=""):
     """Write a series with its prediction and its detections, and return where its slices are."""
     source = series or folder / "series"
     if series is None:
@@ -71,23 +71,21 @@ def predicted(folder, directions=AXIAL, *, found=NODULES, local=1.6, series=None
             directions=directions,
             spacing=SPACING,
             origin=(-91.7, 33.25, -1200.5),
-            **{**STUDY, **elements},
+            **STUDY,
         )
-    grid = CHEST.resampled((local,) * 3)
-    start = [a - b for a, b in zip(grid.origin, CHEST.origin, strict=True)]
-    grid = Grid(grid.shape, grid.spacing, tuple(start), "millimeter")
+    local = CHEST.resampled((1.6,) * 3)
+    # the world of the scan's grid begins at its first voxel
+    start = [a - b for a, b in zip(local.origin, CHEST.origin, strict=True)]
+    grid = Grid(local.shape, local.spacing, tuple(start), "millimeter")
     made = {"model": {"name": "chest", "sha256": "ab" * 32}}
-    values = (
-        heat(Grid(grid.shape, grid.spacing, CHEST.resampled((local,) * 3).origin), found)
-        if (found)
-        else np.zeros(grid.shape)
-    )
+    values = heat(local, found)
     path = folder / "prediction.ome.zarr"
     with create(path, grid, dtype=np.float16, channels=("nodule",), attributes=made) as array:
         array[:] = values[None].astype(np.float16)
     resample_volume(
         folder / "volume.ome.zarr",
         source=str(source),
+        metadata=metadata,
         spacing=(8.0, 8.0, 8.0),
         unit="millimeter",
         normalization=Normalization(method="window", low=-1000, high=400),
@@ -102,6 +100,7 @@ def predicted(folder, directions=AXIAL, *, found=NODULES, local=1.6, series=None
         folder / "heatmap.nii.gz",
         sample="patient_001",
         source=str(source),
+        metadata=metadata,
         settings={},
         calibration=None,
         limits={},
@@ -241,6 +240,44 @@ def test_patient_and_study_are_those_of_the_source(tmp_path):
         assert PATIENT["SeriesDescription"] not in str(found.SeriesDescription)
 
 
+def test_a_series_without_patient_or_with_odd_values_has_results(tmp_path):
+    source = predicted(tmp_path)
+    for path in source.iterdir():
+        dataset = pydicom.dcmread(path)
+        for name in ("PatientName", "PatientID", "StudyTime", "AccessionNumber", "SeriesNumber"):
+            delattr(dataset, name)
+        dataset.PatientSex, dataset.StudyDate, dataset.PatientBirthDate = "U", "2024-31", ""
+        dataset.save_as(path)
+    out = exported(tmp_path, source)
+    for name in ("segmentation.dcm", "measurements.dcm"):
+        found = pydicom.dcmread(out / name)
+        assert found.PatientID in (None, "")
+        assert found.StudyDate in (None, "")
+        assert found.ContentDate == "19700101"
+
+
+def test_rounded_directions_and_positions_still_lie_on_the_slices(tmp_path):
+    rounded = np.round(OBLIQUE, 3)
+    source = predicted(tmp_path, rounded)
+    for path in source.iterdir():
+        dataset = pydicom.dcmread(path)
+        places = [f"{float(v):.1f}" for v in dataset.ImagePositionPatient]
+        dataset.ImagePositionPatient = places
+        dataset.save_as(path)
+    for name in ("detections.json", "heatmap.nii.gz", "prediction.ome.zarr", "volume.ome.zarr"):
+        place = tmp_path / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    predicted(tmp_path, series=source)
+    out = exported(tmp_path, source)
+    slices = {str(d.SOPInstanceUID): d for d in map(pydicom.dcmread, source.iterdir())}
+    seg = highdicom.seg.segread(out / "segmentation.dcm")
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        image = slices[
+            group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+        ]
+        assert group.PlanePositionSequence[0].ImagePositionPatient == image.ImagePositionPatient
+
+
 def test_a_rerun_gives_the_same_bytes_and_another_source_other_objects(tmp_path):
     source = predicted(tmp_path)
     first, again = exported(tmp_path, source), exported(tmp_path, source, "again")
@@ -269,12 +306,90 @@ def test_without_detections_the_report_says_that_there_is_none(tmp_path):
 
 
 def test_a_region_of_a_series_is_segmented_in_whole_slices(tmp_path):
-    source = predicted(tmp_path, ORIENTATIONS["oblique"])
-    whole = exported(tmp_path, source)
-    scan = open_source(str(source), metadata="region=10:40,0:92,5:130")
-    assert scan.grid.shape == (30, 92, 125)
-    seg = pydicom.dcmread(whole / "segmentation.dcm")
+    region = "region=10:40,0:92,5:130"
+    source = predicted(tmp_path, ORIENTATIONS["oblique"], metadata=region)
+    out = exported(tmp_path, source, metadata=region)
+    seg = pydicom.dcmread(out / "segmentation.dcm")
     assert (seg.Rows, seg.Columns) == SHAPE[1:]
+    image = nibabel.load(tmp_path / "heatmap.nii.gz")
+    assert image.shape == (125, 92, 30)
+    wanted = voxels_in_patient(image.get_fdata(dtype=np.float32) >= 0.5, image.affine)
+    numbers = range(1, len(seg.SegmentSequence) + 1)
+    got = np.concatenate([segment_positions(out / "segmentation.dcm", n) for n in numbers])
+    assert len(got) == len(wanted) > 0
+    assert np.abs(in_order(got) - in_order(wanted)).max() < 0.01
+
+
+@pytest.mark.parametrize("metadata", ["spacing=3,2,2 unit=mm", "origin=0,0,0 unit=mm"])
+def test_another_place_than_that_of_the_slices_is_refused(tmp_path, metadata):
+    source = predicted(tmp_path)
+    with pytest.raises(SourceError, match="lie where its slices say"):
+        exported(tmp_path, source, metadata=metadata)
+
+
+def test_frames_of_an_enhanced_image_are_referred_to_by_their_numbers(tmp_path):
+    hu = chest(CHEST, NODULES).astype(np.int16)
+    order = np.random.default_rng(1).permutation(len(hu)).tolist()
+    place = {"spacing": SPACING, "origin": (-91.7, 33.25, -1200.5)}
+    dataset = enhanced_dataset(
+        hu, order=order, directions=ORIENTATIONS["oblique"], **place, **STUDY
+    )
+    save(dataset, tmp_path / "scan.dcm")
+    out = exported(tmp_path, predicted(tmp_path, series=tmp_path / "scan.dcm"))
+    image = nibabel.load(tmp_path / "heatmap.nii.gz")
+    wanted = voxels_in_patient(image.get_fdata(dtype=np.float32) >= 0.5, image.affine)
+    got = np.concatenate([segment_positions(out / "segmentation.dcm", n) for n in (1, 2, 3)])
+    assert np.abs(in_order(got) - in_order(wanted)).max() < 0.01
+    seg = pydicom.dcmread(out / "segmentation.dcm")
+    assert len(seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 1
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        origin = group.DerivationImageSequence[0].SourceImageSequence[0]
+        assert origin.ReferencedSOPInstanceUID == dataset.SOPInstanceUID
+        frame = dataset.PerFrameFunctionalGroupsSequence[origin.ReferencedFrameNumber - 1]
+        assert np.allclose(
+            frame.PlanePositionSequence[0].ImagePositionPatient,
+            group.PlanePositionSequence[0].ImagePositionPatient,
+            atol=1e-6,
+        )
+    highdicom.sr.srread(out / "measurements.dcm")
+
+
+def test_classes_of_a_segmentation_are_segments_with_their_volume(tmp_path):
+    source = tmp_path / "series"
+    directions = ORIENTATIONS["oblique"]
+    volume = np.zeros((10, 20, 24), np.int16)
+    write_series(source, volume, directions=directions, spacing=(4.0, 2.0, 1.5), **STUDY)
+    grid = Grid((20, 20, 24), (2.0, 2.0, 1.5), (-1.0, 0.0, 0.0), "millimeter")
+    made = {"model": {"name": "organs"}, "classes": ["background", "liver", "made_up"]}
+    with create(tmp_path / "prediction.ome.zarr", grid, dtype=np.uint8, attributes=made) as array:
+        array[:] = 0
+    with create(tmp_path / "classes.ome.zarr", grid, dtype=np.uint8, attributes=made) as array:
+        array[4:8, 5:10, 6:12] = 1
+        array[12:14, 1:3, 20:24] = 2
+    export_dicom(
+        tmp_path / "prediction.ome.zarr",
+        tmp_path / "segmentation.dcm",
+        tmp_path / "measurements.dcm",
+        classes=tmp_path / "classes.ome.zarr",
+        source=str(source),
+    )
+    seg = highdicom.seg.segread(tmp_path / "segmentation.dcm")
+    assert [each.SegmentLabel for each in seg.SegmentSequence] == ["liver", "made_up"]
+    assert seg.SegmentSequence[0].segmented_property_type == codes.SCT.Liver
+    assert seg.SegmentSequence[1].segmented_property_type.scheme_designator == "99PARAFOVEA"
+    scan = open_source(str(source))
+    wanted = np.zeros((10, 20, 24), bool)
+    wanted[2:4, 5:10, 6:12] = True
+    places = voxels_in_patient(wanted.transpose(2, 1, 0), scan.affine)
+    got = segment_positions(tmp_path / "segmentation.dcm", 1)
+    assert np.abs(in_order(got) - in_order(places)).max() < 0.01
+    found = highdicom.sr.srread(tmp_path / "measurements.dcm").content
+    group, _ = found.get_volumetric_roi_measurement_groups()
+    (size,) = group.get_measurements(name=codes.SCT.Volume)
+    assert size.value == 2 * 5 * 6 * 4.0 * 2.0 * 1.5
+    placed, _ = found.get_image_measurement_groups()
+    (place,) = placed.get_measurements(name=codes.SCT.Volume)[0].referenced_coordinates
+    assert place.value[0] == pytest.approx(places.mean(0), abs=0.001)
 
 
 @pytest.mark.parametrize("tag", ["FrameOfReferenceUID", "StudyInstanceUID"])

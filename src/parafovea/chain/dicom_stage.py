@@ -43,7 +43,7 @@ def _classes(project: Project, wildcards: Wildcards) -> Paths:
 
 def _exporting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     sample = wildcards["sample"]
-    found = {
+    found: dict[str, Any] = {
         "source": project.source(sample),
         "metadata": project.samples[sample].metadata,
         "channels": list(project.recipe(sample).volume_channels),

@@ -150,7 +150,7 @@ def predict(
                 full_precision=no_amp,
                 overwrite=overwrite,
                 divided=cluster is not None,
-                dicom_output=dicom_output,
+                dicom_output=dicom_output or None,
             )
             held.enter_context(writing(place if alone else results))
             if tiles:

@@ -20,7 +20,7 @@ from parafovea.drivers.one_process import run_sample
 from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe, shown
 from parafovea.formats.location import holds_tiles, locate, source_files, stem
 from parafovea.formats.registry import format_of_file
-from parafovea.kinds import kind_named
+from parafovea.kinds import Kind, kind_named
 from parafovea.kinds.reference import resolve
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import work_of
@@ -252,7 +252,7 @@ def project_of(
     full_precision: bool = False,
     overwrite: bool = False,
     divided: bool = False,
-    dicom_output: bool = False,
+    dicom_output: bool | None = None,
 ) -> Project:
     """Return a checked project of scans without a sheet.
 
@@ -276,8 +276,8 @@ def project_of(
         Predict finished tiles again, regardless of the task's setting.
     divided : bool
         Share windows and tiles among as many jobs as the task says, instead of one a scan.
-    dicom_output : bool
-        Also write DICOM objects, regardless of the task's setting.
+    dicom_output : bool, optional
+        Whether to write DICOM objects, too; by default as the task says.
 
     Raises
     ------
@@ -303,13 +303,13 @@ def project_of(
     if full_precision:
         inference = inference.model_copy(update={"precision": "float32"})
     changes: dict[str, Any] = {"inference": inference}
-    if dicom_output:
-        if export_dicom not in kind_named(chosen.kind).stages.get("volume", ()):
+    if dicom_output is not None:
+        if dicom_output and not writes_dicom(kind_named(chosen.kind)):
             raise ConfigError(
                 f"task {task!r} is of kind {chosen.kind}, whose results are not written as DICOM "
                 "objects: leave --dicom-output out"
             )
-        changes["dicom_output"] = True
+        changes["dicom_output"] = dicom_output
     if overwrite:
         changes["tiles"] = chosen.tiles.model_copy(update={"overwrite": True})
     for name in scans:
@@ -330,6 +330,11 @@ def project_of(
         raise SourceError(without_sheet("\n  ".join(project.absent.values())))
     require_packages(project)
     return project
+
+
+def writes_dicom(kind: Kind) -> bool:
+    """Return whether results of a kind can be DICOM objects."""
+    return export_dicom in kind.stages.get("volume", ())
 
 
 def without_sheet(text: str) -> str:

@@ -89,7 +89,7 @@ def predict(
             batch_size=batch_size,
             full_precision=full_precision,
             overwrite=overwrite,
-            dicom_output=dicom_output,
+            dicom_output=dicom_output or None,
         )
         with writing(place):
             if tiles:

@@ -218,6 +218,8 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
         found = _format_by_name(path, bands)
         if found is not None:
             return _modules(found)
+        if place.is_file():
+            return _modules_of_file(path)
         is_result = not place.exists() and "." not in place.name
         return _modules(format_named("tiles"), "tile.npz") if is_result else ()
     try:
@@ -232,6 +234,15 @@ def format_modules(path: str | None, *, bands: bool = False) -> tuple[str, ...]:
         return tuple(sorted({*_modules(found, *names), *inner}))
     modules = _modules(found, *(location.slices if found.members else ()))
     return tuple(sorted({*modules, *REMOTE.values()})) if is_address(path) else modules
+
+
+def _modules_of_file(path: str) -> tuple[str, ...]:
+    """Return the modules that read a file whose ending names no format."""
+    try:
+        with readable(path):
+            return _modules(format_named(_located(path, bands=False).format))
+    except SourceError:
+        return ()
 
 
 def _modules(found: Format, *members: str) -> tuple[str, ...]:
@@ -377,6 +388,10 @@ def _located(path: str, bands: bool) -> Location:
     if found is not None:
         files = found.light_function("files")
         return Location(path, found.name, (path,) if files is None else tuple(files(path)))
+    for each in FORMATS:
+        holds_volume = each.light_function("holds_volume")
+        if holds_volume is not None and holds_volume(path):
+            return Location(path, each.name, (path,))
     for each in FORMATS:
         why_not = each.light_function("why_not")
         reason = None if why_not is None else why_not(path)

@@ -12,6 +12,7 @@ workflow calls it while planning its jobs; it may have
   a folder, those that count besides it; for a file of several arrays `files(path, dataset)`,
 - `holds(path)`: whether a folder without markers and members is of this format,
 - `slices(path)`: the files of such a folder,
+- `holds_volume(path)`: whether a file of unknown ending is a volume of this format,
 - `why_not(path)`: what is wrong with a file of unknown ending if it is of this format, or None,
 - `grid(location, request)`: the grid, from the header, or None if the header does not state it.
 
@@ -180,7 +181,7 @@ FORMATS = (
     Format(
         name="dicom",
         module=f"{_HERE}.dicom.series",
-        meaning="a DICOM series (a folder, or a .zip of it)",
+        meaning="a DICOM series (a folder, or a .zip of it) or enhanced image",
         suffixes=(".zip",),
         members=dict.fromkeys((".dcm", ".dicom", ".ima"), f"{_HERE}.dicom.series"),
         light=f"{_HERE}.dicom.contents",

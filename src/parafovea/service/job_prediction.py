@@ -14,12 +14,14 @@ from math import prod
 from pathlib import Path
 
 from parafovea.config import Project, Settings
+from parafovea.config.dicom_output import output_problem
 from parafovea.config.sources import is_tile_folder
-from parafovea.drivers.predict_scans import predict_scan, project_of, write_summary
+from parafovea.drivers.predict_scans import predict_scan, project_of, write_summary, writes_dicom
 from parafovea.drivers.predict_tile_folder import MosaicSummary, predict_folder
 from parafovea.errors import ParafoveaError, SourceError, StoreError, describe
 from parafovea.formats.location import stem
 from parafovea.kinds import kind_named
+from parafovea.runtime.optional_packages import is_installed
 from parafovea.runtime.progress import Observer
 from parafovea.service.job_queue import Job
 from parafovea.service.offered_models import job_settings
@@ -98,15 +100,17 @@ class JobPrediction:
         settings = job_settings(self._settings, job.task, config if config.is_file() else None)
         source = self._source(job, settings.settings)
         place = self._spool.attempt(job.id, job.attempt) / stem(source)
+        kind = kind_named(settings.settings.tasks[job.task].kind)
+        # an archive that sent a series is told why its results are no DICOM objects
+        wanted = self._spool.dicom_wanted(job.id).is_file()
         project = project_of(
             settings.settings,
             {place.name: source},
             task=job.task,
             results=place.parent,
-            dicom_output=self._spool.dicom_wanted(job.id).is_file(),
+            dicom_output=wanted or (writes_dicom(kind) and _fits_dicom(source)),
         )
         self._check_voxels(project, place.name, source)
-        kind = kind_named(settings.settings.tasks[job.task].kind)
         if project.layout(place.name) == "tiles":
             _, summary = predict_folder(project, place.name, observer=observer)
             write_summary(place / "summary.json", asdict(summary))
@@ -191,3 +195,12 @@ class JobPrediction:
         if len(name) >= SHORTEST_NAME:
             text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", _FILE, text)
         return text
+
+
+def _fits_dicom(source: str) -> bool:
+    """Return whether results of an upload are written as DICOM objects, too.
+
+    A client who uploads a series does not ask for them, so that one to which they cannot refer is
+    predicted without.
+    """
+    return is_installed("highdicom") and output_problem(source, "") is None

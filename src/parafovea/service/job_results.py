@@ -19,6 +19,8 @@ FILES: Mapping[str, str] = {
     layout.DETECTIONS: "application/json",
     layout.DETECTION_TABLE: "text/csv; charset=utf-8",
     layout.HEATMAP: "application/gzip",
+    layout.SEGMENTATION_OBJECT: "application/dicom",
+    layout.MEASUREMENT_REPORT: "application/dicom",
     layout.OBJECT_TABLE: "text/tab-separated-values; charset=utf-8",
     layout.QUALITY: "application/json",
     layout.QUALITY_TABLE: "text/tab-separated-values; charset=utf-8",

@@ -54,6 +54,7 @@ ENDINGS: dict[str, Callable[[bytes], bool]] = {
     ".mha": lambda head: re.match(rb"\s*\w+ *=", head) is not None,
     ".tiff": lambda head: head.startswith(_TIFF),
     ".tif": lambda head: head.startswith(_TIFF),
+    ".dcm": lambda head: head[128:132] == b"DICM",
     ".zip": lambda head: head.startswith(b"PK\x03\x04"),
 }
 
@@ -113,7 +114,7 @@ def guessed_name(head: bytes) -> str:
     Refusal
         If it is not a file that is predicted.
     """
-    for ending in (".nii.gz", ".zip", ".nrrd", ".tif", ".nii", ".mha"):
+    for ending in (".nii.gz", ".zip", ".nrrd", ".tif", ".dcm", ".nii", ".mha"):
         if ENDINGS[ending](head):
             return PLAIN_NAME + ending
     raise _unlike("the data")

@@ -12,6 +12,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from parafovea.errors import StoreError
+from parafovea.formats.channels import open_input
 from parafovea.formats.dicom.derived_object import Algorithm, Segment, concept, write_objects
 from parafovea.formats.dicom.measurement_report import (
     Measured,
@@ -32,7 +33,6 @@ from parafovea.postprocess.detection.scan_regions import scan_regions
 from parafovea.postprocess.segmentation.label_images import class_names
 from parafovea.preprocess.body_masks import stored_masks
 from parafovea.settings.postprocess import DetectionSettings
-from parafovea.stages.detect_nodules import open_scan
 from parafovea.storage.store import Stored, open_stored
 
 Planes = dict[int, NDArray[np.uint16]]
@@ -98,8 +98,16 @@ def export_dicom(
     made: Mapping[str, object] = stated if isinstance(stated, Mapping) else {}
     with unchanged(source) as check:
         grid = open_stored(prediction).grid
-        scan = open_scan(source, metadata=metadata, grid=grid, channels=channels)
-        series = source_series(scan, parse_metadata(metadata, folder=Path()))
+        told = parse_metadata(metadata, folder=Path())
+        scan = open_input(
+            source,
+            channels=channels,
+            metadata=told,
+            finer_than=grid.spacing,
+            unit=grid.unit,
+        )[0].source
+        series = source_series(scan, told)
+        found: _Found
         if detections is not None and volume is not None:
             found = _Detected(detections, prediction, volume, settings or {}, scan)
         elif classes is not None:
@@ -248,14 +256,16 @@ class _Classified(_Found):
             rows, columns = np.indices(plane.shape)
             for number in np.unique(plane).tolist():
                 inside = plane == number
-                counts[number] += inside.sum()
-                sums[number] += (k * inside.sum(), rows[inside].sum(), columns[inside].sum())
+                count = int(inside.sum())
+                counts[number] += count
+                sums[number] += (k * count, rows[inside].sum(), columns[inside].sum())
         space = ScanSpace(own, scan.affine)
         for number, name in enumerate(names, start=1):
             segment = Segment(name, *concept(name))
             self.segments.append(segment)
             if counts[number]:
-                x, y, z = space.world_of_voxel(sums[number] / counts[number]).tolist()
+                centre = space.world_of_voxel(sums[number] / counts[number])
+                x, y, z = (round(float(v), 3) for v in centre)
                 size = Measured(
                     codes.SCT.Volume,
                     codes.UCUM.CubicMillimeter,

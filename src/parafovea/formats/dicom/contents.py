@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol, cast
 from parafovea.errors import SourceError
 from parafovea.formats.registry import format_named
 from parafovea.formats.unpacking import LARGEST_SLICE
+from parafovea.runtime.optional_packages import extras_named
 
 OpenFile = Callable[[str], BinaryIO]
 
@@ -101,6 +102,31 @@ class FolderContents:
             yield lambda name: files.enter_context(Path(name).open("rb"))
 
 
+class FileContents:
+    """One file, such as an enhanced image with all slices of a scan.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.left_out: list[str] = []
+        self.sizes = {path: Path(path).stat().st_size}
+
+    def label(self, name: str) -> str:
+        """Return the name of the file used in messages."""
+        return name
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[OpenFile]:
+        """Yield a function that opens the file."""
+        with contextlib.ExitStack() as files:
+            yield lambda name: files.enter_context(Path(name).open("rb"))
+
+
 class ZipContents:
     """The files of a zip archive, read in place: nothing is unpacked to disk.
 
@@ -171,6 +197,18 @@ def slices(path: str) -> list[str]:
 def holds(path: str) -> bool:
     """Return whether a folder contains a DICOM file, by name or content, at any depth."""
     return any(map(_is_dicom, folder_files(path)))
+
+
+def holds_volume(path: str) -> bool:
+    """Return whether a file of unknown ending is a whole volume: an enhanced image with frames.
+
+    Only of a DICOM file the header is read, for which pydicom is imported.
+    """
+    if not _is_dicom(path):
+        return False
+    with extras_named():
+        from parafovea.formats.dicom.selection import states_frames
+    return states_frames(FileContents(path))
 
 
 def why_not(path: str) -> str | None:

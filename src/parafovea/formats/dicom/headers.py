@@ -187,7 +187,7 @@ class ImageHeader:
         header = self.header
         with readable(self.label):
             bits = int(self._required("BitsAllocated"))
-            stored = int(header.get("BitsStored", bits))
+            used = int(header.get("BitsStored", bits))
             signed = bool(header.get("PixelRepresentation", 0))
             orientation = self._numbers("ImageOrientationPatient", 6)
             slope = self._number("RescaleSlope", 1.0)
@@ -195,6 +195,17 @@ class ImageHeader:
                 raise SourceError(
                     f"{self.label} has RescaleSlope 0, which makes all values equal: export "
                     "the series again"
+                )
+            stated = frozenset(
+                key
+                for key in ("RescaleSlope", "RescaleIntercept")
+                if header.get(key) not in (None, "")
+            )
+            modality = str(header.get("Modality", ""))
+            if modality == "CT" and not stated:
+                raise SourceError(
+                    f"{self.label} is a CT that states neither RescaleSlope nor RescaleIntercept, "
+                    "so that its values need not be Hounsfield units: export the series again"
                 )
             return SliceHeader(
                 name=self.name,
@@ -204,7 +215,7 @@ class ImageHeader:
                 volume=volume,
                 pixels_at=self.pixels_at,
                 series=self.series,
-                modality=str(header.get("Modality", "")),
+                modality=modality,
                 study=self._uid("StudyInstanceUID"),
                 frame_of_reference=self._uid("FrameOfReferenceUID"),
                 instance=self._uid("SOPInstanceUID"),
@@ -217,15 +228,11 @@ class ImageHeader:
                 thickness=self._thickness(),
                 slope=slope,
                 intercept=self._number("RescaleIntercept", 0.0),
-                rescale_stated=frozenset(
-                    key
-                    for key in ("RescaleSlope", "RescaleIntercept")
-                    if header.get(key) not in (None, "")
-                ),
+                rescale_stated=stated,
                 rescale_type=str(header.get("RescaleType") or "").strip(),
                 allocated=bits,
-                bits=stored,
-                high_bit=self._high_bit(bits, stored),
+                bits=used,
+                high_bit=self._high_bit(bits, used),
                 signed=signed,
                 padding=self._padding(bits, signed=signed),
                 syntax=transfer_syntax(header),

@@ -88,6 +88,8 @@ def segmentation_object(
         series_number=series_number(source, NUMBER),
         sop_instance_uid=made,
         instance_number=1,
+        # without a segment's voxel there is the frame without one
+        omit_empty_frames=any(plane.any() for plane in held.values()),
         content_label="SEGMENTATION",
         content_description=long_string(f"{algorithm.name}, {algorithm.model}"),
         **equipment(algorithm),
@@ -135,6 +137,7 @@ def _refer(found: Any, source: SourceSeries, temporary: Mapping[str, int]) -> No
                     # frames of several segments share the item of their slice
                     continue
                 header = source.stack.slices[temporary[item.ReferencedSOPInstanceUID]]
+                item.ReferencedSOPClassUID = header.instance_class
                 item.ReferencedSOPInstanceUID = header.instance
                 if header.frames > 1:
                     item.ReferencedFrameNumber = header.frame + 1

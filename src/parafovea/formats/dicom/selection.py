@@ -28,7 +28,7 @@ from pydicom.uid import (
 from parafovea.errors import MissingSourceError, SourceError
 from parafovea.formats.dicom.contents import GZIP, SUFFIXES, Contents, is_packed_dicom
 from parafovea.formats.dicom.deflated import inflated
-from parafovea.formats.dicom.frames import PER_FRAME, SHARED
+from parafovea.formats.dicom.frames import PER_FRAME, SHARED, has_frames
 from parafovea.formats.dicom.headers import ImageHeader, SliceHeader, transfer_syntax
 from parafovea.formats.source import readable
 from parafovea.formats.unpacking import LARGEST_EXTENSION
@@ -130,6 +130,28 @@ def read_headers(contents: Contents, *, series: str | None = None) -> list[Slice
         _log_once(f"{contents.path}: {len(left_out)} left out: {_counts(left_out)}")
     chosen = _chosen(contents.path, images, series)
     return [each for image in chosen for each in image.described()]
+
+
+def states_frames(contents: Contents) -> bool:
+    """Return whether a file is an image that states the place of each of its frames.
+
+    Parameters
+    ----------
+    contents : Contents
+        One file.
+
+    Raises
+    ------
+    SourceError
+        If it is damaged.
+    """
+    (name,) = contents.sizes
+    with contents.opened() as open_file, open_file(name) as file:
+        if not file.read(1):
+            return False
+        file.seek(0)
+        found = _image(file, name, contents)
+    return isinstance(found, ImageHeader) and has_frames(found.header)
 
 
 @lru_cache(maxsize=256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,9 +21,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from parafovea.errors import SourceError
+from parafovea.errors import SourceError, SpacingError
 from parafovea.formats.codestreams import check_codestream
-from parafovea.formats.dicom.contents import Contents, FolderContents, OpenFile, ZipContents
+from parafovea.formats.dicom.contents import (
+    Contents,
+    FileContents,
+    FolderContents,
+    OpenFile,
+    ZipContents,
+)
 from parafovea.formats.dicom.deflated import inflated
 from parafovea.formats.dicom.headers import SliceHeader
 from parafovea.formats.dicom.selection import read_headers
@@ -60,8 +67,8 @@ def open_volume(location: Location, request: Request) -> Source:
     Parameters
     ----------
     location : Location
-        A folder, searched recursively, or a .zip of one. Objects that are not images, such as
-        RTSTRUCT, are skipped.
+        A folder, searched recursively, a .zip of one, or one enhanced image. Objects that are
+        not images, such as RTSTRUCT, are skipped.
     request : Request
         The user's `series` selects one of several, see also `slices_of`. A user spacing changes
         the grid and, relative to the first slice, the affine.
@@ -89,7 +96,12 @@ def open_volume(location: Location, request: Request) -> Source:
         found = stack(path, slices)
     array = DicomVolume(contents, found.slices)
     stated = Stated(found.spacing, "millimeter")
-    grid = place(path, array.shape, stated, metadata)
+    try:
+        grid = place(path, array.shape, stated, metadata)
+    except SpacingError as error:
+        if None in found.spacing[1:]:
+            error.add_note(f"{found.slices[0].label} has no valid PixelSpacing")
+        raise
     affine = found.affine(grid.converted("millimeter").spacing)
     affine = placed_affine(path, affine, grid, stated, metadata)
     return Source(
@@ -103,8 +115,10 @@ def open_volume(location: Location, request: Request) -> Source:
 
 
 def contents_of(path: str) -> Contents:
-    """Return the files of a folder or archive."""
-    return ZipContents(path) if path.lower().endswith(".zip") else FolderContents(path)
+    """Return the files of a folder or archive, or one file as it is."""
+    if path.lower().endswith(".zip"):
+        return ZipContents(path)
+    return FolderContents(path) if Path(path).is_dir() else FileContents(path)
 
 
 def slices_of(contents: Contents, metadata: SourceMetadata) -> tuple[list[SliceHeader], int]:

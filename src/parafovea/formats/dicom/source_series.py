@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
 
 from parafovea.errors import SourceError
 from parafovea.formats.dicom.contents import Contents
@@ -119,6 +119,8 @@ class SourceSeries:
     def plane(self, k: int, instance: str) -> Dataset:
         """Return a slice as an image of its own, under another SOPInstanceUID.
 
+        A frame is one of a class with single slices.
+
         Parameters
         ----------
         k : int
@@ -130,7 +132,7 @@ class SourceSeries:
         found.update(self.common)
         z, y, x = self.spacing
         found.SOPInstanceUID = instance
-        found.SOPClassUID = header.instance_class
+        found.SOPClassUID = CTImageStorage if header.frames > 1 else header.instance_class
         found.Rows, found.Columns = header.shape
         found.ImagePositionPatient = [decimal(v) for v in header.position]
         found.ImageOrientationPatient = [decimal(v) for v in self.stack.directions[:, :2].T.ravel()]
