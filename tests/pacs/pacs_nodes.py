@@ -86,6 +86,7 @@ def receiving(settings: PacsSettings, intake: Any) -> Iterator[Receiver]:
     finally:
         receiver.stop()
         thread.join()
+        receiver.close()
 
 
 def associated(

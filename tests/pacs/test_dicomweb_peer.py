@@ -273,7 +273,7 @@ def test_credentials_come_from_the_environment(web):
         web.root, environment={"PACS_USER": "a", "PACS_PASSWORD": "b"}, **variables
     ) as peer:
         peer.echo()
-    with peer_at(web.root, environment={"TOKEN": "t"}, token_variable="TOKEN") as peer:
+    with peer_at(web.root, environment={"TOKEN": "t"}, token_variable="TOKEN") as peer:  # noqa: S106
         peer.echo()
     assert [headers["Authorization"] for _, _, headers, _ in web.asked] == [
         "Basic YTpi", "Bearer t",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import highdicom as hd
@@ -55,7 +57,21 @@ def check_places(objects: dict[str, bytes], results: Path, scan: Path) -> int:
         assert np.abs(offsets).max() < 0.01
         heat = heatmap.get_fdata()[tuple(nearest.astype(int).T)]
         assert heat.min() > 0.5
+    report = pydicom.dcmread(io.BytesIO(objects["SR"]))
+    table = json.loads((results / "detections.json").read_text())["detections"]
+    points = [item.GraphicData for item in items(report) if item.get("ValueType") == "SCOORD3D"]
+    wanted = [each["coordinates"] for each in table]
+    assert len(points) == len(wanted) > 0
+    assert np.abs(np.sort(points, axis=0) - np.sort(wanted, axis=0)).max() < 0.01
+    assert len(segmentation.SegmentSequence) == len(table)
     return len(marked)
+
+
+def items(dataset: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
+    """Yield all items of a report."""
+    for item in dataset.get("ContentSequence", ()):
+        yield item
+        yield from items(item)
 
 
 def scans_equal(folder: Path, files: list[Path]) -> bool:

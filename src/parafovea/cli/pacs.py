@@ -86,15 +86,15 @@ def listen(
         changes = {name: value for name, value in given.items() if value is not None}
         service = ServiceSettings.from_environment().model_copy(update=changes)
         settings = read_settings(*config_files(list(service.config)))
-        listening = Listening(settings, service)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, listening.stop)
-        pacs = settings.pacs
-        console.print(
-            f"Listening as {escape(pacs.ae_title)} at {escape(pacs.host)}:{pacs.port}",
-            highlight=False,
-        )
-        listening.run()
+        with contextlib.closing(Listening(settings, service)) as listening:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, listening.stop)
+            pacs = settings.pacs
+            console.print(
+                f"Listening as {escape(pacs.ae_title)} at {escape(pacs.host)}:{pacs.port}",
+                highlight=False,
+            )
+            listening.run()
 
 
 def _log_own_words() -> None:

@@ -186,6 +186,7 @@ class DimsePeer:
         finally:
             receiver.stop()
             thread.join()
+            receiver.close()
 
     @property
     def _unknown_destination(self) -> str:

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from parafovea.chain.dicom_stage import export_dicom
 from parafovea.config import Settings
+from parafovea.drivers.predict_scans import writes_dicom
 from parafovea.errors import ConfigError
 from parafovea.kinds import kind_named
 from parafovea.pacs.archives import target_archive
@@ -61,7 +61,7 @@ class Listening:
                 f"{', '.join(settings.tasks)}"
             )
         kind = settings.tasks[pacs.task].kind
-        if export_dicom not in kind_named(kind).stages.get("volume", ()):
+        if not writes_dicom(kind_named(kind)):
             raise ConfigError(
                 f"pacs.task {pacs.task!r} is of kind {kind}, whose results are not written as "
                 "DICOM objects: choose another task"
@@ -92,7 +92,11 @@ class Listening:
             give_up=pacs.give_up_seconds,
         )
         self._workers = WorkerProcesses(service, self._spool, self._queue)
-        self._receiver = Receiver(pacs, self._intake)
+        try:
+            self._receiver = Receiver(pacs, self._intake)
+        except BaseException:
+            self._close_files()
+            raise
         self._stop = threading.Event()
 
     def _locked(self, folder: Path) -> int:
@@ -136,9 +140,16 @@ class Listening:
             self._workers.stop()
             for thread in threads:
                 thread.join()
-            self._ledger.close()
-            self._queue.close()
-            os.close(self._lock)
+
+    def close(self) -> None:
+        """Let go of the address and the spool."""
+        self._receiver.close()
+        self._close_files()
+
+    def _close_files(self) -> None:
+        self._ledger.close()
+        self._queue.close()
+        os.close(self._lock)
 
 
 def _require_address(host: str) -> None:

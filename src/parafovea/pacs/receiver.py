@@ -8,8 +8,7 @@ import logging
 import socket
 from collections.abc import Mapping
 from socketserver import BaseServer
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import pynetdicom
 from pydicom.pixels import get_decoder
@@ -209,11 +208,14 @@ class Receiver:
         self._server.serve_forever(poll_interval=0.1)
 
     def stop(self) -> None:
-        """Listen no longer, and end the associations that there are."""
+        """End `serve`, which must have begun, and the associations that there are."""
         for association in self._server.active_associations:
             association.abort()
         # that of pynetdicom expects a server that its own thread runs
         BaseServer.shutdown(self._server)
+
+    def close(self) -> None:
+        """Let go of the address."""
         self._server.server_close()
 
     def _requested(self, event: Any) -> None:
@@ -266,14 +268,3 @@ class Receiver:
         if found.is_slice(self._settings.modalities):
             self._intake.add(peer, found, data, association=id(event.assoc))
         return SUCCESS
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
