@@ -247,6 +247,7 @@ def test_a_series_without_patient_or_with_odd_values_has_results(tmp_path):
         for name in ("PatientName", "PatientID", "StudyTime", "AccessionNumber", "SeriesNumber"):
             delattr(dataset, name)
         dataset.PatientSex, dataset.StudyDate, dataset.PatientBirthDate = "U", "2024-31", ""
+        dataset.PatientAge, dataset.StudyDescription = "about 40", "x" * 70
         dataset.save_as(path)
     out = exported(tmp_path, source)
     for name in ("segmentation.dcm", "measurements.dcm"):
@@ -254,6 +255,19 @@ def test_a_series_without_patient_or_with_odd_values_has_results(tmp_path):
         assert found.PatientID in (None, "")
         assert found.StudyDate in (None, "")
         assert found.ContentDate == "19700101"
+
+
+def test_names_of_patients_are_neither_logged_nor_in_warnings(tmp_path, caplog, recwarn):
+    source = predicted(tmp_path)
+    for path in source.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.PatientName, dataset.PatientID = "Secretname", "SECRET" * 20
+        dataset.save_as(path)
+    caplog.set_level("DEBUG")
+    out = exported(tmp_path, source)
+    assert pydicom.dcmread(out / "measurements.dcm").PatientName == "Secretname"
+    said = caplog.text + "".join(str(each.message) for each in recwarn)
+    assert "secret" not in said.lower()
 
 
 def test_rounded_directions_and_positions_still_lie_on_the_slices(tmp_path):

@@ -253,12 +253,10 @@ class _Classified(_Found):
         sums = np.zeros((len(names) + 1, 3))
         for k, plane in _planes_on(stored, scan.grid):
             self.planes[k] = plane
-            rows, columns = np.indices(plane.shape)
             for number in np.unique(plane).tolist():
-                inside = plane == number
-                count = int(inside.sum())
-                counts[number] += count
-                sums[number] += (k * count, rows[inside].sum(), columns[inside].sum())
+                rows, columns = np.nonzero(plane == number)
+                counts[number] += len(rows)
+                sums[number] += (k * len(rows), rows.sum(), columns.sum())
         space = ScanSpace(own, scan.affine)
         for number, name in enumerate(names, start=1):
             segment = Segment(name, *concept(name))

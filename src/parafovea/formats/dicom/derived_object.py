@@ -146,9 +146,7 @@ def complete(found: Dataset, source: SourceSeries, description: str) -> None:
         setattr(found, f"{name}Time", source.time)
     for item in found.get("ContributingEquipmentSequence", ()):
         item.ContributionDateTime = source.date + source.time
-    for name in ("StudyDescription", "PatientAge", "PatientSize", "PatientWeight"):
-        if name in source.common:
-            found[name] = source.common[name]
+    found.update(source.repeated)
 
 
 def write_objects(objects: Sequence[tuple[Path, Dataset]]) -> None:

@@ -141,11 +141,13 @@ def measurement_report(
         imaging_measurements=content,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    evidence = [segmentation]
+    # the first one is what the library takes the patient from, and logs: there is none in it
+    evidence: list[Dataset] = []
     for instance, instance_class in source.instances().items():
         image = source.plane(0, instance)
         image.SOPClassUID = instance_class
         evidence.append(image)
+    evidence.append(segmentation)
     found = sr.Comprehensive3DSR(
         evidence=evidence,
         content=report,

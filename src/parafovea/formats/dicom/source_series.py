@@ -54,13 +54,14 @@ _REPEATED = (
 #: What is repeated if the source states it.
 _OPTIONAL = (
     "IssuerOfPatientID",
-    "OtherPatientIDs",
     "PatientAge",
     "PatientSize",
     "PatientWeight",
     "StudyDescription",
-    "PositionReferenceIndicator",
-    "BodyPartExamined",
+)
+
+#: How the source was compressed, which its segmentation states, too.
+_LOSSY = (
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
@@ -86,13 +87,16 @@ class SourceSeries:
     start : tuple of int
         First voxel z, y, x of the slices that belongs to the scan, which may be a region of them.
     common : pydicom.Dataset
-        Patient, study and series.
+        Study, series and times, without the patient, so that libraries cannot log a name.
+    repeated : pydicom.Dataset
+        The patient, and what the source says of the study.
     """
 
     path: str
     stack: Stack
     start: Shape
     common: Dataset
+    repeated: Dataset
 
     @property
     def date(self) -> str:
@@ -106,11 +110,14 @@ class SourceSeries:
 
     def _first(self, ending: str, pattern: str, default: str) -> str:
         for name in _TIMES:
-            found = re.match(pattern, str(self.common.get(f"{name}{ending}") or ""))
+            found = re.match(pattern, self._stated(f"{name}{ending}"))
             # a time counts only with its date
-            if found and (ending == "Date" or self.common.get(f"{name}Date")):
+            if found and (ending == "Date" or self._stated(f"{name}Date")):
                 return found[0]
         return default
+
+    def _stated(self, name: str) -> str:
+        return str(self.common.get(name) or self.repeated.get(name) or "")
 
     def instances(self) -> Mapping[str, str]:
         """Return the SOPClassUID of each instance by its SOPInstanceUID, in the slices' order."""
@@ -223,7 +230,8 @@ def source_series(scan: Source, metadata: SourceMetadata) -> SourceSeries:
     contents = contents_of(scan.path)
     z, y, x = (float(each or 0) for each in found.spacing)
     start = _start(scan, found.affine((z, y, x)))
-    return SourceSeries(scan.path, found, start, _common(contents, found.slices))
+    common, repeated = _common(contents, found.slices)
+    return SourceSeries(scan.path, found, start, common, repeated)
 
 
 def _start(scan: Source, affine: Floats) -> Shape:
@@ -241,8 +249,8 @@ def _start(scan: Source, affine: Floats) -> Shape:
     return shape3([int(v) for v in start[::-1]])
 
 
-def _common(contents: Contents, slices: Sequence[SliceHeader]) -> Dataset:
-    """Return patient, study and series of the first slice, as results repeat them."""
+def _common(contents: Contents, slices: Sequence[SliceHeader]) -> tuple[Dataset, Dataset]:
+    """Return study and series of the first slice, and what results repeat of it."""
     first = slices[0]
     with (
         readable(first.label),
@@ -261,18 +269,24 @@ def _common(contents: Contents, slices: Sequence[SliceHeader]) -> Dataset:
             specific_tags=[*_REPEATED, *_OPTIONAL, *times, "SeriesNumber", "SpecificCharacterSet"],
         )
         header.decode()
-        common = Dataset()
-        for name in (*_OPTIONAL, *times, "SeriesNumber"):
+        common, repeated = Dataset(), Dataset()
+        for name in (*_LOSSY, *times, "SeriesNumber"):
             if header.get(name) not in (None, ""):
                 common[name] = header[name]
+        for name in _OPTIONAL:
+            if header.get(name) not in (None, ""):
+                repeated[name] = header[name]
         for name in _REPEATED:
-            setattr(common, name, _repeated(name, header.get(name)))
+            setattr(repeated, name, _repeated(name, header.get(name)))
+            # the element itself is the header's
+            common.pop(name, None)
+            setattr(common, name, "")
     common.SpecificCharacterSet = "ISO_IR 192"
     common.StudyInstanceUID = first.study
     common.SeriesInstanceUID = first.series
     common.FrameOfReferenceUID = first.frame_of_reference
     common.Modality = first.modality
-    return common
+    return common, repeated
 
 
 def _repeated(name: str, value: Any) -> Any:
