@@ -34,6 +34,7 @@ from parafovea.cli.new_project import make_project
 from parafovea.config.schema import Settings
 from parafovea.config.sheet import COLUMNS
 from parafovea.settings.inference import InferenceSettings
+from parafovea.settings.pacs import PacsSettings
 from parafovea.settings.recipe import BackboneSpec, Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -271,6 +272,9 @@ def test_settings_of_a_page_are_valid(block):
         Settings.model_validate(settings)
     elif "inference" in settings:
         InferenceSettings.model_validate(settings.pop("inference"))
+        assert settings == {}
+    elif "pacs" in settings:
+        PacsSettings.model_validate(settings.pop("pacs"))
         assert settings == {}
     else:
         assert set(settings) <= set(Recipe.model_fields)
