@@ -10,7 +10,7 @@ import pytest
 from pacs_nodes import STUDY, pacs_settings, planes
 
 from parafovea.pacs.received_objects import ReceivedObject
-from parafovea.pacs.series_intake import OWNER, RefusedObject, SeriesIntake
+from parafovea.pacs.series_intake import OWNER, SCAN, RefusedObject, SeriesIntake
 from parafovea.pacs.series_ledger import SeriesLedger
 from parafovea.service.job_queue import JobQueue
 from parafovea.service.spool import Spool
@@ -80,7 +80,7 @@ def header_of(dataset) -> ReceivedObject:
 
 
 def uploaded(desk, job) -> dict[str, bytes]:
-    return {p.name: p.read_bytes() for p in (desk.spool.upload(job) / "scan").iterdir()}
+    return {p.name: p.read_bytes() for p in (desk.spool.upload(job) / SCAN).iterdir()}
 
 
 def test_a_series_is_complete_after_the_quiet_seconds_and_not_before(desk):
@@ -95,7 +95,7 @@ def test_a_series_is_complete_after_the_quiet_seconds_and_not_before(desk):
     assert desk.intake.admit_complete() == 0
     assert desk.finish(2) == 1
     (job,) = desk.queue.jobs()
-    assert (job.owner, job.task, job.source, job.state) == (OWNER, "nodules", "scan", "queued")
+    assert (job.owner, job.task, job.source, job.state) == (OWNER, "nodules", SCAN, "queued")
     assert uploaded(desk, job.id) == {f"{d.SOPInstanceUID}.dcm": encoded(d) for d in slices}
     assert desk.spool.dicom_wanted(job.id).is_file()
     record = desk.ledger.get(job.id)
@@ -205,6 +205,22 @@ def test_what_an_earlier_process_received_is_taken_up_again(desk):
     assert desk.finish(5) == 1
     (job,) = desk.queue.jobs()
     assert uploaded(desk, job.id) == {f"{d.SOPInstanceUID}.dcm": encoded(d) for d in slices}
+
+
+def test_where_a_job_cannot_be_made_the_series_stays_and_is_tried_again(desk, monkeypatch):
+    slices = planes(2)
+    desk.take(*slices)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "1.2.3.dcm")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("parafovea.pacs.series_intake.os.link", full)
+        assert desk.finish() == 0
+    assert (desk.queue.jobs(), desk.ledger.records()) == ([], [])
+    assert list(desk.spool.jobs.iterdir()) == []
+    assert desk.intake.admit_complete() == 1
+    assert len(uploaded(desk, desk.queue.jobs()[0].id)) == 2
 
 
 class Killed(BaseException):

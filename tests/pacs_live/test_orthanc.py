@@ -21,6 +21,7 @@ from orthanc import Orthanc, storescu
 from parafovea.config import read_settings
 from parafovea.pacs.archives import source_archive
 from parafovea.pacs.pulling import chosen_series, retrieve_series
+from parafovea.pacs.series_intake import SCAN
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
@@ -87,7 +88,7 @@ def scans_equal(folder: Path, files: list[Path]) -> bool:
 
 
 def results_of(listener: Listener, job: str) -> Path:
-    (place,) = listener.spool.job(job).glob("attempt-*/scan")
+    (place,) = listener.spool.job(job).glob(f"attempt-*/{SCAN}")
     return place
 
 
@@ -180,6 +181,15 @@ def test_a_study_that_is_pulled_gets_its_results(
 ):
     scan = tmp_path / "scan"
     files = write_scan(scan, number, directions=directions)
+    # a study has an overview image, in a series of its own
+    overview = pydicom.dcmread(files[0])
+    overview.SeriesInstanceUID = f"{study_uid(number)}.2"
+    overview.SOPInstanceUID = overview.file_meta.MediaStorageSOPInstanceUID = (
+        f"{study_uid(number)}.3"
+    )
+    overview.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    overview.save_as(tmp_path / "overview.dcm", enforce_file_format=True)
+    files.append(tmp_path / "overview.dcm")
     assert storescu(archive.dicom, files, calling="SCANNER", called=ARCHIVE).returncode == 0
     puller = pulling(pacs_project, archive, retrieve=way, store=store)
     done = puller.run(
@@ -188,6 +198,7 @@ def test_a_study_that_is_pulled_gets_its_results(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 results are stored at orthanc" in done.stdout
+    assert f"left out series {study_uid(number)}.2 has no slices of CT" in done.stderr
     results = tmp_path / "results" / series_uid(number)
     objects = stored(archive, study_uid(number))
     assert check_places(objects, results, scan) > 0

@@ -26,7 +26,7 @@ from rich.progress import (
 from parafovea.cli.project_options import Configs
 from parafovea.cli.terminal import console, errors, print_table, readable_errors
 from parafovea.config import Settings, config_files, read_settings
-from parafovea.errors import ConfigError, ParafoveaError, describe
+from parafovea.errors import ConfigError, ParafoveaError, SourceError, describe
 from parafovea.runtime.library_logs import quiet_libraries
 from parafovea.runtime.writers import writing
 
@@ -161,7 +161,7 @@ def echo(
                 raise
             except ParafoveaError as error:
                 failed = True
-                errors.print(f"[bold red]error[/] {escape(describe(error))}", highlight=False)
+                _print_error(describe(error))
             else:
                 console.print(f"{escape(name)} answers", highlight=False)
     if failed:
@@ -217,19 +217,28 @@ def pull(
             output.mkdir(parents=True, exist_ok=True)
             held.enter_context(writing(output))
             slices = held.enter_context(_slices_folder(output, keep=keep))
-            scans = _retrieved(settings, archive, study, entries, slices)
+            scans = _retrieved(settings, archive, study, entries, slices, alone=only is not None)
             done = _predicted(
                 settings, scans, task=task or pacs.task, output=output, keep=keep, device=device
             )
-            failed = [each for each in done if each.error is not None]
-            for each in failed:
-                text = f"series {each.scan}: {each.error}"
-                errors.print(f"[bold red]error[/] {escape(text)}", highlight=False)
+            failed = False
             for each in done:
-                if each.error is None:
-                    _print_result(output / each.scan, each, target, pacs.target(name))
+                if each.error is not None:
+                    failed = True
+                    _print_error(f"series {each.scan}: {each.error}")
+                    continue
+                folder = output / each.scan
+                console.print(f"series {each.scan}: {each.found} found", highlight=False)
+                page = escape(str(folder / "report.html"))
+                console.print(f"The report is {page}", highlight=False)
+                if target is not None:
+                    failed |= not _stored(folder, target, pacs.target(name))
     if failed:
         raise typer.Exit(1)
+
+
+def _print_error(text: str) -> None:
+    errors.print(f"[bold red]error[/] {escape(text)}", highlight=False)
 
 
 def _only_peer(settings: Settings) -> str:
@@ -253,9 +262,18 @@ def _slices_folder(output: Path, *, keep: bool) -> Iterator[Path]:
 
 
 def _retrieved(
-    settings: Settings, archive: Archive, study: str, entries: list[SeriesEntry], folder: Path
+    settings: Settings,
+    archive: Archive,
+    study: str,
+    entries: list[SeriesEntry],
+    folder: Path,
+    *,
+    alone: bool,
 ) -> dict[str, str]:
-    """Return the folder of the slices of each series, with a progress bar."""
+    """Return the folder of the slices of each series, with a progress bar.
+
+    Of several series, those that cannot be taken are left out with a note, such as overview images.
+    """
     from parafovea.pacs.pulling import retrieve_series
 
     scans = {}
@@ -272,16 +290,24 @@ def _retrieved(
             def show(entry: SeriesEntry, count: int, bar: TaskID = bar) -> None:
                 progress.update(bar, completed=count)
 
-            place = retrieve_series(
-                archive,
-                study,
-                entry,
-                folder / entry.series,
-                settings=settings.pacs,
-                min_free=MIN_FREE,
-                progress=show,
-            )
+            try:
+                place = retrieve_series(
+                    archive,
+                    study,
+                    entry,
+                    folder / entry.series,
+                    settings=settings.pacs,
+                    min_free=MIN_FREE,
+                    progress=show,
+                )
+            except SourceError as error:
+                if alone:
+                    raise
+                errors.print(f"[yellow]left out[/] {escape(describe(error))}", highlight=False)
+                continue
             scans[entry.series] = str(place)
+    if not scans:
+        raise SourceError(f"study {study} has no series that can be predicted")
     return scans
 
 
@@ -296,22 +322,34 @@ def _predicted(
 ) -> list[ScanResult]:
     """Return the outcome of each series, with a progress bar."""
     from parafovea.cli.predict import run_scans
-    from parafovea.drivers.predict_scans import project_of
+    from parafovea.drivers.predict_scans import ScanResult, project_of
     from parafovea.drivers.predict_tile_folder import on_device
 
+    done = []
     with on_device(device):
-        project = project_of(settings, scans, task=task, results=output, dicom_output=True)
-        return run_scans(project, keep=keep, workers=1)
+        for name, place in scans.items():
+            try:
+                project = project_of(
+                    settings, {name: place}, task=task, results=output, dicom_output=True
+                )
+            except SourceError as error:
+                # the other series go on
+                done.append(ScanResult(name, 0.0, None, describe(error)))
+            else:
+                done += run_scans(project, keep=keep, workers=1)
+    return done
 
 
-def _print_result(folder: Path, result: ScanResult, target: Archive | None, name: str) -> None:
+def _stored(folder: Path, target: Archive, name: str) -> bool:
+    """Store the results of a series, say so, and return whether the archive has them."""
     from parafovea.pacs.result_storing import dicom_results
 
-    console.print(f"series {result.scan}: {result.found} found", highlight=False)
-    console.print(f"The report is {escape(str(folder / 'report.html'))}", highlight=False)
-    if target is None:
-        return
     objects = dicom_results(folder)
-    for path in objects:
-        target.store(path)
+    try:
+        for path in objects:
+            target.store(path)
+    except ParafoveaError as error:
+        _print_error(f"{describe(error)}; the results are in {folder}")
+        return False
     console.print(f"{len(objects)} results are stored at {escape(name)}", highlight=False)
+    return True

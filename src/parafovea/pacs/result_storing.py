@@ -7,6 +7,7 @@ confirmation itself is lost, the archive gets an object that it has, which chang
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -77,10 +78,14 @@ class ResultStoring:
     def run(self, stop: threading.Event) -> None:
         """Look after all series until `stop` is set."""
         while not stop.wait(LOOK):
-            for record in self._ledger.due():
-                if stop.is_set():
-                    return
-                self.look_after(record)
+            try:
+                for record in self._ledger.due():
+                    if stop.is_set():
+                        return
+                    self.look_after(record)
+            except sqlite3.Error as error:
+                # such as a full disk
+                LOGGER.error("what is stored cannot be recorded: %s", type(error).__name__)
 
     def look_after(self, record: SeriesRecord) -> None:
         """See what became of the job of a series, and store its results if they are there."""

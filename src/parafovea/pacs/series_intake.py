@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from parafovea.pacs.received_objects import ReceivedObject, is_uid
-from parafovea.pacs.series_ledger import SeriesLedger
+from parafovea.pacs.series_ledger import SeriesLedger, SeriesRecord
 from parafovea.service.job_queue import JobQueue, QueueFullError
 from parafovea.service.spool import Spool
 from parafovea.settings.pacs import PEER_NAME, PacsSettings
@@ -30,7 +31,7 @@ LOGGER = logging.getLogger("parafovea.pacs")
 OWNER = "pacs"
 
 #: Name of a series in its job, which names the folder of its results.
-SCAN = "scan"
+SCAN = "received-scan"
 
 #: In the folder of a series: its study, and the job that it is becoming.
 _STUDY, _JOB = ".study", ".job"
@@ -220,6 +221,10 @@ class SeriesIntake:
                     # it stays where it is
                     LOGGER.warning("too many jobs wait: a series waits for the queue")
                     break
+                except (OSError, sqlite3.Error) as error:
+                    # such as a full disk: it is tried again
+                    LOGGER.error("a series waits for the queue: %s", type(error).__name__)
+                    break
                 del self._arriving[peer, uid]
         return admitted
 
@@ -234,6 +239,37 @@ class SeriesIntake:
             return False
         job = self._queue.new_id()
         _write(folder / _JOB, job.encode())
+        try:
+            instances = self._filled(job, folder, new, earlier)
+            self._ledger.add(
+                job,
+                peer=peer,
+                target=self._settings.target(peer),
+                study=found.study,
+                series=uid,
+                instances=instances,
+            )
+            self._queue.submit(
+                job,
+                owner=OWNER,
+                task=self._settings.task,
+                source=SCAN,
+                most=self._max_queued,
+            )
+        except Exception:
+            self._forget_job(job)
+            (folder / _JOB).unlink()
+            raise
+        LOGGER.info("job %s: a series of %d objects from %s", job, len(instances), peer)
+        if earlier is not None and earlier.state in ("predicting", "storing"):
+            self._ledger.finish(earlier.job, "replaced")
+        shutil.rmtree(folder)
+        return True
+
+    def _filled(
+        self, job: str, folder: Path, new: set[str], earlier: SeriesRecord | None
+    ) -> list[str]:
+        """Link the objects of a series into the folder of its job, and return their UIDs."""
         upload = self._spool.upload(job) / SCAN
         upload.mkdir(mode=0o700, parents=True)
         self._spool.dicom_wanted(job).touch(mode=0o600)
@@ -245,32 +281,7 @@ class SeriesIntake:
             rest = {f"{instance}{_ENDING}" for instance in earlier.instances} - names
             if rest and before.is_dir():
                 _link(before, upload, rest)
-        instances = [place.name.removesuffix(_ENDING) for place in upload.iterdir()]
-        self._ledger.add(
-            job,
-            peer=peer,
-            target=self._settings.target(peer),
-            study=found.study,
-            series=uid,
-            instances=instances,
-        )
-        try:
-            self._queue.submit(
-                job,
-                owner=OWNER,
-                task=self._settings.task,
-                source=SCAN,
-                most=self._max_queued,
-            )
-        except QueueFullError:
-            self._forget_job(job)
-            (folder / _JOB).unlink()
-            raise
-        LOGGER.info("job %s: a series of %d objects from %s", job, len(instances), peer)
-        if earlier is not None and earlier.state in ("predicting", "storing"):
-            self._ledger.finish(earlier.job, "replaced")
-        shutil.rmtree(folder)
-        return True
+        return [place.name.removesuffix(_ENDING) for place in upload.iterdir()]
 
     def _forget_job(self, job: str) -> None:
         self._ledger.remove(job)
