@@ -57,7 +57,11 @@ class Intake(Protocol):
 
 
 def quiet_pynetdicom() -> None:
-    """Keep what pynetdicom logs out of the log: it quotes what peers send."""
+    """Keep what pynetdicom logs out of the log: it quotes what peers send.
+
+    Objects are taken whole, since pynetdicom loses pixels where it writes them piece by piece.
+    """
+    pynetdicom._config.STORE_RECV_CHUNKED_DATASET = False
     pynetdicom._config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
