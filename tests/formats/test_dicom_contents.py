@@ -75,7 +75,7 @@ def test_one_slice_alone_points_to_its_folder(tmp_path):
     ("limit", "value", "message"),
     [
         ("MAX_FILES", 2, "holds 3 files, more than 2"),
-        ("LARGEST_SLICE", 999, "'b.dcm' of 1000 bytes, more than the 999"),
+        ("LARGEST_SCAN", 999, "'b.dcm' of 1000 bytes, more than the 999"),
         ("MAX_BYTES", 1500, "unpacks to 1520 bytes, more than 1500"),
     ],
 )

@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 
 from parafovea.errors import SourceError
+from parafovea.formats.dicom import selection
 from parafovea.formats.location import format_modules, locate
 from parafovea.formats.opening import open_source
 
@@ -175,6 +176,15 @@ def test_truncated_frames_are_refused(tmp_path):
     save(dataset, tmp_path / "scan.dcm")
     with pytest.raises(SourceError, match="truncated"):
         read(tmp_path)
+
+
+def test_a_file_of_one_slice_may_not_be_as_large_as_one_of_frames(tmp_path, monkeypatch):
+    save(enhanced_dataset(VOLUME), tmp_path / "scan" / "scan.dcm")
+    save(slice_dataset(VOLUME[0], (0, 0, 0)), tmp_path / "slice" / "slice.dcm")
+    monkeypatch.setattr(selection, "LARGEST_SLICE", 400)
+    assert np.array_equal(read(tmp_path / "scan")[1], VOLUME)
+    with pytest.raises(SourceError, match=r"more than the 400 that a slice may have"):
+        read(tmp_path / "slice")
 
 
 def test_frames_without_places_are_refused_by_name(tmp_path):

@@ -52,6 +52,7 @@ IMPORTED = {
     "measure_quality_block": "zarr scipy cc3d",
     "render_report": DRAWN,
     "detect_nodules": "zarr pandas scipy skimage cc3d nibabel",
+    "export_dicom": "zarr pandas scipy skimage cc3d pydicom",
     "measure_detections": "zarr pandas scipy cc3d",
     "render_detections": f"{DRAWN} scipy skimage cc3d nibabel",
     "predict_tiles": "torch zarr",

@@ -43,14 +43,12 @@ def _classes(project: Project, wildcards: Wildcards) -> Paths:
 
 def _exporting(project: Project, wildcards: Wildcards) -> dict[str, Any]:
     sample = wildcards["sample"]
-    found: dict[str, Any] = {
+    return {
         "source": project.source(sample),
         "metadata": project.samples[sample].metadata,
         "channels": list(project.recipe(sample).volume_channels),
+        "settings": project.division(sample).settings.get("detection"),
     }
-    if "detection" in project.kind(sample).blocks:
-        found["settings"] = project.block(sample, "detection")
-    return found
 
 
 def _jobs(division: Division) -> Sequence[Wildcards]:

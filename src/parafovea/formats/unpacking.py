@@ -21,6 +21,9 @@ LARGEST_PIECE = 2**30
 #: Maximum size in bytes of a slice of a scan, unpacked.
 LARGEST_SLICE = 2**29
 
+#: Maximum size in bytes of a file with all slices of a scan, unpacked.
+LARGEST_SCAN = 2**33
+
 #: Maximum size in bytes of an array of a tile: 8192 x 8192 in eight bands of float32.
 LARGEST_TILE = 2**31
 

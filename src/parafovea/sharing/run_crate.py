@@ -479,7 +479,8 @@ class _Builder:
         return self._entities[path]
 
     def _copied(self, file: Path) -> bool:
-        return self._copy_arrays or file.suffix in DOCUMENTS
+        # DICOM objects name the patient, which only their owner may pass on
+        return file.suffix != ".dcm" and (self._copy_arrays or file.suffix in DOCUMENTS)
 
     def _folder(self, folder: Path, *, kept: bool) -> Any:
         """Add a folder of results: with its files if all are documents, else by reference."""

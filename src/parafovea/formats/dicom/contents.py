@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol, cast
 
 from parafovea.errors import SourceError
 from parafovea.formats.registry import format_named
-from parafovea.formats.unpacking import LARGEST_SLICE
+from parafovea.formats.unpacking import LARGEST_SCAN
 from parafovea.runtime.optional_packages import extras_named
 
 OpenFile = Callable[[str], BinaryIO]
@@ -246,7 +246,7 @@ def _is_hidden(info: zipfile.ZipInfo) -> bool:
 
 
 def _check_size(path: str, members: list[zipfile.ZipInfo]) -> None:
-    large = [info for info in members if info.file_size > LARGEST_SLICE]
+    large = [info for info in members if info.file_size > LARGEST_SCAN]
     total = sum(info.file_size for info in members)
     problem = ""
     if len(members) > MAX_FILES:
@@ -254,7 +254,7 @@ def _check_size(path: str, members: list[zipfile.ZipInfo]) -> None:
     elif large:
         problem = (
             f"holds {large[0].filename!r} of {large[0].file_size} bytes, more than the "
-            f"{LARGEST_SLICE} that a slice may have"
+            f"{LARGEST_SCAN} that a scan may have"
         )
     elif total > MAX_BYTES:
         problem = f"unpacks to {total} bytes, more than {MAX_BYTES}"

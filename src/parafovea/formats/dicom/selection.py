@@ -31,7 +31,7 @@ from parafovea.formats.dicom.deflated import inflated
 from parafovea.formats.dicom.frames import PER_FRAME, SHARED, has_frames
 from parafovea.formats.dicom.headers import ImageHeader, SliceHeader, transfer_syntax
 from parafovea.formats.source import readable
-from parafovea.formats.unpacking import LARGEST_EXTENSION
+from parafovea.formats.unpacking import LARGEST_EXTENSION, LARGEST_SLICE
 
 _LOG = logging.getLogger(__name__)
 
@@ -227,6 +227,11 @@ def _image(file: BinaryIO, name: str, contents: Contents) -> ImageHeader | str |
             raise SourceError(
                 f"{label} has no pixels: it is not an image, or it is truncated; remove it or "
                 "copy it again"
+            )
+        if not has_frames(header) and contents.sizes[name] > LARGEST_SLICE:
+            raise SourceError(
+                f"{label} has {contents.sizes[name]} bytes, more than the {LARGEST_SLICE} that a "
+                "slice may have: export the series again"
             )
         held, at = None, file.tell() + pixels[1]
         if unpacked is not None:
