@@ -147,8 +147,23 @@ def test_more_of_a_complete_series_is_a_job_of_all_of_it(desk):
     assert desk.finish(2) == 1
     second = desk.queue.jobs()[0]
     assert uploaded(desk, second.id) == {f"{d.SOPInstanceUID}.dcm": encoded(d) for d in slices}
-    # the results of the part are stored nowhere
+    # the part is not predicted, and its results are stored nowhere
     assert desk.ledger.get(first.id).state == "replaced"
+    assert [each.id for each in desk.queue.jobs()] == [second.id]
+    assert not desk.spool.job(first.id).exists()
+
+
+def test_results_that_are_stored_stay_when_more_of_their_series_comes(desk):
+    slices = planes(3)
+    desk.take(*slices[:2])
+    desk.finish()
+    (first,) = desk.queue.jobs()
+    desk.ledger.finish(first.id, "stored")
+    desk.take(slices[2], association=2)
+    assert desk.finish(2) == 1
+    assert desk.ledger.get(first.id).state == "stored"
+    assert len(desk.queue.jobs()) == 2
+    assert len(uploaded(desk, desk.queue.jobs()[0].id)) == 3
 
 
 def test_objects_of_one_series_and_two_studies_are_refused(desk):

@@ -215,7 +215,7 @@ def test_killed_at_any_time_a_series_is_predicted_and_stored_once(
     peer = {
         "ae_title": "SCANNER", "addresses": ["127.0.0.1"], "host": "127.0.0.1", "port": target,
     }  # fmt: skip
-    listener = Listener(pacs_project, free_port(), quiet_seconds=2.0, peers={"scanner": peer})
+    listener = Listener(pacs_project, free_port(), quiet_seconds=5.0, peers={"scanner": peer})
     listener.start()
     try:
         scan = tmp_path / "scan"
@@ -229,7 +229,10 @@ def test_killed_at_any_time_a_series_is_predicted_and_stored_once(
         rest = storescu(listener.port, files[10:], calling="SCANNER", called=TITLE)
         assert rest.returncode == 0
         # killed while it predicts
-        job = wait_for(listener.records, "the job of the series")[0].job
+        job = wait_for(
+            lambda: next((r.job for r in listener.records() if len(r.instances) == 40), None),
+            "the job of the whole series",
+        )
         attempts = listener.spool.job(job).glob
         wait_for(lambda: list(attempts("work-*")), "the beginning of its prediction")
         listener.kill()
@@ -245,7 +248,9 @@ def test_killed_at_any_time_a_series_is_predicted_and_stored_once(
         later.start()
         listener.start()
         record = listener.over(series_uid(number))
-        assert (record.state, len(record.instances), len(listener.records())) == ("stored", 40, 1)
+        assert (record.job, record.state, len(record.instances)) == (job, "stored", 40)
+        # where this machine is slow, the first half was complete before the rest came
+        assert {each.state for each in listener.records()} <= {"stored", "replaced"}
         objects = stored(later, study_uid(number))
         assert check_places(objects, results_of(listener, record.job), scan) > 0
     finally:

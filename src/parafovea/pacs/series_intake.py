@@ -249,6 +249,9 @@ class SeriesIntake:
                 series=uid,
                 instances=instances,
             )
+            if earlier is not None:
+                # before there is another job: results of a part are not stored beside those of all
+                self._ledger.finish(earlier.job, "replaced")
             self._queue.submit(
                 job,
                 owner=OWNER,
@@ -261,8 +264,8 @@ class SeriesIntake:
             (folder / _JOB).unlink()
             raise
         LOGGER.info("job %s: a series of %d objects from %s", job, len(instances), peer)
-        if earlier is not None and earlier.state in ("predicting", "storing"):
-            self._ledger.finish(earlier.job, "replaced")
+        if earlier is not None and earlier.state != "stored" and self._queue.delete(earlier.job):
+            self._spool.remove(earlier.job)
         shutil.rmtree(folder)
         return True
 
