@@ -39,6 +39,13 @@ def test_the_engine_openvino_needs_its_extra(core):
     assert needed(core).endswith('run `pip install "parafovea[openvino]"`')
 
 
+def test_dicom_objects_need_their_extra_where_they_are_written_alone(core):
+    core.config["tasks"]["cell"]["dicom_output"] = True
+    text = needed(core)
+    assert "has the stage export_dicom (highdicom, httpx, pydicom, pynetdicom)" in text
+    assert text.endswith('run `pip install "parafovea[pacs]"`')
+
+
 def test_a_task_that_trains_needs_its_extra(core, recipe):
     core.config["tasks"]["cell"] |= {
         "model": "models/new",
