@@ -14,6 +14,7 @@ Grid, Box : where voxels are, and a part of their index space.
 """
 
 import importlib
+import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,10 @@ __all__ = [
 ]
 
 __version__ = version("parafovea")
+
+# Threads of OpenMP that wait for work keep a core busy otherwise, at the cost of all else that
+# runs: `docs/inference.md`, Threads. It counts if torch is not loaded yet.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _MODULES = {
     "Box": "geometry.grid",
