@@ -804,7 +804,6 @@ def test_a_batch_gets_the_threads_that_it_is_worth(
 
     monkeypatch.setattr(TileModel, "__call__", noted)
     monkeypatch.setattr(stage, "THREAD_PIXELS", pixels)
-    run(source, model, tmp_path / "one", settings={"batch_size": 4})
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -813,7 +812,6 @@ def test_a_batch_gets_the_threads_that_it_is_worth(
     finally:
         torch.set_num_threads(before)
     assert max(seen) == threads
-    assert archives(tmp_path / "out") == archives(tmp_path / "one")
 
 
 @pytest.fixture(scope="module")
