@@ -75,7 +75,7 @@ def test_grids_follow_along_the_chain_before_anything_is_there(chain):
     # 20 x 40 x 36 voxels of 16 nm; the prediction is half as fine, and that is the next source
     chain.config["tasks"]["cell"]["inference"] = {
         "output_scale": 0.5,
-        "overlap": 0.5,
+        "window": None,
         "windows_per_shard": 1,
     }
     project = read(chain)

@@ -41,7 +41,7 @@ def test_the_tsv_holds_what_is_shown(plan, tmp_path):
     assert {row["sample"] for row in rows} == {"b"}
     (infer,) = [row for row in rows if row["stage"] == "infer_shard"]
     assert (infer["device"], infer["jobs"]) == ("gpu", "1")
-    assert int(infer["windows"]) == 1
+    assert int(infer["windows"]) == 8
     (volume,) = [row for row in rows if row["stage"] == "resample_volume"]
     assert float(volume["disk_mb"]) == pytest.approx(2 * 20 * 40 * 36 / 1e6, abs=0.05)
 
@@ -71,8 +71,8 @@ def test_kept_rates_are_used_and_named(plan):
     shown = plan()
     assert "measured on a fast GPU (results/rates.json)" in shown
     assert "two CPU cores" not in shown
-    # a window of 32 x 48 x 48 voxels at a second each is 20 hours, features 8 more
-    assert "28.6 h" in shown.splitlines()[1]
+    # 8 windows of 16 x 32 x 32 voxels at a second each are 36 hours, features 8 more
+    assert "44.5 h" in shown.splitlines()[1]
 
 
 def test_damaged_rates_are_one_readable_error(project_folder, monkeypatch):
