@@ -108,6 +108,34 @@ class Results(BaseModel):
     files: list[ResultFile]
 
 
+class TilePictures(BaseModel):
+    """Pictures of a tile before and after, and its pixels."""
+
+    name: str
+    before: str
+    after: str
+    width: int
+    height: int
+
+
+class Viewer(BaseModel):
+    """What there is to show of a job; names are those of files below this address.
+
+    Of a scan with more voxels than a browser takes, every so many along x, y, z are shown: `steps`.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"scan": "scan.nii.gz", "heatmap": "heatmap.nii.gz", "steps": [1, 1, 1]}
+        }
+    )
+
+    scan: str | None = None
+    heatmap: str | None = None
+    steps: list[int] | None = None
+    pairs: list[TilePictures] | None = None
+
+
 class TaskEntry(BaseModel):
     """A task that the service predicts."""
 

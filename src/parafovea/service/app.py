@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from parafovea import __version__
 from parafovea.config import config_files, read_settings
 from parafovea.errors import ConfigError
-from parafovea.service import fact_routes, job_routes, result_routes, stream_routes
+from parafovea.service import fact_routes, job_routes, result_routes, stream_routes, web_page
 from parafovea.service.access_guard import AccessGuard
 from parafovea.service.inference_service import Service
 from parafovea.service.keys import Keys, read_keys
@@ -77,7 +77,7 @@ def create_app(settings: ServiceSettings | None = None, keys: Keys | None = None
     app.add_middleware(AccessGuard, keys=keys, origins=settings.origins)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for routes in (job_routes, result_routes, stream_routes, fact_routes):
+    for routes in (job_routes, result_routes, stream_routes, fact_routes, web_page):
         app.include_router(routes.router)
     return app
 

@@ -27,6 +27,7 @@ from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
 from parafovea.service.upload_files import Archive
+from parafovea.service.viewer_files import STAGE, write_viewer_files
 
 #: Shorter names of scans are left in messages: they say nothing, and may be words of them.
 SHORTEST_NAME = 4
@@ -106,14 +107,20 @@ class JobPrediction:
         if project.layout(place.name) == "tiles":
             _, summary = predict_folder(project, place.name, observer=observer)
             write_summary(place / "summary.json", asdict(summary))
+            self._prepare_viewer(job, project, place.name, observer)
             return None
         result = predict_scan(project, place.name, observer=observer)
         if result.error is not None:
             raise ParafoveaError(result.error)
         if not kind.counted:
             write_summary(place / "summary.json", asdict(MosaicSummary.of(result, place)))
-            return None
-        return result.found
+        self._prepare_viewer(job, project, place.name, observer)
+        return result.found if kind.counted else None
+
+    def _prepare_viewer(self, job: Job, project: Project, name: str, observer: Observer) -> None:
+        """Make what the page shows of the results."""
+        observer(STAGE, 1.0)
+        write_viewer_files(project, name, self._spool.viewer(job.id, job.attempt))
 
     @contextlib.contextmanager
     def _working_folder(self, job: Job) -> Iterator[None]:

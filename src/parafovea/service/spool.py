@@ -76,6 +76,11 @@ class Spool:
         """Return the folder of the results of one attempt."""
         return self.job(job) / f"{_ATTEMPT}{number}"
 
+    def viewer(self, job: str, number: int) -> Path:
+        """Return the folder of what the page shows of the results of one attempt."""
+        # no scan has a name that begins with a dot
+        return self.attempt(job, number) / ".viewer"
+
     def working(self, job: str, number: int) -> Path:
         """Return the folder in which one attempt works."""
         return self.job(job) / f"{_WORK}{number}"

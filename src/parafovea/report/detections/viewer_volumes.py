@@ -121,7 +121,9 @@ def _thinned(space: ScanSpace, steps: Sequence[int]) -> ScanSpace:
     grid = space.grid
     shape = [-(-n // step) for n, step in zip(grid.shape, steps, strict=True)]
     spacing = [s * step for s, step in zip(grid.spacing, steps, strict=True)]
-    thin = Grid((shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]), grid.origin, grid.unit)
+    thin = Grid(
+        (shape[0], shape[1], shape[2]), (spacing[0], spacing[1], spacing[2]), grid.origin, grid.unit
+    )
     return ScanSpace(thin, np.asarray(space.affine) @ np.diag([*steps[::-1], 1.0]))
 
 
