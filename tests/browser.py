@@ -62,7 +62,7 @@ class Page:
         """Wait until an expression is true."""
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
-            if await self.ask(expression):
+            if await self.ask(f"Boolean({expression})"):
                 return
             await asyncio.sleep(0.1)
         raise AssertionError(f"{expression} did not come true in {seconds} s: {self.problems}")

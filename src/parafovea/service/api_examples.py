@@ -118,6 +118,13 @@ class TilePictures(BaseModel):
     height: int
 
 
+class Picture(BaseModel):
+    """A figure of the report."""
+
+    file: str
+    title: str
+
+
 class Viewer(BaseModel):
     """What there is to show of a job; names are those of files below this address.
 
@@ -134,6 +141,7 @@ class Viewer(BaseModel):
     heatmap: str | None = None
     steps: list[int] | None = None
     pairs: list[TilePictures] | None = None
+    pictures: list[Picture] | None = None
 
 
 class TaskEntry(BaseModel):

@@ -1,13 +1,14 @@
 """What the page of the service shows of a finished job, beside the files of its results.
 
-They are made by the worker, as the server opens no scan: a scan and its heatmap for a viewer, or
-tiles before and after.
+They are made by the worker, as the server opens no scan: a scan and its heatmap for a viewer, tiles
+before and after, or the figures of the report.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,7 @@ from parafovea.quality.tiles.measures import tile_measures
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.detections.viewer_volumes import write_viewer_volumes
 from parafovea.report.tiles.tile_pairs import write_tile_pairs
+from parafovea.runtime.runs import readable_storage
 from parafovea.stages.detect_nodules import open_scan
 from parafovea.storage.layout import SampleResults
 from parafovea.storage.store import replacing
@@ -34,7 +36,7 @@ MOST_PAIRS = 12
 
 _DOCUMENT = "viewer.json"
 
-_NAME = re.compile(rf"{re.escape(SCAN)}|{re.escape(HEATMAP)}|(before|after)_[0-9]{{1,4}}\.png")
+_NAME = re.compile(r"(scan|heatmap)\.nii\.gz|(before|after|picture)_[0-9]{1,4}\.png")
 
 
 def write_viewer_files(project: Project, sample: str, folder: Path) -> None:
@@ -57,14 +59,17 @@ def write_viewer_files(project: Project, sample: str, folder: Path) -> None:
         If a result is missing or damaged, or the disk is full.
     """
     results = SampleResults(Path(project.folder(sample)))
-    folder.mkdir(mode=0o700)
     document: dict[str, Any] = {}
-    if results.heatmap.is_file():
-        document = _scan(project, sample, results, folder)
-    elif results.tile_quality.is_file():
-        document = _tiles(project, sample, results, folder)
-    with replacing(folder / _DOCUMENT) as partial:
-        partial.write_text(json.dumps(document) + "\n", encoding="utf-8")
+    with readable_storage(folder):
+        folder.mkdir(mode=0o700)
+        if results.heatmap.is_file():
+            document = _scan(project, sample, results, folder)
+        elif results.tile_quality.is_file():
+            document = _tiles(project, sample, results, folder)
+        elif results.figures.is_dir():
+            document = _pictures(results, folder)
+        with replacing(folder / _DOCUMENT) as partial:
+            partial.write_text(json.dumps(document) + "\n", encoding="utf-8")
 
 
 def _scan(project: Project, sample: str, results: SampleResults, folder: Path) -> dict[str, Any]:
@@ -94,6 +99,16 @@ def _tiles(project: Project, sample: str, results: SampleResults, folder: Path) 
         results.ledger, results.tile_quality, folder, report=report, files=files, most=MOST_PAIRS
     )
     return {"pairs": [asdict(pair) for pair in pairs]}
+
+
+def _pictures(results: SampleResults, folder: Path) -> dict[str, Any]:
+    """Show the figures of the report."""
+    pictures = []
+    for number, figure in enumerate(sorted(results.figures.glob("*.png")), start=1):
+        name = f"picture_{number}.png"
+        shutil.copyfile(figure, folder / name)
+        pictures.append({"file": name, "title": figure.stem.replace("_", " ").capitalize()})
+    return {"pictures": pictures}
 
 
 def viewer_document(folder: Path) -> Mapping[str, Any]:

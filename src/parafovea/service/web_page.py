@@ -62,7 +62,7 @@ POLICY = "; ".join(
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self' blob: data:",
-        "connect-src 'self' data:",
+        "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -137,7 +137,7 @@ def _answer(request: Request, name: str) -> Response:
     responses=refusals(*_MISSING, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
 def viewer(job: JobId, request: Request) -> Response:
-    """Return what the page shows of a finished job: a scan with its heatmap, or pairs of tiles."""
+    """Return what the page shows of a finished job: a scan, tiles or figures."""
     found = service_of(request).results(job, owner_of(request))
     return JSONResponse(viewer_document(found.viewer))
 

@@ -26,7 +26,7 @@ export function nameOf(job) {
 }
 
 function stateWords(job) {
-  if (job.status === "queued") return job.position === null ? "waits" : `number ${job.position} in the queue`;
+  if (job.status === "queued") return job.position ? `waits for ${job.position} other ${job.position === 1 ? "job" : "jobs"}` : "is the next";
   if (job.status === "running") {
     const parts = [`${Math.floor(job.progress)} %`];
     if (job.stage) parts.unshift(job.stage.replaceAll("_", " "));
@@ -102,12 +102,12 @@ export class JobList {
         if (job.status === "cancelled") this.#forget(id);
         else this.#tell(job);
       }
-    } catch (error) {
-      // the list is asked again soon, and says what is wrong
-      if (error.name !== "AbortError") console.info(`the progress of a job broke off: ${error.message}`);
-    } finally {
       this.#streams.delete(id);
       this.#watch();
+    } catch (error) {
+      // the list is asked again soon, which follows the job again, or says what is wrong
+      this.#streams.delete(id);
+      if (error.name !== "AbortError") console.info(`the progress of a job broke off: ${error.message}`);
     }
   }
 

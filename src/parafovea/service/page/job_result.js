@@ -3,10 +3,10 @@
 import { announce, byId, element, facts, size } from "./elements.js";
 import { nameOf } from "./job_list.js";
 import { ScanViewer } from "./scan_viewer.js";
-import { hasKey, resultAddress, resultBlob, results, viewer } from "./service_calls.js";
+import { hasKey, resultAddress, resultBlob, results, viewer, viewerBlob } from "./service_calls.js";
 import { tilePairs } from "./tile_pairs.js";
 
-// What files are, for people; others are named alone.
+// What files are, for people, in the order in which they are listed; others are named alone.
 const WORDS = {
   "report.html": "Report",
   "report.pdf": "Report as PDF",
@@ -14,6 +14,8 @@ const WORDS = {
   "detections.json": "Detections as JSON",
   "detections.csv": "Detections as CSV",
   "heatmap.nii.gz": "Heatmap as NIfTI",
+  "visualization.png": "Slices as a picture",
+  "confidence_distribution.png": "Confidences as a picture",
   "objects.tsv": "Objects as a table",
   "quality.json": "Quality as JSON",
   "quality.tsv": "Quality as a table",
@@ -27,10 +29,11 @@ const WORDS = {
   "classes.ome.zarr.zip": "Classes",
   "objects.ome.zarr.zip": "Objects",
   "prediction.ome.zarr.zip": "Probabilities",
+  "thumbnail.jpg": "Thumbnail",
 };
 
-// Pictures of results that are shown where no viewer shows more.
-const PICTURES = { "visualization.png": "Slices through the detections", "confidence_distribution.png": "Confidences of the detections", "thumbnail.jpg": "Thumbnail" };
+/** Return a key of a document as words. */
+const words = (key) => key.charAt(0).toUpperCase() + key.slice(1).replaceAll("_", " ");
 
 const number = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits).replace("-", "\u2212"));
 
@@ -74,9 +77,9 @@ export class JobResult {
       for (const note of found.notes) content.append(element("p", { class: "note" }, note));
       if (shown.scan) this.#showScan(content, id, shown, found, signal);
       if (found.detections) content.append(...this.#detections(found));
-      if (!shown.scan && !shown.pairs?.length) await this.#pictures(content, id, found.files, signal);
       content.append(element("h3", {}, "Files"), this.#files(id, found.files));
       // above the files, as soon as they are there
+      if (shown.pictures?.length) content.querySelector("dl").after(await this.#pictures(id, shown.pictures, signal));
       if (shown.pairs?.length) content.querySelector("dl").after(await tilePairs(id, shown.pairs, signal));
       announce(`${heading.textContent} is shown`);
     } catch (error) {
@@ -94,7 +97,7 @@ export class JobResult {
       said.push(["Spacing", `${found.metadata.spacing.join(" × ")} mm`]);
     }
     for (const [key, value] of Object.entries(found.summary ?? {})) {
-      if (["string", "number"].includes(typeof value) && key !== "num_detections") said.push([key.replaceAll("_", " "), String(value)]);
+      if (["string", "number"].includes(typeof value) && key !== "num_detections") said.push([words(key), String(value)]);
     }
     return facts(said);
   }
@@ -128,8 +131,8 @@ export class JobResult {
     if (!found.detections.length) return [heading, element("p", {}, "Nothing was found.")];
     const triaged = found.detections.some((each) => each.triage);
     const columns = ["Finding", "Confidence", "Diameter (mm)", "Volume (mm³)", ...(triaged ? ["Risk", "Malignancy"] : []), "x (mm)", "y (mm)", "z (mm)"];
-    const words = new Set(["Finding", "Risk"]);
-    const head = columns.map((column) => element("th", { scope: "col", class: words.has(column) ? null : "number" }, column));
+    const texts = new Set(["Finding", "Risk"]);
+    const head = columns.map((column) => element("th", { scope: "col", class: texts.has(column) ? null : "number" }, column));
     const rows = found.detections.map((each) => {
       const cell = (text) => element("td", { class: "number" }, text);
       const button = element("button", { type: "button", "aria-label": `Finding ${each.id + 1}: go there in the viewer` }, String(each.id + 1));
@@ -150,19 +153,20 @@ export class JobResult {
     return [heading, note, element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Detections" }, table)];
   }
 
-  async #pictures(content, id, files, signal) {
-    const list = element("div", { class: "pairs" });
-    for (const { name } of files) {
-      if (!(name in PICTURES)) continue;
-      const address = URL.createObjectURL(await resultBlob(id, name, signal));
+  async #pictures(id, pictures, signal) {
+    const list = element("div", { class: "pictures" });
+    for (const { file, title } of pictures) {
+      const address = URL.createObjectURL(await viewerBlob(id, file, signal));
       signal.addEventListener("abort", () => URL.revokeObjectURL(address));
-      list.append(element("figure", {}, element("div", { class: "pair" }, element("img", { src: address, alt: PICTURES[name] })), element("figcaption", {}, PICTURES[name])));
+      list.append(element("figure", {}, element("img", { src: address, alt: title }), element("figcaption", {}, title)));
     }
-    if (list.children.length) content.append(list);
+    return list;
   }
 
   #files(id, files) {
-    const items = files.map(({ name, bytes }) => {
+    const order = Object.keys(WORDS);
+    const rank = ({ name }) => (order.includes(name) ? order.indexOf(name) : order.length);
+    const items = files.toSorted((one, other) => rank(one) - rank(other)).map(({ name, bytes }) => {
       // with a key, a link of the browser would be refused
       const download = hasKey() || !/\.(html|pdf|png|jpg)$/.test(name);
       const link = element("a", { class: "button", href: resultAddress(id, name), title: name, download: download ? name : null, target: download ? null : "_blank", rel: "noopener" }, WORDS[name] ?? name);

@@ -8,6 +8,10 @@ import { viewerBlob } from "./service_calls.js";
 
 const SCRIPT = "./niivue-0.69.0.umd.js";
 
+// Whether NiiVue converts by the scan's own affine; else it takes axes of the patient for those of the
+// scan, which oblique ones are not.
+const WORLD = true;
+
 // Level and width in HU.
 const WINDOWS = { Lungs: [-600, 1500], Mediastinum: [50, 350], Bone: [400, 1800] };
 
@@ -16,11 +20,10 @@ const COLOURS = ["hot", "warm", "inferno", "viridis", "green"];
 // Values of the heatmap below it are not shown.
 const LEAST = 0.1;
 
-const AXES = [
-  ["Sagittal", "x"],
-  ["Coronal", "y"],
-  ["Axial", "z"],
-];
+const PLANES = ["Sagittal", "Coronal", "Axial"];
+
+// Grey in slices; in 3D, what is dark is not seen, so that the air does not hide the body.
+const GREYS = { R: [0, 110, 180, 255], G: [0, 110, 180, 255], B: [0, 110, 180, 255], A: [0, 0, 30, 100], I: [0, 110, 180, 255] };
 
 /** Load NiiVue once, when it is needed. */
 async function library() {
@@ -69,8 +72,9 @@ export class ScanViewer {
       this.#niivue = new niivue.Niivue({
         backColor: [0, 0, 0, 1],
         crosshairColor: [0.49, 0.77, 0.95, 0.9],
-        crosshairWidth: 1,
-        crosshairGap: 6,
+        crosshairWidth: 1.2,
+        crosshairWidthUnit: "mm",
+        crosshairGap: 8,
         dragAndDropEnabled: false,
         isRadiologicalConvention: true,
         isAntiAlias: true,
@@ -84,6 +88,8 @@ export class ScanViewer {
         cycleClipPlaneHotKey: "",
       });
       await this.#niivue.attachToCanvas(this.canvas, true);
+      this.#niivue.addColormap("scan", GREYS);
+      image.colormap = "scan";
       this.#niivue.addVolume(image);
       this.#niivue.addVolume(overlay);
       this.#niivue.setSliceType(niivue.SLICE_TYPE.MULTIPLANAR);
@@ -110,7 +116,7 @@ export class ScanViewer {
   /** Move to a position of the service. */
   moveTo(position) {
     const [x, y, z] = turned(position);
-    this.#setPlace(this.#niivue.mm2frac([x, y, z]));
+    this.#setPlace(this.#niivue.mm2frac([x, y, z], 0, WORLD));
   }
 
   #setPlace(fraction) {
@@ -121,7 +127,7 @@ export class ScanViewer {
 
   /** Return the position of the crosshair as the service states positions. */
   position() {
-    const mm = this.#niivue.frac2mm(this.#niivue.scene.crosshairPos);
+    const mm = this.#niivue.frac2mm(this.#niivue.scene.crosshairPos, 0, WORLD);
     return turned([mm[0], mm[1], mm[2]]);
   }
 
@@ -163,8 +169,8 @@ export class ScanViewer {
     const view = this.#choices("View", Object.keys(views), "All", (name) => nv.setSliceType(views[name]));
 
     const counts = nv.volumes[0].dimsRAS.slice(1, 4);
-    this.#sliders = AXES.map(([name, axis], index) =>
-      this.#slider(`${name} (${axis})`, { min: 0, max: counts[index] - 1 }, (value) => String(value + 1), (value) => {
+    this.#sliders = PLANES.map((name, index) =>
+      this.#slider(name, { min: 0, max: counts[index] - 1 }, (value) => String(value + 1), (value) => {
         const voxel = this.#voxel();
         voxel[index] = value;
         this.#setPlace(nv.vox2frac(voxel));

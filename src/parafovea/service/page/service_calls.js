@@ -34,6 +34,7 @@ function detailOf(text, status) {
   }
 }
 
+const BROKEN_OFF = "the upload broke off: the file may be larger than the service takes, or the service has stopped; try again";
 const UNREACHABLE = "the service cannot be reached: check that it runs, and try again";
 
 async function called(address, options = {}) {
@@ -108,7 +109,7 @@ export function upload(form, progress, signal) {
       if (request.status === 202) resolve(JSON.parse(request.responseText));
       else reject(new Refused(request.status, detailOf(request.responseText, request.status)));
     });
-    request.addEventListener("error", () => reject(new Refused(0, UNREACHABLE)));
+    request.addEventListener("error", () => reject(new Refused(0, BROKEN_OFF)));
     request.addEventListener("abort", () => reject(new DOMException("", "AbortError")));
     signal.addEventListener("abort", () => request.abort());
     request.send(form);
