@@ -17,6 +17,7 @@ import pytest
 import yaml
 from browser import CHROMIUM, Page, opened
 from chest_scan import Nodule, chest
+from dicom_slices import write_series
 from live_server import LiveServer, make_project
 from PIL import Image
 from scipy.spatial.transform import Rotation
@@ -63,7 +64,7 @@ async def page_of(server: LiveServer, profile: Path) -> AsyncIterator[Page]:
     """Yield the page, and look at its end whether anything was wrong on the way."""
     async with opened(f"{server.url}/", profile) as page:
         await page.resize(1100, 900)
-        await page.until("document.querySelector('#task option') || !access.hidden")
+        await page.until("document.querySelector('#task option, #access:not([hidden])')")
         yield page
         await page.ask("1")
         assert page.problems == []
@@ -207,6 +208,38 @@ def test_what_is_broken_is_refused_in_the_words_of_the_service(server, tmp_path)
             assert httpx.get(f"{server.url}/api/v1/inference/{job}").status_code == 404
 
     run(drive)
+
+
+def test_a_dropped_folder_of_dicom_is_zipped_in_the_browser_and_predicted(server, tmp_path):
+    series = tmp_path / "study" / "series"
+    origin = tuple(-s * (n - 1) / 2 for n, s in zip(SHAPE, SPACING, strict=True))
+    voxels = chest(Grid(SHAPE, SPACING, origin, "millimeter"), [Nodule((0, 0, 55), 8.0)])
+    paths = write_series(series, voxels.astype(np.int16), spacing=SPACING)
+    (tmp_path / "study/.DS_Store").write_text("not uploaded")
+
+    async def drive() -> str:
+        async with page_of(server, tmp_path / "profile") as page:
+            x, y = await page.ask(
+                "(({x, y, width, height}) => [x + width / 2, y + height / 2])"
+                "(document.getElementById('drop').getBoundingClientRect())"
+            )
+            data = {"items": [], "files": [str(tmp_path / "study")], "dragOperationsMask": 1}
+            for kind in ("dragEnter", "dragOver", "drop"):
+                await page.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+            await page.until("!send.disabled")
+            words = f"study.zip: {len(paths)} files"
+            assert words in await page.ask("chosen.textContent")
+            await click(page, "#send")
+            await page.until(f"{STATES}[0] === 'completed'", 120)
+            return await page.ask(NEWEST)
+
+    job = asyncio.run(drive())
+    with zipfile.ZipFile(server.folder / "spool/jobs" / job / "upload/study.zip") as archive:
+        assert archive.testzip() is None
+        sent = {name: archive.read(name) for name in archive.namelist()}
+    assert sent == {f"series/{path.name}": path.read_bytes() for path in paths}
+    results = httpx.get(f"{server.url}/api/v1/inference/{job}/results").json()
+    assert results["metadata"]["shape"] == list(reversed(SHAPE))
 
 
 @pytest.fixture(scope="module")

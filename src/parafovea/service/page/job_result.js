@@ -32,8 +32,22 @@ const WORDS = {
   "thumbnail.jpg": "Thumbnail",
 };
 
-/** Return a key of a document as words. */
-const words = (key) => key.charAt(0).toUpperCase() + key.slice(1).replaceAll("_", " ");
+// What of a summary is shown.
+const SUMMED = {
+  high_risk_count: "High risk",
+  intermediate_risk_count: "Intermediate risk",
+  low_risk_count: "Low risk",
+  outside_body_count: "Left out, outside the body",
+  num_tiles: "Tiles",
+  num_out: "Predicted",
+  num_quarantined: "Cannot be used",
+  num_blocks: "Blocks measured",
+  processing_time_seconds: "Seconds",
+  seconds: "Seconds",
+};
+
+// Most reasons that are listed; the table has all.
+const MOST_REASONS = 20;
 
 const number = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits).replace("-", "\u2212"));
 
@@ -75,6 +89,7 @@ export class JobResult {
       byId("result").scrollIntoView();
       content.append(this.#facts(found));
       for (const note of found.notes) content.append(element("p", { class: "note" }, note));
+      content.append(...this.#quarantined(found));
       if (shown.scan) this.#showScan(content, id, shown, found, signal);
       if (found.detections) content.append(...this.#detections(found));
       content.append(element("h3", {}, "Files"), this.#files(id, found.files));
@@ -96,10 +111,19 @@ export class JobResult {
       said.push(["Voxels (x, y, z)", found.metadata.shape.join(" × ")]);
       said.push(["Spacing", `${found.metadata.spacing.join(" × ")} mm`]);
     }
-    for (const [key, value] of Object.entries(found.summary ?? {})) {
-      if (["string", "number"].includes(typeof value) && key !== "num_detections") said.push([words(key), String(value)]);
+    for (const [key, words] of Object.entries(SUMMED)) {
+      const value = found.summary?.[key];
+      if (value !== undefined && value !== null) said.push([words, String(value)]);
     }
     return facts(said);
+  }
+
+  #quarantined(found) {
+    const reasons = Object.entries(found.summary?.quarantined ?? {});
+    if (!reasons.length) return [];
+    const lines = reasons.slice(0, MOST_REASONS).map(([name, reason]) => element("li", {}, element("b", {}, name), `: ${reason}`));
+    const more = reasons.length > lines.length ? [element("p", { class: "note" }, `and ${reasons.length - lines.length} more in quarantine.tsv`)] : [];
+    return [element("h3", {}, "Tiles that cannot be used"), element("ul", { class: "reasons" }, ...lines), ...more];
   }
 
   #showScan(content, id, shown, found, signal) {

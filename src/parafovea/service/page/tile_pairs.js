@@ -37,6 +37,6 @@ export async function tilePairs(job, pairs, signal) {
   const list = element("div", { class: "pairs" });
   // one after the other, for a few connections are open
   for (const pair of pairs) list.append(await shown(job, pair, signal));
-  const words = `${pairs.length === 1 ? "One tile" : `${pairs.length} tiles`}, those with the largest change or error first. The folder tiles.zip has all of them, or refined.tif the mosaic.`;
+  const words = "Those with the largest change or error first; the files below have all of them.";
   return element("div", {}, element("h3", {}, "Before and after"), element("p", { class: "note" }, words), list);
 }
