@@ -229,7 +229,9 @@ def test_a_dropped_folder_of_dicom_is_zipped_in_the_browser_and_predicted(server
             await page.until("!send.disabled")
             words = f"study.zip: {len(paths)} files"
             assert words in await page.ask("chosen.textContent")
+            before = await page.ask("document.querySelectorAll('#job-list li').length")
             await click(page, "#send")
+            await page.until(f"document.querySelectorAll('#job-list li').length > {before}")
             await page.until(f"{STATES}[0] === 'completed'", 120)
             return await page.ask(NEWEST)
 
