@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 import websockets
-from live_server import LiveServer, wait_for, write_scan
+from live_server import GUIDE_CONFIG, LiveServer, wait_for, write_scan
 
 from parafovea.client import InferenceClient, ServiceError
 
@@ -64,20 +64,6 @@ CURL = """
 curl -s -X POST http://localhost:8000/api/v1/inference \\
   -F "file=@scan.nii.gz" \\
   -F "config=@configs/inference.yaml"
-"""
-
-GUIDE_CONFIG = """\
-input:
-  clip_range: [-1000, 400]
-  normalize: true
-inference:
-  mode: sliding_window
-  patch_size: [16, 32, 32]
-  stride: [8, 16, 16]
-  blending: {method: gaussian, sigma: 0.125}
-post_processing:
-  peak_detection: {threshold: 0.735, min_distance: 10}
-  size_filter: {min_diameter: 0.1, max_diameter: 500}
 """
 
 
