@@ -22,6 +22,7 @@ from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
 from parafovea.service.upload_files import HEAD, check_file, guessed_name, safe_name
+from parafovea.service.upload_metadata import checked_metadata
 from parafovea.service.uploads import Limits
 from parafovea.service.worker_processes import WorkerProcesses
 
@@ -102,7 +103,14 @@ class Service:
             raise _queue_full()
 
     def admitted(
-        self, job: str, owner: str, *, filename: str, task: str, config: bytes
+        self,
+        job: str,
+        owner: str,
+        *,
+        filename: str,
+        task: str,
+        config: bytes,
+        metadata: str = "",
     ) -> tuple[Job, int]:
         """Check what was uploaded to a job's folder, and put the job into the queue.
 
@@ -118,6 +126,8 @@ class Service:
             Name of a task, empty for the default.
         config : bytes
             Config of the guide, empty for none.
+        metadata : str
+            What the file does not state itself; see `checked_metadata`.
 
         Returns
         -------
@@ -133,6 +143,7 @@ class Service:
         """
         task = task or self.settings.task
         require_task(self.config, task)
+        words = checked_metadata(metadata)
         received = self.spool.upload(job) / "file"
         with received.open("rb") as file:
             head = file.read(HEAD)
@@ -143,6 +154,8 @@ class Service:
         if config.strip():
             own = self.spool.config(job)
             own.write_bytes(config)
+        if words:
+            self.spool.metadata(job).write_text(words, encoding="utf-8")
         notes = job_settings(self.config, task, own).notes
         try:
             found = self.queue.submit(

@@ -15,7 +15,12 @@ from pathlib import Path
 
 from parafovea.config import Project, Settings
 from parafovea.config.sources import is_tile_folder
-from parafovea.drivers.predict_scans import predict_scan, project_of, write_summary
+from parafovea.drivers.predict_scans import (
+    predict_scan,
+    project_of,
+    without_sheet,
+    write_summary,
+)
 from parafovea.drivers.predict_tile_folder import MosaicSummary, predict_folder
 from parafovea.errors import ParafoveaError, SourceError, StoreError, describe
 from parafovea.formats.location import stem
@@ -98,8 +103,13 @@ class JobPrediction:
         settings = job_settings(self._settings, job.task, config if config.is_file() else None)
         source = self._source(job, settings.settings)
         place = self._spool.attempt(job.id, job.attempt) / stem(source)
+        words = self._spool.metadata(job.id)
         project = project_of(
-            settings.settings, {place.name: source}, task=job.task, results=place.parent
+            settings.settings,
+            {place.name: source},
+            task=job.task,
+            results=place.parent,
+            metadata=words.read_text(encoding="utf-8") if words.is_file() else "",
         )
         self._check_voxels(project, place.name, source)
         kind = kind_named(settings.settings.tasks[job.task].kind)
@@ -168,7 +178,7 @@ class JobPrediction:
         else:
             unread = project.unread(name)
             if unread is not None:
-                raise SourceError(unread)
+                raise SourceError(without_sheet(unread))
             grid, recipe = project.grid(name), project.recipe(name)
             extent = zip(grid.shape, grid.spacing, recipe.spacing, strict=True)
             resampled = prod(max(1.0, n * own / wanted) for n, own, wanted in extent)
@@ -182,6 +192,8 @@ class JobPrediction:
     def _without_names(self, text: str, job: Job) -> str:
         """Return a message without the names of the client's files and of folders here."""
         name = stem(job.source)
+        # what `parafovea predict` says of its option
+        text = text.replace("after --metadata", "in the field metadata")
         text = re.sub(rf"{re.escape(str(self._spool.root))}\S*", _FILE, text)
         text = text.replace(job.source, _FILE)
         if len(name) >= SHORTEST_NAME:

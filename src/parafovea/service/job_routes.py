@@ -55,8 +55,9 @@ async def submit(request: Request) -> Any:
                 job,
                 owner,
                 filename=form.filename or "file",
-                task=form.fields.get("task", b"").decode("utf-8", "replace").strip(),
+                task=form.text("task").strip(),
                 config=form.fields.get("config", b""),
+                metadata=form.text("metadata"),
             )
     except Refusal as refusal:
         await body.drain()

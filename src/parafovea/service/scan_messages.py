@@ -1,8 +1,8 @@
 """A scan that comes by WebSocket, as one message or several, with or without words before it.
 
-A client may begin with a text of JSON: `filename`, `task`, `config` (YAML) and `size` in bytes, all
-optional. The scan follows in binary messages. It is complete at its size, at the text `end`, or,
-without either, when nothing comes for a moment.
+A client may begin with a text of JSON: `filename`, `task`, `config` (YAML), `metadata` (words) and
+`size` in bytes, all optional. The scan follows in binary messages. It is complete at its size, at
+the text `end`, or, without either, when nothing comes for a moment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parafovea.service.refusal import Refusal
-from parafovea.service.uploads import CONFIG_BYTES, FIELD_BYTES, ClientGone, IncomingFile, Limits
+from parafovea.service.uploads import (
+    CONFIG_BYTES,
+    FIELD_BYTES,
+    METADATA_BYTES,
+    ClientGone,
+    IncomingFile,
+    Limits,
+)
 
 #: Seconds without a message after which a scan of unknown size is complete.
 QUIET = 1.0
@@ -34,6 +41,7 @@ class ScanHeader(BaseModel):
     filename: str = Field("", max_length=1000)
     task: str = Field("", max_length=FIELD_BYTES)
     config: str = Field("", max_length=CONFIG_BYTES)
+    metadata: str = Field("", max_length=METADATA_BYTES)
     size: int | None = Field(None, ge=1)
 
 
@@ -122,5 +130,6 @@ def _header(text: str) -> ScanHeader:
     except (ValidationError, ValueError, RecursionError):
         raise Refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "the text before a scan is JSON with filename, task, config and size, all optional",
+            "the text before a scan is JSON with filename, task, config, metadata and size, all "
+            "optional",
         ) from None

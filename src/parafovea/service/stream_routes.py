@@ -58,6 +58,7 @@ async def scan_stream(websocket: WebSocket) -> None:
                     filename=header.filename,
                     task=header.task,
                     config=header.config.encode(),
+                    metadata=header.metadata,
                 )
         except Refusal as refusal:
             message = {"status": "failed", "progress": 0, "error": refusal.detail}

@@ -15,11 +15,13 @@ from typing import IO, Any, Self
 from parafovea.runtime.optional_packages import import_extra
 from parafovea.service.refusal import Refusal
 
-#: Most bytes of a config that comes with an upload, and of any other field.
-CONFIG_BYTES, FIELD_BYTES = 64 * 1024, 256
+#: Most bytes of a config that comes with an upload, of its metadata, and of any other field.
+CONFIG_BYTES, METADATA_BYTES, FIELD_BYTES = 64 * 1024, 4096, 256
 
 #: Parts of a form that are known, with the most bytes of each; the file has a limit of its own.
-FIELDS = {"config": CONFIG_BYTES, "task": FIELD_BYTES}
+FIELDS = {"config": CONFIG_BYTES, "metadata": METADATA_BYTES, "task": FIELD_BYTES}
+
+_PARTS = f"file, {', '.join(list(FIELDS)[:-1])} and {list(FIELDS)[-1]}"
 
 #: Bytes that are collected before they are written, and after which the disk is looked at again.
 PIECE, LOOK = 2**20, 64 * 2**20
@@ -262,6 +264,10 @@ class Form:
             )
         return form
 
+    def text(self, name: str) -> str:
+        """Return a field as text, empty if it was not sent."""
+        return self.fields.get(name, b"").decode("utf-8", "replace")
+
     def _callbacks(self) -> dict[str, Any]:
         return {
             "on_part_begin": self._begin_part,
@@ -279,7 +285,7 @@ class Form:
         if self._parts > 1 + len(FIELDS):
             raise Refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"the form has more parts than file, {' and '.join(FIELDS)}: remove the others",
+                f"the form has more parts than {_PARTS}: remove the others",
             )
         self._headers, self._header, self._name = {}, [b"", b""], None
 
@@ -303,7 +309,7 @@ class Form:
         if not known or name in self.fields or (name == "file" and self.file is not None):
             raise Refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"the parts of the form are file, {' and '.join(FIELDS)}, each once: correct it",
+                f"the parts of the form are {_PARTS}, each once: correct it",
             )
         self._name = name
         if name == "file":
