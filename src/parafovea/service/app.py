@@ -22,7 +22,7 @@ from parafovea.config import config_files, read_settings
 from parafovea.errors import ConfigError
 from parafovea.service import fact_routes, job_routes, result_routes, stream_routes
 from parafovea.service.access_guard import AccessGuard
-from parafovea.service.inference_service import Service
+from parafovea.service.inference_service import Service, storage_refusal
 from parafovea.service.keys import Keys, read_keys
 from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import KEYS_VARIABLE, ServiceSettings
@@ -77,6 +77,7 @@ def create_app(settings: ServiceSettings | None = None, keys: Keys | None = None
     app.add_middleware(AccessGuard, keys=keys, origins=settings.origins)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(OSError, _not_stored)
     for routes in (job_routes, result_routes, stream_routes, fact_routes):
         app.include_router(routes.router)
     return app
@@ -85,6 +86,11 @@ def create_app(settings: ServiceSettings | None = None, keys: Keys | None = None
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101  (registered for it)
     return JSONResponse({"detail": error.detail}, int(error.status), headers=error.headers)
+
+
+def _not_stored(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)  # noqa: S101  (registered for it)
+    return _refused(request, storage_refusal(error))
 
 
 def _invalid(request: Request, error: Exception) -> Response:

@@ -23,7 +23,7 @@ from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
 from parafovea.service.upload_files import HEAD, check_file, guessed_name, safe_name
 from parafovea.service.upload_metadata import checked_metadata
-from parafovea.service.uploads import Limits
+from parafovea.service.uploads import DISK_FULL, Limits
 from parafovea.service.worker_processes import WorkerProcesses
 
 LOGGER = logging.getLogger("parafovea.service")
@@ -174,8 +174,8 @@ class Service:
     async def receiving(self) -> AsyncIterator[str]:
         """Yield an id with a folder for an upload, which is removed if the upload is refused."""
         job = self.queue.new_id()
-        await asyncio.to_thread(self.spool.job(job).mkdir, mode=0o700)
         try:
+            await asyncio.to_thread(self.spool.job(job).mkdir, mode=0o700)
             yield job
         except BaseException as error:
             # not awaited, since this task may be cancelled
@@ -183,21 +183,51 @@ class Service:
             if isinstance(error, Refusal | OSError):
                 self.uploads["refused"] += 1
             if isinstance(error, OSError):
-                # its text may name a file of the client
-                LOGGER.error(
-                    "an upload failed: %s", errno.errorcode.get(error.errno or 0, "OSError")
-                )
-                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                raise Refusal(
-                    HTTPStatus.INSUFFICIENT_STORAGE if full else HTTPStatus.INTERNAL_SERVER_ERROR,
-                    "the upload could not be stored: try again later",
-                ) from None
+                raise storage_refusal(error) from None
             raise
+
+    def delete(self, job: str, owner: str) -> None:
+        """Cancel a job of a client, and remove its files.
+
+        Raises
+        ------
+        Refusal
+            404 if there is none, or if it is another one's.
+        OSError
+            If the disk is full and the job still waits or runs.
+        """
+        found = self.job(job, owner)
+        try:
+            at_once = self.queue.delete(found.id)
+        except OSError:
+            if not found.over:
+                raise
+            # nobody works at its files, whose room the queue can use
+            self.spool.remove(found.id)
+            at_once = self.queue.delete(found.id)
+        if at_once:
+            self.spool.remove(found.id)
 
     def counted(self, size: int) -> None:
         """Count an upload that was accepted."""
         self.uploads["accepted"] += 1
         self.uploads["bytes"] += size
+
+
+def storage_refusal(error: OSError) -> Refusal:
+    """Return the answer to a request that the disk does not allow, and log its kind.
+
+    Parameters
+    ----------
+    error : OSError
+        Its text, which may name a file of the client, is not repeated.
+    """
+    LOGGER.error("a request failed: %s", errno.errorcode.get(error.errno or 0, "OSError"))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, DISK_FULL)
+    return Refusal(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "the service could not store this: try again later"
+    )
 
 
 def _queue_full() -> Refusal:

@@ -7,6 +7,8 @@ be those of patients, are replaced.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -32,9 +34,13 @@ from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
 from parafovea.service.upload_files import Archive
+from parafovea.service.uploads import DISK_FULL
 
 #: Shorter names of scans are left in messages: they say nothing, and may be words of them.
 SHORTEST_NAME = 4
+
+#: How the system says that a disk is full, which is in messages of stages.
+_NO_SPACE = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT)))
 
 #: Stands for names in messages.
 _FILE = "the uploaded file"
@@ -95,6 +101,10 @@ class JobPrediction:
             return Outcome(error=refusal.detail)
         except ParafoveaError as error:
             return Outcome(error=self._without_names(describe(error), job))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return Outcome(error=DISK_FULL)
         except MemoryError:
             return Outcome(error=f"{_FILE} needs more memory than there is: make it smaller")
 
@@ -119,6 +129,8 @@ class JobPrediction:
             return None
         result = predict_scan(project, place.name, observer=observer)
         if result.error is not None:
+            if any(words in result.error for words in _NO_SPACE):
+                raise StoreError(DISK_FULL)
             raise ParafoveaError(result.error)
         if not kind.counted:
             write_summary(place / "summary.json", asdict(MosaicSummary.of(result, place)))
@@ -158,9 +170,7 @@ class JobPrediction:
             return str(upload)
         needed = sum(archive.members.values()) + self._service.min_free
         if needed > self._spool.free():
-            raise StoreError(
-                "the disk of the service is almost full: delete results, or try again later"
-            )
+            raise StoreError(DISK_FULL)
         folder = Path(stem(job.source))
         if folder.is_symlink():
             folder.unlink()

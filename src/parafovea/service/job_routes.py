@@ -95,7 +95,4 @@ def state(job: JobId, request: Request) -> Any:
 )
 def delete(job: JobId, request: Request) -> None:
     """Cancel a job, and remove all of its files."""
-    service = service_of(request)
-    found = service.job(job, owner_of(request))
-    if service.queue.delete(found.id):
-        service.spool.remove(found.id)
+    service_of(request).delete(job, owner_of(request))

@@ -26,6 +26,9 @@ _PARTS = f"file, {', '.join(list(FIELDS)[:-1])} and {list(FIELDS)[-1]}"
 #: Bytes that are collected before they are written, and after which the disk is looked at again.
 PIECE, LOOK = 2**20, 64 * 2**20
 
+#: What a client gets to know of a full disk.
+DISK_FULL = "the disk of the service is full, or almost: delete results, or try again later"
+
 #: Seconds before the rate of an upload counts.
 GRACE = 30.0
 
@@ -70,10 +73,7 @@ class Limits:
         if size > self.size:
             raise too_large(self.size)
         if size > self.free():
-            raise Refusal(
-                HTTPStatus.INSUFFICIENT_STORAGE,
-                "the disk of the service is almost full: delete results, or try again later",
-            )
+            raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, DISK_FULL)
 
 
 def too_large(limit: int) -> Refusal:
@@ -119,11 +119,13 @@ class IncomingFile:
         self._file.write(data)
 
     def close(self) -> None:
-        """Make sure that the file is on the disk."""
+        """Make sure that the file is on the disk; it is closed even if the disk is full."""
         if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()
 
 
 class ClientGone(Exception):  # noqa: N818  (no error of the program)
