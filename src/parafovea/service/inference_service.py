@@ -60,6 +60,7 @@ class Service:
         self.queue = JobQueue(self.spool.database)
         self.workers = WorkerProcesses(settings, self.spool, self.queue)
         self.uploads = Counter(accepted=0, refused=0, bytes=0)
+        self._streams = asyncio.Semaphore(settings.max_streams)
         self.limits = Limits(
             size=settings.max_upload,
             patience=settings.patience,
@@ -171,6 +172,23 @@ class Service:
         return found, place.stat().st_size
 
     @contextlib.asynccontextmanager
+    async def streaming(self) -> AsyncIterator[bool]:
+        """Wait until a scan may come by WebSocket, since its message is in memory.
+
+        Yields whether it may; false if others were at it for too long.
+        """
+        try:
+            async with asyncio.timeout(self.settings.patience):
+                await self._streams.acquire()
+        except TimeoutError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._streams.release()
+
+    @contextlib.asynccontextmanager
     async def receiving(self) -> AsyncIterator[str]:
         """Yield an id with a folder for an upload, which is removed if the upload is refused."""
         job = self.queue.new_id()
@@ -227,6 +245,15 @@ def storage_refusal(error: OSError) -> Refusal:
         return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, DISK_FULL)
     return Refusal(
         HTTPStatus.INTERNAL_SERVER_ERROR, "the service could not store this: try again later"
+    )
+
+
+def streams_busy() -> Refusal:
+    """Return the answer where as many scans as may be come by WebSocket."""
+    return Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too many scans come by WebSocket: try again later",
+        retry_after=RETRY,
     )
 
 

@@ -13,7 +13,7 @@ from parafovea.service.api_examples import UPLOAD_BODY, JobStatus, Submitted, re
 from parafovea.service.inference_service import JobId, owner_of, service_of
 from parafovea.service.job_messages import status
 from parafovea.service.refusal import Refusal
-from parafovea.service.uploads import Body, ClientGone, Form
+from parafovea.service.uploads import AROUND, Body, ClientGone, Form
 
 router = APIRouter()
 
@@ -42,7 +42,7 @@ async def submit(request: Request) -> Any:
         await asyncio.to_thread(service.require_room)
         length = request.headers.get("content-length", "")
         # the form is a little larger than its file
-        service.limits.require_space(max(0, int(length) - 2**20) if length.isdigit() else 0)
+        service.limits.require_space(max(0, int(length[:20]) - AROUND) if length.isdecimal() else 0)
         async with service.receiving() as job:
             form = await Form.received(
                 request.headers.get("content-type", ""),

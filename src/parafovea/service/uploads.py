@@ -29,6 +29,9 @@ PIECE, LOOK = 2**20, 64 * 2**20
 #: What a client gets to know of a full disk.
 DISK_FULL = "the disk of the service is full, or almost: delete results, or try again later"
 
+#: Bytes of a form around its file: its other fields, and what stands between and around them.
+AROUND = 2**20
+
 #: Seconds before the rate of an upload counts.
 GRACE = 30.0
 
@@ -74,6 +77,24 @@ class Limits:
             raise too_large(self.size)
         if size > self.free():
             raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, DISK_FULL)
+
+    def require_rate(self, received: int, seconds: float) -> None:
+        """Refuse an upload that is slower than `rate` on the average.
+
+        Parameters
+        ----------
+        received : int
+            Bytes that have come.
+        seconds : float
+            Since it began.
+
+        Raises
+        ------
+        Refusal
+            408.
+        """
+        if seconds > GRACE and received < self.rate * seconds:
+            raise _slow()
 
 
 def too_large(limit: int) -> Refusal:
@@ -157,12 +178,12 @@ class Body:
         return bytes(message.get("body", b""))
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the pieces, and refuse a client that is silent or very slow.
+        """Yield the pieces, and refuse a client that is silent, very slow, or does not end.
 
         Raises
         ------
         Refusal
-            408.
+            408 or 413.
         ClientGone
             If the client went away.
         """
@@ -174,9 +195,9 @@ class Body:
             except TimeoutError:
                 raise _slow() from None
             received += len(piece)
-            seconds = time.monotonic() - begin
-            if seconds > GRACE and received < self._limits.rate * seconds:
-                raise _slow()
+            self._limits.require_rate(received, time.monotonic() - begin)
+            if received > self._limits.size + AROUND:
+                raise too_large(self._limits.size)
             yield piece
 
     async def drain(self) -> None:
