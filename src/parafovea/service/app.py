@@ -15,6 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 
 from parafovea import __version__
@@ -22,6 +23,7 @@ from parafovea.config import config_files, read_settings
 from parafovea.errors import ConfigError
 from parafovea.service import fact_routes, job_routes, result_routes, stream_routes
 from parafovea.service.access_guard import AccessGuard
+from parafovea.service.error_places import QuietErrors
 from parafovea.service.inference_service import Service, storage_refusal
 from parafovea.service.keys import Keys, read_keys
 from parafovea.service.refusal import Refusal
@@ -74,7 +76,16 @@ def create_app(settings: ServiceSettings | None = None, keys: Keys | None = None
         redoc_url=None,
         openapi_url="/openapi.json",
     )
+    # what is added later is called earlier
+    app.add_middleware(QuietErrors)
     app.add_middleware(AccessGuard, keys=keys, origins=settings.origins)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.rstrip("/").lower() for origin in settings.origins],
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+        )
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(OSError, _not_stored)

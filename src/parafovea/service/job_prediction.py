@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from parafovea.config import Project, Settings
 from parafovea.config.sources import is_tile_folder
@@ -60,6 +60,17 @@ class Outcome:
 
     found: int | None = None
     error: str | None = None
+
+
+def failed_at_file(kind: str) -> str:
+    """Return what a client gets to know of an error that nobody foresaw.
+
+    Parameters
+    ----------
+    kind : str
+        Type of the error.
+    """
+    return f"the service failed at this file ({kind}): tell its operator"
 
 
 #: Predicts a job, and calls the observer as it goes on.
@@ -112,7 +123,7 @@ class JobPrediction:
         config = self._spool.config(job.id)
         settings = job_settings(self._settings, job.task, config if config.is_file() else None)
         source = self._source(job, settings.settings)
-        place = self._spool.attempt(job.id, job.attempt) / stem(source)
+        place = self._spool.attempt(job.id, job.attempt) / stem(job.source)
         words = self._spool.metadata(job.id)
         project = project_of(
             settings.settings,
@@ -131,6 +142,9 @@ class JobPrediction:
         if result.error is not None:
             if any(words in result.error for words in _NO_SPACE):
                 raise StoreError(DISK_FULL)
+            if not result.foreseen:
+                # its text may hold anything
+                raise SourceError(failed_at_file(result.error.partition(":")[0]))
             raise ParafoveaError(result.error)
         if not kind.counted:
             write_summary(place / "summary.json", asdict(MosaicSummary.of(result, place)))
@@ -172,8 +186,9 @@ class JobPrediction:
         if needed > self._spool.free():
             raise StoreError(DISK_FULL)
         folder = Path(stem(job.source))
-        if folder.is_symlink():
-            folder.unlink()
+        while folder.is_symlink():
+            # a folder of the service, such as that of its models, has this name
+            folder = folder.with_name(f"{folder.name}_tiles")
         archive.unpack(folder)
         if not is_tile_folder(str(folder), images=kind.images_are_tiles, results=settings.results):
             raise SourceError("the archive holds no folder of tiles: zip NPZ or GeoTIFF tiles")
@@ -199,11 +214,34 @@ class JobPrediction:
                 f"most {most} are predicted here: crop it"
             )
 
+    def _members(self, job: Job) -> list[tuple[str, str]]:
+        """Return the names of the files of an archive, longer ones first, with what they become."""
+        if not job.source.lower().endswith(".zip"):
+            return []
+        try:
+            archive = Archive.opened(
+                self._spool.upload(job.id) / job.source, max_unpacked=self._service.max_unpacked
+            )
+        except Refusal:
+            return []
+        found: dict[str, str] = {}
+        for number, member in enumerate(sorted(archive.members), start=1):
+            place = PurePosixPath(member)
+            label = f"file {number} of {len(archive.members)} (by name)"
+            names = [member, place.name]
+            # a plain word may be one of the message
+            if not (place.stem.isalpha() and place.stem.islower()):
+                names.append(place.stem)
+            found |= {name: label for name in names if len(name) >= SHORTEST_NAME}
+        return sorted(found.items(), key=lambda pair: -len(pair[0]))
+
     def _without_names(self, text: str, job: Job) -> str:
         """Return a message without the names of the client's files and of folders here."""
         name = stem(job.source)
         # what `parafovea predict` says of its option
         text = text.replace("after --metadata", "in the field metadata")
+        for words, label in self._members(job):
+            text = text.replace(f"{job.source}:{words}", label).replace(words, label)
         text = re.sub(rf"{re.escape(str(self._spool.root))}\S*", _FILE, text)
         text = text.replace(job.source, _FILE)
         if len(name) >= SHORTEST_NAME:

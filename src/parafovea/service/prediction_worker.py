@@ -24,7 +24,13 @@ from parafovea.config import config_files, read_settings
 from parafovea.errors import ParafoveaError, describe
 from parafovea.runtime.devices import DEVICE_VARIABLE, choose_device
 from parafovea.runtime.library_logs import quiet_libraries
-from parafovea.service.job_prediction import JobPrediction, Outcome, Predict
+from parafovea.service.error_places import error_places
+from parafovea.service.job_prediction import (
+    JobPrediction,
+    Outcome,
+    Predict,
+    failed_at_file,
+)
 from parafovea.service.job_queue import Job, JobQueue
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
@@ -120,9 +126,9 @@ class Worker:
             self._queue.let_go(job)
         except Exception as error:
             # its text may hold anything
-            LOGGER.error("job %s failed: %s", job.id, type(error).__name__)
+            LOGGER.error("job %s failed: %s", job.id, error_places(error))
             self._spool.forget_attempts(job.id)
-            reason = f"the service failed at this file ({type(error).__name__}): tell its operator"
+            reason = failed_at_file(type(error).__name__)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 reason = DISK_FULL
             self._queue.fail(job, reason, size=self._spool.size(job.id))
