@@ -9,48 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_slices import save, slice_dataset
-from tiny_detector import save_detector
-from tiny_sample import tiny_model, tiny_refinement
+from served_job import done, write_tasks
 
-from parafovea.config import read_settings
 from parafovea.drivers.predict_scans import ScanResult
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.service import job_prediction
-from parafovea.service.job_prediction import JobPrediction
-from parafovea.service.job_queue import Job, JobQueue
-from parafovea.service.prediction_worker import Worker
-from parafovea.service.service_settings import ServiceSettings
-from parafovea.service.spool import Spool
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """Go to a folder with a config of two tasks and their models."""
     monkeypatch.chdir(tmp_path)
-    save_detector(Path("models/tiny"))
-    tiny_model(Path("models/optical"), tiny_refinement(context=False))
-    Path("config.yaml").write_text(
-        "tasks:\n"
-        "  nodules: {kind: detection, model: models/tiny}\n"
-        "  optical: {kind: refinement, model: models/optical}\n"
-    )
+    write_tasks()
     return tmp_path
-
-
-def done(upload: Path, *, task: str = "nodules") -> Job:
-    """Return the job of an upload when it is over."""
-    spool = Spool(Path("spool"))
-    with JobQueue(spool.database) as queue:
-        job = queue.new_id()
-        spool.upload(job).mkdir(parents=True)
-        shutil.copy(upload, spool.upload(job))
-        queue.submit(job, owner="", task=task, source=upload.name)
-        service = ServiceSettings(spool=spool.root)
-        predict = JobPrediction(read_settings(Path("config.yaml")), service, spool)
-        Worker(queue, spool, predict, lease=60, attempts=3).run_one()
-        found = queue.get(job)
-    assert found is not None
-    return found
 
 
 def truncated(slices: list[Path]) -> None:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -183,6 +184,8 @@ def test_a_config_of_a_client_names_no_path_and_fits_its_task(queue, spool, tmp_
     lines = [f"{c}: &{c} [{','.join([f'*{p}'] * 9)}]" for p, c in pairwise("abcdefghi")]
     bomb = "\n".join(["a: &a [1,1,1,1,1,1,1,1,1]", *lines])
     assert refused(bomb)
+    assert refused("inference: !!python/object/apply:pathlib.Path.touch [executed]")
+    assert not Path("executed").exists()
 
 
 def test_more_voxels_than_may_be_are_refused_before_anything_is_made(
