@@ -127,6 +127,23 @@ def test_who_only_watches_sends_no_large_message(server, project):
     httpx.delete(f"{server.url}/api/v1/inference/{job}")
 
 
+def test_behind_a_scan_no_other_large_message_is_held(server, project_scan):
+    process = psutil.Process(server.process.pid)
+    before = process.memory_info().rss
+    header = json.dumps({"size": len(project_scan), "filename": "scan.nii.gz"}).encode()
+    with handshaken(server) as greedy:
+        greedy.sendall(frame(len(header), code=1) + header + frame(len(project_scan)))
+        # in one piece with the end of the scan
+        greedy.sendall(project_scan + frame(30 * 2**20) + bytes(1000))
+        state = said(greedy)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(30):
+                greedy.sendall(bytes(2**20))
+                time.sleep(0.02)
+    assert process.memory_info().rss - before < 20 * 2**20
+    assert server.finished(str(state["job_id"]))["status"] == "completed"
+
+
 def test_so_many_scans_come_at_once_and_so_many_connections_are_open(tmp_path):
     folder = make_project(tmp_path / "project")
     server = LiveServer(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
@@ -22,7 +23,6 @@ from parafovea.service.job_queue import Job
 from parafovea.service.refusal import Refusal
 from parafovea.service.scan_messages import received_scan
 from parafovea.service.uploads import ClientGone
-from parafovea.service.websocket_protocol import SCAN_STREAM
 
 router = APIRouter()
 
@@ -47,22 +47,37 @@ async def progress(job: JobId, request: Request) -> Response:
     return StreamingResponse(events(messages), media_type="text/event-stream")
 
 
-@router.websocket(SCAN_STREAM)
+@router.websocket("/api/v1/inference/stream")
 async def scan_stream(websocket: WebSocket) -> None:
     """Take a scan, tell its progress, and end with its detections."""
     service = service_of(websocket)
     with contextlib.suppress(WebSocketDisconnect, ClientGone):
         async with service.streaming() as admitted:
-            await websocket.accept()
-            if not admitted:
-                await _refused(websocket, streams_busy())
-                return
             try:
-                found = await _uploaded(websocket, service)
+                if not admitted:
+                    await websocket.accept()
+                    raise streams_busy()
+                with _scan_admitted(websocket):
+                    await websocket.accept()
+                    found = await _uploaded(websocket, service)
             except Refusal as refusal:
                 await _refused(websocket, refusal)
                 return
         await _told(websocket, service, found)
+
+
+@contextlib.contextmanager
+def _scan_admitted(websocket: WebSocket) -> Iterator[None]:
+    """Let large messages come, if the server does not always."""
+    admit = getattr(websocket.state, "admit_scan", None)
+    if admit is None:
+        yield
+        return
+    admit(admitted=True)
+    try:
+        yield
+    finally:
+        admit(admitted=False)
 
 
 async def _uploaded(websocket: WebSocket, service: Service) -> Job:
