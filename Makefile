@@ -48,7 +48,7 @@ demo: $(RUN) ## Segment three phantom cells and print the path of the report.
 	@echo "Open $(CURDIR)/results/report.html"
 
 test: $(DEV) ## Run all tests; installs what they need.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	  --ignore tests/slurm --ignore tests/remote --ignore tests/ray_cluster --ignore tests/package \
 	  --ignore tests/networks --ignore tests/crate --ignore tests/service_live
 

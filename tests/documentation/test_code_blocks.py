@@ -91,8 +91,6 @@ OPTIONS_NOT_RUN = {
 
 COMMANDS = typer.main.get_command(app).commands
 
-pytestmark = pytest.mark.xdist_group("code_blocks")
-
 
 def name(block: Block) -> str:
     return f"{block.page.relative_to(ROOT)}:{block.line}"

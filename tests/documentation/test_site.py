@@ -19,8 +19,6 @@ from parafovea.config.documentation import table_text
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.xdist_group("site")
-
 
 class Page(HTMLParser):
     """What a page loads and links to, and the anchors in it."""

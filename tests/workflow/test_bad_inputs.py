@@ -17,7 +17,7 @@ from parafovea.models.folder import save_model
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.settings.recipe import BackboneSpec, ModelSpec
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("bad_inputs")]
+pytestmark = pytest.mark.workflow
 
 SPACING = "spacing=16,16,16 unit=nanometer"
 SHAPE = (20, 40, 36)

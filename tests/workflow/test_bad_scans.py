@@ -20,7 +20,7 @@ from tiny_detector import SHAPE, SPACING, save_detector
 from parafovea_phantoms import chest_phantom
 from parafovea_phantoms.phantom_files import write_volume
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("bad_scans")]
+pytestmark = pytest.mark.workflow
 
 DIAGONAL = np.diag([-4.0, -4.0, 6.0, 1.0])
 

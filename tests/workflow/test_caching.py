@@ -22,7 +22,7 @@ from planner import Planner
 from parafovea.kinds.stages import steps
 from parafovea.storage.layout import RECORDS, matching
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("caching")]
+pytestmark = pytest.mark.workflow
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "caching.md"

@@ -8,7 +8,7 @@ from parafovea.errors import SourceError, describe
 from parafovea.planning.staleness import Staleness
 from parafovea.storage.store import open_stored
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("chained")]
+pytestmark = pytest.mark.workflow
 
 
 def in_a_row(folder):

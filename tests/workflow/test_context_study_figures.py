@@ -6,7 +6,7 @@ import pytest
 import yaml
 from study_figures import drawn_twice
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("context_study")]
+pytestmark = pytest.mark.workflow
 
 SHIPPED = Path(__file__).parents[2] / "config" / "study.yaml"
 

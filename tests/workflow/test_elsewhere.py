@@ -13,7 +13,7 @@ from parafovea.runtime.writers import is_held, writing
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("elsewhere")]
+pytestmark = pytest.mark.workflow
 
 #: Everything that a run of the workflow takes from its repository.
 REPOSITORY = ("Snakefile", "workflow", "scripts", "src", "envs", "profiles")

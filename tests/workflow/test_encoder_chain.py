@@ -24,7 +24,7 @@ from parafovea.formats.tiles.npz import write_tile
 from parafovea.models.folder import load_model
 from parafovea.planning.staleness import Staleness
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("encoder_chain")]
+pytestmark = pytest.mark.workflow
 
 ROOT = Path(__file__).parents[2]
 

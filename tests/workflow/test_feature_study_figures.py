@@ -6,7 +6,7 @@ import tifffile
 import yaml
 from study_figures import drawn_twice
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("feature_study")]
+pytestmark = pytest.mark.workflow
 
 RECIPE = {
     "unit": "nanometer",

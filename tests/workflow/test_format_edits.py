@@ -17,7 +17,7 @@ from parafovea.formats.location import format_modules
 from parafovea.formats.registry import registered_modules
 from parafovea.storage.fingerprint import imported_modules
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("format_edits")]
+pytestmark = pytest.mark.workflow
 
 ROOT = Path(__file__).parents[2]
 TILES = ("npz_tiles", "geotiff_tiles")

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import tifffile
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("isolated_samples")]
+pytestmark = pytest.mark.workflow
 
 SPACING = "spacing=16,16,16 unit=nanometer"
 

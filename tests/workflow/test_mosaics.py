@@ -14,7 +14,7 @@ from parafovea.drivers.one_process import run_sample
 from parafovea.planning.forecast import forecasts
 from parafovea.planning.requests import JobRequests
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("chained")]
+pytestmark = pytest.mark.workflow
 
 STAGES = (
     "resample_volume",

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from parafovea.storage.layout import QUALITY, QUALITY_TABLE
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("quality_blocks")]
+pytestmark = pytest.mark.workflow
 
 #: Two files along z and along x.
 SHAPE = (70, 40, 290)

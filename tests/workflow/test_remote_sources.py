@@ -13,7 +13,7 @@ from remote_server import serving
 from parafovea.geometry.grid import Grid
 from parafovea.storage.store import create
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("remote_sources")]
+pytestmark = pytest.mark.workflow
 
 SPACING = "spacing=16,16,16 unit=nanometer"
 

@@ -12,7 +12,7 @@ from parafovea.config import read_project
 from parafovea.drivers.one_process import run_sample
 from parafovea.storage.store import open_stored
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 RESULTS = (
     "volume.ome.zarr/zarr.json",

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from parafovea.storage.layout import CLASSES, OBJECT_TABLE, OBJECTS, RECORD, RECORDS
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("segmentation_blocks")]
+pytestmark = pytest.mark.workflow
 
 #: More than one file of labels along y and x.
 SHAPE = (16, 260, 260)

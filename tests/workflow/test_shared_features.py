@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from parafovea.cli.main import app
 from parafovea.storage.store import open_stored
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("shared_features")]
+pytestmark = pytest.mark.workflow
 
 STORES = ("features.zarr", "context.zarr", "views/flip_x/features.zarr")
 TARGETS = [f"results/{sample}/{store}" for sample in "ab" for store in STORES]

@@ -14,7 +14,7 @@ from parafovea.config import read_project
 from parafovea.drivers.one_process import run_chain
 from parafovea.planning.staleness import Staleness
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("stale_results")]
+pytestmark = pytest.mark.workflow
 
 ROOT = Path(__file__).parents[2]
 RESAMPLE = {"resample_volume", "extract_features", "extract_context"}

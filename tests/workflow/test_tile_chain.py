@@ -13,7 +13,7 @@ from parafovea.formats.tiles.ledger import read_ledger
 from parafovea.formats.tiles.npz import write_tile
 from parafovea.planning.staleness import Staleness
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("tile_chain")]
+pytestmark = pytest.mark.workflow
 
 RECIPES = {
     "sar": tiny_refinement(bands=("VV", "VH"), residual=False),

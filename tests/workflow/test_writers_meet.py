@@ -18,7 +18,7 @@ SNAKEMAKE = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "
 PARAFOVEA = [sys.executable, "-c", "from parafovea.cli.main import app; app()"]
 RUN = [*PARAFOVEA, "run", "--sample", "a"]
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("writers")]
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")
