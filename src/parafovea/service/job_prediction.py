@@ -29,7 +29,7 @@ from parafovea.formats.location import stem
 from parafovea.kinds import kind_named
 from parafovea.runtime.progress import Observer
 from parafovea.service.job_queue import Job
-from parafovea.service.offered_models import job_settings
+from parafovea.service.offered_models import job_settings, require_modest
 from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
@@ -60,6 +60,16 @@ class Outcome:
 
     found: int | None = None
     error: str | None = None
+
+
+def _check_windows(project: Project, name: str) -> None:
+    """Refuse what the config of a client asks for, now that scan and model are known."""
+    recipe, grid = project.recipe(name), project.grid(name)
+    inference = project.settings.tasks[project.samples[name].task].inference
+    window = inference.window or recipe.window
+    if inference.mode == "whole_volume":
+        window = grid.resampled(recipe.spacing).shape
+    require_modest(window, inference.stride, inference.batch_size)
 
 
 def failed_at_file(kind: str) -> str:
@@ -133,6 +143,8 @@ class JobPrediction:
             metadata=words.read_text(encoding="utf-8") if words.is_file() else "",
         )
         self._check_voxels(project, place.name, source)
+        if config.is_file():
+            _check_windows(project, place.name)
         kind = kind_named(settings.settings.tasks[job.task].kind)
         if project.layout(place.name) == "tiles":
             _, summary = predict_folder(project, place.name, observer=observer)
