@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from parafovea.service.job_queue import State
+from parafovea.service.upload_metadata import EXAMPLE, WORDS
 
 _ID = "hM2bqcCEJDJ6NSoFAsWrn3yqTe4QdXKZ"
 
@@ -193,6 +194,12 @@ UPLOAD_BODY: dict[str, Any] = {
                             "example": CONFIG,
                         },
                         "task": {"type": "string", "example": "nodules"},
+                        "metadata": {
+                            "type": "string",
+                            "description": "What the file does not state itself, such as the "
+                            f"spacing of a TIFF stack along z, y, x; of {', '.join(WORDS)}.",
+                            "example": EXAMPLE,
+                        },
                     },
                 }
             }

@@ -15,6 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 
 from parafovea import __version__
@@ -22,7 +23,8 @@ from parafovea.config import config_files, read_settings
 from parafovea.errors import ConfigError
 from parafovea.service import fact_routes, job_routes, result_routes, stream_routes, web_page
 from parafovea.service.access_guard import AccessGuard
-from parafovea.service.inference_service import Service
+from parafovea.service.error_places import QuietErrors
+from parafovea.service.inference_service import Service, storage_refusal
 from parafovea.service.keys import Keys, read_keys
 from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import KEYS_VARIABLE, ServiceSettings
@@ -74,9 +76,19 @@ def create_app(settings: ServiceSettings | None = None, keys: Keys | None = None
         redoc_url=None,
         openapi_url="/openapi.json",
     )
+    # what is added later is called earlier
+    app.add_middleware(QuietErrors)
     app.add_middleware(AccessGuard, keys=keys, origins=settings.origins)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.rstrip("/").lower() for origin in settings.origins],
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+        )
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(OSError, _not_stored)
     for routes in (job_routes, result_routes, stream_routes, fact_routes, web_page):
         app.include_router(routes.router)
     return app
@@ -85,6 +97,11 @@ def create_app(settings: ServiceSettings | None = None, keys: Keys | None = None
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101  (registered for it)
     return JSONResponse({"detail": error.detail}, int(error.status), headers=error.headers)
+
+
+def _not_stored(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)  # noqa: S101  (registered for it)
+    return _refused(request, storage_refusal(error))
 
 
 def _invalid(request: Request, error: Exception) -> Response:

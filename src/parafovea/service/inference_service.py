@@ -22,7 +22,8 @@ from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
 from parafovea.service.upload_files import HEAD, check_file, guessed_name, safe_name
-from parafovea.service.uploads import Limits
+from parafovea.service.upload_metadata import checked_metadata
+from parafovea.service.uploads import DISK_FULL, Limits
 from parafovea.service.worker_processes import WorkerProcesses
 
 LOGGER = logging.getLogger("parafovea.service")
@@ -59,6 +60,7 @@ class Service:
         self.queue = JobQueue(self.spool.database)
         self.workers = WorkerProcesses(settings, self.spool, self.queue)
         self.uploads = Counter(accepted=0, refused=0, bytes=0)
+        self._streams = asyncio.Semaphore(settings.max_streams)
         self.limits = Limits(
             size=settings.max_upload,
             patience=settings.patience,
@@ -102,7 +104,14 @@ class Service:
             raise _queue_full()
 
     def admitted(
-        self, job: str, owner: str, *, filename: str, task: str, config: bytes
+        self,
+        job: str,
+        owner: str,
+        *,
+        filename: str,
+        task: str,
+        config: bytes,
+        metadata: str = "",
     ) -> tuple[Job, int]:
         """Check what was uploaded to a job's folder, and put the job into the queue.
 
@@ -118,6 +127,8 @@ class Service:
             Name of a task, empty for the default.
         config : bytes
             Config of the guide, empty for none.
+        metadata : str
+            What the file does not state itself; see `checked_metadata`.
 
         Returns
         -------
@@ -133,6 +144,7 @@ class Service:
         """
         task = task or self.settings.task
         require_task(self.config, task)
+        words = checked_metadata(metadata)
         received = self.spool.upload(job) / "file"
         with received.open("rb") as file:
             head = file.read(HEAD)
@@ -143,6 +155,8 @@ class Service:
         if config.strip():
             own = self.spool.config(job)
             own.write_bytes(config)
+        if words:
+            self.spool.metadata(job).write_text(words, encoding="utf-8")
         notes = job_settings(self.config, task, own).notes
         try:
             found = self.queue.submit(
@@ -158,11 +172,28 @@ class Service:
         return found, place.stat().st_size
 
     @contextlib.asynccontextmanager
+    async def streaming(self) -> AsyncIterator[bool]:
+        """Wait until a scan may come by WebSocket, since its message is in memory.
+
+        Yields whether it may; false if others were at it for too long.
+        """
+        try:
+            async with asyncio.timeout(self.settings.patience):
+                await self._streams.acquire()
+        except TimeoutError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._streams.release()
+
+    @contextlib.asynccontextmanager
     async def receiving(self) -> AsyncIterator[str]:
         """Yield an id with a folder for an upload, which is removed if the upload is refused."""
         job = self.queue.new_id()
-        await asyncio.to_thread(self.spool.job(job).mkdir, mode=0o700)
         try:
+            await asyncio.to_thread(self.spool.job(job).mkdir, mode=0o700)
             yield job
         except BaseException as error:
             # not awaited, since this task may be cancelled
@@ -170,21 +201,60 @@ class Service:
             if isinstance(error, Refusal | OSError):
                 self.uploads["refused"] += 1
             if isinstance(error, OSError):
-                # its text may name a file of the client
-                LOGGER.error(
-                    "an upload failed: %s", errno.errorcode.get(error.errno or 0, "OSError")
-                )
-                full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                raise Refusal(
-                    HTTPStatus.INSUFFICIENT_STORAGE if full else HTTPStatus.INTERNAL_SERVER_ERROR,
-                    "the upload could not be stored: try again later",
-                ) from None
+                raise storage_refusal(error) from None
             raise
+
+    def delete(self, job: str, owner: str) -> None:
+        """Cancel a job of a client, and remove its files.
+
+        Raises
+        ------
+        Refusal
+            404 if there is none, or if it is another one's.
+        OSError
+            If the disk is full and the job still waits or runs.
+        """
+        found = self.job(job, owner)
+        try:
+            at_once = self.queue.delete(found.id)
+        except OSError:
+            if not found.over:
+                raise
+            # nobody works at its files, whose room the queue can use
+            self.spool.remove(found.id)
+            at_once = self.queue.delete(found.id)
+        if at_once:
+            self.spool.remove(found.id)
 
     def counted(self, size: int) -> None:
         """Count an upload that was accepted."""
         self.uploads["accepted"] += 1
         self.uploads["bytes"] += size
+
+
+def storage_refusal(error: OSError) -> Refusal:
+    """Return the answer to a request that the disk does not allow, and log its kind.
+
+    Parameters
+    ----------
+    error : OSError
+        Its text, which may name a file of the client, is not repeated.
+    """
+    LOGGER.error("a request failed: %s", errno.errorcode.get(error.errno or 0, "OSError"))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refusal(HTTPStatus.INSUFFICIENT_STORAGE, DISK_FULL)
+    return Refusal(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "the service could not store this: try again later"
+    )
+
+
+def streams_busy() -> Refusal:
+    """Return the answer where as many scans as may be come by WebSocket."""
+    return Refusal(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "too many scans come by WebSocket: try again later",
+        retry_after=RETRY,
+    )
 
 
 def _queue_full() -> Refusal:

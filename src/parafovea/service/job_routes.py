@@ -13,7 +13,7 @@ from parafovea.service.api_examples import UPLOAD_BODY, JobStatus, Submitted, re
 from parafovea.service.inference_service import JobId, owner_of, service_of
 from parafovea.service.job_messages import status
 from parafovea.service.refusal import Refusal
-from parafovea.service.uploads import Body, ClientGone, Form
+from parafovea.service.uploads import AROUND, Body, ClientGone, Form
 
 router = APIRouter()
 
@@ -42,7 +42,7 @@ async def submit(request: Request) -> Any:
         await asyncio.to_thread(service.require_room)
         length = request.headers.get("content-length", "")
         # the form is a little larger than its file
-        service.limits.require_space(max(0, int(length) - 2**20) if length.isdigit() else 0)
+        service.limits.require_space(max(0, int(length[:20]) - AROUND) if length.isdecimal() else 0)
         async with service.receiving() as job:
             form = await Form.received(
                 request.headers.get("content-type", ""),
@@ -55,8 +55,9 @@ async def submit(request: Request) -> Any:
                 job,
                 owner,
                 filename=form.filename or "file",
-                task=form.fields.get("task", b"").decode("utf-8", "replace").strip(),
+                task=form.text("task").strip(),
                 config=form.fields.get("config", b""),
+                metadata=form.text("metadata"),
             )
     except Refusal as refusal:
         await body.drain()
@@ -94,7 +95,4 @@ def state(job: JobId, request: Request) -> Any:
 )
 def delete(job: JobId, request: Request) -> None:
     """Cancel a job, and remove all of its files."""
-    service = service_of(request)
-    found = service.job(job, owner_of(request))
-    if service.queue.delete(found.id):
-        service.spool.remove(found.id)
+    service_of(request).delete(job, owner_of(request))

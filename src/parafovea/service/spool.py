@@ -72,6 +72,10 @@ class Spool:
         """Return the config that came with a job; there need be none."""
         return self.job(job) / "config.yaml"
 
+    def metadata(self, job: str) -> Path:
+        """Return the words that came with the file of a job; there need be none."""
+        return self.job(job) / "metadata.txt"
+
     def attempt(self, job: str, number: int) -> Path:
         """Return the folder of the results of one attempt."""
         return self.job(job) / f"{_ATTEMPT}{number}"

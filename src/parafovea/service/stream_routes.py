@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 
 from parafovea.service.api_examples import refusals
-from parafovea.service.inference_service import JobId, Service, owner_of, service_of
+from parafovea.service.inference_service import (
+    JobId,
+    Service,
+    owner_of,
+    service_of,
+    streams_busy,
+)
 from parafovea.service.job_messages import events, followed
 from parafovea.service.job_queue import Job
 from parafovea.service.refusal import Refusal
@@ -19,8 +26,9 @@ from parafovea.service.uploads import ClientGone
 
 router = APIRouter()
 
-#: Close code of a WebSocket whose upload is refused: too large, or for another reason.
-TOO_LARGE, UNFIT = 1009, 1008
+#: Close codes of a WebSocket whose upload is refused: too large, later, or for another reason.
+CLOSE_CODES = {HTTPStatus.REQUEST_ENTITY_TOO_LARGE: 1009, HTTPStatus.TOO_MANY_REQUESTS: 1013}
+UNFIT = 1008
 
 
 @router.get(
@@ -42,31 +50,63 @@ async def progress(job: JobId, request: Request) -> Response:
 @router.websocket("/api/v1/inference/stream")
 async def scan_stream(websocket: WebSocket) -> None:
     """Take a scan, tell its progress, and end with its detections."""
-    await websocket.accept()
-    service, owner = service_of(websocket), owner_of(websocket)
+    service = service_of(websocket)
     with contextlib.suppress(WebSocketDisconnect, ClientGone):
-        try:
-            await asyncio.to_thread(service.require_room)
-            service.limits.require_space(0)
-            async with service.receiving() as job:
-                folder = service.spool.job(job)
-                header = await received_scan(websocket, folder, service.limits)
-                found, size = await asyncio.to_thread(
-                    service.admitted,
-                    job,
-                    owner,
-                    filename=header.filename,
-                    task=header.task,
-                    config=header.config.encode(),
-                )
-        except Refusal as refusal:
-            message = {"status": "failed", "progress": 0, "error": refusal.detail}
-            await websocket.send_json(message)
-            large = refusal.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            await websocket.close(TOO_LARGE if large else UNFIT)
-            return
-        service.counted(size)
+        async with service.streaming() as admitted:
+            try:
+                if not admitted:
+                    await websocket.accept()
+                    raise streams_busy()
+                with _scan_admitted(websocket):
+                    await websocket.accept()
+                    found = await _uploaded(websocket, service)
+            except Refusal as refusal:
+                await _refused(websocket, refusal)
+                return
         await _told(websocket, service, found)
+
+
+@contextlib.contextmanager
+def _scan_admitted(websocket: WebSocket) -> Iterator[None]:
+    """Let large messages come, if the server does not always."""
+    admit = getattr(websocket.state, "admit_scan", None)
+    if admit is None:
+        yield
+        return
+    admit(admitted=True)
+    try:
+        yield
+    finally:
+        admit(admitted=False)
+
+
+async def _uploaded(websocket: WebSocket, service: Service) -> Job:
+    """Return the job of a scan that comes in messages."""
+    await asyncio.to_thread(service.require_room)
+    service.limits.require_space(0)
+    async with service.receiving() as job:
+        header = await received_scan(
+            websocket,
+            service.spool.job(job),
+            service.limits,
+            received=getattr(websocket.state, "received", None),
+        )
+        found, size = await asyncio.to_thread(
+            service.admitted,
+            job,
+            owner_of(websocket),
+            filename=header.filename,
+            task=header.task,
+            config=header.config.encode(),
+            metadata=header.metadata,
+        )
+    service.counted(size)
+    return found
+
+
+async def _refused(websocket: WebSocket, refusal: Refusal) -> None:
+    await websocket.send_json({"status": "failed", "progress": 0, "error": refusal.detail})
+    await websocket.close(CLOSE_CODES.get(refusal.status, UNFIT))
 
 
 @router.websocket("/api/v1/inference/{job}/stream")
