@@ -193,9 +193,15 @@ def test_what_is_broken_is_refused_in_the_words_of_the_service(server, tmp_path)
             # the browser itself logs the refusal
             assert [each for each in page.problems if "422" not in each] == []
             page.problems.clear()
-            # it can be chosen anew
+            # another one can be chosen; what is said of it is read as well
             await page.choose("#file", broken)
             await page.until(f"!send.disabled && {shown} === ''")
+            await page.ask("document.getElementById('metadata').value = 'spacing=wide'")
+            await click(page, "#send")
+            await page.until(f"{shown}.startsWith('metadata: ')")
+            await page.until("!send.disabled")
+            page.problems.clear()
+            await page.ask("document.getElementById('metadata').value = ''")
             await click(page, "#send")
             await page.until(f"{STATES}[0] === 'failed'")
             why = await page.ask("document.querySelector('#job-list .why').textContent")
