@@ -6,7 +6,7 @@ import gzip
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -132,13 +132,13 @@ class _PlaneStream:
 
     Parameters
     ----------
-    file : file
+    file : GzipFile
         At the first voxel.
     shape : sequence of int
         Along z, y, x.
     """
 
-    def __init__(self, file: IO[bytes], shape: Sequence[int]) -> None:
+    def __init__(self, file: gzip.GzipFile, shape: Sequence[int]) -> None:
         self._file = file
         self._shape = (shape[1], shape[2])
         self._next = 0
