@@ -95,6 +95,10 @@ def test_the_wheel_can_be_built_from_what_an_image_is_given(empty, wheel):
     other = empty / "other" / wheel.name
     first, second = (ZipFile(path).namelist() for path in (wheel, other))
     assert sorted(first) == sorted(second)
+    # the web page of the service with the viewer and its licences
+    page = {name for name in first if name.startswith("parafovea/service/page/")}
+    assert {Path(name).name for name in page} >= {"index.html", "page.js", "LICENSES.txt"}
+    assert any("/vendor/niivue-" in name for name in page)
 
 
 @pytest.fixture(scope="module")

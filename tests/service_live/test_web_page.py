@@ -19,6 +19,7 @@ from browser import CHROMIUM, Page, opened
 from chest_scan import Nodule, chest
 from dicom_slices import write_series
 from live_server import LiveServer, make_project
+from page_schemes import FAINT
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from tiny_detector import SHAPE, SPACING
@@ -275,12 +276,13 @@ def test_with_a_key_a_folder_of_tiles_is_zipped_and_seen_before_and_after(tile_s
     async def drive() -> str:
         async with page_of(tile_server, tmp_path / "profile") as page:
             assert await page.ask("upload.hidden && jobs.hidden")
-            for key in ("wrong" * 5, KEY):
+            reason = "document.getElementById('access-reason').textContent"
+            ends = (f"{reason} === 'The service does not know this key.'", "access.hidden")
+            for key, end in zip(("wrong" * 5, KEY), ends, strict=True):
                 await page.until("document.activeElement?.id === 'key'")
                 await page.call("Input.insertText", text=key)
                 await page.press("Enter")
-                await page.until("document.getElementById('key').value === ''")
-                await page.until("access.hidden || document.activeElement?.id === 'key'")
+                await page.until(end)
             await page.until("access.hidden && !upload.hidden")
             # the browser itself logs the refusals
             assert [each for each in page.problems if "401" not in each] == []
@@ -341,6 +343,7 @@ def test_the_page_follows_the_scheme_and_fits_a_narrow_window(server, tmp_path):
             for scheme in ("light", "dark"):
                 await page.prefer(scheme)
                 colours[scheme] = await page.ask(back)
+                assert await page.ask(FAINT) == []
             assert colours == {"light": "rgb(245, 246, 248)", "dark": "rgb(20, 24, 29)"}
             await page.resize(360, 700)
             assert await page.ask("document.documentElement.scrollWidth") <= 360

@@ -3,7 +3,7 @@
 import { announce, byId } from "./elements.js";
 import { JobList } from "./job_list.js";
 import { JobResult } from "./job_result.js";
-import { tasks, useKey } from "./service_calls.js";
+import { hasKey, tasks, useKey } from "./service_calls.js";
 import { UploadForm, uploadNames } from "./upload_form.js";
 
 const RESULT = "#job=";
@@ -16,9 +16,15 @@ const list = new JobList((job) => {
   else window.location.hash = address;
 }, askForKey);
 
+// The service's own words are for those who call it by programs; other reasons are told as they are.
+function reasonOf(error) {
+  if (!error.message.startsWith("a key is needed")) return error.message;
+  return hasKey() ? "The service does not know this key." : "";
+}
+
 function askForKey(error) {
   if (error.status !== 401) return;
-  byId("access-reason").textContent = error.message;
+  byId("access-reason").textContent = reasonOf(error);
   byId("access").hidden = false;
   byId("upload").hidden = byId("jobs").hidden = true;
   result.close();
