@@ -107,7 +107,8 @@ def test_a_message_that_trickles_or_waits_is_refused_and_leaves_nothing(server, 
             slow.sendall(trickle)
         assert b"no scan has come" in answer
         assert time.monotonic() - begin < 15
-    wait_for(lambda: set((server.folder / "spool/jobs").iterdir()) == before, "its removal")
+    # jobs of other tests may go meanwhile
+    wait_for(lambda: set((server.folder / "spool/jobs").iterdir()) <= before, "its removal")
 
 
 def test_who_only_watches_sends_no_large_message(server, project):
