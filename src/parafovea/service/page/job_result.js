@@ -14,6 +14,8 @@ const WORDS = {
   "detections.json": "Detections as JSON",
   "detections.csv": "Detections as CSV",
   "heatmap.nii.gz": "Heatmap as NIfTI",
+  "segmentation.dcm": "Regions as DICOM SEG",
+  "measurements.dcm": "Measurements as DICOM SR",
   "visualization.png": "Slices as a picture",
   "confidence_distribution.png": "Confidences as a picture",
   "objects.tsv": "Objects as a table",
