@@ -149,8 +149,14 @@ def test_a_scan_is_uploaded_watched_and_seen_at_its_detections(server, tmp_path)
             await page.press("ArrowRight")
             moved = np.linalg.norm(np.array(await page.ask(PLACE)) - before)
             assert 0.4 * SPACING[2] < moved < 2 * SPACING[2]
-            # soft tissue is brighter in its own window than in that of bone
-            await click(page, ".choices button:nth-child(3)")
+            # windows and the heatmap follow their controls
+            await click(page, ".controls fieldset:nth-of-type(3) button:nth-child(2)")
+            shown = f"[{NIIVUE_OBJECT}.volumes[0].cal_min, {NIIVUE_OBJECT}.volumes[0].cal_max]"
+            assert await page.ask(shown) == [-125, 225]
+            await page.ask("document.querySelector('fieldset:last-of-type input').focus()")
+            await page.press("ArrowRight")
+            opacity = await page.ask(f"{NIIVUE_OBJECT}.volumes[1].opacity")
+            assert opacity == pytest.approx(0.51)
             assert await page.ask("location.hash") == f"#job={job}"
             links = await page.ask(
                 "[...document.querySelectorAll('.files a')].map((each) => each.title)"
@@ -158,6 +164,13 @@ def test_a_scan_is_uploaded_watched_and_seen_at_its_detections(server, tmp_path)
             assert sorted(links) == sorted(each["name"] for each in found["files"])
             assert {"report.html", "detections.json", "detections.csv", "heatmap.nii.gz"} < {*links}
             assert "report.pdf" in links
+            # where the browser draws no scans, the page says so and still has the files
+            await page.ask("HTMLCanvasElement.prototype.getContext = () => null; 0")
+            await click(page, f"[data-job='{job}'] button.main")
+            await page.until(f"{VIEWER}?.dataset.state === 'failed'")
+            words = await page.ask(f"{VIEWER}.textContent")
+            assert "The scan cannot be shown here (Unable to initialize WebGL2." in words
+            assert await page.ask("document.querySelectorAll('.files a').length") == len(links)
 
     run(drive)
     assert shares == sorted(shares)
