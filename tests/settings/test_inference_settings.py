@@ -43,6 +43,9 @@ def test_settings_survive_the_way_through_a_rule(values: dict[str, Any]) -> None
         ({"mode": "whole_volume", "overlap": 0.5}, "one window, but overlap .* sliding_window"),
         ({"mode": "whole_volume", "window": (16, 16, 16)}, "one window, but window"),
         ({"blending": "bump", "sigma": 0.2}, "does not apply to blending bump.*gaussian_radial"),
+        # weights of one that is narrower would be no numbers
+        ({"sigma": 1e-300}, "sigma .1e-300. is a share of the window, in 0.001 to 1000"),
+        ({"sigma": 1e300}, "sigma .1e.300. is a share of the window, in 0.001 to 1000"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_with_the_fix(

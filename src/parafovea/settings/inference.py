@@ -23,6 +23,9 @@ ScaleFactor = Annotated[float, Field(ge=1 / 16, le=16)]
 #: The blending modes that have a width.
 WIDE = ("gaussian", "gaussian_radial")
 
+#: Widths of which a map can be computed, as shares of the window.
+NARROWEST, WIDEST = 0.001, 1000.0
+
 
 #: Most jobs that a sample's windows may be shared by: Snakemake takes minutes to plan 10,000.
 MOST_SHARDS = 100_000
@@ -170,6 +173,11 @@ class InferenceSettings(Strict):
             raise ValueError(
                 f"sigma ({self.sigma:g}) does not apply to blending {self.blending}: set it to "
                 f"null, or use {' or '.join(WIDE)}"
+            )
+        if self.sigma is not None and not NARROWEST <= self.sigma <= WIDEST:
+            raise ValueError(
+                f"sigma ({self.sigma:g}) is a share of the window, in {NARROWEST:g} to {WIDEST:g}: "
+                "for example 0.125"
             )
         return self
 
