@@ -1,4 +1,4 @@
-"""What a project needs beside the core is found before any job."""
+"""What a project needs beside what every run needs is found before any job."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from parafovea.cli.main import app
 from parafovea.config import read_project
 from parafovea.config.extras import require_packages
 from parafovea.errors import MissingExtraError
-from parafovea.runtime.optional_packages import EXTRAS
+from parafovea.runtime.optional_packages import EXTRAS, RUN
 
 
 @pytest.fixture
 def core(monkeypatch, project_folder):
-    """Return the project folder, where no package of an extra is installed."""
+    """Return the project folder, where only what every run needs is installed."""
     for name in EXTRAS:
-        monkeypatch.setitem(sys.modules, name, None)
+        if RUN not in EXTRAS[name]:
+            monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.chdir(project_folder.path)
     return project_folder
 
