@@ -126,6 +126,7 @@ bench: $(RAY)/.parafovea-installed ## Measure speed and memory; see benchmarks/R
 
 bench-quick: $(DEV) ## Run every benchmark once at its smallest size, without timing.
 	OMP_NUM_THREADS=1 PYTHONPATH=$(RAY) $(BIN)/python -m benchmarks --quick
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gpu --device cpu --quick
 
 clean: ## Remove all results and caches, but not .venv.
 	test ! -d results || find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks import (
     block_cost,
     context_cost,
+    convolution_rate,
     dag_scale,
     detection_speed,
     engine_cost,
@@ -54,6 +55,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     for module in (
         engine_cost,
         engine_speed,
+        convolution_rate,
         peer_comparison,
         memory_growth,
         context_cost,

@@ -84,7 +84,7 @@ def run(bench: Bench) -> list[Row]:
     spec = read_fused_spec(bench.model)
     logger.info("  preparing a phantom and its features")
     inputs = SampleInputs(make_sample(bench.scratch, spec, shape=bench.of(SIZE)), spec)
-    settings = InferenceSettings()
+    settings = InferenceSettings(window=spec.window, overlap=0.5)
     shard = Shard.of(inputs, spec, settings)
     device = torch.device("cpu")
     dtype = choose_dtype(settings.precision, device)

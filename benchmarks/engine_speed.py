@@ -49,7 +49,7 @@ def run(bench: Bench) -> list[Row]:
     size = bench.of(SIZE)
     logger.info("  preparing a phantom and its features")
     inputs = SampleInputs(make_sample(bench.scratch, spec, shape=size.shape), spec)
-    shard = Shard.of(inputs, spec, InferenceSettings())
+    shard = Shard.of(inputs, spec, InferenceSettings(window=spec.window, overlap=0.5))
     rows = []
     cpu = torch.device("cpu")
     for dtype in sorted({choose_dtype(name, cpu) for name in size.precisions}, key=str):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -34,6 +33,9 @@ SIZE = Sized[Shape](full=(128, 160, 160), quick=(64, 64, 96))
 
 OVERLAP = 0.5
 
+#: That of `sliding_window_inference` at its defaults.
+USUAL_OVERLAP = 0.25
+
 
 @dataclass(frozen=True)
 class _Ours:
@@ -41,18 +43,21 @@ class _Ours:
 
     bench: Bench
     inputs: ModelInputs
-    precision: Literal["auto", "float32"]
+    settings: InferenceSettings
 
     @property
     def output(self) -> Path:
         """Where the prediction lies."""
-        return self.bench.scratch / f"prediction_{self.precision}.ome.zarr"
+        return self.bench.scratch / f"prediction_{self._name}.ome.zarr"
+
+    @property
+    def _name(self) -> str:
+        return f"{self.settings.precision}_{self.settings.overlap}"
 
     def __call__(self) -> None:
         """Predict all windows and blend them."""
-        sums = self.bench.scratch / f"sums_{self.precision}.zarr"
-        # Equal weights, as MONAI's default has them.
-        settings = InferenceSettings(overlap=OVERLAP, blending="constant", precision=self.precision)
+        sums = self.bench.scratch / f"sums_{self._name}.zarr"
+        settings = self.settings
         infer(self.inputs, self.bench.model, sums, settings)
         blend(sums, self.output)
 
@@ -68,12 +73,23 @@ class _Monai:
         Its description.
     stacked : Tensor
         (1, channel, z, y, x) float32, every feature at full resolution.
+    overlap : float
+        Share of a window that its neighbour covers too.
     tuned : bool
         False: MONAI and torch at their defaults, float32. True: channels last and bfloat16, what
         our engine chooses by itself.
     """
 
-    def __init__(self, bench: Bench, spec: ModelSpec, stacked: Tensor, *, tuned: bool) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        spec: ModelSpec,
+        stacked: Tensor,
+        *,
+        tuned: bool,
+        overlap: float = OVERLAP,
+    ) -> None:
+        self._overlap = overlap
         _, network = load_model(bench.model)
         if tuned:
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -87,7 +103,7 @@ class _Monai:
         """Predict all windows, blend them, and keep the result."""
         self.result = None
         self.result = predicted_by_monai(
-            self._network, self._stacked, self._window, overlap=OVERLAP, dtype=self._dtype
+            self._network, self._stacked, self._window, overlap=self._overlap, dtype=self._dtype
         )
 
     def probabilities(self) -> NDArray[np.float32]:
@@ -106,9 +122,15 @@ def run(bench: Bench) -> list[Row]:
     inputs = make_sample(bench.scratch, spec, shape=shape)
     stacked = full_resolution(SampleInputs(inputs, spec))
     plain, tuned = (_Monai(bench, spec, stacked, tuned=tuned) for tuned in (False, True))
-    auto, exact = (_Ours(bench, inputs, precision) for precision in ("auto", "float32"))
+    usual = _Monai(bench, spec, stacked, tuned=False, overlap=USUAL_OVERLAP)
+    # Equal weights, as MONAI's default has them.
+    same = InferenceSettings(overlap=OVERLAP, blending="constant")
+    auto = _Ours(bench, inputs, same)
+    exact = _Ours(bench, inputs, same.model_copy(update={"precision": "float32"}))
+    chosen = _Ours(bench, inputs, InferenceSettings())
     bfloat16 = computes_bfloat16(torch.device("cpu"))
     works = {"ours": whole(auto), "MONAI": whole(plain), "ours, float32": whole(exact)}
+    works |= {"ours, own windows": whole(chosen), "MONAI, own overlap": whole(usual)}
     if bfloat16:
         works["MONAI, bfloat16"] = whole(tuned)
     seconds = in_turns(works, repeats=bench.rounds(3))
@@ -138,6 +160,21 @@ def _times(seconds: dict[str, tuple[float, ...]], place: str, *, bfloat16: bool)
             "the same, ours in float32 too",
             seconds,
             ("MONAI", "ours, float32"),
+        ),
+        ratio_row(
+            NAME,
+            "speed of ours in automatic windows over MONAI's in the model's windows",
+            seconds,
+            ("MONAI", "ours, own windows"),
+            limit=Limit("at least", 4 if bfloat16 else 3),
+            note=f"{place.partition(',')[0]}; MONAI with an overlap of {OVERLAP}",
+        ),
+        ratio_row(
+            NAME,
+            "the same over MONAI's with the overlap of its defaults",
+            seconds,
+            ("MONAI, own overlap", "ours, own windows"),
+            note=f"MONAI with an overlap of {USUAL_OVERLAP}",
         ),
     ]
     if bfloat16:

@@ -21,8 +21,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PROJECT = HERE.parent / "pyproject.toml"
 
-#: Extras in run.txt: the 3D page of a scan, and jobs on a cluster.
-RUN = ("report3d", "slurm")
+#: Extras in run.txt: what every run needs, the 3D page of a scan, and jobs on a cluster.
+RUN = ("run", "report3d", "slurm")
 
 OLDEST = "3.11"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import shutil
 from collections.abc import AsyncIterator
@@ -27,6 +28,7 @@ class Page:
         self._socket = socket
         self._number = 0
         self.problems: list[str] = []
+        self.requests: list[str] = []
 
     async def call(self, method: str, **parameters: Any) -> Any:
         """Call a method of the protocol and return its result."""
@@ -34,18 +36,21 @@ class Page:
         await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
         while True:
             message = await self._socket.receive_json(timeout=60)
-            if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-                self._note(message)
+            if "method" in message:
+                self._note(message["method"], message["params"])
             if message.get("id") == self._number:
                 assert "error" not in message, message
                 return message["result"]
 
-    def _note(self, message: dict[str, Any]) -> None:
-        entry = message["params"].get("entry")
-        if entry is None:
-            self.problems.append(str(message["params"]["exceptionDetails"]))
-        elif entry["level"] == "error":
-            self.problems.append(entry["text"])
+    def _note(self, event: str, said: dict[str, Any]) -> None:
+        if event == "Runtime.exceptionThrown":
+            self.problems.append(str(said["exceptionDetails"]))
+        elif event == "Log.entryAdded" and said["entry"]["level"] == "error":
+            self.problems.append(said["entry"]["text"])
+        elif event == "Runtime.consoleAPICalled" and said["type"] == "error":
+            self.problems.append(str(said["args"]))
+        elif event == "Network.requestWillBeSent":
+            self.requests.append(said["request"]["url"])
 
     async def ask(self, expression: str) -> Any:
         """Return the value of a JavaScript expression."""
@@ -57,7 +62,7 @@ class Page:
         """Wait until an expression is true."""
         end = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < end:
-            if await self.ask(expression):
+            if await self.ask(f"Boolean({expression})"):
                 return
             await asyncio.sleep(0.1)
         raise AssertionError(f"{expression} did not come true in {seconds} s: {self.problems}")
@@ -76,8 +81,8 @@ class Page:
         )
 
     async def press(self, key: str) -> None:
-        """Press and release a key in the focused element: "Enter" or "Tab"."""
-        code = {"Enter": 13, "Tab": 9}[key]
+        """Press and release a key in the focused element: "Enter", "Tab" or "ArrowRight"."""
+        code = {"Enter": 13, "Tab": 9, "ArrowRight": 39}[key]
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
             await self.call(
@@ -88,6 +93,18 @@ class Page:
                 windowsVirtualKeyCode=code,
                 **(text if kind == "keyDown" else {}),
             )
+
+    async def choose(self, selector: str, *paths: Path) -> None:
+        """Choose files, or a folder, in an `<input type="file">`."""
+        root = (await self.call("DOM.getDocument"))["root"]["nodeId"]
+        found = await self.call("DOM.querySelector", nodeId=root, selector=selector)
+        files = [str(path.resolve()) for path in paths]
+        await self.call("DOM.setFileInputFiles", nodeId=found["nodeId"], files=files)
+
+    async def picture(self, path: Path) -> None:
+        """Write what the window shows as PNG."""
+        found = await self.call("Page.captureScreenshot")
+        path.write_bytes(base64.b64decode(found["data"]))
 
     async def prefer(self, scheme: str) -> None:
         """Let the system prefer a colour scheme: "light" or "dark"."""
@@ -106,8 +123,17 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def opened(page: Path, profile: Path) -> AsyncIterator[Page]:
-    """Yield a page that is open in a browser of its own, without any network."""
+async def opened(page: Path | str, profile: Path) -> AsyncIterator[Page]:
+    """Yield a page that is open in a browser of its own, without a network beyond this machine.
+
+    Parameters
+    ----------
+    page : Path or str
+        A file, or an address of this machine.
+    profile : Path
+        Folder of the browser's own files, which must not exist.
+    """
+    address = page if isinstance(page, str) else page.resolve().as_uri()
     process = await asyncio.create_subprocess_exec(
         str(CHROMIUM),
         "--headless",
@@ -127,12 +153,12 @@ async def opened(page: Path, profile: Path) -> AsyncIterator[Page]:
         async with aiohttp.ClientSession() as session:
             async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
                 targets = await answer.json()
-            address = next(t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page")
-            async with session.ws_connect(address, max_msg_size=2**27) as socket:
+            target = next(t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page")
+            async with session.ws_connect(target, max_msg_size=2**27) as socket:
                 driven = Page(socket)
-                for domain in ("Page", "Runtime", "Log"):
+                for domain in ("Page", "Runtime", "Log", "Network"):
                     await driven.call(f"{domain}.enable")
-                await driven.call("Page.navigate", url=page.resolve().as_uri())
+                await driven.call("Page.navigate", url=address)
                 yield driven
     finally:
         process.terminate()

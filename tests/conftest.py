@@ -97,7 +97,9 @@ def _make_project_folder(path: Path) -> ProjectFolder:
     spec = {**RECIPE, "name": "cell", "input_channels": 1, "weights_sha256": "0" * 64}
     (model / "model.json").write_text(json.dumps(spec))
     (model / "model.safetensors").write_bytes(b"not read while jobs are planned")
-    folder = ProjectFolder(path, {"tasks": {"cell": {"model": "models/cell"}}})
+    # the model's own small windows, so that a small sample has several
+    task = {"model": "models/cell", "inference": {"window": None}}
+    folder = ProjectFolder(path, {"tasks": {"cell": task}})
     folder.add("a")
     folder.add("b")
     folder.write()

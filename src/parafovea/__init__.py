@@ -14,6 +14,7 @@ Grid, Box : where voxels are, and a part of their index space.
 """
 
 import importlib
+import os
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,10 @@ __all__ = [
 
 __version__ = version("parafovea")
 
+# Threads of OpenMP that wait for work keep a core busy otherwise, at the cost of all else that
+# runs: `docs/inference.md`, Threads. It counts if torch is not loaded yet.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 _MODULES = {
     "Box": "geometry.grid",
     "Grid": "geometry.grid",
@@ -58,7 +63,10 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        from parafovea.runtime.optional_packages import extras_named
+
+        with extras_named():
+            return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -113,6 +113,7 @@ def test_full_sizes_are_the_ones_that_limits_were_set_for():
     assert full == {
         "engine": (128, 160, 160),
         "engines": ((128, 160, 160), 4, ("auto", "float32")),
+        "rate": (128, 160, 160),
         "monai": (128, 160, 160),
         "memory": ((128, 384), 0.125),
         "context": (128, 128, 128),
@@ -166,7 +167,9 @@ def test_a_missing_model_is_one_readable_error(monkeypatch, tmp_path, caplog):
 def test_an_unknown_name_lists_the_known_ones(capsys):
     with pytest.raises(SystemExit):
         command.parse(["engin"])
-    assert "'engin' is not known: use one of engine, engines, monai" in capsys.readouterr().err
+    assert (
+        "'engin' is not known: use one of engine, engines, rate, monai" in capsys.readouterr().err
+    )
 
 
 def test_a_quick_run_does_not_overwrite_the_results_of_a_full_one():

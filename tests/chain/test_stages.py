@@ -71,7 +71,7 @@ def everything(project_folder: Any, recipe: Any, monkeypatch: pytest.MonkeyPatch
         (path / "models" / name / "model.json").write_text(json.dumps({**spec, **changes}))
         (path / "models" / name / "model.safetensors").touch()
     tasks = project_folder.config["tasks"]
-    tasks["cell"]["inference"] = {"tta": ["flip_x"], "shards": 2}
+    tasks["cell"]["inference"] = {"tta": ["flip_x"], "shards": 2, "window": None}
     tasks["nodules"] = {"kind": "detection", "model": "models/nodule"}
     tasks["optical"] = {"kind": "refinement", "model": "models/optical"}
     training = {"recipe": recipe, "samples": ["c"], "validation": ["d"]}

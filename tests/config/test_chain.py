@@ -73,7 +73,11 @@ def test_what_a_sample_needs_comes_before_it_whatever_the_order_of_lines(chain):
 
 def test_grids_follow_along_the_chain_before_anything_is_there(chain):
     # 20 x 40 x 36 voxels of 16 nm; the prediction is half as fine, and that is the next source
-    chain.config["tasks"]["cell"]["inference"] = {"output_scale": 0.5, "windows_per_shard": 1}
+    chain.config["tasks"]["cell"]["inference"] = {
+        "output_scale": 0.5,
+        "window": None,
+        "windows_per_shard": 1,
+    }
     project = read(chain)
     assert project.grid("a").shape == (20, 40, 36)
     assert project.grid("b").shape == (10, 20, 18)

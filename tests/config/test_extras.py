@@ -1,4 +1,4 @@
-"""What a project needs beside the core is found before any job."""
+"""What a project needs beside what every run needs is found before any job."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from parafovea.cli.main import app
 from parafovea.config import read_project
 from parafovea.config.extras import require_packages
 from parafovea.errors import MissingExtraError
-from parafovea.runtime.optional_packages import EXTRAS
+from parafovea.runtime.optional_packages import EXTRAS, RUN
 
 
 @pytest.fixture
 def core(monkeypatch, project_folder):
-    """Return the project folder, where no package of an extra is installed."""
+    """Return the project folder, where only what every run needs is installed."""
     for name in EXTRAS:
-        monkeypatch.setitem(sys.modules, name, None)
+        if RUN not in EXTRAS[name]:
+            monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.chdir(project_folder.path)
     return project_folder
 
@@ -37,6 +38,13 @@ def test_volumes_and_the_filterbank_need_nothing_but_the_core(core):
 def test_the_engine_openvino_needs_its_extra(core):
     core.config["tasks"]["cell"]["inference"] = {"engine": "openvino"}
     assert needed(core).endswith('run `pip install "parafovea[openvino]"`')
+
+
+def test_dicom_objects_need_their_extra_where_they_are_written_alone(core):
+    core.config["tasks"]["cell"]["dicom_output"] = True
+    text = needed(core)
+    assert "has the stage export_dicom (highdicom, httpx, pydicom, pynetdicom)" in text
+    assert text.endswith('run `pip install "parafovea[pacs]"`')
 
 
 def test_a_task_that_trains_needs_its_extra(core, recipe):

@@ -98,7 +98,7 @@ def test_what_a_config_does_not_say_is_that_of_the_model(read):
     guide = read("inference: {batch_size: 2}\n")
     task = guide.settings.tasks["nodules"]
     assert task.overrides.given == {}
-    assert (task.inference.window, task.inference.overlap) == (None, 0.5)
+    assert (task.inference.window, task.inference.overlap) == ("auto", "auto")
     assert guide.notes == ()
     assert guide.device is None
     assert read_guide_config(None, checkpoint="models/nodule").settings.tasks["nodules"]

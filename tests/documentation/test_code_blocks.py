@@ -21,11 +21,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import snakemake.cli
 import typer
 import yaml
 from code_blocks import SHELL_WORDS, Block, code_blocks, commands
+from dicom_slices import write_series
 from typer.testing import CliRunner
 
 import parafovea
@@ -137,6 +140,9 @@ def project(tmp_path_factory) -> Path:
         os.chdir(here)
     (scan,) = (folder / "chest").glob("chest_seed1.nii.gz")
     shutil.copy(scan, folder / "scan.nii.gz")
+    voxels = np.asarray(nibabel.load(scan).dataobj).transpose(2, 1, 0).astype(np.int16)
+    study = {"StudyInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.4"}
+    write_series(folder / "series", voxels, spacing=tuple(map(float, spacing)), **study)
     shutil.copytree(folder / "results/phantoms/landscape_seed401", folder / "data/fields")
     return folder
 

@@ -50,8 +50,8 @@ def source_of(dtype: str) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize(
     ("dtype", "inference"),
     [
-        ("uint8", {"shards": 3}),
-        ("float32", {"tta": ["flip_x"], "shards": 2}),
+        ("uint8", {"shards": 3, "window": None}),
+        ("float32", {"tta": ["flip_x"], "shards": 2, "window": None}),
         ("float64", {"output_scale": [1.0, 0.5, 0.5]}),
     ],
 )

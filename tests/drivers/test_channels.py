@@ -100,7 +100,7 @@ class Folder:
         self.path = path
         self.task: dict[str, Any] = {
             "model": "models/lesions",
-            "inference": {"precision": "float32", "tta": ["flip_x"], "shards": 2},
+            "inference": {"precision": "float32", "tta": ["flip_x"], "shards": 2, "window": None},
             "training": {
                 "recipe": RECIPE,
                 "samples": ["learned"],

@@ -21,7 +21,7 @@ def project(
 ) -> Any:
     """Go to a folder with one small sample, and return its project."""
     folder = make_runnable(tmp_path)
-    folder.config["tasks"]["cell"]["inference"] = {"shards": 2}
+    folder.config["tasks"]["cell"]["inference"] = {"shards": 2, "window": None}
     folder.write()
     monkeypatch.chdir(tmp_path)
     return read_project(Path("config/config.yaml"))

@@ -56,7 +56,7 @@ def predict(
     folder: Path, voxels: np.ndarray[Any, Any], recipe: Recipe, model: Path, **chosen: Any
 ) -> np.ndarray[Any, Any]:
     """Return the blended prediction (class, z, y, x) of a volume of 8 nm voxels."""
-    inference = InferenceSettings(**{"precision": "float32", "shards": 1, **chosen})
+    inference = InferenceSettings(**{"precision": "float32", "shards": 1, "window": None, **chosen})
     assert inference.shards != "auto"
     volume = store_volume(folder / "volume.ome.zarr", np.ascontiguousarray(voxels))
     inputs, *views = (view_inputs(folder, volume, recipe, name) for name in ("", *inference.tta))

@@ -104,11 +104,11 @@ def test_a_shard_out_of_memory_has_the_bytes_of_the_batch_that_fits(
     fail: Any,
 ) -> None:
     wanted = tmp_path / "wanted.zarr"
-    infer(*sample, wanted, shard=1, settings=InferenceSettings(batch_size=2))
+    infer(*sample, wanted, shard=1, settings=InferenceSettings(batch_size=2, overlap=0.5))
     calls = limit_batch(monkeypatch, 2, fail, calm=2)  # a shard has begun by then
     found = tmp_path / "found.zarr"
     with caplog.at_level(logging.WARNING):
-        infer(*sample, found, shard=1, settings=InferenceSettings(batch_size=4))
+        infer(*sample, found, shard=1, settings=InferenceSettings(batch_size=4, overlap=0.5))
     assert set(calls) == {4, 2}
     np.testing.assert_array_equal(open_stored(found).read(), open_stored(wanted).read())
     execution = open_stored(found).attributes["execution"]
@@ -130,7 +130,7 @@ def test_what_does_not_fit_a_device_at_all_is_computed_on_the_cpu_in_the_same_pr
     monkeypatch.setattr(window_predictors, "Predictor", Elsewhere)
     monkeypatch.setattr(stage, "choose_device", lambda: CUDA)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    settings = InferenceSettings(batch_size=2, precision="bfloat16")
+    settings = InferenceSettings(batch_size=2, overlap=0.5, precision="bfloat16")
     infer(*sample, tmp_path / "s.zarr", shard=1, settings=settings)
     facts = open_stored(tmp_path / "s.zarr").attributes
     assert facts["execution"]["device"] == "cpu"
@@ -152,7 +152,12 @@ def test_what_fits_nowhere_is_one_readable_error_and_leaves_nothing(
 ) -> None:
     limit_batch(monkeypatch, 0, ask_for_too_much)
     with pytest.raises(MemoryLimitError, match=r"a batch of 1 does not fit .*: give the job more"):
-        infer(*sample, tmp_path / "s.zarr", shard=1, settings=InferenceSettings(batch_size=2))
+        infer(
+            *sample,
+            tmp_path / "s.zarr",
+            shard=1,
+            settings=InferenceSettings(batch_size=2, overlap=0.5),
+        )
     assert not (tmp_path / "s.zarr").exists()
 
 
@@ -182,7 +187,7 @@ def test_the_quality_table_says_what_memory_made_of_the_run(
     limit_batch(monkeypatch, 1, ask_for_too_much)
     shards = [tmp_path / f"{n}.zarr" for n in (1, 2)]
     for number, shard in enumerate(shards, start=1):
-        settings = InferenceSettings(batch_size=4, shards=2)
+        settings = InferenceSettings(batch_size=4, overlap=0.5, shards=2)
         infer(*sample, shard, shard=number, settings=settings)
     stores = [tmp_path / f"{n}.ome.zarr" for n in ("prediction", "classes", "objects")]
     blend_shards(shards, stores[0])

@@ -173,7 +173,7 @@ def _context_tokens(ready: TileModel, images: np.ndarray, canvas: np.ndarray | N
 
 def test_large_images_are_cut_into_windows(model: Path) -> None:
     spec, _ = load_model(model)
-    settings = InferenceSettings()
+    settings = InferenceSettings(overlap=0.5)
     assert tile_layout(2, 120, 100, recipe=spec, settings=settings).window == (1, 128, 112)
     large = tile_layout(2, 1200, 300, recipe=spec, settings=settings)
     assert large.window == (1, 512, 304)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,8 +12,12 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from live_server import GUIDE_CONFIG, LiveServer, make_project
 
 ROOT = Path(__file__).parents[2]
+
+#: Extras whose packages are in envs/run.txt.
+RUN_EXTRAS = ("run", "report3d", "slurm")
 
 #: What `make demo` may install, in bytes.
 MOST = 1.5e9
@@ -89,6 +95,10 @@ def test_the_wheel_can_be_built_from_what_an_image_is_given(empty, wheel):
     other = empty / "other" / wheel.name
     first, second = (ZipFile(path).namelist() for path in (wheel, other))
     assert sorted(first) == sorted(second)
+    # the web page of the service with the viewer and its licences
+    page = {name for name in first if name.startswith("parafovea/service/page/")}
+    assert {Path(name).name for name in page} >= {"index.html", "page.js", "LICENSES.txt"}
+    assert any("/vendor/niivue-" in name for name in page)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +110,74 @@ def binaries(empty, wheel) -> Path:
     lock = ("--no-compile", "--require-hashes", "--requirement")
     done(*pip, *lock, ROOT / "envs/torch-cpu.txt", *torch, folder=empty)
     done(*pip, *lock, ROOT / "envs/run.txt", folder=empty)
-    done(*pip, wheel, folder=empty)
+    # each package that the extras of the lock ask for is there, in a version that they allow
+    extras = f"{wheel}[{','.join(RUN_EXTRAS)}]"
+    done(*pip[:-1], "--no-index", extras, folder=empty)
     return empty / "environment/bin"
+
+
+@pytest.fixture(scope="module")
+def client(empty, wheel) -> Path:
+    """Return the programs of an environment with the wheel and its client alone."""
+    done(sys.executable, "-m", "venv", "client", folder=empty)
+    text = (ROOT / "envs/dev.txt").read_text(encoding="utf-8")
+    pins = re.findall(r"^[a-z0-9._-]+==\S+", text, flags=re.M)
+    (empty / "versions.txt").write_text("\n".join(pins), encoding="utf-8")
+    pip = (empty / "client/bin/python", "-m", "pip", "install", "--quiet")
+    done(*pip, "--constraint", empty / "versions.txt", f"{wheel}[client]", folder=empty)
+    return empty / "client/bin"
+
+
+def test_the_client_is_installed_without_anything_that_computes(empty, client):
+    lines = done(client / "python", "-m", "pip", "list", "--format", "freeze", folder=empty)
+    names = {line.partition("==")[0] for line in lines.splitlines()}
+    assert {"parafovea", "httpx", "websockets"} <= names
+    # of the rest, only what these two need
+    assert names <= {
+        "anyio", "certifi", "h11", "httpcore", "httpx", "idna", "parafovea", "pip", "setuptools",
+        "sniffio", "typing_extensions", "websockets",
+    }  # fmt: skip
+    files = [path for path in client.parent.rglob("*") if not path.is_symlink()]
+    assert sum(path.stat().st_size for path in files) < 60e6
+
+
+def test_the_snippet_of_the_guide_runs_with_the_client_alone(empty, client, tmp_path):
+    server = LiveServer(make_project(tmp_path / "project")).start()
+    (tmp_path / "guide.yaml").write_text(GUIDE_CONFIG, encoding="utf-8")
+    scan = tmp_path / "project/scan.nii.gz"
+    try:
+        code = f"""
+import asyncio, sys
+from parafovea.client import InferenceClient
+client = InferenceClient(base_url={server.url!r})
+job_id = client.submit_inference(scan_path={str(scan)!r}, config='guide.yaml')
+results = client.wait_for_results(job_id, timeout=300)
+client.download_results(job_id, output_dir='results/')
+async def last():
+    async for state in client.stream_inference({str(scan)!r}):
+        pass
+    return state
+assert asyncio.run(last())["status"] == "completed"
+assert not {{"torch", "zarr", "numpy"}} & set(sys.modules)
+print(len(results["detections"]))
+"""
+        text = done(client / "python", "-c", code, folder=tmp_path)
+    finally:
+        server.stop()
+    found = json.loads((tmp_path / "results/detections.json").read_text(encoding="utf-8"))
+    assert int(text) == len(found["detections"]) > 0
+
+
+def test_the_command_without_what_runs_need_is_one_error_with_the_pip_command(empty, client):
+    for arguments in ((), ("--help",), ("predict", "scan.nii.gz"), ("serve",)):
+        ran = call(client / "parafovea", *arguments, folder=empty)
+        assert ran.returncode == 1
+        assert ran.stderr.count("\n") == 1
+        assert 'run `pip install "parafovea[run]"`' in ran.stderr
+        assert ran.stdout == ""
+    assert done(client / "parafovea", "--version", folder=empty).startswith("parafovea ")
+    ran = call(client / "python", "-c", "from parafovea import load_model", folder=empty)
+    assert 'run `pip install "parafovea[run]"`' in ran.stderr.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def test_windows_that_fit_are_left_alone():
     ("shape", "settings", "words"),
     [
         ((64, 64, 64), {"shards": 3}, "3 shards share only 1 windows"),
-        ((256, 256, 256), {"shards": 100}, r"each of 100 shards computes for \d s"),
+        ((256, 256, 256), {"shards": 100, "overlap": 0.5}, r"each of 100 shards computes for \d s"),
         ((4096, 4096, 4096), {"shards": 2}, r"a shard computes for \d+\.\d hours"),
     ],
 )

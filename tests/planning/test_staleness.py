@@ -54,7 +54,7 @@ def test_a_state_names_what_has_changed(project):
     assert found["extract_context"] == "current"
     assert found["infer_shard"] == "settings"
     assert found["blend_shards"] == found["render_report"] == "inputs"
-    del project.config["tasks"]["cell"]["inference"]
+    project.config["tasks"]["cell"]["inference"] = {"window": None}
     project.write()
     truth = Path("data/a_truth.tif")
     truth.write_bytes(truth.read_bytes()[:-1] + b"\xff")

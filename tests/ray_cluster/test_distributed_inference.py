@@ -266,7 +266,7 @@ def test_a_volume_in_blocks_and_shards_and_a_bad_sample_of_the_sheet(
     tifffile.imwrite(folder.path / row[2], volume.astype(np.uint8), photometric="minisblack")
     truth = (volume > 120).astype(np.uint8)
     tifffile.imwrite(folder.path / row[3], truth, photometric="minisblack")
-    folder.config["tasks"]["cell"] |= {"blocks": 3, "inference": {"shards": 2}}
+    folder.config["tasks"]["cell"] |= {"blocks": 3, "inference": {"shards": 2, "window": None}}
     folder.add("bad")
     Path(folder.rows[1][2]).write_bytes(b"no image")
     folder.write()

@@ -87,10 +87,19 @@ def test_licence_authors_and_version_are_the_same_in_every_file():
     assert cited["authors"] == [{"name": author}]
     assert cited["version"] == PROJECT["version"] == __version__
     assert cited["license"] == PROJECT["license"] == "MIT"
-    assert {each["SPDX-License-Identifier"] for each in reuse} == {"MIT"}
-    # files of others name their authors
     (own,) = [each for each in reuse if each["path"] == "**"]
+    assert own["SPDX-License-Identifier"] == "MIT"
     assert author in own["SPDX-FileCopyrightText"]
+
+
+def test_code_of_others_names_its_authors_and_its_licences_are_there():
+    reuse = tomllib.loads((ROOT / "REUSE.toml").read_text(encoding="utf-8"))["annotations"]
+    (viewer,) = [each for each in reuse if each["path"] != "**"]
+    assert len(list(ROOT.glob(viewer["path"]))) == 1
+    assert "Niivue" in viewer["SPDX-FileCopyrightText"]
+    assert "Niivue" in (ROOT / "NOTICE").read_text(encoding="utf-8")
+    stated = {part for each in reuse for part in each["SPDX-License-Identifier"].split(" AND ")}
+    assert stated == {path.stem for path in (ROOT / "LICENSES").iterdir()}
 
 
 def test_every_model_that_is_shipped_is_in_the_notice_with_what_it_was_trained_by():

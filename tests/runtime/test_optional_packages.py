@@ -22,6 +22,7 @@ from parafovea.formats.source import readable
 from parafovea.formats.tiles.tile import readable_tile
 from parafovea.runtime.optional_packages import (
     EXTRAS,
+    RUN,
     extras_named,
     import_extra,
     require_extras,
@@ -55,12 +56,18 @@ def without(monkeypatch):
 def test_every_package_of_an_extra_is_in_the_table_of_its_extra():
     for extra, requirements in OPTIONAL.items():
         if extra not in ("dev", "docs", "slurm"):
-            assert {name for name in EXTRAS if extra in EXTRAS[name]} == _names(requirements)
+            own = [each for each in requirements if each != f"parafovea[{RUN}]"]
+            assert {name for name in EXTRAS if extra in EXTRAS[name]} == _names(own)
+
+
+def test_every_extra_but_that_of_the_client_installs_what_runs_need():
+    assert PROJECT["dependencies"] == []
+    without = {name for name, each in OPTIONAL.items() if f"parafovea[{RUN}]" not in each}
+    assert without == {RUN, "client", "docs", "dev"}
 
 
 def test_every_import_is_of_the_core_of_an_extra_or_of_python():
-    known = {*sys.stdlib_module_names, *EXTRAS, *_names(PROJECT["dependencies"])}
-    known |= {"parafovea", "parafovea_phantoms"}
+    known = {*sys.stdlib_module_names, *EXTRAS, "parafovea", "parafovea_phantoms"}
     strange = set()
     for file in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_bytes())):
@@ -75,10 +82,10 @@ def test_every_import_is_of_the_core_of_an_extra_or_of_python():
     assert strange == set()
 
 
-def test_the_public_interface_and_the_command_line_load_without_any_extra():
+def test_the_public_interface_and_the_command_line_load_with_what_runs_need_alone():
     code = f"""
 import sys
-for name in {sorted(EXTRAS)}:
+for name in {sorted(name for name in EXTRAS if EXTRAS[name] != (RUN,))}:
     sys.modules[name] = None
 import parafovea, parafovea.compat, parafovea.cli.main, parafovea.drivers.one_process
 for name in parafovea.__all__:
@@ -93,6 +100,31 @@ print("loaded")
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.stdout == "loaded\n", done.stderr
+
+
+def test_without_any_extra_what_was_asked_for_says_what_to_install():
+    code = f"""
+import sys
+for name in {sorted(EXTRAS)}:
+    sys.modules[name] = None
+import parafovea
+from parafovea.cli.entry_point import main
+try:
+    parafovea.open_source("a.nii")
+except ImportError as error:
+    print(error)
+for arguments in (["--version"], ["check"]):
+    sys.argv = ["parafovea", *arguments]
+    main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = r"parafovea is installed without what its runs need \(\w+ is missing\): run "
+    said += re.escape('`pip install "parafovea[run]"`')
+    first, version = done.stdout.splitlines()
+    assert re.fullmatch(said, first)
+    assert version == f"parafovea {metadata.version('parafovea')}"
+    assert re.fullmatch(f"error {said}\n", done.stderr)
+    assert done.returncode == 1
 
 
 def test_the_error_of_python_becomes_one_with_the_command(without):
@@ -149,8 +181,7 @@ def test_the_locks_hold_what_pyproject_asks_for_in_one_version():
     assert locks["run"].items() <= locks["dev"].items()
     assert locks["torch-cpu"]["torch"] == locks["torch-cuda"]["torch"]
     held = {**locks["dev"], **locks["torch-cpu"]}
-    wanted = [*PROJECT["dependencies"], *(each for name in OPTIONAL for each in OPTIONAL[name])]
-    for text in wanted:
+    for text in (each for name in OPTIONAL for each in OPTIONAL[name]):
         requirement = Requirement(text)
         name = canonicalize_name(requirement.name)
         if name not in ("parafovea", "openvino", "ray"):

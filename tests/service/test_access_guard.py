@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import pytest
 
 from parafovea.errors import ConfigError
-from parafovea.service.access_guard import AccessGuard, is_loopback
+from parafovea.service.access_guard import KEY_PROTOCOL, PROTOCOL, AccessGuard, is_loopback
 from parafovea.service.http_server import require_keys
 from parafovea.service.keys import Keys, read_keys
 
@@ -72,6 +73,66 @@ def test_pages_of_other_origins_are_refused_unless_they_are_named():
         assert asked((KEY,), origin=origin, x_api_key=KEY) == 403
         assert asked(origin=origin, kind="websocket") == 1008
     assert asked(origins=("https://viewer.example/",), origin="https://Viewer.example") == ""
+
+
+def connected(*protocols, keys=(KEY,), query=b"", **headers):
+    """Return the messages to a WebSocket, and what the application saw of it."""
+    sent, seen = [], []
+
+    async def app(scope, receive, send):
+        seen.append(scope)
+        await send({"type": "websocket.accept", "subprotocol": None})
+
+    async def send(message):
+        sent.append(message)
+
+    given = {"host": "scans.example", "sec-websocket-protocol": ", ".join(protocols), **headers}
+    scope = {
+        "type": "websocket",
+        "path": "/api/v1/inference/stream",
+        "query_string": query,
+        "client": ("192.0.2.7", 1),
+        "server": ("127.0.0.1", 8000),
+        "subprotocols": list(protocols),
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+    }
+    asyncio.run(AccessGuard(app, Keys(keys))(scope, None, send))
+    return sent[0], seen
+
+
+def encoded(key: str) -> str:
+    return KEY_PROTOCOL + base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("key", [KEY, "~key/with+all=of._them-", "k" * 17, "k" * 18])
+def test_a_page_gives_its_key_as_a_subprotocol_which_is_neither_chosen_nor_passed_on(key):
+    answer, (seen,) = connected(PROTOCOL, encoded(key), keys=(key,))
+    assert answer == {"type": "websocket.accept", "subprotocol": PROTOCOL}
+    assert seen["state"]["owner"] == asked((key,), x_api_key=key)
+    assert seen["subprotocols"] == [PROTOCOL]
+    assert encoded(key) not in str(seen)
+    # without a protocol to choose, none is chosen
+    answer, (seen,) = connected(encoded(key), keys=(key,))
+    assert answer == {"type": "websocket.accept", "subprotocol": None}
+
+
+def test_a_key_in_the_address_or_of_a_foreign_page_opens_no_websocket():
+    for answer, seen in (
+        connected(),
+        connected(PROTOCOL),
+        connected(PROTOCOL, encoded(OTHER)),
+        connected(PROTOCOL, KEY_PROTOCOL),
+        connected(PROTOCOL, KEY_PROTOCOL + "A"),
+        connected(PROTOCOL, KEY_PROTOCOL + "_____"),
+        connected(PROTOCOL, KEY),
+        connected(PROTOCOL, query=f"key={KEY}&token={KEY}".encode()),
+        connected(PROTOCOL, encoded(KEY), origin="https://evil.example"),
+    ):
+        assert (answer["type"], answer["code"]) == ("websocket.close", 1008)
+        assert KEY not in str(answer)
+        assert seen == []
+    # a request is no WebSocket
+    assert asked((KEY,), sec_websocket_protocol=encoded(KEY)) == 401
 
 
 def test_a_key_is_compared_with_all_keys_in_constant_time(monkeypatch):

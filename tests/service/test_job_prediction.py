@@ -19,6 +19,7 @@ from parafovea.service.job_queue import JobQueue
 from parafovea.service.job_results import JobResults, zip_stream
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
+from parafovea.service.viewer_files import viewer_document, viewer_file
 
 
 @pytest.fixture
@@ -84,6 +85,11 @@ def test_tiles_of_a_zip_file_have_the_bytes_of_a_folder_of_tiles(project):
     names = {each["name"] for each in found.listed()}
     assert {"tiles.zip", "tiles.tsv", "report.html", "summary.json"} <= names
     assert found.document()["summary"]["num_out"] == 3
+    pairs = viewer_document(found.viewer)["pairs"]
+    assert sorted(pair["name"] for pair in pairs) == ["tile_0", "tile_1", "tile_2"]
+    assert all(viewer_file(found.viewer, pair["after"]) for pair in pairs)
+    assert viewer_file(found.viewer, "viewer.json") is None
+    assert viewer_file(found.viewer, "../fields/report.html") is None
     Path("out.zip").write_bytes(b"".join(zip_stream(found.zipped_folder("tiles.zip"))))
     shutil.unpack_archive("out.zip", "out")
     assert images(Path("out")) == images(found.folder / "tiles")
@@ -99,5 +105,7 @@ def test_a_geotiff_becomes_a_mosaic_with_the_bytes_of_predict(project):
     assert list(own) == ["refined.tif"]
     assert images(found.folder) == own
     assert "refined.tif" in {each["name"] for each in found.listed()}
+    # its blocks are seen before and after
+    assert viewer_document(found.viewer)["pairs"]
     assert found.file("../mosaic/refined.tif") is None
     assert found.file("refined.tif").is_file()

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -178,11 +179,21 @@ def test_a_config_of_a_client_names_no_path_and_fits_its_task(queue, spool, tmp_
         assert "opens no path of a client" in refused(f"model: {{checkpoint: {path!r}}}")
     assert "tasks" in refused("tasks: {}")
     assert "at most 64" in refused("inference: {batch_size: 1000}")
+    for text, reason in (
+        ("patch_size: [4096, 4096, 4096]", "a window of 4096 x 4096 x 4096 voxels is larger"),
+        ("patch_size: [100000, 16, 16]", "use mode sliding_window and a smaller patch_size"),
+        ("patch_size: [256, 256, 256], batch_size: 8", "a batch of 8 windows of 256 x 256 x 256"),
+        ("patch_size: [64, 64, 64], stride: [1, 1, 1]", "windows over each voxel: use a larger"),
+    ):
+        assert reason in refused(f"inference: {{{text}}}")
+    assert chosen("inference: {patch_size: [128, 128, 128], stride: [32, 32, 32], batch_size: 4}")
     assert "send none" in refused("inference: {batch_size: 1}", "cell")
     assert "tasks are nodules, cell" in refused("", "other")
     lines = [f"{c}: &{c} [{','.join([f'*{p}'] * 9)}]" for p, c in pairwise("abcdefghi")]
     bomb = "\n".join(["a: &a [1,1,1,1,1,1,1,1,1]", *lines])
     assert refused(bomb)
+    assert refused("inference: !!python/object/apply:pathlib.Path.touch [executed]")
+    assert not Path("executed").exists()
 
 
 def test_more_voxels_than_may_be_are_refused_before_anything_is_made(
@@ -212,3 +223,38 @@ def test_more_voxels_than_may_be_are_refused_before_anything_is_made(
     assert found.error.startswith("the uploaded file has 64000 voxels")
     assert "at most 60000 are predicted here: crop it" in found.error
     assert [path.name for path in spool.job(job).iterdir()] == ["upload"]
+
+
+@pytest.mark.parametrize(
+    ("inference", "reason"),
+    [
+        ("mode: whole_volume", "a window of 40 x 40 x 40 voxels is larger than the 60000"),
+        ("stride: [1, 1, 1]", "a stride of 1 x 1 x 1 voxels puts more than 512 windows"),
+    ],
+)
+def test_windows_that_a_client_asks_for_are_bounded_also_by_the_scan_and_the_model(
+    queue, spool, tmp_path, monkeypatch, inference, reason
+):
+    import gzip
+
+    import nibabel
+    import numpy as np
+    from tiny_detector import save_detector
+
+    from parafovea.config import read_settings
+    from parafovea.service import offered_models
+
+    monkeypatch.setattr(offered_models, "MOST_WINDOW", 60_000)
+    save_detector(tmp_path / "models/tiny")
+    (tmp_path / "config.yaml").write_text(
+        "tasks: {nodules: {kind: detection, model: models/tiny}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    voxels = nibabel.Nifti1Image(np.zeros((40, 40, 40), np.int16), np.diag([4, 4, 6, 1]))
+    job = submitted(queue, spool, content=gzip.compress(voxels.to_bytes()))
+    spool.config(job).write_text(f"inference: {{{inference}}}")
+    settings = read_settings(tmp_path / "config.yaml")
+    predict = JobPrediction(settings, ServiceSettings(spool=spool.root), spool)
+    worker(queue, spool, predict).run_one()
+    assert queue.get(job).state == "failed"
+    assert reason in queue.get(job).error

@@ -8,14 +8,19 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from contextlib import redirect_stdout
 from pathlib import Path
 
 import httpx
+import nibabel
+import numpy as np
 import pytest
+import tifffile
 import websockets
-from live_server import LiveServer, wait_for, write_scan
+from live_server import GUIDE_CONFIG, LiveServer, wait_for, write_scan
+from tiny_detector import SPACING
 
 from parafovea.client import InferenceClient, ServiceError
 
@@ -64,20 +69,6 @@ CURL = """
 curl -s -X POST http://localhost:8000/api/v1/inference \\
   -F "file=@scan.nii.gz" \\
   -F "config=@configs/inference.yaml"
-"""
-
-GUIDE_CONFIG = """\
-input:
-  clip_range: [-1000, 400]
-  normalize: true
-inference:
-  mode: sliding_window
-  patch_size: [16, 32, 32]
-  stride: [8, 16, 16]
-  blending: {method: gaussian, sigma: 0.125}
-post_processing:
-  peak_detection: {threshold: 0.735, min_distance: 10}
-  size_filter: {min_diameter: 0.1, max_diameter: 500}
 """
 
 
@@ -233,6 +224,44 @@ def test_the_client_zips_a_folder_and_names_what_the_service_refuses(server, tmp
     archive = server.folder / "spool/jobs" / job / "upload/series.zip"
     with zipfile.ZipFile(archive) as found:
         assert found.namelist() == ["notes.txt"]
+
+
+def test_a_stack_that_states_no_spacing_is_predicted_with_words_on_it(
+    server, project, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    voxels = np.asarray(nibabel.load(project / "scan.nii.gz").dataobj).transpose(2, 1, 0)
+    tifffile.imwrite("stack.tif", voxels.astype(np.int16), photometric="minisblack")
+    words = f"spacing={','.join(map(str, SPACING))} unit=mm"
+    for name in ("config", "models"):
+        (tmp_path / name).symlink_to(project / name)
+    subprocess.run(
+        [
+            sys.executable, "-c", "from parafovea.cli.main import app; app()",
+            "predict", "stack.tif", "--metadata", words, "--output", "own/stack",
+        ],
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1"}, check=True,
+    )  # fmt: skip
+    own = {path.name: path.read_bytes() for path in Path("own/stack").iterdir() if path.is_file()}
+    with InferenceClient(server.url) as client:
+        silent = client.submit_inference("stack.tif")
+        with pytest.raises(ServiceError, match="in the field metadata"):
+            client.wait_for_results(silent, timeout=100)
+        job = client.submit_inference("stack.tif", metadata=words)
+        results = client.wait_for_results(job, timeout=200)
+        paths = client.download_results(job, "out")
+        with pytest.raises(ServiceError, match="422: metadata: objects is of a truth"):
+            client.submit_inference("stack.tif", metadata=f"{words} objects=/etc/passwd")
+    assert results["detections"]
+    assert {path.name: path.read_bytes() for path in paths} == own
+
+    async def streamed() -> dict[str, object]:
+        client = InferenceClient(server.url)
+        states = [state async for state in client.stream_inference("stack.tif", metadata=words)]
+        client.close()
+        return states[-1]
+
+    assert asyncio.run(streamed())["detections"] == results["detections"]
 
 
 def test_a_client_without_a_service_says_so():

@@ -38,6 +38,8 @@ def test_every_operation_has_an_example_of_what_it_answers(idle_server):
         "/api/v1/inference/{job}/events",
         "/api/v1/inference/{job}/results",
         "/api/v1/inference/{job}/results/{name}",
+        "/api/v1/inference/{job}/viewer",
+        "/api/v1/inference/{job}/viewer/{name}",
         "/api/v1/models",
         "/api/v1/tasks",
         "/healthz",
@@ -45,7 +47,8 @@ def test_every_operation_has_an_example_of_what_it_answers(idle_server):
     ]
     models = schema["components"]["schemas"]
     assert all(
-        "example" in models[name] for name in ("Submitted", "JobStatus", "Results", "Problem")
+        "example" in models[name]
+        for name in ("Submitted", "JobStatus", "Results", "Viewer", "Problem")
     )
     form = schema["paths"]["/api/v1/inference"]["post"]["requestBody"]["content"]
     assert "example" in form["multipart/form-data"]["schema"]["properties"]["config"]

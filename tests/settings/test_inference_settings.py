@@ -43,6 +43,9 @@ def test_settings_survive_the_way_through_a_rule(values: dict[str, Any]) -> None
         ({"mode": "whole_volume", "overlap": 0.5}, "one window, but overlap .* sliding_window"),
         ({"mode": "whole_volume", "window": (16, 16, 16)}, "one window, but window"),
         ({"blending": "bump", "sigma": 0.2}, "does not apply to blending bump.*gaussian_radial"),
+        # weights of one that is narrower would be no numbers
+        ({"sigma": 1e-300}, "sigma .1e-300. is a share of the window, in 0.001 to 1000"),
+        ({"sigma": 1e300}, "sigma .1e.300. is a share of the window, in 0.001 to 1000"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_with_the_fix(
@@ -60,7 +63,7 @@ def test_a_stride_that_leaves_gaps_in_the_models_own_window_is_refused() -> None
 def test_overlap_is_a_stride() -> None:
     shape = (40, 70, 50)
     strided = planned_layout(shape, SPEC, InferenceSettings(stride=(8, 16, 16)))
-    assert strided == planned_layout(shape, SPEC, InferenceSettings())
+    assert strided == planned_layout(shape, SPEC, InferenceSettings(overlap=0.5))
 
 
 @quick

@@ -22,7 +22,7 @@ def prepared(clone, make_runnable, start):
     """Return a clone whose features are ready, and one that an undisturbed run has finished."""
     ready = clone("ready")
     project = make_runnable(ready)
-    project.config["tasks"]["cell"]["inference"] = {"shards": 2}
+    project.config["tasks"]["cell"]["inference"] = {"shards": 2, "window": None}
     project.write()
     start(ready, "--cores", "2", "results/a/features.zarr", "results/a/context.zarr").finish()
     undisturbed = ready.with_name("undisturbed")

@@ -40,7 +40,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelInputs, Path]
 def shards_of(
     folder: Path, sample: tuple[ModelInputs, Path], numbers: tuple[int, ...] = (1,), **chosen: Any
 ) -> list[Path]:
-    inference = InferenceSettings(**{"precision": "float32", **chosen})
+    inference = InferenceSettings(**{"precision": "float32", "window": None, **chosen})
     paths = [folder / f"{number}.zarr" for number in numbers]
     for number, path in zip(numbers, paths, strict=True):
         infer(*sample, path, shard=number, settings=inference)

@@ -36,7 +36,7 @@ def predict(
     **settings: Any,
 ) -> np.ndarray[Any, Any]:
     """Return the blended prediction of all shards, (class, z, y, x)."""
-    chosen = InferenceSettings(**{"shards": 1, **settings})
+    chosen = InferenceSettings(**{"shards": 1, "window": None, **settings})
     assert chosen.shards != "auto"
     paths = [folder / f"{number}.zarr" for number in range(1, chosen.shards + 1)]
     for number, path in enumerate(paths, start=1):
@@ -218,7 +218,7 @@ def test_the_same_shard_twice_is_the_same_bytes_and_says_what_made_it(tmp_path: 
     inputs = tiny_inputs(tmp_path, (16, 40, 32), recipe)
     model = tiny_model(tmp_path / "model", recipe)
     for name in ("one", "two"):
-        settings = InferenceSettings(shards=2, precision="float32")
+        settings = InferenceSettings(overlap=0.5, shards=2, precision="float32")
         infer(inputs, model, tmp_path / name / "s.zarr", shard=1, settings=settings)
 
     def content(folder: Path) -> dict[str, bytes]:

@@ -783,6 +783,37 @@ def test_large_tiles_share_no_batch_and_small_ones_do(
     assert archives(tmp_path / "apart") == archives(tmp_path / "together")
 
 
+@pytest.mark.parametrize(("pixels", "threads"), [(2**18, 1), (1024, 3)])
+def test_a_batch_gets_the_threads_that_it_is_worth(
+    source: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pixels: int,
+    threads: int,
+) -> None:
+    from parafovea.inference.tile_batches import TileModel
+    from parafovea.stages import predict_tiles as stage
+
+    seen: set[int] = set()
+    usual = TileModel.__call__
+
+    def noted(self: Any, images: np.ndarray, **others: Any) -> np.ndarray:
+        seen.add(torch.get_num_threads())
+        return usual(self, images, **others)
+
+    monkeypatch.setattr(TileModel, "__call__", noted)
+    monkeypatch.setattr(stage, "THREAD_PIXELS", pixels)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        run(source, model, tmp_path / "out", settings={"batch_size": 4})
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert max(seen) == threads
+
+
 @pytest.fixture(scope="module")
 def overflowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model whose scores are finite for bright tiles alone."""

@@ -233,7 +233,7 @@ CHANGES = {
     "extract_features": {"model": {"backbone": {"arguments": {"scales": [1.0, 2.0, 3.0]}}}},
     "extract_context": {"model": {"context": {"spacing": [32, 32, 32]}}},
     "infer_shard": {"task": {"inference": {"overlap": 0.25}}},
-    "blend_shards": {"task": {"inference": {"output_scale": 0.5}}},
+    "blend_shards": {"task": {"inference": {"output_scale": 0.5, "window": None}}},
     "segment_objects": {"task": {"postprocess": {"classes": {"nucleus": {"min_voxels": 9}}}}},
     "measure_quality": {"task": {"quality": {"limits": {"entropy": {"max": 1}}}}},
     "render_report": {"task": {"report": {"slices": 1}}},

@@ -45,7 +45,7 @@ def test_the_sheets_shards_are_jobs_and_a_model_without_context_needs_none(plan,
     model = project_folder.path / "models/cell/model.json"
     text = model.read_text().replace('"context": {"spacing": [64, 64, 64]}', '"context": null')
     model.write_text(text.replace('"base_channels"', '"fusion": "none", "base_channels"'))
-    project_folder.config["tasks"]["cell"]["inference"] = {"shards": 3}
+    project_folder.config["tasks"]["cell"]["inference"] = {"shards": 3, "window": None}
     jobs = plan()
     assert jobs["infer_shard"] == 6
     assert "extract_context" not in jobs
@@ -53,9 +53,9 @@ def test_the_sheets_shards_are_jobs_and_a_model_without_context_needs_none(plan,
 
 def test_automatic_shards_count_the_windows_and_the_sheet_wins(plan, project_folder):
     # 20 x 40 x 36 voxels are 8 windows of 16 x 32 x 32
-    project_folder.config["tasks"]["cell"]["inference"] = {"windows_per_shard": 3}
+    project_folder.config["tasks"]["cell"]["inference"] = {"windows_per_shard": 3, "window": None}
     assert plan()["infer_shard"] == 2 * 3
-    project_folder.config["tasks"]["cell"]["inference"] = {"windows_per_shard": 8}
+    project_folder.config["tasks"]["cell"]["inference"] = {"windows_per_shard": 8, "window": None}
     assert plan()["infer_shard"] == 2
     sheet = project_folder.path / "config/samples.tsv"
     header, first, second = sheet.read_text().splitlines()
@@ -67,7 +67,7 @@ def test_views_are_extracted_for_the_tasks_that_average_them_only(plan, project_
     other = {**project_folder.config["tasks"]["cell"]}
     project_folder.config["tasks"]["turned"] = {
         **other,
-        "inference": {"tta": ["flip_x", "flip_x+rotate_90_xz"]},
+        "inference": {"tta": ["flip_x", "flip_x+rotate_90_xz"], "window": None},
     }
     project_folder.rows[1][1] = "turned"
     jobs = {rule: 2 * count for rule, count in EACH.items()}

@@ -91,6 +91,7 @@ class InferenceClient:
         config: str | Path | Mapping[str, Any] | None = None,
         *,
         task: str | None = None,
+        metadata: str | None = None,
     ) -> str:
         """Upload a scan and return the id of its job.
 
@@ -102,6 +103,9 @@ class InferenceClient:
             Config of the guide: a YAML file, or its values.
         task : str, optional
             Name of a task of the service, instead of its default.
+        metadata : str, optional
+            What the file does not state itself, as words of a sample sheet:
+            "spacing=2.5,0.7,0.7 unit=millimeter" along z, y, x.
 
         Raises
         ------
@@ -110,7 +114,7 @@ class InferenceClient:
         ServiceError
             If the service refuses them or cannot be reached.
         """
-        fields = {"task": task, "config": _config_text(config)}
+        fields = {"task": task, "config": _config_text(config), "metadata": metadata}
         data = {name: text for name, text in fields.items() if text}
         with _as_file(Path(scan_path)) as file, file.open("rb") as content:
             answer = self._request("POST", "", data=data, files={"file": (file.name, content)})
@@ -218,12 +222,13 @@ class InferenceClient:
         config: str | Path | Mapping[str, Any] | None = None,
         *,
         task: str | None = None,
+        metadata: str | None = None,
     ) -> AsyncIterator[dict[str, Any]]:
         """Upload a scan by WebSocket and yield its progress; the last message has the detections.
 
         Parameters
         ----------
-        scan_path, config, task
+        scan_path, config, task, metadata
             As for `submit_inference`.
 
         Yields
@@ -248,6 +253,7 @@ class InferenceClient:
                 "size": file.stat().st_size,
                 "task": task or "",
                 "config": text or "",
+                "metadata": metadata or "",
             }
             try:
                 async with library.connect(

@@ -407,7 +407,7 @@ def _window_problems(name: str, settings: Settings, recipe: Recipe) -> Problems:
     inference = settings.tasks[name].inference
     path = ("tasks", name, "inference")
     found: Problems = []
-    window = inference.window or recipe.window
+    window = inference.stated_window or recipe.window
     try:
         recipe.check_window(window)
     except ValueError as error:

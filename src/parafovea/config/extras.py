@@ -61,7 +61,7 @@ def _needs(
         # of what cannot be read, the stages are not known
         if name not in project.absent:
             for stage in project.stages(name):
-                if project.jobs(stage, name):
+                if stage.extra and project.jobs(stage, name):
                     yield stage.extra, f"sample {name!r} has the stage {stage.name}"
 
 

@@ -193,7 +193,8 @@ class GuideInference(Strict):
             "tta": self.tta.views,
         }
         if self.mode == "sliding_window":
-            values["window"] = self.patch_size
+            if self.patch_size is not None:
+                values["window"] = self.patch_size
             if self.stride is not None:
                 values["stride"] = self.stride
             elif self.overlap is not None:

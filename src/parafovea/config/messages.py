@@ -152,9 +152,16 @@ def problems(
         "file:line: key = value: problem and fix", one line per key.
     """
     lines: dict[tuple[Key, ...], list[str]] = {}
+    words: set[tuple[Key, ...]] = set()
     for item in error.errors(include_url=False):
         path = _real_path(item["loc"], values, keep_last=item["type"] == "missing")
         lines.setdefault(path, []).append(_explain(item, path, model))
+        if item["type"] == "literal_error" and isinstance(item["input"], list):
+            words.add(path)
+    # a list with a wrong part is not told that it might be a word
+    for path in words:
+        if any(other[: len(path)] == path for other in lines.keys() - {path}):
+            del lines[path]
     found = []
     for path, texts in islice(lines.items(), MOST_PROBLEMS):
         keys = ".".join(shown(str(key), longest=LONGEST_VALUE) for key in path) or "the file"
@@ -181,7 +188,7 @@ def _real_path(
         if not _holds(here, key):
             if keep_last and key == location[-1]:
                 path.append(key)
-            break
+            continue
         here = here[key]
         path.append(key)
     return tuple(path)

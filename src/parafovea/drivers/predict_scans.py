@@ -78,12 +78,16 @@ class ScanResult:
         Number of detections, or objects of a segmentation; None if it failed.
     error : str or None
         Reason of the failure.
+    foreseen : bool
+        Whether the reason is in Parafovea's own words; otherwise it is the type of an error and
+        what it says.
     """
 
     scan: str
     seconds: float
     found: int | None
     error: str | None = None
+    foreseen: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +384,7 @@ def predict_scan(
     except Exception as error:
         LOGGER.exception("%s failed with an error that was not foreseen", scan)
         reason = f"{type(error).__name__}: {describe(error)}"
-        return ScanResult(scan, time.perf_counter() - start, None, reason)
+        return ScanResult(scan, time.perf_counter() - start, None, reason, foreseen=False)
     finally:
         if not keep:
             forget_intermediate(folder)

@@ -696,7 +696,7 @@ def parse_metadata(text: str, *, folder: Path) -> SourceMetadata:
 def _inline_metadata(text: str) -> SourceMetadata:
     """Parse `key=value` pairs; cached, since planning calls this several times per sample."""
     where = f"metadata {text!r}"
-    return _metadata(_inline(text, where), where)
+    return _metadata(inline_words(text, where), where)
 
 
 def _metadata(values: Mapping[str, Any], where: str) -> SourceMetadata:
@@ -722,8 +722,22 @@ def _words(text: str, where: str) -> list[str]:
         raise ConfigError(f"{where}: a double quote is not closed: add the second one") from error
 
 
-def _inline(text: str, where: str) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def inline_words(text: str, where: str) -> dict[str, str]:
+    """Return the words `key=value` of a text, whatever the keys.
+
+    Parameters
+    ----------
+    text : str
+        Words with spaces between them.
+    where : str
+        What the text is, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If a word is not of this form, or a key is given twice.
+    """
+    values: dict[str, str] = {}
     for word in _words(text, where):
         key, equals, value = word.partition("=")
         if not equals or not value:

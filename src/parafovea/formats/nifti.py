@@ -367,6 +367,7 @@ def write_nifti(
     limits: tuple[float, float] | None = None,
     comment: str = "",
     level: int = 1,
+    slope: float = 1.0,
 ) -> None:
     """Write an array on the grid of a scan, with the scan's own axes and affine.
 
@@ -386,6 +387,8 @@ def write_nifti(
         Text stored in the file's header, as a NIfTI extension.
     level : int
         gzip level: 1 is the fastest, 9 gives the smallest file.
+    slope : float
+        Factor by which readers multiply the numbers in the file.
 
     Notes
     -----
@@ -397,13 +400,17 @@ def write_nifti(
     slab = (max(1, SLAB_VOXELS // (height * width)), height, width)
     packed = level if path.suffix == ".gz" else None
     with replacing(path) as partial, _opened(partial, packed) as file:
-        file.write(_header(space, kind, limits, comment))
+        file.write(_header(space, kind, limits, comment, slope))
         for box in Box.whole((depth, height, width)).tiles(slab):
             file.write(np.ascontiguousarray(read(box), dtype=kind).data)
 
 
 def _header(
-    space: ScanSpace, dtype: np.dtype[Any], limits: tuple[float, float] | None, comment: str
+    space: ScanSpace,
+    dtype: np.dtype[Any],
+    limits: tuple[float, float] | None,
+    comment: str,
+    slope: float,
 ) -> bytes:
     affine = np.asarray(space.affine)
     header = nibabel.Nifti1Header(endianness="<")
@@ -424,7 +431,7 @@ def _header(
         extension: Any = nibabel.nifti1.Nifti1Extension("comment", comment.encode())
         extension.write_to(following, byteswap=sys.byteorder != "little")
     header["vox_offset"], header["magic"] = 348 + len(following.getvalue()), b"n+1"
-    header.set_slope_inter(1, 0)
+    header.set_slope_inter(slope, 0)
     return bytes(header.binaryblock) + following.getvalue()
 
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,14 +17,15 @@ from parafovea.geometry.grid import METRES, Box, Vector, vector3
 from parafovea.geometry.windows import Layout
 from parafovea.inference.array_inputs import OpenedVolume, checked_volume
 from parafovea.inference.array_windows import CachedModel, blended
-from parafovea.inference.blending import fixed_weights, importance_map
+from parafovea.inference.blending import window_weights
 from parafovea.inference.window_loop import windows_in_order
+from parafovea.inference.window_plan import planned_layout
 from parafovea.inference.window_predictors import Network
 from parafovea.models.loading import load_network
 from parafovea.models.networks.fused_unet import FusedUNet
 from parafovea.runtime.devices import choose_device
 from parafovea.runtime.optional_packages import extras_named
-from parafovea.settings.inference import BlendingMode
+from parafovea.settings.inference import BlendingMode, InferenceSettings
 from parafovea.settings.networks import FusedUNetSpec
 from parafovea.settings.recipe import ModelSpec
 from parafovea.upstream.importing import open_upstream
@@ -53,8 +54,8 @@ class VolumeInference:
         Origin of the model, for messages.
     device : torch.device
         Device for the computation.
-    overlap : float
-        Overlap of windows as a share of a window, in volumes larger than a window.
+    overlap : float or "auto"
+        Overlap of windows as a share of a window; auto: as in the workflow, with automatic windows.
     blending : str
         Importance map of a window, see `blending.importance_map`.
 
@@ -77,14 +78,13 @@ class VolumeInference:
         *,
         source: str,
         device: torch.device,
-        overlap: float = 0.5,
+        overlap: float | Literal["auto"] = "auto",
         blending: BlendingMode = "gaussian",
     ) -> None:
         self.spec = spec
         self.source = source
         self.device = device
-        self.overlap = overlap
-        self.blending: BlendingMode = blending
+        self.settings = InferenceSettings(overlap=overlap, blending=blending)
         self.degraded = False
         self.timing: dict[str, float] = {}
         self.model_config = describe_model(spec)
@@ -149,7 +149,7 @@ class VolumeInference:
         if self.degraded:
             logger.warning(DEGRADED)
         opened = self._open(voxels, wide)
-        layout = Layout.regular(opened.grid.shape, self.spec.window, overlap=self.overlap)
+        layout = planned_layout(opened.grid.shape, self.spec, self.settings)
         started = time.perf_counter()
         probabilities = self._blended(opened.predict, layout)
         total = time.perf_counter() - started
@@ -164,7 +164,7 @@ class VolumeInference:
 
     def _blended(self, predict: WindowPredictor, layout: Layout) -> Probabilities:
         """Return the weighted means of all windows' probabilities, (class, z, y, x)."""
-        weights = fixed_weights(importance_map(self.blending, layout.window))
+        weights = window_weights(self.settings, layout.window)
         windows = ((box, predict(box)) for box in windows_in_order(layout))
         return blended(windows, layout, weights, classes=len(self.spec.classes))
 
@@ -239,7 +239,7 @@ def load_inference_model(
     *,
     device: str | None = None,
     weights: str | None = None,
-    overlap: float = 0.5,
+    overlap: float | None = None,
 ) -> VolumeInference:
     """Return a model for arrays in memory, and log its description.
 
@@ -253,8 +253,9 @@ def load_inference_model(
     weights : str, optional
         Folder of the DINOv3 transformer's weights, or its name on the hub; by default that of the
         model.
-    overlap : float, default 0.5
-        Overlap of windows as a share of a window, in volumes larger than a window.
+    overlap : float, optional
+        Overlap of windows as a share of a window, in volumes larger than a window. By default 0.5
+        for a checkpoint; windows and overlap of a model folder are chosen as in the workflow.
 
     Returns
     -------
@@ -277,11 +278,19 @@ def load_inference_model(
             )
         if weights is not None:
             spec = _with_weights(spec, weights)
+        usual: float | Literal["auto"] = "auto"
     else:
         imported = open_upstream(where, weights=weights)
         spec, network = imported.spec, imported.network
+        usual = 0.5
     chosen = choose_device() if device is None else torch.device(device)
-    inference = VolumeInference(spec, network, source=str(where), device=chosen, overlap=overlap)
+    inference = VolumeInference(
+        spec,
+        network,
+        source=str(where),
+        device=chosen,
+        overlap=usual if overlap is None else overlap,
+    )
     _announce(inference)
     return inference
 

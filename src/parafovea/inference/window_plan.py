@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from parafovea.errors import GridError
 from parafovea.geometry.grid import Box, Grid, Shape, shape3
 from parafovea.geometry.windows import Layout
+from parafovea.inference.automatic_windows import chosen_stride, chosen_window
 from parafovea.preprocess.coarse_view import CoarseArray
 from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.networks import FusedUNetSpec
@@ -56,15 +57,13 @@ def planned_layout(shape: Shape, recipe: Recipe, settings: InferenceSettings) ->
     if settings.mode == "whole_volume":
         window = output_window(whole_window(shape, recipe), recipe)
         return Layout.strided(shape, window, stride=window)
-    taken = settings.window or recipe.window
+    taken = chosen_window(shape, recipe, settings)
     try:
         recipe.check_window(taken)
     except ValueError as error:
         raise GridError(f"inference.window: {error}") from error
     window = output_window(taken, recipe)
-    if settings.stride is not None:
-        return Layout.strided(shape, window, stride=settings.stride)
-    return Layout.regular(shape, window, overlap=settings.overlap or 0.0)
+    return Layout.strided(shape, window, stride=chosen_stride(window, recipe, settings))
 
 
 def tile_layout(
@@ -83,7 +82,7 @@ def tile_layout(
         unless the network takes windows of one size only.
     """
     shape = (count, height, width)
-    if settings.window is not None or settings.mode == "whole_volume":
+    if settings.stated_window is not None or settings.mode == "whole_volume":
         return planned_layout(shape, recipe, settings)
     if not isinstance(recipe.network, FusedUNetSpec) and recipe.network.fixed_window:
         taken = recipe.window

@@ -11,10 +11,10 @@ from parafovea.chain.cost import Rates
 from parafovea.chain.volume_stages import extract_features, infer_shard, resample_volume
 from parafovea.geometry.grid import Shape, shape3
 from parafovea.geometry.windows import Layout
+from parafovea.inference.automatic_windows import chosen_stride
 from parafovea.planning.amplification import Amplification, amplification
 from parafovea.planning.reference_rates import cost
 from parafovea.planning.work import TileWork, Work
-from parafovea.settings.inference import InferenceSettings
 from parafovea.settings.networks import POOLED, ImageNetworkSpec
 
 #: A better window is suggested if it saves this share of computing or of reading.
@@ -57,12 +57,15 @@ def _on_window(work: Work) -> Iterator[str]:
     settings = work.inference
     network = work.recipe.network
     fixed = isinstance(network, ImageNetworkSpec) and (network.fixed_window or any(network.margin))
-    if settings.mode != "sliding_window" or fixed:
+    chosen = settings.window == settings.overlap == "auto"
+    if settings.mode != "sliding_window" or chosen or fixed:
         return
     layout = work.layout
     present = amplification(layout, 1)
     largest = work.recipe.window if work.recipe.context_ratio is not None else None
-    found = _better(layout, _share(layout, settings), network.multiple_of, largest)
+    stride = chosen_stride(layout.window, work.recipe, settings)
+    z, y, x = (s / w for s, w in zip(stride, layout.window, strict=True))
+    found = _better(layout, (z, y, x), network.multiple_of, largest)
     if found is None:
         return
     window, better = found
@@ -71,15 +74,6 @@ def _on_window(work: Work) -> Iterator[str]:
         f"read it {present.read:.2f} times: inference.window: {list(window)} would compute "
         f"{better.computed:.2f} and read {better.read:.2f} times"
     )
-
-
-def _share(layout: Layout, settings: InferenceSettings) -> tuple[float, float, float]:
-    """Return the stride as a share of the window, along z, y, x."""
-    if settings.stride is None:
-        step = 1 - (settings.overlap or 0.0)
-        return (step, step, step)
-    z, y, x = (s / w for s, w in zip(settings.stride, layout.window, strict=True))
-    return (z, y, x)
 
 
 @cache

@@ -62,7 +62,7 @@ def measure_rates(
     spec = read_spec(model)
     given = overrides or Overrides()
     seen = spec.model_copy(update=given.given)
-    window = settings.window or spec.window
+    window = settings.stated_window or spec.window
     plain = InferenceSettings(
         window=window,
         overlap=0,

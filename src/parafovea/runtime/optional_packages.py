@@ -13,33 +13,64 @@ from typing import Any, cast
 
 from parafovea.errors import MissingExtraError
 
+#: Extra of what every run needs, which most others include.
+RUN = "run"
+
 #: Packages that only some tasks need, each with the extras of parafovea that install it; the first
 #: is the one to name where it is missing.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "cc3d": (RUN,),
     "einops": ("train",),
     "fastapi": ("serve",),
+    "fastremap": (RUN,),
+    "h5py": (RUN,),
     "highdicom": ("pacs",),
     "httpx": ("client", "pacs"),
     "huggingface_hub": ("dinov3",),
+    "imagecodecs": (RUN,),
+    "jinja2": (RUN,),
     "lightning": ("train",),
+    "markupsafe": (RUN,),
+    "matplotlib": (RUN,),
     "mmh3": ("remote",),
     "monai": ("train",),
+    "nibabel": (RUN,),
+    "nrrd": (RUN,),
+    "numcodecs": (RUN,),
+    "numpy": (RUN,),
     "obstore": ("remote",),
     "onnx": ("onnx",),
     "onnxruntime": ("onnx",),
     "onnxscript": ("onnx",),
     "openvino": ("openvino",),
+    "packaging": (RUN,),
+    "pandas": (RUN,),
+    "PIL": (RUN,),
     "plotly": ("report3d",),
+    "psutil": (RUN,),
+    "pydantic": (RUN,),
     "pydicom": ("dicom", "pacs"),
     "pynetdicom": ("pacs",),
     "pystac": ("optical",),
     "python_multipart": ("serve", "pacs"),
     "rasterio": ("optical",),
     "ray": ("ray",),
+    "rich": (RUN,),
     "rocrate": ("crate",),
+    "safetensors": (RUN,),
+    "scipy": (RUN,),
+    "skimage": (RUN,),
+    "snakemake": (RUN,),
+    "tifffile": (RUN,),
+    "torch": (RUN,),
     "transformers": ("dinov3",),
+    "typer": (RUN,),
     "uvicorn": ("serve",),
     "websockets": ("client", "serve"),
+    "yaml": (RUN,),
+    "yaozarrs": (RUN,),
+    "zarr": (RUN,),
+    "zarrs": (RUN,),
 }
 
 
@@ -85,7 +116,11 @@ def missing_extra(error: ImportError) -> MissingExtraError | None:
     package = (error.name or "").partition(".")[0]
     if not isinstance(error, ModuleNotFoundError) or package not in EXTRAS:
         return None
-    return MissingExtraError(f"{package} is not installed: run {_command([EXTRAS[package][0]])}")
+    extra = EXTRAS[package][0]
+    what = f"{package} is not installed"
+    if extra == RUN:
+        what = f"parafovea is installed without what its runs need ({package} is missing)"
+    return MissingExtraError(f"{what}: run {_command([extra])}")
 
 
 def _command(extras: Sequence[str]) -> str:

@@ -6,6 +6,8 @@ through a proxy. Pages of other origins are refused with and without keys.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import json
 import re
@@ -31,6 +33,11 @@ _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip
 
 #: Close code of a WebSocket that breaks a rule.
 POLICY = 1008
+
+#: Subprotocol that the WebSockets of the service have, and what one begins with that is no
+#: protocol, but the key of a page: a browser sets no other header. The key follows in base64url
+#: without padding, as Kubernetes does it.
+PROTOCOL, KEY_PROTOCOL = "parafovea", "base64url.bearer.parafovea."
 
 #: Headers of every answer: nothing is run, framed or kept that should not be.
 _HEADERS = (
@@ -82,8 +89,11 @@ class AccessGuard:
             await _refuse(scope, send, refusal)
             return
         scope.setdefault("state", {})["owner"] = owner
+        chosen = _without_key(scope) if scope["type"] == "websocket" else None
 
         async def answered(message: Message) -> None:
+            if message["type"] == "websocket.accept" and message.get("subprotocol") is None:
+                message = {**message, "subprotocol": chosen}
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message.get("headers", ())}
                 extra = [pair for pair in _HEADERS if pair[0] not in given]
@@ -100,7 +110,8 @@ class AccessGuard:
             return NOBODY
         if not scope["path"].startswith(GUARDED):
             return NOBODY
-        owner = self._keys.owner(_presented(headers))
+        offered = _offered_key(scope) if scope["type"] == "websocket" else ""
+        owner = self._keys.owner(_presented(headers) or offered)
         if owner is None:
             raise Refusal(
                 HTTPStatus.UNAUTHORIZED,
@@ -132,6 +143,28 @@ def _presented(headers: list[tuple[bytes, bytes]]) -> str:
         if scheme.lower() == "bearer":
             return key.strip()
     return next(iter(_values(headers, b"x-api-key")), "")
+
+
+def _offered_key(scope: Scope) -> str:
+    """Return the key among the subprotocols that a WebSocket offers, empty without one."""
+    for name in scope.get("subprotocols", ()):
+        if name.startswith(KEY_PROTOCOL):
+            text = name.removeprefix(KEY_PROTOCOL)
+            try:
+                return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+            except (binascii.Error, ValueError):
+                return ""
+    return ""
+
+
+def _without_key(scope: Scope) -> str | None:
+    """Take the key out of the subprotocols, and return the one to choose, if it is offered."""
+    offered = [name for name in scope.get("subprotocols", ()) if not name.startswith(KEY_PROTOCOL)]
+    scope["subprotocols"] = offered
+    scope["headers"] = [
+        pair for pair in scope.get("headers", ()) if pair[0].lower() != b"sec-websocket-protocol"
+    ]
+    return PROTOCOL if PROTOCOL in offered else None
 
 
 def _require_this_machine(scope: Scope, headers: list[tuple[bytes, bytes]]) -> None:

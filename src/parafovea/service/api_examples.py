@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from parafovea.service.job_queue import State
+from parafovea.service.upload_metadata import EXAMPLE, WORDS
 
 _ID = "hM2bqcCEJDJ6NSoFAsWrn3yqTe4QdXKZ"
 
@@ -108,6 +109,42 @@ class Results(BaseModel):
     files: list[ResultFile]
 
 
+class TilePictures(BaseModel):
+    """Pictures of a tile before and after, and its pixels."""
+
+    name: str
+    before: str
+    after: str
+    width: int
+    height: int
+
+
+class Picture(BaseModel):
+    """A figure of the report."""
+
+    file: str
+    title: str
+
+
+class Viewer(BaseModel):
+    """What there is to show of a job; names are those of files below this address.
+
+    Of a scan with more voxels than a browser takes, every so many along x, y, z are shown: `steps`.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"scan": "scan.nii.gz", "heatmap": "heatmap.nii.gz", "steps": [1, 1, 1]}
+        }
+    )
+
+    scan: str | None = None
+    heatmap: str | None = None
+    steps: list[int] | None = None
+    pairs: list[TilePictures] | None = None
+    pictures: list[Picture] | None = None
+
+
 class TaskEntry(BaseModel):
     """A task that the service predicts."""
 
@@ -157,6 +194,12 @@ UPLOAD_BODY: dict[str, Any] = {
                             "example": CONFIG,
                         },
                         "task": {"type": "string", "example": "nodules"},
+                        "metadata": {
+                            "type": "string",
+                            "description": "What the file does not state itself, such as the "
+                            f"spacing of a TIFF stack along z, y, x; of {', '.join(WORDS)}.",
+                            "example": EXAMPLE,
+                        },
                     },
                 }
             }

@@ -14,6 +14,10 @@ from parafovea.errors import ConfigError
 from parafovea.service.access_guard import App, is_loopback
 from parafovea.service.keys import Keys
 from parafovea.service.service_settings import ServiceSettings
+from parafovea.service.websocket_protocol import ServiceWebSocket
+
+#: Answer to a WebSocket where there are too many connections.
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 #: Seconds in which requests have to end when the server stops.
 LAST = 10
@@ -49,6 +53,16 @@ def patient_protocol(patience: float) -> type[H11Protocol]:
                 self._forget_silence()
             elif self._silent is None:
                 self._expect_request()
+
+        def handle_websocket_upgrade(self, event: Any) -> None:
+            """Count WebSockets as the other connections, which uvicorn does not."""
+            if self.limit_concurrency is not None and (
+                len(self.connections) > self.limit_concurrency
+            ):
+                self.transport.write(_BUSY)
+                self.transport.close()
+                return
+            super().handle_websocket_upgrade(event)
 
         def pause_writing(self) -> None:
             """Wait until the client takes something."""
@@ -142,8 +156,8 @@ def serve(
         host=host,
         port=port,
         http=patient_protocol(settings.patience),
-        ws="websockets-sansio",
-        ws_max_size=settings.max_upload,
+        ws=ServiceWebSocket,
+        ws_max_size=min(settings.max_upload, settings.max_message),
         ws_max_queue=2,
         ws_per_message_deflate=False,
         limit_concurrency=settings.max_connections,

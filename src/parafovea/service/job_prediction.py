@@ -7,16 +7,24 @@ be those of patients, are replaced.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from parafovea.config import Project, Settings
 from parafovea.config.dicom_output import output_problem
 from parafovea.config.sources import is_tile_folder
-from parafovea.drivers.predict_scans import predict_scan, project_of, write_summary, writes_dicom
+from parafovea.drivers.predict_scans import (
+    predict_scan,
+    project_of,
+    without_sheet,
+    write_summary,
+    writes_dicom,
+)
 from parafovea.drivers.predict_tile_folder import MosaicSummary, predict_folder
 from parafovea.errors import ParafoveaError, SourceError, StoreError, describe
 from parafovea.formats.location import stem
@@ -24,14 +32,19 @@ from parafovea.kinds import kind_named
 from parafovea.runtime.optional_packages import is_installed
 from parafovea.runtime.progress import Observer
 from parafovea.service.job_queue import Job
-from parafovea.service.offered_models import job_settings
+from parafovea.service.offered_models import job_settings, require_modest
 from parafovea.service.refusal import Refusal
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
 from parafovea.service.upload_files import Archive
+from parafovea.service.uploads import DISK_FULL
+from parafovea.service.viewer_files import STAGE, write_viewer_files
 
 #: Shorter names of scans are left in messages: they say nothing, and may be words of them.
 SHORTEST_NAME = 4
+
+#: How the system says that a disk is full, which is in messages of stages.
+_NO_SPACE = tuple(map(os.strerror, (errno.ENOSPC, errno.EDQUOT)))
 
 #: Stands for names in messages.
 _FILE = "the uploaded file"
@@ -51,6 +64,27 @@ class Outcome:
 
     found: int | None = None
     error: str | None = None
+
+
+def _check_windows(project: Project, name: str) -> None:
+    """Refuse what the config of a client asks for, now that scan and model are known."""
+    recipe, grid = project.recipe(name), project.grid(name)
+    inference = project.settings.tasks[project.samples[name].task].inference
+    window = inference.window or recipe.window
+    if inference.mode == "whole_volume":
+        window = grid.resampled(recipe.spacing).shape
+    require_modest(window, inference.stride, inference.batch_size)
+
+
+def failed_at_file(kind: str) -> str:
+    """Return what a client gets to know of an error that nobody foresaw.
+
+    Parameters
+    ----------
+    kind : str
+        Type of the error.
+    """
+    return f"the service failed at this file ({kind}): tell its operator"
 
 
 #: Predicts a job, and calls the observer as it goes on.
@@ -92,6 +126,10 @@ class JobPrediction:
             return Outcome(error=refusal.detail)
         except ParafoveaError as error:
             return Outcome(error=self._without_names(describe(error), job))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return Outcome(error=DISK_FULL)
         except MemoryError:
             return Outcome(error=f"{_FILE} needs more memory than there is: make it smaller")
 
@@ -99,7 +137,9 @@ class JobPrediction:
         config = self._spool.config(job.id)
         settings = job_settings(self._settings, job.task, config if config.is_file() else None)
         source = self._source(job, settings.settings)
-        place = self._spool.attempt(job.id, job.attempt) / stem(source)
+        place = self._spool.attempt(job.id, job.attempt) / stem(job.source)
+        words = self._spool.metadata(job.id)
+        metadata = words.read_text(encoding="utf-8") if words.is_file() else ""
         kind = kind_named(settings.settings.tasks[job.task].kind)
         # an archive that sent a series is told why its results are no DICOM objects
         wanted = self._spool.dicom_wanted(job.id).is_file()
@@ -108,20 +148,34 @@ class JobPrediction:
             {place.name: source},
             task=job.task,
             results=place.parent,
-            dicom_output=wanted or (writes_dicom(kind) and _fits_dicom(source)),
+            metadata=metadata,
+            dicom_output=wanted or (writes_dicom(kind) and _fits_dicom(source, metadata)),
         )
         self._check_voxels(project, place.name, source)
+        if config.is_file():
+            _check_windows(project, place.name)
         if project.layout(place.name) == "tiles":
             _, summary = predict_folder(project, place.name, observer=observer)
             write_summary(place / "summary.json", asdict(summary))
+            self._prepare_viewer(job, project, place.name, observer)
             return None
         result = predict_scan(project, place.name, observer=observer)
         if result.error is not None:
+            if any(words in result.error for words in _NO_SPACE):
+                raise StoreError(DISK_FULL)
+            if not result.foreseen:
+                # its text may hold anything
+                raise SourceError(failed_at_file(result.error.partition(":")[0]))
             raise ParafoveaError(result.error)
         if not kind.counted:
             write_summary(place / "summary.json", asdict(MosaicSummary.of(result, place)))
-            return None
-        return result.found
+        self._prepare_viewer(job, project, place.name, observer)
+        return result.found if kind.counted else None
+
+    def _prepare_viewer(self, job: Job, project: Project, name: str, observer: Observer) -> None:
+        """Make what the page shows of the results."""
+        observer(STAGE, 1.0)
+        write_viewer_files(project, name, self._spool.viewer(job.id, job.attempt))
 
     @contextlib.contextmanager
     def _working_folder(self, job: Job) -> Iterator[None]:
@@ -156,12 +210,11 @@ class JobPrediction:
             return str(upload)
         needed = sum(archive.members.values()) + self._service.min_free
         if needed > self._spool.free():
-            raise StoreError(
-                "the disk of the service is almost full: delete results, or try again later"
-            )
+            raise StoreError(DISK_FULL)
         folder = Path(stem(job.source))
-        if folder.is_symlink():
-            folder.unlink()
+        while folder.is_symlink():
+            # a folder of the service, such as that of its models, has this name
+            folder = folder.with_name(f"{folder.name}_tiles")
         archive.unpack(folder)
         if not is_tile_folder(str(folder), images=kind.images_are_tiles, results=settings.results):
             raise SourceError("the archive holds no folder of tiles: zip NPZ or GeoTIFF tiles")
@@ -176,7 +229,7 @@ class JobPrediction:
         else:
             unread = project.unread(name)
             if unread is not None:
-                raise SourceError(unread)
+                raise SourceError(without_sheet(unread))
             grid, recipe = project.grid(name), project.recipe(name)
             extent = zip(grid.shape, grid.spacing, recipe.spacing, strict=True)
             resampled = prod(max(1.0, n * own / wanted) for n, own, wanted in extent)
@@ -187,9 +240,34 @@ class JobPrediction:
                 f"most {most} are predicted here: crop it"
             )
 
+    def _members(self, job: Job) -> list[tuple[str, str]]:
+        """Return the names of the files of an archive, longer ones first, with what they become."""
+        if not job.source.lower().endswith(".zip"):
+            return []
+        try:
+            archive = Archive.opened(
+                self._spool.upload(job.id) / job.source, max_unpacked=self._service.max_unpacked
+            )
+        except Refusal:
+            return []
+        found: dict[str, str] = {}
+        for number, member in enumerate(sorted(archive.members), start=1):
+            place = PurePosixPath(member)
+            label = f"file {number} of {len(archive.members)} (by name)"
+            names = [member, place.name]
+            # a plain word may be one of the message
+            if not (place.stem.isalpha() and place.stem.islower()):
+                names.append(place.stem)
+            found |= {name: label for name in names if len(name) >= SHORTEST_NAME}
+        return sorted(found.items(), key=lambda pair: -len(pair[0]))
+
     def _without_names(self, text: str, job: Job) -> str:
         """Return a message without the names of the client's files and of folders here."""
         name = stem(job.source)
+        # what `parafovea predict` says of its option
+        text = text.replace("after --metadata", "in the field metadata")
+        for words, label in self._members(job):
+            text = text.replace(f"{job.source}:{words}", label).replace(words, label)
         text = re.sub(rf"{re.escape(str(self._spool.root))}\S*", _FILE, text)
         text = text.replace(job.source, _FILE)
         if len(name) >= SHORTEST_NAME:
@@ -197,10 +275,10 @@ class JobPrediction:
         return text
 
 
-def _fits_dicom(source: str) -> bool:
+def _fits_dicom(source: str, metadata: str) -> bool:
     """Return whether results of an upload are written as DICOM objects, too.
 
     A client who uploads a series does not ask for them, so that one to which they cannot refer is
     predicted without.
     """
-    return is_installed("highdicom") and output_problem(source, "") is None
+    return is_installed("highdicom") and output_problem(source, metadata) is None

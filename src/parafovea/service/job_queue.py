@@ -8,7 +8,9 @@ asked for with every change: a worker that lost its job can no longer write to i
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
 import secrets
 import sqlite3
 import threading
@@ -169,15 +171,17 @@ class JobQueue:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
-        """Hold the only right to write."""
-        with self._lock:
+        """Hold the only right to write; raise `OSError` if the disk is full."""
+        with self._lock, _errors_of_the_disk():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield self._database
+                self._database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                # a full disk may have ended it already
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
                 raise
-            self._database.execute("COMMIT")
 
     def _select(self, where: str, values: Sequence[Any] = ()) -> list[Job]:
         with self._lock:
@@ -356,7 +360,7 @@ class JobQueue:
 
     def _update(self, job: Job, changes: str, values: Sequence[Any]) -> bool:
         """Change a job, if it is still that of this attempt; return whether it is."""
-        with self._lock:
+        with self._lock, _errors_of_the_disk():
             done = self._database.execute(
                 f"UPDATE jobs SET {changes} WHERE id = ? AND attempt = ? AND state = 'running'",  # noqa: S608
                 (*values, job.id, job.attempt),
@@ -430,7 +434,7 @@ class JobQueue:
 
     def let_go(self, job: Job) -> None:
         """Record that the worker of a cancelled job has stopped."""
-        with self._lock:
+        with self._lock, _errors_of_the_disk():
             self._database.execute(
                 "UPDATE jobs SET lease_until = 0 WHERE id = ? AND state = 'cancelled'", (job.id,)
             )
@@ -451,6 +455,7 @@ class JobQueue:
         """
         now = self._clock()
         with self._changing() as database:
+            expired = self.expirable(keep_seconds=keep_seconds, keep_bytes=keep_bytes)
             cancelled = [
                 row[0]
                 for row in database.execute(
@@ -458,16 +463,6 @@ class JobQueue:
                     (now,),
                 ).fetchall()
             ]
-            rows = database.execute(
-                "SELECT id, finished, bytes FROM jobs WHERE state IN (?, ?) "
-                "ORDER BY finished DESC, number DESC",
-                OVER,
-            ).fetchall()
-            expired, total = [], 0
-            for job, finished, size in rows:
-                total += size
-                if finished < now - keep_seconds or total > keep_bytes:
-                    expired.append(job)
             for job in expired:
                 database.execute(
                     "UPDATE jobs SET state = 'expired', finished = ?, bytes = 0 WHERE id = ?",
@@ -478,6 +473,21 @@ class JobQueue:
                 "DELETE FROM jobs WHERE state = 'expired' AND finished < ?", (now - keep_seconds,)
             )
         return [*cancelled, *expired]
+
+    def expirable(self, *, keep_seconds: float, keep_bytes: int) -> list[str]:
+        """Return the ids of finished jobs that are too old or, together, too large; as `swept`."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT id, finished, bytes FROM jobs WHERE state IN (?, ?) "
+                "ORDER BY finished DESC, number DESC",
+                OVER,
+            ).fetchall()
+        oldest, expired, total = self._clock() - keep_seconds, [], 0
+        for job, finished, size in rows:
+            total += size
+            if finished < oldest or total > keep_bytes:
+                expired.append(job)
+        return expired
 
     def states(self) -> Mapping[str, int]:
         """Return the number of jobs by state."""
@@ -503,6 +513,20 @@ class JobQueue:
         with self._lock:
             row = self._database.execute("SELECT COALESCE(SUM(bytes), 0) FROM jobs").fetchone()
         return int(row[0])
+
+
+@contextlib.contextmanager
+def _errors_of_the_disk() -> Iterator[None]:
+    """Raise SQLite's errors of a full or damaged disk as those of the system."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        # extended codes have the primary one in their last byte
+        code = error.sqlite_errorcode & 0xFF
+        if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise
+        number = errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
+        raise OSError(number, os.strerror(number)) from error
 
 
 def _job(row: Sequence[Any]) -> Job:

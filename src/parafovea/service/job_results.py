@@ -65,6 +65,7 @@ class JobResults:
     def __init__(self, spool: Spool, job: Job) -> None:
         self._job = job
         self.folder = spool.attempt(job.id, job.attempt) / stem(job.source)
+        self.viewer = spool.viewer(job.id, job.attempt)
 
     def file(self, name: str) -> Path | None:
         """Return the path of a result, None if there is none or it is not on the list."""

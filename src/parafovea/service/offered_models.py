@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import prod
 from pathlib import Path
 
 from parafovea.config import Settings, Task
@@ -14,8 +15,12 @@ from parafovea.errors import ConfigError, describe
 from parafovea.kinds import kind_named
 from parafovea.service.refusal import Refusal
 
-#: Most windows of a forward pass that a config of a client may ask for.
-MOST_BATCH = 64
+#: What a config of a client may ask for: most windows of a forward pass, most voxels of a window,
+#: and of all windows of a pass.
+MOST_BATCH, MOST_WINDOW, MOST_PASS = 64, 2**24, 2**26
+
+#: Most windows over each voxel: overlaps of 7/8 in three directions.
+MOST_COVERED = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +100,52 @@ def job_settings(settings: Settings, task: str, config: Path | None) -> JobSetti
             HTTPStatus.UNPROCESSABLE_ENTITY,
             f"config: inference.batch_size is {batch}: use at most {MOST_BATCH}",
         )
+    inference = guide.settings.tasks[task].inference
+    if inference.window is not None:
+        require_modest(inference.window, inference.stride, batch)
     notes = [note for note in guide.notes if not note.startswith("model.checkpoint ")]
     if guide.device is not None:
         notes.append(f"device {guide.device} has no effect: the service chooses the device")
     return JobSettings(
         guide.settings.model_copy(update={"results": settings.results}), tuple(notes)
     )
+
+
+def require_modest(window: Sequence[int], stride: Sequence[int] | None, batch: int) -> None:
+    """Refuse windows of a client's config that would take all memory, or days.
+
+    Parameters
+    ----------
+    window : sequence of int
+        Voxels along z, y, x.
+    stride : sequence of int or None
+        Voxels from one window to the next, if the config states it.
+    batch : int
+        Windows of a forward pass.
+
+    Raises
+    ------
+    Refusal
+        422.
+    """
+    problem = ""
+    if prod(window) > MOST_WINDOW:
+        problem = (
+            f"a window of {' x '.join(map(str, window))} voxels is larger than the {MOST_WINDOW} "
+            "that the service computes at once: use mode sliding_window and a smaller patch_size"
+        )
+    elif prod(window) * batch > MOST_PASS:
+        problem = (
+            f"a batch of {batch} windows of {' x '.join(map(str, window))} voxels is larger than "
+            f"the {MOST_PASS} voxels that the service computes at once: use a smaller batch_size"
+        )
+    elif stride is not None and prod(window) > MOST_COVERED * prod(stride):
+        problem = (
+            f"a stride of {' x '.join(map(str, stride))} voxels puts more than {MOST_COVERED} "
+            "windows over each voxel: use a larger stride"
+        )
+    if problem:
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, f"config: {problem}")
 
 
 def _model(settings: Settings, config: Path, default: str) -> str:

@@ -7,6 +7,8 @@ reads: what stages and libraries print or log may name patients.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -22,16 +24,24 @@ from parafovea.config import config_files, read_settings
 from parafovea.errors import ParafoveaError, describe
 from parafovea.runtime.devices import DEVICE_VARIABLE, choose_device
 from parafovea.runtime.library_logs import quiet_libraries
-from parafovea.service.job_prediction import JobPrediction, Outcome, Predict
+from parafovea.service.error_places import error_places
+from parafovea.service.job_prediction import (
+    JobPrediction,
+    Outcome,
+    Predict,
+    failed_at_file,
+)
 from parafovea.service.job_queue import Job, JobQueue
 from parafovea.service.service_settings import ServiceSettings
 from parafovea.service.spool import Spool
+from parafovea.service.uploads import DISK_FULL
 from parafovea.service.worker_names import own_name
 
 LOGGER = logging.getLogger("parafovea.service")
 
-#: Seconds between two looks at an empty queue, and between two records of progress.
-PAUSE, STEP = 0.2, 0.5
+#: Seconds between two looks at an empty queue, after which a full disk is tried again, and between
+#: two records of progress.
+PAUSE, FULL, STEP = 0.2, 5.0, 0.5
 
 #: Heartbeats during a lease.
 BEATS = 6
@@ -84,8 +94,14 @@ class Worker:
     def run(self, stop: Callable[[], bool] = lambda: False) -> None:
         """Take jobs until `stop` returns true."""
         while not stop():
-            if not self.run_one():
-                time.sleep(PAUSE)
+            try:
+                if not self.run_one():
+                    time.sleep(PAUSE)
+            except OSError as error:
+                # a full disk: jobs wait, and one that this worker had is free after its lease
+                kind = errno.errorcode.get(error.errno or 0, "OSError")
+                LOGGER.error("the queue cannot be written: %s", kind)
+                time.sleep(FULL)
 
     def run_one(self) -> bool:
         """Take a job and predict it; return whether there was one."""
@@ -110,9 +126,11 @@ class Worker:
             self._queue.let_go(job)
         except Exception as error:
             # its text may hold anything
-            LOGGER.error("job %s failed: %s", job.id, type(error).__name__)
+            LOGGER.error("job %s failed: %s", job.id, error_places(error))
             self._spool.forget_attempts(job.id)
-            reason = f"the service failed at this file ({type(error).__name__}): tell its operator"
+            reason = failed_at_file(type(error).__name__)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                reason = DISK_FULL
             self._queue.fail(job, reason, size=self._spool.size(job.id))
         except BaseException:
             self._queue.requeue(job)
@@ -144,15 +162,20 @@ class Worker:
             if stage == before and now - moment < STEP:
                 return
             last[0] = (stage, now)
-            if not self._queue.progress(job, stage, share):
-                raise JobLost
+            # a full disk keeps no job from its end
+            with contextlib.suppress(OSError):
+                if not self._queue.progress(job, stage, share):
+                    raise JobLost
 
         return observe
 
     def _beat(self, job: Job, done: threading.Event, lost: threading.Event) -> None:
         """Extend the lease until the job is done, and end the process if it does not give it up."""
         while not done.wait(self._lease / BEATS):
-            if not self._queue.extend(job, lease=self._lease):
+            held = True
+            with contextlib.suppress(OSError):
+                held = self._queue.extend(job, lease=self._lease)
+            if not held:
                 lost.set()
                 if not done.wait(GRACE):
                     self._end()

@@ -1,14 +1,16 @@
 """A scan that comes by WebSocket, as one message or several, with or without words before it.
 
-A client may begin with a text of JSON: `filename`, `task`, `config` (YAML) and `size` in bytes, all
-optional. The scan follows in binary messages. It is complete at its size, at the text `end`, or,
-without either, when nothing comes for a moment.
+A client may begin with a text of JSON: `filename`, `task`, `config` (YAML), `metadata` (words) and
+`size` in bytes, all optional. The scan follows in binary messages. It is complete at its size, at
+the text `end`, or, without either, when nothing comes for a moment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -17,7 +19,14 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parafovea.service.refusal import Refusal
-from parafovea.service.uploads import CONFIG_BYTES, FIELD_BYTES, ClientGone, IncomingFile, Limits
+from parafovea.service.uploads import (
+    CONFIG_BYTES,
+    FIELD_BYTES,
+    METADATA_BYTES,
+    ClientGone,
+    IncomingFile,
+    Limits,
+)
 
 #: Seconds without a message after which a scan of unknown size is complete.
 QUIET = 1.0
@@ -34,6 +43,7 @@ class ScanHeader(BaseModel):
     filename: str = Field("", max_length=1000)
     task: str = Field("", max_length=FIELD_BYTES)
     config: str = Field("", max_length=CONFIG_BYTES)
+    metadata: str = Field("", max_length=METADATA_BYTES)
     size: int | None = Field(None, ge=1)
 
 
@@ -46,23 +56,57 @@ class Messages(Protocol):
 
 @dataclass
 class _Reader:
-    messages: Messages
-    patience: float
+    """Reads messages, and knows whether one is on its way that is not complete.
 
-    async def next(self, wait: float) -> str | bytes | None:
-        """Return the next message, None if none comes in time."""
+    Parameters
+    ----------
+    messages : WebSocket
+        The connection.
+    received : callable or None
+        Returns how many bytes have come; None if the server does not tell.
+    """
+
+    messages: Messages
+    received: Callable[[], int] | None
+
+    async def next(self, wait: float, *, least: float = 1) -> str | bytes | None:
+        """Return the next message, None if nothing comes for so long.
+
+        Parameters
+        ----------
+        wait : float
+            Seconds.
+        least : float
+            Bytes that have to come in this time, if a message is not complete.
+        """
+        waiting = asyncio.ensure_future(self.messages.receive())
         try:
-            async with asyncio.timeout(wait):
-                message = await self.messages.receive()
-        except TimeoutError:
-            return None
+            before = self._count()
+            while not (await asyncio.wait({waiting}, timeout=wait))[0]:
+                now = self._count()
+                if now - before < least:
+                    return None
+                before = now
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+        message = waiting.result()
         if message["type"] != "websocket.receive":
             raise ClientGone
         data = message.get("bytes")
         return data if data is not None else str(message.get("text") or "")
 
+    def _count(self) -> int:
+        return 0 if self.received is None else self.received()
 
-async def received_scan(messages: Messages, folder: Path, limits: Limits) -> ScanHeader:
+
+async def received_scan(
+    messages: Messages,
+    folder: Path,
+    limits: Limits,
+    *,
+    received: Callable[[], int] | None = None,
+) -> ScanHeader:
     """Write a scan that comes in messages to `upload/file` in a folder, and return its header.
 
     Parameters
@@ -73,6 +117,9 @@ async def received_scan(messages: Messages, folder: Path, limits: Limits) -> Sca
         Folder of the job.
     limits : Limits
         What the scan may be.
+    received : callable, optional
+        Returns how many bytes have come, those of an incomplete message included: by it a slow
+        client is told from a silent one.
 
     Raises
     ------
@@ -81,12 +128,14 @@ async def received_scan(messages: Messages, folder: Path, limits: Limits) -> Sca
     ClientGone
         If the client went away.
     """
-    reader = _Reader(messages, limits.patience)
-    first = await reader.next(limits.patience)
+    reader = _Reader(messages, received)
+    patience, least = limits.patience, max(1.0, limits.rate * limits.patience)
+    begin = time.monotonic()
+    first = await reader.next(patience, least=least)
     header = ScanHeader()
     if isinstance(first, str):
         header = _header(first)
-        first = await reader.next(limits.patience)
+        first = await reader.next(patience, least=least)
     if not isinstance(first, bytes):
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "no scan has come: send its bytes")
     limits.require_space(header.size or len(first))
@@ -99,7 +148,11 @@ async def received_scan(messages: Messages, folder: Path, limits: Limits) -> Sca
             await asyncio.to_thread(file.write, piece)
             if header.size is not None and file.size >= header.size:
                 break
-            piece = await reader.next(QUIET if header.size is None else limits.patience)
+            limits.require_rate(file.size, time.monotonic() - begin)
+            if header.size is None:
+                piece = await reader.next(QUIET)
+            else:
+                piece = await reader.next(patience, least=least)
         if isinstance(piece, str) and piece.strip() != END:
             raise Refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"after the scan comes the text {END!r}, or none"
@@ -122,5 +175,6 @@ def _header(text: str) -> ScanHeader:
     except (ValidationError, ValueError, RecursionError):
         raise Refusal(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "the text before a scan is JSON with filename, task, config and size, all optional",
+            "the text before a scan is JSON with filename, task, config, metadata and size, all "
+            "optional",
         ) from None

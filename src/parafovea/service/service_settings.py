@@ -39,6 +39,8 @@ class ServiceSettings(BaseModel):
     keys_file: Path | None = Field(None, description="File with one key a line.")
     origins: tuple[str, ...] = Field((), description="Origins of foreign pages that may call.")
     max_upload: Bytes = Field(2 * 2**30, description="Most bytes of an upload.")
+    max_message: Bytes = Field(2**29, description="Most bytes of one message of a WebSocket.")
+    max_streams: Count = Field(4, description="Most uploads by WebSocket at once.")
     max_unpacked: Bytes = Field(8 * 2**30, description="Most bytes of an archive, unpacked.")
     max_voxels: Count = Field(2**31, description="Most voxels of a scan, or pixels of tiles.")
     max_queued: Count = Field(1000, description="Most jobs that wait.")

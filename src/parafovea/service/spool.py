@@ -76,9 +76,18 @@ class Spool:
         """Return the file that says of a job that its results are wanted as DICOM objects too."""
         return self.job(job) / "dicom-output"
 
+    def metadata(self, job: str) -> Path:
+        """Return the words that came with the file of a job; there need be none."""
+        return self.job(job) / "metadata.txt"
+
     def attempt(self, job: str, number: int) -> Path:
         """Return the folder of the results of one attempt."""
         return self.job(job) / f"{_ATTEMPT}{number}"
+
+    def viewer(self, job: str, number: int) -> Path:
+        """Return the folder of what the page shows of the results of one attempt."""
+        # no scan has a name that begins with a dot
+        return self.attempt(job, number) / ".viewer"
 
     def working(self, job: str, number: int) -> Path:
         """Return the folder in which one attempt works."""

@@ -15,14 +15,22 @@ from typing import IO, Any, Self
 from parafovea.runtime.optional_packages import import_extra
 from parafovea.service.refusal import Refusal
 
-#: Most bytes of a config that comes with an upload, and of any other field.
-CONFIG_BYTES, FIELD_BYTES = 64 * 1024, 256
+#: Most bytes of a config that comes with an upload, of its metadata, and of any other field.
+CONFIG_BYTES, METADATA_BYTES, FIELD_BYTES = 64 * 1024, 4096, 256
 
 #: Parts of a form that are known, with the most bytes of each; the file has a limit of its own.
-FIELDS = {"config": CONFIG_BYTES, "task": FIELD_BYTES}
+FIELDS = {"config": CONFIG_BYTES, "metadata": METADATA_BYTES, "task": FIELD_BYTES}
+
+_PARTS = f"file, {', '.join(list(FIELDS)[:-1])} and {list(FIELDS)[-1]}"
 
 #: Bytes that are collected before they are written, and after which the disk is looked at again.
 PIECE, LOOK = 2**20, 64 * 2**20
+
+#: What a client gets to know of a full disk.
+DISK_FULL = "the disk of the service is full, or almost: delete results, or try again later"
+
+#: Bytes of a form around its file: its other fields, and what stands between and around them.
+AROUND = 2**20
 
 #: Seconds before the rate of an upload counts.
 GRACE = 30.0
@@ -68,10 +76,25 @@ class Limits:
         if size > self.size:
             raise too_large(self.size)
         if size > self.free():
-            raise Refusal(
-                HTTPStatus.INSUFFICIENT_STORAGE,
-                "the disk of the service is almost full: delete results, or try again later",
-            )
+            raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, DISK_FULL)
+
+    def require_rate(self, received: int, seconds: float) -> None:
+        """Refuse an upload that is slower than `rate` on the average.
+
+        Parameters
+        ----------
+        received : int
+            Bytes that have come.
+        seconds : float
+            Since it began.
+
+        Raises
+        ------
+        Refusal
+            408.
+        """
+        if seconds > GRACE and received < self.rate * seconds:
+            raise _slow()
 
 
 def too_large(limit: int) -> Refusal:
@@ -117,11 +140,13 @@ class IncomingFile:
         self._file.write(data)
 
     def close(self) -> None:
-        """Make sure that the file is on the disk."""
+        """Make sure that the file is on the disk; it is closed even if the disk is full."""
         if not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()
 
 
 class ClientGone(Exception):  # noqa: N818  (no error of the program)
@@ -153,12 +178,12 @@ class Body:
         return bytes(message.get("body", b""))
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield the pieces, and refuse a client that is silent or very slow.
+        """Yield the pieces, and refuse a client that is silent, very slow, or does not end.
 
         Raises
         ------
         Refusal
-            408.
+            408 or 413.
         ClientGone
             If the client went away.
         """
@@ -170,9 +195,9 @@ class Body:
             except TimeoutError:
                 raise _slow() from None
             received += len(piece)
-            seconds = time.monotonic() - begin
-            if seconds > GRACE and received < self._limits.rate * seconds:
-                raise _slow()
+            self._limits.require_rate(received, time.monotonic() - begin)
+            if received > self._limits.size + AROUND:
+                raise too_large(self._limits.size)
             yield piece
 
     async def drain(self) -> None:
@@ -262,6 +287,10 @@ class Form:
             )
         return form
 
+    def text(self, name: str) -> str:
+        """Return a field as text, empty if it was not sent."""
+        return self.fields.get(name, b"").decode("utf-8", "replace")
+
     def _callbacks(self) -> dict[str, Any]:
         return {
             "on_part_begin": self._begin_part,
@@ -279,7 +308,7 @@ class Form:
         if self._parts > 1 + len(FIELDS):
             raise Refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"the form has more parts than file, {' and '.join(FIELDS)}: remove the others",
+                f"the form has more parts than {_PARTS}: remove the others",
             )
         self._headers, self._header, self._name = {}, [b"", b""], None
 
@@ -303,7 +332,7 @@ class Form:
         if not known or name in self.fields or (name == "file" and self.file is not None):
             raise Refusal(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
-                f"the parts of the form are file, {' and '.join(FIELDS)}, each once: correct it",
+                f"the parts of the form are {_PARTS}, each once: correct it",
             )
         self._name = name
         if name == "file":

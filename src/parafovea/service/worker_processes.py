@@ -7,6 +7,7 @@ workers end, and another takes over.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import logging
 import math
@@ -99,14 +100,20 @@ class WorkerProcesses:
                     return
             swept = searched = -math.inf
             while not self._stop.is_set():
-                self._look()
                 now = time.monotonic()
-                if now - swept >= SWEEP:
-                    swept = now
-                    self._sweep()
-                if now - searched >= SEARCH:
-                    searched = now
-                    self._remove(self._spool.orphans(self._queue.ids(), age=ORPHANED))
+                try:
+                    self._look()
+                    if now - swept >= SWEEP:
+                        swept = now
+                        self._sweep()
+                    if now - searched >= SEARCH:
+                        searched = now
+                        self._remove(self._spool.orphans(self._queue.ids(), age=ORPHANED))
+                except OSError as error:
+                    # a full disk, which may have room the next time
+                    kind = errno.errorcode.get(error.errno or 0, "OSError")
+                    LOGGER.error("workers and results cannot be looked after: %s", kind)
+                    self._stop.wait(SWEEP)
                 self._stop.wait(LOOK)
         except Exception:
             LOGGER.exception("the workers are no longer looked after")
@@ -151,10 +158,13 @@ class WorkerProcesses:
 
     def _sweep(self) -> None:
         """Remove the files of jobs that are cancelled, too old or too many."""
-        settings = self._settings
-        self._remove(
-            self._queue.swept(keep_seconds=settings.keep_seconds, keep_bytes=settings.keep_bytes)
-        )
+        seconds, size = self._settings.keep_seconds, self._settings.keep_bytes
+        try:
+            self._remove(self._queue.swept(keep_seconds=seconds, keep_bytes=size))
+        except OSError:
+            # the queue needs the room of what it would record as removed
+            self._remove(self._queue.expirable(keep_seconds=seconds, keep_bytes=size))
+            raise
 
     def _remove(self, jobs: Iterable[str]) -> None:
         for job in jobs:

@@ -23,6 +23,9 @@ ScaleFactor = Annotated[float, Field(ge=1 / 16, le=16)]
 #: The blending modes that have a width.
 WIDE = ("gaussian", "gaussian_radial")
 
+#: Widths of which a map can be computed, as shares of the window.
+NARROWEST, WIDEST = 0.001, 1000.0
+
 
 #: Most jobs that a sample's windows may be shared by: Snakemake takes minutes to plan 10,000.
 MOST_SHARDS = 100_000
@@ -36,12 +39,17 @@ class InferenceSettings(Strict):
         description="whole_volume: one window that covers the sample, mirrored at its border up "
         "to a multiple of 16; an error if the sample does not fit in memory.",
     )
-    window: ShapeTuple | None = Field(
-        None, description="Voxels of a window along z, y, x; the model's own when null."
+    window: ShapeTuple | Literal["auto"] | None = Field(
+        "auto",
+        description="Voxels of a window along z, y, x; the model's own when null. auto: those of "
+        "about a gigabyte of memory that compute the fewest voxels twice, for the sample's shape; "
+        "the model's own if `overlap` is a share, `stride` is given, or the network needs the size "
+        "it was trained with.",
     )
-    overlap: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        0.5,
-        description="Share of a window that overlaps with the next; null if `stride` is given.",
+    overlap: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] | None = Field(
+        "auto",
+        description="Share of a window that overlaps with the next; null if `stride` is given. "
+        "auto: 16 voxels for a FusedUNet, half a window for other networks.",
     )
     stride: ShapeTuple | None = Field(
         None,
@@ -102,6 +110,11 @@ class InferenceSettings(Strict):
     )
 
     @property
+    def stated_window(self) -> ShapeTuple | None:
+        """`window` where it states voxels, None where it is chosen or the model's own."""
+        return None if self.window == "auto" else self.window
+
+    @property
     def output_scales(self) -> Vector:
         """`output_scale` along z, y, x."""
         scale = self.output_scale
@@ -138,25 +151,33 @@ class InferenceSettings(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.mode == "whole_volume":
-            given = [n for n in ("window", "overlap", "stride") if getattr(self, n) is not None]
+            given = [
+                n for n in ("window", "overlap", "stride") if getattr(self, n) not in (None, "auto")
+            ]
             if given:
                 raise ValueError(
                     f"mode whole_volume uses one window, but {' and '.join(given)} is given: set "
                     "it to null, or use mode: sliding_window"
                 )
         elif self.stride is not None and self.overlap is not None:
+            share = self.overlap if self.overlap == "auto" else f"{self.overlap:g}"
             raise ValueError(
-                f"overlap ({self.overlap:g}) and stride {self.stride} are both given: set one of "
+                f"overlap ({share}) and stride {self.stride} are both given: set one of "
                 "them to null"
             )
         elif self.stride is None and self.overlap is None:
-            raise ValueError("neither overlap nor stride is given: set overlap: 0.5")
-        if self.stride is not None and self.window is not None:
-            check_stride(self.window, self.stride)
+            raise ValueError("neither overlap nor stride is given: set overlap: auto")
+        if self.stride is not None and self.stated_window is not None:
+            check_stride(self.stated_window, self.stride)
         if self.sigma is not None and self.blending not in WIDE:
             raise ValueError(
                 f"sigma ({self.sigma:g}) does not apply to blending {self.blending}: set it to "
                 f"null, or use {' or '.join(WIDE)}"
+            )
+        if self.sigma is not None and not NARROWEST <= self.sigma <= WIDEST:
+            raise ValueError(
+                f"sigma ({self.sigma:g}) is a share of the window, in {NARROWEST:g} to {WIDEST:g}: "
+                "for example 0.125"
             )
         return self
 

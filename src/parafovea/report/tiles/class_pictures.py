@@ -99,9 +99,8 @@ def _row(
     found = files.read_classes(entry)
     stretch = stretch_of(source)
     optical = files.optical
-    image = natural(source, stretch) if optical else grey(source, stretch, 0)
     panels = [
-        Panel("RGB" if optical else "VV", image),
+        Panel("RGB" if optical else "VV", input_picture(source, files)),
         Panel("classes", painted(found, colours)),
     ]
     words = [f"{entry.height} × {entry.width} pixels"]
@@ -117,6 +116,12 @@ def _row(
             panels.append(Panel("agreement", _agreement(found, true)))
             lines = (*wrapped(_numbers(score)), *lines)
     return PanelRow(entry.name, lines, (tuple(panels),), (entry.height, entry.width))
+
+
+def input_picture(source: Array, files: TileFiles) -> Array:
+    """Return the input of a tile, (band, y, x), as a picture: in natural colours if it has them."""
+    stretch = stretch_of(source)
+    return natural(source, stretch) if files.optical else grey(source, stretch, 0)
 
 
 def painted(labels: Array, colours: Sequence[str]) -> Array:

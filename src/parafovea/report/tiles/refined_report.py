@@ -18,7 +18,7 @@ from parafovea.report.tiles.band_pictures import Array, RefinedTile, draw_refine
 from parafovea.report.tiles.folder_view import TileView, view_results
 from parafovea.report.tiles.map import draw_map
 from parafovea.report.tiles.ndvi import draw_ndvi
-from parafovea.report.tiles.stretch import natural, stretch_of
+from parafovea.report.tiles.stretch import grey, natural, stretch_of
 from parafovea.report.tiles.tile_table import Column, ComparedLine
 from parafovea.report.units import number_text, per_cent
 from parafovea.settings.report import TileReportSettings
@@ -114,6 +114,17 @@ class RefinedReport:
         """Return a tile after refinement in natural colours."""
         tile = RefinedTile.read(entry, files)
         return natural(tile.refined, stretch_of(tile.refined))
+
+    def pair(self, entry: TileEntry, files: TileFiles) -> tuple[Array, Array]:
+        """Return a tile before and after refinement, in the colours of one stretch."""
+        tile = RefinedTile.read(entry, files)
+        stretch = stretch_of(tile.reference)
+        before = (
+            grey(tile.source, stretch_of(tile.source), 0)
+            if tile.radar
+            else natural(tile.source, stretch)
+        )
+        return before, natural(tile.refined, stretch)
 
     def draw(
         self,

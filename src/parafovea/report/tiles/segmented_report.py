@@ -12,7 +12,13 @@ from parafovea.formats.tiles.ledger import TileEntry
 from parafovea.quality.tiles.tile_arrays import TileFiles
 from parafovea.report.canvas import Drawing, short
 from parafovea.report.sample_results import Metric
-from parafovea.report.tiles.class_pictures import Array, draw_confusion, draw_segmented, painted
+from parafovea.report.tiles.class_pictures import (
+    Array,
+    draw_confusion,
+    draw_segmented,
+    input_picture,
+    painted,
+)
 from parafovea.report.tiles.folder_view import TileView, view_results
 from parafovea.report.tiles.map import draw_map
 from parafovea.report.tiles.tile_table import Column, ComparedLine
@@ -55,6 +61,10 @@ class SegmentedReport:
     def picture(self, entry: TileEntry, files: TileFiles) -> Array:
         """Return the classes of a tile in their colours."""
         return painted(files.read_classes(entry), class_colours(len(self.classes)))
+
+    def pair(self, entry: TileEntry, files: TileFiles) -> tuple[Array, Array]:
+        """Return a tile, and its classes in their colours."""
+        return input_picture(files.read_input(entry), files), self.picture(entry, files)
 
     def draw(
         self,

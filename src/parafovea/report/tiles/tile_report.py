@@ -55,6 +55,9 @@ class TileReport(Protocol):
     def picture(self, entry: TileEntry, files: TileFiles) -> Array:
         """Return the result of a tile as red, green and blue, (y, x, 3) in [0, 1]."""
 
+    def pair(self, entry: TileEntry, files: TileFiles) -> tuple[Array, Array]:
+        """Return input and result of a tile as pictures that can be compared."""
+
     def draw(
         self,
         entries: Sequence[TileEntry],

@@ -31,6 +31,21 @@ tasks:
       size_filter: {min_diameter: 0.1, max_diameter: 500}
 """
 
+#: A config of the lung nodule inference guide for that detector.
+GUIDE_CONFIG = """\
+input:
+  clip_range: [-1000, 400]
+  normalize: true
+inference:
+  mode: sliding_window
+  patch_size: [16, 32, 32]
+  stride: [8, 16, 16]
+  blending: {method: gaussian, sigma: 0.125}
+post_processing:
+  peak_detection: {threshold: 0.735, min_distance: 10}
+  size_filter: {min_diameter: 0.1, max_diameter: 500}
+"""
+
 #: `parafovea serve`.
 SERVE = ("-c", "from parafovea.cli.main import app; app()", "serve", "--port", "{port}")
 
