@@ -28,6 +28,7 @@ from parafovea.drivers.predict_scans import (
 from parafovea.drivers.predict_tile_folder import MosaicSummary, predict_folder
 from parafovea.errors import ParafoveaError, SourceError, StoreError, describe
 from parafovea.formats.location import stem
+from parafovea.inference.automatic_windows import chosen_window
 from parafovea.kinds import kind_named
 from parafovea.runtime.optional_packages import is_installed
 from parafovea.runtime.progress import Observer
@@ -70,9 +71,9 @@ def _check_windows(project: Project, name: str) -> None:
     """Refuse what the config of a client asks for, now that scan and model are known."""
     recipe, grid = project.recipe(name), project.grid(name)
     inference = project.settings.tasks[project.samples[name].task].inference
-    window = inference.window or recipe.window
-    if inference.mode == "whole_volume":
-        window = grid.resampled(recipe.spacing).shape
+    shape = grid.resampled(recipe.spacing).shape
+    whole = inference.mode == "whole_volume"
+    window = shape if whole else chosen_window(shape, recipe, inference)
     require_modest(window, inference.stride, inference.batch_size)
 
 

@@ -101,8 +101,8 @@ def job_settings(settings: Settings, task: str, config: Path | None) -> JobSetti
             f"config: inference.batch_size is {batch}: use at most {MOST_BATCH}",
         )
     inference = guide.settings.tasks[task].inference
-    if inference.window is not None:
-        require_modest(inference.window, inference.stride, batch)
+    if inference.stated_window is not None:
+        require_modest(inference.stated_window, inference.stride, batch)
     notes = [note for note in guide.notes if not note.startswith("model.checkpoint ")]
     if guide.device is not None:
         notes.append(f"device {guide.device} has no effect: the service chooses the device")
