@@ -43,7 +43,8 @@ def test_the_engine_openvino_needs_its_extra(core):
 def test_dicom_objects_need_their_extra_where_they_are_written_alone(core):
     core.config["tasks"]["cell"]["dicom_output"] = True
     text = needed(core)
-    assert "has the stage export_dicom (highdicom, httpx, pydicom, pynetdicom)" in text
+    packages = "highdicom, httpx, pydicom, pynetdicom, python_multipart"
+    assert f"has the stage export_dicom ({packages})" in text
     assert text.endswith('run `pip install "parafovea[pacs]"`')
 
 
