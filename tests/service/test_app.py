@@ -65,6 +65,19 @@ def test_pages_of_named_origins_may_read_answers_and_those_of_others_may_not(app
         assert found.status_code == 403
 
 
+def test_what_is_wrong_in_a_config_is_told_by_its_line_without_the_place_of_its_file(app, tmp_path):
+    for spool in (Path("spool"), tmp_path.parent / f"{tmp_path.name}_spool"):
+        with app(spool=spool) as client:
+            files = {
+                "file": ("scan.nii.gz", b"\x1f\x8b"),
+                "config": ("inference.yaml", b"inference:\n  patch: [1, 1, 1]\n"),
+            }
+            answer = client.post(JOBS, files=files)
+            assert answer.status_code == 422
+            assert answer.json()["detail"].startswith("config:2: inference.patch is not a known")
+            assert "jobs" not in answer.text
+
+
 def test_an_error_of_the_service_is_logged_by_its_place_without_its_words(app, monkeypatch, caplog):
     with app() as client, caplog.at_level(logging.INFO):
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -92,7 +93,10 @@ def job_settings(settings: Settings, task: str, config: Path | None) -> JobSetti
         checkpoint = _model(settings, config, str(chosen.model))
         guide = read_guide_config(config, checkpoint=checkpoint, task=task)
     except ConfigError as error:
-        reason = describe(error).replace(str(config), "config")
+        reason = describe(error)
+        # messages name files below the current folder without it
+        for place in (str(config.absolute()), str(config), os.path.relpath(config)):
+            reason = reason.replace(place, "config")
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, reason) from error
     batch = guide.settings.tasks[task].inference.batch_size
     if batch > MOST_BATCH:
